@@ -1,0 +1,167 @@
+//! # Commands of the secure processor
+//!
+//! Every SEV and SNP command of a host goes through ccp's
+//! `__sev_do_cmd_locked`, one at a time. Numbers and names: `enum sev_cmd` in
+//! include/linux/psp-sev.h.
+
+pub const SNP_GUEST_REQUEST: u32 = 0x94;
+pub const SNP_DECOMMISSION: u32 = 0x90;
+pub const SNP_LAUNCH_START: u32 = 0xa0;
+
+/// Room for commands in tables; larger numbers share the last row.
+pub const COMMANDS: usize = 256;
+
+#[inline(always)]
+pub const fn index_of(command: u32) -> usize {
+    if command < COMMANDS as u32 - 1 { command as usize } else { COMMANDS - 1 }
+}
+
+/// What the PSP's time is spent on, seen from a VM.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    Request = 0,
+    Launch = 1,
+    Other = 2,
+}
+
+pub const CLASSES: usize = 3;
+
+impl Class {
+    pub const ALL: [Class; CLASSES] = [Class::Request, Class::Launch, Class::Other];
+
+    /// Launch commands are what a VMM's own thread issues before its guest can run.
+    #[inline(always)]
+    pub const fn of(command: u32) -> Class {
+        match command {
+            SNP_GUEST_REQUEST => Class::Request,
+            0x91 | 0x93 | 0x95 | 0xa0..=0xa2 | 0x21 | 0x30..=0x36 => Class::Launch,
+            _ => Class::Other,
+        }
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Request => "request",
+            Class::Launch => "launch",
+            Class::Other => "other",
+        }
+    }
+}
+
+/// The kernel's name in lower case, without SEV_CMD_; `None` for a number it does not list.
+pub const fn name(command: u32) -> Option<&'static str> {
+    Some(match command {
+        0x01 => "init",
+        0x02 => "shutdown",
+        0x03 => "factory_reset",
+        0x04 => "platform_status",
+        0x05 => "pek_gen",
+        0x06 => "pek_csr",
+        0x07 => "pek_cert_import",
+        0x08 => "pdh_cert_export",
+        0x09 => "pdh_gen",
+        0x0a => "df_flush",
+        0x0b => "download_firmware",
+        0x0c => "get_id",
+        0x0d => "init_ex",
+        0x20 => "decommission",
+        0x21 => "activate",
+        0x22 => "deactivate",
+        0x23 => "guest_status",
+        0x30 => "launch_start",
+        0x31 => "launch_update_data",
+        0x32 => "launch_update_vmsa",
+        0x33 => "launch_measure",
+        0x34 => "launch_update_secret",
+        0x35 => "launch_finish",
+        0x36 => "attestation_report",
+        0x40 => "send_start",
+        0x41 => "send_update_data",
+        0x42 => "send_update_vmsa",
+        0x43 => "send_finish",
+        0x44 => "send_cancel",
+        0x50 => "receive_start",
+        0x51 => "receive_update_data",
+        0x52 => "receive_update_vmsa",
+        0x53 => "receive_finish",
+        0x60 => "dbg_decrypt",
+        0x61 => "dbg_encrypt",
+        0x81 => "snp_init",
+        0x82 => "snp_shutdown",
+        0x83 => "snp_platform_status",
+        0x84 => "snp_df_flush",
+        0x85 => "snp_init_ex",
+        0x86 => "snp_shutdown_ex",
+        0x90 => "snp_decommission",
+        0x91 => "snp_activate",
+        0x92 => "snp_guest_status",
+        0x93 => "snp_gctx_create",
+        0x94 => "snp_guest_request",
+        0x95 => "snp_activate_ex",
+        0xa0 => "snp_launch_start",
+        0xa1 => "snp_launch_update",
+        0xa2 => "snp_launch_finish",
+        0xb0 => "snp_dbg_decrypt",
+        0xb1 => "snp_dbg_encrypt",
+        0xc0 => "snp_page_swap_out",
+        0xc1 => "snp_page_swap_in",
+        0xc2 => "snp_page_move",
+        0xc3 => "snp_page_md_init",
+        0xc6 => "snp_page_set_state",
+        0xc7 => "snp_page_reclaim",
+        0xc8 => "snp_page_unsmash",
+        0xc9 => "snp_config",
+        0xca => "snp_download_firmware_ex",
+        0xcb => "snp_commit",
+        0xcd => "snp_vlek_load",
+        0xce => "snp_feature_info",
+        0xd0 => "tio_status",
+        0xd1 => "tio_init",
+        0xd2 => "tio_dev_create",
+        0xd3 => "tio_dev_reclaim",
+        0xd4 => "tio_dev_connect",
+        0xd5 => "tio_dev_disconnect",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_row_and_strangers_share_the_last() {
+        for command in 0..0x1000u32 {
+            let index = index_of(command);
+            assert!(index < COMMANDS);
+            if command < 255 {
+                assert_eq!(index, command as usize);
+            } else {
+                assert_eq!(index, 255);
+            }
+        }
+        assert_eq!(index_of(u32::MAX), 255);
+        assert_eq!(name(255), None);
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        for a in 0..256 {
+            for b in a + 1..256 {
+                assert!(name(a).is_none() || name(a) != name(b), "{a:#x} {b:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_launch_is_a_launch() {
+        assert_eq!(Class::of(SNP_GUEST_REQUEST), Class::Request);
+        for command in [0x91, 0x93, SNP_LAUNCH_START, 0xa1, 0xa2] {
+            assert_eq!(Class::of(command), Class::Launch);
+        }
+        for command in [0x04, 0x83, SNP_DECOMMISSION, 0xc7] {
+            assert_eq!(Class::of(command), Class::Other);
+        }
+    }
+}

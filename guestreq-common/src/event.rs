@@ -1,0 +1,55 @@
+//! # Events
+//!
+//! What someone must see one by one goes through a ring buffer. Everything
+//! else is counted in maps, so that cost does not grow with traffic.
+
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any request, while someone listens to all.
+    Request = 0,
+    Slow = 1,
+    Replay = 2,
+    Gap = 3,
+    HostError = 4,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] =
+        [Kind::Request, Kind::Slow, Kind::Replay, Kind::Gap, Kind::HostError];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kind::Request => "request",
+            Kind::Slow => "slow",
+            Kind::Replay => "replay",
+            Kind::Gap => "gap",
+            Kind::HostError => "host_error",
+        }
+    }
+
+    pub fn from_number(number: u8) -> Option<Kind> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// A record of the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Event {
+    /// In ns since boot.
+    pub time: u64,
+    pub seqno: u64,
+    pub stage_ns: [u64; crate::request::STAGES],
+    pub tgid: u32,
+    pub vm: u32,
+    pub generation: u32,
+    /// What `__sev_do_cmd_locked` or KVM_RUN returned.
+    pub ret: i32,
+    pub kind: u8,
+    pub message_type: u8,
+    pub vmpck: u8,
+    pub outcome: u8,
+    pub extended: u8,
+    pub reserved: [u8; 3],
+}

@@ -1,0 +1,143 @@
+//! # Histogram slots
+//!
+//! Durations fall into 32 slots: five bounds per decade from 25 µs to 60 s,
+//! which is what lies between a fast PSP command and a guest that gave up. The
+//! bounds are decimal because people read them on dashboards' axes.
+
+/// Slots of a histogram; the last one has no upper bound.
+pub const SLOTS: usize = 32;
+
+const US: u64 = 1_000;
+const MS: u64 = 1_000_000;
+const S: u64 = 1_000_000_000;
+
+/// Upper bounds in nanoseconds, inclusive as Prometheus' `le`, of all slots but the last.
+pub const BOUNDS: [u64; SLOTS - 1] = [
+    25 * US,
+    50 * US,
+    100 * US,
+    150 * US,
+    250 * US,
+    400 * US,
+    650 * US,
+    MS,
+    1_500 * US,
+    2_500 * US,
+    4 * MS,
+    6_500 * US,
+    10 * MS,
+    15 * MS,
+    25 * MS,
+    40 * MS,
+    65 * MS,
+    100 * MS,
+    150 * MS,
+    250 * MS,
+    400 * MS,
+    650 * MS,
+    S,
+    1_500 * MS,
+    2_500 * MS,
+    4 * S,
+    6_500 * MS,
+    10 * S,
+    15 * S,
+    30 * S,
+    60 * S,
+];
+
+/// Counts per slot.
+pub type Slots = [u64; SLOTS];
+
+/// The slot of a duration: a binary search of five steps, unrolled by constants.
+#[inline(always)]
+pub const fn slot(ns: u64) -> usize {
+    let mut low = 0;
+    if ns > BOUNDS[15] {
+        low = 16;
+    }
+    if ns > BOUNDS[low + 7] {
+        low += 8;
+    }
+    if ns > BOUNDS[low + 3] {
+        low += 4;
+    }
+    if ns > BOUNDS[low + 1] {
+        low += 2;
+    }
+    if ns > BOUNDS[low] {
+        low += 1;
+    }
+    low
+}
+
+/// The value below which `quantile` (0 to 1) of the observations lie, in nanoseconds,
+/// interpolated linearly within its slot as PromQL's `histogram_quantile` does;
+/// `None` without observations. The open last slot answers with its lower bound.
+pub fn quantile(slots: &Slots, quantile: f64) -> Option<u64> {
+    let total: u64 = slots.iter().sum();
+    if total == 0 {
+        return None;
+    }
+    let rank = quantile * total as f64;
+    let mut below = 0u64;
+    for (i, &count) in slots.iter().enumerate() {
+        if count > 0 && (below + count) as f64 >= rank {
+            let start = if i == 0 { 0 } else { BOUNDS[i - 1] };
+            let Some(&end) = BOUNDS.get(i) else { return Some(start) };
+            let part = ((rank - below as f64) / count as f64).clamp(0.0, 1.0);
+            return Some(start + ((end - start) as f64 * part) as u64);
+        }
+        below += count;
+    }
+    BOUNDS.last().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bounds_rise() {
+        assert!(BOUNDS.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_own_slot() {
+        for (i, &bound) in BOUNDS.iter().enumerate() {
+            assert_eq!(slot(bound), i);
+            assert_eq!(slot(bound + 1), i + 1);
+        }
+        assert_eq!(slot(0), 0);
+        assert_eq!(slot(u64::MAX), SLOTS - 1);
+    }
+
+    #[test]
+    fn nothing_observed_has_no_quantile() {
+        assert_eq!(quantile(&[0; SLOTS], 0.5), None);
+    }
+
+    proptest! {
+        #[test]
+        fn slot_is_the_first_bound_not_below(ns: u64) {
+            let naive = BOUNDS.iter().position(|&bound| ns <= bound).unwrap_or(SLOTS - 1);
+            prop_assert_eq!(slot(ns), naive);
+        }
+
+        #[test]
+        fn a_quantile_lies_in_a_slot_that_was_hit(
+            values in proptest::collection::vec(0..120 * S, 1..50),
+            q in 0.0..=1.0f64,
+        ) {
+            let mut slots = [0; SLOTS];
+            for &ns in &values {
+                slots[slot(ns)] += 1;
+            }
+            let answer = quantile(&slots, q).expect("there are observations");
+            let max = values.iter().copied().max().unwrap_or(0);
+            let top = BOUNDS.get(slot(max)).copied().unwrap_or(60 * S);
+            prop_assert!(answer <= top);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! # What is known of the host
+//!
+//! Totals that outlive every VM, the command that runs now, and a counter for
+//! each way in which something may be lost. Written under `sev_cmd_mutex`,
+//! except for the fields that say "atomically".
+
+use crate::{
+    command, event,
+    ghcb::TOLD,
+    histogram::{self, SLOTS, Slots},
+    message::{self, KINDS, Kind},
+    outcome,
+    request::{self, Running, STAGES, Stack, Stages},
+    sequence::{Anomaly, Context},
+    vm::{Table, Vm},
+};
+
+/// How something that should have been counted, or told, was not.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// More VMs than slots: its requests count for the host only.
+    VmTableFull = 0,
+    /// More vCPU threads than records: the request's waiting times are not known.
+    ThreadTableFull = 1,
+    /// More guest contexts than records: its sequence numbers are not checked.
+    ContextTableFull = 2,
+    /// Nobody reads the events fast enough; the counts are not affected.
+    RingBufferFull = 3,
+    /// A command's start or end was not seen, so the command was not counted.
+    CommandUnmatched = 4,
+    /// A message's header could not be read; it counts as unknown.
+    HeaderUnreadable = 5,
+}
+
+pub const LOSSES: usize = 8;
+
+impl Loss {
+    pub const ALL: [Loss; 6] = [
+        Loss::VmTableFull,
+        Loss::ThreadTableFull,
+        Loss::ContextTableFull,
+        Loss::RingBufferFull,
+        Loss::CommandUnmatched,
+        Loss::HeaderUnreadable,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::VmTableFull => "vm_table_full",
+            Loss::ThreadTableFull => "thread_table_full",
+            Loss::ContextTableFull => "context_table_full",
+            Loss::RingBufferFull => "ring_buffer_full",
+            Loss::CommandUnmatched => "command_unmatched",
+            Loss::HeaderUnreadable => "header_unreadable",
+        }
+    }
+}
+
+/// A command's totals.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CommandTotals {
+    pub count: u64,
+    pub busy_ns: u64,
+    /// Commands that did not succeed.
+    pub failed: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Set by the agent: nonzero while someone wants to see every request.
+    pub tell_all: u64,
+    /// Set by the agent: a request that takes longer, in ns, is told as slow.
+    pub slow_ns: u64,
+    pub now: Stack,
+    /// Requests by kind and outcome. Cells of `host_error` are written atomically.
+    pub messages: Table,
+    pub stage: [[Slots; KINDS]; STAGES],
+    pub stage_ns: [[u64; KINDS]; STAGES],
+    pub commands: [CommandTotals; command::COMMANDS],
+    /// Requests that began to wait for the PSP, and that ceased to; written atomically.
+    pub queued: u64,
+    pub dequeued: u64,
+    /// VMGEXITs that were plain and extended guest requests; written atomically.
+    pub exits: [u64; 2],
+    /// What guests were told, by [`crate::ghcb::Told`]; written atomically.
+    pub told: [u64; TOLD],
+    /// By [`Loss`]; written atomically.
+    pub lost: [u64; LOSSES],
+}
+
+/// What a command's end calls for, beyond the counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Verdict {
+    pub outcome: u8,
+    pub anomaly: Option<Anomaly>,
+    pub stages: Stages,
+}
+
+impl Host {
+    /// t3: counts a command that has returned, for the host and its VM.
+    ///
+    /// `ret` and `status` are what `__sev_do_cmd_locked` returned and stored.
+    #[inline(always)]
+    pub fn finish(
+        &mut self,
+        vm: Option<&mut Vm>,
+        command: &Running,
+        now: u64,
+        ret: i32,
+        status: u32,
+    ) -> Verdict {
+        let outcome = outcome::of_command(ret, status);
+        let busy = now.saturating_sub(command.started);
+        let totals = &mut self.commands[command::index_of(command.command)];
+        totals.count += 1;
+        totals.busy_ns += busy;
+        totals.failed += (ret != 0) as u64;
+
+        let class = command::Class::of(command.command);
+        let is_request = command.command == command::SNP_GUEST_REQUEST;
+        let mut verdict = Verdict { outcome, ..Verdict::default() };
+        if let Some(vm) = vm {
+            vm.psp_ns[class as usize % command::CLASSES] += busy;
+            if is_request {
+                vm.last_request = now;
+                verdict.stages = self.answer(Some(vm), command, now, outcome);
+            }
+        } else if is_request {
+            verdict.stages = self.answer(None, command, now, outcome);
+        }
+        verdict
+    }
+
+    /// Counts a guest request that has left the PSP. A host error's cells are the
+    /// caller's to count: other hooks write them, too.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "three tables share one index")]
+    fn answer(&mut self, vm: Option<&mut Vm>, request: &Running, now: u64, outcome: u8) -> Stages {
+        let stages = Stages::of(request, now);
+        if !request::answered(outcome) {
+            return stages;
+        }
+        let kind = Kind::index_of(request.header.message_type);
+        let slots = [
+            histogram::slot(stages.ns[0]) & (SLOTS - 1),
+            histogram::slot(stages.ns[1]) & (SLOTS - 1),
+            histogram::slot(stages.ns[2]) & (SLOTS - 1),
+        ];
+        *self.messages.cell(kind, outcome) += 1;
+        let row = kind as usize & (KINDS - 1);
+        for stage in 0..STAGES {
+            self.stage[stage][row][slots[stage]] += 1;
+            self.stage_ns[stage][row] += stages.ns[stage];
+        }
+        let Some(vm) = vm else { return stages };
+        *vm.requests.cell(kind, outcome) += 1;
+        for stage in 0..STAGES {
+            vm.stage[stage][slots[stage]] += 1;
+            vm.stage_ns[stage] += stages.ns[stage];
+        }
+        vm.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;
+        let vmpck = request.header.vmpck as usize;
+        vm.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
+        vm.extended += (request.extended != 0) as u64;
+        stages
+    }
+}
+
+/// Judges a request's sequence number and counts what is wrong with it.
+#[inline(always)]
+pub fn check_sequence(
+    vm: Option<&mut Vm>,
+    context: &mut Context,
+    request: &Running,
+    outcome: u8,
+) -> Option<Anomaly> {
+    let header = &request.header;
+    let anomaly = context.check(header.vmpck, header.seqno, outcome == outcome::OK)?;
+    if let Some(vm) = vm {
+        vm.anomalies[anomaly as usize & 1] += 1;
+    }
+    Some(anomaly)
+}
+
+/// What someone must see one by one: an anomaly, a host error, a slow request,
+/// or everything while someone listens.
+#[inline(always)]
+pub fn worth_telling(host: &Host, verdict: &Verdict) -> Option<event::Kind> {
+    match verdict.anomaly {
+        Some(Anomaly::Replay) => return Some(event::Kind::Replay),
+        Some(Anomaly::Gap) => return Some(event::Kind::Gap),
+        None => {}
+    }
+    if verdict.outcome == outcome::HOST_ERROR {
+        Some(event::Kind::HostError)
+    } else if verdict.stages.total() > host.slow_ns {
+        Some(event::Kind::Slow)
+    } else if host.tell_all != 0 {
+        Some(event::Kind::Request)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

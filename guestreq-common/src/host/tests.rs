@@ -1,0 +1,100 @@
+use super::*;
+use crate::{message::Header, outcome::HOST_ERROR};
+use proptest::prelude::*;
+
+fn zeroed<T>() -> Box<T> {
+    // SAFETY: Host and Vm consist of integers, for which all zeros is a value.
+    unsafe { Box::<T>::new_zeroed().assume_init() }
+}
+
+fn request(message_type: u8, times: [u64; 3]) -> Running {
+    Running {
+        command: command::SNP_GUEST_REQUEST,
+        wants_lock: times[0],
+        queued: times[1],
+        started: times[2],
+        header: Header { message_type, seqno: 1, ..Header::default() },
+        ..Running::default()
+    }
+}
+
+#[test]
+fn an_answered_request_counts_once_everywhere() {
+    let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
+    let verdict = host.finish(Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, 0);
+    assert_eq!(verdict.outcome, outcome::OK);
+    assert_eq!(verdict.stages.ns, [200, 300, 400]);
+    assert_eq!(vm.requests.get(Kind::Report as u8, outcome::OK), 1);
+    assert_eq!((vm.requests.total(), host.messages.total()), (1, 1));
+    assert_eq!(vm.stage_ns, [200, 300, 400]);
+    assert_eq!(vm.duration.iter().sum::<u64>(), 1);
+    assert_eq!(vm.psp_ns, [400, 0, 0]);
+    assert_eq!(vm.vmpck, [1, 0, 0, 0, 0]);
+    let row = &host.commands[command::SNP_GUEST_REQUEST as usize];
+    assert_eq!((row.count, row.busy_ns, row.failed), (1, 400, 0));
+}
+
+#[test]
+fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
+    let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
+    let verdict = host.finish(Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, 0);
+    assert_eq!(verdict.outcome, HOST_ERROR);
+    assert_eq!((vm.requests.total(), host.messages.total()), (0, 0), "the caller's to count");
+    assert_eq!(vm.duration.iter().sum::<u64>(), 0);
+    assert_eq!(vm.psp_ns[0], 9_000);
+    assert_eq!(host.commands[0x94].failed, 1);
+}
+
+#[test]
+fn another_command_touches_no_message() {
+    let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
+    let launch = Running { command: 0xa1, ..Running::default() };
+    host.finish(Some(&mut vm), &launch, 70, 0, 0);
+    assert_eq!((vm.requests.total(), host.messages.total()), (0, 0));
+    assert_eq!(vm.psp_ns, [0, 70, 0]);
+    assert_eq!(host.commands[0xa1].count, 1);
+}
+
+#[test]
+fn what_is_told_depends_on_who_listens() {
+    let mut host = zeroed::<Host>();
+    host.slow_ns = 1_000;
+    let usual = Verdict { stages: Stages { ns: [1, 2, 3] }, ..Verdict::default() };
+    assert_eq!(worth_telling(&host, &usual), None);
+    let slow = Verdict { stages: Stages { ns: [1, 2, 3_000] }, ..Verdict::default() };
+    assert_eq!(worth_telling(&host, &slow), Some(event::Kind::Slow));
+    let replay = Verdict { anomaly: Some(Anomaly::Replay), ..slow };
+    assert_eq!(worth_telling(&host, &replay), Some(event::Kind::Replay));
+    host.tell_all = 1;
+    assert_eq!(worth_telling(&host, &usual), Some(event::Kind::Request));
+}
+
+proptest! {
+    /// Whatever guests put into headers: counts add up, and stay where they belong.
+    #[test]
+    fn counts_add_up(
+        requests in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u16>()), 1..300),
+    ) {
+        let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
+        let mut answered = 0;
+        for &(message_type, vmpck, status) in &requests {
+            let mut request = request(message_type, [1, 2, 3]);
+            request.header.vmpck = vmpck;
+            let ret = if status == 0 { 0 } else { -5 };
+            let verdict = host.finish(Some(&mut vm), &request, 10, ret, u32::from(status));
+            answered += u64::from(request::answered(verdict.outcome));
+        }
+        let count = requests.len() as u64;
+        prop_assert_eq!(answered, count);
+        prop_assert_eq!(host.messages.total(), count);
+        prop_assert_eq!(vm.requests.total(), count);
+        prop_assert_eq!(vm.vmpck.iter().sum::<u64>(), count);
+        prop_assert_eq!(vm.duration.iter().sum::<u64>(), count);
+        for stage in 0..STAGES {
+            prop_assert_eq!(vm.stage[stage].iter().sum::<u64>(), count);
+            prop_assert_eq!(host.stage[stage].iter().flatten().sum::<u64>(), count);
+        }
+        prop_assert_eq!(vm.stage_ns.iter().sum::<u64>(), 9 * count);
+        prop_assert_eq!(host.commands[0x94].count, count);
+    }
+}

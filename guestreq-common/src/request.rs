@@ -1,0 +1,309 @@
+//! # A request on its way
+//!
+//! A guest request lives on one thread from the moment KVM wants the VM's lock
+//! until the PSP has answered. [`Thread`] is its state until the PSP takes it,
+//! [`Running`] from then on. `__sev_do_cmd_locked` runs under `sev_cmd_mutex`,
+//! so there is one running command per host, or two when ccp reclaims pages
+//! from within one: [`Stack`] holds them.
+
+use crate::{message, outcome};
+
+/// Where a thread's request is.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No request, or one that the PSP took over.
+    Idle = 0,
+    /// KVM wants the VM's `guest_req_mutex` (t0).
+    WantsLock = 1,
+    /// KVM holds it and wants `sev_cmd_mutex` (t1): the header is final.
+    Queued = 2,
+}
+
+/// A vCPU thread: its VM, and its request until the PSP takes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Thread {
+    /// When it wanted the VM's lock, and when it wanted the PSP, in ns since boot.
+    pub wants_lock: u64,
+    pub queued: u64,
+    pub context: u64,
+    pub header: message::Header,
+    pub vm: u32,
+    pub generation: u32,
+    pub state: u8,
+    /// The exit that is being served, until the guest is told: 0 none, 1 plain, 2 extended.
+    pub exit: u8,
+    pub reserved: [u8; 6],
+}
+
+/// A request that ended on the host, without the PSP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The row of its message; unknown where the header was never read.
+    pub kind: u8,
+    pub message_type: u8,
+    pub vmpck: u8,
+    /// Whether it had queued for the PSP.
+    pub queued: bool,
+}
+
+pub const EXIT_PLAIN: u8 = 1;
+pub const EXIT_EXTENDED: u8 = 2;
+
+impl Thread {
+    /// t0: KVM wants the VM's lock. An older request that is still open failed on the host.
+    #[inline(always)]
+    pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
+        let abandoned = self.abandon();
+        self.wants_lock = now;
+        self.state = State::WantsLock as u8;
+        abandoned
+    }
+
+    /// t1: the header is final and the thread queues for the PSP.
+    #[inline(always)]
+    pub fn queue(&mut self, now: u64, context: u64, header: message::Header) {
+        if self.state != State::WantsLock as u8 {
+            // No probe saw it want the lock: the lock's part is lost, the request is not.
+            self.wants_lock = now;
+        }
+        self.queued = now;
+        self.context = context;
+        self.header = header;
+        self.state = State::Queued as u8;
+    }
+
+    /// Closes a request that can no longer reach the PSP.
+    #[inline(always)]
+    pub fn abandon(&mut self) -> Option<Abandoned> {
+        let state = self.state;
+        self.state = State::Idle as u8;
+        if state == State::Queued as u8 {
+            Some(Abandoned {
+                kind: message::Kind::index_of(self.header.message_type),
+                message_type: self.header.message_type,
+                vmpck: self.header.vmpck,
+                queued: true,
+            })
+        } else if state == State::WantsLock as u8 {
+            Some(Abandoned {
+                kind: message::Kind::Unknown as u8,
+                message_type: 0,
+                vmpck: 0,
+                queued: false,
+            })
+        } else {
+            None
+        }
+    }
+}
+
+/// No VM: a command that no VM asked for, or one that found the table full.
+pub const NO_VM: u32 = u32::MAX;
+
+/// A command that the PSP works on. The request's part is empty for other commands.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Running {
+    /// `bpf_get_current_pid_tgid()` of the thread that issued it.
+    pub thread: u64,
+    /// The thread's stack pointer on entry: a nested call's is lower.
+    pub stack: u64,
+    /// When the PSP was taken (t2), in ns since boot.
+    pub started: u64,
+    /// Where ccp will store the firmware's status.
+    pub status_at: u64,
+    pub wants_lock: u64,
+    pub queued: u64,
+    pub context: u64,
+    pub header: message::Header,
+    pub command: u32,
+    pub vm: u32,
+    pub generation: u32,
+    pub extended: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Commands that run inside each other; the mutex makes it the host's only ones.
+pub const DEPTH: usize = 4;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stack {
+    /// How many of `running` are valid.
+    pub depth: u64,
+    pub running: [Running; DEPTH],
+}
+
+impl Stack {
+    /// A command has the PSP. Entries whose return was never seen are dropped and
+    /// counted: the mutex' holder is another thread, or this one at the same depth.
+    #[inline(always)]
+    pub fn push(&mut self, command: &Running) -> u64 {
+        let mut depth = self.depth as usize;
+        let mut lost = 0;
+        for level in (0..DEPTH).rev() {
+            let top = &self.running[level];
+            let encloses = top.thread == command.thread && top.stack > command.stack;
+            if depth == level + 1 && (!encloses || depth == DEPTH) {
+                depth = level;
+                lost += 1;
+            }
+        }
+        self.running[depth & (DEPTH - 1)] = *command;
+        self.depth = depth as u64 + 1;
+        lost
+    }
+
+    /// The command that `thread` issued has returned; `None` if its start was not seen.
+    #[inline(always)]
+    pub fn pop(&mut self, thread: u64) -> Option<&Running> {
+        let depth = self.depth as usize;
+        if depth == 0 || depth > DEPTH {
+            return None;
+        }
+        let top = depth - 1;
+        if self.running[top & (DEPTH - 1)].thread != thread {
+            return None;
+        }
+        self.depth = top as u64;
+        Some(&self.running[top & (DEPTH - 1)])
+    }
+
+    /// The innermost command that runs now.
+    pub fn top(&self) -> Option<&Running> {
+        let depth = usize::try_from(self.depth).ok()?;
+        self.running.get(depth.checked_sub(1)?)
+    }
+}
+
+/// The three stages of a request that the PSP answered. Their sum is the total, by construction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    pub ns: [u64; STAGES],
+}
+
+pub const STAGES: usize = 3;
+/// The stages' names, in the order of [`Stages::ns`].
+pub const STAGE_NAMES: [&str; STAGES] = ["vm_lock", "psp_queue", "psp_service"];
+
+impl Stages {
+    #[inline(always)]
+    pub fn of(request: &Running, now: u64) -> Stages {
+        Stages {
+            ns: [
+                request.queued.saturating_sub(request.wants_lock),
+                request.started.saturating_sub(request.queued),
+                now.saturating_sub(request.started),
+            ],
+        }
+    }
+
+    #[inline(always)]
+    pub fn total(&self) -> u64 {
+        self.ns[0].wrapping_add(self.ns[1]).wrapping_add(self.ns[2])
+    }
+}
+
+/// Whether a command's end counts as answered: durations count only those.
+#[inline(always)]
+pub const fn answered(outcome: u8) -> bool {
+    outcome != outcome::HOST_ERROR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use message::{Header, Kind};
+    use proptest::prelude::*;
+
+    fn command(thread: u64, stack: u64) -> Running {
+        Running { thread, stack, ..Running::default() }
+    }
+
+    #[test]
+    fn a_request_walks_through_its_states() {
+        let mut thread = Thread::default();
+        assert_eq!(thread.want_lock(10), None);
+        thread.queue(30, 0x1000, Header { message_type: 5, ..Header::default() });
+        assert_eq!((thread.wants_lock, thread.queued), (10, 30));
+        assert_eq!(thread.state, State::Queued as u8);
+    }
+
+    #[test]
+    fn a_request_that_nothing_answered_is_closed_by_the_next_one() {
+        let mut thread = Thread::default();
+        thread.want_lock(10);
+        let abandoned = thread.want_lock(20).expect("the first is open");
+        assert_eq!((abandoned.kind, abandoned.queued), (Kind::Unknown as u8, false));
+        thread.queue(30, 0, Header { message_type: 5, ..Header::default() });
+        let abandoned = thread.want_lock(40).expect("the second is open");
+        assert_eq!((abandoned.kind, abandoned.queued), (Kind::Report as u8, true));
+        thread.abandon();
+        assert_eq!(thread.abandon(), None, "closed once");
+    }
+
+    #[test]
+    fn without_the_first_probe_the_lock_s_part_is_zero() {
+        let mut thread = Thread { wants_lock: 7, ..Thread::default() };
+        thread.queue(30, 0, Header::default());
+        assert_eq!(thread.wants_lock, 30);
+    }
+
+    #[test]
+    fn nested_commands_return_in_order() {
+        let mut stack = Stack::default();
+        assert_eq!(stack.push(&command(1, 0x2000)), 0);
+        assert_eq!(stack.push(&command(1, 0x1000)), 0);
+        assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x1000));
+        assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x2000));
+        assert!(stack.pop(1).is_none());
+    }
+
+    #[test]
+    fn a_lost_return_is_counted_and_heals() {
+        let mut stack = Stack::default();
+        stack.push(&command(1, 0x2000));
+        assert_eq!(stack.push(&command(2, 0x9000)), 1, "another thread: the first has left");
+        assert_eq!(stack.push(&command(2, 0x9000)), 1, "the same depth: the second has left");
+        assert!(stack.pop(1).is_none(), "a return without its start");
+        assert_eq!(stack.pop(2).map(|c| c.thread), Some(2));
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_loses_one_and_goes_on() {
+        let mut stack = Stack::default();
+        for level in 0..DEPTH as u64 {
+            assert_eq!(stack.push(&command(1, 0x9000 - level)), 0);
+        }
+        assert_eq!(stack.push(&command(1, 1)), 1);
+        assert_eq!(stack.depth as usize, DEPTH);
+    }
+
+    proptest! {
+        #[test]
+        fn stages_add_up_to_the_total(a in 0u64..1 << 40, b in 0u64..1 << 40, c in 0u64..1 << 40) {
+            let request =
+                Running { wants_lock: 5, queued: 5 + a, started: 5 + a + b, ..Running::default() };
+            let stages = Stages::of(&request, 5 + a + b + c);
+            prop_assert_eq!(stages.ns, [a, b, c]);
+            prop_assert_eq!(stages.total(), a + b + c);
+        }
+
+        #[test]
+        fn a_stack_never_leaves_its_bounds(
+            calls in proptest::collection::vec((0u64..3, 0u64..6, any::<bool>()), 0..100),
+        ) {
+            let mut stack = Stack::default();
+            for (thread, sp, push) in calls {
+                if push {
+                    stack.push(&command(thread, sp));
+                } else {
+                    stack.pop(thread);
+                }
+                prop_assert!(stack.depth as usize <= DEPTH);
+            }
+        }
+    }
+}

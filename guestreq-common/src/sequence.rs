@@ -1,0 +1,153 @@
+//! # Sequence numbers
+//!
+//! A guest context has one message counter per VMPCK. A request carries the
+//! counter plus one, the answer plus two: numbers rise by two per success. A
+//! request that failed, or was told to come back, repeats its number and is no
+//! replay, so a number is compared with the last one that succeeded.
+
+use crate::message::VMPCKS;
+
+/// What is wrong with a message's number.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anomaly {
+    /// The number was used before: an AES-GCM IV would be, too.
+    Replay = 0,
+    /// Numbers were left out.
+    Gap = 1,
+}
+
+pub const ANOMALIES: usize = 2;
+
+impl Anomaly {
+    pub const ALL: [Anomaly; ANOMALIES] = [Anomaly::Replay, Anomaly::Gap];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Anomaly::Replay => "replay",
+            Anomaly::Gap => "gap",
+        }
+    }
+}
+
+/// No message of this VMPCK has been seen to succeed, and the launch was not seen either.
+const UNKNOWN: u64 = u64::MAX;
+
+/// A guest context (`gctx_paddr`) and its counters.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The VM's slot and the slot's generation.
+    pub vm: u32,
+    pub generation: u32,
+    last: [u64; VMPCKS],
+}
+
+impl Context {
+    /// A context whose launch was seen: its counters stand at zero, the first request has number 1.
+    #[inline(always)]
+    pub const fn launched(vm: u32, generation: u32) -> Context {
+        Context { vm, generation, last: [UNKNOWN - 1; VMPCKS] }
+    }
+
+    /// A context that was there before us: its first success sets the counter.
+    #[inline(always)]
+    pub const fn found(vm: u32, generation: u32) -> Context {
+        Context { vm, generation, last: [UNKNOWN; VMPCKS] }
+    }
+
+    /// Judges a message that reached the PSP, and remembers it if it succeeded.
+    /// A VMPCK above 3 has no counter; the firmware refuses it.
+    #[inline(always)]
+    pub fn check(&mut self, vmpck: u8, seqno: u64, succeeded: bool) -> Option<Anomaly> {
+        if vmpck as usize >= VMPCKS {
+            return None;
+        }
+        let last = &mut self.last[vmpck as usize & (VMPCKS - 1)];
+        let anomaly = judge(*last, seqno);
+        if succeeded {
+            *last = seqno;
+        }
+        anomaly
+    }
+}
+
+#[inline(always)]
+const fn judge(last: u64, seqno: u64) -> Option<Anomaly> {
+    if last == UNKNOWN {
+        return None;
+    }
+    // A fresh counter stands at UNKNOWN - 1, which wraps to "1 is next".
+    let next = if last == UNKNOWN - 1 { 1 } else { last.wrapping_add(2) };
+    if seqno == next {
+        None
+    } else if seqno < next {
+        Some(Anomaly::Replay)
+    } else {
+        Some(Anomaly::Gap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_launched_context_starts_at_one() {
+        let mut context = Context::launched(0, 0);
+        assert_eq!(context.check(0, 1, true), None);
+        assert_eq!(context.check(0, 3, true), None);
+        assert_eq!(Context::launched(0, 0).check(0, 3, true), Some(Anomaly::Gap));
+        assert_eq!(Context::launched(0, 0).check(0, 0, true), Some(Anomaly::Replay));
+    }
+
+    #[test]
+    fn a_retry_after_a_failure_is_no_replay() {
+        let mut context = Context::launched(0, 0);
+        assert_eq!(context.check(0, 1, true), None);
+        for _ in 0..3 {
+            assert_eq!(context.check(0, 3, false), None);
+        }
+        assert_eq!(context.check(0, 3, true), None);
+    }
+
+    #[test]
+    fn a_repeated_success_is_a_replay_and_a_jump_a_gap() {
+        let mut context = Context::found(0, 0);
+        assert_eq!(context.check(2, 41, true), None, "the first one sets the counter");
+        assert_eq!(context.check(2, 41, false), Some(Anomaly::Replay));
+        assert_eq!(context.check(2, 42, false), Some(Anomaly::Replay), "the answer's number");
+        assert_eq!(context.check(2, 45, false), Some(Anomaly::Gap));
+        assert_eq!(context.check(2, 43, true), None);
+    }
+
+    #[test]
+    fn a_vmpck_beyond_the_fourth_has_no_counter() {
+        let mut context = Context::launched(0, 0);
+        for vmpck in 4..=255 {
+            assert_eq!(context.check(vmpck, u64::MAX, true), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn vmpcks_do_not_disturb_each_other(order in proptest::collection::vec(0u8..4, 0..200)) {
+            let mut context = Context::launched(0, 0);
+            let mut next = [1u64; 4];
+            for vmpck in order {
+                let number = &mut next[usize::from(vmpck)];
+                prop_assert_eq!(context.check(vmpck, *number, true), None);
+                *number += 2;
+            }
+        }
+
+        #[test]
+        fn no_number_makes_it_panic(numbers: Vec<(u8, u64, bool)>) {
+            let mut context = Context::found(0, 0);
+            for (vmpck, seqno, succeeded) in numbers {
+                context.check(vmpck, seqno, succeeded);
+            }
+        }
+    }
+}
