@@ -58,9 +58,10 @@ pub struct Vm {
     pub life: u32,
     pub tgid: u32,
     pub reserved: u32,
-    /// The process' start, in ns since boot: with the tgid it names the process for good.
+    /// The process' start, in ns of CLOCK_BOOTTIME: with the tgid it names the process for good.
     pub started: u64,
-    /// When the record began, when the last request ended, when the process went, in ns since boot.
+    /// When the record began, when the last request ended, when the process went, in ns of
+    /// CLOCK_MONOTONIC.
     pub first_seen: u64,
     pub last_request: u64,
     pub exited: u64,

@@ -1,4 +1,27 @@
+//! # guestreq's eBPF programs
+//!
+//! One file per hook, in [`hooks`], each a thin function over guestreq-common.
+//! A request's way through them is drawn in docs/architecture.md.
+
 #![no_std]
 #![no_main]
+// core::sync::atomic has no read-modify-write on this target; the intrinsic is the instruction.
+#![allow(internal_features)]
+#![feature(core_intrinsics)]
+
+mod atomic;
+mod hooks;
+mod kernel;
+mod maps;
+mod threads;
+
+/// Some helpers are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    // The verifier refuses endless loops: that this loads proves that nothing here panics.
+    loop {}
+}

@@ -1,0 +1,114 @@
+//! # kretprobe/__sev_do_cmd_locked
+//!
+//! t3: the PSP has answered, and `sev_cmd_mutex` is still held, so that all that
+//! is counted here is counted by one thread at a time. Return probes have few
+//! instances (`kretprobe.maxactive`); behind this mutex two are enough.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, macros::kretprobe, programs::RetProbeContext};
+use guestreq_common::{
+    command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_START},
+    event::Event,
+    host::{self, Host, Loss, Verdict},
+    message::Kind,
+    outcome,
+    request::Running,
+    sequence::{Anomaly, Context},
+};
+
+use crate::{atomic, kernel, maps, threads};
+
+#[kretprobe]
+pub fn command_end(ctx: RetProbeContext) -> u32 {
+    let Some(host) = maps::host() else { return 0 };
+    let now = kernel::now();
+    let depth = host.now.depth;
+    let Some(running) = host.now.pop(kernel::thread()) else {
+        // It began before we were there, or its start was missed.
+        if depth != 0 {
+            maps::count_loss(Loss::CommandUnmatched, 1);
+        }
+        return 0;
+    };
+    // SAFETY: the entry stands in the host's record, of which `finish` writes other fields; the
+    // mutex keeps other commands away until this program has ended.
+    let running = unsafe { &*(running as *const Running) };
+    let ret = ctx.ret::<u64>() as i32;
+    let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
+    let mut verdict =
+        host.finish(maps::vm(running.vm, running.generation), running, now, ret, status);
+    match running.command {
+        SNP_GUEST_REQUEST => {
+            if verdict.outcome == outcome::HOST_ERROR {
+                let kind = Kind::index_of(running.header.message_type);
+                threads::count_host_error(running.vm, running.generation, kind);
+            }
+            verdict.anomaly = check_sequence(running, verdict.outcome);
+            tell(host, running, now, ret, &verdict);
+        }
+        SNP_LAUNCH_START if ret == 0 => launched(running),
+        SNP_DECOMMISSION if ret == 0 => retired(running),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn check_sequence(running: &Running, outcome: u8) -> Option<Anomaly> {
+    let vm = maps::vm(running.vm, running.generation);
+    if let Some(context) = maps::CONTEXTS.get_ptr_mut(running.context) {
+        // SAFETY: contexts are written and removed under sev_cmd_mutex only.
+        return host::check_sequence(vm, unsafe { &mut *context }, running, outcome);
+    }
+    let mut context = Context::found(running.vm, running.generation);
+    let anomaly = host::check_sequence(vm, &mut context, running, outcome);
+    if maps::CONTEXTS.insert(running.context, context, BPF_NOEXIST.into()).is_err() {
+        maps::count_loss(Loss::ContextTableFull, 1);
+    }
+    anomaly
+}
+
+/// A guest context begins: its counters stand at zero.
+#[inline(always)]
+fn launched(running: &Running) {
+    let context = Context::launched(running.vm, running.generation);
+    if maps::CONTEXTS.insert(running.context, context, 0).is_err() {
+        maps::count_loss(Loss::ContextTableFull, 1);
+    }
+    if let Some(vm) = maps::vm(running.vm, running.generation) {
+        atomic::add(&mut vm.contexts_launched, 1);
+    }
+}
+
+/// A guest context ends. KVM decommissions it from a kernel thread, so the VM is
+/// known by the context alone.
+#[inline(always)]
+fn retired(running: &Running) {
+    if let Some(context) = maps::CONTEXTS.get_ptr(running.context) {
+        // SAFETY: as in check_sequence.
+        let (vm, generation) = unsafe { ((*context).vm, (*context).generation) };
+        if let Some(vm) = maps::vm(vm, generation) {
+            atomic::add(&mut vm.contexts_retired, 1);
+        }
+    }
+    let _ = maps::CONTEXTS.remove(running.context);
+}
+
+#[inline(always)]
+fn tell(host: &Host, running: &Running, now: u64, ret: i32, verdict: &Verdict) {
+    let Some(kind) = host::worth_telling(host, verdict) else { return };
+    maps::tell(Event {
+        time: now,
+        seqno: running.header.seqno,
+        stage_ns: verdict.stages.ns,
+        tgid: (running.thread >> 32) as u32,
+        vm: running.vm,
+        generation: running.generation,
+        ret,
+        kind: kind as u8,
+        message_type: running.header.message_type,
+        vmpck: running.header.vmpck,
+        outcome: verdict.outcome,
+        extended: running.extended,
+        reserved: [0; 3],
+    });
+}

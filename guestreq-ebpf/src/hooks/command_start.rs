@@ -1,0 +1,91 @@
+//! # kprobe/__sev_do_cmd_locked
+//!
+//! `(int cmd, void *data, int *psp_ret)` in ccp: t2, every SEV and SNP command of
+//! the host, and this one has the PSP.
+
+use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+use guestreq_common::{
+    command::{self, Class},
+    host::Loss,
+    request::{Running, State},
+};
+
+use crate::{atomic, kernel, maps, threads};
+
+#[kprobe]
+pub fn command_start(ctx: ProbeContext) -> u32 {
+    let Some(host) = maps::host() else { return 0 };
+    let thread = kernel::thread();
+    let mut running = Running {
+        thread,
+        // SAFETY: a kprobe's context is the probed function's registers.
+        stack: unsafe { (*ctx.regs).rsp },
+        command: ctx.arg::<u64>(0).unwrap_or(0) as u32,
+        status_at: ctx.arg(2).unwrap_or(0),
+        ..Running::default()
+    };
+    let data = ctx.arg(1).unwrap_or(0);
+    if running.command == command::SNP_GUEST_REQUEST {
+        take_over(&ctx, data, &mut running);
+    } else {
+        // A launch is the first that is seen of a VM; other commands make no VM.
+        let launch = Class::of(running.command) as u8 == Class::Launch as u8;
+        let tgid = (thread >> 32) as u32;
+        (running.vm, running.generation) = threads::vm_of_process(&ctx, tgid, launch);
+        if running.command == command::SNP_LAUNCH_START
+            || running.command == command::SNP_DECOMMISSION
+        {
+            // Both commands' data begins with the context's address.
+            running.context = kernel::read(data).unwrap_or(0);
+        }
+        running.started = kernel::now();
+    }
+    let lost = host.now.push(&running);
+    if lost != 0 {
+        atomic::add(&mut host.lost[Loss::CommandUnmatched as usize], lost);
+    }
+    0
+}
+
+/// The PSP takes a thread's request over.
+#[inline(always)]
+fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
+    let now = kernel::now();
+    running.started = now;
+    running.wants_lock = now;
+    running.queued = now;
+    let Some(thread) = threads::find_or_make(ctx, running.thread) else {
+        (running.vm, running.generation) =
+            threads::vm_of_process(ctx, (running.thread >> 32) as u32, false);
+        return read_header(data, running);
+    };
+    running.vm = thread.vm;
+    running.generation = thread.generation;
+    running.extended = (thread.exit == guestreq_common::request::EXIT_EXTENDED) as u8;
+    let state = thread.state;
+    if state != State::Idle as u8 {
+        running.wants_lock = thread.wants_lock;
+    }
+    thread.state = State::Idle as u8;
+    if state != State::Queued as u8 {
+        // Nothing saw it queue.
+        return read_header(data, running);
+    }
+    running.queued = thread.queued;
+    running.context = thread.context;
+    running.header = thread.header;
+    if let Some(host) = maps::host() {
+        atomic::add(&mut host.dequeued, 1);
+    }
+}
+
+#[inline(always)]
+fn read_header(data: u64, running: &mut Running) {
+    match kernel::guest_request(data) {
+        Some((context, header)) => {
+            running.context = context;
+            running.header = header;
+        }
+        None => maps::count_loss(Loss::HeaderUnreadable, 1),
+    }
+}

@@ -1,0 +1,17 @@
+//! # kprobe/snp_handle_guest_req
+//!
+//! `(struct vcpu_svm *, gpa_t req, gpa_t resp)` in kvm_amd: t0, KVM wants the
+//! VM's `guest_req_mutex`.
+
+use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+
+use crate::{kernel, threads};
+
+#[kprobe]
+pub fn guest_request(ctx: ProbeContext) -> u32 {
+    if let Some(thread) = threads::find_or_make(&ctx, kernel::thread()) {
+        let abandoned = thread.want_lock(kernel::now());
+        threads::count_abandoned(thread, abandoned);
+    }
+    0
+}

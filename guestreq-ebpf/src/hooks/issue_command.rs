@@ -1,0 +1,37 @@
+//! # kprobe/sev_issue_cmd_external_user
+//!
+//! `(struct file *, unsigned int cmd, void *data, int *error)` in ccp: t1, every
+//! guest request passes here, its header is final, and it queues for the PSP.
+
+use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+use guestreq_common::{command, host::Loss};
+
+use crate::{atomic, kernel, maps, threads};
+
+#[kprobe]
+pub fn issue_command(ctx: ProbeContext) -> u32 {
+    if ctx.arg::<u64>(1).unwrap_or(0) as u32 == command::SNP_GUEST_REQUEST {
+        queue(&ctx, ctx.arg(2).unwrap_or(0));
+    }
+    0
+}
+
+#[inline(always)]
+fn queue(ctx: &ProbeContext, data: u64) {
+    let Some(thread) = threads::find_or_make(ctx, kernel::thread()) else { return };
+    // Two calls for one request: a wrapper in front of ccp that calls it in turn. The first
+    // one's time counts; the header is read again, as it is what the PSP will read.
+    let waits = thread.state == guestreq_common::request::State::Queued as u8;
+    let Some((context, header)) = kernel::guest_request(data) else {
+        return maps::count_loss(Loss::HeaderUnreadable, 1);
+    };
+    if waits {
+        thread.context = context;
+        thread.header = header;
+        return;
+    }
+    thread.queue(kernel::now(), context, header);
+    if let Some(host) = maps::host() {
+        atomic::add(&mut host.queued, 1);
+    }
+}

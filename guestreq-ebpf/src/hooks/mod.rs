@@ -1,0 +1,13 @@
+//! # Hooks
+//!
+//! In the order in which a request meets them.
+
+mod command_end;
+mod command_start;
+mod guest_request;
+mod issue_command;
+mod read_kernel;
+mod thread_exit;
+mod userspace_exit;
+mod vmgexit_enter;
+mod vmgexit_exit;

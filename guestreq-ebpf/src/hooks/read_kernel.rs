@@ -1,0 +1,24 @@
+//! # raw_tracepoint, run by the agent and never attached
+//!
+//! Reads one word of kernel memory for the agent, once at start: where the
+//! direct map begins, and which bit of an address means encryption.
+
+use aya_ebpf::{
+    macros::{map, raw_tracepoint},
+    maps::Array,
+    programs::RawTracePointContext,
+};
+
+use crate::kernel;
+
+/// The word, and 1 once it has been read.
+#[map]
+static WORD: Array<[u64; 2]> = Array::with_max_entries(1, 0);
+
+#[raw_tracepoint]
+pub fn read_kernel(ctx: RawTracePointContext) -> i32 {
+    if let Some(word) = kernel::read::<u64>(ctx.arg(0)) {
+        let _ = WORD.set(0, [word, 1], 0);
+    }
+    0
+}

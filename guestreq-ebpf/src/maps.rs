@@ -1,0 +1,123 @@
+//! # Maps, and what the agent tells us at load time
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, RingBuf, Stack},
+};
+use guestreq_common::{
+    event::Event,
+    host::{Host, Loss},
+    request::Thread,
+    sequence::Context,
+    vm::Vm,
+};
+
+use crate::atomic;
+
+/// Where the direct map begins (`page_offset_base`).
+#[unsafe(no_mangle)]
+static PAGE_OFFSET: Global<u64> = Global::new(0);
+/// The encryption bit in physical addresses (`sme_me_mask`).
+#[unsafe(no_mangle)]
+static ENCRYPTION_MASK: Global<u64> = Global::new(0);
+/// Offsets in `struct task_struct`, of this kernel; 0 where unknown.
+#[unsafe(no_mangle)]
+static TASK_GROUP_LEADER: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+static TASK_START_BOOTTIME: Global<u64> = Global::new(0);
+/// Nonzero where nothing sees KVM want the VM's lock but the VMGEXIT's tracepoint.
+#[unsafe(no_mangle)]
+static EXIT_STARTS_REQUEST: Global<u64> = Global::new(0);
+
+/// The address of a physical page in the direct map.
+#[inline(always)]
+pub fn direct_map(physical: u64) -> u64 {
+    PAGE_OFFSET.load().wrapping_add(physical & !ENCRYPTION_MASK.load())
+}
+
+#[inline(always)]
+pub fn task_offsets() -> (u64, u64) {
+    (TASK_GROUP_LEADER.load(), TASK_START_BOOTTIME.load())
+}
+
+#[inline(always)]
+pub fn exit_starts_request() -> bool {
+    EXIT_STARTS_REQUEST.load() != 0
+}
+
+/// Host and VM records can be mapped by the agent: a scrape then needs no system
+/// call on them. That is more than speed: bpf(2) on a map switches kprobe
+/// programs off on its CPU while it runs (`bpf_disable_instrumentation`), so
+/// reading that way could make us miss what we count.
+#[map]
+static HOST: Array<Host> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+static VMS: Array<Vm> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
+/// Slots of VMS that no VM has; filled by the agent.
+#[map]
+static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1024, 0);
+/// The slot of a VMM process.
+#[map]
+pub static VM_OF_PROCESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+/// Requests by thread; as many records as there are vCPUs that ever asked for something.
+#[map]
+pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
+/// Guest contexts by their physical address.
+#[map]
+pub static CONTEXTS: HashMap<u64, Context> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// The host's record.
+#[inline(always)]
+pub fn host() -> Option<&'static mut Host> {
+    // SAFETY: an array's element lives as long as the program. Other programs write it at the
+    // same time: what they share is written atomically, the rest under sev_cmd_mutex.
+    HOST.get_ptr_mut(0).map(|host| unsafe { &mut *host })
+}
+
+/// A VM's record, if the slot still belongs to that VM.
+#[inline(always)]
+pub fn vm(slot: u32, generation: u32) -> Option<&'static mut Vm> {
+    // SAFETY: as for the host's record.
+    let vm = unsafe { &mut *VMS.get_ptr_mut(slot)? };
+    (vm.generation == generation).then_some(vm)
+}
+
+/// A VM's record, whatever its generation: for whoever has just taken the slot.
+#[inline(always)]
+pub fn slot(slot: u32) -> Option<&'static mut Vm> {
+    // SAFETY: as for the host's record.
+    VMS.get_ptr_mut(slot).map(|vm| unsafe { &mut *vm })
+}
+
+#[inline(always)]
+pub fn take_slot() -> Option<u32> {
+    FREE_SLOTS.pop().ok().flatten()
+}
+
+#[inline(always)]
+pub fn give_slot_back(slot: u32) {
+    // The slot has just come from there: there is room.
+    let _ = FREE_SLOTS.push(slot, 0);
+}
+
+#[inline(always)]
+pub fn count_loss(loss: Loss, n: u64) {
+    if let Some(host) = host() {
+        atomic::add(&mut host.lost[loss as usize], n);
+    }
+}
+
+#[inline(always)]
+pub fn tell(event: Event) {
+    match EVENTS.reserve::<Event>(0) {
+        Some(mut entry) => {
+            entry.write(event);
+            entry.submit(0);
+        }
+        None => count_loss(Loss::RingBufferFull, 1),
+    }
+}

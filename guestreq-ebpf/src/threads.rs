@@ -1,0 +1,105 @@
+//! # Which VM a thread belongs to
+//!
+//! A thread belongs to one process for life, so its record remembers the VM's
+//! slot: the table of processes is consulted once per vCPU thread.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_log_ebpf::warn;
+use guestreq_common::{
+    host::Loss,
+    outcome::HOST_ERROR,
+    request::{Abandoned, NO_VM, Thread},
+    vm::Life,
+};
+
+use crate::{atomic, kernel, maps};
+
+/// The record of the current thread, if it ever asked for something.
+#[inline(always)]
+pub fn find(thread: u64) -> Option<&'static mut Thread> {
+    // SAFETY: only the thread itself and its exit touch its record, so nobody removes or
+    // writes it meanwhile.
+    maps::THREADS.get_ptr_mut(thread as u32).map(|record| unsafe { &mut *record })
+}
+
+/// The record of the current thread, made if there is none.
+#[inline(always)]
+pub fn find_or_make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
+    if let Some(record) = find(thread) {
+        return Some(record);
+    }
+    make(ctx, thread)
+}
+
+#[inline(never)]
+fn make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
+    let (vm, generation) = vm_of_process(ctx, (thread >> 32) as u32, true);
+    let record = Thread { vm, generation, ..Thread::default() };
+    if maps::THREADS.insert(thread as u32, record, BPF_NOEXIST.into()).is_err() {
+        maps::count_loss(Loss::ThreadTableFull, 1);
+        return None;
+    }
+    find(thread)
+}
+
+/// The slot and generation of a process' VM; `NO_VM` if it has none and shall not
+/// get one, or if there is no room.
+#[inline(always)]
+pub fn vm_of_process<C: aya_ebpf::EbpfContext>(ctx: &C, tgid: u32, make: bool) -> (u32, u32) {
+    // SAFETY: the value is copied at once; an entry that is replaced meanwhile gives the old or
+    // the new slot, and the generation tells a stale one.
+    if let Some(&slot) = unsafe { maps::VM_OF_PROCESS.get(tgid) } {
+        return (slot, maps::slot(slot).map_or(0, |vm| vm.generation));
+    }
+    if !make {
+        return (NO_VM, 0);
+    }
+    let Some(slot) = maps::take_slot() else {
+        maps::count_loss(Loss::VmTableFull, 1);
+        return (NO_VM, 0);
+    };
+    let Some(vm) = maps::slot(slot) else { return (NO_VM, 0) };
+    if maps::VM_OF_PROCESS.insert(tgid, slot, BPF_NOEXIST.into()).is_err() {
+        // Another vCPU of the same process was faster, or the table is full.
+        maps::give_slot_back(slot);
+        // SAFETY: as above.
+        return match unsafe { maps::VM_OF_PROCESS.get(tgid) } {
+            Some(&slot) => (slot, maps::slot(slot).map_or(0, |vm| vm.generation)),
+            None => {
+                warn!(ctx, "no room for process {} among the VMs", tgid);
+                maps::count_loss(Loss::VmTableFull, 1);
+                (NO_VM, 0)
+            }
+        };
+    }
+    vm.tgid = tgid;
+    vm.started = kernel::process_start();
+    vm.first_seen = kernel::now();
+    // Last: the agent reads the record once it sees life in it.
+    vm.life = Life::Running as u32;
+    (slot, vm.generation)
+}
+
+/// Counts a request that ended without the PSP. Hooks outside `sev_cmd_mutex` do
+/// that too, hence atomically.
+#[inline(always)]
+pub fn count_host_error(vm: u32, generation: u32, kind: u8) {
+    if let Some(host) = maps::host() {
+        atomic::add(host.messages.cell(kind, HOST_ERROR), 1);
+    }
+    if let Some(vm) = maps::vm(vm, generation) {
+        atomic::add(vm.requests.cell(kind, HOST_ERROR), 1);
+    }
+}
+
+/// Counts what [`Thread::abandon`] and [`Thread::want_lock`] found open.
+#[inline(always)]
+pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>) {
+    let Some(abandoned) = abandoned else { return };
+    count_host_error(thread.vm, thread.generation, abandoned.kind);
+    if abandoned.queued
+        && let Some(host) = maps::host()
+    {
+        atomic::add(&mut host.dequeued, 1);
+    }
+}
