@@ -87,6 +87,9 @@ pub struct Host {
     pub exits: [u64; 2],
     /// What guests were told, by [`crate::ghcb::Told`]; written atomically.
     pub told: [u64; TOLD],
+    /// Threads and guest contexts that have records; written atomically.
+    pub threads: u64,
+    pub contexts: u64,
     /// By [`Loss`]; written atomically.
     pub lost: [u64; LOSSES],
 }

@@ -39,6 +39,9 @@ fn make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut T
         maps::count_loss(Loss::ThreadTableFull, 1);
         return None;
     }
+    if let Some(host) = maps::host() {
+        atomic::add(&mut host.threads, 1);
+    }
     find(thread)
 }
 

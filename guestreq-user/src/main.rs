@@ -1,1 +1,26 @@
-fn main() {}
+//! # guestreq
+//!
+//! Who asks an SNP host's secure processor for what, how long it takes, and who
+//! waits for whom. One binary: the agent, and the command line that talks to it.
+
+mod agent;
+mod api;
+mod cli;
+mod config;
+mod host;
+mod metrics;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            // One line: what went wrong, from the outside in.
+            eprintln!("guestreq: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -61,19 +61,34 @@ fn check_sequence(running: &Running, outcome: u8) -> Option<Anomaly> {
     }
     let mut context = Context::found(running.vm, running.generation);
     let anomaly = host::check_sequence(vm, &mut context, running, outcome);
-    if maps::CONTEXTS.insert(running.context, context, BPF_NOEXIST.into()).is_err() {
-        maps::count_loss(Loss::ContextTableFull, 1);
-    }
+    remember(running.context, context);
     anomaly
+}
+
+#[inline(always)]
+fn remember(address: u64, context: Context) {
+    if maps::CONTEXTS.insert(address, context, BPF_NOEXIST.into()).is_err() {
+        maps::count_loss(Loss::ContextTableFull, 1);
+    } else if let Some(host) = maps::host() {
+        atomic::add(&mut host.contexts, 1);
+    }
+}
+
+#[inline(always)]
+fn forget(address: u64) {
+    if maps::CONTEXTS.remove(address).is_ok()
+        && let Some(host) = maps::host()
+    {
+        atomic::decrement(&mut host.contexts);
+    }
 }
 
 /// A guest context begins: its counters stand at zero.
 #[inline(always)]
 fn launched(running: &Running) {
-    let context = Context::launched(running.vm, running.generation);
-    if maps::CONTEXTS.insert(running.context, context, 0).is_err() {
-        maps::count_loss(Loss::ContextTableFull, 1);
-    }
+    // An older one at this address ended unseen.
+    forget(running.context);
+    remember(running.context, Context::launched(running.vm, running.generation));
     if let Some(vm) = maps::vm(running.vm, running.generation) {
         atomic::add(&mut vm.contexts_launched, 1);
     }
@@ -90,7 +105,7 @@ fn retired(running: &Running) {
             atomic::add(&mut vm.contexts_retired, 1);
         }
     }
-    let _ = maps::CONTEXTS.remove(running.context);
+    forget(running.context);
 }
 
 #[inline(always)]

@@ -1,0 +1,95 @@
+//! # The few bpf(2) calls that aya does not make
+//!
+//! How often the kernel skipped a program or a probe is in structures that aya
+//! reads, but does not show.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+};
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_prog_info};
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i64> {
+    // SAFETY: the attributes are a whole union, and outlive the call.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            attributes as *mut bpf_attr,
+            mem::size_of::<bpf_attr>(),
+        )
+    };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+fn no_attributes() -> bpf_attr {
+    // SAFETY: a union of integers and addresses, for which zeros are a value.
+    unsafe { mem::zeroed() }
+}
+
+/// Whether bpf(2) can be called at all: asks for the first program, of which there may be none.
+pub fn probe() -> io::Result<()> {
+    match bpf(bpf_cmd::BPF_PROG_GET_NEXT_ID, &mut no_attributes()) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        // CAP_BPF without CAP_SYS_ADMIN may not list programs, but may load them.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            let mut attributes = no_attributes();
+            // SAFETY: the union's part for this command.
+            let map = unsafe { &mut attributes.__bindgen_anon_1 };
+            (map.map_type, map.key_size, map.value_size, map.max_entries) = (2, 4, 8, 1);
+            let fd = bpf(bpf_cmd::BPF_MAP_CREATE, &mut attributes)? as i32;
+            // SAFETY: a descriptor that the kernel has just made for us.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// An object's information structure.
+fn info<T>(fd: BorrowedFd<'_>) -> io::Result<T> {
+    // SAFETY: only called for the kernel's structures of integers.
+    let mut info: T = unsafe { mem::zeroed() };
+    let mut attributes = no_attributes();
+    // SAFETY: the union's part for this command.
+    let request = unsafe { &mut attributes.info };
+    request.bpf_fd = fd.as_raw_fd() as u32;
+    request.info_len = mem::size_of::<T>() as u32;
+    request.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(info)
+}
+
+/// How often a program ran, for how long, and how often the kernel skipped it.
+pub struct ProgramCounters {
+    /// Only while the kernel's BPF statistics are on.
+    pub runs: u64,
+    pub run_ns: u64,
+    pub missed: u64,
+}
+
+pub fn program_counters(fd: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
+    let info: bpf_prog_info = info(fd)?;
+    Ok(ProgramCounters {
+        runs: info.run_cnt,
+        run_ns: info.run_time_ns,
+        missed: info.recursion_misses,
+    })
+}
+
+/// How often the kernel could not even deliver a kprobe's or a return probe's hit.
+pub fn link_missed(id: u32) -> io::Result<u64> {
+    let mut attributes = no_attributes();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes)? as i32;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let info: bpf_link_info = info(fd.as_fd())?;
+    if info.type_ != bpf_link_type::BPF_LINK_TYPE_PERF_EVENT as u32 {
+        return Ok(0);
+    }
+    // SAFETY: the type says which part of the union was filled in.
+    Ok(unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed })
+}

@@ -1,0 +1,148 @@
+//! # The agent
+//!
+//! Loads the programs, keeps them attached, and serves what they count: metrics
+//! and health over TCP, the command line's questions over a unix socket.
+
+mod bpf;
+mod events;
+mod kernel;
+pub mod observer;
+mod programs;
+mod records;
+pub mod table;
+mod window;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use log::{info, warn};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::MissedTickBehavior,
+};
+
+pub use observer::Observer;
+pub use programs::PROBES;
+
+use crate::{api::server, config::Config};
+
+/// How often modules and VMs are looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// How often `--stay` tries again where the host cannot be observed.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// What the agent is doing.
+pub enum State {
+    /// `--stay` on a host that cannot be observed (yet).
+    Waiting {
+        reason: String,
+    },
+    Observing(Box<Observer>),
+}
+
+/// What the servers share with the loop.
+#[derive(Clone)]
+pub struct Shared {
+    state: Arc<Mutex<State>>,
+    /// When the loop last went round.
+    alive: Arc<Mutex<Instant>>,
+}
+
+impl Shared {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this agent's loop counts as dead, if it does.
+    pub fn dead(&self) -> Option<String> {
+        let last = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = last.elapsed();
+        (since > Duration::from_secs(5)).then(|| format!("the loop has not run for {since:.1?}"))
+    }
+
+    /// Why this agent is not ready, if it is not.
+    pub fn not_ready(&self) -> Option<String> {
+        match &*self.state() {
+            State::Waiting { reason } => Some(reason.clone()),
+            State::Observing(observer) => observer.programs.not_ready(),
+        }
+    }
+}
+
+/// What the command line asks of the agent.
+pub struct Options {
+    pub config: Config,
+    /// Stay up, not ready, where the host cannot be observed.
+    pub stay: bool,
+    /// Probes to leave out.
+    pub without: Vec<String>,
+}
+
+pub fn run(options: Options) -> Result<ExitCode> {
+    let level = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(level).format_timestamp_millis().init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(serve(options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(options: Options) -> Result<()> {
+    let config = &options.config;
+    let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
+    let shared = Shared { state: Arc::clone(&state), alive: Arc::new(Mutex::new(Instant::now())) };
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+
+    let servers = server::Servers::bind(config).await?;
+    attempt(&options, &shared)?;
+    info!("metrics on http://{}/metrics", servers.address());
+    let _socket = servers.start(shared.clone());
+
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last_attempt = Instant::now();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+        *shared.alive.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let waiting = match &mut *shared.state() {
+            State::Waiting { .. } => true,
+            State::Observing(observer) => {
+                observer.tick();
+                false
+            }
+        };
+        if waiting && last_attempt.elapsed() >= RETRY {
+            last_attempt = Instant::now();
+            attempt(&options, &shared)?;
+        }
+    }
+    info!("stopping: detaching all programs");
+    *shared.state() = State::Waiting { reason: "stopping".to_owned() };
+    Ok(())
+}
+
+/// Starts to observe, or fails; with `--stay`, remembers why and goes on.
+fn attempt(options: &Options, shared: &Shared) -> Result<()> {
+    let next = match Observer::start(&options.config, &options.without, &shared.state) {
+        Ok(observer) => State::Observing(Box::new(observer)),
+        Err(error) if options.stay => {
+            let reason = format!("{error:#}");
+            warn!("not observing: {reason}; trying again each minute");
+            State::Waiting { reason }
+        }
+        Err(error) => return Err(error),
+    };
+    *shared.state() = next;
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! # Loading the programs and attaching them
+//!
+//! Modules come and go: a probe on a function of a module that was unloaded is
+//! dead, and one on a tracepoint keeps its module from being unloaded. So probes
+//! follow their modules, by the identity of their folder in sysfs.
+
+use std::{collections::BTreeMap, fs, os::fd::AsFd as _, os::unix::fs::MetadataExt as _};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData, Stack},
+    programs::{KProbe, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink},
+};
+use log::{info, warn};
+
+use super::{bpf, kernel};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+
+enum Kind {
+    /// Also return probes: the program says which.
+    Kprobe,
+    RawTracepoint,
+}
+
+/// A program, and where it belongs.
+pub struct Probe {
+    /// What users see, in logs and in `guestreq_probe_attached`.
+    pub name: &'static str,
+    program: &'static str,
+    kind: Kind,
+    target: &'static str,
+    /// With which module it comes and goes.
+    module: Option<&'static str>,
+    /// What is lost without it; `None` where nothing can be counted at all.
+    loses: Option<&'static str>,
+}
+
+/// In the order of attaching: from the end of a request to its beginning, so that none is
+/// seen half. The tracepoints are kvm's, but follow kvm_amd: they would keep kvm loaded.
+pub const PROBES: [Probe; 8] = [
+    Probe {
+        name: "raw_tracepoint/sched_process_exit",
+        program: "thread_exit",
+        kind: Kind::RawTracepoint,
+        target: "sched_process_exit",
+        module: None,
+        loses: None,
+    },
+    Probe {
+        name: "kretprobe/__sev_do_cmd_locked",
+        program: "command_end",
+        kind: Kind::Kprobe,
+        target: "__sev_do_cmd_locked",
+        module: Some("ccp"),
+        loses: None,
+    },
+    Probe {
+        name: "kprobe/__sev_do_cmd_locked",
+        program: "command_start",
+        kind: Kind::Kprobe,
+        target: "__sev_do_cmd_locked",
+        module: Some("ccp"),
+        loses: None,
+    },
+    Probe {
+        name: "kprobe/sev_issue_cmd_external_user",
+        program: "issue_command",
+        kind: Kind::Kprobe,
+        target: "sev_issue_cmd_external_user",
+        module: Some("ccp"),
+        loses: Some("the time in the PSP's queue, and its length"),
+    },
+    Probe {
+        name: "kprobe/snp_handle_guest_req",
+        program: "guest_request",
+        kind: Kind::Kprobe,
+        target: "snp_handle_guest_req",
+        module: Some("kvm_amd"),
+        loses: Some("the exact moment at which KVM wants the VM's lock (the VMGEXIT's is taken)"),
+    },
+    Probe {
+        name: "raw_tracepoint/kvm_userspace_exit",
+        program: "userspace_exit",
+        kind: Kind::RawTracepoint,
+        target: "kvm_userspace_exit",
+        module: Some("kvm_amd"),
+        loses: Some("host errors before the PSP, until their vCPU's next request"),
+    },
+    Probe {
+        name: "raw_tracepoint/kvm_vmgexit_exit",
+        program: "vmgexit_exit",
+        kind: Kind::RawTracepoint,
+        target: "kvm_vmgexit_exit",
+        module: Some("kvm_amd"),
+        loses: Some("what guests are told"),
+    },
+    Probe {
+        name: "raw_tracepoint/kvm_vmgexit_enter",
+        program: "vmgexit_enter",
+        kind: Kind::RawTracepoint,
+        target: "kvm_vmgexit_enter",
+        module: Some("kvm_amd"),
+        loses: Some("which requests are extended ones"),
+    },
+];
+
+struct Attached {
+    link: FdLink,
+    id: u32,
+    module: Option<u64>,
+}
+
+pub struct Programs {
+    ebpf: Ebpf,
+    attached: BTreeMap<&'static str, Attached>,
+    /// Probes that the operator does not want.
+    without: Vec<String>,
+    /// Why a probe is not attached, as last logged.
+    trouble: BTreeMap<&'static str, String>,
+    /// Hits that were missed by links that are gone.
+    missed_before: u64,
+}
+
+/// What is known of a program.
+pub struct ProgramState {
+    pub name: &'static str,
+    pub runs: u64,
+    pub run_seconds: f64,
+}
+
+impl Programs {
+    /// Loads the programs for this kernel; nothing is attached yet.
+    pub fn load(max_vms: u32, without: &[String]) -> Result<Programs> {
+        for name in without {
+            if !PROBES.iter().any(|probe| probe.name == name) {
+                let known: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
+                bail!("there is no probe {name:?}; there are {}", known.join(", "));
+            }
+        }
+        let symbols = kernel::Symbols::read()?;
+        let words = KernelWords::read(&symbols)?;
+        let task = kernel::task_offsets()?;
+        let request = "kprobe/snp_handle_guest_req";
+        let exit_starts_request = u64::from(
+            !symbols.has("snp_handle_guest_req") || without.iter().any(|name| name == request),
+        );
+        let mut ebpf = EbpfLoader::new()
+            .override_global("PAGE_OFFSET", &words.page_offset, true)
+            .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
+            .override_global("TASK_GROUP_LEADER", &task.group_leader, true)
+            .override_global("TASK_START_BOOTTIME", &task.start_boottime, true)
+            .override_global("EXIT_STARTS_REQUEST", &exit_starts_request, true)
+            .map_max_entries("VMS", max_vms)
+            .map_max_entries("FREE_SLOTS", max_vms)
+            .map_max_entries("VM_OF_PROCESS", max_vms)
+            .load(OBJECT)
+            .context("loading the eBPF maps")?;
+        for probe in &PROBES {
+            let program = ebpf.program_mut(probe.program).context(probe.program)?;
+            match probe.kind {
+                Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
+                Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)?.load(),
+            }
+            .with_context(|| format!("loading {}", probe.name))?;
+        }
+        let mut programs = Programs {
+            ebpf,
+            attached: BTreeMap::new(),
+            without: without.to_vec(),
+            trouble: BTreeMap::new(),
+            missed_before: 0,
+        };
+        // The lowest slot on top: what was never used stays together at the end.
+        for slot in (0..max_vms).rev() {
+            programs.free_slots()?.push(slot, 0).context("filling the free slots")?;
+        }
+        Ok(programs)
+    }
+
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    fn free_slots(&mut self) -> Result<Stack<&mut MapData, u32>> {
+        let map = self.ebpf.map_mut("FREE_SLOTS").context("no map FREE_SLOTS")?;
+        Ok(Stack::try_from(map)?)
+    }
+
+    /// Gives a slot back that its VM no longer needs.
+    pub fn free_slot(&mut self, slot: u32) -> Result<()> {
+        self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
+    }
+
+    /// Attaches what can be attached and is not, and lets go of what is gone.
+    /// Returns whether anything changed.
+    pub fn follow_modules(&mut self) -> bool {
+        let mut changed = false;
+        // Detach in the reverse order, for the same reason.
+        for probe in PROBES.iter().rev() {
+            let Some(attached) = self.attached.get(probe.name) else { continue };
+            if attached.module != probe.module.and_then(module_identity) {
+                info!("{}: {} is gone, detached", probe.name, probe.module.unwrap_or("it"));
+                self.missed_before += bpf::link_missed(attached.id).unwrap_or(0);
+                self.attached.remove(probe.name);
+                changed = true;
+            }
+        }
+        for probe in &PROBES {
+            if self.attached.contains_key(probe.name) || self.unwanted(probe) {
+                continue;
+            }
+            let module = probe.module.map(|name| (name, module_identity(name)));
+            if let Some((name, None)) = module {
+                self.trouble.insert(probe.name, format!("{name} is not loaded"));
+                continue;
+            }
+            match self.attach(probe, module.and_then(|(_, identity)| identity)) {
+                Ok(()) => {
+                    info!("attached {}", probe.name);
+                    self.trouble.remove(probe.name);
+                    changed = true;
+                }
+                Err(error) => self.report(probe, &error),
+            }
+        }
+        changed
+    }
+
+    fn unwanted(&self, probe: &Probe) -> bool {
+        self.without.iter().any(|name| name == probe.name)
+    }
+
+    fn attach(&mut self, probe: &Probe, module: Option<u64>) -> Result<()> {
+        let program = self.ebpf.program_mut(probe.program).context(probe.program)?;
+        let link: FdLink = match probe.kind {
+            Kind::Kprobe => {
+                let program: &mut KProbe = program.try_into()?;
+                let id = program.attach(probe.target, 0)?;
+                program.take_link(id)?.try_into()?
+            }
+            Kind::RawTracepoint => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                let id = program.attach(probe.target)?;
+                program.take_link(id)?.into()
+            }
+        };
+        let id = link.info()?.id();
+        self.attached.insert(probe.name, Attached { link, id, module });
+        Ok(())
+    }
+
+    /// Says once why a probe is not attached, and what that costs.
+    fn report(&mut self, probe: &Probe, error: &anyhow::Error) {
+        let reason = format!("{error:#}");
+        if self.trouble.get(probe.name) != Some(&reason) {
+            let loses = probe.loses.unwrap_or("everything");
+            warn!("{} cannot be attached ({reason}): lost is {loses}", probe.name);
+            self.trouble.insert(probe.name, reason);
+        }
+    }
+
+    /// Why nothing, or not everything, can be counted.
+    pub fn not_ready(&self) -> Option<String> {
+        let mut missing = PROBES
+            .iter()
+            .filter(|probe| probe.loses.is_none() && !self.attached.contains_key(probe.name));
+        let probe = missing.next()?;
+        let reason = match self.trouble.get(probe.name) {
+            Some(reason) => reason.as_str(),
+            None => "not attached",
+        };
+        Some(format!("{}: {reason}", probe.name))
+    }
+
+    /// Every probe, and whether it is attached.
+    pub fn probes(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        PROBES.iter().map(|probe| (probe.name, self.attached.contains_key(probe.name)))
+    }
+
+    /// Hits that the kernel skipped, of all programs together.
+    pub fn missed(&self) -> u64 {
+        let mut missed = self.missed_before;
+        for attached in self.attached.values() {
+            missed += bpf::link_missed(attached.id).unwrap_or(0);
+        }
+        for (_, program) in self.ebpf.programs() {
+            let counters = program.fd().map(|fd| bpf::program_counters(fd.as_fd()));
+            if let Ok(Ok(counters)) = counters {
+                missed += counters.missed;
+            }
+        }
+        missed
+    }
+
+    /// The kernel's own statistics of our programs; zeros while they are off.
+    pub fn states(&self) -> Vec<ProgramState> {
+        let mut states = Vec::new();
+        for probe in &PROBES {
+            let Some(program) = self.ebpf.program(probe.program) else { continue };
+            let counters = program.fd().map(|fd| bpf::program_counters(fd.as_fd()));
+            if let Ok(Ok(counters)) = counters {
+                states.push(ProgramState {
+                    name: probe.program,
+                    runs: counters.runs,
+                    run_seconds: counters.run_ns as f64 / 1e9,
+                });
+            }
+        }
+        states
+    }
+
+    pub fn capacity(&self, map: &str) -> Option<u32> {
+        match self.ebpf.map(map)? {
+            aya::maps::Map::HashMap(data) | aya::maps::Map::Array(data) => {
+                data.info().ok().map(|info| info.max_entries())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for probe in PROBES.iter().rev() {
+            // From the beginning of a request to its end: nothing is counted half.
+            drop(self.attached.remove(probe.name).map(|attached| attached.link));
+        }
+    }
+}
+
+/// A module's folder is a new one each time it is loaded.
+fn module_identity(name: &str) -> Option<u64> {
+    fs::metadata(format!("/sys/module/{name}")).ok().map(|metadata| metadata.ino())
+}
+
+/// Kernel memory that is read once, by a program that is run and never attached.
+struct KernelWords {
+    page_offset: u64,
+    encryption_mask: u64,
+}
+
+impl KernelWords {
+    fn read(symbols: &kernel::Symbols) -> Result<KernelWords> {
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("VMS", 1)
+            .load(OBJECT)
+            .context("loading the eBPF maps")?;
+        let program: &mut RawTracePoint =
+            ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
+        program.load().context("loading the program that reads kernel memory")?;
+        let mut word = |name: &str| -> Result<u64> {
+            let mut options = RawTracePointRunOptions::new();
+            options.args[0] = symbols.address(name)?;
+            let program: &RawTracePoint =
+                ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
+            program.test_run(options).with_context(|| format!("reading {name}"))?;
+            let map = ebpf.map_mut("WORD").context("no map WORD")?;
+            let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
+            let [value, read] = cell.get(&0, 0)?;
+            cell.set(0, [0, 0], 0)?;
+            if read == 1 { Ok(value) } else { Err(anyhow!("{name} cannot be read")) }
+        };
+        Ok(KernelWords {
+            page_offset: word("page_offset_base")?,
+            encryption_mask: word("sme_me_mask")?,
+        })
+    }
+}

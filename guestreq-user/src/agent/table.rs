@@ -1,0 +1,249 @@
+//! # The VMs that have records
+//!
+//! Gives each record a name and an end: who it is, under which label its series
+//! appear, and when the slot is free again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Result;
+use guestreq_common::{message, outcome, vm::Life};
+use log::info;
+
+use super::{programs::Programs, records::Records};
+use crate::host::{self, Identity};
+
+/// Pairs of message and result that a VM may have as series of their own; what a hostile
+/// guest brings beyond them is folded into one.
+const MAX_PAIRS: usize = 64;
+
+/// A VM with a record.
+pub struct Tracked {
+    pub slot: usize,
+    pub generation: u32,
+    pub tgid: u32,
+    /// The `vm` label: the VM's name, with its pid where two have the same.
+    pub label: String,
+    pub identity: Identity,
+    pub exited: bool,
+    /// Pairs of kind and outcome that are series, in the order in which they were first seen.
+    pub pairs: Vec<(u8, u8)>,
+}
+
+#[derive(Default)]
+pub struct Table {
+    vms: Vec<Tracked>,
+}
+
+impl Table {
+    /// In the order of their slots.
+    pub fn vms(&self) -> &[Tracked] {
+        &self.vms
+    }
+
+    pub fn vms_mut(&mut self) -> &mut [Tracked] {
+        &mut self.vms
+    }
+
+    pub fn label(&self, slot: u32, generation: u32) -> Option<&str> {
+        let found =
+            self.vms.iter().find(|vm| vm.slot == slot as usize && vm.generation == generation);
+        found.map(|vm| vm.label.as_str())
+    }
+
+    /// Takes in what has come and gone since the last look.
+    pub fn refresh(
+        &mut self,
+        records: &Records,
+        programs: &mut Programs,
+        keep: Duration,
+        now: u64,
+    ) -> Result<()> {
+        for slot in 0..records.max_vms() {
+            let Some((generation, life)) = records.peek(slot) else { break };
+            let known =
+                self.vms.iter().position(|vm| vm.slot == slot && vm.generation == generation);
+            match known {
+                None if life == Life::Free as u32 => {
+                    // Slots are handed out from the bottom: beyond one that no VM ever had, none
+                    // has another. One more is looked at, as two vCPUs may race for a slot.
+                    let next = records.peek(slot + 1).unwrap_or_default();
+                    if (generation, life) == (0, 0) && next == (0, 0) {
+                        break;
+                    }
+                }
+                None => self.welcome(records, slot),
+                Some(at) => self.vms[at].exited = life == Life::Exited as u32,
+            }
+        }
+        self.bury(records, programs, keep, now)
+    }
+
+    fn welcome(&mut self, records: &Records, slot: usize) {
+        let Some(vm) = records.vm(slot) else { return };
+        let exited = vm.life == Life::Exited as u32;
+        let identity = host::identify(vm.tgid).filter(|_| is_process(vm.tgid, vm.started));
+        let identity = identity.unwrap_or_else(|| Identity {
+            name: "exited".to_owned(),
+            vmm: "unknown".to_owned(),
+            ..Identity::default()
+        });
+        let label = self.unique_label(&identity, vm.tgid);
+        info!("VM {label:?} ({}, pid {})", identity.vmm, vm.tgid);
+        let ordinary = message::Kind::ORDINARY.iter().map(|kind| (*kind as u8, outcome::OK));
+        self.vms.push(Tracked {
+            slot,
+            generation: vm.generation,
+            tgid: vm.tgid,
+            label,
+            identity,
+            exited,
+            pairs: ordinary.collect(),
+        });
+    }
+
+    /// A VM's own name is its label, unless a running VM has it; other names get the pid.
+    /// A VM that has gone makes way for its successor of the same name.
+    fn unique_label(&mut self, identity: &Identity, tgid: u32) -> String {
+        if !identity.named {
+            return format!("{}-{tgid}", identity.name);
+        }
+        let taken = self.vms.iter().position(|vm| vm.label == identity.name);
+        match taken {
+            None => identity.name.clone(),
+            Some(at) if self.vms[at].exited => {
+                let old = &mut self.vms[at];
+                old.label = format!("{}@{}", old.label, old.tgid);
+                identity.name.clone()
+            }
+            Some(_) => format!("{}@{tgid}", identity.name),
+        }
+    }
+
+    /// Frees the slots of VMs that went long enough ago, or that a successor replaced.
+    fn bury(
+        &mut self,
+        records: &Records,
+        programs: &mut Programs,
+        keep: Duration,
+        now: u64,
+    ) -> Result<()> {
+        let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
+        let mut freed = Vec::new();
+        self.vms.retain(|tracked| {
+            let old = tracked.exited
+                && records.vm(tracked.slot).is_none_or(|vm| now.saturating_sub(vm.exited) > keep);
+            if old {
+                freed.push(tracked.slot);
+            }
+            !old
+        });
+        for slot in freed {
+            records.clear_vm(slot);
+            programs.free_slot(slot as u32)?;
+        }
+        Ok(())
+    }
+
+    /// How many VMs run and how many have gone.
+    pub fn counts(&self) -> (usize, usize) {
+        let exited = self.vms.iter().filter(|vm| vm.exited).count();
+        (self.vms.len() - exited, exited)
+    }
+}
+
+impl Tracked {
+    /// Whether a pair of kind and outcome has a series of its own; the first ones get it.
+    pub fn admit(&mut self, kind: u8, outcome: u8) -> bool {
+        if self.pairs.contains(&(kind, outcome)) {
+            return true;
+        }
+        if self.pairs.len() >= MAX_PAIRS {
+            return false;
+        }
+        self.pairs.push((kind, outcome));
+        true
+    }
+}
+
+/// Whether the process with that number is the one that started then: numbers are used again.
+fn is_process(tgid: u32, started_ns: u64) -> bool {
+    // SAFETY: no memory is passed.
+    let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let Ok(ticks_per_second) = u64::try_from(ticks_per_second) else { return true };
+    if started_ns == 0 || ticks_per_second == 0 {
+        return true;
+    }
+    host::start_ticks(tgid) == Some(started_ns / (1_000_000_000 / ticks_per_second))
+}
+
+/// Labels by slot, for whoever needs many.
+pub fn labels(table: &Table) -> BTreeMap<(u32, u32), &str> {
+    table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(vms: &[(&str, bool)]) -> Table {
+        let vms = vms.iter().enumerate().map(|(slot, (label, exited))| Tracked {
+            slot,
+            generation: 0,
+            tgid: slot as u32 + 1,
+            label: (*label).to_owned(),
+            identity: Identity::default(),
+            exited: *exited,
+            pairs: Vec::new(),
+        });
+        Table { vms: vms.collect() }
+    }
+
+    fn named(name: &str) -> Identity {
+        Identity { name: name.to_owned(), named: true, ..Identity::default() }
+    }
+
+    #[test]
+    fn two_running_vms_of_one_name_have_two_labels() {
+        let mut table = table(&[("web", false)]);
+        assert_eq!(table.unique_label(&named("web"), 77), "web@77");
+        assert_eq!(table.unique_label(&named("db"), 78), "db");
+    }
+
+    #[test]
+    fn a_vm_that_restarts_keeps_its_label() {
+        let mut table = table(&[("web", true)]);
+        assert_eq!(table.unique_label(&named("web"), 77), "web");
+        assert_eq!(table.vms[0].label, "web@1");
+    }
+
+    #[test]
+    fn a_process_without_a_vm_s_name_shows_its_pid() {
+        let mut table = Table::default();
+        let identity = Identity { name: "snpload".to_owned(), ..Identity::default() };
+        assert_eq!(table.unique_label(&identity, 9), "snpload-9");
+    }
+
+    #[test]
+    fn a_hostile_guest_has_a_bounded_number_of_series() {
+        let mut table = table(&[("evil", false)]);
+        let vm = &mut table.vms[0];
+        let mut admitted = 0;
+        for kind in 0..14 {
+            for outcome in 0..64 {
+                admitted += usize::from(vm.admit(kind, outcome));
+            }
+        }
+        assert_eq!(admitted, MAX_PAIRS);
+        assert!(vm.admit(0, 0), "the first ones stay");
+    }
+
+    #[test]
+    fn a_reused_pid_is_another_process() {
+        let pid = std::process::id();
+        // SAFETY: no memory is passed.
+        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
+        let start = host::start_ticks(pid).unwrap() * (1_000_000_000 / ticks);
+        assert!(is_process(pid, start));
+        assert!(!is_process(pid, start + 1_000_000_000));
+    }
+}

@@ -1,0 +1,53 @@
+//! # Asking the agent
+
+use std::{io, path::Path};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::{Request, body::Bytes, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use super::Failure;
+
+/// `GET`s a path of the agent's API.
+pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(ask(socket, path))
+}
+
+async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| no_agent(socket, &error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request =
+        Request::get(path).header(hyper::header::HOST, "guestreq").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await.context("the agent did not answer")?;
+    let status = response.status();
+    let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+    if status.is_success() {
+        return serde_json::from_slice(&body)
+            .context("the agent's answer is not what this version expects: same version?");
+    }
+    match serde_json::from_slice::<Failure>(&body) {
+        Ok(failure) => bail!("{}", failure.error),
+        Err(_) => bail!("the agent answered {status}"),
+    }
+}
+
+fn no_agent(socket: &Path, error: &io::Error) -> anyhow::Error {
+    let path = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            anyhow!("no agent answers at {path}: start it with `guestreq agent` as root")
+        }
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("{path} may not be opened by this user: use `sudo`")
+        }
+        _ => anyhow!("{path}: {error}"),
+    }
+}

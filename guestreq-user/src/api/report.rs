@@ -1,0 +1,176 @@
+//! # From records to answers
+
+use std::collections::BTreeMap;
+
+use guestreq_common::{
+    command::{self, Class},
+    ghcb::Told,
+    histogram::{self, Slots},
+    host::{Host, Loss},
+    message,
+    outcome::{self, OUTCOMES},
+    request::{NO_VM, STAGE_NAMES, STAGES},
+    sequence::Anomaly,
+    vm::{Table, Vm as Record},
+};
+
+use super::{Command, Counts, Holder, Message, Psp, Stage, Vm, Vms};
+use crate::agent::{
+    Observer,
+    observer::Snapshot,
+    table::{self, Tracked},
+};
+
+pub fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+/// Losses by reason, the kernel's own included.
+pub fn lost(host: &Host, observer: &Observer) -> BTreeMap<String, u64> {
+    let mut lost: BTreeMap<String, u64> =
+        Loss::ALL.iter().map(|loss| (loss.name().to_owned(), host.lost[*loss as usize])).collect();
+    lost.insert("probe_missed".to_owned(), observer.programs.missed());
+    lost
+}
+
+pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
+    let rows = observer.table.vms().iter().zip(&snapshot.vms);
+    let mut vms: Vec<Vm> = rows
+        .filter_map(|(tracked, record)| Some(vm(observer, snapshot, tracked, record.as_ref()?)))
+        .collect();
+    // Who takes the most of the PSP comes first: now, then ever.
+    let order = |vm: &Vm| (vm.recent_psp_share, vm.psp_seconds.values().sum::<f64>());
+    vms.sort_by(|a, b| order(b).partial_cmp(&order(a)).unwrap_or(std::cmp::Ordering::Equal));
+    Vms { window_seconds: observer.window.seconds(&snapshot.sample), vms }
+}
+
+fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Record) -> Vm {
+    let recent = observer.window.vm(&snapshot.sample, (tracked.slot as u32, tracked.generation));
+    let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
+    let now = snapshot.sample.at_ns;
+    Vm {
+        vm: tracked.label.clone(),
+        name: tracked.identity.name.clone(),
+        uuid: tracked.identity.uuid.clone(),
+        vmm: tracked.identity.vmm.clone(),
+        pid: tracked.tgid,
+        running: !tracked.exited,
+        requests: record.requests.total(),
+        extended_requests: record.extended,
+        results: counts(&record.requests),
+        vmpck: record.vmpck.to_vec(),
+        stage_seconds: stage_names().zip(record.stage_ns.map(seconds)).collect(),
+        p50_seconds: quantile(0.5),
+        p99_seconds: quantile(0.99),
+        psp_seconds: Class::ALL
+            .iter()
+            .map(|class| (class.name().to_owned(), seconds(record.psp_ns[*class as usize])))
+            .collect(),
+        sequence_anomalies: Anomaly::ALL
+            .iter()
+            .map(|kind| (kind.name().to_owned(), record.anomalies[*kind as usize]))
+            .collect(),
+        recent_requests_per_second: recent.requests_per_second,
+        recent_psp_share: recent.psp_share,
+        last_request_seconds_ago: (record.last_request != 0)
+            .then(|| seconds(now.saturating_sub(record.last_request))),
+    }
+}
+
+pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
+    let host = &snapshot.host;
+    let (recent_utilisation, recent_queue_length) = observer.window.host(&snapshot.sample);
+    let labels = table::labels(&observer.table);
+    let holder = host.now.top().map(|running| Holder {
+        command: command_name(running.command),
+        vm: labels
+            .get(&(running.vm, running.generation))
+            .filter(|_| running.vm != NO_VM)
+            .map(|label| (*label).to_owned()),
+        pid: (running.thread >> 32) as u32,
+        seconds: seconds(snapshot.sample.at_ns.saturating_sub(running.started)),
+    });
+    let mut commands: Vec<Command> = (0..)
+        .zip(&host.commands)
+        .filter(|(_, totals)| totals.count > 0)
+        .map(|(number, totals)| Command {
+            command: command_name(number),
+            count: totals.count,
+            failed: totals.failed,
+            busy_seconds: seconds(totals.busy_ns),
+        })
+        .collect();
+    commands.sort_by(|a, b| b.busy_seconds.total_cmp(&a.busy_seconds));
+    let names = ["plain", "extended"].map(str::to_owned);
+    Psp {
+        window_seconds: observer.window.seconds(&snapshot.sample),
+        holder,
+        queue_length: queue_length(host),
+        recent_utilisation,
+        recent_queue_length,
+        commands,
+        messages: messages(host),
+        guest_requests: names.into_iter().zip(host.exits).collect(),
+        guest_told: Told::ALL
+            .iter()
+            .map(|told| (told.name().to_owned(), host.told[*told as usize]))
+            .collect(),
+        lost: lost(host, observer),
+        probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
+    }
+}
+
+/// Guest requests that wait for the PSP now. The two counters are read one after the other,
+/// so that the difference can be off by what moves in between, but not negative.
+pub fn queue_length(host: &Host) -> u64 {
+    host.queued.saturating_sub(host.dequeued)
+}
+
+/// The kernel's name of a command, or its number where it has none.
+pub fn command_name(number: u32) -> String {
+    command::name(number).map_or_else(|| format!("{number:#04x}"), str::to_owned)
+}
+
+fn stage_names() -> impl Iterator<Item = String> {
+    STAGE_NAMES.iter().map(|name| (*name).to_owned())
+}
+
+fn results(table: &Table, kind: message::Kind) -> BTreeMap<String, u64> {
+    (0..OUTCOMES as u8)
+        .map(|number| (outcome::name(number), table.get(kind as u8, number)))
+        .filter(|(_, count)| *count > 0)
+        .fold(BTreeMap::new(), |mut results, (name, count)| {
+            // Numbers that no specification lists share a name.
+            *results.entry(name.to_owned()).or_default() += count;
+            results
+        })
+}
+
+fn counts(table: &Table) -> Counts {
+    message::Kind::ALL
+        .iter()
+        .map(|kind| (kind.name().to_owned(), results(table, *kind)))
+        .filter(|(_, results)| !results.is_empty())
+        .collect()
+}
+
+fn messages(host: &Host) -> Vec<Message> {
+    let stage = |slots: &Slots, ns: u64| Stage {
+        seconds: seconds(ns),
+        p50_seconds: histogram::quantile(slots, 0.5).map(seconds),
+        p99_seconds: histogram::quantile(slots, 0.99).map(seconds),
+    };
+    message::Kind::ALL
+        .iter()
+        .map(|kind| {
+            let row = *kind as usize;
+            let stages = (0..STAGES).map(|i| stage(&host.stage[i][row], host.stage_ns[i][row]));
+            Message {
+                message: kind.name().to_owned(),
+                results: results(&host.messages, *kind),
+                stages: stage_names().zip(stages).collect(),
+            }
+        })
+        .filter(|message| !message.results.is_empty())
+        .collect()
+}

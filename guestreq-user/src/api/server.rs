@@ -1,0 +1,154 @@
+//! # The agent's servers
+//!
+//! TCP for what may be read by anyone who can connect: metrics and health. A
+//! unix socket for the command line.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+use axum::{
+    Json, Router,
+    extract::State as Extract,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use log::error;
+use serde::Serialize;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use super::{Failure, report};
+use crate::{
+    agent::{Observer, Shared, State, observer::Snapshot},
+    config::Config,
+    metrics,
+};
+
+/// Bound, so that a port in use is known before anything is attached.
+pub struct Servers {
+    tcp: TcpListener,
+    address: SocketAddr,
+    unix: UnixListener,
+    socket: SocketFile,
+}
+
+impl Servers {
+    pub async fn bind(config: &Config) -> Result<Servers> {
+        let tcp = TcpListener::bind(config.listen).await.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => anyhow::anyhow!(
+                "{} is in use: set another `listen` in the configuration, or --listen",
+                config.listen
+            ),
+            _ => anyhow::Error::new(error).context(format!("listen on {}", config.listen)),
+        })?;
+        let address = tcp.local_addr().context("the address that was bound")?;
+        let unix = bind_unix(&config.socket)
+            .await
+            .with_context(|| format!("{}", config.socket.display()))?;
+        Ok(Servers { tcp, address, unix, socket: SocketFile(config.socket.clone()) })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the process ends; the socket's file lives as long as what is returned.
+    pub fn start(self, shared: Shared) -> SocketFile {
+        let public = Router::new()
+            .route("/metrics", get(get_metrics))
+            .route("/healthz", get(get_healthz))
+            .route("/readyz", get(get_readyz))
+            .with_state(shared.clone());
+        let private = Router::new()
+            .route("/v1/vms", get(get_vms))
+            .route("/v1/psp", get(get_psp))
+            .with_state(shared);
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(self.tcp, public).await {
+                error!("the metrics' server has ended: {error}");
+            }
+        });
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(self.unix, private).await {
+                error!("the command line's server has ended: {error}");
+            }
+        });
+        self.socket
+    }
+}
+
+/// A socket whose agent is gone is replaced, one that answers is not.
+async fn bind_unix(path: &Path) -> Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            bail!("another agent is running");
+        }
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+/// The socket's file goes with the agent.
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+async fn get_metrics(Extract(shared): Extract<Shared>) -> Response {
+    match metrics::render(&shared) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+    }
+}
+
+async fn get_healthz(Extract(shared): Extract<Shared>) -> Response {
+    health(shared.dead())
+}
+
+async fn get_readyz(Extract(shared): Extract<Shared>) -> Response {
+    health(shared.not_ready())
+}
+
+fn health(trouble: Option<String>) -> Response {
+    match trouble {
+        None => "ok\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
+    }
+}
+
+async fn get_vms(Extract(shared): Extract<Shared>) -> Response {
+    answer(&shared, report::vms)
+}
+
+async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
+    answer(&shared, report::psp)
+}
+
+fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) -> Response {
+    match &mut *shared.state() {
+        State::Waiting { reason } => {
+            failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
+        }
+        State::Observing(observer) => match observer.refresh() {
+            Ok(snapshot) => Json(report(observer, &snapshot)).into_response(),
+            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+        },
+    }
+}
+
+fn failure(status: StatusCode, error: &str) -> Response {
+    (status, Json(Failure { error: error.to_owned() })).into_response()
+}

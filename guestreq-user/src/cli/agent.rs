@@ -1,0 +1,35 @@
+//! # guestreq agent
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+
+use crate::{agent, config::Config};
+
+/// Watch this host's guest requests and serve what was counted (the daemon)
+#[derive(clap::Args)]
+#[command(after_help = "Example: guestreq agent --listen 127.0.0.1:9940")]
+pub struct Args {
+    /// The configuration [default: /etc/guestreq/config.toml, if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to serve /metrics, /healthz and /readyz, instead of the configuration's `listen`
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Stay up, not ready, where this host cannot be watched, and try again each minute
+    #[arg(long)]
+    stay: bool,
+    /// Leave a probe out, by its name in guestreq_probe_attached
+    #[arg(long, value_name = "PROBE")]
+    without_probe: Vec<String>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        agent::run(agent::Options { config, stay: self.stay, without: self.without_probe })
+    }
+}

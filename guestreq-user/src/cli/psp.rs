@@ -1,0 +1,107 @@
+//! # guestreq psp
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{
+    Reading,
+    table::{self, duration, maybe, percent, printable},
+};
+use crate::api::{Psp, client};
+
+/// Who holds the secure processor, with which command, and who waits
+#[derive(clap::Args)]
+#[command(after_help = "Example: guestreq psp")]
+pub struct Args {
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let psp: Psp = client::get(&self.reading.socket, "/v1/psp")?;
+        self.reading.print(&psp, text)
+    }
+}
+
+fn text(psp: &Psp) -> String {
+    let mut text = summary(psp);
+    if !psp.commands.is_empty() {
+        text.push('\n');
+        text.push_str(&commands(psp));
+    }
+    if !psp.messages.is_empty() {
+        text.push('\n');
+        text.push_str(&messages(psp));
+    }
+    text
+}
+
+fn summary(psp: &Psp) -> String {
+    let held = match &psp.holder {
+        None => "nobody".to_owned(),
+        Some(holder) => {
+            let by = match &holder.vm {
+                Some(vm) => format!("VM {}", printable(vm)),
+                None => "the host".to_owned(),
+            };
+            format!(
+                "{by} (pid {}), {} for {}",
+                holder.pid,
+                holder.command,
+                duration(holder.seconds)
+            )
+        }
+    };
+    let mut text = format!(
+        "Held by      {held}\n\
+         Waiting      {} guest requests now, {:.1} on average\n\
+         Utilisation  {} over the last {}\n",
+        psp.queue_length,
+        psp.recent_queue_length,
+        percent(psp.recent_utilisation),
+        duration(psp.window_seconds),
+    );
+    for (reason, count) in psp.lost.iter().filter(|(_, count)| **count > 0) {
+        text.push_str(&format!("Lost         {count} ({reason})\n"));
+    }
+    for (probe, _) in psp.probes.iter().filter(|(_, attached)| !**attached) {
+        text.push_str(&format!("Not attached {probe}\n"));
+    }
+    text
+}
+
+fn commands(psp: &Psp) -> String {
+    let busy: f64 = psp.commands.iter().map(|command| command.busy_seconds).sum();
+    let mut table =
+        table::new(&["COMMAND", "COUNT", "FAILED", "MEAN", "BUSY", "SHARE"], &[1, 2, 3, 4, 5]);
+    for command in &psp.commands {
+        table.add_row([
+            command.command.clone(),
+            command.count.to_string(),
+            command.failed.to_string(),
+            duration(command.busy_seconds / command.count as f64),
+            duration(command.busy_seconds),
+            percent(if busy > 0.0 { command.busy_seconds / busy } else { 0.0 }),
+        ]);
+    }
+    table::text(&table)
+}
+
+fn messages(psp: &Psp) -> String {
+    let header =
+        ["MESSAGE", "REQUESTS", "LOCK P50", "P99", "QUEUE P50", "P99", "SERVICE P50", "P99"];
+    let mut table = table::new(&header, &[1, 2, 3, 4, 5, 6, 7]);
+    for message in &psp.messages {
+        let mut row =
+            vec![message.message.clone(), message.results.values().sum::<u64>().to_string()];
+        for stage in ["vm_lock", "psp_queue", "psp_service"] {
+            let stage = message.stages.get(stage);
+            row.push(maybe(stage.and_then(|stage| stage.p50_seconds)));
+            row.push(maybe(stage.and_then(|stage| stage.p99_seconds)));
+        }
+        table.add_row(row);
+    }
+    table::text(&table)
+}

@@ -1,0 +1,69 @@
+//! # Tables for people
+
+use comfy_table::{CellAlignment, Table, presets};
+
+/// A table with a header; columns named in `right` hold numbers.
+pub fn new(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header);
+    for &column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A table's text, without the blanks that fill its last column.
+pub fn text(table: &Table) -> String {
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A duration as people read it: three digits and a unit.
+pub fn duration(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s <= 0.0 => return "0".to_owned(),
+        s if s < 0.000_999_5 => (s * 1e6, "µs"),
+        s if s < 0.999_5 => (s * 1e3, "ms"),
+        s => (s, "s"),
+    };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {unit}")
+}
+
+pub fn maybe(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), duration)
+}
+
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// What must not reach a terminal as it is: a name is whatever somebody typed.
+pub fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits_and_a_unit() {
+        assert_eq!(duration(0.0), "0");
+        assert_eq!(duration(0.000_001_234), "1.23 µs");
+        assert_eq!(duration(0.000_35), "350 µs");
+        assert_eq!(duration(0.000_999_9), "1.00 ms");
+        assert_eq!(duration(0.0352), "35.2 ms");
+        assert_eq!(duration(12.345), "12.3 s");
+        assert_eq!(duration(1234.5), "1234 s");
+        assert_eq!(maybe(None), "-");
+        assert_eq!(percent(0.256), "25.6 %");
+    }
+}

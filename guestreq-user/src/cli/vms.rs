@@ -1,0 +1,99 @@
+//! # guestreq vms
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use anyhow::Result;
+
+use super::{
+    Reading,
+    table::{self, duration, maybe, percent, printable},
+};
+use crate::api::{Vm, Vms, client};
+
+/// Who asks for what, how long it takes, and where the time is spent
+#[derive(clap::Args)]
+#[command(after_help = "\
+Columns: REQ/S and PSP are of the last seconds, the rest since the agent started. LOCK, QUEUE and \
+SERVICE are a request's mean time waiting for the VM's own lock, waiting for the PSP, and in the \
+PSP; P50 and P99 are of the whole.
+
+Example: guestreq vms -o json | jq '.vms[] | select(.recent_psp_share > 0.5) | .vm'")]
+pub struct Args {
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let vms: Vms = client::get(&self.reading.socket, "/v1/vms")?;
+        self.reading.print(&vms, table)
+    }
+}
+
+const HEADER: [&str; 12] = [
+    "VM", "PID", "REQ/S", "PSP", "REQUESTS", "FAILED", "LOCK", "QUEUE", "SERVICE", "P50", "P99",
+    "MESSAGES",
+];
+
+fn table(answer: &Vms) -> String {
+    if answer.vms.is_empty() {
+        return "No VM has asked the PSP for anything since the agent started.\n".to_owned();
+    }
+    let mut table = table::new(&HEADER, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    for vm in &answer.vms {
+        let answered = answered(vm);
+        let mean = |stage: &str| match vm.stage_seconds.get(stage) {
+            Some(seconds) if answered > 0 => duration(seconds / answered as f64),
+            _ => "-".to_owned(),
+        };
+        let failed = vm.requests - ok(vm);
+        table.add_row([
+            format!("{}{}", printable(&vm.vm), if vm.running { "" } else { " (exited)" }),
+            vm.pid.to_string(),
+            format!("{:.1}", vm.recent_requests_per_second),
+            percent(vm.recent_psp_share),
+            vm.requests.to_string(),
+            failed.to_string(),
+            mean("vm_lock"),
+            mean("psp_queue"),
+            mean("psp_service"),
+            maybe(vm.p50_seconds),
+            maybe(vm.p99_seconds),
+            messages(vm),
+        ]);
+    }
+    table::text(&table)
+}
+
+fn sum(results: &BTreeMap<String, u64>) -> u64 {
+    results.values().sum()
+}
+
+fn ok(vm: &Vm) -> u64 {
+    vm.results.values().filter_map(|results| results.get("ok")).sum()
+}
+
+/// Requests that have durations.
+fn answered(vm: &Vm) -> u64 {
+    vm.vmpck.iter().sum()
+}
+
+/// `report 12, key 3 (2 invalid_param)`: most frequent first.
+fn messages(vm: &Vm) -> String {
+    let mut messages: Vec<_> = vm.results.iter().collect();
+    messages.sort_by_key(|(_, results)| std::cmp::Reverse(sum(results)));
+    let describe = |(message, results): (&String, &BTreeMap<String, u64>)| {
+        let failures: Vec<String> = results
+            .iter()
+            .filter(|(result, _)| *result != "ok")
+            .map(|(result, count)| format!("{count} {result}"))
+            .collect();
+        let total = sum(results);
+        if failures.is_empty() {
+            format!("{message} {total}")
+        } else {
+            format!("{message} {total} ({})", failures.join(", "))
+        }
+    };
+    messages.into_iter().map(describe).collect::<Vec<_>>().join(", ")
+}

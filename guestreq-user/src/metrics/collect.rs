@@ -1,0 +1,154 @@
+//! # From records to series
+
+use guestreq_common::{
+    command::Class,
+    message::Kind,
+    outcome::{self, OUTCOMES, UNKNOWN_STATUS},
+    request::{STAGE_NAMES, STAGES},
+    sequence::Anomaly,
+    vm::{Table, Vm},
+};
+
+use super::{definitions as metric, families::Families};
+use crate::{
+    agent::{Observer, observer::Snapshot, table::Tracked},
+    api::{command_name, lost, queue_length},
+};
+
+/// Everything that an observing agent exports.
+pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Snapshot) {
+    host(families, snapshot);
+    for (tracked, record) in observer.table.vms_mut().iter_mut().zip(&snapshot.vms) {
+        if let Some(record) = record {
+            vm(families, tracked, record);
+        }
+    }
+    agent(families, observer, snapshot);
+}
+
+fn host(families: &mut Families, snapshot: &Snapshot) {
+    let host = &snapshot.host;
+    for kind in Kind::ALL {
+        let mut any = Kind::ORDINARY.contains(&kind);
+        for (name, count) in results(&host.messages, kind) {
+            any |= count > 0;
+            if count > 0 || name == outcome::name(outcome::OK) {
+                families.counter(&metric::MESSAGES, &[kind.name(), name], count as f64);
+            }
+        }
+        let row = kind as usize;
+        for stage in (0..STAGES).filter(|_| any) {
+            families.histogram(
+                &metric::STAGE_DURATION,
+                &[STAGE_NAMES[stage], kind.name()],
+                &host.stage[stage][row],
+                host.stage_ns[stage][row],
+            );
+        }
+    }
+    for (number, totals) in (0..).zip(&host.commands) {
+        let known = number == guestreq_common::command::SNP_GUEST_REQUEST;
+        if totals.count > 0 || known {
+            let name = command_name(number);
+            families.counter(&metric::PSP_COMMANDS, &[&name], totals.count as f64);
+            families.counter(&metric::PSP_BUSY, &[&name], totals.busy_ns as f64 / 1e9);
+        }
+    }
+    families.gauge(&metric::PSP_QUEUE, &[], queue_length(host) as f64);
+}
+
+/// A kind's counts by name; numbers that no specification lists share one.
+fn results(table: &Table, kind: Kind) -> impl Iterator<Item = (&'static str, u64)> {
+    let name = outcome::name(UNKNOWN_STATUS);
+    let unlisted: u64 = (0..OUTCOMES as u8)
+        .filter(|number| outcome::name(*number) == name)
+        .map(|number| table.get(kind as u8, number))
+        .sum();
+    let listed = (0..OUTCOMES as u8)
+        .filter(move |number| outcome::name(*number) != name)
+        .map(move |number| (outcome::name(number), table.get(kind as u8, number)));
+    listed.chain([(name, unlisted)])
+}
+
+fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+    requests(families, tracked, record);
+    let label = tracked.label.as_str();
+    families.histogram(
+        &metric::REQUEST_DURATION,
+        &[label],
+        &record.duration,
+        record.stage_ns.iter().sum(),
+    );
+    for (name, ns) in STAGE_NAMES.iter().zip(record.stage_ns) {
+        families.counter(&metric::VM_STAGE, &[label, name], ns as f64 / 1e9);
+    }
+    for class in Class::ALL {
+        let seconds = record.psp_ns[class as usize] as f64 / 1e9;
+        families.counter(&metric::VM_PSP, &[label, class.name()], seconds);
+    }
+    for kind in Anomaly::ALL {
+        let count = record.anomalies[kind as usize] as f64;
+        families.counter(&metric::ANOMALIES, &[label, kind.name()], count);
+    }
+    let identity = &tracked.identity;
+    // Which pod a VM is in is not looked up yet.
+    let labels = [label, &identity.name, &identity.uuid, &identity.vmm, "", ""];
+    families.gauge(&metric::VM_INFO, &labels, 1.0);
+}
+
+/// A guest chooses message types and, within limits, results: beyond a number of pairs its
+/// requests go into one series, (unknown, unknown_status), so that it cannot fill Prometheus.
+fn requests(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+    let folded = (Kind::Unknown as u8, UNKNOWN_STATUS);
+    let mut rest = 0;
+    for kind in Kind::ALL {
+        for number in 0..OUTCOMES as u8 {
+            let count = record.requests.get(kind as u8, number);
+            if count == 0 {
+                continue;
+            }
+            let unlisted = outcome::name(number) == outcome::name(UNKNOWN_STATUS);
+            if unlisted || (kind as u8, number) == folded || !tracked.admit(kind as u8, number) {
+                rest += count;
+            }
+        }
+    }
+    let label = tracked.label.as_str();
+    for &(kind, number) in &tracked.pairs {
+        let message = Kind::ALL[usize::from(kind)].name();
+        let count = record.requests.get(kind, number) as f64;
+        families.counter(&metric::REQUESTS, &[label, message, outcome::name(number)], count);
+    }
+    if rest > 0 {
+        let labels = [label, Kind::Unknown.name(), outcome::name(UNKNOWN_STATUS)];
+        families.counter(&metric::REQUESTS, &labels, rest as f64);
+    }
+}
+
+fn agent(families: &mut Families, observer: &Observer, snapshot: &Snapshot) {
+    for (name, attached) in observer.programs.probes() {
+        families.gauge(&metric::PROBE_ATTACHED, &[name], f64::from(u8::from(attached)));
+    }
+    for (reason, count) in lost(&snapshot.host, observer) {
+        families.counter(&metric::EVENTS_LOST, &[&reason], count as f64);
+    }
+    let (running, exited) = observer.table.counts();
+    let maps = [
+        ("vms", "VMS", (running + exited) as u64),
+        ("threads", "THREADS", snapshot.host.threads),
+        ("contexts", "CONTEXTS", snapshot.host.contexts),
+    ];
+    for (name, map, entries) in maps {
+        families.gauge(&metric::MAP_ENTRIES, &[name], entries as f64);
+        if let Some(capacity) = observer.programs.capacity(map) {
+            families.gauge(&metric::MAP_CAPACITY, &[name], f64::from(capacity));
+        }
+    }
+    let states = observer.program_states();
+    if states.iter().any(|state| state.runs > 0) {
+        for state in states {
+            families.counter(&metric::PROGRAM_RUNS, &[state.name], state.runs as f64);
+            families.counter(&metric::PROGRAM_RUN_SECONDS, &[state.name], state.run_seconds);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! # What is exported
+//!
+//! One definition per metric: the code uses it, docs/metrics.md is made of it.
+
+/// A metric's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// A metric: its name without prefix, its type, its labels and what it means.
+#[derive(Debug)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Type,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($constant:ident $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub const $constant: Metric = Metric {
+            name: concat!("guestreq_", $name),
+            kind: Type::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+        /// All of them, in the order of the reference.
+        #[cfg(test)]
+        const ALL: &[&Metric] = &[$(&$constant),*];
+    };
+}
+
+metrics! {
+    REQUESTS Counter "requests_total" ["vm", "message", "result"]
+        "Guest requests by VM, message type and result: ok, denied, busy, host_error (the host failed without the firmware's answer), or the name of the firmware's status.";
+    REQUEST_DURATION Histogram "request_duration_seconds" ["vm"]
+        "Time from when KVM wanted the VM's lock until the PSP had answered, of requests that it answered.";
+    MESSAGES Counter "messages_total" ["message", "result"]
+        "Guest requests of all VMs, those that have gone included, by message type and result.";
+    STAGE_DURATION Histogram "stage_duration_seconds" ["stage", "message"]
+        "Time that guest requests spent in each stage: vm_lock (waiting for the VM's own lock), psp_queue (waiting for the PSP), psp_service (the PSP at work).";
+    VM_STAGE Counter "vm_stage_seconds_total" ["vm", "stage"]
+        "Time that a VM's guest requests spent in each stage.";
+    VM_PSP Counter "vm_psp_seconds_total" ["vm", "class"]
+        "The PSP's time spent on a VM: on its guest requests, its launch, or other commands.";
+    ANOMALIES Counter "sequence_anomalies_total" ["vm", "kind"]
+        "Guest requests whose sequence number was used before (replay) or left numbers out (gap), per guest context and VMPCK.";
+    PSP_COMMANDS Counter "psp_commands_total" ["command"]
+        "SEV and SNP commands that the PSP was given.";
+    PSP_BUSY Counter "psp_busy_seconds_total" ["command"]
+        "Time for which SEV and SNP commands held the PSP.";
+    PSP_QUEUE Gauge "psp_queue_length" []
+        "Guest requests that wait for the PSP now.";
+    VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]
+        "A VM that has made requests or was launched, with what is known of it; always 1.";
+    PROBE_ATTACHED Gauge "probe_attached" ["probe"]
+        "Whether a probe is attached (1) or not (0).";
+    EVENTS_LOST Counter "events_lost_total" ["reason"]
+        "What could not be counted, attributed or told, by the reason.";
+    MAP_ENTRIES Gauge "map_entries" ["map"]
+        "Entries in use in a BPF map.";
+    MAP_CAPACITY Gauge "map_capacity" ["map"]
+        "Entries that a BPF map has room for.";
+    PROGRAM_RUNS Counter "program_runs_total" ["program"]
+        "Runs of a BPF program; only while the kernel's BPF statistics are on.";
+    PROGRAM_RUN_SECONDS Counter "program_run_seconds_total" ["program"]
+        "Time spent in a BPF program; only while the kernel's BPF statistics are on.";
+    BUILD_INFO Gauge "build_info" ["version"]
+        "This agent; always 1.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{env, fmt::Write as _, fs};
+
+    /// docs/metrics.md, from the definitions.
+    fn reference() -> String {
+        let mut text = String::from(
+            "# Metrics\n\nGenerated from guestreq-user/src/metrics/definitions.rs by its tests \
+             (`UPDATE_DOCS=1 cargo test -p guestreq`): edit there.\n\n\
+             Values of `message` are the request types of the SEV-SNP firmware ABI in lower case; \
+             responses' and unlisted numbers are `unknown`. Values of `command` are the kernel's \
+             names without `SEV_CMD_`. What a guest controls never becomes a label's value as it \
+             is: a VM has at most 64 pairs of `message` and `result`, whatever comes after them \
+             is counted as `unknown`, `unknown_status`. A VM's series end five minutes after the \
+             VM (`keep_exited_vms`); series without a `vm` label never fall while the agent \
+             runs.\n\n\
+             | metric | type | labels | meaning |\n|---|---|---|---|\n",
+        );
+        for metric in ALL {
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            let row = (metric.name, kind, labels.join(", "), metric.help);
+            writeln!(text, "| `{}` | {} | {} | {} |", row.0, row.1, row.2, row.3).unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn the_reference_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        if env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(path, reference()).unwrap();
+        }
+        let current = fs::read_to_string(path).unwrap_or_default() == reference();
+        assert!(current, "docs/metrics.md is not current: UPDATE_DOCS=1 cargo test -p guestreq");
+    }
+
+    #[test]
+    fn names_follow_prometheus_practice() {
+        for metric in ALL {
+            let total = metric.name.ends_with("_total");
+            assert_eq!(total, metric.kind == Type::Counter, "{}", metric.name);
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            if metric.kind == Type::Histogram {
+                assert!(metric.name.ends_with("_seconds"), "{}", metric.name);
+            }
+        }
+    }
+}
