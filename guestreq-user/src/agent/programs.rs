@@ -10,9 +10,11 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, MapData, Stack},
-    programs::{KProbe, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink},
+    programs::{
+        KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink,
+    },
 };
-use log::{info, warn};
+use log::{debug, info, warn};
 
 use super::{bpf, kernel};
 
@@ -163,7 +165,7 @@ impl Programs {
                 Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
                 Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)?.load(),
             }
-            .with_context(|| format!("loading {}", probe.name))?;
+            .map_err(|error| refused(probe.name, &error))?;
         }
         let mut programs = Programs {
             ebpf,
@@ -328,6 +330,15 @@ impl Drop for Programs {
             drop(self.attached.remove(probe.name).map(|attached| attached.link));
         }
     }
+}
+
+/// One line; what the verifier had to say fills pages.
+fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return anyhow!("loading {name}: {error}");
+    };
+    debug!("{name}: {verifier_log}");
+    anyhow!("the kernel refused {name}: {io_error}; RUST_LOG=debug shows what its verifier says")
 }
 
 /// A module's folder is a new one each time it is loaded.
