@@ -7,6 +7,7 @@ mod bpf;
 mod events;
 mod kernel;
 pub mod observer;
+mod patience;
 mod programs;
 mod records;
 pub mod table;
@@ -20,6 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use log::{info, warn};
+use patience::Patience;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
@@ -32,8 +34,6 @@ use crate::{api::server, config::Config};
 
 /// How often modules and VMs are looked at.
 const TICK: Duration = Duration::from_millis(200);
-/// How often `--stay` tries again where the host cannot be observed.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// What the agent is doing.
 pub enum State {
@@ -100,6 +100,10 @@ async fn serve(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
 
+    if !options.stay {
+        // What is wrong with the host is said before what is wrong with a port.
+        kernel::check()?;
+    }
     let servers = server::Servers::bind(config).await?;
     attempt(&options, &shared)?;
     info!("metrics on http://{}/metrics", servers.address());
@@ -107,7 +111,7 @@ async fn serve(options: Options) -> Result<()> {
 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last_attempt = Instant::now();
+    let mut patience = Patience::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -122,8 +126,7 @@ async fn serve(options: Options) -> Result<()> {
                 false
             }
         };
-        if waiting && last_attempt.elapsed() >= RETRY {
-            last_attempt = Instant::now();
+        if waiting && patience.is_over(Instant::now(), patience::modules()) {
             attempt(&options, &shared)?;
         }
     }
@@ -138,7 +141,10 @@ fn attempt(options: &Options, shared: &Shared) -> Result<()> {
         Ok(observer) => State::Observing(Box::new(observer)),
         Err(error) if options.stay => {
             let reason = format!("{error:#}");
-            warn!("not observing: {reason}; trying again each minute");
+            // Once per reason: it is also what /readyz says.
+            if !matches!(&*shared.state(), State::Waiting { reason: old } if *old == reason) {
+                warn!("not observing: {reason}; trying again each minute, and when modules change");
+            }
             State::Waiting { reason }
         }
         Err(error) => return Err(error),

@@ -342,7 +342,7 @@ fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
 }
 
 /// A module's folder is a new one each time it is loaded.
-fn module_identity(name: &str) -> Option<u64> {
+pub fn module_identity(name: &str) -> Option<u64> {
     fs::metadata(format!("/sys/module/{name}")).ok().map(|metadata| metadata.ino())
 }
 

@@ -1,1 +1,50 @@
-fn main() {}
+//! # The rig's scenarios
+//!
+//! Runs inside a disposable SNP host, as its first program: one scenario for
+//! each thing that guestreq promises, named after it. `cargo xtask test` boots
+//! each group of them once per kernel.
+//!
+//! scenarios --list                          what there is
+//! scenarios run GROUP [--only NAME] [--long]
+//! scenarios demo                            what the operator would see
+
+mod agent;
+mod demo;
+mod empty;
+mod exposition;
+mod host;
+mod load;
+mod scenario;
+mod scenarios;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scenarios: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<()> {
+    match arguments {
+        ["--list"] => {
+            scenario::list();
+            Ok(())
+        }
+        ["demo"] => demo::run(),
+        ["run", group, options @ ..] => {
+            let long = options.contains(&"--long");
+            let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();
+            scenario::run(group, only, long)
+        }
+        _ => bail!("usage: scenarios --list | demo | run GROUP [--only NAME] [--long]"),
+    }
+}

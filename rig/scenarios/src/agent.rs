@@ -1,0 +1,167 @@
+//! # The agent under test
+//!
+//! The very binary that users run, started as they would start it.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{exposition::Metrics, host::wait_until};
+
+const ADDRESS: &str = "127.0.0.1:9940";
+const LOG: &str = "/tmp/agent.log";
+/// An emulated machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Agent {
+    child: Child,
+}
+
+impl Agent {
+    /// Starts an agent and waits until it is ready.
+    pub fn start(arguments: &[&str]) -> Result<Agent> {
+        let mut agent = Agent::spawn(arguments)?;
+        wait_until("the agent is ready", PATIENCE, || {
+            agent.still_runs()?;
+            Ok(get("/readyz").is_ok_and(|(status, _)| status == 200))
+        })?;
+        Ok(agent)
+    }
+
+    /// Starts an agent that may not become ready.
+    pub fn spawn(arguments: &[&str]) -> Result<Agent> {
+        let log = File::create(LOG).context(LOG)?;
+        let child = Command::new("/bin/guestreq")
+            .arg("agent")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context(LOG)?)
+            .stderr(log)
+            .spawn()
+            .context("guestreq agent")?;
+        Ok(Agent { child })
+    }
+
+    /// With a configuration of these lines.
+    pub fn with_config(lines: &str) -> Result<Agent> {
+        fs::write("/tmp/guestreq.toml", lines).context("/tmp/guestreq.toml")?;
+        Agent::start(&["--config", "/tmp/guestreq.toml"])
+    }
+
+    fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait().context("the agent")? {
+            bail!("the agent has ended ({status}): {}", log().trim());
+        }
+        Ok(())
+    }
+
+    /// Waits until something is so, as long as the agent runs.
+    pub fn wait_until(
+        &mut self,
+        what: &str,
+        mut so: impl FnMut(&Metrics) -> bool,
+    ) -> Result<Metrics> {
+        let mut last = Metrics::default();
+        let waited = wait_until(what, PATIENCE, || {
+            self.still_runs()?;
+            last = self.scrape()?;
+            Ok(so(&last))
+        });
+        waited?;
+        Ok(last)
+    }
+
+    pub fn scrape(&self) -> Result<Metrics> {
+        let (status, body) = get("/metrics")?;
+        ensure!(status == 200, "/metrics answers {status}: {body}");
+        Ok(Metrics::parse(&body))
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGTERM, and its exit status.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        signal(self.child.id(), libc::SIGTERM)?;
+        let mut status = None;
+        wait_until("the agent has stopped", PATIENCE, || {
+            status = self.child.try_wait().context("the agent")?;
+            Ok(status.is_some())
+        })?;
+        status.context("the agent's exit status")
+    }
+
+    /// What the agent that ran last has logged.
+    pub fn last_words() -> String {
+        log()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = signal(self.child.id(), libc::SIGCONT);
+            let _ = signal(self.child.id(), libc::SIGTERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+pub fn signal(pid: u32, signal: i32) -> Result<()> {
+    let pid = i32::try_from(pid).context("a pid")?;
+    // SAFETY: no memory is passed.
+    let ret = unsafe { libc::kill(pid, signal) };
+    ensure!(ret == 0, "kill {pid}: {}", std::io::Error::last_os_error());
+    Ok(())
+}
+
+pub fn log() -> String {
+    fs::read_to_string(LOG).unwrap_or_default()
+}
+
+/// An agent that is expected to refuse: its exit code and what it said.
+pub fn refusal(arguments: &[&str]) -> Result<(i32, String)> {
+    let mut command = Command::new("/bin/guestreq");
+    refusal_of(command.arg("agent").args(arguments))
+}
+
+pub fn refusal_of(command: &mut Command) -> Result<(i32, String)> {
+    let output = command.stdin(Stdio::null()).output().context("guestreq")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Log lines come before the reason.
+    let reason: Vec<&str> = said.lines().filter(|line| !line.starts_with('[')).collect();
+    ensure!(reason.len() == 1, "not one line: {said:?}");
+    Ok((output.status.code().unwrap_or(-1), reason[0].to_owned()))
+}
+
+/// GET, without a client that could hide something.
+pub fn get(path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(ADDRESS).context(ADDRESS)?;
+    stream.set_read_timeout(Some(PATIENCE)).context("a timeout")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("the answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    Ok((status.context("an answer without a status")?, body.to_owned()))
+}
+
+/// What a verb of the command line prints.
+pub fn cli(arguments: &[&str]) -> Result<String> {
+    let output = Command::new("/bin/guestreq").args(arguments).output().context("guestreq")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "guestreq {arguments:?}: {}", said.trim());
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+pub fn json(verb: &str) -> Result<Value> {
+    serde_json::from_str(&cli(&[verb, "-o", "json"])?).with_context(|| format!("guestreq {verb}"))
+}

@@ -1,0 +1,45 @@
+//! # The demo
+//!
+//! A handful of VMs with different manners, and what their host's operator sees.
+
+use std::{thread, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    agent::{Agent, cli},
+    host::{self, Firmware},
+    load,
+};
+
+/// Who is there, and how they behave.
+const GUESTS: [&str; 6] = [
+    "--vmm qemu --name web --vms 3 --rate 1 --type report",
+    "--vmm qemu --name batch --burst 20 --pause 4000 --type report,key",
+    "--vmm cloud-hypervisor --name greedy --vcpus 4 --vmpck all --type report",
+    "--vmm firecracker --name confused --rate 2 --type report,export,26",
+    "--vmm qemu --name replayer --rate 1 --fault replay:3",
+    "--vmm qemu --name certs --rate 1 --extended",
+];
+
+pub fn run() -> Result<()> {
+    host::load_all()?;
+    Firmware::set("latency_us", 12_000)?;
+    Firmware::set("jitter_us", 8_000)?;
+    Firmware::set("other_us", 2_000)?;
+    let agent = Agent::start(&["--listen", "0.0.0.0:9940"])?;
+    println!("\nAn SNP host with {} kinds of guests; the agent is attached.", GUESTS.len());
+    let mut loads = Vec::new();
+    for guests in GUESTS {
+        loads.push(load::start(&format!("{guests} --seconds 86400"))?);
+    }
+    loop {
+        thread::sleep(Duration::from_secs(5));
+        let (vms, psp) = (cli(&["vms"])?, cli(&["psp"])?);
+        println!("\n# guestreq vms\n{vms}\n# guestreq psp\n{psp}");
+        for load in &mut loads {
+            anyhow::ensure!(load.is_running()?, "a guest has ended");
+        }
+        let _ = agent.pid();
+    }
+}

@@ -1,0 +1,90 @@
+//! # What a scenario is, and how they are run
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::{agent::Agent, host, scenarios};
+
+/// What a scenario may want to know.
+pub struct Context {
+    /// A run that may take an hour.
+    pub long: bool,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+impl Context {
+    /// Whether this kernel is 7.0 or later: guests may then get certificates from their VMM.
+    pub fn has_request_certificates(&self) -> bool {
+        let major = self.kernel.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major >= 7)
+    }
+}
+
+/// One promise, checked.
+pub struct Scenario {
+    /// In words, as the promise is read.
+    pub name: &'static str,
+    pub check: fn(&Context) -> Result<Outcome>,
+}
+
+pub enum Outcome {
+    Kept,
+    /// Does not apply here, and why.
+    Skipped(&'static str),
+}
+
+/// Scenarios that share a boot.
+pub struct Group {
+    pub name: &'static str,
+    /// More for the kernel's command line.
+    pub cmdline: &'static str,
+    pub memory_mib: u32,
+    /// Brings the host up.
+    pub prepare: fn() -> Result<()>,
+    pub scenarios: &'static [Scenario],
+}
+
+pub fn list() {
+    for group in scenarios::GROUPS {
+        let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
+        for scenario in group.scenarios {
+            println!("{}\t{}\t{cmdline}\t{}", group.name, scenario.name, group.memory_mib);
+        }
+    }
+}
+
+pub fn run(name: &str, only: Option<&str>, long: bool) -> Result<()> {
+    let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
+        bail!("there is no group {name}");
+    };
+    let context = Context { long, kernel: host::kernel()? };
+    let prepared = (group.prepare)();
+    for scenario in group.scenarios {
+        if only.is_some_and(|only| only != scenario.name) {
+            continue;
+        }
+        let start = Instant::now();
+        let outcome = match &prepared {
+            Ok(()) => (scenario.check)(&context),
+            Err(error) => Err(anyhow::anyhow!("preparing the host: {error:#}")),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(Outcome::Kept) => println!("RIG: ok {} ({seconds:.1} s)", scenario.name),
+            Ok(Outcome::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.name),
+            Err(error) => {
+                println!("RIG: FAILED {}: {}", scenario.name, one_line(&format!("{error:#}")));
+                // What the agent said is half of the explanation.
+                println!("{}", Agent::last_words());
+            }
+        }
+    }
+    println!("RIG: done");
+    Ok(())
+}
+
+fn one_line(text: &str) -> String {
+    text.replace('\n', " | ")
+}

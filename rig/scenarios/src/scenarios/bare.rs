@@ -1,0 +1,125 @@
+//! # Hosts that cannot be observed
+//!
+//! In this order: the modules come one by one.
+
+use std::{os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Result, ensure};
+
+use super::assert_exact;
+use crate::{
+    agent::{self, Agent},
+    host::{self, Firmware},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const NO_KVM_AMD: Scenario =
+    Scenario { name: "without_kvm_amd_it_refuses_and_says_why", check: no_kvm_amd };
+pub const NO_ROOT: Scenario =
+    Scenario { name: "without_root_it_refuses_and_says_why", check: no_root };
+pub const NO_BPF: Scenario =
+    Scenario { name: "without_bpf_it_refuses_and_says_why", check: no_bpf };
+pub const STAY: Scenario =
+    Scenario { name: "asked_to_stay_it_stays_up_and_not_ready", check: stay };
+pub const NO_SNP: Scenario =
+    Scenario { name: "without_snp_it_refuses_and_says_why", check: no_snp };
+pub const STAY_RECOVERS: Scenario =
+    Scenario { name: "asked_to_stay_it_observes_once_it_can", check: stay_recovers };
+
+fn expect(result: (i32, String), words: &str) -> Result<Outcome> {
+    let (code, line) = result;
+    ensure!(code == 1 && line.contains(words), "exit {code}: {line}");
+    println!("{line}");
+    Ok(Outcome::Kept)
+}
+
+fn no_kvm_amd(_: &Context) -> Result<Outcome> {
+    expect(agent::refusal(&[])?, "modprobe kvm_amd")
+}
+
+fn no_root(_: &Context) -> Result<Outcome> {
+    let mut command = Command::new("/bin/guestreq");
+    command.args(["agent", "--config", "/dev/null"]).uid(65_534).gid(65_534);
+    // It may not make its socket either; what is asked for first is the reason that is given.
+    expect(agent::refusal_of(&mut command)?, "run as root")
+}
+
+/// A kernel without bpf(2), played by a filter that answers ENOSYS for it.
+fn no_bpf(_: &Context) -> Result<Outcome> {
+    let mut command = Command::new("/bin/guestreq");
+    command.arg("agent");
+    // SAFETY: only async-signal-safe system calls between fork and exec.
+    unsafe { command.pre_exec(refuse_bpf) };
+    expect(agent::refusal_of(&mut command)?, "CONFIG_BPF_SYSCALL")
+}
+
+fn refuse_bpf() -> std::io::Result<()> {
+    const LOAD_NUMBER: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let errno = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let instruction = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let mut filter = [
+        instruction(LOAD_NUMBER, 0, 0, 0),
+        instruction(JUMP_IF_EQUAL, 0, 1, libc::SYS_bpf as u32),
+        instruction(RETURN, 0, 0, errno),
+        instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the filter outlives the call.
+    let ret = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+    };
+    if ret == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn stay(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::spawn(&["--stay"])?;
+    let metrics = agent_up(&mut agent)?;
+    ensure!(metrics.contains("guestreq_build_info"), "{metrics}");
+    let (status, reason) = agent::get("/readyz")?;
+    ensure!(status == 503 && reason.contains("kvm_amd"), "{status} {reason}");
+    ensure!(agent::get("/healthz")?.0 == 200, "not healthy");
+    let (code, line) = agent::refusal_of(Command::new("/bin/guestreq").arg("vms"))?;
+    ensure!(code == 1 && line.contains("not observing: kvm_amd"), "{code} {line}");
+    ensure!(agent.stop()?.code() == Some(0), "SIGTERM while waiting");
+    Ok(Outcome::Kept)
+}
+
+fn agent_up(agent: &mut Agent) -> Result<String> {
+    let up = |metrics: &crate::exposition::Metrics| !metrics.samples.is_empty();
+    host::wait_until("the agent serves", std::time::Duration::from_secs(60), || {
+        Ok(agent.scrape().is_ok_and(|metrics| up(&metrics)))
+    })?;
+    Ok(agent.scrape()?.text)
+}
+
+fn no_snp(_: &Context) -> Result<Outcome> {
+    for module in ["irqbypass", "kvm", "ccp", "kvm-amd"] {
+        host::insmod(module, &[])?;
+    }
+    let refused = expect(agent::refusal(&[])?, "cannot run SNP guests");
+    host::rmmod("kvm_amd")?;
+    refused
+}
+
+/// The agent is there first, the modules come after it.
+fn stay_recovers(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::spawn(&["--stay"])?;
+    agent_up(&mut agent)?;
+    host::rmmod("ccp")?;
+    for module in ["ccp", "snpsim", "kvm-amd"] {
+        host::insmod(module, &[])?;
+    }
+    Firmware::reset()?;
+    host::wait_until("the agent is ready", std::time::Duration::from_secs(60), || {
+        Ok(agent::get("/readyz")?.0 == 200)
+    })?;
+    let before = Firmware::read()?;
+    load::run("--count 5")?;
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered == 5, "{answered} of 5");
+    Ok(Outcome::Kept)
+}

@@ -1,0 +1,104 @@
+//! # What observing costs
+//!
+//! The kernel's own statistics of our programs, next to empty programs on the
+//! same hooks in the same run: ratios, since an emulated machine's times mean
+//! nothing.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::Agent,
+    empty::{Empty, Hook},
+    exposition::Metrics,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const BPF_TIME: Scenario =
+    Scenario { name: "a_request_costs_a_small_multiple_of_empty_programs", check: bpf_time };
+
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// The agent's programs on a request's way, and their hooks.
+const ON_THE_WAY: [(&str, Hook); 6] = [
+    ("vmgexit_enter", Hook::RawTracepoint("kvm_vmgexit_enter")),
+    ("guest_request", Hook::Kprobe("snp_handle_guest_req")),
+    ("issue_command", Hook::Kprobe("sev_issue_cmd_external_user")),
+    ("command_start", Hook::Kprobe("__sev_do_cmd_locked")),
+    ("command_end", Hook::Kretprobe("__sev_do_cmd_locked")),
+    ("vmgexit_exit", Hook::RawTracepoint("kvm_vmgexit_exit")),
+];
+
+fn bpf_time(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    ensure!(agent.scrape()?.select("guestreq_program_runs_total", &[]).count() == 0);
+    let mut empty = Vec::new();
+    for (program, hook) in ON_THE_WAY {
+        empty.push((program, Empty::attach(hook).with_context(|| program.to_owned())?));
+    }
+    fs::write(STATISTICS, "1").context(STATISTICS)?;
+    let measured = measure(&agent, &empty);
+    fs::write(STATISTICS, "0").context(STATISTICS)?;
+    measured
+}
+
+fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
+    // The first request of a thread makes its records.
+    let held = load::start("--vms 2 --processes --count 2000 --hold")?;
+    let before = totals(agent, empty)?;
+    held.finish()?;
+    let after = totals(agent, empty)?;
+    let (mut ours, mut theirs) = (0.0, 0.0);
+    for (program, _) in empty {
+        let (own, other) = (after.per_run(&before, program, 0), after.per_run(&before, program, 1));
+        println!("{program:<14} {own:7.0} ns, empty {other:5.0} ns, {:.1}x", own / other);
+        ours += own;
+        theirs += other;
+    }
+    println!("a request: {ours:.0} ns, empty programs {theirs:.0} ns: {:.2}x", ours / theirs);
+    ensure!(ours < 6.0 * theirs, "a request costs {:.1}x empty programs", ours / theirs);
+
+    let before = totals(agent, empty)?;
+    load::run("--vmgexits 20000")?;
+    let after = totals(agent, empty)?;
+    for program in ["vmgexit_enter", "vmgexit_exit"] {
+        let (own, other) = (after.per_run(&before, program, 0), after.per_run(&before, program, 1));
+        println!(
+            "an unrelated VMGEXIT, {program}: {own:.0} ns, empty {other:.0} ns, {:.2}x",
+            own / other
+        );
+        ensure!(own < 3.0 * other, "{program} costs {:.1}x an empty program", own / other);
+    }
+    Ok(Outcome::Kept)
+}
+
+/// Runs and seconds by program, of ours and of the empty ones.
+struct Totals(Vec<(String, [(f64, f64); 2])>);
+
+impl Totals {
+    /// Mean ns per run since `before`.
+    fn per_run(&self, before: &Totals, program: &str, whose: usize) -> f64 {
+        let find = |totals: &Totals| {
+            let found = totals.0.iter().find(|(name, _)| name == program);
+            found.map_or((0.0, 0.0), |(_, totals)| totals[whose])
+        };
+        let ((runs, seconds), (old_runs, old_seconds)) = (find(self), find(before));
+        (seconds - old_seconds) * 1e9 / (runs - old_runs).max(1.0)
+    }
+}
+
+fn totals(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Totals> {
+    let metrics: Metrics = agent.scrape()?;
+    let mut totals = Vec::new();
+    for (program, empty) in empty {
+        let labels = [("program", *program)];
+        let ours = (
+            metrics.sum("guestreq_program_runs_total", &labels),
+            metrics.sum("guestreq_program_run_seconds_total", &labels),
+        );
+        totals.push(((*program).to_owned(), [ours, empty.totals()?]));
+    }
+    Ok(Totals(totals))
+}

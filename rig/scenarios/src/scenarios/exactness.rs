@@ -1,0 +1,98 @@
+//! # The agent's counts are the firmware's
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use guestreq_common::outcome;
+
+use super::assert_exact;
+use crate::{
+    agent::Agent,
+    host::{self, Firmware},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const COUNTS_EQUAL_THE_FIRMWARE: Scenario =
+    Scenario { name: "counts_equal_the_firmware_s_to_the_last_one_during_scrapes", check: counts };
+pub const TWO_HUNDRED_VMS: Scenario =
+    Scenario { name: "two_hundred_vms_are_told_apart", check: two_hundred };
+pub const EVERY_STATUS: Scenario =
+    Scenario { name: "every_firmware_status_has_its_name", check: every_status };
+
+/// Many VMs at once, alone and several in a process, with every manner; scraped all the while.
+fn counts(context: &Context) -> Result<Outcome> {
+    let total: u64 = match (context.long, context.has_request_certificates()) {
+        (true, _) => 1_050_000,
+        (false, true) => 102_000,
+        (false, false) => 11_000,
+    };
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    // Shares in hundredths; what misbehaves does so in some of its requests.
+    let crowd = [
+        (40, "--vms 16 --processes --name alone --type report,key,tsc_info", 16),
+        (30, "--vms 12 --name together --type report,key", 12),
+        (20, "--vms 4 --processes --vcpus 4 --vmpck all --name smp --type report", 16),
+        (4, "--vms 2 --processes --name jumpy --fault gap:5", 2),
+        (4, "--vms 2 --processes --name repeats --fault replay:5", 2),
+        (2, "--vms 2 --processes --name hostile --fault type-random", 2),
+    ];
+    let mut loads = Vec::new();
+    for (share, arguments, vcpus) in crowd {
+        let count = (total * share / 100).div_ceil(vcpus);
+        loads.push(load::start(&format!("{arguments} --count {count}"))?);
+    }
+    let (mut requests, mut scrapes) = (0, 0);
+    for mut load in loads {
+        while load.is_running()? {
+            agent.scrape()?;
+            scrapes += 1;
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        requests += load.finish()?.requests;
+    }
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered >= total, "{answered} of {total} requests were answered");
+    ensure!(answered == requests, "the firmware answered {answered}, the guests sent {requests}");
+    println!("exact: {answered} requests of 38 VMs, {scrapes} scrapes meanwhile, 0 lost");
+    Ok(Outcome::Kept)
+}
+
+fn two_hundred(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let load = load::start("--vms 200 --processes --vmm qemu --name vm --count 5 --hold")?;
+    agent.wait_until("200 VMs have made their requests", |metrics| {
+        metrics.values("guestreq_vm_info", "vm").len() >= 200
+            && metrics.sum("guestreq_requests_total", &[]) >= 1000.0
+    })?;
+    let metrics = agent.scrape()?;
+    for i in 0..200 {
+        let vm = format!("vm-{i}");
+        let count = metrics.sum("guestreq_requests_total", &[("vm", &vm)]);
+        ensure!(count == 5.0, "{vm} made {count} requests");
+    }
+    load.finish()?;
+    assert_exact(&agent, &before)?;
+    Ok(Outcome::Kept)
+}
+
+fn every_status(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    for status in (1..=0x28).chain([0x3f, 0x7fff]) {
+        Firmware::set("status", status)?;
+        load::run("--count 1")?;
+    }
+    host::Firmware::reset()?;
+    let metrics = agent.scrape()?;
+    for status in 1..=0x28u8 {
+        let name = outcome::name(status);
+        let labels = [("result", name)];
+        let count = metrics.sum("guestreq_messages_total", &labels);
+        ensure!(count >= 1.0, "status {status:#x} is not counted as {name}");
+    }
+    assert_exact(&agent, &before)?;
+    Ok(Outcome::Kept)
+}

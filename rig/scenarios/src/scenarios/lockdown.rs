@@ -1,0 +1,44 @@
+//! # A locked-down kernel
+//!
+//! Lockdown can only be raised, so these run in this order.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::assert_exact;
+use crate::{
+    agent::{self, Agent},
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const INTEGRITY: Scenario =
+    Scenario { name: "under_lockdown_integrity_it_observes", check: integrity };
+pub const CONFIDENTIALITY: Scenario = Scenario {
+    name: "under_lockdown_confidentiality_it_refuses_and_says_why",
+    check: confidentiality,
+};
+
+fn raise(level: &str) -> Result<()> {
+    fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))
+}
+
+fn integrity(_: &Context) -> Result<Outcome> {
+    raise("integrity")?;
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    load::run("--vms 2 --count 10 --type report,key")?;
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered == 20, "{answered} of 20");
+    Ok(Outcome::Kept)
+}
+
+fn confidentiality(_: &Context) -> Result<Outcome> {
+    raise("confidentiality")?;
+    let (code, line) = agent::refusal(&[])?;
+    ensure!(code == 1 && line.contains("confidentiality"), "exit {code}: {line}");
+    println!("{line}");
+    Ok(Outcome::Kept)
+}

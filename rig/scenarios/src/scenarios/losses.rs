@@ -1,0 +1,118 @@
+//! # Nothing is lost silently
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{assert_exact, counted, expected, losses};
+use crate::{
+    agent::{Agent, signal},
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const VM_TABLE: Scenario = Scenario {
+    name: "a_full_table_of_vms_is_told_and_the_host_s_counts_stay_exact",
+    check: vm_table,
+};
+pub const RING_BUFFER: Scenario =
+    Scenario { name: "a_full_ring_buffer_is_told_and_counts_stay_exact", check: ring_buffer };
+pub const MISSED_PROBES: Scenario =
+    Scenario { name: "missed_probes_are_told", check: missed_probes };
+pub const NO_PROBE: Scenario = Scenario {
+    name: "a_probe_that_cannot_be_attached_costs_only_what_it_measured",
+    check: no_probe,
+};
+
+fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
+    let firmware = Firmware::read()?.since(before);
+    let (host, truth) = (counted(&agent.scrape()?, "guestreq_messages_total"), expected(&firmware));
+    ensure!(host == truth, "{host:?}, the firmware {truth:?}");
+    Ok(())
+}
+
+fn vm_table(_: &Context) -> Result<Outcome> {
+    let agent = Agent::with_config("max_vms = 4\n")?;
+    let before = Firmware::read()?;
+    let load = load::start("--vms 9 --processes --count 10 --hold")?;
+    std::thread::sleep(Duration::from_secs(2));
+    load.finish()?;
+    assert_host_exact(&agent, &before)?;
+    let metrics = agent.scrape()?;
+    let lost = losses(&metrics);
+    ensure!(lost.contains_key("vm_table_full") && lost.len() == 1, "{lost:?}");
+    let vms = metrics.values("guestreq_vm_info", "vm").len();
+    ensure!(vms == 4, "{vms} VMs have records");
+    Ok(Outcome::Kept)
+}
+
+/// The agent sleeps while guests provoke event after event.
+fn ring_buffer(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    signal(agent.pid(), libc::SIGSTOP)?;
+    let flood = load::run("--vms 4 --count 1500 --fault gap:1");
+    signal(agent.pid(), libc::SIGCONT)?;
+    flood?;
+    let firmware = Firmware::read()?.since(&before);
+    let metrics = agent.scrape()?;
+    let (host, truth) = (counted(&metrics, "guestreq_messages_total"), expected(&firmware));
+    ensure!(host == truth, "{host:?}, the firmware {truth:?}");
+    let lost = losses(&metrics);
+    ensure!(lost.contains_key("ring_buffer_full") && lost.len() == 1, "{lost:?}");
+    Ok(Outcome::Kept)
+}
+
+/// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. The fake
+/// hardware raises the very counter by which it does so.
+fn missed_probes(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    load::run("--count 10")?;
+    assert_exact(&agent, &before)?;
+    Firmware::set("blind_bpf", 1)?;
+    let unseen = load::run("--count 10");
+    Firmware::set("blind_bpf", 0)?;
+    unseen?;
+    load::run("--count 10 --name after --vmm qemu")?;
+    let metrics = agent.scrape()?;
+    let lost = losses(&metrics);
+    let missed = lost.get("probe_missed").copied().unwrap_or(0);
+    ensure!(missed >= 10, "{lost:?}");
+    let counted = metrics.sum("guestreq_messages_total", &[]);
+    ensure!(counted == 20.0, "{counted} of the 20 that could be seen");
+    let after = metrics.sum("guestreq_requests_total", &[("vm", "after")]);
+    ensure!(after == 10.0, "{after} of 10 after sight returned");
+    Ok(Outcome::Kept)
+}
+
+fn no_probe(_: &Context) -> Result<Outcome> {
+    for (probe, stage) in [
+        ("kprobe/snp_handle_guest_req", None),
+        ("kprobe/sev_issue_cmd_external_user", Some("psp_queue")),
+        ("raw_tracepoint/kvm_vmgexit_enter", None),
+    ] {
+        let agent = Agent::start(&["--without-probe", probe])?;
+        let before = Firmware::read()?;
+        Firmware::set("latency_us", 1000)?;
+        load::run("--vms 4 --processes --count 10 --start-together --type report,key")?;
+        load::run("--count 2 --fault bad-gpa:2")?;
+        Firmware::reset()?;
+        assert_exact(&agent, &before).with_context(|| format!("without {probe}"))?;
+        let metrics = agent.scrape()?;
+        for sample in metrics.select("guestreq_probe_attached", &[]) {
+            let missing = sample.labels["probe"] == probe;
+            ensure!((sample.value == 0.0) == missing, "{sample:?} without {probe}");
+        }
+        if let Some(stage) = stage {
+            let time = metrics.sum("guestreq_vm_stage_seconds_total", &[("stage", stage)]);
+            ensure!(time == 0.0, "{time} s of {stage} without {probe}");
+        } else {
+            let whole = metrics.sum("guestreq_request_duration_seconds_sum", &[]);
+            let queue = metrics.sum("guestreq_vm_stage_seconds_total", &[("stage", "psp_queue")]);
+            ensure!(queue > 0.0 && queue < whole, "queue {queue} s of {whole} s without {probe}");
+        }
+    }
+    Ok(Outcome::Kept)
+}

@@ -1,0 +1,154 @@
+//! # What guestreq promises
+//!
+//! One file per subject; a group is a boot.
+
+mod bare;
+mod cost;
+mod exactness;
+mod guests;
+mod hang;
+mod lockdown;
+mod losses;
+mod modules;
+mod names;
+mod operation;
+mod stages;
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use guestreq_common::{message::Kind, outcome};
+
+use crate::{
+    agent::Agent,
+    exposition::Metrics,
+    host::{self, Firmware},
+    scenario::Group,
+};
+
+pub const GROUPS: &[Group] = &[
+    Group {
+        name: "observe",
+        cmdline: "",
+        memory_mib: 3072,
+        prepare: host::load_all,
+        scenarios: &[
+            exactness::COUNTS_EQUAL_THE_FIRMWARE,
+            exactness::TWO_HUNDRED_VMS,
+            exactness::EVERY_STATUS,
+            stages::ADD_UP,
+            stages::BUSY_TIME,
+            stages::VM_LOCK,
+            stages::PSP_QUEUE,
+            guests::HOSTILE_HEADERS,
+            guests::SEQUENCE_NUMBERS,
+            guests::VMPCKS,
+            guests::EXTENDED,
+            guests::CERTIFICATES,
+            guests::HOST_ERRORS,
+            guests::DIES_MID_REQUEST,
+            guests::ORDINARY,
+            names::VMMS,
+            names::SAME_NAME,
+            names::RETENTION,
+            losses::VM_TABLE,
+            losses::RING_BUFFER,
+            losses::MISSED_PROBES,
+            losses::NO_PROBE,
+            operation::METRICS_ARE_CLEAN,
+            operation::COMMAND_LINE,
+            operation::BAD_INPUT,
+            operation::STOPS_CLEANLY,
+            cost::BPF_TIME,
+        ],
+    },
+    Group {
+        name: "modules",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[modules::RELOADED],
+    },
+    Group {
+        name: "hang",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: || host::load_with(&["psp_cmd_timeout=1"]),
+        scenarios: &[hang::HUNG_PSP],
+    },
+    Group {
+        name: "bare",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: || Ok(()),
+        scenarios: &[
+            bare::NO_KVM_AMD,
+            bare::NO_ROOT,
+            bare::NO_BPF,
+            bare::STAY,
+            bare::NO_SNP,
+            bare::STAY_RECOVERS,
+        ],
+    },
+    Group {
+        name: "lockdown",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
+    },
+];
+
+/// Counts by the names that users see.
+type Counts = BTreeMap<(String, String), u64>;
+
+/// The firmware's counts, named as the agent should name them.
+fn expected(firmware: &Firmware) -> Counts {
+    let mut counts = Counts::new();
+    for (&(message, status), count) in &firmware.messages {
+        let ret = if status == 0 { 0 } else { -5 };
+        let name = outcome::name(outcome::of_command(ret, status));
+        let key = (Kind::of(message).name().to_owned(), name.to_owned());
+        *counts.entry(key).or_default() += count;
+    }
+    counts
+}
+
+/// The agent's counts of what the firmware answered, for the whole host or summed over VMs.
+fn counted(metrics: &Metrics, name: &str) -> Counts {
+    let mut counts = Counts::new();
+    for sample in metrics.select(name, &[]) {
+        let label = |label: &str| sample.labels.get(label).cloned().unwrap_or_default();
+        let key = (label("message"), label("result"));
+        if sample.value > 0.0 && key.1 != outcome::name(outcome::HOST_ERROR) {
+            *counts.entry(key).or_default() += sample.value as u64;
+        }
+    }
+    counts
+}
+
+/// The central promise: the agent's counts are the firmware's, by message and result, for the
+/// host and summed over the VMs, and nothing was lost.
+fn assert_exact(agent: &Agent, before: &Firmware) -> Result<u64> {
+    let firmware = Firmware::read()?.since(before);
+    let metrics = agent.scrape()?;
+    let expected = expected(&firmware);
+    for name in ["guestreq_messages_total", "guestreq_requests_total"] {
+        let counted = counted(&metrics, name);
+        ensure!(counted == expected, "{name} {counted:?}, the firmware {expected:?}");
+    }
+    let lost = metrics.sum("guestreq_events_lost_total", &[]);
+    ensure!(lost == 0.0, "{lost} lost: {:?}", losses(&metrics));
+    let answered: u64 = firmware.messages.values().sum();
+    let timed = metrics.sum("guestreq_request_duration_seconds_count", &[]) as u64;
+    ensure!(timed == answered, "{timed} durations of {answered} requests");
+    Ok(answered)
+}
+
+fn losses(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let samples = metrics.select("guestreq_events_lost_total", &[]);
+    samples
+        .filter(|sample| sample.value > 0.0)
+        .map(|sample| (sample.labels["reason"].clone(), sample.value as u64))
+        .collect()
+}

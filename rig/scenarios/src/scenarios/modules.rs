@@ -1,0 +1,46 @@
+//! # Modules come and go
+
+use anyhow::{Result, ensure};
+
+use super::assert_exact;
+use crate::{
+    agent::{self, Agent},
+    host::{self, Firmware},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const RELOADED: Scenario =
+    Scenario { name: "modules_can_be_unloaded_and_loaded_again_under_the_agent", check: reloaded };
+
+/// All three, in the order in which `modprobe -r kvm_amd` would take them.
+fn reloaded(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    for round in 0..3u32 {
+        load::run("--vms 2 --processes --count 20")?;
+        host::rmmod("kvm_amd")?;
+        agent.wait_until("the agent let go of kvm", |metrics| {
+            metrics.sum("guestreq_probe_attached", &[]) == 3.0 + 1.0
+        })?;
+        host::rmmod("kvm")?;
+        host::rmmod("ccp")?;
+        agent.wait_until("only the exit's probe is left", |metrics| {
+            metrics.sum("guestreq_probe_attached", &[]) == 1.0
+        })?;
+        let (status, reason) = agent::get("/readyz")?;
+        ensure!(status == 503 && reason.contains("ccp is not loaded"), "{status} {reason}");
+        for module in ["kvm", "ccp", "kvm-amd"] {
+            host::insmod(module, &[])?;
+        }
+        Firmware::reset()?;
+        agent.wait_until("all probes are attached again", |metrics| {
+            metrics.select("guestreq_probe_attached", &[]).all(|sample| sample.value == 1.0)
+        })?;
+        ensure!(agent::get("/readyz")?.0 == 200, "not ready after round {round}");
+    }
+    load::run("--vms 2 --processes --count 20")?;
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered == 160, "{answered} of 160");
+    Ok(Outcome::Kept)
+}

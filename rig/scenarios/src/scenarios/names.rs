@@ -1,0 +1,90 @@
+//! # Which VM is which
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::assert_exact;
+use crate::{
+    agent::Agent,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const VMMS: Scenario =
+    Scenario { name: "vms_have_the_names_their_vmms_gave_them", check: vmms };
+pub const SAME_NAME: Scenario =
+    Scenario { name: "two_vms_of_one_name_never_break_a_scrape", check: same_name };
+pub const RETENTION: Scenario = Scenario {
+    name: "a_dead_vm_s_series_stay_for_a_while_and_its_slot_is_used_again",
+    check: retention,
+};
+
+fn vmms(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    for vmm in ["qemu", "cloud-hypervisor", "firecracker"] {
+        load::run(&format!("--vmm {vmm} --name my-{vmm} --count 1"))?;
+    }
+    let nameless = load::start("--count 1 --hold --name ignored")?;
+    let pid = nameless.pid();
+    nameless.finish()?;
+    let metrics = agent.scrape()?;
+    for vmm in ["qemu", "cloud-hypervisor", "firecracker"] {
+        let name = format!("my-{vmm}");
+        let labels = [("vm", name.as_str()), ("name", name.as_str()), ("vmm", vmm)];
+        let found = metrics.select("guestreq_vm_info", &labels).count();
+        let all = metrics.values("guestreq_vm_info", "vm");
+        ensure!(found == 1, "{name}: {found} of {all:?}");
+    }
+    let uuid = metrics
+        .select("guestreq_vm_info", &[("vmm", "qemu")])
+        .next()
+        .and_then(|sample| sample.labels.get("uuid").cloned())
+        .context("no uuid")?;
+    ensure!(uuid.len() == 36, "uuid {uuid:?}");
+    let expected = format!("snpload-{pid}");
+    let all = metrics.values("guestreq_vm_info", "vm");
+    ensure!(all.contains(&expected), "{expected} is not among {all:?}");
+    Ok(Outcome::Kept)
+}
+
+fn same_name(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    load::run(
+        "--vms 3 --vmm qemu --same-name --name twin --count 200 --rate 200 --start-together",
+    )?;
+    assert_exact(&agent, &before)?;
+    let metrics = agent.scrape()?;
+    let mut labels = metrics.values("guestreq_vm_info", "vm");
+    labels.sort();
+    labels.dedup();
+    ensure!(labels.len() == 3, "{labels:?}");
+    ensure!(labels[0] == "twin" && labels[1].starts_with("twin@"), "{labels:?}");
+    // And once more, now that those are gone: the name is free again.
+    load::run("--vmm qemu --name twin --count 3")?;
+    let metrics = agent.scrape()?;
+    let fresh = metrics.sum("guestreq_requests_total", &[("vm", "twin")]);
+    ensure!(fresh == 3.0, "the new twin made {fresh} requests");
+    Ok(Outcome::Kept)
+}
+
+/// More VMs than there is room for at a time, one after the other.
+fn retention(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::with_config("max_vms = 3\nkeep_exited_vms = \"1s\"\n")?;
+    let before = Firmware::read()?;
+    for i in 0..6 {
+        load::run(&format!("--vmm qemu --name brief-{i} --count 4"))?;
+        let vm = format!("brief-{i}");
+        let metrics = agent.scrape()?;
+        let count = metrics.sum("guestreq_requests_total", &[("vm", &vm)]);
+        ensure!(count == 4.0, "{vm} made {count} requests");
+        agent.wait_until("its series have ended", |metrics| metrics.series_of_vm(&vm) == 0)?;
+    }
+    let metrics = agent.scrape()?;
+    let total = metrics.sum("guestreq_messages_total", &[]);
+    let truth = Firmware::read()?.since(&before).guest_requests as f64;
+    ensure!(total == truth && total == 24.0, "host total {total}, the firmware {truth}");
+    let lost = metrics.sum("guestreq_events_lost_total", &[]);
+    ensure!(lost == 0.0, "{lost} lost");
+    Ok(Outcome::Kept)
+}

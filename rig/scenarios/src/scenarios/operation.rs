@@ -1,0 +1,120 @@
+//! # Running the agent
+
+use std::{
+    fs,
+    io::Write as _,
+    net::TcpListener,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::{self, Agent, cli, json},
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const METRICS_ARE_CLEAN: Scenario =
+    Scenario { name: "promtool_finds_nothing_to_complain_of", check: promtool };
+pub const COMMAND_LINE: Scenario =
+    Scenario { name: "vms_and_psp_answer_who_asks_and_who_holds_the_psp", check: command_line };
+pub const BAD_INPUT: Scenario =
+    Scenario { name: "bad_input_gets_one_clear_line", check: bad_input };
+pub const STOPS_CLEANLY: Scenario =
+    Scenario { name: "sigterm_detaches_everything_and_exits_0", check: stops };
+
+fn promtool(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    load::run("--vms 3 --vmm qemu --name a\"b\\c --count 20 --fault type-random")?;
+    let text = agent.scrape()?.text;
+    let mut child = Command::new("/bin/promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("promtool")?;
+    child.stdin.take().context("promtool's input")?.write_all(text.as_bytes())?;
+    let output = child.wait_with_output().context("promtool")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let told = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said.is_empty() && told.is_empty(), "{told}{said}");
+
+    // A VM that uses what Linux guests use stays within its bound.
+    load::run("--vmm qemu --name usual --count 30 --type report,key,tsc_info")?;
+    let series = agent.scrape()?.series_of_vm("usual");
+    ensure!(series <= 60, "a usual VM has {series} series");
+    println!("a usual VM has {series} series");
+    Ok(Outcome::Kept)
+}
+
+fn command_line(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    ensure!(cli(&["vms"])?.starts_with("No VM"), "{}", cli(&["vms"])?);
+    Firmware::set("latency_us", 20_000)?;
+    let hog = load::start("--vmm qemu --name hog --vcpus 4 --vmpck all --seconds 6")?;
+    let meek = load::start("--vmm qemu --name meek --rate 2 --seconds 6")?;
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let (psp, vms) = (json("psp")?, json("vms")?);
+    let (psp_table, vms_table) = (cli(&["psp"])?, cli(&["vms"])?);
+    hog.finish()?;
+    meek.finish()?;
+    Firmware::reset()?;
+    println!("{vms_table}\n{psp_table}");
+    ensure!(vms["vms"][0]["vm"] == "hog", "who takes most comes first: {vms}");
+    let share = vms["vms"][0]["recent_psp_share"].as_f64().context("recent_psp_share")?;
+    let utilisation = psp["recent_utilisation"].as_f64().context("recent_utilisation")?;
+    ensure!(share > 0.4 && utilisation >= share * 0.9, "hog {share}, all {utilisation}");
+    ensure!(utilisation < 1.05, "the PSP was {utilisation} busy");
+    ensure!(psp["holder"]["command"] == "snp_guest_request", "{}", psp["holder"]);
+    ensure!(vms_table.lines().count() == 3, "{vms_table}");
+    ensure!(psp_table.contains("Held by"), "{psp_table}");
+    drop(agent);
+    Ok(Outcome::Kept)
+}
+
+fn bad_input(_: &Context) -> Result<Outcome> {
+    let config = "/tmp/bad.toml";
+    fs::write(config, "listen = \"127.0.0.1:9940\"\nmodee = \"audit\"\n").context(config)?;
+    let (code, line) = agent::refusal(&["--config", config])?;
+    ensure!(code == 1 && line.contains("/tmp/bad.toml: line 2, column 1"), "{code} {line}");
+    ensure!(line.contains("unknown field `modee`"), "{line}");
+
+    let taken = TcpListener::bind("127.0.0.1:9941").context("a port")?;
+    let (code, line) = agent::refusal(&["--listen", "127.0.0.1:9941"])?;
+    ensure!(code == 1 && line.contains("127.0.0.1:9941 is in use"), "{code} {line}");
+    drop(taken);
+
+    let (code, line) = agent::refusal(&["--without-probe", "kprobe/nonsense"])?;
+    ensure!(code == 1 && line.contains("there is no probe"), "{code} {line}");
+
+    let (code, line) = agent::refusal_of(Command::new("/bin/guestreq").arg("vms"))?;
+    ensure!(code == 1 && line.contains("no agent answers"), "{code} {line}");
+
+    let agent = Agent::start(&[])?;
+    let (code, line) = agent::refusal(&["--listen", "127.0.0.1:9942"])?;
+    ensure!(code == 1 && line.contains("another agent is running"), "{code} {line}");
+    ensure!(cli(&["psp"]).is_ok(), "the first agent no longer answers");
+    drop(agent);
+    Ok(Outcome::Kept)
+}
+
+fn stops(_: &Context) -> Result<Outcome> {
+    let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
+    let before = probes()?;
+    let agent = Agent::start(&[])?;
+    ensure!(probes()?.lines().count() > before.lines().count(), "no probe is attached");
+    load::run("--count 3")?;
+    let (status, body) = agent::get("/healthz")?;
+    ensure!(status == 200, "{body}");
+    let status = agent.stop()?;
+    ensure!(status.code() == Some(0), "{status}");
+    // The kernel frees probes after a grace period.
+    crate::host::wait_until("the probes are gone", std::time::Duration::from_secs(10), || {
+        Ok(probes()? == before)
+    })?;
+    ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "a socket is left");
+    Ok(Outcome::Kept)
+}
