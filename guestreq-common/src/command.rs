@@ -35,7 +35,7 @@ impl Class {
     pub const fn of(command: u32) -> Class {
         match command {
             SNP_GUEST_REQUEST => Class::Request,
-            0x91 | 0x93 | 0x95 | 0xa0..=0xa2 | 0x21 | 0x30..=0x36 => Class::Launch,
+            0x91 | 0x93 | 0x95 | 0xa0..=0xa2 | 0x21 | 0x30..=0x35 => Class::Launch,
             _ => Class::Other,
         }
     }

@@ -37,7 +37,7 @@ impl Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event {
-    /// In ns since boot.
+    /// In ns of CLOCK_MONOTONIC.
     pub time: u64,
     pub seqno: u64,
     pub stage_ns: [u64; crate::request::STAGES],

@@ -74,6 +74,8 @@ pub struct Host {
     pub tell_all: u64,
     /// Set by the agent: a request that takes longer, in ns, is told as slow.
     pub slow_ns: u64,
+    /// Set by the agent: nonzero while nothing sees KVM want the VM's lock but the VMGEXIT.
+    pub exit_starts_request: u64,
     pub now: Stack,
     /// Requests by kind and outcome. Cells of `host_error` are written atomically.
     pub messages: Table,
@@ -116,7 +118,9 @@ impl Host {
         status: u32,
     ) -> Verdict {
         let outcome = outcome::of_command(ret, status);
-        let busy = now.saturating_sub(command.started);
+        let elapsed = now.saturating_sub(command.started);
+        let busy = elapsed.saturating_sub(command.nested);
+        self.now.charge_enclosing(elapsed);
         let totals = &mut self.commands[command::index_of(command.command)];
         totals.count += 1;
         totals.busy_ns += busy;

@@ -24,17 +24,19 @@ pub enum State {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thread {
-    /// When it wanted the VM's lock, and when it wanted the PSP, in ns since boot.
+    /// When it wanted the VM's lock, and when it wanted the PSP, in ns of CLOCK_MONOTONIC.
     pub wants_lock: u64,
     pub queued: u64,
     pub context: u64,
     pub header: message::Header,
+    /// Whose thread it is: a number whose owner's exit nobody saw is used again by another.
+    pub tgid: u32,
     pub vm: u32,
     pub generation: u32,
     pub state: u8,
     /// The exit that is being served, until the guest is told: 0 none, 1 plain, 2 extended.
     pub exit: u8,
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 2],
 }
 
 /// A request that ended on the host, without the PSP.
@@ -110,8 +112,10 @@ pub struct Running {
     pub thread: u64,
     /// The thread's stack pointer on entry: a nested call's is lower.
     pub stack: u64,
-    /// When the PSP was taken (t2), in ns since boot.
+    /// When the PSP was taken (t2), in ns of CLOCK_MONOTONIC.
     pub started: u64,
+    /// How long other commands ran inside this one.
+    pub nested: u64,
     /// Where ccp will store the firmware's status.
     pub status_at: u64,
     pub wants_lock: u64,
@@ -169,6 +173,15 @@ impl Stack {
         }
         self.depth = top as u64;
         Some(&self.running[top & (DEPTH - 1)])
+    }
+
+    /// Time that the command which has just returned took is not its enclosing one's.
+    #[inline(always)]
+    pub fn charge_enclosing(&mut self, ns: u64) {
+        let depth = self.depth as usize;
+        if depth != 0 {
+            self.running[(depth - 1) & (DEPTH - 1)].nested += ns;
+        }
     }
 
     /// The innermost command that runs now.

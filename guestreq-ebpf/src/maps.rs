@@ -27,9 +27,6 @@ static ENCRYPTION_MASK: Global<u64> = Global::new(0);
 static TASK_GROUP_LEADER: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static TASK_START_BOOTTIME: Global<u64> = Global::new(0);
-/// Nonzero where nothing sees KVM want the VM's lock but the VMGEXIT's tracepoint.
-#[unsafe(no_mangle)]
-static EXIT_STARTS_REQUEST: Global<u64> = Global::new(0);
 
 /// The address of a physical page in the direct map.
 #[inline(always)]
@@ -40,11 +37,6 @@ pub fn direct_map(physical: u64) -> u64 {
 #[inline(always)]
 pub fn task_offsets() -> (u64, u64) {
     (TASK_GROUP_LEADER.load(), TASK_START_BOOTTIME.load())
-}
-
-#[inline(always)]
-pub fn exit_starts_request() -> bool {
-    EXIT_STARTS_REQUEST.load() != 0
 }
 
 /// Host and VM records can be mapped by the agent: a scrape then needs no system

@@ -25,16 +25,24 @@ pub fn find(thread: u64) -> Option<&'static mut Thread> {
 /// The record of the current thread, made if there is none.
 #[inline(always)]
 pub fn find_or_make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
-    if let Some(record) = find(thread) {
-        return Some(record);
+    let tgid = (thread >> 32) as u32;
+    let Some(record) = find(thread) else { return make(ctx, thread) };
+    if record.tgid != tgid {
+        // Its exit was missed, and the number is another's now.
+        *record = Thread { tgid, vm: NO_VM, ..Thread::default() };
     }
-    make(ctx, thread)
+    if record.vm == NO_VM {
+        // New, or the table of VMs was full; it may no longer be.
+        (record.vm, record.generation) = vm_of_process(ctx, tgid, true);
+    }
+    Some(record)
 }
 
 #[inline(never)]
 fn make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
-    let (vm, generation) = vm_of_process(ctx, (thread >> 32) as u32, true);
-    let record = Thread { vm, generation, ..Thread::default() };
+    let tgid = (thread >> 32) as u32;
+    let (vm, generation) = vm_of_process(ctx, tgid, true);
+    let record = Thread { tgid, vm, generation, ..Thread::default() };
     if maps::THREADS.insert(thread as u32, record, BPF_NOEXIST.into()).is_err() {
         maps::count_loss(Loss::ThreadTableFull, 1);
         return None;

@@ -56,6 +56,23 @@ fn another_command_touches_no_message() {
 }
 
 #[test]
+fn a_nested_command_s_time_is_not_counted_twice() {
+    let mut host = zeroed::<Host>();
+    let outer =
+        Running { thread: 1, stack: 0x2000, command: 4, started: 100, ..Running::default() };
+    let inner =
+        Running { thread: 1, stack: 0x1000, command: 0xc7, started: 300, ..Running::default() };
+    host.now.push(&outer);
+    host.now.push(&inner);
+    let inner = *host.now.pop(1).expect("the inner one");
+    host.finish(None, &inner, 500, 0, 0);
+    let outer = *host.now.pop(1).expect("the outer one");
+    host.finish(None, &outer, 1_000, 0, 0);
+    assert_eq!(host.commands[0xc7].busy_ns, 200);
+    assert_eq!(host.commands[4].busy_ns, 700);
+}
+
+#[test]
 fn what_is_told_depends_on_who_listens() {
     let mut host = zeroed::<Host>();
     host.slow_ns = 1_000;

@@ -42,7 +42,9 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
                 let kind = Kind::index_of(running.header.message_type);
                 threads::count_host_error(running.vm, running.generation, kind);
             }
-            verdict.anomaly = check_sequence(running, verdict.outcome);
+            if running.context != 0 {
+                verdict.anomaly = check_sequence(running, verdict.outcome);
+            }
             tell(host, running, now, ret, &verdict);
         }
         SNP_LAUNCH_START if ret == 0 => launched(running),

@@ -4,7 +4,7 @@
 //! guest request passes here, its header is final, and it queues for the PSP.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
-use guestreq_common::{command, host::Loss};
+use guestreq_common::command;
 
 use crate::{atomic, kernel, maps, threads};
 
@@ -22,9 +22,8 @@ fn queue(ctx: &ProbeContext, data: u64) {
     // Two calls for one request: a wrapper in front of ccp that calls it in turn. The first
     // one's time counts; the header is read again, as it is what the PSP will read.
     let waits = thread.state == guestreq_common::request::State::Queued as u8;
-    let Some((context, header)) = kernel::guest_request(data) else {
-        return maps::count_loss(Loss::HeaderUnreadable, 1);
-    };
+    // One that cannot be read is read again, and counted, once it has the PSP.
+    let Some((context, header)) = kernel::guest_request(data) else { return };
     if waits {
         thread.context = context;
         thread.header = header;

@@ -24,12 +24,11 @@ pub fn vmgexit_enter(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_request(ctx: &RawTracePointContext, extended: bool) {
-    if let Some(host) = maps::host() {
-        atomic::add(&mut host.exits[extended as usize], 1);
-    }
+    let Some(host) = maps::host() else { return };
+    atomic::add(&mut host.exits[extended as usize], 1);
     let Some(thread) = threads::find_or_make(ctx, kernel::thread()) else { return };
     thread.exit = if extended { EXIT_EXTENDED } else { EXIT_PLAIN };
-    if maps::exit_starts_request() {
+    if host.exit_starts_request != 0 {
         let abandoned = thread.want_lock(kernel::now());
         threads::count_abandoned(thread, abandoned);
     }

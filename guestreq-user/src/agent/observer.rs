@@ -46,6 +46,7 @@ impl Observer {
         records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
         let readers = Readers::start(programs.ebpf(), state)?;
         programs.follow_modules();
+        records.set_exit_starts_request(!programs.sees_lock());
         if let Some(reason) = programs.not_ready() {
             anyhow::bail!("{reason}");
         }
@@ -62,7 +63,9 @@ impl Observer {
 
     /// Several times a second: follows modules and VMs; once a second: a sample.
     pub fn tick(&mut self) {
-        self.programs.follow_modules();
+        if self.programs.follow_modules() {
+            self.records.set_exit_starts_request(!self.programs.sees_lock());
+        }
         let now = now_ns();
         if let Err(error) = self.table.refresh(&self.records, &mut self.programs, self.keep, now) {
             warn!("the VMs' table: {error:#}");

@@ -4,12 +4,18 @@
 //! dead, and one on a tracepoint keeps its module from being unloaded. So probes
 //! follow their modules, by the identity of their folder in sysfs.
 
-use std::{collections::BTreeMap, fs, os::fd::AsFd as _, os::unix::fs::MetadataExt as _};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::fd::AsFd as _,
+    os::unix::fs::MetadataExt as _,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, MapData, Stack},
+    maps::{Array, HashMap, MapData, Stack},
     programs::{
         KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink,
     },
@@ -104,7 +110,7 @@ pub const PROBES: [Probe; 8] = [
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_enter",
         module: Some("kvm_amd"),
-        loses: Some("which requests are extended ones"),
+        loses: Some("which requests are extended ones, and what guests are told"),
     },
 ];
 
@@ -119,10 +125,36 @@ pub struct Programs {
     attached: BTreeMap<&'static str, Attached>,
     /// Probes that the operator does not want.
     without: Vec<String>,
-    /// Why a probe is not attached, as last logged.
-    trouble: BTreeMap<&'static str, String>,
+    /// Why a probe is not attached.
+    trouble: BTreeMap<&'static str, Trouble>,
     /// Hits that were missed by links that are gone.
     missed_before: u64,
+}
+
+/// Why a probe is not attached; it is tried again once its module has changed, or after a while.
+struct Trouble {
+    reason: String,
+    module: Option<u64>,
+    since: Instant,
+}
+
+impl Trouble {
+    const RETRY: Duration = Duration::from_secs(60);
+
+    fn is_worth_a_try(&self, module: Option<u64>) -> bool {
+        self.module != module || self.since.elapsed() >= Trouble::RETRY
+    }
+}
+
+/// Hits that the kernel skipped.
+///
+/// A kprobe's program is skipped while bpf(2) works on a map on its CPU, or another
+/// program runs there. A raw tracepoint's is skipped where another task's run of it was preempted
+/// (Linux 7 runs tracepoints preemptibly): that costs what guests are told and which
+/// requests are extended, never a count of requests.
+pub struct Missed {
+    pub probes: u64,
+    pub tracepoints: u64,
 }
 
 /// What is known of a program.
@@ -144,16 +176,11 @@ impl Programs {
         let symbols = kernel::Symbols::read()?;
         let words = KernelWords::read(&symbols)?;
         let task = kernel::task_offsets()?;
-        let request = "kprobe/snp_handle_guest_req";
-        let exit_starts_request = u64::from(
-            !symbols.has("snp_handle_guest_req") || without.iter().any(|name| name == request),
-        );
         let mut ebpf = EbpfLoader::new()
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
             .override_global("TASK_GROUP_LEADER", &task.group_leader, true)
             .override_global("TASK_START_BOOTTIME", &task.start_boottime, true)
-            .override_global("EXIT_STARTS_REQUEST", &exit_starts_request, true)
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
@@ -213,18 +240,22 @@ impl Programs {
             if self.attached.contains_key(probe.name) || self.unwanted(probe) {
                 continue;
             }
-            let module = probe.module.map(|name| (name, module_identity(name)));
-            if let Some((name, None)) = module {
-                self.trouble.insert(probe.name, format!("{name} is not loaded"));
+            let module = probe.module.and_then(module_identity);
+            if self.trouble.get(probe.name).is_some_and(|old| !old.is_worth_a_try(module)) {
                 continue;
             }
-            match self.attach(probe, module.and_then(|(_, identity)| identity)) {
+            if let (Some(name), None) = (probe.module, module) {
+                let reason = format!("{name} is not loaded");
+                self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
+                continue;
+            }
+            match self.attach(probe, module) {
                 Ok(()) => {
                     info!("attached {}", probe.name);
                     self.trouble.remove(probe.name);
                     changed = true;
                 }
-                Err(error) => self.report(probe, &error),
+                Err(error) => self.report(probe, module, &error),
             }
         }
         changed
@@ -249,18 +280,36 @@ impl Programs {
             }
         };
         let id = link.info()?.id();
+        if let Err(error) = bpf::link_missed(id) {
+            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
+        }
         self.attached.insert(probe.name, Attached { link, id, module });
         Ok(())
     }
 
     /// Says once why a probe is not attached, and what that costs.
-    fn report(&mut self, probe: &Probe, error: &anyhow::Error) {
+    fn report(&mut self, probe: &Probe, module: Option<u64>, error: &anyhow::Error) {
         let reason = format!("{error:#}");
-        if self.trouble.get(probe.name) != Some(&reason) {
+        if self.trouble.get(probe.name).is_none_or(|old| old.reason != reason) {
             let loses = probe.loses.unwrap_or("everything");
             warn!("{} cannot be attached ({reason}): lost is {loses}", probe.name);
-            self.trouble.insert(probe.name, reason);
         }
+        self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
+    }
+
+    /// Whether the moment at which KVM wants a VM's lock is seen.
+    pub fn sees_lock(&self) -> bool {
+        self.attached.contains_key("kprobe/snp_handle_guest_req")
+    }
+
+    /// Forgets which slot a process has, if it still is this one.
+    pub fn forget_process(&mut self, tgid: u32, slot: u32) -> Result<()> {
+        let map = self.ebpf.map_mut("VM_OF_PROCESS").context("no map VM_OF_PROCESS")?;
+        let mut slots: HashMap<_, u32, u32> = HashMap::try_from(map)?;
+        if slots.get(&tgid, 0).is_ok_and(|found| found == slot) {
+            slots.remove(&tgid)?;
+        }
+        Ok(())
     }
 
     /// Why nothing, or not everything, can be counted.
@@ -270,7 +319,7 @@ impl Programs {
             .filter(|probe| probe.loses.is_none() && !self.attached.contains_key(probe.name));
         let probe = missing.next()?;
         let reason = match self.trouble.get(probe.name) {
-            Some(reason) => reason.as_str(),
+            Some(trouble) => trouble.reason.as_str(),
             None => "not attached",
         };
         Some(format!("{}: {reason}", probe.name))
@@ -281,28 +330,32 @@ impl Programs {
         PROBES.iter().map(|probe| (probe.name, self.attached.contains_key(probe.name)))
     }
 
-    /// Hits that the kernel skipped, of all programs together.
-    pub fn missed(&self) -> u64 {
-        let mut missed = self.missed_before;
+    /// Hits that the kernel skipped: of kprobes, which count, and of tracepoints.
+    pub fn missed(&self) -> Missed {
+        let mut missed = Missed { probes: self.missed_before, tracepoints: 0 };
         for attached in self.attached.values() {
-            missed += bpf::link_missed(attached.id).unwrap_or(0);
+            missed.probes += bpf::link_missed(attached.id).unwrap_or(0);
         }
-        for (_, program) in self.ebpf.programs() {
-            let counters = program.fd().map(|fd| bpf::program_counters(fd.as_fd()));
-            if let Ok(Ok(counters)) = counters {
-                missed += counters.missed;
+        for probe in &PROBES {
+            let skipped = self.counters(probe).map_or(0, |counters| counters.missed);
+            match probe.kind {
+                Kind::Kprobe => missed.probes += skipped,
+                Kind::RawTracepoint => missed.tracepoints += skipped,
             }
         }
         missed
+    }
+
+    fn counters(&self, probe: &Probe) -> Option<bpf::ProgramCounters> {
+        let program = self.ebpf.program(probe.program)?;
+        bpf::program_counters(program.fd().ok()?.as_fd()).ok()
     }
 
     /// The kernel's own statistics of our programs; zeros while they are off.
     pub fn states(&self) -> Vec<ProgramState> {
         let mut states = Vec::new();
         for probe in &PROBES {
-            let Some(program) = self.ebpf.program(probe.program) else { continue };
-            let counters = program.fd().map(|fd| bpf::program_counters(fd.as_fd()));
-            if let Ok(Ok(counters)) = counters {
+            if let Some(counters) = self.counters(probe) {
                 states.push(ProgramState {
                     name: probe.program,
                     runs: counters.runs,

@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
-use guestreq_common::{host::Host, vm::Vm};
+use guestreq_common::{
+    host::Host,
+    vm::{Life, Vm},
+};
 
 /// Records are read and written in words.
 const WORD: usize = mem::size_of::<u64>();
@@ -144,6 +147,23 @@ impl Records {
         let next = u64::from(generation.wrapping_add(1).max(1));
         for (i, word) in words.iter().enumerate() {
             word.store(if i == 0 { next } else { 0 }, Ordering::Release);
+        }
+    }
+
+    /// Whether a request begins at its VMGEXIT, for want of a better moment.
+    pub fn set_exit_starts_request(&self, yes: bool) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, exit_starts_request)) {
+            word.store(u64::from(yes), Ordering::Relaxed);
+        }
+    }
+
+    /// Ends a VM whose end no program saw.
+    pub fn end_vm(&self, slot: usize, generation: u32, now: u64) {
+        let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) else { return };
+        exited.store(now, Ordering::Relaxed);
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) {
+            let ended = u64::from(generation) | u64::from(Life::Exited as u32) << 32;
+            word.store(ended, Ordering::Release);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use guestreq_common::{message, outcome, vm::Life};
+use guestreq_common::{message::Kind, outcome, vm::Life};
 use log::info;
 
 use super::{programs::Programs, records::Records};
@@ -21,21 +21,27 @@ pub struct Tracked {
     pub slot: usize,
     pub generation: u32,
     pub tgid: u32,
+    /// The process' start, in ns of CLOCK_BOOTTIME.
+    started: u64,
     /// The `vm` label: the VM's name, with its pid where two have the same.
     pub label: String,
     pub identity: Identity,
     pub exited: bool,
-    /// Pairs of kind and outcome that are series, in the order in which they were first seen.
-    pub pairs: Vec<(u8, u8)>,
+    /// Pairs of kind and result that are series, in the order in which they were first seen.
+    pub pairs: Vec<(Kind, &'static str)>,
 }
 
 #[derive(Default)]
 pub struct Table {
     vms: Vec<Tracked>,
+    last_roll_call: u64,
 }
 
+/// How often running VMs' processes are looked for.
+const ROLL_CALL_NS: u64 = 10_000_000_000;
+
 impl Table {
-    /// In the order of their slots.
+    /// In the order in which they were found.
     pub fn vms(&self) -> &[Tracked] {
         &self.vms
     }
@@ -75,7 +81,24 @@ impl Table {
                 Some(at) => self.vms[at].exited = life == Life::Exited as u32,
             }
         }
+        if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
+            self.last_roll_call = now;
+            self.roll_call(records, programs, now)?;
+        }
         self.bury(records, programs, keep, now)
+    }
+
+    /// Ends VMs whose process is gone though no program saw it go: one whose first request
+    /// came from a thread that outlived its process' first.
+    fn roll_call(&mut self, records: &Records, programs: &mut Programs, now: u64) -> Result<()> {
+        for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
+            if !is_process(vm.tgid, vm.started) {
+                records.end_vm(vm.slot, vm.generation, now);
+                programs.forget_process(vm.tgid, vm.slot as u32)?;
+                vm.exited = true;
+            }
+        }
+        Ok(())
     }
 
     fn welcome(&mut self, records: &Records, slot: usize) {
@@ -89,11 +112,12 @@ impl Table {
         });
         let label = self.unique_label(&identity, vm.tgid);
         info!("VM {label:?} ({}, pid {})", identity.vmm, vm.tgid);
-        let ordinary = message::Kind::ORDINARY.iter().map(|kind| (*kind as u8, outcome::OK));
+        let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         self.vms.push(Tracked {
             slot,
             generation: vm.generation,
             tgid: vm.tgid,
+            started: vm.started,
             label,
             identity,
             exited,
@@ -119,7 +143,8 @@ impl Table {
         }
     }
 
-    /// Frees the slots of VMs that went long enough ago, or that a successor replaced.
+    /// Frees the slots of VMs that went long enough ago, and of the oldest ones where slots
+    /// become scarce.
     fn bury(
         &mut self,
         records: &Records,
@@ -128,15 +153,18 @@ impl Table {
         now: u64,
     ) -> Result<()> {
         let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
-        let mut freed = Vec::new();
-        self.vms.retain(|tracked| {
-            let old = tracked.exited
-                && records.vm(tracked.slot).is_none_or(|vm| now.saturating_sub(vm.exited) > keep);
-            if old {
-                freed.push(tracked.slot);
-            }
-            !old
-        });
+        let gone = |vm: &Tracked| records.vm(vm.slot).map_or(0, |record| record.exited);
+        let mut exited: Vec<(u64, usize)> =
+            self.vms.iter().filter(|vm| vm.exited).map(|vm| (gone(vm), vm.slot)).collect();
+        exited.sort_unstable();
+        // An eighth of the slots stays free for VMs to come, as far as it is up to us.
+        let max = records.max_vms();
+        let scarce = (self.vms.len() + max / 8).saturating_sub(max);
+        let due =
+            |(i, (at, _)): &(usize, &(u64, usize))| *i < scarce || now.saturating_sub(*at) > keep;
+        let freed: Vec<usize> =
+            exited.iter().enumerate().filter(due).map(|(_, (_, slot))| *slot).collect();
+        self.vms.retain(|vm| !freed.contains(&vm.slot));
         for slot in freed {
             records.clear_vm(slot);
             programs.free_slot(slot as u32)?;
@@ -152,15 +180,15 @@ impl Table {
 }
 
 impl Tracked {
-    /// Whether a pair of kind and outcome has a series of its own; the first ones get it.
-    pub fn admit(&mut self, kind: u8, outcome: u8) -> bool {
-        if self.pairs.contains(&(kind, outcome)) {
+    /// Whether a pair of kind and result has a series of its own; the first ones get it.
+    pub fn admit(&mut self, kind: Kind, result: &'static str) -> bool {
+        if self.pairs.contains(&(kind, result)) {
             return true;
         }
         if self.pairs.len() >= MAX_PAIRS {
             return false;
         }
-        self.pairs.push((kind, outcome));
+        self.pairs.push((kind, result));
         true
     }
 }
@@ -190,12 +218,13 @@ mod tests {
             slot,
             generation: 0,
             tgid: slot as u32 + 1,
+            started: 0,
             label: (*label).to_owned(),
             identity: Identity::default(),
             exited: *exited,
             pairs: Vec::new(),
         });
-        Table { vms: vms.collect() }
+        Table { vms: vms.collect(), last_roll_call: 0 }
     }
 
     fn named(name: &str) -> Identity {
@@ -228,13 +257,13 @@ mod tests {
         let mut table = table(&[("evil", false)]);
         let vm = &mut table.vms[0];
         let mut admitted = 0;
-        for kind in 0..14 {
-            for outcome in 0..64 {
-                admitted += usize::from(vm.admit(kind, outcome));
+        for kind in Kind::ALL {
+            for number in 0..0x1d {
+                admitted += usize::from(vm.admit(kind, outcome::name(number)));
             }
         }
         assert_eq!(admitted, MAX_PAIRS);
-        assert!(vm.admit(0, 0), "the first ones stay");
+        assert!(vm.admit(Kind::Cpuid, "ok"), "the first ones stay");
     }
 
     #[test]

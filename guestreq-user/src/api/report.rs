@@ -29,7 +29,9 @@ pub fn seconds(ns: u64) -> f64 {
 pub fn lost(host: &Host, observer: &Observer) -> BTreeMap<String, u64> {
     let mut lost: BTreeMap<String, u64> =
         Loss::ALL.iter().map(|loss| (loss.name().to_owned(), host.lost[*loss as usize])).collect();
-    lost.insert("probe_missed".to_owned(), observer.programs.missed());
+    let missed = observer.programs.missed();
+    lost.insert("probe_missed".to_owned(), missed.probes);
+    lost.insert("tracepoint_missed".to_owned(), missed.tracepoints);
     lost
 }
 

@@ -11,7 +11,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{api::client, config::Config};
 
 /// Who asks an SNP host's secure processor (PSP) for what, and how long it takes
 #[derive(Parser)]
@@ -44,9 +46,9 @@ struct Reading {
     /// A table for people, or JSON for programs
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// The agent's socket
-    #[arg(long, value_name = "PATH", default_value = "/run/guestreq/agent.sock")]
-    socket: PathBuf,
+    /// The agent's socket [default: the configuration's]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,6 +58,15 @@ enum Format {
 }
 
 impl Reading {
+    /// Asks the agent.
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        match &self.socket {
+            Some(socket) => client::get(socket, path),
+            // A configuration that cannot be read, or is wrong, is the agent's to complain of.
+            None => client::get(&Config::load(None).unwrap_or_default().socket, path),
+        }
+    }
+
     /// Prints an answer as it was asked for.
     fn print<T: Serialize>(&self, answer: &T, table: fn(&T) -> String) -> Result<ExitCode> {
         let text = match self.output {

@@ -8,7 +8,7 @@ use super::{
     Reading,
     table::{self, duration, maybe, percent, printable},
 };
-use crate::api::{Psp, client};
+use crate::api::Psp;
 
 /// Who holds the secure processor, with which command, and who waits
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let psp: Psp = client::get(&self.reading.socket, "/v1/psp")?;
+        let psp: Psp = self.reading.get("/v1/psp")?;
         self.reading.print(&psp, text)
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Reading,
     table::{self, duration, maybe, percent, printable},
 };
-use crate::api::{Vm, Vms, client};
+use crate::api::{Vm, Vms};
 
 /// Who asks for what, how long it takes, and where the time is spent
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let vms: Vms = client::get(&self.reading.socket, "/v1/vms")?;
+        let vms: Vms = self.reading.get("/v1/vms")?;
         self.reading.print(&vms, table)
     }
 }

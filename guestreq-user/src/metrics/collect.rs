@@ -1,5 +1,7 @@
 //! # From records to series
 
+use std::collections::BTreeMap;
+
 use guestreq_common::{
     command::Class,
     message::Kind,
@@ -97,31 +99,20 @@ fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
 }
 
 /// A guest chooses message types and, within limits, results: beyond a number of pairs its
-/// requests go into one series, (unknown, unknown_status), so that it cannot fill Prometheus.
+/// requests go into one series, so that it cannot fill Prometheus.
 fn requests(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
-    let folded = (Kind::Unknown as u8, UNKNOWN_STATUS);
-    let mut rest = 0;
+    const FOLDED: (Kind, &str) = (Kind::Unknown, outcome::name(UNKNOWN_STATUS));
+    let mut counts: BTreeMap<(Kind, &str), u64> =
+        tracked.pairs.iter().map(|pair| (*pair, 0)).collect();
     for kind in Kind::ALL {
-        for number in 0..OUTCOMES as u8 {
-            let count = record.requests.get(kind as u8, number);
-            if count == 0 {
-                continue;
-            }
-            let unlisted = outcome::name(number) == outcome::name(UNKNOWN_STATUS);
-            if unlisted || (kind as u8, number) == folded || !tracked.admit(kind as u8, number) {
-                rest += count;
-            }
+        for (result, count) in results(&record.requests, kind).filter(|(_, count)| *count > 0) {
+            let pair = if tracked.admit(kind, result) { (kind, result) } else { FOLDED };
+            *counts.entry(pair).or_default() += count;
         }
     }
-    let label = tracked.label.as_str();
-    for &(kind, number) in &tracked.pairs {
-        let message = Kind::ALL[usize::from(kind)].name();
-        let count = record.requests.get(kind, number) as f64;
-        families.counter(&metric::REQUESTS, &[label, message, outcome::name(number)], count);
-    }
-    if rest > 0 {
-        let labels = [label, Kind::Unknown.name(), outcome::name(UNKNOWN_STATUS)];
-        families.counter(&metric::REQUESTS, &labels, rest as f64);
+    for ((kind, result), count) in counts {
+        let labels = [tracked.label.as_str(), kind.name(), result];
+        families.counter(&metric::REQUESTS, &labels, count as f64);
     }
 }
 

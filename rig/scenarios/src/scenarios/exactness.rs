@@ -81,7 +81,7 @@ fn two_hundred(_: &Context) -> Result<Outcome> {
 fn every_status(_: &Context) -> Result<Outcome> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    for status in (1..=0x28).chain([0x3f, 0x7fff]) {
+    for status in 1..=0x3f {
         Firmware::set("status", status)?;
         load::run("--count 1")?;
     }
