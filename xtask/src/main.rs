@@ -1,1 +1,56 @@
-fn main() {}
+//! # xtask: everything this project does besides its product
+//!
+//! `cargo xtask build | dist | test | demo | rig`. Each command is a file of that name; what they
+//! share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
+
+mod build;
+mod demo;
+mod dist;
+mod process;
+mod project;
+mod rig;
+mod say;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "guestreq's build, demo and test commands")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the eBPF object, then the static guestreq binary
+    Build,
+    /// Build, and leave the static binary in target/dist
+    Dist,
+    /// Check everything: format, lints, unit tests, then the scenarios on three kernels
+    Test(test::Args),
+    /// Boot a simulated SNP host with guests and watch guestreq at work
+    Demo(demo::Args),
+    /// Tools for those who work on the rig
+    #[command(subcommand)]
+    Rig(rig::Command),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Build => build::execute().map(|()| ExitCode::SUCCESS),
+        Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
+        Command::Test(args) => test::execute(&args),
+        Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
+        Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        // One line, however many causes and whatever they quote.
+        let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+        eprintln!("error: {line}");
+        ExitCode::FAILURE
+    })
+}

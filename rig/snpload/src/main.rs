@@ -1,1 +1,71 @@
-fn main() {}
+//! # snpload
+//!
+//! A load generator for the rig: real SNP VMs, made through the KVM API, that
+//! send guest requests, honestly or not. Prints one line of JSON on standard
+//! output, see [`report::Report`]; everything else goes to standard error.
+//!
+//! Exits with 0 if it could do what was asked, whatever the guests were told;
+//! 1 if not; 2 for a wrong command line.
+
+mod cli;
+mod disguise;
+mod fleet;
+mod ghcb;
+mod guest;
+mod manner;
+mod memory;
+mod message;
+mod ordinary;
+mod report;
+mod signals;
+mod sim;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::Options;
+use crate::guest::Guests;
+
+fn main() -> ExitCode {
+    let done = fleet::run_as_child().unwrap_or_else(|| run(&Options::parse().complete()));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("snpload: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Each VM takes some files, more than processes are commonly given for 200.
+fn allow_many_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls take one rlimit, which outlives them. If they fail, the
+    // limit is what it was, and opening files will say so.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<()> {
+    allow_many_files();
+    signals::set_up(options.vmm)?;
+    if options.processes {
+        return fleet::run(options);
+    }
+    let mut guests = Guests::new(options, options.vms)?;
+    if let Some(ms) = options.die_after {
+        signals::die_after(ms);
+    }
+    fleet::print_report(&guests.run()?)?;
+    if options.hold {
+        signals::hold();
+    }
+    Ok(())
+}

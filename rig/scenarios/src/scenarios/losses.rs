@@ -91,7 +91,8 @@ fn no_probe(_: &Context) -> Result<Outcome> {
     for (probe, stage) in [
         ("kprobe/snp_handle_guest_req", None),
         ("kprobe/sev_issue_cmd_external_user", Some("psp_queue")),
-        ("raw_tracepoint/kvm_vmgexit_enter", None),
+        ("raw_tracepoint/kvm_vmgexit_exit", None),
+        ("raw_tracepoint/kvm_userspace_exit", None),
     ] {
         let agent = Agent::start(&["--without-probe", probe])?;
         let before = Firmware::read()?;

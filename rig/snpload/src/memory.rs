@@ -1,0 +1,93 @@
+//! # Guest memory
+//!
+//! Anonymous shared memory that is a guest's RAM from address 0 up. KVM writes
+//! to it while a vCPU runs, so it is only ever copied from and to.
+
+use std::io;
+use std::ptr::{NonNull, copy_nonoverlapping};
+
+use anyhow::{Context, Result, ensure};
+
+pub struct GuestMemory {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to the process, not to a thread, and all access
+// goes through copies of whole ranges; each vCPU has pages of its own.
+unsafe impl Send for GuestMemory {}
+// SAFETY: as above.
+unsafe impl Sync for GuestMemory {}
+
+impl GuestMemory {
+    pub fn new(size: usize) -> Result<Self> {
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error()).context("no memory for the guest");
+        }
+        let start = NonNull::new(start.cast()).context("guest memory at address 0")?;
+        Ok(Self { start, size })
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub fn host_address(&self) -> u64 {
+        self.start.as_ptr() as u64
+    }
+
+    fn range(&self, gpa: u64, len: usize) -> Result<*mut u8> {
+        let end = usize::try_from(gpa)?.checked_add(len).context("guest address overflow")?;
+        ensure!(end <= self.size, "guest address {gpa:#x} is outside its memory");
+        // SAFETY: the offset was just found to be inside the mapping.
+        Ok(unsafe { self.start.as_ptr().add(gpa as usize) })
+    }
+
+    pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<()> {
+        let to = self.range(gpa, bytes.len())?;
+        // SAFETY: range() checked that so many bytes are inside the mapping.
+        unsafe { copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        Ok(())
+    }
+
+    pub fn read_u64(&self, gpa: u64) -> Result<u64> {
+        let mut bytes = [0; 8];
+        let from = self.range(gpa, bytes.len())?;
+        // SAFETY: range() checked that so many bytes are inside the mapping.
+        unsafe { copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        Ok(u64::from_le_bytes(bytes))
+    }
+}
+
+impl Drop for GuestMemory {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, which nothing refers to any more: the VM that
+        // uses it is closed first.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_no_further() {
+        let memory = GuestMemory::new(0x2000).unwrap();
+        memory.write(0x1ff8, &7u64.to_le_bytes()).unwrap();
+        assert_eq!(memory.read_u64(0x1ff8).unwrap(), 7);
+        assert!(memory.read_u64(0x1ff9).is_err());
+        assert!(memory.write(u64::MAX, &[0]).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! # A guest's message to the firmware
+//!
+//! The page that the guest hands over: a plaintext header as the SEV-SNP
+//! firmware ABI defines it, and a payload that would be encrypted. There is no
+//! firmware to decrypt anything here, so the payload stays the zeros that the
+//! page is at first.
+
+/// Size of a guest page, and so of a message.
+pub const PAGE: usize = 4096;
+/// Size of the header, which the header states itself.
+pub const HEADER: usize = 0x60;
+/// The payload length that the header states; nothing looks at the payload.
+const PAYLOAD: u16 = 0x60;
+const ALGO_AES_256_GCM: u8 = 1;
+const HEADER_VERSION: u8 = 1;
+const MESSAGE_VERSION: u8 = 1;
+
+/// The names that `--type` knows, with their numbers; requests are odd.
+pub const TYPES: [(&str, u8); 9] = [
+    ("cpuid", 1),
+    ("key", 3),
+    ("report", 5),
+    ("export", 7),
+    ("import", 9),
+    ("absorb", 11),
+    ("vmrk", 13),
+    ("absorb_noma", 15),
+    ("tsc_info", 17),
+];
+
+/// What a guest decides about one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    pub seqno: u64,
+    pub kind: u8,
+    pub vmpck: u8,
+    pub header_version: u8,
+}
+
+impl Message {
+    /// A well-formed message of an honest guest.
+    pub fn new(kind: u8, vmpck: u8, seqno: u64) -> Self {
+        Self { seqno, kind, vmpck, header_version: HEADER_VERSION }
+    }
+
+    /// The header as the guest puts it at the beginning of the page.
+    pub fn header(&self) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[0x20..0x28].copy_from_slice(&self.seqno.to_le_bytes());
+        header[0x30] = ALGO_AES_256_GCM;
+        header[0x31] = self.header_version;
+        header[0x32..0x34].copy_from_slice(&(HEADER as u16).to_le_bytes());
+        header[0x34] = self.kind;
+        header[0x35] = MESSAGE_VERSION;
+        header[0x36..0x38].copy_from_slice(&PAYLOAD.to_le_bytes());
+        header[0x3c] = self.vmpck;
+        header
+    }
+}
+
+/// Nothing but 0xff, as from a guest that writes garbage.
+pub const ALL_ONES: [u8; HEADER] = [0xff; HEADER];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_where_the_abi_has_them() {
+        let header = Message::new(5, 2, 0x0102_0304_0506_0708).header();
+        assert_eq!(header[0x20..0x28], [8, 7, 6, 5, 4, 3, 2, 1]);
+        assert_eq!(header[0x30..0x38], [1, 1, 0x60, 0, 5, 1, 0x60, 0]);
+        assert_eq!(header[0x3c], 2);
+        assert!(header[..0x20].iter().all(|b| *b == 0), "no authentication tag");
+        assert!(header[0x3d..].iter().all(|b| *b == 0), "nothing after the header");
+    }
+
+    #[test]
+    fn every_named_type_is_a_request() {
+        for (name, number) in TYPES {
+            assert_eq!(number % 2, 1, "{name}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The firmware: what it does with each command, how long that takes and how it
+ * misbehaves when told to. Only the PSP thread runs it.
+ */
+#include "snpsim.h"
+
+#include <linux/ktime.h>
+#include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/psp-sev.h>
+#include <linux/random.h>
+#include <linux/string.h>
+#include <asm/page.h>
+
+static unsigned int latency_us = 2000;
+module_param(latency_us, uint, 0644);
+MODULE_PARM_DESC(latency_us, "time a guest request takes");
+
+static unsigned int jitter_us;
+module_param(jitter_us, uint, 0644);
+MODULE_PARM_DESC(jitter_us, "up to this much more for a guest request, at random");
+
+static unsigned int other_us = 200;
+module_param(other_us, uint, 0644);
+MODULE_PARM_DESC(other_us, "time every other command takes");
+
+static bool hang;
+module_param(hang, bool, 0644);
+MODULE_PARM_DESC(hang, "take commands and never answer them");
+
+static unsigned int status;
+
+static int status_set(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 0, MAX_STATUS - 1);
+}
+
+static const struct kernel_param_ops status_ops = {
+	.set = status_set,
+	.get = param_get_uint,
+};
+module_param_cb(status, &status_ops, &status, 0644);
+MODULE_PARM_DESC(status, "firmware status of every guest request, below 0x40; 0: as it deserves");
+
+static u64 firmware_sleep(unsigned int us, unsigned int jitter)
+{
+	u64 begin = ktime_get_ns();
+
+	if (jitter)
+		us += get_random_u32_below(jitter + 1);
+	if (!us)
+		return 0;
+	psp_sleep_us(us);
+	return ktime_get_ns() - begin;
+}
+
+static u16 guest_request(const struct sev_data_snp_guest_request *d)
+{
+	const void *request = __va(d->req_paddr);
+	u16 forced = READ_ONCE(status);
+	u16 ret;
+
+	ret = forced ?: message_status(d->gctx_paddr, request, __va(d->res_paddr));
+	stats_message(message_type(request), ret);
+	return ret;
+}
+
+static void platform_status(struct sev_user_data_status *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->api_major = 1;
+	s->api_minor = 55;
+	s->build = 21;
+}
+
+static void snp_platform_status(struct sev_user_data_snp_status *s)
+{
+	memset(s, 0, sizeof(*s));
+	s->api_major = 1;
+	s->api_minor = 55;
+	s->state = 1;
+	s->build_id = 21;
+}
+
+static u16 dispatch(unsigned int cmd, void *buf)
+{
+	switch (cmd) {
+	case SEV_CMD_SNP_GUEST_REQUEST:
+		return guest_request(buf);
+	case SEV_CMD_SNP_GCTX_CREATE:
+		return context_create(((struct sev_data_snp_addr *)buf)->address);
+	case SEV_CMD_SNP_DECOMMISSION:
+		context_destroy(((struct sev_data_snp_addr *)buf)->address);
+		return 0;
+	case SEV_CMD_SNP_SHUTDOWN_EX:
+		firmware_reset();
+		return 0;
+	case SEV_CMD_PLATFORM_STATUS:
+		platform_status(buf);
+		return 0;
+	case SEV_CMD_SNP_PLATFORM_STATUS:
+		snp_platform_status(__va(((struct sev_data_snp_addr *)buf)->address));
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Carries out a command and returns its status, or FW_HUNG. The time is counted
+ * here, so that it is on the books before the driver can see the answer.
+ */
+int firmware_command(unsigned int cmd, void *buf)
+{
+	u64 begin = ktime_get_ns();
+	u64 slept;
+	u16 ret;
+
+	if (READ_ONCE(hang)) {
+		stats_hung(cmd);
+		return FW_HUNG;
+	}
+	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
+		slept = firmware_sleep(READ_ONCE(latency_us), READ_ONCE(jitter_us));
+	else
+		slept = firmware_sleep(READ_ONCE(other_us), 0);
+	ret = dispatch(cmd, buf);
+	stats_command(cmd, ktime_get_ns() - begin, slept);
+	return ret;
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The order of things. snpsim is loaded before kvm_amd, and before or after ccp
+ * and kvm; it stays while any of them is removed and inserted again.
+ */
+#include "snpsim.h"
+
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/preempt.h>
+#include <linux/string.h>
+#include <asm/cpufeature.h>
+#include <asm/processor.h>
+
+/* Serialises what follows modules' coming and going: ccp_*() and kvm_*arm(). */
+static DEFINE_MUTEX(modules_lock);
+
+static unsigned long (*kallsyms)(const char *name);
+
+unsigned long snpsim_lookup(const char *name)
+{
+	return kallsyms ? kallsyms(name) : 0;
+}
+
+unsigned long snpsim_need(const char *name)
+{
+	unsigned long addr = snpsim_lookup(name);
+
+	if (!addr)
+		pr_err("this kernel has no symbol %s\n", name);
+	return addr;
+}
+
+/* kallsyms_lookup_name() is not exported, but a kprobe may stand on it. */
+static int find_kallsyms(void)
+{
+	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
+	int ret = register_kprobe(&kp);
+
+	if (ret)
+		return ret;
+	kallsyms = (void *)kp.addr;
+	unregister_kprobe(&kp);
+	return 0;
+}
+
+/* What early_init_amd() and bsp_determine_snp() would have found in CPUID. */
+static void set_cpu_features(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		set_cpu_cap(&cpu_data(cpu), X86_FEATURE_SEV);
+		set_cpu_cap(&cpu_data(cpu), X86_FEATURE_SEV_ES);
+		set_cpu_cap(&cpu_data(cpu), X86_FEATURE_SEV_SNP);
+	}
+	set_cpu_cap(&boot_cpu_data, X86_FEATURE_SEV);
+}
+
+static void module_came(const char *name)
+{
+	int ret = 0;
+
+	if (!strcmp(name, "ccp"))
+		ret = ccp_bring_up();
+	else if (!strcmp(name, "kvm_amd"))
+		ret = kvm_arm();
+	if (ret)
+		pr_err("%s: %d\n", name, ret);
+}
+
+static void module_went(const char *name)
+{
+	if (!strcmp(name, "ccp"))
+		ccp_tear_down();
+	else if (!strcmp(name, "kvm_amd"))
+		kvm_disarm();
+}
+
+static int module_event(struct notifier_block *nb, unsigned long state, void *data)
+{
+	struct module *mod = data;
+
+	mutex_lock(&modules_lock);
+	if (state == MODULE_STATE_LIVE)
+		module_came(mod->name);
+	else if (state == MODULE_STATE_GOING)
+		module_went(mod->name);
+	mutex_unlock(&modules_lock);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block module_nb = { .notifier_call = module_event };
+
+/* Modules that were there before us get no notification. */
+static int catch_up(void)
+{
+	int ret = 0;
+
+	mutex_lock(&modules_lock);
+	if (snpsim_lookup("ccp:sp_init"))
+		ret = ccp_bring_up();
+	if (!ret && snpsim_lookup("kvm_amd:svm_data"))
+		pr_warn("kvm_amd was loaded first, remove and insert it to have SNP\n");
+	mutex_unlock(&modules_lock);
+	return ret;
+}
+
+/*
+ * KVM's first VM turns on a static key in the scheduler, and its last turns it
+ * off, each time by rewriting code that the PSP's thread runs through thousands
+ * of times a second. QEMU's multi-threaded TCG can translate such code between
+ * the invalidation of the old and the write of the new: the CPU then keeps
+ * meeting the breakpoint of a rewriting that is over, and the kernel dies of an
+ * unexpected int3. So the key stays on.
+ */
+static void settle_scheduler(void)
+{
+	preempt_notifier_inc();
+}
+
+static int __init snpsim_init(void)
+{
+	int ret;
+
+	ret = find_kallsyms();
+	if (ret)
+		return ret;
+	ret = rmp_hook();
+	if (ret)
+		return ret;
+	ret = psp_create();
+	if (ret)
+		goto unhook;
+	ret = chardev_register();
+	if (ret)
+		goto free_psp;
+	set_cpu_features();
+	settle_scheduler();
+	ret = register_module_notifier(&module_nb);
+	if (ret)
+		goto unsettle;
+	ret = catch_up();
+	if (ret)
+		goto unregister_notifier;
+	return 0;
+
+unregister_notifier:
+	unregister_module_notifier(&module_nb);
+unsettle:
+	preempt_notifier_dec();
+	chardev_unregister();
+free_psp:
+	psp_free();
+unhook:
+	rmp_unhook();
+	return ret;
+}
+
+/*
+ * There is no exit function on purpose: kvm_amd's text jumps into this module,
+ * and the rig's machine is thrown away after a test.
+ */
+module_init(snpsim_init);
+
+MODULE_DESCRIPTION("SEV-SNP guest-request simulator for KVM hosts without SNP");
+MODULE_LICENSE("GPL");

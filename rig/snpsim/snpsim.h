@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * snpsim - run the real KVM and ccp guest-request path without SNP hardware
+ *
+ * One file per idea:
+ *   main.c      the order of things, modules coming and going
+ *   psp.c       the PSP's registers and the thread that is its processor
+ *   firmware.c  what the firmware does with each command, and its parameters
+ *   messages.c  what it does with a guest's message: header, sequence numbers
+ *   stats.c     what it did: the ground truth behind `cat /dev/snpsim`
+ *   ccp.c       puts a device on those registers for the ccp driver to drive
+ *   kvm.c       makes kvm_amd believe in SNP, and stands in for VMRUN
+ *   rmp.c       makes RMP updates succeed
+ *   blind.c     makes the kernel skip BPF programs, to provoke missed probes
+ *   chardev.c   /dev/snpsim
+ *
+ * offsets.h is generated from the BTF of the kernel the module is built for:
+ * OFF_<struct>__<member> and SZ_<struct>, in bytes, of the private structs
+ *   ccp      sp_device: dev_vdata io_map psp_irq psp_data get_psp_master_device
+ *                       set_psp_master_device clear_psp_master_device
+ *            sp_dev_vdata (and its size): psp_vdata
+ *            psp_vdata: sev feature_reg intsts_reg
+ *            sev_vdata: cmdresp_reg cmdbuff_addr_lo_reg cmdbuff_addr_hi_reg
+ *            psp_device: sev_data
+ *            sev_device: snp_initialized
+ *   kvm_amd  vcpu_svm: vcpu vmcb
+ *            svm_cpu_data: sev_vmcbs
+ *   kvm      kvm_caps: supported_vm_types
+ */
+#ifndef SNPSIM_H
+#define SNPSIM_H
+
+#ifdef pr_fmt
+#undef pr_fmt
+#endif
+#define pr_fmt(fmt) "snpsim: " fmt
+
+#include <linux/printk.h>
+#include <linux/seq_file.h>
+#include <linux/types.h>
+
+#include "offsets.h"
+
+/* An lvalue for a member of a struct that only its own driver can name. */
+#define FIELD(base, type, st, member) \
+	(*(type *)((char *)(base) + OFF_##st##__##member))
+
+/* main.c: kallsyms, also of modules ("ccp:sp_init"); _need complains */
+unsigned long snpsim_lookup(const char *name);
+unsigned long snpsim_need(const char *name);
+
+/* psp.c: the mailbox, as the ccp driver sees it in its struct sev_vdata */
+struct psp_layout {
+	u32 feature;
+	u32 intsts;
+	u32 cmdresp;
+	u32 addr_lo;
+	u32 addr_hi;
+};
+
+int psp_create(void);
+void psp_free(void);
+int psp_power_on(const struct psp_layout *layout);
+void psp_power_off(void);
+void *psp_registers(void);
+unsigned int psp_irq_number(void);
+void psp_sleep_us(u64 us);
+
+/* firmware.c and messages.c: run by the PSP thread and by nothing else */
+enum { FW_HUNG = -1 };		/* instead of a status: never answer */
+
+int firmware_command(unsigned int cmd, void *buf);
+void firmware_reset(void);
+u16 message_status(u64 gctx, const void *request, void *response);
+int context_create(u64 gctx);
+void context_destroy(u64 gctx);
+u8 message_type(const void *request);
+
+/* stats.c */
+#define MAX_STATUS	0x40	/* the ABI's codes end at 0x2f */
+#define MAX_COMMAND	0x100	/* and its commands at 0xcf */
+
+struct stats;
+
+void stats_message(u8 type, u16 status);
+void stats_hung(unsigned int cmd);
+void stats_command(unsigned int cmd, u64 busy_ns, u64 slept_ns);
+struct stats *stats_snapshot(void);
+void stats_print(struct seq_file *m, const struct stats *s);
+void stats_free(struct stats *s);
+
+/* ccp.c, kvm.c: called with a module's coming and going, see main.c */
+int ccp_bring_up(void);
+void ccp_tear_down(void);
+void *ccp_sev_device(void);
+int kvm_arm(void);
+void kvm_disarm(void);
+long kvm_ghcb_msr(int vcpu_fd, u64 *value);
+
+/* rmp.c, chardev.c */
+int rmp_hook(void);
+void rmp_unhook(void);
+int chardev_register(void);
+void chardev_unregister(void);
+
+#endif

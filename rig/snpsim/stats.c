@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The ground truth: what the fake firmware did, counted where it decides and
+ * before the driver can see the answer. A snapshot is consistent: in each,
+ * guest_requests is the sum of all message lines and hung.
+ *
+ *	guest_requests N
+ *	hung N				guest requests taken and never answered
+ *	hung_other N			other commands, likewise
+ *	message TYPE STATUS N		decimal, only those seen
+ *	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
+ *	slept_ns CMD N			of that, slept because a parameter said so
+ */
+#include "snpsim.h"
+
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/psp-sev.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#define NR_TYPES	256
+
+struct stats {
+	u64 guest_requests;
+	u64 hung;
+	u64 hung_other;
+	u64 messages[NR_TYPES][MAX_STATUS];
+	struct {
+		u64 count;
+		u64 busy_ns;
+		u64 slept_ns;
+	} commands[MAX_COMMAND];
+};
+
+static struct stats stats;
+
+/*
+ * Guards stats. Held for one update by the PSP thread, or for one copy by a
+ * reader; both may sleep, so a mutex does.
+ */
+static DEFINE_MUTEX(stats_lock);
+
+void stats_message(u8 type, u16 status)
+{
+	if (WARN_ON_ONCE(status >= MAX_STATUS))
+		return;
+	mutex_lock(&stats_lock);
+	stats.guest_requests++;
+	stats.messages[type][status]++;
+	mutex_unlock(&stats_lock);
+}
+
+void stats_hung(unsigned int cmd)
+{
+	mutex_lock(&stats_lock);
+	if (cmd == SEV_CMD_SNP_GUEST_REQUEST) {
+		stats.guest_requests++;
+		stats.hung++;
+	} else {
+		stats.hung_other++;
+	}
+	mutex_unlock(&stats_lock);
+}
+
+void stats_command(unsigned int cmd, u64 busy_ns, u64 slept_ns)
+{
+	if (cmd >= MAX_COMMAND)
+		return;
+	mutex_lock(&stats_lock);
+	stats.commands[cmd].count++;
+	stats.commands[cmd].busy_ns += busy_ns;
+	stats.commands[cmd].slept_ns += slept_ns;
+	mutex_unlock(&stats_lock);
+}
+
+struct stats *stats_snapshot(void)
+{
+	struct stats *s = kvmalloc(sizeof(*s), GFP_KERNEL);
+
+	if (!s)
+		return NULL;
+	mutex_lock(&stats_lock);
+	memcpy(s, &stats, sizeof(*s));
+	mutex_unlock(&stats_lock);
+	return s;
+}
+
+void stats_free(struct stats *s)
+{
+	kvfree(s);
+}
+
+void stats_print(struct seq_file *m, const struct stats *s)
+{
+	unsigned int i, status;
+
+	seq_printf(m, "guest_requests %llu\n", s->guest_requests);
+	seq_printf(m, "hung %llu\n", s->hung);
+	seq_printf(m, "hung_other %llu\n", s->hung_other);
+	for (i = 0; i < NR_TYPES; i++)
+		for (status = 0; status < MAX_STATUS; status++)
+			if (s->messages[i][status])
+				seq_printf(m, "message %u %u %llu\n", i, status,
+					   s->messages[i][status]);
+	for (i = 0; i < MAX_COMMAND; i++)
+		if (s->commands[i].count)
+			seq_printf(m, "command 0x%x %llu %llu\n", i,
+				   s->commands[i].count, s->commands[i].busy_ns);
+	for (i = 0; i < MAX_COMMAND; i++)
+		if (s->commands[i].count)
+			seq_printf(m, "slept_ns 0x%x %llu\n", i, s->commands[i].slept_ns);
+}

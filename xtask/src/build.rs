@@ -1,0 +1,80 @@
+//! # build: the eBPF object, and the static binaries that embed or exercise it
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup::EbpfTools;
+use crate::{process, project, say, setup};
+
+pub fn execute() -> Result<()> {
+    ebpf(&setup::ebpf()?)?;
+    static_binaries(&["guestreq"])
+}
+
+/// A cargo command for the eBPF crate.
+///
+/// It has a target directory of its own: the unstable flags would make every dependency that the
+/// host's builds share build again, each time one follows the other.
+pub fn ebpf_cargo(tools: &EbpfTools, subcommand: &str) -> Command {
+    let mut cargo = process::cargo(subcommand);
+    tools.apply(&mut cargo);
+    cargo
+        .args(["--package", "guestreq-ebpf", "--release", "--target", project::BPF])
+        .args(["-Z", "build-std=core", "--target-dir"])
+        .arg(project::target().join("ebpf"))
+        // v3: atomic operations that return a value. No debug info: the kernel refuses the BTF
+        // that comes of some Rust types.
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", "-C target-cpu=v3 -C debuginfo=0");
+    cargo
+}
+
+/// Builds the eBPF object.
+pub fn ebpf(tools: &EbpfTools) -> Result<()> {
+    step("build", "guestreq-ebpf", &mut ebpf_cargo(tools, "build"))?;
+    let built = project::target().join("ebpf").join(project::BPF).join("release/guestreq-ebpf");
+    let object = project::ebpf_object();
+    let new = fs::read(&built).with_context(|| format!("no {}", built.display()))?;
+    // A copy that is newer without being different would rebuild what embeds it.
+    if fs::read(&object).is_ok_and(|old| old == new) {
+        return Ok(());
+    }
+    fs::create_dir_all(object.parent().unwrap_or(&object))?;
+    fs::write(&object, new).with_context(|| format!("cannot write {}", object.display()))
+}
+
+/// Builds release binaries that run without any library: in a bare guest, or an empty container.
+pub fn static_binaries(packages: &[&str]) -> Result<()> {
+    let mut cargo = process::cargo("build");
+    cargo.args(["--release", "--target", project::HOST]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    cargo
+        .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    step("build", &format!("{} (static)", packages.join(", ")), &mut cargo)
+}
+
+/// Runs cargo as a step, with its output in [`log`], and shows that when it fails.
+pub fn step(verb: &str, what: &str, cargo: &mut Command) -> Result<()> {
+    let log = log(verb, what);
+    let result = say::step(verb, what, || process::logged(cargo, &log));
+    if result.is_err() {
+        eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
+        let subcommand = cargo.get_args().next().unwrap_or_default().display();
+        bail!("cargo {subcommand} failed; its output is above, and in {}", log.display());
+    }
+    Ok(())
+}
+
+/// The log of a step that runs cargo.
+pub fn log(verb: &str, what: &str) -> PathBuf {
+    let word = |c: char| c.is_alphanumeric() || c == '-';
+    let name = format!("{verb} {what}");
+    let words: Vec<_> = name.split(|c| !word(c)).filter(|w| !w.is_empty()).collect();
+    project::logs().join(words.join("-") + ".log")
+}

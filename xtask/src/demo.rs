@@ -1,0 +1,114 @@
+//! # demo: a simulated SNP host with guests, and guestreq's view of it
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::rig;
+use crate::rig::boot::{Boot, Event};
+
+/// Where guestreq's metrics are, in the guest and, unless told otherwise, here.
+const PORT: u16 = 9940;
+/// The address that QEMU's user network forwards to.
+const ADDRESS: &str = "10.0.2.15/24";
+const COUNTER: &str = "guestreq_requests_total";
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// End after --seconds, and fail unless the agent's metrics show requests
+    #[arg(long)]
+    check: bool,
+    /// How long to run; without it, until Ctrl-C
+    #[arg(long, value_name = "N", default_value_if("check", "true", "30"))]
+    seconds: Option<u64>,
+    /// Port of 127.0.0.1 for the agent's metrics
+    #[arg(long, default_value_t = PORT)]
+    port: u16,
+    /// A kernel of the matrix, by the beginning or a part of its version
+    #[arg(long, value_name = "PATTERN", default_value = "7.")]
+    kernel: String,
+}
+
+pub fn execute(args: &Args) -> Result<()> {
+    let port = args.port;
+    // QEMU would say so much later, and less clearly.
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+        format!(
+            "127.0.0.1:{port} is taken: choose another port with --port, e.g. --port {}",
+            port ^ 1
+        )
+    })?;
+    let rig = rig::prepare(Some(&args.kernel))?;
+    let kernel = rig.kernels.last().context("no kernel")?;
+    println!(
+        "  boot     {}; metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it",
+        kernel.0.abi
+    );
+    let mut guest = Boot {
+        cmdline: format!("rig.run=demo rig.ip={ADDRESS} loglevel=3"),
+        memory_mib: 2048,
+        forward: Some((PORT, port)),
+        rig: &rig,
+        kernel,
+    }
+    .start()?;
+    let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    loop {
+        match guest.next(until)? {
+            Event::Line(line) => println!("{line}"),
+            Event::PoweredOff => bail!("the guest ended by itself"),
+            Event::Deadline => break,
+        }
+    }
+    if args.check {
+        // An emulated guest on a busy machine may need a moment to answer.
+        let metrics = scrape(port).or_else(|_| scrape(port)).or_else(|_| scrape(port))?;
+        let count = total(&metrics)?;
+        if count <= 0.0 {
+            bail!("the agent's metrics have no sample of {COUNTER} above 0");
+        }
+        println!("  checked  {COUNTER} = {count} at http://127.0.0.1:{port}/metrics");
+    }
+    Ok(())
+}
+
+/// The agent's answer to GET /metrics.
+fn scrape(port: u16) -> Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("no answer from the agent")?;
+    let status = answer.lines().next().unwrap_or_default();
+    if !status.contains(" 200 ") {
+        bail!("the agent answered {status:?}");
+    }
+    Ok(answer)
+}
+
+/// The sum of the counter's samples.
+fn total(metrics: &str) -> Result<f64> {
+    let samples = metrics.lines().filter(|line| line.starts_with(COUNTER));
+    let values: Vec<f64> =
+        samples.filter_map(|line| line.rsplit(' ').next()?.trim().parse().ok()).collect();
+    match values.is_empty() {
+        true => bail!("the agent's metrics have no {COUNTER}"),
+        false => Ok(values.iter().sum()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed() {
+        let text = "# TYPE guestreq_requests_total counter\n\
+                    guestreq_requests_total{vm=\"a\",type=\"report\"} 3\n\
+                    guestreq_requests_total{vm=\"b\",type=\"key\"} 4\n";
+        assert_eq!(total(text).unwrap(), 7.0);
+        assert!(total("up 1\n").is_err());
+    }
+}

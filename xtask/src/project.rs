@@ -1,0 +1,32 @@
+//! # Where things are in the working tree
+
+use std::path::{Path, PathBuf};
+
+pub const HOST: &str = "x86_64-unknown-linux-gnu";
+pub const BPF: &str = "bpfel-unknown-none";
+
+/// The root of the working tree.
+pub fn root() -> &'static Path {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask)
+}
+
+/// Cargo's target directory, where everything that a build leaves behind goes.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |d| root().join(d))
+}
+
+/// The eBPF object: guestreq's build script looks for it exactly here.
+pub fn ebpf_object() -> PathBuf {
+    root().join("target").join(BPF).join("release/guestreq-ebpf")
+}
+
+/// A static release binary of one of the workspace's packages.
+pub fn static_binary(name: &str) -> PathBuf {
+    target().join(HOST).join("release").join(name)
+}
+
+/// Full logs of steps and of guests.
+pub fn logs() -> PathBuf {
+    target().join("rig")
+}

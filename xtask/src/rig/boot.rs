@@ -1,0 +1,175 @@
+//! # One boot of a disposable SNP host under QEMU's emulation
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::image;
+use crate::project;
+use crate::setup::toolroot::WORK;
+use crate::setup::{Kernel, Rig};
+
+/// Fixed part of the kernel's command line. At log level 5 warnings reach the console, and with
+/// it the log that decides whether a test passed.
+const CMDLINE: &str = "console=ttyS0 loglevel=5 panic=-1 tsc=reliable lsm=landlock,yama,bpf \
+                       nokaslr mitigations=off";
+
+/// What to boot, and how.
+pub struct Boot<'a> {
+    /// What init is to do: `rig.run=…`, and further words for the kernel's command line.
+    pub cmdline: String,
+    pub memory_mib: u32,
+    /// A TCP port of the guest, and the one of 127.0.0.1 that leads there.
+    pub forward: Option<(u16, u16)>,
+    pub rig: &'a Rig,
+    pub kernel: &'a (Kernel, Vec<PathBuf>),
+}
+
+/// What happens to a guest.
+pub enum Event {
+    Line(String),
+    PoweredOff,
+    /// The moment up to which the caller wanted to wait has come.
+    Deadline,
+}
+
+/// A guest that runs; it ends when this is dropped, and its files are removed.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    errors: PathBuf,
+    _work: Work,
+}
+
+impl Boot<'_> {
+    /// Boots with the guest's console in our hands.
+    pub fn start(&self) -> Result<Running> {
+        let work = Work::new(self)?;
+        let mut qemu = self.qemu(&work);
+        qemu.args(["-serial", "stdio"]).stdin(Stdio::null()).stdout(Stdio::piped());
+        let errors = work.errors();
+        let mut child = qemu.stderr(File::create(&errors)?).spawn().context("cannot run QEMU")?;
+        let console = child.stdout.take();
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let console = BufReader::new(console?);
+            for bytes in console.split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&bytes).trim_end().to_string();
+                sender.send(line).ok()?;
+            }
+            Some(())
+        });
+        Ok(Running { child, lines, errors, _work: work })
+    }
+
+    /// Boots with this terminal as the guest's console, until the guest powers off.
+    pub fn interactive(&self) -> Result<()> {
+        let work = Work::new(self)?;
+        let mut qemu = self.qemu(&work);
+        qemu.args(["-serial", "mon:stdio"]).stderr(File::create(work.errors())?);
+        let status = qemu.status().context("cannot run QEMU")?;
+        check(status, &work.errors())
+    }
+
+    fn qemu(&self, work: &Work) -> Command {
+        let mut qemu = self.rig.tools.command(&work.0, "qemu-system-x86_64");
+        // Nested SVM is emulated as well, which is all that kvm_amd asks for.
+        qemu.args([
+            "-accel",
+            "tcg,thread=single",
+            "-cpu",
+            "EPYC-Milan,+svm,-erms,-fsrm",
+            "-M",
+            "q35",
+        ]);
+        qemu.args(["-smp", "2", "-m", &self.memory_mib.to_string()]);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args(["-kernel", &format!("{WORK}/vmlinuz"), "-initrd", &format!("{WORK}/initramfs")]);
+        qemu.args(["-append", &format!("{CMDLINE} {}", self.cmdline)]);
+        if let Some((guest, host)) = self.forward {
+            let net = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+            qemu.args(["-netdev", &net, "-device", "e1000,netdev=net,romfile="]);
+        }
+        qemu
+    }
+}
+
+impl Running {
+    /// Waits for the next event, but not beyond `until`.
+    pub fn next(&mut self, until: Option<Instant>) -> Result<Event> {
+        // Without a deadline, wait in portions that cannot overflow a clock.
+        let hour = Duration::from_secs(3600);
+        loop {
+            let left = until.map_or(hour, |until| until.saturating_duration_since(Instant::now()));
+            match self.lines.recv_timeout(left) {
+                Ok(line) => return Ok(Event::Line(line)),
+                Err(RecvTimeoutError::Timeout) if until.is_some() => return Ok(Event::Deadline),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait()?;
+                    return check(status, &self.errors).map(|()| Event::PoweredOff);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    // For when we leave early; should we be killed, QEMU ends by itself.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says what QEMU said, besides its remarks on features that its emulation lacks.
+fn check(status: ExitStatus, errors: &Path) -> Result<()> {
+    if status.success() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(errors).unwrap_or_default();
+    let line = text.lines().rfind(|line| !line.contains("TCG doesn't support"));
+    bail!("QEMU failed ({status}): {}", line.unwrap_or("it printed nothing"))
+}
+
+/// The files of one boot, gone when it is over.
+struct Work(PathBuf);
+
+impl Work {
+    fn new(boot: &Boot) -> Result<Self> {
+        Self::remove_orphans();
+        let (kernel, modules) = boot.kernel;
+        let work = Self(project::logs().join(format!("boot-{}", std::process::id())));
+        fs::create_dir_all(&work.0)
+            .with_context(|| format!("cannot create {}", work.0.display()))?;
+        fs::copy(kernel.dir.join("vmlinuz"), work.0.join("vmlinuz"))?;
+        image::write(boot.rig, kernel, modules, &work.0.join("initramfs"))?;
+        Ok(work)
+    }
+
+    /// Removes the files of boots whose xtask was killed.
+    fn remove_orphans() {
+        for entry in fs::read_dir(project::logs()).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(pid) = name.strip_prefix("boot-") else { continue };
+            if !Path::new("/proc").join(pid).exists() {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+
+    fn errors(&self) -> PathBuf {
+        self.0.join("qemu.log")
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,60 @@
+//! # What a guest finds in its initramfs
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::cpio::Archive;
+use crate::project;
+use crate::setup::{Kernel, Rig};
+
+/// Packages of the workspace whose binaries go to /bin.
+pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
+
+/// Names under which snpload plays a virtual machine monitor.
+const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];
+
+const DIRECTORIES: &[&str] =
+    &["bin", "dev", "etc", "lib", "lib64", "modules", "proc", "root", "run", "sys", "tmp", "var"];
+
+/// What promtool is linked with, and where its loader looks for that.
+const LIBRARIES: &[&str] = &["lib64/ld-linux-x86-64.so.2", "lib/libc.so.6"];
+
+/// Writes the initramfs for `kernel` to `path`.
+pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Path) -> Result<()> {
+    let mut archive = Archive::new(BufWriter::new(File::create(path)?));
+    for name in DIRECTORIES {
+        archive.directory(name)?;
+    }
+    let mut add = |name: &str, from: &Path| -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        Ok(archive.file(name, &content)?)
+    };
+    add("init", &project::root().join("rig/init"))?;
+    add("bin/busybox", &rig.tools.path.join("usr/bin/busybox"))?;
+    add("bin/promtool", &rig.promtool)?;
+    let libraries = rig.tools.path.join("usr/lib/x86_64-linux-gnu");
+    for library in LIBRARIES.iter().map(Path::new) {
+        add(&library.to_string_lossy(), &libraries.join(library.file_name().unwrap_or_default()))?;
+    }
+    for name in PROGRAMS {
+        add(&format!("bin/{name}"), &project::static_binary(name))?;
+    }
+    let mut kernel_modules = Vec::new();
+    for entry in fs::read_dir(kernel.dir.join("modules"))? {
+        kernel_modules.push(entry?.path());
+    }
+    kernel_modules.sort();
+    for module in
+        kernel_modules.iter().map(|m| m.as_path()).chain(modules.iter().map(AsRef::as_ref))
+    {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        add(&format!("modules/{name}"), module)?;
+    }
+    for name in MONITORS {
+        archive.symlink(&format!("bin/{name}"), "snpload")?;
+    }
+    archive.finish().with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,119 @@
+//! # What a guest's console says about the scenarios that ran in it
+//!
+//! Lines of the protocol begin with `RIG: `; everything else is somebody else's output, and is
+//! searched for signs of a kernel in trouble.
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub name: String,
+    pub outcome: Outcome,
+    /// The rest of the line: how long it took, or why not.
+    pub detail: String,
+}
+
+#[derive(Default)]
+pub struct Verdict {
+    pub reports: Vec<Report>,
+    pub done: bool,
+    expected: Vec<String>,
+    troubles: Vec<String>,
+}
+
+const TROUBLES: &[&str] = &["Kernel panic", "Oops", "BUG:", "WARNING:"];
+
+impl Verdict {
+    /// Takes in a line; returns the report if it was one.
+    pub fn line(&mut self, line: &str) -> Option<&Report> {
+        let Some(message) = line.strip_prefix("RIG: ") else {
+            // The kernel's own lines begin with a time stamp in brackets.
+            if line.contains("] ") && TROUBLES.iter().any(|trouble| line.contains(trouble)) {
+                self.troubles.push(line.to_string());
+            }
+            return None;
+        };
+        let (word, rest) = message.split_once(' ').unwrap_or((message, ""));
+        let (outcome, name, detail) = match word {
+            "ok" => {
+                let (name, time) = rest.split_once(" (").unwrap_or((rest, ""));
+                (Outcome::Passed, name, time.trim_end_matches(')'))
+            }
+            "FAILED" | "skipped" => {
+                let (name, reason) = rest.split_once(": ").unwrap_or((rest, "no reason given"));
+                let failed = word == "FAILED";
+                (if failed { Outcome::Failed } else { Outcome::Skipped }, name, reason)
+            }
+            "done" => {
+                self.done = true;
+                return None;
+            }
+            "expect-warning" => {
+                self.expected.push(rest.to_string());
+                return None;
+            }
+            _ => return None,
+        };
+        self.reports.push(Report { name: name.into(), outcome, detail: detail.into() });
+        self.reports.last()
+    }
+
+    /// The first line of trouble that no scenario announced.
+    pub fn trouble(&self) -> Option<&str> {
+        let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
+        self.troubles.iter().map(String::as_str).find(|line| !expected(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> Verdict {
+        let mut verdict = Verdict::default();
+        for line in lines {
+            verdict.line(line);
+        }
+        verdict
+    }
+
+    #[test]
+    fn reports_are_read() {
+        let verdict = read(&[
+            "RIG: ok counts (1.2 s)",
+            "RIG: FAILED latency: p99 was 3: too low",
+            "RIG: skipped gate: not built",
+            "RIG: done",
+        ]);
+        let reports: Vec<_> = verdict
+            .reports
+            .iter()
+            .map(|r| (r.name.as_str(), &r.outcome, r.detail.as_str()))
+            .collect();
+        assert_eq!(
+            reports,
+            [
+                ("counts", &Outcome::Passed, "1.2 s"),
+                ("latency", &Outcome::Failed, "p99 was 3: too low"),
+                ("gate", &Outcome::Skipped, "not built"),
+            ]
+        );
+        assert!(verdict.done);
+        assert_eq!(verdict.trouble(), None);
+    }
+
+    #[test]
+    fn only_announced_warnings_are_forgiven() {
+        let warning =
+            "[    4.2] WARNING: CPU: 1 PID: 88 at arch/x86/kvm/svm/sev.c:2838 snp_decommission";
+        assert_eq!(read(&[warning]).trouble(), Some(warning));
+        assert_eq!(read(&["RIG: expect-warning snp_decommission", warning]).trouble(), None);
+        assert!(read(&["RIG: expect-warning something else", warning]).trouble().is_some());
+        assert_eq!(read(&["guestreq: WARNING: not a line of the kernel's"]).trouble(), None);
+    }
+}

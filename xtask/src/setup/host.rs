@@ -1,0 +1,70 @@
+//! # What has to be installed on the machine itself
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::cache::Cache;
+use crate::{process, say};
+
+/// A program or file, and Debian's package that brings it.
+const RIG: &[(&str, &str)] = &[
+    ("apt-get", "apt"),
+    ("dpkg", "dpkg"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("chroot", "coreutils"),
+    ("mount", "mount"),
+    ("setpriv", "util-linux"),
+    ("unshare", "util-linux"),
+    (super::mirrors::KEYRING, "debian-archive-keyring"),
+];
+
+const INSTEAD: &str = "`cargo xtask test --no-rig` does without it";
+
+pub fn is_root() -> bool {
+    Path::new("/proc/self").metadata().is_ok_and(|me| me.uid() == 0)
+}
+
+/// Sees to it that the rig can be set up here.
+pub fn ensure_rig(cache: &Cache) -> Result<()> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        bail!("the rig runs on x86_64 Linux only; {INSTEAD}");
+    }
+    if !is_root() {
+        bail!("the rig makes a chroot and mounts in it: run this as root; {INSTEAD}");
+    }
+    let have = |what: &str| match what.starts_with('/') {
+        true => Path::new(what).exists(),
+        false => process::is_installed(what),
+    };
+    let missing: Vec<_> = RIG.iter().filter(|(what, _)| !have(what)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+    packages.dedup();
+    let packages = packages.join(" ");
+    if !have("apt-get") || !have("dpkg") {
+        bail!(
+            "the rig takes kernels from Debian's archive with apt and dpkg, and this system lacks \
+             {packages} (Debian's names): use a Debian 12 or later; {INSTEAD}"
+        );
+    }
+    say::step("install", &packages, || install(cache, &packages))
+}
+
+fn install(cache: &Cache, packages: &str) -> Result<()> {
+    let log = cache.log("apt-install.log");
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        process::logged(&mut command, &log)
+    };
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages.split(' '));
+    // A new machine has no lists yet, an old one has lists of packages that are gone.
+    let result = apt(&arguments).or_else(|_| apt(&["update"]).and_then(|()| apt(&arguments)));
+    result.map_err(|error| error.context(format!("cannot apt-get install {packages}")))
+}

@@ -1,0 +1,103 @@
+//! # Fetching the kernels of the matrix, with what modules for them are built with
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::apt::Apt;
+use super::cache::Cache;
+use super::matrix::{Kind, MATRIX};
+use super::toolroot::Toolroot;
+use super::unpack;
+use crate::say;
+
+/// An unpacked kernel: `vmlinuz`, `btf/` and `modules/` are in its directory.
+pub struct Kernel {
+    pub abi: String,
+    pub dir: PathBuf,
+}
+
+/// The matrix's kernels whose version starts with, or else contains, `pattern`.
+pub fn prepare(
+    cache: &Cache,
+    apt: &Apt,
+    tools: &Toolroot,
+    pattern: Option<&str>,
+) -> Result<Vec<Kernel>> {
+    let mut chosen = Vec::new();
+    for kind in MATRIX {
+        chosen.push((kind, kind.abi(cache, apt)?));
+    }
+    if let Some(pattern) = pattern {
+        let starts = chosen.iter().any(|(_, abi)| abi.starts_with(pattern));
+        let known = chosen.iter().map(|(_, abi)| abi.as_str()).collect::<Vec<_>>().join(", ");
+        chosen.retain(
+            |(_, abi)| if starts { abi.starts_with(pattern) } else { abi.contains(pattern) },
+        );
+        if chosen.is_empty() {
+            bail!("no kernel matches --kernel {pattern}; there are {known}");
+        }
+    }
+    chosen.into_iter().map(|(kind, abi)| fetch(cache, apt, tools, kind, abi)).collect()
+}
+
+fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -> Result<Kernel> {
+    let get = |abi: &str| {
+        let dir = cache.once(format!("kernels/{abi}"), |part| {
+            say::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
+        })?;
+        headers(cache, apt, tools, abi)?;
+        anyhow::Ok(Kernel { abi: abi.to_string(), dir })
+    };
+    get(&abi).or_else(|error| {
+        // Perhaps the archive dropped this version since the index was fetched: choose again.
+        say::note(&format!("{error:#}"));
+        let Err(offline) = apt.refresh() else { return get(&kind.abi(cache, apt)?) };
+        let kept = kind.newest_kept(cache).ok_or(offline)?;
+        say::note(&format!("going on with the older {kept}, which is in the cache"));
+        get(&kept)
+    })
+}
+
+/// Unpacks the kernel and those of its modules that the rig loads.
+fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
+    // Since 7.0 linux-image is empty, and these two have what it had.
+    let split = [format!("linux-binary-{abi}"), format!("linux-modules-{abi}")];
+    let mut packages = vec![format!("linux-image-{abi}")];
+    packages.extend(
+        apt.offers("linux-", |p| split.iter().any(|s| s == p))?.into_iter().map(|o| o.package),
+    );
+    packages.dedup();
+    let tree = dest.join("tree");
+    fs::create_dir(&tree)?;
+    apt.unpack(&packages, &tree)?;
+    unpack::kernel(tools, &tree, dest)?;
+    super::cache::remove(&tree)
+}
+
+/// Unpacks what modules are built with into the toolroot, under the paths it is made for.
+fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str) -> Result<()> {
+    let usr = tools.path.join("usr");
+    let version = abi.trim_end_matches("-amd64");
+    if usr.join("src").join(format!("linux-headers-{abi}")).exists() {
+        return Ok(());
+    }
+    let part = cache.path("part/headers");
+    super::cache::remove(&part)?;
+    fs::create_dir_all(&part)?;
+    say::step("fetch", &format!("linux-headers-{abi}"), || {
+        let common = format!("linux-headers-{version}-common");
+        let kbuild = format!("linux-kbuild-{version}");
+        let own = format!("linux-headers-{abi}");
+        apt.unpack(&[kbuild.clone(), common.clone(), own.clone()], &part)?;
+        // The package's own directory last: it is the one that is looked for above.
+        for (sub, name) in [("lib", kbuild), ("src", common), ("src", own)] {
+            let to = usr.join(sub).join(&name);
+            super::cache::remove(&to)?;
+            fs::rename(part.join("usr").join(sub).join(&name), &to)
+                .with_context(|| format!("package {name} has no /usr/{sub}/{name}"))?;
+        }
+        super::cache::remove(&part)
+    })
+}

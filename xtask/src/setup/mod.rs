@@ -1,0 +1,58 @@
+//! # Setup: all that a fresh Debian 12 with a stable Rust toolchain lacks
+//!
+//! Every part is fetched or built once and kept in the cache, so that a second run finds it there
+//! and says nothing.
+
+mod apt;
+mod cache;
+mod ebpf;
+mod host;
+mod kernels;
+mod matrix;
+mod mirrors;
+mod modules;
+mod offsets;
+mod promtool;
+pub mod toolroot;
+mod unpack;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use apt::Apt;
+use cache::Cache;
+pub use ebpf::EbpfTools;
+pub use kernels::Kernel;
+use toolroot::Toolroot;
+
+/// What a boot of the rig is made of.
+pub struct Rig {
+    pub tools: Toolroot,
+    pub promtool: PathBuf,
+    /// Each with the modules built for it, oldest kernel first.
+    pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
+}
+
+/// Prepares the eBPF toolchain.
+pub fn ebpf() -> Result<EbpfTools> {
+    EbpfTools::ensure(&Cache::open()?)
+}
+
+/// Prepares the rig, with the kernels that match `pattern` or else all.
+pub fn rig(pattern: Option<&str>) -> Result<Rig> {
+    let start = Instant::now();
+    let cache = Cache::open()?;
+    host::ensure_rig(&cache)?;
+    let apt = Apt::open(&cache)?;
+    let tools = Toolroot::open(&cache)?;
+    let promtool = promtool::ensure(&cache, &apt)?;
+    let mut kernels = Vec::new();
+    for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
+        let modules = modules::build(&cache, &tools, &kernel)?;
+        kernels.push((kernel, modules));
+    }
+    println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
+    Ok(Rig { tools, promtool, kernels })
+}

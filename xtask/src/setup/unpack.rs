@@ -1,0 +1,137 @@
+//! # From Debian's kernel packages to what the rig uses: vmlinuz, uncompressed modules, BTF
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use btf_rs::utils::elf;
+
+use super::toolroot::Toolroot;
+
+/// Modules that a guest loads; what these depend on comes along.
+const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000"];
+
+/// Picks from `tree`, the unpacked packages, and leaves the result in `dest`.
+pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
+    let mut files = BTreeMap::new();
+    index(tree, &mut files)?;
+    let vmlinuz = files
+        .iter()
+        .find_map(|(name, path)| name.starts_with("vmlinuz").then_some(path))
+        .context("the kernel's packages have no vmlinuz")?;
+    fs::copy(vmlinuz, dest.join("vmlinuz"))?;
+
+    fs::create_dir(dest.join("modules"))?;
+    let mut wanted: Vec<String> = MODULES.iter().map(ToString::to_string).collect();
+    while let Some(name) = wanted.pop() {
+        let ko = dest.join("modules").join(format!("{name}.ko"));
+        // A module that is not there is built in.
+        let Some(path) = files.get(&format!("{name}.ko")).filter(|_| !ko.exists()) else {
+            continue;
+        };
+        decompress(tools, path, &ko)?;
+        wanted.extend(dependencies(&fs::read(&ko)?));
+    }
+
+    let btf = dest.join("btf");
+    fs::create_dir(&btf)?;
+    let elf = dest.join("vmlinux");
+    decompress_payload(tools, &dest.join("vmlinuz"), &elf)?;
+    fs::write(btf.join("vmlinux"), elf::extract_btf_from_file(&elf)?)?;
+    fs::remove_file(elf)?;
+    for module in ["kvm", "kvm-amd", "ccp"] {
+        let ko = dest.join("modules").join(format!("{module}.ko"));
+        let types = elf::extract_btf_from_file(&ko)
+            .with_context(|| format!("no BTF in module {module} of this kernel"))?;
+        fs::write(btf.join(module.replace('-', "_")), types)?;
+    }
+    Ok(())
+}
+
+/// Every file below `dir` by its name, without `.xz` or `.zst` and with `-` for `_`.
+fn index(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            index(&entry.path(), files)?;
+        } else if entry.file_type()?.is_file() {
+            let name = entry.file_name().to_string_lossy().replace('_', "-");
+            let name = name.trim_end_matches(".xz").trim_end_matches(".zst").to_string();
+            files.insert(name, entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// The names in a module's `depends=`.
+fn dependencies(ko: &[u8]) -> Vec<String> {
+    let key = b"\0depends=";
+    let Some(at) = ko.windows(key.len()).position(|window| window == key) else { return vec![] };
+    let value = ko[at + key.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let names = String::from_utf8_lossy(value);
+    names.split(',').filter(|n| !n.is_empty()).map(|n| n.replace('_', "-")).collect()
+}
+
+/// Decompresses a file by its magic number, with the toolroot's tools.
+fn decompress(tools: &Toolroot, from: &Path, to: &Path) -> Result<()> {
+    let head = fs::read(from)?;
+    let (program, options): (_, &[&str]) = match head.as_slice() {
+        [0x7f, b'E', b'L', b'F', ..] => {
+            fs::write(to, head)?;
+            return Ok(());
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ("xz", &["-dc", "--single-stream"]),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", &["-dcq"]),
+        _ => bail!("{}: neither ELF, xz nor zstd", from.display()),
+    };
+    let work = from.parent().unwrap_or(from);
+    let status = tools
+        .command(work, program)
+        .args(options)
+        .stdin(File::open(from)?)
+        .stdout(File::create(to)?)
+        .status()?;
+    if !status.success() {
+        bail!("{program} cannot decompress {}", from.display());
+    }
+    Ok(())
+}
+
+/// Unpacks the ELF kernel inside a bzImage.
+///
+/// <https://docs.kernel.org/arch/x86/boot.html>: `setup_sects`, `payload_offset`, `payload_length`.
+fn decompress_payload(tools: &Toolroot, vmlinuz: &Path, to: &Path) -> Result<()> {
+    let image = fs::read(vmlinuz)?;
+    let word = |at: usize| {
+        let bytes = image.get(at..at + 4).and_then(|b| b.try_into().ok())?;
+        Some(u32::from_le_bytes(bytes) as usize)
+    };
+    let payload = || {
+        let setup = match *image.get(0x1f1)? {
+            0 => 4,
+            sectors => usize::from(sectors),
+        };
+        let start = (setup + 1) * 512 + word(0x248)?;
+        // The kernel's build appends the uncompressed length, which no decompressor expects.
+        image.get(start..start + word(0x24c)?.checked_sub(4)?)
+    };
+    let payload = payload().with_context(|| format!("{}: not a bzImage", vmlinuz.display()))?;
+    let compressed = to.with_extension("compressed");
+    fs::write(&compressed, payload)?;
+    decompress(tools, &compressed, to)?;
+    fs::remove_file(compressed)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depends_are_read_from_modinfo() {
+        let ko = b"\x7fELF...license=GPL\0depends=kvm,irq_bypass\0retpoline=Y\0";
+        assert_eq!(dependencies(ko), ["kvm", "irq-bypass"]);
+        assert!(dependencies(b"license=GPL\0depends=\0").is_empty());
+    }
+}

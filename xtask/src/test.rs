@@ -1,0 +1,70 @@
+//! # test: everything that has to hold before a change lands
+
+mod scenarios;
+mod tally;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use tally::Tally;
+
+use crate::setup::EbpfTools;
+use crate::{build, process, rig, setup};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Also what takes minutes: soak and load
+    #[arg(long)]
+    long: bool,
+    /// Only kernels whose version begins with, or else contains, this
+    #[arg(long, value_name = "PATTERN")]
+    kernel: Option<String>,
+    /// Only this scenario
+    #[arg(long, value_name = "SCENARIO")]
+    only: Option<String>,
+    /// Leave the rig out: no root, no network, no kernels
+    #[arg(long, conflicts_with_all = ["kernel", "only", "long"])]
+    no_rig: bool,
+}
+
+pub fn execute(args: &Args) -> Result<ExitCode> {
+    let mut tally = Tally::default();
+    let tools = setup::ebpf()?;
+    // Who asks for one scenario is at work on it: the rest can wait.
+    if args.only.is_none() {
+        static_checks(&tools)?;
+        unit_tests(&mut tally)?;
+    } else {
+        build::ebpf(&tools)?;
+    }
+    if !args.no_rig {
+        build::static_binaries(rig::image::PROGRAMS)?;
+        scenarios::run(args, &mut tally)?;
+    }
+    tally.print();
+    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn static_checks(tools: &EbpfTools) -> Result<()> {
+    build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
+    build::ebpf(tools)?;
+    let deny = ["--", "--deny", "warnings"];
+    let mut clippy = process::cargo("clippy");
+    build::step("check", "lints", clippy.arg("--all-targets").args(deny))?;
+    let mut clippy = build::ebpf_cargo(tools, "clippy");
+    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))
+}
+
+/// Runs the unit tests of every default member.
+fn unit_tests(tally: &mut Tally) -> Result<()> {
+    let mut cargo = process::cargo("test");
+    let result = build::step("test", "units", cargo.arg("--no-fail-fast"));
+    let log = std::fs::read_to_string(build::log("test", "units"))?;
+    let (passed, failed, skipped) = tally::cargo_results(&log);
+    // Without a failed test it was the build that failed, and there is nothing to count.
+    if failed == 0 {
+        result?;
+    }
+    tally.unit_tests(passed, failed, skipped);
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! # Booting each kernel once per group of scenarios
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::Args;
+use super::tally::Tally;
+use crate::rig::boot::{Boot, Event};
+use crate::rig::verdict::{Outcome, Verdict};
+use crate::{process, project, setup};
+
+/// Scenarios that share a boot.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Group {
+    names: Vec<String>,
+    cmdline: String,
+    memory_mib: u32,
+}
+
+pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
+    let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
+    let mut groups = parse(&list)?;
+    if let Some(only) = &args.only {
+        groups.retain(|_, group| group.names.contains(only));
+        if groups.is_empty() {
+            bail!("no scenario is called {only}");
+        }
+    }
+    let rig = setup::rig(args.kernel.as_deref())?;
+    for kernel in &rig.kernels {
+        for (name, group) in &groups {
+            let mut cmdline = format!("rig.run={name} {}", group.cmdline);
+            if let Some(only) = &args.only {
+                cmdline += &format!(" rig.only={only}");
+            }
+            if args.long {
+                cmdline += " rig.long";
+            }
+            let limit = Duration::from_secs(if args.long { 3600 } else { 600 });
+            let memory_mib = group.memory_mib;
+            let host = Boot { cmdline, memory_mib, forward: None, rig: &rig, kernel };
+            boot(&host, name, limit, tally)?;
+        }
+    }
+    Ok(())
+}
+
+/// Boots one group and shows its scenarios as they end.
+fn boot(boot: &Boot, group: &str, limit: Duration, tally: &mut Tally) -> Result<()> {
+    let abi = &boot.kernel.0.abi;
+    let name = format!("{} {group}", abi.trim_end_matches("-amd64"));
+    let path = project::logs().join(format!("{abi}-{group}.log"));
+    let mut log =
+        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let (mut verdict, start) = (Verdict::default(), Instant::now());
+    let mut guest = boot.start()?;
+    let ended = loop {
+        let line = match guest.next(Some(start + limit))? {
+            Event::Line(line) => line,
+            Event::PoweredOff => break "ended too early",
+            Event::Deadline => break "ran into its time limit",
+        };
+        writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
+        if let Some(report) = verdict.line(&line) {
+            let word = match report.outcome {
+                Outcome::Passed => "ok",
+                Outcome::Failed => "FAILED",
+                Outcome::Skipped => "skipped",
+            };
+            println!("  {word:<9}{name} {}: {}", report.name, report.detail);
+        }
+    };
+    let mut trouble: Vec<_> =
+        verdict.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
+    if !verdict.done {
+        trouble.push(format!("the guest {ended}, after {:.0} s", start.elapsed().as_secs_f64()));
+    }
+    if !trouble.is_empty() {
+        let text = fs::read_to_string(&path)?;
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].iter().for_each(|line| println!("    {line}"));
+    }
+    if !trouble.is_empty() || verdict.reports.iter().any(|r| r.outcome == Outcome::Failed) {
+        println!("  {:<9}{}", "log", path.display());
+    }
+    let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
+    tally.boot(&name, &verdict.reports, trouble.as_deref());
+    Ok(())
+}
+
+/// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB`.
+fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
+    let mut groups = BTreeMap::<String, Group>::new();
+    for line in list.lines() {
+        let &[group, name, cmdline, memory] = line.split('\t').collect::<Vec<_>>().as_slice()
+        else {
+            bail!("scenarios --list: not four fields: {line:?}");
+        };
+        let entry = groups.entry(group.into()).or_default();
+        entry.names.push(name.into());
+        let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
+        entry.memory_mib = entry.memory_mib.max(memory);
+        if cmdline != "-" {
+            entry.cmdline = cmdline.into();
+        }
+    }
+    Ok(groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_one_boot() {
+        let groups = parse("core\tcounts\t-\t1024\ncore\tlatency\tlsm=yama\t2048\n").unwrap();
+        let core = &groups["core"];
+        assert_eq!(core.names, ["counts", "latency"]);
+        assert_eq!((core.cmdline.as_str(), core.memory_mib), ("lsm=yama", 2048));
+        assert!(parse("core counts\n").is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! # Adding up what passed and what failed
+
+use crate::rig::verdict::{Outcome, Report};
+
+#[derive(Default)]
+struct Row {
+    name: String,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+#[derive(Default)]
+pub struct Tally {
+    rows: Vec<Row>,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    pub fn unit_tests(&mut self, passed: usize, failed: usize, skipped: usize) {
+        if failed > 0 {
+            self.failures.push("unit tests: see above".into());
+        }
+        self.rows.push(Row { name: "unit tests".into(), passed, failed, skipped });
+    }
+
+    /// Adds one boot: its scenarios, and what went wrong with the boot itself.
+    pub fn boot(&mut self, name: &str, reports: &[Report], trouble: Option<&str>) {
+        let count = |outcome: Outcome| reports.iter().filter(|r| r.outcome == outcome).count();
+        self.rows.push(Row {
+            name: name.into(),
+            passed: count(Outcome::Passed),
+            failed: count(Outcome::Failed) + usize::from(trouble.is_some()),
+            skipped: count(Outcome::Skipped),
+        });
+        for report in reports.iter().filter(|r| r.outcome == Outcome::Failed) {
+            self.failures.push(format!("{name} {}: {}", report.name, report.detail));
+        }
+        self.failures.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
+    }
+
+    pub fn failed(&self) -> usize {
+        self.rows.iter().map(|row| row.failed).sum()
+    }
+
+    /// The table, the failures, and the closing line that machines read.
+    pub fn print(&self) {
+        let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or_default();
+        println!("\n  {:<width$}  passed  failed  skipped", "");
+        for Row { name, passed, failed, skipped } in &self.rows {
+            println!("  {name:<width$}  {passed:>6}  {failed:>6}  {skipped:>7}");
+        }
+        for failure in &self.failures {
+            println!("  failed: {failure}");
+        }
+        let passed: usize = self.rows.iter().map(|row| row.passed).sum();
+        let skipped: usize = self.rows.iter().map(|row| row.skipped).sum();
+        let skips = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
+        println!("\n{passed} passed, {} failed{skips}", self.failed());
+    }
+}
+
+/// Passed, failed and ignored, summed over every `test result:` line of cargo test's output.
+pub fn cargo_results(log: &str) -> (usize, usize, usize) {
+    let mut sum = (0, 0, 0);
+    for line in log.lines().filter(|line| line.starts_with("test result:")) {
+        let number = |word: &str| {
+            let words: Vec<_> = line.split([' ', ';']).collect();
+            let at = words.iter().position(|w| *w == word)?;
+            words.get(at.checked_sub(1)?)?.parse().ok()
+        };
+        sum.0 += number("passed").unwrap_or(0);
+        sum.1 += number("failed").unwrap_or(0);
+        sum.2 += number("ignored").unwrap_or(0);
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_result_line_counts() {
+        let log = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n\
+                   noise: 5 passed\n\
+                   test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(cargo_results(log), (15, 2, 1));
+    }
+}
