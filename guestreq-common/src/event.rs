@@ -12,11 +12,13 @@ pub enum Kind {
     Replay = 2,
     Gap = 3,
     HostError = 4,
+    /// A VM is seen for the first time: the agent names it while it lives.
+    NewVm = 5,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] =
-        [Kind::Request, Kind::Slow, Kind::Replay, Kind::Gap, Kind::HostError];
+    pub const ALL: [Kind; 6] =
+        [Kind::Request, Kind::Slow, Kind::Replay, Kind::Gap, Kind::HostError, Kind::NewVm];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -25,6 +27,7 @@ impl Kind {
             Kind::Replay => "replay",
             Kind::Gap => "gap",
             Kind::HostError => "host_error",
+            Kind::NewVm => "new_vm",
         }
     }
 
@@ -50,6 +53,5 @@ pub struct Event {
     pub message_type: u8,
     pub vmpck: u8,
     pub outcome: u8,
-    pub extended: u8,
-    pub reserved: [u8; 3],
+    pub reserved: u32,
 }

@@ -5,20 +5,12 @@
 //! shared with the guest: what is read from it may have been written a moment
 //! ago, so it only ever decides what is counted, never what is allowed.
 
-/// Offset of `save.sw_exit_code`; `sw_exit_info_1` and `sw_exit_info_2` follow it.
+/// Offsets of `save.sw_exit_code` and `save.sw_exit_info_2`.
 pub const SW_EXIT_CODE: u64 = 0x390;
+pub const SW_EXIT_INFO_2: u64 = 0x3a0;
 
 pub const GUEST_REQUEST: u64 = 0x8000_0011;
 pub const EXTENDED_GUEST_REQUEST: u64 = 0x8000_0012;
-
-/// The three registers of a VMGEXIT, as they stand in the GHCB.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Exit {
-    pub code: u64,
-    pub info1: u64,
-    pub info2: u64,
-}
 
 /// Whether an exit code is a guest request, and if so whether an extended one.
 #[inline(always)]

@@ -12,7 +12,7 @@ use crate::{
     outcome,
     request::{self, Running, STAGES, Stack, Stages},
     sequence::{Anomaly, Context},
-    vm::{Table, Vm},
+    vm::{Results, Vm},
 };
 
 /// How something that should have been counted, or told, was not.
@@ -67,6 +67,17 @@ pub struct CommandTotals {
     pub failed: u64,
 }
 
+/// A message kind's totals. One request touches one of these: what is written together
+/// stands together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// Cells of `host_error` are written atomically.
+    pub results: Results,
+    pub stage: [Slots; STAGES],
+    pub stage_ns: [u64; STAGES],
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
@@ -74,13 +85,8 @@ pub struct Host {
     pub tell_all: u64,
     /// Set by the agent: a request that takes longer, in ns, is told as slow.
     pub slow_ns: u64,
-    /// Set by the agent: nonzero while nothing sees KVM want the VM's lock but the VMGEXIT.
-    pub exit_starts_request: u64,
     pub now: Stack,
-    /// Requests by kind and outcome. Cells of `host_error` are written atomically.
-    pub messages: Table,
-    pub stage: [[Slots; KINDS]; STAGES],
-    pub stage_ns: [[u64; KINDS]; STAGES],
+    pub messages: [Message; KINDS],
     pub commands: [CommandTotals; command::COMMANDS],
     /// Requests that began to wait for the PSP, and that ceased to; written atomically.
     pub queued: u64,
@@ -105,6 +111,12 @@ pub struct Verdict {
 }
 
 impl Host {
+    /// The totals of a kind. Masked, not checked: the verifier must see the bound.
+    #[inline(always)]
+    pub fn message(&mut self, kind: u8) -> &mut Message {
+        &mut self.messages[kind as usize & (KINDS - 1)]
+    }
+
     /// t3: counts a command that has returned, for the host and its VM.
     ///
     /// `ret` and `status` are what `__sev_do_cmd_locked` returned and stored.
@@ -156,14 +168,14 @@ impl Host {
             histogram::slot(stages.ns[1]) & (SLOTS - 1),
             histogram::slot(stages.ns[2]) & (SLOTS - 1),
         ];
-        *self.messages.cell(kind, outcome) += 1;
-        let row = kind as usize & (KINDS - 1);
+        let message = self.message(kind);
+        *message.results.cell(outcome) += 1;
         for stage in 0..STAGES {
-            self.stage[stage][row][slots[stage]] += 1;
-            self.stage_ns[stage][row] += stages.ns[stage];
+            message.stage[stage][slots[stage]] += 1;
+            message.stage_ns[stage] += stages.ns[stage];
         }
         let Some(vm) = vm else { return stages };
-        *vm.requests.cell(kind, outcome) += 1;
+        *vm.requests(kind).cell(outcome) += 1;
         for stage in 0..STAGES {
             vm.stage[stage][slots[stage]] += 1;
             vm.stage_ns[stage] += stages.ns[stage];
@@ -171,7 +183,6 @@ impl Host {
         vm.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;
         let vmpck = request.header.vmpck as usize;
         vm.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
-        vm.extended += (request.extended != 0) as u64;
         stages
     }
 }

@@ -34,9 +34,7 @@ pub struct Thread {
     pub vm: u32,
     pub generation: u32,
     pub state: u8,
-    /// The exit that is being served, until the guest is told: 0 none, 1 plain, 2 extended.
-    pub exit: u8,
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 3],
 }
 
 /// A request that ended on the host, without the PSP.
@@ -49,9 +47,6 @@ pub struct Abandoned {
     /// Whether it had queued for the PSP.
     pub queued: bool,
 }
-
-pub const EXIT_PLAIN: u8 = 1;
-pub const EXIT_EXTENDED: u8 = 2;
 
 impl Thread {
     /// t0: KVM wants the VM's lock. An older request that is still open failed on the host.
@@ -125,8 +120,7 @@ pub struct Running {
     pub command: u32,
     pub vm: u32,
     pub generation: u32,
-    pub extended: u8,
-    pub reserved: [u8; 3],
+    pub reserved: u32,
 }
 
 /// Commands that run inside each other; the mutex makes it the host's only ones.
@@ -141,23 +135,29 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A command has the PSP. Entries whose return was never seen are dropped and
-    /// counted: the mutex' holder is another thread, or this one at the same depth.
+    /// A command has the PSP: gives its entry, to be filled where it stands, and how many
+    /// older ones were dropped. Their return was never seen, as the mutex' holder is
+    /// another thread now, or this one at the same depth.
     #[inline(always)]
-    pub fn push(&mut self, command: &Running) -> u64 {
+    pub fn push(&mut self, thread: u64, stack: u64) -> (&mut Running, u64) {
         let mut depth = self.depth as usize;
         let mut lost = 0;
-        for level in (0..DEPTH).rev() {
-            let top = &self.running[level];
-            let encloses = top.thread == command.thread && top.stack > command.stack;
-            if depth == level + 1 && (!encloses || depth == DEPTH) {
-                depth = level;
-                lost += 1;
+        if depth != 0 {
+            for level in (0..DEPTH).rev() {
+                let top = &self.running[level];
+                let encloses = top.thread == thread && top.stack > stack;
+                if depth == level + 1 && (!encloses || depth == DEPTH) {
+                    depth = level;
+                    lost += 1;
+                }
             }
         }
-        self.running[depth & (DEPTH - 1)] = *command;
         self.depth = depth as u64 + 1;
-        lost
+        let entry = &mut self.running[depth & (DEPTH - 1)];
+        entry.thread = thread;
+        entry.stack = stack;
+        entry.nested = 0;
+        (entry, lost)
     }
 
     /// The command that `thread` issued has returned; `None` if its start was not seen.
@@ -231,10 +231,6 @@ mod tests {
     use message::{Header, Kind};
     use proptest::prelude::*;
 
-    fn command(thread: u64, stack: u64) -> Running {
-        Running { thread, stack, ..Running::default() }
-    }
-
     #[test]
     fn a_request_walks_through_its_states() {
         let mut thread = Thread::default();
@@ -267,8 +263,8 @@ mod tests {
     #[test]
     fn nested_commands_return_in_order() {
         let mut stack = Stack::default();
-        assert_eq!(stack.push(&command(1, 0x2000)), 0);
-        assert_eq!(stack.push(&command(1, 0x1000)), 0);
+        assert_eq!(stack.push(1, 0x2000).1, 0);
+        assert_eq!(stack.push(1, 0x1000).1, 0);
         assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x1000));
         assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x2000));
         assert!(stack.pop(1).is_none());
@@ -277,9 +273,9 @@ mod tests {
     #[test]
     fn a_lost_return_is_counted_and_heals() {
         let mut stack = Stack::default();
-        stack.push(&command(1, 0x2000));
-        assert_eq!(stack.push(&command(2, 0x9000)), 1, "another thread: the first has left");
-        assert_eq!(stack.push(&command(2, 0x9000)), 1, "the same depth: the second has left");
+        stack.push(1, 0x2000);
+        assert_eq!(stack.push(2, 0x9000).1, 1, "another thread: the first has left");
+        assert_eq!(stack.push(2, 0x9000).1, 1, "the same depth: the second has left");
         assert!(stack.pop(1).is_none(), "a return without its start");
         assert_eq!(stack.pop(2).map(|c| c.thread), Some(2));
     }
@@ -288,9 +284,9 @@ mod tests {
     fn a_stack_that_is_too_deep_loses_one_and_goes_on() {
         let mut stack = Stack::default();
         for level in 0..DEPTH as u64 {
-            assert_eq!(stack.push(&command(1, 0x9000 - level)), 0);
+            assert_eq!(stack.push(1, 0x9000 - level).1, 0);
         }
-        assert_eq!(stack.push(&command(1, 1)), 1);
+        assert_eq!(stack.push(1, 1).1, 1);
         assert_eq!(stack.depth as usize, DEPTH);
     }
 
@@ -311,7 +307,7 @@ mod tests {
             let mut stack = Stack::default();
             for (thread, sp, push) in calls {
                 if push {
-                    stack.push(&command(thread, sp));
+                    stack.push(thread, sp);
                 } else {
                     stack.pop(thread);
                 }

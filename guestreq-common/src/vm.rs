@@ -6,37 +6,27 @@
 
 use crate::{command, histogram::Slots, message, outcome, request::STAGES, sequence::ANOMALIES};
 
-/// Counts by message kind and outcome.
-#[repr(C)]
+/// Counts by outcome.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
-pub struct Table {
-    cells: [u64; message::KINDS * outcome::OUTCOMES],
-}
+pub struct Results([u64; outcome::OUTCOMES]);
 
-impl Table {
-    pub const EMPTY: Table = Table { cells: [0; message::KINDS * outcome::OUTCOMES] };
+impl Results {
+    pub const NONE: Results = Results([0; outcome::OUTCOMES]);
 
-    /// The cell of a kind and an outcome. Both are masked, not checked: rows and
-    /// columns are powers of two, and the verifier must see the bound.
+    /// An outcome's cell. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn cell(&mut self, kind: u8, outcome: u8) -> &mut u64 {
-        &mut self.cells[index(kind, outcome)]
+    pub fn cell(&mut self, outcome: u8) -> &mut u64 {
+        &mut self.0[outcome as usize & (outcome::OUTCOMES - 1)]
     }
 
-    #[inline(always)]
-    pub fn get(&self, kind: u8, outcome: u8) -> u64 {
-        self.cells[index(kind, outcome)]
+    pub fn get(&self, outcome: u8) -> u64 {
+        self.0.get(usize::from(outcome)).copied().unwrap_or(0)
     }
 
     pub fn total(&self) -> u64 {
-        self.cells.iter().sum()
+        self.0.iter().sum()
     }
-}
-
-#[inline(always)]
-const fn index(kind: u8, outcome: u8) -> usize {
-    (kind as usize & (message::KINDS - 1)) * outcome::OUTCOMES
-        + (outcome as usize & (outcome::OUTCOMES - 1))
 }
 
 /// A VM's life.
@@ -68,11 +58,9 @@ pub struct Vm {
     /// Guest contexts launched and decommissioned; written atomically.
     pub contexts_launched: u64,
     pub contexts_retired: u64,
-    /// Requests by kind and outcome. Cells of `host_error` are written atomically.
-    pub requests: Table,
     /// Requests that the PSP answered, by VMPCK; the last cell counts numbers above 3.
     pub vmpck: [u64; message::VMPCKS + 1],
-    /// How many of them were extended requests.
+    /// Extended requests; written atomically.
     pub extended: u64,
     pub duration: Slots,
     pub stage: [Slots; STAGES],
@@ -81,6 +69,21 @@ pub struct Vm {
     pub psp_ns: [u64; command::CLASSES],
     /// By [`crate::sequence::Anomaly`].
     pub anomalies: [u64; ANOMALIES],
+    /// Requests by kind and outcome. Cells of `host_error` are written atomically.
+    pub requests: [Results; message::KINDS],
+}
+
+impl Vm {
+    /// The counts of a kind. Masked, not checked: the verifier must see the bound.
+    #[inline(always)]
+    pub fn requests(&mut self, kind: u8) -> &mut Results {
+        &mut self.requests[kind as usize & (message::KINDS - 1)]
+    }
+
+    /// All requests, whatever became of them.
+    pub fn total(&self) -> u64 {
+        self.requests.iter().map(Results::total).sum()
+    }
 }
 
 #[cfg(test)]
@@ -88,14 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pair_has_a_cell_of_its_own() {
-        let mut table = Table::EMPTY;
-        for kind in 0..message::KINDS as u8 {
-            for outcome in 0..outcome::OUTCOMES as u8 {
-                assert_eq!(table.get(kind, outcome), 0);
-                *table.cell(kind, outcome) += 1;
-            }
+    fn every_outcome_has_a_cell_of_its_own() {
+        let mut results = Results::NONE;
+        for outcome in 0..outcome::OUTCOMES as u8 {
+            assert_eq!(results.get(outcome), 0);
+            *results.cell(outcome) += 1;
         }
-        assert!(table.cells.iter().all(|&count| count == 1));
+        assert!(results.0.iter().all(|&count| count == 1));
+        assert_eq!(results.total(), outcome::OUTCOMES as u64);
+        assert_eq!(results.get(255), 0);
     }
 }

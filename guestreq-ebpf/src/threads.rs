@@ -6,6 +6,7 @@
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_log_ebpf::warn;
 use guestreq_common::{
+    event::{self, Event},
     host::Loss,
     outcome::HOST_ERROR,
     request::{Abandoned, NO_VM, Thread},
@@ -88,6 +89,14 @@ pub fn vm_of_process<C: aya_ebpf::EbpfContext>(ctx: &C, tgid: u32, make: bool) -
     vm.first_seen = kernel::now();
     // Last: the agent reads the record once it sees life in it.
     vm.life = Life::Running as u32;
+    maps::tell(Event {
+        time: vm.first_seen,
+        tgid,
+        vm: slot,
+        generation: vm.generation,
+        kind: event::Kind::NewVm as u8,
+        ..Event::default()
+    });
     (slot, vm.generation)
 }
 
@@ -96,10 +105,10 @@ pub fn vm_of_process<C: aya_ebpf::EbpfContext>(ctx: &C, tgid: u32, make: bool) -
 #[inline(always)]
 pub fn count_host_error(vm: u32, generation: u32, kind: u8) {
     if let Some(host) = maps::host() {
-        atomic::add(host.messages.cell(kind, HOST_ERROR), 1);
+        atomic::add(host.message(kind).results.cell(HOST_ERROR), 1);
     }
     if let Some(vm) = maps::vm(vm, generation) {
-        atomic::add(vm.requests.cell(kind, HOST_ERROR), 1);
+        atomic::add(vm.requests(kind).cell(HOST_ERROR), 1);
     }
 }
 

@@ -7,6 +7,10 @@ fn zeroed<T>() -> Box<T> {
     unsafe { Box::<T>::new_zeroed().assume_init() }
 }
 
+fn host_total(host: &Host) -> u64 {
+    host.messages.iter().map(|message| message.results.total()).sum()
+}
+
 fn request(message_type: u8, times: [u64; 3]) -> Running {
     Running {
         command: command::SNP_GUEST_REQUEST,
@@ -24,8 +28,8 @@ fn an_answered_request_counts_once_everywhere() {
     let verdict = host.finish(Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, 0);
     assert_eq!(verdict.outcome, outcome::OK);
     assert_eq!(verdict.stages.ns, [200, 300, 400]);
-    assert_eq!(vm.requests.get(Kind::Report as u8, outcome::OK), 1);
-    assert_eq!((vm.requests.total(), host.messages.total()), (1, 1));
+    assert_eq!(vm.requests(Kind::Report as u8).get(outcome::OK), 1);
+    assert_eq!((vm.total(), host_total(&host)), (1, 1));
     assert_eq!(vm.stage_ns, [200, 300, 400]);
     assert_eq!(vm.duration.iter().sum::<u64>(), 1);
     assert_eq!(vm.psp_ns, [400, 0, 0]);
@@ -39,7 +43,7 @@ fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let verdict = host.finish(Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, 0);
     assert_eq!(verdict.outcome, HOST_ERROR);
-    assert_eq!((vm.requests.total(), host.messages.total()), (0, 0), "the caller's to count");
+    assert_eq!((vm.total(), host_total(&host)), (0, 0), "the caller's to count");
     assert_eq!(vm.duration.iter().sum::<u64>(), 0);
     assert_eq!(vm.psp_ns[0], 9_000);
     assert_eq!(host.commands[0x94].failed, 1);
@@ -50,7 +54,7 @@ fn another_command_touches_no_message() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let launch = Running { command: 0xa1, ..Running::default() };
     host.finish(Some(&mut vm), &launch, 70, 0, 0);
-    assert_eq!((vm.requests.total(), host.messages.total()), (0, 0));
+    assert_eq!((vm.total(), host_total(&host)), (0, 0));
     assert_eq!(vm.psp_ns, [0, 70, 0]);
     assert_eq!(host.commands[0xa1].count, 1);
 }
@@ -58,12 +62,10 @@ fn another_command_touches_no_message() {
 #[test]
 fn a_nested_command_s_time_is_not_counted_twice() {
     let mut host = zeroed::<Host>();
-    let outer =
-        Running { thread: 1, stack: 0x2000, command: 4, started: 100, ..Running::default() };
-    let inner =
-        Running { thread: 1, stack: 0x1000, command: 0xc7, started: 300, ..Running::default() };
-    host.now.push(&outer);
-    host.now.push(&inner);
+    for (stack, command, started) in [(0x2000, 4, 100), (0x1000, 0xc7, 300)] {
+        let running = host.now.push(1, stack).0;
+        (running.command, running.started) = (command, started);
+    }
     let inner = *host.now.pop(1).expect("the inner one");
     host.finish(None, &inner, 500, 0, 0);
     let outer = *host.now.pop(1).expect("the outer one");
@@ -103,13 +105,13 @@ proptest! {
         }
         let count = requests.len() as u64;
         prop_assert_eq!(answered, count);
-        prop_assert_eq!(host.messages.total(), count);
-        prop_assert_eq!(vm.requests.total(), count);
+        prop_assert_eq!(host_total(&host), count);
+        prop_assert_eq!(vm.total(), count);
         prop_assert_eq!(vm.vmpck.iter().sum::<u64>(), count);
         prop_assert_eq!(vm.duration.iter().sum::<u64>(), count);
         for stage in 0..STAGES {
             prop_assert_eq!(vm.stage[stage].iter().sum::<u64>(), count);
-            prop_assert_eq!(host.stage[stage].iter().flatten().sum::<u64>(), count);
+            prop_assert_eq!(host.messages.iter().flat_map(|m| m.stage[stage]).sum::<u64>(), count);
         }
         prop_assert_eq!(vm.stage_ns.iter().sum::<u64>(), 9 * count);
         prop_assert_eq!(host.commands[0x94].count, count);

@@ -13,6 +13,7 @@ use guestreq_common::{
     outcome,
     request::Running,
     sequence::{Anomaly, Context},
+    vm::Vm,
 };
 
 use crate::{atomic, kernel, maps, threads};
@@ -34,8 +35,8 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
     let running = unsafe { &*(running as *const Running) };
     let ret = ctx.ret::<u64>() as i32;
     let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
-    let mut verdict =
-        host.finish(maps::vm(running.vm, running.generation), running, now, ret, status);
+    let mut vm = maps::vm(running.vm, running.generation);
+    let mut verdict = host.finish(vm.as_deref_mut(), running, now, ret, status);
     match running.command {
         SNP_GUEST_REQUEST => {
             if verdict.outcome == outcome::HOST_ERROR {
@@ -43,7 +44,7 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
                 threads::count_host_error(running.vm, running.generation, kind);
             }
             if running.context != 0 {
-                verdict.anomaly = check_sequence(running, verdict.outcome);
+                verdict.anomaly = check_sequence(vm, running, verdict.outcome);
             }
             tell(host, running, now, ret, &verdict);
         }
@@ -55,8 +56,7 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
 }
 
 #[inline(always)]
-fn check_sequence(running: &Running, outcome: u8) -> Option<Anomaly> {
-    let vm = maps::vm(running.vm, running.generation);
+fn check_sequence(vm: Option<&mut Vm>, running: &Running, outcome: u8) -> Option<Anomaly> {
     if let Some(context) = maps::CONTEXTS.get_ptr_mut(running.context) {
         // SAFETY: contexts are written and removed under sev_cmd_mutex only.
         return host::check_sequence(vm, unsafe { &mut *context }, running, outcome);
@@ -125,7 +125,6 @@ fn tell(host: &Host, running: &Running, now: u64, ret: i32, verdict: &Verdict) {
         message_type: running.header.message_type,
         vmpck: running.header.vmpck,
         outcome: verdict.outcome,
-        extended: running.extended,
-        reserved: [0; 3],
+        reserved: 0,
     });
 }

@@ -7,6 +7,7 @@ use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use guestreq_common::{
     command::{self, Class},
     host::Loss,
+    message,
     request::{Running, State},
 };
 
@@ -16,33 +17,28 @@ use crate::{atomic, kernel, maps, threads};
 pub fn command_start(ctx: ProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
     let thread = kernel::thread();
-    let mut running = Running {
-        thread,
-        // SAFETY: a kprobe's context is the probed function's registers.
-        stack: unsafe { (*ctx.regs).rsp },
-        command: ctx.arg::<u64>(0).unwrap_or(0) as u32,
-        status_at: ctx.arg(2).unwrap_or(0),
-        ..Running::default()
-    };
+    // SAFETY: a kprobe's context is the probed function's registers.
+    let stack = unsafe { (*ctx.regs).rsp };
+    let command = ctx.arg::<u64>(0).unwrap_or(0) as u32;
     let data = ctx.arg(1).unwrap_or(0);
-    if running.command == command::SNP_GUEST_REQUEST {
-        take_over(&ctx, data, &mut running);
+    let (running, lost) = host.now.push(thread, stack);
+    running.command = command;
+    running.status_at = ctx.arg(2).unwrap_or(0);
+    if command == command::SNP_GUEST_REQUEST {
+        take_over(&ctx, data, running);
     } else {
         // A launch is the first that is seen of a VM; other commands make no VM.
-        let launch = Class::of(running.command) as u8 == Class::Launch as u8;
+        let launch = Class::of(command) as u8 == Class::Launch as u8;
         let tgid = (thread >> 32) as u32;
         (running.vm, running.generation) = threads::vm_of_process(&ctx, tgid, launch);
-        if running.command == command::SNP_LAUNCH_START
-            || running.command == command::SNP_DECOMMISSION
-        {
+        if command == command::SNP_LAUNCH_START || command == command::SNP_DECOMMISSION {
             // Both commands' data begins with the context's address.
             running.context = kernel::read(data).unwrap_or(0);
         }
         running.started = kernel::now();
     }
-    let lost = host.now.push(&running);
     if lost != 0 {
-        atomic::add(&mut host.lost[Loss::CommandUnmatched as usize], lost);
+        maps::count_loss(Loss::CommandUnmatched, lost);
     }
     0
 }
@@ -61,12 +57,11 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
     };
     running.vm = thread.vm;
     running.generation = thread.generation;
-    running.extended = (thread.exit == guestreq_common::request::EXIT_EXTENDED) as u8;
     let state = thread.state;
+    thread.state = State::Idle as u8;
     if state != State::Idle as u8 {
         running.wants_lock = thread.wants_lock;
     }
-    thread.state = State::Idle as u8;
     if state != State::Queued as u8 {
         // Nothing saw it queue.
         return read_header(data, running);
@@ -81,11 +76,10 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
 
 #[inline(always)]
 fn read_header(data: u64, running: &mut Running) {
-    match kernel::guest_request(data) {
-        Some((context, header)) => {
-            running.context = context;
-            running.header = header;
-        }
-        None => maps::count_loss(Loss::HeaderUnreadable, 1),
-    }
+    let (context, header) = kernel::guest_request(data).unwrap_or_else(|| {
+        maps::count_loss(Loss::HeaderUnreadable, 1);
+        (0, message::Header::default())
+    });
+    running.context = context;
+    running.header = header;
 }

@@ -3,15 +3,20 @@
 //! `(struct vcpu_svm *, gpa_t req, gpa_t resp)` in kvm_amd: t0, KVM wants the
 //! VM's `guest_req_mutex`.
 
-use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+use aya_ebpf::{EbpfContext, macros::kprobe, programs::ProbeContext};
 
 use crate::{kernel, threads};
 
 #[kprobe]
 pub fn guest_request(ctx: ProbeContext) -> u32 {
-    if let Some(thread) = threads::find_or_make(&ctx, kernel::thread()) {
+    want_lock(&ctx);
+    0
+}
+
+#[inline(always)]
+pub fn want_lock<C: EbpfContext>(ctx: &C) {
+    if let Some(thread) = threads::find_or_make(ctx, kernel::thread()) {
         let abandoned = thread.want_lock(kernel::now());
         threads::count_abandoned(thread, abandoned);
     }
-    0
 }

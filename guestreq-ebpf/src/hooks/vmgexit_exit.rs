@@ -1,6 +1,8 @@
 //! # raw_tracepoint/kvm_vmgexit_exit
 //!
 //! `(vcpu_id, struct ghcb *)`, at the next entry into the guest: what it is told.
+//! Runs for every VMGEXIT of every SEV-ES and SNP guest (MMIO, port I/O, page
+//! states): what is no guest request leaves at once.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use guestreq_common::ghcb::{self, Told};
@@ -10,25 +12,26 @@ use crate::{atomic, kernel, maps, threads};
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if let Some(exit) = kernel::read::<ghcb::Exit>(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
-        && ghcb::request(exit.code).is_some()
+    if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
+        && let Some(extended) = ghcb::request(code)
     {
-        on_request(exit.info2);
+        on_request(ghcb, extended);
     }
     0
 }
 
+/// The guest can write the GHCB at any time, so that it can claim requests here that
+/// it did not make; it could as well make them.
 #[inline(always)]
-fn on_request(info2: u64) {
-    // The guest can write the GHCB at any time: only an exit that began as a request counts.
-    let Some(thread) = threads::find(kernel::thread()) else { return };
-    if thread.exit == 0 {
-        return;
-    }
-    thread.exit = 0;
-    let abandoned = thread.abandon();
-    threads::count_abandoned(thread, abandoned);
-    if let Some(host) = maps::host() {
-        atomic::add(&mut host.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
+fn on_request(ghcb: u64, extended: bool) {
+    let Some(host) = maps::host() else { return };
+    let info2 = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_INFO_2)).unwrap_or(u64::MAX);
+    atomic::add(&mut host.exits[extended as usize], 1);
+    atomic::add(&mut host.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
+    if extended
+        && let Some(thread) = threads::find(kernel::thread())
+        && let Some(vm) = maps::vm(thread.vm, thread.generation)
+    {
+        atomic::add(&mut vm.extended, 1);
     }
 }

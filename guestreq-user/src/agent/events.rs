@@ -64,6 +64,15 @@ async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, state: Arc<Mutex<Sta
     while let Ok(mut guard) = events.readable_mut().await {
         while let Some(item) = guard.get_inner_mut().next() {
             let Some(event) = decode(&item) else { continue };
+            if event.kind == event::Kind::NewVm as u8 {
+                // While its process lives: it may not do so for long.
+                if let State::Observing(observer) =
+                    &mut *state.lock().unwrap_or_else(PoisonError::into_inner)
+                {
+                    observer.tick();
+                }
+                continue;
+            }
             match limit.admit(Instant::now()) {
                 Some(0) => {}
                 Some(left_out) => warn!("{left_out} more events were not logged"),
@@ -96,14 +105,13 @@ fn describe(event: &Event, vm: Option<&str>) -> String {
         None => format!("of pid {}", event.tgid),
     };
     let message = message::Kind::of(event.message_type).name();
-    let extended = if event.extended != 0 { "extended " } else { "" };
     let stages: Vec<String> = STAGE_NAMES
         .iter()
         .zip(event.stage_ns)
         .map(|(name, ns)| format!("{name} {:.3?}", Duration::from_nanos(ns)))
         .collect();
     format!(
-        "{kind}: VM {vm}, {extended}{message} (type {}), VMPCK {}, sequence number {}, {} ({}), {}",
+        "{kind}: VM {vm}, {message} (type {}), VMPCK {}, sequence number {}, {} ({}), {}",
         event.message_type,
         event.vmpck,
         event.seqno,
@@ -163,13 +171,12 @@ mod tests {
             seqno: 41,
             outcome: 0x1d,
             ret: -5,
-            extended: 1,
             stage_ns: [1_000, 2_000_000, 35_000_000],
             ..Event::default()
         };
         assert_eq!(
             describe(&event, Some("web-1")),
-            "replay: VM \"web-1\", extended report (type 5), VMPCK 2, sequence number 41, \
+            "replay: VM \"web-1\", report (type 5), VMPCK 2, sequence number 41, \
              aead_oflow (-5), vm_lock 1.000µs, psp_queue 2.000ms, psp_service 35.000ms"
         );
     }

@@ -46,7 +46,6 @@ impl Observer {
         records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
         let readers = Readers::start(programs.ebpf(), state)?;
         programs.follow_modules();
-        records.set_exit_starts_request(!programs.sees_lock());
         if let Some(reason) = programs.not_ready() {
             anyhow::bail!("{reason}");
         }
@@ -63,9 +62,7 @@ impl Observer {
 
     /// Several times a second: follows modules and VMs; once a second: a sample.
     pub fn tick(&mut self) {
-        if self.programs.follow_modules() {
-            self.records.set_exit_starts_request(!self.programs.sees_lock());
-        }
+        self.programs.follow_modules();
         let now = now_ns();
         if let Err(error) = self.table.refresh(&self.records, &mut self.programs, self.keep, now) {
             warn!("the VMs' table: {error:#}");
@@ -121,12 +118,12 @@ fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
     let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
         let vm = vm.as_ref()?;
         let key = (tracked.slot as u32, tracked.generation);
-        Some((key, (vm.requests.total(), vm.psp_ns.iter().sum())))
+        Some((key, (vm.total(), vm.psp_ns.iter().sum())))
     };
     Sample {
         at_ns: now,
         busy_ns: host.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
-        queue_ns: host.stage_ns[1].iter().sum(),
+        queue_ns: host.messages.iter().map(|message| message.stage_ns[1]).sum(),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
     }
 }

@@ -45,6 +45,10 @@ pub struct Probe {
     loses: Option<&'static str>,
 }
 
+/// Stands in for [`WANTS_LOCK`], and is attached only while that is not: it runs for every VMGEXIT.
+const FALLBACK: &str = "raw_tracepoint/kvm_vmgexit_enter";
+const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
+
 /// In the order of attaching: from the end of a request to its beginning, so that none is
 /// seen half. The tracepoints are kvm's, but follow kvm_amd: they would keep kvm loaded.
 pub const PROBES: [Probe; 8] = [
@@ -81,7 +85,7 @@ pub const PROBES: [Probe; 8] = [
         loses: Some("the time in the PSP's queue, and its length"),
     },
     Probe {
-        name: "kprobe/snp_handle_guest_req",
+        name: WANTS_LOCK,
         program: "guest_request",
         kind: Kind::Kprobe,
         target: "snp_handle_guest_req",
@@ -102,15 +106,15 @@ pub const PROBES: [Probe; 8] = [
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_exit",
         module: Some("kvm_amd"),
-        loses: Some("what guests are told"),
+        loses: Some("what guests are told, and which requests are extended ones"),
     },
     Probe {
-        name: "raw_tracepoint/kvm_vmgexit_enter",
+        name: FALLBACK,
         program: "vmgexit_enter",
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_enter",
         module: Some("kvm_amd"),
-        loses: Some("which requests are extended ones, and what guests are told"),
+        loses: Some("the moment at which KVM wants the VM's lock"),
     },
 ];
 
@@ -229,8 +233,10 @@ impl Programs {
         // Detach in the reverse order, for the same reason.
         for probe in PROBES.iter().rev() {
             let Some(attached) = self.attached.get(probe.name) else { continue };
-            if attached.module != probe.module.and_then(module_identity) {
-                info!("{}: {} is gone, detached", probe.name, probe.module.unwrap_or("it"));
+            let gone = attached.module != probe.module.and_then(module_identity);
+            if gone || self.unwanted(probe) {
+                let why = if gone { "its module is gone" } else { "no longer needed" };
+                info!("detached {}: {why}", probe.name);
                 self.missed_before += bpf::link_missed(attached.id).unwrap_or(0);
                 self.attached.remove(probe.name);
                 changed = true;
@@ -263,6 +269,7 @@ impl Programs {
 
     fn unwanted(&self, probe: &Probe) -> bool {
         self.without.iter().any(|name| name == probe.name)
+            || (probe.name == FALLBACK && self.attached.contains_key(WANTS_LOCK))
     }
 
     fn attach(&mut self, probe: &Probe, module: Option<u64>) -> Result<()> {
@@ -297,11 +304,6 @@ impl Programs {
         self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
     }
 
-    /// Whether the moment at which KVM wants a VM's lock is seen.
-    pub fn sees_lock(&self) -> bool {
-        self.attached.contains_key("kprobe/snp_handle_guest_req")
-    }
-
     /// Forgets which slot a process has, if it still is this one.
     pub fn forget_process(&mut self, tgid: u32, slot: u32) -> Result<()> {
         let map = self.ebpf.map_mut("VM_OF_PROCESS").context("no map VM_OF_PROCESS")?;
@@ -325,9 +327,12 @@ impl Programs {
         Some(format!("{}: {reason}", probe.name))
     }
 
-    /// Every probe, and whether it is attached.
+    /// Every probe that is needed, and whether it is attached.
     pub fn probes(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        PROBES.iter().map(|probe| (probe.name, self.attached.contains_key(probe.name)))
+        let needed =
+            |probe: &&Probe| probe.name != FALLBACK || !self.attached.contains_key(WANTS_LOCK);
+        let state = |probe: &Probe| (probe.name, self.attached.contains_key(probe.name));
+        PROBES.iter().filter(needed).map(state)
     }
 
     /// Hits that the kernel skipped: of kprobes, which count, and of tracepoints.

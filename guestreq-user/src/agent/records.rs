@@ -150,13 +150,6 @@ impl Records {
         }
     }
 
-    /// Whether a request begins at its VMGEXIT, for want of a better moment.
-    pub fn set_exit_starts_request(&self, yes: bool) {
-        if let Some(word) = self.host.word(0, mem::offset_of!(Host, exit_starts_request)) {
-            word.store(u64::from(yes), Ordering::Relaxed);
-        }
-    }
-
     /// Ends a VM whose end no program saw.
     pub fn end_vm(&self, slot: usize, generation: u32, now: u64) {
         let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) else { return };

@@ -9,9 +9,9 @@ use guestreq_common::{
     host::{Host, Loss},
     message,
     outcome::{self, OUTCOMES},
-    request::{NO_VM, STAGE_NAMES, STAGES},
+    request::{NO_VM, STAGE_NAMES},
     sequence::Anomaly,
-    vm::{Table, Vm as Record},
+    vm::{Results, Vm as Record},
 };
 
 use super::{Command, Counts, Holder, Message, Psp, Stage, Vm, Vms};
@@ -57,9 +57,9 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         vmm: tracked.identity.vmm.clone(),
         pid: tracked.tgid,
         running: !tracked.exited,
-        requests: record.requests.total(),
+        requests: record.total(),
         extended_requests: record.extended,
-        results: counts(&record.requests),
+        results: counts(record),
         vmpck: record.vmpck.to_vec(),
         stage_seconds: stage_names().zip(record.stage_ns.map(seconds)).collect(),
         p50_seconds: quantile(0.5),
@@ -137,9 +137,9 @@ fn stage_names() -> impl Iterator<Item = String> {
     STAGE_NAMES.iter().map(|name| (*name).to_owned())
 }
 
-fn results(table: &Table, kind: message::Kind) -> BTreeMap<String, u64> {
+fn results(counts: &Results) -> BTreeMap<String, u64> {
     (0..OUTCOMES as u8)
-        .map(|number| (outcome::name(number), table.get(kind as u8, number)))
+        .map(|number| (outcome::name(number), counts.get(number)))
         .filter(|(_, count)| *count > 0)
         .fold(BTreeMap::new(), |mut results, (name, count)| {
             // Numbers that no specification lists share a name.
@@ -148,10 +148,10 @@ fn results(table: &Table, kind: message::Kind) -> BTreeMap<String, u64> {
         })
 }
 
-fn counts(table: &Table) -> Counts {
+fn counts(record: &Record) -> Counts {
     message::Kind::ALL
         .iter()
-        .map(|kind| (kind.name().to_owned(), results(table, *kind)))
+        .map(|kind| (kind.name().to_owned(), results(&record.requests[*kind as usize])))
         .filter(|(_, results)| !results.is_empty())
         .collect()
 }
@@ -165,11 +165,12 @@ fn messages(host: &Host) -> Vec<Message> {
     message::Kind::ALL
         .iter()
         .map(|kind| {
-            let row = *kind as usize;
-            let stages = (0..STAGES).map(|i| stage(&host.stage[i][row], host.stage_ns[i][row]));
+            let totals = &host.messages[*kind as usize];
+            let stages = totals.stage.iter().zip(totals.stage_ns);
+            let stages = stages.map(|(slots, ns)| stage(slots, ns));
             Message {
                 message: kind.name().to_owned(),
-                results: results(&host.messages, *kind),
+                results: results(&totals.results),
                 stages: stage_names().zip(stages).collect(),
             }
         })

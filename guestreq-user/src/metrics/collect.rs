@@ -8,7 +8,7 @@ use guestreq_common::{
     outcome::{self, OUTCOMES, UNKNOWN_STATUS},
     request::{STAGE_NAMES, STAGES},
     sequence::Anomaly,
-    vm::{Table, Vm},
+    vm::{Results, Vm},
 };
 
 use super::{definitions as metric, families::Families};
@@ -32,19 +32,19 @@ fn host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
     for kind in Kind::ALL {
         let mut any = Kind::ORDINARY.contains(&kind);
-        for (name, count) in results(&host.messages, kind) {
+        let totals = &host.messages[kind as usize];
+        for (name, count) in results(&totals.results) {
             any |= count > 0;
             if count > 0 || name == outcome::name(outcome::OK) {
                 families.counter(&metric::MESSAGES, &[kind.name(), name], count as f64);
             }
         }
-        let row = kind as usize;
         for stage in (0..STAGES).filter(|_| any) {
             families.histogram(
                 &metric::STAGE_DURATION,
                 &[STAGE_NAMES[stage], kind.name()],
-                &host.stage[stage][row],
-                host.stage_ns[stage][row],
+                &totals.stage[stage],
+                totals.stage_ns[stage],
             );
         }
     }
@@ -60,15 +60,15 @@ fn host(families: &mut Families, snapshot: &Snapshot) {
 }
 
 /// A kind's counts by name; numbers that no specification lists share one.
-fn results(table: &Table, kind: Kind) -> impl Iterator<Item = (&'static str, u64)> {
+fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
     let name = outcome::name(UNKNOWN_STATUS);
     let unlisted: u64 = (0..OUTCOMES as u8)
         .filter(|number| outcome::name(*number) == name)
-        .map(|number| table.get(kind as u8, number))
+        .map(|number| counts.get(number))
         .sum();
     let listed = (0..OUTCOMES as u8)
         .filter(move |number| outcome::name(*number) != name)
-        .map(move |number| (outcome::name(number), table.get(kind as u8, number)));
+        .map(move |number| (outcome::name(number), counts.get(number)));
     listed.chain([(name, unlisted)])
 }
 
@@ -105,7 +105,9 @@ fn requests(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
     let mut counts: BTreeMap<(Kind, &str), u64> =
         tracked.pairs.iter().map(|pair| (*pair, 0)).collect();
     for kind in Kind::ALL {
-        for (result, count) in results(&record.requests, kind).filter(|(_, count)| *count > 0) {
+        for (result, count) in
+            results(&record.requests[kind as usize]).filter(|(_, count)| *count > 0)
+        {
             let pair = if tracked.admit(kind, result) { (kind, result) } else { FOLDED };
             *counts.entry(pair).or_default() += count;
         }
