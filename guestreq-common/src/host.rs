@@ -177,7 +177,6 @@ impl Host {
         let Some(vm) = vm else { return stages };
         *vm.requests(kind).cell(outcome) += 1;
         for stage in 0..STAGES {
-            vm.stage[stage][slots[stage]] += 1;
             vm.stage_ns[stage] += stages.ns[stage];
         }
         vm.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;

@@ -48,7 +48,8 @@ pub struct Vm {
     pub life: u32,
     pub tgid: u32,
     pub reserved: u32,
-    /// The process' start, in ns of CLOCK_BOOTTIME: with the tgid it names the process for good.
+    /// The process' start, in the ticks of /proc/PID/stat: with the tgid it names the process for
+    /// good. Written by the agent, once it has looked.
     pub started: u64,
     /// When the record began, when the last request ended, when the process went, in ns of
     /// CLOCK_MONOTONIC.
@@ -63,7 +64,6 @@ pub struct Vm {
     /// Extended requests; written atomically.
     pub extended: u64,
     pub duration: Slots,
-    pub stage: [Slots; STAGES],
     pub stage_ns: [u64; STAGES],
     /// The PSP's time by [`command::Class`].
     pub psp_ns: [u64; command::CLASSES],

@@ -1,8 +1,6 @@
 //! # Reading the kernel
 
-use aya_ebpf::helpers::{
-    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
-};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use guestreq_common::message::{HEADER_OFFSET, Header};
 
 use crate::maps;
@@ -24,21 +22,6 @@ pub fn now() -> u64 {
 #[inline(always)]
 pub fn thread() -> u64 {
     bpf_get_current_pid_tgid()
-}
-
-/// When the current process began, on the clock that does not stop in suspend, as
-/// field 22 of /proc/PID/stat does; 0 where it cannot be read.
-#[inline(always)]
-pub fn process_start() -> u64 {
-    let (leader, start) = maps::task_offsets();
-    if start == 0 {
-        return 0;
-    }
-    // SAFETY: no arguments.
-    let task = unsafe { bpf_get_current_task() };
-    read::<u64>(task.wrapping_add(leader))
-        .and_then(|leader| read::<u64>(leader.wrapping_add(start)))
-        .unwrap_or(0)
 }
 
 /// The first fields of `struct sev_data_snp_guest_request`.

@@ -22,21 +22,11 @@ static PAGE_OFFSET: Global<u64> = Global::new(0);
 /// The encryption bit in physical addresses (`sme_me_mask`).
 #[unsafe(no_mangle)]
 static ENCRYPTION_MASK: Global<u64> = Global::new(0);
-/// Offsets in `struct task_struct`, of this kernel; 0 where unknown.
-#[unsafe(no_mangle)]
-static TASK_GROUP_LEADER: Global<u64> = Global::new(0);
-#[unsafe(no_mangle)]
-static TASK_START_BOOTTIME: Global<u64> = Global::new(0);
 
 /// The address of a physical page in the direct map.
 #[inline(always)]
 pub fn direct_map(physical: u64) -> u64 {
     PAGE_OFFSET.load().wrapping_add(physical & !ENCRYPTION_MASK.load())
-}
-
-#[inline(always)]
-pub fn task_offsets() -> (u64, u64) {
-    (TASK_GROUP_LEADER.load(), TASK_START_BOOTTIME.load())
 }
 
 /// Host and VM records can be mapped by the agent: a scrape then needs no system

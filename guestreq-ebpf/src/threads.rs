@@ -85,7 +85,6 @@ pub fn vm_of_process<C: aya_ebpf::EbpfContext>(ctx: &C, tgid: u32, make: bool) -
         };
     }
     vm.tgid = tgid;
-    vm.started = kernel::process_start();
     vm.first_seen = kernel::now();
     // Last: the agent reads the record once it sees life in it.
     vm.life = Life::Running as u32;

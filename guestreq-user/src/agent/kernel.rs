@@ -44,35 +44,6 @@ impl Symbols {
     }
 }
 
-/// Offsets in `struct task_struct` that lead to a process' start; zeros where BTF does not tell.
-pub struct TaskOffsets {
-    pub group_leader: u64,
-    pub start_boottime: u64,
-}
-
-pub fn task_offsets() -> Result<TaskOffsets> {
-    let btf = btf_rs::Btf::from_file("/sys/kernel/btf/vmlinux")
-        .context("/sys/kernel/btf/vmlinux (a kernel with CONFIG_DEBUG_INFO_BTF)")?;
-    let types = btf.resolve_types_by_name("task_struct").context("task_struct")?;
-    let task = types.iter().find_map(|found| match found {
-        btf_rs::Type::Struct(task) => Some(task),
-        _ => None,
-    });
-    let members = &task.context("BTF has no struct task_struct")?.members;
-    let offset = |name: &str| -> Result<u64> {
-        for member in members {
-            if btf.resolve_name(member).is_ok_and(|found| found == name) {
-                return Ok(u64::from(member.bit_offset() / 8));
-            }
-        }
-        bail!("struct task_struct has no {name}")
-    };
-    Ok(TaskOffsets {
-        group_leader: offset("group_leader")?,
-        start_boottime: offset("start_boottime")?,
-    })
-}
-
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_SYSLOG: u64 = 1 << 34;
 const CAP_PERFMON: u64 = 1 << 38;

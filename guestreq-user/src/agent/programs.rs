@@ -178,13 +178,12 @@ impl Programs {
             }
         }
         let symbols = kernel::Symbols::read()?;
-        let words = KernelWords::read(&symbols)?;
-        let task = kernel::task_offsets()?;
-        let mut ebpf = EbpfLoader::new()
+        // One loader for both: a new one reads the kernel's BTF, which takes a while.
+        let mut loader = EbpfLoader::new();
+        let words = KernelWords::read(&mut loader, &symbols)?;
+        let mut ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
-            .override_global("TASK_GROUP_LEADER", &task.group_leader, true)
-            .override_global("TASK_START_BOOTTIME", &task.start_boottime, true)
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
@@ -411,11 +410,9 @@ struct KernelWords {
 }
 
 impl KernelWords {
-    fn read(symbols: &kernel::Symbols) -> Result<KernelWords> {
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("VMS", 1)
-            .load(OBJECT)
-            .context("loading the eBPF maps")?;
+    fn read(loader: &mut EbpfLoader<'_>, symbols: &kernel::Symbols) -> Result<KernelWords> {
+        let mut ebpf =
+            loader.map_max_entries("VMS", 1).load(OBJECT).context("loading the eBPF maps")?;
         let program: &mut RawTracePoint =
             ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
         program.load().context("loading the program that reads kernel memory")?;

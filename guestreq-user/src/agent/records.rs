@@ -150,6 +150,13 @@ impl Records {
         }
     }
 
+    /// Notes when a VM's process began.
+    pub fn set_started(&self, slot: usize, ticks: u64) {
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, started)) {
+            word.store(ticks, Ordering::Relaxed);
+        }
+    }
+
     /// Ends a VM whose end no program saw.
     pub fn end_vm(&self, slot: usize, generation: u32, now: u64) {
         let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) else { return };

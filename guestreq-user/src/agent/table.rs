@@ -21,8 +21,8 @@ pub struct Tracked {
     pub slot: usize,
     pub generation: u32,
     pub tgid: u32,
-    /// The process' start, in ns of CLOCK_BOOTTIME.
-    started: u64,
+    /// The process' start, in ticks; `None` if it was gone before we looked.
+    started: Option<u64>,
     /// The `vm` label: the VM's name, with its pid where two have the same.
     pub label: String,
     pub identity: Identity,
@@ -92,7 +92,7 @@ impl Table {
     /// came from a thread that outlived its process' first.
     fn roll_call(&mut self, records: &Records, programs: &mut Programs, now: u64) -> Result<()> {
         for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
-            if !is_process(vm.tgid, vm.started) {
+            if vm.started.is_none() || host::start_ticks(vm.tgid) != vm.started {
                 records.end_vm(vm.slot, vm.generation, now);
                 programs.forget_process(vm.tgid, vm.slot as u32)?;
                 vm.exited = true;
@@ -104,7 +104,9 @@ impl Table {
     fn welcome(&mut self, records: &Records, slot: usize) {
         let Some(vm) = records.vm(slot) else { return };
         let exited = vm.life == Life::Exited as u32;
-        let identity = host::identify(vm.tgid).filter(|_| is_process(vm.tgid, vm.started));
+        let started = host::start_ticks(vm.tgid).filter(|_| !exited);
+        records.set_started(slot, started.unwrap_or(0));
+        let identity = host::identify(vm.tgid).filter(|_| started.is_some());
         let identity = identity.unwrap_or_else(|| Identity {
             name: "exited".to_owned(),
             vmm: "unknown".to_owned(),
@@ -117,7 +119,7 @@ impl Table {
             slot,
             generation: vm.generation,
             tgid: vm.tgid,
-            started: vm.started,
+            started,
             label,
             identity,
             exited,
@@ -193,17 +195,6 @@ impl Tracked {
     }
 }
 
-/// Whether the process with that number is the one that started then: numbers are used again.
-fn is_process(tgid: u32, started_ns: u64) -> bool {
-    // SAFETY: no memory is passed.
-    let ticks_per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    let Ok(ticks_per_second) = u64::try_from(ticks_per_second) else { return true };
-    if started_ns == 0 || ticks_per_second == 0 {
-        return true;
-    }
-    host::start_ticks(tgid) == Some(started_ns / (1_000_000_000 / ticks_per_second))
-}
-
 /// Labels by slot, for whoever needs many.
 pub fn labels(table: &Table) -> BTreeMap<(u32, u32), &str> {
     table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
@@ -218,7 +209,7 @@ mod tests {
             slot,
             generation: 0,
             tgid: slot as u32 + 1,
-            started: 0,
+            started: None,
             label: (*label).to_owned(),
             identity: Identity::default(),
             exited: *exited,
@@ -264,15 +255,5 @@ mod tests {
         }
         assert_eq!(admitted, MAX_PAIRS);
         assert!(vm.admit(Kind::Cpuid, "ok"), "the first ones stay");
-    }
-
-    #[test]
-    fn a_reused_pid_is_another_process() {
-        let pid = std::process::id();
-        // SAFETY: no memory is passed.
-        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as u64;
-        let start = host::start_ticks(pid).unwrap() * (1_000_000_000 / ticks);
-        assert!(is_process(pid, start));
-        assert!(!is_process(pid, start + 1_000_000_000));
     }
 }
