@@ -56,7 +56,7 @@ fn summary(psp: &Psp) -> String {
     };
     let mut text = format!(
         "Held by      {held}\n\
-         Waiting      {} guest requests now, {:.1} on average\n\
+         Waiting      {} now, {:.1} on average, of guest requests\n\
          Utilisation  {} over the last {}\n",
         psp.queue_length,
         psp.recent_queue_length,
