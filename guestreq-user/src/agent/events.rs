@@ -69,7 +69,7 @@ async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, state: Arc<Mutex<Sta
                 if let State::Observing(observer) =
                     &mut *state.lock().unwrap_or_else(PoisonError::into_inner)
                 {
-                    observer.tick();
+                    observer.look_for_vms();
                 }
                 continue;
             }

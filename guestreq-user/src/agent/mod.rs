@@ -32,7 +32,7 @@ pub use programs::PROBES;
 
 use crate::{api::server, config::Config};
 
-/// How often modules and VMs are looked at.
+/// How often modules are looked at.
 const TICK: Duration = Duration::from_millis(200);
 
 /// What the agent is doing.

@@ -60,18 +60,26 @@ impl Observer {
         })
     }
 
-    /// Several times a second: follows modules and VMs; once a second: a sample.
+    /// Several times a second: follows modules; once a second: VMs, and a sample.
     pub fn tick(&mut self) {
         self.programs.follow_modules();
         let now = now_ns();
-        if let Err(error) = self.table.refresh(&self.records, &mut self.programs, self.keep, now) {
-            warn!("the VMs' table: {error:#}");
+        if now.saturating_sub(self.last_sample) < 1_000_000_000 {
+            return;
         }
-        if now.saturating_sub(self.last_sample) >= 1_000_000_000
-            && let Ok(snapshot) = self.snapshot()
-        {
-            self.last_sample = now;
+        self.last_sample = now;
+        self.look_for_vms();
+        if let Ok(snapshot) = self.snapshot() {
             self.window.push(snapshot.sample);
+        }
+    }
+
+    /// Names VMs that are new. A program tells of each as it sees it first, so that its process
+    /// most likely still lives.
+    pub fn look_for_vms(&mut self) {
+        let refreshed = self.table.refresh(&self.records, &mut self.programs, self.keep, now_ns());
+        if let Err(error) = refreshed {
+            warn!("the VMs' table: {error:#}");
         }
     }
 

@@ -26,6 +26,11 @@ use super::{bpf, kernel};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
+/// Room for vCPU threads and guest contexts, on average over all VMs. Both maps take memory
+/// only for what is in them.
+const THREADS_PER_VM: u32 = 64;
+const CONTEXTS_PER_VM: u32 = 4;
+
 enum Kind {
     /// Also return probes: the program says which.
     Kprobe,
@@ -187,6 +192,8 @@ impl Programs {
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
+            .map_max_entries("THREADS", max_vms.saturating_mul(THREADS_PER_VM))
+            .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
             .load(OBJECT)
             .context("loading the eBPF maps")?;
         for probe in &PROBES {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{assert_exact, counted, expected, losses};
 use crate::{
-    agent::{Agent, signal},
+    agent::{Agent, json, signal},
     host::Firmware,
     load,
     scenario::{Context, Outcome, Scenario},
@@ -15,6 +15,18 @@ use crate::{
 pub const VM_TABLE: Scenario = Scenario {
     name: "a_full_table_of_vms_is_told_and_the_host_s_counts_stay_exact",
     check: vm_table,
+};
+pub const THREAD_TABLE: Scenario = Scenario {
+    name: "a_full_table_of_threads_is_told_and_costs_waiting_times_only",
+    check: thread_table,
+};
+pub const CONTEXT_TABLE: Scenario = Scenario {
+    name: "a_full_table_of_contexts_is_told_and_costs_sequence_checks_only",
+    check: context_table,
+};
+pub const LOST_RETURN: Scenario = Scenario {
+    name: "a_command_whose_end_was_missed_is_told_and_the_next_ones_count",
+    check: lost_return,
 };
 pub const RING_BUFFER: Scenario =
     Scenario { name: "a_full_ring_buffer_is_told_and_counts_stay_exact", check: ring_buffer };
@@ -44,6 +56,55 @@ fn vm_table(_: &Context) -> Result<Outcome> {
     ensure!(lost.contains_key("vm_table_full") && lost.len() == 1, "{lost:?}");
     let vms = metrics.values("guestreq_vm_info", "vm").len();
     ensure!(vms == 4, "{vms} VMs have records");
+    Ok(Outcome::Kept)
+}
+
+/// One VM's worth of room is 64 threads.
+fn thread_table(_: &Context) -> Result<Outcome> {
+    let agent = Agent::with_config("max_vms = 1\n")?;
+    let before = Firmware::read()?;
+    load::run("--vcpus 80 --vmpck all --count 2")?;
+    assert_host_exact(&agent, &before)?;
+    let metrics = agent.scrape()?;
+    let lost = losses(&metrics);
+    ensure!(lost.contains_key("thread_table_full") && lost.len() == 1, "{lost:?}");
+    let of_vm = metrics.sum("guestreq_requests_total", &[]);
+    ensure!(of_vm == 160.0, "{of_vm} of 160 are the VM's");
+    Ok(Outcome::Kept)
+}
+
+/// One VM's worth of room is 4 contexts; a process may hold more.
+fn context_table(_: &Context) -> Result<Outcome> {
+    let agent = Agent::with_config("max_vms = 1\n")?;
+    let before = Firmware::read()?;
+    load::run("--vms 7 --count 3")?;
+    assert_host_exact(&agent, &before)?;
+    let metrics = agent.scrape()?;
+    let lost = losses(&metrics);
+    ensure!(lost.contains_key("context_table_full") && lost.len() == 1, "{lost:?}");
+    let of_vm = metrics.sum("guestreq_requests_total", &[]);
+    ensure!(of_vm == 21.0, "{of_vm} of 21 are the VM's");
+    Ok(Outcome::Kept)
+}
+
+/// The kernel goes blind while a request is in the PSP.
+fn lost_return(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    Firmware::set("latency_us", 2_000_000)?;
+    let unseen = load::start("--count 1")?;
+    crate::host::wait_until("the PSP works", Duration::from_secs(20), || {
+        Ok(json("psp")?["holder"]["command"] == "snp_guest_request")
+    })?;
+    Firmware::set("blind_bpf", 1)?;
+    let unseen = unseen.finish();
+    Firmware::reset()?;
+    unseen?;
+    load::run("--count 10 --name after --vmm qemu")?;
+    let metrics = agent.scrape()?;
+    let lost = losses(&metrics);
+    ensure!(lost.get("command_unmatched") == Some(&1), "{lost:?}");
+    let counted = metrics.sum("guestreq_messages_total", &[]);
+    ensure!(counted == 10.0, "{counted} of the 10 that could be seen");
     Ok(Outcome::Kept)
 }
 
