@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -144,7 +145,10 @@ impl Work {
     fn new(boot: &Boot) -> Result<Self> {
         Self::remove_orphans();
         let (kernel, modules) = boot.kernel;
-        let work = Self(project::logs().join(format!("boot-{}", std::process::id())));
+        // Several at a time: this process' number tells whose they are, a count which.
+        static BOOTS: AtomicU32 = AtomicU32::new(0);
+        let count = BOOTS.fetch_add(1, Ordering::Relaxed);
+        let work = Self(project::logs().join(format!("boot-{}-{count}", std::process::id())));
         fs::create_dir_all(&work.0)
             .with_context(|| format!("cannot create {}", work.0.display()))?;
         fs::copy(kernel.dir.join("vmlinuz"), work.0.join("vmlinuz"))?;
@@ -156,7 +160,10 @@ impl Work {
     fn remove_orphans() {
         for entry in fs::read_dir(project::logs()).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(pid) = name.strip_prefix("boot-") else { continue };
+            let Some(pid) = name.strip_prefix("boot-").and_then(|rest| rest.split('-').next())
+            else {
+                continue;
+            };
             if !Path::new("/proc").join(pid).exists() {
                 let _ = fs::remove_dir_all(entry.path());
             }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::Args;
 use super::tally::Tally;
@@ -32,6 +34,8 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         }
     }
     let rig = setup::rig(args.kernel.as_deref())?;
+    let limit = Duration::from_secs(if args.long { 7200 } else { 900 });
+    let mut boots = Vec::new();
     for kernel in &rig.kernels {
         for (name, group) in &groups {
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
@@ -41,17 +45,38 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             if args.long {
                 cmdline += " rig.long";
             }
-            let limit = Duration::from_secs(if args.long { 3600 } else { 600 });
             let memory_mib = group.memory_mib;
-            let host = Boot { cmdline, memory_mib, forward: None, rig: &rig, kernel };
-            boot(&host, name, limit, tally)?;
+            let boot = Boot { cmdline, memory_mib, forward: None, rig: &rig, kernel };
+            boots.push((group.names.len(), name.as_str(), boot));
         }
     }
-    Ok(())
+    // The longest ones last, to be taken first.
+    boots.sort_by_key(|(scenarios, ..)| *scenarios);
+    run_all(boots, limit, tally)
+}
+
+/// Boots as many at a time as there are processors: the emulator uses one each.
+fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(boots.len());
+    let (queue, tally) = (Mutex::new(boots), Mutex::new(tally));
+    let next = || queue.lock().ok()?.pop();
+    thread::scope(|scope| {
+        let work = || -> Result<()> {
+            while let Some((_, group, host)) = next() {
+                boot(&host, group, limit, &tally)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow!("a worker has panicked"))??;
+        }
+        Ok(())
+    })
 }
 
 /// Boots one group and shows its scenarios as they end.
-fn boot(boot: &Boot, group: &str, limit: Duration, tally: &mut Tally) -> Result<()> {
+fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) -> Result<()> {
     let abi = &boot.kernel.0.abi;
     let name = format!("{} {group}", abi.trim_end_matches("-amd64"));
     let path = project::logs().join(format!("{abi}-{group}.log"));
@@ -89,6 +114,7 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &mut Tally) -> Result<
         println!("  {:<9}{}", "log", path.display());
     }
     let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
+    let mut tally = tally.lock().map_err(|_| anyhow!("a worker has panicked"))?;
     tally.boot(&name, &verdict.reports, trouble.as_deref());
     Ok(())
 }
