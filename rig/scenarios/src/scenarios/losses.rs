@@ -63,7 +63,10 @@ fn vm_table(_: &Context) -> Result<Outcome> {
 fn thread_table(_: &Context) -> Result<Outcome> {
     let agent = Agent::with_config("max_vms = 1\n")?;
     let before = Firmware::read()?;
+    // Slow enough for all to wait at the same time.
+    Firmware::set("latency_us", 10_000)?;
     load::run("--vcpus 80 --vmpck all --count 2")?;
+    Firmware::reset()?;
     assert_host_exact(&agent, &before)?;
     let metrics = agent.scrape()?;
     let lost = losses(&metrics);
