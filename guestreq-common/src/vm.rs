@@ -80,6 +80,12 @@ impl Vm {
         &mut self.requests[kind as usize & (message::KINDS - 1)]
     }
 
+    /// Whether every guest context that this process launched was decommissioned: it has no
+    /// guest any more, until it launches another one.
+    pub fn is_decommissioned(&self) -> bool {
+        self.contexts_launched > 0 && self.contexts_retired >= self.contexts_launched
+    }
+
     /// All requests, whatever became of them.
     pub fn total(&self) -> u64 {
         self.requests.iter().map(Results::total).sum()

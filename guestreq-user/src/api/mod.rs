@@ -31,6 +31,7 @@ pub struct Vm {
     pub uuid: String,
     pub vmm: String,
     pub pid: u32,
+    /// Its process lives, and has a guest context that the PSP knows.
     pub running: bool,
     pub requests: u64,
     pub extended_requests: u64,

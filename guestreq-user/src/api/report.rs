@@ -56,7 +56,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         uuid: tracked.identity.uuid.clone(),
         vmm: tracked.identity.vmm.clone(),
         pid: tracked.tgid,
-        running: !tracked.exited,
+        running: !tracked.exited && !record.is_decommissioned(),
         requests: record.total(),
         extended_requests: record.extended,
         results: counts(record),

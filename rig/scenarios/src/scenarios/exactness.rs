@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use guestreq_common::outcome;
 
 use super::assert_exact;
@@ -73,9 +73,19 @@ fn two_hundred(_: &Context) -> Result<Outcome> {
         let count = metrics.sum("guestreq_requests_total", &[("vm", &vm)]);
         ensure!(count == 5.0, "{vm} made {count} requests");
     }
+    let resident = resident_kib(agent.pid())?;
+    println!("200 VMs: the agent has {resident} KiB resident");
+    ensure!(resident < 32 * 1024, "the agent has {resident} KiB resident");
     load.finish()?;
     assert_exact(&agent, &before)?;
     Ok(Outcome::Kept)
+}
+
+fn resident_kib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("its status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.context("VmRSS")
 }
 
 fn every_status(_: &Context) -> Result<Outcome> {
