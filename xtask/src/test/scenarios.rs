@@ -55,9 +55,13 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     run_all(boots, limit, tally)
 }
 
+/// Guests at a time, at most: each takes a processor and up to 3 GiB.
+const GUESTS: usize = 3;
+
 /// Boots as many at a time as there are processors: the emulator uses one each.
 fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
-    let workers = thread::available_parallelism().map_or(1, usize::from).min(boots.len());
+    let workers =
+        thread::available_parallelism().map_or(1, usize::from).min(GUESTS).min(boots.len());
     let (queue, tally) = (Mutex::new(boots), Mutex::new(tally));
     let next = || queue.lock().ok()?.pop();
     thread::scope(|scope| {
