@@ -11,7 +11,7 @@ use crate::{
     message::{self, KINDS, Kind},
     outcome,
     request::{self, Running, STAGES, Stack, Stages},
-    sequence::{Anomaly, Context},
+    sequence::Anomaly,
     vm::{Results, Vm},
 };
 
@@ -184,22 +184,6 @@ impl Host {
         vm.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
         stages
     }
-}
-
-/// Judges a request's sequence number and counts what is wrong with it.
-#[inline(always)]
-pub fn check_sequence(
-    vm: Option<&mut Vm>,
-    context: &mut Context,
-    request: &Running,
-    outcome: u8,
-) -> Option<Anomaly> {
-    let header = &request.header;
-    let anomaly = context.check(header.vmpck, header.seqno, outcome == outcome::OK)?;
-    if let Some(vm) = vm {
-        vm.anomalies[anomaly as usize & 1] += 1;
-    }
-    Some(anomaly)
 }
 
 /// What someone must see one by one: an anomaly, a host error, a slow request,

@@ -9,7 +9,7 @@
 use crate::{message, outcome};
 
 /// Where a thread's request is.
-#[repr(u8)]
+#[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// No request, or one that the PSP took over.
@@ -29,12 +29,13 @@ pub struct Thread {
     pub queued: u64,
     pub context: u64,
     pub header: message::Header,
+    /// The thread's number; 0 while the record is nobody's. Taken atomically.
+    pub tid: u32,
     /// Whose thread it is: a number whose owner's exit nobody saw is used again by another.
     pub tgid: u32,
     pub vm: u32,
     pub generation: u32,
-    pub state: u8,
-    pub reserved: [u8; 3],
+    pub state: u32,
 }
 
 /// A request that ended on the host, without the PSP.
@@ -54,36 +55,36 @@ impl Thread {
     pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
         let abandoned = self.abandon();
         self.wants_lock = now;
-        self.state = State::WantsLock as u8;
+        self.state = State::WantsLock as u32;
         abandoned
     }
 
     /// t1: the header is final and the thread queues for the PSP.
     #[inline(always)]
     pub fn queue(&mut self, now: u64, context: u64, header: message::Header) {
-        if self.state != State::WantsLock as u8 {
+        if self.state != State::WantsLock as u32 {
             // No probe saw it want the lock: the lock's part is lost, the request is not.
             self.wants_lock = now;
         }
         self.queued = now;
         self.context = context;
         self.header = header;
-        self.state = State::Queued as u8;
+        self.state = State::Queued as u32;
     }
 
     /// Closes a request that can no longer reach the PSP.
     #[inline(always)]
     pub fn abandon(&mut self) -> Option<Abandoned> {
         let state = self.state;
-        self.state = State::Idle as u8;
-        if state == State::Queued as u8 {
+        self.state = State::Idle as u32;
+        if state == State::Queued as u32 {
             Some(Abandoned {
                 kind: message::Kind::index_of(self.header.message_type),
                 message_type: self.header.message_type,
                 vmpck: self.header.vmpck,
                 queued: true,
             })
-        } else if state == State::WantsLock as u8 {
+        } else if state == State::WantsLock as u32 {
             Some(Abandoned {
                 kind: message::Kind::Unknown as u8,
                 message_type: 0,
@@ -237,7 +238,7 @@ mod tests {
         assert_eq!(thread.want_lock(10), None);
         thread.queue(30, 0x1000, Header { message_type: 5, ..Header::default() });
         assert_eq!((thread.wants_lock, thread.queued), (10, 30));
-        assert_eq!(thread.state, State::Queued as u8);
+        assert_eq!(thread.state, State::Queued as u32);
     }
 
     #[test]

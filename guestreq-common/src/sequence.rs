@@ -33,27 +33,24 @@ impl Anomaly {
 /// No message of this VMPCK has been seen to succeed, and the launch was not seen either.
 const UNKNOWN: u64 = u64::MAX;
 
-/// A guest context (`gctx_paddr`) and its counters.
+/// The counters of a guest context.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Context {
-    /// The VM's slot and the slot's generation.
-    pub vm: u32,
-    pub generation: u32,
+pub struct Counters {
     last: [u64; VMPCKS],
 }
 
-impl Context {
-    /// A context whose launch was seen: its counters stand at zero, the first request has number 1.
+impl Counters {
+    /// Of a context whose launch was seen: they stand at zero, the first request has number 1.
     #[inline(always)]
-    pub const fn launched(vm: u32, generation: u32) -> Context {
-        Context { vm, generation, last: [UNKNOWN - 1; VMPCKS] }
+    pub const fn launched() -> Counters {
+        Counters { last: [UNKNOWN - 1; VMPCKS] }
     }
 
-    /// A context that was there before us: its first success sets the counter.
+    /// Of a context that was there before us: its first success sets the counter.
     #[inline(always)]
-    pub const fn found(vm: u32, generation: u32) -> Context {
-        Context { vm, generation, last: [UNKNOWN; VMPCKS] }
+    pub const fn found() -> Counters {
+        Counters { last: [UNKNOWN; VMPCKS] }
     }
 
     /// Judges a message that reached the PSP, and remembers it if it succeeded.
@@ -70,6 +67,26 @@ impl Context {
         }
         anomaly
     }
+}
+
+/// A guest context that a VM's record holds, so that a request needs no other look-up.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Guest {
+    /// `gctx_paddr`; 0 while there is none.
+    pub address: u64,
+    pub counters: Counters,
+}
+
+/// A guest context by its address: whose it is, and its counters where the VM's record has
+/// no room for them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The VM's slot and the slot's generation.
+    pub vm: u32,
+    pub generation: u32,
+    pub counters: Counters,
 }
 
 #[inline(always)]
@@ -95,58 +112,58 @@ mod tests {
 
     #[test]
     fn a_launched_context_starts_at_one() {
-        let mut context = Context::launched(0, 0);
-        assert_eq!(context.check(0, 1, true), None);
-        assert_eq!(context.check(0, 3, true), None);
-        assert_eq!(Context::launched(0, 0).check(0, 3, true), Some(Anomaly::Gap));
-        assert_eq!(Context::launched(0, 0).check(0, 0, true), Some(Anomaly::Replay));
+        let mut counters = Counters::launched();
+        assert_eq!(counters.check(0, 1, true), None);
+        assert_eq!(counters.check(0, 3, true), None);
+        assert_eq!(Counters::launched().check(0, 3, true), Some(Anomaly::Gap));
+        assert_eq!(Counters::launched().check(0, 0, true), Some(Anomaly::Replay));
     }
 
     #[test]
     fn a_retry_after_a_failure_is_no_replay() {
-        let mut context = Context::launched(0, 0);
-        assert_eq!(context.check(0, 1, true), None);
+        let mut counters = Counters::launched();
+        assert_eq!(counters.check(0, 1, true), None);
         for _ in 0..3 {
-            assert_eq!(context.check(0, 3, false), None);
+            assert_eq!(counters.check(0, 3, false), None);
         }
-        assert_eq!(context.check(0, 3, true), None);
+        assert_eq!(counters.check(0, 3, true), None);
     }
 
     #[test]
     fn a_repeated_success_is_a_replay_and_a_jump_a_gap() {
-        let mut context = Context::found(0, 0);
-        assert_eq!(context.check(2, 41, true), None, "the first one sets the counter");
-        assert_eq!(context.check(2, 41, false), Some(Anomaly::Replay));
-        assert_eq!(context.check(2, 42, false), Some(Anomaly::Replay), "the answer's number");
-        assert_eq!(context.check(2, 45, false), Some(Anomaly::Gap));
-        assert_eq!(context.check(2, 43, true), None);
+        let mut counters = Counters::found();
+        assert_eq!(counters.check(2, 41, true), None, "the first one sets the counter");
+        assert_eq!(counters.check(2, 41, false), Some(Anomaly::Replay));
+        assert_eq!(counters.check(2, 42, false), Some(Anomaly::Replay), "the answer's number");
+        assert_eq!(counters.check(2, 45, false), Some(Anomaly::Gap));
+        assert_eq!(counters.check(2, 43, true), None);
     }
 
     #[test]
     fn a_vmpck_beyond_the_fourth_has_no_counter() {
-        let mut context = Context::launched(0, 0);
+        let mut counters = Counters::launched();
         for vmpck in 4..=255 {
-            assert_eq!(context.check(vmpck, u64::MAX, true), None);
+            assert_eq!(counters.check(vmpck, u64::MAX, true), None);
         }
     }
 
     proptest! {
         #[test]
         fn vmpcks_do_not_disturb_each_other(order in proptest::collection::vec(0u8..4, 0..200)) {
-            let mut context = Context::launched(0, 0);
+            let mut counters = Counters::launched();
             let mut next = [1u64; 4];
             for vmpck in order {
                 let number = &mut next[usize::from(vmpck)];
-                prop_assert_eq!(context.check(vmpck, *number, true), None);
+                prop_assert_eq!(counters.check(vmpck, *number, true), None);
                 *number += 2;
             }
         }
 
         #[test]
         fn no_number_makes_it_panic(numbers: Vec<(u8, u64, bool)>) {
-            let mut context = Context::found(0, 0);
+            let mut counters = Counters::found();
             for (vmpck, seqno, succeeded) in numbers {
-                context.check(vmpck, seqno, succeeded);
+                counters.check(vmpck, seqno, succeeded);
             }
         }
     }

@@ -4,7 +4,13 @@
 //! serialises the PSP's answers, so plain additions are exact; the two fields
 //! that other hooks write, too, say so and are written atomically.
 
-use crate::{command, histogram::Slots, message, outcome, request::STAGES, sequence::ANOMALIES};
+use crate::{
+    command,
+    histogram::Slots,
+    message, outcome,
+    request::STAGES,
+    sequence::{ANOMALIES, Counters, Guest},
+};
 
 /// Counts by outcome.
 #[repr(transparent)]
@@ -69,15 +75,49 @@ pub struct Vm {
     pub psp_ns: [u64; command::CLASSES],
     /// By [`crate::sequence::Anomaly`].
     pub anomalies: [u64; ANOMALIES],
+    /// The guest contexts of this process; most have one.
+    pub guests: [Guest; GUESTS],
     /// Requests by kind and outcome. Cells of `host_error` are written atomically.
     pub requests: [Results; message::KINDS],
 }
+
+/// Guest contexts that a VM's record has room for.
+pub const GUESTS: usize = 4;
 
 impl Vm {
     /// The counts of a kind. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
     pub fn requests(&mut self, kind: u8) -> &mut Results {
         &mut self.requests[kind as usize & (message::KINDS - 1)]
+    }
+
+    /// The counters of a guest context, if they stand here.
+    #[inline(always)]
+    pub fn counters(&mut self, address: u64) -> Option<&mut Counters> {
+        let guest = self.guests.iter_mut().find(|guest| guest.address == address)?;
+        Some(&mut guest.counters)
+    }
+
+    /// Takes a guest context in; false if there is no room.
+    #[inline(always)]
+    pub fn welcome(&mut self, address: u64, counters: Counters) -> bool {
+        let free = |guest: &&mut Guest| guest.address == 0 || guest.address == address;
+        match self.guests.iter_mut().find(free) {
+            Some(guest) => {
+                *guest = Guest { address, counters };
+                true
+            }
+            None => false,
+        }
+    }
+
+    #[inline(always)]
+    pub fn dismiss(&mut self, address: u64) {
+        for guest in &mut self.guests {
+            if guest.address == address {
+                guest.address = 0;
+            }
+        }
     }
 
     /// Whether every guest context that this process launched was decommissioned: it has no
@@ -95,6 +135,22 @@ impl Vm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_may_have_several_guests_until_there_is_no_room() {
+        // SAFETY: Vm consists of integers, for which all zeros is a value.
+        let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+        for address in 1..=GUESTS as u64 {
+            assert!(vm.counters(address).is_none());
+            assert!(vm.welcome(address, Counters::launched()));
+        }
+        assert!(!vm.welcome(99, Counters::launched()), "no room");
+        assert!(vm.welcome(2, Counters::launched()), "the same one again");
+        vm.dismiss(2);
+        assert!(vm.counters(2).is_none());
+        assert!(vm.welcome(99, Counters::launched()), "room again");
+        assert!(vm.counters(99).is_some());
+    }
 
     #[test]
     fn every_outcome_has_a_cell_of_its_own() {

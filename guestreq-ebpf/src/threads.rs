@@ -3,34 +3,47 @@
 //! A thread belongs to one process for life, so its record remembers the VM's
 //! slot: the table of processes is consulted once per vCPU thread.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
 use aya_log_ebpf::warn;
 use guestreq_common::{
     event::{self, Event},
     host::Loss,
     outcome::HOST_ERROR,
-    request::{Abandoned, NO_VM, Thread},
+    request::{Abandoned, NO_VM, State, Thread},
     vm::Life,
 };
 
 use crate::{atomic, kernel, maps};
 
+/// Places where a thread's record may be.
+const WAYS: u32 = 4;
+
 /// The record of the current thread, if it ever asked for something.
 #[inline(always)]
 pub fn find(thread: u64) -> Option<&'static mut Thread> {
-    // SAFETY: only the thread itself and its exit touch its record, so nobody removes or
-    // writes it meanwhile.
-    maps::THREADS.get_ptr_mut(thread as u32).map(|record| unsafe { &mut *record })
+    let tid = thread as u32;
+    for way in 0..WAYS {
+        let record = maps::thread(tid, way)?;
+        if record.tid == tid {
+            return Some(record);
+        }
+    }
+    None
 }
 
 /// The record of the current thread, made if there is none.
 #[inline(always)]
-pub fn find_or_make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
+pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
     let tgid = (thread >> 32) as u32;
-    let Some(record) = find(thread) else { return make(ctx, thread) };
+    let record = match find(thread) {
+        Some(record) => record,
+        None => make(thread as u32)?,
+    };
     if record.tgid != tgid {
-        // Its exit was missed, and the number is another's now.
-        *record = Thread { tgid, vm: NO_VM, ..Thread::default() };
+        // New, or its owner's exit was missed and the number is another's now.
+        record.tgid = tgid;
+        record.vm = NO_VM;
+        record.state = State::Idle as u32;
     }
     if record.vm == NO_VM {
         // New, or the table of VMs was full; it may no longer be.
@@ -39,25 +52,37 @@ pub fn find_or_make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'
     Some(record)
 }
 
-#[inline(never)]
-fn make<C: aya_ebpf::EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
-    let tgid = (thread >> 32) as u32;
-    let (vm, generation) = vm_of_process(ctx, tgid, true);
-    let record = Thread { tgid, vm, generation, ..Thread::default() };
-    if maps::THREADS.insert(thread as u32, record, BPF_NOEXIST.into()).is_err() {
-        maps::count_loss(Loss::ThreadTableFull, 1);
-        return None;
+#[inline(always)]
+fn make(tid: u32) -> Option<&'static mut Thread> {
+    for way in 0..WAYS {
+        let record = maps::thread(tid, way)?;
+        if atomic::take(&mut record.tid, tid) {
+            record.tgid = 0;
+            if let Some(host) = maps::host() {
+                atomic::add(&mut host.threads, 1);
+            }
+            return Some(record);
+        }
     }
+    maps::count_loss(Loss::ThreadTableFull, 1);
+    None
+}
+
+/// Frees the record of a thread that ends.
+#[inline(always)]
+pub fn free(record: &mut Thread) {
+    record.tgid = 0;
+    // Last: from here on it is whoever's takes it.
+    record.tid = 0;
     if let Some(host) = maps::host() {
-        atomic::add(&mut host.threads, 1);
+        atomic::decrement(&mut host.threads);
     }
-    find(thread)
 }
 
 /// The slot and generation of a process' VM; `NO_VM` if it has none and shall not
 /// get one, or if there is no room.
 #[inline(always)]
-pub fn vm_of_process<C: aya_ebpf::EbpfContext>(ctx: &C, tgid: u32, make: bool) -> (u32, u32) {
+pub fn vm_of_process<C: EbpfContext>(ctx: &C, tgid: u32, make: bool) -> (u32, u32) {
     // SAFETY: the value is copied at once; an entry that is replaced meanwhile gives the old or
     // the new slot, and the generation tells a stale one.
     if let Some(&slot) = unsafe { maps::VM_OF_PROCESS.get(tgid) } {

@@ -12,7 +12,7 @@ use guestreq_common::{
     message::Kind,
     outcome,
     request::Running,
-    sequence::{Anomaly, Context},
+    sequence::{Anomaly, Context, Counters},
     vm::Vm,
 };
 
@@ -57,22 +57,43 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn check_sequence(vm: Option<&mut Vm>, running: &Running, outcome: u8) -> Option<Anomaly> {
-    if let Some(context) = maps::CONTEXTS.get_ptr_mut(running.context) {
-        // SAFETY: contexts are written and removed under sev_cmd_mutex only.
-        return host::check_sequence(vm, unsafe { &mut *context }, running, outcome);
-    }
-    let mut context = Context::found(running.vm, running.generation);
-    let anomaly = host::check_sequence(vm, &mut context, running, outcome);
-    remember(running.context, context);
-    anomaly
+    let header = &running.header;
+    let succeeded = outcome == outcome::OK;
+    let Some(vm) = vm else {
+        return elsewhere(None, running)?.check(header.vmpck, header.seqno, succeeded);
+    };
+    let anomaly = match vm.counters(running.context) {
+        Some(counters) => counters.check(header.vmpck, header.seqno, succeeded),
+        None => elsewhere(Some(vm), running)?.check(header.vmpck, header.seqno, succeeded),
+    }?;
+    vm.anomalies[anomaly as usize & 1] += 1;
+    Some(anomaly)
 }
 
+/// The counters of a guest context that the VM's record does not have: one that was there
+/// before us, or one too many.
 #[inline(always)]
-fn remember(address: u64, context: Context) {
-    if maps::CONTEXTS.insert(address, context, BPF_NOEXIST.into()).is_err() {
-        maps::count_loss(Loss::ContextTableFull, 1);
-    } else if let Some(host) = maps::host() {
+fn elsewhere(vm: Option<&mut Vm>, running: &Running) -> Option<&'static mut Counters> {
+    if maps::CONTEXTS.get_ptr(running.context).is_none() {
+        remember(running, vm, Counters::found());
+    }
+    // SAFETY: contexts are written and removed under sev_cmd_mutex only.
+    maps::CONTEXTS.get_ptr_mut(running.context).map(|context| unsafe { &mut (*context).counters })
+}
+
+/// Notes whose a guest context is, in the VM's record where there is room.
+#[inline(always)]
+fn remember(running: &Running, vm: Option<&mut Vm>, counters: Counters) {
+    let (vm_slot, generation) = (running.vm, running.generation);
+    let context = Context { vm: vm_slot, generation, counters };
+    if maps::CONTEXTS.insert(running.context, context, BPF_NOEXIST.into()).is_err() {
+        return maps::count_loss(Loss::ContextTableFull, 1);
+    }
+    if let Some(host) = maps::host() {
         atomic::add(&mut host.contexts, 1);
+    }
+    if let Some(vm) = vm {
+        vm.welcome(running.context, counters);
     }
 }
 
@@ -90,8 +111,9 @@ fn forget(address: u64) {
 fn launched(running: &Running) {
     // An older one at this address ended unseen.
     forget(running.context);
-    remember(running.context, Context::launched(running.vm, running.generation));
-    if let Some(vm) = maps::vm(running.vm, running.generation) {
+    let mut vm = maps::vm(running.vm, running.generation);
+    remember(running, vm.as_deref_mut(), Counters::launched());
+    if let Some(vm) = vm {
         atomic::add(&mut vm.contexts_launched, 1);
     }
 }
@@ -104,6 +126,7 @@ fn retired(running: &Running) {
         // SAFETY: as in check_sequence.
         let (vm, generation) = unsafe { ((*context).vm, (*context).generation) };
         if let Some(vm) = maps::vm(vm, generation) {
+            vm.dismiss(running.context);
             atomic::add(&mut vm.contexts_retired, 1);
         }
     }

@@ -58,11 +58,11 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
     running.vm = thread.vm;
     running.generation = thread.generation;
     let state = thread.state;
-    thread.state = State::Idle as u8;
-    if state != State::Idle as u8 {
+    thread.state = State::Idle as u32;
+    if state != State::Idle as u32 {
         running.wants_lock = thread.wants_lock;
     }
-    if state != State::Queued as u8 {
+    if state != State::Queued as u32 {
         // Nothing saw it queue.
         return read_header(data, running);
     }

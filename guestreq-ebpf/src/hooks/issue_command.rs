@@ -21,7 +21,7 @@ fn queue(ctx: &ProbeContext, data: u64) {
     let Some(thread) = threads::find_or_make(ctx, kernel::thread()) else { return };
     // Two calls for one request: a wrapper in front of ccp that calls it in turn. The first
     // one's time counts; the header is read again, as it is what the PSP will read.
-    let waits = thread.state == guestreq_common::request::State::Queued as u8;
+    let waits = thread.state == guestreq_common::request::State::Queued as u32;
     // One that cannot be read is read again, and counted, once it has the PSP.
     let Some((context, header)) = kernel::guest_request(data) else { return };
     if waits {

@@ -6,7 +6,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use guestreq_common::vm::Life;
 
-use crate::{atomic, kernel, maps, threads};
+use crate::{kernel, maps, threads};
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
@@ -14,11 +14,7 @@ pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
     if let Some(record) = threads::find(thread) {
         let abandoned = record.abandon();
         threads::count_abandoned(record, abandoned);
-        if maps::THREADS.remove(thread as u32).is_ok()
-            && let Some(host) = maps::host()
-        {
-            atomic::decrement(&mut host.threads);
-        }
+        threads::free(record);
     }
     let tgid = (thread >> 32) as u32;
     if tgid == thread as u32 {

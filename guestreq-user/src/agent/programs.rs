@@ -26,9 +26,8 @@ use super::{bpf, kernel};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
-/// Room for vCPU threads and guest contexts, on average over all VMs. Both maps take memory
-/// only for what is in them.
-const THREADS_PER_VM: u32 = 64;
+/// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
+const THREADS_PER_VM: u32 = 32;
 const CONTEXTS_PER_VM: u32 = 4;
 
 enum Kind {
@@ -186,13 +185,15 @@ impl Programs {
         // One loader for both: a new one reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let words = KernelWords::read(&mut loader, &symbols)?;
+        let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
         let mut ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
-            .map_max_entries("THREADS", max_vms.saturating_mul(THREADS_PER_VM))
+            .override_global("THREAD_MASK", &(threads - 1), true)
+            .map_max_entries("THREADS", threads)
             .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
             .load(OBJECT)
             .context("loading the eBPF maps")?;

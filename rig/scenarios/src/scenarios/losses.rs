@@ -59,7 +59,7 @@ fn vm_table(_: &Context) -> Result<Outcome> {
     Ok(Outcome::Kept)
 }
 
-/// One VM's worth of room is 64 threads.
+/// One VM's worth of room is 32 threads.
 fn thread_table(_: &Context) -> Result<Outcome> {
     let agent = Agent::with_config("max_vms = 1\n")?;
     let before = Firmware::read()?;
