@@ -3,7 +3,12 @@
 //! Everything the programs need to know of the running kernel, and the one line
 //! that says what is missing where they cannot run.
 
-use std::{collections::HashMap, fs, io, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, BufRead, BufReader},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -15,18 +20,23 @@ const WANTED: [&str; 2] = ["page_offset_base", "sme_me_mask"];
 
 impl Symbols {
     pub fn read() -> Result<Symbols> {
-        let text = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
-        Ok(Symbols::parse(&text))
+        let file = fs::File::open("/proc/kallsyms").context("/proc/kallsyms")?;
+        Symbols::parse(BufReader::new(file)).context("/proc/kallsyms")
     }
 
-    fn parse(text: &str) -> Symbols {
+    /// Line by line: there are some 200,000, of which two are kept.
+    fn parse(text: impl BufRead) -> io::Result<Symbols> {
         let symbols = text.lines().filter_map(|line| {
+            let line = match line {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
             let mut words = line.split_whitespace();
             let address = u64::from_str_radix(words.next()?, 16).ok()?;
             let name = words.nth(1)?;
-            WANTED.contains(&name).then(|| (name.to_owned(), address))
+            WANTED.contains(&name).then(|| Ok((name.to_owned(), address)))
         });
-        Symbols(symbols.collect())
+        symbols.collect::<io::Result<_>>().map(Symbols)
     }
 
     /// An address; zeros mean that the kernel hides them.
@@ -141,13 +151,14 @@ mod tests {
     #[test]
     fn symbols_are_found_by_their_whole_name() {
         let symbols = Symbols::parse(
-            "ffffffffa0001000 D sme_me_mask\n\
+            &b"ffffffffa0001000 D sme_me_mask\n\
              ffffffffa0002000 t sme_me_mask.cold\t[kvm_amd]\n\
-             0000000000000000 D page_offset_base\n",
-        );
+             0000000000000000 D page_offset_base\n"[..],
+        )
+        .unwrap();
         assert_eq!(symbols.address("sme_me_mask").unwrap(), 0xffff_ffff_a000_1000);
         assert!(symbols.address("page_offset_base").unwrap_err().to_string().contains("kptr"));
-        assert!(Symbols::parse("").address("sme_me_mask").is_err());
+        assert!(Symbols::parse(&b""[..]).unwrap().address("sme_me_mask").is_err());
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! After one timeout ccp declares the PSP dead, and every later command fails.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use crate::{
     agent::{self, Agent},
-    host::Firmware,
+    host::{Firmware, wait_until},
     load,
     scenario::{Context, Outcome, Scenario},
 };
@@ -19,8 +21,11 @@ fn hung(_: &Context) -> Result<Outcome> {
     println!("RIG: expect-warning snp_decommission_context");
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    let waiting = load::start("--vms 3 --processes --count 2 --start-together --rate 1")?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // Each VM's first request is answered, the second one comes seconds later.
+    let waiting = load::start("--vms 3 --processes --count 2 --start-together --rate 0.2")?;
+    wait_until("all VMs have asked once", Duration::from_secs(60), || {
+        Ok(Firmware::read()?.since(&before).guest_requests == 3)
+    })?;
     Firmware::set("hang", 1)?;
     waiting.end()?;
     let firmware = Firmware::read()?.since(&before);
