@@ -93,7 +93,7 @@ fn context_table(_: &Context) -> Result<Outcome> {
 /// The kernel goes blind while a request is in the PSP.
 fn lost_return(_: &Context) -> Result<Outcome> {
     let agent = Agent::start(&[])?;
-    Firmware::set("latency_us", 2_000_000)?;
+    Firmware::set("latency_us", 5_000_000)?;
     let unseen = load::start("--count 1")?;
     crate::host::wait_until("the PSP works", Duration::from_secs(20), || {
         Ok(json("psp")?["holder"]["command"] == "snp_guest_request")
