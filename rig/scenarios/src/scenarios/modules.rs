@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::assert_exact;
+use super::assert_exact_but;
 use crate::{
     agent::{self, Agent},
     host::{self, Firmware},
@@ -40,7 +40,8 @@ fn reloaded(_: &Context) -> Result<Outcome> {
         ensure!(agent::get("/readyz")?.0 == 200, "not ready after round {round}");
     }
     load::run("--vms 2 --processes --count 20")?;
-    let answered = assert_exact(&agent, &before)?;
+    // A driver's own command may be in the PSP while its probes come or go: seen once, on 6.12.
+    let answered = assert_exact_but(&agent, &before, "command_unmatched")?;
     ensure!(answered == 160, "{answered} of 160");
     Ok(Outcome::Kept)
 }
