@@ -40,7 +40,8 @@ fn reloaded(_: &Context) -> Result<Outcome> {
         ensure!(agent::get("/readyz")?.0 == 200, "not ready after round {round}");
     }
     load::run("--vms 2 --processes --count 20")?;
-    // A driver's own command may be in the PSP while its probes come or go: seen once, on 6.12.
+    // Seen once, on 6.12.95 and a busy machine, with every request counted. The cause is not known;
+    // a driver's own command that was in the PSP while its probes came or went would explain it.
     let answered = assert_exact_but(&agent, &before, "command_unmatched")?;
     ensure!(answered == 160, "{answered} of 160");
     Ok(Outcome::Kept)
