@@ -14,11 +14,29 @@ pub enum Kind {
     HostError = 4,
     /// A VM is seen for the first time: the agent names it while it lives.
     NewVm = 5,
+    /// A disallowed type was refused.
+    Denied = 6,
+    /// The first of a row of requests over the limit.
+    Throttled = 7,
+    /// The first admitted one after such a row.
+    Unthrottled = 8,
+    /// A request passed though it should have been decided, or stopped.
+    Bypassed = 9,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
-        [Kind::Request, Kind::Slow, Kind::Replay, Kind::Gap, Kind::HostError, Kind::NewVm];
+    pub const ALL: [Kind; 10] = [
+        Kind::Request,
+        Kind::Slow,
+        Kind::Replay,
+        Kind::Gap,
+        Kind::HostError,
+        Kind::NewVm,
+        Kind::Denied,
+        Kind::Throttled,
+        Kind::Unthrottled,
+        Kind::Bypassed,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -28,6 +46,10 @@ impl Kind {
             Kind::Gap => "gap",
             Kind::HostError => "host_error",
             Kind::NewVm => "new_vm",
+            Kind::Denied => "denied",
+            Kind::Throttled => "throttled",
+            Kind::Unthrottled => "unthrottled",
+            Kind::Bypassed => "bypassed",
         }
     }
 

@@ -5,6 +5,8 @@
 //! shared with the guest: what is read from it may have been written a moment
 //! ago, so it only ever decides what is counted, never what is allowed.
 
+use crate::gate;
+
 /// Offsets of `save.sw_exit_code` and `save.sw_exit_info_2`.
 pub const SW_EXIT_CODE: u64 = 0x390;
 pub const SW_EXIT_INFO_2: u64 = 0x3a0;
@@ -44,6 +46,8 @@ impl Told {
     pub const fn of(info2: u64) -> Told {
         match info2 >> 32 {
             0 if info2 as u32 == 0 => Told::Ok,
+            // The gate has not yet written what the guest will read.
+            0 if info2 as u32 == gate::BUSY_STATUS => Told::Busy,
             0 => Told::FirmwareError,
             1 => Told::InvalidLength,
             2 => Told::Busy,
@@ -72,6 +76,7 @@ mod tests {
         assert_eq!(Told::of(0x16), Told::FirmwareError);
         assert_eq!(Told::of(1 << 32), Told::InvalidLength);
         assert_eq!(Told::of(2 << 32), Told::Busy);
+        assert_eq!(Told::of(u64::from(gate::BUSY_STATUS)), Told::Busy);
         assert_eq!(Told::of(0xffff_ffff_0000_0000), Told::Generic);
         assert_eq!(Told::of(u64::MAX), Told::Generic);
     }

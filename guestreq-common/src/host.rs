@@ -10,6 +10,7 @@ use crate::{
     histogram::{self, SLOTS, Slots},
     message::{self, KINDS, Kind},
     outcome,
+    policy::Policy,
     request::{self, Running, STAGES, Stack, Stages},
     sequence::Anomaly,
     vm::{Results, Vm},
@@ -31,18 +32,21 @@ pub enum Loss {
     CommandUnmatched = 4,
     /// A message's header could not be read; it counts as unknown.
     HeaderUnreadable = 5,
+    /// Requests that raced for the same VM's limit each time: they count as over it.
+    LimiterContended = 6,
 }
 
 pub const LOSSES: usize = 8;
 
 impl Loss {
-    pub const ALL: [Loss; 6] = [
+    pub const ALL: [Loss; 7] = [
         Loss::VmTableFull,
         Loss::ThreadTableFull,
         Loss::ContextTableFull,
         Loss::RingBufferFull,
         Loss::CommandUnmatched,
         Loss::HeaderUnreadable,
+        Loss::LimiterContended,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -53,6 +57,7 @@ impl Loss {
             Loss::RingBufferFull => "ring_buffer_full",
             Loss::CommandUnmatched => "command_unmatched",
             Loss::HeaderUnreadable => "header_unreadable",
+            Loss::LimiterContended => "limiter_contended",
         }
     }
 }
@@ -78,9 +83,42 @@ pub struct Message {
     pub stage_ns: [u64; STAGES],
 }
 
+/// How decisions are carried out. Set by the agent, except where it says otherwise.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Enforcement {
+    /// For VMs that have no policy of their own.
+    pub policy: Policy,
+    /// [`crate::policy::Backend`]
+    pub backend: u64,
+    /// By what the gate's questions are known: its file, and a number that only it and root
+    /// know. 0: there is no gate.
+    pub gate_file: u64,
+    pub gate_cookie: u64,
+    /// Since when every request must have been decided before it reaches the PSP, in ns of
+    /// CLOCK_MONOTONIC; 0: not expected.
+    pub armed_at: u64,
+    /// When the agent was last seen alive.
+    pub heartbeat: u64,
+    /// Nonzero: rules name VMs and some policy enforces, so that new VMs wait for theirs.
+    pub waits: u64,
+    /// A random number that an ioctl(2) of the agent's own carries, to see that the hook fires;
+    /// 0: none is under way.
+    pub challenge: u64,
+    /// The number of the last self-test that our program answered; written by it.
+    pub self_test: u64,
+    /// Requests that passed though they should not have: they reached the PSP undecided while
+    /// the gate should have asked, or their vCPU could not be stopped; written under
+    /// `sev_cmd_mutex`.
+    pub bypassed: u64,
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
+    /// [`crate::SCHEMA`], set by the agent: what a later agent knows this record by.
+    pub schema: u64,
+    pub enforcement: Enforcement,
     /// Set by the agent: nonzero while someone wants to see every request.
     pub tell_all: u64,
     /// Set by the agent: a request that takes longer, in ns, is told as slow.

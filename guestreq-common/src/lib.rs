@@ -13,14 +13,18 @@
 
 pub mod command;
 pub mod event;
+pub mod gate;
+pub mod gcra;
 pub mod ghcb;
 pub mod histogram;
+pub mod hook;
 pub mod host;
 pub mod message;
 pub mod outcome;
+pub mod policy;
 pub mod request;
 pub mod sequence;
 pub mod vm;
 
 /// Changes whenever a record in a map changes its meaning or its layout.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;

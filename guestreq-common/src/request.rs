@@ -36,6 +36,23 @@ pub struct Thread {
     pub vm: u32,
     pub generation: u32,
     pub state: u32,
+    /// [`Decided`]: whether the request that is on its way was decided, and by whom.
+    pub decided: u32,
+    /// Until when the thread's vCPU is kept out of its guest, in ns of CLOCK_MONOTONIC;
+    /// [`STOPPED`] for good.
+    pub held_until: u64,
+}
+
+/// A vCPU that sent what it may not does not run on.
+pub const STOPPED: u64 = u64::MAX;
+
+/// A request is decided once.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    NotYet = 0,
+    /// Admitted when the gate asked.
+    AtTheGate = 1,
 }
 
 /// A request that ended on the host, without the PSP.
@@ -70,6 +87,15 @@ impl Thread {
         self.context = context;
         self.header = header;
         self.state = State::Queued as u32;
+        self.decided = Decided::NotYet as u32;
+    }
+
+    /// Takes the decision away, as the PSP takes the request over: the next one has none.
+    #[inline(always)]
+    pub fn take_decided(&mut self) -> bool {
+        let decided = self.decided == Decided::AtTheGate as u32;
+        self.decided = Decided::NotYet as u32;
+        decided
     }
 
     /// Closes a request that can no longer reach the PSP.

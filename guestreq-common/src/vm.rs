@@ -8,6 +8,7 @@ use crate::{
     command,
     histogram::Slots,
     message, outcome,
+    policy::{DECISIONS, Decision, Mode, Policy, Verdict},
     request::STAGES,
     sequence::{ANOMALIES, Counters, Guest},
 };
@@ -35,6 +36,25 @@ impl Results {
     }
 }
 
+/// Counts of decisions: in audit, then in enforce.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug)]
+pub struct Decisions([u64; 2 * DECISIONS]);
+
+impl Decisions {
+    /// Where a decision is counted.
+    #[inline(always)]
+    pub fn cell(&mut self, verdict: &Verdict) -> &mut u64 {
+        let half = if verdict.mode as u8 == Mode::Enforce as u8 { DECISIONS } else { 0 };
+        &mut self.0[(half + verdict.decision as usize) & (2 * DECISIONS - 1)]
+    }
+
+    pub fn get(&self, mode: Mode, decision: Decision) -> u64 {
+        let half = if mode == Mode::Enforce { DECISIONS } else { 0 };
+        self.0[half + decision as usize]
+    }
+}
+
 /// A VM's life.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +64,9 @@ pub enum Life {
     Running = 1,
     /// The process is gone; the slot is kept for a while, so that a scrape sees its end.
     Exited = 2,
+    /// Cleared, and on its way to the free slots. An agent that finds this after another's
+    /// death does not know whether it arrived, and offers it again.
+    Clearing = 3,
 }
 
 #[repr(C)]
@@ -53,10 +76,31 @@ pub struct Vm {
     pub generation: u32,
     pub life: u32,
     pub tgid: u32,
-    pub reserved: u32,
+    /// The process that took this slot; taken atomically, as a slot may be offered twice.
+    pub taken_by: u32,
     /// The process' start, in the ticks of /proc/PID/stat: with the tgid it names the process for
     /// good. Written by the agent, once it has looked.
     pub started: u64,
+    /// What this VM may ask for; written by the agent, and its own once the generation in it is
+    /// this record's.
+    pub policy: Policy,
+    /// The limiter's state; written atomically.
+    pub limiter: u64,
+    /// TSC_INFO requests that were admitted; written atomically.
+    pub tsc_infos: u64,
+    /// Nonzero while its requests are over the limit, so that the first and the last of a row
+    /// are told, and not each.
+    pub throttled: u64,
+    /// The signal that takes one of its vCPUs out of the guest, if its VMM is known to handle
+    /// one; written by the agent.
+    pub kick: u64,
+    /// KVM_RUNs that were refused to hold a vCPU, vCPUs that were held, and that were stopped;
+    /// written atomically.
+    pub refused_runs: u64,
+    pub held: u64,
+    pub stopped: u64,
+    /// Decisions in audit and in enforce, by kind; written atomically.
+    pub decisions: [Decisions; message::KINDS],
     /// When the record began, when the last request ended, when the process went, in ns of
     /// CLOCK_MONOTONIC.
     pub first_seen: u64,
@@ -89,6 +133,12 @@ impl Vm {
     #[inline(always)]
     pub fn requests(&mut self, kind: u8) -> &mut Results {
         &mut self.requests[kind as usize & (message::KINDS - 1)]
+    }
+
+    /// The decisions on a kind. Masked, not checked: the verifier must see the bound.
+    #[inline(always)]
+    pub fn decisions(&mut self, kind: u8) -> &mut Decisions {
+        &mut self.decisions[kind as usize & (message::KINDS - 1)]
     }
 
     /// The counters of a guest context, if they stand here.

@@ -1,8 +1,13 @@
-//! # Atomic addition
+//! # Atomic access
 //!
-//! For counters that hooks outside `sev_cmd_mutex` write.
+//! To counters that hooks outside `sev_cmd_mutex` write, and to the limiters' states.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+use core::{
+    cell::UnsafeCell,
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
+};
+
+use guestreq_common::gcra;
 
 /// Adds `n` to a counter in a map.
 #[inline(always)]
@@ -23,4 +28,30 @@ pub fn take(owner: &mut u32, mine: u32) -> bool {
     const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
     // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
     unsafe { atomic_cxchg::<u32, { ORDER }, { ORDER }>(owner, 0, mine).1 }
+}
+
+/// A limiter's state in a map.
+pub struct Limiter<'a>(&'a UnsafeCell<u64>);
+
+impl<'a> Limiter<'a> {
+    #[inline(always)]
+    pub fn new(state: &'a mut u64) -> Limiter<'a> {
+        // SAFETY: an UnsafeCell has the layout of what is in it, and the borrow is ours alone.
+        Limiter(unsafe { &*(state as *mut u64).cast::<UnsafeCell<u64>>() })
+    }
+}
+
+impl gcra::Cell for Limiter<'_> {
+    #[inline(always)]
+    fn load(&self) -> u64 {
+        // SAFETY: valid and aligned; a word is read at once.
+        unsafe { self.0.get().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn replace(&self, old: u64, new: u64) -> bool {
+        const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
+        // SAFETY: as above; the instruction is one atomic access.
+        unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(self.0.get(), old, new).1 }
+    }
 }

@@ -10,10 +10,12 @@
 #![feature(core_intrinsics)]
 
 mod atomic;
+mod entry;
 mod hooks;
 mod kernel;
 mod maps;
 mod threads;
+mod verdict;
 
 /// Some helpers are for GPL-compatible programs only.
 #[unsafe(link_section = "license")]

@@ -4,10 +4,11 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, RingBuf, Stack},
+    maps::{Array, HashMap, LruHashMap, ProgramArray, RingBuf, Stack},
 };
 use guestreq_common::{
     event::Event,
+    hook,
     host::{Host, Loss},
     request::Thread,
     sequence::Context,
@@ -63,6 +64,18 @@ static THREADS: Array<Thread> = Array::with_max_entries(32768, 0);
 /// Guest contexts by their physical address.
 #[map]
 pub static CONTEXTS: HashMap<u64, Context> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+/// Limiters' states of VMs that have no record, by process: more VMs than room.
+#[map]
+pub static LIMITERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+/// The programs that the hooks' entries jump to; written by the agent.
+#[map]
+pub static KPROBES: ProgramArray = ProgramArray::with_max_entries(hook::kprobe::PLACES, 0);
+#[map]
+pub static TRACEPOINTS: ProgramArray = ProgramArray::with_max_entries(hook::tracepoint::PLACES, 0);
+#[map]
+pub static IOCTLS: ProgramArray = ProgramArray::with_max_entries(hook::lsm::PLACES, 0);
+#[map]
+pub static IOCTLS_COMPAT: ProgramArray = ProgramArray::with_max_entries(hook::lsm::PLACES, 0);
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
@@ -89,13 +102,24 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
     VMS.get_ptr_mut(slot).map(|vm| unsafe { &mut *vm })
 }
 
+/// A slot for a process that has none. One that is offered twice is taken once.
 #[inline(always)]
-pub fn take_slot() -> Option<u32> {
-    FREE_SLOTS.pop().ok().flatten()
+pub fn take_slot(tgid: u32) -> Option<(u32, &'static mut Vm)> {
+    for _ in 0..2 {
+        let number = FREE_SLOTS.pop().ok().flatten()?;
+        let vm = slot(number)?;
+        if atomic::take(&mut vm.taken_by, tgid) {
+            // 0 is a slot that nobody had, and would match a policy that nobody wrote.
+            vm.generation = vm.generation.max(1);
+            return Some((number, vm));
+        }
+    }
+    None
 }
 
 #[inline(always)]
-pub fn give_slot_back(slot: u32) {
+pub fn give_slot_back(slot: u32, vm: &mut Vm) {
+    vm.taken_by = 0;
     // The slot has just come from there: there is room.
     let _ = FREE_SLOTS.push(slot, 0);
 }

@@ -91,14 +91,13 @@ pub fn vm_of_process<C: EbpfContext>(ctx: &C, tgid: u32, make: bool) -> (u32, u3
     if !make {
         return (NO_VM, 0);
     }
-    let Some(slot) = maps::take_slot() else {
+    let Some((slot, vm)) = maps::take_slot(tgid) else {
         maps::count_loss(Loss::VmTableFull, 1);
         return (NO_VM, 0);
     };
-    let Some(vm) = maps::slot(slot) else { return (NO_VM, 0) };
     if maps::VM_OF_PROCESS.insert(tgid, slot, BPF_NOEXIST.into()).is_err() {
         // Another vCPU of the same process was faster, or the table is full.
-        maps::give_slot_back(slot);
+        maps::give_slot_back(slot, vm);
         // SAFETY: as above.
         return match unsafe { maps::VM_OF_PROCESS.get(tgid) } {
             Some(&slot) => (slot, maps::slot(slot).map_or(0, |vm| vm.generation)),

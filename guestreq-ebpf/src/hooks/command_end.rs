@@ -8,6 +8,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, macros::kretprobe, programs::RetProbeConte
 use guestreq_common::{
     command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_START},
     event::Event,
+    hook::kprobe,
     host::{self, Host, Loss, Verdict},
     message::Kind,
     outcome,
@@ -16,7 +17,13 @@ use guestreq_common::{
     vm::Vm,
 };
 
-use crate::{atomic, kernel, maps, threads};
+use crate::{atomic, entry, kernel, maps, threads};
+
+#[kretprobe]
+pub fn on_command_end(ctx: RetProbeContext) -> u32 {
+    entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_END);
+    0
+}
 
 #[kretprobe]
 pub fn command_end(ctx: RetProbeContext) -> u32 {

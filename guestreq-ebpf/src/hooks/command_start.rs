@@ -6,12 +6,19 @@
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use guestreq_common::{
     command::{self, Class},
+    hook::kprobe,
     host::Loss,
     message,
     request::{Running, State},
 };
 
-use crate::{atomic, kernel, maps, threads};
+use crate::{atomic, entry, kernel, maps, threads, verdict};
+
+#[kprobe]
+pub fn on_command_start(ctx: ProbeContext) -> u32 {
+    entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_START);
+    0
+}
 
 #[kprobe]
 pub fn command_start(ctx: ProbeContext) -> u32 {
@@ -59,18 +66,23 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
     running.generation = thread.generation;
     let state = thread.state;
     thread.state = State::Idle as u32;
+    let decided = thread.take_decided();
     if state != State::Idle as u32 {
         running.wants_lock = thread.wants_lock;
     }
-    if state != State::Queued as u32 {
+    if state == State::Queued as u32 {
+        running.queued = thread.queued;
+        running.context = thread.context;
+        running.header = thread.header;
+        if let Some(host) = maps::host() {
+            atomic::add(&mut host.dequeued, 1);
+        }
+    } else {
         // Nothing saw it queue.
-        return read_header(data, running);
+        read_header(data, running);
     }
-    running.queued = thread.queued;
-    running.context = thread.context;
-    running.header = thread.header;
-    if let Some(host) = maps::host() {
-        atomic::add(&mut host.dequeued, 1);
+    if !decided {
+        verdict::at_the_psp(thread, running);
     }
 }
 

@@ -4,8 +4,15 @@
 //! VM's `guest_req_mutex`.
 
 use aya_ebpf::{EbpfContext, macros::kprobe, programs::ProbeContext};
+use guestreq_common::hook::kprobe;
 
-use crate::{kernel, threads};
+use crate::{entry, kernel, maps, threads};
+
+#[kprobe]
+pub fn on_guest_request(ctx: ProbeContext) -> u32 {
+    entry::jump(&ctx, &maps::KPROBES, kprobe::GUEST_REQUEST);
+    0
+}
 
 #[kprobe]
 pub fn guest_request(ctx: ProbeContext) -> u32 {

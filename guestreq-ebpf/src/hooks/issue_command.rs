@@ -4,9 +4,15 @@
 //! guest request passes here, its header is final, and it queues for the PSP.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
-use guestreq_common::command;
+use guestreq_common::{command, hook::kprobe, request::State};
 
-use crate::{atomic, kernel, maps, threads};
+use crate::{atomic, entry, kernel, maps, threads};
+
+#[kprobe]
+pub fn on_issue_command(ctx: ProbeContext) -> u32 {
+    entry::jump(&ctx, &maps::KPROBES, kprobe::ISSUE_COMMAND);
+    0
+}
 
 #[kprobe]
 pub fn issue_command(ctx: ProbeContext) -> u32 {
@@ -19,9 +25,9 @@ pub fn issue_command(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn queue(ctx: &ProbeContext, data: u64) {
     let Some(thread) = threads::find_or_make(ctx, kernel::thread()) else { return };
-    // Two calls for one request: a wrapper in front of ccp that calls it in turn. The first
-    // one's time counts; the header is read again, as it is what the PSP will read.
-    let waits = thread.state == guestreq_common::request::State::Queued as u32;
+    // Two calls for one request: a wrapper in front of ccp, as the gate, that calls it in turn.
+    // The first one's time counts; the header is read again, as it is what the PSP will read.
+    let waits = thread.state == State::Queued as u32;
     // One that cannot be read is read again, and counted, once it has the PSP.
     let Some((context, header)) = kernel::guest_request(data) else { return };
     if waits {

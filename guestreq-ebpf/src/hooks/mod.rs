@@ -4,6 +4,7 @@
 
 mod command_end;
 mod command_start;
+mod file_ioctl;
 mod guest_request;
 mod issue_command;
 mod read_kernel;

@@ -4,9 +4,15 @@
 //! with it, a process its VM: a number that is used again inherits nothing.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::vm::Life;
+use guestreq_common::{hook::tracepoint, vm::Life};
 
-use crate::{kernel, maps, threads};
+use crate::{entry, kernel, maps, threads};
+
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn on_thread_exit(ctx: RawTracePointContext) -> i32 {
+    entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::THREAD_EXIT);
+    0
+}
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {

@@ -4,8 +4,15 @@
 //! the KVM_RUN that failed: what is still open ended on the host.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
+use guestreq_common::hook::tracepoint;
 
-use crate::{kernel, threads};
+use crate::{entry, kernel, maps, threads};
+
+#[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
+pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
+    entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::USERSPACE_EXIT);
+    0
+}
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn userspace_exit(ctx: RawTracePointContext) -> i32 {

@@ -5,18 +5,24 @@
 //! KVM wants the VM's lock (`snp_handle_guest_req` inlined): then this is t0.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::ghcb;
+use guestreq_common::{ghcb, hook::tracepoint};
 
 use super::guest_request::want_lock;
-use crate::kernel;
+use crate::{entry, kernel, maps};
 
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_enter")]
-pub fn vmgexit_enter(ctx: RawTracePointContext) -> i32 {
+pub fn on_vmgexit_enter(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
     if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
         && ghcb::request(code).is_some()
     {
-        want_lock(&ctx);
+        entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_ENTER);
     }
+    0
+}
+
+#[raw_tracepoint(tracepoint = "kvm_vmgexit_enter")]
+pub fn vmgexit_enter(ctx: RawTracePointContext) -> i32 {
+    want_lock(&ctx);
     0
 }

@@ -5,9 +5,23 @@
 //! states): what is no guest request leaves at once.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::ghcb::{self, Told};
+use guestreq_common::{
+    ghcb::{self, Told},
+    hook::tracepoint,
+};
 
-use crate::{atomic, kernel, maps, threads};
+use crate::{atomic, entry, kernel, maps, threads};
+
+#[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
+pub fn on_vmgexit_exit(ctx: RawTracePointContext) -> i32 {
+    let ghcb: u64 = ctx.arg(1);
+    if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
+        && ghcb::request(code).is_some()
+    {
+        entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_EXIT);
+    }
+    0
+}
 
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {

@@ -1,0 +1,45 @@
+//! # The gate's question
+//!
+//! The gate is a kernel module that stands in front of the call by which KVM
+//! hands a guest request to the PSP's driver. It asks the LSM hook `file_ioctl`
+//! first. The ABI is gate/guestreq_gate.h; here is the same for Rust.
+
+use crate::message::HEADER_SIZE;
+
+pub const PROTOCOL: u64 = 1;
+
+/// What the LSM hook gets as `arg`: an address in the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// The number that only the gate and root know.
+    pub cookie: u64,
+    /// 0 for a guest's request; else a self-test's.
+    pub nonce: u64,
+    /// The guest context.
+    pub context: u64,
+    pub header: [u8; HEADER_SIZE],
+}
+
+/// `_IOW('S', 0x94, struct guestreq_gate_question)`
+pub const ASK: u32 = 1 << 30 | (size_of::<Question>() as u32) << 16 | (b'S' as u32) << 8 | 0x94;
+
+/// Answers. No errno has these numbers.
+pub const ADMIT: i32 = -3001;
+pub const DENY: i32 = -3002;
+pub const BUSY: i32 = -3003;
+
+/// The firmware status under which BUSY travels to the exit, where the gate writes what the
+/// guest knows.
+pub const BUSY_STATUS: u32 = 0x4741_5445;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_the_header_s() {
+        assert_eq!(size_of::<Question>(), 0x78);
+        assert_eq!(ASK, 0x4078_5394);
+    }
+}

@@ -1,0 +1,259 @@
+//! # Deciding a request
+//!
+//! Once: when the gate asks; where no gate asks, once the request has the PSP.
+//! What is decided is guestreq-common's `policy::decide`; here is where its
+//! inputs stand, and what is done about the answer.
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_send_signal_thread};
+use guestreq_common::{
+    event::{self, Event},
+    host::{Enforcement, Loss},
+    message::{Header, Kind},
+    outcome,
+    policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
+    request::{Decided, NO_VM, Running, STOPPED, State, Thread},
+    vm::Vm,
+};
+
+use crate::{
+    atomic::{self, Limiter},
+    kernel, maps,
+};
+
+/// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
+const STRETCH_NS: u64 = 500_000_000;
+
+/// What is to be known of who asks.
+struct Asker {
+    vm: u32,
+    generation: u32,
+    tgid: u32,
+}
+
+/// The gate asks: what becomes of the current thread's request, whose header is this.
+#[inline(always)]
+pub fn at_the_gate(thread: Option<&mut Thread>, tgid: u32, header: Header) -> Decision {
+    let Some(host) = maps::host() else { return Decision::Admit };
+    let now = kernel::now();
+    let (vm, generation) = thread.as_ref().map_or((NO_VM, 0), |t| (t.vm, t.generation));
+    let asker = Asker { vm, generation, tgid };
+    let kind = Kind::index_of(header.message_type);
+    let verdict = decide(&host.enforcement, &asker, kind, now, false);
+    count(&asker, kind, &verdict);
+    let effect = verdict.effect();
+    tell(&asker, &header, &verdict, now);
+    let Some(thread) = thread else {
+        count_refusal(&asker, kind, effect, now);
+        return effect;
+    };
+    if effect as u8 == Decision::Admit as u8 {
+        thread.decided = Decided::AtTheGate as u32;
+        return effect;
+    }
+    // The request ends here.
+    if thread.state == State::Queued as u32 {
+        atomic::add(&mut host.dequeued, 1);
+    }
+    thread.state = State::Idle as u32;
+    count_refusal(&asker, kind, effect, now);
+    effect
+}
+
+/// A request has the PSP, and nobody has decided it.
+#[inline(always)]
+pub fn at_the_psp(thread: &mut Thread, running: &Running) {
+    let Some(host) = maps::host() else { return };
+    let enforcement = &mut host.enforcement;
+    let asker = Asker {
+        vm: running.vm,
+        generation: running.generation,
+        tgid: (running.thread >> 32) as u32,
+    };
+    let armed = enforcement.armed_at;
+    if armed != 0 && running.queued > armed {
+        enforcement.bypassed += 1;
+        tell_bypass(&asker, &running.header, running.started);
+    }
+    let kind = Kind::index_of(running.header.message_type);
+    let held = enforcement.backend == Backend::Vcpu as u64;
+    let now = running.started;
+    let mut verdict = decide(enforcement, &asker, kind, now, held);
+    if held && verdict.mode as u8 == Mode::Enforce as u8 {
+        count(&asker, kind, &verdict);
+        tell(&asker, &running.header, &verdict, now);
+        if verdict.decision as u8 != Decision::Admit as u8 {
+            let until = match verdict.decision {
+                Decision::Deny => STOPPED,
+                _ => verdict.until.min(now + STRETCH_NS).max(now + 1),
+            };
+            hold(&asker, thread, until, &running.header, now);
+        }
+    } else if verdict.mode as u8 != Mode::Observe as u8 {
+        // Nothing carries it out.
+        verdict.mode = Mode::Audit;
+        count(&asker, kind, &verdict);
+    }
+}
+
+/// Keeps the current vCPU out of its guest from the end of this request on.
+#[inline(always)]
+fn hold(asker: &Asker, thread: &mut Thread, until: u64, header: &Header, now: u64) {
+    thread.held_until = until;
+    let vm = maps::vm(asker.vm, asker.generation);
+    let kick = vm.as_ref().map_or(0, |vm| vm.kick as u32);
+    if let Some(vm) = vm {
+        atomic::add(if until == STOPPED { &mut vm.stopped } else { &mut vm.held }, 1);
+    }
+    // SAFETY: no memory is passed. The signal is one that this VMM's vCPU threads handle; it
+    // makes KVM_RUN return once this request is done.
+    if kick == 0 || unsafe { bpf_send_signal_thread(kick) } != 0 {
+        // It runs on until it leaves its guest by itself.
+        if let Some(host) = maps::host() {
+            host.enforcement.bypassed += 1;
+        }
+        tell_bypass(asker, header, now);
+    }
+}
+
+/// Whether the current thread's vCPU may run now, or what KVM_RUN returns instead.
+#[inline(always)]
+pub fn may_run(thread: &mut Thread) -> i32 {
+    const EPERM: i32 = -1;
+    const EAGAIN: i32 = -11;
+    let Some(host) = maps::host() else { return 0 };
+    let vm = maps::vm(thread.vm, thread.generation);
+    let policy =
+        vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
+    let enforces = host.enforcement.backend == Backend::Vcpu as u64
+        && policy.rules().mode() as u8 == Mode::Enforce as u8;
+    if !enforces {
+        // It was held by a policy that is gone.
+        thread.held_until = 0;
+        return 0;
+    }
+    if thread.held_until != STOPPED && kernel::now() >= thread.held_until {
+        thread.held_until = 0;
+        return 0;
+    }
+    if let Some(vm) = vm {
+        atomic::add(&mut vm.refused_runs, 1);
+    }
+    if thread.held_until == STOPPED { EPERM } else { EAGAIN }
+}
+
+/// A VM's own policy, once the agent has written it; else the host's default. And whether it
+/// is its own.
+#[inline(always)]
+fn own_or_default(vm: &Vm, enforcement: &Enforcement) -> (Policy, bool) {
+    if vm.policy.rules().generation() == vm.generation {
+        (vm.policy, true)
+    } else {
+        (enforcement.policy, false)
+    }
+}
+
+#[inline(always)]
+fn decide(enforcement: &Enforcement, asker: &Asker, kind: u8, now: u64, spent: bool) -> Verdict {
+    let mut question = Question { kind, now, tsc_infos: 0, unresolved: false, spent };
+    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+        let (policy, own) = own_or_default(vm, enforcement);
+        question.tsc_infos = vm.tsc_infos;
+        question.unresolved = policy::is_unresolved(
+            enforcement.waits != 0,
+            own,
+            vm.first_seen,
+            enforcement.heartbeat,
+            now,
+        );
+        return policy::decide(&policy, &question, &Limiter::new(&mut vm.limiter));
+    }
+    // More VMs than room: the default applies, and each process has a limiter of its own.
+    if maps::LIMITERS.get_ptr(asker.tgid).is_none() {
+        let _ = maps::LIMITERS.insert(asker.tgid, 0, BPF_NOEXIST.into());
+    }
+    let mut nothing = 0;
+    let state = match maps::LIMITERS.get_ptr_mut(asker.tgid) {
+        // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
+        Some(state) => unsafe { &mut *state },
+        None => &mut nothing,
+    };
+    policy::decide(&enforcement.policy, &question, &Limiter::new(state))
+}
+
+#[inline(always)]
+fn count(asker: &Asker, kind: u8, verdict: &Verdict) {
+    if verdict.contended {
+        maps::count_loss(Loss::LimiterContended, 1);
+    }
+    if verdict.mode as u8 == Mode::Observe as u8 {
+        return;
+    }
+    let Some(vm) = maps::vm(asker.vm, asker.generation) else { return };
+    atomic::add(vm.decisions(kind).cell(verdict), 1);
+    if kind == Kind::TscInfo as u8 && verdict.decision as u8 == Decision::Admit as u8 {
+        atomic::add(&mut vm.tsc_infos, 1);
+    }
+}
+
+/// A request that the gate refuses is counted here, as nothing else will see its end.
+#[inline(always)]
+fn count_refusal(asker: &Asker, kind: u8, effect: Decision, now: u64) {
+    let outcome = match effect {
+        Decision::Admit => return,
+        Decision::Deny => outcome::DENIED,
+        Decision::Busy => outcome::BUSY,
+    };
+    if let Some(host) = maps::host() {
+        atomic::add(host.message(kind).results.cell(outcome), 1);
+    }
+    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+        atomic::add(vm.requests(kind).cell(outcome), 1);
+        vm.last_request = now;
+    }
+}
+
+/// Denials one by one; of a row of requests over the limit the first, and the end of the row.
+#[inline(always)]
+fn tell(asker: &Asker, header: &Header, verdict: &Verdict, now: u64) {
+    let kind = match verdict.effect() {
+        Decision::Deny => event::Kind::Denied,
+        effect => {
+            let Some(vm) = maps::vm(asker.vm, asker.generation) else { return };
+            let busy = (effect as u8 == Decision::Busy as u8) as u64;
+            if vm.throttled == busy {
+                return;
+            }
+            vm.throttled = busy;
+            if busy != 0 { event::Kind::Throttled } else { event::Kind::Unthrottled }
+        }
+    };
+    tell_as(kind, asker, header, now);
+}
+
+#[inline(always)]
+fn tell_bypass(asker: &Asker, header: &Header, now: u64) {
+    tell_as(event::Kind::Bypassed, asker, header, now);
+}
+
+#[inline(always)]
+fn tell_as(kind: event::Kind, asker: &Asker, header: &Header, now: u64) {
+    let outcome = match kind {
+        event::Kind::Denied => outcome::DENIED,
+        event::Kind::Throttled => outcome::BUSY,
+        _ => outcome::OK,
+    };
+    maps::tell(Event {
+        time: now,
+        seqno: header.seqno,
+        stage_ns: [0; 3],
+        tgid: asker.tgid,
+        vm: asker.vm,
+        generation: asker.generation,
+        ret: 0,
+        kind: kind as u8,
+        message_type: header.message_type,
+        vmpck: header.vmpck,
+        outcome,
+        reserved: 0,
+    });
+}
