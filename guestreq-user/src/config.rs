@@ -1,7 +1,8 @@
 //! # Configuration
 //!
 //! /etc/guestreq/config.toml. Every key has a default, an unknown key is an
-//! error, and an error names the line, the key and what is allowed.
+//! error, and an error names the line, the key and what is allowed. What holds
+//! for VMs is in [`crate::policy`].
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -9,15 +10,30 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use guestreq_common::policy::{Backend, Mode};
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::policy::{self, Book, Limit, Named, Overrides, Place, Rule, Settings, Types};
 
 pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 
 /// What the agent does, and how much it remembers.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What carries decisions out.
+    pub backend: Named<Backend>,
+    /// What holds for VMs of which no rule says more.
+    pub mode: Option<Named<Mode>>,
+    pub allow: Option<Types>,
+    #[serde(deserialize_with = "policy::file_limit")]
+    pub limit: Option<Limit>,
+    /// `[[vm]]`: what holds for some.
+    #[serde(rename = "vm")]
+    pub rules: Vec<Rule>,
+    /// Where what the command line sets is kept.
+    pub state: PathBuf,
     /// Where /metrics, /healthz and /readyz are served.
     pub listen: SocketAddr,
     /// Where the command line finds the agent.
@@ -36,6 +52,12 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
+            backend: Named(Backend::Gate),
+            mode: None,
+            allow: None,
+            limit: None,
+            rules: Vec::new(),
+            state: PathBuf::from("/var/lib/guestreq"),
             listen: (Ipv4Addr::LOCALHOST, 9940).into(),
             socket: PathBuf::from("/run/guestreq/agent.sock"),
             max_vms: 1024,
@@ -59,19 +81,56 @@ impl Config {
         Config::parse(&text).with_context(|| format!("{}", path.display()))
     }
 
-    fn parse(text: &str) -> Result<Config> {
-        toml::from_str(text).map_err(|error| one_line(&error, text))
+    pub fn parse(text: &str) -> Result<Config> {
+        let config: Config = toml::from_str(text).map_err(|error| one_line(&error, text))?;
+        let book = Book { file: config.policy(), overrides: Overrides::default() };
+        match book.contradiction() {
+            None => Ok(config),
+            Some((at, why)) => bail!("{}{why}", place_of_mode(text, at)),
+        }
+    }
+
+    /// What the file says of VMs.
+    pub fn policy(&self) -> policy::File {
+        policy::File {
+            backend: self.backend.0,
+            default: Settings { mode: self.mode, allow: self.allow, limit: self.limit },
+            rules: self.rules.clone(),
+        }
     }
 }
 
 /// `line 3, column 1: unknown field …`: toml's own message draws a picture over five lines.
 fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
     let message = error.message().trim_end().replace('\n', " ");
-    let Some(span) = error.span() else { return anyhow::anyhow!("{message}") };
-    let before = text.get(..span.start).unwrap_or(text);
+    match error.span() {
+        Some(span) => anyhow!("{}{message}", place(text, span.start)),
+        None => anyhow!("{message}"),
+    }
+}
+
+fn place(text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-    anyhow::anyhow!("line {line}, column {column}: {message}")
+    format!("line {line}, column {column}: ")
+}
+
+/// Where a mode stands in the file. Only asked for a file that is right but for what it says.
+fn place_of_mode(text: &str, at: Place) -> String {
+    #[derive(Deserialize)]
+    struct Modes {
+        mode: Option<toml::Spanned<String>>,
+        #[serde(default)]
+        vm: Vec<Modes>,
+    }
+    let Ok(modes) = toml::from_str::<Modes>(text) else { return String::new() };
+    let mode = match at {
+        Place::Top => modes.mode,
+        Place::Rule(number) => modes.vm.into_iter().nth(number).and_then(|rule| rule.mode),
+        Place::Override => None,
+    };
+    mode.map_or_else(String::new, |mode| place(text, mode.span().start))
 }
 
 fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
@@ -97,49 +156,4 @@ fn check_max_vms(number: u32) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str) -> String {
-        format!("{:#}", Config::parse(text).unwrap_err())
-    }
-
-    #[test]
-    fn an_empty_file_is_the_default() {
-        assert_eq!(Config::parse("").unwrap(), Config::default());
-    }
-
-    #[test]
-    fn every_key_can_be_set() {
-        let config = Config::parse(
-            "listen = \"0.0.0.0:1234\"\nsocket = \"/tmp/s\"\nmax_vms = 7\n\
-             keep_exited_vms = \"10s\"\nslow_request = \"250ms\"\n",
-        )
-        .unwrap();
-        assert_eq!(config.listen, ([0, 0, 0, 0], 1234).into());
-        assert_eq!(config.max_vms, 7);
-        assert_eq!(config.keep_exited_vms, Duration::from_secs(10));
-        assert_eq!(config.slow_request, Duration::from_millis(250));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_place_and_the_known_ones() {
-        let message = error("max_vms = 3\n  lissten = \"127.0.0.1:1\"\n");
-        assert!(message.starts_with("line 2, column 3: unknown field `lissten`"), "{message}");
-        assert!(message.contains("`listen`"), "{message}");
-        assert!(!message.contains('\n'), "{message}");
-    }
-
-    #[test]
-    fn a_bad_value_says_what_is_allowed() {
-        assert!(error("max_vms = 0").contains("allowed are 1 to 65536"));
-        assert!(error("keep_exited_vms = \"soon\"").contains("a time such as"));
-        assert!(error("listen = \"here\"").contains("line 1"));
-    }
-
-    #[test]
-    fn a_missing_file_is_an_error_only_if_it_was_asked_for() {
-        let path = Path::new("/nonexistent/guestreq.toml");
-        assert!(format!("{:#}", Config::load(Some(path)).unwrap_err()).contains("nonexistent"));
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod host;
 mod metrics;
+mod policy;
 
 use std::process::ExitCode;
 

@@ -4,8 +4,13 @@
 //! reads, but does not show.
 
 use std::{
+    ffi::CString,
     io, mem,
-    os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_prog_info};
@@ -77,6 +82,33 @@ pub fn program_counters(fd: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
         run_ns: info.run_time_ns,
         missed: info.recursion_misses,
     })
+}
+
+/// A program's number, and the kernel's digest of its instructions.
+pub fn program_identity(fd: BorrowedFd<'_>) -> io::Result<(u32, [u8; 8])> {
+    let info: bpf_prog_info = info(fd)?;
+    Ok((info.id, info.tag))
+}
+
+/// Gives an object a name in the BPF file system, under which it lives on.
+pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = no_attributes();
+    // SAFETY: the union's part for this command.
+    let object = unsafe { &mut attributes.__bindgen_anon_4 };
+    object.bpf_fd = fd.as_raw_fd() as u32;
+    object.pathname = path.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_OBJ_PIN, &mut attributes).map(drop)
+}
+
+/// An object that has a name in the BPF file system.
+pub fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut attributes = no_attributes();
+    attributes.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attributes)? as i32;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// How often the kernel could not even deliver a kprobe's or a return probe's hit.

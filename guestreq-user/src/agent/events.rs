@@ -105,20 +105,26 @@ fn describe(event: &Event, vm: Option<&str>) -> String {
         None => format!("of pid {}", event.tgid),
     };
     let message = message::Kind::of(event.message_type).name();
+    let what = format!(
+        "{kind}: VM {vm}, {message} (type {}), VMPCK {}, sequence number {}",
+        event.message_type, event.vmpck, event.seqno,
+    );
+    if is_decision(event.kind) {
+        // The PSP has not seen it, or not yet.
+        return what;
+    }
     let stages: Vec<String> = STAGE_NAMES
         .iter()
         .zip(event.stage_ns)
         .map(|(name, ns)| format!("{name} {:.3?}", Duration::from_nanos(ns)))
         .collect();
-    format!(
-        "{kind}: VM {vm}, {message} (type {}), VMPCK {}, sequence number {}, {} ({}), {}",
-        event.message_type,
-        event.vmpck,
-        event.seqno,
-        outcome::name(event.outcome),
-        event.ret,
-        stages.join(", "),
-    )
+    format!("{what}, {} ({}), {}", outcome::name(event.outcome), event.ret, stages.join(", "))
+}
+
+/// What was decided, and not how a request went.
+fn is_decision(kind: u8) -> bool {
+    use event::Kind::{Bypassed, Denied, Throttled, Unthrottled};
+    [Bypassed, Denied, Throttled, Unthrottled].iter().any(|decision| *decision as u8 == kind)
 }
 
 /// At most [`PER_SECOND`] in a second.
@@ -178,6 +184,22 @@ mod tests {
             describe(&event, Some("web-1")),
             "replay: VM \"web-1\", report (type 5), VMPCK 2, sequence number 41, \
              aead_oflow (-5), vm_lock 1.000µs, psp_queue 2.000ms, psp_service 35.000ms"
+        );
+    }
+
+    #[test]
+    fn a_decision_has_neither_result_nor_times() {
+        let event = Event {
+            kind: event::Kind::Denied as u8,
+            message_type: 7,
+            seqno: 3,
+            tgid: 9,
+            outcome: outcome::DENIED,
+            ..Event::default()
+        };
+        assert_eq!(
+            describe(&event, Some("web-1")),
+            "denied: VM \"web-1\", export (type 7), VMPCK 0, sequence number 3"
         );
     }
 

@@ -4,14 +4,22 @@
 //! and health over TCP, the command line's questions over a unix socket.
 
 mod bpf;
+pub mod enforcement;
 mod events;
+pub mod fault;
+mod gate;
 mod kernel;
 pub mod observer;
 mod patience;
-mod programs;
+pub mod pins;
+mod policies;
+mod probes;
+pub mod programs;
 mod records;
 pub mod table;
+mod tracked;
 mod window;
+mod words;
 
 use std::{
     process::ExitCode,
@@ -28,7 +36,7 @@ use tokio::{
 };
 
 pub use observer::Observer;
-pub use programs::PROBES;
+pub use probes::PROBES;
 
 use crate::{api::server, config::Config};
 
@@ -68,7 +76,7 @@ impl Shared {
     pub fn not_ready(&self) -> Option<String> {
         match &*self.state() {
             State::Waiting { reason } => Some(reason.clone()),
-            State::Observing(observer) => observer.programs.not_ready(),
+            State::Observing(observer) => observer.not_ready(),
         }
     }
 }
@@ -80,6 +88,8 @@ pub struct Options {
     pub stay: bool,
     /// Probes to leave out.
     pub without: Vec<String>,
+    /// Where to die, for tests.
+    pub die_at: Option<String>,
 }
 
 pub fn run(options: Options) -> Result<ExitCode> {
@@ -94,6 +104,9 @@ pub fn run(options: Options) -> Result<ExitCode> {
 }
 
 async fn serve(options: Options) -> Result<()> {
+    if let Some(point) = &options.die_at {
+        fault::die_at(point);
+    }
     let config = &options.config;
     let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
     let shared = Shared { state: Arc::clone(&state), alive: Arc::new(Mutex::new(Instant::now())) };
@@ -133,9 +146,11 @@ async fn serve(options: Options) -> Result<()> {
             attempt(&options, &shared)?;
         }
     }
-    info!("stopping: detaching all programs");
-    *shared.state() = State::Waiting { reason: "stopping".to_owned() };
-    Ok(())
+    let stopping = State::Waiting { reason: "stopping".to_owned() };
+    match std::mem::replace(&mut *shared.state(), stopping) {
+        State::Observing(observer) => observer.stop(),
+        State::Waiting { .. } => Ok(()),
+    }
 }
 
 /// Starts to observe, or fails; with `--stay`, remembers why and goes on.

@@ -8,23 +8,35 @@ use std::{
 };
 
 use anyhow::Result;
-use guestreq_common::{host::Host, vm::Vm};
-use log::warn;
+use guestreq_common::{
+    host::Host,
+    policy::{Backend, Mode},
+    vm::Vm,
+};
+use log::{info, warn};
 
 use super::{
     State,
+    enforcement::{self, Enforcement},
     events::Readers,
-    kernel,
-    programs::{ProgramState, Programs},
+    fault, kernel,
+    pins::Pins,
+    policies::{self, Policies},
+    programs::{ProgramState, Programs, Wanted},
     records::{Records, now_ns},
     table::{Table, Tracked},
     window::{Sample, Window},
 };
-use crate::config::Config;
+use crate::{
+    config::Config,
+    policy::{Plan, Refusal, Request},
+};
 
 pub struct Observer {
     pub programs: Programs,
     records: Records,
+    pub enforcement: Enforcement,
+    pub policies: Policies,
     pub table: Table,
     pub window: Window,
     keep: Duration,
@@ -41,23 +53,63 @@ impl Observer {
         state: &Arc<Mutex<State>>,
     ) -> Result<Observer> {
         kernel::check()?;
-        let mut programs = Programs::load(config.max_vms, without)?;
-        let records = Records::new(programs.ebpf(), config.max_vms)?;
+        let policies = Policies::open(config)?;
+        let (pins, unpinned) = match Pins::open() {
+            Ok(pins) => (Some(pins), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
+        };
+        let lsm = config.backend.0 != Backend::None;
+        let wanted = Wanted { max_vms: config.max_vms, without, lsm };
+        let mut programs = Programs::load(&wanted, pins)?;
+        let max_vms = programs.max_vms();
+        let records = Records::new(programs.ebpf(), max_vms)?;
         records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
+        let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
+        records.set_backend(config.backend.0);
+        programs.settle_slots(&records)?;
+        // The policies stand before anything is attached that would ask for them.
+        policies.apply_default(&records);
+        enforcement.ask_for(policies.book().strictest());
+        fault::point("policies");
         let readers = Readers::start(programs.ebpf(), state)?;
         programs.follow_modules();
         if let Some(reason) = programs.not_ready() {
             anyhow::bail!("{reason}");
         }
+        programs.drop_old()?;
+        fault::point("attached");
+        enforcement.verify(&records, &programs);
+        policies.warn();
         Ok(Observer {
             programs,
             records,
+            enforcement,
+            policies,
             table: Table::default(),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
             _readers: readers,
         })
+    }
+
+    pub fn enforcement_status(&self) -> enforcement::Status {
+        self.enforcement.status()
+    }
+
+    /// Why this agent does not do all that it was asked for.
+    pub fn not_ready(&self) -> Option<String> {
+        self.programs.not_ready().or_else(|| self.enforcement.not_ready())
+    }
+
+    /// Stops: what is enforced goes on without us, what is only counted ends.
+    pub fn stop(mut self) -> Result<()> {
+        if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
+            info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
+            return Ok(());
+        }
+        info!("stopping: detaching all programs");
+        self.programs.detach()
     }
 
     /// Several times a second: follows modules; once a second: VMs, and a sample.
@@ -68,6 +120,7 @@ impl Observer {
             return;
         }
         self.last_sample = now;
+        self.enforcement.verify(&self.records, &self.programs);
         self.look_for_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.window.push(snapshot.sample);
@@ -77,10 +130,32 @@ impl Observer {
     /// Names VMs that are new. A program tells of each as it sees it first, so that its process
     /// most likely still lives.
     pub fn look_for_vms(&mut self) {
-        let refreshed = self.table.refresh(&self.records, &mut self.programs, self.keep, now_ns());
+        let refreshed = self.refresh_table();
         if let Err(error) = refreshed {
             warn!("the VMs' table: {error:#}");
         }
+    }
+
+    fn refresh_table(&mut self) -> Result<()> {
+        let Observer { table, records, programs, policies, keep, .. } = self;
+        table.refresh(records, programs, policies, *keep, now_ns())
+    }
+
+    /// Changes what VMs may ask for; what is returned holds from now on.
+    pub fn change(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
+        let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        let plan = self.policies.plan(&self.table, &snapshot, request, uid)?;
+        let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
+        let begins = old != Mode::Enforce && new == Mode::Enforce;
+        if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
+            // It would be said and not done, now and when an agent starts next.
+            return Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")));
+        }
+        self.policies.carry_out(&plan, &self.records, &self.table)?;
+        self.enforcement.ask_for(self.policies.book().strictest());
+        self.enforcement.verify(&self.records, &self.programs);
+        policies::log_change(&plan, request, uid);
+        Ok(plan)
     }
 
     /// The VM's label, if it is known yet.
@@ -103,7 +178,9 @@ impl Observer {
 
     /// Fresh VMs are named before they are shown.
     pub fn refresh(&mut self) -> Result<Snapshot> {
-        self.table.refresh(&self.records, &mut self.programs, self.keep, now_ns())?;
+        // What is told of enforcement was tried just now.
+        self.enforcement.verify(&self.records, &self.programs);
+        self.refresh_table()?;
         self.snapshot()
     }
 

@@ -7,132 +7,66 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::fd::AsFd as _,
-    os::unix::fs::MetadataExt as _,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, Stack},
+    Btf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, ProgramArray, Stack},
     programs::{
-        KProbe, ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _, links::FdLink,
+        KProbe, Lsm, ProgramError, RawTracePoint,
+        links::{FdLink, PinnedLink},
     },
 };
+use guestreq_common::vm::Life;
 use log::{debug, info, warn};
 
-use super::{bpf, kernel};
+use super::{
+    bpf, fault, kernel,
+    pins::{self, Found, Pins},
+    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    records::Records,
+    words::KernelWords,
+};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
 /// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
 const CONTEXTS_PER_VM: u32 = 4;
 
-enum Kind {
-    /// Also return probes: the program says which.
-    Kprobe,
-    RawTracepoint,
-}
-
-/// A program, and where it belongs.
-pub struct Probe {
-    /// What users see, in logs and in `guestreq_probe_attached`.
-    pub name: &'static str,
-    program: &'static str,
-    kind: Kind,
-    target: &'static str,
-    /// With which module it comes and goes.
-    module: Option<&'static str>,
-    /// What is lost without it; `None` where nothing can be counted at all.
-    loses: Option<&'static str>,
-}
-
-/// Stands in for [`WANTS_LOCK`], and is attached only while that is not: it runs for every VMGEXIT.
-const FALLBACK: &str = "raw_tracepoint/kvm_vmgexit_enter";
-const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
-
-/// In the order of attaching: from the end of a request to its beginning, so that none is
-/// seen half. The tracepoints are kvm's, but follow kvm_amd: they would keep kvm loaded.
-pub const PROBES: [Probe; 8] = [
-    Probe {
-        name: "raw_tracepoint/sched_process_exit",
-        program: "thread_exit",
-        kind: Kind::RawTracepoint,
-        target: "sched_process_exit",
-        module: None,
-        loses: None,
-    },
-    Probe {
-        name: "kretprobe/__sev_do_cmd_locked",
-        program: "command_end",
-        kind: Kind::Kprobe,
-        target: "__sev_do_cmd_locked",
-        module: Some("ccp"),
-        loses: None,
-    },
-    Probe {
-        name: "kprobe/__sev_do_cmd_locked",
-        program: "command_start",
-        kind: Kind::Kprobe,
-        target: "__sev_do_cmd_locked",
-        module: Some("ccp"),
-        loses: None,
-    },
-    Probe {
-        name: "kprobe/sev_issue_cmd_external_user",
-        program: "issue_command",
-        kind: Kind::Kprobe,
-        target: "sev_issue_cmd_external_user",
-        module: Some("ccp"),
-        loses: Some("the time in the PSP's queue, and its length"),
-    },
-    Probe {
-        name: WANTS_LOCK,
-        program: "guest_request",
-        kind: Kind::Kprobe,
-        target: "snp_handle_guest_req",
-        module: Some("kvm_amd"),
-        loses: Some("the exact moment at which KVM wants the VM's lock (the VMGEXIT's is taken)"),
-    },
-    Probe {
-        name: "raw_tracepoint/kvm_userspace_exit",
-        program: "userspace_exit",
-        kind: Kind::RawTracepoint,
-        target: "kvm_userspace_exit",
-        module: Some("kvm_amd"),
-        loses: Some("host errors before the PSP, until their vCPU's next request"),
-    },
-    Probe {
-        name: "raw_tracepoint/kvm_vmgexit_exit",
-        program: "vmgexit_exit",
-        kind: Kind::RawTracepoint,
-        target: "kvm_vmgexit_exit",
-        module: Some("kvm_amd"),
-        loses: Some("what guests are told, and which requests are extended ones"),
-    },
-    Probe {
-        name: FALLBACK,
-        program: "vmgexit_enter",
-        kind: Kind::RawTracepoint,
-        target: "kvm_vmgexit_enter",
-        module: Some("kvm_amd"),
-        loses: Some("the moment at which KVM wants the VM's lock"),
-    },
-];
-
 struct Attached {
     link: FdLink,
+    /// Where the link outlives us.
+    pin: Option<PathBuf>,
     id: u32,
+    /// The program that is attached: an earlier agent's, perhaps.
+    program: OwnedFd,
     module: Option<u64>,
+}
+
+/// What loading needs to be told.
+pub struct Wanted<'a> {
+    pub max_vms: u32,
+    /// Probes that the operator does not want.
+    pub without: &'a [String],
+    /// Whether decisions are carried out, or may come to be.
+    pub lsm: bool,
 }
 
 pub struct Programs {
     ebpf: Ebpf,
+    pins: Option<Pins>,
+    max_vms: u32,
     attached: BTreeMap<&'static str, Attached>,
-    /// Probes that the operator does not want.
     without: Vec<String>,
+    lsm: bool,
     /// Why a probe is not attached.
     trouble: BTreeMap<&'static str, Trouble>,
     /// Hits that were missed by links that are gone.
@@ -173,20 +107,27 @@ pub struct ProgramState {
 }
 
 impl Programs {
-    /// Loads the programs for this kernel; nothing is attached yet.
-    pub fn load(max_vms: u32, without: &[String]) -> Result<Programs> {
-        for name in without {
+    /// Loads the programs for this kernel and puts them in their places: those of an agent
+    /// that was here before are replaced, each at once. What is not attached yet stays so.
+    pub fn load(wanted: &Wanted<'_>, pins: Option<Pins>) -> Result<Programs> {
+        for name in wanted.without {
             if !PROBES.iter().any(|probe| probe.name == name) {
                 let known: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
                 bail!("there is no probe {name:?}; there are {}", known.join(", "));
             }
         }
+        let (max_vms, threads) = geometry(wanted.max_vms, pins.as_ref())?;
         let symbols = kernel::Symbols::read()?;
         // One loader for both: a new one reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let words = KernelWords::read(&mut loader, &symbols)?;
-        let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
-        let mut ebpf = loader
+        if let Some(pins) = &pins {
+            pins.make_folders()?;
+            for (map, ..) in pins::MAPS {
+                loader.map_pin_path(map, pins.map(map));
+            }
+        }
+        let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
             .map_max_entries("VMS", max_vms)
@@ -197,26 +138,88 @@ impl Programs {
             .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
             .load(OBJECT)
             .context("loading the eBPF maps")?;
-        for probe in &PROBES {
-            let program = ebpf.program_mut(probe.program).context(probe.program)?;
-            match probe.kind {
-                Kind::Kprobe => <&mut KProbe>::try_from(program)?.load(),
-                Kind::RawTracepoint => <&mut RawTracePoint>::try_from(program)?.load(),
-            }
-            .map_err(|error| refused(probe.name, &error))?;
-        }
+        fault::point("maps");
         let mut programs = Programs {
             ebpf,
+            pins,
+            max_vms,
             attached: BTreeMap::new(),
-            without: without.to_vec(),
+            without: wanted.without.to_vec(),
+            lsm: wanted.lsm,
             trouble: BTreeMap::new(),
             missed_before: 0,
         };
-        // The lowest slot on top: what was never used stays together at the end.
-        for slot in (0..max_vms).rev() {
-            programs.free_slots()?.push(slot, 0).context("filling the free slots")?;
-        }
+        programs.load_all()?;
         Ok(programs)
+    }
+
+    /// Loads each hook's two programs, and puts the second in its place.
+    fn load_all(&mut self) -> Result<()> {
+        // Read only where it is needed: it is large.
+        let btf =
+            if self.lsm { Some(Btf::from_sys_fs().context("the kernel's BTF")?) } else { None };
+        for probe in &PROBES {
+            match self.load_one(probe, btf.as_ref()) {
+                Ok(()) => {}
+                Err(error) if probe.loses.is_some() && matches!(probe.kind, Kind::Lsm) => {
+                    self.report(probe, None, &error);
+                    self.without.push(probe.name.to_owned());
+                }
+                Err(error) => return Err(error),
+            }
+            fault::point(probe.program);
+        }
+        Ok(())
+    }
+
+    fn load_one(&mut self, probe: &Probe, btf: Option<&Btf>) -> Result<()> {
+        if matches!(probe.kind, Kind::Lsm) && !self.lsm {
+            return Ok(());
+        }
+        for name in [probe.entry, probe.program] {
+            let program = self.ebpf.program_mut(name).context(name)?;
+            match (&probe.kind, btf) {
+                (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
+                (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
+                (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
+                (Kind::Lsm, None) => bail!("no BTF of the kernel"),
+            }
+            .map_err(|error| refused(probe.name, &error))?;
+        }
+        let program = self.ebpf.program(probe.program).context(probe.program)?;
+        let program = program.fd()?.try_clone()?;
+        let (array, place) = probe.place;
+        let array = self.ebpf.map_mut(array).context(array)?;
+        ProgramArray::try_from(array)?
+            .set(place, &program, 0)
+            .with_context(|| format!("putting {} in its place", probe.program))
+    }
+
+    /// How many VMs there is room for.
+    pub fn max_vms(&self) -> u32 {
+        self.max_vms
+    }
+
+    /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
+    /// may not have offered.
+    pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
+        if records.are_new() {
+            // The lowest slot on top: what was never used stays together at the end. Slots that
+            // are there twice, as an agent died here, are taken once.
+            for slot in (0..self.max_vms).rev() {
+                let _ = self.free_slots()?.push(slot, 0);
+            }
+            records.sign();
+            return Ok(());
+        }
+        for slot in 0..records.max_vms() {
+            let Some((_, life)) = records.peek(slot) else { break };
+            if life == Life::Clearing as u32 {
+                let _ = self.free_slots()?.push(slot as u32, 0);
+                records.set_free(slot);
+            }
+        }
+        Ok(())
     }
 
     pub fn ebpf(&mut self) -> &mut Ebpf {
@@ -245,7 +248,9 @@ impl Programs {
                 let why = if gone { "its module is gone" } else { "no longer needed" };
                 info!("detached {}: {why}", probe.name);
                 self.missed_before += bpf::link_missed(attached.id).unwrap_or(0);
-                self.attached.remove(probe.name);
+                if let Some(pin) = self.attached.remove(probe.name).and_then(|old| old.pin) {
+                    unpin(&pin);
+                }
                 changed = true;
             }
         }
@@ -263,8 +268,8 @@ impl Programs {
                 continue;
             }
             match self.attach(probe, module) {
-                Ok(()) => {
-                    info!("attached {}", probe.name);
+                Ok(how) => {
+                    info!("{how} {}", probe.name);
                     self.trouble.remove(probe.name);
                     changed = true;
                 }
@@ -277,10 +282,53 @@ impl Programs {
     fn unwanted(&self, probe: &Probe) -> bool {
         self.without.iter().any(|name| name == probe.name)
             || (probe.name == FALLBACK && self.attached.contains_key(WANTS_LOCK))
+            || (matches!(probe.kind, Kind::Lsm) && !self.lsm)
     }
 
-    fn attach(&mut self, probe: &Probe, module: Option<u64>) -> Result<()> {
-        let program = self.ebpf.program_mut(probe.program).context(probe.program)?;
+    /// Attaches a probe, or takes over the link that an earlier agent pinned; which of the two.
+    fn attach(&mut self, probe: &Probe, module: Option<u64>) -> Result<&'static str> {
+        let mut old = None;
+        if let Some(pins) = &self.pins
+            && let Some((path, on)) = pins.find_link(probe.entry)
+        {
+            match self.adopt(probe, &path) {
+                Ok(attached) if on == module.unwrap_or(0) => {
+                    self.attached.insert(probe.name, Attached { module, ..attached });
+                    return Ok("took over");
+                }
+                Ok(attached) => {
+                    // A link to a module that is gone, or was loaded anew, does nothing.
+                    drop(attached);
+                    unpin(&path);
+                }
+                Err(error) => {
+                    warn!(
+                        "{}: replacing what was pinned at {}: {error:#}",
+                        probe.name,
+                        path.display()
+                    );
+                    old = Some(path);
+                }
+            }
+        }
+        // An LSM hook is never left alone: the new link is there before the old one goes, and of
+        // two answers the kernel takes one. Others would count twice.
+        if let (Some(path), false) = (&old, matches!(probe.kind, Kind::Lsm)) {
+            unpin(path);
+        }
+        let attached = self.attach_anew(probe, module)?;
+        if let Some(path) = &old {
+            unpin(path);
+        }
+        fault::point(probe.entry);
+        let attached = self.pin(probe, attached)?;
+        self.attached.insert(probe.name, attached);
+        Ok("attached")
+    }
+
+    fn attach_anew(&mut self, probe: &Probe, module: Option<u64>) -> Result<Attached> {
+        let program = self.ebpf.program_mut(probe.entry).context(probe.entry)?;
+        let fd = program.fd()?.as_fd().try_clone_to_owned()?;
         let link: FdLink = match probe.kind {
             Kind::Kprobe => {
                 let program: &mut KProbe = program.try_into()?;
@@ -292,13 +340,81 @@ impl Programs {
                 let id = program.attach(probe.target)?;
                 program.take_link(id)?.into()
             }
+            Kind::Lsm => {
+                let program: &mut Lsm = program.try_into()?;
+                let id = program.attach()?;
+                program.take_link(id)?.into()
+            }
         };
         let id = link.info()?.id();
         if let Err(error) = bpf::link_missed(id) {
             warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
         }
-        self.attached.insert(probe.name, Attached { link, id, module });
+        Ok(Attached { link, pin: None, id, program: fd, module })
+    }
+
+    /// Pins a new link, and the program that it attaches: what the next agent compares.
+    fn pin(&self, probe: &Probe, attached: Attached) -> Result<Attached> {
+        let Some(pins) = &self.pins else { return Ok(attached) };
+        let path = pins.program(probe.entry);
+        if path.exists() {
+            unpin(&path);
+        }
+        bpf::pin(attached.program.as_fd(), &path).with_context(|| format!("{}", path.display()))?;
+        fault::point("program_pinned");
+        let path = pins.link(probe.entry, attached.module);
+        let link = attached.link.pin(&path)?.into();
+        Ok(Attached { link, pin: Some(path), ..attached })
+    }
+
+    /// A pinned link, if it is of the very program that this version would attach.
+    fn adopt(&self, probe: &Probe, path: &Path) -> Result<Attached> {
+        let link: FdLink = PinnedLink::from_pin(path)?.into();
+        let info = link.info()?;
+        let pins = self.pins.as_ref().context("nothing is pinned")?;
+        let program = bpf::get_pinned(&pins.program(probe.entry))?;
+        let (id, tag) = bpf::program_identity(program.as_fd())?;
+        let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
+        if id != info.program_id() {
+            bail!("the link's program is not the one that is pinned beside it");
+        }
+        if tag != bpf::program_identity(ours)?.1 {
+            bail!("another version's program");
+        }
+        Ok(Attached { link, pin: Some(path.to_owned()), id: info.id(), program, module: None })
+    }
+
+    /// Lets go of everything, for good: from the beginning of a request to its end.
+    pub fn detach(&mut self) -> Result<()> {
+        self.attached.clear();
+        if self.pins.take().is_some() {
+            pins::remove_all(&detach_order())?;
+        }
         Ok(())
+    }
+
+    /// Whether what is attached will outlive us.
+    pub fn outlive_us(&self) -> bool {
+        self.pins.as_ref().is_some_and(Pins::exist)
+    }
+
+    /// Ends what another version left, now that this one's stands.
+    pub fn drop_old(&self) -> Result<()> {
+        if let Some(pins) = &self.pins
+            && pins.drop_old()?
+        {
+            info!("another version's programs are detached");
+        }
+        Ok(())
+    }
+
+    pub fn is_attached(&self, name: &str) -> bool {
+        self.attached.contains_key(name)
+    }
+
+    /// Why a probe is not attached.
+    pub fn trouble(&self, name: &str) -> Option<&str> {
+        self.trouble.get(name).map(|trouble| trouble.reason.as_str())
     }
 
     /// Says once why a probe is not attached, and what that costs.
@@ -336,8 +452,10 @@ impl Programs {
 
     /// Every probe that is needed, and whether it is attached.
     pub fn probes(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        let needed =
-            |probe: &&Probe| probe.name != FALLBACK || !self.attached.contains_key(WANTS_LOCK);
+        let needed = |probe: &&Probe| match probe.kind {
+            Kind::Lsm => self.lsm,
+            _ => probe.name != FALLBACK || !self.attached.contains_key(WANTS_LOCK),
+        };
         let state = |probe: &Probe| (probe.name, self.attached.contains_key(probe.name));
         PROBES.iter().filter(needed).map(state)
     }
@@ -353,14 +471,15 @@ impl Programs {
             match probe.kind {
                 Kind::Kprobe => missed.probes += skipped,
                 Kind::RawTracepoint => missed.tracepoints += skipped,
+                // Never skipped: the kernel does not look for recursion there.
+                Kind::Lsm => {}
             }
         }
         missed
     }
 
     fn counters(&self, probe: &Probe) -> Option<bpf::ProgramCounters> {
-        let program = self.ebpf.program(probe.program)?;
-        bpf::program_counters(program.fd().ok()?.as_fd()).ok()
+        bpf::program_counters(self.attached.get(probe.name)?.program.as_fd()).ok()
     }
 
     /// The kernel's own statistics of our programs; zeros while they are off.
@@ -388,11 +507,51 @@ impl Programs {
     }
 }
 
+/// Entries, from the beginning of a request to its end.
+pub fn detach_order() -> Vec<&'static str> {
+    PROBES.iter().rev().map(|probe| probe.entry).collect()
+}
+
 impl Drop for Programs {
     fn drop(&mut self) {
         for probe in PROBES.iter().rev() {
             // From the beginning of a request to its end: nothing is counted half.
             drop(self.attached.remove(probe.name).map(|attached| attached.link));
+        }
+    }
+}
+
+fn unpin(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        warn!("{}: {error}", path.display());
+    }
+}
+
+/// For how many VMs and threads: pinned maps keep the sizes that they were made with.
+fn geometry(max_vms: u32, pins: Option<&Pins>) -> Result<(u32, u32)> {
+    let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
+    let Some(pins) = pins else { return Ok((max_vms, threads)) };
+    match pins.look()? {
+        Found::Nothing => Ok((max_vms, threads)),
+        Found::Ours { max_vms: pinned, threads } => {
+            info!("taking over what an earlier agent left at {}", pins::ROOT);
+            if pinned != max_vms {
+                warn!(
+                    "the maps at {} have room for {pinned} VMs, not for {max_vms}: \
+                     `guestreq detach` first, if max_vms is to change",
+                    pins::ROOT
+                );
+            }
+            Ok((pinned, threads))
+        }
+        Found::Foreign(why) => {
+            warn!(
+                "what is pinned at {} is another version's ({why}): it stays attached until this \
+                 one's stands beside it; its counts end with it",
+                pins::ROOT
+            );
+            pins.put_aside()?;
+            Ok((max_vms, threads))
         }
     }
 }
@@ -409,36 +568,4 @@ fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
 /// A module's folder is a new one each time it is loaded.
 pub fn module_identity(name: &str) -> Option<u64> {
     fs::metadata(format!("/sys/module/{name}")).ok().map(|metadata| metadata.ino())
-}
-
-/// Kernel memory that is read once, by a program that is run and never attached.
-struct KernelWords {
-    page_offset: u64,
-    encryption_mask: u64,
-}
-
-impl KernelWords {
-    fn read(loader: &mut EbpfLoader<'_>, symbols: &kernel::Symbols) -> Result<KernelWords> {
-        let mut ebpf =
-            loader.map_max_entries("VMS", 1).load(OBJECT).context("loading the eBPF maps")?;
-        let program: &mut RawTracePoint =
-            ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
-        program.load().context("loading the program that reads kernel memory")?;
-        let mut word = |name: &str| -> Result<u64> {
-            let mut options = RawTracePointRunOptions::new();
-            options.args[0] = symbols.address(name)?;
-            let program: &RawTracePoint =
-                ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
-            program.test_run(options).with_context(|| format!("reading {name}"))?;
-            let map = ebpf.map_mut("WORD").context("no map WORD")?;
-            let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
-            let [value, read] = cell.get(&0, 0)?;
-            cell.set(0, [0, 0], 0)?;
-            if read == 1 { Ok(value) } else { Err(anyhow!("{name} cannot be read")) }
-        };
-        Ok(KernelWords {
-            page_offset: word("page_offset_base")?,
-            encryption_mask: word("sme_me_mask")?,
-        })
-    }
 }

@@ -8,7 +8,7 @@ use std::{
     io,
     marker::PhantomData,
     mem,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -16,7 +16,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
 use guestreq_common::{
-    host::Host,
+    SCHEMA,
+    host::{Enforcement, Host},
+    policy::{Backend, Policy},
     vm::{Life, Vm},
 };
 
@@ -50,6 +52,10 @@ impl<T: Record> Mapped<T> {
         let Some(Map::Array(map)) = ebpf.map(name) else {
             bail!("the eBPF object has no array {name}")
         };
+        Mapped::over(map.fd().as_fd(), len).with_context(|| format!("mmap of {name}"))
+    }
+
+    fn over(map: BorrowedFd<'_>, len: usize) -> Result<Mapped<T>> {
         let bytes = (len * mem::size_of::<T>()).next_multiple_of(4096);
         // SAFETY: a new mapping at an address of the kernel's choice.
         let start = unsafe {
@@ -58,12 +64,12 @@ impl<T: Record> Mapped<T> {
                 bytes,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
+                map.as_raw_fd(),
                 0,
             )
         };
         if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).with_context(|| format!("mmap of {name}"));
+            return Err(io::Error::last_os_error().into());
         }
         let start = NonNull::new(start.cast()).context("mmap at address 0")?;
         Ok(Mapped { start, bytes, len, records: PhantomData })
@@ -106,6 +112,13 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
+/// The schema that the pinned record of a host was made with; 0: none was written yet.
+pub fn schema(map: BorrowedFd<'_>) -> Result<u64> {
+    let host: Mapped<Host> = Mapped::over(map, 1)?;
+    let word = host.word(0, mem::offset_of!(Host, schema)).context("an empty record")?;
+    Ok(word.load(Ordering::Acquire))
+}
+
 /// All records of the running programs.
 pub struct Records {
     host: Mapped<Host>,
@@ -139,14 +152,26 @@ impl Records {
     }
 
     /// Clears a slot for its next VM, under a new generation, so that what a late
-    /// request of the old one brings is not counted for the new one.
+    /// request of the old one brings is not counted for the new one. It is not free yet.
     pub fn clear_vm(&self, slot: usize) {
         let (Some(words), Some((generation, _))) = (self.vms.words(slot), self.peek(slot)) else {
             return;
         };
         let next = u64::from(generation.wrapping_add(1).max(1));
+        let clearing = (Life::Clearing as u64) << 32;
         for (i, word) in words.iter().enumerate() {
-            word.store(if i == 0 { next } else { 0 }, Ordering::Release);
+            word.store(if i == 0 { next | clearing } else { 0 }, Ordering::Release);
+        }
+    }
+
+    /// A slot that was cleared is among the free ones; unless it was taken already.
+    pub fn set_free(&self, slot: usize) {
+        let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) else { return };
+        let old = word.load(Ordering::Acquire);
+        if old >> 32 == Life::Clearing as u64 {
+            let free = old & u64::from(u32::MAX);
+            // A program may have taken it since: then life is no longer ours to write.
+            let _ = word.compare_exchange(old, free, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
@@ -165,6 +190,67 @@ impl Records {
             let ended = u64::from(generation) | u64::from(Life::Exited as u32) << 32;
             word.store(ended, Ordering::Release);
         }
+    }
+
+    /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is
+    /// another one. It holds when this returns: a request is decided by two words, each of
+    /// which is there or not.
+    pub fn set_policy(&self, slot: usize, policy: Policy, kick: u64) {
+        let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
+        let (Some(rules), Some(limit)) =
+            (word(mem::offset_of!(Policy, rules)), word(mem::offset_of!(Policy, limit)))
+        else {
+            return;
+        };
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {
+            word.store(kick, Ordering::Release);
+        }
+        if limit.swap(policy.limit, Ordering::AcqRel) != policy.limit
+            && let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter))
+        {
+            // What the old limit left says nothing about the new one.
+            limiter.store(0, Ordering::Release);
+        }
+        // Last: the generation in it says that all of it is this VM's.
+        rules.store(policy.rules, Ordering::Release);
+    }
+
+    /// Writes what holds for VMs that have no policy of their own, and whether new ones wait
+    /// until they have.
+    pub fn set_default_policy(&self, policy: Policy, waits: bool) {
+        let offset = mem::offset_of!(Enforcement, policy);
+        self.set_enforcement(mem::offset_of!(Enforcement, waits), u64::from(waits));
+        self.set_enforcement(offset + mem::offset_of!(Policy, limit), policy.limit);
+        self.set_enforcement(offset + mem::offset_of!(Policy, rules), policy.rules);
+    }
+
+    pub fn set_backend(&self, backend: Backend) {
+        self.set_enforcement(mem::offset_of!(Enforcement, backend), backend as u64);
+    }
+
+    /// Writes one word of how decisions are carried out.
+    pub fn set_enforcement(&self, offset: usize, value: u64) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, enforcement) + offset) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Whether these maps were made just now; marks them as this version's.
+    pub fn are_new(&self) -> bool {
+        let word = self.host.word(0, mem::offset_of!(Host, schema));
+        word.is_some_and(|word| word.load(Ordering::Acquire) == 0)
+    }
+
+    pub fn sign(&self) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, schema)) {
+            word.store(u64::from(SCHEMA), Ordering::Release);
+        }
+    }
+
+    /// One word of how decisions are carried out.
+    pub fn enforcement(&self, offset: usize) -> u64 {
+        let word = self.host.word(0, mem::offset_of!(Host, enforcement) + offset);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// From how long on a request is told as slow.

@@ -9,27 +9,9 @@ use anyhow::Result;
 use guestreq_common::{message::Kind, outcome, vm::Life};
 use log::info;
 
-use super::{programs::Programs, records::Records};
+pub use super::tracked::{Decided, Tracked};
+use super::{policies::Policies, programs::Programs, records::Records};
 use crate::host::{self, Identity};
-
-/// Pairs of message and result that a VM may have as series of their own; what a hostile
-/// guest brings beyond them is folded into one.
-const MAX_PAIRS: usize = 64;
-
-/// A VM with a record.
-pub struct Tracked {
-    pub slot: usize,
-    pub generation: u32,
-    pub tgid: u32,
-    /// The process' start, in ticks; `None` if it was gone before we looked.
-    started: Option<u64>,
-    /// The `vm` label: the VM's name, with its pid where two have the same.
-    pub label: String,
-    pub identity: Identity,
-    pub exited: bool,
-    /// Pairs of kind and result that are series, in the order in which they were first seen.
-    pub pairs: Vec<(Kind, &'static str)>,
-}
 
 #[derive(Default)]
 pub struct Table {
@@ -61,6 +43,7 @@ impl Table {
         &mut self,
         records: &Records,
         programs: &mut Programs,
+        policies: &Policies,
         keep: Duration,
         now: u64,
     ) -> Result<()> {
@@ -69,7 +52,7 @@ impl Table {
             let known =
                 self.vms.iter().position(|vm| vm.slot == slot && vm.generation == generation);
             match known {
-                None if life == Life::Free as u32 => {
+                None if life == Life::Free as u32 || life == Life::Clearing as u32 => {
                     // Slots are handed out from the bottom: beyond one that no VM ever had, none
                     // has another. One more is looked at, as two vCPUs may race for a slot.
                     let next = records.peek(slot + 1).unwrap_or_default();
@@ -77,13 +60,17 @@ impl Table {
                         break;
                     }
                 }
-                None => self.welcome(records, slot),
+                None => self.welcome(records, policies, slot),
                 Some(at) => self.vms[at].exited = life == Life::Exited as u32,
             }
         }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
             self.roll_call(records, programs, now)?;
+            // A VMM may have its signal handlers only some time after its first command.
+            for vm in self.vms.iter().filter(|vm| !vm.exited) {
+                policies.apply(records, vm);
+            }
         }
         self.bury(records, programs, keep, now)
     }
@@ -101,7 +88,7 @@ impl Table {
         Ok(())
     }
 
-    fn welcome(&mut self, records: &Records, slot: usize) {
+    fn welcome(&mut self, records: &Records, policies: &Policies, slot: usize) {
         let Some(vm) = records.vm(slot) else { return };
         let exited = vm.life == Life::Exited as u32;
         let started = host::start_ticks(vm.tgid).filter(|_| !exited);
@@ -115,7 +102,7 @@ impl Table {
         let label = self.unique_label(&identity, vm.tgid);
         info!("VM {label:?} ({}, pid {})", identity.vmm, vm.tgid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
-        self.vms.push(Tracked {
+        let tracked = Tracked {
             slot,
             generation: vm.generation,
             tgid: vm.tgid,
@@ -124,7 +111,11 @@ impl Table {
             identity,
             exited,
             pairs: ordinary.collect(),
-        });
+            decided: Vec::new(),
+        };
+        // At once: its requests may be waiting for it.
+        policies.apply(records, &tracked);
+        self.vms.push(tracked);
     }
 
     /// A VM's own name is its label, unless a running VM has it; other names get the pid.
@@ -170,6 +161,7 @@ impl Table {
         for slot in freed {
             records.clear_vm(slot);
             programs.free_slot(slot as u32)?;
+            records.set_free(slot);
         }
         Ok(())
     }
@@ -178,20 +170,6 @@ impl Table {
     pub fn counts(&self) -> (usize, usize) {
         let exited = self.vms.iter().filter(|vm| vm.exited).count();
         (self.vms.len() - exited, exited)
-    }
-}
-
-impl Tracked {
-    /// Whether a pair of kind and result has a series of its own; the first ones get it.
-    pub fn admit(&mut self, kind: Kind, result: &'static str) -> bool {
-        if self.pairs.contains(&(kind, result)) {
-            return true;
-        }
-        if self.pairs.len() >= MAX_PAIRS {
-            return false;
-        }
-        self.pairs.push((kind, result));
-        true
     }
 }
 
@@ -207,13 +185,9 @@ mod tests {
     fn table(vms: &[(&str, bool)]) -> Table {
         let vms = vms.iter().enumerate().map(|(slot, (label, exited))| Tracked {
             slot,
-            generation: 0,
             tgid: slot as u32 + 1,
-            started: None,
-            label: (*label).to_owned(),
-            identity: Identity::default(),
             exited: *exited,
-            pairs: Vec::new(),
+            ..Tracked::of(label, Identity::default())
         });
         Table { vms: vms.collect(), last_roll_call: 0 }
     }
@@ -241,19 +215,5 @@ mod tests {
         let mut table = Table::default();
         let identity = Identity { name: "snpload".to_owned(), ..Identity::default() };
         assert_eq!(table.unique_label(&identity, 9), "snpload-9");
-    }
-
-    #[test]
-    fn a_hostile_guest_has_a_bounded_number_of_series() {
-        let mut table = table(&[("evil", false)]);
-        let vm = &mut table.vms[0];
-        let mut admitted = 0;
-        for kind in Kind::ALL {
-            for number in 0..0x1d {
-                admitted += usize::from(vm.admit(kind, outcome::name(number)));
-            }
-        }
-        assert_eq!(admitted, MAX_PAIRS);
-        assert!(vm.admit(Kind::Cpuid, "ok"), "the first ones stay");
     }
 }

@@ -3,29 +3,47 @@
 use std::{io, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::{Request, body::Bytes, client::conn::http1};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Method, Request, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::Failure;
 
 /// `GET`s a path of the agent's API.
 pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    block_on(ask(socket, Method::GET, path, Bytes::new()))
+}
+
+/// `PUT`s a change.
+pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
+    let body = serde_json::to_vec(change).context("writing JSON")?;
+    block_on(ask(socket, Method::PUT, path, body.into()))
+}
+
+fn block_on<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(ask(socket, path))
+    runtime.block_on(answer)
 }
 
-async fn ask<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<T> {
     let stream = UnixStream::connect(socket).await.map_err(|error| no_agent(socket, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request =
-        Request::get(path).header(hyper::header::HOST, "guestreq").body(Empty::<Bytes>::new())?;
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(hyper::header::HOST, "guestreq")
+        .body(Full::new(body))?;
     let response = sender.send_request(request).await.context("the agent did not answer")?;
     let status = response.status();
     let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();

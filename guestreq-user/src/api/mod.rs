@@ -4,6 +4,9 @@
 //! share, the agent's answers and the client.
 
 pub mod client;
+mod control;
+pub use control::each_decision;
+pub mod policy;
 mod report;
 pub use report::{command_name, lost, queue_length};
 pub mod server;

@@ -22,7 +22,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, report};
+use super::{Failure, control, report};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -67,7 +67,10 @@ impl Servers {
         let private = Router::new()
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
-            .with_state(shared);
+            // Whatever changes anything is here and nowhere else, and wants root.
+            .route("/v1/policy", get(control::get_policy).put(control::put_policy))
+            .with_state(shared)
+            .into_make_service_with_connect_info::<control::Peer>();
         tokio::spawn(async move {
             if let Err(error) = axum::serve(self.tcp, public).await {
                 error!("the metrics' server has ended: {error}");
@@ -137,7 +140,7 @@ async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, report::psp)
 }
 
-fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) -> Response {
+pub fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) -> Response {
     match &mut *shared.state() {
         State::Waiting { reason } => {
             failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
@@ -149,6 +152,6 @@ fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) 
     }
 }
 
-fn failure(status: StatusCode, error: &str) -> Response {
+pub fn failure(status: StatusCode, error: &str) -> Response {
     (status, Json(Failure { error: error.to_owned() })).into_response()
 }

@@ -22,6 +22,9 @@ pub struct Args {
     /// Leave a probe out, by its name in guestreq_probe_attached
     #[arg(long, value_name = "PROBE")]
     without_probe: Vec<String>,
+    /// Die by SIGKILL at this point of start or stop
+    #[arg(long, value_name = "POINT", hide = true)]
+    die_at: Option<String>,
 }
 
 impl Args {
@@ -30,6 +33,11 @@ impl Args {
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
-        agent::run(agent::Options { config, stay: self.stay, without: self.without_probe })
+        agent::run(agent::Options {
+            config,
+            stay: self.stay,
+            without: self.without_probe,
+            die_at: self.die_at,
+        })
     }
 }

@@ -3,6 +3,10 @@
 //! One file per verb.
 
 mod agent;
+mod change;
+mod detach;
+mod limit;
+mod policy;
 mod psp;
 mod table;
 mod vms;
@@ -28,6 +32,9 @@ enum Verb {
     Agent(agent::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Limit(limit::Args),
+    Policy(policy::Args),
+    Detach(detach::Args),
 }
 
 impl Cli {
@@ -36,8 +43,17 @@ impl Cli {
             Verb::Agent(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Limit(args) => args.run(),
+            Verb::Policy(args) => args.run(),
+            Verb::Detach(args) => args.run(),
         }
     }
+}
+
+/// Where the agent is asked: where it was said, or where the configuration says.
+fn socket(asked: Option<PathBuf>) -> PathBuf {
+    // A configuration that cannot be read, or is wrong, is the agent's to complain of.
+    asked.unwrap_or_else(|| Config::load(None).unwrap_or_default().socket)
 }
 
 /// What every reading verb takes.
@@ -60,11 +76,7 @@ enum Format {
 impl Reading {
     /// Asks the agent.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        match &self.socket {
-            Some(socket) => client::get(socket, path),
-            // A configuration that cannot be read, or is wrong, is the agent's to complain of.
-            None => client::get(&Config::load(None).unwrap_or_default().socket, path),
-        }
+        client::get(&socket(self.socket.clone()), path)
     }
 
     /// Prints an answer as it was asked for.
@@ -80,6 +92,44 @@ impl Reading {
                 Err(error).context("writing to standard output")
             }
             _ => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_changes_anything_is_said_like_this() {
+        for line in [
+            "limit show -o json",
+            "limit set --vm web --rate 5/s --burst 10",
+            "limit set --default --rate 0.5/s",
+            "limit set --rate 1/m --default --force",
+            "limit set --default --off",
+            "limit clear --vm web",
+            "policy show",
+            "policy allow export import --vm web",
+            "policy deny --default unknown",
+            "policy mode enforce --vm web --yes",
+            "policy clear --default",
+        ] {
+            let words = std::iter::once("guestreq").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in
+            ["policy deny --default", "policy allow rep --vm web", "policy mode on --default"]
+        {
+            let words = std::iter::once("guestreq").chain(line.split(' '));
+            assert_eq!(Cli::try_parse_from(words).err().map(|error| error.exit_code()), Some(2));
         }
     }
 }

@@ -26,6 +26,7 @@ pub fn parse(arguments: &[String], comm: &str) -> Identity {
         name: name.map_or_else(|| comm.to_owned(), |name| clean(&name)),
         uuid: uuid.map(|uuid| clean(&uuid)).unwrap_or_default(),
         vmm: vmm.to_owned(),
+        ..Identity::default()
     }
 }
 

@@ -5,8 +5,11 @@
 //! is a label, never a proof.
 
 mod cmdline;
+mod signals;
 
 use std::fs;
+
+pub use signals::kick_signal;
 
 /// A VM's name, and what else its VMM says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,9 @@ pub struct Identity {
     pub uuid: String,
     /// qemu, cloud-hypervisor, firecracker, or the process' name.
     pub vmm: String,
+    /// The pod that it runs in; not looked up yet.
+    pub namespace: String,
+    pub pod_uid: String,
 }
 
 /// Longer names are cut: they become labels.

@@ -11,10 +11,11 @@ use guestreq_common::{
     vm::{Results, Vm},
 };
 
-use super::{definitions as metric, families::Families};
+use super::{decisions, definitions as metric, families::Families};
 use crate::{
-    agent::{Observer, observer::Snapshot, table::Tracked},
+    agent::{Observer, enforcement::Status, observer::Snapshot, table::Tracked},
     api::{command_name, lost, queue_length},
+    host::Identity,
 };
 
 /// Everything that an observing agent exports.
@@ -25,7 +26,15 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
             vm(families, tracked, record);
         }
     }
+    enforcement(families, &observer.enforcement_status());
     agent(families, observer, snapshot);
+}
+
+fn enforcement(families: &mut Families, status: &Status) {
+    let verified = if status.verified { "true" } else { "false" };
+    let labels = [status.backend.name(), status.mode.name(), verified];
+    families.gauge(&metric::ENFORCEMENT_INFO, &labels, 1.0);
+    families.counter(&metric::BYPASSED, &[], status.bypassed as f64);
 }
 
 fn host(families: &mut Families, snapshot: &Snapshot) {
@@ -72,8 +81,9 @@ fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
     listed.chain([(name, unlisted)])
 }
 
-fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
     requests(families, tracked, record);
+    decisions::of_vm(families, tracked, record);
     let label = tracked.label.as_str();
     families.histogram(
         &metric::REQUEST_DURATION,
@@ -93,8 +103,8 @@ fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
         families.counter(&metric::ANOMALIES, &[label, kind.name()], count);
     }
     let identity = &tracked.identity;
-    // Which pod a VM is in is not looked up yet.
-    let labels = [label, &identity.name, &identity.uuid, &identity.vmm, "", ""];
+    let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;
+    let labels = [label, name, uuid, vmm, namespace, pod_uid];
     families.gauge(&metric::VM_INFO, &labels, 1.0);
 }
 

@@ -48,6 +48,16 @@ metrics! {
         "The PSP's time spent on a VM: on its guest requests, its launch, or other commands.";
     ANOMALIES Counter "sequence_anomalies_total" ["vm", "kind"]
         "Guest requests whose sequence number was used before (replay) or left numbers out (gap), per guest context and VMPCK.";
+    DECISIONS Counter "decisions_total" ["vm", "message", "decision", "mode"]
+        "Guest requests by what was decided: admit, deny (the type is not allowed) or busy (over the limit); in audit every request passes.";
+    LIMIT_RATE Gauge "limit_requests_per_second" ["vm"]
+        "How often a VM may ask; absent without a limit.";
+    LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
+        "How many of a VM's requests may come at once; absent without a limit.";
+    ENFORCEMENT_INFO Gauge "enforcement_info" ["backend", "mode", "verified"]
+        "What carries decisions out, the strictest mode that is asked for, and whether trying it showed that it works; always 1.";
+    BYPASSED Counter "enforcement_bypassed_total" []
+        "Guest requests that passed though they should have been decided or stopped.";
     PSP_COMMANDS Counter "psp_commands_total" ["command"]
         "SEV and SNP commands that the PSP was given.";
     PSP_BUSY Counter "psp_busy_seconds_total" ["command"]
@@ -86,7 +96,8 @@ mod tests {
              responses' and unlisted numbers are `unknown`. Values of `command` are the kernel's \
              names without `SEV_CMD_`. What a guest controls never becomes a label's value as it \
              is: a VM has at most 64 pairs of `message` and `result`, whatever comes after them \
-             is counted as `unknown`, `unknown_status`. A VM's series end five minutes after the \
+             is counted as `unknown`, `unknown_status`; and 48 triples of `message`, `decision` \
+             and `mode`, whatever comes after them is counted as `unknown`. A VM's series end five minutes after the \
              VM (`keep_exited_vms`); series without a `vm` label never fall while the agent \
              runs.\n\n\
              | metric | type | labels | meaning |\n|---|---|---|---|\n",

@@ -5,6 +5,7 @@
 //! Prometheus scrapes.
 
 mod collect;
+mod decisions;
 pub mod definitions;
 mod families;
 

@@ -1,0 +1,259 @@
+//! # Whether what is asked for is enforced
+//!
+//! "Attached" is not "enforcing": an LSM program attaches without error and never
+//! fires where `bpf` is not among the kernel's LSMs; a gate may be of another
+//! version, be unloaded, or hear another LSM's answer. So it is tried, through
+//! the very path that a request takes, at start, each second and at each scrape.
+
+use std::{
+    fs,
+    mem::offset_of,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use guestreq_common::{
+    gate::{ASK, DENY},
+    host::Enforcement as Words,
+    policy::{Backend, Mode},
+};
+use log::{info, warn};
+
+use super::{
+    gate::{Gate, Unanswered},
+    probes::IOCTL,
+    programs::Programs,
+    records::{Records, now_ns},
+};
+
+/// How long a request that passed undecided counts against us.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// What users see of it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub backend: Backend,
+    /// The strictest mode that any policy asks for.
+    pub mode: Mode,
+    /// Decisions are carried out: tried, and nothing passed undecided lately.
+    pub verified: bool,
+    /// Why they are not.
+    pub reason: Option<String>,
+    pub bypassed: u64,
+}
+
+pub struct Enforcement {
+    backend: Backend,
+    mode: Mode,
+    gate: Option<Gate>,
+    /// Questions that nobody answered, and requests that passed, when last seen.
+    unanswered: u64,
+    bypassed: u64,
+    /// When either was last seen to rise, and what it was.
+    lapse: Option<(Instant, String)>,
+    trouble: Option<String>,
+    verified: bool,
+    /// Why nothing can be pinned.
+    unpinned: Option<String>,
+}
+
+impl Enforcement {
+    pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
+        Enforcement {
+            backend,
+            unpinned,
+            mode: Mode::Observe,
+            gate: None,
+            unanswered: 0,
+            bypassed: records.enforcement(offset_of!(Words, bypassed)),
+            lapse: None,
+            trouble: None,
+            verified: false,
+        }
+    }
+
+    /// What the policies ask for, from now on.
+    pub fn ask_for(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
+    pub fn status(&self) -> Status {
+        Status {
+            backend: self.backend,
+            mode: self.mode,
+            verified: self.verified,
+            reason: self.trouble.clone(),
+            bypassed: self.bypassed,
+        }
+    }
+
+    /// Why what is asked for is not enforced, if it is not.
+    pub fn not_ready(&self) -> Option<String> {
+        if self.mode != Mode::Enforce || self.verified {
+            return None;
+        }
+        let reason = self.trouble.as_deref().unwrap_or("not yet tried");
+        Some(format!("mode is enforce, but nothing is enforced: {reason}"))
+    }
+
+    /// Tries it. Says once what has changed.
+    pub fn verify(&mut self, records: &Records, programs: &Programs) {
+        records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
+        let tried = self.try_it(records, programs);
+        let result = tried.and_then(|()| self.look_back(records));
+        let trouble = result.err().map(|error| format!("{error:#}"));
+        let verified = trouble.is_none() && self.backend != Backend::None;
+        if self.mode == Mode::Enforce {
+            match &trouble {
+                Some(reason) if self.trouble.as_ref() != Some(reason) => {
+                    warn!("not enforced: {reason}");
+                }
+                None if !self.verified => {
+                    let backend = self.backend.name();
+                    info!("enforcing with backend {backend}, tried and verified{}", self.without());
+                }
+                _ => {}
+            }
+        }
+        self.trouble = trouble;
+        self.verified = verified;
+        self.arm(records);
+    }
+
+    /// What becomes of requests when nobody answers the gate any more.
+    fn without(&self) -> &'static str {
+        match self.gate.as_ref().map(Gate::when_unanswered) {
+            Some(Ok(Unanswered::Open)) => "; without programs the gate is open (closed=N)",
+            Some(Ok(Unanswered::Closed)) => "; without programs the gate is closed (closed=Y)",
+            _ => "",
+        }
+    }
+
+    /// While it is verified, every request must have been decided before it reaches the PSP. What
+    /// was expected before stays so: that it no longer works is what is to be noticed.
+    fn arm(&self, records: &Records) {
+        const ARMED: usize = offset_of!(Words, armed_at);
+        let expected = self.mode == Mode::Enforce && self.backend == Backend::Gate;
+        if !expected {
+            records.set_enforcement(ARMED, 0);
+        } else if self.verified && records.enforcement(ARMED) == 0 {
+            records.set_enforcement(ARMED, now_ns());
+        }
+    }
+
+    fn try_it(&mut self, records: &Records, programs: &Programs) -> Result<()> {
+        match self.backend {
+            Backend::None => bail!("backend is none"),
+            Backend::Gate | Backend::Vcpu => {}
+        }
+        check_lsm(programs)?;
+        if let Some(reason) = &self.unpinned {
+            bail!("{reason}");
+        }
+        ensure!(
+            programs.outlive_us(),
+            "nothing is pinned at {}, so that enforcement would end with this agent: was it \
+             removed? Restart the agent",
+            super::pins::ROOT
+        );
+        if self.backend == Backend::Vcpu {
+            return challenge(records);
+        }
+        self.find_gate(records)?;
+        let gate = self.gate.as_ref().context("no gate")?;
+        let nonce = random()?;
+        let answer = gate.ask(nonce)?;
+        ensure!(
+            answer == "deny" && records.enforcement(offset_of!(Words, self_test)) == nonce,
+            "the gate asks, but is answered {answer:?}, not by our program: another LSM stands \
+             before it (/sys/kernel/security/lsm)"
+        );
+        Ok(())
+    }
+
+    /// Finds the gate, again if it was loaded anew, and has the programs know it.
+    fn find_gate(&mut self, records: &Records) -> Result<()> {
+        if self.gate.as_ref().is_some_and(Gate::is_loaded) {
+            return Ok(());
+        }
+        self.gate = None;
+        let found = Gate::find();
+        let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
+        // No file is known while the number belongs to another.
+        records.set_enforcement(offset_of!(Words, gate_file), 0);
+        records.set_enforcement(offset_of!(Words, gate_cookie), cookie);
+        records.set_enforcement(offset_of!(Words, gate_file), file);
+        let gate = found?;
+        self.unanswered = gate.unanswered()?;
+        self.gate = Some(gate);
+        Ok(())
+    }
+
+    /// Whether something passed since the last look, or not long ago.
+    fn look_back(&mut self, records: &Records) -> Result<()> {
+        let bypassed = records.enforcement(offset_of!(Words, bypassed));
+        let mut lapse = |now: u64, before: &mut u64, what: &str| {
+            if now > *before {
+                let more = now - *before;
+                self.lapse = Some((Instant::now(), format!("{more} {what}")));
+            }
+            *before = now;
+        };
+        lapse(bypassed, &mut self.bypassed, "requests passed that should not have");
+        if let Some(gate) = &self.gate {
+            let what = "of the gate's questions were not answered by our program";
+            lapse(gate.unanswered()?, &mut self.unanswered, what);
+        }
+        match &self.lapse {
+            Some((when, what)) if when.elapsed() < MEMORY => bail!("{what} in the last minute"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_lsm(programs: &Programs) -> Result<()> {
+    // Without securityfs it cannot be told; the trial below can.
+    if let Ok(lsms) = fs::read_to_string("/sys/kernel/security/lsm")
+        && !lsms.trim().split(',').any(|lsm| lsm == "bpf")
+    {
+        bail!(
+            "this kernel runs no BPF LSM programs: boot with lsm={},bpf on the kernel's command \
+             line",
+            lsms.trim()
+        );
+    }
+    if !programs.is_attached(IOCTL) {
+        let reason = programs.trouble(IOCTL).unwrap_or("it is left out");
+        bail!("{IOCTL} is not attached: {reason}");
+    }
+    Ok(())
+}
+
+/// An ioctl(2) of our own, which only the program can answer.
+fn challenge(records: &Records) -> Result<()> {
+    let number = random()?;
+    let null = fs::File::open("/dev/null").context("/dev/null")?;
+    records.set_enforcement(offset_of!(Words, challenge), number);
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
+    // SAFETY: the argument is a number; neither the program nor /dev/null follows it.
+    let ret = unsafe { libc::ioctl(fd, u64::from(ASK) as _, number) };
+    let error = std::io::Error::last_os_error();
+    records.set_enforcement(offset_of!(Words, challenge), 0);
+    ensure!(
+        ret == -1
+            && error.raw_os_error() == Some(-DENY)
+            && records.enforcement(offset_of!(Words, self_test)) == number,
+        "the program on file_ioctl is attached, but does not fire ({error}): another LSM stands \
+         before it, or the kernel skips it"
+    );
+    Ok(())
+}
+
+/// A number that nobody guesses.
+fn random() -> Result<u64> {
+    let mut bytes = [0u8; 8];
+    // SAFETY: as many bytes as there are.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    ensure!(got == bytes.len() as isize, "getrandom: {}", std::io::Error::last_os_error());
+    Ok(u64::from_ne_bytes(bytes).max(1))
+}

@@ -1,0 +1,132 @@
+//! # From the book of rules to the records
+//!
+//! What the configuration and the command line say is written where the programs
+//! read it: as soon as a VM is known, and whenever something changes.
+
+use std::time::SystemTime;
+
+use anyhow::{Result, anyhow};
+use guestreq_common::{
+    message::Kind,
+    policy::{Backend, Decision, Mode},
+    vm::Vm,
+};
+use log::{info, warn};
+
+use super::{
+    observer::Snapshot,
+    records::Records,
+    table::{Table, Tracked},
+};
+use crate::{
+    config::Config,
+    host,
+    policy::{Book, Effective, Plan, Refusal, Request, Seen, Stamp, Store, Types},
+};
+
+pub struct Policies {
+    book: Book,
+    store: Store,
+}
+
+impl Policies {
+    /// What was configured, and what was set before.
+    pub fn open(config: &Config) -> Result<Policies> {
+        let store = Store::new(&config.state);
+        let book = Book { file: config.policy(), overrides: store.read()? };
+        match book.contradiction() {
+            Some((_, why)) => Err(anyhow!("{why}, or remove it from {}", store.path().display())),
+            None => Ok(Policies { book, store }),
+        }
+    }
+
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// Says what may not have been meant.
+    pub fn warn(&self) {
+        for warning in self.book.warnings() {
+            warn!("{warning}");
+        }
+    }
+
+    /// What holds for VMs that nothing is known of.
+    pub fn apply_default(&self, records: &Records) {
+        // Which generation they have is not known: it is looked at in VMs' own policies only.
+        records.set_default_policy(self.book.default().to_policy(0), self.book.waits());
+    }
+
+    /// What holds for a VM.
+    pub fn apply(&self, records: &Records, vm: &Tracked) {
+        let kick = match self.book.file.backend {
+            Backend::Vcpu if !vm.exited => host::kick_signal(vm.tgid, &vm.identity.vmm),
+            _ => 0,
+        };
+        let policy = self.book.resolve(&vm.identity).to_policy(vm.generation);
+        records.set_policy(vm.slot, policy, kick);
+    }
+
+    /// What a change would come to.
+    pub fn plan(
+        &self,
+        table: &Table,
+        snapshot: &Snapshot,
+        request: &Request,
+        uid: u32,
+    ) -> Result<Plan, Refusal> {
+        let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        self.book.plan(request, &Stamp { uid, at }, &seen(table, snapshot))
+    }
+
+    /// Makes a change: keeps it, then has it hold for every request that comes after. All or
+    /// nothing.
+    pub fn carry_out(
+        &mut self,
+        plan: &Plan,
+        records: &Records,
+        table: &Table,
+    ) -> Result<(), Refusal> {
+        let kept = self.store.write(&plan.book.overrides);
+        kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        self.book = plan.book.clone();
+        self.apply_default(records);
+        for vm in table.vms() {
+            self.apply(records, vm);
+        }
+        Ok(())
+    }
+}
+
+/// The log's line on a change that was made.
+pub fn log_change(plan: &Plan, request: &Request, uid: u32) {
+    let (old, new) = (describe(&plan.old), describe(&plan.new));
+    info!("uid {uid} changed the policy of {}: {old} -> {new}", request.target);
+}
+
+fn describe(effective: &Effective) -> String {
+    let Effective { mode, allow, limit } = effective;
+    format!("mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
+}
+
+/// What is known of the VMs that a change may touch.
+fn seen<'a>(table: &'a Table, snapshot: &'a Snapshot) -> Vec<Seen<'a>> {
+    let known = table.vms().iter().zip(&snapshot.vms);
+    let vms = known.map(|(tracked, record)| Seen {
+        label: &tracked.label,
+        identity: &tracked.identity,
+        exited: tracked.exited,
+        sent: record.as_deref().map_or_else(|| Types::from_iter([]), sent),
+        was_over: record.as_deref().is_some_and(was_over),
+    });
+    vms.collect()
+}
+
+/// All types that it has sent, whatever became of them.
+fn sent(vm: &Vm) -> Types {
+    Kind::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
+}
+
+fn was_over(vm: &Vm) -> bool {
+    vm.decisions.iter().any(|counts| counts.get(Mode::Audit, Decision::Busy) > 0)
+}

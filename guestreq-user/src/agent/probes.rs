@@ -1,0 +1,139 @@
+//! # Which program belongs where
+
+use guestreq_common::hook;
+
+pub enum Kind {
+    /// Also return probes: the program says which.
+    Kprobe,
+    RawTracepoint,
+    Lsm,
+}
+
+/// A hook, what is attached to it, and what that jumps to.
+pub struct Probe {
+    /// What users see, in logs and in `guestreq_probe_attached`.
+    pub name: &'static str,
+    /// The program that is attached.
+    pub entry: &'static str,
+    /// The program that stands in its place of a program array.
+    pub program: &'static str,
+    pub place: (&'static str, u32),
+    pub kind: Kind,
+    pub target: &'static str,
+    /// With which module it comes and goes.
+    pub module: Option<&'static str>,
+    /// What is lost without it; `None` where nothing can be counted at all.
+    pub loses: Option<&'static str>,
+}
+
+/// Stands in for [`WANTS_LOCK`], and is attached only while that is not: it runs for every VMGEXIT.
+pub const FALLBACK: &str = "raw_tracepoint/kvm_vmgexit_enter";
+pub const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
+/// Answers the gate, and holds vCPUs.
+pub const IOCTL: &str = "lsm/file_ioctl";
+pub const IOCTL_COMPAT: &str = "lsm/file_ioctl_compat";
+
+/// In the order of attaching: from the end of a request to its beginning, so that none is
+/// seen half. The tracepoints are kvm's, but follow kvm_amd: they would keep kvm loaded.
+pub const PROBES: [Probe; 10] = [
+    Probe {
+        name: "raw_tracepoint/sched_process_exit",
+        entry: "on_thread_exit",
+        program: "thread_exit",
+        place: ("TRACEPOINTS", hook::tracepoint::THREAD_EXIT),
+        kind: Kind::RawTracepoint,
+        target: "sched_process_exit",
+        module: None,
+        loses: None,
+    },
+    Probe {
+        name: "kretprobe/__sev_do_cmd_locked",
+        entry: "on_command_end",
+        program: "command_end",
+        place: ("KPROBES", hook::kprobe::COMMAND_END),
+        kind: Kind::Kprobe,
+        target: "__sev_do_cmd_locked",
+        module: Some("ccp"),
+        loses: None,
+    },
+    Probe {
+        name: "kprobe/__sev_do_cmd_locked",
+        entry: "on_command_start",
+        program: "command_start",
+        place: ("KPROBES", hook::kprobe::COMMAND_START),
+        kind: Kind::Kprobe,
+        target: "__sev_do_cmd_locked",
+        module: Some("ccp"),
+        loses: None,
+    },
+    Probe {
+        name: IOCTL,
+        entry: "on_file_ioctl",
+        program: "file_ioctl",
+        place: ("IOCTLS", hook::lsm::FILE_IOCTL),
+        kind: Kind::Lsm,
+        target: "file_ioctl",
+        module: None,
+        loses: Some("enforcement"),
+    },
+    Probe {
+        name: IOCTL_COMPAT,
+        entry: "on_ioctl_compat",
+        program: "ioctl_compat",
+        place: ("IOCTLS_COMPAT", hook::lsm::FILE_IOCTL),
+        kind: Kind::Lsm,
+        target: "file_ioctl_compat",
+        module: None,
+        loses: Some("holding vCPUs of 32-bit VMMs"),
+    },
+    Probe {
+        name: "kprobe/sev_issue_cmd_external_user",
+        entry: "on_issue_command",
+        program: "issue_command",
+        place: ("KPROBES", hook::kprobe::ISSUE_COMMAND),
+        kind: Kind::Kprobe,
+        target: "sev_issue_cmd_external_user",
+        module: Some("ccp"),
+        loses: Some("the time in the PSP's queue, and its length"),
+    },
+    Probe {
+        name: WANTS_LOCK,
+        entry: "on_guest_request",
+        program: "guest_request",
+        place: ("KPROBES", hook::kprobe::GUEST_REQUEST),
+        kind: Kind::Kprobe,
+        target: "snp_handle_guest_req",
+        module: Some("kvm_amd"),
+        loses: Some("the exact moment at which KVM wants the VM's lock (the VMGEXIT's is taken)"),
+    },
+    Probe {
+        name: "raw_tracepoint/kvm_userspace_exit",
+        entry: "on_userspace_exit",
+        program: "userspace_exit",
+        place: ("TRACEPOINTS", hook::tracepoint::USERSPACE_EXIT),
+        kind: Kind::RawTracepoint,
+        target: "kvm_userspace_exit",
+        module: Some("kvm_amd"),
+        loses: Some("host errors before the PSP, until their vCPU's next request"),
+    },
+    Probe {
+        name: "raw_tracepoint/kvm_vmgexit_exit",
+        entry: "on_vmgexit_exit",
+        program: "vmgexit_exit",
+        place: ("TRACEPOINTS", hook::tracepoint::VMGEXIT_EXIT),
+        kind: Kind::RawTracepoint,
+        target: "kvm_vmgexit_exit",
+        module: Some("kvm_amd"),
+        loses: Some("what guests are told, and which requests are extended ones"),
+    },
+    Probe {
+        name: FALLBACK,
+        entry: "on_vmgexit_enter",
+        program: "vmgexit_enter",
+        place: ("TRACEPOINTS", hook::tracepoint::VMGEXIT_ENTER),
+        kind: Kind::RawTracepoint,
+        target: "kvm_vmgexit_enter",
+        module: Some("kvm_amd"),
+        loses: Some("the moment at which KVM wants the VM's lock"),
+    },
+];

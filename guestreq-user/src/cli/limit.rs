@@ -1,0 +1,156 @@
+//! # guestreq limit
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Subcommand, value_parser};
+use guestreq_common::gcra::MAX_BURST;
+
+use super::{
+    Reading,
+    change::{Insist, Writing},
+    table::{self, printable},
+};
+use crate::api::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst};
+
+/// How often a VM may ask the PSP: show, set and clear limits
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show what limit holds for each VM, and who says so
+    #[command(after_help = "Example: guestreq limit show")]
+    Show {
+        #[command(flatten)]
+        reading: Reading,
+    },
+    Set(Set),
+    /// Drop what `limit set` has set, so that the configuration holds again
+    #[command(after_help = "Example: guestreq limit clear --vm web-1")]
+    Clear {
+        #[command(flatten)]
+        writing: Writing,
+    },
+}
+
+/// Limit a VM, or all of which no more is said; it holds from the next request on
+#[derive(clap::Args)]
+#[command(after_help = "\
+Requests over the limit are told to come back, if the mode is enforce (`guestreq policy mode`); in \
+audit they are only counted. What is set here wins over the configuration and stays after a \
+restart.
+
+Example: guestreq limit set --vm web-1 --rate 5/s --burst 10")]
+struct Set {
+    #[command(flatten)]
+    writing: Writing,
+    /// Requests per second, minute or hour: 5/s, 0.5/s, 30/m
+    #[arg(long, value_name = "RATE", required_unless_present = "off", allow_hyphen_values = true)]
+    rate: Option<Rate>,
+    /// Requests that may come at once [default: a second's worth, at least 4: one per VMPCK]
+    #[arg(
+        long,
+        value_name = "REQUESTS",
+        requires = "rate",
+        allow_negative_numbers = true,
+        value_parser = value_parser!(u64).range(1..=MAX_BURST)
+    )]
+    burst: Option<u64>,
+    /// No limit
+    #[arg(long, conflicts_with_all = ["rate", "burst"])]
+    off: bool,
+    /// Even if the rate is so low that guests lose VMPCKs
+    #[arg(long)]
+    force: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        match self.verb {
+            Verb::Show { reading } => reading.print(&reading.get("/v1/policy")?, text),
+            Verb::Set(set) => {
+                let change = Change::Limit(set.limit());
+                set.writing.put(change, Insist { force: set.force, yes: false }, summary)
+            }
+            Verb::Clear { writing } => writing.put(Change::ClearLimit, Insist::default(), summary),
+        }
+    }
+}
+
+impl Set {
+    fn limit(&self) -> Limit {
+        // Without a rate there is --off.
+        let Some(rate) = self.rate else { return Limit::Off };
+        let burst = self.burst.unwrap_or_else(|| default_burst(rate));
+        Limit::On(Throttle { rate, burst, force: false })
+    }
+}
+
+fn summary(effective: &Effective) -> String {
+    format!("limit {}", effective.limit.value)
+}
+
+fn text(policies: &Policies) -> String {
+    let mut table = table::new(&["VM", "LIMIT", "FROM"], &[]);
+    let mut row = |vm: String, policy: &Effective| {
+        let from = printable(&policy.limit.origin.to_string());
+        table.add_row([vm, policy.limit.value.to_string(), from]);
+    };
+    row("(default)".to_owned(), &policies.default);
+    for vm in &policies.vms {
+        row(printable(&vm.vm), &vm.policy);
+    }
+    for (vm, policy) in &policies.absent {
+        row(format!("{} (not running)", printable(vm)), policy);
+    }
+    table::text(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: Set,
+    }
+
+    fn set(line: &str) -> Result<Limit, String> {
+        let words = ["set"].into_iter().chain(line.split(' '));
+        Line::try_parse_from(words).map(|line| line.set.limit()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_limit_is_a_rate_or_off() {
+        assert_eq!(set("--default --rate 20/s").unwrap().to_string(), "20/s, burst 20");
+        assert_eq!(set("--vm web --rate 5/s --burst 10").unwrap().to_string(), "5/s, burst 10");
+        assert_eq!(set("--vm web --off"), Ok(Limit::Off));
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_usage_error_that_says_what_is_allowed() {
+        for (line, what) in [
+            ("--rate 5/s", "--vm <VM>|--default"),
+            ("--vm web", "--rate <RATE>"),
+            ("--vm web --default --off", "cannot be used with"),
+            ("--vm web --off --rate 5/s", "cannot be used with"),
+            ("--vm web --off --burst 3", "cannot be used with"),
+            ("--vm web --rate 5", "a number per s, m or h"),
+            ("--vm web --rate -1/s", "a number per s, m or h"),
+            ("--vm web --rate NaN/s", "a number per s, m or h"),
+            ("--vm web --rate 0/s", "allowed are 1/h to 1000000/s"),
+            ("--vm web --rate 5/s --burst 0", "1..=1048575"),
+            ("--vm web --rate 5/s --burst -1", "invalid value '-1'"),
+        ] {
+            let error = set(line).unwrap_err();
+            assert!(error.contains(what), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! # guestreq policy
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use anyhow::Result;
+use clap::Subcommand;
+use guestreq_common::{message::Kind, policy::Mode};
+
+use super::{
+    Reading,
+    change::{Insist, Writing},
+    table::{self, printable},
+};
+use crate::api::policy::{Change, Effective, Named, Policies, VmPolicy};
+
+/// What a VM may ask the PSP for, and whether that is enforced: show and set
+#[derive(clap::Args)]
+#[command(after_help = "\
+Message types: report, key and tsc_info are what Linux guests use. The others are cpuid, export, \
+import, absorb, absorb_noma, vmrk, tio_tdi_info, tio_mmio_validate, tio_mmio_config, \
+tio_sdte_write, and unknown for any other number.")]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Show what holds for each VM, who says so, and what was decided
+    #[command(after_help = "Example: guestreq policy show -o json | jq .enforcement")]
+    Show {
+        #[command(flatten)]
+        reading: Reading,
+    },
+    /// Allow message types, beside what is allowed now
+    #[command(after_help = "Example: guestreq policy allow export import --vm migrating-1")]
+    Allow(Types),
+    /// Deny message types
+    #[command(after_help = "\
+A guest that is denied a message does not use that VMPCK again until it is rebooted.
+
+Example: guestreq policy deny cpuid unknown --default")]
+    Deny(Types),
+    #[command(name = "mode")]
+    SetMode(SetMode),
+    /// Drop what was set of mode and types, so that the configuration holds again
+    #[command(after_help = "Example: guestreq policy clear --vm web-1")]
+    Clear {
+        #[command(flatten)]
+        writing: Writing,
+        #[command(flatten)]
+        yes: Yes,
+    },
+}
+
+#[derive(clap::Args)]
+struct Types {
+    /// Message types, such as report or unknown
+    #[arg(value_name = "TYPE", required = true)]
+    types: Vec<Named<Kind>>,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    yes: Yes,
+}
+
+/// Observe: decide nothing. Audit: count what would be refused. Enforce: refuse it
+#[derive(clap::Args)]
+#[command(
+    name = "mode",
+    after_help = "\
+Before enforcing, look at what audit has counted: guestreq policy show.
+
+Example: guestreq policy mode enforce --vm web-1"
+)]
+struct SetMode {
+    /// observe, audit or enforce
+    #[arg(value_name = "MODE")]
+    mode: Named<Mode>,
+    #[command(flatten)]
+    writing: Writing,
+    #[command(flatten)]
+    yes: Yes,
+}
+
+#[derive(clap::Args)]
+struct Yes {
+    /// Even if running VMs lose VMPCKs by it
+    #[arg(long)]
+    yes: bool,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let insist = |Yes { yes }| Insist { force: false, yes };
+        match self.verb {
+            Verb::Show { reading } => reading.print(&reading.get("/v1/policy")?, text),
+            Verb::Allow(Types { types, writing, yes }) => {
+                writing.put(Change::Allow(types), insist(yes), allow)
+            }
+            Verb::Deny(Types { types, writing, yes }) => {
+                writing.put(Change::Deny(types), insist(yes), allow)
+            }
+            Verb::SetMode(SetMode { mode, writing, yes }) => {
+                writing.put(Change::Mode(mode), insist(yes), mode_of)
+            }
+            Verb::Clear { writing, yes } => writing.put(Change::ClearPolicy, insist(yes), both),
+        }
+    }
+}
+
+fn mode_of(effective: &Effective) -> String {
+    format!("mode {}", effective.mode.value)
+}
+
+fn allow(effective: &Effective) -> String {
+    format!("allow {}", effective.allow.value)
+}
+
+fn both(effective: &Effective) -> String {
+    format!("{}, {}", mode_of(effective), allow(effective))
+}
+
+fn text(policies: &Policies) -> String {
+    let status = &policies.enforcement;
+    let how = match (&status.reason, status.verified) {
+        _ if status.mode.0 != Mode::Enforce => "nothing is to be enforced".to_owned(),
+        (_, true) => "enforcing, verified".to_owned(),
+        (Some(reason), false) => format!("NOT ENFORCED: {}", printable(reason)),
+        (None, false) => "NOT ENFORCED".to_owned(),
+    };
+    let mut text = format!("Backend {}: {how}\n", status.backend);
+    if status.bypassed > 0 {
+        text.push_str(&format!("Passed though they should not have: {}\n", status.bypassed));
+    }
+    let mut table = table::new(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"], &[]);
+    let mut row = |vm: String, policy: &Effective, decisions: String| {
+        let (mode, allow) = (policy.mode.value.to_string(), policy.allow.value.to_string());
+        table.add_row([vm, mode, allow, decisions, printable(&origins(policy))]);
+    };
+    row("(default)".to_owned(), &policies.default, "-".to_owned());
+    for vm in &policies.vms {
+        row(printable(&vm.vm), &vm.policy, decisions(vm));
+    }
+    for (vm, policy) in &policies.absent {
+        row(format!("{} (not running)", printable(vm)), policy, "-".to_owned());
+    }
+    text.push('\n');
+    text + &table::text(&table)
+}
+
+fn origins(policy: &Effective) -> String {
+    let (mode, allow) = (policy.mode.origin.to_string(), policy.allow.origin.to_string());
+    if mode == allow { mode } else { format!("mode: {mode}; allow: {allow}") }
+}
+
+/// `admit 12, deny 3 export, enforce: busy 1`: what was admitted in sum, the rest by type.
+fn decisions(vm: &VmPolicy) -> String {
+    let of_mode = |(mode, messages): (&String, &BTreeMap<String, BTreeMap<String, u64>>)| {
+        let sum = |decision: &str| -> u64 {
+            messages.values().filter_map(|counts| counts.get(decision)).sum()
+        };
+        let mut parts = Vec::new();
+        for decision in ["admit", "busy"] {
+            if sum(decision) > 0 {
+                parts.push(format!("{decision} {}", sum(decision)));
+            }
+        }
+        for (message, counts) in messages {
+            if let Some(denied) = counts.get("deny") {
+                parts.push(format!("deny {denied} {message}"));
+            }
+        }
+        format!("{mode}: {}", parts.join(", "))
+    };
+    if vm.decisions.is_empty() {
+        return "-".to_owned();
+    }
+    vm.decisions.iter().map(of_mode).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_as_a_table() {
+        let policies: Policies = serde_json::from_str(
+            r#"{"enforcement": {"backend": "gate", "mode": "enforce", "verified": false,
+                                "reason": "no gate", "bypassed": 0},
+                "default": {"mode": {"value": "audit", "origin": {"from": "default"}},
+                            "allow": {"value": ["report"], "origin": {"from": "config"}},
+                            "limit": {"value": "off", "origin": {"from": "default"}}},
+                "vms": [{"vm": "web", "name": "web", "uuid": "",
+                         "mode": {"value": "enforce", "origin":
+                             {"from": "override", "of": "vm", "uid": 0, "at": "2026"}},
+                         "allow": {"value": [], "origin":
+                             {"from": "config", "rule": 2, "match": "name = \"w*\""}},
+                         "limit": {"value": "off", "origin": {"from": "default"}},
+                         "decisions": {"audit": {"export": {"deny": 3}, "key": {"admit": 5}},
+                                       "enforce": {"report": {"admit": 2, "busy": 1}}}}],
+                "absent": {}, "rules": []}"#,
+        )
+        .unwrap();
+        let text = text(&policies);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "Backend gate: NOT ENFORCED: no gate");
+        assert!(lines[3].contains("audit    report"), "{text}");
+        assert!(lines[3].contains("mode: default; allow: config"), "{text}");
+        let decided = "audit: admit 5, deny 3 export; enforce: admit 2, busy 1";
+        assert!(lines[4].contains(decided), "{text}");
+        let from = "mode: override (uid 0, 2026); allow: config, rule 2 (name = \"w*\")";
+        assert!(lines[4].contains(from), "{text}");
+        // What a person reads is what a program gets.
+        let json = serde_json::to_string(&policies).unwrap();
+        assert_eq!(super::text(&serde_json::from_str(&json).unwrap()), text);
+    }
+}

@@ -1,0 +1,163 @@
+//! # Decisions and limits, as series
+
+use guestreq_common::{
+    message::Kind,
+    policy::{Decision, Mode},
+    vm::Vm,
+};
+
+use super::{definitions as metric, families::Families};
+use crate::{
+    agent::table::{Decided, Tracked},
+    api::each_decision,
+};
+
+/// What was decided for a VM, and its limit: as the kernel has it, not as somebody wished it.
+pub fn of_vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+    for ((kind, decision, mode), count) in decisions(tracked, record) {
+        let labels = [tracked.label.as_str(), kind.name(), decision.name(), mode.name()];
+        families.counter(&metric::DECISIONS, &labels, count as f64);
+    }
+    let limit = record.policy.limit();
+    if is_own(record) && !limit.is_off() {
+        let label = [tracked.label.as_str()];
+        families.gauge(&metric::LIMIT_RATE, &label, 1e9 / limit.interval_ns() as f64);
+        families.gauge(&metric::LIMIT_BURST, &label, limit.burst() as f64);
+    }
+}
+
+/// Whether the agent has written this VM's policy.
+fn is_own(record: &Vm) -> bool {
+    record.policy.rules().generation() == record.generation
+}
+
+/// A guest chooses what it asks for: beyond a number of cells what was decided is folded into
+/// one type.
+fn decisions(tracked: &mut Tracked, record: &Vm) -> Vec<(Decided, u64)> {
+    let mode = record.policy.rules().mode();
+    if is_own(record) && mode != Mode::Observe {
+        // From the start, so that the first one is a step and not a beginning.
+        for kind in Kind::ORDINARY {
+            tracked.admit_decided((kind, Decision::Admit, mode));
+        }
+    }
+    let mut counts: Vec<(Decided, u64)> =
+        tracked.decided.iter().map(|decided| (*decided, 0)).collect();
+    for (kind, mode, decision, count) in each_decision(record) {
+        let own = tracked.admit_decided((kind, decision, mode));
+        let decided = (if own { kind } else { Kind::Unknown }, decision, mode);
+        match counts.iter_mut().find(|(other, _)| *other == decided) {
+            Some((_, sum)) => *sum += count,
+            None => counts.push((decided, count)),
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use guestreq_common::{
+        gcra::Limit,
+        outcome::OUTCOMES,
+        policy::{Allowed, Policy, Rules, Verdict},
+    };
+    use prometheus::TextEncoder;
+
+    use super::*;
+    use crate::{host::Identity, metrics::collect};
+
+    fn record(mode: Mode, limit: Limit) -> Box<Vm> {
+        // SAFETY: Vm consists of integers, for which all zeros is a value.
+        let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+        vm.generation = 3;
+        vm.policy = Policy::new(Rules::new(mode, Allowed::DEFAULT, 3), limit);
+        vm
+    }
+
+    fn count(vm: &mut Vm, kind: Kind, mode: Mode, decision: Decision, count: u64) {
+        let verdict = Verdict { mode, decision, contended: false, until: 0 };
+        *vm.decisions[kind as usize].cell(&verdict) += count;
+    }
+
+    fn series(vm: &Vm) -> Vec<String> {
+        let mut tracked = Tracked::of("web", Identity::default());
+        let mut families = Families::default();
+        collect::vm(&mut families, &mut tracked, vm);
+        let text = TextEncoder::new().encode_to_string(&families.finish()).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    fn with(series: &[String], name: &str) -> Vec<String> {
+        series.iter().filter(|line| line.starts_with(name)).cloned().collect()
+    }
+
+    #[test]
+    fn ordinary_types_are_there_from_the_start_and_others_once_decided() {
+        let mut vm = record(Mode::Audit, Limit::OFF);
+        count(&mut vm, Kind::Export, Mode::Audit, Decision::Deny, 2);
+        count(&mut vm, Kind::Report, Mode::Audit, Decision::Admit, 5);
+        let series = series(&vm);
+        let of = |message: &str, decision: &str, count: u64| {
+            format!(
+                "guestreq_decisions_total{{vm=\"web\",message=\"{message}\",\
+                 decision=\"{decision}\",mode=\"audit\"}} {count}"
+            )
+        };
+        let decisions = with(&series, "guestreq_decisions_total");
+        assert_eq!(decisions.len(), 4, "{decisions:?}");
+        assert!(decisions.contains(&of("export", "deny", 2)), "{decisions:?}");
+        assert!(decisions.contains(&of("report", "admit", 5)), "{decisions:?}");
+        assert!(decisions.contains(&of("tsc_info", "admit", 0)), "{decisions:?}");
+        assert!(with(&series, "guestreq_limit").is_empty(), "there is no limit");
+        let observed = super::tests::series(&record(Mode::Observe, Limit::OFF));
+        assert!(with(&observed, "guestreq_decisions_total").is_empty());
+    }
+
+    #[test]
+    fn a_limit_shows_as_the_kernel_has_it() {
+        let vm = record(Mode::Enforce, Limit::new(200_000_000, 10).unwrap());
+        let series = series(&vm);
+        assert_eq!(
+            with(&series, "guestreq_limit"),
+            [
+                "guestreq_limit_burst_requests{vm=\"web\"} 10",
+                "guestreq_limit_requests_per_second{vm=\"web\"} 5"
+            ]
+        );
+    }
+
+    /// README promises at most 60 for a VM that uses report, key and tsc_info, 160 for any.
+    #[test]
+    fn a_vm_has_a_bounded_number_of_series() {
+        let limit = Limit::new(200_000_000, 10).unwrap();
+        let mut usual = record(Mode::Enforce, limit);
+        for kind in Kind::ORDINARY {
+            *usual.requests(kind as u8).cell(guestreq_common::outcome::OK) = 1;
+            *usual.requests(kind as u8).cell(guestreq_common::outcome::BUSY) = 1;
+            for mode in [Mode::Audit, Mode::Enforce] {
+                count(&mut usual, kind, mode, Decision::Admit, 1);
+                count(&mut usual, kind, mode, Decision::Busy, 1);
+            }
+        }
+        let lines = series(&usual).len();
+        assert!(lines <= 60, "{lines}");
+        let mut hostile = record(Mode::Enforce, limit);
+        for kind in Kind::ALL {
+            for outcome in 0..OUTCOMES as u8 {
+                *hostile.requests(kind as u8).cell(outcome) = 1;
+            }
+            for mode in [Mode::Audit, Mode::Enforce] {
+                for decision in Decision::ALL {
+                    count(&mut hostile, kind, mode, decision, 1);
+                }
+            }
+        }
+        let series = series(&hostile);
+        assert!((100..=160).contains(&series.len()), "{}", series.len());
+        let total: f64 = with(&series, "guestreq_decisions_total")
+            .iter()
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum();
+        assert_eq!(total, (Kind::ALL.len() * 2 * 3) as f64, "folded, not lost");
+    }
+}

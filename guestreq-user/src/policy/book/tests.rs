@@ -1,0 +1,148 @@
+use guestreq_common::{
+    message::Kind,
+    policy::{Allowed, Mode},
+};
+
+use super::*;
+use crate::{
+    config::Config,
+    policy::{Limit, Named, Stamp, Types},
+};
+
+fn book(config: &str) -> Book {
+    let file = Config::parse(config).unwrap().policy();
+    Book { file, overrides: Overrides::default() }
+}
+
+fn vm(name: &str) -> Identity {
+    let vmm = "qemu".to_owned();
+    Identity { name: name.to_owned(), named: true, vmm, ..Identity::default() }
+}
+
+fn by_root<T>(value: T) -> Option<Set<T>> {
+    Some(Set { value, stamp: stamp() })
+}
+
+fn stamp() -> Stamp {
+    Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() }
+}
+
+const RULES: &str = r#"
+    mode = "observe"
+    limit = { rate = "5/s", burst = 10 }
+    [[vm]]
+    match = { name = "web-*" }
+    limit = "off"
+    [[vm]]
+    match = { vmm = "qemu" }
+    mode = "enforce"
+    limit = { rate = "1/s", burst = 1 }
+"#;
+
+#[test]
+fn nothing_said_is_audit_with_what_linux_guests_use_and_no_limit() {
+    let effective = book("").default();
+    assert_eq!(effective, Effective::built_in());
+    assert_eq!(effective.mode.value, Named(Mode::Audit));
+    assert_eq!(effective.allow.value, Types(Allowed::DEFAULT));
+    assert_eq!(effective.limit.value, Limit::Off);
+    assert_eq!(effective.limit.origin, Origin::Default);
+}
+
+#[test]
+fn the_first_rule_that_matches_and_sets_a_key_wins_for_that_key() {
+    let web = book(RULES).resolve(&vm("web-1"));
+    assert_eq!(web.limit.value, Limit::Off);
+    assert_eq!(web.limit.origin.to_string(), r#"config, rule 1 (name = "web-*")"#);
+    assert_eq!(web.mode.value, Named(Mode::Enforce), "rule 1 does not say");
+    assert_eq!(web.mode.origin.to_string(), r#"config, rule 2 (vmm = "qemu")"#);
+    assert_eq!(web.allow.origin, Origin::Default);
+    let db = book(RULES).resolve(&vm("db-1"));
+    assert_eq!(db.limit.value.to_string(), "1/s, burst 1");
+    let other = book(RULES).resolve(&Identity { vmm: "crosvm".to_owned(), ..vm("x") });
+    assert_eq!(other.limit.value.to_string(), "5/s, burst 10");
+    assert_eq!(other.limit.origin.to_string(), "config");
+    assert_eq!(other.mode.value, Named(Mode::Observe));
+}
+
+#[test]
+fn what_is_said_of_a_vm_goes_before_what_is_said_of_all_and_hands_before_files() {
+    let mut book = book(RULES);
+    book.overrides.edit(None, |set| {
+        set.limit = by_root(Limit::Off);
+        set.mode = by_root(Named(Mode::Audit));
+    });
+    assert_eq!(book.default().limit.value, Limit::Off);
+    assert_eq!(
+        book.default().mode.origin.to_string(),
+        "override of the default (uid 0, 2026-01-02T03:04:05Z)"
+    );
+    assert_eq!(book.resolve(&vm("db-1")).mode.value, Named(Mode::Enforce), "its rule stays");
+    book.overrides.edit(Some("db-1"), |set| set.mode = by_root(Named(Mode::Observe)));
+    let db = book.resolve(&vm("db-1"));
+    assert_eq!(db.mode.value, Named(Mode::Observe));
+    assert_eq!(db.mode.origin.to_string(), "override (uid 0, 2026-01-02T03:04:05Z)");
+    assert_eq!(db.limit.value.to_string(), "1/s, burst 1", "of it nothing was said by hand");
+}
+
+#[test]
+fn new_vms_wait_only_if_rules_name_vms_and_some_policy_enforces() {
+    assert!(!book("").waits());
+    assert!(!book("mode = \"enforce\"").waits(), "the default is known at once");
+    let web = "[[vm]]\nmatch = { name = \"web\" }\nlimit = \"off\"\n";
+    assert!(!book(web).waits(), "nothing is refused");
+    assert!(book(&format!("mode = \"enforce\"\n{web}")).waits());
+    assert!(book(&format!("{web}mode = \"enforce\"")).waits());
+    let mut by_hand = book("");
+    by_hand.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
+    assert!(by_hand.waits());
+    let mut relaxed = book("mode = \"enforce\"");
+    relaxed.overrides.edit(None, |set| set.mode = by_root(Named(Mode::Audit)));
+    assert!(!relaxed.enforces(), "the default was overridden");
+}
+
+#[test]
+fn enforce_without_a_backend_is_a_contradiction_wherever_it_is_said() {
+    let mut book = book("backend = \"none\"");
+    assert_eq!(book.contradiction(), None);
+    book.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
+    let (place, why) = book.contradiction().unwrap();
+    assert_eq!(place, Place::Override);
+    assert!(why.starts_with("the override for \"web\" says enforce, but the backend is none"));
+    book.file.backend = Backend::Gate;
+    assert_eq!(book.contradiction(), None);
+}
+
+#[test]
+fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
+    let book =
+        book("allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n");
+    let warnings = book.warnings();
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].starts_with("tsc_info is not allowed"));
+    assert!(warnings[1].starts_with("rule for namespace = \"prod\": tsc_info"));
+    assert!(warnings[2].contains("this rule matches nothing"));
+}
+
+#[test]
+fn a_policy_reads_in_the_kernel_as_it_was_resolved() {
+    let policy = book(RULES).resolve(&vm("db-1")).to_policy(7);
+    assert_eq!(policy.rules().generation(), 7);
+    assert_eq!(policy.rules().mode(), Mode::Enforce);
+    assert!(policy.rules().allows(Kind::Report as u8));
+    assert_eq!(policy.limit().interval_ns(), 1_000_000_000);
+}
+
+proptest::proptest! {
+    #[test]
+    fn resolving_is_deterministic_and_an_override_for_another_vm_changes_nothing(
+        name in "(web-|db-)?[0-9]?", other in "[a-z]{1,4}"
+    ) {
+        let mut book = book(RULES);
+        let before = book.resolve(&vm(&name));
+        proptest::prop_assert_eq!(&before, &book.resolve(&vm(&name)));
+        proptest::prop_assume!(name != other);
+        book.overrides.edit(Some(&other), |set| set.limit = by_root(Limit::Off));
+        proptest::prop_assert_eq!(before, book.resolve(&vm(&name)));
+    }
+}

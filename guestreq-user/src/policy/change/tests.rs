@@ -1,0 +1,141 @@
+use guestreq_common::policy::Allowed;
+
+use super::*;
+use crate::{config::Config, policy::Overrides};
+
+fn book(config: &str) -> Book {
+    let file = Config::parse(config).unwrap().policy();
+    Book { file, overrides: Overrides::default() }
+}
+
+fn stamp() -> Stamp {
+    Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() }
+}
+
+fn vm(name: &str, uuid: &str) -> Identity {
+    let (name, uuid) = (name.to_owned(), uuid.to_owned());
+    Identity { named: !name.is_empty(), name, uuid, ..Identity::default() }
+}
+
+fn seen<'a>(label: &'a str, identity: &'a Identity) -> Seen<'a> {
+    Seen { label, identity, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
+}
+
+/// Parses what the API gets.
+fn request(text: &str) -> Request {
+    serde_json::from_str(text).unwrap()
+}
+
+fn refused(result: Result<Plan, Refusal>) -> String {
+    match result.unwrap_err() {
+        Refusal::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+const LIMIT_WEB: &str = r#"{"target": {"vm": "web"}, "change": {"limit": {"rate": "5/s"}}}"#;
+
+#[test]
+fn a_limit_is_set_and_cleared() {
+    let web = vm("web", "");
+    let vms = [seen("web", &web)];
+    let plan = book("").plan(&request(LIMIT_WEB), &stamp(), &vms).unwrap();
+    assert_eq!(plan.old.limit.value, Limit::Off);
+    assert_eq!(plan.new.limit.value.to_string(), "5/s, burst 5");
+    assert_eq!(plan.warnings.len(), 1);
+    assert!(plan.warnings[0].contains("the mode is audit"), "{:?}", plan.warnings);
+    assert_eq!(plan.book.default().limit.value, Limit::Off, "others keep what they have");
+
+    let clear = request(r#"{"target": {"vm": "web"}, "change": "clear_limit"}"#);
+    let cleared = plan.book.plan(&clear, &stamp(), &[]).unwrap();
+    assert_eq!(cleared.new.limit.value, Limit::Off, "also of a VM that is not running");
+    assert_eq!(cleared.book, book(""));
+}
+
+#[test]
+fn an_unknown_vm_is_told_with_those_that_run() {
+    let (web, gone) = (vm("web", ""), vm("gone", ""));
+    let vms = [seen("web", &web), Seen { exited: true, ..seen("gone", &gone) }];
+    let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
+    assert_eq!(
+        book("").plan(&wrong, &stamp(), &vms).unwrap_err(),
+        Refusal::UnknownVm("no VM \"wbe\": there are \"web\"".to_owned())
+    );
+    let none = book("").plan(&wrong, &stamp(), &[]).unwrap_err();
+    assert_eq!(none, Refusal::UnknownVm("no VM \"wbe\": no VM is running".to_owned()));
+}
+
+#[test]
+fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
+    let (one, two) = (vm("web", "7a"), vm("web", "7b"));
+    let vms = [seen("web", &one), seen("web@77", &two)];
+    for name in ["web", "web@77", "7b"] {
+        let text = LIMIT_WEB.replace("web", name);
+        let plan = book("").plan(&request(&text), &stamp(), &vms).unwrap();
+        assert_eq!(plan.book.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
+        let shared = "it holds for all running VMs of this name: \"web\"; \"web@77\"";
+        assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
+    }
+    let nameless = vm("", "7c");
+    let plan = book("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nameless)]).unwrap();
+    assert!(plan.book.overrides.vms.contains_key("7c"));
+    let nobody = vm("", "");
+    let why = refused(book("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nobody)]));
+    assert!(why.contains("neither a name nor a UUID"), "{why}");
+}
+
+#[test]
+fn a_limit_that_is_too_low_is_refused_unless_forced() {
+    let text = r#"{"target": "default", "change": {"limit": {"rate": "1/m", "burst": 1}}}"#;
+    let why = refused(book("").plan(&request(text), &stamp(), &[]));
+    assert!(why.contains("at least 4.2/m, or --force"), "{why}");
+    let forced = Request { force: true, ..request(text) };
+    let plan = book("").plan(&forced, &stamp(), &[]).unwrap();
+    assert!(refusals::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");
+}
+
+#[test]
+fn enforcing_what_running_vms_would_not_survive_needs_a_yes() {
+    let (web, evil) = (vm("web", ""), vm("evil", ""));
+    let export = [Kind::Export].into_iter().collect();
+    let vms = [seen("web", &web), Seen { sent: export, ..seen("evil", &evil) }];
+    let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
+    let why = refused(book("").plan(&enforce, &stamp(), &vms));
+    assert!(why.contains("\"evil\" has sent export (--yes does it all the same)"), "{why}");
+    let yes = Request { yes: true, ..enforce };
+    let plan = book("").plan(&yes, &stamp(), &vms).unwrap();
+    assert_eq!(plan.warnings.len(), 1, "it is still said");
+    let web_only = request(r#"{"target": {"vm": "web"}, "change": {"mode": "enforce"}}"#);
+    assert!(book("").plan(&web_only, &stamp(), &vms).unwrap().warnings.is_empty());
+    // The same for a type that is taken from a VM whose policy is enforced already.
+    let deny = request(r#"{"target": {"vm": "web"}, "change": {"deny": ["report"]}}"#);
+    let why = refused(book("mode = \"enforce\"").plan(&deny, &stamp(), &vms));
+    assert!(why.contains("\"web\" has sent report"), "{why}");
+}
+
+#[test]
+fn types_are_added_to_and_taken_from_what_holds() {
+    let allow = request(r#"{"target": "default", "change": {"allow": ["export", "unknown"]}}"#);
+    let plan = book("allow = [\"report\", \"tsc_info\"]").plan(&allow, &stamp(), &[]).unwrap();
+    assert_eq!(plan.new.allow.value.to_string(), "report, export, tsc_info, unknown");
+    let deny = request(r#"{"target": "default", "change": {"deny": ["tsc_info"]}}"#);
+    let plan = plan.book.plan(&deny, &stamp(), &[]).unwrap();
+    assert_eq!(plan.new.allow.value.to_string(), "report, export, unknown");
+    assert!(plan.warnings[0].contains("Secure TSC cannot boot"), "{:?}", plan.warnings);
+    let clear = request(r#"{"target": "default", "change": "clear_policy"}"#);
+    let plan = plan.book.plan(&clear, &stamp(), &[]).unwrap();
+    assert_eq!(plan.new.allow.value.to_string(), "report, tsc_info");
+}
+
+#[test]
+fn enforce_without_a_backend_is_refused() {
+    let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
+    let why = refused(book("backend = \"none\"").plan(&enforce, &stamp(), &[]));
+    assert!(why.contains("the backend is none, which only counts"), "{why}");
+}
+
+#[test]
+fn a_request_with_an_unknown_key_is_none() {
+    let text = r#"{"target": "default", "change": "clear_limit", "forse": true}"#;
+    assert!(serde_json::from_str::<Request>(text).is_err());
+}

@@ -1,0 +1,115 @@
+//! # Patterns for names
+//!
+//! `*` stands for any characters, `?` for one. Everything else stands for itself:
+//! brackets do occur in names.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Glob(String);
+
+impl Glob {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it stands for the whole of a text.
+    pub fn matches(&self, text: &str) -> bool {
+        let pattern: Vec<char> = self.0.chars().collect();
+        let text: Vec<char> = text.chars().collect();
+        let (mut p, mut t) = (0, 0);
+        // Where the last star stood, and up to where it has taken the text.
+        let mut star: Option<(usize, usize)> = None;
+        while t < text.len() {
+            match pattern.get(p) {
+                Some('*') => {
+                    star = Some((p, t));
+                    p += 1;
+                }
+                Some(&c) if c == '?' || c == text[t] => {
+                    p += 1;
+                    t += 1;
+                }
+                _ => {
+                    // The last star takes one more; earlier ones need not.
+                    let Some((at, taken)) = star else { return false };
+                    star = Some((at, taken + 1));
+                    p = at + 1;
+                    t = taken + 1;
+                }
+            }
+        }
+        pattern[p..].iter().all(|&c| c == '*')
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Glob {
+    fn from(pattern: &str) -> Glob {
+        Glob(pattern.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> bool {
+        Glob::from(pattern).matches(text)
+    }
+
+    #[test]
+    fn a_star_is_any_text_and_a_question_mark_one_character() {
+        assert!(matches("web-*", "web-1") && matches("web-*", "web-"));
+        assert!(!matches("web-*", "my-web-1") && !matches("web", "web-1"));
+        assert!(matches("*-db-?", "eu-db-1") && !matches("*-db-?", "eu-db-12"));
+        assert!(matches("a*b*c", "a-b-b-c") && !matches("a*b*c", "a-c-b"));
+        assert!(matches("*", "") && !matches("?", "") && matches("", ""));
+        assert!(matches("????", "\u{fc}ber") && matches("\u{fc}*", "\u{fc}ber"));
+    }
+
+    #[test]
+    fn everything_else_is_itself() {
+        assert!(matches("[ab].{c}\\", "[ab].{c}\\"));
+        assert!(!matches("[ab]", "a"));
+        assert!(!matches("web.1", "web-1"));
+        assert!(!matches("Web", "web"));
+    }
+
+    /// What the words say, slowly.
+    fn specification(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.first(), text.first()) {
+            (None, None) => true,
+            (Some('*'), _) => (0..=text.len()).any(|n| specification(&pattern[1..], &text[n..])),
+            (Some(&p), Some(&t)) if p == '?' || p == t => specification(&pattern[1..], &text[1..]),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_does_what_the_words_say(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(
+                matches(&pattern, &text),
+                specification(&chars(&pattern), &chars(&text))
+            );
+        }
+
+        #[test]
+        fn every_text_matches_itself(text: String) {
+            prop_assert!(matches(&text, &text));
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! # Policy: which rules hold for which VM
+//!
+//! For each of mode, allowed types and limit, the first of these that says something:
+//!
+//! 1. the command line's override for the VM,
+//! 2. the first `[[vm]]` rule of the configuration that matches the VM and sets it,
+//! 3. the command line's override of the default,
+//! 4. the top level of the configuration,
+//! 5. what is built in: audit; report, key and tsc_info; no limit.
+//!
+//! So what is said of a VM goes before what is said of all, and what was said by
+//! hand before what a file says. Knows neither the agent nor the command line.
+
+mod book;
+mod change;
+mod glob;
+mod limit;
+mod names;
+mod overrides;
+mod rate;
+pub mod refusals;
+mod rules;
+mod store;
+
+use std::fmt;
+
+use guestreq_common::policy::{Allowed, Mode, Policy, Rules};
+use serde::{Deserialize, Serialize};
+
+pub use book::{Book, Place};
+pub use change::{Change, Plan, Refusal, Request, Seen, Target};
+pub use glob::Glob;
+pub use limit::{Limit, Throttle, default_burst};
+pub use names::{Named, Types};
+pub use overrides::{Override, Overrides, Set, Stamp, key_of};
+pub use rate::Rate;
+pub use rules::{File, Rule, Settings, limit as file_limit};
+pub use store::Store;
+
+/// What holds for a VM, or for those of which nothing is said, and who says so.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Effective {
+    pub mode: Setting<Named<Mode>>,
+    pub allow: Setting<Types>,
+    pub limit: Setting<Limit>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Setting<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(tag = "from", rename_all = "lowercase")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// The configuration's top level, or a rule.
+    Config {
+        /// Counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<usize>,
+        #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+        matches: Option<String>,
+    },
+    /// The command line.
+    Override {
+        of: Level,
+        #[serde(flatten)]
+        stamp: Stamp,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Default,
+    Vm,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Config { rule: Some(rule), matches } => {
+                write!(f, "config, rule {rule} ({})", matches.as_deref().unwrap_or_default())
+            }
+            Origin::Config { .. } => f.write_str("config"),
+            Origin::Override { of, stamp: Stamp { uid, at } } => {
+                let of = if *of == Level::Default { " of the default" } else { "" };
+                write!(f, "override{of} (uid {uid}, {at})")
+            }
+        }
+    }
+}
+
+impl Effective {
+    pub fn built_in() -> Effective {
+        fn setting<T>(value: T) -> Setting<T> {
+            Setting { value, origin: Origin::Default }
+        }
+        Effective {
+            mode: setting(Named(Mode::Audit)),
+            allow: setting(Types(Allowed::DEFAULT)),
+            limit: setting(Limit::Off),
+        }
+    }
+
+    /// As the kernel reads it, for the VM that has its slot in this generation.
+    pub fn to_policy(&self, generation: u32) -> Policy {
+        let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation);
+        Policy::new(rules, self.limit.value.to_gcra())
+    }
+}

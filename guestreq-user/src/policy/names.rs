@@ -1,0 +1,161 @@
+//! # Values by their names
+//!
+//! Modes, backends and message types are numbers in the kernel. In files, in JSON
+//! and on the command line they are the names that metrics have, too.
+
+use std::{fmt, marker::PhantomData, str::FromStr};
+
+use guestreq_common::{
+    message::Kind,
+    policy::{Allowed, Backend, Mode},
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// What has a fixed set of names.
+pub trait Name: Copy + PartialEq + 'static {
+    const WHAT: &'static str;
+    const ALL: &'static [Self];
+    fn name(self) -> &'static str;
+}
+
+impl Name for Mode {
+    const WHAT: &'static str = "mode";
+    const ALL: &'static [Mode] = &Mode::ALL;
+    fn name(self) -> &'static str {
+        Mode::name(self)
+    }
+}
+
+impl Name for Backend {
+    const WHAT: &'static str = "backend";
+    const ALL: &'static [Backend] = &Backend::ALL;
+    fn name(self) -> &'static str {
+        Backend::name(self)
+    }
+}
+
+/// `unknown` is one of them: the responses' numbers and those that no specification lists.
+impl Name for Kind {
+    const WHAT: &'static str = "message type";
+    const ALL: &'static [Kind] = &Kind::ALL;
+    fn name(self) -> &'static str {
+        Kind::name(self)
+    }
+}
+
+/// A value that reads and writes itself as its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Named<T>(pub T);
+
+impl<T: Name> fmt::Display for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl<T: Name> FromStr for Named<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = T::ALL.iter().find(|value| value.name() == text);
+        found.map(|value| Named(*value)).ok_or_else(|| {
+            let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
+            let names = names.join(", ");
+            format!("unknown {} {text:?}: there are {names}", T::WHAT)
+        })
+    }
+}
+
+impl<T: Name> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.name())
+    }
+}
+
+impl<'de, T: Name> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(PhantomData<T>);
+        impl<T: Name> de::Visitor<'_> for Visitor<T> {
+            type Value = Named<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let names: Vec<_> =
+                    T::ALL.iter().map(|value| format!("{:?}", value.name())).collect();
+                write!(f, "a {}: {}", T::WHAT, names.join(", "))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Named<T>, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        from.deserialize_str(Visitor(PhantomData))
+    }
+}
+
+/// A set of message types: a list of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Types(pub Allowed);
+
+impl Types {
+    pub fn iter(self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(move |kind| self.0.has(*kind))
+    }
+}
+
+impl FromIterator<Kind> for Types {
+    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Types {
+        Types(kinds.into_iter().fold(Allowed::NONE, |set, kind| set.with(kind, true)))
+    }
+}
+
+impl fmt::Display for Types {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().map(Kind::name).collect();
+        f.write_str(if names.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&names.join(", "))
+    }
+}
+
+impl Serialize for Types {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.iter().map(Kind::name))
+    }
+}
+
+impl<'de> Deserialize<'de> for Types {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let kinds = Vec::<Named<Kind>>::deserialize(from)?;
+        Ok(kinds.into_iter().map(|kind| kind.0).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_as_what_it_names() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.name().parse(), Ok(Named(kind)));
+        }
+        assert_eq!("enforce".parse(), Ok(Named(Mode::Enforce)));
+        assert_eq!("vcpu".parse(), Ok(Named(Backend::Vcpu)));
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_with_all_that_there_are() {
+        let error = "Report".parse::<Named<Kind>>().unwrap_err();
+        assert!(error.starts_with("unknown message type \"Report\": there are cpuid, key, report"));
+        assert!(error.ends_with("unknown"), "{error}");
+        let error = "on".parse::<Named<Mode>>().unwrap_err();
+        assert_eq!(error, "unknown mode \"on\": there are observe, audit, enforce");
+    }
+
+    #[test]
+    fn a_set_of_types_is_a_list_of_names() {
+        let types: Types = serde_json::from_str(r#"["report","key","report"]"#).unwrap();
+        assert_eq!(types.to_string(), "key, report");
+        assert_eq!(serde_json::to_string(&types).unwrap(), r#"["key","report"]"#);
+        assert_eq!(Types(Allowed::NONE).to_string(), "nothing");
+    }
+}

@@ -1,0 +1,119 @@
+//! # What the command line has set
+//!
+//! Kept in a file of its own, so that it outlives the agent. It wins over the
+//! configuration until it is cleared.
+
+use std::collections::BTreeMap;
+
+use guestreq_common::policy::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Limit, Named, Types};
+use crate::host::Identity;
+
+/// Who set something, and when (RFC 3339).
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Stamp {
+    pub uid: u32,
+    pub at: String,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Set<T> {
+    pub value: T,
+    #[serde(flatten)]
+    pub stamp: Stamp,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Set<Named<Mode>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Set<Types>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Set<Limit>>,
+}
+
+impl Override {
+    pub const NONE: Override = Override { mode: None, allow: None, limit: None };
+
+    fn is_empty(&self) -> bool {
+        *self == Override::NONE
+    }
+}
+
+/// All that is set. VMs are known by [`key_of`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overrides {
+    #[serde(default = "none", skip_serializing_if = "Override::is_empty")]
+    pub default: Override,
+    #[serde(default)]
+    pub vms: BTreeMap<String, Override>,
+}
+
+fn none() -> Override {
+    Override::NONE
+}
+
+impl Default for Overrides {
+    fn default() -> Self {
+        Overrides { default: Override::NONE, vms: BTreeMap::new() }
+    }
+}
+
+/// By what a VM is found again after it, or the agent, was restarted: its own name, without the
+/// pid that a label may have; without a name its UUID. A process that has neither is nobody.
+pub fn key_of(vm: &Identity) -> Option<&str> {
+    let key = if vm.named { &vm.name } else { &vm.uuid };
+    (!key.is_empty()).then_some(key)
+}
+
+impl Overrides {
+    pub fn of(&self, vm: &Identity) -> Option<&Override> {
+        self.vms.get(key_of(vm)?)
+    }
+
+    /// Changes a VM's, or with `None` the default; an override that sets nothing is none.
+    pub fn edit(&mut self, key: Option<&str>, edit: impl FnOnce(&mut Override)) {
+        let Some(key) = key else { return edit(&mut self.default) };
+        let mut of_vm = self.vms.remove(key).unwrap_or(Override::NONE);
+        edit(&mut of_vm);
+        if !of_vm.is_empty() {
+            self.vms.insert(key.to_owned(), of_vm);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_is_known_by_its_name_or_else_its_uuid() {
+        let vm = |name: &str, named, uuid: &str| Identity {
+            name: name.to_owned(),
+            named,
+            uuid: uuid.to_owned(),
+            ..Identity::default()
+        };
+        assert_eq!(key_of(&vm("web", true, "7a")), Some("web"));
+        assert_eq!(key_of(&vm("qemu", false, "7a")), Some("7a"));
+        assert_eq!(key_of(&vm("qemu", false, "")), None);
+    }
+
+    #[test]
+    fn an_override_that_sets_nothing_is_none() {
+        let mut overrides = Overrides::default();
+        let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
+        let off = Set { value: Limit::Off, stamp };
+        overrides.edit(Some("web"), |of_web| of_web.limit = Some(off.clone()));
+        overrides.edit(None, |default| default.limit = Some(off));
+        assert!(overrides.vms.contains_key("web"));
+        overrides.edit(Some("web"), |of_web| of_web.limit = None);
+        overrides.edit(None, |default| default.limit = None);
+        assert_eq!(overrides, Overrides::default());
+    }
+}

@@ -1,0 +1,194 @@
+//! # What is better not done
+//!
+//! What a Linux guest does with a refusal (drivers/virt/coco/sev-guest,
+//! arch/x86/coco/sev/core.c): told BUSY, it sends the same message again after two
+//! seconds, for a minute; told anything else, or BUSY for a minute, it never uses
+//! that VMPCK again until it is rebooted.
+
+use guestreq_common::{
+    message::{Kind, VMPCKS},
+    policy::Mode,
+};
+
+use super::{Effective, Limit, Types};
+
+/// For how long a guest comes back.
+const PATIENCE_NS: u64 = 60_000_000_000;
+/// How long it waits before it does.
+const RETRY_NS: u64 = 2_000_000_000;
+
+/// The longest that an honest guest could be told BUSY: all of its VMPCKs wait, and it comes
+/// back a moment too early.
+fn longest_wait_ns(interval_ns: u64) -> u64 {
+    interval_ns.saturating_mul(VMPCKS as u64).saturating_add(RETRY_NS)
+}
+
+/// Why a limit would make an honest guest lose a VMPCK, unless it was forced.
+pub fn too_slow(limit: Limit) -> Option<String> {
+    match limit {
+        Limit::On(throttle) if !throttle.force => starves(limit),
+        _ => None,
+    }
+}
+
+fn starves(limit: Limit) -> Option<String> {
+    let Limit::On(throttle) = limit else { return None };
+    let wait = longest_wait_ns(throttle.rate.interval_ns());
+    (wait > PATIENCE_NS).then(|| {
+        format!(
+            "{} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
+             after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least 4.2/m",
+            throttle.rate,
+            wait.div_ceil(1_000_000_000),
+        )
+    })
+}
+
+/// What forbidding TSC_INFO does.
+pub fn no_tsc_info(allow: Types) -> Option<&'static str> {
+    (!allow.0.has(Kind::TscInfo))
+        .then_some("tsc_info is not allowed: guests with Secure TSC cannot boot")
+}
+
+/// A VM that runs, as far as a change of policy touches it.
+pub struct Touched<'a> {
+    pub label: &'a str,
+    pub before: Effective,
+    pub after: Effective,
+    /// Types that it has sent.
+    pub sent: Types,
+    /// Whether it was over its limit in audit.
+    pub was_over: bool,
+}
+
+impl Touched<'_> {
+    /// Types that are refused.
+    fn refused(&self, policy: &Effective) -> Types {
+        let enforced = policy.mode.value.0 == Mode::Enforce;
+        self.sent.iter().filter(|kind| enforced && !policy.allow.value.0.has(*kind)).collect()
+    }
+
+    fn starved(&self, policy: &Effective) -> bool {
+        policy.mode.value.0 == Mode::Enforce
+            && self.was_over
+            && starves(policy.limit.value).is_some()
+    }
+
+    /// Why it would lose a VMPCK that it would keep without the change.
+    fn loses(&self) -> Option<String> {
+        let before = self.refused(&self.before);
+        let refused: Types =
+            self.refused(&self.after).iter().filter(|kind| !before.0.has(*kind)).collect();
+        if refused.iter().next().is_some() {
+            Some(format!("{:?} has sent {refused}", self.label))
+        } else if self.starved(&self.after) && !self.starved(&self.before) {
+            Some(format!("{:?} was over {}", self.label, self.after.limit.value))
+        } else {
+            None
+        }
+    }
+}
+
+/// Names and reasons that fit on a line.
+pub const NAMED: usize = 8;
+
+/// Why a change is not made unless somebody insists: running VMs do what it refuses.
+pub fn losing(vms: &[Touched<'_>]) -> Option<String> {
+    let losers: Vec<String> = vms.iter().filter_map(Touched::loses).collect();
+    (!losers.is_empty()).then(|| {
+        format!(
+            "of the running VMs {} would lose a VMPCK until rebooted: {}",
+            losers.len(),
+            some_of(&losers)
+        )
+    })
+}
+
+/// The first few, and how many more there are.
+pub fn some_of(names: &[String]) -> String {
+    let mut text = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+    if names.len() > NAMED {
+        text.push_str(&format!("; and {} more", names.len() - NAMED));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use guestreq_common::policy::Allowed;
+
+    use super::*;
+    use crate::policy::{Named, Throttle};
+
+    fn limit(rate: &str, force: bool) -> Limit {
+        Limit::On(Throttle { rate: rate.parse().unwrap(), burst: 1, force })
+    }
+
+    fn policy(mode: Mode, allowed: Allowed, limit: Limit) -> Effective {
+        let mut policy = Effective::built_in();
+        policy.mode.value = Named(mode);
+        policy.allow.value = Types(allowed);
+        policy.limit.value = limit;
+        policy
+    }
+
+    #[test]
+    fn a_rate_below_what_four_keys_need_in_a_minute_is_too_slow() {
+        assert_eq!(too_slow(limit("4.2/m", false)), None);
+        assert_eq!(too_slow(Limit::Off), None);
+        let why = too_slow(limit("4.1/m", false)).unwrap();
+        assert!(why.starts_with("4.1/m is too slow") && why.contains("at least 4.2/m"), "{why}");
+        assert!(too_slow(limit("1/m", false)).unwrap().contains("may wait 242 s"));
+        assert_eq!(too_slow(limit("1/m", true)), None, "forced");
+    }
+
+    #[test]
+    fn forbidding_tsc_info_is_warned_of() {
+        assert_eq!(no_tsc_info(Types(Allowed::DEFAULT)), None);
+        assert!(no_tsc_info(Types(Allowed::NONE)).unwrap().contains("cannot boot"));
+    }
+
+    #[test]
+    fn who_sent_what_would_be_refused_is_named() {
+        let touched = |mode, label, sent: &[Kind]| Touched {
+            label,
+            before: policy(mode, Allowed::DEFAULT, Limit::Off),
+            after: policy(Mode::Enforce, Allowed::DEFAULT, Limit::Off),
+            sent: sent.iter().copied().collect(),
+            was_over: true,
+        };
+        let vms = [
+            touched(Mode::Audit, "web", &[Kind::Report]),
+            touched(Mode::Audit, "evil", &[Kind::Report, Kind::Export, Kind::Unknown]),
+            touched(Mode::Enforce, "lost it before", &[Kind::Export]),
+        ];
+        assert_eq!(
+            losing(&vms).unwrap(),
+            "of the running VMs 1 would lose a VMPCK until rebooted: \
+             \"evil\" has sent export, unknown"
+        );
+        assert_eq!(losing(&vms[..1]), None);
+    }
+
+    #[test]
+    fn who_was_over_a_limit_that_starves_is_named() {
+        let touched = |rate, was_over| Touched {
+            label: "busy",
+            before: policy(Mode::Audit, Allowed::DEFAULT, limit(rate, true)),
+            after: policy(Mode::Enforce, Allowed::DEFAULT, limit(rate, true)),
+            sent: Types(Allowed::DEFAULT),
+            was_over,
+        };
+        assert!(
+            losing(&[touched("1/m", true)]).unwrap().contains("\"busy\" was over 1/m, burst 1")
+        );
+        assert_eq!(losing(&[touched("1/m", false)]), None);
+        assert_eq!(losing(&[touched("5/s", true)]), None, "it waits, and is served");
+    }
+
+    #[test]
+    fn a_long_list_ends() {
+        let names: Vec<String> = (0..100).map(|i| format!("vm-{i}")).collect();
+        assert!(some_of(&names).ends_with("vm-7; and 92 more"));
+    }
+}

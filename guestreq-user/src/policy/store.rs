@@ -1,0 +1,157 @@
+//! # The overrides' file
+//!
+//! Replaced as a whole: after a crash at any moment there is the old one or the
+//! new one. One that cannot be read is never dropped in silence.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::Overrides;
+
+pub struct Store {
+    folder: PathBuf,
+}
+
+const NAME: &str = "overrides.json";
+
+impl Store {
+    pub fn new(folder: &Path) -> Store {
+        Store { folder: folder.to_owned() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(NAME)
+    }
+
+    /// No file is no overrides.
+    pub fn read(&self) -> Result<Overrides> {
+        let path = self.path();
+        let read = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(anyhow::Error::new),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Overrides::default());
+            }
+            Err(error) => Err(error.into()),
+        };
+        read.with_context(|| {
+            format!(
+                "{} cannot be read: mend it, or remove it to drop everything that `guestreq limit` \
+                 and `guestreq policy` have set",
+                path.display()
+            )
+        })
+    }
+
+    /// When this returns, they outlive a crash.
+    pub fn write(&self, overrides: &Overrides) -> Result<()> {
+        self.replace(overrides).with_context(|| {
+            format!("{} cannot be written, nothing is changed", self.path().display())
+        })
+    }
+
+    fn replace(&self, overrides: &Overrides) -> Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let folder = File::open(&self.folder)?;
+        let new = self.folder.join(format!("{NAME}.new"));
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut text = serde_json::to_vec_pretty(overrides)?;
+        text.push(b'\n');
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, self.path())?;
+        // The name, too, is only there for good once its folder is.
+        folder.sync_all()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::{Limit, Named, Override, Set, Stamp, Throttle, Types};
+    use guestreq_common::policy::{Allowed, Mode};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::new(&folder.path().join("new"));
+        (folder, store)
+    }
+
+    #[test]
+    fn no_file_is_no_overrides() {
+        assert_eq!(store().1.read().unwrap(), Overrides::default());
+    }
+
+    #[test]
+    fn a_file_that_is_no_overrides_is_told_and_kept() {
+        let (_folder, store) = store();
+        store.write(&Overrides::default()).unwrap();
+        for bad in
+            ["", "{\"vms\": 7}", "{\"vmz\": {}}", "{\"vms\": {\"web\": {\"limit\": 3}}}", "\u{0}"]
+        {
+            fs::write(store.path(), bad).unwrap();
+            let error = format!("{:#}", store.read().unwrap_err());
+            assert!(
+                error.contains("overrides.json cannot be read: mend it, or remove it"),
+                "{error}"
+            );
+            assert!(!error.contains('\n'), "{error}");
+            assert_eq!(fs::read_to_string(store.path()).unwrap(), bad);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file");
+        fs::write(&file, "").unwrap();
+        let error = format!("{:#}", Store::new(&file).write(&Overrides::default()).unwrap_err());
+        assert!(error.contains("cannot be written, nothing is changed"), "{error}");
+    }
+
+    fn any_override() -> impl Strategy<Value = Override> {
+        (
+            proptest::option::of(0..3usize),
+            proptest::option::of(0u16..1 << 14),
+            proptest::option::of((1u64..100, proptest::option::of(1u64..99), any::<bool>())),
+        )
+            .prop_map(|(mode, allow, limit)| {
+                fn set<T>(value: T) -> Set<T> {
+                    Set { value, stamp: Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() } }
+                }
+                Override {
+                    mode: mode.map(|mode| set(Named(Mode::ALL[mode]))),
+                    allow: allow.map(|allow| set(Types(Allowed(allow)))),
+                    limit: limit.map(|(number, burst, force)| {
+                        set(burst.map_or(Limit::Off, |burst| {
+                            let rate = format!("{number}/m").parse().unwrap();
+                            Limit::On(Throttle { rate, burst, force })
+                        }))
+                    }),
+                }
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn overrides_are_read_as_they_were_written(
+            default in any_override(),
+            vms in proptest::collection::btree_map(any::<String>(), any_override(), 0..4),
+        ) {
+            let (_folder, store) = store();
+            let overrides = Overrides { default, vms };
+            store.write(&Overrides::default()).unwrap();
+            store.write(&overrides).unwrap();
+            prop_assert_eq!(store.read().unwrap(), overrides);
+        }
+    }
+}
