@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     process::{Child, ChildStdin, Command, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,10 +20,34 @@ pub struct Load {
 }
 
 /// What the guests saw.
+#[allow(dead_code, reason = "one vocabulary for all scenarios, whether or not they need it yet")]
 pub struct Seen {
     pub requests: u64,
-    /// By message type (a number), then by outcome: ok, busy, fw:0x16, errno:5.
+    /// By message type (a number, or "raced"), then by outcome: ok, busy, fw:0x16, errno:5.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// By message type: requests that were still answered with BUSY when their time was over.
+    pub busy_give_ups: BTreeMap<String, u64>,
+    pub per_vm: Vec<VmSeen>,
+    /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and for how long.
+    pub reruns: u64,
+    pub held: Duration,
+    /// What the processes of the VMs took of the host's CPUs.
+    pub cpu: Duration,
+}
+
+/// What one VM's guest saw. Its requests are whole ones: repetitions on BUSY are part of them.
+#[allow(dead_code, reason = "as above")]
+pub struct VmSeen {
+    pub name: String,
+    pub requests: u64,
+    pub p50: Duration,
+    pub p99: Duration,
+    pub max: Duration,
+    pub busy: u64,
+    pub busy_give_ups: u64,
+    pub vmpcks_wiped: u64,
+    pub reruns: u64,
+    pub held: Duration,
 }
 
 /// Starts a load; arguments as on the command line.
@@ -73,14 +98,49 @@ impl Load {
 fn parse(text: &str) -> Result<Seen> {
     let line = text.lines().last().context("no report")?;
     let report: Value = serde_json::from_str(line).with_context(|| format!("{line:?}"))?;
-    let requests = report["requests"].as_u64().context("no requests in the report")?;
     let mut outcomes = BTreeMap::new();
-    for (message, counts) in report["outcomes"].as_object().context("no outcomes")? {
-        let counts = counts.as_object().context("outcomes are no objects")?;
-        let counts = counts.iter().filter_map(|(name, n)| Some((name.clone(), n.as_u64()?)));
-        outcomes.insert(message.clone(), counts.collect());
+    for (message, of) in report["outcomes"].as_object().context("no outcomes")? {
+        outcomes.insert(message.clone(), counts(of).context("outcomes are no objects")?);
     }
-    Ok(Seen { requests, outcomes })
+    let per_vm = report["per_vm"].as_array().context("no per_vm")?;
+    Ok(Seen {
+        requests: count(&report, "requests")?,
+        outcomes,
+        busy_give_ups: counts(&report["busy_give_ups"]).context("no busy_give_ups")?,
+        per_vm: per_vm.iter().map(vm).collect::<Result<_>>()?,
+        reruns: count(&report, "reruns")?,
+        held: time(&report, "held_us")?,
+        cpu: time(&report, "cpu_us")?,
+    })
+}
+
+fn vm(vm: &Value) -> Result<VmSeen> {
+    Ok(VmSeen {
+        name: vm["name"].as_str().context("no name of a VM")?.to_owned(),
+        requests: count(vm, "requests")?,
+        p50: time(vm, "p50_us")?,
+        p99: time(vm, "p99_us")?,
+        max: time(vm, "max_us")?,
+        busy: count(vm, "busy")?,
+        busy_give_ups: count(vm, "busy_give_ups")?,
+        vmpcks_wiped: count(vm, "vmpcks_wiped")?,
+        reruns: count(vm, "reruns")?,
+        held: time(vm, "held_us")?,
+    })
+}
+
+fn counts(value: &Value) -> Option<BTreeMap<String, u64>> {
+    value.as_object()?.iter().map(|(name, n)| Some((name.clone(), n.as_u64()?))).collect()
+}
+
+fn count(value: &Value, name: &str) -> Result<u64> {
+    value[name].as_u64().with_context(|| format!("no {name} in the report"))
+}
+
+/// A duration in microseconds.
+fn time(value: &Value, name: &str) -> Result<Duration> {
+    let us = value[name].as_f64().with_context(|| format!("no {name} in the report"))?;
+    Ok(Duration::from_secs_f64(us / 1e6))
 }
 
 #[cfg(test)]
@@ -89,12 +149,20 @@ mod tests {
 
     #[test]
     fn a_report_is_read() {
-        let seen = parse(
-            "{\"vms\":1,\"requests\":5,\"outcomes\":{\"5\":{\"ok\":3},\"9\":{\"ok\":1,\"fw:0x16\":1}}}",
-        )
-        .unwrap();
+        let line = concat!(
+            r#"{"vms":1,"requests":5,"outcomes":{"5":{"ok":3},"9":{"ok":1,"fw:0x16":1}},"#,
+            r#""busy_give_ups":{"5":2},"reruns":7,"held_us":2000000,"cpu_us":500,"per_vm":["#,
+            r#"{"name":"a","requests":4,"p50_us":99.5,"p99_us":1000.0,"max_us":2000.0,"busy":1,"#,
+            r#""busy_give_ups":2,"vmpcks_wiped":0,"reruns":7,"held_us":2000000}]}"#,
+        );
+        let seen = parse(line).unwrap();
         assert_eq!(seen.requests, 5);
         assert_eq!(seen.outcomes["5"]["ok"], 3);
         assert_eq!(seen.outcomes["9"]["fw:0x16"], 1);
+        assert_eq!((seen.busy_give_ups["5"], seen.reruns), (2, 7));
+        assert_eq!((seen.held, seen.cpu), (Duration::from_secs(2), Duration::from_micros(500)));
+        let vm = &seen.per_vm[0];
+        assert_eq!((vm.name.as_str(), vm.requests, vm.busy_give_ups), ("a", 4, 2));
+        assert_eq!((vm.p50, vm.p99), (Duration::from_nanos(99_500), Duration::from_millis(1)));
     }
 }

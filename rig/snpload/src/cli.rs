@@ -3,12 +3,10 @@
 //! Everything a run can be asked for. A VM in a process of its own gets the same
 //! options as JSON in its environment, since its command line is its disguise.
 
-use std::str::FromStr;
-
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 
-use crate::message::TYPES;
+use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, positive};
 
 #[derive(Debug, Clone, PartialEq, Parser, Serialize, Deserialize)]
 #[command(about = "Real SNP VMs that send guest requests, with scripted manners")]
@@ -59,6 +57,9 @@ pub struct Manner {
     /// Message types, in turn, by name or number: report,key,tsc_info,26
     #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', default_value = "report", value_parser = message_type)]
     pub types: Vec<u8>,
+    /// Flip the type of each message between these two while it is in flight
+    #[arg(long, value_name = "FROM:TO", conflicts_with = "types")]
+    pub race: Option<Race>,
     /// Requests of each vCPU (1, or no limit with --seconds)
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
@@ -92,6 +93,9 @@ pub struct Manner {
     /// How long it goes on repeating it
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub busy_give_up_ms: u64,
+    /// Never use a key again after an error, or BUSY to the end, as Linux does
+    #[arg(long)]
+    pub give_up_on_error: bool,
     /// First so many VMGEXITs of each vCPU that are no guest requests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub vmgexits: u64,
@@ -127,99 +131,6 @@ impl Options {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum Vmm {
-    Qemu,
-    CloudHypervisor,
-    Firecracker,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum CertsError {
-    #[value(name = "invalid_len")]
-    InvalidLen,
-    Busy,
-    Generic,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Vmpck {
-    One(u8),
-    All,
-}
-
-impl FromStr for Vmpck {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "all" => Ok(Self::All),
-            "0" | "1" | "2" | "3" => Ok(Self::One(s.as_bytes()[0] - b'0')),
-            _ => Err("0, 1, 2, 3 or all".into()),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum FaultKind {
-    /// the sequence number of the last message again
-    Replay,
-    /// a sequence number too high by 2
-    Gap,
-    /// hdr_version 0xff
-    BadHeader,
-    /// a header of nothing but 0xff
-    Ff,
-    /// a request page outside the guest's memory
-    BadGpa,
-    /// a response page outside it: the firmware has done its part by then
-    BadResponseGpa,
-    /// all 256 types, in an order that looks random
-    TypeRandom,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    pub kind: FaultKind,
-    pub every: u64,
-}
-
-impl FromStr for Fault {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let (kind, every) = s.split_once(':').unwrap_or((s, "1"));
-        let kind = FaultKind::from_str(kind, false).map_err(|_| {
-            let names: Vec<_> = FaultKind::value_variants()
-                .iter()
-                .filter_map(|k| Some(k.to_possible_value()?.get_name().to_owned()))
-                .collect();
-            format!("no such fault; there are {}", names.join(", "))
-        })?;
-        match every.parse() {
-            Ok(every) if every > 0 => Ok(Self { kind, every }),
-            _ => Err(format!("`{every}` is not a number above 0")),
-        }
-    }
-}
-
-fn message_type(s: &str) -> Result<u8, String> {
-    if let Some((_, number)) = TYPES.iter().find(|(name, _)| *name == s) {
-        return Ok(*number);
-    }
-    s.parse().map_err(|_| {
-        let names: Vec<_> = TYPES.iter().map(|(name, _)| *name).collect();
-        format!("a number below 256, or one of {}", names.join(", "))
-    })
-}
-
-fn positive(s: &str) -> Result<f64, String> {
-    match s.parse() {
-        Ok(x) if x > 0.0 && f64::is_finite(x) => Ok(x),
-        _ => Err("a number above 0".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,19 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn types_by_name_and_number() {
+    fn types() {
         assert_eq!(parse(&["--type", "report,key,26"]).manner.types, [5, 3, 26]);
-        refused(&["--type", "256"]);
-        refused(&["--type", "nonsense"]);
+        refused(&["--type", "report,256"]);
+        refused(&["--fault", "replay:0"]);
     }
 
     #[test]
-    fn faults_with_and_without_a_period() {
-        let fault = |s| parse(&["--fault", s]).manner.fault.unwrap();
-        assert_eq!(fault("replay"), Fault { kind: FaultKind::Replay, every: 1 });
-        assert_eq!(fault("bad-gpa:7"), Fault { kind: FaultKind::BadGpa, every: 7 });
-        refused(&["--fault", "replay:0"]);
-        refused(&["--fault", "none"]);
+    fn a_race_has_its_own_types() {
+        let manner = parse(&["--race", "report:export"]).manner;
+        assert_eq!(manner.race, Some(Race { from: 5, to: 7 }));
+        refused(&["--race", "report:export", "--type", "key"]);
+        refused(&["--race", "report:5"]);
     }
 
     #[test]
@@ -283,8 +193,12 @@ mod tests {
 
     #[test]
     fn survive_the_environment() {
-        let o = parse(&["--type", "key,5", "--fault", "gap:2", "--vmpck", "all", "--", "-m", "2G"]);
-        let text = serde_json::to_string(&o).unwrap();
-        assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), o);
+        for o in [
+            parse(&["--type", "key,5", "--fault", "gap:2", "--vmpck", "all", "--", "-m", "2G"]),
+            parse(&["--race", "key:5", "--give-up-on-error"]),
+        ] {
+            let text = serde_json::to_string(&o).unwrap();
+            assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), o);
+        }
     }
 }

@@ -7,7 +7,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::process::Command;
 
-use crate::cli::{Options, Vmm};
+use crate::cli::Options;
+use crate::values::Vmm;
 
 /// One VM, as its process is to look.
 pub struct Disguise {

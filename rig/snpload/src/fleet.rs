@@ -133,7 +133,7 @@ fn obey(order: &Order) -> Result<()> {
     let Order { options, name } = order;
     name_process(options);
     signals::set_up(options.vmm)?;
-    let mut guests = Guests::new(options, 1).with_context(|| name.clone())?;
+    let mut guests = Guests::new(options, vec![name.clone()]).with_context(|| name.clone())?;
     writeln!(stdout(), "ready")?;
     if options.start_together {
         stdin().read_line(&mut String::new())?;

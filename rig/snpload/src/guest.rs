@@ -2,17 +2,25 @@
 //!
 //! Makes them, runs each vCPU in a thread of its own, and adds up what they say.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::cli::{Manner, Options, Vmm};
-use crate::manner::{Keys, Pace, behave};
+use crate::cli::{Manner, Options};
+use crate::keys::Keys;
+use crate::manner::{STOPPED, behave};
 use crate::ordinary::OrdinaryVm;
-use crate::report::{Deed, Report, Tally};
-use crate::vm::{SnpVm, Vcpu};
+use crate::outcome::Deed;
+use crate::pace::Pace;
+use crate::report::Report;
+use crate::tally::Tally;
+use crate::usage::cpu_time;
+use crate::values::Vmm;
+use crate::vcpu::Vcpu;
+use crate::vm::SnpVm;
 
 /// What a thread gives back: its count, and what is to live until the end.
 type Worker = JoinHandle<Result<(Tally, Kept)>>;
@@ -25,33 +33,38 @@ enum Kept {
 }
 
 pub struct Guests {
-    vms: u32,
-    workers: Vec<Worker>,
+    names: Vec<String>,
+    /// each with the number of its VM
+    workers: Vec<(usize, Worker)>,
     kept: Vec<Kept>,
     line: Arc<Barrier>,
 }
 
 impl Guests {
-    /// Makes so many VMs, with their vCPUs waiting for `run`.
-    pub fn new(options: &Options, vms: u32) -> Result<Self> {
+    /// Makes the VMs of these names, with their vCPUs waiting for `run`.
+    pub fn new(options: &Options, names: Vec<String>) -> Result<Self> {
         let vcpus = if options.ordinary { 1 } else { options.vcpus };
-        let line = Arc::new(Barrier::new((vms * vcpus) as usize + 1));
-        let mut guests = Self { vms, workers: Vec::new(), kept: Vec::new(), line };
+        let line = Arc::new(Barrier::new(names.len() * vcpus as usize + 1));
+        let vms = names.len();
+        let mut guests = Self { names, workers: Vec::new(), kept: Vec::new(), line };
         for i in 0..vms {
-            let added =
-                if options.ordinary { guests.add_ordinary(options) } else { guests.add(options) };
+            let added = if options.ordinary {
+                guests.add_ordinary(options, i)
+            } else {
+                guests.add(options, i)
+            };
             added.with_context(|| format!("VM {i}"))?;
         }
         Ok(guests)
     }
 
-    fn add(&mut self, options: &Options) -> Result<()> {
+    fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let manner = &options.manner;
         let mut vm = SnpVm::new(options.vcpus, manner.certs, manner.certs_error)?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
             let (keys, manner) = (keys.clone(), manner.clone());
-            self.worker(thread_name(options.vmm, index), move || {
+            self.worker(vm_index, thread_name(options.vmm, index), move || {
                 let tally = behave(&mut vcpu, index, &keys, &manner)?;
                 Ok((tally, Kept::Vcpu(vcpu)))
             })?;
@@ -60,10 +73,10 @@ impl Guests {
         Ok(())
     }
 
-    fn add_ordinary(&mut self, options: &Options) -> Result<()> {
+    fn add_ordinary(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let mut vm = OrdinaryVm::new()?;
         let manner = options.manner.clone();
-        self.worker(thread_name(options.vmm, 0), move || {
+        self.worker(vm_index, thread_name(options.vmm, 0), move || {
             let tally = behave_ordinarily(&mut vm, &manner)?;
             Ok((tally, Kept::Ordinary(vm)))
         })
@@ -71,6 +84,7 @@ impl Guests {
 
     fn worker(
         &mut self,
+        vm_index: usize,
         name: String,
         work: impl FnOnce() -> Result<(Tally, Kept)> + Send + 'static,
     ) -> Result<()> {
@@ -80,23 +94,27 @@ impl Guests {
             work()
         };
         let thread = Builder::new().name(name).stack_size(128 << 10).spawn(body);
-        self.workers.push(thread.context("no thread for a vCPU")?);
+        self.workers.push((vm_index, thread.context("no thread for a vCPU")?));
         Ok(())
     }
 
     /// Lets all vCPUs go at once, and waits for the last. The VMs live on until
     /// `self` goes.
     pub fn run(&mut self) -> Result<Report> {
-        let begin = Instant::now();
+        let (begin, cpu_begin) = (Instant::now(), cpu_time());
         self.line.wait();
-        let mut total = Report::default();
-        for worker in std::mem::take(&mut self.workers) {
+        let mut tallies = BTreeMap::<usize, Tally>::new();
+        for (vm_index, worker) in std::mem::take(&mut self.workers) {
             let done = worker.join().map_err(|_| anyhow!("a vCPU's thread panicked"))?;
             let (tally, kept) = done?;
-            total.add(tally.report(Duration::ZERO));
+            tallies.entry(vm_index).or_default().merge(tally);
             self.kept.push(kept);
         }
-        total.vms = self.vms;
+        let mut total = Report::default();
+        for (tally, name) in tallies.into_values().zip(&self.names) {
+            total.add(tally.report(name.clone()));
+        }
+        total.cpu_us = cpu_time().saturating_sub(cpu_begin).as_micros() as u64;
         total.elapsed_s = begin.elapsed().as_secs_f64();
         Ok(total)
     }
@@ -109,7 +127,11 @@ fn behave_ordinarily(vm: &mut OrdinaryVm, manner: &Manner) -> Result<Tally> {
         let start = Instant::now();
         let outcome = vm.run()?;
         tally.add(Deed::Ordinary, outcome, start.elapsed());
+        if outcome == STOPPED {
+            break;
+        }
     }
+    tally.reruns = vm.reruns;
     Ok(tally)
 }
 

@@ -12,13 +12,24 @@ mod disguise;
 mod fleet;
 mod ghcb;
 mod guest;
+mod histogram;
+mod keys;
 mod manner;
 mod memory;
 mod message;
 mod ordinary;
+mod outcome;
+mod pace;
+mod race;
 mod report;
+mod request;
+mod reruns;
 mod signals;
 mod sim;
+mod tally;
+mod usage;
+mod values;
+mod vcpu;
 mod vm;
 
 use std::process::ExitCode;
@@ -55,11 +66,13 @@ fn allow_many_files() {
 
 fn run(options: &Options) -> Result<()> {
     allow_many_files();
-    signals::set_up(options.vmm)?;
+    // a disguise is the children's, and so is what it handles
+    signals::set_up(None)?;
     if options.processes {
         return fleet::run(options);
     }
-    let mut guests = Guests::new(options, options.vms)?;
+    let names = (0..options.vms).map(|i| options.vm_name(i)).collect();
+    let mut guests = Guests::new(options, names)?;
     if let Some(ms) = options.die_after {
         signals::die_after(ms);
     }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::ptr::{NonNull, copy_nonoverlapping};
+use std::sync::atomic::AtomicU8;
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,7 +15,8 @@ pub struct GuestMemory {
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and all access
-// goes through copies of whole ranges; each vCPU has pages of its own.
+// goes through copies of whole ranges, in pages that each vCPU has for itself, or
+// through atomic bytes.
 unsafe impl Send for GuestMemory {}
 // SAFETY: as above.
 unsafe impl Sync for GuestMemory {}
@@ -61,6 +63,16 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// A byte for several threads. Whoever copies to it does so while no other
+    /// thread uses it.
+    pub fn byte(&self, gpa: u64) -> Result<&AtomicU8> {
+        let at = self.range(gpa, 1)?;
+        // SAFETY: range() checked that the byte is inside the mapping, which lives as
+        // long as `self`; a byte is always aligned. Other threads of ours access it
+        // atomically as long as it is shared, and what KVM does is its own affair.
+        Ok(unsafe { AtomicU8::from_ptr(at) })
+    }
+
     pub fn read_u64(&self, gpa: u64) -> Result<u64> {
         let mut bytes = [0; 8];
         let from = self.range(gpa, bytes.len())?;
@@ -81,6 +93,7 @@ impl Drop for GuestMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn what_was_written_is_read_and_no_further() {
@@ -89,5 +102,9 @@ mod tests {
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 7);
         assert!(memory.read_u64(0x1ff9).is_err());
         assert!(memory.write(u64::MAX, &[0]).is_err());
+
+        memory.byte(0x1ff8).unwrap().store(9, Ordering::Relaxed);
+        assert_eq!(memory.read_u64(0x1ff8).unwrap(), 9);
+        assert!(memory.byte(0x2000).is_err());
     }
 }

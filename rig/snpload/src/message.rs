@@ -11,6 +11,8 @@ pub const PAGE: usize = 4096;
 pub const HEADER: usize = 0x60;
 /// The payload length that the header states; nothing looks at the payload.
 const PAYLOAD: u16 = 0x60;
+/// Where the header has the message's type.
+pub const MESSAGE_TYPE: usize = 0x34;
 const ALGO_AES_256_GCM: u8 = 1;
 const HEADER_VERSION: u8 = 1;
 const MESSAGE_VERSION: u8 = 1;
@@ -50,7 +52,7 @@ impl Message {
         header[0x30] = ALGO_AES_256_GCM;
         header[0x31] = self.header_version;
         header[0x32..0x34].copy_from_slice(&(HEADER as u16).to_le_bytes());
-        header[0x34] = self.kind;
+        header[MESSAGE_TYPE] = self.kind;
         header[0x35] = MESSAGE_VERSION;
         header[0x36..0x38].copy_from_slice(&PAYLOAD.to_le_bytes());
         header[0x3c] = self.vmpck;

@@ -9,13 +9,15 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 
 use crate::memory::GuestMemory;
 use crate::message::PAGE;
-use crate::report::Outcome;
+use crate::outcome::Outcome;
+use crate::reruns::Reruns;
 
 /// `mov $0x42,%al; out %al,$0x10; hlt`
 const CODE: [u8; 5] = [0xb0, 0x42, 0xe6, 0x10, 0xf4];
 
 pub struct OrdinaryVm {
     vcpu: VcpuFd,
+    pub reruns: Reruns,
     // the VM goes before the memory that it uses
     _vm: VmFd,
     _memory: GuestMemory,
@@ -39,7 +41,7 @@ impl OrdinaryVm {
         sregs.cs.base = 0;
         sregs.cs.selector = 0;
         vcpu.set_sregs(&sregs).context("KVM_SET_SREGS")?;
-        Ok(Self { vcpu, _vm: vm, _memory: memory })
+        Ok(Self { vcpu, reruns: Reruns::default(), _vm: vm, _memory: memory })
     }
 
     /// Runs the code once from its start to its HLT.
@@ -49,11 +51,17 @@ impl OrdinaryVm {
             .context("KVM_SET_REGS")?;
         let mut written = false;
         loop {
-            match self.vcpu.run() {
+            let result = self.vcpu.run();
+            if let Err(e) = &result
+                && self.reruns.repeat(e.errno())
+            {
+                continue;
+            }
+            self.reruns.over();
+            match result {
                 Ok(VcpuExit::IoOut(0x10, [0x42])) => written = true,
                 Ok(VcpuExit::Hlt) => break,
                 Ok(_) => return Ok(Outcome::Exit(self.vcpu.get_kvm_run().exit_reason)),
-                Err(e) if e.errno() == libc::EINTR || e.errno() == libc::EAGAIN => {}
                 Err(e) => return Ok(Outcome::Errno(e.errno())),
             }
         }

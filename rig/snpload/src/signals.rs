@@ -1,8 +1,8 @@
 //! # Signals
 //!
-//! SIGTERM and SIGINT end the work in good order. The signals by which VMMs take
-//! a vCPU out of KVM_RUN are handled as they do it: by doing nothing. And this is
-//! where a VM kills itself in the middle of a request.
+//! SIGTERM and SIGINT end the work in good order. The signal by which a VMM takes
+//! a vCPU out of KVM_RUN is handled by doing nothing, if the process is disguised
+//! as that VMM. And this is where a VM kills itself in the middle of a request.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::cli::Vmm;
+use crate::values::Vmm;
 
 static STOP: AtomicBool = AtomicBool::new(false);
 static IN_FLIGHT: AtomicU32 = AtomicU32::new(0);
@@ -39,16 +39,43 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> Result<()
     Ok(())
 }
 
-/// QEMU kicks a vCPU with SIGUSR1, the others with SIGRTMIN: one that its VMM
-/// does not handle kills the VMM.
+/// To be called before there are threads, which then are as this one is.
 pub fn set_up(vmm: Option<Vmm>) -> Result<()> {
     handle(libc::SIGTERM, stop)?;
     handle(libc::SIGINT, stop)?;
-    if matches!(vmm, None | Some(Vmm::Qemu)) {
-        handle(libc::SIGUSR1, kick)?;
-    }
-    if vmm != Some(Vmm::Qemu) {
-        handle(libc::SIGRTMIN(), kick)?;
+    handle_kicks(vmm)
+}
+
+/// SIGRTMIN as glibc has it, and as musl has it.
+const SIGRTMIN: [libc::c_int; 2] = [34, 35];
+
+/// QEMU kicks a vCPU with SIGUSR1, the others with SIGRTMIN. Without a disguise
+/// this is a stranger, and a kick kills it, as it kills every VMM that expects
+/// another one.
+fn handle_kicks(vmm: Option<Vmm>) -> Result<()> {
+    let signals: &[libc::c_int] = match vmm {
+        None => &[],
+        Some(Vmm::Qemu) => &[libc::SIGUSR1],
+        Some(Vmm::CloudHypervisor | Vmm::Firecracker) => &SIGRTMIN,
+    };
+    signals.iter().try_for_each(|signal| handle(*signal, kick))?;
+    unblock_kicks()
+}
+
+/// Whoever started this may have blocked them, and a blocked kick is none.
+fn unblock_kicks() -> Result<()> {
+    // SAFETY: sigset_t is plain data, which sigemptyset() fills in; the other calls
+    // take it as it is.
+    let errno = unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [&[libc::SIGUSR1][..], &SIGRTMIN].concat() {
+            libc::sigaddset(&mut set, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut())
+    };
+    if errno != 0 {
+        return Err(io::Error::from_raw_os_error(errno)).context("pthread_sigmask");
     }
     Ok(())
 }
@@ -107,4 +134,33 @@ fn input_ended() -> bool {
     let mut sink = [0u8; 256];
     // SAFETY: the buffer is as long as it is said to be.
     unsafe { libc::read(libc::STDIN_FILENO, sink.as_mut_ptr().cast(), sink.len()) == 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A set of signals as /proc has it, with a bit for each from 1 up.
+    fn set(status: &str, key: &str) -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+    }
+
+    // One test, since the handlers are the whole process's.
+    #[test]
+    fn a_vmm_handles_its_own_kick_and_no_thread_blocks_it() {
+        let status = || {
+            let read = || std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            std::thread::spawn(read).join().unwrap()
+        };
+        let (usr1, rtmin) = (1 << (libc::SIGUSR1 - 1), 1 << 33 | 1 << 34);
+        let before = set(&status(), "SigCgt");
+        handle_kicks(None).unwrap();
+        assert_eq!(set(&status(), "SigCgt"), before, "a stranger handles none");
+        handle_kicks(Some(Vmm::Firecracker)).unwrap();
+        assert_eq!(set(&status(), "SigCgt") & (usr1 | rtmin), rtmin);
+        handle_kicks(Some(Vmm::Qemu)).unwrap();
+        assert_eq!(set(&status(), "SigCgt") & usr1, usr1);
+        assert_eq!(set(&status(), "SigBlk") & (usr1 | rtmin), 0);
+    }
 }

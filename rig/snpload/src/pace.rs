@@ -1,0 +1,71 @@
+//! # Pace
+//!
+//! When a vCPU sends what it sends.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::cli::Manner;
+use crate::signals::stopping;
+
+/// When the next request is due, and whether there is one.
+pub struct Pace<'a> {
+    manner: &'a Manner,
+    start: Instant,
+    limit: Option<u64>,
+    pub done: u64,
+}
+
+impl<'a> Pace<'a> {
+    pub fn new(manner: &'a Manner) -> Self {
+        Self { manner, start: Instant::now(), limit: manner.limit(), done: 0 }
+    }
+
+    /// Waits until the next request is due; false when there is none any more.
+    pub fn next(&mut self) -> bool {
+        let i = self.done;
+        if self.limit.is_some_and(|limit| i >= limit) {
+            return false;
+        }
+        if let Some(rate) = self.manner.rate {
+            wait_until(self.start + Duration::from_secs_f64(i as f64 / rate));
+        } else if let (Some(burst), Some(pause)) = (self.manner.burst, self.manner.pause)
+            && i > 0
+            && i.is_multiple_of(burst)
+        {
+            wait_until(Instant::now() + Duration::from_millis(pause));
+        }
+        let over = self.manner.seconds.is_some_and(|s| self.start.elapsed().as_secs_f64() >= s);
+        if over || stopping() {
+            return false;
+        }
+        self.done += 1;
+        true
+    }
+}
+
+/// Sleeps in pieces, so that a stop is not missed for long.
+pub fn wait_until(due: Instant) {
+    while let Some(left) = due.checked_duration_since(Instant::now()) {
+        if left.is_zero() || stopping() {
+            return;
+        }
+        sleep(left.min(Duration::from_millis(100)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Options;
+    use clap::Parser;
+
+    #[test]
+    fn the_pace_ends() {
+        let args = ["snpload", "--count", "3", "--burst", "2", "--pause", "1"];
+        let manner = Options::try_parse_from(args).unwrap().complete().manner;
+        let mut pace = Pace::new(&manner);
+        while pace.next() {}
+        assert_eq!(pace.done, 3);
+    }
+}

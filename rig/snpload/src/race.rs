@@ -1,0 +1,66 @@
+//! # A race for a byte
+//!
+//! The page that a guest hands over stays the guest's: another of its threads
+//! can write there while the host reads. Whoever looks twice sees two messages.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::{Builder, scope, yield_now};
+
+use anyhow::{Context, Result};
+
+use crate::values::Race;
+
+/// Ends the race also if the request panics: the scope waits for the other thread.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Makes a request while a thread of its own flips the byte between the two, from
+/// before it begins until after it ended.
+pub fn race<T>(byte: &AtomicU8, race: Race, request: impl FnOnce() -> T) -> Result<T> {
+    let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let flip = || {
+        let (mut now, mut then) = (race.to, race.from);
+        while !over.load(Ordering::Relaxed) {
+            byte.store(now, Ordering::Relaxed);
+            (now, then) = (then, now);
+            begun.store(true, Ordering::Relaxed);
+        }
+    };
+    scope(|threads| {
+        let thread = Builder::new().name("race".into()).stack_size(128 << 10);
+        thread.spawn_scoped(threads, flip).context("no thread for the race")?;
+        let _ends = Ends(&over);
+        while !begun.load(Ordering::Relaxed) {
+            yield_now();
+        }
+        Ok(request())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn both_are_seen_while_it_lasts_and_nothing_moves_after() {
+        let byte = AtomicU8::new(5);
+        let both = race(&byte, Race { from: 5, to: 7 }, || {
+            let (mut seen, due) = ([false; 256], Instant::now() + Duration::from_secs(60));
+            while !(seen[5] && seen[7]) && Instant::now() < due {
+                seen[usize::from(byte.load(Ordering::Relaxed))] = true;
+            }
+            seen.iter().filter(|seen| **seen).count() == 2 && seen[5] && seen[7]
+        });
+        assert!(both.unwrap());
+        let last = byte.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(5));
+        assert_eq!(byte.load(Ordering::Relaxed), last);
+        assert!(last == 5 || last == 7);
+    }
+}

@@ -1,0 +1,154 @@
+//! # A request
+//!
+//! What the i-th request of a vCPU is, faults included.
+
+use crate::cli::Manner;
+use crate::ghcb::Ghcb;
+use crate::message::{ALL_ONES, HEADER, Message};
+use crate::outcome::{Deed, Outcome};
+use crate::values::{Fault, FaultKind, Race, Vmpck};
+use crate::vcpu::Vcpu;
+
+/// What the i-th request of a vCPU is to be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Request {
+    pub kind: u8,
+    pub vmpck: u8,
+    pub race: Option<Race>,
+    fault: Option<FaultKind>,
+}
+
+impl Request {
+    pub fn plan(manner: &Manner, vcpu: u32, i: u64) -> Self {
+        let fault = manner
+            .fault
+            .filter(|fault: &Fault| (i + 1).is_multiple_of(fault.every))
+            .map(|fault| fault.kind);
+        // a faulty request loses no race: it has its one fault
+        let race = manner.race.filter(|_| fault.is_none());
+        let kind = match (fault, race) {
+            // an odd factor: each 256 requests have every type once
+            (Some(FaultKind::TypeRandom), _) => (i.wrapping_mul(167)) as u8,
+            (Some(FaultKind::Ff), _) => 0xff,
+            (None, Some(race)) => race.from,
+            _ => manner.types[i as usize % manner.types.len().max(1)],
+        };
+        let vmpck = match manner.vmpck {
+            Vmpck::One(vmpck) => vmpck,
+            Vmpck::All => ((u64::from(vcpu) + i) % 4) as u8,
+        };
+        Self { kind, vmpck, race, fault }
+    }
+
+    pub fn deed(&self) -> Deed {
+        if self.race.is_some() { Deed::Raced } else { Deed::Request(self.kind) }
+    }
+
+    pub fn seqno(&self, count: u64) -> u64 {
+        match self.fault {
+            Some(FaultKind::Replay) => count.saturating_sub(1),
+            Some(FaultKind::Gap) => count + 3,
+            _ => count + 1,
+        }
+    }
+
+    pub fn header(&self, seqno: u64) -> [u8; HEADER] {
+        let honest = Message::new(self.kind, self.vmpck, seqno);
+        match self.fault {
+            Some(FaultKind::Ff) => ALL_ONES,
+            Some(FaultKind::BadHeader) => Message { header_version: 0xff, ..honest }.header(),
+            _ => honest.header(),
+        }
+    }
+
+    pub fn ghcb(&self, vcpu: &Vcpu, extended: bool) -> Ghcb {
+        let request = match self.fault {
+            Some(FaultKind::BadGpa) => vcpu.beyond_memory(),
+            _ => vcpu.request_gpa(),
+        };
+        let response = match self.fault {
+            Some(FaultKind::BadResponseGpa) => vcpu.beyond_memory(),
+            _ => vcpu.response_gpa(),
+        };
+        if extended {
+            Ghcb::extended_request(request, response, vcpu.certificates_gpa())
+        } else {
+            Ghcb::request(request, response)
+        }
+    }
+
+    /// Whether the message counts as passed. After a lost response only the
+    /// firmware knows that it was; a guest would be stuck, this one carries on.
+    pub fn passed(&self, outcome: Outcome) -> bool {
+        outcome == Outcome::Ok
+            || (self.fault == Some(FaultKind::BadResponseGpa)
+                && outcome == Outcome::Errno(libc::EIO))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Options;
+    use clap::Parser;
+
+    fn manner(args: &[&str]) -> Manner {
+        Options::try_parse_from([&["snpload"], args].concat()).unwrap().complete().manner
+    }
+
+    #[test]
+    fn honest_requests_count_on() {
+        let request = Request::plan(&manner(&[]), 0, 0);
+        assert_eq!(request, Request { kind: 5, vmpck: 0, race: None, fault: None });
+        assert_eq!((request.seqno(0), request.seqno(2)), (1, 3));
+    }
+
+    #[test]
+    fn faults_come_every_so_often() {
+        let manner = manner(&["--fault", "replay:3"]);
+        let faulty: Vec<u64> =
+            (0..9).filter(|i| Request::plan(&manner, 0, *i).fault.is_some()).collect();
+        assert_eq!(faulty, [2, 5, 8]);
+        assert_eq!(Request::plan(&manner, 0, 2).seqno(4), 3);
+    }
+
+    #[test]
+    fn random_types_are_all_types() {
+        let manner = manner(&["--fault", "type-random"]);
+        let mut seen = [false; 256];
+        for i in 0..256 {
+            seen[usize::from(Request::plan(&manner, 0, i).kind)] = true;
+        }
+        assert!(seen.iter().all(|seen| *seen));
+    }
+
+    #[test]
+    fn types_and_keys_take_turns() {
+        let manner = manner(&["--type", "report,key", "--vmpck", "all"]);
+        let plan: Vec<(u8, u8)> = (0..4)
+            .map(|i| Request::plan(&manner, 1, i))
+            .map(|request| (request.kind, request.vmpck))
+            .collect();
+        assert_eq!(plan, [(5, 1), (3, 2), (5, 3), (3, 0)]);
+    }
+
+    #[test]
+    fn what_was_refused_has_not_passed() {
+        let request = Request::plan(&manner(&["--type", "export"]), 0, 0);
+        assert!(request.passed(Outcome::Ok));
+        for refused in [Outcome::Busy, Outcome::Firmware(0x16), Outcome::Vmm(1), Outcome::Errno(5)]
+        {
+            assert!(!request.passed(refused), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_raced_request_is_honest_otherwise() {
+        let manner = manner(&["--race", "key:export", "--fault", "gap:2"]);
+        let request = Request::plan(&manner, 0, 0);
+        assert_eq!(request.deed(), Deed::Raced);
+        assert_eq!(request.header(1), Message::new(3, 0, 1).header());
+        let faulty = Request::plan(&manner, 0, 1);
+        assert_eq!((faulty.deed(), faulty.seqno(0)), (Deed::Request(5), 3));
+    }
+}

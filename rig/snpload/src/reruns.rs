@@ -1,0 +1,68 @@
+//! # Repeated KVM_RUNs
+//!
+//! Every VMM simply calls KVM_RUN again after EINTR and EAGAIN. A vCPU whose
+//! calls fail with them one after the other is held.
+
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reruns {
+    pub count: u64,
+    /// from the first failed call to the last of each row: what comes before and
+    /// after may be work
+    pub held: Duration,
+    last: Option<Instant>,
+}
+
+impl Reruns {
+    /// Whether to go on after that errno; if so it counts.
+    pub fn repeat(&mut self, errno: i32) -> bool {
+        if errno != libc::EINTR && errno != libc::EAGAIN {
+            return false;
+        }
+        let now = Instant::now();
+        self.count += 1;
+        self.held += self.last.map_or(Duration::ZERO, |last| now.duration_since(last));
+        self.last = Some(now);
+        true
+    }
+
+    /// The vCPU was let run, or failed for good.
+    pub fn over(&mut self) {
+        self.last = None;
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.count += other.count;
+        self.held += other.held;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::sleep;
+
+    #[test]
+    fn held_from_the_first_failure_to_the_last() {
+        let mut reruns = Reruns::default();
+        assert!(reruns.repeat(libc::EINTR));
+        assert_eq!(reruns.held, Duration::ZERO);
+        sleep(Duration::from_millis(2));
+        assert!(reruns.repeat(libc::EAGAIN));
+        let held = reruns.held;
+        assert!(held >= Duration::from_millis(2));
+
+        reruns.over();
+        sleep(Duration::from_millis(2));
+        assert!(reruns.repeat(libc::EAGAIN));
+        assert_eq!((reruns.count, reruns.held), (3, held), "what it ran is not held");
+    }
+
+    #[test]
+    fn other_failures_are_not_repeated() {
+        let mut reruns = Reruns::default();
+        assert!(!reruns.repeat(libc::EPERM) && !reruns.repeat(libc::EIO));
+        assert_eq!(reruns.count, 0);
+    }
+}

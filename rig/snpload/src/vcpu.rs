@@ -1,0 +1,171 @@
+//! # A vCPU
+//!
+//! Its four pages, and KVM_RUN as a VMM calls it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use kvm_ioctls::{VcpuExit, VcpuFd};
+
+use crate::ghcb::{Ghcb, MSR_REGISTER, PROTOCOL, PROTOCOL_VERSION, SW_EXIT_INFO_1, SW_EXIT_INFO_2};
+use crate::manner::STOPPED;
+use crate::memory::GuestMemory;
+use crate::message::{HEADER, MESSAGE_TYPE, PAGE};
+use crate::outcome::Outcome;
+use crate::reruns::Reruns;
+use crate::sim::Sim;
+use crate::values::CertsError;
+
+/// Newer than the bindings: Linux 7.0.
+const EXIT_SNP_REQ_CERTS: u32 = 43;
+/// `ret` in the exit's part of struct kvm_run, after gpa and npages.
+const REQ_CERTS_RET: usize = 16;
+
+/// Each vCPU has four pages: GHCB, request, response, certificates. Page 0 is
+/// left alone, since a GHCB at 0 means none.
+const PAGES_PER_VCPU: usize = 4;
+
+pub fn memory_size(vcpus: u32) -> usize {
+    (1 + PAGES_PER_VCPU * vcpus as usize) * PAGE
+}
+
+/// What a VM keeps for as long as any of its vCPUs.
+pub struct Shared {
+    pub sim: Sim,
+    /// KVM knows it by its number only, and looks it up for each guest request
+    pub _sev: File,
+    pub memory: Arc<GuestMemory>,
+}
+
+pub struct Vcpu {
+    fd: VcpuFd,
+    shared: Arc<Shared>,
+    ghcb: u64,
+    certs_answer: u64,
+    pub reruns: Reruns,
+}
+
+/// What KVM expects in `ret` of the exit, and makes the guest's VMM code of.
+fn certs_answer(error: Option<CertsError>) -> u64 {
+    let errno = match error {
+        None => 0,
+        Some(CertsError::InvalidLen) => libc::ENOSPC,
+        Some(CertsError::Busy) => libc::EAGAIN,
+        Some(CertsError::Generic) => libc::EIO,
+    };
+    errno as u64
+}
+
+/// How a KVM_RUN ended, with repeated ones counted as one.
+enum Run {
+    Halted,
+    OtherExit(u32),
+    Failed(i32),
+}
+
+impl Vcpu {
+    pub fn new(fd: VcpuFd, index: u32, shared: Arc<Shared>, error: Option<CertsError>) -> Self {
+        let ghcb = ((1 + PAGES_PER_VCPU * index as usize) * PAGE) as u64;
+        Self { fd, shared, ghcb, certs_answer: certs_answer(error), reruns: Reruns::default() }
+    }
+
+    pub fn request_gpa(&self) -> u64 {
+        self.ghcb + PAGE as u64
+    }
+
+    pub fn response_gpa(&self) -> u64 {
+        self.ghcb + 2 * PAGE as u64
+    }
+
+    pub fn certificates_gpa(&self) -> u64 {
+        self.ghcb + 3 * PAGE as u64
+    }
+
+    /// An address that is none of the guest's.
+    pub fn beyond_memory(&self) -> u64 {
+        (self.shared.memory.size() as u64).next_multiple_of(1 << 20) + (1 << 20)
+    }
+
+    pub fn message_type_gpa(&self) -> u64 {
+        self.request_gpa() + MESSAGE_TYPE as u64
+    }
+
+    pub fn memory(&self) -> Arc<GuestMemory> {
+        self.shared.memory.clone()
+    }
+
+    pub fn put_message(&self, header: &[u8; HEADER]) -> Result<()> {
+        self.shared.memory.write(self.request_gpa(), header)
+    }
+
+    /// One VMGEXIT: KVM_RUN until the guest goes on, which in the rig means HLT.
+    pub fn vmgexit(&mut self, ghcb: &Ghcb) -> Result<Outcome> {
+        self.shared.memory.write(self.ghcb, ghcb.bytes())?;
+        let outcome = match self.run() {
+            Run::Halted => {
+                let info_1 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_1 as u64)?;
+                let info_2 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_2 as u64)?;
+                return Ok(Outcome::from_exit_info(info_1, info_2));
+            }
+            Run::OtherExit(reason) => Outcome::Exit(reason),
+            Run::Failed(errno) => Outcome::Errno(errno),
+        };
+        if outcome == STOPPED {
+            // for good: there is no next time
+            return Ok(outcome);
+        }
+        // the guest is in the middle of something: begin anew next time
+        self.shared.sim.ghcb_msr(&self.fd, self.ghcb)?;
+        Ok(outcome)
+    }
+
+    fn run(&mut self) -> Run {
+        loop {
+            let result = self.fd.run();
+            if let Err(e) = &result
+                && self.reruns.repeat(e.errno())
+            {
+                // every VMM goes on after these
+                continue;
+            }
+            self.reruns.over();
+            let exit = match result {
+                Ok(VcpuExit::Hlt) => return Run::Halted,
+                Ok(VcpuExit::Unsupported(EXIT_SNP_REQ_CERTS)) => None,
+                Ok(_) => Some(Run::OtherExit(self.fd.get_kvm_run().exit_reason)),
+                Err(e) => Some(Run::Failed(e.errno())),
+            };
+            match exit {
+                Some(exit) => return exit,
+                None => self.answer_certs_exit(),
+            }
+        }
+    }
+
+    /// There are no certificates to give, only the answer; KVM goes on with the
+    /// request in the next KVM_RUN.
+    fn answer_certs_exit(&mut self) {
+        let run = self.fd.get_kvm_run();
+        // SAFETY: padding covers the whole union, of which it is a plain view.
+        let exit = unsafe { &mut run.__bindgen_anon_1.padding };
+        for (to, from) in exit[REQ_CERTS_RET..].iter_mut().zip(self.certs_answer.to_le_bytes()) {
+            *to = from as _;
+        }
+    }
+
+    /// As every SNP guest does first: tell the hypervisor where the GHCB is.
+    pub fn register_ghcb(&mut self) -> Result<()> {
+        self.shared.memory.write(self.ghcb + PROTOCOL_VERSION as u64, &PROTOCOL)?;
+        self.shared.sim.ghcb_msr(&self.fd, self.ghcb | MSR_REGISTER)?;
+        match self.run() {
+            Run::Halted => {}
+            Run::OtherExit(reason) => return Err(anyhow!("GHCB registration: exit {reason}")),
+            Run::Failed(errno) => {
+                return Err(std::io::Error::from_raw_os_error(errno)).context("GHCB registration");
+            }
+        }
+        self.shared.sim.ghcb_msr(&self.fd, self.ghcb)?;
+        Ok(())
+    }
+}
