@@ -11,50 +11,63 @@ use super::offsets;
 use super::toolroot::{Toolroot, WORK};
 use crate::{process, project, say};
 
-/// Directories with a module's sources; each makes a module of the directory's name.
-const SOURCES: &[&str] = &["rig/snpsim"];
+/// A module of this project.
+struct Source {
+    /// Where its files are.
+    dir: &'static str,
+    /// What they make, without `.ko`.
+    module: &'static str,
+    /// Whether it needs an `offsets.h`.
+    offsets: bool,
+}
+
+const SOURCES: &[Source] = &[
+    Source { dir: "rig/snpsim", module: "snpsim", offsets: true },
+    // Users build it without us, so it gets nothing that they do not have.
+    Source { dir: "gate", module: "guestreq_gate", offsets: false },
+];
 
 /// Builds every module for `kernel` and returns the paths of the `.ko` files.
 pub fn build(cache: &Cache, tools: &Toolroot, kernel: &Kernel) -> Result<Vec<PathBuf>> {
     let offsets = offsets::header(kernel)?;
-    SOURCES.iter().map(|dir| build_one(cache, tools, kernel, dir, &offsets)).collect()
+    SOURCES.iter().map(|source| build_one(cache, tools, kernel, source, &offsets)).collect()
 }
 
 fn build_one(
     cache: &Cache,
     tools: &Toolroot,
     kernel: &Kernel,
-    dir: &str,
+    &Source { dir, module, offsets: needs_offsets }: &Source,
     offsets: &str,
 ) -> Result<PathBuf> {
-    let sources = sources(&project::root().join(dir))?;
-    let name = Path::new(dir).file_name().unwrap_or_default().to_string_lossy();
+    let mut files = sources(&project::root().join(dir))?;
+    if needs_offsets {
+        files.push(("offsets.h".into(), offsets.into()));
+    }
     let abi = &kernel.abi;
-    let parts = sources.iter().flat_map(|(file, text)| [file.as_bytes(), text]);
-    let key = digest(parts.chain([offsets.as_bytes(), abi.as_bytes()]));
-    let built = cache.once(format!("modules/{name}-{abi}-{key}"), |part| {
+    let parts = files.iter().flat_map(|(file, text)| [file.as_bytes(), text]);
+    let key = digest(parts.chain([abi.as_bytes()]));
+    let ko = format!("{module}.ko");
+    let built = cache.once(format!("modules/{module}-{abi}-{key}"), |part| {
         let work = part.join("build");
         fs::create_dir(&work)?;
-        for (file, text) in &sources {
+        for (file, text) in &files {
             fs::write(work.join(file), text)?;
         }
-        fs::write(work.join("offsets.h"), offsets)?;
-        say::step("module", &format!("{name} for {abi}"), || {
+        say::step("module", &format!("{module} for {abi}"), || {
+            // The module's own Makefile, called as its users call it.
             let mut make = tools.command(&work, "make");
-            make.args(["-C", &format!("/usr/src/linux-headers-{abi}"), &format!("M={WORK}")]);
+            make.args(["-C", WORK, &format!("KDIR=/usr/src/linux-headers-{abi}")]);
             // Each kernel was built by its own release's compiler; one newer serves them all.
             make.args(["CC=gcc-14", "HOSTCC=gcc-14"]);
-            // The module's own BTF would need pahole, and nothing reads it.
-            make.args(["CONFIG_DEBUG_INFO_BTF_MODULES=", "modules"]);
-            process::logged(&mut make, &cache.log(&format!("{name}-{abi}.log")))
+            process::logged(&mut make, &cache.log(&format!("{module}-{abi}.log")))
                 .with_context(|| format!("cannot build {dir} for {abi}"))
         })?;
-        let ko = format!("{name}.ko");
         fs::rename(work.join(&ko), part.join(&ko))
             .with_context(|| format!("{dir} does not make a {ko}"))?;
         super::cache::remove(&work)
     })?;
-    Ok(built.join(format!("{name}.ko")))
+    Ok(built.join(ko))
 }
 
 /// A module's own files, by name: what is neither hidden nor made by a build.

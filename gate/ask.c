@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The question. It goes to every LSM on the host, so it is asked in a way that
+ * none of them has a reason to object to: with the kernel's own credentials, as
+ * the VMM's confinement is not to answer, and with a private anonymous inode.
+ */
+#include "gate.h"
+
+#include <linux/anon_inodes.h>
+#include <linux/cred.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/io.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mutex.h>
+#include <linux/random.h>
+#include <linux/sched/task.h>
+#include <linux/security.h>
+#include <linux/string.h>
+
+#ifndef CONFIG_SECURITY
+#error "without CONFIG_SECURITY nobody could answer the gate"
+#endif
+
+static_assert(sizeof(struct guestreq_gate_question) == 0x78);
+
+/* Each counts for itself, so a relaxed atomic is exact. */
+struct gate_counts gate_counts;
+
+bool gate_closed;
+
+static const struct cred *gate_cred;
+static u64 gate_cookie;
+
+/*
+ * Keeps gate_file in place for those who come through sysfs, where parameters
+ * can be read and written before ask_open() and after ask_close(). Requests need
+ * no lock: the hook is installed after the one and removed before the other.
+ */
+static DEFINE_MUTEX(file_lock);
+static struct file *gate_file;
+
+static int put_question(const struct guestreq_gate_question *q)
+{
+	const struct cred *old = override_creds(gate_cred);
+	int ret = security_file_ioctl(gate_file, GUESTREQ_GATE_ASK, (unsigned long)q);
+
+	revert_creds(old);
+	return ret;
+}
+
+static enum verdict verdict_of(int answer)
+{
+	switch (answer) {
+	case GUESTREQ_GATE_ADMIT:
+		return ADMIT;
+	case GUESTREQ_GATE_DENY:
+		return DENY;
+	case GUESTREQ_GATE_BUSY:
+		return BUSY;
+	default:
+		return UNANSWERED;
+	}
+}
+
+/* Never UNANSWERED: what that means is decided here. */
+enum verdict ask_request(const struct sev_data_snp_guest_request *req)
+{
+	struct guestreq_gate_question q = {
+		.cookie = gate_cookie,
+		.gctx_paddr = req->gctx_paddr,
+	};
+	enum verdict verdict;
+
+	/* KVM's own copy of the message: the guest cannot change it any more */
+	memcpy(q.header, __va(__sme_clr(req->req_paddr)), sizeof(q.header));
+
+	verdict = verdict_of(put_question(&q));
+	switch (verdict) {
+	case ADMIT:
+		atomic64_inc(&gate_counts.admitted);
+		break;
+	case DENY:
+		atomic64_inc(&gate_counts.denied);
+		break;
+	case BUSY:
+		atomic64_inc(&gate_counts.busy);
+		break;
+	case UNANSWERED:
+		atomic64_inc(&gate_counts.unanswered);
+		verdict = READ_ONCE(gate_closed) ? DENY : ADMIT;
+		break;
+	}
+	return verdict;
+}
+
+int ask_test(u64 nonce, enum verdict *verdict)
+{
+	struct guestreq_gate_question q = { .nonce = nonce };
+	int ret = -ENODEV;
+
+	mutex_lock(&file_lock);
+	if (gate_file) {
+		q.cookie = gate_cookie;
+		*verdict = verdict_of(put_question(&q));
+		ret = 0;
+	}
+	mutex_unlock(&file_lock);
+	return ret;
+}
+
+/* Only to be compared with: it may not be followed. */
+unsigned long ask_file(void)
+{
+	return (unsigned long)READ_ONCE(gate_file);
+}
+
+u64 ask_cookie(void)
+{
+	return gate_cookie;
+}
+
+int ask_open(void)
+{
+	const struct cred *old;
+	struct file *file;
+
+	gate_cred = prepare_kernel_cred(&init_task);
+	if (!gate_cred)
+		return -ENOMEM;
+	/* 0 is what an uninitialised program compares with */
+	do {
+		gate_cookie = get_random_u64();
+	} while (!gate_cookie);
+
+	/*
+	 * Its operations are the kernel's, so that the last fput() may come after
+	 * this module is gone. It is made with the credentials that it is used
+	 * with: SELinux has nothing to say to a private inode and its own file.
+	 */
+	old = override_creds(gate_cred);
+	file = anon_inode_getfile("[guestreq_gate]", &generic_ro_fops, NULL, O_RDONLY);
+	revert_creds(old);
+	if (IS_ERR(file)) {
+		put_cred(gate_cred);
+		return PTR_ERR(file);
+	}
+	mutex_lock(&file_lock);		/* a self-test may be looking at it */
+	gate_file = file;
+	mutex_unlock(&file_lock);
+	return 0;
+}
+
+void ask_close(void)
+{
+	struct file *file;
+
+	mutex_lock(&file_lock);		/* waits for a self-test; the next finds no file */
+	file = gate_file;
+	gate_file = NULL;
+	mutex_unlock(&file_lock);
+	fput(file);
+	put_cred(gate_cred);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the gate's parts know of each other:
+ *
+ *	main.c		loading, and unloading under load
+ *	hook.c		stands in front of the ccp driver and carries out the verdict
+ *	ask.c		asks the LSM hook and counts what it hears
+ *	busy.c		puts BUSY into the guest's GHCB
+ *	params.c	what user space reads and sets in sysfs
+ */
+#ifndef GATE_H
+#define GATE_H
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/fs.h>		/* struct file, which psp-sev.h of 6.12 takes for granted */
+#include <linux/moduleparam.h>
+#include <linux/psp-sev.h>
+
+#include "guestreq_gate.h"
+
+/*
+ * A firmware error that no firmware returns ("GATE"): tells busy.c which of the
+ * host's VMGEXITs was turned away.
+ */
+#define GATE_BUSY_MAGIC	0x47415445
+
+enum verdict { ADMIT, DENY, BUSY, UNANSWERED };
+
+/* ask.c */
+struct gate_counts {
+	atomic64_t admitted, denied, busy, unanswered;
+};
+
+extern struct gate_counts gate_counts;
+extern bool gate_closed;
+int ask_open(void);
+void ask_close(void);
+unsigned long ask_file(void);
+u64 ask_cookie(void);
+enum verdict ask_request(const struct sev_data_snp_guest_request *req);
+int ask_test(u64 nonce, enum verdict *verdict);
+
+/* hook.c */
+int hook_install(void);
+void hook_remove(void);
+
+/* busy.c */
+int busy_watch(void);
+void busy_unwatch(void);
+void busy_expect(void);
+
+#endif

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The hook: KVM hands each guest request to sev_issue_cmd_external_user() of the
+ * ccp driver. An ftrace handler sends such a call to gate_issue_cmd() instead,
+ * which asks, and then calls the real one or does not.
+ */
+#include "gate.h"
+
+#include <linux/delay.h>
+#include <linux/ftrace.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+
+#ifndef CONFIG_DYNAMIC_FTRACE_WITH_REGS
+#error "the gate needs CONFIG_DYNAMIC_FTRACE_WITH_REGS"
+#endif
+
+/*
+ * Tasks between gate_hook() and the last line of gate_issue_cmd(), where they
+ * may sleep for as long as the PSP takes. Released by their decrement and acquired
+ * by hook_remove(): who reads zero sees them done with everything.
+ */
+static atomic_t callers = ATOMIC_INIT(0);
+
+static int refuse(int *error, int status)
+{
+	if (error)
+		*error = status;
+	return -EIO;	/* what ccp returns for a firmware error */
+}
+
+/* KVM's thread comes here instead of sev_issue_cmd_external_user(). */
+static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
+{
+	enum verdict verdict = ADMIT;
+	int ret;
+
+	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
+		verdict = ask_request(data);
+
+	switch (verdict) {
+	case DENY:
+		ret = refuse(error, SEV_RET_INVALID_PARAM);
+		break;
+	case BUSY:
+		busy_expect();
+		ret = refuse(error, GATE_BUSY_MAGIC);
+		break;
+	default:
+		ret = sev_issue_cmd_external_user(filp, cmd, data, error);
+		/*
+		 * gate_hook() knows this call by its return address, which a tail
+		 * call would not leave, and the two would call each other for ever.
+		 */
+		barrier();
+	}
+	/* The last thing: from here on only synchronize_rcu_tasks() holds the module. */
+	atomic_dec_return_release(&callers);
+	return ret;
+}
+
+/* ftrace calls this at the function's entry; it may not sleep nor be traced. */
+static void notrace gate_hook(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *op, struct ftrace_regs *fregs)
+{
+	if (within_module(parent_ip, THIS_MODULE))
+		return;		/* the gate's own call */
+	/* Counted in here, not there: unregistering waits only for this function. */
+	atomic_inc(&callers);
+	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)gate_issue_cmd);
+}
+
+/*
+ * IPMODIFY: nobody else may redirect the same function, a live patch included.
+ * PERMANENT: kernel.ftrace_enabled=0, which would disarm us, is refused.
+ * RECURSION: gate_hook() calls nothing that could be traced.
+ */
+static struct ftrace_ops gate_ops = {
+	.func = gate_hook,
+	.flags = FTRACE_OPS_FL_SAVE_REGS | FTRACE_OPS_FL_IPMODIFY |
+		 FTRACE_OPS_FL_PERMANENT | FTRACE_OPS_FL_RECURSION,
+};
+
+/*
+ * By address: a name could also be that of another module's static function.
+ * The address is that of the very function that gate_issue_cmd() calls, and
+ * linking to it has compared its type and keeps ccp in place.
+ */
+int hook_install(void)
+{
+	int ret = ftrace_set_filter_ip(&gate_ops, (unsigned long)sev_issue_cmd_external_user,
+				       0, 0);
+
+	if (ret) {
+		pr_err("sev_issue_cmd_external_user cannot be traced: %d\n", ret);
+		return ret;
+	}
+	ret = register_ftrace_function(&gate_ops);
+	if (!ret)
+		return 0;
+	ftrace_free_filter(&gate_ops);
+	if (ret == -EBUSY)
+		pr_err("sev_issue_cmd_external_user is redirected by another, a live patch?\n");
+	else
+		pr_err("cannot hook sev_issue_cmd_external_user: %d\n", ret);
+	return ret;
+}
+
+/*
+ * Returns when no task executes or will execute gate_hook() or gate_issue_cmd().
+ * Requests go straight to ccp from the first line on.
+ */
+void hook_remove(void)
+{
+	/* Waits for all who are in gate_hook(): the operations are a module's. */
+	unregister_ftrace_function(&gate_ops);
+	ftrace_free_filter(&gate_ops);
+	/* So no more are counted in; a request takes as long as the PSP's queue. */
+	while (atomic_read_acquire(&callers))
+		msleep(20);
+	/* The last one is counted out, but may be preempted before its return. */
+	synchronize_rcu_tasks();
+}

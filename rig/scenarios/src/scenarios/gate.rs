@@ -1,0 +1,182 @@
+//! # The gate by itself
+//!
+//! Without the agent: what the module promises whoever answers it, or nobody.
+
+use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    answer::{Answer, Answering},
+    attacker,
+    gate::{Counts, Gate},
+    host::{Firmware, wait_until},
+    load::{self, Seen},
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const NOBODY_ANSWERS: Scenario = Scenario {
+    name: "where_nobody_answers_an_open_gate_admits_and_a_closed_one_refuses",
+    check: nobody_answers,
+};
+pub const ANSWERS: Scenario = Scenario {
+    name: "the_gate_carries_out_the_answer_and_what_it_refuses_never_reaches_the_psp",
+    check: answers,
+};
+pub const SELF_TEST: Scenario =
+    Scenario { name: "a_self_test_tells_who_answers_and_counts_nowhere", check: self_test };
+pub const PARAMETERS: Scenario = Scenario {
+    name: "the_gate_s_secrets_are_root_s_and_its_numbers_cannot_be_set",
+    check: parameters,
+};
+pub const ATTACKER: Scenario =
+    Scenario { name: "an_unprivileged_process_learns_nothing_from_the_gate", check: attacker };
+
+/// What guests saw, of all message types together.
+pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::new();
+    for (outcome, count) in seen.outcomes.values().flatten() {
+        *sums.entry(outcome.clone()).or_default() += count;
+    }
+    sums.into_iter().collect()
+}
+
+pub fn ensure_all(seen: &Seen, outcome: &str, count: u64) -> Result<()> {
+    let outcomes = outcomes(seen);
+    ensure!(outcomes == [(outcome.to_owned(), count)], "{outcomes:?}, not {count} {outcome}");
+    Ok(())
+}
+
+fn nobody_answers(_: &Context) -> Result<Outcome> {
+    let gate = Gate::load(&[])?;
+    ensure!(gate.get("closed")? == "N", "closed by default");
+    let before = Firmware::read()?;
+    ensure_all(&load::run("--vms 4 --count 5 --type report,key")?, "ok", 20)?;
+    ensure!(Firmware::read()?.since(&before).guest_requests == 20, "not all were sent");
+    let open = Counts { unanswered: 20, ..Counts::default() };
+    ensure!(gate.counts()? == open, "open: {:?}", gate.counts()?);
+
+    gate.set("closed", "Y")?;
+    let before = Firmware::read()?;
+    let seen = load::run("--vms 4 --count 5 --type report,key")?;
+    ensure_all(&seen, "fw:0x16", 20)?;
+    ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP was asked");
+    let closed = Counts { unanswered: 40, ..open };
+    ensure!(gate.counts()? == closed, "closed: {:?}", gate.counts()?);
+    gate.remove()?;
+
+    let gate = Gate::load(&["closed=1"])?;
+    ensure_all(&load::run("--extended")?, "fw:0x16", 1)?;
+    gate.remove()?;
+    ensure_all(&load::run("--count 2")?, "ok", 2)?;
+    Ok(Outcome::Kept)
+}
+
+fn answers(_: &Context) -> Result<Outcome> {
+    // Closed, as an answer is an answer.
+    let gate = Gate::load(&["closed=1"])?;
+    let before = Firmware::read()?;
+    let admitting = Answering::with(Answer::Admit)?;
+    ensure_all(&load::run("--vms 2 --count 5 --type report,export")?, "ok", 10)?;
+    ensure!(Firmware::read()?.since(&before).guest_requests == 10, "admitted, not all sent");
+    drop(admitting);
+
+    let before = Firmware::read()?;
+    let denying = Answering::with(Answer::Deny)?;
+    ensure_all(&load::run("--vms 2 --count 5")?, "fw:0x16", 10)?;
+    ensure_all(&load::run("--vms 2 --count 5 --extended")?, "fw:0x16", 10)?;
+    drop(denying);
+    let turning_away = Answering::with(Answer::Busy)?;
+    let mut turned_away = load::start("--vms 2 --count 3")?;
+    wait_until("both were told to come back", Duration::from_secs(60), || {
+        ensure!(turned_away.is_running()?, "a guest took BUSY for an answer");
+        Ok(gate.counts()?.busy >= 6)
+    })?;
+    let during = Firmware::read()?.since(&before);
+    ensure!(during.guest_requests == 0, "{} reached the PSP", during.guest_requests);
+
+    let admitting = Answering::with(Answer::Admit)?;
+    drop(turning_away);
+    let seen = turned_away.finish()?;
+    let ok = outcomes(&seen).into_iter().find(|(outcome, _)| outcome == "ok");
+    ensure!(ok == Some(("ok".into(), 6)), "{:?}", outcomes(&seen));
+    ensure!(outcomes(&seen).len() == 2, "{:?}", outcomes(&seen));
+    ensure!(Firmware::read()?.since(&before).guest_requests == 6, "not sent once each");
+    let counts = gate.counts()?;
+    drop(admitting);
+    ensure!((counts.admitted, counts.denied, counts.unanswered) == (16, 20, 0), "{counts:?}");
+    Ok(Outcome::Kept)
+}
+
+fn self_test(_: &Context) -> Result<Outcome> {
+    let gate = Gate::load(&[])?;
+    ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
+    ensure!(gate.self_test(7)? == "7 unanswered", "{:?}", gate.get("self_test"));
+    for (answer, word) in [(Answer::Admit, "admit"), (Answer::Deny, "deny"), (Answer::Busy, "busy")]
+    {
+        let _answering = Answering::with(answer)?;
+        let said = gate.self_test(u64::MAX)?;
+        ensure!(said == format!("{} {word}", u64::MAX), "{said:?} with {answer:?}");
+    }
+    gate.set("self_test", "0x10\n")?;
+    for garbage in ["", "0", "-1", "x", "7 8", "7x", "18446744073709551616"] {
+        let error = fs::write(Gate::path("self_test"), garbage).err();
+        let errno = error.as_ref().and_then(std::io::Error::raw_os_error);
+        // Nothing at all is not even written.
+        let expected = match garbage {
+            "" => None,
+            "18446744073709551616" => Some(libc::ERANGE),
+            _ => Some(libc::EINVAL),
+        };
+        ensure!(errno == expected, "{garbage:?}: {error:?}");
+    }
+    ensure!(gate.get("self_test")? == "16 unanswered", "{:?}", gate.get("self_test"));
+    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
+    Ok(Outcome::Kept)
+}
+
+fn parameters(_: &Context) -> Result<Outcome> {
+    // Read-only means that they cannot be set when loading, either.
+    for lie in ["protocol=2", "file=1", "cookie=1", "admitted=1", "unanswered=9", "self_test=1"] {
+        let loaded = Gate::load(&[lie]);
+        ensure!(loaded.is_err(), "loaded with {lie}");
+    }
+    let gate = Gate::load(&[])?;
+    ensure!(gate.get("protocol")? == "1", "protocol {:?}", gate.get("protocol")?);
+    let version = fs::read_to_string("/sys/module/guestreq_gate/version").context("version")?;
+    ensure!(version.trim_end() == "0.1.0", "version {version:?}");
+    let file = gate.get("file")?;
+    ensure!(file.starts_with("0xffff") && file.len() == 18, "file {file:?}");
+    let cookie = gate.get("cookie")?;
+    ensure!(cookie.starts_with("0x") && cookie.len() > 12, "cookie {cookie:?}");
+    for (name, readable) in [
+        ("protocol", true),
+        ("admitted", true),
+        ("denied", true),
+        ("busy", true),
+        ("unanswered", true),
+        ("file", false),
+        ("cookie", false),
+        ("closed", false),
+        ("self_test", false),
+    ] {
+        let mut cat = Command::new("/bin/cat");
+        let output = attacker::nobody(cat.arg(Gate::path(name))).output().context("cat")?;
+        ensure!(output.status.success() == readable, "{name} for nobody: {output:?}");
+    }
+    gate.remove()?;
+    let gate = Gate::load(&[])?;
+    ensure!(gate.get("cookie")? != cookie, "the same cookie twice");
+    Ok(Outcome::Kept)
+}
+
+fn attacker(_: &Context) -> Result<Outcome> {
+    let without = attacker::transcript()?;
+    ensure!(without.lines().count() > 100, "the attacker was short: {without}");
+    let gate = Gate::load(&[])?;
+    let with = attacker::transcript()?;
+    ensure!(with == without, "with the gate: {with}");
+    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
+    ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
+    Ok(Outcome::Kept)
+}
