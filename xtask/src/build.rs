@@ -1,7 +1,7 @@
 //! # build: the eBPF object, and the static binaries that embed or exercise it
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -33,16 +33,34 @@ pub fn ebpf_cargo(tools: &EbpfTools, subcommand: &str) -> Command {
 
 /// Builds the eBPF object.
 pub fn ebpf(tools: &EbpfTools) -> Result<()> {
-    step("build", "guestreq-ebpf", &mut ebpf_cargo(tools, "build"))?;
+    ebpf_with(tools, None, &project::ebpf_object())
+}
+
+/// Builds eBPF objects as other versions of guestreq would have them, for tests: an agent can be
+/// told to load another object than its own. That is cheaper than an agent for each.
+pub fn other_ebpf(tools: &EbpfTools) -> Result<()> {
+    for feature in project::OTHER_EBPF {
+        ebpf_with(tools, Some(feature), &project::other_ebpf_object(feature))?;
+    }
+    Ok(())
+}
+
+fn ebpf_with(tools: &EbpfTools, feature: Option<&str>, object: &Path) -> Result<()> {
+    let mut cargo = ebpf_cargo(tools, "build");
+    let mut what = "guestreq-ebpf".to_string();
+    if let Some(feature) = feature {
+        cargo.args(["--features", feature]);
+        what += &format!(" {feature}");
+    }
+    step("build", &what, &mut cargo)?;
     let built = project::target().join("ebpf").join(project::BPF).join("release/guestreq-ebpf");
-    let object = project::ebpf_object();
     let new = fs::read(&built).with_context(|| format!("no {}", built.display()))?;
     // A copy that is newer without being different would rebuild what embeds it.
-    if fs::read(&object).is_ok_and(|old| old == new) {
+    if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(());
     }
-    fs::create_dir_all(object.parent().unwrap_or(&object))?;
-    fs::write(&object, new).with_context(|| format!("cannot write {}", object.display()))
+    fs::create_dir_all(object.parent().unwrap_or(object))?;
+    fs::write(object, new).with_context(|| format!("cannot write {}", object.display()))
 }
 
 /// Builds release binaries that run without any library: in a bare guest, or an empty container.

@@ -21,6 +21,14 @@ pub fn ebpf_object() -> PathBuf {
     root().join("target").join(BPF).join("release/guestreq-ebpf")
 }
 
+/// Features of guestreq-ebpf that make objects as other versions would have them.
+pub const OTHER_EBPF: [&str; 2] = ["other-programs", "other-entries"];
+
+/// The object that one of [`OTHER_EBPF`] makes.
+pub fn other_ebpf_object(feature: &str) -> PathBuf {
+    ebpf_object().with_file_name(format!("guestreq-ebpf-{feature}"))
+}
+
 /// A static release binary of one of the workspace's packages.
 pub fn static_binary(name: &str) -> PathBuf {
     target().join(HOST).join("release").join(name)

@@ -42,6 +42,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }
+    for feature in project::OTHER_EBPF {
+        add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
+    }
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {
         kernel_modules.push(entry?.path());

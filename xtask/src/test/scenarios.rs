@@ -28,9 +28,9 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
     let mut groups = parse(&list)?;
     if let Some(only) = &args.only {
-        groups.retain(|_, group| group.names.contains(only));
+        groups.retain(|name, group| name == only || group.names.contains(only));
         if groups.is_empty() {
-            bail!("no scenario is called {only}");
+            bail!("no scenario and no group of them is called {only}");
         }
     }
     let rig = setup::rig(args.kernel.as_deref())?;
@@ -39,7 +39,7 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     for kernel in &rig.kernels {
         for (name, group) in &groups {
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
-            if let Some(only) = &args.only {
+            if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
                 cmdline += &format!(" rig.only={only}");
             }
             if args.long {
