@@ -71,6 +71,7 @@ impl Thread {
     #[inline(always)]
     pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
         let abandoned = self.abandon();
+        self.decided = Decided::NotYet as u32;
         self.wants_lock = now;
         self.state = State::WantsLock as u32;
         abandoned
@@ -96,6 +97,16 @@ impl Thread {
         let decided = self.decided == Decided::AtTheGate as u32;
         self.decided = Decided::NotYet as u32;
         decided
+    }
+
+    /// Another thread has this record now: nothing of the last one's is its.
+    #[inline(always)]
+    pub fn belongs_to(&mut self, tgid: u32) {
+        self.tgid = tgid;
+        self.vm = NO_VM;
+        self.state = State::Idle as u32;
+        self.decided = Decided::NotYet as u32;
+        self.held_until = 0;
     }
 
     /// Closes a request that can no longer reach the PSP.
@@ -285,6 +296,29 @@ mod tests {
         let mut thread = Thread { wants_lock: 7, ..Thread::default() };
         thread.queue(30, 0, Header::default());
         assert_eq!(thread.wants_lock, 30);
+    }
+
+    #[test]
+    fn a_record_s_next_thread_inherits_nothing() {
+        let mut thread = Thread { tgid: 7, vm: 3, held_until: STOPPED, ..Thread::default() };
+        thread.queue(30, 0, Header::default());
+        thread.decided = Decided::AtTheGate as u32;
+        thread.belongs_to(8);
+        assert_eq!((thread.tgid, thread.vm, thread.held_until), (8, NO_VM, 0));
+        assert!(!thread.take_decided());
+        assert_eq!(thread.abandon(), None);
+    }
+
+    #[test]
+    fn a_decision_is_for_one_request() {
+        let mut thread = Thread::default();
+        thread.queue(30, 0, Header::default());
+        thread.decided = Decided::AtTheGate as u32;
+        assert!(thread.take_decided());
+        assert!(!thread.take_decided());
+        thread.decided = Decided::AtTheGate as u32;
+        thread.want_lock(40);
+        assert!(!thread.take_decided(), "the next request has none");
     }
 
     #[test]

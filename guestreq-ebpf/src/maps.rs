@@ -15,7 +15,7 @@ use guestreq_common::{
     vm::Vm,
 };
 
-use crate::atomic;
+use crate::{atomic, entry};
 
 /// Where the direct map begins (`page_offset_base`).
 #[unsafe(no_mangle)]
@@ -82,6 +82,8 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 /// The host's record.
 #[inline(always)]
 pub fn host() -> Option<&'static mut Host> {
+    // Every hook's program comes by here.
+    entry::mark(cfg!(feature = "other-programs"));
     // SAFETY: an array's element lives as long as the program. Other programs write it at the
     // same time: what they share is written atomically, the rest under sev_cmd_mutex.
     HOST.get_ptr_mut(0).map(|host| unsafe { &mut *host })

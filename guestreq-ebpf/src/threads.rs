@@ -9,7 +9,7 @@ use guestreq_common::{
     event::{self, Event},
     host::Loss,
     outcome::HOST_ERROR,
-    request::{Abandoned, NO_VM, State, Thread},
+    request::{Abandoned, NO_VM, Thread},
     vm::Life,
 };
 
@@ -41,12 +41,11 @@ pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut
     };
     if record.tgid != tgid {
         // New, or its owner's exit was missed and the number is another's now.
-        record.tgid = tgid;
-        record.vm = NO_VM;
-        record.state = State::Idle as u32;
+        record.belongs_to(tgid);
     }
-    if record.vm == NO_VM {
-        // New, or the table of VMs was full; it may no longer be.
+    if if cfg!(feature = "other-programs") { record.vm == NO_VM } else { maps::vm(record.vm, record.generation).is_none() } {
+        // New, or the table of VMs was full and may no longer be, or its VM's record was given
+        // away: the process had the number of one that ended unseen.
         (record.vm, record.generation) = vm_of_process(ctx, tgid, true);
     }
     Some(record)

@@ -4,20 +4,20 @@
 //! What is decided is guestreq-common's `policy::decide`; here is where its
 //! inputs stand, and what is done about the answer.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_send_signal_thread};
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_send_signal_thread};
 use guestreq_common::{
     event::{self, Event},
     host::{Enforcement, Loss},
     message::{Header, Kind},
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
-    request::{Decided, NO_VM, Running, STOPPED, State, Thread},
+    request::{Decided, Running, STOPPED, State, Thread},
     vm::Vm,
 };
 
 use crate::{
     atomic::{self, Limiter},
-    kernel, maps,
+    kernel, maps, threads,
 };
 
 /// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
@@ -32,10 +32,19 @@ struct Asker {
 
 /// The gate asks: what becomes of the current thread's request, whose header is this.
 #[inline(always)]
-pub fn at_the_gate(thread: Option<&mut Thread>, tgid: u32, header: Header) -> Decision {
+pub fn at_the_gate<C: EbpfContext>(
+    ctx: &C,
+    thread: Option<&mut Thread>,
+    tgid: u32,
+    header: Header,
+) -> Decision {
     let Some(host) = maps::host() else { return Decision::Admit };
     let now = kernel::now();
-    let (vm, generation) = thread.as_ref().map_or((NO_VM, 0), |t| (t.vm, t.generation));
+    let (vm, generation) = match &thread {
+        Some(thread) => (thread.vm, thread.generation),
+        // No room for the thread; its VM may have a policy all the same.
+        None => threads::vm_of_process(ctx, tgid, false),
+    };
     let asker = Asker { vm, generation, tgid };
     let kind = Kind::index_of(header.message_type);
     let verdict = decide(&host.enforcement, &asker, kind, now, false);
@@ -59,11 +68,16 @@ pub fn at_the_gate(thread: Option<&mut Thread>, tgid: u32, header: Header) -> De
     effect
 }
 
-/// A request has the PSP, and nobody has decided it.
+/// A request has the PSP, and nobody has decided it; or there was no room for the thread's
+/// record, so that it is not known.
 #[inline(always)]
-pub fn at_the_psp(thread: &mut Thread, running: &Running) {
+pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     let Some(host) = maps::host() else { return };
     let enforcement = &mut host.enforcement;
+    if thread.is_none() && enforcement.gate_file != 0 {
+        // There is a gate, which has asked without a record, too.
+        return;
+    }
     let asker = Asker {
         vm: running.vm,
         generation: running.generation,
@@ -84,7 +98,9 @@ pub fn at_the_psp(thread: &mut Thread, running: &Running) {
         if verdict.decision as u8 != Decision::Admit as u8 {
             let until = match verdict.decision {
                 Decision::Deny => STOPPED,
-                _ => verdict.until.min(now + STRETCH_NS).max(now + 1),
+                // Not yet known which policy is its: as long as may be.
+                _ if verdict.until == 0 => now + STRETCH_NS,
+                _ => verdict.until.min(now + STRETCH_NS),
             };
             hold(&asker, thread, until, &running.header, now);
         }
@@ -97,10 +113,14 @@ pub fn at_the_psp(thread: &mut Thread, running: &Running) {
 
 /// Keeps the current vCPU out of its guest from the end of this request on.
 #[inline(always)]
-fn hold(asker: &Asker, thread: &mut Thread, until: u64, header: &Header, now: u64) {
-    thread.held_until = until;
+fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header, now: u64) {
     let vm = maps::vm(asker.vm, asker.generation);
-    let kick = vm.as_ref().map_or(0, |vm| vm.kick as u32);
+    let mut kick = vm.as_ref().map_or(0, |vm| vm.kick as u32);
+    match thread {
+        Some(thread) => thread.held_until = until,
+        // Nothing would keep it out.
+        None => kick = 0,
+    }
     if let Some(vm) = vm {
         atomic::add(if until == STOPPED { &mut vm.stopped } else { &mut vm.held }, 1);
     }
@@ -167,11 +187,14 @@ fn decide(enforcement: &Enforcement, asker: &Asker, kind: u8, now: u64, spent: b
         );
         return policy::decide(&policy, &question, &Limiter::new(&mut vm.limiter));
     }
-    // More VMs than room: the default applies, and each process has a limiter of its own.
+    // More VMs than room: the default applies, and each process has a limiter of its own. Its
+    // first TSC_INFOs cannot be counted, so that none is free.
+    question.tsc_infos = policy::FREE_TSC_INFOS;
     if maps::LIMITERS.get_ptr(asker.tgid).is_none() {
         let _ = maps::LIMITERS.insert(asker.tgid, 0, BPF_NOEXIST.into());
     }
-    let mut nothing = 0;
+    // Without room for even that, over every limit.
+    let mut nothing = u64::MAX;
     let state = match maps::LIMITERS.get_ptr_mut(asker.tgid) {
         // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
         Some(state) => unsafe { &mut *state },

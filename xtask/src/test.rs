@@ -38,6 +38,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         build::ebpf(&tools)?;
     }
     if !args.no_rig {
+        build::other_ebpf(&tools)?;
         build::static_binaries(rig::image::PROGRAMS)?;
         scenarios::run(args, &mut tally)?;
     }

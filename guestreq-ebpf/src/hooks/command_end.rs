@@ -5,6 +5,7 @@
 //! instances (`kretprobe.maxactive`); behind this mutex two are enough.
 
 use aya_ebpf::{bindings::BPF_NOEXIST, macros::kretprobe, programs::RetProbeContext};
+use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_START},
     event::Event,
@@ -34,6 +35,8 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
         // It began before we were there, or its start was missed.
         if depth != 0 {
             maps::count_loss(Loss::CommandUnmatched, 1);
+            let holder = host.now.running[0].command;
+            warn!(&ctx, "a PSP command returns that was not seen to begin, during {:x}", holder);
         }
         return 0;
     };

@@ -4,6 +4,7 @@
 //! the host, and this one has the PSP.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{self, Class},
     hook::kprobe,
@@ -29,6 +30,8 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     let command = ctx.arg::<u64>(0).unwrap_or(0) as u32;
     let data = ctx.arg(1).unwrap_or(0);
     let (running, lost) = host.now.push(thread, stack);
+    // The entry is the one that was lost.
+    let unreturned = running.command;
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
     if command == command::SNP_GUEST_REQUEST {
@@ -46,6 +49,10 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     }
     if lost != 0 {
         maps::count_loss(Loss::CommandUnmatched, lost);
+        warn!(
+            &ctx,
+            "PSP command {:x} begins, and {:x} was not seen to return", command, unreturned
+        );
     }
     0
 }
@@ -60,7 +67,8 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
     let Some(thread) = threads::find_or_make(ctx, running.thread) else {
         (running.vm, running.generation) =
             threads::vm_of_process(ctx, (running.thread >> 32) as u32, false);
-        return read_header(data, running);
+        read_header(data, running);
+        return verdict::at_the_psp(None, running);
     };
     running.vm = thread.vm;
     running.generation = thread.generation;
@@ -82,7 +90,7 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
         read_header(data, running);
     }
     if !decided {
-        verdict::at_the_psp(thread, running);
+        verdict::at_the_psp(Some(thread), running);
     }
 }
 

@@ -78,7 +78,7 @@ fn answer(ctx: &LsmContext) -> i32 {
     let Some(header) = kernel::read::<Header>(question.wrapping_add(HEADER_AT)) else { return 0 };
     let thread = kernel::thread();
     let tgid = (thread >> 32) as u32;
-    match verdict::at_the_gate(threads::find_or_make(ctx, thread), tgid, header) {
+    match verdict::at_the_gate(ctx, threads::find_or_make(ctx, thread), tgid, header) {
         Decision::Admit => gate::ADMIT,
         Decision::Deny => gate::DENY,
         Decision::Busy => gate::BUSY,

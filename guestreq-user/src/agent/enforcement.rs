@@ -77,6 +77,29 @@ impl Enforcement {
         self.mode = mode;
     }
 
+    /// Before anything is attached: what is attached beside another version's programs answers the
+    /// gate as soon as those go.
+    pub fn prepare(&mut self, records: &Records, replaces: bool) {
+        records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
+        if self.backend == Backend::Gate {
+            // That there is none is said when it is tried.
+            let _ = self.find_gate(records);
+        } else {
+            // One that an earlier agent knew is not answered any more.
+            records.set_enforcement(offset_of!(Words, gate_file), 0);
+            records.set_enforcement(offset_of!(Words, gate_cookie), 0);
+            if let Ok(gate) = Gate::find() {
+                let closed = matches!(gate.when_unanswered(), Ok(Unanswered::Closed));
+                let so = if closed { ", and refuses every request (closed=Y)" } else { "" };
+                warn!("a gate is loaded that backend {} does not answer{so}", self.backend.name());
+            }
+        }
+        if replaces {
+            // Which request was decided may be missed meanwhile.
+            records.set_enforcement(offset_of!(Words, armed_at), 0);
+        }
+    }
+
     pub fn status(&self) -> Status {
         Status {
             backend: self.backend,
@@ -93,14 +116,16 @@ impl Enforcement {
             return None;
         }
         let reason = self.trouble.as_deref().unwrap_or("not yet tried");
-        Some(format!("mode is enforce, but nothing is enforced: {reason}"))
+        Some(format!("mode is enforce, but that it is enforced is not verified: {reason}"))
     }
 
     /// Tries it. Says once what has changed.
     pub fn verify(&mut self, records: &Records, programs: &Programs) {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
         let tried = self.try_it(records, programs);
-        let result = tried.and_then(|()| self.look_back(records));
+        // Also where there is no gate: that is when something passes.
+        let passed = self.look_back(records);
+        let result = tried.and(passed);
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
         if self.mode == Mode::Enforce {
@@ -118,6 +143,12 @@ impl Enforcement {
         self.trouble = trouble;
         self.verified = verified;
         self.arm(records);
+    }
+
+    /// Whether every request would be refused, were our program gone.
+    pub fn answers_a_closed_gate(&self) -> bool {
+        let gate = self.gate.as_ref().filter(|gate| gate.is_loaded());
+        gate.is_some_and(|gate| matches!(gate.when_unanswered(), Ok(Unanswered::Closed)))
     }
 
     /// What becomes of requests when nobody answers the gate any more.
@@ -179,10 +210,15 @@ impl Enforcement {
         self.gate = None;
         let found = Gate::find();
         let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
-        // No file is known while the number belongs to another.
-        records.set_enforcement(offset_of!(Words, gate_file), 0);
-        records.set_enforcement(offset_of!(Words, gate_cookie), cookie);
-        records.set_enforcement(offset_of!(Words, gate_file), file);
+        const FILE: usize = offset_of!(Words, gate_file);
+        const COOKIE: usize = offset_of!(Words, gate_cookie);
+        // One that an earlier agent found is not forgotten for a moment.
+        if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
+            // No file is known while the number belongs to another.
+            records.set_enforcement(FILE, 0);
+            records.set_enforcement(COOKIE, cookie);
+            records.set_enforcement(FILE, file);
+        }
         let gate = found?;
         self.unanswered = gate.unanswered()?;
         self.gate = Some(gate);
@@ -195,17 +231,17 @@ impl Enforcement {
         let mut lapse = |now: u64, before: &mut u64, what: &str| {
             if now > *before {
                 let more = now - *before;
-                self.lapse = Some((Instant::now(), format!("{more} {what}")));
+                self.lapse = Some((Instant::now(), format!("{what}: {more}")));
             }
             *before = now;
         };
-        lapse(bypassed, &mut self.bypassed, "requests passed that should not have");
+        lapse(bypassed, &mut self.bypassed, "requests that passed and should not have");
         if let Some(gate) = &self.gate {
-            let what = "of the gate's questions were not answered by our program";
+            let what = "questions of the gate that our program did not answer";
             lapse(gate.unanswered()?, &mut self.unanswered, what);
         }
         match &self.lapse {
-            Some((when, what)) if when.elapsed() < MEMORY => bail!("{what} in the last minute"),
+            Some((when, what)) if when.elapsed() < MEMORY => bail!("{what}, in the last minute"),
             _ => Ok(()),
         }
     }

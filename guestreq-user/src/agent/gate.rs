@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::gate::PROTOCOL;
 
 use super::programs::module_identity;
@@ -40,7 +40,10 @@ impl Gate {
                  `modprobe {MODULE}`; or choose backend = \"vcpu\""
             );
         };
-        let parameters = PathBuf::from(format!("/sys/module/{MODULE}/parameters"));
+        Gate::at(PathBuf::from(format!("/sys/module/{MODULE}/parameters")), identity)
+    }
+
+    fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
         let protocol = read_number(&parameters.join("protocol"))?;
         if protocol != PROTOCOL {
             bail!(
@@ -48,12 +51,11 @@ impl Gate {
                  load the gate of the same release"
             );
         }
-        Ok(Gate {
-            identity,
-            file: read_number(&parameters.join("file"))?,
-            cookie: read_number(&parameters.join("cookie"))?,
-            parameters,
-        })
+        let file = read_number(&parameters.join("file"))?;
+        let cookie = read_number(&parameters.join("cookie"))?;
+        // Its parameters are there before it is open, and a moment longer than it is.
+        ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
+        Ok(Gate { identity, file, cookie, parameters })
     }
 
     /// Whether it is still the one that was found.
@@ -102,6 +104,23 @@ fn parse_number(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gate_of_another_version_is_told_and_one_that_is_not_open_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let find = || Gate::at(folder.path().to_owned(), 7).map_err(|error| format!("{error:#}"));
+        assert!(find().err().unwrap().contains("protocol"), "what is missing is named");
+        for (name, text) in [("protocol", "2\n"), ("file", "0x0\n"), ("cookie", "0x5\n")] {
+            write(name, text);
+        }
+        assert!(find().err().unwrap().contains("speaks protocol 2, this guestreq 1"));
+        write("protocol", "1\n");
+        assert!(find().err().unwrap().contains("being loaded"));
+        write("file", "0xffff888003a1b200\n");
+        let gate = find().unwrap();
+        assert_eq!((gate.file, gate.cookie), (0xffff_8880_03a1_b200, 5));
+    }
 
     #[test]
     fn numbers_are_read_as_the_kernel_writes_them() {

@@ -9,6 +9,7 @@ mod events;
 pub mod fault;
 mod gate;
 mod kernel;
+mod lock;
 pub mod observer;
 mod patience;
 pub mod pins;
@@ -22,6 +23,7 @@ mod window;
 mod words;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -35,6 +37,7 @@ use tokio::{
     time::MissedTickBehavior,
 };
 
+pub use lock::Lock;
 pub use observer::Observer;
 pub use probes::PROBES;
 
@@ -56,6 +59,8 @@ pub enum State {
 #[derive(Clone)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
+    /// What is asked for, while nothing is known of what is done.
+    pub asked: Arc<enforcement::Status>,
     /// When the loop last went round.
     alive: Arc<Mutex<Instant>>,
 }
@@ -88,8 +93,9 @@ pub struct Options {
     pub stay: bool,
     /// Probes to leave out.
     pub without: Vec<String>,
-    /// Where to die, for tests.
+    /// Where to die, and which programs to load instead of our own; for tests.
     pub die_at: Option<String>,
+    pub object: Option<PathBuf>,
 }
 
 pub fn run(options: Options) -> Result<ExitCode> {
@@ -109,7 +115,11 @@ async fn serve(options: Options) -> Result<()> {
     }
     let config = &options.config;
     let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
-    let shared = Shared { state: Arc::clone(&state), alive: Arc::new(Mutex::new(Instant::now())) };
+    let shared = Shared {
+        state: Arc::clone(&state),
+        asked: Arc::new(policies::asked(config)),
+        alive: Arc::new(Mutex::new(Instant::now())),
+    };
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
 
@@ -117,6 +127,7 @@ async fn serve(options: Options) -> Result<()> {
         // What is wrong with the host is said before what is wrong with a port.
         kernel::check()?;
     }
+    let _lock = Lock::take_or_refuse()?;
     let servers = server::Servers::bind(config).await?;
     attempt(&options, &shared)?;
     // What loading took, the kernel's BTF above all, is not needed again.
@@ -155,7 +166,9 @@ async fn serve(options: Options) -> Result<()> {
 
 /// Starts to observe, or fails; with `--stay`, remembers why and goes on.
 fn attempt(options: &Options, shared: &Shared) -> Result<()> {
-    let next = match Observer::start(&options.config, &options.without, &shared.state) {
+    let Options { config, stay, without, object, .. } = options;
+    let started = Observer::start(config, without, object.as_deref(), *stay, &shared.state);
+    let next = match started {
         Ok(observer) => State::Observing(Box::new(observer)),
         Err(error) if options.stay => {
             let reason = format!("{error:#}");

@@ -3,6 +3,7 @@
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -19,7 +20,8 @@ use super::{
     State,
     enforcement::{self, Enforcement},
     events::Readers,
-    fault, kernel,
+    fault::{self, Point},
+    kernel,
     pins::Pins,
     policies::{self, Policies},
     programs::{ProgramState, Programs, Wanted},
@@ -46,10 +48,13 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Checks this host, loads and attaches.
+    /// Checks this host, loads and attaches. Where it is to enforce and cannot, it fails, or with
+    /// `stay` observes and says so.
     pub fn start(
         config: &Config,
         without: &[String],
+        object: Option<&Path>,
+        stay: bool,
         state: &Arc<Mutex<State>>,
     ) -> Result<Observer> {
         kernel::check()?;
@@ -59,26 +64,40 @@ impl Observer {
             Err(error) => (None, Some(format!("{error:#}"))),
         };
         let lsm = config.backend.0 != Backend::None;
-        let wanted = Wanted { max_vms: config.max_vms, without, lsm };
+        let wanted = Wanted { max_vms: config.max_vms, without, lsm, object };
         let mut programs = Programs::load(&wanted, pins)?;
         let max_vms = programs.max_vms();
         let records = Records::new(programs.ebpf(), max_vms)?;
         records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
-        records.set_backend(config.backend.0);
         programs.settle_slots(&records)?;
-        // The policies stand before anything is attached that would ask for them.
-        policies.apply_default(&records);
+        fault::point(Point::Slots);
         enforcement.ask_for(policies.book().strictest());
-        fault::point("policies");
+        if !programs.adopted() {
+            // The policies stand before anything is attached that would ask for them.
+            policies.apply_default(&records);
+        }
+        fault::point(Point::Policies);
         let readers = Readers::start(programs.ebpf(), state)?;
+        enforcement.prepare(&records, programs.will_replace());
         programs.follow_modules();
         if let Some(reason) = programs.not_ready() {
             anyhow::bail!("{reason}");
         }
-        programs.drop_old()?;
-        fault::point("attached");
+        fault::point(Point::AllAttached);
+        programs.drop_old();
+        fault::point(Point::OldDropped);
         enforcement.verify(&records, &programs);
+        if let (Some(reason), false) = (enforcement.not_ready(), stay) {
+            // What an earlier agent left goes on; what is new goes with `programs`.
+            anyhow::bail!("{reason}");
+        }
+        if programs.adopted() {
+            // An earlier agent's policies hold until it is sure that this one starts.
+            policies.apply_default(&records);
+        }
+        programs.drop_unwanted();
+        programs.commit();
         policies.warn();
         Ok(Observer {
             programs,
@@ -104,8 +123,16 @@ impl Observer {
 
     /// Stops: what is enforced goes on without us, what is only counted ends.
     pub fn stop(mut self) -> Result<()> {
+        fault::point(Point::Stopping);
         if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
+            return Ok(());
+        }
+        if self.enforcement.answers_a_closed_gate() {
+            warn!(
+                "stopping: the gate is closed (closed=Y) and would refuse every request, so our \
+                 program goes on answering it; `guestreq detach` ends that"
+            );
             return Ok(());
         }
         info!("stopping: detaching all programs");

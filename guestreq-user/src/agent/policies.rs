@@ -14,6 +14,8 @@ use guestreq_common::{
 use log::{info, warn};
 
 use super::{
+    enforcement::Status,
+    fault::{self, Point},
     observer::Snapshot,
     records::Records,
     table::{Table, Tracked},
@@ -23,6 +25,12 @@ use crate::{
     host,
     policy::{Book, Effective, Plan, Refusal, Request, Seen, Stamp, Store, Types},
 };
+
+/// What is asked for, whatever comes of it.
+pub fn asked(config: &Config) -> Status {
+    let mode = Policies::open(config).map_or(Mode::Observe, |policies| policies.book.strictest());
+    Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: 0 }
+}
 
 pub struct Policies {
     book: Book,
@@ -54,17 +62,21 @@ impl Policies {
     /// What holds for VMs that nothing is known of.
     pub fn apply_default(&self, records: &Records) {
         // Which generation they have is not known: it is looked at in VMs' own policies only.
+        records.set_backend(self.book.file.backend);
         records.set_default_policy(self.book.default().to_policy(0), self.book.waits());
     }
 
     /// What holds for a VM.
     pub fn apply(&self, records: &Records, vm: &Tracked) {
-        let kick = match self.book.file.backend {
-            Backend::Vcpu if !vm.exited => host::kick_signal(vm.tgid, &vm.identity.vmm),
-            _ => 0,
-        };
-        let policy = self.book.resolve(&vm.identity).to_policy(vm.generation);
-        records.set_policy(vm.slot, policy, kick);
+        self.apply_kick(records, vm);
+        records.set_policy(vm.slot, self.book.resolve(&vm.identity).to_policy(vm.generation));
+    }
+
+    /// How one of its vCPUs is taken out of the guest, if that is wanted and its VMM handles it.
+    pub fn apply_kick(&self, records: &Records, vm: &Tracked) {
+        if self.book.file.backend == Backend::Vcpu && !vm.exited {
+            records.set_kick(vm.slot, host::kick_signal(vm.tgid, &vm.identity.vmm));
+        }
     }
 
     /// What a change would come to.
@@ -89,11 +101,13 @@ impl Policies {
     ) -> Result<(), Refusal> {
         let kept = self.store.write(&plan.book.overrides);
         kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        fault::point(Point::OverrideKept);
         self.book = plan.book.clone();
         self.apply_default(records);
         for vm in table.vms() {
             self.apply(records, vm);
         }
+        fault::point(Point::PolicyApplied);
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! follow their modules, by the identity of their folder in sysfs.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs,
     os::{
@@ -28,14 +29,16 @@ use guestreq_common::vm::Life;
 use log::{debug, info, warn};
 
 use super::{
-    bpf, fault, kernel,
+    bpf,
+    fault::{self, Point},
+    kernel,
     pins::{self, Found, Pins},
     probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
     records::Records,
     words::KernelWords,
 };
 
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
 /// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
@@ -58,11 +61,28 @@ pub struct Wanted<'a> {
     pub without: &'a [String],
     /// Whether decisions are carried out, or may come to be.
     pub lsm: bool,
+    /// Programs to load instead of those that are part of this binary; for tests.
+    pub object: Option<&'a Path>,
+}
+
+impl Wanted<'_> {
+    fn object(&self) -> Result<Cow<'static, [u8]>> {
+        match self.object {
+            None => Ok(Cow::Borrowed(OBJECT)),
+            Some(path) => {
+                let object = fs::read(path).with_context(|| format!("{}", path.display()))?;
+                Ok(Cow::Owned(object))
+            }
+        }
+    }
 }
 
 pub struct Programs {
     ebpf: Ebpf,
     pins: Option<Pins>,
+    adopted: bool,
+    /// What is pinned stays when we go: an earlier agent pinned it, or this one has started.
+    stays: bool,
     max_vms: u32,
     attached: BTreeMap<&'static str, Attached>,
     without: Vec<String>,
@@ -116,13 +136,16 @@ impl Programs {
                 bail!("there is no probe {name:?}; there are {}", known.join(", "));
             }
         }
+        let adopts = pins.as_ref().is_some_and(Pins::are_any);
         let (max_vms, threads) = geometry(wanted.max_vms, pins.as_ref())?;
         let symbols = kernel::Symbols::read()?;
         // One loader for both: a new one reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
-        let words = KernelWords::read(&mut loader, &symbols)?;
+        let object = wanted.object()?;
+        let words = KernelWords::read(&mut loader, &object, &symbols)?;
         if let Some(pins) = &pins {
             pins.make_folders()?;
+            pins.drop_uncommitted()?;
             for (map, ..) in pins::MAPS {
                 loader.map_pin_path(map, pins.map(map));
             }
@@ -136,12 +159,14 @@ impl Programs {
             .override_global("THREAD_MASK", &(threads - 1), true)
             .map_max_entries("THREADS", threads)
             .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
-            .load(OBJECT)
+            .load(&object)
             .context("loading the eBPF maps")?;
-        fault::point("maps");
+        fault::point(Point::Maps);
         let mut programs = Programs {
             ebpf,
             pins,
+            adopted: adopts,
+            stays: adopts,
             max_vms,
             attached: BTreeMap::new(),
             without: wanted.without.to_vec(),
@@ -155,9 +180,8 @@ impl Programs {
 
     /// Loads each hook's two programs, and puts the second in its place.
     fn load_all(&mut self) -> Result<()> {
-        // Read only where it is needed: it is large.
-        let btf =
-            if self.lsm { Some(Btf::from_sys_fs().context("the kernel's BTF")?) } else { None };
+        // Read only where it is needed, as it is large. Without it only what needs it is lost.
+        let btf = if self.lsm { Btf::from_sys_fs().ok() } else { None };
         for probe in &PROBES {
             match self.load_one(probe, btf.as_ref()) {
                 Ok(()) => {}
@@ -167,7 +191,7 @@ impl Programs {
                 }
                 Err(error) => return Err(error),
             }
-            fault::point(probe.program);
+            fault::point(Point::Placed(probe.program));
         }
         Ok(())
     }
@@ -182,7 +206,7 @@ impl Programs {
                 (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
                 (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
                 (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
-                (Kind::Lsm, None) => bail!("no BTF of the kernel"),
+                (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
             }
             .map_err(|error| refused(probe.name, &error))?;
         }
@@ -204,8 +228,9 @@ impl Programs {
     /// may not have offered.
     pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
-            // The lowest slot on top: what was never used stays together at the end. Slots that
-            // are there twice, as an agent died here, are taken once.
+            // What an agent pushed that died here. Nothing is attached yet that would take one.
+            while self.free_slots()?.pop(0).is_ok() {}
+            // The lowest slot on top: what was never used stays together at the end.
             for slot in (0..self.max_vms).rev() {
                 let _ = self.free_slots()?.push(slot, 0);
             }
@@ -311,16 +336,13 @@ impl Programs {
                 }
             }
         }
-        // An LSM hook is never left alone: the new link is there before the old one goes, and of
+        // An LSM hook is never left alone: the new link is pinned in the old one's place, and of
         // two answers the kernel takes one. Others would count twice.
         if let (Some(path), false) = (&old, matches!(probe.kind, Kind::Lsm)) {
             unpin(path);
         }
         let attached = self.attach_anew(probe, module)?;
-        if let Some(path) = &old {
-            unpin(path);
-        }
-        fault::point(probe.entry);
+        fault::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
         self.attached.insert(probe.name, attached);
         Ok("attached")
@@ -361,9 +383,10 @@ impl Programs {
             unpin(&path);
         }
         bpf::pin(attached.program.as_fd(), &path).with_context(|| format!("{}", path.display()))?;
-        fault::point("program_pinned");
+        fault::point(Point::ProgramPinned(probe.entry));
         let path = pins.link(probe.entry, attached.module);
-        let link = attached.link.pin(&path)?.into();
+        let link = attached.link.pin(pins.new_link(&path))?.into();
+        pins.commit(&path)?;
         Ok(Attached { link, pin: Some(path), ..attached })
     }
 
@@ -393,19 +416,52 @@ impl Programs {
         Ok(())
     }
 
+    /// This agent has started: from now on what it pinned is there for the next one.
+    pub fn commit(&mut self) {
+        self.stays = true;
+    }
+
     /// Whether what is attached will outlive us.
     pub fn outlive_us(&self) -> bool {
         self.pins.as_ref().is_some_and(Pins::exist)
     }
 
+    /// Whether a link of another version's entry is to be replaced: in that moment events may be
+    /// missed, but for the gate's questions.
+    pub fn will_replace(&self) -> bool {
+        let Some(pins) = &self.pins else { return false };
+        PROBES.iter().any(|probe| {
+            let link = pins.find_link(probe.entry);
+            link.is_some_and(|(path, _)| self.adopt(probe, &path).is_err())
+        })
+    }
+
+    /// Ends links of an earlier agent's to hooks that this one does not want.
+    pub fn drop_unwanted(&self) {
+        let Some(pins) = &self.pins else { return };
+        for probe in PROBES.iter().filter(|probe| self.unwanted(probe)) {
+            if let Some((path, _)) = pins.find_link(probe.entry) {
+                info!("detached {}: no longer wanted", probe.name);
+                unpin(&path);
+            }
+        }
+    }
+
+    /// Whether an earlier agent's maps are used on.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
     /// Ends what another version left, now that this one's stands.
-    pub fn drop_old(&self) -> Result<()> {
-        if let Some(pins) = &self.pins
-            && pins.drop_old()?
-        {
+    pub fn drop_old(&self) {
+        let Some(pins) = &self.pins else { return };
+        let (dropped, errors) = pins.drop_old();
+        if dropped {
             info!("another version's programs are detached");
         }
-        Ok(())
+        for error in errors {
+            warn!("what was put aside beside {} is left: {error:#}", pins::ROOT);
+        }
     }
 
     pub fn is_attached(&self, name: &str) -> bool {
@@ -518,6 +574,12 @@ impl Drop for Programs {
             // From the beginning of a request to its end: nothing is counted half.
             drop(self.attached.remove(probe.name).map(|attached| attached.link));
         }
+        // A start that failed leaves nothing behind.
+        if !self.stays
+            && let Err(error) = self.detach()
+        {
+            warn!("{error:#}");
+        }
     }
 }
 
@@ -531,7 +593,7 @@ fn unpin(path: &Path) {
 fn geometry(max_vms: u32, pins: Option<&Pins>) -> Result<(u32, u32)> {
     let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
     let Some(pins) = pins else { return Ok((max_vms, threads)) };
-    match pins.look()? {
+    match pins.look() {
         Found::Nothing => Ok((max_vms, threads)),
         Found::Ours { max_vms: pinned, threads } => {
             info!("taking over what an earlier agent left at {}", pins::ROOT);
@@ -546,8 +608,8 @@ fn geometry(max_vms: u32, pins: Option<&Pins>) -> Result<(u32, u32)> {
         }
         Found::Foreign(why) => {
             warn!(
-                "what is pinned at {} is another version's ({why}): it stays attached until this \
-                 one's stands beside it; its counts end with it",
+                "what is pinned at {} cannot be taken over ({why}): it stays attached until this \
+                 version's programs stand beside it; its counts end with it",
                 pins::ROOT
             );
             pins.put_aside()?;

@@ -22,6 +22,8 @@ use guestreq_common::{
     vm::{Life, Vm},
 };
 
+use crate::host;
+
 /// Records are read and written in words.
 const WORD: usize = mem::size_of::<u64>();
 
@@ -182,29 +184,30 @@ impl Records {
         }
     }
 
-    /// Ends a VM whose end no program saw.
-    pub fn end_vm(&self, slot: usize, generation: u32, now: u64) {
-        let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) else { return };
-        exited.store(now, Ordering::Relaxed);
+    /// Ends a VM whose end no program saw. Its record gets a generation of its own, which is
+    /// returned: who has its process' number now is no longer taken for it.
+    pub fn end_vm(&self, slot: usize, generation: u32, now: u64) -> u32 {
+        let next = generation.wrapping_add(1).max(1);
+        if let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) {
+            exited.store(now, Ordering::Relaxed);
+        }
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) {
-            let ended = u64::from(generation) | u64::from(Life::Exited as u32) << 32;
+            let ended = u64::from(next) | u64::from(Life::Exited as u32) << 32;
             word.store(ended, Ordering::Release);
         }
+        next
     }
 
     /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is
     /// another one. It holds when this returns: a request is decided by two words, each of
     /// which is there or not.
-    pub fn set_policy(&self, slot: usize, policy: Policy, kick: u64) {
+    pub fn set_policy(&self, slot: usize, policy: Policy) {
         let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
         let (Some(rules), Some(limit)) =
             (word(mem::offset_of!(Policy, rules)), word(mem::offset_of!(Policy, limit)))
         else {
             return;
         };
-        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {
-            word.store(kick, Ordering::Release);
-        }
         if limit.swap(policy.limit, Ordering::AcqRel) != policy.limit
             && let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter))
         {
@@ -213,6 +216,18 @@ impl Records {
         }
         // Last: the generation in it says that all of it is this VM's.
         rules.store(policy.rules, Ordering::Release);
+    }
+
+    /// The signal that takes its vCPUs out of the guest.
+    pub fn set_kick(&self, slot: usize, signal: u64) {
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {
+            word.store(signal, Ordering::Release);
+        }
+    }
+
+    pub fn has_kick(&self, slot: usize) -> bool {
+        let word = self.vms.word(slot, mem::offset_of!(Vm, kick));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     /// Writes what holds for VMs that have no policy of their own, and whether new ones wait
@@ -263,8 +278,5 @@ impl Records {
 
 /// Now, on the programs' clock (CLOCK_MONOTONIC), in ns.
 pub fn now_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure outlives the call, which cannot fail for this clock.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    host::clock_ns(libc::CLOCK_MONOTONIC)
 }

@@ -6,11 +6,19 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
-use guestreq_common::{message::Kind, outcome, vm::Life};
+use guestreq_common::{
+    message::Kind,
+    outcome,
+    vm::{Life, Vm},
+};
 use log::info;
 
 pub use super::tracked::{Decided, Tracked};
-use super::{policies::Policies, programs::Programs, records::Records};
+use super::{
+    policies::Policies,
+    programs::Programs,
+    records::{Records, now_ns},
+};
 use crate::host::{self, Identity};
 
 #[derive(Default)]
@@ -60,17 +68,17 @@ impl Table {
                         break;
                     }
                 }
-                None => self.welcome(records, policies, slot),
+                None => self.welcome(records, programs, policies, slot)?,
                 Some(at) => self.vms[at].exited = life == Life::Exited as u32,
             }
         }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
             self.roll_call(records, programs, now)?;
-            // A VMM may have its signal handlers only some time after its first command.
-            for vm in self.vms.iter().filter(|vm| !vm.exited) {
-                policies.apply(records, vm);
-            }
+        }
+        // A VMM installs its signal handlers some time after its first command.
+        for vm in self.vms.iter().filter(|vm| !vm.exited && !records.has_kick(vm.slot)) {
+            policies.apply_kick(records, vm);
         }
         self.bury(records, programs, keep, now)
     }
@@ -80,18 +88,31 @@ impl Table {
     fn roll_call(&mut self, records: &Records, programs: &mut Programs, now: u64) -> Result<()> {
         for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
             if vm.started.is_none() || host::start_ticks(vm.tgid) != vm.started {
-                records.end_vm(vm.slot, vm.generation, now);
+                // First: whoever finds the record's generation changed looks there.
                 programs.forget_process(vm.tgid, vm.slot as u32)?;
+                vm.generation = records.end_vm(vm.slot, vm.generation, now);
                 vm.exited = true;
             }
         }
         Ok(())
     }
 
-    fn welcome(&mut self, records: &Records, policies: &Policies, slot: usize) {
-        let Some(vm) = records.vm(slot) else { return };
-        let exited = vm.life == Life::Exited as u32;
-        let started = host::start_ticks(vm.tgid).filter(|_| !exited);
+    fn welcome(
+        &mut self,
+        records: &Records,
+        programs: &mut Programs,
+        policies: &Policies,
+        slot: usize,
+    ) -> Result<()> {
+        let Some(mut vm) = records.vm(slot) else { return Ok(()) };
+        let mut exited = vm.life == Life::Exited as u32;
+        let mut started = host::start_ticks(vm.tgid).filter(|_| !exited);
+        if let Some(ticks) = started.filter(|ticks| !is_its(*ticks, &vm)) {
+            info!("pid {} began at {ticks}, after the VM of that pid, which has gone", vm.tgid);
+            programs.forget_process(vm.tgid, slot as u32)?;
+            vm.generation = records.end_vm(slot, vm.generation, now_ns());
+            (exited, started) = (true, None);
+        }
         records.set_started(slot, started.unwrap_or(0));
         let identity = host::identify(vm.tgid).filter(|_| started.is_some());
         let identity = identity.unwrap_or_else(|| Identity {
@@ -116,6 +137,7 @@ impl Table {
         // At once: its requests may be waiting for it.
         policies.apply(records, &tracked);
         self.vms.push(tracked);
+        Ok(())
     }
 
     /// A VM's own name is its label, unless a running VM has it; other names get the pid.
@@ -176,6 +198,15 @@ impl Table {
 /// Labels by slot, for whoever needs many.
 pub fn labels(table: &Table) -> BTreeMap<(u32, u32), &str> {
     table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
+}
+
+/// Whether a process that began then may be the one that a record was made for: an end that nobody
+/// saw, while no agent ran, may have left the number to another.
+fn is_its(ticks: u64, vm: &Vm) -> bool {
+    if vm.started != 0 {
+        return ticks == vm.started;
+    }
+    host::began_ns(ticks) <= vm.first_seen
 }
 
 #[cfg(test)]

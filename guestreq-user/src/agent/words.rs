@@ -9,7 +9,7 @@ use aya::{
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 
-use super::{kernel, programs::OBJECT};
+use super::kernel;
 
 pub struct KernelWords {
     /// Where the direct map begins.
@@ -18,9 +18,13 @@ pub struct KernelWords {
 }
 
 impl KernelWords {
-    pub fn read(loader: &mut EbpfLoader<'_>, symbols: &kernel::Symbols) -> Result<KernelWords> {
+    pub fn read(
+        loader: &mut EbpfLoader<'_>,
+        object: &[u8],
+        symbols: &kernel::Symbols,
+    ) -> Result<KernelWords> {
         let mut ebpf =
-            loader.map_max_entries("VMS", 1).load(OBJECT).context("loading the eBPF maps")?;
+            loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?;
         let program: &mut RawTracePoint =
             ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
         program.load().context("loading the program that reads kernel memory")?;

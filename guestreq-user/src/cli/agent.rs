@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::{agent, config::Config};
+use crate::{
+    agent::{self, fault},
+    config::Config,
+};
 
 /// Watch this host's guest requests and serve what was counted (the daemon)
 #[derive(clap::Args)]
@@ -25,10 +28,17 @@ pub struct Args {
     /// Die by SIGKILL at this point of start or stop
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
+    /// Load the programs of this eBPF object, another version's
+    #[arg(long, value_name = "FILE", hide = true)]
+    object: Option<PathBuf>,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
+        if self.die_at.as_deref() == Some("list") {
+            print!("{}", fault::list());
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut config = Config::load(self.config.as_deref())?;
         if let Some(listen) = self.listen {
             config.listen = listen;
@@ -38,6 +48,7 @@ impl Args {
             stay: self.stay,
             without: self.without_probe,
             die_at: self.die_at,
+            object: self.object,
         })
     }
 }

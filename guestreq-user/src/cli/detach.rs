@@ -1,14 +1,10 @@
 //! # guestreq detach
 
-use std::{
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::{agent, config::Config};
+use crate::agent::{Lock, fault, pins, programs};
 
 /// End what goes on without an agent: enforcement and counting
 #[derive(clap::Args)]
@@ -19,9 +15,6 @@ decides by its `closed` parameter.
 
 Example: systemctl stop guestreq && guestreq detach")]
 pub struct Args {
-    /// The agent's socket [default: the configuration's]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
     /// Die by SIGKILL at this point
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
@@ -30,21 +23,20 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         if let Some(point) = &self.die_at {
-            agent::fault::die_at(point);
+            fault::die_at(point);
         }
-        let socket = self.socket.unwrap_or_else(|| Config::load(None).unwrap_or_default().socket);
-        if answers(&socket) {
-            bail!("an agent is running, which would attach again: stop it first");
-        }
-        if agent::pins::remove_all(&agent::programs::detach_order())? {
+        // Held to the end: no agent starts meanwhile.
+        let _lock = match Lock::take()? {
+            Ok(lock) => lock,
+            Err(held) => {
+                bail!("an agent is running{}, which would attach again: stop it first", held.by())
+            }
+        };
+        if pins::remove_all(&programs::detach_order())? {
             println!("Detached. Nothing is counted or enforced any more.");
         } else {
             println!("Nothing was attached.");
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn answers(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_ok()
 }

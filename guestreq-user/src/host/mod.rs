@@ -48,6 +48,24 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// When a process began, on the programs' clock (CLOCK_MONOTONIC), in ns; at most a tick early.
+pub fn began_ns(ticks: u64) -> u64 {
+    // SAFETY: no memory is passed.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100);
+    let since_boot = ticks.saturating_mul(1_000_000_000 / per_second.max(1));
+    // Ticks go on while the host sleeps, that clock does not.
+    let slept = clock_ns(libc::CLOCK_BOOTTIME).saturating_sub(clock_ns(libc::CLOCK_MONOTONIC));
+    since_boot.saturating_sub(slept)
+}
+
+/// Now, in ns.
+pub fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure outlives the call, which cannot fail for clocks that every Linux has.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// What may stand in a label: no control characters, no more than [`MAX_NAME`] characters.
 fn clean(name: &str) -> String {
     let keep = |c: char| if c.is_control() { '_' } else { c };
@@ -63,7 +81,9 @@ mod tests {
         let identity = identify(std::process::id()).unwrap();
         assert!(!identity.named);
         assert!(!identity.name.is_empty());
-        assert!(start_ticks(std::process::id()).unwrap() > 0);
+        let ticks = start_ticks(std::process::id()).unwrap();
+        let (began, now) = (began_ns(ticks), clock_ns(libc::CLOCK_MONOTONIC));
+        assert!(began <= now && now - began < 600_000_000_000, "{began} {now}");
     }
 
     #[test]

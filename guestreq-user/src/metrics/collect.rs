@@ -30,7 +30,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
     agent(families, observer, snapshot);
 }
 
-fn enforcement(families: &mut Families, status: &Status) {
+pub fn enforcement(families: &mut Families, status: &Status) {
     let verified = if status.verified { "true" } else { "false" };
     let labels = [status.backend.name(), status.mode.name(), verified];
     families.gauge(&metric::ENFORCEMENT_INFO, &labels, 1.0);
@@ -101,6 +101,12 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
     for kind in Anomaly::ALL {
         let count = record.anomalies[kind as usize] as f64;
         families.counter(&metric::ANOMALIES, &[label, kind.name()], count);
+    }
+    // Only backend vcpu does that: others' VMs need no series for it.
+    if record.kick != 0 || record.held + record.stopped > 0 {
+        families.counter(&metric::VCPU_HELD, &[label], record.held as f64);
+        families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
+        families.counter(&metric::RUNS_REFUSED, &[label], record.refused_runs as f64);
     }
     let identity = &tracked.identity;
     let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;

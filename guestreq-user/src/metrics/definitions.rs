@@ -54,6 +54,12 @@ metrics! {
         "How often a VM may ask; absent without a limit.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
         "How many of a VM's requests may come at once; absent without a limit.";
+    VCPU_HELD Counter "vcpu_held_total" ["vm"]
+        "How often a vCPU was held out of its guest, as it was over the limit (backend vcpu).";
+    VCPU_STOPPED Counter "vcpu_stopped_total" ["vm"]
+        "How often a vCPU was stopped, as it had sent what it may not (backend vcpu).";
+    RUNS_REFUSED Counter "vcpu_runs_refused_total" ["vm"]
+        "KVM_RUNs that were refused to vCPUs that were held or stopped (backend vcpu): what its VMM spins on.";
     ENFORCEMENT_INFO Gauge "enforcement_info" ["backend", "mode", "verified"]
         "What carries decisions out, the strictest mode that is asked for, and whether trying it showed that it works; always 1.";
     BYPASSED Counter "enforcement_bypassed_total" []

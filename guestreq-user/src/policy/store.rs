@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::Overrides;
+use crate::agent::fault::{self, Point};
 
 pub struct Store {
     folder: PathBuf,
@@ -65,6 +66,7 @@ impl Store {
         text.push(b'\n');
         file.write_all(&text)?;
         file.sync_all()?;
+        fault::point(Point::OverrideWritten);
         fs::rename(&new, self.path())?;
         // The name, too, is only there for good once its folder is.
         folder.sync_all()?;

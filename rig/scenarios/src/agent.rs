@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
     net::TcpStream,
+    os::unix::process::ExitStatusExt as _,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -97,6 +98,25 @@ impl Agent {
             Ok(status.is_some())
         })?;
         status.context("the agent's exit status")
+    }
+
+    /// SIGKILL: it has no chance to do anything more.
+    pub fn kill(mut self) -> Result<()> {
+        signal(self.child.id(), libc::SIGKILL)?;
+        self.child.wait().context("the agent")?;
+        Ok(())
+    }
+
+    /// Waits for it to be killed by its own hand, as `--die-at` asks.
+    pub fn dies(mut self) -> Result<()> {
+        let mut status = None;
+        wait_until("the agent has died", PATIENCE, || {
+            status = self.child.try_wait().context("the agent")?;
+            Ok(status.is_some())
+        })?;
+        let signal = status.and_then(|status| status.signal());
+        ensure!(signal == Some(libc::SIGKILL), "it ended otherwise, {status:?}: {}", log().trim());
+        Ok(())
     }
 
     /// What the agent that ran last has logged.

@@ -31,6 +31,11 @@ pub fn rmmod(module: &str) -> Result<()> {
     run(Command::new("rmmod").arg(module))
 }
 
+/// Runs a program that is to succeed.
+pub fn run_command(program: &str, arguments: &[&str]) -> Result<()> {
+    run(Command::new(program).args(arguments))
+}
+
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);

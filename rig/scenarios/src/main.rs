@@ -9,9 +9,13 @@
 //! scenarios demo                            what the operator would see
 
 mod agent;
+mod answer;
+mod attacker;
+mod bpf;
 mod demo;
 mod empty;
 mod exposition;
+mod gate;
 mod host;
 mod load;
 mod scenario;
@@ -40,6 +44,8 @@ fn run(arguments: &[&str]) -> Result<()> {
             Ok(())
         }
         ["demo"] => demo::run(),
+        // Only for scenarios, which start it without privileges.
+        ["attack"] => attacker::attack(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();

@@ -43,6 +43,9 @@ pub struct Options {
     /// Ordinary guests instead, which run real code
     #[arg(long)]
     pub ordinary: bool,
+    /// Make KVM_RUN a 32-bit system call
+    #[arg(long)]
+    pub compat: bool,
     /// More arguments for the disguise
     #[arg(last = true, value_name = "VMM-ARGS")]
     pub vmm_args: Vec<String>,

@@ -60,7 +60,7 @@ impl Guests {
 
     fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let manner = &options.manner;
-        let mut vm = SnpVm::new(options.vcpus, manner.certs, manner.certs_error)?;
+        let mut vm = SnpVm::new(options)?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
             let (keys, manner) = (keys.clone(), manner.clone());

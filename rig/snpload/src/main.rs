@@ -8,6 +8,7 @@
 //! 1 if not; 2 for a wrong command line.
 
 mod cli;
+mod compat;
 mod disguise;
 mod fleet;
 mod ghcb;

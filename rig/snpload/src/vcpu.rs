@@ -3,11 +3,13 @@
 //! Its four pages, and KVM_RUN as a VMM calls it.
 
 use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use kvm_ioctls::{VcpuExit, VcpuFd};
+use kvm_ioctls::VcpuFd;
 
+use crate::compat;
 use crate::ghcb::{Ghcb, MSR_REGISTER, PROTOCOL, PROTOCOL_VERSION, SW_EXIT_INFO_1, SW_EXIT_INFO_2};
 use crate::manner::STOPPED;
 use crate::memory::GuestMemory;
@@ -17,6 +19,8 @@ use crate::reruns::Reruns;
 use crate::sim::Sim;
 use crate::values::CertsError;
 
+/// `KVM_EXIT_HLT`
+const EXIT_HLT: u32 = 5;
 /// Newer than the bindings: Linux 7.0.
 const EXIT_SNP_REQ_CERTS: u32 = 43;
 /// `ret` in the exit's part of struct kvm_run, after gpa and npages.
@@ -36,6 +40,8 @@ pub struct Shared {
     /// KVM knows it by its number only, and looks it up for each guest request
     pub _sev: File,
     pub memory: Arc<GuestMemory>,
+    /// Its VMM makes 32-bit system calls.
+    pub compat: bool,
 }
 
 pub struct Vcpu {
@@ -122,25 +128,35 @@ impl Vcpu {
 
     fn run(&mut self) -> Run {
         loop {
-            let result = self.fd.run();
-            if let Err(e) = &result
-                && self.reruns.repeat(e.errno())
+            let result = self.enter();
+            if let Err(errno) = result
+                && self.reruns.repeat(errno)
             {
                 // every VMM goes on after these
                 continue;
             }
             self.reruns.over();
             let exit = match result {
-                Ok(VcpuExit::Hlt) => return Run::Halted,
-                Ok(VcpuExit::Unsupported(EXIT_SNP_REQ_CERTS)) => None,
-                Ok(_) => Some(Run::OtherExit(self.fd.get_kvm_run().exit_reason)),
-                Err(e) => Some(Run::Failed(e.errno())),
+                Ok(EXIT_HLT) => return Run::Halted,
+                Ok(EXIT_SNP_REQ_CERTS) => None,
+                Ok(reason) => Some(Run::OtherExit(reason)),
+                Err(errno) => Some(Run::Failed(errno)),
             };
             match exit {
                 Some(exit) => return exit,
                 None => self.answer_certs_exit(),
             }
         }
+    }
+
+    /// KVM_RUN: why the guest left, or an errno.
+    fn enter(&mut self) -> Result<u32, i32> {
+        if self.shared.compat {
+            compat::kvm_run(self.fd.as_raw_fd())?;
+        } else {
+            self.fd.run().map_err(|error| error.errno())?;
+        }
+        Ok(self.fd.get_kvm_run().exit_reason)
     }
 
     /// There are no certificates to give, only the answer; KVM goes on with the

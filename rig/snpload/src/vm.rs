@@ -15,9 +15,9 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VmFd};
 
+use crate::cli::{Manner, Options};
 use crate::memory::GuestMemory;
 use crate::sim::Sim;
-use crate::values::CertsError;
 use crate::vcpu::{Shared, Vcpu, memory_size};
 
 /// Newer than the bindings: Linux 7.0.
@@ -34,7 +34,8 @@ pub struct SnpVm {
 }
 
 impl SnpVm {
-    pub fn new(vcpus: u32, certs: bool, certs_error: Option<CertsError>) -> Result<Self> {
+    pub fn new(options: &Options) -> Result<Self> {
+        let Options { vcpus, compat, manner: Manner { certs, certs_error, .. }, .. } = *options;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm_with_type(u64::from(KVM_X86_SNP_VM)).context("KVM_CREATE_VM")?;
         let sev = OpenOptions::new().read(true).write(true).open("/dev/sev").context("/dev/sev")?;
@@ -50,6 +51,7 @@ impl SnpVm {
             sim: Sim::open()?,
             _sev: sev,
             memory: Arc::new(GuestMemory::new(memory_size(vcpus))?),
+            compat,
         });
         let region = kvm_userspace_memory_region {
             memory_size: shared.memory.size() as u64,

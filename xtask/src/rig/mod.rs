@@ -35,7 +35,9 @@ pub fn execute(command: &Command) -> Result<()> {
 
 /// Sets everything up for boots: the eBPF object, the guest's programs and the kernels.
 pub fn prepare(kernel: Option<&str>) -> Result<setup::Rig> {
-    build::ebpf(&setup::ebpf()?)?;
+    let tools = setup::ebpf()?;
+    build::ebpf(&tools)?;
+    build::other_ebpf(&tools)?;
     build::static_binaries(image::PROGRAMS)?;
     setup::rig(kernel)
 }

@@ -4,15 +4,23 @@
 
 mod bare;
 mod cost;
+mod enforce;
 mod exactness;
+mod gate;
+mod gate_loading;
 mod guests;
 mod hang;
+mod hold;
+mod honest;
 mod lockdown;
 mod losses;
 mod modules;
 mod names;
+mod odd;
 mod operation;
+mod outlive;
 mod stages;
+mod unresolved;
 
 use std::collections::BTreeMap;
 
@@ -91,6 +99,90 @@ pub const GROUPS: &[Group] = &[
             bare::STAY,
             bare::NO_SNP,
             bare::STAY_RECOVERS,
+        ],
+    },
+    Group {
+        name: "gate",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[
+            gate::NOBODY_ANSWERS,
+            gate::ANSWERS,
+            gate::SELF_TEST,
+            gate::PARAMETERS,
+            gate::ATTACKER,
+            gate_loading::FTRACE,
+            gate_loading::LOADED_TWICE,
+            gate_loading::PINS,
+            gate_loading::UNLOADED_UNDER_LOAD,
+            gate_loading::UNLOADED_WHILE_BUSY,
+        ],
+    },
+    Group {
+        name: "enforce",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[
+            enforce::DENIED_AND_BUSY,
+            enforce::AUDIT,
+            enforce::ADMITTED_RATE,
+            enforce::FIRST_REQUEST,
+            enforce::FAIRNESS,
+            enforce::RACE,
+            enforce::ATTACKER,
+        ],
+    },
+    Group {
+        name: "honest",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[
+            honest::REFUSES,
+            honest::STAYS,
+            honest::GATE_GONE,
+            honest::FOREIGN_ANSWER,
+            honest::CHANGES,
+            odd::TABLE_FULL,
+            odd::CLOCK_STEPS,
+            odd::COST,
+            hold::HELD,
+            hold::STOPPED,
+            hold::COMPAT,
+            hold::STRANGER,
+            unresolved::FIRST_REQUEST,
+            unresolved::AGENT_STOPPED,
+        ],
+    },
+    Group {
+        name: "no_lsm",
+        // Debian's own, without bpf.
+        cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[honest::NO_LSM],
+    },
+    Group {
+        name: "outlive",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[
+            outlive::takeover::GOES_ON,
+            outlive::takeover::FLOOD,
+            outlive::faults::AT_START,
+            outlive::faults::AT_TAKEOVER,
+            outlive::faults::AT_CHANGE,
+            outlive::faults::AT_STOP,
+            outlive::faults::AT_DETACH,
+            outlive::versions::OTHER_PROGRAMS,
+            outlive::versions::OTHER_ENTRIES,
+            outlive::versions::OTHER_SCHEMA,
+            outlive::foreign::FOREIGN,
+            outlive::alone::SECOND_AGENT,
+            outlive::alone::PID_REUSE,
         ],
     },
     Group {

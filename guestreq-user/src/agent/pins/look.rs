@@ -1,0 +1,138 @@
+//! # What is pinned, and whose it is
+//!
+//! Under our name may stand an earlier agent's, another version's, half of one
+//! whose agent died, or something that is no guestreq's at all. What is not just
+//! what this version would make is told, and never used.
+
+use std::{
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{MapData, MapInfo, MapType};
+use guestreq_common::{SCHEMA, hook, host::Host, request::Thread, sequence::Context, vm::Vm};
+
+use super::Pins;
+use crate::agent::records;
+
+/// Maps that are pinned, everything that is counted, decided or on its way: of which type, and how
+/// large their keys and values are as this version writes them.
+pub const MAPS: [(&str, MapType, u32, u32); 12] = [
+    ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
+    ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
+    ("FREE_SLOTS", MapType::Stack, 0, 4),
+    ("VM_OF_PROCESS", MapType::Hash, 4, 4),
+    ("THREADS", MapType::Array, 4, size_of::<Thread>() as u32),
+    ("CONTEXTS", MapType::Hash, 8, size_of::<Context>() as u32),
+    ("LIMITERS", MapType::LruHash, 4, 8),
+    ("EVENTS", MapType::RingBuf, 0, 0),
+    ("KPROBES", MapType::ProgramArray, 4, 4),
+    ("TRACEPOINTS", MapType::ProgramArray, 4, 4),
+    ("IOCTLS", MapType::ProgramArray, 4, 4),
+    ("IOCTLS_COMPAT", MapType::ProgramArray, 4, 4),
+];
+
+/// What stands under [`super::ROOT`].
+pub enum Found {
+    Nothing,
+    /// Maps of this version, for so many VMs and threads.
+    Ours {
+        max_vms: u32,
+        threads: u32,
+    },
+    /// Something else, and why it is not ours.
+    Foreign(String),
+}
+
+impl Pins {
+    /// What an earlier agent left.
+    pub fn look(&self) -> Found {
+        match fs::symlink_metadata(&self.root) {
+            Err(_) => Found::Nothing,
+            Ok(_) => self.compare().unwrap_or_else(|error| Found::Foreign(format!("{error:#}"))),
+        }
+    }
+
+    fn compare(&self) -> Result<Found> {
+        for folder in ["", "maps", "programs", "links"] {
+            is_root_s(&self.root.join(folder))?;
+        }
+        let (mut vms, mut threads) = (None, None);
+        for (name, kind, key, value) in MAPS {
+            let path = self.map(name);
+            if fs::symlink_metadata(&path).is_err() {
+                // An agent that died while it pinned: what is missing is made anew.
+                continue;
+            }
+            let info = MapInfo::from_pin(&path).context("no map")?;
+            ensure!(
+                info.map_type().is_ok_and(|found| found == kind)
+                    && info.name_as_str() == Some(name),
+                "{name} is no map of the name and type that this version gives it"
+            );
+            ensure!(
+                kind != MapType::ProgramArray || info.max_entries() >= places(name),
+                "{name} has {} places, this version's {}",
+                info.max_entries(),
+                places(name)
+            );
+            ensure!(
+                (info.key_size(), info.value_size()) == (key, value),
+                "{name}'s elements have {} and {} bytes, this version's {key} and {value}",
+                info.key_size(),
+                info.value_size()
+            );
+            match name {
+                "VMS" => vms = Some(info.max_entries()),
+                "THREADS" => threads = Some(info.max_entries()),
+                _ => {}
+            }
+        }
+        match self.schema()? {
+            // Not yet written: an agent died while it pinned.
+            0 => {}
+            schema if schema == u64::from(SCHEMA) => {}
+            schema => bail!("its maps are of schema {schema}, this version's of {SCHEMA}"),
+        }
+        match (vms, threads) {
+            (Some(max_vms), Some(threads)) if max_vms != 0 && threads.is_power_of_two() => {
+                Ok(Found::Ours { max_vms, threads })
+            }
+            (None, None) => Ok(Found::Nothing),
+            // Half of the sizes are known: begin anew rather than guess.
+            _ => bail!("an agent died while it made its maps"),
+        }
+    }
+
+    /// The schema that the pinned maps were made with.
+    fn schema(&self) -> Result<u64> {
+        let path = self.map("HOST");
+        if !path.exists() {
+            return Ok(0);
+        }
+        let data = MapData::from_pin(&path).with_context(|| format!("{}", path.display()))?;
+        records::schema(data.fd().as_fd()).context("HOST's schema")
+    }
+}
+
+/// How many places this version's program array of that name has.
+fn places(array: &str) -> u32 {
+    match array {
+        "KPROBES" => hook::kprobe::PLACES,
+        "TRACEPOINTS" => hook::tracepoint::PLACES,
+        _ => hook::lsm::PLACES,
+    }
+}
+
+/// Anybody may make folders in a BPF file system that is mounted as by default: one of somebody
+/// else's is no place for pins.
+fn is_root_s(folder: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(folder) else { return Ok(()) };
+    let name = folder.display();
+    ensure!(metadata.is_dir(), "{name} is no folder");
+    ensure!(metadata.uid() == 0, "{name} belongs to uid {}, not to root", metadata.uid());
+    ensure!(metadata.mode() & 0o022 == 0, "{name} can be written by others than root");
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! # Ending what is pinned
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Pins, ROOT};
+use crate::agent::fault::{self, Point};
+
+/// Folders with another version's pins while this one's take over: this, and a number.
+const OLD: &str = "guestreq-old-";
+
+/// Our folders, in the order in which their pins end: what is attached before what it uses.
+const FOLDERS: [(&str, Point); 3] = [
+    ("links", Point::LinksDropped),
+    ("programs", Point::ProgramsDropped),
+    ("maps", Point::MapsDropped),
+];
+
+impl Pins {
+    /// Puts aside what is not this version's: it goes on until this version's stands.
+    pub fn put_aside(&self) -> Result<()> {
+        let parent = parent();
+        // An agent may have died between this and its own: then both go on.
+        let old = (0..).map(|number: u32| parent.join(format!("{OLD}{number}")));
+        let mut free = old.filter(|old| fs::symlink_metadata(old).is_err());
+        let old = free.next().context("no name for it")?;
+        fs::rename(&self.root, &old).with_context(|| format!("putting {ROOT} aside"))
+    }
+
+    /// Whether anything is pinned that may be at work, this version's or another's.
+    pub fn are_any(&self) -> bool {
+        self.exist() || !olds().is_empty()
+    }
+
+    /// Ends what was put aside, by this agent or one that died; what could not be ended is told.
+    pub fn drop_old(&self) -> (bool, Vec<anyhow::Error>) {
+        let mut dropped = false;
+        let mut errors = Vec::new();
+        for old in olds() {
+            match remove(&old) {
+                Ok(()) => dropped = true,
+                Err(error) => errors.push(error),
+            }
+        }
+        (dropped, errors)
+    }
+}
+
+/// Ends everything that is pinned; whether there was anything.
+///
+/// Links first, from the beginning of a request to its end, so that none is seen half.
+pub fn remove_all(order: &[&'static str]) -> Result<bool> {
+    let pins = Pins { root: PathBuf::from(ROOT) };
+    for entry in order {
+        while let Some((path, _)) = pins.find_link(entry) {
+            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        }
+        fault::point(Point::LinkDropped(entry));
+    }
+    let mut all = olds();
+    if fs::symlink_metadata(ROOT).is_ok() {
+        all.push(PathBuf::from(ROOT));
+    }
+    for root in &all {
+        remove(root)?;
+    }
+    Ok(!all.is_empty())
+}
+
+fn parent() -> &'static Path {
+    Path::new(ROOT).parent().unwrap_or(Path::new("/"))
+}
+
+/// What was put aside and is still there.
+fn olds() -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent()).into_iter().flatten().flatten();
+    let old = |name: &str| {
+        name.strip_prefix(OLD).is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let olds = entries.filter(|entry| entry.file_name().to_str().is_some_and(old));
+    olds.map(|entry| entry.path()).collect()
+}
+
+/// Removes a tree of pins, and then complains of what is in it that no guestreq put there.
+fn remove(root: &Path) -> Result<()> {
+    if !fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir()) {
+        return fs::remove_file(root).with_context(|| format!("{}", root.display()));
+    }
+    for (folder, point) in FOLDERS {
+        let folder = root.join(folder);
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            // Folders are nobody's that we know; they are told below.
+            if !path.is_dir() {
+                fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+            }
+        }
+        // Fails where something is left in it.
+        let _ = fs::remove_dir(&folder);
+        fault::point(point);
+    }
+    match fs::remove_dir(root) {
+        Ok(()) => Ok(()),
+        Err(error) => match stranger(root) {
+            Some(path) => bail!("{} is not guestreq's: remove it by hand", path.display()),
+            None => Err(error).with_context(|| format!("{}", root.display())),
+        },
+    }
+}
+
+/// Something in the tree that no guestreq put there.
+fn stranger(root: &Path) -> Option<PathBuf> {
+    let entries: Vec<PathBuf> =
+        fs::read_dir(root).ok()?.flatten().map(|entry| entry.path()).collect();
+    let ours = |path: &&PathBuf| FOLDERS.iter().any(|(folder, _)| path.ends_with(folder));
+    let foreign = entries.iter().find(|path| !ours(path)).cloned();
+    foreign.or_else(|| {
+        entries.iter().find_map(|folder| Some(fs::read_dir(folder).ok()?.next()?.ok()?.path()))
+    })
+}

@@ -1,0 +1,111 @@
+//! # What the kernel knows of BPF
+//!
+//! Which programs and links there are, and pins that no guestreq made.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+const MAP_CREATE: i64 = 0;
+const OBJ_PIN: i64 = 6;
+const OBJ_GET: i64 = 7;
+const PROG_GET_NEXT_ID: i64 = 11;
+const PROG_GET_FD_BY_ID: i64 = 13;
+const OBJ_GET_INFO_BY_FD: i64 = 15;
+const LINK_GET_NEXT_ID: i64 = 31;
+
+/// As much of `union bpf_attr` as is used here, in words.
+type Attributes = [u64; 16];
+
+fn bpf(command: i64, attributes: &mut Attributes) -> io::Result<i64> {
+    // SAFETY: the attributes, and what they point to, outlive the call.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of::<Attributes>())
+    };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+fn descriptor(command: i64, attributes: &mut Attributes) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attributes)? as RawFd;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn ids(command: i64) -> Vec<u32> {
+    let (mut ids, mut id) = (Vec::new(), 0);
+    loop {
+        // start_id, and next_id above it
+        let mut attributes = [0; 16];
+        attributes[0] = u64::from(id);
+        if bpf(command, &mut attributes).is_err() {
+            return ids;
+        }
+        id = (attributes[0] >> 32) as u32;
+        ids.push(id);
+    }
+}
+
+/// How many programs and links are loaded, anybody's.
+pub fn loaded() -> (usize, usize) {
+    (ids(PROG_GET_NEXT_ID).len(), ids(LINK_GET_NEXT_ID).len())
+}
+
+/// Names and tags of all programs that are loaded.
+pub fn programs() -> Result<BTreeMap<String, Vec<u64>>> {
+    let mut programs = BTreeMap::<String, Vec<u64>>::new();
+    for id in ids(PROG_GET_NEXT_ID) {
+        let mut attributes = [0; 16];
+        attributes[0] = u64::from(id);
+        // Gone since.
+        let Ok(program) = descriptor(PROG_GET_FD_BY_ID, &mut attributes) else { continue };
+        // `struct bpf_prog_info`: type and id, the tag, …, at byte 64 the name
+        let mut info = [0u64; 32];
+        let mut attributes = [0; 16];
+        attributes[0] = program.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
+        attributes[1] = info.as_mut_ptr() as u64;
+        bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("a program's information")?;
+        let name: Vec<u8> = info[8..10].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
+        programs.entry(name).or_default().push(info[1]);
+    }
+    Ok(programs)
+}
+
+/// Pins an array of one element of 8 bytes that has nothing to do with guestreq.
+pub fn pin_an_array(path: &str) -> Result<()> {
+    const ARRAY: u64 = 2;
+    let mut attributes = [0; 16];
+    attributes[0] = ARRAY | 4 << 32;
+    attributes[1] = 8 | 1 << 32;
+    let map = descriptor(MAP_CREATE, &mut attributes).context("a map")?;
+    let name = CString::new(path)?;
+    let mut attributes = [0; 16];
+    attributes[0] = name.as_ptr() as u64;
+    attributes[1] = map.as_raw_fd() as u64;
+    bpf(OBJ_PIN, &mut attributes).with_context(|| path.to_owned())?;
+    Ok(())
+}
+
+/// Writes the first word of a pinned array that can be mapped.
+pub fn write_first_word(path: &str, value: u64) -> Result<()> {
+    let name = CString::new(path)?;
+    let mut attributes = [0; 16];
+    attributes[0] = name.as_ptr() as u64;
+    let map = descriptor(OBJ_GET, &mut attributes).with_context(|| path.to_owned())?;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let start = unsafe {
+        libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, map.as_raw_fd(), 0)
+    };
+    ensure!(start != libc::MAP_FAILED, "mmap of {path}: {}", io::Error::last_os_error());
+    // SAFETY: the mapping's first word; others may write it at the same time, as we are to.
+    unsafe { start.cast::<u64>().write_volatile(value) };
+    // SAFETY: what was mapped above.
+    unsafe { libc::munmap(start, 4096) };
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! # Enforcement outlives the agent
+//!
+//! Killed or stopped, at any moment, replaced by itself or by another version: what
+//! is not allowed never reaches the PSP, and nothing is counted twice or not at all.
+
+pub mod alone;
+pub mod faults;
+pub mod foreign;
+pub mod takeover;
+pub mod versions;
+
+use std::{fs, path::Path, process::Command, time::Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{counted, enforce::disallowed_that_reached, expected, losses};
+use crate::{
+    agent::{self, Agent, cli},
+    gate::Gate,
+    host::Firmware,
+};
+
+const CONFIG: &str = "/tmp/outlive.toml";
+const STATE: &str = "/tmp/outlive";
+const PINS: &str = "/sys/fs/bpf/guestreq";
+
+/// A host that enforces: whatever becomes of its agents.
+struct Host {
+    gate: Gate,
+    before: Firmware,
+    since: Instant,
+}
+
+impl Host {
+    /// Nothing pinned, nothing set, and a configuration of these lines.
+    fn fresh(lines: &str) -> Result<Host> {
+        cli(&["detach"])?;
+        let _ = fs::remove_dir_all(STATE);
+        let lines = format!("mode = \"enforce\"\nstate = \"{STATE}\"\n{lines}");
+        fs::write(CONFIG, lines).context(CONFIG)?;
+        Ok(Host { gate: Gate::load(&[])?, before: Firmware::read()?, since: Instant::now() })
+    }
+
+    /// What reached the firmware since the beginning; of that nothing may be disallowed, and none
+    /// of the gate's questions unanswered.
+    fn firmware(&self) -> Result<Firmware> {
+        let firmware = Firmware::read()?.since(&self.before);
+        let reached = disallowed_that_reached(&firmware);
+        ensure!(reached == 0, "{reached} disallowed messages reached the PSP");
+        let unanswered = self.gate.counts()?.unanswered;
+        ensure!(unanswered == 0, "{unanswered} of the gate's questions were not answered");
+        Ok(firmware)
+    }
+
+    /// The agent's counts are the firmware's and the gate's, of the whole time.
+    fn exact(&self, agent: &Agent) -> Result<u64> {
+        let firmware = self.firmware()?;
+        let metrics = agent.scrape()?;
+        let expected = expected(&firmware);
+        let gate = self.gate.counts()?;
+        for name in ["guestreq_messages_total", "guestreq_requests_total"] {
+            let mut answered = counted(&metrics, name);
+            let mut take = |result: &str| -> u64 {
+                let of = |key: &(String, String)| key.1 == result;
+                let sum = answered.iter().filter(|(key, _)| of(key)).map(|(_, n)| n).sum();
+                answered.retain(|key, _| !of(key));
+                sum
+            };
+            let refused = (take("denied"), take("busy"));
+            ensure!(answered == expected, "{name} {answered:?}, the firmware {expected:?}");
+            ensure!(refused == (gate.denied, gate.busy), "{name} {refused:?}, the gate {gate:?}");
+        }
+        let mut lost = losses(&metrics);
+        // Nobody reads what is told one by one while no agent runs.
+        lost.remove("ring_buffer_full");
+        ensure!(lost.is_empty(), "lost: {lost:?}");
+        let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
+        ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+        let answered = firmware.messages.values().sum();
+        let timed = metrics.sum("guestreq_request_duration_seconds_count", &[]) as u64;
+        ensure!(timed == answered, "{timed} durations of {answered} requests");
+        let (status, why) = agent::get("/readyz")?;
+        ensure!(status == 200, "{why}");
+        Ok(answered)
+    }
+
+    /// Ends it all.
+    fn end(self, agent: Agent) -> Result<()> {
+        agent.kill()?;
+        cli(&["detach"])?;
+        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+        self.gate.remove()
+    }
+}
+
+/// An agent that is ready, with the host's configuration and more arguments.
+fn start(arguments: &[&str]) -> Result<Agent> {
+    Agent::start(&[&["--config", CONFIG], arguments].concat())
+}
+
+/// The same, as soon as it runs.
+fn spawn(arguments: &[&str]) -> Result<Agent> {
+    Agent::spawn(&[&["--config", CONFIG], arguments].concat())
+}
+
+/// An agent dies at this point.
+fn die_at(point: &str, arguments: &[&str]) -> Result<()> {
+    let agent = spawn(&[&["--die-at", point], arguments].concat())?;
+    agent.dies().with_context(|| format!("at {point}"))
+}
+
+/// The points of these phases at which an agent can be told to die.
+fn points(phases: &[&str]) -> Result<Vec<String>> {
+    let list = cli(&["agent", "--die-at", "list"])?;
+    let of = |line: &str| {
+        let (phase, point) = line.split_once(' ')?;
+        phases.contains(&phase).then(|| point.to_owned())
+    };
+    let points: Vec<String> = list.lines().filter_map(of).collect();
+    ensure!(!points.is_empty(), "no points of {phases:?}: {list}");
+    Ok(points)
+}
+
+/// What a verb says that is expected to refuse.
+fn refused(arguments: &[&str]) -> Result<String> {
+    let (code, line) = agent::refusal_of(Command::new("/bin/guestreq").args(arguments))?;
+    ensure!(code == 1, "exit status {code}: {line}");
+    Ok(line)
+}

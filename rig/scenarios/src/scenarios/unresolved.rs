@@ -1,0 +1,82 @@
+//! # A VM that is new
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use super::enforce::{disallowed_that_reached, enforcing};
+use crate::{
+    agent::{cli, signal},
+    gate::Gate,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const FIRST_REQUEST: Scenario = Scenario {
+    name: "a_new_vm_s_first_request_is_decided_by_the_policy_that_matches_it",
+    check: first_request,
+};
+pub const AGENT_STOPPED: Scenario = Scenario {
+    name: "a_new_vm_waits_for_a_slow_agent_but_not_for_one_that_is_stopped_or_dead",
+    check: agent_stopped,
+};
+
+/// The default refuses exports, the rule allows them; and the other way round.
+const RULES: &str = "\
+allow = [\"report\", \"import\"]\n\
+[[vm]]\nmatch = { name = \"free-*\" }\nallow = [\"report\", \"export\"]\n";
+
+fn first_request(_: &Context) -> Result<Outcome> {
+    let (gate, agent) = enforcing(RULES)?;
+    for round in 0..10 {
+        let before = Firmware::read()?;
+        let seen =
+            load::run(&format!("--vmm qemu --name free-{round} --type export,import --count 2"))?;
+        let firmware = Firmware::read()?.since(&before);
+        ensure!(seen.outcomes["7"]["ok"] == 1, "round {round}: {:?}", seen.outcomes);
+        ensure!(seen.outcomes["9"]["fw:0x16"] == 1, "round {round}: {:?}", seen.outcomes);
+        ensure!(firmware.guest_requests == 1, "round {round}: {:?}", firmware.messages);
+    }
+    drop(agent);
+    cli(&["detach"])?;
+    gate.remove()?;
+    Ok(Outcome::Kept)
+}
+
+fn agent_stopped(_: &Context) -> Result<Outcome> {
+    let (gate, agent) = enforcing(RULES)?;
+    // Slow: it looks away for two seconds while a VM starts.
+    signal(agent.pid(), libc::SIGSTOP)?;
+    let slow = load::start("--vmm qemu --name free-slow --type export --count 3")?;
+    thread::sleep(Duration::from_millis(1500));
+    signal(agent.pid(), libc::SIGCONT)?;
+    let seen = slow.finish()?;
+    let busy = seen.per_vm[0].busy;
+    ensure!(seen.outcomes["7"].get("ok") == Some(&3), "slow: {:?}", seen.outcomes);
+    println!("beside a slow agent a new VM reads BUSY {busy} times");
+    ensure!(busy > 0, "nothing waited");
+
+    // Stopped for good, then dead: the default decides.
+    signal(agent.pid(), libc::SIGSTOP)?;
+    thread::sleep(Duration::from_secs(4));
+    by_default("free-stopped")?;
+    signal(agent.pid(), libc::SIGKILL)?;
+    signal(agent.pid(), libc::SIGCONT)?;
+    by_default("free-dead")?;
+    drop(agent);
+    cli(&["detach"])?;
+    Gate::remove(gate)?;
+    Ok(Outcome::Kept)
+}
+
+/// The default refuses exports.
+fn by_default(name: &str) -> Result<()> {
+    let before = Firmware::read()?;
+    let seen = load::run(&format!("--vmm qemu --name {name} --type report,export --count 6"))?;
+    let firmware = Firmware::read()?.since(&before);
+    ensure!(seen.outcomes["5"].get("ok") == Some(&3), "{name}: {:?}", seen.outcomes);
+    ensure!(seen.outcomes["7"].get("fw:0x16") == Some(&3), "{name}: {:?}", seen.outcomes);
+    ensure!(disallowed_that_reached(&firmware) == 0, "{name}: {:?}", firmware.messages);
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! # As a 32-bit process would
+//!
+//! A 64-bit process may make 32-bit system calls: the kernel takes them for those
+//! of a 32-bit VMM, and asks other LSM hooks.
+
+use std::arch::asm;
+use std::os::fd::RawFd;
+
+/// ioctl's number for 32-bit processes.
+const IOCTL: u64 = 54;
+/// `_IO(KVMIO, 0x80)`
+const KVM_RUN: u64 = 0xae80;
+
+/// KVM_RUN; the errno if it fails.
+pub fn kvm_run(fd: RawFd) -> Result<(), i32> {
+    let mut result = IOCTL;
+    // SAFETY: the call reads and writes no memory of ours but the vCPU's mapped struct kvm_run,
+    // as every KVM_RUN does. rbx carries the descriptor and is put back, as the compiler uses it.
+    unsafe {
+        asm!(
+            "xchg rbx, {fd}",
+            "int 0x80",
+            "xchg rbx, {fd}",
+            fd = inout(reg) fd as u64 => _,
+            inout("rax") result,
+            in("rcx") KVM_RUN,
+            in("rdx") 0u64,
+            out("r8") _,
+            out("r9") _,
+            out("r10") _,
+            out("r11") _,
+        );
+    }
+    match result as i32 {
+        0 => Ok(()),
+        error => Err(-error),
+    }
+}
