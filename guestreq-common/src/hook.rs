@@ -11,6 +11,8 @@ pub mod kprobe {
     pub const ISSUE_COMMAND: u32 = 1;
     pub const COMMAND_START: u32 = 2;
     pub const COMMAND_END: u32 = 3;
+    /// Where `command_start` goes on with a request that nobody has decided.
+    pub const UNDECIDED: u32 = 4;
     pub const PLACES: u32 = 8;
 }
 

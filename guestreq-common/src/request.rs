@@ -222,6 +222,14 @@ impl Stack {
         }
     }
 
+    /// The same, for a program; masked, not checked: the verifier must see the bound.
+    #[inline(always)]
+    pub fn top_of(&self, thread: u64) -> Option<&Running> {
+        let top = (self.depth.wrapping_sub(1) as usize) & (DEPTH - 1);
+        let running = &self.running[top];
+        (self.depth != 0 && running.thread == thread).then_some(running)
+    }
+
     /// The innermost command that runs now.
     pub fn top(&self) -> Option<&Running> {
         let depth = usize::try_from(self.depth).ok()?;

@@ -92,7 +92,8 @@ pub struct Vm {
     /// are told, and not each.
     pub throttled: u64,
     /// The signal that takes one of its vCPUs out of the guest, if its VMM is known to handle
-    /// one; written by the agent.
+    /// one; [`NO_KICK`] if it is not known, 0 while it is not yet looked for, or not yet
+    /// handled. Written by the agent.
     pub kick: u64,
     /// KVM_RUNs that were refused to hold a vCPU, vCPUs that were held, and that were stopped;
     /// written atomically.
@@ -124,6 +125,9 @@ pub struct Vm {
     /// Requests by kind and outcome. Cells of `host_error` are written atomically.
     pub requests: [Results; message::KINDS],
 }
+
+/// A VMM that is not known to handle any signal gets none.
+pub const NO_KICK: u64 = u64::MAX;
 
 /// Guest contexts that a VM's record has room for.
 pub const GUESTS: usize = 4;

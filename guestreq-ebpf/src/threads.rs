@@ -43,7 +43,7 @@ pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut
         // New, or its owner's exit was missed and the number is another's now.
         record.belongs_to(tgid);
     }
-    if if cfg!(feature = "other-programs") { record.vm == NO_VM } else { maps::vm(record.vm, record.generation).is_none() } {
+    if maps::vm(record.vm, record.generation).is_none() {
         // New, or the table of VMs was full and may no longer be, or its VM's record was given
         // away: the process had the number of one that ended unseen.
         (record.vm, record.generation) = vm_of_process(ctx, tgid, true);

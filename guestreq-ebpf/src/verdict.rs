@@ -12,7 +12,7 @@ use guestreq_common::{
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
     request::{Decided, Running, STOPPED, State, Thread},
-    vm::Vm,
+    vm::{NO_KICK, Vm},
 };
 
 use crate::{
@@ -22,6 +22,9 @@ use crate::{
 
 /// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
 const STRETCH_NS: u64 = 500_000_000;
+
+const EPERM: i32 = -1;
+const EAGAIN: i32 = -11;
 
 /// What is to be known of who asks.
 struct Asker {
@@ -115,7 +118,7 @@ pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
 #[inline(always)]
 fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header, now: u64) {
     let vm = maps::vm(asker.vm, asker.generation);
-    let mut kick = vm.as_ref().map_or(0, |vm| vm.kick as u32);
+    let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
     match thread {
         Some(thread) => thread.held_until = until,
         // Nothing would keep it out.
@@ -135,11 +138,32 @@ fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header,
     }
 }
 
+/// Whether a process' vCPUs may begin to run, or what KVM_RUN returns instead: once they run,
+/// they can be stopped only by a policy and a signal that are known.
+#[inline(always)]
+pub fn may_begin<C: EbpfContext>(ctx: &C, tgid: u32) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    let enforcement = &host.enforcement;
+    if enforcement.backend != Backend::Vcpu as u64 {
+        return 0;
+    }
+    let (slot, generation) = threads::vm_of_process(ctx, tgid, false);
+    let Some(vm) = maps::vm(slot, generation) else { return 0 };
+    let (policy, own) = own_or_default(vm, enforcement);
+    let enforces = policy.rules().mode() as u8 == Mode::Enforce as u8;
+    let waits = enforces || enforcement.waits != 0;
+    let known = own && (vm.kick != 0 || !enforces);
+    let (seen, alive) = (vm.first_seen, enforcement.heartbeat);
+    if policy::is_unresolved(waits, known, seen, alive, kernel::now()) {
+        atomic::add(&mut vm.refused_runs, 1);
+        return EAGAIN;
+    }
+    0
+}
+
 /// Whether the current thread's vCPU may run now, or what KVM_RUN returns instead.
 #[inline(always)]
 pub fn may_run(thread: &mut Thread) -> i32 {
-    const EPERM: i32 = -1;
-    const EAGAIN: i32 = -11;
     let Some(host) = maps::host() else { return 0 };
     let vm = maps::vm(thread.vm, thread.generation);
     let policy =

@@ -34,8 +34,9 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     let unreturned = running.command;
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
+    let mut decided = true;
     if command == command::SNP_GUEST_REQUEST {
-        take_over(&ctx, data, running);
+        decided = take_over(&ctx, data, running);
     } else {
         // A launch is the first that is seen of a VM; other commands make no VM.
         let launch = Class::of(command) as u8 == Class::Launch as u8;
@@ -54,12 +55,30 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
             "PSP command {:x} begins, and {:x} was not seen to return", command, unreturned
         );
     }
+    if !decided {
+        // A program of its own: in this one the verifier would walk all its ways for each of ours.
+        entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED);
+    }
     0
 }
 
-/// The PSP takes a thread's request over.
+#[kprobe]
+pub fn undecided(_ctx: ProbeContext) -> u32 {
+    let thread = kernel::thread();
+    if let Some(host) = maps::host()
+        && let Some(running) = host.now.top_of(thread)
+    {
+        // SAFETY: the entry stands in the host's record, of which other fields are written; the
+        // mutex keeps other commands away until this program has ended.
+        let running = unsafe { &*(running as *const Running) };
+        verdict::at_the_psp(threads::find(thread), running);
+    }
+    0
+}
+
+/// The PSP takes a thread's request over; whether it was decided before.
 #[inline(always)]
-fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
+fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) -> bool {
     let now = kernel::now();
     running.started = now;
     running.wants_lock = now;
@@ -68,7 +87,7 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
         (running.vm, running.generation) =
             threads::vm_of_process(ctx, (running.thread >> 32) as u32, false);
         read_header(data, running);
-        return verdict::at_the_psp(None, running);
+        return false;
     };
     running.vm = thread.vm;
     running.generation = thread.generation;
@@ -89,9 +108,7 @@ fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) {
         // Nothing saw it queue.
         read_header(data, running);
     }
-    if !decided {
-        verdict::at_the_psp(Some(thread), running);
-    }
+    decided
 }
 
 #[inline(always)]

@@ -41,7 +41,7 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 /// The gate asks in the kernel, never here.
 #[lsm(hook = "file_ioctl_compat")]
 pub fn ioctl_compat(ctx: LsmContext) -> i32 {
-    if ctx.arg::<u32>(1) == KVM_RUN { run() } else { 0 }
+    if ctx.arg::<u32>(1) == KVM_RUN { run(&ctx) } else { 0 }
 }
 
 #[inline(always)]
@@ -53,7 +53,7 @@ fn is_ours(ctx: &LsmContext) -> bool {
 #[inline(always)]
 fn answer(ctx: &LsmContext) -> i32 {
     if ctx.arg::<u32>(1) == KVM_RUN {
-        return run();
+        return run(ctx);
     }
     let Some(host) = maps::host() else { return 0 };
     let (file, question): (u64, u64) = (ctx.arg(0), ctx.arg(2));
@@ -86,9 +86,12 @@ fn answer(ctx: &LsmContext) -> i32 {
 }
 
 #[inline(always)]
-fn run() -> i32 {
-    match threads::find(kernel::thread()) {
-        Some(thread) if thread.held_until != 0 => verdict::may_run(thread),
-        _ => 0,
+fn run(ctx: &LsmContext) -> i32 {
+    let thread = kernel::thread();
+    match threads::find(thread) {
+        Some(record) if record.held_until != 0 => verdict::may_run(record),
+        Some(_) => 0,
+        // It has not asked for anything yet.
+        None => verdict::may_begin(ctx, (thread >> 32) as u32),
     }
 }

@@ -49,6 +49,7 @@ pub struct Enforcement {
     /// Questions that nobody answered, and requests that passed, when last seen.
     unanswered: u64,
     bypassed: u64,
+    looked: bool,
     /// When either was last seen to rise, and what it was.
     lapse: Option<(Instant, String)>,
     trouble: Option<String>,
@@ -66,6 +67,7 @@ impl Enforcement {
             gate: None,
             unanswered: 0,
             bypassed: records.enforcement(offset_of!(Words, bypassed)),
+            looked: false,
             lapse: None,
             trouble: None,
             verified: false,
@@ -228,6 +230,13 @@ impl Enforcement {
     /// Whether something passed since the last look, or not long ago.
     fn look_back(&mut self, records: &Records) -> Result<()> {
         let bypassed = records.enforcement(offset_of!(Words, bypassed));
+        if !std::mem::replace(&mut self.looked, true) {
+            // What passed before our programs were attached is not theirs.
+            self.bypassed = bypassed;
+            if let Some(gate) = &self.gate {
+                self.unanswered = gate.unanswered()?;
+            }
+        }
         let mut lapse = |now: u64, before: &mut u64, what: &str| {
             if now > *before {
                 let more = now - *before;

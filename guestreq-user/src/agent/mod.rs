@@ -19,6 +19,7 @@ pub mod programs;
 mod records;
 pub mod table;
 mod tracked;
+mod undisturbed;
 mod window;
 mod words;
 

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use guestreq_common::{
     message::Kind,
     policy::{Backend, Decision, Mode},
-    vm::Vm,
+    vm::{NO_KICK, Vm},
 };
 use log::{info, warn};
 
@@ -75,7 +75,8 @@ impl Policies {
     /// How one of its vCPUs is taken out of the guest, if that is wanted and its VMM handles it.
     pub fn apply_kick(&self, records: &Records, vm: &Tracked) {
         if self.book.file.backend == Backend::Vcpu && !vm.exited {
-            records.set_kick(vm.slot, host::kick_signal(vm.tgid, &vm.identity.vmm));
+            let signal = host::kick_signal(vm.tgid, &vm.identity.vmm);
+            records.set_kick(vm.slot, signal.unwrap_or(NO_KICK));
         }
     }
 

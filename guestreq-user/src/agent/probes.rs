@@ -18,6 +18,8 @@ pub struct Probe {
     /// The program that stands in its place of a program array.
     pub program: &'static str,
     pub place: (&'static str, u32),
+    /// The program to which that one jumps in turn, and its place in the same array.
+    pub then: Option<(&'static str, u32)>,
     pub kind: Kind,
     pub target: &'static str,
     /// With which module it comes and goes.
@@ -31,6 +33,7 @@ pub const FALLBACK: &str = "raw_tracepoint/kvm_vmgexit_enter";
 pub const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
 /// Answers the gate, and holds vCPUs.
 pub const IOCTL: &str = "lsm/file_ioctl";
+pub const IOCTL_ENTRY: &str = "on_file_ioctl";
 pub const IOCTL_COMPAT: &str = "lsm/file_ioctl_compat";
 
 /// In the order of attaching: from the end of a request to its beginning, so that none is
@@ -41,6 +44,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_thread_exit",
         program: "thread_exit",
         place: ("TRACEPOINTS", hook::tracepoint::THREAD_EXIT),
+        then: None,
         kind: Kind::RawTracepoint,
         target: "sched_process_exit",
         module: None,
@@ -51,6 +55,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_command_end",
         program: "command_end",
         place: ("KPROBES", hook::kprobe::COMMAND_END),
+        then: None,
         kind: Kind::Kprobe,
         target: "__sev_do_cmd_locked",
         module: Some("ccp"),
@@ -61,6 +66,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_command_start",
         program: "command_start",
         place: ("KPROBES", hook::kprobe::COMMAND_START),
+        then: Some(("undecided", hook::kprobe::UNDECIDED)),
         kind: Kind::Kprobe,
         target: "__sev_do_cmd_locked",
         module: Some("ccp"),
@@ -68,9 +74,10 @@ pub const PROBES: [Probe; 10] = [
     },
     Probe {
         name: IOCTL,
-        entry: "on_file_ioctl",
+        entry: IOCTL_ENTRY,
         program: "file_ioctl",
         place: ("IOCTLS", hook::lsm::FILE_IOCTL),
+        then: None,
         kind: Kind::Lsm,
         target: "file_ioctl",
         module: None,
@@ -81,6 +88,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_ioctl_compat",
         program: "ioctl_compat",
         place: ("IOCTLS_COMPAT", hook::lsm::FILE_IOCTL),
+        then: None,
         kind: Kind::Lsm,
         target: "file_ioctl_compat",
         module: None,
@@ -91,6 +99,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_issue_command",
         program: "issue_command",
         place: ("KPROBES", hook::kprobe::ISSUE_COMMAND),
+        then: None,
         kind: Kind::Kprobe,
         target: "sev_issue_cmd_external_user",
         module: Some("ccp"),
@@ -101,6 +110,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_guest_request",
         program: "guest_request",
         place: ("KPROBES", hook::kprobe::GUEST_REQUEST),
+        then: None,
         kind: Kind::Kprobe,
         target: "snp_handle_guest_req",
         module: Some("kvm_amd"),
@@ -111,6 +121,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_userspace_exit",
         program: "userspace_exit",
         place: ("TRACEPOINTS", hook::tracepoint::USERSPACE_EXIT),
+        then: None,
         kind: Kind::RawTracepoint,
         target: "kvm_userspace_exit",
         module: Some("kvm_amd"),
@@ -121,6 +132,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_vmgexit_exit",
         program: "vmgexit_exit",
         place: ("TRACEPOINTS", hook::tracepoint::VMGEXIT_EXIT),
+        then: None,
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_exit",
         module: Some("kvm_amd"),
@@ -131,6 +143,7 @@ pub const PROBES: [Probe; 10] = [
         entry: "on_vmgexit_enter",
         program: "vmgexit_enter",
         place: ("TRACEPOINTS", hook::tracepoint::VMGEXIT_ENTER),
+        then: None,
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_enter",
         module: Some("kvm_amd"),

@@ -33,8 +33,9 @@ use super::{
     fault::{self, Point},
     kernel,
     pins::{self, Found, Pins},
-    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    probes::{FALLBACK, IOCTL_ENTRY, Kind, PROBES, Probe, WANTS_LOCK},
     records::Records,
+    undisturbed::Undisturbed,
     words::KernelWords,
 };
 
@@ -136,13 +137,15 @@ impl Programs {
                 bail!("there is no probe {name:?}; there are {}", known.join(", "));
             }
         }
-        let adopts = pins.as_ref().is_some_and(Pins::are_any);
+        let stays = pins.as_ref().is_some_and(Pins::are_any);
         let (max_vms, threads) = geometry(wanted.max_vms, pins.as_ref())?;
         let symbols = kernel::Symbols::read()?;
         // One loader for both: a new one reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let object = wanted.object()?;
         let words = KernelWords::read(&mut loader, &object, &symbols)?;
+        // Of this version, and enforcing: not what was put aside, nor what an agent died over.
+        let adopted = pins.as_ref().is_some_and(|pins| pins.find_link(IOCTL_ENTRY).is_some());
         if let Some(pins) = &pins {
             pins.make_folders()?;
             pins.drop_uncommitted()?;
@@ -150,6 +153,7 @@ impl Programs {
                 loader.map_pin_path(map, pins.map(map));
             }
         }
+        let undisturbed = Undisturbed::begin();
         let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
@@ -161,12 +165,13 @@ impl Programs {
             .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
             .load(&object)
             .context("loading the eBPF maps")?;
+        drop(undisturbed);
         fault::point(Point::Maps);
         let mut programs = Programs {
             ebpf,
             pins,
-            adopted: adopts,
-            stays: adopts,
+            adopted,
+            stays,
             max_vms,
             attached: BTreeMap::new(),
             without: wanted.without.to_vec(),
@@ -200,7 +205,11 @@ impl Programs {
         if matches!(probe.kind, Kind::Lsm) && !self.lsm {
             return Ok(());
         }
-        for name in [probe.entry, probe.program] {
+        let (array, place) = probe.place;
+        // What a program jumps to is there before it is.
+        let places = probe.then.into_iter().chain([(probe.program, place)]);
+        let programs = places.clone().map(|(program, _)| program);
+        for name in [probe.entry].into_iter().chain(programs) {
             let program = self.ebpf.program_mut(name).context(name)?;
             match (&probe.kind, btf) {
                 (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
@@ -210,13 +219,14 @@ impl Programs {
             }
             .map_err(|error| refused(probe.name, &error))?;
         }
-        let program = self.ebpf.program(probe.program).context(probe.program)?;
-        let program = program.fd()?.try_clone()?;
-        let (array, place) = probe.place;
-        let array = self.ebpf.map_mut(array).context(array)?;
-        ProgramArray::try_from(array)?
-            .set(place, &program, 0)
-            .with_context(|| format!("putting {} in its place", probe.program))
+        for (name, place) in places {
+            let program = self.ebpf.program(name).context(name)?.fd()?.try_clone()?;
+            let array = self.ebpf.map_mut(array).context(array)?;
+            ProgramArray::try_from(array)?
+                .set(place, &program, 0)
+                .with_context(|| format!("putting {name} in its place"))?;
+        }
+        Ok(())
     }
 
     /// How many VMs there is room for.
@@ -240,6 +250,7 @@ impl Programs {
         for slot in 0..records.max_vms() {
             let Some((_, life)) = records.peek(slot) else { break };
             if life == Life::Clearing as u32 {
+                let _undisturbed = Undisturbed::begin();
                 let _ = self.free_slots()?.push(slot as u32, 0);
                 records.set_free(slot);
             }
@@ -258,6 +269,7 @@ impl Programs {
 
     /// Gives a slot back that its VM no longer needs.
     pub fn free_slot(&mut self, slot: u32) -> Result<()> {
+        let _undisturbed = Undisturbed::begin();
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
     }
 
@@ -447,7 +459,7 @@ impl Programs {
         }
     }
 
-    /// Whether an earlier agent's maps are used on.
+    /// Whether an earlier agent's maps are used on, and it enforced by them.
     pub fn adopted(&self) -> bool {
         self.adopted
     }
@@ -485,6 +497,7 @@ impl Programs {
 
     /// Forgets which slot a process has, if it still is this one.
     pub fn forget_process(&mut self, tgid: u32, slot: u32) -> Result<()> {
+        let _undisturbed = Undisturbed::begin();
         let map = self.ebpf.map_mut("VM_OF_PROCESS").context("no map VM_OF_PROCESS")?;
         let mut slots: HashMap<_, u32, u32> = HashMap::try_from(map)?;
         if slots.get(&tgid, 0).is_ok_and(|found| found == slot) {

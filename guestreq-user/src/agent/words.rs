@@ -9,7 +9,7 @@ use aya::{
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 
-use super::kernel;
+use super::{kernel, undisturbed::Undisturbed};
 
 pub struct KernelWords {
     /// Where the direct map begins.
@@ -23,8 +23,10 @@ impl KernelWords {
         object: &[u8],
         symbols: &kernel::Symbols,
     ) -> Result<KernelWords> {
-        let mut ebpf =
-            loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?;
+        let mut ebpf = {
+            let _undisturbed = Undisturbed::begin();
+            loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?
+        };
         let program: &mut RawTracePoint =
             ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
         program.load().context("loading the program that reads kernel memory")?;
@@ -34,6 +36,7 @@ impl KernelWords {
             let program: &RawTracePoint =
                 ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
             program.test_run(options).with_context(|| format!("reading {name}"))?;
+            let _undisturbed = Undisturbed::begin();
             let map = ebpf.map_mut("WORD").context("no map WORD")?;
             let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
             let [value, read] = cell.get(&0, 0)?;

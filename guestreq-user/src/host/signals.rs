@@ -11,49 +11,52 @@ const SIGUSR1: u64 = 10;
 /// with either.
 const SIGRTMIN: [u64; 2] = [34, 35];
 
-/// The signal that takes a vCPU of this VMM out of the guest; 0 if none is known to.
-pub fn kick_signal(pid: u32, vmm: &str) -> u64 {
-    fs::read_to_string(format!("/proc/{pid}/status")).map_or(0, |status| of_status(&status, vmm))
+/// The signal that takes a vCPU of this VMM out of the guest; 0 if it does not handle it (yet),
+/// `None` if no signal of this VMM's is known.
+pub fn kick_signal(pid: u32, vmm: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    of_status(&status, vmm)
 }
 
-fn of_status(status: &str, vmm: &str) -> u64 {
+fn of_status(status: &str, vmm: &str) -> Option<u64> {
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let candidates: &[u64] = match vmm {
         "qemu" => &[SIGUSR1],
         "cloud-hypervisor" | "firecracker" => &SIGRTMIN,
-        _ => &[],
+        _ => return None,
     };
-    candidates.iter().copied().find(|signal| caught >> (signal - 1) & 1 == 1).unwrap_or(0)
+    let handled = |signal: &u64| caught >> (signal - 1) & 1 == 1;
+    Some(candidates.iter().copied().find(handled).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of_mask(mask: u64, vmm: &str) -> u64 {
+    fn of_mask(mask: u64, vmm: &str) -> Option<u64> {
         of_status(&format!("Name:\tx\nSigIgn:\tffffffffffffffff\nSigCgt:\t{mask:016x}\n"), vmm)
     }
 
     #[test]
     fn a_signal_that_is_handled_is_taken() {
-        assert_eq!(of_mask(1 << 9, "qemu"), SIGUSR1);
-        assert_eq!(of_mask(1 << 33, "cloud-hypervisor"), 34);
-        assert_eq!(of_mask(1 << 34, "firecracker"), 35);
-        assert_eq!(of_mask(3 << 33, "firecracker"), 34);
+        assert_eq!(of_mask(1 << 9, "qemu"), Some(SIGUSR1));
+        assert_eq!(of_mask(1 << 33, "cloud-hypervisor"), Some(34));
+        assert_eq!(of_mask(1 << 34, "firecracker"), Some(35));
+        assert_eq!(of_mask(3 << 33, "firecracker"), Some(34));
     }
 
     #[test]
     fn a_signal_that_would_kill_is_not() {
-        assert_eq!(of_mask(!(1 << 9), "qemu"), 0);
-        assert_eq!(of_mask(!(3 << 33), "cloud-hypervisor"), 0);
-        assert_eq!(of_mask(u64::MAX, "some-vmm"), 0, "nobody knows what it would do");
-        assert_eq!(of_status("", "qemu"), 0);
-        assert_eq!(of_status("SigCgt:\tnonsense\n", "qemu"), 0);
+        assert_eq!(of_mask(!(1 << 9), "qemu"), Some(0));
+        assert_eq!(of_mask(!(3 << 33), "cloud-hypervisor"), Some(0));
+        assert_eq!(of_mask(u64::MAX, "some-vmm"), None, "nobody knows what it would do");
+        assert_eq!(of_status("", "qemu"), Some(0));
+        assert_eq!(of_status("SigCgt:\tnonsense\n", "qemu"), Some(0));
     }
 
     #[test]
     fn a_process_that_is_gone_gets_none() {
-        assert_eq!(kick_signal(u32::MAX, "qemu"), 0);
+        assert_eq!(kick_signal(u32::MAX, "qemu"), Some(0));
     }
 }

@@ -103,7 +103,7 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
         families.counter(&metric::ANOMALIES, &[label, kind.name()], count);
     }
     // Only backend vcpu does that: others' VMs need no series for it.
-    if record.kick != 0 || record.held + record.stopped > 0 {
+    if record.kick != 0 || record.refused_runs > 0 {
         families.counter(&metric::VCPU_HELD, &[label], record.held as f64);
         families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
         families.counter(&metric::RUNS_REFUSED, &[label], record.refused_runs as f64);

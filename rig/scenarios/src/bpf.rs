@@ -3,7 +3,7 @@
 //! Which programs and links there are, and pins that no guestreq made.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::CString,
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
@@ -56,8 +56,8 @@ pub fn loaded() -> (usize, usize) {
 }
 
 /// Names and tags of all programs that are loaded.
-pub fn programs() -> Result<BTreeMap<String, Vec<u64>>> {
-    let mut programs = BTreeMap::<String, Vec<u64>>::new();
+pub fn programs() -> Result<BTreeMap<String, BTreeSet<u64>>> {
+    let mut programs = BTreeMap::<String, BTreeSet<u64>>::new();
     for id in ids(PROG_GET_NEXT_ID) {
         let mut attributes = [0; 16];
         attributes[0] = u64::from(id);
@@ -71,7 +71,7 @@ pub fn programs() -> Result<BTreeMap<String, Vec<u64>>> {
         bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("a program's information")?;
         let name: Vec<u8> = info[8..10].iter().flat_map(|word| word.to_le_bytes()).collect();
         let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
-        programs.entry(name).or_default().push(info[1]);
+        programs.entry(name).or_default().insert(info[1]);
     }
     Ok(programs)
 }

@@ -13,7 +13,9 @@ use serde_json::Value;
 
 /// A running load.
 pub struct Load {
-    child: Child,
+    /// Gone once its end is waited for.
+    child: Option<Child>,
+    pid: u32,
     /// Ends a load that holds its VMs.
     input: Option<ChildStdin>,
     arguments: String,
@@ -60,7 +62,8 @@ pub fn start(arguments: &str) -> Result<Load> {
         .spawn()
         .with_context(|| format!("snpload {arguments}"))?;
     let input = child.stdin.take();
-    Ok(Load { child, input, arguments: arguments.to_owned() })
+    let pid = child.id();
+    Ok(Load { child: Some(child), pid, input, arguments: arguments.to_owned() })
 }
 
 /// Runs a load to its end.
@@ -70,11 +73,12 @@ pub fn run(arguments: &str) -> Result<Seen> {
 
 impl Load {
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
     }
 
     pub fn is_running(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait().context("snpload")?.is_none())
+        let child = self.child.as_mut().context("it has ended")?;
+        Ok(child.try_wait().context("snpload")?.is_none())
     }
 
     /// Lets go of held VMs, waits for the end and tells what the guests saw.
@@ -91,7 +95,19 @@ impl Load {
     /// The same for a load that is expected not to end well.
     pub fn end(mut self) -> Result<Output> {
         drop(self.input.take());
-        self.child.wait_with_output().with_context(|| format!("snpload {}", self.arguments))
+        let child = self.child.take().context("it has ended")?;
+        child.wait_with_output().with_context(|| format!("snpload {}", self.arguments))
+    }
+}
+
+/// A scenario that failed leaves no load to those after it.
+impl Drop for Load {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            // Its VMs' processes go with it.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! each group of them once per kernel.
 //!
 //! scenarios --list                          what there is
-//! scenarios run GROUP [--only NAME] [--long]
+//! scenarios run GROUP [--only NAME] [--long] [--brief]
 //! scenarios demo                            what the operator would see
 
 mod agent;
@@ -49,8 +49,8 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();
-            scenario::run(group, only, long)
+            scenario::run(group, only, long, options.contains(&"--brief"))
         }
-        _ => bail!("usage: scenarios --list | demo | run GROUP [--only NAME] [--long]"),
+        _ => bail!("usage: scenarios --list | demo | run GROUP [--only NAME] [--long] [--brief]"),
     }
 }

@@ -43,25 +43,39 @@ pub struct Group {
     pub memory_mib: u32,
     /// Brings the host up.
     pub prepare: fn() -> Result<()>,
+    /// What may differ from kernel to kernel.
     pub scenarios: &'static [Scenario],
+    /// What the agent does by itself: one kernel is enough.
+    pub once: &'static [Scenario],
+}
+
+impl Group {
+    fn all(&self) -> impl Iterator<Item = &'static Scenario> {
+        self.scenarios.iter().chain(self.once)
+    }
 }
 
 pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
-        for scenario in group.scenarios {
-            println!("{}\t{}\t{cmdline}\t{}", group.name, scenario.name, group.memory_mib);
+        for (i, scenario) in group.all().enumerate() {
+            let kernels = if i < group.scenarios.len() { "every" } else { "one" };
+            println!(
+                "{}\t{}\t{cmdline}\t{}\t{kernels}",
+                group.name, scenario.name, group.memory_mib
+            );
         }
     }
 }
 
-pub fn run(name: &str, only: Option<&str>, long: bool) -> Result<()> {
+pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()> {
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
     };
     let context = Context { long, kernel: host::kernel()? };
     let prepared = (group.prepare)();
-    for scenario in group.scenarios {
+    let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
+    for scenario in all {
         if only.is_some_and(|only| only != scenario.name) {
             continue;
         }

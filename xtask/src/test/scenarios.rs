@@ -20,6 +20,8 @@ use crate::{process, project, setup};
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Group {
     names: Vec<String>,
+    /// How many of them are for every kernel.
+    every: usize,
     cmdline: String,
     memory_mib: u32,
 }
@@ -36,7 +38,9 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     let rig = setup::rig(args.kernel.as_deref())?;
     let limit = Duration::from_secs(if args.long { 7200 } else { 900 });
     let mut boots = Vec::new();
-    for kernel in &rig.kernels {
+    // What does not depend on the kernel runs on the newest, unless there is time for all.
+    let newest = rig.kernels.len().saturating_sub(1);
+    for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
             if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
@@ -44,6 +48,11 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             }
             if args.long {
                 cmdline += " rig.long";
+            } else if i != newest && args.only.is_none() {
+                if group.every == 0 {
+                    continue;
+                }
+                cmdline += " rig.brief";
             }
             let memory_mib = group.memory_mib;
             let boot = Boot { cmdline, memory_mib, forward: None, rig: &rig, kernel };
@@ -123,16 +132,18 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     Ok(())
 }
 
-/// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB`.
+/// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB<TAB>every or one`.
 fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
     let mut groups = BTreeMap::<String, Group>::new();
     for line in list.lines() {
-        let &[group, name, cmdline, memory] = line.split('\t').collect::<Vec<_>>().as_slice()
+        let &[group, name, cmdline, memory, kernels] =
+            line.split('\t').collect::<Vec<_>>().as_slice()
         else {
-            bail!("scenarios --list: not four fields: {line:?}");
+            bail!("scenarios --list: not five fields: {line:?}");
         };
         let entry = groups.entry(group.into()).or_default();
         entry.names.push(name.into());
+        entry.every += usize::from(kernels == "every");
         let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
         entry.memory_mib = entry.memory_mib.max(memory);
         if cmdline != "-" {
@@ -148,9 +159,11 @@ mod tests {
 
     #[test]
     fn a_group_is_one_boot() {
-        let groups = parse("core\tcounts\t-\t1024\ncore\tlatency\tlsm=yama\t2048\n").unwrap();
+        let groups =
+            parse("core\tcounts\t-\t1024\tevery\ncore\tlatency\tlsm=yama\t2048\tone\n").unwrap();
         let core = &groups["core"];
         assert_eq!(core.names, ["counts", "latency"]);
+        assert_eq!(core.every, 1);
         assert_eq!((core.cmdline.as_str(), core.memory_mib), ("lsm=yama", 2048));
         assert!(parse("core counts\n").is_err());
     }

@@ -34,29 +34,28 @@ fn holding(lines: &str) -> Result<Agent> {
 fn held(_: &Context) -> Result<Outcome> {
     const RATE: f64 = 5.0;
     let agent = holding("limit = { rate = \"5/s\", burst = 2 }\n")?;
-    for vmm in VMMS {
-        for vcpus in [1u64, 2] {
-            let before = Firmware::read()?;
-            let start = Instant::now();
-            let load = format!("--vmm {vmm} --name {vmm}-{vcpus} --vcpus {vcpus} --seconds 8");
-            let seen = load::run(&load)?;
-            let seconds = start.elapsed().as_secs_f64();
-            let passed = Firmware::read()?.since(&before).guest_requests;
-            // The burst, and of each vCPU the one that was too much.
-            let most = RATE * seconds + 2.0 + vcpus as f64;
-            println!(
-                "{vmm}, {vcpus} vCPUs: {passed} requests in {seconds:.1} s at 5/s, held {:?}, \
-                 {} KVM_RUNs refused, {:?} of CPU time",
-                seen.held, seen.reruns, seen.cpu
-            );
-            ensure!(passed as f64 <= most, "{vmm}: {passed} passed, at most {most:.1}");
-            ensure!(passed as f64 >= RATE * 8.0 * 0.7, "{vmm}: {passed} passed, starved");
-            ensure!(seen.held > Duration::from_secs(1), "{vmm}: not held");
-            ensure!(!seen.outcomes["5"].contains_key("busy"), "{vmm}: {:?}", seen.outcomes);
-            ensure!(seen.outcomes["5"].len() == 1, "{vmm}: {:?}", seen.outcomes);
-            let longest = seen.per_vm.iter().map(|vm| vm.max).max().unwrap_or_default();
-            ensure!(longest < Duration::from_secs(3), "{vmm}: {longest:?} at a stretch");
-        }
+    // The kick is what differs.
+    for (vmm, vcpus) in VMMS.into_iter().zip([2u64, 1, 1]) {
+        let before = Firmware::read()?;
+        let start = Instant::now();
+        let load = format!("--vmm {vmm} --name {vmm}-{vcpus} --vcpus {vcpus} --seconds 5");
+        let seen = load::run(&load)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let passed = Firmware::read()?.since(&before).guest_requests;
+        // The burst, and of each vCPU the one that was too much.
+        let most = RATE * seconds + 2.0 + vcpus as f64;
+        println!(
+            "{vmm}, {vcpus} vCPUs: {passed} requests in {seconds:.1} s at 5/s, held {:?}, \
+             {} KVM_RUNs refused, {:?} of CPU time",
+            seen.held, seen.reruns, seen.cpu
+        );
+        ensure!(passed as f64 <= most, "{vmm}: {passed} passed, at most {most:.1}");
+        ensure!(passed as f64 >= RATE * 5.0 * 0.7, "{vmm}: {passed} passed, starved");
+        ensure!(seen.held > Duration::from_secs(1), "{vmm}: not held");
+        ensure!(!seen.outcomes["5"].contains_key("busy"), "{vmm}: {:?}", seen.outcomes);
+        ensure!(seen.outcomes["5"].len() == 1, "{vmm}: {:?}", seen.outcomes);
+        let longest = seen.per_vm.iter().map(|vm| vm.max).max().unwrap_or_default();
+        ensure!(longest < Duration::from_secs(3), "{vmm}: {longest:?} at a stretch");
     }
     let (status, why) = agent::get("/readyz")?;
     ensure!(status == 200, "{why}");

@@ -9,14 +9,14 @@ pub mod foreign;
 pub mod takeover;
 pub mod versions;
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::{fs, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{counted, enforce::disallowed_that_reached, expected, losses};
 use crate::{
     agent::{self, Agent, cli},
-    gate::Gate,
+    gate::{Counts, Gate},
     host::Firmware,
 };
 
@@ -27,27 +27,50 @@ const PINS: &str = "/sys/fs/bpf/guestreq";
 /// A host that enforces: whatever becomes of its agents.
 struct Host {
     gate: Gate,
-    before: Firmware,
+    /// What was counted before the beginning.
+    before: (Firmware, Counts),
     since: Instant,
 }
 
 impl Host {
     /// Nothing pinned, nothing set, and a configuration of these lines.
     fn fresh(lines: &str) -> Result<Host> {
-        cli(&["detach"])?;
-        let _ = fs::remove_dir_all(STATE);
         let lines = format!("mode = \"enforce\"\nstate = \"{STATE}\"\n{lines}");
         fs::write(CONFIG, lines).context(CONFIG)?;
-        Ok(Host { gate: Gate::load(&[])?, before: Firmware::read()?, since: Instant::now() })
+        let before = (Firmware::read()?, Counts::default());
+        let mut host = Host { gate: Gate::load(&[])?, before, since: Instant::now() };
+        host.begin()?;
+        Ok(host)
+    }
+
+    /// From here on, and from nothing: nothing is pinned, and nothing set.
+    fn begin(&mut self) -> Result<()> {
+        cli(&["detach"])?;
+        ensure!(fs::symlink_metadata(PINS).is_err(), "{PINS} is left");
+        let _ = fs::remove_dir_all(STATE);
+        self.before = (Firmware::read()?, self.gate.counts()?);
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    /// What the gate has counted since the beginning.
+    fn gate(&self) -> Result<Counts> {
+        let (now, before) = (self.gate.counts()?, self.before.1);
+        Ok(Counts {
+            admitted: now.admitted - before.admitted,
+            denied: now.denied - before.denied,
+            busy: now.busy - before.busy,
+            unanswered: now.unanswered - before.unanswered,
+        })
     }
 
     /// What reached the firmware since the beginning; of that nothing may be disallowed, and none
     /// of the gate's questions unanswered.
     fn firmware(&self) -> Result<Firmware> {
-        let firmware = Firmware::read()?.since(&self.before);
+        let firmware = Firmware::read()?.since(&self.before.0);
         let reached = disallowed_that_reached(&firmware);
         ensure!(reached == 0, "{reached} disallowed messages reached the PSP");
-        let unanswered = self.gate.counts()?.unanswered;
+        let unanswered = self.gate()?.unanswered;
         ensure!(unanswered == 0, "{unanswered} of the gate's questions were not answered");
         Ok(firmware)
     }
@@ -57,7 +80,7 @@ impl Host {
         let firmware = self.firmware()?;
         let metrics = agent.scrape()?;
         let expected = expected(&firmware);
-        let gate = self.gate.counts()?;
+        let gate = self.gate()?;
         for name in ["guestreq_messages_total", "guestreq_requests_total"] {
             let mut answered = counted(&metrics, name);
             let mut take = |result: &str| -> u64 {
@@ -88,7 +111,6 @@ impl Host {
     fn end(self, agent: Agent) -> Result<()> {
         agent.kill()?;
         cli(&["detach"])?;
-        ensure!(!Path::new(PINS).exists(), "{PINS} is left");
         self.gate.remove()
     }
 }

@@ -52,8 +52,9 @@ fn at_start(context: &Context) -> Result<Outcome> {
             !point.contains(':') || hooks % 3 == first
         });
     }
+    let mut host = Host::fresh("")?;
     for point in &points {
-        let host = Host::fresh("")?;
+        host.begin()?;
         let more = if point.ends_with(FALLBACK.0) && !point.starts_with("placed") {
             FALLBACK.1
         } else {
@@ -64,8 +65,10 @@ fn at_start(context: &Context) -> Result<Outcome> {
         load::run(LOAD)?;
         let answered = host.exact(&agent).with_context(|| format!("after {point}"))?;
         ensure!(answered == 5, "after {point}: {answered} of 5");
-        host.end(agent)?;
+        agent.kill()?;
     }
+    host.begin()?;
+    host.gate.remove()?;
     println!("{} of {all} points", points.len());
     Ok(Outcome::Kept)
 }
@@ -95,7 +98,7 @@ fn at_takeover(context: &Context) -> Result<Outcome> {
     agent::signal(load.pid(), libc::SIGTERM)?;
     load.finish()?;
     let answered = host.exact(&agent)?;
-    let gate = host.gate.counts()?;
+    let gate = host.gate()?;
     println!(
         "{} points; {answered} passed, {} denied, {} busy",
         points.len(),
@@ -181,7 +184,7 @@ fn at_detach(_: &Context) -> Result<Outcome> {
     ensure!(cli(&["detach"])?.contains("Nothing was attached"));
     host.firmware()?;
     load::run(LOAD)?;
-    let unanswered = host.gate.counts()?.unanswered;
+    let unanswered = host.gate()?.unanswered;
     ensure!(unanswered == 10, "{unanswered} of 10 unanswered");
     drop(host);
 

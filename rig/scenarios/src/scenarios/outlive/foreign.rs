@@ -37,8 +37,9 @@ const CASES: [Case; 4] = [
 ];
 
 fn foreign(_: &Context) -> Result<Outcome> {
+    let mut host = Host::fresh("")?;
     for (what, told, make) in CASES {
-        let host = Host::fresh("")?;
+        host.begin()?;
         make().context(what)?;
         let agent = start(&[]).context(what)?;
         let said = agent::log();
@@ -49,15 +50,15 @@ fn foreign(_: &Context) -> Result<Outcome> {
         ensure!(!agent::log().contains("cannot be taken over"), "{what}: {}", agent::log());
         counts_on(&agent).context(what)?;
         host.firmware().context(what)?;
-        host.end(agent).context(what)?;
+        agent.kill()?;
     }
+    host.begin()?;
 
-    beside()
+    beside(host)
 }
 
 /// Beside our pins: nobody's business, until they are to go.
-fn beside() -> Result<Outcome> {
-    let host = Host::fresh("")?;
+fn beside(host: Host) -> Result<Outcome> {
     let agent = start(&[])?;
     let alien = format!("{PINS}/alien");
     fs::create_dir(&alien).context("alien")?;

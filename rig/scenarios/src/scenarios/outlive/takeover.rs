@@ -58,7 +58,7 @@ fn goes_on(_: &Context) -> Result<Outcome> {
     let answered = host.exact(&third)?;
     let limit = RATE * host.since.elapsed().as_secs_f64() + BURST;
     ensure!(answered as f64 <= limit, "{answered} passed, the limit allows {limit:.0}");
-    let gate = host.gate.counts()?;
+    let gate = host.gate()?;
     ensure!(gate.busy > 0 && gate.denied > 0, "{gate:?}");
     println!(
         "{answered} passed (limit {limit:.0}), {} denied, {} busy; {killed} and {stopped} of them \
@@ -81,7 +81,7 @@ fn flood(context: &Context) -> Result<Outcome> {
     let mut random = Random::new()?;
     let seed = random.0;
     let (mut killed, mut changes) = (0, 0);
-    while killed < kills || host.gate.counts()?.denied < disallowed {
+    while killed < kills || host.gate()?.denied < disallowed {
         for change in CHANGES {
             // It may be on its way; then nothing has changed, and it is said.
             if random.below(3) != 0 && cli(&change.split(' ').collect::<Vec<_>>()).is_ok() {
@@ -115,7 +115,7 @@ fn flood(context: &Context) -> Result<Outcome> {
     println!(
         "0 of {} disallowed messages passed, {answered} reports counted of {sent}; {killed} agents \
          killed, policy changed {changes} times (seed {seed:#x})",
-        host.gate.counts()?.denied
+        host.gate()?.denied
     );
     host.end(agent)?;
     Ok(Outcome::Kept)

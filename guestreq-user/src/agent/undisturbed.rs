@@ -1,0 +1,37 @@
+//! # Calls during which no probe may fire
+//!
+//! While bpf(2) writes or reads an element of a map, the kernel skips programs on
+//! kprobes of that CPU (`bpf_disable_instrumentation`). A vCPU's thread that came
+//! to run there in that moment would be missed. So no ordinary thread does.
+
+use std::mem;
+
+/// Until it is dropped, no thread of an ordinary scheduling class takes the CPU from this one.
+pub struct Undisturbed(Option<(i32, libc::sched_param)>);
+
+impl Undisturbed {
+    /// Where that is not allowed, what is missed is counted as such.
+    pub fn begin() -> Undisturbed {
+        // SAFETY: integers, for which zeros are a value.
+        let mut before: libc::sched_param = unsafe { mem::zeroed() };
+        let urgent = libc::sched_param { sched_priority: 1 };
+        // SAFETY: this thread; the structures outlive the calls.
+        unsafe {
+            let policy = libc::sched_getscheduler(0);
+            let known = policy >= 0 && libc::sched_getparam(0, &mut before) == 0;
+            // Who is more urgent already stays so.
+            let ordinary = known && policy == libc::SCHED_OTHER;
+            let done = ordinary && libc::sched_setscheduler(0, libc::SCHED_FIFO, &urgent) == 0;
+            Undisturbed(done.then_some((policy, before)))
+        }
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        if let Some((policy, parameters)) = &self.0 {
+            // SAFETY: as above.
+            unsafe { libc::sched_setscheduler(0, *policy, parameters) };
+        }
+    }
+}
