@@ -56,7 +56,8 @@ impl Pins {
     }
 
     fn compare(&self) -> Result<Found> {
-        for folder in ["", "maps", "programs", "links"] {
+        is_root_s(&self.root)?;
+        for folder in ["maps", "programs", "links"] {
             is_root_s(&self.root.join(folder))?;
         }
         let (mut vms, mut threads) = (None, None);

@@ -149,3 +149,20 @@ fn refused(arguments: &[&str]) -> Result<String> {
     ensure!(code == 1, "exit status {code}: {line}");
     Ok(line)
 }
+
+/// xorshift64: kill times that differ, from a seed that is told.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Result<Random> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        Ok(Random(now.as_nanos() as u64 | 1))
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}

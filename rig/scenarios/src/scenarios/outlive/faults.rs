@@ -7,7 +7,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, PINS, die_at, points, refused, start};
+use super::{Host, PINS, Random, die_at, points, refused, start};
 use crate::{
     agent::{self, Agent, cli, json},
     bpf,
@@ -44,12 +44,12 @@ fn at_start(context: &Context) -> Result<Outcome> {
     let mut points = points(&["start", "attach"])?;
     let all = points.len();
     if !context.long {
-        // Programs and entries are one like the other: each third, another one each time.
-        let first = std::process::id() as usize % 3;
+        // Programs and entries are one like the other: each sixth, another one each time.
+        let first = Random::new()?.below(6) as usize;
         let mut hooks = 0;
         points.retain(|point| {
             hooks += point.contains(':') as usize;
-            !point.contains(':') || hooks % 3 == first
+            !point.contains(':') || hooks % 6 == first
         });
     }
     let mut host = Host::fresh("")?;
@@ -88,7 +88,7 @@ fn at_takeover(context: &Context) -> Result<Outcome> {
         die_at(point, &[])?;
         host.firmware().with_context(|| format!("after {point}"))?;
         // Each begins with what the last one left; now and then all of it is looked at.
-        if context.long || i % 6 == 5 {
+        if context.long || i % 8 == 7 {
             let agent = start(&[])?;
             ensure!(json("vms")?["vms"][0]["vm"] == "steady", "{}", cli(&["vms"])?);
             agent.kill()?;

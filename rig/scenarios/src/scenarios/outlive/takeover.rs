@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, points, spawn, start};
+use super::{Host, Random, points, spawn, start};
 use crate::{
     agent::{self, cli, json},
     host::wait_until,
@@ -129,20 +129,3 @@ const CHANGES: [&str; 5] = [
     "limit clear --default",
     "policy allow cpuid --default",
 ];
-
-/// xorshift64: kill times that differ, from a seed that is told.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Result<Random> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-        Ok(Random(now.as_nanos() as u64 | 1))
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
