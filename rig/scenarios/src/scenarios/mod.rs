@@ -19,6 +19,7 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod refusals;
 mod stages;
 mod unresolved;
 
@@ -152,6 +153,8 @@ pub const GROUPS: &[Group] = &[
             honest::REFUSES,
             honest::STAYS,
             honest::CHANGES,
+            refusals::CHANGES,
+            refusals::NOBODY,
             odd::TABLE_FULL,
             odd::CLOCK_STEPS,
             unresolved::AGENT_STOPPED,

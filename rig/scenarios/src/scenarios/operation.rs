@@ -110,6 +110,9 @@ fn bad_input(_: &Context) -> Result<Outcome> {
 
 fn stops(_: &Context) -> Result<Outcome> {
     let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
+    // The kernel frees probes after a grace period, those of earlier agents, too.
+    let gone = || Ok(!probes()?.contains("__sev_do_cmd_locked"));
+    wait_until("earlier agents' probes are gone", Duration::from_secs(10), gone)?;
     let before = probes()?;
     let agent = Agent::start(&[])?;
     ensure!(probes()?.lines().count() > before.lines().count(), "no probe is attached");
@@ -118,7 +121,6 @@ fn stops(_: &Context) -> Result<Outcome> {
     ensure!(status == 200, "{body}");
     let status = agent.stop()?;
     ensure!(status.code() == Some(0), "{status}");
-    // The kernel frees probes after a grace period.
     wait_until("the probes are gone", Duration::from_secs(10), || Ok(probes()? == before))?;
     ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "a socket is left");
     Ok(Outcome::Kept)
