@@ -111,7 +111,11 @@ fn bad_input(_: &Context) -> Result<Outcome> {
 fn stops(_: &Context) -> Result<Outcome> {
     let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
     // The kernel frees probes after a grace period, those of earlier agents, too.
-    let gone = || Ok(!probes()?.contains("__sev_do_cmd_locked"));
+    let ours = ["__sev_do_cmd_locked", "sev_issue_cmd_external_user", "snp_handle_guest_req"];
+    let gone = || {
+        let probes = probes()?;
+        Ok(!ours.iter().any(|function| probes.contains(function)))
+    };
     wait_until("earlier agents' probes are gone", Duration::from_secs(10), gone)?;
     let before = probes()?;
     let agent = Agent::start(&[])?;

@@ -107,11 +107,12 @@ fn other_entries(context: &Context) -> Result<Outcome> {
     finish(load)?;
     let firmware = host.firmware()?.guest_requests;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[("result", "ok")]) as u64;
-    // Between an old entry and a new one.
-    ensure!(counted <= firmware && firmware - counted <= 100, "{counted} of {firmware} counted");
+    // Between an old entry and a new one; how long that is, the kernel's grace periods say.
+    let missed = firmware.checked_sub(counted).context("counted twice")?;
+    ensure!(missed <= firmware / 10, "{counted} of {firmware} counted");
     let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
     ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
-    println!("{} of {firmware} missed in {} replacements", firmware - counted, at.len());
+    println!("{missed} of {firmware} missed in {} replacements", at.len());
     counts_on(&agent)?;
     host.end(agent)?;
     Ok(Outcome::Kept)
