@@ -234,7 +234,7 @@ fn fairness(_: &Context) -> Result<Outcome> {
     // Its p99 is not held to 3x: where several limited VMs' times come together, it waits for each
     // once. That is printed; what a limiter that does not work would miss by far is asserted.
     ensure!(limited[0].as_secs_f64() < 1.5 * alone[0].as_secs_f64(), "p50 {limited:.1?}");
-    ensure!(limited[1].as_secs_f64() < 0.5 * unlimited[1].as_secs_f64(), "p99 {limited:.1?}");
+    ensure!(limited[1].as_secs_f64() < 0.7 * unlimited[1].as_secs_f64(), "p99 {limited:.1?}");
     drop(agent);
     cli(&["detach"])?;
     gate.remove()?;
