@@ -36,7 +36,7 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         }
     }
     let rig = setup::rig(args.kernel.as_deref())?;
-    let limit = Duration::from_secs(if args.long { 7200 } else { 900 });
+    let limit = Duration::from_secs(if args.long { 7200 } else { 1800 });
     let mut boots = Vec::new();
     // What does not depend on the kernel runs on the newest, unless there is time for all.
     let newest = rig.kernels.len().saturating_sub(1);
