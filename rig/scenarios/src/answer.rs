@@ -5,13 +5,13 @@
 //! tests of the gate by itself, and what a real program must not do.
 
 use std::{
-    fs, io,
-    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
+    fs,
+    os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result};
 
-use crate::attacker::ASK;
+use crate::{attacker::ASK, bpf};
 
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
@@ -59,24 +59,13 @@ impl Answering {
             attach_btf_id: btf_id("bpf_lsm_file_ioctl")?,
             ..LoadAttributes::default()
         };
-        let program = bpf(BPF_PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
+        let program = bpf::descriptor(BPF_PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
         // No name: an LSM program knows where it belongs.
         let mut attributes = [0, program.as_raw_fd() as u64, 0];
-        let link =
-            bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).context("BPF_RAW_TRACEPOINT_OPEN")?;
+        let link = bpf::descriptor(BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
+            .context("BPF_RAW_TRACEPOINT_OPEN")?;
         Ok(Answering { _program: program, _link: link })
     }
-}
-
-fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes, and what they point to, outlive the call.
-    let ret =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
-    if ret < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that the kernel has just made for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(ret as RawFd) })
 }
 
 fn program(answer: Answer) -> [u64; 6] {

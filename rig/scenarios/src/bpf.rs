@@ -22,15 +22,15 @@ const LINK_GET_NEXT_ID: i64 = 31;
 /// As much of `union bpf_attr` as is used here, in words.
 type Attributes = [u64; 16];
 
-fn bpf(command: i64, attributes: &mut Attributes) -> io::Result<i64> {
-    // SAFETY: the attributes, and what they point to, outlive the call.
-    let ret = unsafe {
-        libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of::<Attributes>())
-    };
+fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
+    // SAFETY: the attributes, and what they point to, outlive the call and have the size told.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-fn descriptor(command: i64, attributes: &mut Attributes) -> io::Result<OwnedFd> {
+/// A call that makes an object; `attributes` is the beginning of `union bpf_attr`.
+pub fn descriptor<T>(command: i64, attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)? as RawFd;
     // SAFETY: a descriptor that the kernel has just made for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -40,7 +40,7 @@ fn ids(command: i64) -> Vec<u32> {
     let (mut ids, mut id) = (Vec::new(), 0);
     loop {
         // start_id, and next_id above it
-        let mut attributes = [0; 16];
+        let mut attributes: Attributes = [0; 16];
         attributes[0] = u64::from(id);
         if bpf(command, &mut attributes).is_err() {
             return ids;
@@ -59,13 +59,13 @@ pub fn loaded() -> (usize, usize) {
 pub fn programs() -> Result<BTreeMap<String, BTreeSet<u64>>> {
     let mut programs = BTreeMap::<String, BTreeSet<u64>>::new();
     for id in ids(PROG_GET_NEXT_ID) {
-        let mut attributes = [0; 16];
+        let mut attributes: Attributes = [0; 16];
         attributes[0] = u64::from(id);
         // Gone since.
         let Ok(program) = descriptor(PROG_GET_FD_BY_ID, &mut attributes) else { continue };
         // `struct bpf_prog_info`: type and id, the tag, …, at byte 64 the name
         let mut info = [0u64; 32];
-        let mut attributes = [0; 16];
+        let mut attributes: Attributes = [0; 16];
         attributes[0] = program.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
         attributes[1] = info.as_mut_ptr() as u64;
         bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("a program's information")?;
@@ -79,12 +79,12 @@ pub fn programs() -> Result<BTreeMap<String, BTreeSet<u64>>> {
 /// Pins an array of one element of 8 bytes that has nothing to do with guestreq.
 pub fn pin_an_array(path: &str) -> Result<()> {
     const ARRAY: u64 = 2;
-    let mut attributes = [0; 16];
+    let mut attributes: Attributes = [0; 16];
     attributes[0] = ARRAY | 4 << 32;
     attributes[1] = 8 | 1 << 32;
     let map = descriptor(MAP_CREATE, &mut attributes).context("a map")?;
     let name = CString::new(path)?;
-    let mut attributes = [0; 16];
+    let mut attributes: Attributes = [0; 16];
     attributes[0] = name.as_ptr() as u64;
     attributes[1] = map.as_raw_fd() as u64;
     bpf(OBJ_PIN, &mut attributes).with_context(|| path.to_owned())?;
@@ -94,7 +94,7 @@ pub fn pin_an_array(path: &str) -> Result<()> {
 /// Writes the first word of a pinned array that can be mapped.
 pub fn write_first_word(path: &str, value: u64) -> Result<()> {
     let name = CString::new(path)?;
-    let mut attributes = [0; 16];
+    let mut attributes: Attributes = [0; 16];
     attributes[0] = name.as_ptr() as u64;
     let map = descriptor(OBJ_GET, &mut attributes).with_context(|| path.to_owned())?;
     let access = libc::PROT_READ | libc::PROT_WRITE;

@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
+use crate::bpf;
+
 #[derive(Clone, Copy, Debug)]
 pub enum Hook {
     Kprobe(&'static str),
@@ -82,13 +84,8 @@ fn new_fd(ret: i64) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(ret as RawFd) })
 }
 
-fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<OwnedFd> {
-    // SAFETY: the attributes outlive the call and have the size that is told.
-    new_fd(unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) })
-}
-
 fn load(program_type: u32) -> io::Result<OwnedFd> {
-    bpf(
+    bpf::descriptor(
         BPF_PROG_LOAD,
         &mut LoadAttributes {
             program_type,
@@ -117,8 +114,8 @@ impl Empty {
             program: program.as_raw_fd() as u32,
             ..RawTracepointAttributes::default()
         };
-        let link =
-            bpf(BPF_RAW_TRACEPOINT_OPEN, &mut attributes).context("BPF_RAW_TRACEPOINT_OPEN")?;
+        let link = bpf::descriptor(BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
+            .context("BPF_RAW_TRACEPOINT_OPEN")?;
         Ok(Empty { program, _link: link })
     }
 
