@@ -118,6 +118,10 @@ pub struct Enforcement {
 pub struct Host {
     /// [`crate::SCHEMA`], set by the agent: what a later agent knows this record by.
     pub schema: u64,
+    /// Set by the agent: where the direct map begins (`page_offset_base`), and the encryption bit
+    /// of physical addresses (`sme_me_mask`). For a later agent: both hold until the next boot.
+    pub page_offset: u64,
+    pub encryption_mask: u64,
     pub enforcement: Enforcement,
     /// Set by the agent: nonzero while someone wants to see every request.
     pub tell_all: u64,

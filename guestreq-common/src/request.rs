@@ -173,11 +173,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A command has the PSP: gives its entry, to be filled where it stands, and how many
-    /// older ones were dropped. Their return was never seen, as the mutex' holder is
-    /// another thread now, or this one at the same depth.
+    /// A command has the PSP: makes room for it on top, and says how many older ones were
+    /// dropped. Their return was never seen, as the mutex' holder is another thread now, or
+    /// this one at the same depth.
     #[inline(always)]
-    pub fn push(&mut self, thread: u64, stack: u64) -> (&mut Running, u64) {
+    pub fn push(&mut self, thread: u64, stack: u64) -> u64 {
         let mut depth = self.depth as usize;
         let mut lost = 0;
         if depth != 0 {
@@ -191,11 +191,17 @@ impl Stack {
             }
         }
         self.depth = depth as u64 + 1;
-        let entry = &mut self.running[depth & (DEPTH - 1)];
+        lost
+    }
+
+    /// The entry at a depth that [`Stack::push`] made, to be filled where it stands.
+    #[inline(always)]
+    pub fn begin(&mut self, depth: u64, thread: u64, stack: u64) -> &mut Running {
+        let entry = &mut self.running[depth.wrapping_sub(1) as usize & (DEPTH - 1)];
         entry.thread = thread;
         entry.stack = stack;
         entry.nested = 0;
-        (entry, lost)
+        entry
     }
 
     /// The command that `thread` issued has returned; `None` if its start was not seen.
@@ -329,11 +335,18 @@ mod tests {
         assert!(!thread.take_decided(), "the next request has none");
     }
 
+    /// A command begins; how many older ones were lost.
+    fn push(stack: &mut Stack, thread: u64, sp: u64) -> u64 {
+        let lost = stack.push(thread, sp);
+        stack.begin(stack.depth, thread, sp);
+        lost
+    }
+
     #[test]
     fn nested_commands_return_in_order() {
         let mut stack = Stack::default();
-        assert_eq!(stack.push(1, 0x2000).1, 0);
-        assert_eq!(stack.push(1, 0x1000).1, 0);
+        assert_eq!(push(&mut stack, 1, 0x2000), 0);
+        assert_eq!(push(&mut stack, 1, 0x1000), 0);
         assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x1000));
         assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x2000));
         assert!(stack.pop(1).is_none());
@@ -342,9 +355,9 @@ mod tests {
     #[test]
     fn a_lost_return_is_counted_and_heals() {
         let mut stack = Stack::default();
-        stack.push(1, 0x2000);
-        assert_eq!(stack.push(2, 0x9000).1, 1, "another thread: the first has left");
-        assert_eq!(stack.push(2, 0x9000).1, 1, "the same depth: the second has left");
+        push(&mut stack, 1, 0x2000);
+        assert_eq!(push(&mut stack, 2, 0x9000), 1, "another thread: the first has left");
+        assert_eq!(push(&mut stack, 2, 0x9000), 1, "the same depth: the second has left");
         assert!(stack.pop(1).is_none(), "a return without its start");
         assert_eq!(stack.pop(2).map(|c| c.thread), Some(2));
     }
@@ -353,9 +366,9 @@ mod tests {
     fn a_stack_that_is_too_deep_loses_one_and_goes_on() {
         let mut stack = Stack::default();
         for level in 0..DEPTH as u64 {
-            assert_eq!(stack.push(1, 0x9000 - level).1, 0);
+            assert_eq!(push(&mut stack, 1, 0x9000 - level), 0);
         }
-        assert_eq!(stack.push(1, 1).1, 1);
+        assert_eq!(push(&mut stack, 1, 1), 1);
         assert_eq!(stack.depth as usize, DEPTH);
     }
 
@@ -374,9 +387,9 @@ mod tests {
             calls in proptest::collection::vec((0u64..3, 0u64..6, any::<bool>()), 0..100),
         ) {
             let mut stack = Stack::default();
-            for (thread, sp, push) in calls {
-                if push {
-                    stack.push(thread, sp);
+            for (thread, sp, begins) in calls {
+                if begins {
+                    push(&mut stack, thread, sp);
                 } else {
                     stack.pop(thread);
                 }

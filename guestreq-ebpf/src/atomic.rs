@@ -22,6 +22,13 @@ pub fn decrement(counter: &mut u64) {
     add(counter, u64::MAX);
 }
 
+/// Reads a word anew, even one that was just written.
+#[inline(always)]
+pub fn reload(word: &u64) -> u64 {
+    // SAFETY: the reference is valid and aligned; a word is read at once.
+    unsafe { (word as *const u64).read_volatile() }
+}
+
 /// Takes what is nobody's: writes `mine` where 0 stands.
 #[inline(always)]
 pub fn take(owner: &mut u32, mine: u32) -> bool {

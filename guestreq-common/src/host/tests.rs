@@ -63,7 +63,8 @@ fn another_command_touches_no_message() {
 fn a_nested_command_s_time_is_not_counted_twice() {
     let mut host = zeroed::<Host>();
     for (stack, command, started) in [(0x2000, 4, 100), (0x1000, 0xc7, 300)] {
-        let running = host.now.push(1, stack).0;
+        host.now.push(1, stack);
+        let running = host.now.begin(host.now.depth, 1, stack);
         (running.command, running.started) = (command, started);
     }
     let inner = *host.now.pop(1).expect("the inner one");

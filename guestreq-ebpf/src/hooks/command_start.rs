@@ -29,9 +29,19 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     let stack = unsafe { (*ctx.regs).rsp };
     let command = ctx.arg::<u64>(0).unwrap_or(0) as u32;
     let data = ctx.arg(1).unwrap_or(0);
-    let (running, lost) = host.now.push(thread, stack);
-    // The entry is the one that was lost.
-    let unreturned = running.command;
+    let lost = host.now.push(thread, stack);
+    // Read from the record, where the verifier does not know it: of each depth that it knows it
+    // would walk all of what follows.
+    let depth = atomic::reload(&host.now.depth);
+    let running = host.now.begin(depth, thread, stack);
+    if lost != 0 {
+        maps::count_loss(Loss::CommandUnmatched, lost);
+        // The entry is still the one that was lost.
+        warn!(
+            &ctx,
+            "PSP command {:x} begins, and {:x} was not seen to return", command, running.command
+        );
+    }
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
     let mut decided = true;
@@ -47,13 +57,6 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
             running.context = kernel::read(data).unwrap_or(0);
         }
         running.started = kernel::now();
-    }
-    if lost != 0 {
-        maps::count_loss(Loss::CommandUnmatched, lost);
-        warn!(
-            &ctx,
-            "PSP command {:x} begins, and {:x} was not seen to return", command, unreturned
-        );
     }
     if !decided {
         // A program of its own: in this one the verifier would walk all its ways for each of ours.

@@ -24,19 +24,17 @@ impl Symbols {
         Symbols::parse(BufReader::new(file)).context("/proc/kallsyms")
     }
 
-    /// Line by line: there are some 200,000, of which two are kept.
-    fn parse(text: impl BufRead) -> io::Result<Symbols> {
-        let symbols = text.lines().filter_map(|line| {
-            let line = match line {
-                Ok(line) => line,
-                Err(error) => return Some(Err(error)),
-            };
-            let mut words = line.split_whitespace();
-            let address = u64::from_str_radix(words.next()?, 16).ok()?;
-            let name = words.nth(1)?;
-            WANTED.contains(&name).then(|| Ok((name.to_owned(), address)))
-        });
-        symbols.collect::<io::Result<_>>().map(Symbols)
+    /// Line by line, and no further than the last one that is wanted: there are some 200,000.
+    fn parse(mut text: impl BufRead) -> io::Result<Symbols> {
+        let mut found = HashMap::new();
+        let mut line = Vec::new();
+        while found.len() < WANTED.len() && text.read_until(b'\n', &mut line)? != 0 {
+            if let Some((name, address)) = symbol(&line) {
+                found.insert(name.to_owned(), address);
+            }
+            line.clear();
+        }
+        Ok(Symbols(found))
     }
 
     /// An address; zeros mean that the kernel hides them.
@@ -52,6 +50,15 @@ impl Symbols {
             }
         }
     }
+}
+
+/// `ffffffff829ca6a8 D page_offset_base`, and `\t[module]` where it is a module's.
+fn symbol(line: &[u8]) -> Option<(&'static str, u64)> {
+    let line = line.trim_ascii_end();
+    let name = *WANTED.iter().find(|name| line.ends_with(name.as_bytes()))?;
+    let mut words = std::str::from_utf8(line).ok()?.split_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    (words.nth(1)? == name).then_some((name, address))
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;

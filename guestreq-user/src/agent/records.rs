@@ -22,6 +22,7 @@ use guestreq_common::{
     vm::{Life, Vm},
 };
 
+use super::words::KernelWords;
 use crate::host;
 
 /// Records are read and written in words.
@@ -114,11 +115,19 @@ impl<T> Drop for Mapped<T> {
     }
 }
 
-/// The schema that the pinned record of a host was made with; 0: none was written yet.
-pub fn schema(map: BorrowedFd<'_>) -> Result<u64> {
+/// The schema that the pinned record of a host was made with, 0 if none was written yet; and
+/// what it knows of the kernel, which holds for that schema only.
+pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
     let host: Mapped<Host> = Mapped::over(map, 1)?;
-    let word = host.word(0, mem::offset_of!(Host, schema)).context("an empty record")?;
-    Ok(word.load(Ordering::Acquire))
+    let word = |offset: usize| {
+        let word = host.word(0, offset).context("an empty record")?;
+        anyhow::Ok(word.load(Ordering::Acquire))
+    };
+    let words = KernelWords {
+        page_offset: word(mem::offset_of!(Host, page_offset))?,
+        encryption_mask: word(mem::offset_of!(Host, encryption_mask))?,
+    };
+    Ok((word(mem::offset_of!(Host, schema))?, words))
 }
 
 /// All records of the running programs.
@@ -256,7 +265,17 @@ impl Records {
         word.is_some_and(|word| word.load(Ordering::Acquire) == 0)
     }
 
-    pub fn sign(&self) {
+    /// Makes new records this version's.
+    pub fn sign(&self, words: &KernelWords) {
+        for (offset, value) in [
+            (mem::offset_of!(Host, page_offset), words.page_offset),
+            (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
+        ] {
+            if let Some(word) = self.host.word(0, offset) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        // Last: it says that the others stand.
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, schema)) {
             word.store(u64::from(SCHEMA), Ordering::Release);
         }

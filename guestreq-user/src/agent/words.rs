@@ -1,6 +1,7 @@
 //! # Words of kernel memory
 //!
-//! Read once, by a program that is run and never attached.
+//! Read once a boot, by a program that is run and never attached: an agent that takes over finds
+//! them in the pinned record.
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
@@ -11,6 +12,7 @@ use aya::{
 
 use super::{kernel, undisturbed::Undisturbed};
 
+#[derive(Clone, Copy, Debug)]
 pub struct KernelWords {
     /// Where the direct map begins.
     pub page_offset: u64,
@@ -18,11 +20,8 @@ pub struct KernelWords {
 }
 
 impl KernelWords {
-    pub fn read(
-        loader: &mut EbpfLoader<'_>,
-        object: &[u8],
-        symbols: &kernel::Symbols,
-    ) -> Result<KernelWords> {
+    pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelWords> {
+        let symbols = kernel::Symbols::read()?;
         let mut ebpf = {
             let _undisturbed = Undisturbed::begin();
             loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?

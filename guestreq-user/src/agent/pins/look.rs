@@ -15,7 +15,7 @@ use aya::maps::{MapData, MapInfo, MapType};
 use guestreq_common::{SCHEMA, hook, host::Host, request::Thread, sequence::Context, vm::Vm};
 
 use super::Pins;
-use crate::agent::records;
+use crate::agent::{records, words::KernelWords};
 
 /// Maps that are pinned, everything that is counted, decided or on its way: of which type, and how
 /// large their keys and values are as this version writes them.
@@ -41,6 +41,8 @@ pub enum Found {
     Ours {
         max_vms: u32,
         threads: u32,
+        /// What an earlier agent has read of the kernel.
+        words: Option<KernelWords>,
     },
     /// Something else, and why it is not ours.
     Foreign(String),
@@ -91,15 +93,17 @@ impl Pins {
                 _ => {}
             }
         }
-        match self.schema()? {
+        let words = match self.signature()? {
             // Not yet written: an agent died while it pinned.
-            0 => {}
-            schema if schema == u64::from(SCHEMA) => {}
-            schema => bail!("its maps are of schema {schema}, this version's of {SCHEMA}"),
-        }
+            None | Some((0, _)) => None,
+            Some((schema, words)) if schema == u64::from(SCHEMA) => Some(words),
+            Some((schema, _)) => {
+                bail!("its maps are of schema {schema}, this version's of {SCHEMA}")
+            }
+        };
         match (vms, threads) {
             (Some(max_vms), Some(threads)) if max_vms != 0 && threads.is_power_of_two() => {
-                Ok(Found::Ours { max_vms, threads })
+                Ok(Found::Ours { max_vms, threads, words })
             }
             (None, None) => Ok(Found::Nothing),
             // Half of the sizes are known: begin anew rather than guess.
@@ -107,14 +111,14 @@ impl Pins {
         }
     }
 
-    /// The schema that the pinned maps were made with.
-    fn schema(&self) -> Result<u64> {
+    /// What the pinned maps were made with.
+    fn signature(&self) -> Result<Option<(u64, KernelWords)>> {
         let path = self.map("HOST");
         if !path.exists() {
-            return Ok(0);
+            return Ok(None);
         }
         let data = MapData::from_pin(&path).with_context(|| format!("{}", path.display()))?;
-        records::schema(data.fd().as_fd()).context("HOST's schema")
+        records::signature(data.fd().as_fd()).map(Some).context("HOST's schema")
     }
 }
 

@@ -1,0 +1,209 @@
+//! # Loading the programs
+//!
+//! For this kernel, into the maps that an earlier agent left, if one did.
+
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Btf, EbpfLoader,
+    maps::ProgramArray,
+    programs::{KProbe, Lsm, ProgramError, RawTracePoint},
+};
+use log::{Level, debug, info, log_enabled, warn};
+
+use super::Programs;
+use crate::agent::{
+    fault::{self, Point},
+    pins::{self, Found, Pins},
+    probes::{IOCTL_ENTRY, Kind, PROBES, Probe},
+    undisturbed::Undisturbed,
+    words::KernelWords,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+
+/// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
+const THREADS_PER_VM: u32 = 32;
+const CONTEXTS_PER_VM: u32 = 4;
+
+/// What loading needs to be told.
+pub struct Wanted<'a> {
+    pub max_vms: u32,
+    /// Probes that the operator does not want.
+    pub without: &'a [String],
+    /// Whether decisions are carried out, or may come to be.
+    pub lsm: bool,
+    /// Programs to load instead of those that are part of this binary; for tests.
+    pub object: Option<&'a Path>,
+}
+
+impl Wanted<'_> {
+    fn object(&self) -> Result<Cow<'static, [u8]>> {
+        match self.object {
+            None => Ok(Cow::Borrowed(OBJECT)),
+            Some(path) => {
+                let object = fs::read(path).with_context(|| format!("{}", path.display()))?;
+                Ok(Cow::Owned(object))
+            }
+        }
+    }
+}
+
+impl Programs {
+    /// Loads the programs for this kernel and puts them in their places: those of an agent
+    /// that was here before are replaced, each at once. What is not attached yet stays so.
+    pub fn load(wanted: &Wanted<'_>, pins: Option<Pins>) -> Result<Programs> {
+        for name in wanted.without {
+            if !PROBES.iter().any(|probe| probe.name == name) {
+                let known: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
+                bail!("there is no probe {name:?}; there are {}", known.join(", "));
+            }
+        }
+        let stays = pins.as_ref().is_some_and(Pins::are_any);
+        let Inherited { max_vms, threads, words } = inherit(wanted.max_vms, pins.as_ref())?;
+        // One loader for both: a new one reads the kernel's BTF, which takes a while.
+        let mut loader = EbpfLoader::new();
+        let object = wanted.object()?;
+        let words = match words {
+            Some(words) => words,
+            None => KernelWords::read(&mut loader, &object)?,
+        };
+        // Of this version, and enforcing: not what was put aside, nor what an agent died over.
+        let adopted = pins.as_ref().is_some_and(|pins| pins.find_link(IOCTL_ENTRY).is_some());
+        if let Some(pins) = &pins {
+            pins.make_folders()?;
+            pins.drop_uncommitted()?;
+            for (map, ..) in pins::MAPS {
+                loader.map_pin_path(map, pins.map(map));
+            }
+        }
+        let undisturbed = Undisturbed::begin();
+        let ebpf = loader
+            .override_global("PAGE_OFFSET", &words.page_offset, true)
+            .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
+            .map_max_entries("VMS", max_vms)
+            .map_max_entries("FREE_SLOTS", max_vms)
+            .map_max_entries("VM_OF_PROCESS", max_vms)
+            .override_global("THREAD_MASK", &(threads - 1), true)
+            .map_max_entries("THREADS", threads)
+            .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
+            .load(&object)
+            .context("loading the eBPF maps")?;
+        drop(undisturbed);
+        fault::point(Point::Maps);
+        let mut programs = Programs {
+            ebpf,
+            pins,
+            adopted,
+            stays,
+            max_vms,
+            words,
+            attached: BTreeMap::new(),
+            without: wanted.without.to_vec(),
+            lsm: wanted.lsm,
+            trouble: BTreeMap::new(),
+            missed_before: 0,
+        };
+        programs.load_all()?;
+        Ok(programs)
+    }
+
+    /// Loads each hook's two programs, and puts the second in its place.
+    fn load_all(&mut self) -> Result<()> {
+        // Read only where it is needed, as it is large. Without it only what needs it is lost.
+        let btf = if self.lsm { Btf::from_sys_fs().ok() } else { None };
+        for probe in &PROBES {
+            match self.load_one(probe, btf.as_ref()) {
+                Ok(()) => {}
+                Err(error) if probe.loses.is_some() && matches!(probe.kind, Kind::Lsm) => {
+                    self.report(probe, None, &error);
+                    self.without.push(probe.name.to_owned());
+                }
+                Err(error) => return Err(error),
+            }
+            fault::point(Point::Placed(probe.program));
+        }
+        Ok(())
+    }
+
+    fn load_one(&mut self, probe: &Probe, btf: Option<&Btf>) -> Result<()> {
+        if matches!(probe.kind, Kind::Lsm) && !self.lsm {
+            return Ok(());
+        }
+        let (array, place) = probe.place;
+        // What a program jumps to is there before it is.
+        let places = probe.then.into_iter().chain([(probe.program, place)]);
+        let programs = places.clone().map(|(program, _)| program);
+        for name in [probe.entry].into_iter().chain(programs) {
+            let program = self.ebpf.program_mut(name).context(name)?;
+            match (&probe.kind, btf) {
+                (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
+                (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
+                (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
+                (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
+            }
+            .map_err(|error| refused(probe.name, &error))?;
+            // Which of them takes the verifier long.
+            if log_enabled!(Level::Debug) {
+                let info = self.ebpf.program(name).context(name)?.info()?;
+                let verified = info.verified_instruction_count();
+                debug!("loaded {name}: the verifier walked {} instructions", verified.unwrap_or(0));
+            }
+        }
+        for (name, place) in places {
+            let program = self.ebpf.program(name).context(name)?.fd()?.try_clone()?;
+            let array = self.ebpf.map_mut(array).context(array)?;
+            ProgramArray::try_from(array)?
+                .set(place, &program, 0)
+                .with_context(|| format!("putting {name} in its place"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What pinned maps say of themselves; else what they are to be made like.
+struct Inherited {
+    max_vms: u32,
+    threads: u32,
+    words: Option<KernelWords>,
+}
+
+/// For how many VMs and threads: pinned maps keep the sizes that they were made with.
+fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
+    let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
+    let new = Inherited { max_vms, threads, words: None };
+    let Some(pins) = pins else { return Ok(new) };
+    match pins.look() {
+        Found::Nothing => Ok(new),
+        Found::Ours { max_vms: pinned, threads, words } => {
+            info!("taking over what an earlier agent left at {}", pins::ROOT);
+            if pinned != max_vms {
+                warn!(
+                    "the maps at {} have room for {pinned} VMs, not for {max_vms}: \
+                     `guestreq detach` first, if max_vms is to change",
+                    pins::ROOT
+                );
+            }
+            Ok(Inherited { max_vms: pinned, threads, words })
+        }
+        Found::Foreign(why) => {
+            warn!(
+                "what is pinned at {} cannot be taken over ({why}): it stays attached until this \
+                 version's programs stand beside it; its counts end with it",
+                pins::ROOT
+            );
+            pins.put_aside()?;
+            Ok(new)
+        }
+    }
+}
+
+/// One line; what the verifier had to say fills pages.
+fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return anyhow!("loading {name}: {error}");
+    };
+    debug!("{name}: {verifier_log}");
+    anyhow!("the kernel refused {name}: {io_error}; RUST_LOG=debug shows what its verifier says")
+}

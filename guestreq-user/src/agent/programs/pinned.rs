@@ -1,0 +1,97 @@
+//! # What of the programs outlives the agent
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use log::{info, warn};
+
+use super::Programs;
+use crate::agent::{
+    pins::{self, Pins},
+    probes::PROBES,
+};
+
+impl Programs {
+    /// This agent has started: from now on what it pinned is there for the next one.
+    pub fn commit(&mut self) {
+        self.stays = true;
+    }
+
+    /// Whether an earlier agent's maps are used on, and it enforced by them.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Whether what is attached will outlive us.
+    pub fn outlive_us(&self) -> bool {
+        self.pins.as_ref().is_some_and(Pins::exist)
+    }
+
+    /// Whether a link of another version's entry is to be replaced: in that moment events may be
+    /// missed, but for the gate's questions.
+    pub fn will_replace(&self) -> bool {
+        let Some(pins) = &self.pins else { return false };
+        PROBES.iter().any(|probe| {
+            let link = pins.find_link(probe.entry);
+            link.is_some_and(|(path, _)| self.adopt(probe, &path).is_err())
+        })
+    }
+
+    /// Ends links of an earlier agent's to hooks that this one does not want.
+    pub fn drop_unwanted(&self) {
+        let Some(pins) = &self.pins else { return };
+        for probe in PROBES.iter().filter(|probe| self.unwanted(probe)) {
+            if let Some((path, _)) = pins.find_link(probe.entry) {
+                info!("detached {}: no longer wanted", probe.name);
+                unpin(&path);
+            }
+        }
+    }
+
+    /// Ends what another version left, now that this one's stands.
+    pub fn drop_old(&self) {
+        let Some(pins) = &self.pins else { return };
+        let (dropped, errors) = pins.drop_old();
+        if dropped {
+            info!("another version's programs are detached");
+        }
+        for error in errors {
+            warn!("what was put aside beside {} is left: {error:#}", pins::ROOT);
+        }
+    }
+
+    /// Lets go of everything, for good: from the beginning of a request to its end.
+    pub fn detach(&mut self) -> Result<()> {
+        self.attached.clear();
+        if self.pins.take().is_some() {
+            pins::remove_all(&detach_order())?;
+        }
+        Ok(())
+    }
+}
+
+/// Entries, from the beginning of a request to its end.
+pub fn detach_order() -> Vec<&'static str> {
+    PROBES.iter().rev().map(|probe| probe.entry).collect()
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for probe in PROBES.iter().rev() {
+            // From the beginning of a request to its end: nothing is counted half.
+            drop(self.attached.remove(probe.name).map(|attached| attached.link));
+        }
+        // A start that failed leaves nothing behind.
+        if !self.stays
+            && let Err(error) = self.detach()
+        {
+            warn!("{error:#}");
+        }
+    }
+}
+
+pub(super) fn unpin(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        warn!("{}: {error}", path.display());
+    }
+}
