@@ -7,6 +7,10 @@
 //!
 //! Over any time t no more than burst + t / interval requests are admitted, and
 //! one that comes `interval` after the last admitted one always is.
+//!
+//! VMs with the same limit that push against it would come back together, and queue
+//! for the PSP together. So one that was refused waits for its turn as well
+//! ([`Turn`]): such VMs come one after the other, as fast as the PSP answers.
 
 /// A limit in one word, so that it changes at once: 20 bits of burst, 44 of interval in ns.
 #[repr(transparent)]
@@ -26,7 +30,15 @@ pub const MAX_INTERVAL_NS: u64 = 3_600_000_000_000;
 /// Callers that race may differ by what a clock read on another CPU differs; this is far more.
 const SLACK_NS: u64 = 1_000_000_000;
 
-/// Where a VM's state stands. Implemented by an atomic natively, and by an instruction on a
+/// In the state: the last request was refused. The time below it lasts for 292 years.
+const REFUSED: u64 = 1 << 63;
+
+/// How long a request that was refused, and would conform now, may have to wait for its turn.
+pub const PATIENCE_NS: u64 = 500_000_000;
+/// VMs that were refused come no further apart, however slow the PSP is.
+pub const MAX_SPACING_NS: u64 = PATIENCE_NS / 2;
+
+/// Where a state stands. Implemented by an atomic natively, and by an instruction on a
 /// map's element in the kernel.
 pub trait Cell {
     fn load(&self) -> u64;
@@ -43,8 +55,36 @@ pub enum Admission {
     Admitted,
     /// It came too early by so many ns.
     Early(u64),
+    /// It would conform, and another VM that was refused has just come.
+    NotItsTurn,
     /// Others wrote the state each time: it counts as too early.
     Contended,
+}
+
+/// The host's VMs that were over their limits come one after the other.
+pub struct Turn<'a, C> {
+    /// When the next may come.
+    pub next: &'a C,
+    /// How far apart they come: how long the PSP takes.
+    pub spacing_ns: u64,
+}
+
+impl<C: Cell> Turn<'_, C> {
+    /// Whether a request that has waited for so long since it would conform may come now.
+    #[inline(always)]
+    fn take(&self, now: u64, waited: u64) -> bool {
+        let next = self.next.load();
+        let spacing =
+            if self.spacing_ns > MAX_SPACING_NS { MAX_SPACING_NS } else { self.spacing_ns };
+        let ahead = next.saturating_sub(now);
+        // Further ahead than it can be: another clock's.
+        let free = ahead == 0 || ahead > MAX_SPACING_NS;
+        if !free && waited < PATIENCE_NS {
+            return false;
+        }
+        // Of those that race one has come first.
+        self.next.replace(next, now.saturating_add(spacing)) || waited >= PATIENCE_NS
+    }
 }
 
 impl Limit {
@@ -94,7 +134,7 @@ impl Limit {
     /// another clock, is used up in a second more than this limit's own would be.
     #[inline(always)]
     const fn ahead(self, state: u64, now: u64) -> u64 {
-        let ahead = state.saturating_sub(now);
+        let ahead = (state & !REFUSED).saturating_sub(now);
         let most = self.tolerance().saturating_add(self.interval_ns()).saturating_add(SLACK_NS);
         if ahead > most { most } else { ahead }
     }
@@ -107,7 +147,13 @@ impl Limit {
         if ahead > tolerance {
             return Err(ahead - tolerance);
         }
-        Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()))
+        Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()) & !REFUSED)
+    }
+
+    /// For how long a request would have conformed already, at least.
+    #[inline(always)]
+    const fn waited(self, state: u64, now: u64) -> u64 {
+        now.saturating_add(self.tolerance()).saturating_sub(state & !REFUSED)
     }
 
     /// A request that cannot be refused any more: the state after it, and if it came too early
@@ -115,37 +161,49 @@ impl Limit {
     #[inline(always)]
     pub const fn charge(self, state: u64, now: u64) -> (u64, Option<u64>) {
         let ahead = self.ahead(state, now);
-        let state = now.saturating_add(ahead).saturating_add(self.interval_ns());
+        let state = now.saturating_add(ahead).saturating_add(self.interval_ns()) & !REFUSED;
         let early = ahead > self.tolerance();
         (state, if early { Some(state.saturating_sub(self.tolerance())) } else { None })
     }
 
-    /// The state at which a bucket that another limit left far behind begins anew: a request
-    /// that waited for that would be refused for hours.
+    /// The state after a refusal. A bucket that another limit left far behind begins anew: a
+    /// request that waited for that would be refused for hours.
     #[inline(always)]
-    const fn mend(self, state: u64, now: u64) -> Option<u64> {
+    const fn refuse(self, state: u64, now: u64) -> u64 {
         let ahead = self.ahead(state, now);
-        if state.saturating_sub(now) > ahead { Some(now.saturating_add(ahead)) } else { None }
+        if (state & !REFUSED).saturating_sub(now) > ahead {
+            now.saturating_add(ahead) | REFUSED
+        } else {
+            state | REFUSED
+        }
     }
 
     /// Asks for one request at `now`, whoever else does.
     #[inline(always)]
-    pub fn ask<C: Cell>(self, cell: &C, now: u64) -> Admission {
+    pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, now: u64) -> Admission {
         if self.is_off() {
             return Admission::Admitted;
         }
+        let mut has_turn = false;
         for _ in 0..TRIES {
             let old = cell.load();
             match self.admit(old, now) {
                 Ok(new) => {
+                    if old & REFUSED != 0 && !has_turn {
+                        if !turn.take(now, self.waited(old, now)) {
+                            return Admission::NotItsTurn;
+                        }
+                        has_turn = true;
+                    }
                     if cell.replace(old, new) {
                         return Admission::Admitted;
                     }
                 }
                 Err(early) => {
-                    if let Some(mended) = self.mend(old, now) {
-                        // Whoever else comes mends it as well.
-                        cell.replace(old, mended);
+                    let refused = self.refuse(old, now);
+                    if refused != old {
+                        // Whoever else comes writes the same.
+                        cell.replace(old, refused);
                     }
                     return Admission::Early(early);
                 }

@@ -128,6 +128,11 @@ pub struct Host {
     /// Set by the agent: a request that takes longer, in ns, is told as slow.
     pub slow_ns: u64,
     pub now: Stack,
+    /// How long the PSP takes for a guest request, in ns: of the last ones, the later the more.
+    pub service_ns: u64,
+    /// When the next VM that was over its limit may be admitted ([`crate::gcra::Turn`]), in ns of
+    /// CLOCK_MONOTONIC; written atomically.
+    pub turn: u64,
     pub messages: [Message; KINDS],
     pub commands: [CommandTotals; command::COMMANDS],
     /// Requests that began to wait for the PSP, and that ceased to; written atomically.
@@ -204,6 +209,9 @@ impl Host {
         if !request::answered(outcome) {
             return stages;
         }
+        let service = stages.ns[STAGES - 1];
+        let mean = self.service_ns;
+        self.service_ns = if mean == 0 { service } else { mean - mean / 8 + service / 8 };
         let kind = Kind::index_of(request.header.message_type);
         let slots = [
             histogram::slot(stages.ns[0]) & (SLOTS - 1),

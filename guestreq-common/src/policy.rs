@@ -4,7 +4,7 @@
 //! policy is two words, each of which changes at once.
 
 use crate::{
-    gcra::{Admission, Cell, Limit},
+    gcra::{Admission, Cell, Limit, Turn},
     message::Kind,
 };
 
@@ -218,9 +218,14 @@ impl Verdict {
     }
 }
 
-/// Decides a request, once: in audit and enforce the limiter's state moves on.
+/// Decides a request, once: in audit and enforce the limiter's state and the turn move on.
 #[inline(always)]
-pub fn decide<C: Cell>(policy: &Policy, question: &Question, limiter: &C) -> Verdict {
+pub fn decide<C: Cell, T: Cell>(
+    policy: &Policy,
+    question: &Question,
+    limiter: &C,
+    turn: &Turn<'_, T>,
+) -> Verdict {
     let rules = policy.rules();
     let verdict = |decision| Verdict { mode: rules.mode(), decision, contended: false, until: 0 };
     if question.unresolved {
@@ -242,9 +247,9 @@ pub fn decide<C: Cell>(policy: &Policy, question: &Question, limiter: &C) -> Ver
             Some(until) => Verdict { until, ..verdict(Decision::Busy) },
         };
     }
-    match policy.limit().ask(limiter, question.now) {
+    match policy.limit().ask(limiter, turn, question.now) {
         Admission::Admitted => verdict(Decision::Admit),
-        Admission::Early(_) => verdict(Decision::Busy),
+        Admission::Early(_) | Admission::NotItsTurn => verdict(Decision::Busy),
         Admission::Contended => Verdict { contended: true, ..verdict(Decision::Busy) },
     }
 }
@@ -284,6 +289,12 @@ mod tests {
 
     fn policy(mode: Mode, allowed: Allowed, limit: Limit) -> Policy {
         Policy::new(Rules::new(mode, allowed, 1), limit)
+    }
+
+    /// The same, where no other VM asks.
+    fn decide(policy: &Policy, question: &Question, limiter: &AtomicU64) -> Verdict {
+        let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
+        super::decide(policy, question, limiter, &turn)
     }
 
     fn question(kind: Kind, now: u64) -> Question {
@@ -380,18 +391,22 @@ mod tests {
             interval in 1_000u64..SECOND,
             burst in 1u64..20,
             spent: bool,
+            spacing_ns: u64,
             requests in proptest::collection::vec((0u8..14, 0u64..SECOND, 0u64..8), 1..200),
         ) {
             let limit = Limit::new(interval, burst).unwrap();
             let (audit, enforce) = (AtomicU64::new(0), AtomicU64::new(0));
+            let (audit_turn, enforce_turn) = (AtomicU64::new(0), AtomicU64::new(0));
             let mut now = 0;
             for (kind, later, tsc_infos) in requests {
                 now += later;
                 let question = Question { kind, now, tsc_infos, unresolved: false, spent };
-                let of = |mode, state| {
-                    decide(&policy(mode, Allowed(allowed), limit), &question, state)
+                let of = |mode, state, next| {
+                    let turn = Turn { next, spacing_ns };
+                    super::decide(&policy(mode, Allowed(allowed), limit), &question, state, &turn)
                 };
-                let (would, did) = (of(Mode::Audit, &audit), of(Mode::Enforce, &enforce));
+                let would = of(Mode::Audit, &audit, &audit_turn);
+                let did = of(Mode::Enforce, &enforce, &enforce_turn);
                 prop_assert_eq!(would.decision, did.decision);
                 prop_assert_eq!(would.effect(), Decision::Admit);
                 prop_assert_eq!(did.effect(), did.decision);

@@ -7,7 +7,8 @@
 use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_send_signal_thread};
 use guestreq_common::{
     event::{self, Event},
-    host::{Enforcement, Loss},
+    gcra::Turn,
+    host::{Enforcement, Host, Loss},
     message::{Header, Kind},
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
@@ -50,7 +51,7 @@ pub fn at_the_gate<C: EbpfContext>(
     };
     let asker = Asker { vm, generation, tgid };
     let kind = Kind::index_of(header.message_type);
-    let verdict = decide(&host.enforcement, &asker, kind, now, false);
+    let verdict = decide(host, &asker, kind, now, false);
     count(&asker, kind, &verdict);
     let effect = verdict.effect();
     tell(&asker, &header, &verdict, now);
@@ -94,7 +95,7 @@ pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     let kind = Kind::index_of(running.header.message_type);
     let held = enforcement.backend == Backend::Vcpu as u64;
     let now = running.started;
-    let mut verdict = decide(enforcement, &asker, kind, now, held);
+    let mut verdict = decide(host, &asker, kind, now, held);
     if held && verdict.mode as u8 == Mode::Enforce as u8 {
         count(&asker, kind, &verdict);
         tell(&asker, &running.header, &verdict, now);
@@ -197,7 +198,9 @@ fn own_or_default(vm: &Vm, enforcement: &Enforcement) -> (Policy, bool) {
 }
 
 #[inline(always)]
-fn decide(enforcement: &Enforcement, asker: &Asker, kind: u8, now: u64, spent: bool) -> Verdict {
+fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Verdict {
+    let Host { enforcement, turn, service_ns, .. } = host;
+    let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
     let mut question = Question { kind, now, tsc_infos: 0, unresolved: false, spent };
     if let Some(vm) = maps::vm(asker.vm, asker.generation) {
         let (policy, own) = own_or_default(vm, enforcement);
@@ -209,7 +212,7 @@ fn decide(enforcement: &Enforcement, asker: &Asker, kind: u8, now: u64, spent: b
             enforcement.heartbeat,
             now,
         );
-        return policy::decide(&policy, &question, &Limiter::new(&mut vm.limiter));
+        return policy::decide(&policy, &question, &Limiter::new(&mut vm.limiter), &turn);
     }
     // More VMs than room: the default applies, and each process has a limiter of its own. Its
     // first TSC_INFOs cannot be counted, so that none is free.
@@ -224,7 +227,7 @@ fn decide(enforcement: &Enforcement, asker: &Asker, kind: u8, now: u64, spent: b
         Some(state) => unsafe { &mut *state },
         None => &mut nothing,
     };
-    policy::decide(&enforcement.policy, &question, &Limiter::new(state))
+    policy::decide(&enforcement.policy, &question, &Limiter::new(state), &turn)
 }
 
 #[inline(always)]

@@ -21,10 +21,15 @@ fn limit(interval_ns: u64, burst: u64) -> Limit {
     Limit::new(interval_ns, burst).expect("within bounds")
 }
 
+/// Nobody else asks: whoever was refused has its turn.
+fn ask(limit: Limit, state: &AtomicU64, now: u64) -> Admission {
+    limit.ask(state, &Turn { next: &AtomicU64::new(0), spacing_ns: 0 }, now)
+}
+
 /// How many of requests at these times are admitted, each with its time.
 fn admitted(limit: Limit, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let state = AtomicU64::new(0);
-    times.into_iter().filter(|&now| limit.ask(&state, now) == Admission::Admitted).collect()
+    times.into_iter().filter(|&now| ask(limit, &state, now) == Admission::Admitted).collect()
 }
 
 fn any_limit() -> impl Strategy<Value = Limit> {
@@ -63,7 +68,8 @@ fn racing_callers_get_no_more_than_one_caller_would() {
         let state = AtomicU64::new(0);
         let now = 1_000_000_000_000 + round;
         let count: usize = thread::scope(|scope| {
-            let ask = || (0..500).filter(|_| limit.ask(&state, now) == Admission::Admitted).count();
+            let ask =
+                || (0..500).filter(|_| ask(limit, &state, now) == Admission::Admitted).count();
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
             threads.into_iter().map(|thread| thread.join().expect("a caller")).sum()
         });
@@ -75,13 +81,68 @@ fn racing_callers_get_no_more_than_one_caller_would() {
 fn a_stricter_limit_s_past_does_not_starve_a_vm() {
     let state = AtomicU64::new(0);
     let now = 5_000_000_000;
-    assert_eq!(limit(MAX_INTERVAL_NS, 1).ask(&state, now), Admission::Admitted);
+    assert_eq!(ask(limit(MAX_INTERVAL_NS, 1), &state, now), Admission::Admitted);
     // The new limit: ten a second. An hour's debt is not its own.
     let new = limit(100_000_000, 1);
     let first = (0..100)
         .map(|tenth| now + tenth * 100_000_000)
-        .find(|&now| new.ask(&state, now) == Admission::Admitted);
+        .find(|&now| ask(new, &state, now) == Admission::Admitted);
     assert!(first.expect("within ten seconds") <= now + 1_200_000_000);
+}
+
+/// VMs that push against one limit each, in steps of a millisecond; when each was admitted.
+fn push(vms: usize, limit: Limit, spacing_ns: u64, steps: u64) -> Vec<Vec<u64>> {
+    let states: Vec<_> = (0..vms).map(|_| AtomicU64::new(0)).collect();
+    let turn = Turn { next: &AtomicU64::new(0), spacing_ns };
+    let mut admitted = vec![Vec::new(); vms];
+    for now in (0..steps).map(|ms| 1_000_000_000 + ms * 1_000_000) {
+        for (state, times) in states.iter().zip(&mut admitted) {
+            if limit.ask(state, &turn, now) == Admission::Admitted {
+                times.push(now);
+            }
+        }
+    }
+    admitted
+}
+
+#[test]
+fn vms_that_were_refused_come_one_after_the_other() {
+    // A PSP that takes 10 ms, and 14 VMs that may use a quarter of it together.
+    let admitted = push(14, limit(560_000_000, 1), 10_000_000, 20_000);
+    let mut times: Vec<u64> = admitted.iter().flatten().copied().collect();
+    times.sort_unstable();
+    let (first, rest) = times.split_at(14);
+    assert!(first.iter().all(|&now| now == first[0]), "nobody was over a limit yet");
+    assert!(rest.windows(2).all(|two| two[1] - two[0] >= 10_000_000));
+    // Each has its rate: 20 s at one each 560 ms, each at most a turn late.
+    for times in admitted {
+        assert!((33..=36).contains(&times.len()), "{}", times.len());
+    }
+}
+
+#[test]
+fn turns_cost_a_vm_nothing_that_its_burst_makes_up_for() {
+    for times in push(16, limit(100_000_000, 4), 3_000_000, 30_000) {
+        assert_eq!(times.len(), 4 + 299);
+    }
+}
+
+#[test]
+fn where_limits_are_more_than_the_psp_can_do_nobody_waits_for_ever() {
+    // 20 VMs that may use all of the PSP each: every one comes within half a second of its time.
+    for times in push(20, limit(100_000_000, 1), 100_000_000, 10_000) {
+        assert!(
+            times.windows(2).all(|two| two[1] - two[0] <= 100_000_000 + PATIENCE_NS + 1_000_000)
+        );
+    }
+}
+
+#[test]
+fn a_turn_of_another_clock_holds_nobody_up() {
+    let (state, next) = (AtomicU64::new(REFUSED), AtomicU64::new(u64::MAX));
+    let turn = Turn { next: &next, spacing_ns: u64::MAX };
+    assert_eq!(limit(1_000_000, 1).ask(&state, &turn, 5), Admission::Admitted);
+    assert_eq!(Cell::load(&next), 5 + MAX_SPACING_NS);
 }
 
 proptest! {
@@ -117,9 +178,9 @@ proptest! {
     #[test]
     fn whoever_waits_as_told_is_admitted(limit in any_limit(), state: u64, now in 0u64..1 << 62) {
         let cell = AtomicU64::new(state);
-        if let Admission::Early(wait) = limit.ask(&cell, now) {
+        if let Admission::Early(wait) = ask(limit, &cell, now) {
             prop_assert!(wait <= limit.interval_ns() + SLACK_NS);
-            prop_assert_eq!(limit.ask(&cell, now + wait), Admission::Admitted);
+            prop_assert_eq!(ask(limit, &cell, now + wait), Admission::Admitted);
         }
     }
 
@@ -128,10 +189,10 @@ proptest! {
         for state in [0, 1, state, u64::MAX - 1, u64::MAX] {
             for now in [0, 1, now, u64::MAX - 1, u64::MAX] {
                 let cell = AtomicU64::new(state);
-                limit.ask(&cell, now);
+                ask(limit, &cell, now);
                 limit.take(&cell, now);
                 // A clock that went back does not lock the VM out.
-                prop_assert!(Cell::load(&cell).saturating_sub(now)
+                prop_assert!((Cell::load(&cell) & !REFUSED).saturating_sub(now)
                     <= (limit.interval_ns() * limit.burst()).saturating_add(SLACK_NS)
                         .saturating_add(2 * limit.interval_ns()));
             }

@@ -55,7 +55,7 @@ fn what_is_wrong_in_a_policy_is_named_with_its_place() {
         ("limit = { rate = \"0/s\" }", "1, column 18", "allowed are 1/h to 1000000/s"),
         ("limit = { rate = \"5/s\", burst = 0 }", "1, column 33", "a burst of 1 to 1048575"),
         ("limit = { rate = \"5/s\", per = 1 }", "1, column 25", "`rate`, `burst`, `force`"),
-        ("limit = { rate = \"1/m\" }", "1, column 9", "allow at least 4.2/m, or force = true"),
+        ("limit = { rate = \"1/m\" }", "1, column 9", "allow at least 4.8/m, or force = true"),
         ("[[vm]]\nmode = \"audit\"", "1, column 1", "missing field `match`"),
         ("[[vm]]\nmatch = {}", "2, column 9", "an empty match says nothing"),
         ("[[vm]]\nmatch = { nam = \"x\" }", "2, column 11", "`name`, `uuid`, `namespace`"),

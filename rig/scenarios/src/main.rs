@@ -14,6 +14,7 @@ mod attacker;
 mod bpf;
 mod demo;
 mod empty;
+mod enforcing;
 mod exposition;
 mod gate;
 mod host;

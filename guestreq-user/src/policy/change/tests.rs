@@ -88,7 +88,7 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
 fn a_limit_that_is_too_low_is_refused_unless_forced() {
     let text = r#"{"target": "default", "change": {"limit": {"rate": "1/m", "burst": 1}}}"#;
     let why = refused(book("").plan(&request(text), &stamp(), &[]));
-    assert!(why.contains("at least 4.2/m, or --force"), "{why}");
+    assert!(why.contains("at least 4.8/m, or --force"), "{why}");
     let forced = Request { force: true, ..request(text) };
     let plan = book("").plan(&forced, &stamp(), &[]).unwrap();
     assert!(refusals::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");

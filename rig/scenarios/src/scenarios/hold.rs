@@ -31,6 +31,13 @@ fn holding(lines: &str) -> Result<Agent> {
     Agent::with_config(&format!("mode = \"enforce\"\nbackend = \"vcpu\"\n{lines}"))
 }
 
+/// Nothing enforces any more: the promise was kept.
+fn end(agent: Agent) -> Result<Outcome> {
+    drop(agent);
+    cli(&["detach"])?;
+    Ok(Outcome::Kept)
+}
+
 fn held(_: &Context) -> Result<Outcome> {
     const RATE: f64 = 5.0;
     let agent = holding("limit = { rate = \"5/s\", burst = 2 }\n")?;
@@ -59,9 +66,7 @@ fn held(_: &Context) -> Result<Outcome> {
     }
     let (status, why) = agent::get("/readyz")?;
     ensure!(status == 200, "{why}");
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Outcome::Kept)
+    end(agent)
 }
 
 fn stopped(_: &Context) -> Result<Outcome> {
@@ -82,9 +87,7 @@ fn stopped(_: &Context) -> Result<Outcome> {
     ensure!(seen.outcomes["5"]["ok"] == 20, "{:?}", seen.outcomes);
     let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
     ensure!(bypassed == 0.0, "{bypassed} passed");
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Outcome::Kept)
+    end(agent)
 }
 
 fn compat(_: &Context) -> Result<Outcome> {
@@ -96,9 +99,7 @@ fn compat(_: &Context) -> Result<Outcome> {
     ensure!(seen.held > Duration::from_secs(1), "not held: {:?}", seen.held);
     let seen = load::run("--vmm qemu --name older --compat --type export --count 10")?;
     ensure!(seen.outcomes["7"].get("errno:1") == Some(&1), "not stopped: {:?}", seen.outcomes);
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Outcome::Kept)
+    end(agent)
 }
 
 fn stranger(_: &Context) -> Result<Outcome> {
@@ -112,7 +113,5 @@ fn stranger(_: &Context) -> Result<Outcome> {
     let (status, why) = agent::get("/readyz")?;
     ensure!(status == 503 && why.contains("passed and should not have"), "{status} {why}");
     println!("{bypassed} told; /readyz: {}", why.trim());
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Outcome::Kept)
+    end(agent)
 }

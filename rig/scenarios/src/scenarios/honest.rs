@@ -4,10 +4,11 @@ use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::enforce::{disallowed_that_reached, enforcing};
+use super::enforce::disallowed_that_reached;
 use crate::{
     agent::{self, Agent, cli},
     answer::{Answer, Answering},
+    enforcing::Enforcing,
     exposition::Metrics,
     gate::Gate,
     host::{self, Firmware, wait_until},
@@ -101,14 +102,11 @@ fn stays(_: &Context) -> Result<Outcome> {
     let before = Firmware::read()?;
     load::run("--vmm qemu --name refused --type export --count 5")?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 0, "an export passed");
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 fn gate_gone(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing("")?;
+    let Enforcing { agent, gate } = Enforcing::start("")?;
     ensure_verified(&agent, "true")?;
     gate.remove()?;
     ensure_verified(&agent, "false")?;
@@ -125,14 +123,11 @@ fn gate_gone(_: &Context) -> Result<Outcome> {
     let (_, why) = agent::get("/readyz")?;
     ensure!(why.contains("requests that passed and should not have: 3"), "{why}");
     println!("/readyz: {}", why.trim());
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 fn foreign_answer(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing("")?;
+    let Enforcing { agent, gate } = Enforcing::start("")?;
     ensure_verified(&agent, "true")?;
     // Attached later, asked first.
     let foreign = Answering::with(Answer::Admit)?;
@@ -143,10 +138,7 @@ fn foreign_answer(_: &Context) -> Result<Outcome> {
     wait_until("it is alone again", Duration::from_secs(20), || {
         Ok(agent::get("/readyz")?.0 == 200)
     })?;
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 fn changes(_: &Context) -> Result<Outcome> {

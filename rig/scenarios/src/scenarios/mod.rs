@@ -12,6 +12,7 @@ mod guests;
 mod hang;
 mod hold;
 mod honest;
+mod limits;
 mod lockdown;
 mod losses;
 mod modules;
@@ -126,9 +127,9 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[
             enforce::DENIED_AND_BUSY,
-            enforce::ADMITTED_RATE,
-            enforce::FIRST_REQUEST,
-            enforce::FAIRNESS,
+            limits::ADMITTED_RATE,
+            limits::FIRST_REQUEST,
+            limits::FAIRNESS,
             enforce::RACE,
             enforce::ATTACKER,
         ],

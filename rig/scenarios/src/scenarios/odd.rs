@@ -4,10 +4,9 @@ use std::{io, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::enforce::{disallowed_that_reached, enforcing};
+use super::enforce::disallowed_that_reached;
 use crate::{
-    agent::{Agent, cli},
-    gate::Gate,
+    enforcing::Enforcing,
     host::Firmware,
     load,
     scenario::{Context, Outcome, Scenario},
@@ -21,7 +20,7 @@ pub const CLOCK_STEPS: Scenario =
     Scenario { name: "a_clock_that_is_set_neither_opens_nor_shuts_a_limit", check: clock_steps };
 
 fn table_full(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing(
+    let Enforcing { agent, gate } = Enforcing::start(
         "max_vms = 1\nlimit = { rate = \"10/s\", burst = 3 }\nkeep_exited_vms = \"1d\"\n",
     )?;
     let first = load::start("--vmm qemu --name first --count 1 --hold")?;
@@ -42,19 +41,12 @@ fn table_full(_: &Context) -> Result<Outcome> {
     let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
     ensure!(full > 0.0, "not counted");
     first.finish()?;
-    end(agent, gate)
-}
-
-fn end(agent: Agent, gate: Gate) -> Result<Outcome> {
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 fn clock_steps(_: &Context) -> Result<Outcome> {
     const RATE: u64 = 20;
-    let (gate, agent) = enforcing("limit = { rate = \"20/s\", burst = 1 }\n")?;
+    let Enforcing { agent, gate } = Enforcing::start("limit = { rate = \"20/s\", burst = 1 }\n")?;
     let before = Firmware::read()?;
     let load = load::start("--vmm qemu --name steady --seconds 10 --busy-retry-ms 5")?;
     let mut set = Ok(());
@@ -68,7 +60,7 @@ fn clock_steps(_: &Context) -> Result<Outcome> {
     let passed = Firmware::read()?.since(&before).guest_requests;
     println!("{passed} requests in 10 s at {RATE}/s while the clock was set three times");
     ensure!((RATE * 8..=RATE * 10 + 2).contains(&passed), "{passed} passed");
-    end(agent, gate)
+    Enforcing { agent, gate }.end()
 }
 
 /// Sets the host's clock by so many seconds.
@@ -92,7 +84,8 @@ pub const COST: Scenario = Scenario {
 
 fn cost(_: &Context) -> Result<Outcome> {
     const IOCTLS: u32 = 20_000;
-    let (gate, agent) = enforcing("limit = { rate = \"1000000/s\", burst = 1000 }\n")?;
+    let Enforcing { agent, gate } =
+        Enforcing::start("limit = { rate = \"1000000/s\", burst = 1000 }\n")?;
     let statistics = "/proc/sys/kernel/bpf_stats_enabled";
     let totals = |program: &str| -> Result<(f64, f64)> {
         let (metrics, labels) = (agent.scrape()?, [("program", program)]);
@@ -139,5 +132,5 @@ fn cost(_: &Context) -> Result<Outcome> {
     ensure!(verdicts > 50.0, "only {verdicts} verdicts");
     ensure!(foreign * 10.0 < verdict, "an ioctl that is not ours costs {foreign:.0} ns");
     ensure!(verdict < 4.0 * probe, "a verdict costs {verdict:.0} ns, the probes {probe:.0} ns");
-    end(agent, gate)
+    Enforcing { agent, gate }.end()
 }

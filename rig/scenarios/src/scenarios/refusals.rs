@@ -4,9 +4,10 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-use super::enforce::{disallowed_that_reached, enforcing};
+use super::enforce::disallowed_that_reached;
 use crate::{
     agent::{self, Agent, cli, refusal_of},
+    enforcing::Enforcing,
     gate::Gate,
     host::Firmware,
     load,
@@ -65,7 +66,7 @@ fn agent_has(agent: &Agent, requests: f64) -> Result<()> {
 }
 
 fn nobody(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing("")?;
+    let Enforcing { agent, gate } = Enforcing::start("")?;
     // Whoever may open the socket may read, but not write.
     std::process::Command::new("chmod").args(["666", "/run/guestreq/agent.sock"]).status()?;
     let mut command = Command::new("/bin/guestreq");
@@ -79,8 +80,5 @@ fn nobody(_: &Context) -> Result<Outcome> {
     ensure!(told.contains("limit off") && told.contains("limit 50/s"), "{log}");
     println!("{told}");
     cli(&["limit", "clear", "--default"])?;
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }

@@ -4,10 +4,10 @@ use std::{thread, time::Duration};
 
 use anyhow::{Result, ensure};
 
-use super::enforce::{disallowed_that_reached, enforcing};
+use super::enforce::disallowed_that_reached;
 use crate::{
-    agent::{cli, signal},
-    gate::Gate,
+    agent::signal,
+    enforcing::Enforcing,
     host::Firmware,
     load,
     scenario::{Context, Outcome, Scenario},
@@ -28,7 +28,7 @@ allow = [\"report\", \"import\"]\n\
 [[vm]]\nmatch = { name = \"free-*\" }\nallow = [\"report\", \"export\"]\n";
 
 fn first_request(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing(RULES)?;
+    let Enforcing { agent, gate } = Enforcing::start(RULES)?;
     for round in 0..10 {
         let before = Firmware::read()?;
         let seen =
@@ -38,14 +38,11 @@ fn first_request(_: &Context) -> Result<Outcome> {
         ensure!(seen.outcomes["9"]["fw:0x16"] == 1, "round {round}: {:?}", seen.outcomes);
         ensure!(firmware.guest_requests == 1, "round {round}: {:?}", firmware.messages);
     }
-    drop(agent);
-    cli(&["detach"])?;
-    gate.remove()?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 fn agent_stopped(_: &Context) -> Result<Outcome> {
-    let (gate, agent) = enforcing(RULES)?;
+    let Enforcing { agent, gate } = Enforcing::start(RULES)?;
     // Slow: it looks away for two seconds while a VM starts.
     signal(agent.pid(), libc::SIGSTOP)?;
     let slow = load::start("--vmm qemu --name free-slow --type export --count 3")?;
@@ -64,10 +61,7 @@ fn agent_stopped(_: &Context) -> Result<Outcome> {
     signal(agent.pid(), libc::SIGKILL)?;
     signal(agent.pid(), libc::SIGCONT)?;
     by_default("free-dead")?;
-    drop(agent);
-    cli(&["detach"])?;
-    Gate::remove(gate)?;
-    Ok(Outcome::Kept)
+    Enforcing { agent, gate }.end()
 }
 
 /// The default refuses exports.

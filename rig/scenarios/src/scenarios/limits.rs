@@ -1,0 +1,146 @@
+//! # Limits
+
+use std::{thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::{self, Agent, cli},
+    enforcing::Enforcing,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const ADMITTED_RATE: Scenario = Scenario {
+    name: "the_admitted_rate_is_the_configured_one_however_hard_vms_push",
+    check: admitted_rate,
+};
+pub const FIRST_REQUEST: Scenario = Scenario {
+    name: "the_first_request_after_limit_set_is_decided_by_the_new_limit",
+    check: first_request,
+};
+pub const FAIRNESS: Scenario = Scenario {
+    name: "a_well_behaved_vm_is_not_slowed_by_hammering_ones_that_are_limited",
+    check: fairness,
+};
+
+fn admitted_rate(context: &Context) -> Result<Outcome> {
+    const VMS: u64 = 16;
+    const RATE: u64 = 10;
+    const BURST: u64 = 4;
+    let seconds = if context.long { 120 } else { 30 };
+    let limit = format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n");
+    let Enforcing { agent, gate } = Enforcing::start(&limit)?;
+    let before = Firmware::read()?;
+    let push = format!(
+        "--vms {VMS} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
+         --busy-retry-ms 5 --busy-give-up-ms 600000"
+    );
+    let seen = load::run(&push)?;
+    let firmware = Firmware::read()?.since(&before);
+    let expected = VMS * (RATE * seconds + BURST);
+    let admitted = firmware.guest_requests;
+    let ratio = admitted as f64 / expected as f64;
+    let least = seen.per_vm.iter().map(|vm| vm.requests).min().unwrap_or(0);
+    println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
+    // A VM begins a little after the others, and the last request may come after the end.
+    ensure!((0.99..=1.01).contains(&ratio), "admitted {admitted}, configured {expected}");
+    Enforcing { agent, gate }.end()
+}
+
+fn first_request(_: &Context) -> Result<Outcome> {
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    let mut load = load::start("--vmm qemu --name steady --count 4000 --rate 200")?;
+    thread::sleep(Duration::from_secs(2));
+    for round in 0..10 {
+        // One an hour, of which the first is let through at once: then nothing.
+        cli(&["limit", "set", "--vm", "steady", "--rate", "1/h", "--burst", "1", "--force"])?;
+        let before = Firmware::read()?;
+        thread::sleep(Duration::from_millis(300));
+        let passed = Firmware::read()?.since(&before).guest_requests;
+        ensure!(passed <= 1, "round {round}: {passed} passed by the old limit");
+        cli(&["limit", "set", "--vm", "steady", "--off"])?;
+        let before = Firmware::read()?;
+        thread::sleep(Duration::from_millis(300));
+        let passed = Firmware::read()?.since(&before).guest_requests;
+        ensure!(passed > 3, "round {round}: {passed} passed though the limit is off");
+    }
+    ensure!(load.is_running()?, "the load has ended too early");
+    agent::signal(load.pid(), libc::SIGTERM)?;
+    load.end()?;
+    Enforcing { agent, gate }.end()
+}
+
+/// VMs that ask as fast as they can, looking again ten times as often as Linux guests do.
+const HAMMERING: u32 = 14;
+/// How long the PSP takes for a request.
+const SERVICE_US: u64 = 10_000;
+/// Another guest on the same processors can only make it worse; a limiter that does not work
+/// misses each time.
+const ATTEMPTS: u32 = 3;
+
+/// p50 and p99 of a VM that asks twenty times a second.
+fn meek(count: u32) -> Result<[Duration; 2]> {
+    let seen = load::run(&format!("--vmm qemu --name meek --rate 20 --count {count}"))?;
+    let vm = seen.per_vm.first().context("no VM")?;
+    Ok([vm.p50, vm.p99])
+}
+
+/// The same beside hammering ones.
+fn beside(count: u32) -> Result<[Duration; 2]> {
+    let hammers = load::start(&format!(
+        "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
+         --busy-retry-ms 200 --busy-give-up-ms 600000"
+    ))?;
+    thread::sleep(Duration::from_secs(4));
+    let seen = meek(count);
+    agent::signal(hammers.pid(), libc::SIGTERM)?;
+    hammers.end()?;
+    seen
+}
+
+/// How long the PSP takes in truth, in seconds.
+fn service(agent: &Agent) -> Result<f64> {
+    let labels = [("stage", "psp_service"), ("message", "report")];
+    let metrics = agent.scrape()?;
+    let sum = metrics.sum("guestreq_stage_duration_seconds_sum", &labels);
+    Ok(sum / metrics.sum("guestreq_stage_duration_seconds_count", &labels))
+}
+
+fn fairness(_: &Context) -> Result<Outcome> {
+    Firmware::set("latency_us", SERVICE_US)?;
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    let times = |than: [Duration; 2], p99: Duration| p99.as_secs_f64() / than[1].as_secs_f64();
+    let (mut kept, mut unlimited) = (false, None);
+    for _ in 0..ATTEMPTS {
+        let alone = meek(150)?;
+        let unlimited = match unlimited {
+            Some(unlimited) => unlimited,
+            None => *unlimited.insert(beside(20)?),
+        };
+        let service = service(&agent)?;
+        // A quarter of what the PSP can do, together.
+        let rate = format!("{:.2}/s", 1.0 / service / 4.0 / f64::from(HAMMERING));
+        cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
+        cli(&["limit", "set", "--vm", "meek", "--off"])?;
+        let limited = beside(250)?;
+        cli(&["limit", "clear", "--default"])?;
+        cli(&["limit", "clear", "--vm", "meek"])?;
+        println!(
+            "p50 and p99 of a well-behaved VM: alone {alone:.1?}, beside {HAMMERING} hammering \
+             ones {unlimited:.1?} (p99 {:.1}x), those limited to {rate} each {limited:.1?} (p99 \
+             {:.2}x); the PSP takes {:.1} ms",
+            times(alone, unlimited[1]),
+            times(alone, limited[1]),
+            service * 1e3
+        );
+        kept = times(alone, limited[1]) <= 3.0 && limited[1] < unlimited[1] / 2;
+        if kept {
+            break;
+        }
+    }
+    Firmware::reset()?;
+    ensure!(kept, "its p99 is not within 3 times of its p99 alone, in {ATTEMPTS} attempts");
+    Enforcing { agent, gate }.end()
+}
