@@ -43,6 +43,10 @@ static const struct kernel_param_ops status_ops = {
 module_param_cb(status, &status_ops, &status, 0644);
 MODULE_PARM_DESC(status, "firmware status of every guest request, below 0x40; 0: as it deserves");
 
+static bool status_steps;
+module_param(status_steps, bool, 0644);
+MODULE_PARM_DESC(status_steps, "a status other than 0 is one more at each guest request");
+
 static u64 firmware_sleep(unsigned int us, unsigned int jitter)
 {
 	u64 begin = ktime_get_ns();
@@ -61,6 +65,8 @@ static u16 guest_request(const struct sev_data_snp_guest_request *d)
 	u16 forced = READ_ONCE(status);
 	u16 ret;
 
+	if (forced && READ_ONCE(status_steps))
+		WRITE_ONCE(status, (forced + 1) % MAX_STATUS);
 	ret = forced ?: message_status(d->gctx_paddr, request, __va(d->res_paddr));
 	stats_message(message_type(request), ret);
 	return ret;

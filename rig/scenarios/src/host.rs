@@ -137,7 +137,8 @@ impl Firmware {
 
     /// As fast as it can be, and well-behaved.
     pub fn reset() -> Result<()> {
-        for knob in ["latency_us", "jitter_us", "other_us", "status", "hang", "blind_bpf"] {
+        let times = ["latency_us", "jitter_us", "other_us"];
+        for knob in times.into_iter().chain(["status_steps", "status", "hang", "blind_bpf"]) {
             Firmware::set(knob, 0)?;
         }
         Ok(())

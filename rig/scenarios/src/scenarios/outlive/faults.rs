@@ -77,7 +77,8 @@ fn at_takeover(context: &Context) -> Result<Outcome> {
     let host = Host::fresh("limit = { rate = \"50/s\", burst = 5 }\n")?;
     let first = start(&[])?;
     let load = load::start(
-        "--vmm qemu --name steady --vcpus 2 --vmpck all --type report,export --seconds 36000",
+        "--vmm qemu --name steady --vcpus 2 --vmpck all --type report,export --seconds 36000 \
+         --rate 25",
     )?;
     wait_until("the VM is known", std::time::Duration::from_secs(20), || {
         Ok(json("vms")?["vms"][0]["vm"] == "steady")
