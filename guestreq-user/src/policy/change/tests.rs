@@ -4,8 +4,7 @@ use super::*;
 use crate::{config::Config, policy::Overrides};
 
 fn book(config: &str) -> Book {
-    let file = Config::parse(config).unwrap().policy();
-    Book { file, overrides: Overrides::default() }
+    Config::parse(config).unwrap().book(Overrides::default())
 }
 
 fn stamp() -> Stamp {
@@ -18,7 +17,7 @@ fn vm(name: &str, uuid: &str) -> Identity {
 }
 
 fn seen<'a>(label: &'a str, identity: &'a Identity) -> Seen<'a> {
-    Seen { label, identity, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
+    Seen { label, identity, pid: 7, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
 }
 
 /// Parses what the API gets.
@@ -59,7 +58,7 @@ fn an_unknown_vm_is_told_with_those_that_run() {
     let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
     assert_eq!(
         book("").plan(&wrong, &stamp(), &vms).unwrap_err(),
-        Refusal::UnknownVm("no VM \"wbe\": there are \"web\"".to_owned())
+        Refusal::UnknownVm("no VM \"wbe\": did you mean \"web\"?".to_owned())
     );
     let none = book("").plan(&wrong, &stamp(), &[]).unwrap_err();
     assert_eq!(none, Refusal::UnknownVm("no VM \"wbe\": no VM is running".to_owned()));
