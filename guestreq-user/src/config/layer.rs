@@ -58,11 +58,8 @@ struct Keys {
 impl Layer {
     /// What a file of this name says, or all that is wrong with it.
     pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<Fault>> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            let faults = errors.iter().take(MAX_FAULTS).map(|error| Fault::of(error, text));
-            return Err(faults.collect());
-        }
+        // What comes after text that is no TOML is a guess.
+        let table = DeTable::parse(text).map_err(|error| vec![Fault::of(&error, text)])?;
         let lines = Lines::of(text);
         let source = |span: Range<usize>| Source {
             file: name.to_owned(),
