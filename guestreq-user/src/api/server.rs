@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use axum::{
     Json, Router,
-    extract::State as Extract,
+    extract::{DefaultBodyLimit, State as Extract},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, put},
@@ -70,6 +70,8 @@ impl Servers {
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
             .route("/v1/policy/applied", put(control::put_applied))
+            // A file of 1 MiB as JSON, with each value's place.
+            .layer(DefaultBodyLimit::max(8 << 20))
             .with_state(shared)
             .into_make_service_with_connect_info::<control::Peer>();
         tokio::spawn(async move {

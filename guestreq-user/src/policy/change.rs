@@ -164,9 +164,12 @@ impl Book {
                 exited,
             })
             .collect();
+        // A name that something was set for is no pid or UUID of another VM.
+        let set = self.overrides.vms.contains_key(name);
         let vm = match naming::find(name, &all) {
-            Ok(at) => &vms[at],
-            Err(_) if self.overrides.vms.contains_key(name) => return Ok(Book::absent(name)),
+            Ok(at) if !set || key_of(vms[at].identity) == Some(name) => &vms[at],
+            Ok(_) => return Ok(Book::absent(name)),
+            Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
             Err(Unclear::Ambiguous(why)) => return Err(Refusal::Refused(why)),
         };

@@ -110,9 +110,6 @@ impl Suggestion {
     }
 }
 
-/// The slowest that no honest guest loses a VMPCK by.
-const SLOWEST: &str = "4.2/m";
-
 /// A rate as people write it, not above this, but never one that starves guests.
 fn rate(per_second: f64) -> Result<Rate> {
     let per_second = per_second.min(1_000_000.0);
@@ -128,7 +125,7 @@ fn rate(per_second: f64) -> Result<Rate> {
     let limit = |rate| Limit::On(Throttle { rate, burst: 1, force: false });
     match found.filter(|rate| refusals::too_slow(limit(*rate)).is_none()) {
         Some(rate) => Ok(rate),
-        None => match SLOWEST.parse() {
+        None => match refusals::SLOWEST.parse() {
             Ok(rate) => Ok(rate),
             Err(error) => bail!("{error}"),
         },

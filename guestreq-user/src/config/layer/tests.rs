@@ -40,7 +40,7 @@ fn all_that_is_wrong_is_told_at_once() {
 #[test]
 fn what_is_no_toml_is_told_where_it_stops_being_it() {
     let faults = faults("mode = \"audit\"\nallow = [\"report\"\n");
-    assert_eq!(faults, ["line 3, column 1: unclosed array, expected `]`"]);
+    assert_eq!(faults, ["line 2, column 18: unclosed array, expected `]`"]);
 }
 
 #[test]

@@ -84,6 +84,17 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
 }
 
 #[test]
+fn a_name_that_something_is_set_for_is_not_another_vm_s_pid() {
+    let (seven, web) = (vm("7", ""), vm("web", ""));
+    let by_pid = request(&LIMIT_WEB.replace("web", "7"));
+    let keys = |plan: Plan| plan.book.overrides.vms.into_keys().collect::<Vec<_>>();
+    let running = [seen("web", &web)];
+    assert_eq!(keys(book("").plan(&by_pid, &stamp(), &running).unwrap()), ["web"]);
+    let set = book("").plan(&by_pid, &stamp(), &[seen("7", &seven)]).unwrap().book;
+    assert_eq!(keys(set.plan(&by_pid, &stamp(), &running).unwrap()), ["7"]);
+}
+
+#[test]
 fn a_limit_that_is_too_low_is_refused_unless_forced() {
     let text = r#"{"target": "default", "change": {"limit": {"rate": "1/m", "burst": 1}}}"#;
     let why = refused(book("").plan(&request(text), &stamp(), &[]));
