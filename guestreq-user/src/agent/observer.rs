@@ -184,7 +184,7 @@ impl Observer {
         self.policies.carry_out(&plan, &self.records, &self.table)?;
         self.enforcement.ask_for(self.policies.book().strictest());
         self.enforcement.verify(&self.records, &self.programs);
-        policies::log_change(&plan, request, uid);
+        policies::log_change(&plan, uid);
         Ok(plan)
     }
 

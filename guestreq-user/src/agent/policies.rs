@@ -171,8 +171,8 @@ impl Policies {
 }
 
 /// The log's line on a change that was made.
-pub fn log_change(plan: &Plan, request: &Request, uid: u32) {
-    info!("uid {uid} changed the policy of {}: {} -> {}", request.target, plan.old, plan.new);
+pub fn log_change(plan: &Plan, uid: u32) {
+    info!("uid {uid} changed the policy of {}: {} -> {}", plan.target, plan.old, plan.new);
 }
 
 /// What is known of the VMs that a change may touch.

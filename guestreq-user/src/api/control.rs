@@ -64,8 +64,8 @@ pub async fn put_policy(
     body: Bytes,
 ) -> Response {
     change(peer, &shared, &body, |observer, request: Request, uid| {
-        let Plan { old, new, warnings, .. } = observer.change(&request, uid)?;
-        Ok(Changed { target: request.target, old, new, warnings })
+        let Plan { target, old, new, warnings, .. } = observer.change(&request, uid)?;
+        Ok(Changed { target, old, new, warnings })
     })
 }
 

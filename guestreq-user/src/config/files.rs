@@ -7,7 +7,7 @@ use std::{
     fs::{self, File, Metadata, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -32,7 +32,9 @@ pub struct Fingerprint(Vec<(PathBuf, Option<[i64; 7]>)>);
 
 impl Files {
     pub fn of(asked: Option<&Path>) -> Files {
-        let main = asked.unwrap_or(Path::new(DEFAULT_PATH)).to_owned();
+        let main = asked.unwrap_or(Path::new(DEFAULT_PATH));
+        // What is shown of it means the same everywhere.
+        let main = path::absolute(main).unwrap_or_else(|_| main.to_owned());
         Files { main, required: asked.is_some() }
     }
 

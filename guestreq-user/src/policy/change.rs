@@ -75,6 +75,8 @@ pub struct Seen<'a> {
 /// A change that may be made.
 #[derive(Debug)]
 pub struct Plan {
+    /// What was meant, by the name that it is kept by.
+    pub target: Target,
     pub book: Book,
     pub old: Effective,
     pub new: Effective,
@@ -150,7 +152,9 @@ impl Book {
             let all = refusals::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
-        Ok(Plan { book, old, new, warnings })
+        let name = vm.as_ref().and_then(key_of).map(str::to_owned);
+        let target = name.map_or(Target::Default, Target::Vm);
+        Ok(Plan { target, book, old, new, warnings })
     }
 
     /// The VM that is meant, or a name that something was set for.

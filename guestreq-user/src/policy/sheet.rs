@@ -60,6 +60,17 @@ impl Sheet {
         *self == Sheet::default()
     }
 
+    /// The file of its first value.
+    pub fn file(&self) -> Option<&str> {
+        let top = [
+            self.mode.as_ref().map(|said| &said.at),
+            self.allow.as_ref().map(|said| &said.at),
+            self.limit.as_ref().map(|said| &said.at),
+        ];
+        let rules = self.rules.iter().map(|placed| &placed.at);
+        top.into_iter().flatten().chain(rules).next().map(|at| at.file.as_str())
+    }
+
     /// What holds of two files, of which this is the later one: its keys replace the earlier
     /// one's, and its rules are tried first.
     pub fn over(mut self, earlier: Sheet) -> Sheet {

@@ -10,7 +10,7 @@ use super::{Observer, slow_ns};
 use crate::{
     agent::fault::{self, Point},
     config::Config,
-    policy::{self, Apply, Refusal, Replacement},
+    policy::{self, Apply, Refusal, Replacement, Sheet},
 };
 
 impl Observer {
@@ -40,8 +40,11 @@ impl Observer {
         self.policies.install(planned.book.clone(), &self.records, &self.table);
         fault::point(Point::PolicyApplied);
         self.have_changed(&planned.warnings);
-        let what = apply.sheet.as_ref().map_or("dropped what was applied", |_| "applied a file");
-        info!("uid {uid} {what}: {}", policy::describe(&planned.changed));
+        let changed = policy::describe(&planned.changed);
+        match apply.sheet.as_ref().and_then(Sheet::file) {
+            Some(file) => info!("uid {uid} applied {}: {changed}", file.escape_debug()),
+            None => info!("uid {uid} dropped what was applied: {changed}"),
+        }
         Ok(planned)
     }
 

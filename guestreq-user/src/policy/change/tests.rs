@@ -72,6 +72,7 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
         let text = LIMIT_WEB.replace("web", name);
         let plan = book("").plan(&request(&text), &stamp(), &vms).unwrap();
         assert_eq!(plan.book.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
+        assert_eq!(plan.target, Target::Vm("web".to_owned()), "by its name, whatever was typed");
         let shared = "it holds for all running VMs of this name: \"web\"; \"web@77\"";
         assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
     }

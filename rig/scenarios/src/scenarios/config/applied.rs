@@ -61,8 +61,9 @@ fn applied(_: &Context) -> Result<Outcome> {
     decided("then", true)?;
     decided("exp-2", false)?;
     let log = agent::log();
-    let told =
-        log.lines().find(|line| line.contains("uid 0 applied a file: default: mode enforce"));
+    let told = log
+        .lines()
+        .find(|line| line.contains("uid 0 applied /tmp/config/apply.toml: default: mode"));
     println!("{}", told.context("the log does not tell")?);
     println!("{}", cli(&["policy", "show"])?);
 
@@ -190,7 +191,7 @@ fn names(agent: &Agent) -> Result<()> {
     }
     let shown = cli(&["limit", "show"])?;
     println!("{shown}");
-    ensure!(shown.lines().filter(|line| line.contains("9/s, burst 9")).count() == 3, "{shown}");
+    ensure!(shown.lines().filter(|line| line.contains("  9/s, burst ")).count() == 3, "{shown}");
     let fits = shown.lines().all(|line| line.chars().count() < 140 && !line.contains('\u{1b}'));
     ensure!(fits && shown.contains("xxxx…"), "{shown}");
     for load in held {

@@ -100,10 +100,14 @@ fn wrong(agent: &mut Agent) -> Result<()> {
             "a link to nothing: /x",
         ),
     ];
-    for (what, make, why) in cases {
+    for (i, (what, make, why)) in cases.iter().enumerate() {
         let _ = fs::remove_dir(path);
         let _ = fs::remove_file(path);
         make().with_context(|| (*what).to_owned())?;
+        if i > 0 {
+            // The first one is noticed without.
+            signal(agent.pid(), libc::SIGHUP)?;
+        }
         let told = |p: &serde_json::Value| {
             p["config"]["failed"]["error"].as_str().is_some_and(|error| error.contains(why))
         };
@@ -130,9 +134,9 @@ fn at_reload(_: &Context) -> Result<Outcome> {
     let list = cli(&["agent", "--die-at", "list"])?;
     let points: Vec<_> = list.lines().filter_map(|line| line.strip_prefix("reload ")).collect();
     ensure!(points.len() == 4, "{list}");
-    let before = host::Firmware::read()?;
-    let web = load::start("--vmm qemu --name web --type import --seconds 36000 --rate 20")?;
     let mut allowed = false;
+    let mut web = None;
+    let before = host::Firmware::read()?;
     for point in &points {
         // Each takes over from one that died.
         let dying = start(&["--die-at", point])?;
@@ -141,6 +145,9 @@ fn at_reload(_: &Context) -> Result<Outcome> {
         })
         .with_context(|| (*point).to_owned())?;
         decided(&format!("after-{allowed}"), allowed)?;
+        if web.is_none() {
+            web = Some(load::start("--vmm qemu --name web --type import --seconds 36000")?);
+        }
         wait_until("the VM is known", std::time::Duration::from_secs(20), || {
             Ok(json("vms")?["vms"].to_string().contains("\"web\""))
         })?;
@@ -150,6 +157,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
     }
     let agent = start(&[])?;
     decided("converged", allowed)?;
+    let web = web.context("no VM")?;
     signal(web.pid(), libc::SIGTERM)?;
     web.finish()?;
     let reached = host::Firmware::read()?.since(&before);
@@ -161,7 +169,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
 
     // What cannot be enforced is refused, as a command would be; what holds goes on.
     gate.remove()?;
-    cli_mode(&agent)?;
+    beyond_reach(&agent)?;
     agent.kill()?;
     cli(&["detach"])?;
     let _ = fs::remove_dir_all(FOLDER);
@@ -169,7 +177,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
 }
 
 /// Without a gate: from audit to enforce, by a file.
-fn cli_mode(agent: &Agent) -> Result<()> {
+fn beyond_reach(agent: &Agent) -> Result<()> {
     let audit = lines("").replace("enforce", "audit");
     replace(MAIN, &audit)?;
     shows("it only counts", |p| p["default"]["mode"]["value"] == "audit")?;
