@@ -1,8 +1,14 @@
 //! # Configuration
 //!
-//! /etc/guestreq/config.toml. Every key has a default, an unknown key is an
-//! error, and an error names the line, the key and what is allowed. What holds
-//! for VMs is in [`crate::policy`].
+//! /etc/guestreq/config.toml, then conf.d/*.toml beside it. Every key has a default, an
+//! unknown key is an error, and an error names the file, the line, the key and what is
+//! allowed. Of a key that two files set the later file's counts; its `[[vm]]` rules are
+//! tried before the earlier one's. What holds for VMs is in [`crate::policy`].
+
+mod check;
+mod files;
+mod layer;
+mod place;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,149 +16,148 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use guestreq_common::policy::{Backend, Mode};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use anyhow::{Result, bail};
+use guestreq_common::policy::Backend;
 
-use crate::policy::{self, Book, Limit, Named, Overrides, Place, Rule, Settings, Types};
+pub use check::{Checked, Wrong};
+pub use files::{Files, Fingerprint, read_file};
+pub use layer::Layer;
+pub use place::Fault;
+
+use crate::policy::{Book, Named, Overrides, Sheet};
 
 pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 
 /// What the agent does, and how much it remembers.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// What carries decisions out.
     pub backend: Named<Backend>,
-    /// What holds for VMs of which no rule says more.
-    pub mode: Option<Named<Mode>>,
-    pub allow: Option<Types>,
-    #[serde(deserialize_with = "policy::file_limit")]
-    pub limit: Option<Limit>,
-    /// `[[vm]]`: what holds for some.
-    #[serde(rename = "vm")]
-    pub rules: Vec<Rule>,
+    /// What VMs may ask for.
+    pub policy: Sheet,
     /// Where what the command line sets is kept.
     pub state: PathBuf,
     /// Where /metrics, /healthz and /readyz are served.
     pub listen: SocketAddr,
     /// Where the command line finds the agent.
     pub socket: PathBuf,
+    /// Who may open it beside root.
+    pub socket_group: Option<String>,
     /// VMs that have records of their own at a time, those that have just gone included.
-    #[serde(deserialize_with = "max_vms")]
     pub max_vms: u32,
     /// How long a VM that has gone keeps its series.
-    #[serde(deserialize_with = "duration")]
     pub keep_exited_vms: Duration,
     /// A request that takes longer is told one by one.
-    #[serde(deserialize_with = "duration")]
     pub slow_request: Duration,
+    /// Which files were read, in their order.
+    pub files: Vec<PathBuf>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Config {
             backend: Named(Backend::Gate),
-            mode: None,
-            allow: None,
-            limit: None,
-            rules: Vec::new(),
+            policy: Sheet::default(),
             state: PathBuf::from("/var/lib/guestreq"),
             listen: (Ipv4Addr::LOCALHOST, 9940).into(),
             socket: PathBuf::from("/run/guestreq/agent.sock"),
+            socket_group: None,
             max_vms: 1024,
             keep_exited_vms: Duration::from_secs(300),
             slow_request: Duration::from_secs(1),
+            files: Vec::new(),
         }
     }
 }
 
 impl Config {
-    /// Reads a file. The default path may be absent, one that was asked for may not.
+    /// Reads all files. The default path may be absent, one that was asked for may not.
     pub fn load(asked: Option<&Path>) -> Result<Config> {
-        let path = asked.unwrap_or(Path::new(DEFAULT_PATH));
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && asked.is_none() => {
-                return Ok(Config::default());
-            }
-            Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
-        };
-        Config::parse(&text).with_context(|| format!("{}", path.display()))
+        Config::read(&Files::of(asked))
     }
 
-    pub fn parse(text: &str) -> Result<Config> {
-        let config: Config = toml::from_str(text).map_err(|error| one_line(&error, text))?;
-        let book = Book { file: config.policy(), overrides: Overrides::default() };
-        match book.contradiction() {
+    pub fn read(files: &Files) -> Result<Config> {
+        let mut config = Config::default();
+        let mut texts = Vec::new();
+        for (path, text) in files.read()? {
+            let name = path.display().to_string();
+            let layer = Layer::parse(&name, &text).map_err(|faults| first_of(&name, &faults))?;
+            config = config.with(layer);
+            config.files.push(path);
+            texts.push((name, text));
+        }
+        match config.contradiction(&texts) {
             None => Ok(config),
-            Some((at, why)) => bail!("{}{why}", place_of_mode(text, at)),
+            Some(wrong) => bail!("{wrong}"),
         }
     }
 
-    /// What the file says of VMs.
-    pub fn policy(&self) -> policy::File {
-        policy::File {
-            backend: self.backend.0,
-            default: Settings { mode: self.mode, allow: self.allow, limit: self.limit },
-            rules: self.rules.clone(),
+    #[cfg(test)]
+    pub fn parse(text: &str) -> Result<Config> {
+        let name = "config.toml";
+        let layer = Layer::parse(name, text).map_err(|faults| first_of(name, &faults))?;
+        let config = Config::default().with(layer);
+        match config.contradiction(&[(name.to_owned(), text.to_owned())]) {
+            None => Ok(config),
+            Some(wrong) => bail!("{wrong}"),
         }
     }
-}
 
-/// `line 3, column 1: unknown field …`: toml's own message draws a picture over five lines.
-fn one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
-    let message = error.message().trim_end().replace('\n', " ");
-    match error.span() {
-        Some(span) => anyhow!("{}{message}", place(text, span.start)),
-        None => anyhow!("{message}"),
+    /// What holds with a later file.
+    fn with(self, layer: Layer) -> Config {
+        Config {
+            backend: layer.backend.unwrap_or(self.backend),
+            policy: layer.policy.over(self.policy),
+            state: layer.state.unwrap_or(self.state),
+            listen: layer.listen.unwrap_or(self.listen),
+            socket: layer.socket.unwrap_or(self.socket),
+            socket_group: layer.socket_group.or(self.socket_group),
+            max_vms: layer.max_vms.unwrap_or(self.max_vms),
+            keep_exited_vms: layer.keep_exited_vms.unwrap_or(self.keep_exited_vms),
+            slow_request: layer.slow_request.unwrap_or(self.slow_request),
+            files: self.files,
+        }
+    }
+
+    /// Where what two places say cannot be together.
+    fn contradiction(&self, texts: &[(String, String)]) -> Option<Wrong> {
+        let book = self.book(Overrides::default());
+        let (at, error) = book.contradiction()?;
+        let Some(at) = at else {
+            return Some(Wrong { file: String::new(), line: None, column: None, error });
+        };
+        let text = texts.iter().find(|(name, _)| *name == at.file).map_or("", |(_, text)| text);
+        let (line, column) = place::place_of_mode(text, at.line).unwrap_or((at.line, 1));
+        Some(Wrong { file: at.file.clone(), line: Some(line), column: Some(column), error })
+    }
+
+    /// With what the command line has set.
+    pub fn book(&self, overrides: Overrides) -> Book {
+        Book { backend: self.backend.0, file: self.policy.clone(), overrides }
+    }
+
+    /// The keys in which it differs from a running agent's, and that only a start reads.
+    pub fn pending(&self, running: &Config) -> Vec<&'static str> {
+        let keys = [
+            ("backend", self.backend != running.backend),
+            ("listen", self.listen != running.listen),
+            ("max_vms", self.max_vms != running.max_vms),
+            ("socket", self.socket != running.socket),
+            ("socket_group", self.socket_group != running.socket_group),
+            ("state", self.state != running.state),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
 
-fn place(text: &str, offset: usize) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.chars().rev().take_while(|&c| c != '\n').count() + 1;
-    format!("line {line}, column {column}: ")
-}
-
-/// Where a mode stands in the file. Only asked for a file that is right but for what it says.
-fn place_of_mode(text: &str, at: Place) -> String {
-    #[derive(Deserialize)]
-    struct Modes {
-        mode: Option<toml::Spanned<String>>,
-        #[serde(default)]
-        vm: Vec<Modes>,
-    }
-    let Ok(modes) = toml::from_str::<Modes>(text) else { return String::new() };
-    let mode = match at {
-        Place::Top => modes.mode,
-        Place::Rule(number) => modes.vm.into_iter().nth(number).and_then(|rule| rule.mode),
-        Place::Override => None,
+/// One line: the first thing that is wrong with a file, and how to see the others.
+pub fn first_of(name: &str, faults: &[Fault]) -> anyhow::Error {
+    let Some(first) = faults.first() else { return anyhow::anyhow!("{name}") };
+    let more = match faults.len() - 1 {
+        0 => String::new(),
+        more => format!("; and {more} more (guestreq policy check)"),
     };
-    mode.map_or_else(String::new, |mode| place(text, mode.span().start))
-}
-
-fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(value)?;
-    humantime::parse_duration(&text)
-        .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
-}
-
-fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<u32, D::Error> {
-    let number = u32::deserialize(value)?;
-    match check_max_vms(number) {
-        Ok(()) => Ok(number),
-        Err(error) => Err(D::Error::custom(error)),
-    }
-}
-
-fn check_max_vms(number: u32) -> Result<()> {
-    // A record takes about 10 kB of kernel memory.
-    if !(1..=65_536).contains(&number) {
-        bail!("{number} VMs: allowed are 1 to 65536");
-    }
-    Ok(())
+    anyhow::anyhow!("{name}: {first}{more}")
 }
 
 #[cfg(test)]

@@ -34,6 +34,14 @@ pub enum Point {
     OverrideKept,
     /// An override holds.
     PolicyApplied,
+    /// The configuration was read again, and nothing of it holds.
+    ReloadRead,
+    /// Of a change the default is written, but no VM's policy.
+    DefaultWritten,
+    /// Of a change some VM's policy is written.
+    VmWritten,
+    /// The configuration that was read again holds.
+    ReloadApplied,
     Stopping,
     /// A hook's link is gone.
     LinkDropped(&'static str),
@@ -49,6 +57,8 @@ impl Point {
             Point::AllAttached | Point::OldDropped => "start",
             Point::Attached(_) | Point::ProgramPinned(_) => "attach",
             Point::OverrideWritten | Point::OverrideKept | Point::PolicyApplied => "change",
+            Point::ReloadRead | Point::DefaultWritten => "reload",
+            Point::VmWritten | Point::ReloadApplied => "reload",
             Point::Stopping => "stop",
             Point::LinkDropped(_) | Point::LinksDropped => "detach",
             Point::ProgramsDropped | Point::MapsDropped => "detach",
@@ -70,6 +80,10 @@ impl fmt::Display for Point {
             Point::OverrideWritten => f.write_str("override_written"),
             Point::OverrideKept => f.write_str("override_kept"),
             Point::PolicyApplied => f.write_str("policy_applied"),
+            Point::ReloadRead => f.write_str("reload_read"),
+            Point::DefaultWritten => f.write_str("default_written"),
+            Point::VmWritten => f.write_str("vm_written"),
+            Point::ReloadApplied => f.write_str("reload_applied"),
             Point::Stopping => f.write_str("stopping"),
             Point::LinkDropped(entry) => write!(f, "dropped:{entry}"),
             Point::LinksDropped => f.write_str("links_dropped"),
@@ -89,6 +103,8 @@ fn all() -> Vec<Point> {
     }
     points.extend([Point::AllAttached, Point::OldDropped]);
     points.extend([Point::OverrideWritten, Point::OverrideKept, Point::PolicyApplied]);
+    points.extend([Point::ReloadRead, Point::DefaultWritten]);
+    points.extend([Point::VmWritten, Point::ReloadApplied]);
     points.push(Point::Stopping);
     points.extend(PROBES.iter().rev().map(|probe| Point::LinkDropped(probe.entry)));
     points.extend([Point::LinksDropped, Point::ProgramsDropped, Point::MapsDropped]);
@@ -96,7 +112,7 @@ fn all() -> Vec<Point> {
 }
 
 /// All points, one in a line, each after what is done there: start, attach (what is not attached
-/// yet), change, stop, detach.
+/// yet), change, reload, stop, detach.
 pub fn list() -> String {
     all().iter().map(|point| format!("{} {point}\n", point.phase())).collect()
 }

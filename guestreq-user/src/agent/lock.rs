@@ -4,13 +4,15 @@
 //! their sockets are; the kernel lets go of it, however its holder ends.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow};
+
+use crate::api;
 
 const FOLDER: &str = "/run/guestreq";
 const FILE: &str = "lock";
@@ -40,7 +42,7 @@ impl Lock {
     fn take_in(folder: &Path) -> Result<Result<Lock, Held>> {
         let path = folder.join(FILE);
         let name = || format!("{}", path.display());
-        fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        api::make_folder(folder).with_context(|| format!("{}", folder.display()))?;
         // Not truncated: it says who holds it.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -75,6 +77,8 @@ impl Drop for Lock {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -17,6 +17,7 @@ mod policies;
 mod probes;
 pub mod programs;
 mod records;
+pub mod reload;
 pub mod table;
 mod tracked;
 mod undisturbed;
@@ -24,6 +25,7 @@ mod window;
 mod words;
 
 use std::{
+    net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -33,6 +35,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use log::{info, warn};
 use patience::Patience;
+use reload::Reloader;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
@@ -42,7 +45,10 @@ pub use lock::Lock;
 pub use observer::Observer;
 pub use probes::PROBES;
 
-use crate::{api::server, config::Config};
+use crate::{
+    api::server,
+    config::{Config, Files},
+};
 
 /// How often modules are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -61,7 +67,9 @@ pub enum State {
 pub struct Shared {
     state: Arc<Mutex<State>>,
     /// What is asked for, while nothing is known of what is done.
-    pub asked: Arc<enforcement::Status>,
+    asked: Arc<Mutex<enforcement::Status>>,
+    /// What was read of the configuration.
+    config: Arc<Mutex<reload::Status>>,
     /// When the loop last went round.
     alive: Arc<Mutex<Instant>>,
 }
@@ -69,6 +77,18 @@ pub struct Shared {
 impl Shared {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn asked(&self) -> enforcement::Status {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn ask(&self, status: enforcement::Status) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = status;
+    }
+
+    pub fn config(&self) -> MutexGuard<'_, reload::Status> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why this agent's loop counts as dead, if it does.
@@ -89,7 +109,10 @@ impl Shared {
 
 /// What the command line asks of the agent.
 pub struct Options {
-    pub config: Config,
+    /// The configuration, if it is not where it is by default.
+    pub config: Option<PathBuf>,
+    /// Instead of the configuration's.
+    pub listen: Option<SocketAddr>,
     /// Stay up, not ready, where the host cannot be observed.
     pub stay: bool,
     /// Probes to leave out.
@@ -100,37 +123,46 @@ pub struct Options {
 }
 
 pub fn run(options: Options) -> Result<ExitCode> {
+    let files = Files::of(options.config.as_deref());
+    let seen = files.fingerprint();
+    let mut config = Config::read(&files)?;
+    if let Some(listen) = options.listen {
+        config.listen = listen;
+    }
+    let listen = options.listen.map(|_| "listen");
+    let reloader = Reloader::new(files, seen, &config, listen);
     let level = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(level).format_timestamp_millis().init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(options))?;
+    runtime.block_on(serve(options, config, reloader))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(options: Options) -> Result<()> {
+async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> Result<()> {
     if let Some(point) = &options.die_at {
         fault::die_at(point);
     }
-    let config = &options.config;
     let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
     let shared = Shared {
         state: Arc::clone(&state),
-        asked: Arc::new(policies::asked(config)),
+        asked: Arc::new(Mutex::new(policies::asked(&config))),
+        config: Arc::new(Mutex::new(reload::Status::of(&config))),
         alive: Arc::new(Mutex::new(Instant::now())),
     };
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
 
     if !options.stay {
         // What is wrong with the host is said before what is wrong with a port.
         kernel::check()?;
     }
     let _lock = Lock::take_or_refuse()?;
-    let servers = server::Servers::bind(config).await?;
-    attempt(&options, &shared)?;
+    let servers = server::Servers::bind(&config).await?;
+    attempt(&options, &config, &shared)?;
     // What loading took, the kernel's BTF above all, is not needed again.
     // SAFETY: no memory is passed; the allocator gives back what it holds and nobody uses.
     unsafe { libc::malloc_trim(0) };
@@ -141,12 +173,16 @@ async fn serve(options: Options) -> Result<()> {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
     loop {
+        let mut reload = false;
         tokio::select! {
             _ = tick.tick() => {}
+            _ = hangup.recv() => reload = true,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
         *shared.alive.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let failed = shared.config().failed.is_some();
+        let reloaded = (reload || reloader.is_due(failed)) && reloader.reload(&mut config, &shared);
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {
@@ -154,8 +190,8 @@ async fn serve(options: Options) -> Result<()> {
                 false
             }
         };
-        if waiting && patience.is_over(Instant::now(), patience::modules()) {
-            attempt(&options, &shared)?;
+        if waiting && (reloaded || patience.is_over(Instant::now(), patience::modules())) {
+            attempt(&options, &config, &shared)?;
         }
     }
     let stopping = State::Waiting { reason: "stopping".to_owned() };
@@ -166,8 +202,8 @@ async fn serve(options: Options) -> Result<()> {
 }
 
 /// Starts to observe, or fails; with `--stay`, remembers why and goes on.
-fn attempt(options: &Options, shared: &Shared) -> Result<()> {
-    let Options { config, stay, without, object, .. } = options;
+fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
+    let Options { stay, without, object, .. } = options;
     let started = Observer::start(config, without, object.as_deref(), *stay, &shared.state);
     let next = match started {
         Ok(observer) => State::Observing(Box::new(observer)),

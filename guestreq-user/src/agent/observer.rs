@@ -2,6 +2,8 @@
 //!
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
+mod changes;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex},
@@ -68,7 +70,7 @@ impl Observer {
         let mut programs = Programs::load(&wanted, pins)?;
         let max_vms = programs.max_vms();
         let records = Records::new(programs.ebpf(), max_vms)?;
-        records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
+        records.set_slow(slow_ns(config));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
         programs.settle_slots(&records)?;
         fault::point(Point::Slots);
@@ -147,6 +149,7 @@ impl Observer {
             return;
         }
         self.last_sample = now;
+        self.policies.settle(&self.records);
         self.enforcement.verify(&self.records, &self.programs);
         self.look_for_vms();
         if let Ok(snapshot) = self.snapshot() {
@@ -181,7 +184,7 @@ impl Observer {
         self.policies.carry_out(&plan, &self.records, &self.table)?;
         self.enforcement.ask_for(self.policies.book().strictest());
         self.enforcement.verify(&self.records, &self.programs);
-        policies::log_change(&plan, request, uid);
+        policies::log_change(&plan, uid);
         Ok(plan)
     }
 
@@ -214,6 +217,10 @@ impl Observer {
     pub fn program_states(&self) -> Vec<ProgramState> {
         self.programs.states()
     }
+}
+
+fn slow_ns(config: &Config) -> u64 {
+    u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Copies of the records at one moment; `vms` go with the table's.

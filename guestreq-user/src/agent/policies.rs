@@ -3,7 +3,7 @@
 //! What the configuration and the command line say is written where the programs
 //! read it: as soon as a VM is known, and whenever something changes.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
 use guestreq_common::{
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::Config,
     host,
-    policy::{Book, Effective, Plan, Refusal, Request, Seen, Stamp, Store, Types},
+    policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
 
 /// What is asked for, whatever comes of it.
@@ -32,19 +32,24 @@ pub fn asked(config: &Config) -> Status {
     Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: 0 }
 }
 
+/// Longer than a program runs, even one that is preempted.
+const SETTLE: Duration = Duration::from_millis(500);
+
 pub struct Policies {
     book: Book,
     store: Store,
+    /// New VMs still wait, though since then nothing wants it any more.
+    settle: Option<Instant>,
 }
 
 impl Policies {
     /// What was configured, and what was set before.
     pub fn open(config: &Config) -> Result<Policies> {
         let store = Store::new(&config.state);
-        let book = Book { file: config.policy(), overrides: store.read()? };
+        let book = config.book(store.read()?);
         match book.contradiction() {
             Some((_, why)) => Err(anyhow!("{why}, or remove it from {}", store.path().display())),
-            None => Ok(Policies { book, store }),
+            None => Ok(Policies { book, store, settle: None }),
         }
     }
 
@@ -62,7 +67,7 @@ impl Policies {
     /// What holds for VMs that nothing is known of.
     pub fn apply_default(&self, records: &Records) {
         // Which generation they have is not known: it is looked at in VMs' own policies only.
-        records.set_backend(self.book.file.backend);
+        records.set_backend(self.book.backend);
         records.set_default_policy(self.book.default().to_policy(0), self.book.waits());
     }
 
@@ -74,10 +79,15 @@ impl Policies {
 
     /// How one of its vCPUs is taken out of the guest, if that is wanted and its VMM handles it.
     pub fn apply_kick(&self, records: &Records, vm: &Tracked) {
-        if self.book.file.backend == Backend::Vcpu && !vm.exited {
+        if self.book.backend == Backend::Vcpu && !vm.exited {
             let signal = host::kick_signal(vm.tgid, &vm.identity.vmm);
             records.set_kick(vm.slot, signal.unwrap_or(NO_KICK));
         }
+    }
+
+    /// Now, and who.
+    fn stamp(uid: u32) -> Stamp {
+        Stamp { uid, at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string() }
     }
 
     /// What a change would come to.
@@ -88,8 +98,36 @@ impl Policies {
         request: &Request,
         uid: u32,
     ) -> Result<Plan, Refusal> {
-        let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        self.book.plan(request, &Stamp { uid, at }, &seen(table, snapshot))
+        self.book.plan(request, &Policies::stamp(uid), &seen(table, snapshot))
+    }
+
+    /// What another configuration would come to.
+    pub fn plan_file(
+        &self,
+        table: &Table,
+        snapshot: &Snapshot,
+        file: &Sheet,
+    ) -> Result<Replacement, Refusal> {
+        self.book.with_file(file.clone(), &seen(table, snapshot))
+    }
+
+    /// What another file that was applied would come to.
+    pub fn plan_apply(
+        &self,
+        table: &Table,
+        snapshot: &Snapshot,
+        apply: &Apply,
+        uid: u32,
+    ) -> Result<Replacement, Refusal> {
+        self.book.with_applied(apply, &Policies::stamp(uid), &seen(table, snapshot))
+    }
+
+    /// Keeps what the command line has set; until then nothing is changed.
+    pub fn keep(&self, book: &Book) -> Result<(), Refusal> {
+        let kept = self.store.write(&book.overrides);
+        kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        fault::point(Point::OverrideKept);
+        Ok(())
     }
 
     /// Makes a change: keeps it, then has it hold for every request that comes after. All or
@@ -100,28 +138,41 @@ impl Policies {
         records: &Records,
         table: &Table,
     ) -> Result<(), Refusal> {
-        let kept = self.store.write(&plan.book.overrides);
-        kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        fault::point(Point::OverrideKept);
-        self.book = plan.book.clone();
-        self.apply_default(records);
-        for vm in table.vms() {
-            self.apply(records, vm);
-        }
+        self.keep(&plan.book)?;
+        self.install(plan.book.clone(), records, table);
         fault::point(Point::PolicyApplied);
         Ok(())
+    }
+
+    /// Has a book hold, for every request that comes after. Each request is decided by the old
+    /// one's policy of its VM or by the new one's: a VM that is not known yet, and that either
+    /// book has wait, is decided by neither's default while the records are of both.
+    pub fn install(&mut self, book: Book, records: &Records, table: &Table) {
+        let waited = self.book.waits();
+        self.book = book;
+        let policy = self.book.default().to_policy(0);
+        records.set_default_policy(policy, waited || self.book.waits());
+        fault::point(Point::DefaultWritten);
+        for vm in table.vms() {
+            self.apply(records, vm);
+            fault::point(Point::VmWritten);
+        }
+        // A program that has read the old default may not find now that nobody waits.
+        self.settle = (waited && !self.book.waits()).then(Instant::now);
+    }
+
+    /// Some time after a change.
+    pub fn settle(&mut self, records: &Records) {
+        if self.settle.is_some_and(|since| since.elapsed() >= SETTLE) {
+            self.settle = None;
+            self.apply_default(records);
+        }
     }
 }
 
 /// The log's line on a change that was made.
-pub fn log_change(plan: &Plan, request: &Request, uid: u32) {
-    let (old, new) = (describe(&plan.old), describe(&plan.new));
-    info!("uid {uid} changed the policy of {}: {old} -> {new}", request.target);
-}
-
-fn describe(effective: &Effective) -> String {
-    let Effective { mode, allow, limit } = effective;
-    format!("mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
+pub fn log_change(plan: &Plan, uid: u32) {
+    info!("uid {uid} changed the policy of {}: {} -> {}", plan.target, plan.old, plan.new);
 }
 
 /// What is known of the VMs that a change may touch.
@@ -130,6 +181,7 @@ fn seen<'a>(table: &'a Table, snapshot: &'a Snapshot) -> Vec<Seen<'a>> {
     let vms = known.map(|(tracked, record)| Seen {
         label: &tracked.label,
         identity: &tracked.identity,
+        pid: tracked.tgid,
         exited: tracked.exited,
         sent: record.as_deref().map_or_else(|| Types::from_iter([]), sent),
         was_over: record.as_deref().is_some_and(was_over),

@@ -146,15 +146,16 @@ impl Table {
         if !identity.named {
             return format!("{}-{tgid}", identity.name);
         }
-        let taken = self.vms.iter().position(|vm| vm.label == identity.name);
+        let name = host::clean(&identity.name);
+        let taken = self.vms.iter().position(|vm| vm.label == name);
         match taken {
-            None => identity.name.clone(),
+            None => name,
             Some(at) if self.vms[at].exited => {
                 let old = &mut self.vms[at];
                 old.label = format!("{}@{}", old.label, old.tgid);
-                identity.name.clone()
+                name
             }
-            Some(_) => format!("{}@{tgid}", identity.name),
+            Some(_) => format!("{name}@{tgid}"),
         }
     }
 
@@ -232,6 +233,13 @@ mod tests {
         let mut table = table(&[("web", false)]);
         assert_eq!(table.unique_label(&named("web"), 77), "web@77");
         assert_eq!(table.unique_label(&named("db"), 78), "db");
+    }
+
+    #[test]
+    fn names_that_make_the_same_label_have_two() {
+        let mut table = table(&[("a_b", false)]);
+        assert_eq!(table.unique_label(&named("a\nb"), 77), "a_b@77");
+        assert_eq!(table.unique_label(&named(&"x".repeat(4096)), 78), "x".repeat(128));
     }
 
     #[test]

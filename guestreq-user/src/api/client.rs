@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
-use super::Failure;
+use super::{Failure, group};
 
 /// `GET`s a path of the agent's API.
 pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
@@ -60,11 +60,12 @@ async fn ask<T: DeserializeOwned>(
 fn no_agent(socket: &Path, error: &io::Error) -> anyhow::Error {
     let path = socket.display();
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            anyhow!("no agent answers at {path}: start it with `guestreq agent` as root")
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
+            "no agent answers at {path}: start it with `sudo systemctl start guestreq`, or `sudo \
+             guestreq agent`"
+        ),
         io::ErrorKind::PermissionDenied => {
-            anyhow!("{path} may not be opened by this user: use `sudo`")
+            anyhow!("{path} may not be opened by this user: {}", group::advice(socket))
         }
         _ => anyhow!("{path}: {error}"),
     }

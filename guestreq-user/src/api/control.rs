@@ -1,6 +1,6 @@
 //! # Reading and changing policies
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use axum::{
     Json,
@@ -15,15 +15,19 @@ use guestreq_common::{
     policy::{Decision, Mode},
     vm::Vm,
 };
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
 use super::{
-    policy::{Changed, Enforcement, Named, Policies, Request, VmPolicy},
+    policy::{
+        Applied, Apply, Changed, Configuration, Enforcement, Failed, Named, Policies, Request,
+        VmPolicy,
+    },
     server::{answer, failure},
 };
 use crate::{
-    agent::{Observer, Shared, State, observer::Snapshot},
-    policy::{Book, Refusal, key_of},
+    agent::{Observer, Shared, State, observer::Snapshot, reload},
+    policy::{Book, Plan, Refusal, Replacement, key_of},
 };
 
 /// Who is at the other end of the socket, as the kernel says.
@@ -50,7 +54,8 @@ impl Peer {
 }
 
 pub async fn get_policy(Extract(shared): Extract<Shared>) -> Response {
-    answer(&shared, policies)
+    let config = shared.config().clone();
+    answer(&shared, |observer, snapshot| policies(observer, snapshot, &config))
 }
 
 pub async fn put_policy(
@@ -58,11 +63,35 @@ pub async fn put_policy(
     Extract(shared): Extract<Shared>,
     body: Bytes,
 ) -> Response {
+    change(peer, &shared, &body, |observer, request: Request, uid| {
+        let Plan { target, old, new, warnings, .. } = observer.change(&request, uid)?;
+        Ok(Changed { target, old, new, warnings })
+    })
+}
+
+pub async fn put_applied(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extract(shared): Extract<Shared>,
+    body: Bytes,
+) -> Response {
+    change(peer, &shared, &body, |observer, apply: Apply, uid| {
+        let Replacement { changed, warnings, .. } = observer.apply(&apply, uid)?;
+        Ok(Applied { changed, warnings })
+    })
+}
+
+/// Has the observer make a change, if it is root who asks.
+fn change<R: DeserializeOwned, A: Serialize>(
+    peer: Peer,
+    shared: &Shared,
+    body: &Bytes,
+    make: impl FnOnce(&mut Observer, R, u32) -> Result<A, Refusal>,
+) -> Response {
     let uid = match peer.root() {
         Ok(uid) => uid,
         Err(why) => return failure(StatusCode::FORBIDDEN, &why),
     };
-    let request: Request = match serde_json::from_slice(&body) {
+    let request = match serde_json::from_slice(body) {
         Ok(request) => request,
         Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the request: {error}")),
     };
@@ -70,14 +99,8 @@ pub async fn put_policy(
         State::Waiting { reason } => {
             failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
         }
-        State::Observing(observer) => match observer.change(&request, uid) {
-            Ok(plan) => Json(Changed {
-                target: request.target,
-                old: plan.old,
-                new: plan.new,
-                warnings: plan.warnings,
-            })
-            .into_response(),
+        State::Observing(observer) => match make(observer, request, uid) {
+            Ok(answer) => Json(answer).into_response(),
             Err(Refusal::UnknownVm(why)) => failure(StatusCode::NOT_FOUND, &why),
             Err(Refusal::Refused(why)) => failure(StatusCode::CONFLICT, &why),
             Err(Refusal::Failed(why)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &why),
@@ -85,7 +108,7 @@ pub async fn put_policy(
     }
 }
 
-fn policies(observer: &Observer, snapshot: &Snapshot) -> Policies {
+fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Status) -> Policies {
     let book = observer.policies.book();
     let status = observer.enforcement_status();
     let tracked = observer.table.vms();
@@ -109,10 +132,22 @@ fn policies(observer: &Observer, snapshot: &Snapshot) -> Policies {
             reason: status.reason,
             bypassed: status.bypassed,
         },
+        config: configuration(config),
         default: book.default(),
         vms: vms.collect(),
         absent: absent.map(|key| (key.clone(), book.resolve(&Book::absent(key)))).collect(),
         rules: book.file.rules.clone(),
+    }
+}
+
+fn configuration(status: &reload::Status) -> Configuration {
+    let time = |at: &SystemTime| humantime::format_rfc3339_seconds(*at).to_string();
+    let failed = status.failed.as_ref();
+    Configuration {
+        files: status.files.clone(),
+        read_at: time(&status.read_at),
+        failed: failed.map(|(at, error)| Failed { at: time(at), error: error.clone() }),
+        pending: status.pending.iter().map(|key| (*key).to_owned()).collect(),
     }
 }
 

@@ -6,6 +6,8 @@
 pub mod client;
 mod control;
 pub use control::each_decision;
+mod group;
+pub use group::make_folder;
 pub mod policy;
 mod report;
 pub use report::{command_name, lost, queue_length};

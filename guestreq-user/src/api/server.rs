@@ -6,23 +6,22 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
 use axum::{
     Json, Router,
-    extract::State as Extract,
+    extract::{DefaultBodyLimit, State as Extract},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, report};
+use super::{Failure, control, group, report};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -47,7 +46,8 @@ impl Servers {
             _ => anyhow::Error::new(error).context(format!("listen on {}", config.listen)),
         })?;
         let address = tcp.local_addr().context("the address that was bound")?;
-        let unix = bind_unix(&config.socket)
+        let group = group::wanted(config.socket_group.as_deref())?;
+        let unix = bind_unix(&config.socket, group)
             .await
             .with_context(|| format!("{}", config.socket.display()))?;
         Ok(Servers { tcp, address, unix, socket: SocketFile(config.socket.clone()) })
@@ -69,6 +69,9 @@ impl Servers {
             .route("/v1/psp", get(get_psp))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
+            .route("/v1/policy/applied", put(control::put_applied))
+            // A file of 1 MiB as JSON, with each value's place.
+            .layer(DefaultBodyLimit::max(8 << 20))
             .with_state(shared)
             .into_make_service_with_connect_info::<control::Peer>();
         tokio::spawn(async move {
@@ -86,9 +89,9 @@ impl Servers {
 }
 
 /// A socket whose agent is gone is replaced, one that answers is not.
-async fn bind_unix(path: &Path) -> Result<UnixListener> {
+async fn bind_unix(path: &Path, group: Option<u32>) -> Result<UnixListener> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        group::make_folder(folder)?;
     }
     if path.exists() {
         if UnixStream::connect(path).await.is_ok() {
@@ -97,7 +100,7 @@ async fn bind_unix(path: &Path) -> Result<UnixListener> {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+    group::admit(path, group)?;
     Ok(listener)
 }
 
@@ -140,7 +143,10 @@ async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, report::psp)
 }
 
-pub fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) -> Response {
+pub fn answer<T: Serialize>(
+    shared: &Shared,
+    report: impl FnOnce(&Observer, &Snapshot) -> T,
+) -> Response {
     match &mut *shared.state() {
         State::Waiting { reason } => {
             failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))

@@ -4,16 +4,14 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
-use crate::{
-    agent::{self, fault},
-    config::Config,
-};
+use crate::agent::{self, fault};
 
 /// Watch this host's guest requests and serve what was counted (the daemon)
 #[derive(clap::Args)]
 #[command(after_help = "Example: guestreq agent --listen 127.0.0.1:9940")]
 pub struct Args {
-    /// The configuration [default: /etc/guestreq/config.toml, if it exists]
+    /// The configuration; conf.d/*.toml beside it are read, too [default:
+    /// /etc/guestreq/config.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to serve /metrics, /healthz and /readyz, instead of the configuration's `listen`
@@ -39,12 +37,9 @@ impl Args {
             print!("{}", fault::list());
             return Ok(ExitCode::SUCCESS);
         }
-        let mut config = Config::load(self.config.as_deref())?;
-        if let Some(listen) = self.listen {
-            config.listen = listen;
-        }
         agent::run(agent::Options {
-            config,
+            config: self.config,
+            listen: self.listen,
             stay: self.stay,
             without: self.without_probe,
             die_at: self.die_at,

@@ -22,7 +22,7 @@ pub struct Writing {
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
 struct Whom {
-    /// The VM, by its name in `guestreq vms`, or its UUID
+    /// The VM, by its name in `guestreq vms`, its UUID or its pid
     #[arg(long, value_name = "VM")]
     vm: Option<String>,
     /// All VMs of which neither an override nor a rule says more
@@ -74,7 +74,8 @@ mod tests {
     fn a_change_reads_as_a_line() {
         let old: Effective = serde_json::from_str(
             r#"{"mode": {"value": "audit", "origin": {"from": "default"}},
-                "allow": {"value": ["key"], "origin": {"from": "config"}},
+                "allow": {"value": ["key"], "origin":
+                          {"from": "config", "file": "c.toml", "line": 1}},
                 "limit": {"value": {"rate": "5/s", "burst": 10}, "origin": {"from": "default"}}}"#,
         )
         .unwrap();

@@ -1,5 +1,8 @@
 //! # guestreq limit
 
+mod derive;
+mod suggest;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -9,7 +12,7 @@ use guestreq_common::gcra::MAX_BURST;
 use super::{
     Reading,
     change::{Insist, Writing},
-    table::{self, printable},
+    table::{self, name, printable},
 };
 use crate::api::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst};
 
@@ -35,6 +38,7 @@ enum Verb {
         #[command(flatten)]
         writing: Writing,
     },
+    Suggest(suggest::Args),
 }
 
 /// Limit a VM, or all of which no more is said; it holds from the next request on
@@ -48,7 +52,7 @@ Example: guestreq limit set --vm web-1 --rate 5/s --burst 10")]
 struct Set {
     #[command(flatten)]
     writing: Writing,
-    /// Requests per second, minute or hour: 5/s, 0.5/s, 30/m
+    /// Requests per second, minute or hour: 5/s, 0.5/s, 30/min
     #[arg(long, value_name = "RATE", required_unless_present = "off", allow_hyphen_values = true)]
     rate: Option<Rate>,
     /// Requests that may come at once [default: a second's worth, at least 4: one per VMPCK]
@@ -76,6 +80,7 @@ impl Args {
                 let change = Change::Limit(set.limit());
                 set.writing.put(change, Insist { force: set.force, yes: false }, summary)
             }
+            Verb::Suggest(args) => args.run(),
             Verb::Clear { writing } => writing.put(Change::ClearLimit, Insist::default(), summary),
         }
     }
@@ -102,10 +107,10 @@ fn text(policies: &Policies) -> String {
     };
     row("(default)".to_owned(), &policies.default);
     for vm in &policies.vms {
-        row(printable(&vm.vm), &vm.policy);
+        row(name(&vm.vm), &vm.policy);
     }
     for (vm, policy) in &policies.absent {
-        row(format!("{} (not running)", printable(vm)), policy);
+        row(format!("{} (not running)", name(vm)), policy);
     }
     table::text(&table)
 }

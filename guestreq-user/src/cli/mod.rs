@@ -81,18 +81,27 @@ impl Reading {
 
     /// Prints an answer as it was asked for.
     fn print<T: Serialize>(&self, answer: &T, table: fn(&T) -> String) -> Result<ExitCode> {
-        let text = match self.output {
-            Format::Table => table(answer),
-            Format::Json => serde_json::to_string_pretty(answer).context("writing JSON")? + "\n",
-        };
-        use std::io::Write as _;
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // `guestreq vms | head` is no failure.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("writing to standard output")
-            }
-            _ => Ok(ExitCode::SUCCESS),
+        print(self.output, answer, table)
+    }
+}
+
+/// Prints an answer as a table or as JSON.
+fn print<T: Serialize>(
+    format: Format,
+    answer: &T,
+    table: impl Fn(&T) -> String,
+) -> Result<ExitCode> {
+    let text = match format {
+        Format::Table => table(answer),
+        Format::Json => serde_json::to_string_pretty(answer).context("writing JSON")? + "\n",
+    };
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `guestreq vms | head` is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
         }
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -121,13 +130,24 @@ mod tests {
             "policy deny --default unknown",
             "policy mode enforce --vm web --yes",
             "policy clear --default",
+            "policy check",
+            "policy check a.toml b.toml -o json",
+            "policy apply a.toml --yes",
+            "policy apply --clear",
+            "limit suggest --share 50% --vms 20 -o json",
         ] {
             let words = std::iter::once("guestreq").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in
-            ["policy deny --default", "policy allow rep --vm web", "policy mode on --default"]
-        {
+        for line in [
+            "policy deny --default",
+            "policy allow rep --vm web",
+            "policy mode on --default",
+            "policy apply",
+            "policy apply a --clear",
+            "limit suggest --share 0",
+            "limit suggest --vms 0",
+        ] {
             let words = std::iter::once("guestreq").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).err().map(|error| error.exit_code()), Some(2));
         }

@@ -1,5 +1,8 @@
 //! # guestreq policy
 
+mod apply;
+mod check;
+
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
@@ -9,9 +12,9 @@ use guestreq_common::{message::Kind, policy::Mode};
 use super::{
     Reading,
     change::{Insist, Writing},
-    table::{self, printable},
+    table::{self, name, printable},
 };
-use crate::api::policy::{Change, Effective, Named, Policies, VmPolicy};
+use crate::api::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy};
 
 /// What a VM may ask the PSP for, and whether that is enforced: show and set
 #[derive(clap::Args)]
@@ -51,6 +54,8 @@ Example: guestreq policy deny cpuid unknown --default")]
         #[command(flatten)]
         yes: Yes,
     },
+    Check(check::Args),
+    Apply(apply::Args),
 }
 
 #[derive(clap::Args)]
@@ -104,6 +109,8 @@ impl Args {
             Verb::SetMode(SetMode { mode, writing, yes }) => {
                 writing.put(Change::Mode(mode), insist(yes), mode_of)
             }
+            Verb::Check(args) => args.run(),
+            Verb::Apply(args) => args.run(),
             Verb::Clear { writing, yes } => writing.put(Change::ClearPolicy, insist(yes), both),
         }
     }
@@ -130,6 +137,7 @@ fn text(policies: &Policies) -> String {
         (None, false) => "NOT ENFORCED".to_owned(),
     };
     let mut text = format!("Backend {}: {how}\n", status.backend);
+    text.push_str(&configuration(&policies.config));
     if status.bypassed > 0 {
         text.push_str(&format!("Passed though they should not have: {}\n", status.bypassed));
     }
@@ -140,13 +148,29 @@ fn text(policies: &Policies) -> String {
     };
     row("(default)".to_owned(), &policies.default, "-".to_owned());
     for vm in &policies.vms {
-        row(printable(&vm.vm), &vm.policy, decisions(vm));
+        row(name(&vm.vm), &vm.policy, decisions(vm));
     }
     for (vm, policy) in &policies.absent {
-        row(format!("{} (not running)", printable(vm)), policy, "-".to_owned());
+        row(format!("{} (not running)", name(vm)), policy, "-".to_owned());
     }
     text.push('\n');
     text + &table::text(&table)
+}
+
+/// Which files hold, and what of them does not.
+fn configuration(config: &Configuration) -> String {
+    let files =
+        if config.files.is_empty() { "no file".to_owned() } else { config.files.join(", ") };
+    let mut text = format!("Configuration: {}, read {}\n", printable(&files), config.read_at);
+    if let Some(Failed { at, error }) = &config.failed {
+        let why = printable(error);
+        text.push_str(&format!("NOT READ AGAIN at {at}, so that the above holds: {why}\n"));
+    }
+    if !config.pending.is_empty() {
+        let keys = config.pending.join(", ");
+        text.push_str(&format!("Changed: {keys}: takes effect at the next start\n"));
+    }
+    text
 }
 
 fn origins(policy: &Effective) -> String {
@@ -180,39 +204,4 @@ fn decisions(vm: &VmPolicy) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_reads_as_a_table() {
-        let policies: Policies = serde_json::from_str(
-            r#"{"enforcement": {"backend": "gate", "mode": "enforce", "verified": false,
-                                "reason": "no gate", "bypassed": 0},
-                "default": {"mode": {"value": "audit", "origin": {"from": "default"}},
-                            "allow": {"value": ["report"], "origin": {"from": "config"}},
-                            "limit": {"value": "off", "origin": {"from": "default"}}},
-                "vms": [{"vm": "web", "name": "web", "uuid": "",
-                         "mode": {"value": "enforce", "origin":
-                             {"from": "override", "of": "vm", "uid": 0, "at": "2026"}},
-                         "allow": {"value": [], "origin":
-                             {"from": "config", "rule": 2, "match": "name = \"w*\""}},
-                         "limit": {"value": "off", "origin": {"from": "default"}},
-                         "decisions": {"audit": {"export": {"deny": 3}, "key": {"admit": 5}},
-                                       "enforce": {"report": {"admit": 2, "busy": 1}}}}],
-                "absent": {}, "rules": []}"#,
-        )
-        .unwrap();
-        let text = text(&policies);
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines[0], "Backend gate: NOT ENFORCED: no gate");
-        assert!(lines[3].contains("audit    report"), "{text}");
-        assert!(lines[3].contains("mode: default; allow: config"), "{text}");
-        let decided = "audit: admit 5, deny 3 export; enforce: admit 2, busy 1";
-        assert!(lines[4].contains(decided), "{text}");
-        let from = "mode: override (uid 0, 2026); allow: config, rule 2 (name = \"w*\")";
-        assert!(lines[4].contains(from), "{text}");
-        // What a person reads is what a program gets.
-        let json = serde_json::to_string(&policies).unwrap();
-        assert_eq!(super::text(&serde_json::from_str(&json).unwrap()), text);
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Reading,
-    table::{self, duration, maybe, percent, printable},
+    table::{self, duration, maybe, name, percent},
 };
 use crate::api::Psp;
 
@@ -43,7 +43,7 @@ fn summary(psp: &Psp) -> String {
         None => "nobody".to_owned(),
         Some(holder) => {
             let by = match &holder.vm {
-                Some(vm) => format!("VM {}", printable(vm)),
+                Some(vm) => format!("VM {}", name(vm)),
                 None => "the host".to_owned(),
             };
             format!(

@@ -46,8 +46,33 @@ pub fn percent(share: f64) -> String {
 }
 
 /// What must not reach a terminal as it is: a name is whatever somebody typed.
-pub fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || turns_text(c) {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
+/// Invisible characters, some of which turn what follows them round.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// How much of a name a column shows.
+const MAX_NAME: usize = 48;
+
+/// A name in a column: no escape sequences, and its beginning only if it is long.
+pub fn name(name: &str) -> String {
+    let printable = printable(name);
+    match printable.char_indices().nth(MAX_NAME) {
+        Some((end, _)) => format!("{}…", &printable[..end]),
+        None => printable,
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +90,14 @@ mod tests {
         assert_eq!(duration(1234.5), "1234 s");
         assert_eq!(maybe(None), "-");
         assert_eq!(percent(0.256), "25.6 %");
+    }
+
+    #[test]
+    fn a_name_is_shown_escaped_and_its_beginning_only() {
+        assert_eq!(name("web-1"), "web-1");
+        assert_eq!(name("\u{fc}ber \"x\""), "\u{fc}ber \"x\"");
+        assert_eq!(name("a\nb\u{1b}[31m\u{202e}"), "a\\nb\\u{1b}[31m\\u{202e}");
+        assert_eq!(name(&"x".repeat(48)), "x".repeat(48));
+        assert_eq!(name(&"x".repeat(4096)), format!("{}…", "x".repeat(48)));
     }
 }

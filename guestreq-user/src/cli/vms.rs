@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Reading,
-    table::{self, duration, maybe, percent, printable},
+    table::{self, duration, maybe, name, percent},
 };
 use crate::api::{Vm, Vms};
 
@@ -48,7 +48,7 @@ fn table(answer: &Vms) -> String {
         };
         let failed = vm.requests - ok(vm);
         table.add_row([
-            format!("{}{}", printable(&vm.vm), if vm.running { "" } else { " (exited)" }),
+            format!("{}{}", name(&vm.vm), if vm.running { "" } else { " (exited)" }),
             vm.pid.to_string(),
             format!("{:.1}", vm.recent_requests_per_second),
             percent(vm.recent_psp_share),

@@ -1,7 +1,10 @@
 use super::*;
 
+use crate::policy::Limit;
+
 fn error(text: &str) -> String {
-    format!("{:#}", Config::parse(text).unwrap_err())
+    let error = format!("{:#}", Config::parse(text).unwrap_err());
+    error.strip_prefix("config.toml: ").unwrap().to_owned()
 }
 
 #[test]
@@ -12,12 +15,13 @@ fn an_empty_file_is_the_default() {
 #[test]
 fn every_key_can_be_set() {
     let config = Config::parse(
-        "listen = \"0.0.0.0:1234\"\nsocket = \"/tmp/s\"\nmax_vms = 7\n\
+        "listen = \"0.0.0.0:1234\"\nsocket = \"/tmp/s\"\nsocket_group = \"ops\"\nmax_vms = 7\n\
          keep_exited_vms = \"10s\"\nslow_request = \"250ms\"\nstate = \"/tmp\"\n",
     )
     .unwrap();
     assert_eq!(config.listen, ([0, 0, 0, 0], 1234).into());
     assert_eq!(config.max_vms, 7);
+    assert_eq!(config.socket_group.as_deref(), Some("ops"));
     assert_eq!(config.keep_exited_vms, Duration::from_secs(10));
     assert_eq!(config.slow_request, Duration::from_millis(250));
 }
@@ -31,13 +35,16 @@ fn policy_is_the_top_level_and_rules_for_vms() {
          [[vm]]\nmatch = { uuid = \"7a*\" }\nmode = \"observe\"\nallow = []\n\
          [vm.limit]\nrate = \"1/m\"\nburst = 1\nforce = true\n",
     );
-    let file = config.unwrap().policy();
-    assert_eq!(file.backend, Backend::Vcpu);
-    assert_eq!(file.default.allow.unwrap().to_string(), "report, unknown");
-    assert_eq!(file.default.limit.unwrap().to_string(), "5/s, burst 10");
-    assert_eq!(file.rules[0].limit, Some(Limit::Off));
-    assert_eq!(file.rules[0].mode, None);
-    assert_eq!(file.rules[1].limit.unwrap().to_string(), "1/m, burst 1");
+    let config = config.unwrap();
+    assert_eq!(config.backend, Named(Backend::Vcpu));
+    let sheet = config.policy;
+    assert_eq!(sheet.allow.unwrap().value.to_string(), "report, unknown");
+    let limit = sheet.limit.unwrap();
+    assert_eq!((limit.value.to_string().as_str(), limit.at.line), ("5/s, burst 10", 4));
+    assert_eq!(sheet.rules[0].rule.limit, Some(Limit::Off));
+    assert_eq!(sheet.rules[0].rule.mode, None);
+    assert_eq!(sheet.rules[0].at.to_string(), "config.toml:5");
+    assert_eq!(sheet.rules[1].rule.limit.unwrap().to_string(), "1/m, burst 1");
 }
 
 /// What the operator reads.
@@ -93,4 +100,71 @@ fn a_bad_value_says_what_is_allowed() {
 fn a_missing_file_is_an_error_only_if_it_was_asked_for() {
     let path = Path::new("/nonexistent/guestreq.toml");
     assert!(format!("{:#}", Config::load(Some(path)).unwrap_err()).contains("nonexistent"));
+}
+
+/// A configuration of these files; the first is the main one.
+fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let main = folder.path().join("config.toml");
+    (folder, main)
+}
+
+#[test]
+fn of_two_files_the_later_one_counts_for_keys_and_rules_alike() {
+    let web = "[[vm]]\nmatch = { name = \"web-*\" }\n";
+    let (_folder, main) = folder(&[
+        (
+            "config.toml",
+            &format!(
+                "max_vms = 7\nmode = \"audit\"\nallow = []\n{web}limit = \"off\"\n{web}mode = \"audit\""
+            ),
+        ),
+        ("conf.d/20.toml", &format!("mode = \"observe\"\n{web}mode = \"enforce\"")),
+        ("conf.d/10.toml", "mode = \"enforce\"\nsocket = \"/s\""),
+        ("conf.d/30.toml.bak", "no toml"),
+        ("conf.d/.40.toml", "no toml"),
+    ]);
+    let config = Config::load(Some(&main)).unwrap();
+    let names: Vec<_> = config.files.iter().map(|path| path.file_name().unwrap()).collect();
+    assert_eq!(names, ["config.toml", "10.toml", "20.toml"]);
+    assert_eq!((config.max_vms, config.socket), (7, PathBuf::from("/s")));
+    let mode = config.policy.mode.unwrap();
+    assert_eq!(mode.value.to_string(), "observe");
+    assert!(mode.at.to_string().ends_with("conf.d/20.toml:1"), "{}", mode.at);
+    let rules: Vec<_> = config.policy.rules.iter().map(|placed| placed.at.to_string()).collect();
+    assert!(rules[0].ends_with("20.toml:2"), "{rules:?}");
+    assert!(rules[1].ends_with("config.toml:4") && rules[2].ends_with("config.toml:7"));
+}
+
+#[test]
+fn an_error_names_its_file_and_what_more_is_wrong() {
+    let (_folder, main) = folder(&[
+        ("config.toml", ""),
+        ("conf.d/10.toml", "mode = \"on\"\n\nlimits = 1\nmax_vms = 0\n"),
+    ]);
+    let error = format!("{:#}", Config::load(Some(&main)).unwrap_err());
+    assert!(error.contains("conf.d/10.toml: line 1, column 8: unknown mode \"on\""), "{error}");
+    assert!(error.ends_with("; and 2 more (guestreq policy check)"), "{error}");
+    let (_folder, main) = folder(&[
+        ("config.toml", "backend = \"none\""),
+        ("conf.d/10.toml", "\n[[vm]]\nmatch = { name = \"a\" }\nmode = \"enforce\"\n"),
+    ]);
+    let error = format!("{:#}", Config::load(Some(&main)).unwrap_err());
+    assert!(
+        error.contains("conf.d/10.toml: line 4, column 8: the rule for name = \"a\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_only_a_start_reads_is_named() {
+    let config = |text| Config::parse(text).unwrap();
+    let running = config("");
+    assert!(config("mode = \"observe\"\nslow_request = \"2s\"").pending(&running).is_empty());
+    let other = config("backend = \"vcpu\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"");
+    assert_eq!(other.pending(&running), ["backend", "listen", "state"]);
 }

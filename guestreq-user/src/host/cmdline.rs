@@ -1,6 +1,6 @@
 //! # VMMs' command lines
 
-use super::{Identity, clean};
+use super::{Identity, clean, exact};
 
 /// File names of API sockets that say nothing about the VM; the folder does.
 const GENERIC_SOCKETS: [&str; 5] = ["api", "ch", "clh", "clh-api", "cloud-hypervisor"];
@@ -23,7 +23,7 @@ pub fn parse(arguments: &[String], comm: &str) -> Identity {
     let name = name.filter(|name| !name.is_empty());
     Identity {
         named: name.is_some(),
-        name: name.map_or_else(|| comm.to_owned(), |name| clean(&name)),
+        name: name.map_or_else(|| comm.to_owned(), |name| exact(&name)),
         uuid: uuid.map(|uuid| clean(&uuid)).unwrap_or_default(),
         vmm: vmm.to_owned(),
         ..Identity::default()
@@ -151,6 +151,17 @@ mod tests {
     fn firecracker_by_its_id() {
         assert_eq!(identify("/jail/firecracker --id vm-7 --api-sock x").name, "vm-7");
         assert_eq!(identify("firecracker --id=vm-8").name, "vm-8");
+    }
+
+    /// Two of them are never one.
+    #[test]
+    fn a_name_is_known_exactly_whatever_it_is() {
+        let arguments =
+            |name: &str| ["qemu-system-x86_64", "-name", name].map(str::to_owned).to_vec();
+        for name in ["a\"b\nc", "a\u{1b}[31m", &"x".repeat(4096)] {
+            assert_eq!(parse(&arguments(name), "comm").name, name);
+        }
+        assert_eq!(parse(&arguments(&"x".repeat(5000)), "comm").name.len(), 4096);
     }
 
     #[test]

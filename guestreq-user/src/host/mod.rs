@@ -14,7 +14,7 @@ pub use signals::kick_signal;
 /// A VM's name, and what else its VMM says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The VM's own name, or the process' name where the command line has none.
+    /// The VM's own name, as it is, or the process' name where the command line has none.
     pub name: String,
     /// Whether the name is the VM's own.
     pub named: bool,
@@ -26,8 +26,10 @@ pub struct Identity {
     pub pod_uid: String,
 }
 
-/// Longer names are cut: they become labels.
-const MAX_NAME: usize = 128;
+/// Longer names are cut.
+const MAX_NAME: usize = 4096;
+/// The same where they become labels.
+const MAX_LABEL: usize = 128;
 
 /// Looks at a process; `None` once it is gone.
 pub fn identify(pid: u32) -> Option<Identity> {
@@ -66,10 +68,15 @@ pub fn clock_ns(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What may stand in a label: no control characters, no more than [`MAX_NAME`] characters.
-fn clean(name: &str) -> String {
+/// What may stand in a label: no control characters, no more than [`MAX_LABEL`] characters.
+pub fn clean(name: &str) -> String {
     let keep = |c: char| if c.is_control() { '_' } else { c };
-    name.chars().take(MAX_NAME).map(keep).collect()
+    name.chars().take(MAX_LABEL).map(keep).collect()
+}
+
+/// A VM's name as policy knows it.
+fn exact(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
 }
 
 #[cfg(test)]
@@ -97,6 +104,6 @@ mod tests {
         assert_eq!(clean("web-1"), "web-1");
         assert_eq!(clean("a\nb\x1b[31mc"), "a_b_[31mc");
         assert_eq!(clean("\u{fc}ber \"quoted\""), "\u{fc}ber \"quoted\"");
-        assert_eq!(clean(&"x".repeat(4096)).len(), MAX_NAME);
+        assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
     }
 }

@@ -15,12 +15,12 @@ use super::{decisions, definitions as metric, families::Families};
 use crate::{
     agent::{Observer, enforcement::Status, observer::Snapshot, table::Tracked},
     api::{command_name, lost, queue_length},
-    host::Identity,
+    host::{self, Identity},
 };
 
 /// Everything that an observing agent exports.
 pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Snapshot) {
-    host(families, snapshot);
+    of_host(families, snapshot);
     for (tracked, record) in observer.table.vms_mut().iter_mut().zip(&snapshot.vms) {
         if let Some(record) = record {
             vm(families, tracked, record);
@@ -37,7 +37,7 @@ pub fn enforcement(families: &mut Families, status: &Status) {
     families.counter(&metric::BYPASSED, &[], status.bypassed as f64);
 }
 
-fn host(families: &mut Families, snapshot: &Snapshot) {
+fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
     for kind in Kind::ALL {
         let mut any = Kind::ORDINARY.contains(&kind);
@@ -110,7 +110,8 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
     }
     let identity = &tracked.identity;
     let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;
-    let labels = [label, name, uuid, vmm, namespace, pod_uid];
+    let name = host::clean(name);
+    let labels = [label, &name, uuid, vmm, namespace, pod_uid];
     families.gauge(&metric::VM_INFO, &labels, 1.0);
 }
 

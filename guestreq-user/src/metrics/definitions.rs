@@ -84,6 +84,10 @@ metrics! {
         "Runs of a BPF program; only while the kernel's BPF statistics are on.";
     PROGRAM_RUN_SECONDS Counter "program_run_seconds_total" ["program"]
         "Time spent in a BPF program; only while the kernel's BPF statistics are on.";
+    CONFIG_SUCCESSFUL Gauge "config_last_reload_successful" []
+        "Whether the configuration's files could be read and taken over when they were last looked at (1) or not (0): then what was read before holds.";
+    CONFIG_READ_AT Gauge "config_last_reload_success_timestamp_seconds" []
+        "When the configuration that holds was read.";
     BUILD_INFO Gauge "build_info" ["version"]
         "This agent; always 1.";
 }

@@ -5,25 +5,42 @@
 use guestreq_common::policy::{Backend, Mode};
 
 use super::{
-    Effective, File, Origin, Override, Overrides, Set, Setting, Settings, overrides, refusals,
+    Applied, Effective, Level, Limit, Named, Origin, Override, Overrides, Placed, Rule, Said, Set,
+    Setting, Sheet, Source, Stamp, Types, naming::quoted, overrides, refusals,
 };
 use crate::host::Identity;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Book {
-    pub file: File,
+    /// What carries decisions out, for as long as the agent runs.
+    pub backend: Backend,
+    /// The configuration's files.
+    pub file: Sheet,
     pub overrides: Overrides,
 }
 
-/// Where something that cannot be is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The configuration's top level.
-    Top,
-    /// A rule of the configuration, counted from 0.
-    Rule(usize),
-    Override,
+/// One of mode, allow and limit: where each layer keeps it.
+struct Key<T> {
+    of_override: fn(&Override) -> Option<&Set<T>>,
+    of_rule: fn(&Rule) -> Option<T>,
+    of_sheet: fn(&Sheet) -> Option<&Said<T>>,
 }
+
+const MODE: Key<Named<Mode>> = Key {
+    of_override: |set| set.mode.as_ref(),
+    of_rule: |rule| rule.mode,
+    of_sheet: |sheet| sheet.mode.as_ref(),
+};
+const ALLOW: Key<Types> = Key {
+    of_override: |set| set.allow.as_ref(),
+    of_rule: |rule| rule.allow,
+    of_sheet: |sheet| sheet.allow.as_ref(),
+};
+const LIMIT: Key<Limit> = Key {
+    of_override: |set| set.limit.as_ref(),
+    of_rule: |rule| rule.limit,
+    of_sheet: |sheet| sheet.limit.as_ref(),
+};
 
 impl Book {
     /// What holds for VMs of which nothing is said.
@@ -39,9 +56,9 @@ impl Book {
     fn effective(&self, vm: Option<&Identity>) -> Effective {
         let built_in = Effective::built_in();
         Effective {
-            mode: self.pick(vm, |set| set.mode.as_ref(), |file| file.mode, built_in.mode),
-            allow: self.pick(vm, |set| set.allow.as_ref(), |file| file.allow, built_in.allow),
-            limit: self.pick(vm, |set| set.limit.as_ref(), |file| file.limit, built_in.limit),
+            mode: self.pick(vm, &MODE, built_in.mode),
+            allow: self.pick(vm, &ALLOW, built_in.allow),
+            limit: self.pick(vm, &LIMIT, built_in.limit),
         }
     }
 
@@ -49,57 +66,77 @@ impl Book {
     fn pick<T: Copy>(
         &self,
         vm: Option<&Identity>,
-        of_override: impl Fn(&Override) -> Option<&Set<T>>,
-        of_file: impl Fn(Settings) -> Option<T>,
+        key: &Key<T>,
         built_in: Setting<T>,
     ) -> Setting<T> {
         let overridden = |of, by: &Override| {
-            let Set { value, stamp } = of_override(by)?;
+            let Set { value, stamp } = (key.of_override)(by)?;
             let origin = Origin::Override { of, stamp: stamp.clone() };
             Some(Setting { value: *value, origin })
         };
-        let by_hand = || overridden(super::Level::Vm, self.overrides.of(vm?)?);
+        let by_hand = || overridden(Level::Vm, self.overrides.of(vm?)?);
         let by_rule = || {
             let vm = vm?;
-            let rules = self.file.rules.iter().zip(1..);
-            rules.filter(|(rule, _)| rule.matches.matches(vm)).find_map(|(rule, number)| {
-                let value = of_file(rule.settings())?;
-                let matches = Some(rule.matches.to_string());
-                Some(Setting { value, origin: Origin::Config { rule: Some(number), matches } })
+            self.sheets().find_map(|(sheet, stamp)| {
+                let rules = sheet.rules.iter().zip(1..);
+                rules.filter(|(placed, _)| placed.rule.matches.matches(vm)).find_map(
+                    |(at, number)| {
+                        let value = (key.of_rule)(&at.rule)?;
+                        Some(Setting {
+                            value,
+                            origin: origin(&at.at, Some((number, &at.rule)), stamp),
+                        })
+                    },
+                )
             })
         };
-        let by_file = || {
-            let value = of_file(self.file.default)?;
-            Some(Setting { value, origin: Origin::Config { rule: None, matches: None } })
+        let by_top = || {
+            self.sheets().find_map(|(sheet, stamp)| {
+                let Said { value, at } = (key.of_sheet)(sheet)?;
+                Some(Setting { value: *value, origin: origin(at, None, stamp) })
+            })
         };
         by_hand()
             .or_else(by_rule)
-            .or_else(|| overridden(super::Level::Default, &self.overrides.default))
-            .or_else(by_file)
+            .or_else(|| overridden(Level::Default, &self.overrides.default))
+            .or_else(by_top)
             .unwrap_or(built_in)
+    }
+
+    /// What files say: the one that was applied, and by whom, before the configuration's.
+    fn sheets(&self) -> impl Iterator<Item = (&Sheet, Option<&Stamp>)> {
+        let applied = self.overrides.applied.iter();
+        let applied = applied.map(|Applied { stamp, sheet }| (sheet, Some(stamp)));
+        applied.chain([(&self.file, None)])
+    }
+
+    /// All rules, in the order in which they are tried.
+    fn rules(&self) -> impl Iterator<Item = &Placed> {
+        self.sheets().flat_map(|(sheet, _)| &sheet.rules)
     }
 
     /// Whether something is said of some VMs only.
     pub fn names_vms(&self) -> bool {
-        !self.file.rules.is_empty() || !self.overrides.vms.is_empty()
+        self.rules().next().is_some() || !self.overrides.vms.is_empty()
     }
 
-    /// Every mode that some VM may get, and where it is said.
-    fn modes(&self) -> impl Iterator<Item = (Mode, Place, String)> {
-        let default = self.default().mode;
-        let (place, text) = match default.origin {
-            Origin::Override { .. } => (Place::Override, "the default's override"),
-            _ => (Place::Top, "the top level"),
+    /// Every mode that some VM may get, who says it, and where.
+    fn modes(&self) -> impl Iterator<Item = (Mode, String, Option<&Source>)> {
+        let top = self.sheets().find_map(|(sheet, _)| sheet.mode.as_ref());
+        let default = match (&self.overrides.default.mode, top) {
+            (Some(set), _) => (set.value.0, "the default's override", None),
+            (None, Some(Said { value, at })) => (value.0, "the top level", Some(at)),
+            (None, None) => (Effective::built_in().mode.value.0, "the top level", None),
         };
-        let rules = self.file.rules.iter().enumerate().filter_map(|(i, rule)| {
-            let text = format!("the rule for {}", rule.matches);
-            Some((rule.mode?.0, Place::Rule(i), text))
+        let rules = self.rules().filter_map(|Placed { rule, at }| {
+            Some((rule.mode?.0, format!("the rule for {}", rule.matches), Some(at)))
         });
         let overrides = self.overrides.vms.iter().filter_map(|(vm, set)| {
             let mode = set.mode.as_ref()?.value.0;
-            Some((mode, Place::Override, format!("the override for {vm:?}")))
+            Some((mode, format!("the override for {}", quoted(vm)), None))
         });
-        std::iter::once((default.value.0, place, text.to_owned())).chain(rules).chain(overrides)
+        let (mode, who, at) = default;
+        std::iter::once((mode, who.to_owned(), at)).chain(rules).chain(overrides)
     }
 
     /// The strictest mode that some VM may get.
@@ -117,11 +154,11 @@ impl Book {
     }
 
     /// Why it cannot be done as it is said.
-    pub fn contradiction(&self) -> Option<(Place, String)> {
-        if self.file.backend != Backend::None {
+    pub fn contradiction(&self) -> Option<(Option<&Source>, String)> {
+        if self.backend != Backend::None {
             return None;
         }
-        let (_, place, who) = self.modes().find(|(mode, ..)| *mode == Mode::Enforce)?;
+        let (_, who, place) = self.modes().find(|(mode, ..)| *mode == Mode::Enforce)?;
         let why = format!(
             "{who} says enforce, but the backend is none, which only counts: \
              set backend = \"gate\" or \"vcpu\", or mode = \"audit\""
@@ -131,26 +168,25 @@ impl Book {
 
     /// What its author may not have meant.
     pub fn warnings(&self) -> Vec<String> {
-        let no_tsc_info = |settings: Settings| refusals::no_tsc_info(settings.allow?);
-        let top = no_tsc_info(self.file.default).map(str::to_owned);
-        let rules = self.file.rules.iter().flat_map(|rule| {
-            let warnings = [
-                no_tsc_info(rule.settings()),
-                rule.matches.of_pods().then_some(
-                    "which pod a VM is in is not looked up yet: this rule matches nothing",
-                ),
-            ];
-            let who = rule.matches.to_string();
-            warnings.into_iter().flatten().map(move |why| format!("rule for {who}: {why}"))
+        const PODS: &str = "which pod a VM is in is not looked up yet: this rule matches nothing";
+        let top = self.sheets().filter_map(|(sheet, _)| {
+            let said = sheet.allow.as_ref()?;
+            Some(format!("{}: {}", said.at, refusals::no_tsc_info(said.value)?))
+        });
+        let rules = self.rules().flat_map(|Placed { rule, at }| {
+            let no_tsc_info = rule.allow.and_then(refusals::no_tsc_info);
+            let warnings = [no_tsc_info, rule.matches.of_pods().then_some(PODS)];
+            let who = format!("{at}: rule for {}", rule.matches);
+            warnings.into_iter().flatten().map(move |why| format!("{who}: {why}"))
         });
         let overrides = &self.overrides;
-        let by_hand = std::iter::once(("the default", &overrides.default))
-            .chain(overrides.vms.iter().map(|(vm, set)| (vm.as_str(), set)))
+        let by_hand = std::iter::once(("the default".to_owned(), &overrides.default))
+            .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)))
             .filter_map(|(who, set)| {
                 let why = refusals::no_tsc_info(set.allow.as_ref()?.value)?;
                 Some(format!("override for {who}: {why}"))
             });
-        top.into_iter().chain(rules).chain(by_hand).collect()
+        top.chain(rules).chain(by_hand).collect()
     }
 
     /// A VM that is not running, as far as its override's key tells.
@@ -158,6 +194,16 @@ impl Book {
         let vm = Identity { name: key.to_owned(), named: true, ..Identity::default() };
         debug_assert_eq!(overrides::key_of(&vm), Some(key));
         vm
+    }
+}
+
+/// The origin of what a file's top level or a rule says; a file that somebody applied has a stamp.
+fn origin(at: &Source, rule: Option<(usize, &Rule)>, stamp: Option<&Stamp>) -> Origin {
+    let at = at.clone();
+    let (rule, matches) = rule.map(|(number, rule)| (number, rule.matches.to_string())).unzip();
+    match stamp.cloned() {
+        Some(stamp) => Origin::Applied { at, rule, matches, stamp },
+        None => Origin::Config { at, rule, matches },
     }
 }
 

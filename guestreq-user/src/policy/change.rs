@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Book, Effective, Limit, Named, Override, Set, Stamp, Throttle, Types, key_of,
+    naming::{self, Candidate, Unclear, quoted},
     refusals::{self, Touched},
 };
 use crate::host::Identity;
@@ -32,7 +33,7 @@ pub struct Request {
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     Default,
-    /// By its label, its UUID, or the name that something is set for.
+    /// By its label, name, UUID or pid, or the name that something is set for.
     Vm(String),
 }
 
@@ -40,7 +41,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Default => f.write_str("default"),
-            Target::Vm(name) => write!(f, "VM {name:?}"),
+            Target::Vm(name) => write!(f, "VM {}", quoted(name)),
         }
     }
 }
@@ -63,6 +64,7 @@ pub enum Change {
 pub struct Seen<'a> {
     pub label: &'a str,
     pub identity: &'a Identity,
+    pub pid: u32,
     pub exited: bool,
     /// Types that it has sent.
     pub sent: Types,
@@ -73,6 +75,8 @@ pub struct Seen<'a> {
 /// A change that may be made.
 #[derive(Debug)]
 pub struct Plan {
+    /// What was meant, by the name that it is kept by.
+    pub target: Target,
     pub book: Book,
     pub old: Effective,
     pub new: Effective,
@@ -86,6 +90,13 @@ pub enum Refusal {
     Refused(String),
     /// It could not be kept.
     Failed(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Refusal::UnknownVm(why) | Refusal::Refused(why) | Refusal::Failed(why)) = self;
+        f.write_str(why)
+    }
 }
 
 impl Book {
@@ -141,34 +152,40 @@ impl Book {
             let all = refusals::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
-        Ok(Plan { book, old, new, warnings })
+        let name = vm.as_ref().and_then(key_of).map(str::to_owned);
+        let target = name.map_or(Target::Default, Target::Vm);
+        Ok(Plan { target, book, old, new, warnings })
     }
 
-    /// The VM of a label, a UUID, or a name that something was set for.
+    /// The VM that is meant, or a name that something was set for.
     fn find(&self, name: &str, vms: &[Seen<'_>]) -> Result<Identity, Refusal> {
-        let seen = vms.iter().find(|vm| vm.label == name).or_else(|| {
-            vms.iter().find(|vm| !name.is_empty() && !vm.exited && vm.identity.uuid == name)
-        });
-        match seen {
-            Some(vm) if key_of(vm.identity).is_some() => Ok(vm.identity.clone()),
-            Some(vm) => Err(Refusal::Refused(format!(
-                "{:?} has neither a name nor a UUID of its own by which it could be found again: \
-                 use --default, or a [[vm]] rule that matches its vmm ({:?})",
-                vm.label, vm.identity.vmm
-            ))),
-            None if self.overrides.vms.contains_key(name) => Ok(Book::absent(name)),
-            None => Err(Refusal::UnknownVm(unknown_vm(name, vms))),
+        let all: Vec<_> = vms
+            .iter()
+            .map(|&Seen { label, identity, pid, exited, .. }| Candidate {
+                label,
+                identity,
+                pid,
+                exited,
+            })
+            .collect();
+        // A name that something was set for is no pid or UUID of another VM.
+        let set = self.overrides.vms.contains_key(name);
+        let vm = match naming::find(name, &all) {
+            Ok(at) if !set || key_of(vms[at].identity) == Some(name) => &vms[at],
+            Ok(_) => return Ok(Book::absent(name)),
+            Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
+            Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
+            Err(Unclear::Ambiguous(why)) => return Err(Refusal::Refused(why)),
+        };
+        if key_of(vm.identity).is_some() {
+            return Ok(vm.identity.clone());
         }
+        Err(Refusal::Refused(format!(
+            "{:?} has neither a name nor a UUID of its own by which it could be found again: use \
+             --default, or a [[vm]] rule that matches its vmm ({:?})",
+            vm.label, vm.identity.vmm
+        )))
     }
-}
-
-fn unknown_vm(name: &str, vms: &[Seen<'_>]) -> String {
-    let labels: Vec<_> =
-        vms.iter().filter(|vm| !vm.exited).map(|vm| format!("{:?}", vm.label)).collect();
-    if labels.is_empty() {
-        return format!("no VM {name:?}: no VM is running");
-    }
-    format!("no VM {name:?}: there are {}", refusals::some_of(&labels))
 }
 
 /// The change, if its limit is one that guests can live with, or that was forced.

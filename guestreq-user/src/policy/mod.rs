@@ -3,10 +3,13 @@
 //! For each of mode, allowed types and limit, the first of these that says something:
 //!
 //! 1. the command line's override for the VM,
-//! 2. the first `[[vm]]` rule of the configuration that matches the VM and sets it,
-//! 3. the command line's override of the default,
-//! 4. the top level of the configuration,
-//! 5. what is built in: audit; report, key and tsc_info; no limit.
+//! 2. the first `[[vm]]` rule that matches the VM and sets it, of the file that was
+//!    applied by the command line,
+//! 3. the same of the configuration,
+//! 4. the command line's override of the default,
+//! 5. the top level of the file that was applied,
+//! 6. the top level of the configuration,
+//! 7. what is built in: audit; report, key and tsc_info; no limit.
 //!
 //! So what is said of a VM goes before what is said of all, and what was said by
 //! hand before what a file says. Knows neither the agent nor the command line.
@@ -16,10 +19,13 @@ mod change;
 mod glob;
 mod limit;
 mod names;
+mod naming;
 mod overrides;
 mod rate;
 pub mod refusals;
+mod replace;
 mod rules;
+mod sheet;
 mod store;
 
 use std::fmt;
@@ -27,14 +33,17 @@ use std::fmt;
 use guestreq_common::policy::{Allowed, Mode, Policy, Rules};
 use serde::{Deserialize, Serialize};
 
-pub use book::{Book, Place};
+pub use book::Book;
 pub use change::{Change, Plan, Refusal, Request, Seen, Target};
 pub use glob::Glob;
 pub use limit::{Limit, Throttle, default_burst};
 pub use names::{Named, Types};
-pub use overrides::{Override, Overrides, Set, Stamp, key_of};
+pub use naming::quoted;
+pub use overrides::{Applied, Override, Overrides, Set, Stamp, key_of};
 pub use rate::Rate;
-pub use rules::{File, Rule, Settings, limit as file_limit};
+pub use replace::{Apply, Difference, Replacement, describe};
+pub use rules::{FileLimit, Rule};
+pub use sheet::{Placed, Said, Sheet, Source};
 pub use store::Store;
 
 /// What holds for a VM, or for those of which nothing is said, and who says so.
@@ -57,13 +66,26 @@ pub struct Setting<T> {
 pub enum Origin {
     /// Built in.
     Default,
-    /// The configuration's top level, or a rule.
+    /// A file of the configuration: its top level, or a rule.
     Config {
-        /// Counted from 1.
+        #[serde(flatten)]
+        at: Source,
+        /// In the order in which they are tried, counted from 1.
         #[serde(skip_serializing_if = "Option::is_none")]
         rule: Option<usize>,
         #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
         matches: Option<String>,
+    },
+    /// The same of a file that the command line has applied.
+    Applied {
+        #[serde(flatten)]
+        at: Source,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<usize>,
+        #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+        matches: Option<String>,
+        #[serde(flatten)]
+        stamp: Stamp,
     },
     /// The command line.
     Override {
@@ -84,15 +106,24 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::Config { rule: Some(rule), matches } => {
-                write!(f, "config, rule {rule} ({})", matches.as_deref().unwrap_or_default())
+            Origin::Config { at, matches: Some(matches), .. } => write!(f, "{at} ({matches})"),
+            Origin::Config { at, .. } => write!(f, "{at}"),
+            Origin::Applied { at, matches, stamp: Stamp { uid, at: when }, .. } => {
+                let matches = matches.as_ref().map(|text| format!("{text}; ")).unwrap_or_default();
+                write!(f, "applied {at} ({matches}uid {uid}, {when})")
             }
-            Origin::Config { .. } => f.write_str("config"),
             Origin::Override { of, stamp: Stamp { uid, at } } => {
                 let of = if *of == Level::Default { " of the default" } else { "" };
                 write!(f, "override{of} (uid {uid}, {at})")
             }
         }
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Effective { mode, allow, limit } = self;
+        write!(f, "mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
     }
 }
 
@@ -106,6 +137,12 @@ impl Effective {
             allow: setting(Types(Allowed::DEFAULT)),
             limit: setting(Limit::Off),
         }
+    }
+
+    /// Whether the same holds, whoever says it.
+    pub fn says_the_same(&self, other: &Effective) -> bool {
+        let values = |of: &Effective| (of.mode.value, of.allow.value, of.limit.value);
+        values(self) == values(other)
     }
 
     /// As the kernel reads it, for the VM that has its slot in this generation.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, Named, Types};
+use super::{Limit, Named, Sheet, Types};
 use crate::host::Identity;
 
 /// Who set something, and when (RFC 3339).
@@ -44,6 +44,14 @@ impl Override {
     }
 }
 
+/// A file that `policy apply` was given.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Applied {
+    #[serde(flatten)]
+    pub stamp: Stamp,
+    pub sheet: Sheet,
+}
+
 /// All that is set. VMs are known by [`key_of`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -52,6 +60,9 @@ pub struct Overrides {
     pub default: Override,
     #[serde(default)]
     pub vms: BTreeMap<String, Override>,
+    /// The last one; what is set one by one goes before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
 }
 
 fn none() -> Override {
@@ -60,7 +71,7 @@ fn none() -> Override {
 
 impl Default for Overrides {
     fn default() -> Self {
-        Overrides { default: Override::NONE, vms: BTreeMap::new() }
+        Overrides { default: Override::NONE, vms: BTreeMap::new(), applied: None }
     }
 }
 

@@ -37,6 +37,7 @@ impl FromStr for Rate {
         let no_rate =
             || format!("{text:?} is no rate: a number per s, m or h, such as 5/s, 0.5/s or 30/m");
         let (number, unit) = text.split_once('/').ok_or_else(no_rate)?;
+        let unit = if unit == "min" { "m" } else { unit };
         let unit = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(no_rate)?;
         // Digits alone: Rust would also read inf, nan and 1e9.
         if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
@@ -95,6 +96,7 @@ mod tests {
         assert_eq!(interval("5/s"), 200_000_000);
         assert_eq!(interval("0.5/s"), 2_000_000_000);
         assert_eq!(interval("30/m"), 2_000_000_000);
+        assert_eq!(interval("30/min"), 2_000_000_000);
         assert_eq!(interval("3/s"), 333_333_333);
         assert_eq!(interval("1/h"), MAX_INTERVAL_NS);
         assert_eq!(interval("1000000/s"), MIN_INTERVAL_NS);

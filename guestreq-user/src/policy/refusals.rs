@@ -25,6 +25,9 @@ fn longest_wait_ns(interval_ns: u64) -> u64 {
     each.saturating_mul(VMPCKS as u64)
 }
 
+/// The slowest rate that no honest guest loses a VMPCK by.
+pub const SLOWEST: &str = "4.8/m";
+
 /// Why a limit would make an honest guest lose a VMPCK, unless it was forced.
 pub fn too_slow(limit: Limit) -> Option<String> {
     match limit {
@@ -39,7 +42,7 @@ fn starves(limit: Limit) -> Option<String> {
     (wait > PATIENCE_NS).then(|| {
         format!(
             "{} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
-             after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least 4.8/m",
+             after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {SLOWEST}",
             throttle.rate,
             wait.div_ceil(1_000_000_000),
         )

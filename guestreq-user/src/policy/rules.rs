@@ -1,31 +1,15 @@
-//! # What the configuration file says
+//! # Rules for some VMs
 //!
-//! Settings for all VMs, and `[[vm]]` rules for some. Of the rules that match a VM,
-//! the first one that sets a key wins for that key.
+//! The `[[vm]]` tables of a file. Of the rules that match a VM, the first one that sets a key
+//! wins for that key.
 
 use std::fmt;
 
-use guestreq_common::policy::{Backend, Mode};
+use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{Glob, Limit, Named, Types, refusals};
 use crate::host::Identity;
-
-/// What can be set for a VM; what is absent comes from elsewhere.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Settings {
-    pub mode: Option<Named<Mode>>,
-    pub allow: Option<Types>,
-    pub limit: Option<Limit>,
-}
-
-/// All of a file that is policy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct File {
-    pub backend: Backend,
-    pub default: Settings,
-    pub rules: Vec<Rule>,
-}
 
 /// A `[[vm]]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -41,18 +25,21 @@ pub struct Rule {
     pub limit: Option<Limit>,
 }
 
-impl Rule {
-    pub fn settings(&self) -> Settings {
-        Settings { mode: self.mode, allow: self.allow, limit: self.limit }
-    }
+/// A file's limit: one that makes guests lose their keys says that it is meant so.
+fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Limit>, D::Error> {
+    Ok(Some(FileLimit::deserialize(from)?.0))
 }
 
-/// A file's limit: one that makes guests lose their keys says that it is meant so.
-pub fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Limit>, D::Error> {
-    let limit = Limit::deserialize(from)?;
-    match refusals::too_slow(limit) {
-        Some(why) => Err(de::Error::custom(format!("{why}, or force = true beside the rate"))),
-        None => Ok(Some(limit)),
+/// The same, wherever it stands.
+pub struct FileLimit(pub Limit);
+
+impl<'de> Deserialize<'de> for FileLimit {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FileLimit, D::Error> {
+        let limit = Limit::deserialize(from)?;
+        match refusals::too_slow(limit) {
+            Some(why) => Err(de::Error::custom(format!("{why}, or force = true beside the rate"))),
+            None => Ok(FileLimit(limit)),
+        }
     }
 }
 

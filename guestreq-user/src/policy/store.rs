@@ -30,6 +30,10 @@ impl Store {
         self.folder.join(NAME)
     }
 
+    fn new_path(&self) -> PathBuf {
+        self.folder.join(format!("{NAME}.new"))
+    }
+
     /// No file is no overrides.
     pub fn read(&self) -> Result<Overrides> {
         let path = self.path();
@@ -51,7 +55,12 @@ impl Store {
 
     /// When this returns, they outlive a crash.
     pub fn write(&self, overrides: &Overrides) -> Result<()> {
-        self.replace(overrides).with_context(|| {
+        let replaced = self.replace(overrides);
+        if replaced.is_err() {
+            // Where the disk is full it would only take room.
+            let _ = fs::remove_file(self.new_path());
+        }
+        replaced.with_context(|| {
             format!("{} cannot be written, nothing is changed", self.path().display())
         })
     }
@@ -59,7 +68,7 @@ impl Store {
     fn replace(&self, overrides: &Overrides) -> Result<()> {
         fs::create_dir_all(&self.folder)?;
         let folder = File::open(&self.folder)?;
-        let new = self.folder.join(format!("{NAME}.new"));
+        let new = self.new_path();
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         let mut text = serde_json::to_vec_pretty(overrides)?;
@@ -150,7 +159,7 @@ mod tests {
             vms in proptest::collection::btree_map(any::<String>(), any_override(), 0..4),
         ) {
             let (_folder, store) = store();
-            let overrides = Overrides { default, vms };
+            let overrides = Overrides { default, vms, applied: None };
             store.write(&Overrides::default()).unwrap();
             store.write(&overrides).unwrap();
             prop_assert_eq!(store.read().unwrap(), overrides);

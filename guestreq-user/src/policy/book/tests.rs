@@ -10,8 +10,7 @@ use crate::{
 };
 
 fn book(config: &str) -> Book {
-    let file = Config::parse(config).unwrap().policy();
-    Book { file, overrides: Overrides::default() }
+    Config::parse(config).unwrap().book(Overrides::default())
 }
 
 fn vm(name: &str) -> Identity {
@@ -53,15 +52,15 @@ fn nothing_said_is_audit_with_what_linux_guests_use_and_no_limit() {
 fn the_first_rule_that_matches_and_sets_a_key_wins_for_that_key() {
     let web = book(RULES).resolve(&vm("web-1"));
     assert_eq!(web.limit.value, Limit::Off);
-    assert_eq!(web.limit.origin.to_string(), r#"config, rule 1 (name = "web-*")"#);
+    assert_eq!(web.limit.origin.to_string(), r#"config.toml:4 (name = "web-*")"#);
     assert_eq!(web.mode.value, Named(Mode::Enforce), "rule 1 does not say");
-    assert_eq!(web.mode.origin.to_string(), r#"config, rule 2 (vmm = "qemu")"#);
+    assert_eq!(web.mode.origin.to_string(), r#"config.toml:7 (vmm = "qemu")"#);
     assert_eq!(web.allow.origin, Origin::Default);
     let db = book(RULES).resolve(&vm("db-1"));
     assert_eq!(db.limit.value.to_string(), "1/s, burst 1");
     let other = book(RULES).resolve(&Identity { vmm: "crosvm".to_owned(), ..vm("x") });
     assert_eq!(other.limit.value.to_string(), "5/s, burst 10");
-    assert_eq!(other.limit.origin.to_string(), "config");
+    assert_eq!(other.limit.origin.to_string(), "config.toml:3");
     assert_eq!(other.mode.value, Named(Mode::Observe));
 }
 
@@ -107,9 +106,9 @@ fn enforce_without_a_backend_is_a_contradiction_wherever_it_is_said() {
     assert_eq!(book.contradiction(), None);
     book.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
     let (place, why) = book.contradiction().unwrap();
-    assert_eq!(place, Place::Override);
+    assert_eq!(place, None);
     assert!(why.starts_with("the override for \"web\" says enforce, but the backend is none"));
-    book.file.backend = Backend::Gate;
+    book.backend = Backend::Gate;
     assert_eq!(book.contradiction(), None);
 }
 
@@ -119,8 +118,8 @@ fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
         book("allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n");
     let warnings = book.warnings();
     assert_eq!(warnings.len(), 3, "{warnings:?}");
-    assert!(warnings[0].starts_with("tsc_info is not allowed"));
-    assert!(warnings[1].starts_with("rule for namespace = \"prod\": tsc_info"));
+    assert!(warnings[0].starts_with("config.toml:1: tsc_info is not allowed"));
+    assert!(warnings[1].starts_with("config.toml:2: rule for namespace = \"prod\": tsc_info"));
     assert!(warnings[2].contains("this rule matches nothing"));
 }
 

@@ -4,8 +4,7 @@ use super::*;
 use crate::{config::Config, policy::Overrides};
 
 fn book(config: &str) -> Book {
-    let file = Config::parse(config).unwrap().policy();
-    Book { file, overrides: Overrides::default() }
+    Config::parse(config).unwrap().book(Overrides::default())
 }
 
 fn stamp() -> Stamp {
@@ -18,7 +17,7 @@ fn vm(name: &str, uuid: &str) -> Identity {
 }
 
 fn seen<'a>(label: &'a str, identity: &'a Identity) -> Seen<'a> {
-    Seen { label, identity, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
+    Seen { label, identity, pid: 7, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
 }
 
 /// Parses what the API gets.
@@ -59,7 +58,7 @@ fn an_unknown_vm_is_told_with_those_that_run() {
     let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
     assert_eq!(
         book("").plan(&wrong, &stamp(), &vms).unwrap_err(),
-        Refusal::UnknownVm("no VM \"wbe\": there are \"web\"".to_owned())
+        Refusal::UnknownVm("no VM \"wbe\": did you mean \"web\"?".to_owned())
     );
     let none = book("").plan(&wrong, &stamp(), &[]).unwrap_err();
     assert_eq!(none, Refusal::UnknownVm("no VM \"wbe\": no VM is running".to_owned()));
@@ -73,6 +72,7 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
         let text = LIMIT_WEB.replace("web", name);
         let plan = book("").plan(&request(&text), &stamp(), &vms).unwrap();
         assert_eq!(plan.book.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
+        assert_eq!(plan.target, Target::Vm("web".to_owned()), "by its name, whatever was typed");
         let shared = "it holds for all running VMs of this name: \"web\"; \"web@77\"";
         assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
     }
@@ -82,6 +82,17 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
     let nobody = vm("", "");
     let why = refused(book("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nobody)]));
     assert!(why.contains("neither a name nor a UUID"), "{why}");
+}
+
+#[test]
+fn a_name_that_something_is_set_for_is_not_another_vm_s_pid() {
+    let (seven, web) = (vm("7", ""), vm("web", ""));
+    let by_pid = request(&LIMIT_WEB.replace("web", "7"));
+    let keys = |plan: Plan| plan.book.overrides.vms.into_keys().collect::<Vec<_>>();
+    let running = [seen("web", &web)];
+    assert_eq!(keys(book("").plan(&by_pid, &stamp(), &running).unwrap()), ["web"]);
+    let set = book("").plan(&by_pid, &stamp(), &[seen("7", &seven)]).unwrap().book;
+    assert_eq!(keys(set.plan(&by_pid, &stamp(), &running).unwrap()), ["7"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! One file per subject; a group is a boot.
 
 mod bare;
+mod config;
 mod cost;
 mod enforce;
 mod exactness;
@@ -191,6 +192,20 @@ pub const GROUPS: &[Group] = &[
             outlive::versions::OTHER_SCHEMA,
             outlive::foreign::FOREIGN,
             outlive::alone::SECOND_AGENT,
+        ],
+    },
+    Group {
+        name: "config",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[
+            config::RELOADED,
+            config::AT_RELOAD,
+            config::APPLIED,
+            config::FULL_DISK,
+            config::ASKED,
         ],
     },
     Group {

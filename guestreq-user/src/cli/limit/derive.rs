@@ -1,0 +1,133 @@
+//! # Deriving a limit
+//!
+//! All VMs together are to keep within a share of the PSP's time, and no guest is to be
+//! starved by it.
+
+use anyhow::{Result, bail, ensure};
+use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome};
+use serde::Serialize;
+
+use crate::{
+    api::{
+        Psp,
+        policy::{Effective, Limit, Rate, Throttle},
+    },
+    policy::refusals,
+};
+
+/// Fewer say too little of how long the PSP takes.
+const ENOUGH: u64 = 100;
+/// For so long, in seconds, a VM that has been quiet may take all of the PSP at once.
+pub const STRETCH: f64 = 0.5;
+
+/// What went in, and what came out.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Suggestion {
+    /// Message types that the default allows, and of which requests were measured.
+    pub messages: Vec<String>,
+    pub requests: u64,
+    pub mean_service_seconds: f64,
+    pub p99_service_seconds: f64,
+    pub share: f64,
+    pub vms: u64,
+    /// They were counted, not given.
+    pub vms_running: bool,
+    pub requests_per_second_of_psp: f64,
+    pub requests_per_second_of_vm: f64,
+    pub rate: String,
+    pub burst: u64,
+    /// What all VMs may take at that rate: more than `share`, if that would starve guests.
+    pub resulting_share: f64,
+    pub command: String,
+}
+
+/// What was measured of the messages that the default allows: others will not reach the PSP.
+struct Measured {
+    messages: Vec<String>,
+    requests: u64,
+    seconds: f64,
+    p99: f64,
+}
+
+impl Measured {
+    fn of(psp: &Psp, default: &Effective) -> Measured {
+        let mut all = Measured { messages: Vec::new(), requests: 0, seconds: 0.0, p99: 0.0 };
+        let allowed: Vec<_> = default.allow.value.iter().map(|kind| kind.name()).collect();
+        for message in &psp.messages {
+            let Some(service) = message.stages.get("psp_service") else { continue };
+            let unanswered = [outcome::DENIED, outcome::BUSY, outcome::HOST_ERROR];
+            let answered: u64 = message
+                .results
+                .iter()
+                .filter(|(result, _)| !unanswered.map(outcome::name).contains(&result.as_str()))
+                .map(|(_, count)| count)
+                .sum();
+            if answered > 0 && allowed.contains(&message.message.as_str()) {
+                all.messages.push(message.message.clone());
+                all.requests += answered;
+                all.seconds += service.seconds;
+                all.p99 = all.p99.max(service.p99_seconds.unwrap_or(0.0));
+            }
+        }
+        all
+    }
+}
+
+impl Suggestion {
+    pub fn of(psp: &Psp, default: &Effective, vms: (u64, bool), share: f64) -> Result<Suggestion> {
+        let Measured { messages, requests, seconds, p99 } = Measured::of(psp, default);
+        ensure!(
+            requests >= ENOUGH,
+            "only {requests} requests of allowed types were measured, {ENOUGH} are needed: try \
+             again when there are more (guestreq psp)"
+        );
+        let (vms, vms_running) = vms;
+        ensure!(vms > 0, "no VM is running: say for how many the limit is to be, with --vms");
+        let mean = seconds / requests as f64;
+        ensure!(mean > 0.0, "the measured requests took no time");
+        let of_psp = 1.0 / mean;
+        let of_vm = of_psp * share / vms as f64;
+        let rate = rate(of_vm)?;
+        let worst = p99.max(mean);
+        // As many as the PSP answers in that time, even if each takes long.
+        let burst = (STRETCH / worst).floor().min(rate.per_second().ceil()) as u64;
+        let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
+        Ok(Suggestion {
+            messages,
+            requests,
+            mean_service_seconds: mean,
+            p99_service_seconds: p99,
+            share,
+            vms,
+            vms_running,
+            requests_per_second_of_psp: of_psp,
+            requests_per_second_of_vm: of_vm,
+            rate: rate.to_string(),
+            burst,
+            resulting_share: rate.per_second() * vms as f64 * mean,
+            command: format!("guestreq limit set --default --rate {rate} --burst {burst}"),
+        })
+    }
+}
+
+/// A rate as people write it, not above this, but never one that starves guests.
+fn rate(per_second: f64) -> Result<Rate> {
+    let per_second = per_second.min(1_000_000.0);
+    let text = [(1.0, "s"), (60.0, "m")].into_iter().find_map(|(seconds, unit)| {
+        let number = per_second * seconds;
+        // Two digits, rounded down.
+        let step = 10f64.powf(number.log10().floor() - 1.0);
+        let digits = usize::from(step < 1.0);
+        let number = (number / step + 1e-9).floor() * step;
+        (number >= 1.0).then(|| format!("{number:.digits$}/{unit}"))
+    });
+    let found = text.and_then(|text| text.replace(".0/", "/").parse::<Rate>().ok());
+    let limit = |rate| Limit::On(Throttle { rate, burst: 1, force: false });
+    match found.filter(|rate| refusals::too_slow(limit(*rate)).is_none()) {
+        Some(rate) => Ok(rate),
+        None => match refusals::SLOWEST.parse() {
+            Ok(rate) => Ok(rate),
+            Err(error) => bail!("{error}"),
+        },
+    }
+}

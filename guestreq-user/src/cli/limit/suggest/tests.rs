@@ -1,0 +1,102 @@
+use guestreq_common::gcra::MAX_BURST;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    api::policy::{Effective, Limit, Rate, Throttle},
+    policy::refusals,
+};
+
+/// A PSP that has answered so many reports, each in so many seconds.
+fn psp(requests: u64, seconds: f64) -> Psp {
+    let stage = |seconds: f64| {
+        serde_json::json!({"psp_service": {
+            "seconds": seconds * requests as f64, "p50_seconds": seconds, "p99_seconds": 2.0 * seconds
+        }})
+    };
+    serde_json::from_value(serde_json::json!({
+        "window_seconds": 10.0, "holder": null, "queue_length": 0, "recent_utilisation": 0.0,
+        "recent_queue_length": 0.0, "commands": [], "guest_requests": {}, "guest_told": {},
+        "lost": {}, "probes": {},
+        "messages": [
+            {"message": "report", "results": {"ok": requests, "busy": 7000}, "stages": stage(seconds)},
+            {"message": "export", "results": {"ok": 500}, "stages": stage(100.0)},
+        ],
+    }))
+    .unwrap()
+}
+
+fn suggest(psp: &Psp, vms: u64, share: f64) -> Result<Suggestion> {
+    Suggestion::of(psp, &Effective::built_in(), (vms, true), share)
+}
+
+#[test]
+fn the_arithmetic_is_told_line_by_line() {
+    let suggestion = suggest(&psp(1000, 0.02), 8, 0.5).unwrap();
+    assert_eq!(
+        (suggestion.requests, suggestion.messages.as_slice()),
+        (1000, ["report".to_owned()].as_slice())
+    );
+    let text = text(&suggestion);
+    for line in [
+        "A request takes the PSP  20.0 ms on average, 40.0 ms at p99 (1000 requests: report)",
+        "So it can answer         1 / 20.0 ms = 50.0 a second",
+        "All VMs together         50.0 % of that = 25.0 a second",
+        "One of 8 VMs             25.0 / 8 = 3.125 a second (running now; --vms plans for more)",
+        "Rounded down             3.1/s",
+        "guestreq limit set --default --rate 3.1/s --burst 4",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn a_burst_is_what_the_psp_answers_in_a_moment_and_never_less_than_one_per_vmpck() {
+    assert_eq!(suggest(&psp(1000, 0.001), 2, 0.5).unwrap().burst, 250);
+    assert_eq!(suggest(&psp(1000, 0.1), 1, 1.0).unwrap().burst, 4);
+}
+
+#[test]
+fn too_little_to_go_by_says_what_is_needed() {
+    let error = suggest(&psp(99, 0.02), 8, 0.5).unwrap_err().to_string();
+    assert!(error.starts_with("only 99 requests of allowed types were measured, 100 are needed"));
+    let error = suggest(&psp(100, 0.02), 0, 0.5).unwrap_err().to_string();
+    assert!(error.contains("no VM is running") && error.contains("--vms"), "{error}");
+}
+
+#[test]
+fn a_share_that_would_starve_guests_is_not_kept_and_that_is_said() {
+    let suggestion = suggest(&psp(1000, 0.02), 1000, 0.5).unwrap();
+    assert_eq!(suggestion.rate, refusals::SLOWEST);
+    let text = text(&suggestion);
+    assert!(
+        text.contains("loses its VMPCK: 4.8/m at least, so that all may take 160.0 %"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_share_is_a_percentage() {
+    assert_eq!(share("50%"), Ok(0.5));
+    assert_eq!(share("7.5"), Ok(0.075));
+    for text in ["0", "101%", "half", "-5", "", "NaN", "inf", "0.5"] {
+        assert!(share(text).unwrap_err().contains("1% to 100%"), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_suggested_that_limit_set_would_refuse(
+        requests in 100u64..1_000_000, seconds in 1e-7..100f64, vms in 1u64..65_536, percent in 1f64..100.0
+    ) {
+        let suggestion = suggest(&psp(requests, seconds), vms, percent / 100.0).unwrap();
+        let rate: Rate = suggestion.rate.parse().unwrap();
+        let limit = Limit::On(Throttle { rate, burst: suggestion.burst, force: false });
+        prop_assert_eq!(refusals::too_slow(limit), None);
+        prop_assert!((4..=MAX_BURST).contains(&suggestion.burst));
+        // More than was asked for only where guests would starve.
+        let asked = suggestion.requests_per_second_of_vm;
+        prop_assert!(rate.per_second() <= asked * 1.000_001 || suggestion.rate == refusals::SLOWEST);
+        prop_assert!(rate.per_second() >= asked.min(1e6) * 0.9 || suggestion.rate == refusals::SLOWEST);
+    }
+}

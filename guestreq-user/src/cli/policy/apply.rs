@@ -1,0 +1,105 @@
+//! # guestreq policy apply
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    api::{
+        client,
+        policy::{Applied, Apply, Difference, quoted},
+    },
+    cli::socket,
+    config::{self, Layer},
+    policy::Sheet,
+};
+
+/// Have a file hold at once: all of it, or nothing
+#[derive(clap::Args)]
+#[command(after_help = "\
+FILE is written as the policy in the configuration: mode, allow, limit and [[vm]]. It wins over \
+the configuration's files, stays after a restart, and takes the place of the file that was applied \
+before. What `limit set` and `policy allow`, `deny` and `mode` set goes before it.
+
+Example: guestreq policy apply incident.toml; later: guestreq policy apply --clear")]
+pub struct Args {
+    /// The file
+    #[arg(value_name = "FILE", required_unless_present = "clear", conflicts_with = "clear")]
+    file: Option<PathBuf>,
+    /// Drop what was applied, so that the configuration holds again
+    #[arg(long)]
+    clear: bool,
+    /// Even if running VMs lose VMPCKs by it
+    #[arg(long)]
+    yes: bool,
+    /// The agent's socket [default: the configuration's]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let sheet = self.file.as_deref().map(sheet).transpose()?;
+        let apply = Apply { sheet, yes: self.yes };
+        let applied: Applied = client::put(&socket(self.socket), "/v1/policy/applied", &apply)?;
+        for warning in &applied.warnings {
+            eprintln!("guestreq: warning: {warning}");
+        }
+        print!("{}", text(&applied.changed));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What a file says of VMs; it may say nothing else.
+fn sheet(path: &Path) -> Result<Sheet> {
+    let name = path.display().to_string();
+    let text = config::read_file(path).with_context(|| name.clone())?;
+    let layer = match Layer::parse(&name, &text) {
+        Ok(layer) => layer,
+        Err(faults) => return Err(config::first_of(&name, &faults)),
+    };
+    if let Some((key, at)) = layer.others.first() {
+        bail!(
+            "{at}: {key} cannot be applied, only mode, allow, limit and [[vm]]: write it in the \
+             configuration"
+        );
+    }
+    Ok(layer.policy)
+}
+
+fn text(changed: &[Difference]) -> String {
+    if changed.is_empty() {
+        return "Nothing changes for the default or for running VMs.\n".to_owned();
+    }
+    let line = |Difference { vm, old, new }: &Difference| {
+        let who =
+            vm.as_deref().map_or_else(|| "default".to_owned(), |vm| format!("VM {}", quoted(vm)));
+        format!("{who}: {old} -> {new}\n")
+    };
+    changed.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> Result<Sheet> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.toml");
+        std::fs::write(&path, text).unwrap();
+        sheet(&path)
+    }
+
+    #[test]
+    fn a_file_that_is_applied_is_policy_and_nothing_else() {
+        let sheet = of("mode = \"audit\"\n[[vm]]\nmatch = { name = \"a\" }\nlimit = \"off\"\n");
+        assert_eq!(sheet.unwrap().rules.len(), 1);
+        let error = format!("{:#}", of("mode = \"audit\"\nlisten = \"[::]:1\"\n").unwrap_err());
+        assert!(error.contains("f.toml:2: listen cannot be applied"), "{error}");
+        let error = format!("{:#}", of("mode = \"on\"").unwrap_err());
+        assert!(error.contains("f.toml: line 1, column 8: unknown mode"), "{error}");
+    }
+}

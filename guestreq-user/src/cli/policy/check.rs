@@ -1,0 +1,161 @@
+//! # guestreq policy check
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::{
+    cli::{
+        Format, print,
+        table::{self, printable},
+    },
+    config::{Checked, Config, Files, Wrong},
+    policy::{Effective, Overrides, Placed},
+};
+
+/// Look whether files are right, without an agent, and say what they mean
+#[derive(clap::Args)]
+#[command(after_help = "\
+Several files are read as the configuration and its conf.d are: of what two say, the later one's \
+holds. Exit status: 0 if all is right, 1 if not.
+
+Example: guestreq policy check /etc/guestreq/config.toml new-rule.toml")]
+pub struct Args {
+    /// The files, in their order [default: the configuration and its conf.d]
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A table for people, or JSON for programs
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+/// What was understood.
+#[derive(Serialize)]
+struct Report {
+    files: Vec<String>,
+    valid: bool,
+    errors: Vec<Wrong>,
+    warnings: Vec<String>,
+    /// What holds for VMs of which nothing is said.
+    default: Option<Effective>,
+    /// In the order in which they are tried.
+    rules: Vec<Placed>,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let files = if self.files.is_empty() { Files::of(None).paths()? } else { self.files };
+        let report = Report::of(Config::check(&files), &files);
+        print(self.output, &report, text)?;
+        Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Report {
+    fn of(Checked { config, errors }: Checked, files: &[PathBuf]) -> Report {
+        let book = config.map(|config| config.book(Overrides::default()));
+        Report {
+            files: files.iter().map(|path| path.display().to_string()).collect(),
+            valid: errors.is_empty(),
+            errors,
+            warnings: book.as_ref().map_or_else(Vec::new, |book| book.warnings()),
+            default: book.as_ref().map(|book| book.default()),
+            rules: book.map_or_else(Vec::new, |book| book.file.rules),
+        }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for error in &report.errors {
+        text.push_str(&format!("{}\n", printable(&error.to_string())));
+    }
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {}\n", printable(warning)));
+    }
+    let Some(default) = report.default.as_ref().filter(|_| report.valid) else { return text };
+    let mut table = table::new(&["VM", "MODE", "ALLOW", "LIMIT", "FROM"], &[]);
+    table.add_row([
+        "(default)".to_owned(),
+        default.mode.value.to_string(),
+        default.allow.value.to_string(),
+        default.limit.value.to_string(),
+        printable(&origins(default)),
+    ]);
+    for Placed { rule, at } in &report.rules {
+        fn or_dash<T: ToString>(value: Option<T>) -> String {
+            value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+        }
+        table.add_row([
+            printable(&rule.matches.to_string()),
+            or_dash(rule.mode),
+            or_dash(rule.allow),
+            or_dash(rule.limit),
+            printable(&at.to_string()),
+        ]);
+    }
+    text + &table::text(&table)
+}
+
+/// Each place once.
+fn origins(default: &Effective) -> String {
+    let Effective { mode, allow, limit } = default;
+    let mut origins = Vec::new();
+    for origin in [&mode.origin, &allow.origin, &limit.origin].map(ToString::to_string) {
+        if !origins.contains(&origin) {
+            origins.push(origin);
+        }
+    }
+    origins.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(texts: &[&str]) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |i: usize| folder.path().join(format!("{i}.toml"));
+        for (i, text) in texts.iter().enumerate() {
+            std::fs::write(name(i), text).unwrap();
+        }
+        let files: Vec<_> = (0..texts.len()).map(name).collect();
+        Report::of(Config::check(&files), &files)
+    }
+
+    #[test]
+    fn what_is_right_is_said_as_it_was_understood() {
+        let report = report(&[
+            "mode = \"audit\"\nlimit = { rate = \"5/s\" }\n",
+            "mode = \"enforce\"\n[[vm]]\nmatch = { name = \"w*\" }\nallow = []\n",
+        ]);
+        let text = text(&report);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(report.valid && lines.len() == 4, "{text}");
+        assert!(lines[0].contains("Secure TSC cannot boot"), "{text}");
+        assert!(lines[2].contains("enforce  key, report, tsc_info  5/s, burst 5"), "{text}");
+        assert!(
+            lines[2].contains("1.toml:1, default, ") && lines[2].ends_with("0.toml:2"),
+            "{text}"
+        );
+        assert!(lines[3].contains("name = \"w*\"  -        nothing"), "{text}");
+    }
+
+    #[test]
+    fn all_errors_of_all_files_are_told() {
+        let report = report(&["mode = 1\nlimits = 1\n", "[[vm]]\n", "max_vms = 3\n"]);
+        let text = text(&report);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(!report.valid && lines.len() == 3, "{text}");
+        assert!(lines[0].contains("0.toml: line 1, column 8: "), "{text}");
+        assert!(lines[1].contains("0.toml: line 2, column 1: "), "{text}");
+        assert!(lines[2].contains("1.toml: line 1, column 1: missing field `match`"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["errors"][1]["line"], 2);
+        let contradiction = super::tests::report(&["backend = \"none\"", "\nmode = \"enforce\""]);
+        assert_eq!(contradiction.errors[0].line, Some(2));
+        let no_file = Report::of(Config::check(&["/nonexistent/x".into()]), &[]);
+        assert_eq!((no_file.valid, no_file.errors[0].line), (false, None));
+    }
+}

@@ -1,0 +1,181 @@
+//! # One file of the configuration
+//!
+//! Its keys, all optional, and everything that is wrong with it, by line and column.
+
+use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
+
+use guestreq_common::policy::{Backend, Mode};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::{
+    Spanned,
+    de::{DeArray, DeTable, DeValue},
+};
+
+use super::place::{Fault, Lines};
+use crate::policy::{FileLimit, Named, Placed, Rule, Said, Sheet, Source, Types};
+
+/// What a file sets.
+#[derive(Debug)]
+pub struct Layer {
+    pub backend: Option<Named<Backend>>,
+    pub policy: Sheet,
+    pub state: Option<PathBuf>,
+    pub listen: Option<SocketAddr>,
+    pub socket: Option<PathBuf>,
+    pub socket_group: Option<String>,
+    pub max_vms: Option<u32>,
+    pub keep_exited_vms: Option<Duration>,
+    pub slow_request: Option<Duration>,
+    /// Keys that are no policy, in the order of the alphabet.
+    pub others: Vec<(String, Source)>,
+}
+
+/// More are not told of one file.
+const MAX_FAULTS: usize = 20;
+/// A file's keys, as they are written.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Keys {
+    backend: Option<Named<Backend>>,
+    mode: Option<Spanned<Named<Mode>>>,
+    allow: Option<Spanned<Types>>,
+    limit: Option<Spanned<FileLimit>>,
+    #[serde(rename = "vm")]
+    rules: Vec<Spanned<Rule>>,
+    state: Option<PathBuf>,
+    listen: Option<SocketAddr>,
+    socket: Option<PathBuf>,
+    socket_group: Option<String>,
+    #[serde(deserialize_with = "max_vms")]
+    max_vms: Option<u32>,
+    #[serde(deserialize_with = "duration")]
+    keep_exited_vms: Option<Duration>,
+    #[serde(deserialize_with = "duration")]
+    slow_request: Option<Duration>,
+}
+
+impl Layer {
+    /// What a file of this name says, or all that is wrong with it.
+    pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<Fault>> {
+        // What comes after text that is no TOML is a guess.
+        let table = DeTable::parse(text).map_err(|error| vec![Fault::of(&error, text)])?;
+        let lines = Lines::of(text);
+        let source = |span: Range<usize>| Source {
+            file: name.to_owned(),
+            line: lines.place(text, span.start).0,
+        };
+        let policy = ["mode", "allow", "limit", "vm"];
+        let others = table.get_ref().keys().filter(|key| !policy.contains(&&**key.get_ref()));
+        let others = others.map(|key| (key.get_ref().to_string(), source(key.span()))).collect();
+        let keys = keys(table, text)?;
+        fn said<T>(
+            spanned: Option<Spanned<T>>,
+            source: impl Fn(Range<usize>) -> Source,
+        ) -> Option<Said<T>> {
+            spanned.map(|spanned| Said { at: source(spanned.span()), value: spanned.into_inner() })
+        }
+        let limit = said(keys.limit, source);
+        let rules = keys
+            .rules
+            .into_iter()
+            .map(|rule| Placed { at: source(rule.span()), rule: rule.into_inner() });
+        Ok(Layer {
+            backend: keys.backend,
+            policy: Sheet {
+                rules: rules.collect(),
+                mode: said(keys.mode, source),
+                allow: said(keys.allow, source),
+                limit: limit.map(|Said { value, at }| Said { value: value.0, at }),
+            },
+            state: keys.state,
+            listen: keys.listen,
+            socket: keys.socket,
+            socket_group: keys.socket_group,
+            max_vms: keys.max_vms,
+            keep_exited_vms: keys.keep_exited_vms,
+            slow_request: keys.slow_request,
+            others,
+        })
+    }
+}
+
+/// The keys of a table. What is wrong is told and taken away until the rest is right.
+fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<Fault>> {
+    let mut faults = Vec::new();
+    loop {
+        let error = match Keys::deserialize(toml::de::Deserializer::from(table.clone())) {
+            Ok(keys) if faults.is_empty() => return Ok(keys),
+            Ok(_) => break,
+            Err(error) => error,
+        };
+        faults.push(Fault::of(&error, text));
+        let at = error.span().map(|span| span.start);
+        let removed = at.is_some_and(|at| remove(table.get_mut(), at));
+        if !removed || faults.len() == MAX_FAULTS {
+            break;
+        }
+    }
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    Err(faults)
+}
+
+/// Takes away the entry that has this offset: a key, or a key of a rule, or the rule.
+fn remove(table: &mut DeTable<'_>, at: usize) -> bool {
+    let found = table.iter().find(|(key, value)| has(&key.span(), at) || within(value, at));
+    let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
+    if let Some(DeValue::Array(array)) = table.get_mut(&key).map(Spanned::get_mut)
+        && key.get_ref() == "vm"
+        && let Some(index) = array.iter().position(|rule| within(rule, at))
+    {
+        let rule = array.get_mut(index).map(Spanned::get_mut);
+        if let Some(DeValue::Table(rule)) = rule {
+            // Without its match a rule is none.
+            let found = rule.iter().find(|(key, value)| {
+                key.get_ref() != "match" && (has(&key.span(), at) || within(value, at))
+            });
+            if let Some(key) = found.map(|(key, _)| key.clone()) {
+                return rule.remove(&key).is_some();
+            }
+        }
+        let rules = std::mem::replace(array, DeArray::new()).into_iter().enumerate();
+        *array = rules.filter(|(i, _)| *i != index).map(|(_, rule)| rule).collect();
+        return true;
+    }
+    table.remove(&key).is_some()
+}
+
+fn has(span: &Range<usize>, at: usize) -> bool {
+    span.contains(&at) || span.start == at
+}
+
+/// Whether a value has this offset: a table that is written as `[table]` spans only its header.
+fn within(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
+    has(&value.span(), at)
+        || match value.get_ref() {
+            DeValue::Array(array) => array.iter().any(|value| within(value, at)),
+            DeValue::Table(table) => {
+                table.iter().any(|(key, value)| has(&key.span(), at) || within(value, at))
+            }
+            _ => false,
+        }
+}
+
+fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(value)?;
+    let read = humantime::parse_duration(&text);
+    read.map(Some)
+        .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
+}
+
+fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    let number = u32::deserialize(value)?;
+    // A record takes about 10 kB of kernel memory.
+    if !(1..=65_536).contains(&number) {
+        return Err(D::Error::custom(format!("{number} VMs: allowed are 1 to 65536")));
+    }
+    Ok(Some(number))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! # Places in a file
+//!
+//! Lines and columns, counted from 1, and what is wrong there.
+
+use std::fmt;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// What is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub line: usize,
+    pub column: usize,
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: {}", self.line, self.column, self.what)
+    }
+}
+
+/// A file may repeat its own, long values in an error.
+const MAX_MESSAGE: usize = 500;
+
+impl Fault {
+    /// `unknown field …`: toml's own message draws a picture over five lines.
+    pub fn of(error: &toml::de::Error, text: &str) -> Fault {
+        let (line, column) = place(text, error.span().map_or(0, |span| span.start));
+        let mut what = String::new();
+        for c in error.message().trim_end().chars().take(MAX_MESSAGE) {
+            match c {
+                '\n' => what.push(' '),
+                c if c.is_control() => what.extend(c.escape_default()),
+                c => what.push(c),
+            }
+        }
+        Fault { line, column, what }
+    }
+}
+
+/// Line and column of an offset.
+pub fn place(text: &str, offset: usize) -> (usize, usize) {
+    Lines::of(text).place(text, offset)
+}
+
+/// Where lines begin.
+pub struct Lines(Vec<usize>);
+
+impl Lines {
+    pub fn of(text: &str) -> Lines {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Lines([0].into_iter().chain(ends.map(|(at, _)| at + 1)).collect())
+    }
+
+    pub fn place(&self, text: &str, offset: usize) -> (usize, usize) {
+        let line = self.0.partition_point(|start| *start <= offset).max(1);
+        let before = text.get(self.0[line - 1]..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+}
+
+/// Where the first mode from a line on stands: the top level's or a rule's that begins there.
+pub fn place_of_mode(text: &str, line: usize) -> Option<(usize, usize)> {
+    #[derive(Deserialize)]
+    struct Modes {
+        mode: Option<Spanned<String>>,
+        #[serde(default)]
+        vm: Vec<Modes>,
+    }
+    let all: Modes = toml::from_str(text).ok()?;
+    let modes = all.mode.into_iter().chain(all.vm.into_iter().filter_map(|rule| rule.mode));
+    let places = modes.map(|mode| place(text, mode.span().start));
+    places.filter(|(at, _)| *at >= line).min()
+}

@@ -1,0 +1,184 @@
+use guestreq_common::{message::Kind, policy::Backend};
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    config::Config,
+    host::Identity,
+    policy::{Named, Overrides, Request},
+};
+
+fn sheet(text: &str) -> Sheet {
+    Config::parse(text).unwrap().policy
+}
+
+fn book(text: &str) -> Book {
+    Config::parse(text).unwrap().book(Overrides::default())
+}
+
+fn stamp() -> Stamp {
+    Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() }
+}
+
+fn vm(name: &str) -> Identity {
+    Identity { name: name.to_owned(), named: true, ..Identity::default() }
+}
+
+fn seen<'a>(identity: &'a Identity, sent: &[Kind]) -> Seen<'a> {
+    let sent = sent.iter().copied().collect();
+    Seen { label: &identity.name, identity, pid: 7, exited: false, sent, was_over: false }
+}
+
+fn apply(text: &str) -> Apply {
+    Apply { sheet: Some(sheet(text)), yes: false }
+}
+
+fn refused(result: Result<Replacement, Refusal>) -> String {
+    match result.unwrap_err() {
+        Refusal::Refused(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+const WEB: &str = "limit = { rate = \"5/s\", burst = 5 }\n\
+                   [[vm]]\nmatch = { name = \"web\" }\nmode = \"observe\"\n";
+
+#[test]
+fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_one() {
+    let web = vm("web");
+    let book = book(
+        "mode = \"enforce\"\nlimit = \"off\"\n[[vm]]\nmatch = { name = \"w*\" }\nmode = \"audit\"",
+    );
+    let applied = book.with_applied(&apply(WEB), &stamp(), &[seen(&web, &[])]).unwrap();
+    assert_eq!(
+        describe(&applied.changed),
+        "default: mode enforce, allow key, report, tsc_info, \
+        limit off -> mode enforce, allow key, report, tsc_info, limit 5/s, burst 5; \"web\": mode \
+        audit, allow key, report, tsc_info, limit off -> mode observe, allow key, report, \
+        tsc_info, limit 5/s, burst 5"
+    );
+    let book = applied.book;
+    let of_web = book.resolve(&web);
+    assert_eq!(
+        of_web.mode.origin.to_string(),
+        "applied config.toml:2 (name = \"web\"; uid 0, 2026-01-02T03:04:05Z)"
+    );
+    assert_eq!(
+        of_web.limit.origin.to_string(),
+        "applied config.toml:1 (uid 0, 2026-01-02T03:04:05Z)"
+    );
+    // What is set one by one goes before it, and the next file is told so.
+    let off = r#"{"target": {"vm": "web"}, "change": {"mode": "audit"}}"#;
+    let off: Request = serde_json::from_str(off).unwrap();
+    let set = book.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().book;
+    assert_eq!(set.resolve(&web).mode.value, Named(Mode::Audit));
+    let again = set.with_applied(&apply("allow = [\"tsc_info\"]"), &stamp(), &[]).unwrap();
+    assert!(again.warnings[0].contains("goes before the file: mode of \"web\""), "{again:?}");
+    assert!(
+        again.book.overrides.applied.unwrap().sheet.rules.is_empty(),
+        "the last file's are gone"
+    );
+    let dropped = set.with_applied(&Apply { sheet: None, yes: false }, &stamp(), &[]).unwrap();
+    assert_eq!(dropped.book.overrides.applied, None);
+    assert_eq!(dropped.book.overrides.vms.len(), 1, "what was set one by one stays");
+}
+
+#[test]
+fn what_is_refused_of_a_command_is_refused_of_a_file() {
+    let web = vm("web");
+    let enforce = apply("mode = \"enforce\"");
+    let vms = [seen(&web, &[Kind::Export])];
+    let why = refused(book("").with_applied(&enforce, &stamp(), &vms));
+    assert!(why.contains("\"web\" has sent export (--yes does it all the same)"), "{why}");
+    let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
+    let done = book("").with_applied(&insisted, &stamp(), &vms).unwrap();
+    assert!(done.begins && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
+    let why = refused(book("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
+    assert!(why.contains("the backend is none"), "{why}");
+    let why = refused(book("").with_applied(&apply(""), &stamp(), &[]));
+    assert!(why.contains("says nothing"), "{why}");
+    // A client that reads files with less care.
+    let mut slow = apply("limit = { rate = \"1/m\", force = true }");
+    let said = slow.sheet.as_mut().unwrap().limit.as_mut().unwrap();
+    let crate::policy::Limit::On(throttle) = &mut said.value else { panic!() };
+    throttle.force = false;
+    let why = refused(book("").with_applied(&slow, &stamp(), &[]));
+    assert!(why.starts_with("config.toml:1: 1/m is too slow"), "{why}");
+}
+
+#[test]
+fn another_configuration_is_never_asked_about_but_told() {
+    let web = vm("web");
+    let vms = [seen(&web, &[Kind::Export])];
+    let planned = book("").with_file(sheet("mode = \"enforce\""), &vms).unwrap();
+    assert!(planned.begins && planned.warnings[0].contains("would lose a VMPCK"), "{planned:?}");
+    assert!(!planned.book.with_file(sheet("mode = \"enforce\""), &vms).unwrap().begins);
+    let same =
+        planned.book.with_file(sheet("# only lines move\nmode = \"enforce\""), &vms).unwrap();
+    assert!(same.changed.is_empty());
+    let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
+    assert!(book("").with_file(sheet(one_more), &[]).unwrap().begins, "also of who does not run");
+}
+
+#[test]
+fn what_was_applied_reads_as_it_was_written() {
+    let book = book("").with_applied(&apply(WEB), &stamp(), &[]).unwrap().book;
+    let text = serde_json::to_string(&book.overrides).unwrap();
+    let read: Overrides = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, book.overrides);
+    // What an earlier version wrote is read, too.
+    assert_eq!(serde_json::from_str::<Overrides>(r#"{"vms": {}}"#).unwrap(), Overrides::default());
+}
+
+fn any_sheet() -> impl Strategy<Value = Sheet> {
+    let rule = ("[abw*]{1,2}", 0..3usize, any::<bool>());
+    (0..4usize, proptest::collection::vec(rule, 0..4)).prop_map(|(mode, rules)| {
+        let mut text = Mode::ALL
+            .get(mode)
+            .map_or(String::new(), |mode| format!("mode = \"{}\"\n", mode.name()));
+        for (name, mode, all) in rules {
+            let mode = Mode::ALL[mode].name();
+            let allow = if all { "\"report\", \"export\"" } else { "" };
+            text.push_str(&format!(
+                "[[vm]]\nmatch = {{ name = \"{name}\" }}\nmode = \"{mode}\"\nallow = [{allow}]\n"
+            ));
+        }
+        sheet(&text)
+    })
+}
+
+proptest! {
+    /// Whatever was read before: what holds is what a fresh start would read.
+    #[test]
+    fn any_reloads_come_to_what_a_fresh_start_does(sheets in proptest::collection::vec(any_sheet(), 1..4)) {
+        let vms = ["a", "b", "w", "ab", "z"].map(vm);
+        let seen: Vec<_> = vms.iter().map(|vm| seen(vm, &[])).collect();
+        let mut running = book("");
+        for sheet in &sheets {
+            running = running.with_file(sheet.clone(), &seen).unwrap().book;
+        }
+        let file = sheets.last().unwrap().clone();
+        let fresh = Book { backend: Backend::Gate, file, overrides: Overrides::default() };
+        for vm in &vms {
+            prop_assert_eq!(running.resolve(vm).to_policy(3).rules, fresh.resolve(vm).to_policy(3).rules);
+            prop_assert_eq!(running.resolve(vm).to_policy(3).limit, fresh.resolve(vm).to_policy(3).limit);
+        }
+        prop_assert_eq!(running.default(), fresh.default());
+        prop_assert_eq!(running.waits(), fresh.waits());
+    }
+
+    /// Of two files the later one's word holds, unless it says nothing.
+    #[test]
+    fn a_later_file_wins(earlier in any_sheet(), later in any_sheet(), name in "[abw]{1,2}") {
+        let vm = vm(&name);
+        let resolve = |file: Sheet| {
+            Book { backend: Backend::Gate, file, overrides: Overrides::default() }.resolve(&vm)
+        };
+        let rule = later.rules.iter().any(|placed| placed.rule.matches.matches(&vm));
+        if rule {
+            prop_assert_eq!(resolve(later.clone().over(earlier)).allow, resolve(later).allow);
+        } else {
+            prop_assert_eq!(resolve(later.over(earlier.clone())).allow.value, resolve(earlier).allow.value);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! # What files say of VMs
+//!
+//! Settings for all VMs, `[[vm]]` rules for some, and where each stands. The
+//! configuration's files come to one sheet; a file that `policy apply` was given is
+//! another.
+
+use std::fmt;
+
+use guestreq_common::policy::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Limit, Named, Rule, Types};
+
+/// A line of a file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Source {
+    pub file: String,
+    pub line: usize,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a file says, and where.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Said<T> {
+    pub value: T,
+    #[serde(flatten)]
+    pub at: Source,
+}
+
+/// A `[[vm]]` table, and where it begins.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Placed {
+    #[serde(flatten)]
+    pub rule: Rule,
+    #[serde(flatten)]
+    pub at: Source,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sheet {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Said<Named<Mode>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Said<Types>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Said<Limit>>,
+    /// In the order in which they are tried.
+    #[serde(default)]
+    pub rules: Vec<Placed>,
+}
+
+impl Sheet {
+    pub fn is_empty(&self) -> bool {
+        *self == Sheet::default()
+    }
+
+    /// The file of its first value.
+    pub fn file(&self) -> Option<&str> {
+        let top = [
+            self.mode.as_ref().map(|said| &said.at),
+            self.allow.as_ref().map(|said| &said.at),
+            self.limit.as_ref().map(|said| &said.at),
+        ];
+        let rules = self.rules.iter().map(|placed| &placed.at);
+        top.into_iter().flatten().chain(rules).next().map(|at| at.file.as_str())
+    }
+
+    /// What holds of two files, of which this is the later one: its keys replace the earlier
+    /// one's, and its rules are tried first.
+    pub fn over(mut self, earlier: Sheet) -> Sheet {
+        self.rules.extend(earlier.rules);
+        Sheet {
+            mode: self.mode.or(earlier.mode),
+            allow: self.allow.or(earlier.allow),
+            limit: self.limit.or(earlier.limit),
+            rules: self.rules,
+        }
+    }
+
+    /// Every limit that it sets, and for whom.
+    pub fn limits(&self) -> impl Iterator<Item = (Limit, &Source)> {
+        let top = self.limit.iter().map(|said| (said.value, &said.at));
+        top.chain(self.rules.iter().filter_map(|placed| Some((placed.rule.limit?, &placed.at))))
+    }
+}
