@@ -7,9 +7,11 @@ mod agent;
 mod api;
 mod cli;
 mod config;
+mod doctor;
 mod host;
 mod metrics;
 mod policy;
+mod system;
 
 use std::process::ExitCode;
 

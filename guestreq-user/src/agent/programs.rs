@@ -215,7 +215,7 @@ impl Programs {
                 (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
                 (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
                 (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
-                (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
+                (Kind::Lsm, None) => return Err(kernel::no_btf().into()),
             }
             .map_err(|error| refused(probe.name, &error))?;
         }

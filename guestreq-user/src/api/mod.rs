@@ -10,6 +10,7 @@ pub mod policy;
 mod report;
 pub use report::{command_name, lost, queue_length};
 pub mod server;
+pub mod status;
 
 use std::collections::BTreeMap;
 
@@ -79,11 +80,14 @@ pub struct Psp {
     pub probes: BTreeMap<String, bool>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+/// Who has the PSP.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Holder {
     pub command: String,
     pub vm: Option<String>,
+    /// Of the process that the command is for.
     pub pid: u32,
+    /// For how long.
     pub seconds: f64,
 }
 

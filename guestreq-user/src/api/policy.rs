@@ -27,7 +27,7 @@ pub struct Policies {
 }
 
 /// How decisions are carried out, and whether they are.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Enforcement {
     pub backend: Named<Backend>,
     /// The strictest that is asked for.

@@ -5,6 +5,7 @@
 mod agent;
 mod change;
 mod detach;
+mod doctor;
 mod limit;
 mod policy;
 mod psp;
@@ -30,6 +31,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Agent(agent::Args),
+    Doctor(doctor::Args),
     Vms(vms::Args),
     Psp(psp::Args),
     Limit(limit::Args),
@@ -41,6 +43,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Agent(args) => args.run(),
+            Verb::Doctor(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
             Verb::Limit(args) => args.run(),
@@ -81,18 +84,32 @@ impl Reading {
 
     /// Prints an answer as it was asked for.
     fn print<T: Serialize>(&self, answer: &T, table: fn(&T) -> String) -> Result<ExitCode> {
-        let text = match self.output {
-            Format::Table => table(answer),
-            Format::Json => serde_json::to_string_pretty(answer).context("writing JSON")? + "\n",
-        };
-        use std::io::Write as _;
-        match std::io::stdout().write_all(text.as_bytes()) {
-            // `guestreq vms | head` is no failure.
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                Err(error).context("writing to standard output")
-            }
-            _ => Ok(ExitCode::SUCCESS),
+        print(self.output, answer, table)
+    }
+}
+
+fn print<T: Serialize>(
+    format: Format,
+    answer: &T,
+    table: impl Fn(&T) -> String,
+) -> Result<ExitCode> {
+    match format {
+        Format::Table => write(table(answer).as_bytes()),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(answer).context("writing JSON")?;
+            write((json + "\n").as_bytes())
         }
+    }
+}
+
+fn write(bytes: &[u8]) -> Result<ExitCode> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(bytes) {
+        // `guestreq vms | head` is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
+        }
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
 
