@@ -7,6 +7,8 @@ mod agent;
 mod api;
 mod cli;
 mod config;
+#[cfg(test)]
+mod docs;
 mod doctor;
 mod host;
 mod metrics;

@@ -3,11 +3,7 @@
 //! Files below one root, so that a test can put a folder in its place; and what a
 //! condition that is not met says of itself.
 
-use std::{
-    error::Error,
-    fmt, fs, io,
-    path::PathBuf,
-};
+use std::{error::Error, fmt, fs, io, path::PathBuf};
 
 /// The host's files.
 pub struct System {

@@ -35,6 +35,13 @@ pub struct Platform {
     tcb_versions: [u64; 2],
 }
 
+#[cfg(test)]
+impl Platform {
+    pub fn of(api: (u8, u8), state: u8) -> Platform {
+        Platform { api_major: api.0, api_minor: api.1, state, ..Platform::default() }
+    }
+}
+
 /// Why the PSP said nothing.
 #[derive(Debug)]
 pub enum Silence {
@@ -165,9 +172,9 @@ mod tests {
     #[test]
     fn an_answer_an_error_and_a_psp_that_hangs_are_told_apart() {
         let ask = |patience, question| ask_with(Path::new("/"), patience, question);
-        let status = Platform { api_major: 1, api_minor: 55, ..Platform::default() };
+        let status = Platform::of((1, 55), 1);
         fn answers(_: &CString) -> Answer {
-            let status = Platform { api_major: 1, api_minor: 55, ..Platform::default() };
+            let status = Platform::of((1, 55), 1);
             Answer { errno: 0, status }
         }
         assert_eq!(ask(PATIENCE, answers).unwrap(), status);

@@ -61,7 +61,7 @@ impl Symbols {
             Some(address) => Ok(*address),
             None => Err(Missing::new(
                 format!("/proc/kallsyms has no {name}"),
-                "is this an x86-64 kernel with KALLSYMS_ALL?",
+                "it takes an x86-64 kernel with CONFIG_KALLSYMS_ALL",
             )),
         }
     }
