@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    cli::answer_a_shell();
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -4,13 +4,17 @@
 
 mod agent;
 mod change;
+mod completions;
 mod detach;
 mod doctor;
 mod limit;
+mod man;
 mod policy;
 mod psp;
 mod table;
 mod vms;
+
+pub use completions::answer_a_shell;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -37,6 +41,8 @@ enum Verb {
     Limit(limit::Args),
     Policy(policy::Args),
     Detach(detach::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -49,6 +55,8 @@ impl Cli {
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
             Verb::Detach(args) => args.run(),
+            Verb::Completions(args) => args.run(),
+            Verb::Man(args) => args.run(),
         }
     }
 }
