@@ -116,8 +116,17 @@ impl<T> Drop for Mapped<T> {
 
 /// The schema that the pinned record of a host was made with; 0: none was written yet.
 pub fn schema(map: BorrowedFd<'_>) -> Result<u64> {
+    word_of_host(map, mem::offset_of!(Host, schema))
+}
+
+/// The file by which the programs of a pinned record know the gate; 0: they know none.
+pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
+    word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
+}
+
+fn word_of_host(map: BorrowedFd<'_>, offset: usize) -> Result<u64> {
     let host: Mapped<Host> = Mapped::over(map, 1)?;
-    let word = host.word(0, mem::offset_of!(Host, schema)).context("an empty record")?;
+    let word = host.word(0, offset).context("an empty record")?;
     Ok(word.load(Ordering::Acquire))
 }
 

@@ -166,6 +166,11 @@ fn pins(host: &Host<'_>) -> Finding {
         ),
         Ok(Found::Nothing) => Finding::pass(format!("nothing at {ROOT}")),
         Ok(Found::Ours { .. }) if alive => Finding::pass("the agent's"),
+        Ok(Found::Ours { .. }) if lost_its_gate(host) => Finding::fail(
+            "left by an agent, and know another gate than the one that is loaded: nothing is \
+             enforced",
+            "start the agent",
+        ),
         Ok(Found::Ours { .. }) => Finding::warn(
             "left by an agent: counting goes on, and what it enforced, but nobody watches it",
             "start the agent, or `guestreq detach`",
@@ -177,10 +182,19 @@ fn pins(host: &Host<'_>) -> Finding {
     }
 }
 
-/// Whether programs answer the gate.
-pub fn is_attached(host: &Host<'_>) -> bool {
+/// Whether programs that should answer the gate wait for one that is gone.
+fn lost_its_gate(host: &Host<'_>) -> bool {
+    let loaded = super::gate::file_number(host);
+    host.enforces() && host.backend() == Backend::Gate && loaded.is_some() && !is_answered(host)
+}
+
+/// Whether our programs answer the gate that is loaded.
+pub fn is_answered(host: &Host<'_>) -> bool {
     match host.agent() {
-        Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.ready,
-        None => matches!(host.live.pins(), Ok(Found::Ours { .. } | Found::Foreign(_))),
+        Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
+        None => {
+            matches!(host.live.pins(), Ok(Found::Ours { .. }))
+                && host.live.known_gate().ok() == super::gate::file_number(host)
+        }
     }
 }

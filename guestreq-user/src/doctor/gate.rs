@@ -83,6 +83,11 @@ fn is_loaded(host: &Host<'_>) -> bool {
     host.system.exists(&format!("/sys/module/{MODULE}"))
 }
 
+/// By what programs know the gate that is loaded.
+pub fn file_number(host: &Host<'_>) -> Option<u64> {
+    gate::read_number(&host.system.path(&format!("{PARAMETERS}/file"))).ok()
+}
+
 fn installed(host: &Host<'_>) -> Finding {
     let release = &host.kernel;
     if let Some(file) = modinfo::installed(host, release) {
@@ -234,10 +239,10 @@ fn unanswered(host: &Host<'_>) -> Finding {
         return Finding::pass("open: what no program answers for passes");
     }
     let open = format!("`echo N > {PARAMETERS}/closed`, until it is answered");
-    match (host.backend(), super::agent::is_attached(host)) {
+    match (host.backend(), super::agent::is_answered(host)) {
         (Backend::Gate, true) => Finding::pass("closed: without our program all is refused"),
         (Backend::Gate, false) => Finding::fail(
-            "closed, and no program answers: every guest request is denied",
+            "closed, and none of our programs answers: every guest request is denied",
             format!("start the agent, or {open}"),
         ),
         (other, _) => Finding::fail(

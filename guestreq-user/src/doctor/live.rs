@@ -35,6 +35,8 @@ pub trait Live {
     /// Whether a BPF file system is mounted where pins are.
     fn has_bpffs(&self) -> bool;
     fn pins(&self) -> Result<Found>;
+    /// The file by which pinned programs know the gate.
+    fn known_gate(&self) -> Result<u64>;
     /// What the PSP says of itself.
     fn platform(&self) -> Result<Platform, Silence>;
     /// What modinfo(8) says of a module's file.
@@ -91,6 +93,10 @@ impl Live for Real {
 
     fn pins(&self) -> Result<Found> {
         Ok(Pins::open()?.look())
+    }
+
+    fn known_gate(&self) -> Result<u64> {
+        Pins::open()?.known_gate()
     }
 
     fn platform(&self) -> Result<Platform, Silence> {

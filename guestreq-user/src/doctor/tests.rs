@@ -83,6 +83,11 @@ const BROKEN: &[Broken] = &[
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent_says("/enforcement/backend", json!("vcpu"));
     }),
+    ("gate_unanswered", State::Fail, "none of our programs answers", |f| {
+        f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
+        f.agent = Err(Silent::Nobody);
+        f.known_gate = 7;
+    }),
     ("config", State::Fail, "line 3, column 1: unknown field", |f| f.config = Err("/etc/c: line 3, column 1: unknown field".to_owned())),
     ("config", State::Fail, "overrides.json cannot be read", |f| f.write("/state/overrides.json", "{")),
     ("agent_running", State::Warn, "sudo guestreq agent", |f| f.agent = Err(Silent::Nobody)),
@@ -97,6 +102,11 @@ const BROKEN: &[Broken] = &[
     ("pins", State::Warn, "guestreq detach", |f| f.agent = Err(Silent::Nobody)),
     ("pins", State::Warn, "would end with it", |f| f.pins = || Found::Nothing),
     ("pins", State::Fail, "not this version's: schema 1", |f| f.pins = || Found::Foreign("schema 1".to_owned())),
+    ("pins", State::Fail, "nothing is enforced: start the agent", |f| {
+        f.agent = Err(Silent::Nobody);
+        f.config = Ok("mode = \"enforce\"".to_owned());
+        f.known_gate = 7;
+    }),
     ("map_room", State::Fail, "raise max_vms", |f| f.agent_says("/maps/0/entries", json!(1024))),
     ("map_room", State::Warn, "nearly full: 1000 of 1024 vms", |f| f.agent_says("/maps/0/entries", json!(1000))),
     ("memory", State::Fail, "a smaller max_vms", |f| {

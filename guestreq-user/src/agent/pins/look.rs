@@ -109,12 +109,20 @@ impl Pins {
 
     /// The schema that the pinned maps were made with.
     fn schema(&self) -> Result<u64> {
-        let path = self.map("HOST");
-        if !path.exists() {
+        if !self.exist() {
             return Ok(0);
         }
-        let data = MapData::from_pin(&path).with_context(|| format!("{}", path.display()))?;
-        records::schema(data.fd().as_fd()).context("HOST's schema")
+        records::schema(self.host()?.fd().as_fd()).context("HOST's schema")
+    }
+
+    /// The file by which the pinned programs know the gate; of pins that are ours.
+    pub fn known_gate(&self) -> Result<u64> {
+        records::known_gate(self.host()?.fd().as_fd()).context("HOST's gate")
+    }
+
+    fn host(&self) -> Result<MapData> {
+        let path = self.map("HOST");
+        MapData::from_pin(&path).with_context(|| format!("{}", path.display()))
     }
 }
 

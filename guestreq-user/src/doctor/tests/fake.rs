@@ -30,6 +30,7 @@ pub struct Fake {
     pub bpf: Option<i32>,
     pub bpffs: bool,
     pub pins: fn() -> Found,
+    pub known_gate: u64,
     /// A status, an errno, or nothing in time.
     pub platform: Result<Platform, Option<i32>>,
     pub free: u64,
@@ -76,6 +77,7 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/module/guestreq_gate/version", "0.1.0\n"),
     ("/sys/module/guestreq_gate/parameters/protocol", "1\n"),
     ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
+    ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
     ("/dev/sev", ""),
     ("/lib/modules/6.12.9-amd64/modules.dep", "updates/dkms/guestreq_gate.ko: kernel/x.ko\n"),
     (GATE, "\u{7f}ELF\0license=GPL\0vermagic=6.12.9-amd64 SMP mod_unload \0end"),
@@ -92,6 +94,7 @@ impl Fake {
             bpf: None,
             bpffs: true,
             pins: || Found::Ours { max_vms: 1024, threads: 32_768 },
+            known_gate: 0xffff_8880_03a1_b200,
             platform: Ok(Platform::of((1, 55), 1)),
             free: 1 << 30,
             modinfo: None,
@@ -175,6 +178,10 @@ impl Live for Fake {
 
     fn pins(&self) -> Result<Found> {
         if self.bpffs { Ok((self.pins)()) } else { Err(anyhow!("no BPF file system")) }
+    }
+
+    fn known_gate(&self) -> Result<u64> {
+        Ok(self.known_gate)
     }
 
     fn platform(&self) -> Result<Platform, Silence> {

@@ -4,6 +4,7 @@
 
 mod bare;
 mod cost;
+mod doctor;
 mod enforce;
 mod exactness;
 mod gate;
@@ -167,7 +168,7 @@ pub const GROUPS: &[Group] = &[
         memory_mib: 1024,
         prepare: host::load_all,
         scenarios: &[honest::NO_LSM],
-        once: &[],
+        once: &[doctor::NO_LSM],
     },
     Group {
         name: "outlive",
@@ -191,6 +192,14 @@ pub const GROUPS: &[Group] = &[
             outlive::foreign::FOREIGN,
             outlive::alone::SECOND_AGENT,
         ],
+    },
+    Group {
+        name: "doctor",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[doctor::READY],
+        once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
     },
     Group {
         name: "lockdown",
