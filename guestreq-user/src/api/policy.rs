@@ -14,6 +14,7 @@ pub use crate::policy::{
     Change, Effective, Limit, Named, Rate, Request, Rule, Target, Throttle, default_burst,
 };
 
+/// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Policies {
     pub enforcement: Enforcement,
@@ -32,6 +33,7 @@ pub struct Enforcement {
     pub backend: Named<Backend>,
     /// The strictest that is asked for.
     pub mode: Named<Mode>,
+    /// It was tried just now, and works.
     pub verified: bool,
     /// Why not.
     pub reason: Option<String>,
@@ -39,10 +41,14 @@ pub struct Enforcement {
     pub bypassed: u64,
 }
 
+/// What holds for a running VM.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct VmPolicy {
+    /// As in `guestreq vms`.
     pub vm: String,
+    /// From its process' arguments: a label, not a proof.
     pub name: String,
+    /// Empty where it is not known.
     pub uuid: String,
     #[serde(flatten)]
     pub policy: Effective,

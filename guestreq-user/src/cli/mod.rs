@@ -11,6 +11,8 @@ mod limit;
 mod man;
 mod policy;
 mod psp;
+#[cfg(test)]
+mod reference;
 mod table;
 mod vms;
 

@@ -12,7 +12,6 @@ mod gate;
 mod host;
 mod kernel;
 mod live;
-mod modinfo;
 mod platform;
 mod resources;
 mod snp;
@@ -75,10 +74,13 @@ pub struct Report {
     pub version: String,
     /// The running kernel's release.
     pub kernel: String,
-    /// How many checks are in which state; the exit status is 1 if any failed.
+    /// How many checks passed.
     pub passed: usize,
+    /// How many have something to look at.
     pub warned: usize,
+    /// How many failed; the exit status is 1 if any did.
     pub failed: usize,
+    /// How many could not be looked at.
     pub skipped: usize,
     pub checks: Vec<Checked>,
 }
@@ -88,6 +90,7 @@ pub struct Report {
 pub struct Checked {
     /// Stays the same from version to version.
     pub id: &'static str,
+    /// For people.
     pub title: &'static str,
     /// `kernel`, `snp`, `gate`, `agent` or `resources`.
     pub group: Group,
@@ -96,7 +99,7 @@ pub struct Checked {
     pub state: State,
     /// What was found, in one line.
     pub why: String,
-    /// What would mend it; absent where nothing is to be mended.
+    /// What would mend it; null where nothing is to be mended.
     pub fix: Option<String>,
     /// Where more is said of it: a file of the project's repository, and a heading.
     pub docs: &'static str,

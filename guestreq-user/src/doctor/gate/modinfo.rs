@@ -4,8 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::Host;
-use crate::agent::gate::MODULE;
+use crate::{agent::gate::MODULE, doctor::Host};
 
 /// Ends a file that is signed (kernel/module/signing.c).
 const SIGNED: &[u8] = b"~Module signature appended~\n";
