@@ -95,12 +95,19 @@ fn section(verb: &Command) -> io::Result<String> {
             Some("DESCRIPTION") => {}
             Some("EXTRA") => section.push_str(".SS NOTES\n"),
             Some(heading) => section.push_str(&format!(".SS {heading}\n")),
+            None if line.starts_with("Example: ") => section.push_str(&example(line)),
             // Each begins with what its reader's formatter is told of quotes.
             None if line.starts_with(".ie ") || line.starts_with(".el ") => {}
             None => section.push_str(&format!("{line}\n")),
         }
     }
     Ok(section)
+}
+
+/// A command is one line, to be copied.
+fn example(line: &str) -> String {
+    let command = line.trim_start_matches("Example: ");
+    format!(".PP\nExample:\n.RS\n.nf\n{command}\n.fi\n.RE\n")
 }
 
 fn text(bytes: Vec<u8>) -> String {
