@@ -89,3 +89,45 @@ fn rows<'a>(checks: impl Iterator<Item = &'a Checked>, terminal: bool) -> String
     }
     table::text(&table)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(why: &str) -> Report {
+        let check = |state, fix: Option<&str>| Checked {
+            id: "psp",
+            title: "PSP",
+            group: Group::Snp,
+            state,
+            why: why.to_owned(),
+            fix: fix.map(str::to_owned),
+            docs: "docs/doctor.md#snp-host",
+        };
+        Report {
+            version: "1".to_owned(),
+            kernel: "6.12".to_owned(),
+            passed: 1,
+            warned: 0,
+            failed: 1,
+            skipped: 0,
+            checks: vec![check(State::Pass, None), check(State::Fail, Some("mend it"))],
+        }
+    }
+
+    #[test]
+    fn a_file_gets_words_and_a_terminal_symbols() {
+        let lines = text(&report("so"), false);
+        let expected = "SNP host\n pass  PSP  so\n FAIL  PSP  so\n            -> mend it\n               \
+                        docs/doctor.md#snp-host\n\n\
+                        1 failed, 0 to look at, 1 passed, 0 skipped (guestreq 1, Linux 6.12)\n";
+        assert_eq!(lines, expected);
+        assert!(text(&report("so"), true).contains(" ✗ "));
+    }
+
+    #[test]
+    fn what_was_found_cannot_write_to_a_terminal_by_itself() {
+        let text = text(&report("\u{1b}[2J\nFAIL"), false);
+        assert!(!text.contains('\u{1b}') && text.contains("_[2J_FAIL"), "{text}");
+    }
+}
