@@ -7,15 +7,20 @@ mod agent;
 mod api;
 mod cli;
 mod config;
+#[cfg(test)]
+mod docs;
+mod doctor;
 mod host;
 mod metrics;
 mod policy;
+mod system;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    cli::answer_a_shell();
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

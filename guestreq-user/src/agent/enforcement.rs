@@ -21,10 +21,12 @@ use log::{info, warn};
 
 use super::{
     gate::{Gate, Unanswered},
+    kernel,
     probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
 };
+use crate::system::System;
 
 /// How long a request that passed undecided counts against us.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -257,16 +259,7 @@ impl Enforcement {
 }
 
 fn check_lsm(programs: &Programs) -> Result<()> {
-    // Without securityfs it cannot be told; the trial below can.
-    if let Ok(lsms) = fs::read_to_string("/sys/kernel/security/lsm")
-        && !lsms.trim().split(',').any(|lsm| lsm == "bpf")
-    {
-        bail!(
-            "this kernel runs no BPF LSM programs: boot with lsm={},bpf on the kernel's command \
-             line",
-            lsms.trim()
-        );
-    }
+    kernel::lsm(&System::real())?;
     if !programs.is_attached(IOCTL) {
         let reason = programs.trouble(IOCTL).unwrap_or("it is left out");
         bail!("{IOCTL} is not attached: {reason}");

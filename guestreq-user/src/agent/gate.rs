@@ -12,8 +12,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::gate::PROTOCOL;
 
 use super::programs::module_identity;
+use crate::system::Missing;
 
 pub const MODULE: &str = "guestreq_gate";
+pub const PARAMETERS: &str = "/sys/module/guestreq_gate/parameters";
+/// The function that it hooks.
+pub const HOOKED: &str = "sev_issue_cmd_external_user";
 
 /// A gate that is loaded.
 pub struct Gate {
@@ -34,23 +38,12 @@ pub enum Unanswered {
 impl Gate {
     /// The gate, if one is loaded that speaks our protocol.
     pub fn find() -> Result<Gate> {
-        let Some(identity) = module_identity(MODULE) else {
-            bail!(
-                "the gate is not loaded: build it (`make -C gate`, or DKMS), then \
-                 `modprobe {MODULE}`; or choose backend = \"vcpu\""
-            );
-        };
-        Gate::at(PathBuf::from(format!("/sys/module/{MODULE}/parameters")), identity)
+        let identity = module_identity(MODULE).ok_or_else(not_loaded)?;
+        Gate::at(PathBuf::from(PARAMETERS), identity)
     }
 
     fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
-        let protocol = read_number(&parameters.join("protocol"))?;
-        if protocol != PROTOCOL {
-            bail!(
-                "the gate that is loaded speaks protocol {protocol}, this guestreq {PROTOCOL}: \
-                 load the gate of the same release"
-            );
-        }
+        speaks_ours(read_number(&parameters.join("protocol"))?)?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
         // Its parameters are there before it is open, and a moment longer than it is.
@@ -88,8 +81,25 @@ impl Gate {
     }
 }
 
+pub fn not_loaded() -> Missing {
+    let fix = format!(
+        "build it (`make -C gate`, or DKMS), then `modprobe {MODULE}`; or choose backend = \"vcpu\""
+    );
+    Missing::new("the gate is not loaded", fix)
+}
+
+/// Whether a gate of this protocol can be answered.
+pub fn speaks_ours(protocol: u64) -> Result<(), Missing> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    let what =
+        format!("the gate that is loaded speaks protocol {protocol}, this guestreq {PROTOCOL}");
+    Err(Missing::new(what, "load the gate of the same release"))
+}
+
 /// A decimal number, or a hexadecimal one with 0x.
-fn read_number(path: &Path) -> Result<u64> {
+pub fn read_number(path: &Path) -> Result<u64> {
     let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     parse_number(text.trim()).with_context(|| format!("{}: {:?}", path.display(), text.trim()))
 }

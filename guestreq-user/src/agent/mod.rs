@@ -3,18 +3,18 @@
 //! Loads the programs, keeps them attached, and serves what they count: metrics
 //! and health over TCP, the command line's questions over a unix socket.
 
-mod bpf;
+pub mod bpf;
 pub mod enforcement;
 mod events;
 pub mod fault;
-mod gate;
-mod kernel;
+pub mod gate;
+pub mod kernel;
 mod lock;
 pub mod observer;
 mod patience;
 pub mod pins;
-mod policies;
-mod probes;
+pub mod policies;
+pub mod probes;
 pub mod programs;
 mod records;
 pub mod reload;

@@ -14,9 +14,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 pub use look::{Found, MAPS};
 pub use remove::remove_all;
+
+use crate::system::Missing;
 
 /// Where they are.
 pub const ROOT: &str = "/sys/fs/bpf/guestreq";
@@ -33,14 +35,7 @@ impl Pins {
     /// The BPF file system, if it is mounted.
     pub fn open() -> Result<Pins> {
         let root = PathBuf::from(ROOT);
-        let parent = root.parent().unwrap_or(Path::new("/"));
-        if !is_bpffs(parent) {
-            bail!(
-                "no BPF file system at {}, in which enforcement would outlive the agent: \
-                 `mount -t bpf bpf {0}`, or mount the host's into the container",
-                parent.display()
-            );
-        }
+        file_system(is_bpffs(root.parent().unwrap_or(Path::new("/"))))?;
         Ok(Pins { root })
     }
 
@@ -119,7 +114,18 @@ impl Pins {
     }
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// What it means whether there is a BPF file system in [`ROOT`]'s place.
+pub fn file_system(mounted: bool) -> Result<(), Missing> {
+    if mounted {
+        return Ok(());
+    }
+    Err(Missing::new(
+        "no BPF file system at /sys/fs/bpf, in which enforcement would outlive the agent",
+        "`mount -t bpf bpf /sys/fs/bpf`, or mount the host's into the container",
+    ))
+}
+
+pub fn is_bpffs(path: &Path) -> bool {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
     let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
     // SAFETY: a structure of integers, for which zeros are a value.

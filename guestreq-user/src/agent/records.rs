@@ -118,16 +118,23 @@ impl<T> Drop for Mapped<T> {
 /// The schema that the pinned record of a host was made with, 0 if none was written yet; and
 /// what it knows of the kernel, which holds for that schema only.
 pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
-    let host: Mapped<Host> = Mapped::over(map, 1)?;
-    let word = |offset: usize| {
-        let word = host.word(0, offset).context("an empty record")?;
-        anyhow::Ok(word.load(Ordering::Acquire))
-    };
+    let word = |offset| word_of_host(map, offset);
     let words = KernelWords {
         page_offset: word(mem::offset_of!(Host, page_offset))?,
         encryption_mask: word(mem::offset_of!(Host, encryption_mask))?,
     };
     Ok((word(mem::offset_of!(Host, schema))?, words))
+}
+
+/// The file by which the programs of a pinned record know the gate; 0: they know none.
+pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
+    word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
+}
+
+fn word_of_host(map: BorrowedFd<'_>, offset: usize) -> Result<u64> {
+    let host: Mapped<Host> = Mapped::over(map, 1)?;
+    let word = host.word(0, offset).context("an empty record")?;
+    Ok(word.load(Ordering::Acquire))
 }
 
 /// All records of the running programs.

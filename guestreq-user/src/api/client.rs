@@ -1,6 +1,6 @@
 //! # Asking the agent
 
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +16,17 @@ pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     block_on(ask(socket, Method::GET, path, Bytes::new()))
 }
 
+/// The same, but not for longer than this.
+pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duration) -> Result<T> {
+    block_on(async {
+        let answer = ask(socket, Method::GET, path, Bytes::new());
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer,
+            Err(_) => bail!("the agent has not answered for {limit:?}"),
+        }
+    })
+}
+
 /// `PUT`s a change.
 pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
     let body = serde_json::to_vec(change).context("writing JSON")?;
@@ -25,6 +36,7 @@ pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Seriali
 fn block_on<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
+        .enable_time()
         .build()
         .context("starting the runtime")?;
     runtime.block_on(answer)

@@ -15,6 +15,7 @@ pub use crate::policy::{
     default_burst, quoted,
 };
 
+/// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Policies {
     pub enforcement: Enforcement,
@@ -31,6 +32,7 @@ pub struct Policies {
 /// What was read of the configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Configuration {
+    /// In the order in which they are read.
     pub files: Vec<String>,
     /// When what holds was read (RFC 3339).
     pub read_at: String,
@@ -42,16 +44,19 @@ pub struct Configuration {
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Failed {
+    /// When it was tried last (RFC 3339).
     pub at: String,
+    /// With file, line and column where there is one.
     pub error: String,
 }
 
 /// How decisions are carried out, and whether they are.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Enforcement {
     pub backend: Named<Backend>,
     /// The strictest that is asked for.
     pub mode: Named<Mode>,
+    /// It was tried just now, and works.
     pub verified: bool,
     /// Why not.
     pub reason: Option<String>,
@@ -59,10 +64,14 @@ pub struct Enforcement {
     pub bypassed: u64,
 }
 
+/// What holds for a running VM.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct VmPolicy {
+    /// As in `guestreq vms`.
     pub vm: String,
+    /// From its process' arguments: a label, not a proof.
     pub name: String,
+    /// Empty where it is not known.
     pub uuid: String,
     #[serde(flatten)]
     pub policy: Effective,

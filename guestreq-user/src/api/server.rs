@@ -21,7 +21,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, group, report};
+use super::{Failure, control, group, report, status};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -67,6 +67,7 @@ impl Servers {
         let private = Router::new()
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
+            .route("/v1/agent", get(status::get))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
             .route("/v1/policy/applied", put(control::put_applied))

@@ -4,12 +4,19 @@
 
 mod agent;
 mod change;
+mod completions;
 mod detach;
+mod doctor;
 mod limit;
+mod man;
 mod policy;
 mod psp;
+#[cfg(test)]
+mod reference;
 mod table;
 mod vms;
+
+pub use completions::answer_a_shell;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -30,22 +37,28 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Agent(agent::Args),
+    Doctor(doctor::Args),
     Vms(vms::Args),
     Psp(psp::Args),
     Limit(limit::Args),
     Policy(policy::Args),
     Detach(detach::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Agent(args) => args.run(),
+            Verb::Doctor(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
             Verb::Detach(args) => args.run(),
+            Verb::Completions(args) => args.run(),
+            Verb::Man(args) => args.run(),
         }
     }
 }
@@ -91,12 +104,18 @@ fn print<T: Serialize>(
     answer: &T,
     table: impl Fn(&T) -> String,
 ) -> Result<ExitCode> {
-    let text = match format {
-        Format::Table => table(answer),
-        Format::Json => serde_json::to_string_pretty(answer).context("writing JSON")? + "\n",
-    };
+    match format {
+        Format::Table => write(table(answer).as_bytes()),
+        Format::Json => {
+            let json = serde_json::to_string_pretty(answer).context("writing JSON")?;
+            write((json + "\n").as_bytes())
+        }
+    }
+}
+
+fn write(bytes: &[u8]) -> Result<ExitCode> {
     use std::io::Write as _;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(bytes) {
         // `guestreq vms | head` is no failure.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("writing to standard output")

@@ -11,10 +11,13 @@ use super::{Config, Fault, Layer, read_file};
 /// A file, a place in it and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Wrong {
+    /// Its path.
     pub file: String,
     /// Where, if it could be read.
     pub line: Option<usize>,
+    /// Counted from 1.
     pub column: Option<usize>,
+    /// What is wrong, and what is allowed.
     pub error: String,
 }
 

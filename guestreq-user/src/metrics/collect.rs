@@ -14,7 +14,10 @@ use guestreq_common::{
 use super::{decisions, definitions as metric, families::Families};
 use crate::{
     agent::{Observer, enforcement::Status, observer::Snapshot, table::Tracked},
-    api::{command_name, lost, queue_length},
+    api::{
+        command_name, lost, queue_length,
+        status::{Map, maps},
+    },
     host::{self, Identity},
 };
 
@@ -142,17 +145,9 @@ fn agent(families: &mut Families, observer: &Observer, snapshot: &Snapshot) {
     for (reason, count) in lost(&snapshot.host, observer) {
         families.counter(&metric::EVENTS_LOST, &[&reason], count as f64);
     }
-    let (running, exited) = observer.table.counts();
-    let maps = [
-        ("vms", "VMS", (running + exited) as u64),
-        ("threads", "THREADS", snapshot.host.threads),
-        ("contexts", "CONTEXTS", snapshot.host.contexts),
-    ];
-    for (name, map, entries) in maps {
-        families.gauge(&metric::MAP_ENTRIES, &[name], entries as f64);
-        if let Some(capacity) = observer.programs.capacity(map) {
-            families.gauge(&metric::MAP_CAPACITY, &[name], f64::from(capacity));
-        }
+    for Map { map, entries, capacity } in maps(observer, snapshot) {
+        families.gauge(&metric::MAP_ENTRIES, &[&map], entries as f64);
+        families.gauge(&metric::MAP_CAPACITY, &[&map], capacity as f64);
     }
     let states = observer.program_states();
     if states.iter().any(|state| state.runs > 0) {

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Rate;
 
+/// `"off"`, or a rate and a burst: `{"rate": "5/s", "burst": 10}`, and `"force": true` where it is
+/// so low that guests may lose VMPCKs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
     Off,

@@ -54,8 +54,10 @@ pub struct Effective {
     pub limit: Setting<Limit>,
 }
 
+/// A value, and who says so.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Setting<T> {
+    /// What holds.
     pub value: T,
     pub origin: Origin,
 }
@@ -95,6 +97,7 @@ pub enum Origin {
     },
 }
 
+/// What an override is for.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {

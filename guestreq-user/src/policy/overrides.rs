@@ -14,7 +14,9 @@ use crate::host::Identity;
 /// Who set something, and when (RFC 3339).
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Stamp {
+    /// Of the user.
     pub uid: u32,
+    /// In UTC.
     pub at: String,
 }
 

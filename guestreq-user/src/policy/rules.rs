@@ -47,14 +47,19 @@ impl<'de> Deserialize<'de> for FileLimit {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "Patterns")]
 pub struct Match {
+    /// Of its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<Glob>,
+    /// Of its UUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     uuid: Option<Glob>,
+    /// Of its pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<Glob>,
+    /// Of its pod's UID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pod_uid: Option<Glob>,
+    /// Of its VMM's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     vmm: Option<Glob>,
 }

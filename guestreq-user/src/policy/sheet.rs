@@ -14,7 +14,9 @@ use super::{Limit, Named, Rule, Types};
 /// A line of a file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Source {
+    /// Its path.
     pub file: String,
+    /// Counted from 1.
     pub line: usize,
 }
 

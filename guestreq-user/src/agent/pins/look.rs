@@ -113,12 +113,20 @@ impl Pins {
 
     /// What the pinned maps were made with.
     fn signature(&self) -> Result<Option<(u64, KernelWords)>> {
-        let path = self.map("HOST");
-        if !path.exists() {
+        if !self.exist() {
             return Ok(None);
         }
-        let data = MapData::from_pin(&path).with_context(|| format!("{}", path.display()))?;
-        records::signature(data.fd().as_fd()).map(Some).context("HOST's schema")
+        records::signature(self.host()?.fd().as_fd()).map(Some).context("HOST's schema")
+    }
+
+    /// The file by which the pinned programs know the gate; of pins that are ours.
+    pub fn known_gate(&self) -> Result<u64> {
+        records::known_gate(self.host()?.fd().as_fd()).context("HOST's gate")
+    }
+
+    fn host(&self) -> Result<MapData> {
+        let path = self.map("HOST");
+        MapData::from_pin(&path).with_context(|| format!("{}", path.display()))
     }
 }
 

@@ -20,24 +20,34 @@ const ENOUGH: u64 = 100;
 /// For so long, in seconds, a VM that has been quiet may take all of the PSP at once.
 pub const STRETCH: f64 = 0.5;
 
-/// What went in, and what came out.
+/// `guestreq limit suggest -o json`: what went in, and what came out
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Suggestion {
     /// Message types that the default allows, and of which requests were measured.
     pub messages: Vec<String>,
+    /// How many were measured.
     pub requests: u64,
+    /// How long the PSP took for one.
     pub mean_service_seconds: f64,
+    /// 99 of 100 took no longer.
     pub p99_service_seconds: f64,
+    /// The target: of the PSP's time, 0 to 1.
     pub share: f64,
+    /// Among how many VMs it is shared.
     pub vms: u64,
     /// They were counted, not given.
     pub vms_running: bool,
+    /// What the PSP can do in its target share.
     pub requests_per_second_of_psp: f64,
+    /// A VM's part of that.
     pub requests_per_second_of_vm: f64,
+    /// As `limit set --rate` takes it.
     pub rate: String,
+    /// As `limit set --burst` takes it.
     pub burst: u64,
     /// What all VMs may take at that rate: more than `share`, if that would starve guests.
     pub resulting_share: f64,
+    /// What sets it.
     pub command: String,
 }
 

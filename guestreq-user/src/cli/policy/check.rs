@@ -30,12 +30,15 @@ pub struct Args {
     output: Format,
 }
 
-/// What was understood.
+/// `guestreq policy check -o json`: what was understood
 #[derive(Serialize)]
 struct Report {
+    /// In the order in which they were read.
     files: Vec<String>,
+    /// Nothing is wrong.
     valid: bool,
     errors: Vec<Wrong>,
+    /// What is right, and may not be meant.
     warnings: Vec<String>,
     /// What holds for VMs of which nothing is said.
     default: Option<Effective>,

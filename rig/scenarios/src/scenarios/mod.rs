@@ -5,6 +5,7 @@
 mod bare;
 mod config;
 mod cost;
+mod doctor;
 mod enforce;
 mod exactness;
 mod gate;
@@ -169,7 +170,7 @@ pub const GROUPS: &[Group] = &[
         memory_mib: 1024,
         prepare: host::load_all,
         scenarios: &[honest::NO_LSM],
-        once: &[],
+        once: &[doctor::NO_LSM],
     },
     Group {
         name: "outlive",
@@ -207,6 +208,14 @@ pub const GROUPS: &[Group] = &[
             config::FULL_DISK,
             config::ASKED,
         ],
+    },
+    Group {
+        name: "doctor",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[doctor::READY],
+        once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
     },
     Group {
         name: "lockdown",

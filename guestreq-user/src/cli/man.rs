@@ -1,0 +1,141 @@
+//! # guestreq man
+
+use std::{io, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Command, CommandFactory as _};
+use clap_mangen::Man;
+
+use super::{Cli, write};
+
+/// Print the manual page: all verbs on one page
+#[derive(clap::Args)]
+#[command(after_help = "Example: guestreq man > /usr/local/share/man/man8/guestreq.8")]
+pub struct Args {}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        write(page(Cli::command())?.as_bytes())
+    }
+}
+
+/// What follows the verbs.
+const END: &str = "\
+.SH \"EXIT STATUS\"
+.TP
+0
+done; for doctor: nothing fails
+.TP
+1
+it failed, and one line says why; for doctor: something fails
+.TP
+2
+the command line is wrong
+.SH FILES
+.TP
+/etc/guestreq/config.toml
+the configuration
+.TP
+/run/guestreq/agent.sock
+where verbs ask the agent
+.TP
+/var/lib/guestreq/overrides.json
+what limit and policy have set
+.TP
+/sys/fs/bpf/guestreq
+what goes on without an agent
+";
+
+fn page(command: Command) -> io::Result<String> {
+    let mut command = command.disable_help_subcommand(true).subcommand_value_name("verb");
+    command.build();
+    let mut page = Vec::new();
+    let man = Man::new(command.clone()).title("GUESTREQ").section("8").manual("guestreq");
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    let mut page = text(page);
+    for verb in verbs(&command) {
+        page.push_str(&section(verb)?);
+    }
+    Ok(page + END)
+}
+
+/// Every verb that does something, in the order of the help.
+pub fn verbs(command: &Command) -> Vec<&Command> {
+    let visible = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    visible.flat_map(|verb| if verb.has_subcommands() { verbs(verb) } else { vec![verb] }).collect()
+}
+
+/// As `guestreq limit set` is typed; of a command that was built.
+pub fn full_name(verb: &Command) -> &str {
+    verb.get_bin_name().unwrap_or_else(|| verb.get_name())
+}
+
+/// A verb's section: clap_mangen's, whose headings become those of subsections.
+fn section(verb: &Command) -> io::Result<String> {
+    // Said once, for all verbs.
+    let verb = verb.clone().mut_args(|arg| match arg.get_id().as_str() {
+        "help" => arg.hide(true),
+        _ => arg,
+    });
+    let man = Man::new(verb.clone());
+    let mut parts = Vec::new();
+    man.render_description_section(&mut parts)?;
+    man.render_synopsis_section(&mut parts)?;
+    man.render_options_section(&mut parts)?;
+    if verb.get_after_help().is_some() {
+        man.render_extra_section(&mut parts)?;
+    }
+    let mut section = format!(".SH \"{}\"\n", full_name(&verb));
+    for line in text(parts).lines() {
+        match line.strip_prefix(".SH ") {
+            // The section's own heading stands above it.
+            Some("DESCRIPTION") => {}
+            Some("EXTRA") => section.push_str(".SS NOTES\n"),
+            Some(heading) => section.push_str(&format!(".SS {heading}\n")),
+            None if line.starts_with("Example: ") => section.push_str(&example(line)),
+            // Each begins with what its reader's formatter is told of quotes.
+            None if line.starts_with(".ie ") || line.starts_with(".el ") => {}
+            None => section.push_str(&format!("{line}\n")),
+        }
+    }
+    Ok(section)
+}
+
+/// A command is one line, to be copied.
+fn example(line: &str) -> String {
+    let command = line.trim_start_matches("Example: ");
+    format!(".PP\nExample:\n.RS\n.nf\n{command}\n.fi\n.RE\n")
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_verb_and_every_option_of_it() {
+        let mut command = Cli::command().disable_help_subcommand(true);
+        command.build();
+        let page = page(Cli::command()).unwrap();
+        assert_eq!(page.matches(".TH ").count(), 1);
+        assert!(verbs(&command).len() >= 14, "{:?}", verbs(&command));
+        for verb in verbs(&command) {
+            let name = full_name(verb);
+            let begin = page.find(&format!(".SH \"{name}\"\n")).unwrap_or_else(|| panic!("{name}"));
+            let section = &page[begin + 4..];
+            let section = &section[..section.find(".SH ").unwrap()];
+            for option in verb.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let Some(long) = option.get_long().filter(|long| *long != "help") else { continue };
+                let escaped = long.replace('-', "\\-");
+                assert!(section.contains(&format!("\\-\\-{escaped}")), "{name} --{long}");
+            }
+        }
+        assert!(!page.contains("die\\-at"), "what is hidden is shown");
+    }
+}

@@ -1,0 +1,62 @@
+//! # A module's file, and what it says of itself
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::{agent::gate::MODULE, doctor::Host};
+
+/// Ends a file that is signed (kernel/module/signing.c).
+const SIGNED: &[u8] = b"~Module signature appended~\n";
+
+pub struct ModuleFile {
+    /// The kernel it was built for.
+    pub release: String,
+    pub signed: bool,
+}
+
+/// Where depmod has found the gate, for a kernel.
+pub fn installed(host: &Host<'_>, release: &str) -> Option<String> {
+    let index = host.system.read(&format!("/lib/modules/{release}/modules.dep")).ok()?;
+    let files = index.lines().filter_map(|line| line.split(':').next());
+    files
+        .filter(|file| {
+            let name = file.rsplit('/').next().unwrap_or_default();
+            name.split('.').next().map(|name| name.replace('-', "_")).as_deref() == Some(MODULE)
+        })
+        .map(|file| format!("/lib/modules/{release}/{file}"))
+        .next()
+}
+
+/// Other kernels that it is installed for.
+pub fn elsewhere(host: &Host<'_>) -> Vec<String> {
+    let releases = host.system.list("/lib/modules").into_iter();
+    releases
+        .filter(|release| *release != host.kernel && installed(host, release).is_some())
+        .collect()
+}
+
+/// What the file says; a compressed one through modinfo(8).
+pub fn read(host: &Host<'_>, file: &str) -> Result<ModuleFile> {
+    let path: PathBuf = host.system.path(file);
+    if !file.ends_with(".ko") {
+        let text = host.live.modinfo(&path)?;
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            value.map(|value| value.trim().to_owned())
+        };
+        let release = first_word(&field("vermagic").context("modinfo tells no vermagic")?);
+        return Ok(ModuleFile { release, signed: field("sig_id").is_some() });
+    }
+    let bytes = fs::read(&path).with_context(|| file.to_owned())?;
+    const VERMAGIC: &[u8] = b"\0vermagic=";
+    let at = bytes.windows(VERMAGIC.len()).position(|window| window == VERMAGIC);
+    let at = at.with_context(|| format!("{file} tells no vermagic"))? + VERMAGIC.len();
+    let value: Vec<u8> = bytes[at..].iter().copied().take_while(|byte| *byte != 0).collect();
+    let release = first_word(&String::from_utf8_lossy(&value));
+    Ok(ModuleFile { release, signed: bytes.ends_with(SIGNED) })
+}
+
+fn first_word(vermagic: &str) -> String {
+    vermagic.split_whitespace().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,90 @@
+//! # The module that would be loaded
+
+use super::{
+    is_loaded,
+    modinfo::{self, ModuleFile},
+};
+use crate::{
+    agent::gate::MODULE,
+    doctor::{Finding, Host},
+    system::Missing,
+};
+
+pub fn installed(host: &Host<'_>) -> Finding {
+    let release = &host.kernel;
+    if let Some(file) = modinfo::installed(host, release) {
+        return Finding::pass(file);
+    }
+    let elsewhere = modinfo::elsewhere(host);
+    let others = match elsewhere.as_slice() {
+        [] => String::new(),
+        others => format!(", only for {}", others.join(", ")),
+    };
+    let fix = format!(
+        "install this kernel's headers, then `dkms install guestreq-gate/{} -k {release}`",
+        env!("CARGO_PKG_VERSION")
+    );
+    let what = format!("not installed for {release}{others}");
+    if is_loaded(host) {
+        return Finding::warn(
+            format!("{what}: it is loaded, but will not be at the next boot"),
+            fix,
+        );
+    }
+    host.for_enforcing(Missing::new(what, fix))
+}
+
+/// The installed file, or why it cannot be looked at.
+fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
+    let Some(file) = modinfo::installed(host, &host.kernel) else {
+        return Err(Finding::skip("not installed for this kernel"));
+    };
+    match modinfo::read(host, &file) {
+        Ok(info) => Ok((file, info)),
+        Err(error) => Err(Finding::skip(format!("{error:#}"))),
+    }
+}
+
+pub fn vermagic(host: &Host<'_>) -> Finding {
+    match file(host) {
+        Err(finding) => finding,
+        Ok((_, info)) if info.release == host.kernel => Finding::pass(info.release),
+        Ok((file, info)) => host.for_enforcing(Missing::new(
+            format!("{file} was built for {}, this kernel is {}", info.release, host.kernel),
+            "`dkms install --force`, or `make -C gate` and `depmod`",
+        )),
+    }
+}
+
+/// Why the kernel loads signed modules only, if it does.
+fn wants_signatures(host: &Host<'_>) -> Option<&'static str> {
+    let parameter = host.system.read("/sys/module/module/parameters/sig_enforce");
+    if parameter.is_ok_and(|value| value == "Y") {
+        return Some("module.sig_enforce is on");
+    }
+    let lockdown = host.system.read("/sys/kernel/security/lockdown").unwrap_or_default();
+    let locked = lockdown.contains('[') && !lockdown.contains("[none]");
+    locked.then_some("the kernel is locked down, as under Secure Boot")
+}
+
+pub fn signed(host: &Host<'_>) -> Finding {
+    let wants = wants_signatures(host);
+    match (file(host), wants) {
+        (_, Some(why)) if is_loaded(host) => {
+            Finding::pass(format!("loaded, although {why}: its signature is trusted"))
+        }
+        (Err(finding), _) => finding,
+        (Ok((_, info)), Some(why)) if !info.signed => host.for_enforcing(Missing::new(
+            format!("not signed, and {why}"),
+            "sign it, and enroll the key: `mokutil --import /var/lib/dkms/mok.pub`, reboot",
+        )),
+        (Ok(_), Some(why)) => Finding::warn(
+            format!("signed, and {why}: whether the key is trusted shows when it is loaded"),
+            format!("`modprobe {MODULE}`; if the key is rejected, enroll it (mokutil)"),
+        ),
+        (Ok((_, info)), None) => Finding::pass(format!(
+            "{}, and this kernel does not ask for it",
+            if info.signed { "signed" } else { "not signed" }
+        )),
+    }
+}

@@ -1,0 +1,108 @@
+//! # The host that is examined
+//!
+//! Files, what is no file, and what several checks want to know.
+
+use std::cell::OnceCell;
+
+use anyhow::Result;
+use guestreq_common::policy::{Backend, Mode};
+
+use super::{
+    Finding,
+    live::{Asked, Live},
+    platform::{Platform, Silence},
+};
+use crate::{
+    agent::{
+        PROBES, kernel,
+        kernel::{DATA, Symbols},
+        policies::Policies,
+    },
+    api::status::Agent,
+    config::Config,
+    system::{Missing, System},
+};
+
+pub struct Host<'a> {
+    pub system: System,
+    pub live: &'a dyn Live,
+    /// The running kernel's release.
+    pub kernel: String,
+    /// Of this process.
+    pub capabilities: u64,
+    pub config: Result<Config>,
+    pub agent: Asked,
+    pub symbols: Result<Symbols>,
+    platform: OnceCell<Result<Platform, Silence>>,
+}
+
+impl Host<'_> {
+    pub fn new(system: System, live: &dyn Live) -> Host<'_> {
+        let config = live.config();
+        let default = Config::default().socket;
+        let agent = live.agent(config.as_ref().map_or(&default, |config| &config.socket));
+        Host {
+            kernel: system.read("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            capabilities: kernel::effective_capabilities(&system).unwrap_or(0),
+            symbols: Symbols::read_some(&system, is_wanted),
+            platform: OnceCell::new(),
+            system,
+            live,
+            config,
+            agent,
+        }
+    }
+
+    /// Whether the agent could run as this user, which then sees everything, too.
+    pub fn is_privileged(&self) -> bool {
+        kernel::capabilities(self.capabilities).is_ok()
+    }
+
+    /// The agent's answer, if it gave one.
+    pub fn agent(&self) -> Option<&Agent> {
+        match &self.agent {
+            Asked::Answered(agent) => Some(agent),
+            _ => None,
+        }
+    }
+
+    /// What carries decisions out: what an agent says of itself, or what one would begin with.
+    pub fn backend(&self) -> Backend {
+        match (self.agent(), &self.config) {
+            (Some(agent), _) => agent.enforcement.backend.0,
+            (None, Ok(config)) => config.backend.0,
+            (None, Err(_)) => Config::default().backend.0,
+        }
+    }
+
+    /// Whether any VM's requests are to be refused.
+    pub fn enforces(&self) -> bool {
+        let asked = || Some(Policies::open(self.config.as_ref().ok()?).ok()?.book().strictest());
+        let mode = self.agent().map(|agent| agent.enforcement.mode.0).or_else(asked);
+        mode == Some(Mode::Enforce)
+    }
+
+    /// What only enforcing needs: without it nothing fails where nothing is to be enforced.
+    pub fn for_enforcing(&self, Missing { what, fix }: Missing) -> Finding {
+        if self.enforces() {
+            Finding::fail(what, fix)
+        } else {
+            Finding::warn(format!("{what}; only enforcing needs it"), fix)
+        }
+    }
+
+    /// Asked once.
+    pub fn platform(&self) -> &Result<Platform, Silence> {
+        self.platform.get_or_init(|| self.live.platform())
+    }
+}
+
+/// Symbols that some check looks for, and functions that the compiler made of them.
+fn is_wanted(name: &str) -> bool {
+    const KERNEL: [&str; 2] = ["register_kprobe", "bpf_lsm_file_ioctl"];
+    let tracepoint = name.strip_prefix("__tracepoint_");
+    let target = tracepoint.unwrap_or_else(|| name.split('.').next().unwrap_or(name));
+    DATA.contains(&name)
+        || KERNEL.contains(&name)
+        || PROBES.iter().any(|probe| probe.target == target)
+}

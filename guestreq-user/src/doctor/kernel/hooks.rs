@@ -1,0 +1,79 @@
+//! # Where programs are attached
+
+use crate::{
+    agent::{
+        PROBES, kernel,
+        probes::{Kind, Probe},
+    },
+    doctor::{Finding, Host},
+};
+
+pub fn kprobes(host: &Host<'_>) -> Finding {
+    if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("register_kprobe")) {
+        return Finding::fail("no kprobes in this kernel", "a kernel with CONFIG_KPROBES");
+    }
+    const FILE: &str = "/sys/kernel/debug/kprobes/enabled";
+    match host.system.read(FILE).as_deref() {
+        Ok("0") => Finding::fail("kprobes are switched off", format!("`echo 1 > {FILE}`")),
+        Ok(_) => Finding::pass("switched on"),
+        Err(_) if !host.is_privileged() => Finding::hidden(FILE),
+        Err(error) => {
+            Finding::skip(format!("{FILE}: {error}: debugfs is not mounted, or locked down"))
+        }
+    }
+}
+
+/// A function on which there is a kprobe.
+pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
+    let of_function =
+        |probe: &&Probe| probe.target == function && matches!(probe.kind, Kind::Kprobe);
+    let (Ok(symbols), Some(probe)) = (&host.symbols, PROBES.iter().find(of_function)) else {
+        return Finding::skip("/proc/kallsyms cannot be read");
+    };
+    if symbols.has(function) {
+        return Finding::pass("can be probed");
+    }
+    if let Some(module) = probe.module.filter(|name| kernel::module(&host.system, name).is_err()) {
+        return Finding::skip(format!("{module} is not loaded"));
+    }
+    let part = symbols.names().find(|name| name.split('.').next() == Some(function));
+    let what = match part {
+        Some(part) => format!("this kernel has only {part}, as its compiler split it"),
+        None => "this kernel has none: its compiler inlined it, or it was renamed".to_owned(),
+    };
+    match probe.loses {
+        Some(loses) => Finding::warn(
+            format!("{what}; lost is {loses}"),
+            "nothing, or another build of the kernel",
+        ),
+        None => {
+            Finding::fail(format!("{what}; nothing can be counted"), "another build of the kernel")
+        }
+    }
+}
+
+pub fn tracepoints(host: &Host<'_>) -> Finding {
+    let Ok(symbols) = &host.symbols else {
+        return Finding::skip("/proc/kallsyms cannot be read");
+    };
+    if kernel::module(&host.system, "kvm_amd").is_err() {
+        return Finding::skip("kvm_amd is not loaded");
+    }
+    let of_tracepoints = || PROBES.iter().filter(|probe| matches!(probe.kind, Kind::RawTracepoint));
+    let missing: Vec<_> = of_tracepoints()
+        .filter(|probe| !symbols.has(&format!("__tracepoint_{}", probe.target)))
+        .collect();
+    let names: Vec<_> = missing.iter().map(|probe| probe.target).collect();
+    let Some(first) = missing.first() else {
+        let names: Vec<_> = of_tracepoints().map(|probe| probe.target).collect();
+        return Finding::pass(names.join(", "));
+    };
+    let (names, fix) = (names.join(", "), "another kernel");
+    match missing.iter().all(|probe| probe.loses.is_some()) {
+        true => {
+            let loses = first.loses.unwrap_or_default();
+            Finding::warn(format!("this kernel has no {names}; lost is {loses}"), fix)
+        }
+        false => Finding::fail(format!("this kernel has no {names}; nothing can be counted"), fix),
+    }
+}

@@ -1,0 +1,123 @@
+//! # What is no file
+//!
+//! Questions to the kernel, the agent and other programs; a test answers them
+//! itself.
+
+use std::{
+    ffi::CString,
+    io,
+    mem::MaybeUninit,
+    os::unix::{ffi::OsStrExt as _, net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::platform::{self, Platform, Silence};
+use crate::{
+    agent::{
+        bpf,
+        pins::{self, Found, Pins},
+    },
+    api::{client, status::Agent},
+    config::Config,
+};
+
+/// An agent that takes longer is not well.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub trait Live {
+    fn config(&self) -> Result<Config>;
+    fn agent(&self, socket: &Path) -> Asked;
+    /// Whether bpf(2) can be called.
+    fn bpf(&self) -> io::Result<()>;
+    /// Whether a BPF file system is mounted where pins are.
+    fn has_bpffs(&self) -> bool;
+    fn pins(&self) -> Result<Found>;
+    /// The file by which pinned programs know the gate.
+    fn known_gate(&self) -> Result<u64>;
+    /// What the PSP says of itself.
+    fn platform(&self) -> Result<Platform, Silence>;
+    /// What modinfo(8) says of a module's file.
+    fn modinfo(&self, file: &Path) -> Result<String>;
+    /// What anybody may still write below a folder.
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
+}
+
+/// What became of a question to the agent.
+pub enum Asked {
+    Answered(Box<Agent>),
+    /// Nobody listens at the socket.
+    Nobody(PathBuf),
+    /// The socket is not this user's to open.
+    Forbidden(PathBuf),
+    /// Somebody listens, and does not answer as an agent of this version would.
+    Unclear(String),
+}
+
+pub struct Real {
+    /// The configuration that was asked for.
+    pub config: Option<PathBuf>,
+    /// The socket that was asked for.
+    pub socket: Option<PathBuf>,
+}
+
+impl Live for Real {
+    fn config(&self) -> Result<Config> {
+        Config::load(self.config.as_deref())
+    }
+
+    fn agent(&self, socket: &Path) -> Asked {
+        let socket = self.socket.as_deref().unwrap_or(socket);
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Asked::Forbidden(socket.to_owned());
+            }
+            Err(_) => return Asked::Nobody(socket.to_owned()),
+            Ok(_) => {}
+        }
+        match client::get_within(socket, "/v1/agent", PATIENCE) {
+            Ok(agent) => Asked::Answered(Box::new(agent)),
+            Err(error) => Asked::Unclear(format!("{error:#}")),
+        }
+    }
+
+    fn bpf(&self) -> io::Result<()> {
+        bpf::probe()
+    }
+
+    fn has_bpffs(&self) -> bool {
+        Path::new(pins::ROOT).parent().is_some_and(pins::is_bpffs)
+    }
+
+    fn pins(&self) -> Result<Found> {
+        Ok(Pins::open()?.look())
+    }
+
+    fn known_gate(&self) -> Result<u64> {
+        Pins::open()?.known_gate()
+    }
+
+    fn platform(&self) -> Result<Platform, Silence> {
+        platform::ask(Path::new("/dev/sev"))
+    }
+
+    fn modinfo(&self, file: &Path) -> Result<String> {
+        let output = std::process::Command::new("modinfo").arg(file).output().context("modinfo")?;
+        ensure!(output.status.success(), "modinfo {} failed", file.display());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let path = CString::new(folder.as_os_str().as_bytes())?;
+        let mut status = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: path and structure outlive the call.
+        if unsafe { libc::statvfs(path.as_ptr(), status.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has filled it in.
+        let status = unsafe { status.assume_init() };
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+}

@@ -1,0 +1,147 @@
+//! # The SNP host
+
+use super::{
+    Check, Finding, Host,
+    platform::{PATIENCE, Platform, Silence},
+};
+use crate::agent::kernel;
+
+const HOST: &str = "README.md#on-a-real-snp-host";
+
+/// What the ccp driver takes (`SNP_MIN_API_MAJOR` in drivers/crypto/ccp/sev-dev.h).
+const FIRMWARE: (u8, u8) = (1, 51);
+
+pub const CHECKS: &[Check] = &[
+    Check {
+        id: "kvm_amd",
+        title: "kvm_amd",
+        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`.",
+        docs: HOST,
+        look: |host| Finding::of(kernel::module(&host.system, "kvm_amd"), || "loaded".to_owned()),
+    },
+    Check {
+        id: "sev_snp",
+        title: "SEV-SNP in KVM",
+        needed: "kvm_amd's `sev_snp` is Y where KVM can run SNP guests: SEV-SNP and the IOMMU on in the firmware's setup, `kvm_amd sev_snp=1`.",
+        docs: HOST,
+        look: |host| match kernel::module(&host.system, "kvm_amd") {
+            Ok(()) => Finding::of(kernel::sev_snp(&host.system), || "sev_snp is Y".to_owned()),
+            Err(missing) => Finding::skip(missing.what),
+        },
+    },
+    Check {
+        id: "ccp",
+        title: "ccp",
+        needed: "The PSP's driver, on which requests are counted: `modprobe ccp`.",
+        docs: HOST,
+        look: |host| Finding::of(kernel::module(&host.system, "ccp"), || "loaded".to_owned()),
+    },
+    Check {
+        id: "dev_sev",
+        title: "/dev/sev",
+        needed: "ccp makes it where it finds a PSP that knows SEV: SMEE and SEV on in the firmware's setup.",
+        docs: HOST,
+        look: |host| match kernel::module(&host.system, "ccp") {
+            Err(missing) => Finding::skip(missing.what),
+            Ok(()) if host.system.exists("/dev/sev") => Finding::pass("is there"),
+            Ok(()) => Finding::fail(
+                "ccp has made no /dev/sev: it has found no PSP that knows SEV",
+                "enable SEV in the firmware's setup; `dmesg | grep ccp` says what ccp found",
+            ),
+        },
+    },
+    Check {
+        id: "psp",
+        title: "PSP",
+        needed: "It answers a status command within 5 s, which waits its turn behind the others. A PSP that hangs needs the host to be powered off and on.",
+        docs: HOST,
+        look: psp,
+    },
+    Check {
+        id: "firmware",
+        title: "PSP firmware",
+        needed: "SNP firmware of API 1.51 or later, initialised: update the host's firmware (or linux-firmware's amd/ files).",
+        docs: HOST,
+        look: firmware,
+    },
+];
+
+/// Why the PSP is not asked.
+fn unasked(host: &Host<'_>) -> Option<Finding> {
+    if kernel::module(&host.system, "kvm_amd").is_err() || kernel::sev_snp(&host.system).is_err() {
+        // Some kernels would initialise it for the question.
+        return Some(Finding::skip("KVM does not use the PSP: asking might change its state"));
+    }
+    if !host.system.exists("/dev/sev") {
+        return Some(Finding::skip("no /dev/sev"));
+    }
+    None
+}
+
+fn psp(host: &Host<'_>) -> Finding {
+    let holder = host.agent().and_then(|agent| agent.holder.as_ref());
+    if let Some(holder) = holder.filter(|holder| holder.seconds > PATIENCE.as_secs_f64()) {
+        return hangs(format!("{} has held it for {:.0} s", holder.command, holder.seconds));
+    }
+    if let Some(unasked) = unasked(host) {
+        return unasked;
+    }
+    let error = match host.platform() {
+        Ok(status) => {
+            return Finding::pass(format!("answers; {} SNP guests", status.guests));
+        }
+        Err(Silence::TimedOut) => {
+            return hangs(format!("did not answer within {} s", PATIENCE.as_secs()));
+        }
+        Err(Silence::Error(error)) => error,
+    };
+    match error.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => Finding::hidden("/dev/sev"),
+        Some(libc::EBUSY) => Finding::fail(
+            "ccp has given it up, as it did not answer a command in time",
+            "power the host off and on; no guest request is answered before",
+        ),
+        Some(libc::ENOTTY | libc::EINVAL) => {
+            Finding::skip(format!("ccp does not tell its status ({error})"))
+        }
+        _ => Finding::fail(
+            format!("does not tell its status ({error})"),
+            "`dmesg | grep ccp` says why",
+        ),
+    }
+}
+
+fn hangs(what: String) -> Finding {
+    Finding::fail(
+        format!("{what}: it hangs, or its queue is that long"),
+        "`guestreq psp` tells who has it; one that hangs needs the host powered off and on",
+    )
+}
+
+fn firmware(host: &Host<'_>) -> Finding {
+    if let Some(unasked) = unasked(host) {
+        return unasked;
+    }
+    // Not asked again by a PSP that hangs: the answer is remembered.
+    if psp(host).state != super::State::Pass {
+        return Finding::skip("the PSP has not told");
+    }
+    let Ok(Platform { api_major, api_minor, state, build, .. }) = *host.platform() else {
+        return Finding::skip("the PSP has not told");
+    };
+    let version = format!("API {api_major}.{api_minor}, build {build}");
+    if (api_major, api_minor) < FIRMWARE {
+        let least = format!("{}.{}", FIRMWARE.0, FIRMWARE.1);
+        return Finding::fail(
+            format!("{version}: Linux wants {least} or later"),
+            "update the host's firmware",
+        );
+    }
+    if state == 0 {
+        return Finding::fail(
+            format!("{version}, not initialised for SNP"),
+            "`dmesg | grep -i sev` says why; enable SEV-SNP and the IOMMU in the firmware's setup",
+        );
+    }
+    Finding::pass(version)
+}

@@ -1,0 +1,201 @@
+//! # A host of folders and answers, on which everything passes
+
+use std::{fs, io, path::Path, path::PathBuf};
+
+use anyhow::{Result, anyhow};
+use tempfile::TempDir;
+
+use crate::{
+    agent::pins::Found,
+    api::status::Agent,
+    config::Config,
+    doctor::{
+        Host, Report, examine,
+        live::{Asked, Live},
+        platform::{Platform, Silence},
+    },
+    system::System,
+};
+
+pub const RELEASE: &str = "6.12.9-amd64";
+/// CapEff and Uid of root.
+pub const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
+pub const NOBODY: &str = "Uid:\t65534\t65534\t65534\t65534\nCapEff:\t0000000000000000\n";
+
+pub struct Fake {
+    folder: TempDir,
+    pub config: Result<String, String>,
+    /// An answer, or what kind of silence.
+    pub agent: Result<serde_json::Value, Silent>,
+    pub bpf: Option<i32>,
+    pub bpffs: bool,
+    pub pins: fn() -> Found,
+    pub known_gate: u64,
+    /// A status, an errno, or nothing in time.
+    pub platform: Result<Platform, Option<i32>>,
+    pub free: u64,
+    pub modinfo: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Silent {
+    Nobody,
+    Forbidden,
+    Unclear,
+}
+
+const KALLSYMS: &str = "\
+ffffffff81000000 D page_offset_base
+ffffffff81000008 D sme_me_mask
+ffffffff81000010 T register_kprobe
+ffffffff81000020 T bpf_lsm_file_ioctl
+ffffffff81000030 D __tracepoint_sched_process_exit
+ffffffffa0000000 t __sev_do_cmd_locked\t[ccp]
+ffffffffa0000010 T sev_issue_cmd_external_user\t[ccp]
+ffffffffa0000020 t snp_handle_guest_req\t[kvm_amd]
+ffffffffa0000030 d __tracepoint_kvm_userspace_exit\t[kvm]
+ffffffffa0000040 d __tracepoint_kvm_vmgexit_enter\t[kvm]
+ffffffffa0000050 d __tracepoint_kvm_vmgexit_exit\t[kvm]
+";
+
+const FILES: &[(&str, &str)] = &[
+    ("/proc/sys/kernel/osrelease", "6.12.9-amd64\n"),
+    ("/proc/sys/kernel/kptr_restrict", "1\n"),
+    ("/proc/sys/kernel/bpf_stats_enabled", "0\n"),
+    ("/proc/sys/kernel/ftrace_enabled", "1\n"),
+    ("/proc/self/status", ROOT),
+    ("/proc/kallsyms", KALLSYMS),
+    ("/proc/meminfo", "MemTotal: 16 kB\nMemAvailable:    8000000 kB\n"),
+    ("/proc/77/limits", "Limit  Soft\nMax open files            1024      524288     files\n"),
+    ("/sys/kernel/btf/vmlinux", ""),
+    ("/sys/kernel/security/lsm", "lockdown,yama,bpf\n"),
+    ("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n"),
+    ("/sys/kernel/debug/kprobes/enabled", "1\n"),
+    ("/sys/module/kvm_amd/parameters/sev_snp", "Y\n"),
+    ("/sys/module/ccp/refcnt", "1\n"),
+    ("/sys/module/module/parameters/sig_enforce", "N\n"),
+    ("/sys/module/guestreq_gate/version", "0.1.0\n"),
+    ("/sys/module/guestreq_gate/parameters/protocol", "1\n"),
+    ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
+    ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
+    ("/dev/sev", ""),
+    ("/lib/modules/6.12.9-amd64/modules.dep", "updates/dkms/guestreq_gate.ko: kernel/x.ko\n"),
+    (GATE, "\u{7f}ELF\0license=GPL\0vermagic=6.12.9-amd64 SMP mod_unload \0end"),
+];
+
+pub const GATE: &str = "/lib/modules/6.12.9-amd64/updates/dkms/guestreq_gate.ko";
+
+impl Fake {
+    pub fn ready() -> Fake {
+        let fake = Fake {
+            folder: tempfile::tempdir().unwrap(),
+            config: Ok(String::new()),
+            agent: Ok(agent()),
+            bpf: None,
+            bpffs: true,
+            pins: || Found::Ours { max_vms: 1024, threads: 32_768, words: None },
+            known_gate: 0xffff_8880_03a1_b200,
+            platform: Ok(Platform::of((1, 55), 1)),
+            free: 1 << 30,
+            modinfo: None,
+        };
+        for (path, text) in FILES {
+            fake.write(path, text);
+        }
+        fake
+    }
+
+    pub fn path(&self, path: &str) -> PathBuf {
+        System::at(self.folder.path()).path(path)
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A file or a folder.
+    pub fn remove(&self, path: &str) {
+        let path = self.path(path);
+        if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
+    }
+
+    /// What the agent says of itself.
+    pub fn agent_says(&mut self, field: &str, value: serde_json::Value) {
+        *self.agent.as_mut().ok().unwrap().pointer_mut(field).unwrap() = value;
+    }
+
+    /// Replaces a file's words.
+    pub fn edit(&self, path: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path(path)).unwrap();
+        assert!(text.contains(from), "{path} has no {from}");
+        self.write(path, &text.replace(from, to));
+    }
+
+    pub fn examine(&self) -> Report {
+        examine(&Host::new(System::at(self.folder.path()), self))
+    }
+}
+
+fn agent() -> serde_json::Value {
+    serde_json::json!({
+        "version": env!("CARGO_PKG_VERSION"), "pid": 77, "ready": true, "reason": null,
+        "enforcement": {"backend": "gate", "mode": "enforce", "verified": true, "reason": null,
+                        "bypassed": 0},
+        "maps": [{"map": "vms", "entries": 3, "capacity": 1024}],
+        "holder": {"command": "snp_guest_request", "vm": "web", "pid": 1, "seconds": 0.01},
+    })
+}
+
+impl Live for Fake {
+    fn config(&self) -> Result<Config> {
+        let text = self.config.as_ref().map_err(|error| anyhow!("{error}"))?;
+        let state = self.folder.path().join("state");
+        Config::parse(&format!("state = {state:?}\n{text}"))
+    }
+
+    fn agent(&self, socket: &Path) -> Asked {
+        let socket = socket.to_owned();
+        match &self.agent {
+            Ok(agent) => {
+                let agent: Agent = serde_json::from_value(agent.clone()).unwrap();
+                Asked::Answered(Box::new(agent))
+            }
+            Err(Silent::Nobody) => Asked::Nobody(socket),
+            Err(Silent::Forbidden) => Asked::Forbidden(socket),
+            Err(Silent::Unclear) => Asked::Unclear("the agent answered 404 Not Found".to_owned()),
+        }
+    }
+
+    fn bpf(&self) -> io::Result<()> {
+        self.bpf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    }
+
+    fn has_bpffs(&self) -> bool {
+        self.bpffs
+    }
+
+    fn pins(&self) -> Result<Found> {
+        if self.bpffs { Ok((self.pins)()) } else { Err(anyhow!("no BPF file system")) }
+    }
+
+    fn known_gate(&self) -> Result<u64> {
+        Ok(self.known_gate)
+    }
+
+    fn platform(&self) -> Result<Platform, Silence> {
+        self.platform.map_err(|errno| match errno {
+            Some(errno) => Silence::Error(io::Error::from_raw_os_error(errno)),
+            None => Silence::TimedOut,
+        })
+    }
+
+    fn modinfo(&self, _: &Path) -> Result<String> {
+        self.modinfo.map(str::to_owned).ok_or_else(|| anyhow!("no modinfo"))
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.free)
+    }
+}
