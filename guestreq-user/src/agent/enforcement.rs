@@ -17,13 +17,18 @@ use guestreq_common::{
     host::Enforcement as Words,
     policy::{Backend, Mode},
 };
-use log::{info, warn};
+use log::warn;
 
 use super::{
     gate::{Gate, Unanswered},
+    journal::Journal,
     probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
+};
+use crate::api::{
+    events::{self, What},
+    policy::Named,
 };
 
 /// How long a request that passed undecided counts against us.
@@ -122,7 +127,7 @@ impl Enforcement {
     }
 
     /// Tries it. Says once what has changed.
-    pub fn verify(&mut self, records: &Records, programs: &Programs) {
+    pub fn verify(&mut self, records: &Records, programs: &Programs, journal: &Journal) {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
         let tried = self.try_it(records, programs);
         // Also where there is no gate: that is when something passes.
@@ -131,15 +136,18 @@ impl Enforcement {
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
         if self.mode == Mode::Enforce {
-            match &trouble {
-                Some(reason) if self.trouble.as_ref() != Some(reason) => {
-                    warn!("not enforced: {reason}");
-                }
-                None if !self.verified => {
-                    let backend = self.backend.name();
-                    info!("enforcing with backend {backend}, tried and verified{}", self.without());
-                }
-                _ => {}
+            let reason = match &trouble {
+                Some(reason) if self.trouble.as_ref() != Some(reason) => Some(Some(reason.clone())),
+                None if !self.verified => Some(self.without().map(str::to_owned)),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let backend = Named(self.backend);
+                journal.record(What::Enforcement(events::Enforcement {
+                    verified,
+                    backend,
+                    reason,
+                }));
             }
         }
         self.trouble = trouble;
@@ -154,11 +162,11 @@ impl Enforcement {
     }
 
     /// What becomes of requests when nobody answers the gate any more.
-    fn without(&self) -> &'static str {
+    fn without(&self) -> Option<&'static str> {
         match self.gate.as_ref().map(Gate::when_unanswered) {
-            Some(Ok(Unanswered::Open)) => "; without programs the gate is open (closed=N)",
-            Some(Ok(Unanswered::Closed)) => "; without programs the gate is closed (closed=Y)",
-            _ => "",
+            Some(Ok(Unanswered::Open)) => Some("without programs the gate is open (closed=N)"),
+            Some(Ok(Unanswered::Closed)) => Some("without programs the gate is closed (closed=Y)"),
+            _ => None,
         }
     }
 

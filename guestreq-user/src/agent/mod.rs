@@ -8,8 +8,10 @@ pub mod enforcement;
 mod events;
 pub mod fault;
 mod gate;
+pub mod journal;
 mod kernel;
 mod lock;
+mod losses;
 pub mod observer;
 mod patience;
 pub mod pins;
@@ -31,6 +33,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use journal::Journal;
 use log::{info, warn};
 use patience::Patience;
 use tokio::{
@@ -42,7 +45,10 @@ pub use lock::Lock;
 pub use observer::Observer;
 pub use probes::PROBES;
 
-use crate::{api::server, config::Config};
+use crate::{
+    api::{events::What, server},
+    config::Config,
+};
 
 /// How often modules are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -60,6 +66,8 @@ pub enum State {
 #[derive(Clone)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
+    /// What happened, and who listens.
+    pub journal: Arc<Journal>,
     /// What is asked for, while nothing is known of what is done.
     pub asked: Arc<enforcement::Status>,
     /// When the loop last went round.
@@ -69,6 +77,13 @@ pub struct Shared {
 impl Shared {
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the programs tell every request while somebody listens to all, and no longer.
+    pub fn tell_what_is_wanted(&self) {
+        if let State::Observing(observer) = &*self.state() {
+            observer.tell_all(self.journal.wants_requests());
+        }
     }
 
     /// Why this agent's loop counts as dead, if it does.
@@ -118,6 +133,7 @@ async fn serve(options: Options) -> Result<()> {
     let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
     let shared = Shared {
         state: Arc::clone(&state),
+        journal: Arc::new(Journal::new()),
         asked: Arc::new(policies::asked(config)),
         alive: Arc::new(Mutex::new(Instant::now())),
     };
@@ -130,6 +146,10 @@ async fn serve(options: Options) -> Result<()> {
     }
     let _lock = Lock::take_or_refuse()?;
     let servers = server::Servers::bind(config).await?;
+    shared.journal.record(What::AgentStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_pid: std::process::id(),
+    });
     attempt(&options, &shared)?;
     // What loading took, the kernel's BTF above all, is not needed again.
     // SAFETY: no memory is passed; the allocator gives back what it holds and nobody uses.
@@ -168,7 +188,7 @@ async fn serve(options: Options) -> Result<()> {
 /// Starts to observe, or fails; with `--stay`, remembers why and goes on.
 fn attempt(options: &Options, shared: &Shared) -> Result<()> {
     let Options { config, stay, without, object, .. } = options;
-    let started = Observer::start(config, without, object.as_deref(), *stay, &shared.state);
+    let started = Observer::start(config, without, object.as_deref(), *stay, shared);
     let next = match started {
         Ok(observer) => State::Observing(Box::new(observer)),
         Err(error) if options.stay => {

@@ -2,11 +2,7 @@
 //!
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
@@ -17,19 +13,22 @@ use guestreq_common::{
 use log::{info, warn};
 
 use super::{
-    State,
+    Shared,
     enforcement::{self, Enforcement},
     events::Readers,
     fault::{self, Point},
+    journal::Journal,
     kernel,
+    losses::Losses,
     pins::Pins,
-    policies::{self, Policies},
+    policies::Policies,
     programs::{ProgramState, Programs, Wanted},
     records::{Records, now_ns},
     table::{Table, Tracked},
     window::{Sample, Window},
 };
 use crate::{
+    api::events::{PolicyChanged, What},
     config::Config,
     policy::{Plan, Refusal, Request},
 };
@@ -43,6 +42,8 @@ pub struct Observer {
     pub window: Window,
     keep: Duration,
     last_sample: u64,
+    journal: Arc<Journal>,
+    losses: Losses,
     /// Reads the ring buffers until the observer goes.
     _readers: Readers,
 }
@@ -55,7 +56,7 @@ impl Observer {
         without: &[String],
         object: Option<&Path>,
         stay: bool,
-        state: &Arc<Mutex<State>>,
+        shared: &Shared,
     ) -> Result<Observer> {
         kernel::check()?;
         let policies = Policies::open(config)?;
@@ -68,6 +69,9 @@ impl Observer {
         let mut programs = Programs::load(&wanted, pins)?;
         let max_vms = programs.max_vms();
         let records = Records::new(programs.ebpf(), max_vms)?;
+        // An earlier agent may have died while somebody listened to it.
+        records.set_tell_all(shared.journal.wants_requests());
+        let losses = Losses::before_now(&records);
         records.set_slow(u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
         programs.settle_slots(&records)?;
@@ -78,7 +82,7 @@ impl Observer {
             policies.apply_default(&records);
         }
         fault::point(Point::Policies);
-        let readers = Readers::start(programs.ebpf(), state)?;
+        let readers = Readers::start(programs.ebpf(), shared)?;
         enforcement.prepare(&records, programs.will_replace());
         programs.follow_modules();
         if let Some(reason) = programs.not_ready() {
@@ -87,7 +91,7 @@ impl Observer {
         fault::point(Point::AllAttached);
         programs.drop_old();
         fault::point(Point::OldDropped);
-        enforcement.verify(&records, &programs);
+        enforcement.verify(&records, &programs, &shared.journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {
             // What an earlier agent left goes on; what is new goes with `programs`.
             anyhow::bail!("{reason}");
@@ -108,6 +112,8 @@ impl Observer {
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
+            journal: Arc::clone(&shared.journal),
+            losses,
             _readers: readers,
         })
     }
@@ -124,6 +130,8 @@ impl Observer {
     /// Stops: what is enforced goes on without us, what is only counted ends.
     pub fn stop(mut self) -> Result<()> {
         fault::point(Point::Stopping);
+        // Nobody reads any more what goes on.
+        self.records.set_tell_all(false);
         if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
             return Ok(());
@@ -147,7 +155,9 @@ impl Observer {
             return;
         }
         self.last_sample = now;
-        self.enforcement.verify(&self.records, &self.programs);
+        self.verify();
+        self.tell_losses();
+        self.tell_missed();
         self.look_for_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.window.push(snapshot.sample);
@@ -165,7 +175,31 @@ impl Observer {
 
     fn refresh_table(&mut self) -> Result<()> {
         let Observer { table, records, programs, policies, keep, .. } = self;
-        table.refresh(records, programs, policies, *keep, now_ns())
+        let refreshed = table.refresh(records, programs, policies, *keep, now_ns());
+        for (vm, what, at) in table.take_news() {
+            self.journal.record_of(Some(vm), what, at);
+        }
+        refreshed
+    }
+
+    fn verify(&mut self) {
+        self.enforcement.verify(&self.records, &self.programs, &self.journal);
+    }
+
+    /// Tells what the programs could not.
+    pub fn tell_losses(&mut self) {
+        self.losses.tell(&self.records, &self.journal);
+    }
+
+    /// Tells what the kernel kept from the programs. Some twenty system calls.
+    fn tell_missed(&mut self) {
+        let missed = self.programs.missed().probes;
+        self.losses.tell_one("probe_missed", missed, &self.journal);
+    }
+
+    /// Whether the programs tell every request.
+    pub fn tell_all(&self, all: bool) {
+        self.records.set_tell_all(all);
     }
 
     /// Changes what VMs may ask for; what is returned holds from now on.
@@ -180,14 +214,14 @@ impl Observer {
         }
         self.policies.carry_out(&plan, &self.records, &self.table)?;
         self.enforcement.ask_for(self.policies.book().strictest());
-        self.enforcement.verify(&self.records, &self.programs);
-        policies::log_change(&plan, request, uid);
+        self.verify();
+        self.journal.record(What::PolicyChanged(Box::new(PolicyChanged {
+            uid,
+            target: request.target.clone(),
+            old: plan.old.clone(),
+            new: plan.new.clone(),
+        })));
         Ok(plan)
-    }
-
-    /// The VM's label, if it is known yet.
-    pub fn label(&self, slot: u32, generation: u32) -> Option<String> {
-        self.table.label(slot, generation).map(str::to_owned)
     }
 
     /// All there is to know now.
@@ -206,7 +240,7 @@ impl Observer {
     /// Fresh VMs are named before they are shown.
     pub fn refresh(&mut self) -> Result<Snapshot> {
         // What is told of enforcement was tried just now.
-        self.enforcement.verify(&self.records, &self.programs);
+        self.verify();
         self.refresh_table()?;
         self.snapshot()
     }

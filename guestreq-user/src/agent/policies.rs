@@ -11,7 +11,7 @@ use guestreq_common::{
     policy::{Backend, Decision, Mode},
     vm::{NO_KICK, Vm},
 };
-use log::{info, warn};
+use log::warn;
 
 use super::{
     enforcement::Status,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     config::Config,
     host,
-    policy::{Book, Effective, Plan, Refusal, Request, Seen, Stamp, Store, Types},
+    policy::{Book, Plan, Refusal, Request, Seen, Stamp, Store, Types},
 };
 
 /// What is asked for, whatever comes of it.
@@ -111,17 +111,6 @@ impl Policies {
         fault::point(Point::PolicyApplied);
         Ok(())
     }
-}
-
-/// The log's line on a change that was made.
-pub fn log_change(plan: &Plan, request: &Request, uid: u32) {
-    let (old, new) = (describe(&plan.old), describe(&plan.new));
-    info!("uid {uid} changed the policy of {}: {old} -> {new}", request.target);
-}
-
-fn describe(effective: &Effective) -> String {
-    let Effective { mode, allow, limit } = effective;
-    format!("mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
 }
 
 /// What is known of the VMs that a change may touch.

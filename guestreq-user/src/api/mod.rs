@@ -6,6 +6,7 @@
 pub mod client;
 mod control;
 pub use control::each_decision;
+pub mod events;
 pub mod policy;
 mod report;
 pub use report::{command_name, lost, queue_length};

@@ -22,7 +22,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, report};
+use super::{Failure, control, events, report};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -67,6 +67,7 @@ impl Servers {
         let private = Router::new()
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
+            .route("/v1/events", get(events::get_events))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
             .with_state(shared)
