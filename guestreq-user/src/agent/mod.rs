@@ -102,6 +102,19 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+impl Shared {
+    /// Of an agent that observes nothing.
+    pub fn idle() -> Shared {
+        Shared {
+            state: Arc::new(Mutex::new(State::Waiting { reason: "a test".to_owned() })),
+            journal: Arc::new(Journal::new()),
+            asked: Arc::new(policies::asked(&Config::default())),
+            alive: Arc::new(Mutex::new(Instant::now())),
+        }
+    }
+}
+
 /// What the command line asks of the agent.
 pub struct Options {
     pub config: Config,

@@ -5,6 +5,7 @@
 mod agent;
 mod change;
 mod detach;
+mod events;
 mod limit;
 mod policy;
 mod psp;
@@ -32,6 +33,7 @@ enum Verb {
     Agent(agent::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Events(events::Args),
     Limit(limit::Args),
     Policy(policy::Args),
     Detach(detach::Args),
@@ -43,6 +45,7 @@ impl Cli {
             Verb::Agent(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Events(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
             Verb::Detach(args) => args.run(),

@@ -47,7 +47,12 @@ pub fn percent(share: f64) -> String {
 
 /// What must not reach a terminal as it is: a name is whatever somebody typed.
 pub fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '_' } else { c }).collect()
+    name.chars().map(|c| if c.is_control() || is_invisible(c) { '_' } else { c }).collect()
+}
+
+/// What takes no room, or has a terminal write the rest of the line in another direction.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

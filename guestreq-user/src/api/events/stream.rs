@@ -87,3 +87,6 @@ impl Drop for Listening {
         self.shared.tell_what_is_wanted();
     }
 }
+
+#[cfg(test)]
+mod tests;
