@@ -30,7 +30,7 @@ use super::{
 use crate::{
     api::events::{PolicyChanged, What},
     config::Config,
-    policy::{Plan, Refusal, Request},
+    policy::{Plan, Refusal, Request, Target},
 };
 
 pub struct Observer {
@@ -202,6 +202,22 @@ impl Observer {
         self.records.set_tell_all(all);
     }
 
+    /// Every change of policy is told, with who made it.
+    fn tell_change(&self, plan: &Plan, request: &Request, uid: u32) {
+        let changed = PolicyChanged {
+            uid,
+            target: request.target.clone(),
+            old: plan.old.clone(),
+            new: plan.new.clone(),
+        };
+        let vm = self.table.vms().iter().find(|vm| match &request.target {
+            Target::Default => false,
+            Target::Vm(name) => vm.label == *name || (!vm.exited && vm.identity.uuid == *name),
+        });
+        let what = What::PolicyChanged(Box::new(changed));
+        self.journal.record_of(vm.map(Tracked::whom), what, now_ns());
+    }
+
     /// Changes what VMs may ask for; what is returned holds from now on.
     pub fn change(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
@@ -215,12 +231,7 @@ impl Observer {
         self.policies.carry_out(&plan, &self.records, &self.table)?;
         self.enforcement.ask_for(self.policies.book().strictest());
         self.verify();
-        self.journal.record(What::PolicyChanged(Box::new(PolicyChanged {
-            uid,
-            target: request.target.clone(),
-            old: plan.old.clone(),
-            new: plan.new.clone(),
-        })));
+        self.tell_change(&plan, request, uid);
         Ok(plan)
     }
 

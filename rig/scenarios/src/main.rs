@@ -15,6 +15,7 @@ mod bpf;
 mod demo;
 mod empty;
 mod exposition;
+mod follower;
 mod gate;
 mod host;
 mod load;

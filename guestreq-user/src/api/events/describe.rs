@@ -4,13 +4,15 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Decided, Ended, Enforcement, Event, Lost, Message, PolicyChanged, What, Whom};
+use super::{Decided, Ended, Enforcement, Event, Kind, Lost, Message, PolicyChanged, What, Whom};
 use crate::policy::Effective;
 
 /// A line of the log.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.vm {
+            // It says itself whose.
+            Some(_) if self.kind() == Kind::PolicyChanged => self.what.fmt(f),
             Some(whom) => write!(f, "{}: VM {whom}, {}", self.kind(), self.details()),
             None => self.what.fmt(f),
         }

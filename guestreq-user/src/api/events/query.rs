@@ -58,8 +58,11 @@ impl Filter {
 
     fn names_vm_of(&self, event: &Event) -> bool {
         let is_named = |name: &String| self.vms.contains(name);
-        if let What::PolicyChanged(changed) = &event.what {
-            return matches!(&changed.target, Target::Vm(name) if is_named(name));
+        if let What::PolicyChanged(changed) = &event.what
+            && matches!(&changed.target, Target::Vm(name) if is_named(name))
+        {
+            // It may not run.
+            return true;
         }
         let Some(whom) = &event.vm else { return false };
         [&whom.vm, &whom.name, &whom.uuid].into_iter().flatten().any(is_named)

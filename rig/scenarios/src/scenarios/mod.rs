@@ -5,6 +5,8 @@
 mod bare;
 mod cost;
 mod enforce;
+mod events;
+mod events_all;
 mod exactness;
 mod gate;
 mod gate_loading;
@@ -191,6 +193,14 @@ pub const GROUPS: &[Group] = &[
             outlive::foreign::FOREIGN,
             outlive::alone::SECOND_AGENT,
         ],
+    },
+    Group {
+        name: "events",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[events::KINDS, events_all::EXACT, events_all::COST],
     },
     Group {
         name: "lockdown",
