@@ -16,9 +16,9 @@ use std::{
 
 use bounded::Bounded;
 use limit::Limit;
+use listener::Place;
 use log::{info, warn};
 
-use listener::Place;
 pub use listener::{Listener, TooMany};
 
 use super::records::now_ns;
@@ -81,9 +81,7 @@ impl Journal {
             inner.keep(event);
         }
     }
-}
 
-impl Journal {
     /// Begins to listen: first to what is kept and asked for, then, if asked to follow, to all
     /// that comes. Nothing is between the two, and nothing in both.
     pub fn listen(self: &Arc<Journal>, query: &Query) -> Result<Listener, TooMany> {

@@ -2,6 +2,8 @@
 //!
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
+mod tell;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
@@ -28,9 +30,8 @@ use super::{
     window::{Sample, Window},
 };
 use crate::{
-    api::events::{PolicyChanged, What},
     config::Config,
-    policy::{Plan, Refusal, Request, Target},
+    policy::{Plan, Refusal, Request},
 };
 
 pub struct Observer {
@@ -176,46 +177,12 @@ impl Observer {
     fn refresh_table(&mut self) -> Result<()> {
         let Observer { table, records, programs, policies, keep, .. } = self;
         let refreshed = table.refresh(records, programs, policies, *keep, now_ns());
-        for (vm, what, at) in table.take_news() {
-            self.journal.record_of(Some(vm), what, at);
-        }
+        self.tell_news();
         refreshed
     }
 
     fn verify(&mut self) {
         self.enforcement.verify(&self.records, &self.programs, &self.journal);
-    }
-
-    /// Tells what the programs could not.
-    pub fn tell_losses(&mut self) {
-        self.losses.tell(&self.records, &self.journal);
-    }
-
-    /// Tells what the kernel kept from the programs. Some twenty system calls.
-    fn tell_missed(&mut self) {
-        let missed = self.programs.missed().probes;
-        self.losses.tell_one("probe_missed", missed, &self.journal);
-    }
-
-    /// Whether the programs tell every request.
-    pub fn tell_all(&self, all: bool) {
-        self.records.set_tell_all(all);
-    }
-
-    /// Every change of policy is told, with who made it.
-    fn tell_change(&self, plan: &Plan, request: &Request, uid: u32) {
-        let changed = PolicyChanged {
-            uid,
-            target: request.target.clone(),
-            old: plan.old.clone(),
-            new: plan.new.clone(),
-        };
-        let vm = self.table.vms().iter().find(|vm| match &request.target {
-            Target::Default => false,
-            Target::Vm(name) => vm.label == *name || (!vm.exited && vm.identity.uuid == *name),
-        });
-        let what = What::PolicyChanged(Box::new(changed));
-        self.journal.record_of(vm.map(Tracked::whom), what, now_ns());
     }
 
     /// Changes what VMs may ask for; what is returned holds from now on.

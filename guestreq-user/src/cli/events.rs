@@ -19,7 +19,7 @@ use out::Out;
 const LAST: usize = 10;
 
 /// Follow what happens: refusals, anomalies, changes of policy, losses
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Shows the last ten events, then each as it happens, until Ctrl-C, which is how one ends it: exit \
 status 0. Times are UTC, as in the agent's log. The agent keeps the last 10,000 events (not those of \
@@ -78,6 +78,53 @@ impl Args {
             last: self.last.or((!all_of_it).then_some(LAST)),
             after: None,
             follow: !self.no_follow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn query(line: &str) -> Result<Query, String> {
+        let words = std::iter::once("events").chain(line.split_whitespace());
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        Ok(line.args.query())
+    }
+
+    #[test]
+    fn the_last_ten_are_shown_unless_more_was_asked_for() {
+        let asked = |line| query(line).map(|query| (query.last, query.follow)).unwrap();
+        assert_eq!(asked(""), (Some(10), true));
+        assert_eq!(asked("--since 10m"), (None, true));
+        assert_eq!(asked("--no-follow"), (None, false));
+        assert_eq!(asked("--since 10m -n 3 --no-follow"), (Some(3), false));
+        let query = query("--vm a --vm b --kind new_vm --kind gap --all").unwrap();
+        assert_eq!(query.filter.vms, ["a", "b"]);
+        assert_eq!(query.filter.kinds, [Kind::NewVm, Kind::Gap]);
+        assert!(query.filter.all);
+    }
+
+    #[test]
+    fn what_is_wrong_is_a_usage_error_that_says_what_is_allowed() {
+        for (line, what) in [
+            ("--kind policy", "policy_changed"),
+            ("--kind request", "--all"),
+            ("--since yesterday", "as 10m or 1h30m"),
+            ("-n -1", "unexpected argument"),
+            ("-n many", "invalid digit"),
+            ("-o yaml", "table, json"),
+        ] {
+            let error = query(line).unwrap_err();
+            assert!(error.contains(what), "{line}: {error}");
         }
     }
 }

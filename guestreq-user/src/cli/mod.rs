@@ -60,7 +60,7 @@ fn socket(asked: Option<PathBuf>) -> PathBuf {
 }
 
 /// What every reading verb takes.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Reading {
     /// A table for people, or JSON for programs
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -70,7 +70,7 @@ struct Reading {
     socket: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Table,
     Json,

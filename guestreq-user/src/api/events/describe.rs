@@ -59,7 +59,7 @@ impl fmt::Display for What {
             What::PolicyChanged(changed) => changed.fmt(f),
             What::Enforcement(enforcement) => enforcement.fmt(f),
             What::AgentStarted { version, agent_pid } => {
-                write!(f, "guestreq {version} has started (pid {agent_pid})")
+                write!(f, "guestreq {version} starts, as pid {agent_pid}")
             }
             What::Lost(lost) => lost.fmt(f),
             What::ConfigReloaded { files } => {

@@ -1,8 +1,12 @@
 use clap::ValueEnum as _;
+use guestreq_common::{
+    message,
+    policy::{Backend, Mode},
+};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::policy::Effective;
+use crate::api::policy::{Effective, Named, Target};
 
 /// One of each kind, in their order.
 pub fn examples() -> Vec<What> {
