@@ -134,10 +134,25 @@ pub fn count_host_error(vm: u32, generation: u32, kind: u8) {
     }
 }
 
-/// Counts what [`Thread::abandon`] and [`Thread::want_lock`] found open.
+/// Counts and tells what [`Thread::abandon`] and [`Thread::want_lock`] found open. `ret`: what
+/// KVM_RUN returned, where it is known.
 #[inline(always)]
-pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>) {
+pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>, ret: i32) {
     let Some(abandoned) = abandoned else { return };
+    maps::tell(Event {
+        time: kernel::now(),
+        // Without a header there is no number.
+        seqno: if abandoned.queued { thread.header.seqno } else { 0 },
+        tgid: thread.tgid,
+        vm: thread.vm,
+        generation: thread.generation,
+        ret,
+        kind: event::Kind::HostError as u8,
+        message_type: abandoned.message_type,
+        vmpck: abandoned.vmpck,
+        outcome: HOST_ERROR,
+        ..Event::default()
+    });
     count_host_error(thread.vm, thread.generation, abandoned.kind);
     if abandoned.queued
         && let Some(host) = maps::host()

@@ -54,7 +54,7 @@ pub fn at_the_gate<C: EbpfContext>(
     let verdict = decide(host, &asker, kind, now, false);
     count(&asker, kind, &verdict);
     let effect = verdict.effect();
-    tell(&asker, &header, &verdict, now);
+    tell(host.tell_all != 0, &asker, &header, &verdict, now);
     let Some(thread) = thread else {
         count_refusal(&asker, kind, effect, now);
         return effect;
@@ -98,7 +98,8 @@ pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     let mut verdict = decide(host, &asker, kind, now, held);
     if held && verdict.mode as u8 == Mode::Enforce as u8 {
         count(&asker, kind, &verdict);
-        tell(&asker, &running.header, &verdict, now);
+        // Each of them reaches the PSP, and is told at its end.
+        tell(false, &asker, &running.header, &verdict, now);
         if verdict.decision as u8 != Decision::Admit as u8 {
             let until = match verdict.decision {
                 Decision::Deny => STOPPED,
@@ -262,22 +263,30 @@ fn count_refusal(asker: &Asker, kind: u8, effect: Decision, now: u64) {
     }
 }
 
-/// Denials one by one; of a row of requests over the limit the first, and the end of the row.
+/// Denials one by one; of a row of requests over the limit the first, and the end of the row. With
+/// `all`, the others of the row, too: nothing else tells of them.
 #[inline(always)]
-fn tell(asker: &Asker, header: &Header, verdict: &Verdict, now: u64) {
-    let kind = match verdict.effect() {
-        Decision::Deny => event::Kind::Denied,
-        effect => {
-            let Some(vm) = maps::vm(asker.vm, asker.generation) else { return };
-            let busy = (effect as u8 == Decision::Busy as u8) as u64;
-            if vm.throttled == busy {
-                return;
-            }
-            vm.throttled = busy;
-            if busy != 0 { event::Kind::Throttled } else { event::Kind::Unthrottled }
-        }
+fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u64) {
+    let effect = verdict.effect();
+    let busy = effect as u8 == Decision::Busy as u8;
+    let kind = if effect as u8 == Decision::Deny as u8 {
+        event::Kind::Denied
+    } else if changes_row(asker, busy) {
+        if busy { event::Kind::Throttled } else { event::Kind::Unthrottled }
+    } else if busy && all {
+        event::Kind::Request
+    } else {
+        return;
     };
     tell_as(kind, asker, header, now);
+}
+
+/// Whether this is the first of a VM's requests that is over the limit, or no longer is.
+#[inline(always)]
+fn changes_row(asker: &Asker, busy: bool) -> bool {
+    let Some(vm) = maps::vm(asker.vm, asker.generation) else { return false };
+    let before = core::mem::replace(&mut vm.throttled, busy as u64);
+    before != busy as u64
 }
 
 #[inline(always)]
@@ -289,7 +298,7 @@ fn tell_bypass(asker: &Asker, header: &Header, now: u64) {
 fn tell_as(kind: event::Kind, asker: &Asker, header: &Header, now: u64) {
     let outcome = match kind {
         event::Kind::Denied => outcome::DENIED,
-        event::Kind::Throttled => outcome::BUSY,
+        event::Kind::Throttled | event::Kind::Request => outcome::BUSY,
         _ => outcome::OK,
     };
     maps::tell(Event {

@@ -24,6 +24,6 @@ pub fn guest_request(ctx: ProbeContext) -> u32 {
 pub fn want_lock<C: EbpfContext>(ctx: &C) {
     if let Some(thread) = threads::find_or_make(ctx, kernel::thread()) {
         let abandoned = thread.want_lock(kernel::now());
-        threads::count_abandoned(thread, abandoned);
+        threads::count_abandoned(thread, abandoned, 0);
     }
 }

@@ -19,7 +19,7 @@ pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
     let thread = kernel::thread();
     if let Some(record) = threads::find(thread) {
         let abandoned = record.abandon();
-        threads::count_abandoned(record, abandoned);
+        threads::count_abandoned(record, abandoned, 0);
         threads::free(record);
     }
     let tgid = (thread >> 32) as u32;

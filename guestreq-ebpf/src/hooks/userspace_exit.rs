@@ -16,11 +16,12 @@ pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn userspace_exit(ctx: RawTracePointContext) -> i32 {
-    if (ctx.arg::<u64>(1) as i32) < 0
+    let errno = ctx.arg::<u64>(1) as i32;
+    if errno < 0
         && let Some(thread) = threads::find(kernel::thread())
     {
         let abandoned = thread.abandon();
-        threads::count_abandoned(thread, abandoned);
+        threads::count_abandoned(thread, abandoned, errno);
     }
     0
 }

@@ -17,16 +17,23 @@ use guestreq_common::{
     host::Enforcement as Words,
     policy::{Backend, Mode},
 };
-use log::{info, warn};
+use log::warn;
 
 use super::{
     gate::{Gate, Unanswered},
+    journal::Journal,
     kernel,
     probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
 };
-use crate::system::System;
+use crate::{
+    api::{
+        events::{self, What},
+        policy::Named,
+    },
+    system::System,
+};
 
 /// How long a request that passed undecided counts against us.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -124,7 +131,7 @@ impl Enforcement {
     }
 
     /// Tries it. Says once what has changed.
-    pub fn verify(&mut self, records: &Records, programs: &Programs) {
+    pub fn verify(&mut self, records: &Records, programs: &Programs, journal: &Journal) {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
         let tried = self.try_it(records, programs);
         // Also where there is no gate: that is when something passes.
@@ -133,15 +140,18 @@ impl Enforcement {
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
         if self.mode == Mode::Enforce {
-            match &trouble {
-                Some(reason) if self.trouble.as_ref() != Some(reason) => {
-                    warn!("not enforced: {reason}");
-                }
-                None if !self.verified => {
-                    let backend = self.backend.name();
-                    info!("enforcing with backend {backend}, tried and verified{}", self.without());
-                }
-                _ => {}
+            let reason = match &trouble {
+                Some(reason) if self.trouble.as_ref() != Some(reason) => Some(Some(reason.clone())),
+                None if !self.verified => Some(self.without().map(str::to_owned)),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let backend = Named(self.backend);
+                journal.record(What::Enforcement(events::Enforcement {
+                    verified,
+                    backend,
+                    reason,
+                }));
             }
         }
         self.trouble = trouble;
@@ -156,11 +166,11 @@ impl Enforcement {
     }
 
     /// What becomes of requests when nobody answers the gate any more.
-    fn without(&self) -> &'static str {
+    fn without(&self) -> Option<&'static str> {
         match self.gate.as_ref().map(Gate::when_unanswered) {
-            Some(Ok(Unanswered::Open)) => "; without programs the gate is open (closed=N)",
-            Some(Ok(Unanswered::Closed)) => "; without programs the gate is closed (closed=Y)",
-            _ => "",
+            Some(Ok(Unanswered::Open)) => Some("without programs the gate is open (closed=N)"),
+            Some(Ok(Unanswered::Closed)) => Some("without programs the gate is closed (closed=Y)"),
+            _ => None,
         }
     }
 

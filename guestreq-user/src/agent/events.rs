@@ -1,12 +1,6 @@
-//! # What is told one by one
+//! # What the programs tell one by one
 //!
-//! Reads the programs' ring buffer and log. What a guest can provoke at will is
-//! logged at a bounded rate; what is left out is counted and said.
-
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+//! Reads their ring buffer and log.
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -16,15 +10,20 @@ use aya::{
 use guestreq_common::{
     event::{self, Event},
     message, outcome,
-    request::{NO_VM, STAGE_NAMES},
+    policy::{Decision, Mode},
+    request::{self, NO_VM},
 };
-use log::{Log, info, warn};
+use log::Log;
 use tokio::{io::unix::AsyncFd, task::JoinHandle};
 
-use super::State;
+use super::{Observer, Shared, State, table::Tracked};
+use crate::api::{
+    events::{Decided, Ended, Message, StageSeconds, What, Whom},
+    policy::Named,
+};
 
-/// Events that are logged per second.
-const PER_SECOND: u32 = 10;
+/// So many are told before others get their turn: a flood does not end.
+const BATCH: usize = 512;
 
 /// The tasks that read; they end when this is dropped.
 pub struct Readers(Vec<JoinHandle<()>>);
@@ -38,7 +37,7 @@ impl Drop for Readers {
 }
 
 impl Readers {
-    pub fn start(ebpf: &mut Ebpf, state: &Arc<Mutex<State>>) -> Result<Readers> {
+    pub fn start(ebpf: &mut Ebpf, shared: &Shared) -> Result<Readers> {
         let map = ebpf.take_map("EVENTS").context("no map EVENTS")?;
         let logger = aya_log::EbpfLogger::init(ebpf).context("the programs' log")?;
         // SAFETY: ring buffer and logger own their descriptors, which stay open and the same
@@ -46,7 +45,7 @@ impl Readers {
         let (events, logger) =
             unsafe { (AsyncFd::register(RingBuf::try_from(map)?)?, AsyncFd::register(logger)?) };
         Ok(Readers(vec![
-            tokio::spawn(read_events(events, Arc::clone(state))),
+            tokio::spawn(read_events(events, shared.clone())),
             tokio::spawn(read_log(logger)),
         ]))
     }
@@ -59,31 +58,21 @@ async fn read_log(mut logger: AsyncFd<aya_log::EbpfLogger<&'static dyn Log>>) {
     }
 }
 
-async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, state: Arc<Mutex<State>>) {
-    let mut limit = Limit::new(Instant::now());
+async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, shared: Shared) {
     while let Ok(mut guard) = events.readable_mut().await {
-        while let Some(item) = guard.get_inner_mut().next() {
-            let Some(event) = decode(&item) else { continue };
-            if event.kind == event::Kind::NewVm as u8 {
-                // While its process lives: it may not do so for long.
-                if let State::Observing(observer) =
-                    &mut *state.lock().unwrap_or_else(PoisonError::into_inner)
-                {
-                    observer.look_for_vms();
-                }
-                continue;
+        loop {
+            let ring = guard.get_inner_mut();
+            let next = || Some(decode(&ring.next()?));
+            let batch: Vec<_> = std::iter::from_fn(next).take(BATCH).collect();
+            if batch.is_empty() {
+                break;
             }
-            match limit.admit(Instant::now()) {
-                Some(0) => {}
-                Some(left_out) => warn!("{left_out} more events were not logged"),
-                None => continue,
-            }
-            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            let vm = match &*state {
-                State::Observing(observer) => observer.label(event.vm, event.generation),
-                State::Waiting { .. } => None,
-            };
-            info!("{}", describe(&event, vm.as_deref()));
+            tell(&batch, &shared);
+            tokio::task::yield_now().await;
+        }
+        if let State::Observing(observer) = &mut *shared.state() {
+            // It is empty now: what found it full comes after what was in it.
+            observer.tell_losses();
         }
         guard.clear_ready();
     }
@@ -97,114 +86,67 @@ fn decode(bytes: &[u8]) -> Option<Event> {
     Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-fn describe(event: &Event, vm: Option<&str>) -> String {
-    let kind = event::Kind::from_number(event.kind).map_or("unknown", event::Kind::name);
-    let vm = match vm {
-        Some(label) => format!("{label:?}"),
-        None if event.vm == NO_VM => format!("of pid {} (no record)", event.tgid),
-        None => format!("of pid {}", event.tgid),
+fn tell(batch: &[Option<Event>], shared: &Shared) {
+    let State::Observing(observer) = &mut *shared.state() else { return };
+    let mut looked = false;
+    for event in batch.iter().flatten() {
+        let is_new = event.kind == event::Kind::NewVm as u8;
+        let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
+        if !is_known && !looked {
+            // While its process lives: it may not do so for long.
+            observer.look_for_vms();
+            looked = !is_new;
+        }
+        let Some(what) = what(event) else { continue };
+        let nobody = || Whom { vm: None, name: None, uuid: None, pid: event.tgid };
+        let whom = vm_of(observer, event).map_or_else(nobody, Tracked::whom);
+        shared.journal.record_of(Some(whom), what, event.time);
+    }
+}
+
+fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a Tracked> {
+    let mut vms = observer.table.vms().iter();
+    vms.find(|vm| vm.slot == event.vm as usize && vm.generation == event.generation)
+}
+
+/// `None`: of VMs that are new the table tells, once it knows them.
+fn what(event: &Event) -> Option<What> {
+    let message = Message {
+        message: Named(message::Kind::of(event.message_type)),
+        message_type: event.message_type,
+        vmpck: event.vmpck,
+        seqno: event.seqno,
     };
-    let message = message::Kind::of(event.message_type).name();
-    let what = format!(
-        "{kind}: VM {vm}, {message} (type {}), VMPCK {}, sequence number {}",
-        event.message_type, event.vmpck, event.seqno,
-    );
-    if is_decision(event.kind) {
-        // The PSP has not seen it, or not yet.
-        return what;
-    }
-    let stages: Vec<String> = STAGE_NAMES
-        .iter()
-        .zip(event.stage_ns)
-        .map(|(name, ns)| format!("{name} {:.3?}", Duration::from_nanos(ns)))
-        .collect();
-    format!("{what}, {} ({}), {}", outcome::name(event.outcome), event.ret, stages.join(", "))
+    let decided = |message, decision: Decision| Decided {
+        message,
+        decision: decision.name().into(),
+        // What is not carried out is not told.
+        mode: Named(Mode::Enforce),
+    };
+    Some(match event::Kind::from_number(event.kind)? {
+        event::Kind::Request => What::Request(ended(event, message)),
+        event::Kind::Slow => What::Slow(ended(event, message)),
+        event::Kind::Replay => What::Replay(ended(event, message)),
+        event::Kind::Gap => What::Gap(ended(event, message)),
+        event::Kind::HostError => What::HostError(ended(event, message)),
+        event::Kind::NewVm => return None,
+        event::Kind::Denied => What::Denied(decided(message, Decision::Deny)),
+        event::Kind::Throttled => What::Throttled(decided(message, Decision::Busy)),
+        event::Kind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
+        event::Kind::Bypassed => What::Bypassed(message),
+    })
 }
 
-/// What was decided, and not how a request went.
-fn is_decision(kind: u8) -> bool {
-    use event::Kind::{Bypassed, Denied, Throttled, Unthrottled};
-    [Bypassed, Denied, Throttled, Unthrottled].iter().any(|decision| *decision as u8 == kind)
-}
-
-/// At most [`PER_SECOND`] in a second.
-struct Limit {
-    second: Instant,
-    admitted: u32,
-    left_out: u64,
-}
-
-impl Limit {
-    fn new(now: Instant) -> Limit {
-        Limit { second: now, admitted: 0, left_out: 0 }
-    }
-
-    /// Whether to log now, and how many were left out since the last one.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        if now.duration_since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.admitted = 0;
-        }
-        if self.admitted >= PER_SECOND {
-            self.left_out += 1;
-            return None;
-        }
-        self.admitted += 1;
-        Some(std::mem::take(&mut self.left_out))
+fn ended(event: &Event, message: Message) -> Ended {
+    let answered = request::answered(event.outcome) && event.outcome != outcome::BUSY;
+    let [vm_lock, psp_queue, psp_service] = event.stage_ns.map(|ns| ns as f64 / 1e9);
+    Ended {
+        message,
+        result: outcome::name(event.outcome).into(),
+        ret: event.ret,
+        stage_seconds: answered.then_some(StageSeconds { vm_lock, psp_queue, psp_service }),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_logged_at_a_bounded_rate_and_told() {
-        let start = Instant::now();
-        let mut limit = Limit::new(start);
-        let logged = (0..1000).filter(|_| limit.admit(start).is_some()).count();
-        assert_eq!(logged, PER_SECOND as usize);
-        assert_eq!(limit.admit(start + Duration::from_secs(1)), Some(990));
-        assert_eq!(limit.admit(start + Duration::from_secs(1)), Some(0));
-    }
-
-    #[test]
-    fn an_event_reads_as_a_sentence() {
-        let event = Event {
-            kind: event::Kind::Replay as u8,
-            message_type: 5,
-            vmpck: 2,
-            seqno: 41,
-            outcome: 0x1d,
-            ret: -5,
-            stage_ns: [1_000, 2_000_000, 35_000_000],
-            ..Event::default()
-        };
-        assert_eq!(
-            describe(&event, Some("web-1")),
-            "replay: VM \"web-1\", report (type 5), VMPCK 2, sequence number 41, \
-             aead_oflow (-5), vm_lock 1.000µs, psp_queue 2.000ms, psp_service 35.000ms"
-        );
-    }
-
-    #[test]
-    fn a_decision_has_neither_result_nor_times() {
-        let event = Event {
-            kind: event::Kind::Denied as u8,
-            message_type: 7,
-            seqno: 3,
-            tgid: 9,
-            outcome: outcome::DENIED,
-            ..Event::default()
-        };
-        assert_eq!(
-            describe(&event, Some("web-1")),
-            "denied: VM \"web-1\", export (type 7), VMPCK 0, sequence number 3"
-        );
-    }
-
-    #[test]
-    fn a_short_record_is_none() {
-        assert!(decode(&[0; 8]).is_none());
-    }
-}
+mod tests;

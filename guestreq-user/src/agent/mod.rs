@@ -8,8 +8,10 @@ pub mod enforcement;
 mod events;
 pub mod fault;
 pub mod gate;
+pub mod journal;
 pub mod kernel;
 mod lock;
+mod losses;
 pub mod observer;
 mod patience;
 pub mod pins;
@@ -33,6 +35,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use journal::Journal;
 use log::{info, warn};
 use patience::Patience;
 use reload::Reloader;
@@ -46,7 +49,7 @@ pub use observer::Observer;
 pub use probes::PROBES;
 
 use crate::{
-    api::server,
+    api::{events::What, server},
     config::{Config, Files},
 };
 
@@ -66,6 +69,8 @@ pub enum State {
 #[derive(Clone)]
 pub struct Shared {
     state: Arc<Mutex<State>>,
+    /// What happened, and who listens.
+    pub journal: Arc<Journal>,
     /// What is asked for, while nothing is known of what is done.
     asked: Arc<Mutex<enforcement::Status>>,
     /// What was read of the configuration.
@@ -75,6 +80,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Of an agent that observes nothing yet, and why.
+    pub fn new(config: &Config, reason: &str) -> Shared {
+        Shared {
+            state: Arc::new(Mutex::new(State::Waiting { reason: reason.to_owned() })),
+            journal: Arc::new(Journal::new()),
+            asked: Arc::new(Mutex::new(policies::asked(config))),
+            config: Arc::new(Mutex::new(reload::Status::of(config))),
+            alive: Arc::new(Mutex::new(Instant::now())),
+        }
+    }
+
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,6 +105,13 @@ impl Shared {
 
     pub fn config(&self) -> MutexGuard<'_, reload::Status> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the programs tell every request while somebody listens to all, and no longer.
+    pub fn tell_what_is_wanted(&self) {
+        if let State::Observing(observer) = &*self.state() {
+            observer.tell_all(self.journal.wants_requests());
+        }
     }
 
     /// Why this agent's loop counts as dead, if it does.
@@ -145,13 +168,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     if let Some(point) = &options.die_at {
         fault::die_at(point);
     }
-    let state = Arc::new(Mutex::new(State::Waiting { reason: "starting".to_owned() }));
-    let shared = Shared {
-        state: Arc::clone(&state),
-        asked: Arc::new(Mutex::new(policies::asked(&config))),
-        config: Arc::new(Mutex::new(reload::Status::of(&config))),
-        alive: Arc::new(Mutex::new(Instant::now())),
-    };
+    let shared = Shared::new(&config, "starting");
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
@@ -162,6 +179,10 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     }
     let _lock = Lock::take_or_refuse()?;
     let servers = server::Servers::bind(&config).await?;
+    shared.journal.record(What::AgentStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_pid: std::process::id(),
+    });
     attempt(&options, &config, &shared)?;
     // What loading took, the kernel's BTF above all, is not needed again.
     // SAFETY: no memory is passed; the allocator gives back what it holds and nobody uses.
@@ -204,7 +225,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
 /// Starts to observe, or fails; with `--stay`, remembers why and goes on.
 fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
     let Options { stay, without, object, .. } = options;
-    let started = Observer::start(config, without, object.as_deref(), *stay, &shared.state);
+    let started = Observer::start(config, without, object.as_deref(), *stay, shared);
     let next = match started {
         Ok(observer) => State::Observing(Box::new(observer)),
         Err(error) if options.stay => {

@@ -3,12 +3,9 @@
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
 mod changes;
+mod tell;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
@@ -19,13 +16,15 @@ use guestreq_common::{
 use log::{info, warn};
 
 use super::{
-    State,
+    Shared,
     enforcement::{self, Enforcement},
     events::Readers,
     fault::{self, Point},
+    journal::Journal,
     kernel,
+    losses::Losses,
     pins::Pins,
-    policies::{self, Policies},
+    policies::Policies,
     programs::{ProgramState, Programs, Wanted},
     records::{Records, now_ns},
     table::{Table, Tracked},
@@ -45,6 +44,8 @@ pub struct Observer {
     pub window: Window,
     keep: Duration,
     last_sample: u64,
+    journal: Arc<Journal>,
+    losses: Losses,
     /// Reads the ring buffers until the observer goes.
     _readers: Readers,
 }
@@ -57,7 +58,7 @@ impl Observer {
         without: &[String],
         object: Option<&Path>,
         stay: bool,
-        state: &Arc<Mutex<State>>,
+        shared: &Shared,
     ) -> Result<Observer> {
         kernel::check()?;
         let policies = Policies::open(config)?;
@@ -70,6 +71,9 @@ impl Observer {
         let mut programs = Programs::load(&wanted, pins)?;
         let max_vms = programs.max_vms();
         let records = Records::new(programs.ebpf(), max_vms)?;
+        // An earlier agent may have died while somebody listened to it.
+        records.set_tell_all(shared.journal.wants_requests());
+        let losses = Losses::before_now(&records);
         records.set_slow(slow_ns(config));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
         programs.settle_slots(&records)?;
@@ -80,7 +84,7 @@ impl Observer {
             policies.apply_default(&records);
         }
         fault::point(Point::Policies);
-        let readers = Readers::start(programs.ebpf(), state)?;
+        let readers = Readers::start(programs.ebpf(), shared)?;
         enforcement.prepare(&records, programs.will_replace());
         programs.follow_modules();
         if let Some(reason) = programs.not_ready() {
@@ -89,7 +93,7 @@ impl Observer {
         fault::point(Point::AllAttached);
         programs.drop_old();
         fault::point(Point::OldDropped);
-        enforcement.verify(&records, &programs);
+        enforcement.verify(&records, &programs, &shared.journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {
             // What an earlier agent left goes on; what is new goes with `programs`.
             anyhow::bail!("{reason}");
@@ -110,6 +114,8 @@ impl Observer {
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
+            journal: Arc::clone(&shared.journal),
+            losses,
             _readers: readers,
         })
     }
@@ -126,6 +132,8 @@ impl Observer {
     /// Stops: what is enforced goes on without us, what is only counted ends.
     pub fn stop(mut self) -> Result<()> {
         fault::point(Point::Stopping);
+        // Nobody reads any more what goes on.
+        self.records.set_tell_all(false);
         if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
             return Ok(());
@@ -150,7 +158,9 @@ impl Observer {
         }
         self.last_sample = now;
         self.policies.settle(&self.records);
-        self.enforcement.verify(&self.records, &self.programs);
+        self.verify();
+        self.tell_losses();
+        self.tell_missed();
         self.look_for_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.window.push(snapshot.sample);
@@ -168,7 +178,13 @@ impl Observer {
 
     fn refresh_table(&mut self) -> Result<()> {
         let Observer { table, records, programs, policies, keep, .. } = self;
-        table.refresh(records, programs, policies, *keep, now_ns())
+        let refreshed = table.refresh(records, programs, policies, *keep, now_ns());
+        self.tell_news();
+        refreshed
+    }
+
+    fn verify(&mut self) {
+        self.enforcement.verify(&self.records, &self.programs, &self.journal);
     }
 
     /// Changes what VMs may ask for; what is returned holds from now on.
@@ -183,14 +199,9 @@ impl Observer {
         }
         self.policies.carry_out(&plan, &self.records, &self.table)?;
         self.enforcement.ask_for(self.policies.book().strictest());
-        self.enforcement.verify(&self.records, &self.programs);
-        policies::log_change(&plan, uid);
+        self.verify();
+        self.tell_change(&plan, uid);
         Ok(plan)
-    }
-
-    /// The VM's label, if it is known yet.
-    pub fn label(&self, slot: u32, generation: u32) -> Option<String> {
-        self.table.label(slot, generation).map(str::to_owned)
     }
 
     /// All there is to know now.
@@ -209,7 +220,7 @@ impl Observer {
     /// Fresh VMs are named before they are shown.
     pub fn refresh(&mut self) -> Result<Snapshot> {
         // What is told of enforcement was tried just now.
-        self.enforcement.verify(&self.records, &self.programs);
+        self.verify();
         self.refresh_table()?;
         self.snapshot()
     }

@@ -11,7 +11,7 @@ use guestreq_common::{
     policy::{Backend, Decision, Mode},
     vm::{NO_KICK, Vm},
 };
-use log::{info, warn};
+use log::warn;
 
 use super::{
     enforcement::Status,
@@ -168,11 +168,6 @@ impl Policies {
             self.apply_default(records);
         }
     }
-}
-
-/// The log's line on a change that was made.
-pub fn log_change(plan: &Plan, uid: u32) {
-    info!("uid {uid} changed the policy of {}: {} -> {}", plan.target, plan.old, plan.new);
 }
 
 /// What is known of the VMs that a change may touch.

@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
 use guestreq_common::{
     SCHEMA,
-    host::{Enforcement, Host},
+    host::{Enforcement, Host, Loss},
     policy::{Backend, Policy},
     vm::{Life, Vm},
 };
@@ -292,6 +292,19 @@ impl Records {
     pub fn enforcement(&self, offset: usize) -> u64 {
         let word = self.host.word(0, mem::offset_of!(Host, enforcement) + offset);
         word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Whether every request is told one by one.
+    pub fn set_tell_all(&self, all: bool) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, tell_all)) {
+            word.store(u64::from(all), Ordering::Release);
+        }
+    }
+
+    /// How often something was lost so.
+    pub fn lost(&self, loss: Loss) -> u64 {
+        let offset = mem::offset_of!(Host, lost) + loss as usize * WORD;
+        self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     /// From how long on a request is told as slow.

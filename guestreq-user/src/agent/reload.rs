@@ -9,10 +9,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
-use log::{info, warn};
+use log::warn;
 
 use super::{Shared, State, policies};
-use crate::config::{Config, Files, Fingerprint};
+use crate::{
+    api::events::What,
+    config::{Config, Files, Fingerprint},
+};
 
 const LOOK: Duration = Duration::from_secs(1);
 /// For so long files have not changed before they are read.
@@ -87,7 +90,7 @@ impl Reloader {
                 let why = format!("{error:#}");
                 let mut status = shared.config();
                 if status.failed.as_ref().is_none_or(|(_, known)| *known != why) {
-                    warn!("the configuration is not read again, what held before goes on: {why}");
+                    shared.journal.record(What::ConfigFailed { error: why.clone() });
                 }
                 status.failed = Some((SystemTime::now(), why));
                 false
@@ -97,7 +100,7 @@ impl Reloader {
 
     fn try_it(&mut self, shared: &Shared) -> Result<Config> {
         let config = Config::read(&self.files)?;
-        let what = match &mut *shared.state() {
+        let changed = match &mut *shared.state() {
             State::Observing(observer) => observer.reload(&config)?,
             State::Waiting { .. } => {
                 // Nothing was done with the old one yet, but for the sockets.
@@ -110,11 +113,12 @@ impl Reloader {
         let mut pending = config.pending(&self.running);
         pending.retain(|key| Some(*key) != self.decided);
         let mut status = shared.config();
-        info!("the configuration was read again: {what}");
         if !pending.is_empty() && pending != status.pending {
             warn!("{} changed: takes effect at the next start", pending.join(", "));
         }
         *status = Status { pending, ..Status::of(&config) };
+        let files = status.files.clone();
+        shared.journal.record(What::ConfigReloaded { files, changed });
         Ok(config)
     }
 }

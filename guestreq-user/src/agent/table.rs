@@ -19,13 +19,20 @@ use super::{
     programs::Programs,
     records::{Records, now_ns},
 };
-use crate::host::{self, Identity};
+use crate::{
+    api::events::{What, Whom},
+    host::{self, Identity},
+};
 
 #[derive(Default)]
 pub struct Table {
     vms: Vec<Tracked>,
+    news: Vec<News>,
     last_roll_call: u64,
 }
+
+/// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
+pub type News = (Whom, What, u64);
 
 /// How often running VMs' processes are looked for.
 const ROLL_CALL_NS: u64 = 10_000_000_000;
@@ -40,10 +47,9 @@ impl Table {
         &mut self.vms
     }
 
-    pub fn label(&self, slot: u32, generation: u32) -> Option<&str> {
-        let found =
-            self.vms.iter().find(|vm| vm.slot == slot as usize && vm.generation == generation);
-        found.map(|vm| vm.label.as_str())
+    /// What has not been told yet.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes in what has come and gone since the last look.
@@ -69,7 +75,12 @@ impl Table {
                     }
                 }
                 None => self.welcome(records, programs, policies, slot)?,
-                Some(at) => self.vms[at].exited = life == Life::Exited as u32,
+                Some(at) if life == Life::Exited as u32 && !self.vms[at].exited => {
+                    self.vms[at].exited = true;
+                    let gone = records.vm(slot).map_or(now, |record| record.exited);
+                    self.news.push((self.vms[at].whom(), What::ExitedVm {}, gone));
+                }
+                Some(_) => {}
             }
         }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
@@ -92,6 +103,7 @@ impl Table {
                 programs.forget_process(vm.tgid, vm.slot as u32)?;
                 vm.generation = records.end_vm(vm.slot, vm.generation, now);
                 vm.exited = true;
+                self.news.push((vm.whom(), What::ExitedVm {}, now));
             }
         }
         Ok(())
@@ -121,7 +133,6 @@ impl Table {
             ..Identity::default()
         });
         let label = self.unique_label(&identity, vm.tgid);
-        info!("VM {label:?} ({}, pid {})", identity.vmm, vm.tgid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         let tracked = Tracked {
             slot,
@@ -136,6 +147,12 @@ impl Table {
         };
         // At once: its requests may be waiting for it.
         policies.apply(records, &tracked);
+        let seen = What::NewVm { vmm: tracked.identity.vmm.clone() };
+        self.news.push((tracked.whom(), seen, vm.first_seen));
+        if exited {
+            let gone = if vm.exited == 0 { now_ns() } else { vm.exited };
+            self.news.push((tracked.whom(), What::ExitedVm {}, gone));
+        }
         self.vms.push(tracked);
         Ok(())
     }
@@ -221,7 +238,7 @@ mod tests {
             exited: *exited,
             ..Tracked::of(label, Identity::default())
         });
-        Table { vms: vms.collect(), last_roll_call: 0 }
+        Table { vms: vms.collect(), ..Table::default() }
     }
 
     fn named(name: &str) -> Identity {

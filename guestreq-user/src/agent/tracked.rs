@@ -5,7 +5,7 @@ use guestreq_common::{
     policy::{Decision, Mode},
 };
 
-use crate::host::Identity;
+use crate::{api::events::Whom, host::Identity};
 
 /// Pairs of message and result that a VM may have as series of their own; what a hostile
 /// guest brings beyond them is folded into one.
@@ -34,6 +34,17 @@ pub struct Tracked {
 }
 
 impl Tracked {
+    /// How events name it.
+    pub fn whom(&self) -> Whom {
+        let uuid = Some(&self.identity.uuid).filter(|uuid| !uuid.is_empty());
+        Whom {
+            vm: Some(self.label.clone()),
+            name: Some(self.identity.name.clone()),
+            uuid: uuid.cloned(),
+            pid: self.tgid,
+        }
+    }
+
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
     pub fn admit(&mut self, kind: Kind, result: &'static str) -> bool {
         if self.pairs.contains(&(kind, result)) {

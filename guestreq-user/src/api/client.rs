@@ -4,7 +4,11 @@ use std::{io, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
@@ -13,7 +17,7 @@ use super::{Failure, group};
 
 /// `GET`s a path of the agent's API.
 pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    block_on(ask(socket, Method::GET, path, Bytes::new()))
+    block_on(get_async(socket, path))
 }
 
 /// The same, but not for longer than this.
@@ -33,6 +37,11 @@ pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Seriali
     block_on(ask(socket, Method::PUT, path, body.into()))
 }
 
+/// `GET`s, within a runtime.
+pub async fn get_async<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    ask(socket, Method::GET, path, Bytes::new()).await
+}
+
 fn block_on<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -48,22 +57,51 @@ async fn ask<T: DeserializeOwned>(
     path: &str,
     body: Bytes,
 ) -> Result<T> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| no_agent(socket, &error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(hyper::header::HOST, "guestreq")
-        .body(Full::new(body))?;
-    let response = sender.send_request(request).await.context("the agent did not answer")?;
+    let connection = Connection::open(socket).await?;
+    let response = connection.send(method, path, body).await?;
     let status = response.status();
     let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
     if status.is_success() {
         return serde_json::from_slice(&body)
             .context("the agent's answer is not what this version expects: same version?");
     }
-    match serde_json::from_slice::<Failure>(&body) {
+    refused(status, &body)
+}
+
+/// A connection to the agent, for one question.
+pub struct Connection(http1::SendRequest<Full<Bytes>>);
+
+impl Connection {
+    pub async fn open(socket: &Path) -> Result<Connection> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| no_agent(socket, &error))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Connection(sender))
+    }
+
+    async fn send(mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, "guestreq")
+            .body(Full::new(body))?;
+        self.0.send_request(request).await.context("the agent did not answer")
+    }
+
+    /// `GET`s an answer that comes bit by bit; `Err` in it: the agent refuses, and says why.
+    pub async fn stream(self, path: &str) -> Result<Result<Incoming>> {
+        let response = self.send(Method::GET, path, Bytes::new()).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Ok(response.into_body()));
+        }
+        let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+        Ok(refused(status, &body))
+    }
+}
+
+fn refused<T>(status: StatusCode, body: &[u8]) -> Result<T> {
+    match serde_json::from_slice::<Failure>(body) {
         Ok(failure) => bail!("{}", failure.error),
         Err(_) => bail!("the agent answered {status}"),
     }

@@ -44,7 +44,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 
 impl Peer {
     /// The uid, if it may change anything.
-    fn root(self) -> Result<u32, String> {
+    pub fn root(self) -> Result<u32, String> {
         match self.uid {
             Some(0) => Ok(0),
             Some(uid) => Err(format!("uid {uid} may not change anything: use `sudo`")),

@@ -6,6 +6,7 @@
 pub mod client;
 mod control;
 pub use control::each_decision;
+pub mod events;
 mod group;
 pub use group::make_folder;
 pub mod policy;

@@ -21,7 +21,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, group, report, status};
+use super::{Failure, control, events, group, report, status};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -68,6 +68,7 @@ impl Servers {
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
             .route("/v1/agent", get(status::get))
+            .route("/v1/events", get(events::get_events))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
             .route("/v1/policy/applied", put(control::put_applied))

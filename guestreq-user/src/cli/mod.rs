@@ -7,6 +7,7 @@ mod change;
 mod completions;
 mod detach;
 mod doctor;
+mod events;
 mod limit;
 mod man;
 mod policy;
@@ -40,6 +41,7 @@ enum Verb {
     Doctor(doctor::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Events(events::Args),
     Limit(limit::Args),
     Policy(policy::Args),
     Detach(detach::Args),
@@ -54,6 +56,7 @@ impl Cli {
             Verb::Doctor(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Events(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
             Verb::Detach(args) => args.run(),
@@ -70,7 +73,7 @@ fn socket(asked: Option<PathBuf>) -> PathBuf {
 }
 
 /// What every reading verb takes.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 struct Reading {
     /// A table for people, or JSON for programs
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
@@ -80,7 +83,7 @@ struct Reading {
     socket: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Table,
     Json,

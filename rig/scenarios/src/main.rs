@@ -16,6 +16,7 @@ mod demo;
 mod empty;
 mod enforcing;
 mod exposition;
+mod follower;
 mod gate;
 mod host;
 mod load;

@@ -45,6 +45,7 @@ impl Observer {
             Some(file) => info!("uid {uid} applied {}: {changed}", file.escape_debug()),
             None => info!("uid {uid} dropped what was applied: {changed}"),
         }
+        self.tell_differences(&planned.changed, uid);
         Ok(planned)
     }
 
@@ -60,7 +61,7 @@ impl Observer {
 
     fn have_changed(&mut self, warnings: &[String]) {
         self.enforcement.ask_for(self.policies.book().strictest());
-        self.enforcement.verify(&self.records, &self.programs);
+        self.verify();
         for warning in warnings {
             warn!("{warning}");
         }

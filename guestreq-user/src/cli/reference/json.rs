@@ -142,7 +142,7 @@ fn said(ty: &Type, types: &Types, from: &Path) -> String {
     let inner =
         |at: usize| arguments.get(at).map_or("value".to_owned(), |ty| said(ty, types, from));
     match name.as_str() {
-        "String" | "str" | "PathBuf" | "Rate" => "string".to_owned(),
+        "String" | "str" | "Cow" | "PathBuf" | "Rate" => "string".to_owned(),
         "bool" => "true or false".to_owned(),
         "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" | "f64" => "number".to_owned(),
         "Option" => format!("{} or null", inner(0)),

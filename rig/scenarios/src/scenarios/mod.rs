@@ -7,6 +7,8 @@ mod config;
 mod cost;
 mod doctor;
 mod enforce;
+mod events;
+mod events_all;
 mod exactness;
 mod gate;
 mod gate_loading;
@@ -216,6 +218,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[doctor::READY],
         once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
+    },
+    Group {
+        name: "events",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[events::KINDS, events_all::EXACT, events_all::COST],
     },
     Group {
         name: "lockdown",

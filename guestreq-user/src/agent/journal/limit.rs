@@ -1,0 +1,48 @@
+//! # A bounded rate
+
+use std::time::{Duration, Instant};
+
+/// Events that are logged per second.
+const PER_SECOND: u32 = 10;
+
+/// At most [`PER_SECOND`] in a second.
+pub struct Limit {
+    second: Instant,
+    admitted: u32,
+    left_out: u64,
+}
+
+impl Limit {
+    pub fn new(now: Instant) -> Limit {
+        Limit { second: now, admitted: 0, left_out: 0 }
+    }
+
+    /// Whether to log now, and how many were left out since the last one.
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.admitted = 0;
+        }
+        if self.admitted >= PER_SECOND {
+            self.left_out += 1;
+            return None;
+        }
+        self.admitted += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_logged_at_a_bounded_rate_and_told() {
+        let start = Instant::now();
+        let mut limit = Limit::new(start);
+        let logged = (0..1000).filter(|_| limit.admit(start).is_some()).count();
+        assert_eq!(logged, PER_SECOND as usize);
+        assert_eq!(limit.admit(start + Duration::from_secs(1)), Some(990));
+        assert_eq!(limit.admit(start + Duration::from_secs(1)), Some(0));
+    }
+}

@@ -1,0 +1,116 @@
+//! # Events as lines of a table
+//!
+//! Columns line up though nobody knows yet what is to come.
+
+use std::io;
+
+use anstream::ColorChoice;
+use anstyle::{AnsiColor, Style};
+use unicode_width::UnicodeWidthStr as _;
+
+use super::super::table::printable;
+use crate::api::events::{Enforcement, Event, Kind, What};
+
+/// The longest kind's name.
+const KIND: usize = 15;
+/// Longer names push what follows to the right; they are rare.
+const WIDEST_VM: usize = 32;
+
+pub struct Lines {
+    /// As wide as the widest name so far.
+    vm: usize,
+    colours: bool,
+}
+
+impl Default for Lines {
+    /// Coloured on a terminal only, and not where NO_COLOR is set.
+    fn default() -> Lines {
+        let colours = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+        Lines { vm: 8, colours }
+    }
+}
+
+impl Lines {
+    pub fn line(&mut self, event: &Event) -> String {
+        let vm = match &event.vm {
+            Some(whom) => match &whom.vm {
+                Some(label) => printable(label),
+                None => format!("pid {}", whom.pid),
+            },
+            None => "-".to_owned(),
+        };
+        self.vm = self.vm.max(vm.width().min(WIDEST_VM));
+        let blanks = " ".repeat(self.vm.saturating_sub(vm.width()));
+        let style = if self.colours { style(event) } else { Style::new() };
+        let (kind, details) = (event.kind(), printable(&event.details()));
+        format!("{}  {style}{kind:<KIND$}{style:#}  {vm}{blanks}  {details}", event.time)
+    }
+}
+
+/// Red is what should not be, yellow what may explain something.
+fn style(event: &Event) -> Style {
+    let colour = match event.kind() {
+        Kind::Denied
+        | Kind::Bypassed
+        | Kind::HostError
+        | Kind::Replay
+        | Kind::Gap
+        | Kind::Lost
+        | Kind::ConfigFailed => AnsiColor::Red,
+        Kind::Enforcement if !is_verified(event) => AnsiColor::Red,
+        Kind::Slow | Kind::Throttled => AnsiColor::Yellow,
+        Kind::PolicyChanged | Kind::ConfigReloaded => AnsiColor::Cyan,
+        Kind::Enforcement | Kind::Unthrottled => AnsiColor::Green,
+        Kind::Request | Kind::NewVm | Kind::ExitedVm | Kind::AgentStarted => return Style::new(),
+    };
+    colour.on_default()
+}
+
+fn is_verified(event: &Event) -> bool {
+    matches!(&event.what, What::Enforcement(Enforcement { verified: true, .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::events::{
+        Whom,
+        tests::{event, examples, whom},
+    };
+
+    fn named(label: &str) -> Option<Whom> {
+        Some(Whom { vm: Some(label.to_owned()), ..whom("x") })
+    }
+
+    #[test]
+    fn lines_line_up_and_a_hostile_name_is_no_line_of_its_own() {
+        let mut lines = Lines { vm: 8, colours: false };
+        let mut line = |vm, at: usize| lines.line(&event(1, vm, examples().swap_remove(at)));
+        assert_eq!(
+            line(named("web-1"), 5),
+            "2026-01-31T12:00:00.500Z  denied           web-1     report (type 5), VMPCK 1, \
+             sequence number 9"
+        );
+        let hostile = line(named("a\n\x1b[2J\"\u{202e}b\u{5b57}"), 5);
+        assert!(hostile.contains("  a\\n\\u{1b}[2J\"\\u{202e}b\u{5b57}  report"), "{hostile}");
+        let (lost, told) = (line(None, 14), "  lost             -  ");
+        assert!(lost.contains(told) && lost.contains("  3 events"), "{lost}");
+        let wide = line(named(&"x".repeat(128)), 5);
+        assert!(wide.contains("xxx  report"), "{wide}");
+        assert!(line(named("web"), 5).contains(&format!("  web{}  report", " ".repeat(29))));
+    }
+
+    #[test]
+    fn there_are_colours_only_where_they_were_asked_for() {
+        let mut lines = Lines { vm: 8, colours: true };
+        assert!(lines.line(&event(1, None, examples().swap_remove(5))).contains("\x1b[31mdenied"));
+        lines.colours = false;
+        assert!(!lines.line(&event(1, None, examples().swap_remove(5))).contains('\x1b'));
+    }
+
+    #[test]
+    fn every_kind_s_name_fits_its_column() {
+        let names = examples().iter().map(|what| what.kind().name().len()).max();
+        assert_eq!(names, Some(KIND));
+    }
+}

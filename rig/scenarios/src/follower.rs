@@ -1,0 +1,73 @@
+//! # Somebody who follows the events
+
+use std::{
+    fs::{self, File},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{agent::signal, host::wait_until};
+
+const HEARD: &str = "/tmp/events.jsonl";
+const SAID: &str = "/tmp/events.stderr";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `guestreq events -o json`, killed when dropped.
+pub struct Follower(Child);
+
+impl Follower {
+    pub fn start(arguments: &[&str]) -> Result<Follower> {
+        let child = Command::new("/bin/guestreq")
+            .args(["events", "-o", "json"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(File::create(HEARD).context(HEARD)?)
+            .stderr(File::create(SAID).context(SAID)?)
+            .spawn()
+            .context("guestreq events")?;
+        Ok(Follower(child))
+    }
+
+    /// What it has heard so far.
+    pub fn heard(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(HEARD).context(HEARD)?;
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).context(HEARD)).collect()
+    }
+
+    /// What it told whoever started it.
+    pub fn said(&self) -> Result<String> {
+        fs::read_to_string(SAID).context(SAID)
+    }
+
+    pub fn wait_until(&self, what: &str, mut so: impl FnMut(&[Value]) -> bool) -> Result<()> {
+        wait_until(what, PATIENCE, || Ok(so(&self.heard()?)))
+            .with_context(|| format!("heard {:?}", self.heard().map(kinds)))
+    }
+
+    /// Ctrl-C, and its exit status.
+    pub fn interrupt(mut self) -> Result<ExitStatus> {
+        signal(self.0.id(), libc::SIGINT)?;
+        self.0.wait().context("guestreq events")
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// How often each kind was told.
+fn kinds(heard: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
+    let mut kinds = std::collections::BTreeMap::new();
+    for event in heard {
+        *kinds.entry(event["kind"].to_string()).or_default() += 1;
+    }
+    kinds
+}

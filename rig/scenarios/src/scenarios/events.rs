@@ -1,0 +1,135 @@
+//! # What is told one by one
+
+use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::{
+    agent::{Agent, cli},
+    enforcing::Enforcing,
+    follower::Follower,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const KINDS: Scenario =
+    Scenario { name: "each_kind_of_event_is_told_with_its_fields_while_load_runs", check: kinds };
+
+fn kinds(_: &Context) -> Result<Outcome> {
+    let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";
+    let Enforcing { agent, gate } = Enforcing::start(limited)?;
+    let follower = Follower::start(&["-n", "0"])?;
+    // The first that it hears shows that it listens.
+    let busy = load::start("--vmm qemu --name busy --rate 5 --seconds 3600")?;
+    follower.wait_until("it listens", |heard| find(heard, "new_vm", "busy").is_some())?;
+
+    load::run("--vmm qemu --name hostile --type export --count 2 --vmpck 1")?;
+    load::run("--vmm qemu --name eager --count 12")?;
+    load::run("--vmm qemu --name replayer --count 4 --fault replay:2")?;
+    load::run("--vmm qemu --name skipper --count 4 --fault gap:2")?;
+    load::run("--vmm qemu --name lost --count 2 --fault bad-gpa:2")?;
+    cli(&["limit", "set", "--vm", "busy", "--rate", "50/s"])?;
+    Firmware::set("latency_us", 500_000)?;
+    load::run("--vmm qemu --name patient --count 1")?;
+    Firmware::reset()?;
+
+    let wanted = [
+        ("denied", "hostile", json!({"message": "export", "vmpck": 1, "decision": "deny"})),
+        ("throttled", "eager", json!({"message": "report", "decision": "busy"})),
+        ("unthrottled", "eager", json!({"decision": "admit", "mode": "enforce"})),
+        ("replay", "replayer", json!({"result": "aead_oflow", "message_type": 5})),
+        ("gap", "skipper", json!({"result": "aead_oflow"})),
+        ("host_error", "lost", json!({"result": "host_error"})),
+        ("slow", "patient", json!({"result": "ok", "ret": 0})),
+        ("new_vm", "hostile", json!({"vmm": "qemu"})),
+        ("exited_vm", "hostile", json!({})),
+    ];
+    follower.wait_until("all kinds were heard", |heard| {
+        wanted.iter().all(|(kind, vm, _)| find(heard, kind, vm).is_some())
+    })?;
+    let heard = follower.heard()?;
+    for (kind, vm, fields) in wanted {
+        let event = find(&heard, kind, vm).context(kind)?;
+        for (name, value) in fields.as_object().context("fields")? {
+            ensure!(&event[name] == value, "{name}: {event}");
+        }
+        ensure!(event["pid"].as_u64().is_some_and(|pid| pid > 1), "{event}");
+    }
+    let slow = find(&heard, "slow", "patient").context("slow")?;
+    let service = slow["stage_seconds"]["psp_service"].as_f64().context("psp_service")?;
+    ensure!((0.5..10.0).contains(&service), "{slow}");
+    let changed = heard.iter().find(|event| event["kind"] == "policy_changed");
+    let changed = changed.context("no policy_changed")?;
+    let [old, new] = ["old", "new"].map(|which| &changed[which]["limit"]["value"]["rate"]);
+    ensure!(changed["uid"] == 0 && changed["target"] == json!({"vm": "busy"}), "{changed}");
+    ensure!(changed["vm"] == "busy" && changed["pid"].is_u64(), "{changed}");
+    ensure!(old == "20/s" && new == "50/s", "{changed}");
+    ensure!(heard.iter().all(|event| event["kind"] != "request"), "requests without --all");
+    past()?;
+    restarted(follower, agent)?;
+    drop(busy);
+    cli(&["detach"])?;
+    gate.remove()?;
+    Ok(Outcome::Kept)
+}
+
+fn find<'a>(heard: &'a [Value], kind: &str, vm: &str) -> Option<&'a Value> {
+    heard.iter().find(|event| event["kind"] == kind && event["vm"] == vm)
+}
+
+/// What happened before somebody asked.
+fn past() -> Result<()> {
+    let ask = |more: &[&str]| {
+        let all = ["events", "--no-follow", "--since", "10m"];
+        cli(&[&all, more].concat())
+    };
+    let table = ask(&[])?;
+    println!("{table}");
+    for kind in ["agent_started", "enforcement", "denied", "policy_changed"] {
+        ensure!(table.contains(kind), "no {kind}: {table}");
+    }
+    let denied = ask(&["--kind", "denied", "--vm", "hostile"])?;
+    ensure!(denied.lines().count() == 2, "{denied}");
+    ensure!(ask(&["-n", "1"])?.lines().count() == 1);
+    ensure!(cli(&["events", "--no-follow", "--since", "@99999999999"])?.is_empty());
+    let output = Command::new("/bin/guestreq")
+        .args(["events", "--no-follow", "--vm", "hostil"])
+        .output()
+        .context("guestreq events")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success() && said.contains("no VM \"hostil\" is known yet"), "{said}");
+    println!("{said}");
+    for (wrong, what) in [("--kind=deny", "policy_changed"), ("--since=soon", "as 10m")] {
+        let output = Command::new("/bin/guestreq").args(["events", wrong]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2) && said.contains(what), "{wrong}: {said}");
+    }
+    Ok(())
+}
+
+/// The follower outlives the agent, and hears nothing twice.
+fn restarted(follower: Follower, agent: Agent) -> Result<()> {
+    agent.kill()?;
+    let next = Agent::start(&["--config", "/tmp/guestreq.toml"])?;
+    let starts =
+        |heard: &[Value]| heard.iter().filter(|event| event["kind"] == "agent_started").count();
+    follower.wait_until("the next agent was heard", |heard| starts(heard) == 1)?;
+    load::run("--vmm qemu --name after --type export --count 1")?;
+    follower.wait_until("it goes on", |heard| find(heard, "denied", "after").is_some())?;
+    let heard = follower.heard()?;
+    let ids: BTreeSet<_> =
+        heard.iter().map(|event| (event["agent"].to_string(), event["id"].as_u64())).collect();
+    ensure!(ids.len() == heard.len(), "{} of {} events are others", ids.len(), heard.len());
+    let lives: BTreeSet<_> = ids.iter().map(|(agent, _)| agent).collect();
+    ensure!(lives.len() == 2, "{lives:?}");
+    let said = follower.said()?;
+    ensure!(said.contains("the agent is gone"), "{said}");
+    println!("{said}");
+    sleep(Duration::from_millis(100));
+    let status = follower.interrupt()?;
+    ensure!(status.code() == Some(0), "Ctrl-C: {status}");
+    drop(next);
+    Ok(())
+}
