@@ -85,7 +85,7 @@ pub async fn put_policy(
     }
 }
 
-fn policies(observer: &Observer, snapshot: &Snapshot) -> Policies {
+pub fn policies(observer: &Observer, snapshot: &Snapshot) -> Policies {
     let book = observer.policies.book();
     let status = observer.enforcement_status();
     let tracked = observer.table.vms();

@@ -22,7 +22,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, report};
+use super::{Failure, control, overview, report};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -67,6 +67,7 @@ impl Servers {
         let private = Router::new()
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
+            .route("/v1/overview", get(get_overview))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
             .with_state(shared)
@@ -138,6 +139,10 @@ async fn get_vms(Extract(shared): Extract<Shared>) -> Response {
 
 async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, report::psp)
+}
+
+async fn get_overview(Extract(shared): Extract<Shared>) -> Response {
+    answer(&shared, overview::overview)
 }
 
 pub fn answer<T: Serialize>(shared: &Shared, report: fn(&Observer, &Snapshot) -> T) -> Response {
