@@ -10,6 +10,7 @@ mod config;
 mod host;
 mod metrics;
 mod policy;
+mod top;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,8 @@ mod detach;
 mod limit;
 mod policy;
 mod psp;
-mod table;
+pub mod table;
+mod top;
 mod vms;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -32,6 +33,7 @@ enum Verb {
     Agent(agent::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Top(top::Args),
     Limit(limit::Args),
     Policy(policy::Args),
     Detach(detach::Args),
@@ -43,6 +45,7 @@ impl Cli {
             Verb::Agent(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Top(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
             Verb::Detach(args) => args.run(),
