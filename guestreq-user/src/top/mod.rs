@@ -6,6 +6,8 @@
 //! knows the API's types, not the agent.
 
 mod feed;
+#[cfg(test)]
+mod fixture;
 mod model;
 mod signals;
 mod terminal;

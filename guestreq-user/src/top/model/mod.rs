@@ -132,3 +132,6 @@ impl Model {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

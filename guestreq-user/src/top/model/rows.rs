@@ -32,7 +32,7 @@ impl Sort {
     pub fn name(self) -> &'static str {
         match self {
             Sort::Share => "PSP share",
-            Sort::Rate => "requests",
+            Sort::Rate => "requests/s",
             Sort::P99 => "p99",
             Sort::Denied => "denied",
             Sort::Name => "name",
@@ -41,7 +41,7 @@ impl Sort {
 }
 
 /// Requests that were refused, and that would have been: counts since the record began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     pub enforced: u64,
     pub audited: u64,
@@ -72,6 +72,12 @@ impl<'a> Row<'a> {
         Row { vm, policy, denied: refused("deny"), busy: refused("busy") }
     }
 
+    /// What was refused goes before what would have been, for good before for now.
+    fn refused(&self) -> [u64; 4] {
+        let Row { denied, busy, .. } = self;
+        [denied.enforced, busy.enforced, denied.audited, busy.audited]
+    }
+
     /// In the order in which one wants to see them: most first, names from A to Z.
     fn cmp(&self, other: &Row, sort: Sort) -> Ordering {
         let most = |of: fn(&Row) -> f64| of(other).total_cmp(&of(self));
@@ -79,7 +85,7 @@ impl<'a> Row<'a> {
             Sort::Share => most(|row| row.vm.recent_psp_share),
             Sort::Rate => most(|row| row.vm.recent_requests_per_second),
             Sort::P99 => most(|row| row.vm.recent_p99_seconds.unwrap_or(0.0)),
-            Sort::Denied => (other.denied, other.busy).cmp(&(self.denied, self.busy)),
+            Sort::Denied => other.refused().cmp(&self.refused()),
             Sort::Name => Ordering::Equal,
         }
     }

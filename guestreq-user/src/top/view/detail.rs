@@ -9,7 +9,7 @@ use ratatui::{
 use super::{Theme, psp, text, titled};
 use crate::{
     cli::table::{duration, maybe},
-    top::model::{Key, Model, Row},
+    top::model::{Key, Model, Row, Series},
 };
 
 mod policy;
@@ -33,11 +33,10 @@ pub fn draw(
     let high = u16::from(inside.height > 6) + u16::from(inside.height > 10);
     let [line, body] =
         Layout::vertical([Constraint::Length(high), Constraint::Fill(1)]).areas(inside);
-    if let Some(series) = model.history.vm(of) {
-        let rate = text::rate(row.vm.recent_requests_per_second);
-        let labels = [format!("req/s {rate:>5}")];
-        psp::series(frame, line, &labels, series, None, theme.rate(), theme);
-    }
+    let none = Series::default();
+    let series = model.history.vm(of).unwrap_or(&none);
+    let label = format!("req/s {:>5}", text::rate(row.vm.recent_requests_per_second));
+    psp::series(frame, line, &[label], series, None, theme.rate(), theme);
     let lines = lines(&row, usize::from(body.width), theme);
     let height = usize::from(body.height);
     let most = lines.len().saturating_sub(height);
@@ -53,7 +52,7 @@ struct Lines {
     theme: Theme,
 }
 
-const LABEL: usize = 14;
+const LABEL: usize = 15;
 
 impl Lines {
     fn add(&mut self, label: &str, value: &str) {

@@ -14,15 +14,14 @@ use crate::top::model::{Model, Screen};
 const LIST: &[(&str, &str)] = &[
     ("q", "quit"),
     ("?", "help"),
+    ("↑ ↓", "select"),
     ("Enter", "detail"),
     ("/", "filter"),
-    ("s", "sort"),
-    ("S", "reverse"),
+    ("s S", "sort"),
     ("p", "pause"),
-    ("j k ↑ ↓", "select"),
 ];
 const DETAIL: &[(&str, &str)] =
-    &[("Esc", "back"), ("q", "quit"), ("?", "help"), ("p", "pause"), ("j k ↑ ↓", "scroll")];
+    &[("Esc", "back"), ("q", "quit"), ("?", "help"), ("↑ ↓", "scroll"), ("p", "pause")];
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: Theme) {
     let cells = usize::from(area.width);

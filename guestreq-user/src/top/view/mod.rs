@@ -112,3 +112,6 @@ fn titled(frame: &mut Frame, area: Rect, title: impl Into<String>, theme: Theme)
     frame.render_widget(block, area);
     inside
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     style::Style,
-    text::{Line, Span},
+    text::{Line, Text},
     widgets::{RenderDirection, Sparkline},
 };
 
@@ -65,7 +65,7 @@ pub fn series(
         Layout::horizontal([Constraint::Length(LABEL), Constraint::Fill(1)]).areas(area);
     let lines: Vec<Line> =
         labels.iter().map(|text| Line::styled(format!(" {text}"), theme.label())).collect();
-    frame.render_widget(ratatui::text::Text::from(lines), label);
+    frame.render_widget(Text::from(lines), label);
     // The widget wants whole numbers.
     let whole = |value: f64| (value * 1000.0).round() as u64;
     let values: Vec<Option<u64>> =
@@ -90,18 +90,21 @@ fn who(psp: &Psp) -> String {
     }
 }
 
-/// Who holds it now, and who waits. What is sampled once a second is not who holds it most.
+/// Who holds it now, and who waits; the command only where there is room for it.
 fn held(psp: &Psp, width: u16, theme: Theme) -> Line<'static> {
-    let mut line = format!(" now: {} waiting, held by ", psp.queue_length);
-    match &psp.holder {
-        None => line.push_str("nobody"),
-        Some(holder) => {
-            let what = format!(", {} for {}", holder.command, duration(holder.seconds));
-            // The name makes way.
-            let used = Line::raw(&line).width() + Line::raw(&what).width();
-            let name = text::fit(&who(psp), usize::from(width).saturating_sub(used).max(8));
-            line.push_str(&(name + &what));
-        }
-    }
-    Line::from(Span::styled(text::fit(&line, usize::from(width)), theme.label()))
+    let cells = usize::from(width);
+    let begin = format!(" now: {} waiting, held by ", psp.queue_length);
+    let ends = psp.holder.as_ref().map_or_else(Vec::new, |holder| {
+        let time = duration(holder.seconds);
+        vec![format!(", {} for {time}", holder.command), format!(" for {time}")]
+    });
+    let who = text::clean(&who(psp));
+    let lines = ends.iter().map(|end| format!("{begin}{who}{end}"));
+    let fits = |line: &String| Line::raw(line).width() <= cells;
+    // A long name makes way for the time.
+    let short = ends.last().map_or("", String::as_str);
+    let room = cells.saturating_sub(begin.len() + short.len());
+    let cut = format!("{begin}{}{short}", text::fit(&who, room.max(4)));
+    let line = lines.into_iter().find(fits).unwrap_or(cut);
+    Line::styled(text::fit(&line, cells), theme.label())
 }

@@ -7,18 +7,14 @@ use ratatui::{
 };
 
 use super::{Theme, text, titled};
-use crate::{
-    api::Psp,
-    cli::table::{duration, maybe},
-    top::model::Model,
-};
+use crate::{api::Psp, cli::table::maybe, top::model::Model};
 
 pub const WIDTH: u16 = 36;
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let Model { data, .. } = model;
-    let window = duration(data.psp.window_seconds.round());
-    let title = format!("Stages, {window}     p50     p99");
+    let seconds = format!("last {:.0} s", data.psp.window_seconds);
+    let title = format!("{seconds:<15}{:>8}{:>8}", "p50", "p99");
     let inside = titled(frame, area, title, theme);
     let mut lines: Vec<Line> = ["vm_lock", "psp_queue", "psp_service"]
         .iter()

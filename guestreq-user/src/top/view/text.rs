@@ -109,6 +109,6 @@ mod tests {
     fn a_bar_is_as_long_as_its_share() {
         assert_eq!((bar(0.0, 4), bar(0.001, 4)), (String::new(), "▏".to_owned()));
         assert_eq!((bar(0.5, 4), bar(1.0, 4)), ("██".to_owned(), "████".to_owned()));
-        assert_eq!((bar(0.53, 2), bar(7.0, 2)), ("█▏".to_owned(), "██".to_owned()));
+        assert_eq!((bar(0.56, 2), bar(7.0, 2)), ("█▏".to_owned(), "██".to_owned()));
     }
 }

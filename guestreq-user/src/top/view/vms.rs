@@ -50,11 +50,12 @@ const COLUMNS: [(Column, &str, u16); 11] = [
 /// What is left out first where there is no room.
 const LEAST: [Column; 10] = [Other, Key, Report, Bar, P50, Busy, Denied, P99, Rate, Share];
 
-/// A name shows at least so much of itself, before columns are left out; no more than
-/// the other before the bars grow.
+/// A name shows at least so much of itself before columns are left out; or, next to nothing but
+/// its share, so much.
 const NAME: u16 = 12;
-const LONG_NAME: u16 = 36;
-const LONG_BAR: u16 = 24;
+const SHORT_NAME: u16 = 4;
+/// Where there is room for more, names come first, then bars, up to this.
+const LONG_BAR: u16 = 40;
 
 /// Draws the table, scrolled so that the selected VM is seen; how many VMs there was room for.
 pub fn draw(
@@ -72,7 +73,8 @@ pub fn draw(
     let selected = model.selected_row(&rows);
     *offset = scroll(*offset, selected, height, rows.len());
 
-    let columns = columns(area.width);
+    let longest = rows.iter().map(|row| Line::raw(&row.vm.vm).width()).max().unwrap_or(0);
+    let columns = columns(area.width, u16::try_from(longest).unwrap_or(u16::MAX));
     let shown = rows.iter().enumerate().skip(*offset).take(height).map(|(i, row)| {
         let cells = columns.iter().map(|(column, _, width)| cell(*column, row, *width, theme));
         let style = match row.vm.running {
@@ -121,28 +123,27 @@ fn scroll(offset: usize, selected: Option<usize>, height: usize, rows: usize) ->
     offset.min(rows.saturating_sub(height))
 }
 
-/// The columns that fit, with their widths.
-fn columns(width: u16) -> Vec<(Column, &'static str, u16)> {
+/// The columns that fit, with their widths, beside names of that length.
+fn columns(width: u16, longest: u16) -> Vec<(Column, &'static str, u16)> {
     let mut columns = COLUMNS.to_vec();
     let left = |columns: &[(Column, &str, u16)]| {
         let others: u16 = columns.iter().map(|(.., width)| width + 1).sum();
         // The last one needs no space behind it.
-        (width + 1).saturating_sub(others + 1)
+        (width + 1).saturating_sub(others)
     };
     for least in LEAST {
-        // Short names may do with less, next to the most important columns.
-        let enough = if least == Share { 5 } else { NAME };
-        if left(&columns) >= enough.min(width) {
+        let enough = if least == Share { SHORT_NAME } else { NAME };
+        if left(&columns) >= enough.min(width).max(1) {
             break;
         }
         columns.retain(|(column, ..)| *column != least);
     }
     let left = left(&columns);
-    let name = left.min(LONG_NAME.max(left.saturating_sub(LONG_BAR)));
+    let name = left.min(longest.max(NAME));
     for (column, _, width) in &mut columns {
         match column {
             Name => *width = name,
-            Bar => *width += left - name,
+            Bar => *width = (*width + left - name).min(LONG_BAR),
             _ => {}
         }
     }
@@ -210,13 +211,13 @@ mod tests {
     #[test]
     fn columns_fill_the_width_and_never_more() {
         for width in 0..300 {
-            let columns = columns(width);
+            let columns = columns(width, 4096);
             let used: u16 = columns.iter().map(|(.., width)| width + 1).sum();
             assert!(used.saturating_sub(1) <= width, "{used} of {width}");
             assert!(columns.iter().any(|(column, ..)| *column == Name));
         }
-        assert_eq!(columns(80).len(), COLUMNS.len(), "all fit the usual terminal");
-        assert_eq!(columns(11).len(), 2, "a name and its share");
+        assert_eq!(columns(80, 8).len(), COLUMNS.len(), "all fit the usual terminal");
+        assert_eq!(columns(10, 8).len(), 2, "a name and its share");
     }
 
     #[test]
