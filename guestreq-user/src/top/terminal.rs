@@ -58,9 +58,11 @@ impl Terminal {
         self.clear()
     }
 
-    /// Has the next frame drawn whole.
+    /// Has the next frame drawn whole. A new size, be it the old one, does that without asking the
+    /// terminal where its cursor is, which not every terminal answers.
     pub fn clear(&mut self) -> Result<()> {
-        self.screen.clear().context("the terminal")
+        let size = self.screen.size().context("the terminal's size")?;
+        self.screen.resize(size.into()).context("the terminal")
     }
 
     pub fn draw(&mut self, draw: impl FnOnce(&mut Frame)) -> Result<()> {
