@@ -7,6 +7,10 @@ use std::{
     io::{Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -15,32 +19,34 @@ use serde_json::Value;
 
 pub struct Agent {
     socket: PathBuf,
+    gone: Arc<AtomicBool>,
 }
 
 impl Agent {
     /// Answers until it is dropped.
     pub fn start(socket: &Path) -> Agent {
         let listener = UnixListener::bind(socket).unwrap();
-        let path = socket.to_owned();
+        let gone = Arc::new(AtomicBool::new(false));
+        let is_gone = Arc::clone(&gone);
         thread::spawn(move || {
             let start = Instant::now();
             for stream in listener.incoming().flatten() {
-                // One that is dropped connects once more, to say so.
-                if !path.exists() {
+                if is_gone.load(Ordering::SeqCst) {
                     break;
                 }
                 let _ = answer(stream, start);
             }
         });
-        Agent { socket: socket.to_owned() }
+        Agent { socket: socket.to_owned(), gone }
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let stream = UnixStream::connect(&self.socket);
+        self.gone.store(true, Ordering::SeqCst);
+        // Once more, so that it sees that.
+        drop(UnixStream::connect(&self.socket));
         let _ = fs::remove_file(&self.socket);
-        drop(stream);
     }
 }
 

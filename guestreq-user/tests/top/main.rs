@@ -166,8 +166,8 @@ fn an_agent_that_goes_leaves_its_last_data_and_is_found_again() -> Result<()> {
     let mut host = Host::new();
     let mut screen = host.start()?;
     host.agent = None;
-    let text = screen.wait_for("STALE")?;
-    ensure!(text.contains("greedy") && text.contains("no agent answers at"), "{text}");
+    let text = screen.wait_for("no agent answers at")?;
+    ensure!(text.contains("greedy") && text.contains("STALE"), "{text}");
     host.agent = Some(Agent::start(&host.socket));
     screen.wait_until("it is found", |text| !text.contains("STALE"))?;
     screen.press("q")?;

@@ -21,6 +21,7 @@ mod operation;
 mod outlive;
 mod refusals;
 mod stages;
+mod top;
 mod unresolved;
 
 use std::collections::BTreeMap;
@@ -199,6 +200,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
         once: &[],
+    },
+    Group {
+        name: "top",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[top::LIVE],
     },
 ];
 
