@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -24,8 +24,8 @@ pub struct Agent {
 
 impl Agent {
     /// Answers until it is dropped.
-    pub fn start(socket: &Path) -> Agent {
-        let listener = UnixListener::bind(socket).unwrap();
+    pub fn start(socket: &Path) -> io::Result<Agent> {
+        let listener = UnixListener::bind(socket)?;
         let gone = Arc::new(AtomicBool::new(false));
         let is_gone = Arc::clone(&gone);
         thread::spawn(move || {
@@ -37,7 +37,7 @@ impl Agent {
                 let _ = answer(stream, start);
             }
         });
-        Agent { socket: socket.to_owned(), gone }
+        Ok(Agent { socket: socket.to_owned(), gone })
     }
 }
 
@@ -50,7 +50,7 @@ impl Drop for Agent {
     }
 }
 
-fn answer(mut stream: UnixStream, start: Instant) -> std::io::Result<()> {
+fn answer(mut stream: UnixStream, start: Instant) -> io::Result<()> {
     let mut head = Vec::new();
     let mut bytes = [0; 1024];
     while !head.ends_with(b"\r\n\r\n") {
@@ -61,7 +61,7 @@ fn answer(mut stream: UnixStream, start: Instant) -> std::io::Result<()> {
     }
     let head = String::from_utf8_lossy(&head).into_owned();
     let (status, body) = match head.starts_with("GET /v1/overview HTTP/1.1\r\n") {
-        true => ("200 OK", overview(start)),
+        true => ("200 OK", overview(start)?),
         false => ("404 Not Found", String::new()),
     };
     let length = body.len();
@@ -72,8 +72,8 @@ fn answer(mut stream: UnixStream, start: Instant) -> std::io::Result<()> {
 }
 
 /// As in the file, but for the time, which goes on.
-fn overview(start: Instant) -> String {
-    let mut data: Value = serde_json::from_str(include_str!("overview.json")).unwrap();
+fn overview(start: Instant) -> io::Result<String> {
+    let mut data: Value = serde_json::from_str(include_str!("overview.json"))?;
     let elapsed = start.elapsed().as_secs_f64();
     data["agent"]["monotonic_seconds"] = (1000.0 + elapsed).into();
     data["psp"]["busy_seconds"] = (24.4 + elapsed * 0.9).into();
@@ -81,6 +81,8 @@ fn overview(start: Instant) -> String {
     let name = "evil\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\"".to_owned() + &"x".repeat(4096);
     (evil["name"], evil["pid"], evil["vm"]) = (name.clone().into(), 666.into(), name.into());
     evil["recent_psp_share"] = 0.0001.into();
-    data["vms"]["vms"].as_array_mut().unwrap().push(evil);
-    data.to_string()
+    if let Some(vms) = data["vms"]["vms"].as_array_mut() {
+        vms.push(evil);
+    }
+    Ok(data.to_string())
 }

@@ -28,11 +28,11 @@ struct Host {
 }
 
 impl Host {
-    fn new() -> Host {
-        let folder = tempfile::tempdir().unwrap();
+    fn new() -> Result<Host> {
+        let folder = tempfile::tempdir()?;
         let socket = folder.path().join("agent.sock");
-        let agent = Some(Agent::start(&socket));
-        Host { _folder: folder, socket, agent }
+        let agent = Some(Agent::start(&socket)?);
+        Ok(Host { _folder: folder, socket, agent })
     }
 
     fn top(&self) -> Command {
@@ -51,7 +51,7 @@ impl Host {
 
 #[test]
 fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Result<()> {
-    let host = Host::new();
+    let host = Host::new()?;
     // A terminal that nobody has used, to compare with.
     let mut idle = Screen::start(&mut Command::new("true"), (80, 24), PATIENCE)?;
     idle.wait()?;
@@ -98,7 +98,7 @@ fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Resul
 
 #[test]
 fn a_panic_is_printed_on_a_terminal_that_was_given_back() -> Result<()> {
-    let host = Host::new();
+    let host = Host::new()?;
     let mut command = host.top();
     let mut screen = Screen::start(command.arg("--panic"), (80, 24), PATIENCE)?;
     let before = screen.modes()?;
@@ -114,7 +114,7 @@ fn a_panic_is_printed_on_a_terminal_that_was_given_back() -> Result<()> {
 
 #[test]
 fn signals_end_it_with_the_terminal_given_back() -> Result<()> {
-    let host = Host::new();
+    let host = Host::new()?;
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
         let mut screen = host.start()?;
         screen.signal(signal)?;
@@ -130,7 +130,7 @@ fn signals_end_it_with_the_terminal_given_back() -> Result<()> {
 
 #[test]
 fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() -> Result<()> {
-    let host = Host::new();
+    let host = Host::new()?;
     let mut idle = Screen::start(&mut Command::new("true"), (80, 24), PATIENCE)?;
     idle.wait()?;
     let mut screen = host.start()?;
@@ -155,7 +155,7 @@ fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() -> Result<()> {
 
 #[test]
 fn without_its_terminal_it_ends() -> Result<()> {
-    let host = Host::new();
+    let host = Host::new()?;
     let status = host.start()?.hang_up()?;
     ensure!(!status.success(), "{status}");
     Ok(())
@@ -163,12 +163,12 @@ fn without_its_terminal_it_ends() -> Result<()> {
 
 #[test]
 fn an_agent_that_goes_leaves_its_last_data_and_is_found_again() -> Result<()> {
-    let mut host = Host::new();
+    let mut host = Host::new()?;
     let mut screen = host.start()?;
     host.agent = None;
     let text = screen.wait_for("no agent answers at")?;
     ensure!(text.contains("greedy") && text.contains("STALE"), "{text}");
-    host.agent = Some(Agent::start(&host.socket));
+    host.agent = Some(Agent::start(&host.socket)?);
     screen.wait_until("it is found", |text| !text.contains("STALE"))?;
     screen.press("q")?;
     ensure!(screen.wait()?.success());
@@ -177,7 +177,7 @@ fn an_agent_that_goes_leaves_its_last_data_and_is_found_again() -> Result<()> {
 
 #[test]
 fn what_cannot_be_shown_is_one_line_and_exit_status_1() -> Result<()> {
-    let mut host = Host::new();
+    let mut host = Host::new()?;
     let output = host.top().stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(1) && output.stdout.is_empty());
