@@ -21,6 +21,8 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: T
     let who = format!(" {}  guestreq {}  ", about.host, about.version);
     let who = text::fit(&who, left);
     let (how, style) = enforcement(&model.data.policy.enforcement, theme);
+    // It was verified then; whether it is now, nobody says.
+    let style = if model.stale(now).is_some() { theme.faint() } else { style };
     let how = text::fit(&how, left - Line::raw(&who).width());
     frame.render_widget(
         Line::from(vec![Span::styled(who, theme.heading()), Span::styled(how, style)]),
