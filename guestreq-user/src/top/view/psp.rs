@@ -29,9 +29,11 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     series(frame, busy, &[label], &history.busy, Some(1.0), theme.busy(), theme);
 
     let width = usize::from(queue.width.saturating_sub(LABEL));
-    let max = history.queue.latest().take(width).flatten().fold(0.0, f64::max);
+    let max = history.queue.latest().take(width).flatten().reduce(f64::max);
+    let max = max.map_or_else(|| "-".to_owned(), |max| format!("{max:.1}"));
     let labels =
-        [format!("queue {:>5}", text::rate(psp.recent_queue_length)), format!("max {:>7.1}", max)];
+        [format!("queue {:>5}", text::rate(psp.recent_queue_length)), format!("max {max:>7}")];
+
     series(frame, queue, &labels, &history.queue, None, theme.queue(), theme);
     frame.render_widget(held(psp, holder.width, theme), holder);
 }
