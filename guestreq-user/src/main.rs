@@ -14,6 +14,7 @@ mod host;
 mod metrics;
 mod policy;
 mod system;
+mod top;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,8 @@
 //! # demo: a simulated SNP host with guests, and guestreq's view of it
+//!
+//! On a terminal `guestreq top`; otherwise, and with --check, tables every few seconds.
+
+mod live;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -42,19 +46,24 @@ pub fn execute(args: &Args) -> Result<()> {
     })?;
     let rig = rig::prepare(Some(&args.kernel))?;
     let kernel = rig.kernels.last().context("no kernel")?;
+    let live = !args.check && live::is_possible();
     println!(
-        "  boot     {}; metrics at http://127.0.0.1:{port}/metrics; Ctrl-C ends it",
-        kernel.0.abi
+        "  boot     {}; metrics at http://127.0.0.1:{port}/metrics; {} ends it",
+        kernel.0.abi,
+        if live { "q" } else { "Ctrl-C" },
     );
-    let mut guest = Boot {
-        cmdline: format!("rig.run=demo rig.ip={ADDRESS} loglevel=3"),
-        memory_mib: 2048,
-        forward: Some((PORT, port)),
-        rig: &rig,
-        kernel,
+    let mut forward = vec![(PORT, port)];
+    let mut cmdline = format!("rig.run=demo rig.ip={ADDRESS} loglevel=3");
+    let api = live::free_port()?;
+    if live {
+        forward.push((live::PORT, api));
+        cmdline.push_str(" rig.live");
     }
-    .start()?;
+    let mut guest = Boot { cmdline, memory_mib: 2048, forward, rig: &rig, kernel }.start()?;
     let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    if live {
+        return live::run(&mut guest, api, until);
+    }
     loop {
         match guest.next(until)? {
             Event::Line(line) => println!("{line}"),

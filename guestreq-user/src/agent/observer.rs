@@ -28,7 +28,7 @@ use super::{
     programs::{ProgramState, Programs, Wanted},
     records::{Records, now_ns},
     table::{Table, Tracked},
-    window::{Sample, Window},
+    window::{self, Sample, Totals, Window},
 };
 use crate::{
     config::Config,
@@ -246,14 +246,14 @@ fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
     // A command that has not returned yet is the PSP's present, not its past.
     let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
     let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
-        let vm = vm.as_ref()?;
         let key = (tracked.slot as u32, tracked.generation);
-        Some((key, (vm.total(), vm.psp_ns.iter().sum())))
+        Some((key, Totals::of(vm.as_deref()?)))
     };
     Sample {
         at_ns: now,
         busy_ns: host.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
         queue_ns: host.messages.iter().map(|message| message.stage_ns[1]).sum(),
+        stages: window::stages(host),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
     }
 }

@@ -1,9 +1,21 @@
 //! # The last seconds
 //!
 //! Totals say who used the PSP since the start; an operator wants to know who
-//! does now. One sample a second, kept for [`WINDOW`].
+//! does now, and how long it takes now. One sample a second, kept for [`WINDOW`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    array,
+    collections::{BTreeMap, VecDeque},
+};
+
+use guestreq_common::{
+    histogram::{self, SLOTS, Slots},
+    host::Host,
+    message::KINDS,
+    policy::{DECISIONS, Decision, Mode},
+    request::STAGES,
+    vm::Vm,
+};
 
 /// How far "now" reaches back, in seconds.
 const WINDOW: usize = 10;
@@ -17,8 +29,47 @@ pub struct Sample {
     pub at_ns: u64,
     pub busy_ns: u64,
     pub queue_ns: u64,
-    /// Requests and PSP time by VM.
-    pub vms: BTreeMap<Key, (u64, u64)>,
+    /// Of all guest requests, whatever their message.
+    pub stages: [Slots; STAGES],
+    pub vms: BTreeMap<Key, Totals>,
+}
+
+/// A VM's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub psp_ns: u64,
+    /// Requests by message.
+    pub requests: [u64; KINDS],
+    /// Decisions, whatever the mode.
+    pub decisions: [u64; DECISIONS],
+    pub duration: Slots,
+}
+
+impl Totals {
+    pub fn of(vm: &Vm) -> Totals {
+        let mut decisions = [0; DECISIONS];
+        for decision in Decision::ALL {
+            let of_kinds = vm
+                .decisions
+                .iter()
+                .map(|kind| kind.get(Mode::Audit, decision) + kind.get(Mode::Enforce, decision));
+            decisions[decision as usize] = of_kinds.sum();
+        }
+        Totals {
+            psp_ns: vm.psp_ns.iter().sum(),
+            requests: array::from_fn(|kind| vm.requests[kind].total()),
+            decisions,
+            duration: vm.duration,
+        }
+    }
+}
+
+/// A host's stages, of all messages together.
+pub fn stages(host: &Host) -> [Slots; STAGES] {
+    let sum = |stage: usize, slot: usize| {
+        host.messages.iter().map(|message| message.stage[stage][slot]).sum()
+    };
+    array::from_fn(|stage| array::from_fn(|slot| sum(stage, slot)))
 }
 
 #[derive(Default)]
@@ -32,6 +83,17 @@ pub struct Recent {
     pub requests_per_second: f64,
     /// PSP time per time, 0 to 1.
     pub psp_share: f64,
+    pub messages_per_second: [f64; KINDS],
+    pub decisions_per_second: [f64; DECISIONS],
+    /// Of whole requests.
+    pub quantiles: Quantiles,
+}
+
+/// In nanoseconds; of nothing there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quantiles {
+    pub p50: Option<u64>,
+    pub p99: Option<u64>,
 }
 
 impl Window {
@@ -51,63 +113,53 @@ impl Window {
     /// (Little's law: time waited per time).
     pub fn host(&self, now: &Sample) -> (f64, f64) {
         let Some(old) = self.samples.front() else { return (0.0, 0.0) };
-        let elapsed = now.at_ns.saturating_sub(old.at_ns).max(1) as f64;
+        let elapsed = elapsed(old, now);
         let busy = now.busy_ns.saturating_sub(old.busy_ns) as f64 / elapsed;
         let waiting = now.queue_ns.saturating_sub(old.queue_ns) as f64 / elapsed;
         (busy, waiting)
     }
 
+    /// By stage, of all guest requests.
+    pub fn stages(&self, now: &Sample) -> [Quantiles; STAGES] {
+        let Some(old) = self.samples.front() else { return Default::default() };
+        array::from_fn(|stage| Quantiles::between(&old.stages[stage], &now.stages[stage]))
+    }
+
     pub fn vm(&self, now: &Sample, key: Key) -> Recent {
-        let (Some(old), Some(&(requests, psp))) = (self.samples.front(), now.vms.get(&key)) else {
+        let (Some(old), Some(vm)) = (self.samples.front(), now.vms.get(&key)) else {
             return Recent::default();
         };
+        let elapsed = elapsed(old, now);
         // A VM that came within the window began at zero.
-        let (old_requests, old_psp) = old.vms.get(&key).copied().unwrap_or_default();
-        let elapsed = now.at_ns.saturating_sub(old.at_ns).max(1) as f64;
+        let old = old.vms.get(&key).copied().unwrap_or_default();
+        let rate = |now: u64, old: u64| now.saturating_sub(old) as f64 * 1e9 / elapsed;
+        let requests: [f64; KINDS] =
+            array::from_fn(|kind| rate(vm.requests[kind], old.requests[kind]));
         Recent {
-            requests_per_second: requests.saturating_sub(old_requests) as f64 * 1e9 / elapsed,
-            psp_share: psp.saturating_sub(old_psp) as f64 / elapsed,
+            requests_per_second: requests.iter().sum(),
+            psp_share: vm.psp_ns.saturating_sub(old.psp_ns) as f64 / elapsed,
+            messages_per_second: requests,
+            decisions_per_second: array::from_fn(|decision| {
+                rate(vm.decisions[decision], old.decisions[decision])
+            }),
+            quantiles: Quantiles::between(&old.duration, &vm.duration),
         }
+    }
+}
+
+/// In nanoseconds, and never 0.
+fn elapsed(old: &Sample, now: &Sample) -> f64 {
+    now.at_ns.saturating_sub(old.at_ns).max(1) as f64
+}
+
+impl Quantiles {
+    /// Of what was added to a histogram.
+    fn between(old: &Slots, now: &Slots) -> Quantiles {
+        let added: Slots = array::from_fn::<u64, SLOTS, _>(|i| now[i].saturating_sub(old[i]));
+        let of = |quantile| histogram::quantile(&added, quantile);
+        Quantiles { p50: of(0.5), p99: of(0.99) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(second: u64, busy: u64, vm: Option<(u64, u64)>) -> Sample {
-        Sample {
-            at_ns: second * 1_000_000_000,
-            busy_ns: busy,
-            queue_ns: 2 * busy,
-            vms: vm.map(|values| ((3, 1), values)).into_iter().collect(),
-        }
-    }
-
-    #[test]
-    fn only_the_window_counts() {
-        let mut window = Window::default();
-        for second in 0..=30 {
-            window.push(sample(second, second * 500_000_000, Some((second * 7, 0))));
-        }
-        let now = sample(30, 15_000_000_000, Some((210, 0)));
-        assert_eq!(window.seconds(&now), 10.0);
-        assert_eq!(window.host(&now), (0.5, 1.0));
-        assert_eq!(window.vm(&now, (3, 1)).requests_per_second, 7.0);
-    }
-
-    #[test]
-    fn a_vm_that_came_just_now_began_at_zero() {
-        let mut window = Window::default();
-        window.push(sample(0, 0, None));
-        let recent = window.vm(&sample(2, 0, Some((10, 1_000_000_000))), (3, 1));
-        assert_eq!(recent, Recent { requests_per_second: 5.0, psp_share: 0.5 });
-    }
-
-    #[test]
-    fn without_samples_nothing_is_claimed() {
-        let now = sample(5, 9, Some((1, 1)));
-        assert_eq!(Window::default().host(&now), (0.0, 0.0));
-        assert_eq!(Window::default().vm(&now, (3, 1)), Recent::default());
-    }
-}
+mod tests;

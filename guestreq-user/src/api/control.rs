@@ -108,7 +108,7 @@ fn change<R: DeserializeOwned, A: Serialize>(
     }
 }
 
-fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Status) -> Policies {
+pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Status) -> Policies {
     let book = observer.policies.book();
     let status = observer.enforcement_status();
     let tracked = observer.table.vms();

@@ -5,6 +5,7 @@
 
 pub mod client;
 mod control;
+pub mod overview;
 pub use control::each_decision;
 pub mod events;
 mod group;
@@ -68,6 +69,16 @@ pub struct Vm {
     pub recent_requests_per_second: f64,
     /// Of the PSP's time, 0 to 1.
     pub recent_psp_share: f64,
+    /// By message; those that it sent.
+    #[serde(default)]
+    pub recent_messages_per_second: BTreeMap<String, f64>,
+    /// By decision, whatever the mode: those that there were.
+    #[serde(default)]
+    pub recent_decisions_per_second: BTreeMap<String, f64>,
+    /// Of a whole request; absent without recent requests.
+    pub recent_p50_seconds: Option<f64>,
+    /// The same.
+    pub recent_p99_seconds: Option<f64>,
     /// Before it has asked, null.
     pub last_request_seconds_ago: Option<f64>,
 }
@@ -85,6 +96,16 @@ pub struct Psp {
     pub recent_utilisation: f64,
     /// Mean number of guest requests that waited.
     pub recent_queue_length: f64,
+    /// By stage, of all guest requests that the PSP answered within the window.
+    #[serde(default)]
+    pub recent_stages: BTreeMap<String, Recent>,
+    /// All that the PSP worked, the running command included: between two answers, what happened
+    /// per time.
+    #[serde(default)]
+    pub busy_seconds: f64,
+    /// All that guest requests waited for it, likewise.
+    #[serde(default)]
+    pub waited_seconds: f64,
     pub commands: Vec<Command>,
     pub messages: Vec<Message>,
     /// VMGEXITs that were guest requests, by `plain` and `extended`.
@@ -142,6 +163,15 @@ pub struct Stage {
     /// Half of the requests took no longer.
     pub p50_seconds: Option<f64>,
     /// All but one in a hundred took no longer.
+    pub p99_seconds: Option<f64>,
+}
+
+/// A stage's time within the window; absent without requests.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub struct Recent {
+    /// Of the requests that ended within the window; null without any.
+    pub p50_seconds: Option<f64>,
+    /// The same.
     pub p99_seconds: Option<f64>,
 }
 

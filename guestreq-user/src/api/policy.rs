@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use guestreq_common::policy::{Backend, Mode};
+pub use guestreq_common::policy::{Backend, Mode};
 use serde::{Deserialize, Serialize};
 
 pub use crate::policy::{

@@ -9,12 +9,13 @@ use guestreq_common::{
     host::{Host, Loss},
     message,
     outcome::{self, OUTCOMES},
+    policy::Decision,
     request::{NO_VM, STAGE_NAMES},
     sequence::Anomaly,
     vm::{Results, Vm as Record},
 };
 
-use super::{Command, Counts, Holder, Message, Psp, Stage, Vm, Vms};
+use super::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms};
 use crate::agent::{
     Observer,
     observer::Snapshot,
@@ -74,9 +75,23 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
             .collect(),
         recent_requests_per_second: recent.requests_per_second,
         recent_psp_share: recent.psp_share,
+        recent_messages_per_second: rates(
+            message::Kind::ALL.map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
+        ),
+        recent_decisions_per_second: rates(
+            Decision::ALL.map(|of| (of.name(), recent.decisions_per_second[of as usize])),
+        ),
+        recent_p50_seconds: recent.quantiles.p50.map(seconds),
+        recent_p99_seconds: recent.quantiles.p99.map(seconds),
         last_request_seconds_ago: (record.last_request != 0)
             .then(|| seconds(now.saturating_sub(record.last_request))),
     }
+}
+
+/// Those that there were.
+fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
+    let some = rates.into_iter().filter(|(_, rate)| *rate > 0.0);
+    some.map(|(name, rate)| (name.to_owned(), rate)).collect()
 }
 
 pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
@@ -110,6 +125,9 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         queue_length: queue_length(host),
         recent_utilisation,
         recent_queue_length,
+        recent_stages: recent_stages(observer, snapshot),
+        busy_seconds: seconds(snapshot.sample.busy_ns),
+        waited_seconds: seconds(snapshot.sample.queue_ns),
         commands,
         messages: messages(host),
         guest_requests: names.into_iter().zip(host.exits).collect(),
@@ -120,6 +138,14 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         lost: lost(host, observer),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
     }
+}
+
+fn recent_stages(observer: &Observer, snapshot: &Snapshot) -> BTreeMap<String, Recent> {
+    let stages = observer
+        .window
+        .stages(&snapshot.sample)
+        .map(|of| Recent { p50_seconds: of.p50.map(seconds), p99_seconds: of.p99.map(seconds) });
+    stage_names().zip(stages).collect()
 }
 
 /// Guest requests that wait for the PSP now. The two counters are read one after the other,

@@ -21,7 +21,7 @@ use log::error;
 use serde::Serialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 
-use super::{Failure, control, events, group, report, status};
+use super::{Failure, control, events, group, overview, report, status};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
@@ -68,6 +68,7 @@ impl Servers {
             .route("/v1/vms", get(get_vms))
             .route("/v1/psp", get(get_psp))
             .route("/v1/agent", get(status::get))
+            .route("/v1/overview", get(get_overview))
             .route("/v1/events", get(events::get_events))
             // Whatever changes anything is here and nowhere else, and wants root.
             .route("/v1/policy", get(control::get_policy).put(control::put_policy))
@@ -143,6 +144,11 @@ async fn get_vms(Extract(shared): Extract<Shared>) -> Response {
 
 async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, report::psp)
+}
+
+async fn get_overview(Extract(shared): Extract<Shared>) -> Response {
+    let config = shared.config().clone();
+    answer(&shared, |observer, snapshot| overview::overview(observer, snapshot, &config))
 }
 
 pub fn answer<T: Serialize>(

@@ -14,7 +14,8 @@ mod policy;
 mod psp;
 #[cfg(test)]
 mod reference;
-mod table;
+pub mod table;
+mod top;
 mod vms;
 
 pub use completions::answer_a_shell;
@@ -41,6 +42,7 @@ enum Verb {
     Doctor(doctor::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Top(top::Args),
     Events(events::Args),
     Limit(limit::Args),
     Policy(policy::Args),
@@ -56,6 +58,7 @@ impl Cli {
             Verb::Doctor(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Top(args) => args.run(),
             Verb::Events(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),

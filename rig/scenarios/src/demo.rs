@@ -8,12 +8,13 @@ use anyhow::Result;
 
 use crate::{
     agent::{Agent, cli},
+    bridge,
     host::{self, Firmware},
     load,
 };
 
 /// Who is there, and how they behave.
-const GUESTS: [&str; 6] = [
+pub const GUESTS: [&str; 6] = [
     "--vmm qemu --name web --vms 3 --rate 1 --type report",
     "--vmm qemu --name batch --burst 20 --pause 4000 --type report,key",
     "--vmm cloud-hypervisor --name greedy --vcpus 4 --vmpck all --type report",
@@ -22,13 +23,25 @@ const GUESTS: [&str; 6] = [
     "--vmm qemu --name certs --rate 1 --extended",
 ];
 
-pub fn run() -> Result<()> {
-    host::load_all()?;
+/// How long the fake firmware takes.
+pub fn times() -> Result<()> {
     Firmware::set("latency_us", 12_000)?;
     Firmware::set("jitter_us", 8_000)?;
-    Firmware::set("other_us", 2_000)?;
+    Firmware::set("other_us", 2_000)
+}
+
+/// Where the agent's socket is found over TCP, in a live demo.
+const BRIDGE: &str = "0.0.0.0:9941";
+
+/// `live`: somebody outside looks at the agent, and nothing is printed.
+pub fn run(live: bool) -> Result<()> {
+    host::load_all()?;
+    times()?;
     // Runs until this is dropped.
     let _agent = Agent::start(&["--listen", "0.0.0.0:9940"])?;
+    if live {
+        bridge::start(BRIDGE, "/run/guestreq/agent.sock")?;
+    }
     println!("\nAn SNP host with {} kinds of guests; the agent is attached.", GUESTS.len());
     let mut loads = Vec::new();
     for guests in GUESTS {
@@ -36,8 +49,10 @@ pub fn run() -> Result<()> {
     }
     loop {
         thread::sleep(Duration::from_secs(5));
-        let (vms, psp) = (cli(&["vms"])?, cli(&["psp"])?);
-        println!("\n# guestreq vms\n{vms}\n# guestreq psp\n{psp}");
+        if !live {
+            let (vms, psp) = (cli(&["vms"])?, cli(&["psp"])?);
+            println!("\n# guestreq vms\n{vms}\n# guestreq psp\n{psp}");
+        }
         for load in &mut loads {
             anyhow::ensure!(load.is_running()?, "a guest has ended");
         }

@@ -6,12 +6,14 @@
 //!
 //! scenarios --list                          what there is
 //! scenarios run GROUP [--only NAME] [--long] [--brief]
-//! scenarios demo                            what the operator would see
+//! scenarios demo [--live]                   what the operator would see; or no tables, but
+//!                                           the agent's socket, bridged, for `guestreq top`
 
 mod agent;
 mod answer;
 mod attacker;
 mod bpf;
+mod bridge;
 mod demo;
 mod empty;
 mod enforcing;
@@ -22,6 +24,9 @@ mod host;
 mod load;
 mod scenario;
 mod scenarios;
+#[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
+#[path = "../../../guestreq-user/tests/top/screen.rs"]
+mod screen;
 
 use std::process::ExitCode;
 
@@ -45,7 +50,8 @@ fn run(arguments: &[&str]) -> Result<()> {
             scenario::list();
             Ok(())
         }
-        ["demo"] => demo::run(),
+        ["demo"] => demo::run(false),
+        ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
         ["attack"] => attacker::attack(),
         ["run", group, options @ ..] => {
@@ -53,6 +59,8 @@ fn run(arguments: &[&str]) -> Result<()> {
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();
             scenario::run(group, only, long, options.contains(&"--brief"))
         }
-        _ => bail!("usage: scenarios --list | demo | run GROUP [--only NAME] [--long] [--brief]"),
+        _ => bail!(
+            "usage: scenarios --list | demo [--live] | run GROUP [--only NAME] [--long] [--brief]"
+        ),
     }
 }

@@ -25,8 +25,8 @@ pub struct Boot<'a> {
     /// What init is to do: `rig.run=…`, and further words for the kernel's command line.
     pub cmdline: String,
     pub memory_mib: u32,
-    /// A TCP port of the guest, and the one of 127.0.0.1 that leads there.
-    pub forward: Option<(u16, u16)>,
+    /// TCP ports of the guest, and those of 127.0.0.1 that lead there.
+    pub forward: Vec<(u16, u16)>,
     pub rig: &'a Rig,
     pub kernel: &'a (Kernel, Vec<PathBuf>),
 }
@@ -92,8 +92,11 @@ impl Boot<'_> {
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.args(["-kernel", &format!("{WORK}/vmlinuz"), "-initrd", &format!("{WORK}/initramfs")]);
         qemu.args(["-append", &format!("{CMDLINE} {}", self.cmdline)]);
-        if let Some((guest, host)) = self.forward {
-            let net = format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{host}-:{guest}");
+        if !self.forward.is_empty() {
+            let mut net = "user,id=net,restrict=on".to_owned();
+            for (guest, host) in &self.forward {
+                net.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+            }
             qemu.args(["-netdev", &net, "-device", "e1000,netdev=net,romfile="]);
         }
         qemu

@@ -55,7 +55,7 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
                 cmdline += " rig.brief";
             }
             let memory_mib = group.memory_mib;
-            let boot = Boot { cmdline, memory_mib, forward: None, rig: &rig, kernel };
+            let boot = Boot { cmdline, memory_mib, forward: Vec::new(), rig: &rig, kernel };
             boots.push((group.names.len(), name.as_str(), boot));
         }
     }

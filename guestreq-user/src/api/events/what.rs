@@ -68,7 +68,7 @@ pub struct Message {
     pub message_type: u8,
     /// Which of the four keys, 0 to 3.
     pub vmpck: u8,
-    /// Counts up by two for each key.
+    /// Counts up, for each key.
     pub seqno: u64,
 }
 

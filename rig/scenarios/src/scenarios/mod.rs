@@ -26,6 +26,7 @@ mod operation;
 mod outlive;
 mod refusals;
 mod stages;
+mod top;
 mod unresolved;
 
 use std::collections::BTreeMap;
@@ -234,6 +235,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
         once: &[],
+    },
+    Group {
+        name: "top",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[top::LIVE],
     },
 ];
 

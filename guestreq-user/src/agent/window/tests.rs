@@ -1,0 +1,77 @@
+use super::*;
+
+const S: u64 = 1_000_000_000;
+
+fn sample(second: u64, busy: u64, vm: Option<Totals>) -> Sample {
+    Sample {
+        at_ns: second * S,
+        busy_ns: busy,
+        queue_ns: 2 * busy,
+        vms: vm.map(|totals| ((3, 1), totals)).into_iter().collect(),
+        ..Sample::default()
+    }
+}
+
+/// A VM that sent so many requests of the first kind, and of the second.
+fn totals(requests: [u64; 2], psp_ns: u64) -> Totals {
+    let mut totals = Totals { psp_ns, ..Totals::default() };
+    totals.requests[..2].copy_from_slice(&requests);
+    totals
+}
+
+#[test]
+fn only_the_window_counts() {
+    let mut window = Window::default();
+    for second in 0..=30 {
+        window.push(sample(second, second * S / 2, Some(totals([second * 4, second * 3], 0))));
+    }
+    let now = sample(30, 15 * S, Some(totals([120, 90], 0)));
+    assert_eq!(window.seconds(&now), 10.0);
+    assert_eq!(window.host(&now), (0.5, 1.0));
+    let recent = window.vm(&now, (3, 1));
+    assert_eq!(recent.requests_per_second, 7.0);
+    assert_eq!(recent.messages_per_second[..3], [4.0, 3.0, 0.0]);
+}
+
+#[test]
+fn a_vm_that_came_just_now_began_at_zero() {
+    let mut window = Window::default();
+    window.push(sample(0, 0, None));
+    let mut vm = totals([10, 0], S);
+    vm.decisions = [6, 4, 0, 0];
+    let recent = window.vm(&sample(2, 0, Some(vm)), (3, 1));
+    assert_eq!((recent.requests_per_second, recent.psp_share), (5.0, 0.5));
+    assert_eq!(recent.decisions_per_second, [3.0, 2.0, 0.0, 0.0]);
+}
+
+#[test]
+fn quantiles_forget_what_was_slow_before_the_window() {
+    let ms = 1_000_000;
+    let [quick, slow] = [10 * ms, 900 * ms].map(histogram::slot);
+    let mut old = Sample::default();
+    old.stages[1][slow] = 1000;
+    let mut now = Sample { at_ns: S, ..old.clone() };
+    now.stages[1][quick] = 100;
+    let mut window = Window::default();
+    window.push(old);
+    let [lock, queue, _] = window.stages(&now);
+    assert_eq!(lock, Quantiles::default(), "of no request there is no quantile");
+    assert!(queue.p99.is_some_and(|p99| p99 <= 10 * ms), "{queue:?}");
+    assert!(queue.p50 < queue.p99);
+}
+
+#[test]
+fn counts_that_begin_anew_claim_nothing() {
+    let mut window = Window::default();
+    window.push(sample(0, 5, Some(totals([100, 0], 100))));
+    let recent = window.vm(&sample(1, 0, Some(totals([1, 0], 1))), (3, 1));
+    assert_eq!(recent, Recent::default());
+}
+
+#[test]
+fn without_samples_nothing_is_claimed() {
+    let now = sample(5, 9, Some(totals([1, 0], 1)));
+    assert_eq!(Window::default().host(&now), (0.0, 0.0));
+    assert_eq!(Window::default().vm(&now, (3, 1)), Recent::default());
+    assert_eq!(Window::default().stages(&now), [Quantiles::default(); 3]);
+}

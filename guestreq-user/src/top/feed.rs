@@ -1,0 +1,50 @@
+//! # Asking the agent, again and again
+//!
+//! On a thread of its own: an agent that hangs does not stop the keys.
+
+use std::{
+    path::PathBuf,
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::api::{client, overview::Overview};
+
+pub type Answer = Result<Overview, String>;
+
+pub struct Feed {
+    socket: PathBuf,
+    interval: Duration,
+}
+
+impl Feed {
+    pub fn new(socket: PathBuf, interval: Duration) -> Feed {
+        Feed { socket, interval }
+    }
+
+    pub fn ask(&self) -> Result<Overview> {
+        client::get(&self.socket, "/v1/overview")
+    }
+
+    /// Asks once each interval, however long an answer takes, until nobody listens.
+    pub fn start(self) -> Result<Receiver<Answer>> {
+        // One answer waits to be looked at, no more: after a suspension nobody wants old ones.
+        let (sender, answers) = mpsc::sync_channel(1);
+        let ask = move || {
+            let mut next = Instant::now() + self.interval;
+            loop {
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+                next = (next + self.interval).max(Instant::now());
+                let answer = self.ask().map_err(|error| format!("{error:#}"));
+                if sender.send(answer).is_err() {
+                    break;
+                }
+            }
+        };
+        thread::Builder::new().name("feed".to_owned()).spawn(ask).context("a thread")?;
+        Ok(answers)
+    }
+}

@@ -1,0 +1,93 @@
+//! # What was so before
+//!
+//! The agent knows totals and its last seconds. Lines over a longer time are made here, of the
+//! differences between two answers: one value for each interval, so that one column of
+//! the screen is always the same time.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use super::Key;
+use crate::api::overview::Overview;
+
+/// Wider than terminals are.
+const LENGTH: usize = 512;
+
+/// Values of the last intervals, the latest last; `None` where nothing is known.
+#[derive(Debug, Default, PartialEq)]
+pub struct Series(VecDeque<Option<f32>>);
+
+impl Series {
+    fn push(&mut self, value: Option<f64>, times: usize) {
+        for _ in 0..times {
+            if self.0.len() == LENGTH {
+                self.0.pop_front();
+            }
+            self.0.push_back(value.map(|value| value as f32));
+        }
+    }
+
+    /// The latest first.
+    pub fn latest(&self) -> impl Iterator<Item = Option<f64>> {
+        self.0.iter().rev().map(|value| value.map(f64::from))
+    }
+}
+
+#[derive(Default)]
+pub struct History {
+    /// The PSP's utilisation, 0 to 1.
+    pub busy: Series,
+    /// How many guest requests waited for the PSP.
+    pub queue: Series,
+    /// Requests per second.
+    vms: BTreeMap<Key, Series>,
+    last: Option<Totals>,
+}
+
+/// What differences are made of.
+struct Totals {
+    at: f64,
+    busy: f64,
+    waited: f64,
+    requests: BTreeMap<Key, u64>,
+}
+
+impl History {
+    pub fn vm(&self, key: &Key) -> Option<&Series> {
+        self.vms.get(key)
+    }
+
+    pub fn take(&mut self, data: &Overview, interval: Duration) {
+        let now = Totals {
+            at: data.agent.monotonic_seconds,
+            busy: data.psp.busy_seconds,
+            waited: data.psp.waited_seconds,
+            requests: data.vms.vms.iter().map(|vm| (Key::of(vm), vm.requests)).collect(),
+        };
+        self.vms.retain(|key, _| now.requests.contains_key(key));
+        let Some(old) = self.last.replace(now) else { return };
+        let Some(now) = &self.last else { return };
+        let elapsed = now.at - old.at;
+        if elapsed <= 0.0 {
+            return;
+        }
+        // A pause, or an agent that was away: the mean of that time, for that time.
+        let times = (elapsed / interval.as_secs_f64()).round().clamp(1.0, LENGTH as f64) as usize;
+        // Less than before: counts began anew, and nothing is known of the time between.
+        let rate = |now: f64, old: f64| (now >= old).then_some((now - old) / elapsed);
+        self.busy.push(rate(now.busy, old.busy).map(|busy| busy.min(1.0)), times);
+        let waiting = rate(now.waited, old.waited).map(|waited| match waited {
+            // Waits count once they are over; of a PSP that hangs none ever is.
+            0.0 => data.psp.queue_length as f64,
+            waited => waited,
+        });
+        self.queue.push(waiting, times);
+        for (key, requests) in &now.requests {
+            let before = old.requests.get(key).copied().unwrap_or(0);
+            let rate = rate(*requests as f64, before as f64);
+            self.vms.entry(key.clone()).or_default().push(rate, times);
+        }
+    }
+}

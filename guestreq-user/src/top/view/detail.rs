@@ -1,0 +1,154 @@
+//! # All that is known of one VM
+
+use ratatui::{
+    Frame,
+    layout::{Constraint, Layout, Rect},
+    text::{Line, Span, Text},
+};
+
+use super::{Theme, psp, text, titled};
+use crate::{
+    cli::table::{duration, maybe},
+    top::model::{Key, Model, Row, Series},
+};
+
+mod policy;
+
+/// Draws it; how far it can be scrolled.
+pub fn draw(
+    frame: &mut Frame,
+    area: Rect,
+    model: &Model,
+    of: &Key,
+    scroll: usize,
+    theme: Theme,
+) -> usize {
+    let Some(row) = model.detailed(of) else {
+        let inside = titled(frame, area, "VM", theme);
+        let gone = " This VM has gone, and so has its record. Esc goes back.";
+        frame.render_widget(Line::styled(gone, theme.label()), inside);
+        return 0;
+    };
+    let inside = titled(frame, area, format!("VM {}", text::clean(&row.vm.vm)), theme);
+    let high = u16::from(inside.height > 6) + u16::from(inside.height > 10);
+    let [line, body] =
+        Layout::vertical([Constraint::Length(high), Constraint::Fill(1)]).areas(inside);
+    let none = Series::default();
+    let series = model.history.vm(of).unwrap_or(&none);
+    let label = format!("req/s {:>5}", text::rate(row.vm.recent_requests_per_second));
+    psp::series(frame, line, &[label], series, None, theme.rate(), theme);
+    let lines = lines(&row, usize::from(body.width), theme);
+    let height = usize::from(body.height);
+    let most = lines.len().saturating_sub(height);
+    let shown = lines.into_iter().skip(scroll.min(most)).take(height);
+    frame.render_widget(Text::from_iter(shown), body);
+    most
+}
+
+/// A label and a value, cut where the line ends.
+struct Lines {
+    lines: Vec<Line<'static>>,
+    cells: usize,
+    theme: Theme,
+}
+
+const LABEL: usize = 15;
+
+impl Lines {
+    fn add(&mut self, label: &str, value: &str) {
+        let label = format!(" {label:<width$}", width = LABEL - 1);
+        let value = text::fit(value, self.cells.saturating_sub(LABEL));
+        let label = Span::styled(text::fit(&label, self.cells), self.theme.label());
+        self.lines.push(Line::from(vec![label, Span::raw(value)]));
+    }
+
+    fn heading(&mut self, text: &str) {
+        let text = text::fit(&format!(" {text}"), self.cells);
+        self.lines.push(Line::styled(text, self.theme.heading()));
+    }
+
+    fn row(&mut self, text: &str) {
+        self.lines.push(Line::raw(text::fit(&format!(" {text}"), self.cells)));
+    }
+}
+
+fn lines(row: &Row, cells: usize, theme: Theme) -> Vec<Line<'static>> {
+    let mut lines = Lines { lines: Vec::new(), cells, theme };
+    identity(row, &mut lines);
+    time(row, &mut lines);
+    policy::policy(row, &mut lines);
+    messages(row, &mut lines);
+    lines.lines
+}
+
+fn identity(row: &Row, lines: &mut Lines) {
+    let vm = row.vm;
+    let state = if vm.running { "running" } else { "gone" };
+    let last = match vm.last_request_seconds_ago {
+        Some(ago) => format!("last request {} ago", duration(ago)),
+        None => "no request yet".to_owned(),
+    };
+    let uuid = if vm.uuid.is_empty() { String::new() } else { format!(", uuid {}", vm.uuid) };
+    lines.add("process", &format!("{} pid {}, {state}, {last}{uuid}", vm.vmm, vm.pid));
+    if vm.name != vm.vm {
+        lines.add("name", &vm.name);
+    }
+}
+
+/// Where its time, and the PSP's, went.
+fn time(row: &Row, lines: &mut Lines) {
+    let vm = row.vm;
+    let classes: Vec<String> =
+        vm.psp_seconds.iter().map(|(class, s)| format!("{class} {}", duration(*s))).collect();
+    let share = text::percent(vm.recent_psp_share);
+    lines.add("PSP", &format!("{share} now; since it came: {}", classes.join(", ")));
+    let [p50, p99] = [vm.recent_p50_seconds, vm.recent_p99_seconds].map(maybe);
+    let [all50, all99] = [vm.p50_seconds, vm.p99_seconds].map(maybe);
+    lines.add(
+        "whole request",
+        &format!("p50 {p50}, p99 {p99} now; since it came: p50 {all50}, p99 {all99}"),
+    );
+    // Requests that have durations.
+    let answered: u64 = vm.vmpck.iter().sum();
+    let mean = |stage: &str| match vm.stage_seconds.get(stage) {
+        Some(seconds) if answered > 0 => duration(seconds / answered as f64),
+        _ => "-".to_owned(),
+    };
+    let stages = ["vm_lock", "psp_queue", "psp_service"];
+    let stages: Vec<String> =
+        stages.iter().map(|stage| format!("{stage} {}", mean(stage))).collect();
+    lines.add("mean by stage", &stages.join(", "));
+}
+
+/// Requests by message; then what is odd about them.
+fn messages(row: &Row, lines: &mut Lines) {
+    let vm = row.vm;
+    lines.heading(&format!("{:<18}{:>6}{:>9}  RESULTS", "MESSAGE", "REQ/S", "REQUESTS"));
+    for (message, results) in &vm.results {
+        let rate = vm.recent_messages_per_second.get(message).copied().unwrap_or(0.0);
+        let sum: u64 = results.values().sum();
+        let results: Vec<String> =
+            results.iter().map(|(result, count)| format!("{result} {count}")).collect();
+        let (rate, results) = (text::rate(rate), results.join(", "));
+        lines.row(&format!("{message:<18}{rate:>6}{sum:>9}  {results}"));
+    }
+    if vm.results.is_empty() {
+        lines.row("none yet");
+    }
+    let extended = vm.extended_requests;
+    lines
+        .add("extended", &format!("{extended} of {} requests asked for certificates", vm.requests));
+    let vmpcks = vm.vmpck.iter().enumerate().map(|(i, count)| match i {
+        4 => format!("no such key: {count}"),
+        i => format!("{i}: {count}"),
+    });
+    lines.add("VMPCK", &vmpcks.collect::<Vec<_>>().join(", "));
+    let odd: Vec<String> = vm
+        .sequence_anomalies
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
+    let odd = if odd.is_empty() { "as they should be".to_owned() } else { odd.join(", ") };
+    lines.add("sequence", &odd);
+}

@@ -1,0 +1,58 @@
+//! # guestreq top
+
+use std::{process::Command, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    agent::Agent,
+    demo,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+    screen::Screen,
+};
+
+pub const LIVE: Scenario =
+    Scenario { name: "top_shows_who_has_the_psp_and_why_others_wait", check: live };
+
+/// An emulated machine is slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn live(_: &Context) -> Result<Outcome> {
+    demo::times()?;
+    let mut agent = Agent::start(&[])?;
+    let start = |guests: &&str| load::start(&format!("{guests} --seconds 90"));
+    let guests: Vec<_> = demo::GUESTS.iter().map(start).collect::<Result<_>>()?;
+    agent.wait_until("a window's worth of requests", |metrics| {
+        metrics.sum("guestreq_messages_total", &[]) > 200.0
+    })?;
+    let mut command = Command::new("/bin/guestreq");
+    let mut top = Screen::start(command.arg("top"), (100, 30), PATIENCE)?;
+    // Lines over time, long enough to be looked at.
+    let busy_for = |text: &str| text.lines().nth(3).map_or(0, |line| line.matches('█').count());
+    let text = top.wait_until("what the demo shows", |text| {
+        text.contains("by PSP share") && busy_for(text) >= 12
+    })?;
+    println!("{text}");
+    let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("VM ")).collect();
+    ensure!(rows.get(1).is_some_and(|row| row.starts_with("greedy ")), "{text}");
+    ensure!(rows.iter().filter(|row| row.contains(" % ")).count() == 8, "8 VMs: {text}");
+    let busy = text.split("busy").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let busy: f64 = busy.and_then(|busy| busy.parse().ok()).unwrap_or(0.0);
+    ensure!((60.0..=100.0).contains(&busy), "busy {busy}: {text}");
+
+    top.press("sss")?;
+    let text = top.wait_until("by denied", |text| text.contains("by denied"))?;
+    let rows: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("VM ")).collect();
+    ensure!(rows.get(1).is_some_and(|row| row.starts_with("confused ")), "{text}");
+    top.press("\r")?;
+    let text = top.wait_for("would deny export")?;
+    println!("{text}");
+    ensure!(text.contains("VM confused") && text.contains("firecracker pid"), "{text}");
+    top.press("q")?;
+    ensure!(top.wait()?.success() && !top.is_alternate() && !top.is_cursor_hidden());
+    drop(guests);
+    Firmware::reset()?;
+    Ok(Outcome::Kept)
+}

@@ -1,0 +1,118 @@
+//! # `guestreq top` on this terminal, of the agent in the guest
+//!
+//! The agent listens on a unix socket in the guest, where the demo passes it on to a TCP port; QEMU
+//! forwards that to one of ours, and here it becomes a unix socket again.
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, IsTerminal as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::project;
+use crate::rig::boot::{Event, Running};
+
+/// The guest's port that leads to the agent's socket.
+pub const PORT: u16 = 9941;
+/// What the guest says once its agent can be asked.
+const READY: &str = "the agent is attached";
+/// How often it is seen that top has ended.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Whether there is a terminal to draw on.
+pub fn is_possible() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// A port of 127.0.0.1 that nobody has.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port of 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Shows top until it is quit, or until then.
+pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()> {
+    loop {
+        match guest.next(until)? {
+            Event::Line(line) if line.contains(READY) => break,
+            Event::Line(line) => println!("{line}"),
+            Event::PoweredOff => bail!("the guest ended by itself"),
+            Event::Deadline => return Ok(()),
+        }
+    }
+    let bridge = Bridge::start(port)?;
+    let mut top = Command::new(project::static_binary("guestreq"))
+        .args(["top", "--socket"])
+        .arg(bridge.socket())
+        .spawn()
+        .context("guestreq top")?;
+    while top.try_wait()?.is_none() {
+        // What the guest says has no place on top's screen.
+        match guest.next(Some(Instant::now() + GLANCE))? {
+            Event::PoweredOff => {
+                end(&mut top)?;
+                bail!("the guest ended by itself");
+            }
+            _ if until.is_some_and(|until| Instant::now() >= until) => end(&mut top)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// By a signal that it obeys, so that it gives the terminal back.
+fn end(top: &mut Child) -> Result<()> {
+    Command::new("sh").args(["-c", "kill \"$0\"", &top.id().to_string()]).status()?;
+    top.wait()?;
+    Ok(())
+}
+
+/// A unix socket that leads to a TCP port, in a folder of its own; gone when this is dropped.
+struct Bridge(PathBuf);
+
+impl Bridge {
+    fn start(port: u16) -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("guestreq-demo-{}", std::process::id()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let bridge = Self(folder);
+        let listener = UnixListener::bind(bridge.socket()).context("the bridge's socket")?;
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                thread::spawn(move || pass_on(&stream, port));
+            }
+        });
+        Ok(bridge)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Both ways, until either side has said everything.
+fn pass_on(top: &UnixStream, port: u16) -> io::Result<()> {
+    let agent = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ = io::copy(&mut &*top, &mut &agent);
+            agent.shutdown(Shutdown::Both)
+        });
+        let _ = io::copy(&mut &agent, &mut &*top);
+        top.shutdown(Shutdown::Both)
+    })
+}
