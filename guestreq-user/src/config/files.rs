@@ -68,6 +68,10 @@ impl Files {
         let of = |path: PathBuf| {
             let numbers = fs::metadata(&path).ok().map(|file| {
                 let (dev, ino, size) = (file.dev() as i64, file.ino() as i64, file.size() as i64);
+                if file.is_dir() {
+                    // What comes and goes in it may be none of ours.
+                    return [dev, ino, 0, 0, 0, 0, 0];
+                }
                 [dev, ino, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
             });
             // A link that leads nowhere is not nothing.

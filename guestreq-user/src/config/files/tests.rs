@@ -95,6 +95,18 @@ fn a_config_map_s_swap_and_an_editor_s_rename_are_seen() {
     differs("a link to nothing");
 }
 
+#[test]
+fn an_editor_s_own_files_are_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("conf.d")).unwrap();
+    let files = Files::of(Some(&folder.path().join("config.toml")));
+    let before = files.fingerprint();
+    for name in ["conf.d/.a.toml.swp", "conf.d/a.toml~", ".config.toml.swp"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    assert_eq!(files.fingerprint(), before);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {

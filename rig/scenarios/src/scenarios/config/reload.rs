@@ -146,7 +146,8 @@ fn at_reload(_: &Context) -> Result<Outcome> {
         .with_context(|| (*point).to_owned())?;
         decided(&format!("after-{allowed}"), allowed)?;
         if web.is_none() {
-            web = Some(load::start("--vmm qemu --name web --type import --seconds 36000")?);
+            web =
+                Some(load::start("--vmm qemu --name web --type import --seconds 36000 --rate 50")?);
         }
         wait_until("the VM is known", std::time::Duration::from_secs(20), || {
             Ok(json("vms")?["vms"].to_string().contains("\"web\""))
