@@ -194,7 +194,7 @@ fn no_lsm(_: &Context) -> Result<Outcome> {
     fs::write(CONFIG, ENFORCE).context(CONFIG)?;
     let report = Report::get()?;
     report.exits(1)?;
-    report.says("lsm_bpf", "fail", "apparmor,bpf on the kernel's command line")?;
+    report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
     Report::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
     Ok(Outcome::Kept)
