@@ -100,6 +100,8 @@ fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Resul
 fn a_panic_is_printed_on_a_terminal_that_was_given_back() -> Result<()> {
     let host = Host::new()?;
     let mut command = host.top();
+    // A backtrace is longer than a screen.
+    command.env("RUST_BACKTRACE", "0");
     let mut screen = Screen::start(command.arg("--panic"), (80, 24), PATIENCE)?;
     let before = screen.modes()?;
     ensure!(screen.wait()?.code() == Some(101));

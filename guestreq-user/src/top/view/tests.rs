@@ -161,7 +161,7 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn no_size_no_name_and_no_key_makes_it_panic(
         (width, height) in (1..200u16, 1..60u16),
