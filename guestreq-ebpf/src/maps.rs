@@ -2,12 +2,12 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     macros::map,
     maps::{Array, HashMap, LruHashMap, ProgramArray, RingBuf, Stack},
 };
 use guestreq_common::{
-    event::Event,
+    event::{self, Event},
     hook,
     host::{Host, Loss},
     request::Thread,
@@ -135,10 +135,20 @@ pub fn count_loss(loss: Loss, n: u64) {
 
 #[inline(always)]
 pub fn tell(event: Event) {
+    // To wake the agent is an interrupt, and costs many times what the rest does.
+    let wake = if event.kind == event::Kind::Request as u8 {
+        // It looks by itself.
+        BPF_RB_NO_WAKEUP
+    } else if event.kind == event::Kind::NewVm as u8 {
+        // Even if what it has not read yet was none to be woken by: its process may soon be gone.
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        0
+    };
     match EVENTS.reserve::<Event>(0) {
         Some(mut entry) => {
             entry.write(event);
-            entry.submit(0);
+            entry.submit(u64::from(wake));
         }
         None => count_loss(Loss::RingBufferFull, 1),
     }

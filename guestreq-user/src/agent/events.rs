@@ -2,6 +2,8 @@
 //!
 //! Reads their ring buffer and log.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use aya::{
     Ebpf,
@@ -14,9 +16,9 @@ use guestreq_common::{
     request::{self, NO_VM},
 };
 use log::Log;
-use tokio::{io::unix::AsyncFd, task::JoinHandle};
+use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
 
-use super::{Observer, Shared, State, table::Tracked};
+use super::{Observer, Shared, State, TICK, table::Tracked};
 use crate::api::{
     events::{Decided, Ended, Message, StageSeconds, What, Whom},
     policy::Named,
@@ -24,6 +26,10 @@ use crate::api::{
 
 /// So many are told before others get their turn: a flood does not end.
 const BATCH: usize = 512;
+
+/// How often it looks by itself, as nobody wakes it for single requests: fewer than the ring buffer
+/// holds come meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// The tasks that read; they end when this is dropped.
 pub struct Readers(Vec<JoinHandle<()>>);
@@ -59,22 +65,33 @@ async fn read_log(mut logger: AsyncFd<aya_log::EbpfLogger<&'static dyn Log>>) {
 }
 
 async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, shared: Shared) {
-    while let Ok(mut guard) = events.readable_mut().await {
-        loop {
-            let ring = guard.get_inner_mut();
-            let next = || Some(decode(&ring.next()?));
-            let batch: Vec<_> = std::iter::from_fn(next).take(BATCH).collect();
-            if batch.is_empty() {
-                break;
-            }
-            tell(&batch, &shared);
-            tokio::task::yield_now().await;
+    loop {
+        let look = if shared.journal.wants_requests() { LOOK } else { TICK };
+        match timeout(look, events.readable_mut()).await {
+            // First: what comes from here on makes it ready again.
+            Ok(Ok(mut guard)) => guard.clear_ready(),
+            Ok(Err(_)) => return,
+            Err(_) => {}
         }
-        if let State::Observing(observer) = &mut *shared.state() {
-            // It is empty now: what found it full comes after what was in it.
+        drain(events.get_mut(), &shared).await;
+    }
+}
+
+async fn drain(ring: &mut RingBuf<MapData>, shared: &Shared) {
+    loop {
+        let next = || Some(decode(&ring.next()?));
+        let batch: Vec<_> = std::iter::from_fn(next).take(BATCH).collect();
+        if batch.is_empty() {
+            break;
+        }
+        tell(&batch, shared);
+        if batch.len() < BATCH
+            && let State::Observing(observer) = &mut *shared.state()
+        {
+            // It was empty just now: what found it full comes after what was in it.
             observer.tell_losses();
         }
-        guard.clear_ready();
+        tokio::task::yield_now().await;
     }
 }
 

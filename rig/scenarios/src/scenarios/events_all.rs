@@ -128,7 +128,7 @@ fn measure(agent: &Agent) -> Result<[f64; 3]> {
 /// All programs' time, by requests.
 fn of_a_request(agent: &Agent) -> Result<f64> {
     // The first request of a thread makes its records.
-    let held = load::start("--vms 2 --processes --count 1500 --hold")?;
+    let held = load::start("--vms 2 --processes --count 500 --hold")?;
     let seconds = || Ok(agent.scrape()?.sum("guestreq_program_run_seconds_total", &[]));
     let before: Result<f64> = seconds();
     let firmware = Firmware::read()?;
