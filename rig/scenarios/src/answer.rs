@@ -10,15 +10,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use guestreq_common::gate::{self, ASK};
 
-use crate::{attacker::ASK, bpf};
+use crate::bpf;
 
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
 pub enum Answer {
-    Admit = -3001,
-    Deny = -3002,
-    Busy = -3003,
+    Admit = gate::ADMIT,
+    Deny = gate::DENY,
+    Busy = gate::BUSY,
 }
 
 /// An attached program; detached when dropped.

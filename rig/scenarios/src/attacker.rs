@@ -15,20 +15,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use guestreq_common::gate::{ASK, Question};
 
 const NOBODY: u32 = 65_534;
-
-/// `struct guestreq_gate_question`
-#[repr(C)]
-struct Question {
-    cookie: u64,
-    nonce: u64,
-    context: u64,
-    header: [u8; 0x60],
-}
-
-/// `_IOW('S', 0x94, struct guestreq_gate_question)`
-pub const ASK: u32 = 1 << 30 | (size_of::<Question>() as u32) << 16 | (b'S' as u32) << 8 | 0x94;
 
 /// Runs the attacker and returns what it was told.
 pub fn transcript() -> Result<String> {
@@ -148,12 +137,6 @@ fn line(file: &str, pointer: &str, result: io::Result<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_question_is_the_gate_s() {
-        assert_eq!(size_of::<Question>(), 0x78);
-        assert_eq!(ASK, 0x4078_5394);
-    }
 
     #[test]
     fn each_pointer_has_a_name_of_its_own() {
