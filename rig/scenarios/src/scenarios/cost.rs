@@ -22,7 +22,7 @@ pub const BPF_TIME: Scenario =
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The agent's programs on a request's way, and their hooks.
-const ON_THE_WAY: [(&str, Hook); 5] = [
+pub const ON_THE_WAY: [(&str, Hook); 5] = [
     ("guest_request", Hook::Kprobe("snp_handle_guest_req")),
     ("issue_command", Hook::Kprobe("sev_issue_cmd_external_user")),
     ("command_start", Hook::Kprobe("__sev_do_cmd_locked")),

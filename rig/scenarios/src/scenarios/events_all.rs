@@ -5,7 +5,7 @@ use std::{fs, thread::sleep, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::losses;
+use super::{cost::ON_THE_WAY, losses};
 use crate::{
     agent::{Agent, signal},
     follower::Follower,
@@ -18,8 +18,10 @@ pub const EXACT: Scenario = Scenario {
     name: "all_tells_every_request_or_how_many_it_could_not_and_ends_with_its_listener",
     check: exact,
 };
-pub const COST: Scenario =
-    Scenario { name: "all_costs_what_it_is_said_to_cost_and_only_while_it_is_on", check: cost };
+pub const COST: Scenario = Scenario {
+    name: "to_tell_every_request_costs_each_a_fraction_of_what_it_costs_anyway",
+    check: cost,
+};
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";
@@ -57,7 +59,7 @@ fn exact(_: &Context) -> Result<Outcome> {
 
     let start = told(&follower.heard()?);
     let before = Firmware::read()?;
-    flood(&agent)?;
+    asleep(&agent, FLOOD)?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
     let all = |heard: &[Value]| told(heard).0 + told(heard).1 - start.0 - start.1;
     follower.wait_until("each was told or counted", |heard| all(heard) >= firmware)?;
@@ -83,17 +85,17 @@ fn exact(_: &Context) -> Result<Outcome> {
 }
 
 /// Requests while the agent sleeps.
-fn flood(agent: &Agent) -> Result<()> {
+fn asleep(agent: &Agent, load: &str) -> Result<()> {
     signal(agent.pid(), libc::SIGSTOP)?;
-    let flood = load::run(FLOOD);
+    let load = load::run(load);
     signal(agent.pid(), libc::SIGCONT)?;
-    flood.map(drop)
+    load.map(drop)
 }
 
 /// What nobody listens to is not told: it does not fill the ring buffer.
 fn ensure_quiet(agent: &Agent) -> Result<()> {
     let before = losses(&agent.scrape()?);
-    flood(agent)?;
+    asleep(agent, FLOOD)?;
     let after = losses(&agent.scrape()?);
     ensure!(before == after, "requests are still told: lost {before:?}, then {after:?}");
     Ok(())
@@ -104,35 +106,38 @@ fn cost(_: &Context) -> Result<Outcome> {
     fs::write(STATISTICS, "1").context(STATISTICS)?;
     let measured = measure(&agent);
     fs::write(STATISTICS, "0").context(STATISTICS)?;
-    let [without, with, after] = measured?;
-    println!(
-        "BPF time of a request: {without:.0} ns; with --all {with:.0} ns, {:.2}x; after it {:.2}x",
-        with / without,
-        after / without
-    );
+    measured
+}
+
+/// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
+fn measure(agent: &Agent) -> Result<Outcome> {
+    let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..5 {
+        off = of_a_request(agent)?.min(off);
+        let follower = follow_all()?;
+        on = of_a_request(agent)?.min(on);
+        drop(follower);
+        sleep(Duration::from_millis(500));
+    }
+    println!("BPF time of a request: {off:.0} ns; with --all {on:.0} ns: {:.2}x", on / off);
     // An emulator's times: they catch what is grossly wrong.
-    ensure!(with > without && with < 3.0 * without, "--all costs {:.2}x", with / without);
-    ensure!(after < with, "it costs as much when nobody listens any more");
+    ensure!(on < 2.0 * off, "--all costs {:.2}x", on / off);
     Ok(Outcome::Kept)
 }
 
-fn measure(agent: &Agent) -> Result<[f64; 3]> {
-    let without = of_a_request(agent)?;
-    let follower = follow_all()?;
-    let with = of_a_request(agent)?;
-    drop(follower);
-    sleep(Duration::from_secs(1));
-    Ok([without, with, of_a_request(agent)?])
-}
-
-/// All programs' time, by requests.
+/// The mean time of the programs on a request's way, in ns. The agent sleeps meanwhile, with room
+/// for all in the ring buffer: what it does on the emulator's other CPU counts as the programs'.
 fn of_a_request(agent: &Agent) -> Result<f64> {
-    // The first request of a thread makes its records.
-    let held = load::start("--vms 2 --processes --count 500 --hold")?;
-    let seconds = || Ok(agent.scrape()?.sum("guestreq_program_run_seconds_total", &[]));
-    let before: Result<f64> = seconds();
-    let firmware = Firmware::read()?;
-    held.finish()?;
-    let requests = Firmware::read()?.since(&firmware).guest_requests;
-    Ok((seconds()? - before?) * 1e9 / requests.max(1) as f64)
+    let before = agent.scrape()?;
+    asleep(agent, "--vms 2 --processes --count 400")?;
+    let after = agent.scrape()?;
+    let mean = |(program, _): &(&str, _)| {
+        let grown = |name| {
+            let labels = [("program", *program)];
+            after.sum(name, &labels) - before.sum(name, &labels)
+        };
+        let runs = grown("guestreq_program_runs_total").max(1.0);
+        grown("guestreq_program_run_seconds_total") * 1e9 / runs
+    };
+    Ok(ON_THE_WAY.iter().map(mean).sum())
 }
