@@ -19,7 +19,7 @@ pub const EXACT: Scenario = Scenario {
     check: exact,
 };
 pub const COST: Scenario = Scenario {
-    name: "to_tell_every_request_costs_each_a_fraction_of_what_it_costs_anyway",
+    name: "to_tell_every_request_costs_each_less_than_it_costs_anyway",
     check: cost,
 };
 
