@@ -110,7 +110,7 @@ fn host_rmmod(gate: &Gate) -> Result<()> {
 fn race(context: &Context) -> Result<Outcome> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let before = Firmware::read()?;
-    let count = if context.long { 20_000 } else { 800 };
+    let count = if context.long { 20_000 } else { 400 };
     let seen =
         load::run(&format!("--vmm qemu --name racing --race report:export --count {count}"))?;
     let firmware = Firmware::read()?.since(&before);

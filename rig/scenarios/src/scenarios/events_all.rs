@@ -18,10 +18,8 @@ pub const EXACT: Scenario = Scenario {
     name: "all_tells_every_request_or_how_many_it_could_not_and_ends_with_its_listener",
     check: exact,
 };
-pub const COST: Scenario = Scenario {
-    name: "to_tell_every_request_costs_each_less_than_it_costs_anyway",
-    check: cost,
-};
+pub const COST: Scenario =
+    Scenario { name: "to_tell_every_request_costs_each_less_than_it_costs_anyway", check: cost };
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";

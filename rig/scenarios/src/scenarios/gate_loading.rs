@@ -90,7 +90,7 @@ fn pins(_: &Context) -> Result<Outcome> {
 }
 
 fn unloaded_under_load(context: &Context) -> Result<Outcome> {
-    let rounds = if context.long { 200 } else { 12 };
+    let rounds = if context.long { 200 } else { 6 };
     let before = Firmware::read()?;
     let mut load = load::start("--vms 16 --processes --seconds 3600 --start-together")?;
     let mut asked = 0;

@@ -53,7 +53,6 @@ pub const GROUPS: &[Group] = &[
             stages::BUSY_TIME,
             stages::VM_LOCK,
             stages::PSP_QUEUE,
-            guests::HOSTILE_HEADERS,
             guests::SEQUENCE_NUMBERS,
             guests::VMPCKS,
             guests::EXTENDED,
@@ -69,6 +68,7 @@ pub const GROUPS: &[Group] = &[
         ],
         once: &[
             exactness::TWO_HUNDRED_VMS,
+            guests::HOSTILE_HEADERS,
             exactness::EVERY_STATUS,
             names::VMMS,
             names::SAME_NAME,
@@ -183,19 +183,19 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[
             outlive::takeover::GOES_ON,
             outlive::takeover::FLOOD,
-            outlive::faults::AT_DETACH,
             outlive::versions::OTHER_PROGRAMS,
             outlive::versions::OTHER_ENTRIES,
-            outlive::alone::PID_REUSE,
         ],
         once: &[
             outlive::faults::AT_START,
             outlive::faults::AT_TAKEOVER,
             outlive::faults::AT_CHANGE,
             outlive::faults::AT_STOP,
+            outlive::faults::AT_DETACH,
             outlive::versions::OTHER_SCHEMA,
             outlive::foreign::FOREIGN,
             outlive::alone::SECOND_AGENT,
+            outlive::alone::PID_REUSE,
         ],
     },
     Group {

@@ -115,7 +115,10 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         let error = shown["config"]["failed"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(path) && !error.contains('\n'), "{error}");
         ensure!(!successful(&agent.scrape()?), "{what}: the metric knows nothing of it");
-        ensure!(agent::log().contains(&format!("what held before goes on: {error}")), "{what}");
+        ensure!(
+            agent::log().contains(&format!("the configuration stays as it was: {error}")),
+            "{what}"
+        );
         println!("{error}");
     }
     println!("{}", cli(&["policy", "show"])?);
