@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::{Faults, files_in, name, read, rules::Rule};
+use super::{Faults, commands::Commands, files_in, name, read, rules::Rule};
 
 /// What somebody who was woken needs, in this order.
 const HEADINGS: [&str; 4] =
@@ -14,16 +14,20 @@ const HEADINGS: [&str; 4] =
 pub fn check(root: &Path, alerts: &[&Rule], faults: &mut Faults) -> Result<()> {
     let mut alerts: BTreeSet<_> = alerts.iter().filter_map(|rule| rule.alert.as_deref()).collect();
     let folder = root.join("docs/runbooks");
+    let cli = read(&root.join("docs/cli.md"))?;
+    let commands = Commands::parse(&cli);
     for path in files_in(&folder, "md")? {
         let file = name(root, &path);
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let text = read(&path)?;
+        commands.faults(&text).into_iter().for_each(|fault| faults.add(&file, fault));
         if stem == "README" {
             continue;
         }
         if !alerts.remove(&*stem) {
             faults.add(&file, "there is no such alert");
         }
-        page(&file, &stem, &read(&path)?, faults);
+        page(&file, &stem, &text, faults);
     }
     for alert in alerts {
         faults.add("docs/runbooks", format!("no page {alert}.md"));
