@@ -1,6 +1,7 @@
 //! # test: everything that has to hold before a change lands
 
 mod scenarios;
+mod see;
 mod tally;
 
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use anyhow::Result;
 use tally::Tally;
 
 use crate::setup::EbpfTools;
-use crate::{build, process, rig, setup};
+use crate::{build, process, rig, say, setup};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -33,6 +34,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     // Who asks for one scenario is at work on it: the rest can wait.
     if args.only.is_none() {
         static_checks(&tools)?;
+        dashboards(args)?;
         unit_tests(&mut tally)?;
     } else {
         build::ebpf(&tools)?;
@@ -54,6 +56,15 @@ fn static_checks(tools: &EbpfTools) -> Result<()> {
     build::step("check", "lints", clippy.arg("--all-targets").args(deny))?;
     let mut clippy = build::ebpf_cargo(tools, "clippy");
     build::step("check", "lints of guestreq-ebpf", clippy.args(deny))
+}
+
+/// Without the network promtool is used if it is there.
+fn dashboards(args: &Args) -> Result<()> {
+    let promtool = setup::promtool(!args.no_rig)?;
+    if promtool.is_none() {
+        say::note("no promtool: rules and their tests are read, but not run");
+    }
+    say::step("check", "dashboards, alerts and runbooks", || see::check(promtool.as_deref()))
 }
 
 /// Runs the unit tests of every default member.

@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::process;
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -38,6 +39,18 @@ pub struct Rig {
 /// Prepares the eBPF toolchain.
 pub fn ebpf() -> Result<EbpfTools> {
     EbpfTools::ensure(&Cache::open()?)
+}
+
+/// Prometheus's checker; fetched only if that is allowed.
+pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
+    let cache = Cache::open()?;
+    if let Some(path) = promtool::cached(&cache) {
+        return Ok(Some(path));
+    }
+    if may_fetch {
+        return promtool::ensure(&cache, &Apt::open(&cache)?).map(Some);
+    }
+    Ok(process::is_installed("promtool").then(|| PathBuf::from("promtool")))
 }
 
 /// Prepares the rig, with the kernels that match `pattern` or else all.

@@ -1,0 +1,46 @@
+//! # What only Prometheus itself can say: whether rules, their tests and configurations are right
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::{files_in, grafana, name};
+use crate::{process, project};
+
+pub fn check(tool: &Path, root: &Path) -> Result<()> {
+    let folder = root.join("dashboards");
+    run(tool, "check rules", &files_in(&folder.join("rules"), "yml")?)?;
+    run(tool, "test rules", &files_in(&folder.join("rules/tests"), "yml")?)?;
+    run(tool, "check config", &files_in(&folder, "yml")?)?;
+    run(tool, "check config", &files_in(&folder.join("fleet"), "yml")?)?;
+    run(tool, "check rules", &[queries(root)?])
+}
+
+fn run(tool: &Path, what: &str, files: &[PathBuf]) -> Result<()> {
+    let log = project::logs().join(format!("promtool-{}.log", what.replace(' ', "-")));
+    let mut command = Command::new(tool);
+    command.args(what.split(' ')).args(files);
+    process::logged(&mut command, &log).with_context(|| format!("promtool {what}"))
+}
+
+/// The dashboards' queries as rules that nobody loads: promtool reads no dashboards.
+fn queries(root: &Path) -> Result<PathBuf> {
+    let mut rules = String::from("groups:\n- name: queries\n  rules:\n");
+    let mut number = 0;
+    for path in files_in(&root.join("dashboards"), "json")? {
+        for (of, query) in grafana::queries(&grafana::parse(&path)?) {
+            number += 1;
+            // Strings of JSON are strings of YAML.
+            let query = serde_json::to_string(&query)?;
+            let file = name(root, &path);
+            writeln!(rules, "  # {file}: {of}\n  - {{record: 'query:{number}', expr: {query}}}")?;
+        }
+    }
+    let path = project::logs().join("queries.yml");
+    fs::create_dir_all(project::logs())?;
+    fs::write(&path, rules).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
