@@ -25,11 +25,16 @@ pub const COST: Scenario =
 const FLOOD: &str = "--vms 4 --count 1200";
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
+/// Listens, and has heard of every request so far: the last one is of another type.
 fn follow_all() -> Result<Follower> {
     let follower = Follower::start(&["--all", "-n", "0"])?;
     wait_until("it listens to all", Duration::from_secs(30), || {
         load::run("--count 1")?;
         Ok(told(&follower.heard()?).0 > 0)
+    })?;
+    load::run("--count 1 --type tsc_info")?;
+    follower.wait_until("the last request was told", |heard| {
+        heard.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
     })?;
     Ok(follower)
 }
