@@ -88,8 +88,8 @@ pub struct Vm {
     pub limiter: u64,
     /// TSC_INFO requests that were admitted; written atomically.
     pub tsc_infos: u64,
-    /// Nonzero while its requests are over the limit, so that the first and the last of a row
-    /// are told, and not each.
+    /// When a request was last over the limit, in ns of CLOCK_MONOTONIC; 0 once that row has
+    /// ended, see [`Vm::changes_row`].
     pub throttled: u64,
     /// The signal that takes one of its vCPUs out of the guest, if its VMM is known to handle
     /// one; [`NO_KICK`] if it is not known, 0 while it is not yet looked for, or not yet
@@ -128,6 +128,9 @@ pub struct Vm {
 
 /// A VMM that is not known to handle any signal gets none.
 pub const NO_KICK: u64 = u64::MAX;
+
+/// How long a VM keeps to its limit before a row of requests over it counts as ended.
+pub const ROW_ENDS_NS: u64 = 1_000_000_000;
 
 /// Guest contexts that a VM's record has room for.
 pub const GUESTS: usize = 4;
@@ -174,6 +177,23 @@ impl Vm {
         }
     }
 
+    /// Takes in whether a request was over the limit. True if it begins a row of such requests,
+    /// or ends one: the first that is admitted [`ROW_ENDS_NS`] after the last that was not. A VM
+    /// that pushes against its limit is admitted every now and then, which ends nothing.
+    #[inline(always)]
+    pub fn changes_row(&mut self, over: bool, now: u64) -> bool {
+        let last = self.throttled;
+        if over {
+            self.throttled = now.max(1);
+            return last == 0;
+        }
+        let ends = last != 0 && now.saturating_sub(last) >= ROW_ENDS_NS;
+        if ends {
+            self.throttled = 0;
+        }
+        ends
+    }
+
     /// Whether every guest context that this process launched was decommissioned: it has no
     /// guest any more, until it launches another one.
     pub fn is_decommissioned(&self) -> bool {
@@ -189,6 +209,23 @@ impl Vm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops() {
+        // SAFETY: Vm consists of integers, for which all zeros is a value.
+        let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+        assert!(!vm.changes_row(false, 0), "nothing to end");
+        assert!(vm.changes_row(true, 0), "the first, whatever the clock says");
+        for now in 1..100 {
+            assert!(!vm.changes_row(now % 10 != 0, now * ROW_ENDS_NS / 20), "one row, at {now}");
+        }
+        assert!(!vm.changes_row(true, 5 * ROW_ENDS_NS));
+        assert!(!vm.changes_row(false, 6 * ROW_ENDS_NS - 1), "too early");
+        assert!(!vm.changes_row(false, 0), "a clock of another CPU");
+        assert!(vm.changes_row(false, 6 * ROW_ENDS_NS), "the end");
+        assert!(!vm.changes_row(false, 9 * ROW_ENDS_NS), "once");
+        assert!(vm.changes_row(true, 9 * ROW_ENDS_NS), "the next row");
+    }
 
     #[test]
     fn a_process_may_have_several_guests_until_there_is_no_room() {

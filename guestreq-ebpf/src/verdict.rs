@@ -271,7 +271,7 @@ fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u64) 
     let busy = effect as u8 == Decision::Busy as u8;
     let kind = if effect as u8 == Decision::Deny as u8 {
         event::Kind::Denied
-    } else if changes_row(asker, busy) {
+    } else if maps::vm(asker.vm, asker.generation).is_some_and(|vm| vm.changes_row(busy, now)) {
         if busy { event::Kind::Throttled } else { event::Kind::Unthrottled }
     } else if busy && all {
         event::Kind::Request
@@ -279,14 +279,6 @@ fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u64) 
         return;
     };
     tell_as(kind, asker, header, now);
-}
-
-/// Whether this is the first of a VM's requests that is over the limit, or no longer is.
-#[inline(always)]
-fn changes_row(asker: &Asker, busy: bool) -> bool {
-    let Some(vm) = maps::vm(asker.vm, asker.generation) else { return false };
-    let before = core::mem::replace(&mut vm.throttled, busy as u64);
-    before != busy as u64
 }
 
 #[inline(always)]

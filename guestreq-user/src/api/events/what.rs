@@ -28,7 +28,7 @@ pub enum What {
     Denied(Decided),
     /// The first of a row of requests over the limit was told to come back.
     Throttled(Decided),
-    /// The first admitted one after such a row.
+    /// The first that is admitted a second or more after the last of such a row.
     Unthrottled(Decided),
     /// A request passed that should have been decided, or stopped.
     Bypassed(Message),

@@ -26,7 +26,7 @@ fn kinds(_: &Context) -> Result<Outcome> {
     follower.wait_until("it listens", |heard| find(heard, "new_vm", "busy").is_some())?;
 
     load::run("--vmm qemu --name hostile --type export --count 2 --vmpck 1")?;
-    load::run("--vmm qemu --name eager --count 12")?;
+    load::run("--vmm qemu --name eager --burst 8 --pause 2000 --count 10")?;
     load::run("--vmm qemu --name replayer --count 4 --fault replay:2")?;
     load::run("--vmm qemu --name skipper --count 4 --fault gap:2")?;
     load::run("--vmm qemu --name lost --count 2 --fault bad-gpa:2")?;
