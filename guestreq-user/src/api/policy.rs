@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::policy::{
     Apply, Change, Difference, Effective, Limit, Named, Placed, Rate, Request, Target, Throttle,
-    default_burst, quoted,
+    default_burst, instead, quoted,
 };
 
 /// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`

@@ -38,7 +38,7 @@ pub use change::{Change, Plan, Refusal, Request, Seen, Target};
 pub use glob::Glob;
 pub use limit::{Limit, Throttle, default_burst};
 pub use names::{Named, Types};
-pub use naming::quoted;
+pub use naming::{instead, quoted};
 pub use overrides::{Applied, Override, Overrides, Set, Stamp, key_of};
 pub use rate::Rate;
 pub use replace::{Apply, Difference, Replacement, describe};

@@ -81,12 +81,18 @@ fn unknown(text: &str, all: &[Candidate<'_>]) -> String {
     if running.is_empty() {
         return format!("{no_vm}: no VM is running");
     }
-    let nearest = nearest(text, &running);
-    let (what, names) =
-        if nearest.is_empty() { ("there are", running) } else { ("did you mean", nearest) };
-    let names: Vec<_> = names.into_iter().map(quoted).collect();
-    let end = if what == "there are" { "" } else { "?" };
-    format!("{no_vm}: {what} {}{end}", refusals::some_of(&names))
+    format!("{no_vm}: {}", instead(text, &running))
+}
+
+/// What to say of the VMs that there are, if none of them is called `text`.
+pub fn instead(text: &str, running: &[&str]) -> String {
+    let some = |names: &[&str]| {
+        refusals::some_of(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>())
+    };
+    match nearest(text, running).as_slice() {
+        [] => format!("there are {}", some(running)),
+        near => format!("did you mean {}?", some(near)),
+    }
 }
 
 /// The names that are a few typing errors away, the nearest first.

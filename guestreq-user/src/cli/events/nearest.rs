@@ -2,10 +2,10 @@
 //!
 //! It may come; but if the name was mistyped, one would wait for ever.
 
-use crate::api::Vms;
-
-/// So many of those that run are named.
-const SOME: usize = 3;
+use crate::api::{
+    Vms,
+    policy::{instead, quoted},
+};
 
 /// What to say of names that none of the VMs has.
 pub fn strangers(asked: &[String], vms: &Vms) -> Vec<String> {
@@ -15,15 +15,12 @@ pub fn strangers(asked: &[String], vms: &Vms) -> Vec<String> {
 }
 
 fn stranger(name: &str, vms: &Vms) -> String {
-    let mut labels: Vec<_> =
-        vms.vms.iter().filter(|vm| vm.running).map(|vm| vm.vm.as_str()).collect();
-    labels.sort_by_cached_key(|label| (strsim::damerau_levenshtein(name, label), *label));
-    if labels.is_empty() {
-        return format!("no VM {name:?}, and no other, is known yet: waiting for it");
+    let running: Vec<_> = vms.vms.iter().filter(|vm| vm.running).map(|vm| vm.vm.as_str()).collect();
+    let asked = quoted(name);
+    if running.is_empty() {
+        return format!("no VM {asked}, and no other, is known yet: waiting for it");
     }
-    let more = if labels.len() > SOME { "nearest" } else { "there" };
-    let nearest: Vec<_> = labels.iter().take(SOME).map(|label| format!("{label:?}")).collect();
-    format!("no VM {name:?} is known yet: {more} are {}", nearest.join(", "))
+    format!("no VM {asked} is known yet: {}", instead(name, &running))
 }
 
 #[cfg(test)]
@@ -56,7 +53,7 @@ mod tests {
             [("db", true), ("web-1", true), ("web-22", true), ("wob", false), ("x", true)];
         assert_eq!(
             said("wbe-1", &running),
-            ["no VM \"wbe-1\" is known yet: nearest are \"web-1\", \"web-22\", \"db\""]
+            ["no VM \"wbe-1\" is known yet: did you mean \"web-1\"?"]
         );
         assert_eq!(
             said("we\tb", &running[..1]),
