@@ -30,7 +30,9 @@ pub struct Throttle {
 /// The burst where none is given: what comes in a second, and at least one request per VMPCK of
 /// a guest, so that one that asks with all of them at boot is not sent away.
 pub fn default_burst(rate: Rate) -> u64 {
-    (rate.per_second().ceil() as u64).clamp(guestreq_common::message::VMPCKS as u64, MAX_BURST)
+    // 9/s is one each 111,111,111 ns, and so a little more than nine.
+    let a_second_s = (rate.per_second() * 1e3).round() / 1e3;
+    (a_second_s.ceil() as u64).clamp(guestreq_common::message::VMPCKS as u64, MAX_BURST)
 }
 
 impl Limit {
@@ -153,6 +155,7 @@ mod tests {
     fn without_a_burst_it_is_a_second_s_worth_and_at_least_one_per_vmpck() {
         let burst = |rate: &str| default_burst(rate.parse().unwrap());
         assert_eq!(burst("20/s"), 20);
+        assert_eq!(burst("9/s"), 9);
         assert_eq!(burst("5.5/s"), 6);
         assert_eq!(burst("1/s"), 4);
         assert_eq!(burst("10/m"), 4);
