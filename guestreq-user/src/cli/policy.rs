@@ -141,7 +141,7 @@ fn text(policies: &Policies) -> String {
     if status.bypassed > 0 {
         text.push_str(&format!("Passed though they should not have: {}\n", status.bypassed));
     }
-    let mut table = table::new(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"], &[]);
+    let mut table = table::folded(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"]);
     let mut row = |vm: String, policy: &Effective, decisions: String| {
         let (mode, allow) = (policy.mode.value.to_string(), policy.allow.value.to_string());
         table.add_row([vm, mode, allow, decisions, printable(&origins(policy))]);

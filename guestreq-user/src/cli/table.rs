@@ -1,6 +1,6 @@
 //! # Tables for people
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 /// A table with a header; columns named in `right` hold numbers.
 pub fn new(header: &[&str], right: &[usize]) -> Table {
@@ -12,6 +12,13 @@ pub fn new(header: &[&str], right: &[usize]) -> Table {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    table
+}
+
+/// For tables of long text: on a terminal their cells are folded to what it has room for.
+pub fn folded(header: &[&str]) -> Table {
+    let mut table = new(header, &[]);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
