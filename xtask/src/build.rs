@@ -65,16 +65,34 @@ fn ebpf_with(tools: &EbpfTools, feature: Option<&str>, object: &Path) -> Result<
 
 /// Builds release binaries that run without any library: in a bare guest, or an empty container.
 pub fn static_binaries(packages: &[&str]) -> Result<()> {
-    let mut cargo = process::cargo("build");
-    cargo.args(["--release", "--target", project::HOST]);
+    let mut cargo = static_cargo("build");
     for package in packages {
         cargo.args(["--package", package]);
     }
+    step("build", &format!("{} (static)", packages.join(", ")), &mut cargo)
+}
+
+/// A cargo command for the tests of packages. What is theirs is built as in a debug build; all that
+/// they depend on as for [`static_binaries`], and so but once.
+pub fn test_cargo(packages: &[&str]) -> Command {
+    let mut cargo = static_cargo("test");
+    for package in packages {
+        cargo.args(["--package", package]);
+        for setting in ["opt-level=0", "debug-assertions=true", "overflow-checks=true"] {
+            cargo.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
+        }
+    }
     cargo
+}
+
+fn static_cargo(subcommand: &str) -> Command {
+    let mut cargo = process::cargo(subcommand);
+    cargo
+        .args(["--release", "--target", project::HOST])
         .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-C target-feature=+crt-static")
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    step("build", &format!("{} (static)", packages.join(", ")), &mut cargo)
+    cargo
 }
 
 /// Runs cargo as a step, with its output in [`log`], and shows that when it fails.

@@ -17,11 +17,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn unit_tests(&mut self, passed: usize, failed: usize, skipped: usize) {
+    pub fn unit_tests(&mut self, what: &str, passed: usize, failed: usize, skipped: usize) {
         if failed > 0 {
-            self.failures.push("unit tests: see above".into());
+            self.failures.push(format!("{what}: see above"));
         }
-        self.rows.push(Row { name: "unit tests".into(), passed, failed, skipped });
+        self.rows.push(Row { name: what.into(), passed, failed, skipped });
     }
 
     /// Adds one boot: its scenarios, and what went wrong with the boot itself.
