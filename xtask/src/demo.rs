@@ -2,6 +2,7 @@
 //!
 //! On a terminal `guestreq top`; otherwise, and with --check, tables every few seconds.
 
+mod dashboard;
 mod live;
 
 use std::io::{Read, Write};
@@ -9,6 +10,8 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+pub use live::free_port;
 
 use crate::rig;
 use crate::rig::boot::{Boot, Event};
@@ -33,6 +36,15 @@ pub struct Args {
     /// A kernel of the matrix, by the beginning or a part of its version
     #[arg(long, value_name = "PATTERN", default_value = "7.")]
     kernel: String,
+    /// Also Prometheus, with our rules, on this port of 127.0.0.1
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "9090"
+    )]
+    dashboard: Option<u16>,
 }
 
 pub fn execute(args: &Args) -> Result<()> {
@@ -52,6 +64,8 @@ pub fn execute(args: &Args) -> Result<()> {
         kernel.0.abi,
         if live { "q" } else { "Ctrl-C" },
     );
+    let start = |at| dashboard::start(&rig.prometheus, port, at);
+    let _prometheus = args.dashboard.map(start).transpose()?;
     let mut forward = vec![(PORT, port)];
     let mut cmdline = format!("rig.run=demo rig.ip={ADDRESS} loglevel=3");
     let api = live::free_port()?;
