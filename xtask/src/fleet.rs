@@ -57,7 +57,7 @@ pub fn execute(args: &Args) -> Result<()> {
         check(name, server, hosts.into())?;
     }
     if args.stay.is_some() {
-        println!("  look     http://127.0.0.1:{leaf_port}/graph; Ctrl-C ends it");
+        println!("  look     http://127.0.0.1:{leaf_port}/classic/graph; Ctrl-C ends it");
         thread::park();
     }
     Ok(())

@@ -17,7 +17,7 @@ pub fn start(packages: &Prometheus, metrics: u16, port: u16) -> Result<Server> {
     let server = Server::start(&settings).with_context(|| {
         format!("if 127.0.0.1:{port} is taken, choose another port: --dashboard={}", port ^ 1)
     })?;
-    println!("  look     http://127.0.0.1:{port}/graph; alerts: http://127.0.0.1:{port}/alerts");
+    println!("  look     http://127.0.0.1:{port}/classic/graph, …/classic/alerts");
     match port {
         PORT => {
             println!("           dashboards: (cd dashboards && {GRAFANA}), http://127.0.0.1:3000")

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::apt::Apt;
 use super::cache::Cache;
@@ -29,6 +29,10 @@ const PAGES: &[&str] = &[
     "libjs-popper.js",
     "libjs-rickshaw",
 ];
+
+/// The service's configuration, and 200 MB that moment-timezone is made from.
+const UNUSED: &[&str] =
+    &["etc", "lib", "var", "usr/share/doc", "usr/share/javascript/moment-timezone/data"];
 
 /// The packages, unpacked.
 pub struct Prometheus(PathBuf);
@@ -55,19 +59,12 @@ impl Prometheus {
 }
 
 fn unpack(apt: &Apt, part: &Path) -> Result<()> {
-    let mut packages = Vec::new();
-    for wanted in PAGES.iter().chain(&[NAME]) {
-        let offers = apt.offers(wanted, |name| name == *wanted)?;
-        let offer = offers.iter().find(|offer| offer.suite == SUITE);
-        let offer = offer.with_context(|| format!("no package {wanted} in {SUITE}"))?;
-        packages.push(format!("{wanted}={}", offer.version));
-    }
+    // Not by version, as kernels are: looking a version up takes apt seconds for each.
+    let packages: Vec<_> =
+        PAGES.iter().chain(&[NAME]).map(|name| format!("{name}/{SUITE}")).collect();
     apt.unpack(&packages, part)?;
-    // The service's configuration, and large to no use of ours.
-    for rest in ["etc", "lib", "var", "usr/share/doc", "usr/share/man"] {
-        if part.join(rest).exists() {
-            fs::remove_dir_all(part.join(rest))?;
-        }
+    for rest in UNUSED.iter().map(|rest| part.join(rest)).filter(|rest| rest.exists()) {
+        fs::remove_dir_all(rest)?;
     }
     Ok(())
 }
