@@ -58,7 +58,9 @@ pub fn execute(args: &Args) -> Result<()> {
     }
     if args.stay.is_some() {
         println!("  look     http://127.0.0.1:{leaf_port}/classic/graph; Ctrl-C ends it");
-        thread::park();
+        loop {
+            thread::park();
+        }
     }
     Ok(())
 }

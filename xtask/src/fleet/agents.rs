@@ -18,6 +18,8 @@ const HOST: &str = include_str!("host.prom");
 const VM: &str = "\"web-0\"";
 /// How long its agent had run.
 const AGE: f64 = 110.0;
+/// How fast load comes and goes.
+const TIDE: f64 = 200.0;
 /// Where a counter's name ends so.
 const COUNTERS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
 
@@ -89,8 +91,10 @@ impl Agents {
 
     /// What a host exports so many seconds after the start.
     fn text(&self, host: usize, seconds: f64) -> String {
-        // From idle to as busy as the host in the rig, in no order.
-        let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64;
+        // From idle to two thirds as busy as the host in the rig, in no order, and now more, now less.
+        let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64 / 1.5;
+        let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
+        let seconds = seconds + tide(seconds) - tide(0.0);
         let mut text = String::new();
         let mut write = |line: &Line, series: &str, share: f64| {
             let value = match line.is_counter {
