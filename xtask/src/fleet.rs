@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1024))]
     vms: u16,
     /// How long to scrape before it is measured
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: u64,
     /// Leave the leaf on this port of 127.0.0.1 until Ctrl-C, to look at it
     #[arg(long, value_name = "PORT")]

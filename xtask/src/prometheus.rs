@@ -85,7 +85,8 @@ impl Server {
     /// What an expression is worth now.
     pub fn query(&self, expression: &str) -> Result<Vec<Sample>> {
         let address = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let answer = ureq::get(address).config().http_status_as_error(false).build();
+        let answer = ureq::get(address).config().http_status_as_error(false);
+        let answer = answer.timeout_global(Some(PATIENCE)).build();
         let mut answer = answer.query("query", expression).call()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
         let result = answer.pointer("/data/result").and_then(Value::as_array);
@@ -107,7 +108,10 @@ impl Server {
     /// The value of an expression that has one.
     pub fn number(&self, expression: &str) -> Result<f64> {
         let samples = self.query(expression)?;
-        samples.first().map(|sample| sample.value).with_context(|| format!("no {expression}"))
+        samples
+            .first()
+            .map(|sample| sample.value)
+            .with_context(|| format!("{expression} has no value yet"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! # Every panel of every dashboard, asked of a real Prometheus that scrapes the rig
 //!
 //! The scenario in the guest (rig/scenarios, `dashboards`) starts an agent, and guests when we have
-//! seen what dashboards show without any. Prometheus is Debian 12's, two years older than Grafana's
-//! and our other tools: what it answers, newer ones do.
+//! seen what dashboards show without any. Prometheus is Debian 12's, years older than the Grafana that
+//! dashboards are for: what it can answer, newer ones can.
 
 mod panels;
 
@@ -26,8 +26,8 @@ const GROUP: &str = "dashboards";
 /// Where the agent's metrics are in the guest, and where it waits for us.
 const METRICS: u16 = 9940;
 const TURN: u16 = 9941;
-/// Often, so that the test is short.
-const SCRAPE: &str = "2s";
+/// Often, so that the test is short; a scrape may take as long, which on a busy machine it does.
+const SCRAPE: &str = "4s";
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the fleet's dashboard asks for, of all hosts, and which panel.
@@ -73,7 +73,8 @@ impl Watch {
     /// What was seen; the guest has ended.
     pub fn finish(self) -> Vec<Report> {
         self.over.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap_or_default()
+        let panicked = |_| vec![report("the_watch_goes_on", Err(anyhow!("it has panicked")))];
+        self.thread.join().unwrap_or_else(panicked)
     }
 }
 
@@ -123,15 +124,12 @@ impl Session {
 
     fn busy(&self, targets: &[String]) -> Result<String> {
         let panels = Panels::read(&targets[0], panels::VM)?;
-        self.wait_until("every query has data", || panels.have_data(&self.server))?;
-        panels.names_are_right(&self.server)?;
-        let version = self.server.query("prometheus_build_info")?;
-        ensure!(version.is_empty(), "Prometheus was not to scrape itself");
-        Ok(format!(
-            "{} queries, {} as they are told to",
-            panels.queries.len(),
-            panels::OTHERWISE.len()
-        ))
+        self.wait_until("every query has data", || {
+            panels.have_data(&self.server)?;
+            panels.names_are_right(&self.server)
+        })?;
+        let (all, otherwise) = (panels.queries.len(), panels::OTHERWISE.len());
+        Ok(format!("{all} queries, {otherwise} of them by what they look at"))
     }
 
     /// Tries again while the guest runs, as long as nobody can mean to wait.

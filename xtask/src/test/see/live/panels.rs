@@ -16,7 +16,7 @@ pub const VM: &str = r#"wéb"{$x}|.*\d'"#;
 /// data without its condition.
 pub const OTHERWISE: [(&str, &str); 2] = [
     // Nothing passes undecided.
-    ("Undecided requests, by node", "increase(guestreq_enforcement_bypassed_total[20s])"),
+    ("Undecided requests, by node", "increase(guestreq_enforcement_bypassed_total[40s])"),
     // On the fleet's dashboard only critical alerts; dashboards/rules/tests fire each of them.
     ("Alerts", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
 ];
@@ -101,8 +101,8 @@ fn has_number(server: &Server, expression: &str) -> Result<bool> {
 /// a regular expression. Windows are ten scrapes long.
 fn chosen(expression: &str, instance: &str, vm: &str) -> String {
     let words = [
-        ("$__rate_interval", "20s"),
-        ("$__interval", "20s"),
+        ("$__rate_interval", "40s"),
+        ("$__interval", "40s"),
         ("$__range", "1m"),
         ("$top", "10"),
         ("=~\"$instance\"", "=~\".*\""),
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn variables_are_replaced_as_grafana_does() {
         let query = r#"rate(a{instance="$instance", vm=~`${vm:regex}`}[$__rate_interval])"#;
-        let expected = r#"rate(a{instance="h:1", vm=~`a\.b"\/`}[20s])"#;
+        let expected = r#"rate(a{instance="h:1", vm=~`a\.b"\/`}[40s])"#;
         assert_eq!(chosen(query, "h:1", &escaped("a.b\"/")), expected);
         assert_eq!(chosen(r#"b{instance=~"$instance"}"#, "h:1", ".*"), r#"b{instance=~".*"}"#);
     }
