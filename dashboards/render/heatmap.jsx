@@ -8,9 +8,15 @@ const [LEFT, BOTTOM, TOP] = [64, 24, 8];
 
 function cells(answers) {
   const buckets = answers.flatMap(({ series }) => series)
-    .map(({ metric, values }) => ({ le: Number(metric.le.replace('+Inf', 'Infinity')), at: new Map(values.map(([t, v]) => [t, Number(v)])) }))
+    .map(({ metric, values }) => ({
+      le: Number(metric.le.replace('+Inf', 'Infinity')),
+      at: new Map(values.map(([time, count]) => [time, Number(count)])),
+    }))
     .sort((a, b) => a.le - b.le);
-  return buckets.map(({ le, at }, i) => ({ le, counts: new Map([...at].map(([t, v]) => [t, Math.max(0, v - (buckets[i - 1]?.at.get(t) ?? 0))])) }));
+  return buckets.map(({ le, at }, i) => {
+    const below = (time) => buckets[i - 1]?.at.get(time) ?? 0;
+    return { le, counts: new Map([...at].map(([time, count]) => [time, Math.max(0, count - below(time))])) };
+  });
 }
 
 export function Heatmap({ panel, answers, choice, theme, width, height }) {

@@ -9,6 +9,7 @@ import { configured, lines, rows, transformed } from './frames.mjs';
 import { Heatmap } from './heatmap.jsx';
 
 const { dashboard, answers, choice, heading } = window.picture;
+// Frames of tables, made before anything is drawn: transformations take their time.
 const tables = {};
 const theme = createTheme({ colors: { mode: 'dark' } });
 const range = { from: dateTime(choice.from * 1000), to: dateTime(choice.to * 1000) };
@@ -16,30 +17,33 @@ const timeRange = { ...range, raw: range };
 // Grafana's grid: 24 columns, rows of 30 with 8 between.
 const [COLUMN, ROW, GAP] = [window.innerWidth / 24, 38, 8];
 
-function Stat({ panel, width, height }) {
+function Stat({ panel, answers, width, height }) {
   const { options } = panel;
-  const frames = configured(panel, lines(answers[panel.id], choice), theme);
-  const values = frames.map(({ fields: [, field] }) => ({ ...field.display(field.values.at(-1)), title: field.state.displayName }));
+  const frames = configured(panel, lines(answers, choice), theme);
   if (frames.length === 0) return <Nothing panel={panel} />;
-  const many = values.length > 1;
-  const down = options.orientation === 'horizontal' || !many;
+  const values = frames.map(({ fields: [, field] }) =>
+    ({ ...field.display(field.values.at(-1)), title: field.state.displayName }));
+  const down = options.orientation === 'horizontal' || values.length === 1;
   const size = down ? { width, height: height / values.length } : { width: width / values.length, height };
   return <div style={{ display: 'flex', flexDirection: down ? 'column' : 'row' }}>{values.map((value) => (
-    <BigValue key={value.title} theme={theme} value={value} {...size} colorMode={options.colorMode} graphMode="none"
-      textMode={options.textMode} text={options.text} justifyMode={options.justifyMode} count={values.length} />))}</div>;
+    <BigValue key={value.title} theme={theme} value={value} {...size} count={values.length} graphMode="none"
+      colorMode={options.colorMode} textMode={options.textMode} text={options.text}
+      justifyMode={options.justifyMode} />))}</div>;
 }
 
-function Lines({ panel, width, height }) {
-  const frames = configured(panel, lines(answers[panel.id], choice), theme);
+function Lines({ panel, answers, width, height }) {
+  const frames = configured(panel, lines(answers, choice), theme);
   if (frames.length === 0) return <Nothing panel={panel} />;
-  return <TimeSeries frames={frames} structureRev={1} timeRange={timeRange} timeZone="utc" width={width} height={height}
-    legend={panel.options.legend} options={panel.options} tweakScale={(s) => s} tweakAxis={(a) => a} />;
+  return <TimeSeries frames={frames} structureRev={1} timeRange={timeRange} timeZone="utc" width={width}
+    height={height} legend={panel.options.legend} options={panel.options} tweakScale={(scale) => scale}
+    tweakAxis={(axis) => axis} />;
 }
 
 function Rows({ panel, width, height }) {
   const [frame] = tables[panel.id];
   if (!frame || frame.length === 0) return <Nothing panel={panel} />;
-  return <Table data={frame} width={width} height={height} cellHeight={panel.options.cellHeight} initialSortBy={panel.options.sortBy} />;
+  return <Table data={frame} width={width} height={height} cellHeight={panel.options.cellHeight}
+    initialSortBy={panel.options.sortBy} />;
 }
 
 function Nothing({ panel }) {
@@ -51,12 +55,15 @@ const KINDS = { stat: Stat, timeseries: Lines, table: Rows, heatmap: Heatmap };
 
 function Panel({ panel }) {
   const { x, y, w, h } = panel.gridPos;
-  const [width, height] = [w * COLUMN - GAP, h * ROW - GAP];
+  const place = { position: 'absolute', left: x * COLUMN + GAP / 2, top: y * ROW + 48 };
+  const size = { width: w * COLUMN - GAP, height: h * ROW - GAP };
   const Kind = KINDS[panel.type];
-  return <div style={{ position: 'absolute', left: x * COLUMN + GAP / 2, top: y * ROW + 48 }}>
-    <PanelChrome title={panel.title} description={panel.description} width={width} height={height}>
-      {(innerWidth, innerHeight) => <Kind panel={panel} answers={answers[panel.id]} choice={choice} theme={theme} width={innerWidth} height={innerHeight} />}
-    </PanelChrome></div>;
+  const given = { panel, choice, theme, answers: answers[panel.id] };
+  return <div style={place}>
+    <PanelChrome title={panel.title} description={panel.description} {...size}>
+      {(width, height) => <Kind {...given} width={width} height={height} />}
+    </PanelChrome>
+  </div>;
 }
 
 async function draw() {
