@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-pub use live::free_port;
-
-use crate::rig;
 use crate::rig::boot::{Boot, Event};
+use crate::{port, rig};
 
 /// Where guestreq's metrics are, in the guest and, unless told otherwise, here.
 const PORT: u16 = 9940;
@@ -68,7 +66,7 @@ pub fn execute(args: &Args) -> Result<()> {
     let _prometheus = args.dashboard.map(start).transpose()?;
     let mut forward = vec![(PORT, port)];
     let mut cmdline = format!("rig.run=demo rig.ip={ADDRESS} loglevel=3");
-    let api = live::free_port()?;
+    let api = port::free()?;
     if live {
         forward.push((live::PORT, api));
         cmdline.push_str(" rig.live");

@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::demo::free_port;
 use crate::prometheus::{Server, Settings, replaced};
 use crate::test::see::live::fleet_queries;
-use crate::{project, say, setup};
+use crate::{port, project, say, setup};
 
 /// Series of a host at the centre, at most, and those of alerts for it: docs/fleets.md.
 const AT_CENTRE: f64 = 47.0;
@@ -38,14 +37,14 @@ pub struct Args {
 pub fn execute(args: &Args) -> Result<()> {
     let packages = setup::prometheus()?;
     let agents = agents::Agents::new(args.hosts.into(), args.vms.into())?.serve()?;
-    let leaf_port = args.stay.map_or_else(free_port, Ok)?;
+    let leaf_port = args.stay.map_or_else(port::free, Ok)?;
     let start = |name, config: &str, port, options: &[&str]| {
         Server::start(&Settings { packages: &packages, name, config, port, options })
     };
-    let sent_port = free_port()?;
+    let sent_port = port::free()?;
     let sent = start("sent", "global: {}\n", sent_port, &["--web.enable-remote-write-receiver"])?;
     let leaf = start("leaf", &leaf(agents, sent_port, args.hosts)?, leaf_port, &[])?;
-    let fetched = start("fetched", &centre(leaf_port)?, free_port()?, &[])?;
+    let fetched = start("fetched", &centre(leaf_port)?, port::free()?, &[])?;
     let (hosts, vms, minutes) = (args.hosts, args.vms, args.minutes);
     say::step("scrape", &format!("{hosts} hosts of {vms} VMs, {minutes} minutes"), || {
         thread::sleep(Duration::from_secs(minutes * 60));

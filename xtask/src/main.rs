@@ -7,6 +7,7 @@ mod build;
 mod demo;
 mod dist;
 mod fleet;
+mod port;
 mod process;
 mod project;
 mod prometheus;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::demo::free_port;
+use crate::port;
 use crate::prometheus::{self, Server, Settings};
 use crate::rig::boot::Boot;
 use crate::rig::verdict::{Outcome, Report};
@@ -40,7 +40,7 @@ pub fn fleet_queries() -> Result<Vec<(String, String)>> {
 /// The ports that a group's guest is reached by.
 pub fn forward(group: &str) -> Result<Vec<(u16, u16)>> {
     match group {
-        GROUP => Ok(vec![(METRICS, free_port()?), (TURN, free_port()?)]),
+        GROUP => Ok(vec![(METRICS, port::free()?), (TURN, port::free()?)]),
         _ => Ok(Vec::new()),
     }
 }
@@ -61,7 +61,7 @@ impl Watch {
         let targets = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{metrics}"));
         let config = prometheus::config(&targets, SCRAPE)?;
         let packages = &boot.rig.prometheus;
-        let port = free_port()?;
+        let port = port::free()?;
         let settings = Settings { packages, name: GROUP, config: &config, port, options: &[] };
         let server = Server::start(&settings)?;
         let over = Arc::new(AtomicBool::new(false));
