@@ -3,6 +3,7 @@
 //! It listens on 127.0.0.1 only, keeps what it scrapes below target/, and ends with whoever started it.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
@@ -42,6 +43,10 @@ pub struct Sample {
 
 impl Server {
     pub fn start(settings: &Settings) -> Result<Self> {
+        let port = settings.port;
+        // Else the server that has it would be taken for ours.
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("127.0.0.1:{port} is taken"))?;
         let folder = project::logs().join(format!("prometheus-{}", settings.name));
         if folder.exists() {
             fs::remove_dir_all(&folder)
@@ -60,10 +65,10 @@ impl Server {
         command.args(["-c", RUN]).arg(settings.packages.root());
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", settings.port));
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", port));
         command.args(settings.options).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().context("cannot run Prometheus")?;
-        let mut server = Self { child, port: settings.port, log };
+        let mut server = Self { child, port, log };
         server.wait()?;
         Ok(server)
     }

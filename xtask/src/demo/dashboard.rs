@@ -15,7 +15,7 @@ pub fn start(packages: &Prometheus, metrics: u16, port: u16) -> Result<Server> {
     let config = prometheus::config(&[format!("127.0.0.1:{metrics}")], "5s")?;
     let settings = Settings { packages, name: "demo", config: &config, port, options: &[] };
     let server = Server::start(&settings).with_context(|| {
-        format!("if 127.0.0.1:{port} is taken, choose another port: --dashboard={}", port ^ 1)
+        format!("no Prometheus on port {port}; --dashboard={} chooses another port", port ^ 1)
     })?;
     println!("  look     http://127.0.0.1:{port}/classic/graph, …/classic/alerts");
     match port {

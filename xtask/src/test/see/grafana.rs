@@ -167,6 +167,11 @@ fn of_panel(panel: &Value) -> Vec<String> {
     if targets.is_empty() || targets.iter().any(|target| target.get("datasource").is_none()) {
         faults.push("a query without a data source, or none".into());
     }
+    // A window of $__rate_interval is longer than a step: what a legend sums would count many times.
+    let sums = list(panel, "/options/legend/calcs").iter().any(|calc| calc == "sum");
+    if sums && targets.iter().any(|target| text(target, "/expr").contains("$__rate_interval")) {
+        faults.push("sums of windows that overlap: $__interval does not".into());
+    }
     faults
 }
 
