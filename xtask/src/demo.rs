@@ -2,6 +2,7 @@
 //!
 //! On a terminal `guestreq top`; otherwise, and with --check, tables every few seconds.
 
+mod dashboard;
 mod live;
 
 use std::io::{Read, Write};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::rig;
 use crate::rig::boot::{Boot, Event};
+use crate::{port, rig};
 
 /// Where guestreq's metrics are, in the guest and, unless told otherwise, here.
 const PORT: u16 = 9940;
@@ -33,6 +34,15 @@ pub struct Args {
     /// A kernel of the matrix, by the beginning or a part of its version
     #[arg(long, value_name = "PATTERN", default_value = "7.")]
     kernel: String,
+    /// Also Prometheus, with our rules, on this port of 127.0.0.1
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "9090"
+    )]
+    dashboard: Option<u16>,
 }
 
 pub fn execute(args: &Args) -> Result<()> {
@@ -52,9 +62,11 @@ pub fn execute(args: &Args) -> Result<()> {
         kernel.0.abi,
         if live { "q" } else { "Ctrl-C" },
     );
+    let start = |at| dashboard::start(&rig.prometheus, port, at);
+    let _prometheus = args.dashboard.map(start).transpose()?;
     let mut forward = vec![(PORT, port)];
     let mut cmdline = format!("rig.run=demo rig.ip={ADDRESS} loglevel=3");
-    let api = live::free_port()?;
+    let api = port::free()?;
     if live {
         forward.push((live::PORT, api));
         cmdline.push_str(" rig.live");

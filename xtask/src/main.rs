@@ -1,13 +1,16 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | test | demo | rig`. Each command is a file of that name; what they
+//! `cargo xtask build | dist | test | demo | fleet | rig`. Each command is a file of that name; what they
 //! share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
 
 mod build;
 mod demo;
 mod dist;
+mod fleet;
+mod port;
 mod process;
 mod project;
+mod prometheus;
 mod rig;
 mod say;
 mod setup;
@@ -34,6 +37,8 @@ enum Command {
     Test(test::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
     Demo(demo::Args),
+    /// Measure what many hosts cost a Prometheus, with agents that are made up
+    Fleet(fleet::Args),
     /// Tools for those who work on the rig
     #[command(subcommand)]
     Rig(rig::Command),
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
+        Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

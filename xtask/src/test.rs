@@ -1,7 +1,7 @@
 //! # test: everything that has to hold before a change lands
 
 mod scenarios;
-mod see;
+pub mod see;
 mod tally;
 
 use std::process::ExitCode;

@@ -34,7 +34,7 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     };
     add("init", &project::root().join("rig/init"))?;
     add("bin/busybox", &rig.tools.path.join("usr/bin/busybox"))?;
-    add("bin/promtool", &rig.promtool)?;
+    add("bin/promtool", &rig.prometheus.promtool())?;
     let libraries = rig.tools.path.join("usr/lib/x86_64-linux-gnu");
     for library in LIBRARIES.iter().map(Path::new) {
         add(&library.to_string_lossy(), &libraries.join(library.file_name().unwrap_or_default()))?;

@@ -12,7 +12,7 @@ mod matrix;
 mod mirrors;
 mod modules;
 mod offsets;
-mod promtool;
+mod prometheus;
 pub mod toolroot;
 mod unpack;
 
@@ -26,12 +26,13 @@ use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
 pub use kernels::Kernel;
+pub use prometheus::Prometheus;
 use toolroot::Toolroot;
 
 /// What a boot of the rig is made of.
 pub struct Rig {
     pub tools: Toolroot,
-    pub promtool: PathBuf,
+    pub prometheus: Prometheus,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
 }
@@ -44,13 +45,19 @@ pub fn ebpf() -> Result<EbpfTools> {
 /// Prometheus's checker; fetched only if that is allowed.
 pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
     let cache = Cache::open()?;
-    if let Some(path) = promtool::cached(&cache) {
-        return Ok(Some(path));
+    if let Some(packages) = Prometheus::cached(&cache) {
+        return Ok(Some(packages.promtool()));
     }
     if may_fetch {
-        return promtool::ensure(&cache, &Apt::open(&cache)?).map(Some);
+        return Ok(Some(Prometheus::ensure(&cache, &Apt::open(&cache)?)?.promtool()));
     }
     Ok(process::is_installed("promtool").then(|| PathBuf::from("promtool")))
+}
+
+/// Prometheus itself, without the rest of the rig.
+pub fn prometheus() -> Result<Prometheus> {
+    let cache = Cache::open()?;
+    Prometheus::ensure(&cache, &Apt::open(&cache)?)
 }
 
 /// Prepares the rig, with the kernels that match `pattern` or else all.
@@ -60,12 +67,12 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     host::ensure_rig(&cache)?;
     let apt = Apt::open(&cache)?;
     let tools = Toolroot::open(&cache)?;
-    let promtool = promtool::ensure(&cache, &apt)?;
+    let prometheus = Prometheus::ensure(&cache, &apt)?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
-    Ok(Rig { tools, promtool, kernels })
+    Ok(Rig { tools, prometheus, kernels })
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::Args;
 use super::tally::Tally;
+use super::{Args, see};
 use crate::rig::boot::{Boot, Event};
-use crate::rig::verdict::{Outcome, Verdict};
+use crate::rig::verdict::{Outcome, Report, Verdict};
 use crate::{process, project, setup};
 
 /// Scenarios that share a boot.
@@ -55,7 +55,8 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
                 cmdline += " rig.brief";
             }
             let memory_mib = group.memory_mib;
-            let boot = Boot { cmdline, memory_mib, forward: Vec::new(), rig: &rig, kernel };
+            let forward = see::live::forward(name)?;
+            let boot = Boot { cmdline, memory_mib, forward, rig: &rig, kernel };
             boots.push((group.names.len(), name.as_str(), boot));
         }
     }
@@ -97,6 +98,7 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let (mut verdict, start) = (Verdict::default(), Instant::now());
     let mut guest = boot.start()?;
+    let watch = see::live::Watch::start(boot)?;
     let ended = loop {
         let line = match guest.next(Some(start + limit))? {
             Event::Line(line) => line,
@@ -105,14 +107,13 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(report) = verdict.line(&line) {
-            let word = match report.outcome {
-                Outcome::Passed => "ok",
-                Outcome::Failed => "FAILED",
-                Outcome::Skipped => "skipped",
-            };
-            println!("  {word:<9}{name} {}: {}", report.name, report.detail);
+            print_report(&name, report);
         }
     };
+    for report in watch.map(see::live::Watch::finish).into_iter().flatten() {
+        print_report(&name, &report);
+        verdict.reports.push(report);
+    }
     let mut trouble: Vec<_> =
         verdict.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
     if !verdict.done {
@@ -130,6 +131,15 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     let mut tally = tally.lock().map_err(|_| anyhow!("a worker has panicked"))?;
     tally.boot(&name, &verdict.reports, trouble.as_deref());
     Ok(())
+}
+
+fn print_report(boot: &str, report: &Report) {
+    let word = match report.outcome {
+        Outcome::Passed => "ok",
+        Outcome::Failed => "FAILED",
+        Outcome::Skipped => "skipped",
+    };
+    println!("  {word:<9}{boot} {}: {}", report.name, report.detail);
 }
 
 /// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB<TAB>every or one`.

@@ -5,6 +5,7 @@
 mod bare;
 mod config;
 mod cost;
+mod dashboards;
 mod doctor;
 mod enforce;
 mod events;
@@ -235,6 +236,15 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
         once: &[],
+    },
+    Group {
+        name: dashboards::GROUP,
+        // Who looks at it is outside.
+        cmdline: "rig.ip=10.0.2.15/24",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[dashboards::WATCHED],
     },
     Group {
         name: "top",

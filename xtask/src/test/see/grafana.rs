@@ -48,19 +48,38 @@ pub fn parse(path: &Path) -> Result<Value> {
     serde_json::from_str(&read(path)?).with_context(|| path.display().to_string())
 }
 
-/// All queries of a dashboard, as Prometheus would read them, and whose they are.
-pub fn queries(board: &Value) -> Vec<(String, String)> {
+/// What a panel or an annotation asks for, with Grafana's variables in it.
+pub struct Query<'a> {
+    /// The title of the panel, or the annotation's name.
+    pub of: &'a str,
+    pub expression: &'a str,
+    /// How a line is named; empty where there are no lines.
+    pub legend: &'a str,
+}
+
+pub fn asked(board: &Value) -> Vec<Query<'_>> {
     let mut queries = Vec::new();
     for panel in list(board, "/panels") {
+        let lines = text(panel, "/type") == "timeseries";
         for target in list(panel, "/targets") {
-            queries.push((text(panel, "/title").to_owned(), plain(text(target, "/expr"))));
+            let legend = if lines { text(target, "/legendFormat") } else { "" };
+            let (of, expression) = (text(panel, "/title"), text(target, "/expr"));
+            queries.push(Query { of, expression, legend });
         }
     }
     for annotation in list(board, "/annotations/list") {
         if let Some(expression) = annotation.get("expr").and_then(Value::as_str) {
-            queries.push((text(annotation, "/name").to_owned(), plain(expression)));
+            queries.push(Query { of: text(annotation, "/name"), expression, legend: "" });
         }
     }
+    queries
+}
+
+/// All queries of a dashboard, as Prometheus would read them, and whose they are.
+pub fn queries(board: &Value) -> Vec<(String, String)> {
+    let asked = asked(board).into_iter();
+    let mut queries: Vec<_> =
+        asked.map(|query| (query.of.to_owned(), plain(query.expression))).collect();
     for variable in list(board, "/templating/list") {
         let asked = text(variable, "/definition").strip_prefix("label_values(");
         let asked = asked.and_then(|asked| asked.strip_suffix(')')?.rsplit_once(", "));
@@ -147,6 +166,11 @@ fn of_panel(panel: &Value) -> Vec<String> {
     let targets = list(panel, "/targets");
     if targets.is_empty() || targets.iter().any(|target| target.get("datasource").is_none()) {
         faults.push("a query without a data source, or none".into());
+    }
+    // A window of $__rate_interval is longer than a step: what a legend sums would count many times.
+    let sums = list(panel, "/options/legend/calcs").iter().any(|calc| calc == "sum");
+    if sums && targets.iter().any(|target| text(target, "/expr").contains("$__rate_interval")) {
+        faults.push("sums of windows that overlap: $__interval does not".into());
     }
     faults
 }

@@ -6,6 +6,7 @@
 
 mod commands;
 mod grafana;
+pub mod live;
 mod promql;
 mod promtool;
 mod reference;
@@ -91,6 +92,22 @@ mod tests {
     fn what_is_committed_uses_only_what_there_is() {
         let faults = faults(project::root()).unwrap().0;
         assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn a_host_s_pictures_never_add_up_two_hosts() {
+        for file in ["node.json", "vm.json"] {
+            let board = grafana::parse(&project::root().join("dashboards").join(file)).unwrap();
+            for query in grafana::asked(&board) {
+                for (metric, labels) in promql::uses(query.expression).selectors {
+                    assert!(
+                        labels.iter().any(|l| l == "instance"),
+                        "{file}: {}: {metric}",
+                        query.of
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ fn board() -> String {
     )
 }
 
+/// A line that its legend adds up.
+const SUMMED: &str = r#""options": {"legend": {"calcs": ["sum"]}},
+    "targets": [{"datasource": {"uid": "${datasource}"},
+    "expr": "increase(guestreq_x{instance=\"$instance\"}[$__rate_interval])"}, "#;
+
 fn faults(board: &str) -> String {
     let board: Value = serde_json::from_str(board).unwrap();
     let reference = Reference::parse("| `guestreq_x` | gauge | `vm` | X. |\n").unwrap();
@@ -41,6 +46,7 @@ fn a_dashboard_as_it_should_be_passes_and_each_fault_is_told() {
         (r#""expr": "ALERTS""#, r#""expr": "ALERT""#, "no metric ALERT"),
         ("=~`${vm:regex}`", r#"=~\"$vm\""#, "not quoted"),
         ("/d/guestreq-b", "/d/guestreq-c", "no dashboard of ours"),
+        (r#""targets": ["#, SUMMED, "sums of windows that overlap"),
         (r#"[{"url": "/d/guestreq-b"}]"#, "[]", "no link to guestreq-b"),
     ];
     for (from, to, says) in broken {

@@ -1,0 +1,148 @@
+//! # Agents that are made up
+//!
+//! host.prom is what an agent in the rig has exported, with one of its VMs. Each host here exports that
+//! with as many VMs as asked for, and counters that grow: busy hosts and idle ones, VMs of the same
+//! names on all of them.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+const HOST: &str = include_str!("host.prom");
+/// The VM in it.
+const VM: &str = "\"web-0\"";
+/// How long its agent had run.
+const AGE: f64 = 110.0;
+/// How fast load comes and goes.
+const TIDE: f64 = 200.0;
+/// Where a counter's name ends so.
+const COUNTERS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
+
+pub struct Agents {
+    hosts: usize,
+    /// Lines of a host, and of its VM.
+    host: Vec<Line>,
+    vm: Vec<Line>,
+    vms: usize,
+    start: Instant,
+}
+
+struct Line {
+    series: String,
+    value: f64,
+    is_counter: bool,
+}
+
+impl Agents {
+    pub fn new(hosts: usize, vms: usize) -> Result<Self> {
+        let (mut host, mut vm) = (Vec::new(), Vec::new());
+        for text in HOST.lines().filter(|text| !text.starts_with('#')) {
+            let (series, value) = text.rsplit_once(' ').context("host.prom: no value")?;
+            let value = value.parse().with_context(|| format!("host.prom: {text}"))?;
+            let name = series.split('{').next().unwrap_or_default();
+            let is_counter = COUNTERS.iter().any(|end| name.ends_with(end));
+            let to = if series.contains(VM) { &mut vm } else { &mut host };
+            to.push(Line { series: series.to_owned(), value, is_counter });
+        }
+        Ok(Self { hosts, host, vm, vms, start: Instant::now() })
+    }
+
+    /// Answers `GET /metrics/N` on a port of 127.0.0.1, until the process ends.
+    pub fn serve(self) -> Result<u16> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("a port of 127.0.0.1")?;
+        let port = listener.local_addr()?.port();
+        let agents = Arc::new(self);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let agents = agents.clone();
+                thread::spawn(move || agents.answer(stream));
+            }
+        });
+        Ok(port)
+    }
+
+    fn answer(&self, mut stream: TcpStream) -> Result<()> {
+        let mut request = String::new();
+        let mut reader = BufReader::new(stream.try_clone()?);
+        reader.read_line(&mut request)?;
+        let mut line = String::new();
+        while reader.read_line(&mut line)? > 2 {
+            line.clear();
+        }
+        let path = request.split(' ').nth(1).and_then(|path| path.strip_prefix("/metrics/"));
+        let host = path.and_then(|path| path.parse().ok()).filter(|host| *host < self.hosts);
+        let (status, body) = match host {
+            Some(host) => ("200 OK", self.text(host, self.start.elapsed().as_secs_f64())),
+            None => ("404 Not Found", String::new()),
+        };
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )?;
+        Ok(())
+    }
+
+    /// What a host exports so many seconds after the start.
+    fn text(&self, host: usize, seconds: f64) -> String {
+        // From idle to two thirds as busy as the host in the rig, in no order, and now more, now less.
+        let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64 / 1.5;
+        let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
+        let seconds = seconds + tide(seconds) - tide(0.0);
+        let mut text = String::new();
+        let mut write = |line: &Line, series: &str, share: f64| {
+            let value = match line.is_counter {
+                true => line.value * (1.0 + share * seconds / AGE),
+                false => line.value,
+            };
+            let _ = writeln!(text, "{series} {value}");
+        };
+        self.host.iter().for_each(|line| write(line, &line.series, share));
+        for vm in 0..self.vms {
+            let name = format!("\"vm-{vm}\"");
+            // The first ask most. Together they have as much of the PSP as those in the rig had.
+            let weight = share * 10.0 / (vm + 1) as f64;
+            self.vm.iter().for_each(|line| write(line, &line.series.replace(VM, &name), weight));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+    use crate::project;
+
+    fn value(text: &str, series: &str) -> f64 {
+        let line = text.lines().find(|line| line.starts_with(series)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_made_up_agent_exports_no_metric_that_agents_do_not() {
+        let reference = fs::read_to_string(project::root().join("docs/metrics.md")).unwrap();
+        let types: BTreeSet<_> = HOST.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+        for name in types.iter().filter_map(|line| line.split(' ').next()) {
+            assert!(reference.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+
+    #[test]
+    fn counters_grow_and_vms_have_their_own_names() {
+        let agents = Agents::new(2, 3).unwrap();
+        let (before, after) = (agents.text(1, 0.0), agents.text(1, 60.0));
+        let busy = "guestreq_psp_busy_seconds_total{command=\"snp_guest_request\"}";
+        assert!(value(&after, busy) > value(&before, busy));
+        assert!(value(&after, "guestreq_vm_info{vm=\"vm-2\"") == 1.0);
+        assert_eq!(before.lines().count(), agents.host.len() + 3 * agents.vm.len());
+    }
+}

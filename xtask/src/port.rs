@@ -1,0 +1,39 @@
+//! # Ports of 127.0.0.1 that nobody has
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::process;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::{Result, bail};
+
+/// Below those that Linux gives to outgoing connections: one of these could have taken a port again
+/// before who was told of it has bound it.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 12_000;
+
+/// A port that is free now, and that this process has not been given before.
+pub fn free() -> Result<u16> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Processes that start one after the other begin far from each other.
+    let start = process::id().wrapping_mul(97);
+    for _ in 0..COUNT {
+        let count = u32::from(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + (start.wrapping_add(count) % u32::from(COUNT)) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of 127.0.0.1 from {FIRST} to {} is free", FIRST + COUNT - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_given_once_and_never_one_of_outgoing_connections() {
+        let (one, other) = (free().unwrap(), free().unwrap());
+        assert_ne!(one, other);
+        assert!((FIRST..FIRST + COUNT).contains(&one), "{one}");
+    }
+}

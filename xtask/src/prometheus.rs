@@ -1,0 +1,178 @@
+//! # A Prometheus of our own, beside the rig or beside agents that are made up
+//!
+//! It listens on 127.0.0.1 only, keeps what it scrapes below target/, and ends with whoever started it.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::setup::Prometheus;
+use crate::{process, project};
+
+/// How long a start may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What to start.
+pub struct Settings<'a> {
+    pub packages: &'a Prometheus,
+    /// Tells its files from those of others.
+    pub name: &'a str,
+    pub config: &'a str,
+    pub port: u16,
+    pub options: &'a [&'a str],
+}
+
+/// Runs until this is dropped.
+pub struct Server {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+/// One series and its value now.
+pub struct Sample {
+    pub labels: Value,
+    pub value: f64,
+}
+
+impl Server {
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let port = settings.port;
+        // Else the server that has it would be taken for ours.
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .with_context(|| format!("127.0.0.1:{port} is taken"))?;
+        let folder = project::logs().join(format!("prometheus-{}", settings.name));
+        if folder.exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot empty {}", folder.display()))?;
+        }
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let config = folder.join("prometheus.yml");
+        fs::write(&config, settings.config)?;
+        let log = folder.with_extension("log");
+        let file = File::create(&log)?;
+        // Debian's build looks for its pages in /usr/share: in a mount namespace of its own.
+        const RUN: &str =
+            r#"mount --bind "$0/usr/share" /usr/share && exec "$0/usr/bin/prometheus" "$@""#;
+        let mut command = process::contained("sh");
+        command.args(["-c", RUN]).arg(settings.packages.root());
+        command.arg(format!("--config.file={}", config.display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", port));
+        command.args(settings.options).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().context("cannot run Prometheus")?;
+        let mut server = Self { child, port, log };
+        server.wait()?;
+        Ok(server)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while get(&format!("http://127.0.0.1:{}/-/ready", self.port)).is_err() {
+            let ended = self.child.try_wait()?.is_some();
+            if ended || start.elapsed() > PATIENCE {
+                let text = fs::read_to_string(&self.log).unwrap_or_default();
+                let last = text.lines().last().unwrap_or("it said nothing");
+                bail!("Prometheus does not start: {last} (full log: {})", self.log.display());
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// What an expression is worth now.
+    pub fn query(&self, expression: &str) -> Result<Vec<Sample>> {
+        let address = format!("http://127.0.0.1:{}/api/v1/query", self.port);
+        let answer = ureq::get(address).config().http_status_as_error(false);
+        let answer = answer.timeout_global(Some(PATIENCE)).build();
+        let mut answer = answer.query("query", expression).call()?;
+        let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
+        let result = answer.pointer("/data/result").and_then(Value::as_array);
+        let Some(result) = result.filter(|_| answer["status"] == "success") else {
+            bail!("{expression}: {}", answer["error"]);
+        };
+        let sample = |series: &Value| {
+            let value = series.pointer("/value/1")?.as_str()?.parse().ok()?;
+            Some(Sample { labels: series["metric"].clone(), value })
+        };
+        Ok(result.iter().filter_map(sample).collect())
+    }
+
+    /// What it exports of itself.
+    pub fn metrics(&self) -> Result<String> {
+        get(&format!("http://127.0.0.1:{}/metrics", self.port))
+    }
+
+    /// The value of an expression that has one.
+    pub fn number(&self, expression: &str) -> Result<f64> {
+        let samples = self.query(expression)?;
+        samples
+            .first()
+            .map(|sample| sample.value)
+            .with_context(|| format!("{expression} has no value yet"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The body of an answer that is 200.
+fn get(address: &str) -> Result<String> {
+    let mut answer = ureq::get(address)
+        .config()
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .call()
+        .with_context(|| address.to_owned())?;
+    Ok(answer.body_mut().read_to_string()?)
+}
+
+/// dashboards/prometheus.yml for other targets, scraped and evaluated that often.
+pub fn config(targets: &[String], interval: &str) -> Result<String> {
+    let folder = project::root().join("dashboards");
+    let path = folder.join("prometheus.yml");
+    let config = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    replaced(
+        config,
+        &[
+            ("rules/*.yml", &folder.join("rules/*.yml").display().to_string()),
+            ("[\"127.0.0.1:9940\"]", &serde_json::to_string(targets)?),
+            ("15s", interval),
+        ],
+    )
+}
+
+/// The text with other words in it, all of which must have been there.
+pub fn replaced(mut text: String, words: &[(&str, &str)]) -> Result<String> {
+    for (old, new) in words {
+        if !text.contains(old) {
+            bail!("a configuration in dashboards/ has no {old}, which is to be replaced");
+        }
+        text = text.replace(old, new);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_started_is_the_committed_configuration_with_other_targets() {
+        let config = config(&["127.0.0.1:1".into(), "localhost:1".into()], "1s").unwrap();
+        assert!(config.contains(r#"targets: ["127.0.0.1:1","localhost:1"]"#), "{config}");
+        assert!(config.contains("scrape_interval: 1s"), "{config}");
+        assert!(replaced(config, &[("no such word", "x")]).is_err());
+    }
+}
