@@ -6,6 +6,7 @@
 mod build;
 mod demo;
 mod dist;
+mod manifests;
 mod process;
 mod project;
 mod rig;

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
-use crate::project;
+use crate::{manifests, project};
 use crate::setup::{Kernel, Rig};
 
 /// Packages of the workspace whose binaries go to /bin.
@@ -39,12 +39,23 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for library in LIBRARIES.iter().map(Path::new) {
         add(&library.to_string_lossy(), &libraries.join(library.file_name().unwrap_or_default()))?;
     }
+    add("bin/runc", &rig.runtime.join("runc"))?;
+    add("lib/libseccomp.so.2", &rig.runtime.join("libseccomp.so.2"))?;
+    add("lib/seccomp.json", &rig.runtime.join("seccomp.json"))?;
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
     }
+    for overlay in ["enforce", "detach"] {
+        let objects = serde_json::to_vec(&manifests::render(&rig.kubectl, overlay)?)?;
+        archive.file(&format!("lib/{overlay}.json"), &objects)?;
+    }
+    let mut add = |name: &str, from: &Path| -> Result<()> {
+        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        Ok(archive.file(name, &content)?)
+    };
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {
         kernel_modules.push(entry?.path());

@@ -5,6 +5,7 @@
 
 mod apt;
 mod cache;
+mod container;
 mod ebpf;
 mod host;
 mod kernels;
@@ -32,6 +33,9 @@ use toolroot::Toolroot;
 pub struct Rig {
     pub tools: Toolroot,
     pub promtool: PathBuf,
+    pub kubectl: PathBuf,
+    /// A folder: runc, what it is linked with, its seccomp profile.
+    pub runtime: PathBuf,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
 }
@@ -53,6 +57,18 @@ pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
     Ok(process::is_installed("promtool").then(|| PathBuf::from("promtool")))
 }
 
+/// kubectl; fetched only if that is allowed.
+pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
+    let cache = Cache::open()?;
+    if let Some(path) = container::cached_kubectl(&cache) {
+        return Ok(Some(path));
+    }
+    if may_fetch {
+        return container::kubectl(&cache, &Apt::open(&cache)?).map(Some);
+    }
+    Ok(process::is_installed("kubectl").then(|| PathBuf::from("kubectl")))
+}
+
 /// Prepares the rig, with the kernels that match `pattern` or else all.
 pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let start = Instant::now();
@@ -61,11 +77,13 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let apt = Apt::open(&cache)?;
     let tools = Toolroot::open(&cache)?;
     let promtool = promtool::ensure(&cache, &apt)?;
+    let kubectl = container::kubectl(&cache, &apt)?;
+    let runtime = container::runtime(&cache, &apt)?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
-    Ok(Rig { tools, promtool, kernels })
+    Ok(Rig { tools, promtool, kubectl, runtime, kernels })
 }

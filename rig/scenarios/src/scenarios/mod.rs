@@ -24,6 +24,7 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod pod;
 mod refusals;
 mod stages;
 mod top;
@@ -243,6 +244,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[],
         once: &[top::LIVE],
+    },
+    Group {
+        name: "pod",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[pod::DOES_EVERYTHING],
     },
 ];
 
