@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{process, project};
 
 /// What people apply, below deploy/kubernetes.
-pub const OVERLAYS: &[&str] = &["observe", "enforce", "prometheus-operator", "detach"];
+pub const OVERLAYS: &[&str] = &["observe", "enforce", "prometheus-operator", "detach", "kmm"];
 
 /// An overlay's objects.
 pub fn render(kubectl: &Path, overlay: &str) -> Result<Vec<Value>> {

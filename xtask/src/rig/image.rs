@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
-use crate::{manifests, project};
 use crate::setup::{Kernel, Rig};
+use crate::{manifests, project};
 
 /// Packages of the workspace whose binaries go to /bin.
 pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];

@@ -5,7 +5,7 @@
 //! follow their modules, by the identity of their folder in sysfs.
 
 use std::{
-    fs,
+    fs, io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -45,6 +45,17 @@ pub(super) struct Trouble {
     since: Instant,
 }
 
+impl Attached {
+    /// Hits that never reached the program. A pin leads to the link without CAP_SYS_ADMIN.
+    pub(super) fn missed(&self) -> io::Result<u64> {
+        let fd = match &self.pin {
+            Some(pin) => bpf::get_pinned(pin)?,
+            None => bpf::get_link(self.id)?,
+        };
+        bpf::link_missed(fd.as_fd())
+    }
+}
+
 impl Trouble {
     const RETRY: Duration = Duration::from_secs(60);
 
@@ -65,7 +76,7 @@ impl Programs {
             if gone || self.unwanted(probe) {
                 let why = if gone { "its module is gone" } else { "no longer needed" };
                 info!("detached {}: {why}", probe.name);
-                self.missed_before += bpf::link_missed(attached.id).unwrap_or(0);
+                self.missed_before += attached.missed().unwrap_or(0);
                 if let Some(pin) = self.attached.remove(probe.name).and_then(|old| old.pin) {
                     unpin(&pin);
                 }
@@ -137,6 +148,9 @@ impl Programs {
         let attached = self.attach_anew(probe, module)?;
         fault::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
+        if let Err(error) = attached.missed() {
+            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
+        }
         self.attached.insert(probe.name, attached);
         Ok("attached")
     }
@@ -162,9 +176,6 @@ impl Programs {
             }
         };
         let id = link.info()?.id();
-        if let Err(error) = bpf::link_missed(id) {
-            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
-        }
         Ok(Attached { link, pin: None, id, program: fd, module })
     }
 

@@ -20,7 +20,11 @@ fn does_everything(_: &Context) -> Result<Outcome> {
     let gate = Gate::load(&[])?;
     let doctor = Pod::of("enforce", "DaemonSet", "doctor")?;
     let output = doctor.command()?.output()?;
-    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     println!("doctor: {:?}", output.status);
     let pod = Pod::agent()?;
     let agent = Agent::of(&mut pod.command()?)?;
@@ -36,7 +40,11 @@ fn does_everything(_: &Context) -> Result<Outcome> {
     println!("{}", agent::log());
     let job = Pod::of("detach", "Job", "detach")?;
     let output = job.command()?.output()?;
-    println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    println!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     ensure!(output.status.success(), "detach");
     for capability in Pod::agent()?.capabilities() {
         let pod = Pod::agent()?.without(&capability);
