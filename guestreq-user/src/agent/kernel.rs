@@ -76,6 +76,23 @@ pub fn undisturbed(mask: u64) -> Result<(), Missing> {
     ))
 }
 
+/// Whether kprobes may be attached. Debian and Ubuntu have values above 2, at which their kernels ask
+/// for CAP_SYS_ADMIN, and not for CAP_PERFMON as others do.
+pub fn perf_events(system: &System, mask: u64) -> Result<(), Missing> {
+    const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+    let level = system.read(PARANOID).ok().and_then(|level| level.parse::<i32>().ok());
+    match level {
+        Some(level) if level > 2 && mask & CAP_SYS_ADMIN == 0 => Err(Missing::new(
+            format!(
+                "kernel.perf_event_paranoid is {level}, at which Debian's and Ubuntu's kernels \
+                 keep kprobes from who has no CAP_SYS_ADMIN"
+            ),
+            "`sysctl kernel.perf_event_paranoid=2` on the host, or grant CAP_SYS_ADMIN",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What bpf(2) answered when it was asked for something harmless.
 pub fn bpf(answer: io::Result<()>) -> Result<(), Missing> {
     let Err(error) = answer else { return Ok(()) };

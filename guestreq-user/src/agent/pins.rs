@@ -148,7 +148,7 @@ pub fn mounted() -> Mounted {
     let done = unsafe {
         libc::statfs(path.as_ptr(), &mut kind) == 0 && libc::statvfs(path.as_ptr(), &mut flags) == 0
     };
-    if !done || kind.f_type as i64 != BPF_FS_MAGIC {
+    if !done || kind.f_type != BPF_FS_MAGIC {
         return Mounted::Nothing;
     }
     let read_only = flags.f_flag & libc::ST_RDONLY != 0;

@@ -75,7 +75,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kprobes",
         title: "Kprobes",
-        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`.",
+        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. Without CAP_SYS_ADMIN Debian's and Ubuntu's kernels want `sysctl kernel.perf_event_paranoid=2`, too.",
         docs: HOOKS,
         look: kprobes,
     },

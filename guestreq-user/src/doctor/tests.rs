@@ -43,6 +43,10 @@ const BROKEN: &[Broken] = &[
     ("symbol_snp_handle_guest_req", State::Warn, "only snp_handle_guest_req.isra.0", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "snp_handle_guest_req.isra.0")),
     ("tracepoints", State::Warn, "no kvm_vmgexit_exit; lost is what guests are told", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
     ("tracepoints", State::Fail, "nothing can be counted", |f| f.edit(KALLSYMS, "sched_process_exit", "x")),
+    ("kprobes", State::Warn, "perf_event_paranoid=2", |f| {
+        f.edit("/proc/self/status", "1ffffffffff", "1ffffdfffff");
+        f.write("/proc/sys/kernel/perf_event_paranoid", "3\n");
+    }),
     ("bpffs", State::Fail, "mount -t bpf bpf /sys/fs/bpf", |f| f.bpffs = Mounted::Nothing),
     ("bpffs", State::Fail, "without `readOnly`", |f| f.bpffs = Mounted::ReadOnly),
     ("bpf_stats", State::Warn, "kernel.bpf_stats_enabled=0", |f| f.write("/proc/sys/kernel/bpf_stats_enabled", "1\n")),

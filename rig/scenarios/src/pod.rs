@@ -72,8 +72,14 @@ impl Pod {
         Ok(self)
     }
 
-    /// The same with another configuration.
-    pub fn with_config(mut self, text: &str) -> Pod {
+    /// The same under another name: another pod.
+    pub fn called(mut self, name: &str) -> Pod {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// What its ConfigMap is to hold from the next projection on.
+    pub fn with_config(&mut self, text: &str) -> &Pod {
         self.config["config.toml"] = text.into();
         self
     }

@@ -154,7 +154,8 @@ mod tests {
         assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let layer = blob(&manifest["layers"][0]);
         let mut archive = tar::Archive::new(layer.as_slice());
-        let names: Vec<_> = archive.entries().unwrap().map(|e| e.unwrap().path_bytes().to_vec()).collect();
+        let names: Vec<_> =
+            archive.entries().unwrap().map(|e| e.unwrap().path_bytes().to_vec()).collect();
         assert_eq!(names, [b"bin/file"]);
     }
 }

@@ -23,7 +23,8 @@ pub fn cyclonedx() -> Result<String> {
         tree.args(["--no-dedupe", "--locked", "--target", project::HOST, "--format", "{p}|{l}"]);
         crates.extend(parse(&process::output(&mut tree)?)?);
     }
-    let mut components: Vec<_> = crates.iter().map(|(key, licence)| library(key, licence)).collect();
+    let mut components: Vec<_> =
+        crates.iter().map(|(key, licence)| library(key, licence)).collect();
     let rustc = process::output(Command::new("rustc").arg("--version"))?;
     components.push(part("rust-std", rustc.split(' ').nth(1), "MIT OR Apache-2.0"));
     let glibc = process::output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?;

@@ -16,16 +16,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
-    KProbe, Lsm, RawTracePoint,
+    KProbe, Lsm, ProgramError, RawTracePoint,
     links::{FdLink, PinnedLink},
 };
 use log::{info, warn};
 
 use super::{Programs, pinned::unpin};
-use crate::agent::{
-    bpf,
-    fault::{self, Point},
-    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+use crate::{
+    agent::{
+        bpf,
+        fault::{self, Point},
+        kernel,
+        probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    },
+    system::System,
 };
 
 pub(super) struct Attached {
@@ -161,7 +165,7 @@ impl Programs {
         let link: FdLink = match probe.kind {
             Kind::Kprobe => {
                 let program: &mut KProbe = program.try_into()?;
-                let id = program.attach(probe.target, 0)?;
+                let id = program.attach(probe.target, 0).map_err(explained)?;
                 program.take_link(id)?.try_into()?
             }
             Kind::RawTracepoint => {
@@ -219,6 +223,20 @@ impl Programs {
             warn!("{} cannot be attached ({reason}): lost is {loses}", probe.name);
         }
         self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
+    }
+}
+
+/// Says of a kprobe that is not permitted what stands in its way, if that is known.
+fn explained(error: ProgramError) -> anyhow::Error {
+    let system = System::real();
+    let mask = kernel::effective_capabilities(&system).unwrap_or(u64::MAX);
+    match (&error, kernel::perf_events(&system, mask)) {
+        (ProgramError::SyscallError(call), Err(missing))
+            if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            missing.into()
+        }
+        _ => error.into(),
     }
 }
 

@@ -249,9 +249,9 @@ pub const GROUPS: &[Group] = &[
         name: "pod",
         cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
+        prepare: pod::prepare,
         scenarios: &[],
-        once: &[pod::DOES_EVERYTHING],
+        once: &[pod::DOES_EVERYTHING, pod::lacking::ONE_CAPABILITY, pod::lacking::THE_NODE],
     },
 ];
 
