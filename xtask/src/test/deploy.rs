@@ -3,6 +3,7 @@
 //! Each overlay is rendered as `kubectl apply -k` would, and each object looked up in the published
 //! schemas, in which an unknown field is an error. What is generated is compared with its sources.
 
+#[cfg(test)]
 mod generated;
 mod schema;
 

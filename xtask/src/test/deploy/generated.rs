@@ -2,7 +2,6 @@
 //!
 //! The rules and dashboards of dashboards/, as objects of a cluster. `UPDATE_DOCS=1 cargo test -p
 //! xtask` writes them anew.
-#![cfg(test)]
 
 use std::env;
 use std::fs;
