@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::cpio::Archive;
+use crate::project;
 use crate::setup::{Kernel, Rig};
-use crate::{manifests, project};
 
 /// Packages of the workspace whose binaries go to /bin.
 pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
@@ -48,14 +48,6 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
     }
-    for overlay in ["enforce", "detach"] {
-        let objects = serde_json::to_vec(&manifests::render(&rig.kubectl, overlay)?)?;
-        archive.file(&format!("lib/{overlay}.json"), &objects)?;
-    }
-    let mut add = |name: &str, from: &Path| -> Result<()> {
-        let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-        Ok(archive.file(name, &content)?)
-    };
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {
         kernel_modules.push(entry?.path());
@@ -69,6 +61,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     }
     for name in MONITORS {
         archive.symlink(&format!("bin/{name}"), "snpload")?;
+    }
+    for (overlay, objects) in &rig.manifests {
+        archive.file(&format!("lib/{overlay}.json"), objects)?;
     }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
 }

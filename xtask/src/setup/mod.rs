@@ -22,7 +22,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::process;
+use crate::{manifests, process};
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -33,7 +33,8 @@ use toolroot::Toolroot;
 pub struct Rig {
     pub tools: Toolroot,
     pub promtool: PathBuf,
-    pub kubectl: PathBuf,
+    /// Overlays of deploy/kubernetes by name, as JSON; rendered once for all boots.
+    pub manifests: Vec<(&'static str, Vec<u8>)>,
     /// A folder: runc, what it is linked with, its seccomp profile.
     pub runtime: PathBuf,
     /// Each with the modules built for it, oldest kernel first.
@@ -79,11 +80,14 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let promtool = promtool::ensure(&cache, &apt)?;
     let kubectl = container::kubectl(&cache, &apt)?;
     let runtime = container::runtime(&cache, &apt)?;
+    let render =
+        |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
+    let manifests = ["enforce", "detach"].into_iter().map(render).collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
-    Ok(Rig { tools, promtool, kubectl, runtime, kernels })
+    Ok(Rig { tools, promtool, manifests, runtime, kernels })
 }
