@@ -5,68 +5,29 @@
 //! follow their modules, by the identity of their folder in sysfs.
 
 use std::{
-    fs, io,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
 use aya::programs::{
-    KProbe, Lsm, ProgramError, RawTracePoint,
+    KProbe, Lsm, RawTracePoint,
     links::{FdLink, PinnedLink},
 };
 use log::{info, warn};
 
-use super::{Programs, pinned::unpin};
-use crate::{
-    agent::{
-        bpf,
-        fault::{self, Point},
-        kernel,
-        probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
-    },
-    system::System,
+use super::{
+    Programs,
+    attached::{Attached, Trouble, explained},
+    pinned::unpin,
 };
-
-pub(super) struct Attached {
-    pub link: FdLink,
-    /// Where the link outlives us.
-    pin: Option<PathBuf>,
-    pub id: u32,
-    /// The program that is attached: an earlier agent's, perhaps.
-    pub program: OwnedFd,
-    module: Option<u64>,
-}
-
-/// Why a probe is not attached; it is tried again once its module has changed, or after a while.
-pub(super) struct Trouble {
-    pub reason: String,
-    module: Option<u64>,
-    since: Instant,
-}
-
-impl Attached {
-    /// Hits that never reached the program. A pin leads to the link without CAP_SYS_ADMIN.
-    pub(super) fn missed(&self) -> io::Result<u64> {
-        let fd = match &self.pin {
-            Some(pin) => bpf::get_pinned(pin)?,
-            None => bpf::get_link(self.id)?,
-        };
-        bpf::link_missed(fd.as_fd())
-    }
-}
-
-impl Trouble {
-    const RETRY: Duration = Duration::from_secs(60);
-
-    fn is_worth_a_try(&self, module: Option<u64>) -> bool {
-        self.module != module || self.since.elapsed() >= Trouble::RETRY
-    }
-}
+use crate::agent::{
+    bpf,
+    fault::{self, Point},
+    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+};
 
 impl Programs {
     /// Attaches what can be attached and is not, and lets go of what is gone.
@@ -223,20 +184,6 @@ impl Programs {
             warn!("{} cannot be attached ({reason}): lost is {loses}", probe.name);
         }
         self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
-    }
-}
-
-/// Says of a kprobe that is not permitted what stands in its way, if that is known.
-fn explained(error: ProgramError) -> anyhow::Error {
-    let system = System::real();
-    let mask = kernel::effective_capabilities(&system).unwrap_or(u64::MAX);
-    match (&error, kernel::perf_events(&system, mask)) {
-        (ProgramError::SyscallError(call), Err(missing))
-            if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            missing.into()
-        }
-        _ => error.into(),
     }
 }
 
