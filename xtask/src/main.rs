@@ -1,12 +1,14 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | test | demo | fleet | rig`. Each command is a file of that name; what they
-//! share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
+//! `cargo xtask build | dist | image | test | demo | fleet | rig`. Each command is a file of that
+//! name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
 
 mod build;
 mod demo;
 mod dist;
 mod fleet;
+mod image;
+mod manifests;
 mod port;
 mod process;
 mod project;
@@ -33,6 +35,8 @@ enum Command {
     Build,
     /// Build, and leave the static binary in target/dist
     Dist,
+    /// Build, and leave a container image in target/dist
+    Image,
     /// Check everything: format, lints, unit tests, then the scenarios on three kernels
     Test(test::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Build => build::execute().map(|()| ExitCode::SUCCESS),
         Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
+        Command::Image => image::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),

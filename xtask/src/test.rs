@@ -1,5 +1,6 @@
 //! # test: everything that has to hold before a change lands
 
+mod deploy;
 mod scenarios;
 pub mod see;
 mod tally;
@@ -35,6 +36,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     if args.only.is_none() {
         static_checks(&tools)?;
         dashboards(args)?;
+        manifests(args)?;
         unit_tests(&mut tally)?;
     } else {
         build::ebpf(&tools)?;
@@ -65,6 +67,15 @@ fn dashboards(args: &Args) -> Result<()> {
         say::note("no promtool: rules and their tests are read, but not run");
     }
     say::step("check", "dashboards, alerts and runbooks", || see::check(promtool.as_deref()))
+}
+
+/// Without the network kubectl is used if it is there.
+fn manifests(args: &Args) -> Result<()> {
+    let Some(kubectl) = setup::kubectl(!args.no_rig)? else {
+        say::note("no kubectl: the Kubernetes manifests are not rendered");
+        return Ok(());
+    };
+    say::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
 }
 
 /// Runs the unit tests of every default member.

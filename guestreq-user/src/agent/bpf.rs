@@ -7,7 +7,7 @@ use std::{
     ffi::CString,
     io, mem,
     os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -111,14 +111,18 @@ pub fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// How often the kernel could not even deliver a kprobe's or a return probe's hit.
-pub fn link_missed(id: u32) -> io::Result<u64> {
+/// A link by its number, which takes CAP_SYS_ADMIN.
+pub fn get_link(id: u32) -> io::Result<OwnedFd> {
     let mut attributes = no_attributes();
     attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
     let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes)? as i32;
     // SAFETY: a descriptor that the kernel has just made for us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let info: bpf_link_info = info(fd.as_fd())?;
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// How often the kernel could not even deliver a kprobe's or a return probe's hit.
+pub fn link_missed(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    let info: bpf_link_info = info(fd)?;
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_PERF_EVENT as u32 {
         return Ok(0);
     }

@@ -8,11 +8,13 @@ mod symbols;
 use std::io;
 
 use anyhow::{Context as _, Result};
+use log::warn;
 pub use symbols::{DATA, Symbols};
 
 use crate::system::{Missing, System};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_SYS_NICE: u64 = 1 << 23;
 const CAP_SYSLOG: u64 = 1 << 34;
 const CAP_PERFMON: u64 = 1 << 38;
 const CAP_BPF: u64 = 1 << 39;
@@ -24,13 +26,18 @@ pub const MODULES: [&str; 2] = ["kvm_amd", "ccp"];
 /// which an operator would mend it.
 pub fn check() -> Result<()> {
     let system = System::real();
-    capabilities(effective_capabilities(&system)?)?;
+    let mask = effective_capabilities(&system)?;
+    capabilities(mask)?;
     bpf(super::bpf::probe())?;
     lockdown(&system)?;
     for name in MODULES {
         module(&system, name)?;
     }
-    Ok(sev_snp(&system)?)
+    sev_snp(&system)?;
+    if let Err(missing) = undisturbed(mask) {
+        warn!("{missing}");
+    }
+    Ok(())
 }
 
 /// Those that this process has.
@@ -56,6 +63,34 @@ pub fn capabilities(mask: u64) -> Result<(), Missing> {
     }
     let fix = format!("run as root, or grant {}", missing.join(", "));
     Err(Missing::new("not permitted to watch the kernel", fix))
+}
+
+/// What it does without, and what that costs.
+pub fn undisturbed(mask: u64) -> Result<(), Missing> {
+    if mask & CAP_SYS_NICE != 0 {
+        return Ok(());
+    }
+    Err(Missing::new(
+        "a request may be missed, and counted as such, while a VM comes or goes on its CPU",
+        "grant CAP_SYS_NICE",
+    ))
+}
+
+/// Whether kprobes may be attached. Debian and Ubuntu have values above 2, at which their kernels ask
+/// for CAP_SYS_ADMIN, and not for CAP_PERFMON as others do.
+pub fn perf_events(system: &System, mask: u64) -> Result<(), Missing> {
+    const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
+    let level = system.read(PARANOID).ok().and_then(|level| level.parse::<i32>().ok());
+    match level {
+        Some(level) if level > 2 && mask & CAP_SYS_ADMIN == 0 => Err(Missing::new(
+            format!(
+                "kernel.perf_event_paranoid is {level}, at which Debian's and Ubuntu's kernels \
+                 keep kprobes from who has no CAP_SYS_ADMIN"
+            ),
+            "`sysctl kernel.perf_event_paranoid=2` on the host, or grant CAP_SYS_ADMIN",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What bpf(2) answered when it was asked for something harmless.

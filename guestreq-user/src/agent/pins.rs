@@ -34,9 +34,8 @@ pub struct Pins {
 impl Pins {
     /// The BPF file system, if it is mounted.
     pub fn open() -> Result<Pins> {
-        let root = PathBuf::from(ROOT);
-        file_system(is_bpffs(root.parent().unwrap_or(Path::new("/"))))?;
-        Ok(Pins { root })
+        file_system(mounted())?;
+        Ok(Pins { root: PathBuf::from(ROOT) })
     }
 
     pub fn map(&self, name: &str) -> PathBuf {
@@ -114,23 +113,44 @@ impl Pins {
     }
 }
 
-/// What it means whether there is a BPF file system in [`ROOT`]'s place.
-pub fn file_system(mounted: bool) -> Result<(), Missing> {
-    if mounted {
-        return Ok(());
-    }
-    Err(Missing::new(
-        "no BPF file system at /sys/fs/bpf, in which enforcement would outlive the agent",
-        "`mount -t bpf bpf /sys/fs/bpf`, or mount the host's into the container",
-    ))
+/// What stands in [`ROOT`]'s folder's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounted {
+    Nothing,
+    ReadOnly,
+    Writable,
 }
 
-pub fn is_bpffs(path: &Path) -> bool {
+/// What that means.
+pub fn file_system(mounted: Mounted) -> Result<(), Missing> {
+    match mounted {
+        Mounted::Writable => Ok(()),
+        Mounted::ReadOnly => Err(Missing::new(
+            "the BPF file system at /sys/fs/bpf is mounted read-only: enforcement could not \
+             outlive the agent, nor be taken over",
+            "`mount -o remount,rw /sys/fs/bpf`, or mount the host's into the container without \
+             `readOnly`",
+        )),
+        Mounted::Nothing => Err(Missing::new(
+            "no BPF file system at /sys/fs/bpf, in which enforcement would outlive the agent",
+            "`mount -t bpf bpf /sys/fs/bpf`, or mount the host's into the container",
+        )),
+    }
+}
+
+pub fn mounted() -> Mounted {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
-    // SAFETY: a structure of integers, for which zeros are a value.
-    let mut status: libc::statfs = unsafe { mem::zeroed() };
-    // SAFETY: path and structure outlive the call.
-    let ret = unsafe { libc::statfs(path.as_ptr(), &mut status) };
-    ret == 0 && status.f_type as i64 == BPF_FS_MAGIC
+    let parent = Path::new(ROOT).parent().unwrap_or(Path::new("/"));
+    let Ok(path) = CString::new(parent.as_os_str().as_bytes()) else { return Mounted::Nothing };
+    // SAFETY: structures of integers, for which zeros are a value.
+    let (mut kind, mut flags): (libc::statfs, libc::statvfs) = unsafe { mem::zeroed() };
+    // SAFETY: path and structures outlive the calls.
+    let done = unsafe {
+        libc::statfs(path.as_ptr(), &mut kind) == 0 && libc::statvfs(path.as_ptr(), &mut flags) == 0
+    };
+    if !done || kind.f_type != BPF_FS_MAGIC {
+        return Mounted::Nothing;
+    }
+    let read_only = flags.f_flag & libc::ST_RDONLY != 0;
+    if read_only { Mounted::ReadOnly } else { Mounted::Writable }
 }

@@ -1,6 +1,7 @@
 //! # The programs in the kernel
 
 mod attach;
+mod attached;
 mod load;
 mod pinned;
 mod slots;
@@ -8,7 +9,7 @@ mod state;
 
 use std::collections::BTreeMap;
 
-use attach::{Attached, Trouble};
+use attached::{Attached, Trouble};
 use aya::Ebpf;
 
 pub use attach::module_identity;

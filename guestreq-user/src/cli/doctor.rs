@@ -23,7 +23,7 @@ use crate::{
 #[command(after_help = "\
 Needs neither an agent nor root: what only root can see is skipped, and said to be. Changes nothing.
 
-Exit status: 0 if nothing fails, warnings or not; 1 if something does.
+Exit status: 0 if nothing fails, warnings or not; 1 if something does (0 with --exit-zero).
 
 Example: sudo guestreq doctor -o json | jq '.checks[] | select(.state == \"fail\")'")]
 pub struct Args {
@@ -36,6 +36,9 @@ pub struct Args {
     /// The agent's socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Exit status 0 whatever was found: for an init container, which reports and does not block
+    #[arg(long)]
+    exit_zero: bool,
 }
 
 impl Args {
@@ -44,7 +47,7 @@ impl Args {
         let report = doctor::examine(&Host::new(System::real(), &live));
         let terminal = io::stdout().is_terminal();
         let code = print(self.output, &report, |report| text(report, terminal))?;
-        Ok(if report.failed > 0 { ExitCode::FAILURE } else { code })
+        Ok(if report.failed > 0 && !self.exit_zero { ExitCode::FAILURE } else { code })
     }
 }
 

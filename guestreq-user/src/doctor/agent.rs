@@ -5,7 +5,7 @@ use guestreq_common::policy::{Backend, Mode};
 use super::{Check, Finding, Host, live::Asked};
 use crate::{
     agent::{
-        pins::{Found, ROOT},
+        pins::{Found, Mounted, ROOT},
         policies::Policies,
     },
     config::DEFAULT_PATH,
@@ -154,7 +154,7 @@ fn bypassed(host: &Host<'_>) -> Finding {
 }
 
 fn pins(host: &Host<'_>) -> Finding {
-    if host.live.has_bpffs() && !host.is_privileged() {
+    if host.live.bpffs() == Mounted::Writable && !host.is_privileged() {
         return Finding::hidden("what is pinned");
     }
     let alive = host.agent().is_some();

@@ -21,7 +21,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "privileges",
         title: "Privileges",
-        needed: "The agent loads BPF programs and reads kernel addresses: run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG.",
+        needed: "The agent loads BPF programs and reads kernel addresses: run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG, and CAP_SYS_NICE so that no request is missed while a VM comes or goes.",
         docs: HOST,
         look: privileges,
     },
@@ -75,7 +75,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kprobes",
         title: "Kprobes",
-        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`.",
+        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. Without CAP_SYS_ADMIN Debian's and Ubuntu's kernels want `sysctl kernel.perf_event_paranoid=2`, too.",
         docs: HOOKS,
         look: kprobes,
     },
@@ -112,7 +112,7 @@ pub const CHECKS: &[Check] = &[
         title: "BPF file system",
         needed: "What is enforced is pinned there, so that it outlives the agent: `mount -t bpf bpf /sys/fs/bpf`.",
         docs: "docs/enforcement.md#without-an-agent",
-        look: |host| match pins::file_system(host.live.has_bpffs()) {
+        look: |host| match pins::file_system(host.live.bpffs()) {
             Ok(()) => Finding::pass("mounted at /sys/fs/bpf"),
             Err(missing) => host.for_enforcing(missing),
         },
@@ -143,7 +143,10 @@ fn privileges(host: &Host<'_>) -> Finding {
         })
     });
     match kernel::capabilities(host.capabilities) {
-        Ok(()) => Finding::pass("enough to run the agent"),
+        Ok(()) => match kernel::undisturbed(host.capabilities) {
+            Ok(()) => Finding::pass("enough to run the agent"),
+            Err(missing) => Finding::warn(missing.what, missing.fix),
+        },
         // Root that lacks them is in a container that takes them away.
         Err(missing) if is_root => Finding::fail(missing.what, missing.fix),
         Err(_) => Finding::warn(

@@ -18,7 +18,7 @@ use super::platform::{self, Platform, Silence};
 use crate::{
     agent::{
         bpf,
-        pins::{self, Found, Pins},
+        pins::{self, Found, Mounted, Pins},
     },
     api::{client, status::Agent},
     config::Config,
@@ -32,8 +32,8 @@ pub trait Live {
     fn agent(&self, socket: &Path) -> Asked;
     /// Whether bpf(2) can be called.
     fn bpf(&self) -> io::Result<()>;
-    /// Whether a BPF file system is mounted where pins are.
-    fn has_bpffs(&self) -> bool;
+    /// What is mounted where pins are.
+    fn bpffs(&self) -> Mounted;
     fn pins(&self) -> Result<Found>;
     /// The file by which pinned programs know the gate.
     fn known_gate(&self) -> Result<u64>;
@@ -87,8 +87,8 @@ impl Live for Real {
         bpf::probe()
     }
 
-    fn has_bpffs(&self) -> bool {
-        Path::new(pins::ROOT).parent().is_some_and(pins::is_bpffs)
+    fn bpffs(&self) -> Mounted {
+        pins::mounted()
     }
 
     fn pins(&self) -> Result<Found> {

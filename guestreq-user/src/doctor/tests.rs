@@ -6,7 +6,11 @@ use fake::{Fake, GATE, NOBODY, RELEASE, Silent};
 use serde_json::json;
 
 use super::{CHECKS, Checked, Report, State, platform::Platform};
-use crate::agent::{PROBES, pins::Found, probes::Kind};
+use crate::agent::{
+    PROBES,
+    pins::{Found, Mounted},
+    probes::Kind,
+};
 
 const KALLSYMS: &str = "/proc/kallsyms";
 
@@ -16,6 +20,7 @@ type Broken = (&'static str, State, &'static str, fn(&mut Fake));
 #[rustfmt::skip]
 const BROKEN: &[Broken] = &[
     ("privileges", State::Warn, "run with sudo to see", |f| f.write("/proc/self/status", NOBODY)),
+    ("privileges", State::Warn, "grant CAP_SYS_NICE", |f| f.edit("/proc/self/status", "1ffffffffff", "1ffff7fffff")),
     ("privileges", State::Fail, "grant CAP_SYSLOG", |f| f.edit("/proc/self/status", "1ffffffffff", "003ffffffff")),
     ("kernel_version", State::Fail, "Linux 6.11 or later", |f| {
         f.write("/proc/sys/kernel/osrelease", "6.8.0-1\n");
@@ -38,7 +43,12 @@ const BROKEN: &[Broken] = &[
     ("symbol_snp_handle_guest_req", State::Warn, "only snp_handle_guest_req.isra.0", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "snp_handle_guest_req.isra.0")),
     ("tracepoints", State::Warn, "no kvm_vmgexit_exit; lost is what guests are told", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
     ("tracepoints", State::Fail, "nothing can be counted", |f| f.edit(KALLSYMS, "sched_process_exit", "x")),
-    ("bpffs", State::Fail, "mount -t bpf bpf /sys/fs/bpf", |f| f.bpffs = false),
+    ("kprobes", State::Warn, "perf_event_paranoid=2", |f| {
+        f.edit("/proc/self/status", "1ffffffffff", "1ffffdfffff");
+        f.write("/proc/sys/kernel/perf_event_paranoid", "3\n");
+    }),
+    ("bpffs", State::Fail, "mount -t bpf bpf /sys/fs/bpf", |f| f.bpffs = Mounted::Nothing),
+    ("bpffs", State::Fail, "without `readOnly`", |f| f.bpffs = Mounted::ReadOnly),
     ("bpf_stats", State::Warn, "kernel.bpf_stats_enabled=0", |f| f.write("/proc/sys/kernel/bpf_stats_enabled", "1\n")),
     ("kvm_amd", State::Fail, "modprobe kvm_amd", |f| f.remove("/sys/module/kvm_amd")),
     ("sev_snp", State::Fail, "cannot run SNP guests", |f| f.write("/sys/module/kvm_amd/parameters/sev_snp", "N\n")),
@@ -175,6 +185,19 @@ fn what_only_enforcing_needs_fails_nothing_where_nothing_is_to_be_enforced() {
             assert!(check.fix.as_ref().unwrap().contains(part) || says(check).contains(part));
         }
     }
+}
+
+#[test]
+fn in_a_container_what_only_the_host_can_tell_is_left_to_it() {
+    let fake = Fake::ready();
+    fake.remove("/dev/sev");
+    fake.write("/sys/class/misc/sev/dev", "10:124\n");
+    fake.remove("/lib/modules");
+    let report = fake.examine();
+    for id in ["dev_sev", "psp", "gate_installed", "gate_vermagic", "gate_signed"] {
+        assert_eq!(find(&report, id).state, State::Skip, "{id}: {}", says(find(&report, id)));
+    }
+    assert_eq!((report.failed, report.warned), (0, 0));
 }
 
 /// Without an agent, what is configured and what was set by command tell what is wanted.

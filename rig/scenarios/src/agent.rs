@@ -28,20 +28,31 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Result<Agent> {
-        let mut agent = Agent::spawn(arguments)?;
+        Agent::spawn(arguments)?.until_ready()
+    }
+
+    /// The same of one that is started in another way.
+    pub fn of(command: &mut Command) -> Result<Agent> {
+        Agent::spawn_of(command)?.until_ready()
+    }
+
+    fn until_ready(mut self) -> Result<Agent> {
+        let agent = &mut self;
         wait_until("the agent is ready", PATIENCE, || {
             agent.still_runs()?;
             Ok(get("/readyz").is_ok_and(|(status, _)| status == 200))
         })?;
-        Ok(agent)
+        Ok(self)
     }
 
     /// Starts an agent that may not become ready.
     pub fn spawn(arguments: &[&str]) -> Result<Agent> {
+        Agent::spawn_of(Command::new("/bin/guestreq").arg("agent").args(arguments))
+    }
+
+    pub fn spawn_of(command: &mut Command) -> Result<Agent> {
         let log = File::create(LOG).context(LOG)?;
-        let child = Command::new("/bin/guestreq")
-            .arg("agent")
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().context(LOG)?)
             .stderr(log)

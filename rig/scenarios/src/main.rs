@@ -22,6 +22,7 @@ mod follower;
 mod gate;
 mod host;
 mod load;
+mod pod;
 mod scenario;
 mod scenarios;
 #[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]

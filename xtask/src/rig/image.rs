@@ -39,6 +39,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for library in LIBRARIES.iter().map(Path::new) {
         add(&library.to_string_lossy(), &libraries.join(library.file_name().unwrap_or_default()))?;
     }
+    add("bin/runc", &rig.runtime.join("runc"))?;
+    add("lib/libseccomp.so.2", &rig.runtime.join("libseccomp.so.2"))?;
+    add("lib/seccomp.json", &rig.runtime.join("seccomp.json"))?;
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }
@@ -58,6 +61,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     }
     for name in MONITORS {
         archive.symlink(&format!("bin/{name}"), "snpload")?;
+    }
+    for (overlay, objects) in &rig.manifests {
+        archive.file(&format!("lib/{overlay}.json"), objects)?;
     }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
 }

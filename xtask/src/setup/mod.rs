@@ -5,6 +5,7 @@
 
 mod apt;
 mod cache;
+mod container;
 mod ebpf;
 mod host;
 mod kernels;
@@ -21,7 +22,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::process;
+use crate::{manifests, process};
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -33,6 +34,10 @@ use toolroot::Toolroot;
 pub struct Rig {
     pub tools: Toolroot,
     pub prometheus: Prometheus,
+    /// Overlays of deploy/kubernetes by name, as JSON; rendered once for all boots.
+    pub manifests: Vec<(&'static str, Vec<u8>)>,
+    /// A folder: runc, what it is linked with, its seccomp profile.
+    pub runtime: PathBuf,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
 }
@@ -60,6 +65,18 @@ pub fn prometheus() -> Result<Prometheus> {
     Prometheus::ensure(&cache, &Apt::open(&cache)?)
 }
 
+/// kubectl; fetched only if that is allowed.
+pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
+    let cache = Cache::open()?;
+    if let Some(path) = container::cached_kubectl(&cache) {
+        return Ok(Some(path));
+    }
+    if may_fetch {
+        return container::kubectl(&cache, &Apt::open(&cache)?).map(Some);
+    }
+    Ok(process::is_installed("kubectl").then(|| PathBuf::from("kubectl")))
+}
+
 /// Prepares the rig, with the kernels that match `pattern` or else all.
 pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let start = Instant::now();
@@ -68,11 +85,16 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let apt = Apt::open(&cache)?;
     let tools = Toolroot::open(&cache)?;
     let prometheus = Prometheus::ensure(&cache, &apt)?;
+    let kubectl = container::kubectl(&cache, &apt)?;
+    let runtime = container::runtime(&cache, &apt)?;
+    let render =
+        |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
+    let manifests = ["enforce", "detach"].into_iter().map(render).collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
-    Ok(Rig { tools, prometheus, kernels })
+    Ok(Rig { tools, prometheus, manifests, runtime, kernels })
 }

@@ -12,6 +12,29 @@ fn capabilities_name_what_is_missing() {
 }
 
 #[test]
+fn what_is_less_than_needed_is_told_apart_from_what_is_lost_without() {
+    let all = CAP_BPF | CAP_PERFMON | CAP_SYSLOG;
+    assert!(capabilities(all).is_ok());
+    assert!(undisturbed(all).unwrap_err().to_string().ends_with("grant CAP_SYS_NICE"));
+    assert!(undisturbed(all | CAP_SYS_NICE).is_ok());
+}
+
+#[test]
+fn a_kernel_that_asks_for_more_than_perfmon_is_told_by_its_sysctl() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::at(folder.path());
+    let path = system.path("/proc/sys/kernel/perf_event_paranoid");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for (level, enough) in [("-1\n", true), ("2\n", true), ("3\n", false), ("4\n", false)] {
+        fs::write(&path, level).unwrap();
+        assert_eq!(perf_events(&system, CAP_PERFMON).is_ok(), enough, "{level}");
+        assert!(perf_events(&system, CAP_SYS_ADMIN).is_ok(), "{level}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(perf_events(&system, CAP_PERFMON).is_ok(), "cannot be told");
+}
+
+#[test]
 fn files_decide_what_the_kernel_offers() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::at(folder.path());

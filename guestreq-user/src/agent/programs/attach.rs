@@ -6,12 +6,9 @@
 
 use std::{
     fs,
-    os::{
-        fd::{AsFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -21,37 +18,16 @@ use aya::programs::{
 };
 use log::{info, warn};
 
-use super::{Programs, pinned::unpin};
+use super::{
+    Programs,
+    attached::{Attached, Trouble, explained},
+    pinned::unpin,
+};
 use crate::agent::{
     bpf,
     fault::{self, Point},
     probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
 };
-
-pub(super) struct Attached {
-    pub link: FdLink,
-    /// Where the link outlives us.
-    pin: Option<PathBuf>,
-    pub id: u32,
-    /// The program that is attached: an earlier agent's, perhaps.
-    pub program: OwnedFd,
-    module: Option<u64>,
-}
-
-/// Why a probe is not attached; it is tried again once its module has changed, or after a while.
-pub(super) struct Trouble {
-    pub reason: String,
-    module: Option<u64>,
-    since: Instant,
-}
-
-impl Trouble {
-    const RETRY: Duration = Duration::from_secs(60);
-
-    fn is_worth_a_try(&self, module: Option<u64>) -> bool {
-        self.module != module || self.since.elapsed() >= Trouble::RETRY
-    }
-}
 
 impl Programs {
     /// Attaches what can be attached and is not, and lets go of what is gone.
@@ -65,7 +41,7 @@ impl Programs {
             if gone || self.unwanted(probe) {
                 let why = if gone { "its module is gone" } else { "no longer needed" };
                 info!("detached {}: {why}", probe.name);
-                self.missed_before += bpf::link_missed(attached.id).unwrap_or(0);
+                self.missed_before += attached.missed().unwrap_or(0);
                 if let Some(pin) = self.attached.remove(probe.name).and_then(|old| old.pin) {
                     unpin(&pin);
                 }
@@ -137,6 +113,9 @@ impl Programs {
         let attached = self.attach_anew(probe, module)?;
         fault::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
+        if let Err(error) = attached.missed() {
+            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
+        }
         self.attached.insert(probe.name, attached);
         Ok("attached")
     }
@@ -147,7 +126,7 @@ impl Programs {
         let link: FdLink = match probe.kind {
             Kind::Kprobe => {
                 let program: &mut KProbe = program.try_into()?;
-                let id = program.attach(probe.target, 0)?;
+                let id = program.attach(probe.target, 0).map_err(explained)?;
                 program.take_link(id)?.try_into()?
             }
             Kind::RawTracepoint => {
@@ -162,9 +141,6 @@ impl Programs {
             }
         };
         let id = link.info()?.id();
-        if let Err(error) = bpf::link_missed(id) {
-            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
-        }
         Ok(Attached { link, pin: None, id, program: fd, module })
     }
 

@@ -63,7 +63,7 @@ impl Programs {
     pub fn missed(&self) -> Missed {
         let mut missed = Missed { probes: self.missed_before, tracepoints: 0 };
         for attached in self.attached.values() {
-            missed.probes += bpf::link_missed(attached.id).unwrap_or(0);
+            missed.probes += attached.missed().unwrap_or(0);
         }
         for probe in &PROBES {
             let skipped = self.counters(probe).map_or(0, |counters| counters.missed);

@@ -11,6 +11,9 @@ use crate::{
 };
 
 pub fn installed(host: &Host<'_>) -> Finding {
+    if let Some(hidden) = hidden(host) {
+        return hidden;
+    }
     let release = &host.kernel;
     if let Some(file) = modinfo::installed(host, release) {
         return Finding::pass(file);
@@ -34,8 +37,17 @@ pub fn installed(host: &Host<'_>) -> Finding {
     host.for_enforcing(Missing::new(what, fix))
 }
 
+/// A container sees none of the host's modules' files.
+fn hidden(host: &Host<'_>) -> Option<Finding> {
+    let seen = host.system.exists("/lib/modules");
+    (!seen).then(|| Finding::skip("no /lib/modules here, as in a container: look on the host"))
+}
+
 /// The installed file, or why it cannot be looked at.
 fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
+    if let Some(hidden) = hidden(host) {
+        return Err(hidden);
+    }
     let Some(file) = modinfo::installed(host, &host.kernel) else {
         return Err(Finding::skip("not installed for this kernel"));
     };

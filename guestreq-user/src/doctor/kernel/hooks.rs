@@ -6,11 +6,18 @@ use crate::{
         probes::{Kind, Probe},
     },
     doctor::{Finding, Host},
+    system::Missing,
 };
 
 pub fn kprobes(host: &Host<'_>) -> Finding {
     if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("register_kprobe")) {
         return Finding::fail("no kprobes in this kernel", "a kernel with CONFIG_KPROBES");
+    }
+    // Root in a container: others see less anyway, and are told so.
+    if host.is_privileged()
+        && let Err(Missing { what, fix }) = kernel::perf_events(&host.system, host.capabilities)
+    {
+        return Finding::warn(what, fix);
     }
     const FILE: &str = "/sys/kernel/debug/kprobes/enabled";
     match host.system.read(FILE).as_deref() {

@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use tempfile::TempDir;
 
 use crate::{
-    agent::pins::Found,
+    agent::pins::{Found, Mounted},
     api::status::Agent,
     config::Config,
     doctor::{
@@ -28,7 +28,7 @@ pub struct Fake {
     /// An answer, or what kind of silence.
     pub agent: Result<serde_json::Value, Silent>,
     pub bpf: Option<i32>,
-    pub bpffs: bool,
+    pub bpffs: Mounted,
     pub pins: fn() -> Found,
     pub known_gate: u64,
     /// A status, an errno, or nothing in time.
@@ -92,7 +92,7 @@ impl Fake {
             config: Ok(String::new()),
             agent: Ok(agent()),
             bpf: None,
-            bpffs: true,
+            bpffs: Mounted::Writable,
             pins: || Found::Ours { max_vms: 1024, threads: 32_768, words: None },
             known_gate: 0xffff_8880_03a1_b200,
             platform: Ok(Platform::of((1, 55), 1)),
@@ -172,12 +172,16 @@ impl Live for Fake {
         self.bpf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
-    fn has_bpffs(&self) -> bool {
+    fn bpffs(&self) -> Mounted {
         self.bpffs
     }
 
     fn pins(&self) -> Result<Found> {
-        if self.bpffs { Ok((self.pins)()) } else { Err(anyhow!("no BPF file system")) }
+        if self.bpffs == Mounted::Writable {
+            Ok((self.pins)())
+        } else {
+            Err(anyhow!("no BPF file system"))
+        }
     }
 
     fn known_gate(&self) -> Result<u64> {

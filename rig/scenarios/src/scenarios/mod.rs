@@ -25,6 +25,7 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod pod;
 mod refusals;
 mod stages;
 mod top;
@@ -253,6 +254,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[],
         once: &[top::LIVE],
+    },
+    Group {
+        name: "pod",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: pod::prepare,
+        scenarios: &[],
+        once: &[pod::DOES_EVERYTHING, pod::lacking::ONE_CAPABILITY, pod::lacking::THE_NODE],
     },
 ];
 

@@ -65,12 +65,12 @@ fn faults(root: &Path) -> Result<Faults> {
     Ok(faults)
 }
 
-fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The files of a folder whose names end so, in their order.
-fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+pub fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
@@ -80,7 +80,7 @@ fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// A file, as people name it.
-fn name(root: &Path, path: &Path) -> String {
+pub fn name(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 

@@ -1,0 +1,35 @@
+//! # image: the container image, made without a container engine
+//!
+//! An archive in the OCI image layout, as `skopeo copy oci-archive:…`, `podman load` and `ctr images
+//! import` take it. The recipe is deploy/Containerfile. Nothing in it depends on when or where it was
+//! made: the same binary gives the same bytes.
+
+mod layout;
+mod recipe;
+mod sbom;
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::{dist, project, say};
+use layout::Layout;
+use recipe::Recipe;
+
+pub fn execute() -> Result<()> {
+    dist::execute()?;
+    let dist = project::target().join("dist");
+    say::step("image", "what the binary holds", || {
+        let sbom = dist.join("guestreq.cdx.json");
+        fs::write(&sbom, sbom::cyclonedx()?)
+            .with_context(|| format!("cannot write {}", sbom.display()))
+    })?;
+    let recipe = Recipe::read(&project::root().join("deploy/Containerfile"))?;
+    let archive = dist.join("guestreq.oci.tar");
+    let image = Layout::of(&recipe, &dist)?;
+    fs::write(&archive, image.archive(&recipe.tag())?)
+        .with_context(|| format!("cannot write {}", archive.display()))?;
+    let size = fs::metadata(&archive)?.len() as f64 / 1e6;
+    println!("  {:<9}{} ({size:.1} MB, {})", "image", archive.display(), image.digest());
+    Ok(())
+}

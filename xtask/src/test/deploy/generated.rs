@@ -1,0 +1,66 @@
+//! # What the Prometheus operator and Grafana's sidecar take
+//!
+//! The rules and dashboards of dashboards/, as objects of a cluster. `UPDATE_DOCS=1 cargo test -p
+//! xtask` writes them anew.
+
+use std::env;
+use std::fs;
+
+use super::super::see::{files_in, name, read};
+use crate::project;
+
+const FOLDER: &str = "deploy/kubernetes/prometheus-operator";
+
+/// Begins a file that a test writes.
+fn made_of(sources: &str) -> String {
+    format!("# Generated from {sources}: edit there, then `UPDATE_DOCS=1 cargo test -p xtask`.\n")
+}
+
+/// A file's text as part of another one.
+fn indented(text: &str, by: usize) -> String {
+    let indent = " ".repeat(by);
+    let line = |line: &str| if line.is_empty() { "\n".into() } else { format!("{indent}{line}\n") };
+    text.trim_end().lines().map(line).collect()
+}
+
+/// Each file of rules as a PrometheusRule.
+fn rules() -> String {
+    let mut text = made_of("dashboards/rules");
+    for path in files_in(&project::root().join("dashboards/rules"), "yml").unwrap() {
+        let stem = path.file_stem().unwrap().to_string_lossy();
+        text += &format!(
+            "---\napiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  \
+             name: guestreq-{stem}\nspec:\n{}",
+            indented(&read(&path).unwrap(), 2)
+        );
+    }
+    text
+}
+
+/// Each dashboard as a ConfigMap with the label that the sidecar of Grafana's chart looks for.
+fn dashboards() -> String {
+    let mut text = made_of("dashboards/*.json");
+    for path in files_in(&project::root().join("dashboards"), "json").unwrap() {
+        let stem = path.file_stem().unwrap().to_string_lossy();
+        text += &format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: guestreq-dashboard-{stem}\n  \
+             labels:\n    grafana_dashboard: \"1\"\n  annotations:\n    grafana_folder: guestreq\n\
+             data:\n  guestreq-{stem}.json: |\n{}",
+            indented(&read(&path).unwrap(), 4)
+        );
+    }
+    text
+}
+
+#[test]
+fn rules_and_dashboards_in_deploy_are_those_of_dashboards() {
+    for (file, text) in [("rules.yaml", rules()), ("dashboards.yaml", dashboards())] {
+        let path = project::root().join(FOLDER).join(file);
+        if env::var_os("UPDATE_DOCS").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let current = fs::read_to_string(&path).unwrap_or_default() == text;
+        let file = name(project::root(), &path);
+        assert!(current, "{file} is not current: UPDATE_DOCS=1 cargo test -p xtask");
+    }
+}
