@@ -1,9 +1,10 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | test | demo | rig`. Each command is a file of that name; what they
+//! `cargo xtask build | dist | deb | test | demo | rig`. Each command is a file of that name; what they
 //! share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
 
 mod build;
+mod deb;
 mod demo;
 mod dist;
 mod process;
@@ -30,6 +31,8 @@ enum Command {
     Build,
     /// Build, and leave the static binary in target/dist
     Dist,
+    /// Build Debian packages of the agent and the gate, and leave them in target/dist
+    Deb,
     /// Check everything: format, lints, unit tests, then the scenarios on three kernels
     Test(test::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Build => build::execute().map(|()| ExitCode::SUCCESS),
         Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
+        Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod kernel;
 mod lock;
 mod losses;
+mod notify;
 pub mod observer;
 mod patience;
 pub mod pins;
@@ -37,6 +38,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use journal::Journal;
 use log::{info, warn};
+use notify::Tell;
 use patience::Patience;
 use reload::Reloader;
 use tokio::{
@@ -189,6 +191,9 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     unsafe { libc::malloc_trim(0) };
     info!("metrics on http://{}/metrics", servers.address());
     let _socket = servers.start(shared.clone());
+    let not_ready = shared.not_ready().map(|why| format!("not ready: {why}"));
+    let status = not_ready.unwrap_or_else(|| "ready".to_owned());
+    notify::tell(&Tell::Ready { status });
 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -215,6 +220,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             attempt(&options, &config, &shared)?;
         }
     }
+    notify::tell(&Tell::Stopping);
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {
         State::Observing(observer) => observer.stop(),
