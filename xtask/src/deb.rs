@@ -136,7 +136,7 @@ impl<'a> Package<'a> {
              +0000\n",
             self.name, self.version
         );
-        self.gzip(&format!("{doc}/changelog.gz"), changelog.as_bytes())?;
+        self.gzip(&format!("{doc}/changelog"), changelog.as_bytes())?;
         let used = process::output(Command::new("du").args(["-sk"]).arg(&self.tree))?;
         let size = used.split_whitespace().next().unwrap_or("0").to_owned();
         let fill = |text: String| text.replace("@VERSION@", self.version).replace("@SIZE@", &size);

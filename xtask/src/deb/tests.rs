@@ -87,7 +87,12 @@ fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
     let calls = host.install(&first);
     assert!(called(&calls, "deb-systemd-helper enable guestreq.service"), "{calls:?}");
     assert!(called(&calls, "deb-systemd-invoke start guestreq.service"), "{calls:?}");
-    for path in ["usr/bin/guestreq", "usr/lib/systemd/system/guestreq.service"] {
+    for path in [
+        "usr/bin/guestreq",
+        "usr/lib/systemd/system/guestreq.service",
+        "usr/share/man/man8/guestreq.8.gz",
+        "usr/share/doc/guestreq/changelog.gz",
+    ] {
         assert!(host.has(path), "{path}");
     }
     let config = host.folder.join("root/etc/guestreq/config.toml");

@@ -24,6 +24,7 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod pods;
 mod refusals;
 mod stages;
 mod top;
@@ -235,6 +236,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
         once: &[],
+    },
+    Group {
+        name: "pods",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[pods::RULES, pods::MOVED],
     },
     Group {
         name: "top",
