@@ -97,7 +97,8 @@ struct Package<'a> {
 
 impl<'a> Package<'a> {
     fn new(name: &'a str, version: &'a str, arch: &str, folder: &Path) -> Result<Self> {
-        let tree = folder.join(name);
+        // `dist` leaves the binary beside it, under the package's bare name.
+        let tree = folder.join(format!("{name}_{version}"));
         if tree.exists() {
             fs::remove_dir_all(&tree).with_context(|| format!("{}", tree.display()))?;
         }
@@ -155,6 +156,7 @@ impl<'a> Package<'a> {
             pack.args(["--build", "--root-owner-group"]).arg(&self.tree).arg(&self.file);
             process::output(&mut pack).context("cannot pack")
         })?;
+        fs::remove_dir_all(&self.tree).with_context(|| format!("{}", self.tree.display()))?;
         Ok(self.file.clone())
     }
 }
