@@ -45,6 +45,11 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
     }
+    // What dpkg runs: the scenario of an upgrade does, too.
+    for script in ["postinst", "prerm"] {
+        let from = project::root().join("deploy/debian/guestreq").join(script);
+        add(&format!("lib/deb/{script}"), &from)?;
+    }
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {
         kernel_modules.push(entry?.path());

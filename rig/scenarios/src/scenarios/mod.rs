@@ -24,6 +24,7 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod packages;
 mod pods;
 mod refusals;
 mod stages;
@@ -243,7 +244,7 @@ pub const GROUPS: &[Group] = &[
         memory_mib: 1024,
         prepare: host::load_all,
         scenarios: &[],
-        once: &[pods::RULES, pods::MOVED],
+        once: &[pods::RULES, pods::MOVED, packages::UPGRADE],
     },
     Group {
         name: "top",
