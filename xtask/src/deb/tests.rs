@@ -107,6 +107,20 @@ fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
 }
 
 #[test]
+fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
+    let Some(host) = Host::new("beside") else { return };
+    let dist = host.folder.join("dist");
+    fs::create_dir_all(&dist).unwrap();
+    fs::write(dist.join("guestreq"), "").unwrap();
+    host.pack("0.1.0");
+    let entries = fs::read_dir(&dist).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    let packages = ["guestreq-gate-dkms_0.1.0_all.deb", "guestreq_0.1.0_amd64.deb"];
+    assert_eq!(names, ["guestreq", packages[0], packages[1]]);
+}
+
+#[test]
 fn a_removal_ends_what_is_enforced_and_a_purge_leaves_nothing() {
     let Some(host) = Host::new("removal") else { return };
     let [package, _] = host.pack("0.1.0");
