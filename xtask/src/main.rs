@@ -1,7 +1,8 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | deb | test | demo | rig`. Each command is a file of that name; what they
-//! share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
+//! `cargo xtask build | dist | deb | test | demo | rig`. Each command is a file of that name; what
+//! they share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP
+//! host).
 
 mod build;
 mod deb;

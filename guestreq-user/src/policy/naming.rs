@@ -1,8 +1,8 @@
 //! # VMs as people name them
 //!
-//! By label, name (behind the namespace or alone), UUID, pod's UID or pid. What somebody typed must mean one VM: where it could be
-//! several, all are told, and where it is none, those that are called nearly so. Names
-//! are whatever somebody started a process with.
+//! By label, name (behind its namespace or alone), UUID, pod's UID or pid. What somebody typed
+//! must mean one VM: where it could be several, all are told, and where it is none, those that
+//! are called nearly so. Names are whatever somebody started a process with.
 
 use super::{key_of, refusals};
 use crate::host::Identity;
