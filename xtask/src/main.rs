@@ -1,9 +1,11 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | image | test | demo | fleet | rig`. Each command is a file of that
-//! name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a disposable SNP host).
+//! `cargo xtask build | dist | image | deb | test | demo | fleet | rig`. Each command is a file of
+//! that name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a
+//! disposable SNP host).
 
 mod build;
+mod deb;
 mod demo;
 mod dist;
 mod fleet;
@@ -37,6 +39,8 @@ enum Command {
     Dist,
     /// Build, and leave a container image in target/dist
     Image,
+    /// Build Debian packages of the agent and the gate, and leave them in target/dist
+    Deb,
     /// Check everything: format, lints, unit tests, then the scenarios on three kernels
     Test(test::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Build => build::execute().map(|()| ExitCode::SUCCESS),
         Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
         Command::Image => image::execute().map(|()| ExitCode::SUCCESS),
+        Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),

@@ -12,6 +12,7 @@ pub mod journal;
 pub mod kernel;
 mod lock;
 mod losses;
+mod notify;
 pub mod observer;
 mod patience;
 pub mod pins;
@@ -37,6 +38,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use journal::Journal;
 use log::{info, warn};
+use notify::Systemd;
 use patience::Patience;
 use reload::Reloader;
 use tokio::{
@@ -189,11 +191,13 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     unsafe { libc::malloc_trim(0) };
     info!("metrics on http://{}/metrics", servers.address());
     let _socket = servers.start(shared.clone());
+    let mut systemd = Systemd::new();
 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
     loop {
+        systemd.is_running(shared.not_ready());
         let mut reload = false;
         tokio::select! {
             _ = tick.tick() => {}
@@ -215,6 +219,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             attempt(&options, &config, &shared)?;
         }
     }
+    systemd.is_stopping();
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {
         State::Observing(observer) => observer.stop(),

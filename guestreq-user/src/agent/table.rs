@@ -36,6 +36,9 @@ pub type News = (Whom, What, u64);
 
 /// How often running VMs' processes are looked for.
 const ROLL_CALL_NS: u64 = 10_000_000_000;
+/// How many times a VM without a pod is looked for in one then: its first PSP command can come
+/// before Kata has moved it there.
+const LOOKS: u8 = 6;
 
 impl Table {
     /// In the order in which they were found.
@@ -86,6 +89,7 @@ impl Table {
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
             self.roll_call(records, programs, now)?;
+            self.look_for_pods(records, policies);
         }
         // A VMM installs its signal handlers some time after its first command.
         for vm in self.vms.iter().filter(|vm| !vm.exited && !records.has_kick(vm.slot)) {
@@ -107,6 +111,19 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    /// Rules may say something of the pod that a VM is found in.
+    fn look_for_pods(&mut self, records: &Records, policies: &Policies) {
+        for vm in self.vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
+            vm.looks_left -= 1;
+            if !vm.identity.pod_uid.is_empty() {
+                vm.looks_left = 0;
+            } else if let Some(pod_uid) = host::pod_uid(vm.tgid) {
+                vm.identity.pod_uid = pod_uid;
+                policies.apply(records, vm);
+            }
+        }
     }
 
     fn welcome(
@@ -141,6 +158,7 @@ impl Table {
             started,
             label,
             identity,
+            looks_left: LOOKS,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
@@ -163,7 +181,7 @@ impl Table {
         if !identity.named {
             return format!("{}-{tgid}", identity.name);
         }
-        let name = host::clean(&identity.name);
+        let name = host::clean(&identity.full_name());
         let taken = self.vms.iter().position(|vm| vm.label == name);
         match taken {
             None => name,
@@ -264,6 +282,13 @@ mod tests {
         let mut table = table(&[("web", true)]);
         assert_eq!(table.unique_label(&named("web"), 77), "web");
         assert_eq!(table.vms[0].label, "web@1");
+    }
+
+    #[test]
+    fn two_namespaces_vms_of_one_name_have_labels_of_their_own() {
+        let mut table = table(&[("prod/web", false)]);
+        let in_dev = Identity { namespace: "dev".to_owned(), ..named("web") };
+        assert_eq!(table.unique_label(&in_dev, 77), "dev/web");
     }
 
     #[test]

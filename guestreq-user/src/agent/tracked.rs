@@ -26,6 +26,8 @@ pub struct Tracked {
     /// The `vm` label: the VM's name, with its pid where two have the same.
     pub label: String,
     pub identity: Identity,
+    /// How often its pod is still looked for.
+    pub looks_left: u8,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(Kind, &'static str)>,
@@ -81,6 +83,7 @@ impl Tracked {
             started: None,
             label: label.to_owned(),
             identity,
+            looks_left: 0,
             exited: false,
             pairs: Vec::new(),
             decided: Vec::new(),

@@ -121,7 +121,9 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Statu
         decisions: record.as_deref().map_or_else(BTreeMap::new, decisions),
     });
     let is_absent = |key: &&String| {
-        !tracked.iter().any(|vm| !vm.exited && key_of(&vm.identity) == Some(key.as_str()))
+        !tracked
+            .iter()
+            .any(|vm| !vm.exited && key_of(&vm.identity).as_deref() == Some(key.as_str()))
     };
     let absent = book.overrides.vms.keys().filter(is_absent);
     Policies {

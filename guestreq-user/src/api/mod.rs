@@ -35,7 +35,8 @@ pub struct Vms {
 /// A VM. Times are in seconds, counts since the agent started.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Vm {
-    /// By which it is told from all others: its name, with the pid where two have one.
+    /// By which it is told from all others: its name, behind its namespace if it has one, with
+    /// the pid where two have the same.
     pub vm: String,
     /// From its process' arguments: a label, not a proof.
     pub name: String,
@@ -43,6 +44,12 @@ pub struct Vm {
     pub uuid: String,
     /// `qemu`, `cloud-hypervisor`, `firecracker`, or the process' name.
     pub vmm: String,
+    /// Its pod's, of a VM of KubeVirt; else empty.
+    #[serde(default)]
+    pub namespace: String,
+    /// Of the pod that it runs in; empty without.
+    #[serde(default)]
+    pub pod_uid: String,
     /// Of its VMM.
     pub pid: u32,
     /// Its process lives, and has a guest context that the PSP knows.

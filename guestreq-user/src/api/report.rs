@@ -56,6 +56,8 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         name: tracked.identity.name.clone(),
         uuid: tracked.identity.uuid.clone(),
         vmm: tracked.identity.vmm.clone(),
+        namespace: tracked.identity.namespace.clone(),
+        pod_uid: tracked.identity.pod_uid.clone(),
         pid: tracked.tgid,
         running: !tracked.exited && !record.is_decommissioned(),
         requests: record.total(),

@@ -3,7 +3,9 @@
 use super::{Identity, clean, exact};
 
 /// File names of API sockets that say nothing about the VM; the folder does.
-const GENERIC_SOCKETS: [&str; 5] = ["api", "ch", "clh", "clh-api", "cloud-hypervisor"];
+const GENERIC_SOCKETS: [&str; 6] = ["api", "ch", "ch-api", "clh", "clh-api", "cloud-hypervisor"];
+/// And folders.
+const GENERIC_FOLDERS: [&str; 3] = ["run", "tmp", ""];
 
 /// Reads a VM's identity off the arguments its VMM was started with.
 pub fn parse(arguments: &[String], comm: &str) -> Identity {
@@ -95,7 +97,7 @@ fn cloud_hypervisor_name(value: &str) -> Option<String> {
     let stem = file.strip_suffix(".sock").or_else(|| file.strip_suffix(".socket")).unwrap_or(file);
     let stem = stem.strip_suffix("-socket").unwrap_or(stem);
     if GENERIC_SOCKETS.contains(&stem) {
-        folders.next().map(str::to_owned)
+        folders.next().filter(|folder| !GENERIC_FOLDERS.contains(folder)).map(str::to_owned)
     } else {
         Some(stem.to_owned())
     }
@@ -143,6 +145,8 @@ mod tests {
         assert_eq!(name("cloud-hypervisor --api-socket path=/tmp/web.sock"), "web");
         assert_eq!(name("cloud-hypervisor --api-socket /run/libvirt/ch/web-socket"), "web");
         assert_eq!(name("cloud-hypervisor --api-socket /run/vc/vm/3f2a/clh-api.sock"), "3f2a");
+        assert_eq!(name("cloud-hypervisor --api-socket /run/kata/3f2a/ch-api.sock"), "3f2a");
+        assert!(!identify("cloud-hypervisor --api-socket /tmp/ch-api.sock").named);
         let with_uuid = identify("cloud-hypervisor --platform num_pci_segments=1,uuid=7a");
         assert_eq!((with_uuid.uuid.as_str(), with_uuid.named), ("7a", false));
     }

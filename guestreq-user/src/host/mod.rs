@@ -1,13 +1,15 @@
 //! # Which VM a process is
 //!
-//! From the VMM's command line alone: what QEMU, cloud-hypervisor and Firecracker
-//! were started with. Anyone can start a process with any arguments, so a name
-//! is a label, never a proof.
+//! From the VMM's command line and its cgroups alone: what QEMU, cloud-hypervisor and
+//! Firecracker were started with, and the pod that they were put into. Anyone can start a
+//! process with any arguments, so a name is a label, never a proof.
 
+mod cgroup;
 mod cmdline;
+mod kubevirt;
 mod signals;
 
-use std::fs;
+use std::{borrow::Cow, fs, path::Path};
 
 pub use signals::kick_signal;
 
@@ -21,9 +23,30 @@ pub struct Identity {
     pub uuid: String,
     /// qemu, cloud-hypervisor, firecracker, or the process' name.
     pub vmm: String,
-    /// The pod that it runs in; not looked up yet.
+    /// Its pod's, where the VM's name tells: KubeVirt's does.
     pub namespace: String,
+    /// The pod that it runs in, where its cgroups tell.
     pub pod_uid: String,
+}
+
+impl Identity {
+    /// What people call it: `namespace/name` where it has a namespace.
+    pub fn full_name(&self) -> Cow<'_, str> {
+        match self.namespace.as_str() {
+            "" => Cow::Borrowed(&self.name),
+            namespace => Cow::Owned(format!("{namespace}/{}", self.name)),
+        }
+    }
+
+    /// A VM of which only that is known.
+    pub fn called(full_name: &str) -> Identity {
+        let parts = full_name.split_once('/').filter(|(namespace, name)| {
+            kubevirt::is_namespace(namespace) && kubevirt::is_name(name)
+        });
+        let (namespace, name) = parts.unwrap_or(("", full_name));
+        let [namespace, name] = [namespace, name].map(str::to_owned);
+        Identity { name, named: true, namespace, ..Identity::default() }
+    }
 }
 
 /// Longer names are cut.
@@ -33,14 +56,26 @@ const MAX_LABEL: usize = 128;
 
 /// Looks at a process; `None` once it is gone.
 pub fn identify(pid: u32) -> Option<Identity> {
-    let cmdline = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    of_folder(Path::new(&format!("/proc/{pid}")))
+}
+
+/// The pod that a process is in by now: Kata moves its VMMs after it has started them.
+pub fn pod_uid(pid: u32) -> Option<String> {
+    cgroup::pod_uid(Path::new(&format!("/proc/{pid}")))
+}
+
+fn of_folder(process: &Path) -> Option<Identity> {
+    let cmdline = fs::read(process.join("cmdline")).ok()?;
+    let comm = fs::read(process.join("comm")).ok()?;
     let comm = clean(String::from_utf8_lossy(&comm).trim_end());
     let arguments: Vec<String> = cmdline
         .split(|&byte| byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
-    Some(cmdline::parse(&arguments, &comm))
+    let mut identity = cmdline::parse(&arguments, &comm);
+    kubevirt::name(&mut identity, &arguments);
+    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
+    Some(identity)
 }
 
 /// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat).
@@ -80,30 +115,4 @@ fn exact(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_process_has_a_name_and_a_start() {
-        let identity = identify(std::process::id()).unwrap();
-        assert!(!identity.named);
-        assert!(!identity.name.is_empty());
-        let ticks = start_ticks(std::process::id()).unwrap();
-        let (began, now) = (began_ns(ticks), clock_ns(libc::CLOCK_MONOTONIC));
-        assert!(began <= now && now - began < 600_000_000_000, "{began} {now}");
-    }
-
-    #[test]
-    fn a_process_that_is_gone_has_neither() {
-        assert_eq!(identify(u32::MAX), None);
-        assert_eq!(start_ticks(u32::MAX), None);
-    }
-
-    #[test]
-    fn names_are_fit_for_labels() {
-        assert_eq!(clean("web-1"), "web-1");
-        assert_eq!(clean("a\nb\x1b[31mc"), "a_b_[31mc");
-        assert_eq!(clean("\u{fc}ber \"quoted\""), "\u{fc}ber \"quoted\"");
-        assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
-    }
-}
+mod tests;

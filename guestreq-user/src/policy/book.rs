@@ -168,16 +168,13 @@ impl Book {
 
     /// What its author may not have meant.
     pub fn warnings(&self) -> Vec<String> {
-        const PODS: &str = "which pod a VM is in is not looked up yet: this rule matches nothing";
         let top = self.sheets().filter_map(|(sheet, _)| {
             let said = sheet.allow.as_ref()?;
             Some(format!("{}: {}", said.at, refusals::no_tsc_info(said.value)?))
         });
-        let rules = self.rules().flat_map(|Placed { rule, at }| {
-            let no_tsc_info = rule.allow.and_then(refusals::no_tsc_info);
-            let warnings = [no_tsc_info, rule.matches.of_pods().then_some(PODS)];
-            let who = format!("{at}: rule for {}", rule.matches);
-            warnings.into_iter().flatten().map(move |why| format!("{who}: {why}"))
+        let rules = self.rules().filter_map(|Placed { rule, at }| {
+            let why = rule.allow.and_then(refusals::no_tsc_info)?;
+            Some(format!("{at}: rule for {}: {why}", rule.matches))
         });
         let overrides = &self.overrides;
         let by_hand = std::iter::once(("the default".to_owned(), &overrides.default))
@@ -191,8 +188,8 @@ impl Book {
 
     /// A VM that is not running, as far as its override's key tells.
     pub fn absent(key: &str) -> Identity {
-        let vm = Identity { name: key.to_owned(), named: true, ..Identity::default() };
-        debug_assert_eq!(overrides::key_of(&vm), Some(key));
+        let vm = Identity::called(key);
+        debug_assert_eq!(overrides::key_of(&vm).as_deref(), Some(key));
         vm
     }
 }

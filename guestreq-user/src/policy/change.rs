@@ -115,7 +115,8 @@ impl Book {
             |book: &Book| vm.as_ref().map_or_else(|| book.default(), |vm| book.resolve(vm));
         let old = effective(self);
         let mut book = self.clone();
-        book.overrides.edit(vm.as_ref().and_then(key_of), |set| edit(set, &change, &old, stamp));
+        let key = vm.as_ref().and_then(key_of);
+        book.overrides.edit(key.as_deref(), |set| edit(set, &change, &old, stamp));
         let new = effective(&book);
         if let Some((_, why)) = book.contradiction() {
             return Err(Refusal::Refused(why));
@@ -152,8 +153,7 @@ impl Book {
             let all = refusals::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
-        let name = vm.as_ref().and_then(key_of).map(str::to_owned);
-        let target = name.map_or(Target::Default, Target::Vm);
+        let target = key.map_or(Target::Default, |key| Target::Vm(key.into_owned()));
         Ok(Plan { target, book, old, new, warnings })
     }
 
@@ -171,7 +171,7 @@ impl Book {
         // A name that something was set for is no pid or UUID of another VM.
         let set = self.overrides.vms.contains_key(name);
         let vm = match naming::find(name, &all) {
-            Ok(at) if !set || key_of(vms[at].identity) == Some(name) => &vms[at],
+            Ok(at) if !set || key_of(vms[at].identity).as_deref() == Some(name) => &vms[at],
             Ok(_) => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),

@@ -1,8 +1,8 @@
 //! # VMs as people name them
 //!
-//! By label, name, UUID or pid. What somebody typed must mean one VM: where it could be
-//! several, all are told, and where it is none, those that are called nearly so. Names
-//! are whatever somebody started a process with.
+//! By label, name (behind its namespace or alone), UUID, pod's UID or pid. What somebody typed
+//! must mean one VM: where it could be several, all are told, and where it is none, those that
+//! are called nearly so. Names are whatever somebody started a process with.
 
 use super::{key_of, refusals};
 use crate::host::Identity;
@@ -54,10 +54,12 @@ fn is_called(vm: &Candidate<'_>, text: &str) -> bool {
     if let Some(pid) = text.strip_prefix(PID).and_then(|pid| pid.parse::<u32>().ok()) {
         return vm.pid == pid;
     }
-    let Identity { name, named, uuid, .. } = vm.identity;
+    let Identity { name, named, uuid, pod_uid, .. } = vm.identity;
+    let is = |uid: &str| !uid.is_empty() && uid.eq_ignore_ascii_case(text);
     vm.label == text
-        || (*named && name == text)
-        || (!uuid.is_empty() && uuid.eq_ignore_ascii_case(text))
+        || (*named && (name == text || vm.identity.full_name() == text))
+        || is(uuid)
+        || is(pod_uid)
         || text.parse() == Ok(vm.pid)
 }
 

@@ -3,7 +3,7 @@
 //! Kept in a file of its own, so that it outlives the agent. It wins over the
 //! configuration until it is cleared.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
@@ -77,16 +77,17 @@ impl Default for Overrides {
     }
 }
 
-/// By what a VM is found again after it, or the agent, was restarted: its own name, without the
-/// pid that a label may have; without a name its UUID. A process that has neither is nobody.
-pub fn key_of(vm: &Identity) -> Option<&str> {
-    let key = if vm.named { &vm.name } else { &vm.uuid };
+/// By what a VM is found again after it, or the agent, was restarted: its own name, behind its
+/// namespace and without the pid that a label may have; without a name its UUID. A process that
+/// has neither is nobody.
+pub fn key_of(vm: &Identity) -> Option<Cow<'_, str>> {
+    let key = if vm.named { vm.full_name() } else { Cow::Borrowed(vm.uuid.as_str()) };
     (!key.is_empty()).then_some(key)
 }
 
 impl Overrides {
     pub fn of(&self, vm: &Identity) -> Option<&Override> {
-        self.vms.get(key_of(vm)?)
+        self.vms.get(key_of(vm)?.as_ref())
     }
 
     /// Changes a VM's, or with `None` the default; an override that sets nothing is none.
@@ -112,9 +113,11 @@ mod tests {
             uuid: uuid.to_owned(),
             ..Identity::default()
         };
-        assert_eq!(key_of(&vm("web", true, "7a")), Some("web"));
-        assert_eq!(key_of(&vm("qemu", false, "7a")), Some("7a"));
+        assert_eq!(key_of(&vm("web", true, "7a")).as_deref(), Some("web"));
+        assert_eq!(key_of(&vm("qemu", false, "7a")).as_deref(), Some("7a"));
         assert_eq!(key_of(&vm("qemu", false, "")), None);
+        let in_prod = Identity { namespace: "prod".to_owned(), ..vm("web", true, "7a") };
+        assert_eq!(key_of(&in_prod).as_deref(), Some("prod/web"), "not that of another namespace");
     }
 
     #[test]

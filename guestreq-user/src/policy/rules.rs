@@ -121,11 +121,6 @@ impl Match {
             !value.is_empty() && pattern.matches(value)
         })
     }
-
-    /// Keys that nothing is known of yet.
-    pub fn of_pods(&self) -> bool {
-        self.namespace.is_some() || self.pod_uid.is_some()
-    }
 }
 
 impl fmt::Display for Match {
@@ -155,6 +150,19 @@ mod tests {
         assert!(!web.matches(&Identity { vmm: "firecracker".to_owned(), ..vm("web-1") }));
         assert!(!web.matches(&Identity { vmm: "qemu".to_owned(), ..vm("db-1") }));
         assert_eq!(web.to_string(), r#"name = "web-*", vmm = "qemu""#);
+    }
+
+    #[test]
+    fn a_pod_s_vms_match_by_its_namespace_and_uid() {
+        let pod = Identity {
+            namespace: "prod".to_owned(),
+            pod_uid: "1858680e-b044-4fd5-9dd4-f137e30e2180".to_owned(),
+            ..vm("web")
+        };
+        assert!(read(r#"{"namespace": "pro*"}"#).unwrap().matches(&pod));
+        assert!(!read(r#"{"namespace": "dev"}"#).unwrap().matches(&pod));
+        assert!(read(r#"{"pod_uid": "1858680e-*", "name": "web"}"#).unwrap().matches(&pod));
+        assert!(!read(r#"{"namespace": "*"}"#).unwrap().matches(&vm("web")), "in no namespace");
     }
 
     #[test]

@@ -16,8 +16,10 @@ pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
 /// Names under which snpload plays a virtual machine monitor.
 const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];
 
-const DIRECTORIES: &[&str] =
-    &["bin", "dev", "etc", "lib", "lib64", "modules", "proc", "root", "run", "sys", "tmp", "var"];
+const DIRECTORIES: &[&str] = &[
+    "bin", "dev", "etc", "lib", "lib/deb", "lib64", "modules", "proc", "root", "run", "sys", "tmp",
+    "var",
+];
 
 /// What promtool is linked with, and where its loader looks for that.
 const LIBRARIES: &[&str] = &["lib64/ld-linux-x86-64.so.2", "lib/libc.so.6"];
@@ -47,6 +49,11 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     }
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
+    }
+    // What dpkg runs: the scenario of an upgrade does, too.
+    for script in ["postinst", "prerm"] {
+        let from = project::root().join("deploy/debian/guestreq").join(script);
+        add(&format!("lib/deb/{script}"), &from)?;
     }
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {

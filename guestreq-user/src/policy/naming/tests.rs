@@ -18,6 +18,22 @@ fn unclear(text: &str, all: &[Candidate<'_>]) -> String {
 }
 
 #[test]
+fn a_pod_s_vm_is_found_by_its_namespace_its_name_alone_and_its_pod_s_uid() {
+    let pod = |namespace: &str, pod_uid: &str| Identity {
+        namespace: namespace.to_owned(),
+        pod_uid: pod_uid.to_owned(),
+        ..identity("web", "")
+    };
+    let (dev, prod) = (pod("dev", "1858680e"), pod("prod", "a5ea884f"));
+    let all = [candidate("dev/web", &dev, 10), candidate("prod/web@11", &prod, 11)];
+    for (text, at) in [("dev/web", 0), ("1858680E", 0), ("prod/web", 1), ("a5ea884f", 1)] {
+        assert_eq!(find(text, &all), Ok(at), "{text}");
+    }
+    assert_eq!(find("web", &all[..1]), Ok(0));
+    assert!(matches!(find("web", &all), Err(Unclear::Ambiguous(_))), "not either of them");
+}
+
+#[test]
 fn a_vm_is_found_by_label_name_uuid_and_pid() {
     let (web, db, none) = (identity("web", "7A-01"), identity("db", ""), identity("", ""));
     let all = [

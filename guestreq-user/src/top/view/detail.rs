@@ -93,6 +93,15 @@ fn identity(row: &Row, lines: &mut Lines) {
     if vm.name != vm.vm {
         lines.add("name", &vm.name);
     }
+    let of = |what: &str, value: &str| match value {
+        "" => String::new(),
+        value => format!("{what} {value}"),
+    };
+    let pod = [of("namespace", &vm.namespace), of("uid", &vm.pod_uid)];
+    let pod: Vec<String> = pod.into_iter().filter(|part| !part.is_empty()).collect();
+    if !pod.is_empty() {
+        lines.add("pod", &pod.join(", "));
+    }
 }
 
 /// Where its time, and the PSP's, went.

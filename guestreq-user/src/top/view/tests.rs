@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
 
 use super::*;
-use crate::top::fixture::{after, model, overview, press, vm};
+use crate::top::fixture::{INTERVAL, after, model, overview, press, vm};
 
 fn draw(model: &Model, width: u16, height: u16, now: Instant) -> (Buffer, Room) {
     draw_with(model, width, height, now, Theme::new(true))
@@ -52,6 +52,21 @@ confused     ▎      3.7 %   2.0    0.7     -   1.3 76.2 ms  190 ms   (34)     
     assert!(screen[14].starts_with("web-1") && screen[14].ends_with("7"), "{screen:#?}");
     assert!(screen[16].starts_with("old          gone"), "{screen:#?}");
     assert!(screen[23].starts_with(" q quit  ? help"), "{screen:#?}");
+}
+
+#[test]
+fn a_vm_s_detail_tells_its_pod() {
+    let mut data = overview();
+    let web = vm(&mut data, "web-1");
+    web.namespace = "prod".to_owned();
+    web.pod_uid = "1858680e-b044-4fd5-9dd4-f137e30e2180".to_owned();
+    let mut model = Model::new(data, INTERVAL, Instant::now());
+    press(&mut model, "/web-1⏎⏎");
+    let screen = text(&draw(&model, 100, 40, Instant::now()).0).join("\n");
+    assert!(
+        screen.contains("namespace prod, uid 1858680e-b044-4fd5-9dd4-f137e30e2180"),
+        "{screen}"
+    );
 }
 
 #[test]

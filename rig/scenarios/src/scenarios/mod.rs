@@ -25,7 +25,9 @@ mod names;
 mod odd;
 mod operation;
 mod outlive;
+mod packages;
 mod pod;
+mod pods;
 mod refusals;
 mod stages;
 mod top;
@@ -246,6 +248,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[],
         once: &[dashboards::WATCHED],
+    },
+    Group {
+        name: "pods",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[pods::RULES, pods::MOVED, packages::UPGRADE],
     },
     Group {
         name: "top",

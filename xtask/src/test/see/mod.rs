@@ -100,8 +100,10 @@ mod tests {
             let board = grafana::parse(&project::root().join("dashboards").join(file)).unwrap();
             for query in grafana::asked(&board) {
                 for (metric, labels) in promql::uses(query.expression).selectors {
+                    // Of a pod, whose UID no other has, and not of a host.
+                    let is_pod_s = metric == "kube_pod_info";
                     assert!(
-                        labels.iter().any(|l| l == "instance"),
+                        is_pod_s || labels.iter().any(|l| l == "instance"),
                         "{file}: {}: {metric}",
                         query.of
                     );

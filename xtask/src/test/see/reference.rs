@@ -41,6 +41,9 @@ impl Reference {
         reference.add("up".into(), []);
         let alerts = ["alertname", "alertstate", "severity", "vm"];
         reference.add("ALERTS".into(), alerts.map(str::to_owned));
+        // kube-state-metrics', and what our queries copy its labels to.
+        let pod = ["namespace", "pod", "uid", "pod_namespace", "pod_uid"];
+        reference.add("kube_pod_info".into(), pod.map(str::to_owned));
         Ok(reference)
     }
 

@@ -14,9 +14,11 @@ pub const VM: &str = r#"wéb"{$x}|.*\d'"#;
 
 /// Queries that have no data where all is well, by what says so if it were not: each is shown to have
 /// data without its condition.
-pub const OTHERWISE: [(&str, &str); 2] = [
+pub const OTHERWISE: [(&str, &str); 3] = [
     // Nothing passes undecided.
     ("Undecided requests, by node", "increase(guestreq_enforcement_bypassed_total[40s])"),
+    // Its second query joins kube-state-metrics' pods, of which the rig has none.
+    ("Who it is", r#"guestreq_vm_info{pod_uid=""}"#),
     // On the fleet's dashboard only critical alerts; dashboards/rules/tests fire each of them.
     ("Alerts", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
 ];

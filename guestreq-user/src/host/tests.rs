@@ -1,0 +1,105 @@
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::*;
+
+/// A process as somebody saw it: what is in /proc, and who it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Process {
+    /// Who saw it, or from what it was composed.
+    source: String,
+    comm: String,
+    cmdline: Vec<String>,
+    cgroup: String,
+    /// Its threads' cgroups, where they matter.
+    #[serde(default)]
+    threads: Vec<String>,
+    is: Is,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Is {
+    vmm: String,
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    pod_uid: String,
+    #[serde(default)]
+    uuid: String,
+}
+
+impl Process {
+    /// Laid out as in /proc.
+    fn identify(&self) -> Is {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
+        write("comm", &format!("{}\n", self.comm));
+        write("cmdline", &self.cmdline.iter().map(|one| format!("{one}\0")).collect::<String>());
+        write("cgroup", &self.cgroup);
+        for (i, cgroup) in self.threads.iter().enumerate() {
+            fs::create_dir_all(folder.path().join(format!("task/{i}"))).unwrap();
+            write(&format!("task/{i}/cgroup"), cgroup);
+        }
+        let Identity { name, uuid, vmm, namespace, pod_uid, .. } =
+            of_folder(folder.path()).unwrap();
+        Is { vmm, name, namespace, pod_uid, uuid }
+    }
+}
+
+#[test]
+fn processes_that_somebody_saw_are_who_they_were() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/host/processes");
+    let mut seen = 0;
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let process: Process =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let begins = ["Seen: ", "Composed: "];
+        let sourced = begins.iter().any(|begin| process.source.starts_with(begin));
+        assert!(sourced, "{}: where is it from?", path.display());
+        assert_eq!(process.identify(), process.is, "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 15, "only {seen}");
+}
+
+#[test]
+fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
+    let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web") };
+    assert_eq!(web.full_name(), "prod/web");
+    assert_eq!(Identity::called("prod/web"), web);
+    for name in ["web", "/web", "prod/", "a/b/c", "Prod/web", "a\n/b"] {
+        let vm = Identity::called(name);
+        assert_eq!((vm.name.as_str(), vm.namespace.as_str()), (name, ""));
+        assert_eq!(vm.full_name(), name);
+    }
+}
+
+#[test]
+fn this_process_has_a_name_and_a_start() {
+    let identity = identify(std::process::id()).unwrap();
+    assert!(!identity.named);
+    assert!(!identity.name.is_empty());
+    let ticks = start_ticks(std::process::id()).unwrap();
+    let (began, now) = (began_ns(ticks), clock_ns(libc::CLOCK_MONOTONIC));
+    assert!(began <= now && now - began < 600_000_000_000, "{began} {now}");
+}
+
+#[test]
+fn a_process_that_is_gone_has_neither() {
+    assert_eq!(identify(u32::MAX), None);
+    assert_eq!(start_ticks(u32::MAX), None);
+}
+
+#[test]
+fn names_are_fit_for_labels() {
+    assert_eq!(clean("web-1"), "web-1");
+    assert_eq!(clean("a\nb\x1b[31mc"), "a_b_[31mc");
+    assert_eq!(clean("\u{fc}ber \"quoted\""), "\u{fc}ber \"quoted\"");
+    assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
+}

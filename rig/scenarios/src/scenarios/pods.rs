@@ -1,0 +1,105 @@
+//! # VMs in pods
+//!
+//! The cgroups that kubelet would make, and the arguments that virt-launcher gives.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    process,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::{Agent, json},
+    enforcing::Enforcing,
+    host::wait_until,
+    load::{self, Load},
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const RULES: Scenario =
+    Scenario { name: "a_rule_for_a_pod_holds_for_its_vms_and_for_no_others", check: rules };
+pub const MOVED: Scenario =
+    Scenario { name: "a_vm_that_is_moved_into_its_pod_later_is_found_there", check: moved };
+
+const ROOT: &str = "/sys/fs/cgroup";
+const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
+
+/// A pod's cgroup, as long as it is needed.
+struct Pod {
+    folder: String,
+}
+
+impl Pod {
+    fn new() -> Result<Pod> {
+        let name = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
+        let folder = format!("{ROOT}/kubepods.slice/kubepods-burstable.slice/{name}");
+        fs::create_dir_all(&folder).with_context(|| folder.clone())?;
+        Ok(Pod { folder })
+    }
+
+    /// A load whose processes are in it from the start.
+    fn start(&self, arguments: &str) -> Result<Load> {
+        enter(&self.folder, process::id())?;
+        let load = load::start(arguments);
+        enter(ROOT, process::id())?;
+        load
+    }
+}
+
+fn enter(folder: &str, pid: u32) -> Result<()> {
+    let path = format!("{folder}/cgroup.procs");
+    let mut file = File::options().write(true).open(&path).with_context(|| path.clone())?;
+    file.write_all(pid.to_string().as_bytes()).context(path)
+}
+
+/// A VM as KubeVirt starts it.
+fn kubevirt(namespace: &str) -> String {
+    format!(
+        "--vmm qemu --name {namespace}_web --type export --count 2 -- \
+         -smbios type=1,manufacturer=KubeVirt,product=None"
+    )
+}
+
+/// The default refuses exports; one pod's VMs may send them, others of that name may not.
+fn rules(_: &Context) -> Result<Outcome> {
+    let enforcing = Enforcing::start(&format!(
+        "allow = [\"report\"]\n[[vm]]\nmatch = {{ namespace = \"prod\", pod_uid = \"{UID}\" }}\n\
+         allow = [\"report\", \"export\"]\n"
+    ))?;
+    let pod = Pod::new()?;
+    let inside = pod.start(&kubevirt("prod"))?.finish()?;
+    ensure!(inside.outcomes["7"].get("ok") == Some(&2), "in the pod: {:?}", inside.outcomes);
+    let outside = load::run(&kubevirt("prod"))?;
+    ensure!(outside.outcomes["7"].get("fw:0x16") == Some(&2), "in none: {:?}", outside.outcomes);
+    let other = pod.start(&kubevirt("dev"))?.finish()?;
+    ensure!(other.outcomes["7"].get("fw:0x16") == Some(&2), "of dev: {:?}", other.outcomes);
+
+    let metrics = enforcing.agent.scrape()?;
+    let labels = [("name", "web"), ("namespace", "prod"), ("pod_uid", UID), ("vmm", "qemu")];
+    let all = metrics.values("guestreq_vm_info", "vm");
+    ensure!(metrics.select("guestreq_vm_info", &labels).count() == 1, "{all:?}");
+    ensure!(all.contains(&"dev/web".to_owned()), "{all:?}");
+    enforcing.end()
+}
+
+/// As Kata does, whose VMM has made its guest's context by then.
+fn moved(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::start(&[])?;
+    let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;
+    wait_until("the VM is known", Duration::from_secs(60), || {
+        Ok(json("vms")?["vms"][0]["vm"] == "sandbox-5a3f")
+    })?;
+    let vm = &json("vms")?["vms"][0];
+    ensure!(vm["pod_uid"] == "", "it is in no pod yet: {vm}");
+    let pid = vm["pid"].as_u64().context("a pid")?;
+    enter(&Pod::new()?.folder, u32::try_from(pid)?)?;
+    agent.wait_until("its pod is found", |metrics| {
+        let labels = [("vm", "sandbox-5a3f"), ("pod_uid", UID)];
+        metrics.select("guestreq_vm_info", &labels).count() == 1
+    })?;
+    load.finish()?;
+    Ok(Outcome::Kept)
+}

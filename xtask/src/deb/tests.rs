@@ -1,0 +1,177 @@
+use super::*;
+
+/// A root of its own for dpkg, with stand-ins for what its scripts call: each notes its call.
+struct Host {
+    folder: PathBuf,
+}
+
+const TOOLS: [&str; 5] =
+    ["deb-systemd-helper", "deb-systemd-invoke", "systemctl", "dkms", "modprobe"];
+
+impl Host {
+    /// None where dpkg cannot be tried.
+    fn new(name: &str) -> Option<Self> {
+        let root = process::output(Command::new("id").arg("-u")).unwrap().trim() == "0";
+        if !root || !process::is_installed("dpkg") {
+            eprintln!("not tried: it takes dpkg, and root");
+            return None;
+        }
+        let folder = std::env::temp_dir().join(format!("guestreq-{name}-{}", std::process::id()));
+        let host = Self { folder };
+        for made in
+            ["root/var/lib/dpkg/info", "root/var/lib/dpkg/updates", "root/run/systemd/system"]
+        {
+            fs::create_dir_all(host.folder.join(made)).unwrap();
+        }
+        fs::write(host.folder.join("root/var/lib/dpkg/status"), "").unwrap();
+        for tool in TOOLS {
+            host.stand_in(&format!("bin/{tool}"), "");
+        }
+        host.stand_in("root/usr/lib/dkms/common.postinst", "");
+        host.stand_in("guestreq", "");
+        Some(host)
+    }
+
+    fn stand_in(&self, path: &str, then: &str) {
+        let path = self.folder.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let log = self.folder.join("log");
+        let text = format!(
+            "#!/bin/sh\necho \"${{0##*/}} $*\" >>{}\necho says something\n{then}\n",
+            log.display()
+        );
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn pack(&self, version: &str) -> [PathBuf; 2] {
+        pack(&self.folder.join("guestreq"), version, &self.folder.join("dist")).unwrap()
+    }
+
+    /// What was called by what dpkg was told to do.
+    fn dpkg(&self, arguments: &[&str]) -> Result<Vec<String>> {
+        let log = self.folder.join("log");
+        fs::write(&log, "").unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let mut dpkg = Command::new("dpkg");
+        dpkg.env("PATH", format!("{}:/usr/sbin:/sbin:{path}", self.folder.join("bin").display()));
+        dpkg.arg(format!("--root={}", self.folder.join("root").display()));
+        dpkg.args(["--force-script-chrootless", "--force-depends", "--force-unsafe-io"]);
+        process::output(dpkg.args(["--log=/dev/null"]).args(arguments))?;
+        Ok(fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
+    }
+
+    fn install(&self, package: &Path) -> Vec<String> {
+        self.dpkg(&["--install", package.to_str().unwrap()]).unwrap()
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.folder.join("root").join(path).exists()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn called(calls: &[String], what: &str) -> bool {
+    calls.iter().any(|call| call == what)
+}
+
+#[test]
+fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
+    let Some(host) = Host::new("upgrade") else { return };
+    let [first, _] = host.pack("0.1.0");
+    let calls = host.install(&first);
+    assert!(called(&calls, "deb-systemd-helper enable guestreq.service"), "{calls:?}");
+    assert!(called(&calls, "deb-systemd-invoke start guestreq.service"), "{calls:?}");
+    for path in [
+        "usr/bin/guestreq",
+        "usr/lib/systemd/system/guestreq.service",
+        "usr/share/man/man8/guestreq.8.gz",
+        "usr/share/doc/guestreq/changelog.gz",
+    ] {
+        assert!(host.has(path), "{path}");
+    }
+    let config = host.folder.join("root/etc/guestreq/config.toml");
+    fs::write(&config, "mode = \"enforce\"\n").unwrap();
+
+    let [second, _] = host.pack("0.1.1");
+    let calls = host.install(&second);
+    assert!(called(&calls, "deb-systemd-invoke restart guestreq.service"), "{calls:?}");
+    let ends = |call: &String| call.contains("detach") || call.contains(" stop ");
+    assert!(!calls.iter().any(ends), "enforcement was ended: {calls:?}");
+    assert_eq!(fs::read_to_string(&config).unwrap(), "mode = \"enforce\"\n", "somebody wrote that");
+}
+
+#[test]
+fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
+    let Some(host) = Host::new("beside") else { return };
+    let dist = host.folder.join("dist");
+    fs::create_dir_all(&dist).unwrap();
+    fs::write(dist.join("guestreq"), "").unwrap();
+    host.pack("0.1.0");
+    let entries = fs::read_dir(&dist).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    let packages = ["guestreq-gate-dkms_0.1.0_all.deb", "guestreq_0.1.0_amd64.deb"];
+    assert_eq!(names, ["guestreq", packages[0], packages[1]]);
+}
+
+#[test]
+fn a_removal_ends_what_is_enforced_and_a_purge_leaves_nothing() {
+    let Some(host) = Host::new("removal") else { return };
+    let [package, _] = host.pack("0.1.0");
+    host.install(&package);
+    fs::create_dir_all(host.folder.join("root/var/lib/guestreq")).unwrap();
+    let calls = host.dpkg(&["--remove", "guestreq"]).unwrap();
+    let at = |what: &str| calls.iter().position(|call| call == what);
+    let (stopped, ended) = (at("deb-systemd-invoke stop guestreq.service"), at("guestreq detach"));
+    assert!(stopped.is_some() && stopped < ended, "{calls:?}");
+    assert!(!host.has("usr/bin/guestreq"));
+    assert!(host.has("etc/guestreq/config.toml") && host.has("var/lib/guestreq"), "not purged");
+    host.dpkg(&["--purge", "guestreq"]).unwrap();
+    for path in ["etc/guestreq", "var/lib/guestreq", "usr/share/doc/guestreq", "run/guestreq"] {
+        assert!(!host.has(path), "{path} is left");
+    }
+}
+
+#[test]
+fn a_package_whose_programs_cannot_be_detached_stays() {
+    let Some(host) = Host::new("stays") else { return };
+    let [package, _] = host.pack("0.1.0");
+    host.install(&package);
+    host.stand_in("root/usr/bin/guestreq", "exit 1");
+    host.dpkg(&["--remove", "guestreq"]).unwrap_err();
+    assert!(host.has("usr/bin/guestreq"), "nothing could detach it any more");
+    let calls = fs::read_to_string(host.folder.join("log")).unwrap();
+    assert!(calls.ends_with("deb-systemd-invoke start guestreq.service\n"), "{calls}");
+}
+
+#[test]
+fn the_gate_is_built_by_dkms_for_its_version_and_goes_with_it() {
+    let Some(host) = Host::new("gate") else { return };
+    let [_, gate] = host.pack("0.1.1");
+    let calls = host.install(&gate);
+    let built = calls.iter().any(|call| call.starts_with("common.postinst guestreq-gate 0.1.1"));
+    assert!(built, "{calls:?}");
+    assert!(called(&calls, "modprobe guestreq_gate"), "{calls:?}");
+    let conf = host.folder.join("root/usr/src/guestreq-gate-0.1.1/dkms.conf");
+    let conf = fs::read_to_string(conf).unwrap();
+    assert!(conf.contains("PACKAGE_VERSION=\"0.1.1\""), "{conf}");
+    let calls = host.dpkg(&["--purge", "guestreq-gate-dkms"]).unwrap();
+    assert!(called(&calls, "dkms remove -m guestreq-gate -v 0.1.1 --all"), "{calls:?}");
+    assert!(!host.has("usr/src/guestreq-gate-0.1.1"));
+}
+
+#[test]
+fn the_gate_s_package_has_every_source_that_it_is_made_of() {
+    let kbuild = fs::read_to_string(project::root().join("gate/Kbuild")).unwrap();
+    let parts = kbuild.lines().find_map(|line| line.strip_prefix("guestreq_gate-y := ")).unwrap();
+    for part in parts.split_whitespace() {
+        let source = part.replace(".o", ".c");
+        assert!(SOURCES.contains(&source.as_str()), "{source} is not packed");
+    }
+}
