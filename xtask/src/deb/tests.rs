@@ -175,3 +175,25 @@ fn the_gate_s_package_has_every_source_that_it_is_made_of() {
         assert!(SOURCES.contains(&source.as_str()), "{source} is not packed");
     }
 }
+
+#[test]
+fn the_service_may_all_that_the_pod_may() {
+    let read = |path: &str| fs::read_to_string(project::root().join("deploy").join(path)).unwrap();
+    let (unit, pod) = (read("systemd/guestreq.service"), read("kubernetes/base/daemonset.yaml"));
+    let granted: Vec<_> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .flat_map(str::split_whitespace)
+        .collect();
+    let added = pod.split_once("add:").unwrap().1.lines().skip(1);
+    let needed: Vec<_> = added
+        .map_while(|line| line.trim().strip_prefix("- "))
+        .map(|line| format!("CAP_{}", line.split_whitespace().next().unwrap()))
+        .collect();
+    assert!(needed.len() >= 4, "{needed:?}");
+    for capability in needed {
+        assert!(granted.contains(&capability.as_str()), "the unit lacks {capability}");
+    }
+    // It takes away what CAP_SYS_NICE is for.
+    assert!(!unit.lines().any(|line| line.starts_with("RestrictRealtime=yes")));
+}
