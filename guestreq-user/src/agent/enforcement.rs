@@ -5,11 +5,7 @@
 //! version, be unloaded, or hear another LSM's answer. So it is tried, through
 //! the very path that a request takes, at start, each second and at each scrape.
 
-use std::{
-    fs,
-    mem::offset_of,
-    time::{Duration, Instant},
-};
+use std::{fs, mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
@@ -23,6 +19,7 @@ use super::{
     gate::{Gate, Unanswered},
     journal::Journal,
     kernel,
+    lapse::Lapse,
     probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
@@ -34,9 +31,6 @@ use crate::{
     },
     system::System,
 };
-
-/// How long a request that passed undecided counts against us.
-const MEMORY: Duration = Duration::from_secs(60);
 
 /// What users see of it.
 #[derive(Clone, Debug)]
@@ -55,12 +49,10 @@ pub struct Enforcement {
     backend: Backend,
     mode: Mode,
     gate: Option<Gate>,
-    /// Questions that nobody answered, and requests that passed, when last seen.
-    unanswered: u64,
-    bypassed: u64,
+    /// Questions that nobody answered, and requests that passed.
+    unanswered: Lapse,
+    bypassed: Lapse,
     looked: bool,
-    /// When either was last seen to rise, and what it was.
-    lapse: Option<(Instant, String)>,
     trouble: Option<String>,
     verified: bool,
     /// Why nothing can be pinned.
@@ -69,15 +61,16 @@ pub struct Enforcement {
 
 impl Enforcement {
     pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
+        let mut bypassed = Lapse::default();
+        bypassed.forget(records.enforcement(offset_of!(Words, bypassed)));
         Enforcement {
             backend,
             unpinned,
             mode: Mode::Observe,
             gate: None,
-            unanswered: 0,
-            bypassed: records.enforcement(offset_of!(Words, bypassed)),
+            unanswered: Lapse::default(),
+            bypassed,
             looked: false,
-            lapse: None,
             trouble: None,
             verified: false,
         }
@@ -117,7 +110,7 @@ impl Enforcement {
             mode: self.mode,
             verified: self.verified,
             reason: self.trouble.clone(),
-            bypassed: self.bypassed,
+            bypassed: self.bypassed.total(),
         }
     }
 
@@ -234,7 +227,7 @@ impl Enforcement {
             records.set_enforcement(FILE, file);
         }
         let gate = found?;
-        self.unanswered = gate.unanswered()?;
+        self.unanswered.begin(gate.unanswered()?);
         self.gate = Some(gate);
         Ok(())
     }
@@ -242,29 +235,29 @@ impl Enforcement {
     /// Whether something passed since the last look, or not long ago.
     fn look_back(&mut self, records: &Records) -> Result<()> {
         let bypassed = records.enforcement(offset_of!(Words, bypassed));
-        if !std::mem::replace(&mut self.looked, true) {
+        let first = !std::mem::replace(&mut self.looked, true);
+        let now = Instant::now();
+        if first {
             // What passed before our programs were attached is not theirs.
-            self.bypassed = bypassed;
-            if let Some(gate) = &self.gate {
-                self.unanswered = gate.unanswered()?;
-            }
+            self.bypassed.forget(bypassed);
         }
-        let mut lapse = |now: u64, before: &mut u64, what: &str| {
-            if now > *before {
-                let more = now - *before;
-                self.lapse = Some((Instant::now(), format!("{what}: {more}")));
-            }
-            *before = now;
-        };
-        lapse(bypassed, &mut self.bypassed, "requests that passed and should not have");
+        self.bypassed.look(bypassed, now);
         if let Some(gate) = &self.gate {
-            let what = "questions of the gate that our program did not answer";
-            lapse(gate.unanswered()?, &mut self.unanswered, what);
+            let unanswered = gate.unanswered()?;
+            if first {
+                self.unanswered.forget(unanswered);
+            }
+            self.unanswered.look(unanswered, now);
         }
-        match &self.lapse {
-            Some((when, what)) if when.elapsed() < MEMORY => bail!("{what}, in the last minute"),
-            _ => Ok(()),
+        for (lapse, what) in [
+            (&self.bypassed, "requests that passed and should not have"),
+            (&self.unanswered, "questions of the gate that our program did not answer"),
+        ] {
+            if let Some(count) = lapse.lately(now) {
+                bail!("{what}: {count}, the last one less than a minute ago");
+            }
         }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod gate;
 pub mod journal;
 pub mod kernel;
+mod lapse;
 mod lock;
 mod losses;
 mod notify;
