@@ -12,15 +12,19 @@ use crate::prometheus::Server;
 /// The VM that is chosen: one that has chosen its name to break queries and legends.
 pub const VM: &str = r#"wéb"{$x}|.*\d'"#;
 
-/// Queries that have no data where all is well, by what says so if it were not: each is shown to have
-/// data without its condition.
-pub const OTHERWISE: [(&str, &str); 3] = [
+/// Queries that have no data in the rig: panel, a metric of that query, and what has data without its
+/// condition.
+pub const OTHERWISE: [(&str, &str, &str); 3] = [
     // Nothing passes undecided.
-    ("Undecided requests, by node", "increase(guestreq_enforcement_bypassed_total[40s])"),
-    // Its second query joins kube-state-metrics' pods, of which the rig has none.
-    ("Who it is", r#"guestreq_vm_info{pod_uid=""}"#),
+    (
+        "Undecided requests, by node",
+        "guestreq_enforcement_bypassed_total",
+        "increase(guestreq_enforcement_bypassed_total[40s])",
+    ),
+    // What it is joined with comes from kube-state-metrics: that it joins is not shown here.
+    ("Who it is", "kube_pod_info", r#"guestreq_vm_info{pod_uid=""}"#),
     // On the fleet's dashboard only critical alerts; dashboards/rules/tests fire each of them.
-    ("Alerts", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
+    ("Alerts", "ALERTS", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
 ];
 
 pub struct Query {
@@ -59,8 +63,10 @@ impl Panels {
         let mut without = Vec::new();
         for query in &self.queries {
             if !has_number(server, &query.expression)? {
-                let otherwise = OTHERWISE.iter().find(|(panel, _)| *panel == query.panel);
-                let shown = otherwise.map(|(_, expression)| has_number(server, expression));
+                let otherwise = OTHERWISE.iter().find(|(panel, metric, _)| {
+                    *panel == query.panel && query.expression.contains(metric)
+                });
+                let shown = otherwise.map(|(.., expression)| has_number(server, expression));
                 if !shown.transpose()?.unwrap_or(false) {
                     without.push(format!("{}: {}", query.of, query.expression));
                 }
