@@ -41,13 +41,9 @@ fn fetch(cache: &Cache, apt: &Apt, name: &str, files: &[(&str, &str, &str)]) -> 
         say::step("fetch", name, || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;
-            let mut packages = Vec::new();
-            for (package, ..) in files {
-                let offers = apt.offers(package, |offered| offered == *package)?;
-                let offer = offers.iter().find(|offer| offer.suite == SUITE);
-                let offer = offer.with_context(|| format!("no package {package} in {SUITE}"))?;
-                packages.push(format!("{package}={}", offer.version));
-            }
+            // Not by version, as kernels are: looking a version up takes apt seconds for each.
+            let packages: Vec<_> =
+                files.iter().map(|(package, ..)| format!("{package}/{SUITE}")).collect();
             apt.unpack(&packages, &tree)?;
             for (_, from, to) in files {
                 // A link is followed.

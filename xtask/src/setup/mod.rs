@@ -49,14 +49,9 @@ pub fn ebpf() -> Result<EbpfTools> {
 
 /// Prometheus's checker; fetched only if that is allowed.
 pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
-    let cache = Cache::open()?;
-    if let Some(packages) = Prometheus::cached(&cache) {
-        return Ok(Some(packages.promtool()));
-    }
-    if may_fetch {
-        return Ok(Some(Prometheus::ensure(&cache, &Apt::open(&cache)?)?.promtool()));
-    }
-    Ok(process::is_installed("promtool").then(|| PathBuf::from("promtool")))
+    let cached = |cache: &Cache| Some(Prometheus::cached(cache)?.promtool());
+    let fetch = |cache: &Cache, apt: &Apt| Ok(Prometheus::ensure(cache, apt)?.promtool());
+    tool("promtool", may_fetch, cached, fetch)
 }
 
 /// Prometheus itself, without the rest of the rig.
@@ -67,14 +62,24 @@ pub fn prometheus() -> Result<Prometheus> {
 
 /// kubectl; fetched only if that is allowed.
 pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
+    tool("kubectl", may_fetch, container::cached_kubectl, container::kubectl)
+}
+
+/// What was fetched before, or is now if that is allowed; else this machine's own, if it has one.
+fn tool(
+    name: &str,
+    may_fetch: bool,
+    cached: impl FnOnce(&Cache) -> Option<PathBuf>,
+    fetch: impl FnOnce(&Cache, &Apt) -> Result<PathBuf>,
+) -> Result<Option<PathBuf>> {
     let cache = Cache::open()?;
-    if let Some(path) = container::cached_kubectl(&cache) {
+    if let Some(path) = cached(&cache) {
         return Ok(Some(path));
     }
     if may_fetch {
-        return container::kubectl(&cache, &Apt::open(&cache)?).map(Some);
+        return fetch(&cache, &Apt::open(&cache)?).map(Some);
     }
-    Ok(process::is_installed("kubectl").then(|| PathBuf::from("kubectl")))
+    Ok(process::is_installed(name).then(|| PathBuf::from(name)))
 }
 
 /// Prepares the rig, with the kernels that match `pattern` or else all.
