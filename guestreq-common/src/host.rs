@@ -4,16 +4,19 @@
 //! each way in which something may be lost. Written under `sev_cmd_mutex`,
 //! except for the fields that say "atomically".
 
+mod totals;
+
+pub use totals::{CommandTotals, LAYOUT, Message, OFFSET, SIGNED_SINCE, Totals, WORDS};
+
 use crate::{
     command, event,
-    ghcb::TOLD,
-    histogram::{self, SLOTS, Slots},
-    message::{self, KINDS, Kind},
+    histogram::{self, SLOTS},
+    message::{self, Kind},
     outcome,
     policy::Policy,
     request::{self, Running, STAGES, Stack, Stages},
     sequence::Anomaly,
-    vm::{Results, Vm},
+    vm::Vm,
 };
 
 /// How something that should have been counted, or told, was not.
@@ -62,27 +65,6 @@ impl Loss {
     }
 }
 
-/// A command's totals.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CommandTotals {
-    pub count: u64,
-    pub busy_ns: u64,
-    /// Commands that did not succeed.
-    pub failed: u64,
-}
-
-/// A message kind's totals. One request touches one of these: what is written together
-/// stands together.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Message {
-    /// Cells of `host_error` are written atomically.
-    pub results: Results,
-    pub stage: [Slots; STAGES],
-    pub stage_ns: [u64; STAGES],
-}
-
 /// How decisions are carried out. Set by the agent, except where it says otherwise.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -107,10 +89,6 @@ pub struct Enforcement {
     pub challenge: u64,
     /// The number of the last self-test that our program answered; written by it.
     pub self_test: u64,
-    /// Requests that passed though they should not have: they reached the PSP undecided while
-    /// the gate should have asked, or their vCPU could not be stopped; written under
-    /// `sev_cmd_mutex`.
-    pub bypassed: u64,
 }
 
 #[repr(C)]
@@ -118,6 +96,15 @@ pub struct Enforcement {
 pub struct Host {
     /// [`crate::SCHEMA`], set by the agent: what a later agent knows this record by.
     pub schema: u64,
+    /// [`LAYOUT`] and [`WORDS`], set by the agent: by these a later agent of another schema finds
+    /// the next two.
+    pub layout: u64,
+    pub words: u64,
+    pub totals: Totals,
+    /// Set by the agent: what an earlier one of another schema had counted, and is to be added.
+    pub inherited: Totals,
+    /// A later agent of another schema reads its first word as well.
+    pub now: Stack,
     /// Set by the agent: where the direct map begins (`page_offset_base`), and the encryption bit
     /// of physical addresses (`sme_me_mask`). For a later agent: both hold until the next boot.
     pub page_offset: u64,
@@ -127,26 +114,17 @@ pub struct Host {
     pub tell_all: u64,
     /// Set by the agent: a request that takes longer, in ns, is told as slow.
     pub slow_ns: u64,
-    pub now: Stack,
     /// How long the PSP takes for a guest request, in ns: of the last ones, the later the more.
     pub service_ns: u64,
     /// When the next VM that was over its limit may be admitted ([`crate::gcra::Turn`]), in ns of
     /// CLOCK_MONOTONIC; written atomically.
     pub turn: u64,
-    pub messages: [Message; KINDS],
-    pub commands: [CommandTotals; command::COMMANDS],
     /// Requests that began to wait for the PSP, and that ceased to; written atomically.
     pub queued: u64,
     pub dequeued: u64,
-    /// VMGEXITs that were plain and extended guest requests; written atomically.
-    pub exits: [u64; 2],
-    /// What guests were told, by [`crate::ghcb::Told`]; written atomically.
-    pub told: [u64; TOLD],
     /// Threads and guest contexts that have records; written atomically.
     pub threads: u64,
     pub contexts: u64,
-    /// By [`Loss`]; written atomically.
-    pub lost: [u64; LOSSES],
 }
 
 /// What a command's end calls for, beyond the counters.
@@ -158,10 +136,10 @@ pub struct Verdict {
 }
 
 impl Host {
-    /// The totals of a kind. Masked, not checked: the verifier must see the bound.
+    /// The totals of a kind.
     #[inline(always)]
     pub fn message(&mut self, kind: u8) -> &mut Message {
-        &mut self.messages[kind as usize & (KINDS - 1)]
+        self.totals.message(kind)
     }
 
     /// t3: counts a command that has returned, for the host and its VM.
@@ -180,7 +158,7 @@ impl Host {
         let elapsed = now.saturating_sub(command.started);
         let busy = elapsed.saturating_sub(command.nested);
         self.now.charge_enclosing(elapsed);
-        let totals = &mut self.commands[command::index_of(command.command)];
+        let totals = &mut self.totals.commands[command::index_of(command.command)];
         totals.count += 1;
         totals.busy_ns += busy;
         totals.failed += (ret != 0) as u64;

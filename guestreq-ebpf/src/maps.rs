@@ -129,7 +129,7 @@ pub fn give_slot_back(slot: u32, vm: &mut Vm) {
 #[inline(always)]
 pub fn count_loss(loss: Loss, n: u64) {
     if let Some(host) = host() {
-        atomic::add(&mut host.lost[loss as usize], n);
+        atomic::add(&mut host.totals.lost[loss as usize], n);
     }
 }
 

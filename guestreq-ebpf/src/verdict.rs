@@ -77,7 +77,7 @@ pub fn at_the_gate<C: EbpfContext>(
 #[inline(always)]
 pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     let Some(host) = maps::host() else { return };
-    let enforcement = &mut host.enforcement;
+    let enforcement = &host.enforcement;
     if thread.is_none() && enforcement.gate_file != 0 {
         // There is a gate, which has asked without a record, too.
         return;
@@ -89,7 +89,7 @@ pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     };
     let armed = enforcement.armed_at;
     if armed != 0 && running.queued > armed {
-        enforcement.bypassed += 1;
+        host.totals.bypassed += 1;
         tell_bypass(&asker, &running.header, running.started);
     }
     let kind = Kind::index_of(running.header.message_type);
@@ -134,7 +134,7 @@ fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header,
     if kick == 0 || unsafe { bpf_send_signal_thread(kick) } != 0 {
         // It runs on until it leaves its guest by itself.
         if let Some(host) = maps::host() {
-            host.enforcement.bypassed += 1;
+            host.totals.bypassed += 1;
         }
         tell_bypass(asker, header, now);
     }

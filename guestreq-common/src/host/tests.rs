@@ -8,7 +8,7 @@ fn zeroed<T>() -> Box<T> {
 }
 
 fn host_total(host: &Host) -> u64 {
-    host.messages.iter().map(|message| message.results.total()).sum()
+    host.totals.messages.iter().map(|message| message.results.total()).sum()
 }
 
 fn request(message_type: u8, times: [u64; 3]) -> Running {
@@ -34,7 +34,7 @@ fn an_answered_request_counts_once_everywhere() {
     assert_eq!(vm.duration.iter().sum::<u64>(), 1);
     assert_eq!(vm.psp_ns, [400, 0, 0]);
     assert_eq!(vm.vmpck, [1, 0, 0, 0, 0]);
-    let row = &host.commands[command::SNP_GUEST_REQUEST as usize];
+    let row = &host.totals.commands[command::SNP_GUEST_REQUEST as usize];
     assert_eq!((row.count, row.busy_ns, row.failed), (1, 400, 0));
 }
 
@@ -46,7 +46,7 @@ fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     assert_eq!((vm.total(), host_total(&host)), (0, 0), "the caller's to count");
     assert_eq!(vm.duration.iter().sum::<u64>(), 0);
     assert_eq!(vm.psp_ns[0], 9_000);
-    assert_eq!(host.commands[0x94].failed, 1);
+    assert_eq!(host.totals.commands[0x94].failed, 1);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn another_command_touches_no_message() {
     host.finish(Some(&mut vm), &launch, 70, 0, 0);
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
     assert_eq!(vm.psp_ns, [0, 70, 0]);
-    assert_eq!(host.commands[0xa1].count, 1);
+    assert_eq!(host.totals.commands[0xa1].count, 1);
 }
 
 #[test]
@@ -71,8 +71,8 @@ fn a_nested_command_s_time_is_not_counted_twice() {
     host.finish(None, &inner, 500, 0, 0);
     let outer = *host.now.pop(1).expect("the outer one");
     host.finish(None, &outer, 1_000, 0, 0);
-    assert_eq!(host.commands[0xc7].busy_ns, 200);
-    assert_eq!(host.commands[4].busy_ns, 700);
+    assert_eq!(host.totals.commands[0xc7].busy_ns, 200);
+    assert_eq!(host.totals.commands[4].busy_ns, 700);
 }
 
 #[test]
@@ -124,9 +124,9 @@ proptest! {
         prop_assert_eq!(vm.vmpck.iter().sum::<u64>(), count);
         prop_assert_eq!(vm.duration.iter().sum::<u64>(), count);
         for stage in 0..STAGES {
-            prop_assert_eq!(host.messages.iter().flat_map(|m| m.stage[stage]).sum::<u64>(), count);
+            prop_assert_eq!(host.totals.messages.iter().flat_map(|m| m.stage[stage]).sum::<u64>(), count);
         }
         prop_assert_eq!(vm.stage_ns.iter().sum::<u64>(), 9 * count);
-        prop_assert_eq!(host.commands[0x94].count, count);
+        prop_assert_eq!(host.totals.commands[0x94].count, count);
     }
 }

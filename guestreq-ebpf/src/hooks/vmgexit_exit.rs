@@ -40,8 +40,8 @@ pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {
 fn on_request(ghcb: u64, extended: bool) {
     let Some(host) = maps::host() else { return };
     let info2 = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_INFO_2)).unwrap_or(u64::MAX);
-    atomic::add(&mut host.exits[extended as usize], 1);
-    atomic::add(&mut host.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
+    atomic::add(&mut host.totals.exits[extended as usize], 1);
+    atomic::add(&mut host.totals.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
     if extended
         && let Some(thread) = threads::find(kernel::thread())
         && let Some(vm) = maps::vm(thread.vm, thread.generation)

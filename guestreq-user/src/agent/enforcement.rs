@@ -62,7 +62,7 @@ pub struct Enforcement {
 impl Enforcement {
     pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
         let mut bypassed = Lapse::default();
-        bypassed.forget(records.enforcement(offset_of!(Words, bypassed)));
+        bypassed.forget(records.bypassed());
         Enforcement {
             backend,
             unpinned,
@@ -234,7 +234,7 @@ impl Enforcement {
 
     /// Whether something passed since the last look, or not long ago.
     fn look_back(&mut self, records: &Records) -> Result<()> {
-        let bypassed = records.enforcement(offset_of!(Words, bypassed));
+        let bypassed = records.bypassed();
         let first = !std::mem::replace(&mut self.looked, true);
         let now = Instant::now();
         if first {

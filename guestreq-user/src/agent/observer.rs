@@ -91,7 +91,7 @@ impl Observer {
             anyhow::bail!("{reason}");
         }
         fault::point(Point::AllAttached);
-        programs.drop_old();
+        programs.drop_old(&records);
         fault::point(Point::OldDropped);
         enforcement.verify(&records, &programs, &shared.journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {
@@ -251,8 +251,8 @@ fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
     };
     Sample {
         at_ns: now,
-        busy_ns: host.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
-        queue_ns: host.messages.iter().map(|message| message.stage_ns[1]).sum(),
+        busy_ns: host.totals.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
+        queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
         stages: window::stages(host),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
     }

@@ -13,11 +13,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::{Ebpf, maps::Map};
 use guestreq_common::{
     SCHEMA,
-    host::{Enforcement, Host, Loss},
+    host::{self as of_host, Enforcement, Host, Loss, Totals},
     policy::{Backend, Policy},
     vm::{Life, Vm},
 };
@@ -38,6 +38,8 @@ unsafe trait Record {}
 unsafe impl Record for Host {}
 // SAFETY: as for Host.
 unsafe impl Record for Vm {}
+// SAFETY: a word itself.
+unsafe impl Record for u64 {}
 
 /// An array map, mapped.
 struct Mapped<T> {
@@ -131,6 +133,48 @@ pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
     word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
 }
 
+/// The record of another version's programs, of which only the totals are known.
+pub struct Foreign(Mapped<u64>);
+
+impl Foreign {
+    /// A host's record of so many bytes, if its totals can be read.
+    pub fn new(map: BorrowedFd<'_>, bytes: usize) -> Result<Foreign> {
+        let foreign = Foreign(Mapped::over(map, bytes / WORD)?);
+        let [schema, layout] = [0, 1].map(|index| foreign.word(index).unwrap_or(0));
+        ensure!(
+            schema >= of_host::SIGNED_SINCE && layout == of_host::LAYOUT,
+            "its totals are not laid out as this version's"
+        );
+        Ok(foreign)
+    }
+
+    /// What its programs count, by now, with what it had inherited itself.
+    pub fn totals(&self) -> Box<Totals> {
+        let len = self.len();
+        let words = |from: usize| (from..).take(len).map_while(|index| self.word(index));
+        let mut totals = Box::new(Totals::from_words(words(Self::FIRST)));
+        totals.add(&Totals::from_words(words(Self::FIRST + len)));
+        totals
+    }
+
+    /// How many commands its programs have seen begin, but not end.
+    pub fn running(&self) -> u64 {
+        self.word(Self::FIRST + 2 * self.len()).unwrap_or(0)
+    }
+
+    const FIRST: usize = of_host::OFFSET / WORD;
+
+    /// Of its totals, in words; no longer than the record.
+    fn len(&self) -> usize {
+        let len = self.word(2).and_then(|words| usize::try_from(words).ok());
+        len.unwrap_or(0).min(self.0.len)
+    }
+
+    fn word(&self, index: usize) -> Option<u64> {
+        Some(self.0.words(index)?.first()?.load(Ordering::Acquire))
+    }
+}
+
 fn word_of_host(map: BorrowedFd<'_>, offset: usize) -> Result<u64> {
     let host: Mapped<Host> = Mapped::over(map, 1)?;
     let word = host.word(0, offset).context("an empty record")?;
@@ -151,8 +195,32 @@ impl Records {
         })
     }
 
+    /// With what was counted before these records were made.
     pub fn host(&self) -> Result<Box<Host>> {
+        let mut host = self.counted()?;
+        let Host { totals, inherited, .. } = &mut *host;
+        totals.add(inherited);
+        Ok(host)
+    }
+
+    /// As the programs write it.
+    pub fn counted(&self) -> Result<Box<Host>> {
         self.host.read(0).context("the host's record")
+    }
+
+    /// From now on these are shown with what another version had counted.
+    pub fn set_inherited(&self, totals: &Totals) {
+        let words = self.host.words(0).unwrap_or_default().iter();
+        let inherited = words.skip(mem::offset_of!(Host, inherited) / WORD);
+        for (word, value) in inherited.zip(totals.words()) {
+            word.store(*value, Ordering::Release);
+        }
+    }
+
+    /// Requests that passed though they should not have, as these records' programs count them.
+    pub fn bypassed(&self) -> u64 {
+        let offset = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, bypassed);
+        self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     pub fn max_vms(&self) -> usize {
@@ -277,6 +345,8 @@ impl Records {
         for (offset, value) in [
             (mem::offset_of!(Host, page_offset), words.page_offset),
             (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
+            (mem::offset_of!(Host, layout), of_host::LAYOUT),
+            (mem::offset_of!(Host, words), of_host::WORDS as u64),
         ] {
             if let Some(word) = self.host.word(0, offset) {
                 word.store(value, Ordering::Relaxed);
@@ -301,9 +371,10 @@ impl Records {
         }
     }
 
-    /// How often something was lost so.
+    /// How often something was lost so, as these records' programs count it.
     pub fn lost(&self, loss: Loss) -> u64 {
-        let offset = mem::offset_of!(Host, lost) + loss as usize * WORD;
+        let lost = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, lost);
+        let offset = lost + loss as usize * WORD;
         self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 

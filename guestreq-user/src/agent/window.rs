@@ -67,7 +67,7 @@ impl Totals {
 /// A host's stages, of all messages together.
 pub fn stages(host: &Host) -> [Slots; STAGES] {
     let sum = |stage: usize, slot: usize| {
-        host.messages.iter().map(|message| message.stage[stage][slot]).sum()
+        host.totals.messages.iter().map(|message| message.stage[stage][slot]).sum()
     };
     array::from_fn(|stage| array::from_fn(|slot| sum(stage, slot)))
 }

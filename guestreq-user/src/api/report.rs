@@ -28,8 +28,10 @@ pub fn seconds(ns: u64) -> f64 {
 
 /// Losses by reason, the kernel's own included.
 pub fn lost(host: &Host, observer: &Observer) -> BTreeMap<String, u64> {
-    let mut lost: BTreeMap<String, u64> =
-        Loss::ALL.iter().map(|loss| (loss.name().to_owned(), host.lost[*loss as usize])).collect();
+    let mut lost: BTreeMap<String, u64> = Loss::ALL
+        .iter()
+        .map(|loss| (loss.name().to_owned(), host.totals.lost[*loss as usize]))
+        .collect();
     let missed = observer.programs.missed();
     lost.insert("probe_missed".to_owned(), missed.probes);
     lost.insert("tracepoint_missed".to_owned(), missed.tracepoints);
@@ -110,7 +112,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         seconds: seconds(snapshot.sample.at_ns.saturating_sub(running.started)),
     });
     let mut commands: Vec<Command> = (0..)
-        .zip(&host.commands)
+        .zip(&host.totals.commands)
         .filter(|(_, totals)| totals.count > 0)
         .map(|(number, totals)| Command {
             command: command_name(number),
@@ -132,10 +134,10 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         waited_seconds: seconds(snapshot.sample.queue_ns),
         commands,
         messages: messages(host),
-        guest_requests: names.into_iter().zip(host.exits).collect(),
+        guest_requests: names.into_iter().zip(host.totals.exits).collect(),
         guest_told: Told::ALL
             .iter()
-            .map(|told| (told.name().to_owned(), host.told[*told as usize]))
+            .map(|told| (told.name().to_owned(), host.totals.told[*told as usize]))
             .collect(),
         lost: lost(host, observer),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
@@ -193,7 +195,7 @@ fn messages(host: &Host) -> Vec<Message> {
     message::Kind::ALL
         .iter()
         .map(|kind| {
-            let totals = &host.messages[*kind as usize];
+            let totals = &host.totals.messages[*kind as usize];
             let stages = totals.stage.iter().zip(totals.stage_ns);
             let stages = stages.map(|(slots, ns)| stage(slots, ns));
             Message {

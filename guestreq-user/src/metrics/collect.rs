@@ -44,7 +44,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
     for kind in Kind::ALL {
         let mut any = Kind::ORDINARY.contains(&kind);
-        let totals = &host.messages[kind as usize];
+        let totals = &host.totals.messages[kind as usize];
         for (name, count) in results(&totals.results) {
             any |= count > 0;
             if count > 0 || name == outcome::name(outcome::OK) {
@@ -60,7 +60,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
             );
         }
     }
-    for (number, totals) in (0..).zip(&host.commands) {
+    for (number, totals) in (0..).zip(&host.totals.commands) {
         let known = number == guestreq_common::command::SNP_GUEST_REQUEST;
         if totals.count > 0 || known {
             let name = command_name(number);

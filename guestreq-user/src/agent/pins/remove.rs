@@ -76,7 +76,7 @@ fn parent() -> &'static Path {
 }
 
 /// What was put aside and is still there.
-fn olds() -> Vec<PathBuf> {
+pub(super) fn olds() -> Vec<PathBuf> {
     let entries = fs::read_dir(parent()).into_iter().flatten().flatten();
     let old = |name: &str| {
         name.strip_prefix(OLD).is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))

@@ -9,6 +9,7 @@ use super::Programs;
 use crate::agent::{
     pins::{self, Pins},
     probes::PROBES,
+    records::Records,
 };
 
 impl Programs {
@@ -48,9 +49,14 @@ impl Programs {
         }
     }
 
-    /// Ends what another version left, now that this one's stands.
-    pub fn drop_old(&self) {
+    /// Ends what another version left, now that this one's stands, and goes on from its counts.
+    pub fn drop_old(&self, records: &Records) {
         let Some(pins) = &self.pins else { return };
+        match pins.inherit(records) {
+            Ok(0) => {}
+            Ok(commands) => info!("another version's counts go on, of {commands} PSP commands"),
+            Err(error) => warn!("counts begin anew: {error:#}"),
+        }
         let (dropped, errors) = pins.drop_old();
         if dropped {
             info!("another version's programs are detached");

@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::{counted, enforce::disallowed_that_reached, expected, losses};
 use crate::{
     agent::{self, Agent, cli},
+    exposition::Metrics,
     gate::{Counts, Gate},
     host::Firmware,
 };
@@ -79,19 +80,8 @@ impl Host {
     fn exact(&self, agent: &Agent) -> Result<u64> {
         let firmware = self.firmware()?;
         let metrics = agent.scrape()?;
-        let expected = expected(&firmware);
-        let gate = self.gate()?;
         for name in ["guestreq_messages_total", "guestreq_requests_total"] {
-            let mut answered = counted(&metrics, name);
-            let mut take = |result: &str| -> u64 {
-                let of = |key: &(String, String)| key.1 == result;
-                let sum = answered.iter().filter(|(key, _)| of(key)).map(|(_, n)| n).sum();
-                answered.retain(|key, _| !of(key));
-                sum
-            };
-            let refused = (take("denied"), take("busy"));
-            ensure!(answered == expected, "{name} {answered:?}, the firmware {expected:?}");
-            ensure!(refused == (gate.denied, gate.busy), "{name} {refused:?}, the gate {gate:?}");
+            self.totals(&metrics, name)?;
         }
         let mut lost = losses(&metrics);
         // Nobody reads what is told one by one while no agent runs.
@@ -105,6 +95,22 @@ impl Host {
         let (status, why) = agent::get("/readyz")?;
         ensure!(status == 200, "{why}");
         Ok(answered)
+    }
+
+    /// A metric's sums over everything but message and result are the firmware's and the gate's.
+    fn totals(&self, metrics: &Metrics, name: &str) -> Result<()> {
+        let (expected, gate) = (expected(&self.firmware()?), self.gate()?);
+        let mut answered = counted(metrics, name);
+        let mut take = |result: &str| -> u64 {
+            let of = |key: &(String, String)| key.1 == result;
+            let sum = answered.iter().filter(|(key, _)| of(key)).map(|(_, n)| n).sum();
+            answered.retain(|key, _| !of(key));
+            sum
+        };
+        let refused = (take("denied"), take("busy"));
+        ensure!(answered == expected, "{name} {answered:?}, the firmware {expected:?}");
+        ensure!(refused == (gate.denied, gate.busy), "{name} {refused:?}, the gate {gate:?}");
+        Ok(())
     }
 
     /// Ends it all.

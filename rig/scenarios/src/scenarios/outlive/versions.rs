@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, PINS, die_at, points, start};
+use super::{Host, PINS, die_at, losses, points, start};
 use crate::{
     agent::{self, Agent},
     bpf,
@@ -26,7 +26,7 @@ pub const OTHER_ENTRIES: Scenario = Scenario {
     check: other_entries,
 };
 pub const OTHER_SCHEMA: Scenario = Scenario {
-    name: "pins_of_another_schema_enforce_until_this_version_does",
+    name: "pins_of_another_schema_enforce_until_this_version_does_and_totals_go_on",
     check: other_schema,
 };
 
@@ -132,7 +132,9 @@ fn other_schema(_: &Context) -> Result<Outcome> {
     let host = Host::fresh("")?;
     let mut agent = start(&[])?;
     let load = some_load()?;
-    let points = ["maps", "policies", "pinned:on_file_ioctl", "all_attached", "old_dropped"];
+    let points =
+        ["maps", "policies", "pinned:on_file_ioctl", "all_attached", "inherited", "old_dropped"];
+    let mut shown = 0.0;
     for point in points {
         agent.kill()?;
         // The first word of the host's record.
@@ -146,10 +148,20 @@ fn other_schema(_: &Context) -> Result<Outcome> {
         host.firmware().with_context(|| format!("after {point}, in the next agent"))?;
         let left = aside()?;
         ensure!(left.is_empty(), "after {point} there are {left:?}");
+        let before = shown;
+        shown = agent.scrape()?.sum("guestreq_messages_total", &[]);
+        ensure!(shown > before, "after {point} the totals fell from {before} to {shown}");
     }
     finish(load)?;
     counts_on(&agent)?;
-    println!("{} denied", host.gate()?.denied);
+    let metrics = agent.scrape()?;
+    host.totals(&metrics, "guestreq_messages_total")?;
+    let commands = metrics.sum("guestreq_psp_commands_total", &[("command", "snp_guest_request")]);
+    let answered = host.firmware()?.guest_requests;
+    ensure!(commands as u64 == answered, "{commands} commands, the firmware {answered}");
+    let lost = losses(&metrics);
+    ensure!(lost.is_empty(), "lost: {lost:?}");
+    println!("{answered} passed, {} denied", host.gate()?.denied);
     host.end(agent)?;
     Ok(Outcome::Kept)
 }
