@@ -29,7 +29,7 @@ use crate::{
 /// Connections at a time: scrapers and health checks.
 const MOST_TCP: usize = 64;
 /// An answer is gone within so long; Prometheus itself waits for ten seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Of the command line, of which a follower may stay for days, and rest as long as it likes.
 const MOST_UNIX: usize = 128;
 
