@@ -54,21 +54,30 @@ pub struct Door<S> {
     places: Places,
     /// For so long an answer may wait for its reader.
     patience: Option<Duration>,
-    told: Option<Instant>,
+    told_full: Seldom,
+    told_refused: Seldom,
+}
+
+/// When something was told last.
+#[derive(Default)]
+struct Seldom(Option<Instant>);
+
+impl Seldom {
+    /// Whether to tell it now: what somebody else does at will does not fill the log.
+    fn is_due(&mut self) -> bool {
+        let due = self.0.is_none_or(|last| last.elapsed() >= TELL);
+        if due {
+            self.0 = Some(Instant::now());
+        }
+        due
+    }
 }
 
 impl<S: Source> Door<S> {
     /// With room for so many at a time.
     pub fn new(source: S, most: usize, patience: Option<Duration>) -> Door<S> {
-        Door { source, places: Places::new(most), patience, told: None }
-    }
-
-    /// Once in a while: what somebody else does at will does not fill the log.
-    fn tell(&mut self, what: impl FnOnce() -> String) {
-        if self.told.is_none_or(|last| last.elapsed() >= TELL) {
-            self.told = Some(Instant::now());
-            warn!("{}: {}", self.source.name(), what());
-        }
+        let (told_full, told_refused) = Default::default();
+        Door { source, places: Places::new(most), patience, told_full, told_refused }
     }
 
     async fn refused(&mut self, error: &io::Error) {
@@ -77,13 +86,14 @@ impl<S: Source> Door<S> {
             // Who came has gone already.
             return;
         }
-        self.tell(|| {
+        if self.told_refused.is_due() {
             let advice = match error.raw_os_error() {
                 Some(libc::EMFILE) => ": raise its limit (LimitNOFILE= of the unit, `ulimit -n`)",
                 _ => "",
             };
-            format!("nobody can connect: {error}{advice}; trying again each second")
-        });
+            let name = self.source.name();
+            warn!("{name}: nobody can connect: {error}{advice}; trying again each second");
+        }
         // Those who are here may be what there is too much of.
         self.places.make_room();
         sleep(PAUSE).await;
@@ -105,10 +115,12 @@ impl<S: Source> Listener for Door<S> {
             };
             while self.places.are_taken() {
                 if self.places.make_room() {
-                    let most = self.places.most();
-                    self.tell(|| {
-                        format!("{most} connections are open: the most silent ones are closed")
-                    });
+                    if self.told_full.is_due() {
+                        let (name, most) = (self.source.name(), self.places.most());
+                        warn!(
+                            "{name}: {most} connections are open: the most silent ones are closed"
+                        );
+                    }
                 } else {
                     // All of them have just come, or read.
                     sleep(places::GRACE / 4).await;

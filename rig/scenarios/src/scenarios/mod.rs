@@ -276,11 +276,11 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[],
         once: &[
             faults::THOUSAND,
-            faults::DESCRIPTORS,
             faults::SOCKET,
-            faults::PINS_GONE,
             faults::CLOCK,
             faults::NEVER_READ,
+            faults::DESCRIPTORS,
+            faults::PINS_GONE,
         ],
     },
     Group {

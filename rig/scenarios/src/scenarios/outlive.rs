@@ -9,7 +9,11 @@ pub mod foreign;
 pub mod takeover;
 pub mod versions;
 
-use std::{fs, process::Command, time::Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -17,7 +21,7 @@ use super::{counted, enforce::disallowed_that_reached, expected, losses};
 use crate::{
     agent::{self, Agent, cli},
     gate::{Counts, Gate},
-    host::Firmware,
+    host::{Firmware, wait_until},
 };
 
 pub const CONFIG: &str = "/tmp/outlive.toml";
@@ -118,6 +122,18 @@ impl Host {
 /// An agent that is ready, with the host's configuration and more arguments.
 pub fn start(arguments: &[&str]) -> Result<Agent> {
     Agent::start(&[&["--config", CONFIG], arguments].concat())
+}
+
+/// One ends by this signal, and the next one begins.
+pub fn succeed(agent: &mut Agent, by: i32) -> Result<()> {
+    let pid = agent.pid();
+    agent::signal(pid, by)?;
+    wait_until("the agent has ended", Duration::from_secs(60), || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        Ok(stat.is_empty() || stat.contains(") Z "))
+    })?;
+    *agent = start(&[])?;
+    Ok(())
 }
 
 /// The same, as soon as it runs.

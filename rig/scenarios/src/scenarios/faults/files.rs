@@ -39,9 +39,7 @@ pub fn pins(stage: &mut Stage) -> Result<()> {
     // The same by hand; and the next agent finds all of it.
     fs::remove_dir_all(PINS).context(PINS)?;
     wait_until("it is pinned again", PATIENCE, || Ok(fs::exists(format!("{PINS}/maps/HOST"))?))?;
-    let next = outlive::start;
-    agent::signal(stage.agent.pid(), libc::SIGKILL)?;
-    stage.agent = next(&[])?;
+    outlive::succeed(&mut stage.agent, libc::SIGKILL)?;
     let said = agent::log();
     ensure!(said.contains("took over kretprobe/"), "it took nothing over: {said}");
     ensure!(!said.contains("] attached "), "it attached something: {said}");
@@ -49,7 +47,7 @@ pub fn pins(stage: &mut Stage) -> Result<()> {
 }
 
 pub fn clock(_: &mut Stage) -> Result<()> {
-    const HOURS: [i64; 3] = [24, -48, 1000];
+    const HOURS: [i64; 2] = [1000, -2000];
     let mut seen = Ok(());
     for hours in HOURS {
         step(hours * 3600)?;

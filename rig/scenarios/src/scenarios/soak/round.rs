@@ -124,19 +124,14 @@ impl Soak {
     /// An agent ends, in one way or the other, and the next one begins.
     fn succeed(&mut self) -> Result<()> {
         self.resident.push(resident_kib(self.agent.pid())?);
-        if (self.kills + self.stops).is_multiple_of(2) {
+        let by = if (self.kills + self.stops).is_multiple_of(2) {
             self.kills += 1;
-            agent::signal(self.agent.pid(), libc::SIGKILL)?;
+            libc::SIGKILL
         } else {
             self.stops += 1;
-            agent::signal(self.agent.pid(), libc::SIGTERM)?;
-        }
-        let pid = self.agent.pid();
-        wait_until("the agent has ended", PATIENCE, || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            Ok(stat.is_empty() || stat.contains(") Z "))
-        })?;
-        self.agent = outlive::start(&[])?;
+            libc::SIGTERM
+        };
+        outlive::succeed(&mut self.agent, by)?;
         self.loaded.get_or_insert_with(bpf::loaded);
         Ok(())
     }
