@@ -57,8 +57,9 @@ async fn who_is_silent_leaves_for_who_comes() {
 
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() {
-    const BYTES: usize = 4 << 20;
-    let (path, folder) = serve(3, Some(Duration::from_millis(300)), BYTES).await;
+    const BYTES: usize = 1 << 20;
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let (path, folder) = serve(3, Some(PATIENCE), BYTES).await;
     let mut never = UnixStream::connect(&path).await.unwrap();
     never.write_all(ASK).await.unwrap();
     let mut reads = UnixStream::connect(&path).await.unwrap();
@@ -66,7 +67,7 @@ async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() 
     let mut answer = Vec::new();
     timeout(LONG, reads.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(answer.len() > BYTES);
-    sleep(Duration::from_secs(1)).await;
+    sleep(PATIENCE * 3 / 2).await;
     let mut rest = Vec::new();
     timeout(LONG, never.read_to_end(&mut rest)).await.expect("it is not dropped").unwrap();
     assert!(!rest.is_empty() && rest.len() < BYTES, "{} bytes were kept for it", rest.len());
