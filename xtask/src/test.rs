@@ -24,6 +24,9 @@ pub struct Args {
     /// Only this scenario
     #[arg(long, value_name = "SCENARIO")]
     only: Option<String>,
+    /// How long `soak` and `hostile` go on, instead of a few seconds
+    #[arg(long, value_name = "N", requires = "only")]
+    minutes: Option<u32>,
     /// Leave the rig out: no root, no network, no kernels
     #[arg(long, conflicts_with_all = ["kernel", "only", "long"])]
     no_rig: bool,

@@ -20,6 +20,7 @@ use super::{
     journal::Journal,
     kernel,
     lapse::Lapse,
+    pins,
     probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
@@ -188,12 +189,14 @@ impl Enforcement {
         if let Some(reason) = &self.unpinned {
             bail!("{reason}");
         }
-        ensure!(
-            programs.outlive_us(),
-            "nothing is pinned at {}, so that enforcement would end with this agent: was it \
-             removed? Restart the agent",
-            super::pins::ROOT
-        );
+        if !programs.outlive_us() {
+            pins::file_system(pins::mounted())?;
+            bail!(
+                "what was pinned at {} was removed, so that enforcement would end with this \
+                 agent: it is pinned again within a second",
+                pins::ROOT
+            );
+        }
         if self.backend == Backend::Vcpu {
             return challenge(records);
         }

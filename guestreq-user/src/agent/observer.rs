@@ -157,6 +157,7 @@ impl Observer {
             return;
         }
         self.last_sample = now;
+        self.programs.follow_pins();
         self.policies.settle(&self.records);
         self.verify();
         self.tell_losses();

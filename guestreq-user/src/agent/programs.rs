@@ -25,6 +25,8 @@ pub struct Programs {
     adopted: bool,
     /// What is pinned stays when we go: an earlier agent pinned it, or this one has started.
     stays: bool,
+    /// It is gone, and that was told.
+    unpinned: bool,
     max_vms: u32,
     /// What the programs were told of the kernel.
     words: KernelWords,

@@ -11,7 +11,7 @@ use guestreq_common::{
     outcome,
     vm::{Life, Vm},
 };
-use log::info;
+use log::{info, warn};
 
 pub use super::tracked::{Decided, Tracked};
 use super::{
@@ -29,6 +29,8 @@ pub struct Table {
     vms: Vec<Tracked>,
     news: Vec<News>,
     last_roll_call: u64,
+    /// A new VM could not be looked at, and that was told.
+    unread: bool,
 }
 
 /// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
@@ -102,7 +104,9 @@ impl Table {
     /// came from a thread that outlived its process' first.
     fn roll_call(&mut self, records: &Records, programs: &mut Programs, now: u64) -> Result<()> {
         for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
-            if vm.started.is_none() || host::start_ticks(vm.tgid) != vm.started {
+            // One that cannot be looked at now is there until the opposite is known.
+            let started = host::start_ticks(vm.tgid).unwrap_or(vm.started);
+            if vm.started.is_none() || started != vm.started {
                 // First: whoever finds the record's generation changed looks there.
                 programs.forget_process(vm.tgid, vm.slot as u32)?;
                 vm.generation = records.end_vm(vm.slot, vm.generation, now);
@@ -134,8 +138,20 @@ impl Table {
         slot: usize,
     ) -> Result<()> {
         let Some(mut vm) = records.vm(slot) else { return Ok(()) };
+        let looked = host::start_ticks(vm.tgid).and_then(|at| Ok((at, host::identify(vm.tgid)?)));
+        let (started, identity) = match looked {
+            Ok(found) => found,
+            Err(error) => {
+                // Whoever is not known by its name would have others' policy.
+                if !std::mem::replace(&mut self.unread, true) {
+                    warn!("pid {}: a new VM that cannot be looked at yet: {error}", vm.tgid);
+                }
+                return Ok(());
+            }
+        };
+        self.unread = false;
         let mut exited = vm.life == Life::Exited as u32;
-        let mut started = host::start_ticks(vm.tgid).filter(|_| !exited);
+        let mut started = started.filter(|_| !exited);
         if let Some(ticks) = started.filter(|ticks| !is_its(*ticks, &vm)) {
             info!("pid {} began at {ticks}, after the VM of that pid, which has gone", vm.tgid);
             programs.forget_process(vm.tgid, slot as u32)?;
@@ -143,7 +159,7 @@ impl Table {
             (exited, started) = (true, None);
         }
         records.set_started(slot, started.unwrap_or(0));
-        let identity = host::identify(vm.tgid).filter(|_| started.is_some());
+        let identity = identity.filter(|_| started.is_some());
         let identity = identity.unwrap_or_else(|| Identity {
             name: "exited".to_owned(),
             vmm: "unknown".to_owned(),

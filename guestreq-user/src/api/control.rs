@@ -16,14 +16,15 @@ use guestreq_common::{
     vm::Vm,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixListener;
 
 use super::{
+    door::Door,
     policy::{
         Applied, Apply, Changed, Configuration, Enforcement, Failed, Named, Policies, Request,
         VmPolicy,
     },
     server::{answer, failure},
+    socket::Socket,
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot, reload},
@@ -36,9 +37,9 @@ pub struct Peer {
     uid: Option<u32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+impl Connected<IncomingStream<'_, Door<Socket>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Door<Socket>>) -> Peer {
+        Peer { uid: stream.io().stream().peer_cred().ok().map(|peer| peer.uid()) }
     }
 }
 

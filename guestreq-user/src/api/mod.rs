@@ -5,6 +5,7 @@
 
 pub mod client;
 mod control;
+mod door;
 pub mod overview;
 pub use control::each_decision;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod policy;
 mod report;
 pub use report::{command_name, lost, queue_length};
 pub mod server;
+mod socket;
 pub mod status;
 
 use std::collections::BTreeMap;

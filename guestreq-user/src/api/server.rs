@@ -3,13 +3,9 @@
 //! TCP for what may be read by anyone who can connect: metrics and health. A
 //! unix socket for the command line.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State as Extract},
@@ -19,20 +15,29 @@ use axum::{
 };
 use log::error;
 use serde::Serialize;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::TcpListener;
 
-use super::{Failure, control, events, group, overview, report, status};
+use super::{
+    Failure, control, door::Door, events, group, overview, report, socket::Socket, status,
+};
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
     metrics,
 };
 
+/// Connections at a time: scrapers and health checks.
+const MOST_TCP: usize = 64;
+/// An answer is gone within so long; Prometheus itself waits for ten seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Of the command line, of which a follower may stay for days, and rest as long as it likes.
+const MOST_UNIX: usize = 128;
+
 /// Bound, so that a port in use is known before anything is attached.
 pub struct Servers {
     tcp: TcpListener,
     address: SocketAddr,
-    unix: UnixListener,
+    unix: Socket,
     socket: SocketFile,
 }
 
@@ -47,7 +52,7 @@ impl Servers {
         })?;
         let address = tcp.local_addr().context("the address that was bound")?;
         let group = group::wanted(config.socket_group.as_deref())?;
-        let unix = bind_unix(&config.socket, group)
+        let unix = Socket::bind(&config.socket, group)
             .await
             .with_context(|| format!("{}", config.socket.display()))?;
         Ok(Servers { tcp, address, unix, socket: SocketFile(config.socket.clone()) })
@@ -78,33 +83,19 @@ impl Servers {
             .with_state(shared)
             .into_make_service_with_connect_info::<control::Peer>();
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.tcp, public).await {
+            if let Err(error) =
+                axum::serve(Door::new(self.tcp, MOST_TCP, Some(PATIENCE)), public).await
+            {
                 error!("the metrics' server has ended: {error}");
             }
         });
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(self.unix, private).await {
+            if let Err(error) = axum::serve(Door::new(self.unix, MOST_UNIX, None), private).await {
                 error!("the command line's server has ended: {error}");
             }
         });
         self.socket
     }
-}
-
-/// A socket whose agent is gone is replaced, one that answers is not.
-async fn bind_unix(path: &Path, group: Option<u32>) -> Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        group::make_folder(folder)?;
-    }
-    if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            bail!("another agent is running");
-        }
-        fs::remove_file(path)?;
-    }
-    let listener = UnixListener::bind(path)?;
-    group::admit(path, group)?;
-    Ok(listener)
 }
 
 /// The socket's file goes with the agent.

@@ -9,7 +9,7 @@ mod cmdline;
 mod kubevirt;
 mod signals;
 
-use std::{borrow::Cow, fs, path::Path};
+use std::{borrow::Cow, fs, io, path::Path};
 
 pub use signals::kick_signal;
 
@@ -54,8 +54,9 @@ const MAX_NAME: usize = 4096;
 /// The same where they become labels.
 const MAX_LABEL: usize = 128;
 
-/// Looks at a process; `None` once it is gone.
-pub fn identify(pid: u32) -> Option<Identity> {
+/// Looks at a process; `None` once it is gone. That it cannot be looked at, for want of descriptors
+/// say, does not mean that it is.
+pub fn identify(pid: u32) -> io::Result<Option<Identity>> {
     of_folder(Path::new(&format!("/proc/{pid}")))
 }
 
@@ -64,9 +65,12 @@ pub fn pod_uid(pid: u32) -> Option<String> {
     cgroup::pod_uid(Path::new(&format!("/proc/{pid}")))
 }
 
-fn of_folder(process: &Path) -> Option<Identity> {
-    let cmdline = fs::read(process.join("cmdline")).ok()?;
-    let comm = fs::read(process.join("comm")).ok()?;
+fn of_folder(process: &Path) -> io::Result<Option<Identity>> {
+    let (Some(cmdline), Some(comm)) =
+        (unless_gone(&process.join("cmdline"))?, unless_gone(&process.join("comm"))?)
+    else {
+        return Ok(None);
+    };
     let comm = clean(String::from_utf8_lossy(&comm).trim_end());
     let arguments: Vec<String> = cmdline
         .split(|&byte| byte == 0)
@@ -75,13 +79,32 @@ fn of_folder(process: &Path) -> Option<Identity> {
     let mut identity = cmdline::parse(&arguments, &comm);
     kubevirt::name(&mut identity, &arguments);
     identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
-    Some(identity)
+    Ok(Some(identity))
 }
 
-/// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat).
-pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything, spaces and parentheses included.
+/// A file of a process; `None` once that is gone, or nobody may read it.
+fn unless_gone(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// What says nothing of the process, and passes.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
+}
+
+/// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat);
+/// `None` once it is gone.
+pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
+    let stat = unless_gone(Path::new(&format!("/proc/{pid}/stat")))?;
+    Ok(stat.and_then(|stat| ticks(&String::from_utf8_lossy(&stat))))
+}
+
+/// The name in parentheses may contain anything, spaces and parentheses included.
+fn ticks(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 

@@ -45,7 +45,7 @@ impl Process {
             write(&format!("task/{i}/cgroup"), cgroup);
         }
         let Identity { name, uuid, vmm, namespace, pod_uid, .. } =
-            of_folder(folder.path()).unwrap();
+            of_folder(folder.path()).unwrap().unwrap();
         Is { vmm, name, namespace, pod_uid, uuid }
     }
 }
@@ -82,18 +82,18 @@ fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
 
 #[test]
 fn this_process_has_a_name_and_a_start() {
-    let identity = identify(std::process::id()).unwrap();
+    let identity = identify(std::process::id()).unwrap().unwrap();
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
-    let ticks = start_ticks(std::process::id()).unwrap();
+    let ticks = start_ticks(std::process::id()).unwrap().unwrap();
     let (began, now) = (began_ns(ticks), clock_ns(libc::CLOCK_MONOTONIC));
     assert!(began <= now && now - began < 600_000_000_000, "{began} {now}");
 }
 
 #[test]
 fn a_process_that_is_gone_has_neither() {
-    assert_eq!(identify(u32::MAX), None);
-    assert_eq!(start_ticks(u32::MAX), None);
+    assert_eq!(identify(u32::MAX).unwrap(), None);
+    assert_eq!(start_ticks(u32::MAX).unwrap(), None);
 }
 
 #[test]
@@ -102,4 +102,13 @@ fn names_are_fit_for_labels() {
     assert_eq!(clean("a\nb\x1b[31mc"), "a_b_[31mc");
     assert_eq!(clean("\u{fc}ber \"quoted\""), "\u{fc}ber \"quoted\"");
     assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
+}
+
+#[test]
+fn want_of_descriptors_does_not_mean_that_a_process_is_gone() {
+    let is_shortage = |code| is_shortage(&io::Error::from_raw_os_error(code));
+    assert!(is_shortage(libc::EMFILE) && is_shortage(libc::ENFILE));
+    for gone in [libc::ENOENT, libc::ESRCH, libc::EACCES] {
+        assert!(!is_shortage(gone), "{gone}");
+    }
 }

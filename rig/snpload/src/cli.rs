@@ -90,6 +90,12 @@ pub struct Manner {
     /// Misbehave, in every request or every EVERYth
     #[arg(long, value_name = "KIND[:EVERY]")]
     pub fault: Option<Fault>,
+    /// Of headers that are made up, and of what is scribbled
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Write to GHCB and request page all the while
+    #[arg(long)]
+    pub scribble: bool,
     /// How long a guest waits before it repeats a message on BUSY
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pub busy_retry_ms: u64,

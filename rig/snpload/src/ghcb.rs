@@ -5,22 +5,30 @@
 
 const RAX: usize = 0x1f8;
 const RBX: usize = 0x318;
-const SW_EXIT_CODE: usize = 0x390;
+pub const SW_EXIT_CODE: usize = 0x390;
 pub const SW_EXIT_INFO_1: usize = 0x398;
 pub const SW_EXIT_INFO_2: usize = 0x3a0;
-const VALID_BITMAP: usize = 0x3f0;
+pub const VALID_BITMAP: usize = 0x3f0;
 /// All that a request changes lies before this: the rest of the page stays as it is.
 const END: usize = 0x400;
 
-/// Where the guest says which version of the protocol it speaks, and that it is 2.
-pub const PROTOCOL_VERSION: usize = 0xffa;
-pub const PROTOCOL: [u8; 2] = 2u16.to_le_bytes();
+/// The word in which the guest says which version of the protocol it speaks, at 0xffa, and that it
+/// is 2; the usage behind it stays 0.
+pub const PROTOCOL_VERSION: usize = 0xff8;
+pub const PROTOCOL: [u8; 8] = (2u64 << 16).to_le_bytes();
 
 const EXIT_GUEST_REQUEST: u64 = 0x8000_0011;
 const EXIT_EXT_GUEST_REQUEST: u64 = 0x8000_0012;
 /// Answered by KVM itself at once, without an emulated device or a trip to user
 /// space: what an unrelated VMGEXIT costs at least.
 const EXIT_HV_FEATURES: u64 = 0x8000_fffd;
+
+/// What the host reads of the page for these exits.
+pub const FIELDS: [usize; 7] =
+    [RAX, RBX, SW_EXIT_CODE, SW_EXIT_INFO_1, SW_EXIT_INFO_2, VALID_BITMAP, VALID_BITMAP + 8];
+/// Requests of both kinds, what is none, and what no hypervisor knows.
+pub const EXIT_CODES: [u64; 5] =
+    [EXIT_GUEST_REQUEST, EXIT_GUEST_REQUEST, EXIT_EXT_GUEST_REQUEST, EXIT_HV_FEATURES, 0x8bad_f00d];
 
 /// The low half of `sw_exit_info_1` by which KVM says that it could make nothing
 /// of the GHCB.

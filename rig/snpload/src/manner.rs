@@ -10,10 +10,12 @@ use anyhow::Result;
 use crate::cli::Manner;
 use crate::ghcb::Ghcb;
 use crate::keys::Keys;
+use crate::noise::Noise;
 use crate::outcome::{Deed, Outcome};
 use crate::pace::{Pace, wait_until};
 use crate::race::race;
 use crate::request::Request;
+use crate::scribble::scribble;
 use crate::signals::{stopping, with_request_in_flight};
 use crate::tally::Tally;
 use crate::vcpu::Vcpu;
@@ -23,6 +25,15 @@ pub const STOPPED: Outcome = Outcome::Errno(libc::EPERM);
 
 /// Does all that the manner says, with one vCPU.
 pub fn behave(vcpu: &mut Vcpu, index: u32, keys: &Keys, manner: &Manner) -> Result<Tally> {
+    if !manner.scribble {
+        return requests(vcpu, index, keys, manner);
+    }
+    let (memory, pages) = (vcpu.memory(), vcpu.pages());
+    let noise = Noise::of(manner.seed, index, u64::MAX);
+    scribble(&memory, pages, noise, || requests(vcpu, index, keys, manner))?
+}
+
+fn requests(vcpu: &mut Vcpu, index: u32, keys: &Keys, manner: &Manner) -> Result<Tally> {
     let mut tally = Tally::default();
     let mut stopped = false;
     for _ in 0..manner.vmgexits {

@@ -1,11 +1,11 @@
 //! # Guest memory
 //!
 //! Anonymous shared memory that is a guest's RAM from address 0 up. KVM writes
-//! to it while a vCPU runs, so it is only ever copied from and to.
+//! to it while a vCPU runs, and a hostile guest's threads do, so each word is read and written at once.
 
 use std::io;
-use std::ptr::{NonNull, copy_nonoverlapping};
-use std::sync::atomic::AtomicU8;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
 
@@ -15,8 +15,7 @@ pub struct GuestMemory {
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and all access
-// goes through copies of whole ranges, in pages that each vCPU has for itself, or
-// through atomic bytes.
+// goes through atomic words and bytes.
 unsafe impl Send for GuestMemory {}
 // SAFETY: as above.
 unsafe impl Sync for GuestMemory {}
@@ -57,10 +56,21 @@ impl GuestMemory {
     }
 
     pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<()> {
-        let to = self.range(gpa, bytes.len())?;
-        // SAFETY: range() checked that so many bytes are inside the mapping.
-        unsafe { copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+        self.range(gpa, bytes.len())?;
+        ensure!(bytes.len().is_multiple_of(8), "{} bytes are no words", bytes.len());
+        for (at, word) in (gpa..).step_by(8).zip(bytes.as_chunks().0) {
+            self.word(at)?.store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// A word for several threads.
+    pub fn word(&self, gpa: u64) -> Result<&AtomicU64> {
+        ensure!(gpa.is_multiple_of(8), "guest address {gpa:#x} is no word's");
+        let at = self.range(gpa, 8)?;
+        // SAFETY: range() checked that the word is inside the mapping, which lives as long as
+        // `self`; mapping and address are aligned. Other threads of ours access it atomically.
+        Ok(unsafe { AtomicU64::from_ptr(at.cast()) })
     }
 
     /// A byte for several threads. Whoever copies to it does so while no other
@@ -74,11 +84,7 @@ impl GuestMemory {
     }
 
     pub fn read_u64(&self, gpa: u64) -> Result<u64> {
-        let mut bytes = [0; 8];
-        let from = self.range(gpa, bytes.len())?;
-        // SAFETY: range() checked that so many bytes are inside the mapping.
-        unsafe { copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
-        Ok(u64::from_le_bytes(bytes))
+        Ok(u64::from_le(self.word(gpa)?.load(Ordering::Relaxed)))
     }
 }
 
@@ -93,15 +99,14 @@ impl Drop for GuestMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::Ordering;
 
     #[test]
     fn what_was_written_is_read_and_no_further() {
         let memory = GuestMemory::new(0x2000).unwrap();
         memory.write(0x1ff8, &7u64.to_le_bytes()).unwrap();
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 7);
-        assert!(memory.read_u64(0x1ff9).is_err());
-        assert!(memory.write(u64::MAX, &[0]).is_err());
+        assert!(memory.read_u64(0x1ff9).is_err() && memory.read_u64(0x2000).is_err());
+        assert!(memory.write(u64::MAX - 7, &[0; 8]).is_err());
 
         memory.byte(0x1ff8).unwrap().store(9, Ordering::Relaxed);
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 9);

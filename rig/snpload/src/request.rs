@@ -5,6 +5,7 @@
 use crate::cli::Manner;
 use crate::ghcb::Ghcb;
 use crate::message::{ALL_ONES, HEADER, Message};
+use crate::noise::Noise;
 use crate::outcome::{Deed, Outcome};
 use crate::values::{Fault, FaultKind, Race, Vmpck};
 use crate::vcpu::Vcpu;
@@ -16,6 +17,9 @@ pub struct Request {
     pub vmpck: u8,
     pub race: Option<Race>,
     fault: Option<FaultKind>,
+    noise: Noise,
+    /// What it says when it is read, nobody knows.
+    scribbled: bool,
 }
 
 impl Request {
@@ -26,7 +30,9 @@ impl Request {
             .map(|fault| fault.kind);
         // a faulty request loses no race: it has its one fault
         let race = manner.race.filter(|_| fault.is_none());
+        let mut noise = Noise::of(manner.seed, vcpu, i);
         let kind = match (fault, race) {
+            (Some(FaultKind::Noise), _) => noise.next() as u8,
             // an odd factor: each 256 requests have every type once
             (Some(FaultKind::TypeRandom), _) => (i.wrapping_mul(167)) as u8,
             (Some(FaultKind::Ff), _) => 0xff,
@@ -37,11 +43,11 @@ impl Request {
             Vmpck::One(vmpck) => vmpck,
             Vmpck::All => ((u64::from(vcpu) + i) % 4) as u8,
         };
-        Self { kind, vmpck, race, fault }
+        Self { kind, vmpck, race, fault, noise, scribbled: manner.scribble }
     }
 
     pub fn deed(&self) -> Deed {
-        if self.race.is_some() { Deed::Raced } else { Deed::Request(self.kind) }
+        if self.race.is_some() || self.scribbled { Deed::Raced } else { Deed::Request(self.kind) }
     }
 
     pub fn seqno(&self, count: u64) -> u64 {
@@ -56,6 +62,7 @@ impl Request {
         let honest = Message::new(self.kind, self.vmpck, seqno);
         match self.fault {
             Some(FaultKind::Ff) => ALL_ONES,
+            Some(FaultKind::Noise) => self.noise.header(self.kind, honest),
             Some(FaultKind::BadHeader) => Message { header_version: 0xff, ..honest }.header(),
             _ => honest.header(),
         }
@@ -99,7 +106,7 @@ mod tests {
     #[test]
     fn honest_requests_count_on() {
         let request = Request::plan(&manner(&[]), 0, 0);
-        assert_eq!(request, Request { kind: 5, vmpck: 0, race: None, fault: None });
+        assert_eq!((request.kind, request.vmpck, request.race, request.fault), (5, 0, None, None));
         assert_eq!((request.seqno(0), request.seqno(2)), (1, 3));
     }
 

@@ -58,6 +58,8 @@ pub enum FaultKind {
     BadResponseGpa,
     /// all 256 types, in an order that looks random
     TypeRandom,
+    /// headers that --seed makes up
+    Noise,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

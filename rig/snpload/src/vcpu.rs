@@ -16,6 +16,7 @@ use crate::memory::GuestMemory;
 use crate::message::{HEADER, MESSAGE_TYPE, PAGE};
 use crate::outcome::Outcome;
 use crate::reruns::Reruns;
+use crate::scribble::Pages;
 use crate::sim::Sim;
 use crate::values::CertsError;
 
@@ -95,6 +96,13 @@ impl Vcpu {
 
     pub fn message_type_gpa(&self) -> u64 {
         self.request_gpa() + MESSAGE_TYPE as u64
+    }
+
+    pub fn pages(&self) -> Pages {
+        let (ghcb, request) = (self.ghcb, self.request_gpa());
+        let pages = [request, self.response_gpa(), self.certificates_gpa()];
+        let addresses = [pages[0], pages[1], pages[2], request + 8, self.beyond_memory()];
+        Pages { ghcb, request, addresses }
     }
 
     pub fn memory(&self) -> Arc<GuestMemory> {

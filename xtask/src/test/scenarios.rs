@@ -36,7 +36,8 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
         }
     }
     let rig = setup::rig(args.kernel.as_deref())?;
-    let limit = Duration::from_secs(if args.long { 7200 } else { 1800 });
+    let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
+        + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let mut boots = Vec::new();
     // What does not depend on the kernel runs on the newest, unless there is time for all.
     let newest = rig.kernels.len().saturating_sub(1);
@@ -45,6 +46,9 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
             if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
                 cmdline += &format!(" rig.only={only}");
+            }
+            if let Some(minutes) = args.minutes {
+                cmdline += &format!(" rig.minutes={minutes}");
             }
             if args.long {
                 cmdline += " rig.long";

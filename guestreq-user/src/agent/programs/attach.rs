@@ -145,7 +145,7 @@ impl Programs {
     }
 
     /// Pins a new link, and the program that it attaches: what the next agent compares.
-    fn pin(&self, probe: &Probe, attached: Attached) -> Result<Attached> {
+    pub(super) fn pin(&self, probe: &Probe, attached: Attached) -> Result<Attached> {
         let Some(pins) = &self.pins else { return Ok(attached) };
         let path = pins.program(probe.entry);
         if path.exists() {

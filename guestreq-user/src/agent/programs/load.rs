@@ -97,6 +97,7 @@ impl Programs {
             pins,
             adopted,
             stays,
+            unpinned: false,
             max_vms,
             words,
             attached: BTreeMap::new(),

@@ -2,12 +2,12 @@
 
 use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use log::{info, warn};
 
 use super::Programs;
 use crate::agent::{
-    pins::{self, Pins},
+    pins::{self, Found, Pins},
     probes::PROBES,
     records::Records,
 };
@@ -26,6 +26,60 @@ impl Programs {
     /// Whether what is attached will outlive us.
     pub fn outlive_us(&self) -> bool {
         self.pins.as_ref().is_some_and(Pins::exist)
+    }
+
+    /// Pins again what somebody has removed, with the file system perhaps, once that can be done.
+    pub fn follow_pins(&mut self) {
+        let Some(pins) = &self.pins else { return };
+        if pins.exist() {
+            return;
+        }
+        let told = std::mem::replace(&mut self.unpinned, true);
+        if !told {
+            warn!(
+                "{} is gone: until it is pinned again nothing would outlive this agent",
+                pins::ROOT
+            );
+        }
+        match self.pin_again() {
+            Ok(()) => {
+                info!("pinned again at {}", pins::ROOT);
+                self.unpinned = false;
+            }
+            Err(error) if !told => warn!("{error:#}; trying again each second"),
+            Err(_) => {}
+        }
+    }
+
+    fn pin_again(&mut self) -> Result<()> {
+        pins::file_system(pins::mounted())?;
+        let pins = self.pins.as_ref().context("nothing is pinned")?;
+        if let Found::Foreign(why) = pins.look() {
+            bail!("{}: {why}: remove it", pins::ROOT);
+        }
+        pins.make_folders()?;
+        // The one by which all are known comes last.
+        let (host, others) = pins::MAPS.split_first().context("no maps")?;
+        for (name, ..) in others {
+            self.pin_map(name)?;
+        }
+        for probe in &PROBES {
+            // One that fails here is let go of, and attached anew at once.
+            let Some(attached) = self.attached.remove(probe.name) else { continue };
+            let attached = self.pin(probe, attached)?;
+            self.attached.insert(probe.name, attached);
+        }
+        self.pin_map(host.0)
+    }
+
+    fn pin_map(&self, name: &str) -> Result<()> {
+        let pins = self.pins.as_ref().context("nothing is pinned")?;
+        let path = pins.map(name);
+        // One that is read elsewhere is made anew by the next agent.
+        if let (Some(map), false) = (self.ebpf.map(name), path.exists()) {
+            map.pin(&path).with_context(|| format!("{}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Whether a link of another version's entry is to be replaced: in that moment events may be

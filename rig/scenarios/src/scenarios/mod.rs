@@ -11,12 +11,14 @@ mod enforce;
 mod events;
 mod events_all;
 mod exactness;
+mod faults;
 mod gate;
 mod gate_loading;
 mod guests;
 mod hang;
 mod hold;
 mod honest;
+mod hostile;
 mod limits;
 mod lockdown;
 mod losses;
@@ -29,6 +31,7 @@ mod packages;
 mod pod;
 mod pods;
 mod refusals;
+mod soak;
 mod stages;
 mod top;
 mod unresolved;
@@ -264,6 +267,37 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[],
         once: &[top::LIVE],
+    },
+    Group {
+        name: "faults",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[
+            faults::THOUSAND,
+            faults::SOCKET,
+            faults::CLOCK,
+            faults::NEVER_READ,
+            faults::DESCRIPTORS,
+            faults::PINS_GONE,
+        ],
+    },
+    Group {
+        name: "hostile",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[hostile::AT_FULL_SPEED],
+    },
+    Group {
+        name: "soak",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[soak::SOAK],
     },
     Group {
         name: "pod",

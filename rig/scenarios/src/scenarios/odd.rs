@@ -64,7 +64,7 @@ fn clock_steps(_: &Context) -> Result<Outcome> {
 }
 
 /// Sets the host's clock by so many seconds.
-fn step(seconds: i64) -> Result<()> {
+pub fn step(seconds: i64) -> Result<()> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure outlives both calls.
     let ret = unsafe {

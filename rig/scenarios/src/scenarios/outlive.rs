@@ -9,7 +9,11 @@ pub mod foreign;
 pub mod takeover;
 pub mod versions;
 
-use std::{fs, process::Command, time::Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -18,15 +22,15 @@ use crate::{
     agent::{self, Agent, cli},
     exposition::Metrics,
     gate::{Counts, Gate},
-    host::Firmware,
+    host::{Firmware, wait_until},
 };
 
-const CONFIG: &str = "/tmp/outlive.toml";
+pub const CONFIG: &str = "/tmp/outlive.toml";
 const STATE: &str = "/tmp/outlive";
-const PINS: &str = "/sys/fs/bpf/guestreq";
+pub const PINS: &str = "/sys/fs/bpf/guestreq";
 
 /// A host that enforces: whatever becomes of its agents.
-struct Host {
+pub struct Host {
     gate: Gate,
     /// What was counted before the beginning.
     before: (Firmware, Counts),
@@ -35,7 +39,7 @@ struct Host {
 
 impl Host {
     /// Nothing pinned, nothing set, and a configuration of these lines.
-    fn fresh(lines: &str) -> Result<Host> {
+    pub fn fresh(lines: &str) -> Result<Host> {
         let lines = format!("mode = \"enforce\"\nstate = \"{STATE}\"\n{lines}");
         fs::write(CONFIG, lines).context(CONFIG)?;
         let before = (Firmware::read()?, Counts::default());
@@ -45,7 +49,7 @@ impl Host {
     }
 
     /// From here on, and from nothing: nothing is pinned, and nothing set.
-    fn begin(&mut self) -> Result<()> {
+    pub fn begin(&mut self) -> Result<()> {
         cli(&["detach"])?;
         ensure!(fs::symlink_metadata(PINS).is_err(), "{PINS} is left");
         let _ = fs::remove_dir_all(STATE);
@@ -55,7 +59,7 @@ impl Host {
     }
 
     /// What the gate has counted since the beginning.
-    fn gate(&self) -> Result<Counts> {
+    pub fn gate(&self) -> Result<Counts> {
         let (now, before) = (self.gate.counts()?, self.before.1);
         Ok(Counts {
             admitted: now.admitted - before.admitted,
@@ -67,7 +71,7 @@ impl Host {
 
     /// What reached the firmware since the beginning; of that nothing may be disallowed, and none
     /// of the gate's questions unanswered.
-    fn firmware(&self) -> Result<Firmware> {
+    pub fn firmware(&self) -> Result<Firmware> {
         let firmware = Firmware::read()?.since(&self.before.0);
         let reached = disallowed_that_reached(&firmware);
         ensure!(reached == 0, "{reached} disallowed messages reached the PSP");
@@ -77,7 +81,7 @@ impl Host {
     }
 
     /// The agent's counts are the firmware's and the gate's, of the whole time.
-    fn exact(&self, agent: &Agent) -> Result<u64> {
+    pub fn exact(&self, agent: &Agent) -> Result<u64> {
         let firmware = self.firmware()?;
         let metrics = agent.scrape()?;
         for name in ["guestreq_messages_total", "guestreq_requests_total"] {
@@ -114,7 +118,7 @@ impl Host {
     }
 
     /// Ends it all.
-    fn end(self, agent: Agent) -> Result<()> {
+    pub fn end(self, agent: Agent) -> Result<()> {
         agent.kill()?;
         cli(&["detach"])?;
         self.gate.remove()
@@ -122,8 +126,20 @@ impl Host {
 }
 
 /// An agent that is ready, with the host's configuration and more arguments.
-fn start(arguments: &[&str]) -> Result<Agent> {
+pub fn start(arguments: &[&str]) -> Result<Agent> {
     Agent::start(&[&["--config", CONFIG], arguments].concat())
+}
+
+/// One ends by this signal, and the next one begins.
+pub fn succeed(agent: &mut Agent, by: i32) -> Result<()> {
+    let pid = agent.pid();
+    agent::signal(pid, by)?;
+    wait_until("the agent has ended", Duration::from_secs(60), || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        Ok(stat.is_empty() || stat.contains(") Z "))
+    })?;
+    *agent = start(&[])?;
+    Ok(())
 }
 
 /// The same, as soon as it runs.
@@ -157,15 +173,15 @@ fn refused(arguments: &[&str]) -> Result<String> {
 }
 
 /// xorshift64: kill times that differ, from a seed that is told.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn new() -> Result<Random> {
+    pub fn new() -> Result<Random> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
         Ok(Random(now.as_nanos() as u64 | 1))
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -4,13 +4,15 @@ use axum::{Router, routing::get};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tempfile::TempDir;
-use tokio::{net::UnixListener, time::timeout};
+use tokio::time::timeout;
 
 use super::*;
 use crate::{
     api::{
         client::Connection,
+        door::Door,
         events::{Event, Kind, What},
+        socket::Socket,
     },
     config::Config,
 };
@@ -22,14 +24,14 @@ struct Agent {
     _folder: TempDir,
 }
 
-fn serve() -> Agent {
+async fn serve() -> Agent {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
+    let door = Door::new(Socket::bind(&socket, None).await.unwrap(), 8, None);
     let shared = Shared::new(&Config::default(), "a test");
     let router = Router::new().route("/v1/events", get(get_events)).with_state(shared.clone());
     let service = router.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(async move { axum::serve(listener, service).await });
+    tokio::spawn(async move { axum::serve(door, service).await });
     Agent { shared, socket, _folder: folder }
 }
 
@@ -56,7 +58,7 @@ async fn ids(answer: &mut Incoming) -> Vec<u64> {
 
 #[tokio::test]
 async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
-    let agent = serve();
+    let agent = serve().await;
     (0..3).for_each(|n| agent.record(n));
     let mut past = agent.ask("last=2").await.unwrap();
     assert_eq!(ids(&mut past).await, [2, 3]);
@@ -69,14 +71,14 @@ async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
 
 #[tokio::test]
 async fn a_wrong_question_is_answered_with_what_is_allowed() {
-    let agent = serve();
+    let agent = serve().await;
     let error = agent.ask("kind=nonsense").await.unwrap_err().to_string();
     assert!(error.contains(&Kind::PolicyChanged.name()), "{error}");
 }
 
 #[tokio::test]
 async fn all_is_for_root_and_ends_with_the_connection() {
-    let agent = serve();
+    let agent = serve().await;
     let answer = agent.ask("all=true&follow=true").await;
     // SAFETY: no memory is passed.
     if unsafe { libc::geteuid() } != 0 {
@@ -95,7 +97,7 @@ async fn all_is_for_root_and_ends_with_the_connection() {
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_costs_a_bounded_amount_and_is_told() {
-    let agent = serve();
+    let agent = serve().await;
     let mut slow = agent.ask("follow=true").await.unwrap();
     for n in 0..30_000 {
         agent.record(n);

@@ -1,0 +1,106 @@
+//! # Places, and who leaves if there are none
+//!
+//! Those who have never been answered before those who have; of each, who has been silent the
+//! longest.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::task::AtomicWaker;
+
+/// Nobody is sent away who has said or read something within so long.
+pub const GRACE: Duration = Duration::from_millis(100);
+
+#[derive(Clone)]
+pub struct Places(Arc<Mutex<Taken>>);
+
+struct Taken {
+    most: usize,
+    next: u64,
+    by: BTreeMap<u64, Entry>,
+}
+
+struct Entry {
+    seen: Instant,
+    answered: bool,
+    waker: Arc<AtomicWaker>,
+}
+
+impl Places {
+    pub fn new(most: usize) -> Places {
+        Places(Arc::new(Mutex::new(Taken { most, next: 0, by: BTreeMap::new() })))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn most(&self) -> usize {
+        self.taken().most
+    }
+
+    pub fn are_taken(&self) -> bool {
+        let taken = self.taken();
+        taken.by.len() >= taken.most
+    }
+
+    /// Sends away whose turn it is, unless that one has just been heard of.
+    pub fn make_room(&self) -> bool {
+        let mut taken = self.taken();
+        let first = taken.by.iter().min_by_key(|(_, entry)| (entry.answered, entry.seen));
+        let Some((&id, entry)) = first else { return false };
+        if entry.seen.elapsed() < GRACE {
+            return false;
+        }
+        if let Some(entry) = taken.by.remove(&id) {
+            entry.waker.wake();
+        }
+        true
+    }
+
+    pub fn take(&self) -> Place {
+        let waker = Arc::new(AtomicWaker::new());
+        let mut taken = self.taken();
+        let id = taken.next;
+        taken.next += 1;
+        let entry = Entry { seen: Instant::now(), answered: false, waker: Arc::clone(&waker) };
+        taken.by.insert(id, entry);
+        Place { places: self.clone(), id, waker }
+    }
+}
+
+/// Is free again when this is dropped.
+pub struct Place {
+    places: Places,
+    id: u64,
+    waker: Arc<AtomicWaker>,
+}
+
+impl Place {
+    /// Wakes this when it is sent away.
+    pub fn wake(&self, waker: &std::task::Waker) {
+        self.waker.register(waker);
+    }
+
+    /// Whether this one may stay.
+    pub fn is_kept(&self) -> bool {
+        self.places.taken().by.contains_key(&self.id)
+    }
+
+    /// It has said something, or read some of its answer.
+    pub fn seen(&self, answered: bool) {
+        if let Some(entry) = self.places.taken().by.get_mut(&self.id) {
+            entry.seen = Instant::now();
+            entry.answered |= answered;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken().by.remove(&self.id);
+    }
+}

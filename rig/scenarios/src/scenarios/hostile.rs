@@ -1,0 +1,113 @@
+//! # Guests at their worst, at full speed
+//!
+//! Headers that are made up, every type, every key, pages that are written while the kernel copies
+//! them, on several VMs and vCPUs at once. The seed is printed.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    enforce::disallowed_that_reached,
+    exactness::resident_kib,
+    outlive::{self, Host, Random},
+    soak::length,
+};
+use crate::{
+    exposition::Metrics,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const AT_FULL_SPEED: Scenario = Scenario {
+    name: "hostile_guests_at_full_speed_bypass_nothing_blur_no_count_and_take_no_memory",
+    check: at_full_speed,
+};
+
+/// What docs/metrics.md promises.
+const MOST_SERIES: usize = 160;
+/// Allocators keep a little of what they were given once.
+const SLACK_KIB: u64 = 4 << 10;
+/// What the agent may have at any time.
+const MOST_KIB: u64 = 32 << 10;
+/// The agent keeps 10,000 events; when so many were denied, it has as many as it ever will.
+const EVENTS: u64 = 12_000;
+
+const GUESTS: [&str; 5] = [
+    "--vmm qemu --vms 2 --name noise\"\\\u{1b}[31m --vcpus 2 --vmpck all --fault noise",
+    "--vmm cloud-hypervisor --name types --vcpus 2 --vmpck all --fault type-random",
+    "--vmm qemu --name scribbler --vcpus 2 --vmpck all --type report,export,key --scribble",
+    "--vmm firecracker --name racer --vcpus 2 --vmpck all --race report:export",
+    "--vmm qemu --name ones --vmpck all --fault ff",
+];
+
+fn at_full_speed(context: &Context) -> Result<Outcome> {
+    let length = length(context, Duration::from_secs(12), Duration::from_secs(300))?;
+    let host = Host::fresh("keep_exited_vms = \"1d\"\n")?;
+    let agent = outlive::start(&[])?;
+    let seed = Random::new()?.0;
+    println!("seed {seed}");
+    let mut loads = Vec::new();
+    for guests in GUESTS {
+        let seconds = length.as_secs_f64();
+        loads.push(load::start(&format!("{guests} --seed {seed} --seconds {seconds}"))?);
+    }
+    let (start, mut early, mut late) = (Instant::now(), None, 0);
+    let mut metrics = Metrics::default();
+    let mut scrapes = 0;
+    while start.elapsed() < length {
+        thread::sleep(Duration::from_millis(500));
+        metrics = agent.scrape()?;
+        bounded(&metrics)?;
+        scrapes += 1;
+        late = resident_kib(agent.pid())?;
+        if start.elapsed() >= length / 3 && early.is_none() && host.gate()?.denied >= EVENTS {
+            early = Some(late);
+        }
+    }
+    let mut sent = 0;
+    for load in loads {
+        let seen = load.finish()?;
+        sent += seen.requests;
+        if let Some(raced) = seen.outcomes.get("raced") {
+            ensure!(raced.len() > 1, "nothing was read otherwise than it was written: {raced:?}");
+            println!("raced: {raced:?}");
+        }
+    }
+    let answered = host.exact(&agent)?;
+    let reached = disallowed_that_reached(&host.firmware()?);
+    ensure!(reached == 0, "{reached} disallowed messages reached the PSP");
+    let metrics_now = agent.scrape()?;
+    let most = bounded(&metrics_now)?;
+    let gate = host.gate()?;
+    ensure!(gate.denied > 0 && answered > 0, "{gate:?}, {answered} answered");
+    let errors = metrics_now.sum("guestreq_messages_total", &[("result", "host_error")]);
+    println!(
+        "{:.0} s, {sent} requests of guests, {answered} answered and counted, {} denied, {errors} \
+         failed on the host, 0 disallowed passed; at most {most} series of a VM; resident {late} \
+         KiB, when the journal was full {early:?}; {scrapes} scrapes, the last of {} kB",
+        length.as_secs_f64(),
+        gate.denied,
+        metrics.text.len() / 1000
+    );
+    ensure!(late < MOST_KIB, "{late} KiB resident");
+    if let Some(early) = early {
+        ensure!(late <= early + SLACK_KIB, "{early} KiB resident at first, {late} at last");
+    }
+    host.end(agent)?;
+    Ok(Outcome::Kept)
+}
+
+/// No VM has more series than are promised; how many the largest has.
+fn bounded(metrics: &Metrics) -> Result<usize> {
+    let mut most = 0;
+    for vm in metrics.values("guestreq_vm_info", "vm") {
+        let series = metrics.series_of_vm(&vm);
+        ensure!(series <= MOST_SERIES, "{vm:?} has {series} series");
+        most = most.max(series);
+    }
+    Ok(most)
+}

@@ -1,0 +1,122 @@
+//! # A long time
+//!
+//! The demo's guests under an agent that enforces, which is scraped, asked, changed, killed and
+//! stopped all the while, with VMs that come and go. A quarter of a minute in the tests; for as
+//! long as one likes with `cargo xtask test --only soak --minutes N`.
+
+mod round;
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use round::Soak;
+
+use super::{counted, expected, losses, outlive::Host};
+use crate::{
+    agent,
+    demo::{self, GUESTS},
+    exposition::Metrics,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const SOAK: Scenario = Scenario {
+    name: "after_scrapes_reloads_changes_restarts_and_new_vms_counts_are_exact_and_memory_is_flat",
+    check: soak,
+};
+
+/// How long something is to go on: `rig.minutes=N` of the kernel's command line, or else short, or
+/// with `--long` long.
+pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {
+    let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    let asked = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
+    match asked {
+        Some(minutes) => {
+            Ok(Duration::from_secs(60 * minutes.parse::<u64>().context("rig.minutes")?))
+        }
+        None => Ok(if context.long { long } else { short }),
+    }
+}
+
+fn soak(context: &Context) -> Result<Outcome> {
+    let length = length(context, Duration::from_secs(15), Duration::from_secs(3600))?;
+    let is_long = length >= Duration::from_secs(120);
+    demo::times()?;
+    let host = Host::fresh(&round::lines(0))?;
+    let mut soak = Soak::start(is_long)?;
+    let mut loads = Vec::new();
+    for guests in GUESTS {
+        loads.push((guests, load::start(&format!("{guests} --seconds 1000000"))?));
+    }
+    let start = Instant::now();
+    // Each kind of change, and both ends of an agent, at the least.
+    while start.elapsed() < length || soak.rounds < round::KINDS * 2 {
+        soak.round()?;
+        for (guests, load) in &mut loads {
+            ensure!(load.is_running()?, "{guests} has ended");
+        }
+    }
+    for (_, load) in &loads {
+        agent::signal(load.pid(), libc::SIGTERM)?;
+    }
+    let mut seen = Vec::new();
+    for (guests, load) in loads {
+        seen.push((guests, load.finish()?.requests));
+    }
+    soak.finish_visitors()?;
+    let metrics = soak.agent.scrape()?;
+    let answered = exact(&host, &metrics)?;
+    for (guests, sent) in seen {
+        let counted = of_guests(guests, &metrics)?;
+        ensure!(counted == sent, "{guests}: {counted} counted, the guests sent {sent}");
+    }
+    println!("{:.0} s, {}", start.elapsed().as_secs_f64(), soak.summary());
+    println!(
+        "{answered} answered and counted, gate {:?}, lost {:?}; {}",
+        host.gate()?,
+        losses(&metrics),
+        soak.memory()
+    );
+    soak.is_flat()?;
+    soak.slots_return()?;
+    host.end(soak.agent)?;
+    Firmware::reset()?;
+    Ok(Outcome::Kept)
+}
+
+/// The host's counts are the firmware's and the gate's, over all agents; what was answered. Of the
+/// VMs that came and went many have no series any more.
+fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
+    let (firmware, gate) = (host.firmware()?, host.gate()?);
+    let mut answered = counted(metrics, "guestreq_messages_total");
+    let refused = |result: &str| -> u64 {
+        let of = |(key, count): (&(String, String), &u64)| (key.1 == result).then_some(*count);
+        answered.iter().filter_map(of).sum()
+    };
+    let refused = (refused("denied"), refused("busy"));
+    ensure!(refused == (gate.denied, gate.busy), "{refused:?} refused, the gate {gate:?}");
+    answered.retain(|key, _| key.1 != "denied" && key.1 != "busy");
+    let expected = expected(&firmware);
+    ensure!(answered == expected, "{answered:?}, the firmware {expected:?}");
+    let mut lost = losses(metrics);
+    // Nobody reads what is told one by one while no agent runs.
+    lost.remove("ring_buffer_full");
+    ensure!(lost.is_empty(), "lost: {lost:?}");
+    let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
+    ensure!(bypassed == 0.0, "{bypassed} requests passed undecided");
+    Ok(firmware.messages.values().sum())
+}
+
+/// What was counted for the VMs of a load, which run from the beginning to the end.
+fn of_guests(guests: &str, metrics: &Metrics) -> Result<u64> {
+    let name = guests.split_whitespace().skip_while(|word| *word != "--name").nth(1);
+    let name = name.context("a load without a name")?;
+    let is_theirs =
+        |vm: &str| vm == name || vm.strip_prefix(name).is_some_and(|i| i.starts_with('-'));
+    let samples = metrics.select("guestreq_requests_total", &[]);
+    Ok(samples.filter(|sample| is_theirs(&sample.labels["vm"])).map(|s| s.value as u64).sum())
+}

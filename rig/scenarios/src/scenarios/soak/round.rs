@@ -1,0 +1,179 @@
+//! # What happens in a round
+
+use std::{fmt::Write as _, fs, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    agent::{self, Agent, cli, json},
+    bpf,
+    host::wait_until,
+    load::{self, Load},
+    scenarios::{exactness::resident_kib, outlive},
+};
+
+/// Kinds of rounds.
+pub const KINDS: u32 = 4;
+/// In a long run an agent lives for so many rounds: long enough to grow, if it grows.
+const LIFE: u32 = 48;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Allocators keep a little of what they were given once.
+const SLACK_KIB: u64 = 2 << 10;
+const CONFIG: &str = outlive::CONFIG;
+
+pub struct Soak {
+    pub agent: Agent,
+    pub rounds: u32,
+    is_long: bool,
+    reloads: u32,
+    changes: u32,
+    kills: u32,
+    stops: u32,
+    visitors: Vec<Load>,
+    visited: u32,
+    /// Of each agent, at its end.
+    resident: Vec<u64>,
+    /// Programs and links, once one agent has taken over from another.
+    loaded: Option<(usize, usize)>,
+}
+
+/// The configuration, in two versions, and how long VMs that went are kept.
+pub fn lines(version: u32) -> String {
+    let rate = 30 + version % 2 * 10;
+    format!(
+        "keep_exited_vms = \"60s\"\n[[vm]]\nmatch = {{ name = \"greedy\" }}\nlimit = {{ rate = \
+         \"{rate}/s\", burst = 10 }}\n"
+    )
+}
+
+impl Soak {
+    pub fn start(is_long: bool) -> Result<Soak> {
+        Ok(Soak {
+            agent: outlive::start(&[])?,
+            rounds: 0,
+            is_long,
+            reloads: 0,
+            changes: 0,
+            kills: 0,
+            stops: 0,
+            visitors: Vec::new(),
+            visited: 0,
+            resident: Vec::new(),
+            loaded: None,
+        })
+    }
+
+    /// Looks, and does one thing more.
+    pub fn round(&mut self) -> Result<()> {
+        let metrics = self.agent.scrape()?;
+        let failed = metrics.sum("guestreq_config_last_reload_successful", &[]) != 1.0;
+        ensure!(!failed, "the configuration is not read: {}", agent::log());
+        json("vms")?;
+        cli(&["psp"])?;
+        match self.rounds % KINDS {
+            0 => self.reload()?,
+            1 => self.change()?,
+            2 => self.visit()?,
+            _ if !self.is_long || self.rounds % LIFE == LIFE - 1 => self.succeed()?,
+            _ => {}
+        }
+        self.rounds += 1;
+        thread::sleep(Duration::from_millis(500));
+        Ok(())
+    }
+
+    fn reload(&mut self) -> Result<()> {
+        self.reloads += 1;
+        let text = fs::read_to_string(CONFIG).context(CONFIG)?;
+        let (own, _) = text.split_once("keep_exited_vms").context("another configuration")?;
+        let new = format!("{CONFIG}.new");
+        fs::write(&new, format!("{own}{}", lines(self.reloads)))?;
+        fs::rename(new, CONFIG).context(CONFIG)
+    }
+
+    fn change(&mut self) -> Result<()> {
+        self.changes += 1;
+        let change: &[&str] = match self.changes % 2 {
+            0 => &["limit", "clear", "--default"],
+            _ => &["limit", "set", "--default", "--rate", "50/s", "--burst", "20"],
+        };
+        cli(change).map(drop)
+    }
+
+    /// A VM that comes and goes.
+    fn visit(&mut self) -> Result<()> {
+        let mut here = Vec::new();
+        for mut visitor in self.visitors.drain(..) {
+            if visitor.is_running()? {
+                here.push(visitor);
+            } else {
+                visitor.finish()?;
+            }
+        }
+        self.visited += 1;
+        let name = format!("visitor{}", self.visited);
+        here.push(load::start(&format!("--vmm qemu --name {name} --type report,key --count 5"))?);
+        self.visitors = here;
+        Ok(())
+    }
+
+    pub fn finish_visitors(&mut self) -> Result<()> {
+        self.visitors.drain(..).try_for_each(|visitor| visitor.finish().map(drop))
+    }
+
+    /// An agent ends, in one way or the other, and the next one begins.
+    fn succeed(&mut self) -> Result<()> {
+        self.resident.push(resident_kib(self.agent.pid())?);
+        let by = if (self.kills + self.stops).is_multiple_of(2) {
+            self.kills += 1;
+            libc::SIGKILL
+        } else {
+            self.stops += 1;
+            libc::SIGTERM
+        };
+        outlive::succeed(&mut self.agent, by)?;
+        self.loaded.get_or_insert_with(bpf::loaded);
+        Ok(())
+    }
+
+    pub fn summary(&self) -> String {
+        format!(
+            "{} rounds: {} reloads, {} changes of limits, {} VMs came and went, {} agents killed, \
+             {} stopped",
+            self.rounds, self.reloads, self.changes, self.visited, self.kills, self.stops
+        )
+    }
+
+    /// KiB resident of each agent at its end.
+    pub fn memory(&self) -> String {
+        let mut text = "resident at each agent's end, in KiB:".to_owned();
+        for kib in &self.resident {
+            let _ = write!(text, " {kib}");
+        }
+        text
+    }
+
+    /// Later agents have no more than earlier ones, and as many programs and links are loaded.
+    pub fn is_flat(&self) -> Result<()> {
+        let third = self.resident.len().div_ceil(3);
+        let most = |of: &[u64]| of.iter().max().copied().unwrap_or(0);
+        let (early, late) =
+            (most(&self.resident[..third]), most(&self.resident[self.resident.len() - third..]));
+        ensure!(late <= early + SLACK_KIB, "{early} KiB resident at first, {late} at last");
+        wait_until("as much is loaded as after the first takeover", PATIENCE, || {
+            Ok(Some(bpf::loaded()) == self.loaded)
+        })
+        .with_context(|| format!("{:?}, first {:?}", bpf::loaded(), self.loaded))
+    }
+
+    /// Every VM has gone: nothing of them is left in the maps.
+    pub fn slots_return(&mut self) -> Result<()> {
+        let text = fs::read_to_string(CONFIG).context(CONFIG)?;
+        fs::write(CONFIG, text.replace("\"60s\"", "\"1s\"")).context(CONFIG)?;
+        self.agent.wait_until("all slots are free", |metrics| {
+            let maps = ["vms", "threads", "contexts"];
+            maps.iter().all(|map| metrics.sum("guestreq_map_entries", &[("map", map)]) == 0.0)
+        })?;
+        Ok(())
+    }
+}
