@@ -4,7 +4,7 @@
 //! is enforced goes on when the agent ends, however it ends. The next agent finds
 //! them here. It believes nothing that it has not compared.
 
-mod look;
+pub mod look;
 mod remove;
 
 use std::{

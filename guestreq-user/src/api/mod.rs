@@ -8,6 +8,8 @@ mod control;
 pub mod overview;
 pub use control::each_decision;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod group;
 pub use group::make_folder;
 pub mod policy;

@@ -6,6 +6,8 @@
 
 mod cgroup;
 mod cmdline;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod kubevirt;
 mod signals;
 
@@ -67,22 +69,33 @@ pub fn pod_uid(pid: u32) -> Option<String> {
 fn of_folder(process: &Path) -> Option<Identity> {
     let cmdline = fs::read(process.join("cmdline")).ok()?;
     let comm = fs::read(process.join("comm")).ok()?;
-    let comm = clean(String::from_utf8_lossy(&comm).trim_end());
+    let mut identity = of_arguments(&cmdline, &comm);
+    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
+    Some(identity)
+}
+
+/// By what a process was started with, and its name.
+fn of_arguments(cmdline: &[u8], comm: &[u8]) -> Identity {
+    let comm = clean(String::from_utf8_lossy(comm).trim_end());
     let arguments: Vec<String> = cmdline
         .split(|&byte| byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
     let mut identity = cmdline::parse(&arguments, &comm);
     kubevirt::name(&mut identity, &arguments);
-    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
-    Some(identity)
+    identity
 }
 
 /// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat).
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may contain anything, spaces and parentheses included.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    ticks_of(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.
+fn ticks_of(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let numbers = str::from_utf8(&stat[end + 1..]).ok()?;
+    numbers.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// When a process began, on the programs' clock (CLOCK_MONOTONIC), in ns; at most a tick early.

@@ -1,4 +1,9 @@
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use serde::Deserialize;
 
@@ -102,4 +107,23 @@ fn names_are_fit_for_labels() {
     assert_eq!(clean("a\nb\x1b[31mc"), "a_b_[31mc");
     assert_eq!(clean("\u{fc}ber \"quoted\""), "\u{fc}ber \"quoted\"");
     assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
+}
+
+/// Whoever starts a VMM chooses its name, and the kernel cuts it after 15 bytes.
+#[test]
+fn a_process_whose_name_is_half_a_character_is_known_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(OsStr::from_bytes(b"m) R 1 \xc3"));
+    symlink("/bin/sh", &program).unwrap();
+    let mut shell =
+        Command::new(&program).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+    let pid = shell.id();
+    let began = start_ticks(pid).map(began_ns);
+    let signal = kick_signal(pid, "qemu");
+    let name = identify(pid).map(|vm| vm.name);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    assert!(began.is_some_and(|began| began <= clock_ns(libc::CLOCK_MONOTONIC)), "{began:?}");
+    assert_eq!(signal, Some(0), "a shell does not handle it");
+    assert_eq!(name.as_deref(), Some("m) R 1 \u{fffd}"));
 }
