@@ -26,13 +26,14 @@ pub struct Args {
 }
 
 /// What libFuzzer wants of the compiler; as cargo-fuzz sets it.
-const COVERAGE: [&str; 6] = [
+const COVERAGE: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    "--cfg fuzzing",
 ];
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
