@@ -18,6 +18,7 @@ mod threads;
 mod verdict;
 
 /// Some helpers are for GPL-compatible programs only.
+// SAFETY: the section and its name are those that loaders look for; it holds a C string.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -18,13 +18,16 @@ use guestreq_common::{
 use crate::{atomic, entry};
 
 /// Where the direct map begins (`page_offset_base`).
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
 #[unsafe(no_mangle)]
 static PAGE_OFFSET: Global<u64> = Global::new(0);
 /// The encryption bit in physical addresses (`sme_me_mask`).
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
 #[unsafe(no_mangle)]
 static ENCRYPTION_MASK: Global<u64> = Global::new(0);
 
 /// The number of entries of THREADS, a power of two, less one.
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
 #[unsafe(no_mangle)]
 static THREAD_MASK: Global<u32> = Global::new(0);
 

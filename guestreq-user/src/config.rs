@@ -7,6 +7,8 @@
 
 mod check;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod layer;
 mod place;
 
@@ -22,7 +24,7 @@ use guestreq_common::policy::Backend;
 pub use check::{Checked, Wrong};
 pub use files::{Files, Fingerprint, read_file};
 pub use layer::Layer;
-pub use place::Fault;
+pub use place::{Fault, in_a_line};
 
 use crate::policy::{Book, Named, Overrides, Sheet};
 
@@ -77,9 +79,13 @@ impl Config {
     }
 
     pub fn read(files: &Files) -> Result<Config> {
+        Config::of(files.read()?)
+    }
+
+    fn of(files: Vec<(PathBuf, String)>) -> Result<Config> {
         let mut config = Config::default();
         let mut texts = Vec::new();
-        for (path, text) in files.read()? {
+        for (path, text) in files {
             let name = path.display().to_string();
             let layer = Layer::parse(&name, &text).map_err(|faults| first_of(&name, &faults))?;
             config = config.with(layer);
@@ -94,13 +100,8 @@ impl Config {
 
     #[cfg(test)]
     pub fn parse(text: &str) -> Result<Config> {
-        let name = "config.toml";
-        let layer = Layer::parse(name, text).map_err(|faults| first_of(name, &faults))?;
-        let config = Config::default().with(layer);
-        match config.contradiction(&[(name.to_owned(), text.to_owned())]) {
-            None => Ok(config),
-            Some(wrong) => bail!("{wrong}"),
-        }
+        let config = Config::of(vec![(PathBuf::from("config.toml"), text.to_owned())])?;
+        Ok(Config { files: Vec::new(), ..config })
     }
 
     /// What holds with a later file.

@@ -3,6 +3,8 @@
 //! A page is current, or its test fails; `UPDATE_DOCS=1 cargo test -p guestreq`
 //! writes it anew.
 
+mod unsafe_code;
+
 use std::{env, fs, path::Path, path::PathBuf};
 
 /// The project's folder.

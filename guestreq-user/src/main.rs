@@ -1,33 +1,5 @@
-//! # guestreq
-//!
-//! Who asks an SNP host's secure processor for what, how long it takes, and who
-//! waits for whom. One binary: the agent, and the command line that talks to it.
+//! # The binary
 
-mod agent;
-mod api;
-mod cli;
-mod config;
-#[cfg(test)]
-mod docs;
-mod doctor;
-mod host;
-mod metrics;
-mod policy;
-mod system;
-mod top;
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
-
-fn main() -> ExitCode {
-    cli::answer_a_shell();
-    match cli::Cli::parse().run() {
-        Ok(code) => code,
-        Err(error) => {
-            // One line: what went wrong, from the outside in.
-            eprintln!("guestreq: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+fn main() -> std::process::ExitCode {
+    guestreq::main()
 }

@@ -1,14 +1,16 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | image | deb | test | demo | fleet | rig`. Each command is a file of
+//! `cargo xtask build | dist | image | deb | test | fuzz | audit | demo | fleet | rig`. Each command is a file of
 //! that name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a
 //! disposable SNP host).
 
+mod audit;
 mod build;
 mod deb;
 mod demo;
 mod dist;
 mod fleet;
+mod fuzz;
 mod image;
 mod manifests;
 mod port;
@@ -43,6 +45,10 @@ enum Command {
     Deb,
     /// Check everything: format, lints, unit tests, then the scenarios on three kernels
     Test(test::Args),
+    /// Try inputs that nobody thought of, for as long as you like
+    Fuzz(fuzz::Args),
+    /// Check others' code: licences, advisories, second versions, sources
+    Audit,
     /// Boot a simulated SNP host with guests and watch guestreq at work
     Demo(demo::Args),
     /// Measure what many hosts cost a Prometheus, with agents that are made up
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
         Command::Image => image::execute().map(|()| ExitCode::SUCCESS),
         Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
+        Command::Fuzz(args) => fuzz::execute(&args),
+        Command::Audit => audit::execute().map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),

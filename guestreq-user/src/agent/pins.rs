@@ -5,7 +5,7 @@
 //! them here. It believes nothing that it has not compared.
 
 mod inherit;
-mod look;
+pub mod look;
 mod remove;
 
 use std::{

@@ -28,13 +28,14 @@ use super::{
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot, reload},
+    config::in_a_line,
     policy::{Book, Plan, Refusal, Replacement, key_of},
 };
 
 /// Who is at the other end of the socket, as the kernel says.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    uid: Option<u32>,
+    pub uid: Option<u32>,
 }
 
 impl Connected<IncomingStream<'_, Door<Socket>>> for Peer {
@@ -94,7 +95,10 @@ fn change<R: DeserializeOwned, A: Serialize>(
     };
     let request = match serde_json::from_slice(body) {
         Ok(request) => request,
-        Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("the request: {error}")),
+        Err(error) => {
+            let why = format!("the request: {}", in_a_line(&error.to_string()));
+            return failure(StatusCode::BAD_REQUEST, &why);
+        }
     };
     match &mut *shared.state() {
         State::Waiting { reason } => {

@@ -9,6 +9,8 @@ mod door;
 pub mod overview;
 pub use control::each_decision;
 pub mod events;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod group;
 pub use group::make_folder;
 pub mod policy;

@@ -69,19 +69,7 @@ impl Servers {
             .route("/healthz", get(get_healthz))
             .route("/readyz", get(get_readyz))
             .with_state(shared.clone());
-        let private = Router::new()
-            .route("/v1/vms", get(get_vms))
-            .route("/v1/psp", get(get_psp))
-            .route("/v1/agent", get(status::get))
-            .route("/v1/overview", get(get_overview))
-            .route("/v1/events", get(events::get_events))
-            // Whatever changes anything is here and nowhere else, and wants root.
-            .route("/v1/policy", get(control::get_policy).put(control::put_policy))
-            .route("/v1/policy/applied", put(control::put_applied))
-            // A file of 1 MiB as JSON, with each value's place.
-            .layer(DefaultBodyLimit::max(8 << 20))
-            .with_state(shared)
-            .into_make_service_with_connect_info::<control::Peer>();
+        let private = private(shared).into_make_service_with_connect_info::<control::Peer>();
         tokio::spawn(async move {
             if let Err(error) =
                 axum::serve(Door::new(self.tcp, MOST_TCP, Some(PATIENCE)), public).await
@@ -96,6 +84,22 @@ impl Servers {
         });
         self.socket
     }
+}
+
+/// What the command line may ask.
+pub fn private(shared: Shared) -> Router {
+    Router::new()
+        .route("/v1/vms", get(get_vms))
+        .route("/v1/psp", get(get_psp))
+        .route("/v1/agent", get(status::get))
+        .route("/v1/overview", get(get_overview))
+        .route("/v1/events", get(events::get_events))
+        // Whatever changes anything is here and nowhere else, and wants root.
+        .route("/v1/policy", get(control::get_policy).put(control::put_policy))
+        .route("/v1/policy/applied", put(control::put_applied))
+        // A file of 1 MiB as JSON, with each value's place.
+        .layer(DefaultBodyLimit::max(8 << 20))
+        .with_state(shared)
 }
 
 /// The socket's file goes with the agent.

@@ -21,22 +21,27 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A file may repeat its own, long values in an error.
+/// Who writes a file may find long values of it in an error.
 const MAX_MESSAGE: usize = 500;
+
+/// What a parser says, which may repeat anything that it was given, as one line.
+pub fn in_a_line(message: &str) -> String {
+    let mut line = String::new();
+    for c in message.trim_end().chars().take(MAX_MESSAGE) {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
 
 impl Fault {
     /// `unknown field …`: toml's own message draws a picture over five lines.
     pub fn of(error: &toml::de::Error, text: &str) -> Fault {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        let mut what = String::new();
-        for c in error.message().trim_end().chars().take(MAX_MESSAGE) {
-            match c {
-                '\n' => what.push(' '),
-                c if c.is_control() => what.extend(c.escape_default()),
-                c => what.push(c),
-            }
-        }
-        Fault { line, column, what }
+        Fault { line, column, what: in_a_line(error.message()) }
     }
 }
 

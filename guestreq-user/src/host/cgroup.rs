@@ -32,7 +32,7 @@ fn of_threads(process: &Path) -> Option<String> {
 }
 
 /// Of v1 every hierarchy has a line, of v2 there is one: any that names a pod will do.
-fn of_cgroups(cgroups: &str) -> Option<String> {
+pub fn of_cgroups(cgroups: &str) -> Option<String> {
     paths(cgroups).find_map(of_path)
 }
 

@@ -6,6 +6,8 @@
 
 mod cgroup;
 mod cmdline;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod kubevirt;
 mod signals;
 
@@ -71,15 +73,21 @@ fn of_folder(process: &Path) -> io::Result<Option<Identity>> {
     else {
         return Ok(None);
     };
-    let comm = clean(String::from_utf8_lossy(&comm).trim_end());
+    let mut identity = of_arguments(&cmdline, &comm);
+    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
+    Ok(Some(identity))
+}
+
+/// By what a process was started with, and its name.
+fn of_arguments(cmdline: &[u8], comm: &[u8]) -> Identity {
+    let comm = clean(String::from_utf8_lossy(comm).trim_end());
     let arguments: Vec<String> = cmdline
         .split(|&byte| byte == 0)
         .map(|argument| String::from_utf8_lossy(argument).into_owned())
         .collect();
     let mut identity = cmdline::parse(&arguments, &comm);
     kubevirt::name(&mut identity, &arguments);
-    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
-    Ok(Some(identity))
+    identity
 }
 
 /// A file of a process; `None` once that is gone, or nobody may read it.
@@ -100,12 +108,14 @@ fn is_shortage(error: &io::Error) -> bool {
 /// `None` once it is gone.
 pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     let stat = unless_gone(Path::new(&format!("/proc/{pid}/stat")))?;
-    Ok(stat.and_then(|stat| ticks(&String::from_utf8_lossy(&stat))))
+    Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 
-/// The name in parentheses may contain anything, spaces and parentheses included.
-fn ticks(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+/// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.
+fn ticks_of(stat: &[u8]) -> Option<u64> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let numbers = str::from_utf8(&stat[end + 1..]).ok()?;
+    numbers.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// When a process began, on the programs' clock (CLOCK_MONOTONIC), in ns; at most a tick early.

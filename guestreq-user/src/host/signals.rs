@@ -14,11 +14,12 @@ const SIGRTMIN: [u64; 2] = [34, 35];
 /// The signal that takes a vCPU of this VMM out of the guest; 0 if it does not handle it (yet),
 /// `None` if no signal of this VMM's is known.
 pub fn kick_signal(pid: u32, vmm: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    of_status(&status, vmm)
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    // The process' name in it may be of any bytes.
+    of_status(&String::from_utf8_lossy(&status), vmm)
 }
 
-fn of_status(status: &str, vmm: &str) -> Option<u64> {
+pub fn of_status(status: &str, vmm: &str) -> Option<u64> {
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     let candidates: &[u64] = match vmm {

@@ -1,4 +1,9 @@
-use std::path::PathBuf;
+use std::{
+    ffi::OsStr,
+    os::unix::{ffi::OsStrExt as _, fs::symlink},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use serde::Deserialize;
 
@@ -111,4 +116,23 @@ fn want_of_descriptors_does_not_mean_that_a_process_is_gone() {
     for gone in [libc::ENOENT, libc::ESRCH, libc::EACCES] {
         assert!(!is_shortage(gone), "{gone}");
     }
+}
+
+/// Whoever starts a VMM chooses its name, and the kernel cuts it after 15 bytes.
+#[test]
+fn a_process_whose_name_is_half_a_character_is_known_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join(OsStr::from_bytes(b"m) R 1 \xc3"));
+    symlink("/bin/sh", &program).unwrap();
+    let mut shell =
+        Command::new(&program).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
+    let pid = shell.id();
+    let began = start_ticks(pid).unwrap().map(began_ns);
+    let signal = kick_signal(pid, "qemu");
+    let name = identify(pid).unwrap().map(|vm| vm.name);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    assert!(began.is_some_and(|began| began <= clock_ns(libc::CLOCK_MONOTONIC)), "{began:?}");
+    assert_eq!(signal, Some(0), "a shell does not handle it");
+    assert_eq!(name.as_deref(), Some("m) R 1 \u{fffd}"));
 }

@@ -16,6 +16,8 @@
 
 mod book;
 mod change;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod glob;
 mod limit;
 mod names;

@@ -10,10 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use super::Overrides;
-use crate::agent::fault::{self, Point};
+use crate::{
+    agent::fault::{self, Point},
+    config::in_a_line,
+};
 
 pub struct Store {
     folder: PathBuf,
@@ -38,7 +41,7 @@ impl Store {
     pub fn read(&self) -> Result<Overrides> {
         let path = self.path();
         let read = match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(anyhow::Error::new),
+            Ok(bytes) => Overrides::from_bytes(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Overrides::default());
             }
@@ -71,15 +74,26 @@ impl Store {
         let new = self.new_path();
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        let mut text = serde_json::to_vec_pretty(overrides)?;
-        text.push(b'\n');
-        file.write_all(&text)?;
+        file.write_all(&overrides.to_bytes()?)?;
         file.sync_all()?;
         fault::point(Point::OverrideWritten);
         fs::rename(&new, self.path())?;
         // The name, too, is only there for good once its folder is.
         folder.sync_all()?;
         Ok(())
+    }
+}
+
+impl Overrides {
+    /// Of what the file holds.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Overrides> {
+        serde_json::from_slice(bytes).map_err(|error| anyhow!(in_a_line(&error.to_string())))
+    }
+
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 }
 

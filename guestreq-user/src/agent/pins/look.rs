@@ -70,45 +70,20 @@ impl Pins {
                 continue;
             }
             let info = MapInfo::from_pin(&path).context("no map")?;
-            ensure!(
-                info.map_type().is_ok_and(|found| found == kind)
-                    && info.name_as_str() == Some(name),
-                "{name} is no map of the name and type that this version gives it"
-            );
-            ensure!(
-                kind != MapType::ProgramArray || info.max_entries() >= places(name),
-                "{name} has {} places, this version's {}",
-                info.max_entries(),
-                places(name)
-            );
-            ensure!(
-                (info.key_size(), info.value_size()) == (key, value),
-                "{name}'s elements have {} and {} bytes, this version's {key} and {value}",
-                info.key_size(),
-                info.value_size()
-            );
+            let seen = Seen {
+                kind: info.map_type().ok(),
+                name: info.name_as_str(),
+                elements: (info.key_size(), info.value_size()),
+                entries: info.max_entries(),
+            };
+            seen.is_of_this_version(name, kind, (key, value))?;
             match name {
                 "VMS" => vms = Some(info.max_entries()),
                 "THREADS" => threads = Some(info.max_entries()),
                 _ => {}
             }
         }
-        let words = match self.signature()? {
-            // Not yet written: an agent died while it pinned.
-            None | Some((0, _)) => None,
-            Some((schema, words)) if schema == u64::from(SCHEMA) => Some(words),
-            Some((schema, _)) => {
-                bail!("its maps are of schema {schema}, this version's of {SCHEMA}")
-            }
-        };
-        match (vms, threads) {
-            (Some(max_vms), Some(threads)) if max_vms != 0 && threads.is_power_of_two() => {
-                Ok(Found::Ours { max_vms, threads, words })
-            }
-            (None, None) => Ok(Found::Nothing),
-            // Half of the sizes are known: begin anew rather than guess.
-            _ => bail!("an agent died while it made its maps"),
-        }
+        found(vms, threads, self.signature()?)
     }
 
     /// What the pinned maps were made with.
@@ -129,6 +104,64 @@ impl Pins {
         MapData::from_pin(&path).with_context(|| format!("{}", path.display()))
     }
 }
+
+/// A map as the kernel describes it.
+struct Seen<'a> {
+    kind: Option<MapType>,
+    name: Option<&'a str>,
+    /// How large keys and values are.
+    elements: (u32, u32),
+    entries: u32,
+}
+
+impl Seen<'_> {
+    fn is_of_this_version(&self, name: &str, kind: MapType, elements: (u32, u32)) -> Result<()> {
+        ensure!(
+            self.kind == Some(kind) && self.name == Some(name),
+            "{name} is no map of the name and type that this version gives it"
+        );
+        ensure!(
+            kind != MapType::ProgramArray || self.entries >= places(name),
+            "{name} has {} places, this version's {}",
+            self.entries,
+            places(name)
+        );
+        let ((key, value), (this_key, this_value)) = (self.elements, elements);
+        ensure!(
+            self.elements == elements,
+            "{name}'s elements have {key} and {value} bytes, this version's {this_key} and {this_value}"
+        );
+        Ok(())
+    }
+}
+
+/// What maps are that each are as this version makes them: by the sizes of VMS and THREADS, and by
+/// HOST's signature.
+fn found(
+    vms: Option<u32>,
+    threads: Option<u32>,
+    signature: Option<(u64, KernelWords)>,
+) -> Result<Found> {
+    let words = match signature {
+        // Not yet written: an agent died while it pinned.
+        None | Some((0, _)) => None,
+        Some((schema, words)) if schema == u64::from(SCHEMA) => Some(words),
+        Some((schema, _)) => {
+            bail!("its maps are of schema {schema}, this version's of {SCHEMA}")
+        }
+    };
+    match (vms, threads) {
+        (Some(max_vms), Some(threads)) if max_vms != 0 && threads.is_power_of_two() => {
+            Ok(Found::Ours { max_vms, threads, words })
+        }
+        (None, None) => Ok(Found::Nothing),
+        // Half of the sizes are known: begin anew rather than guess.
+        _ => bail!("an agent died while it made its maps"),
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 
 /// How many places this version's program array of that name has.
 fn places(array: &str) -> u32 {

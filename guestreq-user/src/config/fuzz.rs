@@ -1,0 +1,92 @@
+//! # Files of the configuration, whatever is in them
+
+#![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
+
+use std::path::PathBuf;
+
+use super::{Config, Layer};
+use crate::{
+    fuzz::assert_a_line,
+    host::Identity,
+    policy::{Effective, Limit, Overrides, Sheet, refusals},
+};
+
+/// Where a second file begins.
+const NEXT: char = '\0';
+
+/// One file, or two with a zero byte between them.
+pub fn config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let names = ["config.toml", "conf.d/later.toml"];
+    let texts: Vec<_> = names.into_iter().zip(text.splitn(2, NEXT)).collect();
+    let readable = texts.iter().all(|(name, text)| file(name, text));
+    let files = texts.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned()));
+    match Config::of(files.collect()) {
+        Ok(config) => {
+            assert!(readable, "what no file says is read");
+            means_something(&config);
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            assert_a_line(&error);
+            let (file, place) = error.split_once(": line ").expect("the error has no place");
+            assert!(names.contains(&file), "{error}");
+            assert!(place.contains(", column "), "{error}");
+        }
+    }
+}
+
+/// Reads one file, or names places in it where something is wrong.
+fn file(name: &str, text: &str) -> bool {
+    let layer = match Layer::parse(name, text) {
+        Ok(layer) => layer,
+        Err(faults) => {
+            assert!(!faults.is_empty(), "{name} is wrong, and nothing is wrong with it");
+            let lines = text.split('\n').count();
+            for fault in &faults {
+                assert_a_line(&fault.to_string());
+                assert!((1..=lines).contains(&fault.line) && fault.column >= 1, "{fault}");
+            }
+            return false;
+        }
+    };
+    // What `policy apply` sends, and the overrides' file keeps.
+    let json = serde_json::to_string(&layer.policy).expect("a file that JSON cannot tell");
+    let again: Sheet = serde_json::from_str(&json).expect("a file that cannot be read again");
+    assert_eq!(again, layer.policy);
+    true
+}
+
+/// What holds for a VM can be shown, read again, and written for the kernel as it is.
+fn means_something(config: &Config) {
+    let book = config.book(Overrides::default());
+    let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web-1") };
+    for policy in [book.default(), book.resolve(&web), book.resolve(&Identity::default())] {
+        assert_a_line(&policy.to_string());
+        assert_a_line(&format!("{} {}", policy.mode.origin, policy.limit.origin));
+        let json = serde_json::to_string(&policy).expect("a policy that JSON cannot tell");
+        let again: Effective = serde_json::from_str(&json).expect("a policy is not read again");
+        assert_eq!(again, policy);
+        in_the_kernel(&policy);
+        assert!(refusals::too_slow(policy.limit.value).is_none(), "a limit nobody has forced");
+        assert!(policy.mode.value.0 <= book.strictest(), "stricter than the strictest");
+    }
+    book.warnings().iter().for_each(|warning| assert_a_line(warning));
+    assert_eq!(config.pending(config), Vec::<&str>::new());
+}
+
+pub fn in_the_kernel(policy: &Effective) {
+    let words = policy.to_policy(7);
+    let Effective { mode, allow, limit } = policy;
+    assert_eq!(words.rules().mode(), mode.value.0);
+    assert_eq!(words.rules().allowed(), allow.value.0);
+    assert_eq!(words.rules().generation(), 7);
+    match limit.value {
+        Limit::Off => assert!(words.limit().is_off()),
+        Limit::On(throttle) => {
+            let limit = words.limit();
+            let is = (limit.interval_ns(), limit.burst());
+            assert_eq!(is, (throttle.rate.interval_ns(), throttle.burst), "another limit");
+        }
+    }
+}

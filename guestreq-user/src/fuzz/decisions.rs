@@ -1,0 +1,224 @@
+//! # Streams of requests
+//!
+//! What the programs call, in any order: a VM's requests through its thread's record, policy,
+//! limiter, the stack of running commands and the sequence counters. Each request is counted
+//! once, and what is decided is what the words of policy.rs, gcra.rs and sequence.rs say.
+
+use std::cell::Cell as Word;
+
+use guestreq_common::{
+    gcra::{Cell, Limit, Turn},
+    message::{Header, Kind},
+    policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, Question, Rules},
+    request::{Abandoned, DEPTH, Decided, Stack, Stages, Thread},
+    sequence::{Anomaly, Counters},
+};
+
+use super::Input;
+
+/// A limiter's state, where nobody else asks.
+#[derive(Default)]
+struct State(Word<u64>);
+
+impl Cell for State {
+    fn load(&self) -> u64 {
+        self.0.get()
+    }
+
+    fn replace(&self, old: u64, new: u64) -> bool {
+        let is_old = self.0.get() == old;
+        if is_old {
+            self.0.set(new);
+        }
+        is_old
+    }
+}
+
+/// One VM, and what is known of it without the functions that are tried.
+struct Vm {
+    policy: Policy,
+    limiter: State,
+    turn: State,
+    tsc_infos: u64,
+    /// When the limiter let requests pass, in ns.
+    admitted: Vec<u64>,
+    /// The theoretical arrival time.
+    arrival: u64,
+    thread: Thread,
+    stack: Stack,
+    counters: Counters,
+    /// The number that succeeded last, by VMPCK.
+    last: [Option<u64>; 4],
+    begun: u64,
+    ended: u64,
+}
+
+/// A policy, then requests: when they come, what they are, and what becomes of them.
+pub fn decisions(data: &[u8]) {
+    let mut input = Input(data);
+    let mut vm = Vm::new(&mut input);
+    // Far below 2^63, as a host's clock.
+    let mut now = u64::from(input.u32());
+    let steps = 4096;
+    for _ in 0..steps {
+        if input.is_empty() {
+            break;
+        }
+        now += u64::from(input.u32()) << (input.byte() % 12);
+        vm.request(&mut input, now);
+    }
+    vm.is_within_its_limit();
+    let open = u64::from(vm.thread.abandon().is_some());
+    assert_eq!(vm.begun, vm.ended + open, "a request is lost, or counted twice");
+}
+
+impl Vm {
+    fn new(input: &mut Input<'_>) -> Vm {
+        let mode = Mode::ALL[usize::from(input.byte() % 3)];
+        let allowed = Allowed(u16::from_le_bytes(input.bytes()) & ((1 << Kind::ALL.len()) - 1));
+        let interval = u64::from(input.u32()) << (input.byte() % 12);
+        let limit = Limit::new(interval, u64::from(input.byte())).unwrap_or(Limit::OFF);
+        Vm {
+            policy: Policy::new(Rules::new(mode, allowed, 1), limit),
+            limiter: State::default(),
+            turn: State::default(),
+            tsc_infos: 0,
+            admitted: Vec::new(),
+            arrival: 0,
+            thread: Thread::default(),
+            stack: Stack::default(),
+            counters: Counters::launched(),
+            last: [None; 4],
+            begun: 0,
+            ended: 0,
+        }
+    }
+
+    /// One request, or as far as it comes.
+    fn request(&mut self, input: &mut Input<'_>, now: u64) {
+        let how = input.byte();
+        let header = Header {
+            seqno: u64::from(input.byte()),
+            message_type: input.byte(),
+            vmpck: input.byte(),
+            ..Header::default()
+        };
+        let had_one = self.ended + 1 == self.begun;
+        let abandoned = self.thread.want_lock(now);
+        assert_eq!(abandoned.is_some(), had_one, "an open request is closed by the next");
+        self.ended += u64::from(abandoned.is_some());
+        self.begun += 1;
+        if how & 1 == 1 {
+            // It never gets further, and the next one closes it.
+            return;
+        }
+        self.thread.queue(now, 0x1000, header);
+        let spent = how & 2 == 2;
+        let admitted = self.decide(&header, now, spent);
+        if !admitted && !spent {
+            let abandoned = self.thread.abandon();
+            assert!(abandoned.is_some_and(|Abandoned { queued, kind, .. }| {
+                queued && kind == Kind::of(header.message_type) as u8
+            }));
+            self.ended += 1;
+            return;
+        }
+        self.thread.decided = Decided::AtTheGate as u32;
+        assert!(self.thread.take_decided() && !self.thread.take_decided(), "decided once");
+        self.run(&header, input, now, how);
+    }
+
+    fn decide(&mut self, header: &Header, now: u64, spent: bool) -> bool {
+        let kind = Kind::of(header.message_type);
+        let question =
+            Question { kind: kind as u8, now, tsc_infos: self.tsc_infos, unresolved: false, spent };
+        let turn = Turn { next: &self.turn, spacing_ns: 0 };
+        let verdict = policy::decide(&self.policy, &question, &self.limiter, &turn);
+        let rules = self.policy.rules();
+        let free = kind == Kind::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
+        let limited = !free && !self.policy.limit().is_off();
+        match verdict.decision {
+            _ if rules.mode() == Mode::Observe => {
+                assert_eq!(verdict.decision, Decision::Admit, "nothing is decided");
+            }
+            Decision::Deny => assert!(!rules.allowed().has(kind), "an allowed type is denied"),
+            Decision::Busy => assert!(rules.allowed().has(kind) && limited, "nothing limits it"),
+            Decision::Admit => assert!(rules.allowed().has(kind), "a forbidden type is admitted"),
+        }
+        assert!(!verdict.contended, "nobody else asks");
+        if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
+            let conforms = self.charge(now, spent);
+            assert_eq!(verdict.decision == Decision::Admit, conforms, "not what GCRA says");
+            if conforms {
+                self.admitted.push(now);
+            }
+        }
+        let admitted = verdict.effect() == Decision::Admit;
+        assert!(admitted || rules.mode() == Mode::Enforce, "only enforce refuses");
+        self.tsc_infos += u64::from(admitted && kind == Kind::TscInfo);
+        admitted
+    }
+
+    /// GCRA by its definition, and the second by which a state may be too far ahead.
+    fn charge(&mut self, now: u64, spent: bool) -> bool {
+        let limit = self.policy.limit();
+        let tolerance = limit.interval_ns() * (limit.burst() - 1);
+        let conforms = self.arrival <= now + tolerance;
+        self.arrival = self.arrival.min(now + tolerance + limit.interval_ns() + 1_000_000_000);
+        if conforms || spent {
+            self.arrival = self.arrival.max(now) + limit.interval_ns();
+        }
+        conforms
+    }
+
+    fn run(&mut self, header: &Header, input: &mut Input<'_>, now: u64, how: u8) {
+        let depth = self.stack.depth;
+        let nested = how & 4 == 4;
+        let (thread, sp) = (7, if nested { 0x1000 - depth * 8 } else { 0x2000 });
+        let lost = self.stack.push(thread, sp);
+        assert!(lost <= depth && self.stack.depth <= DEPTH as u64 && self.stack.depth > 0);
+        let running = self.stack.begin(self.stack.depth, thread, sp);
+        (running.wants_lock, running.queued) = (self.thread.wants_lock, self.thread.queued);
+        running.started = now;
+        assert!(self.thread.abandon().is_some(), "the PSP takes it over");
+        self.ended += 1;
+        if how & 8 == 8 {
+            // Its return is never seen: what comes next on that thread drops it, or encloses it.
+            return;
+        }
+        let took = u64::from(input.byte());
+        assert!(self.stack.pop(thread + 1).is_none(), "another thread's");
+        let stages = self.stack.pop(thread).map(|running| Stages::of(running, now + took));
+        assert_eq!(stages.map(|stages| stages.total()), Some(took));
+        self.sequence(header, how & 16 == 16);
+    }
+
+    /// The first number is 1, then each is two more than the last that succeeded.
+    fn sequence(&mut self, header: &Header, succeeded: bool) {
+        let anomaly = self.counters.check(header.vmpck, header.seqno, succeeded);
+        let Some(last) = self.last.get_mut(usize::from(header.vmpck)) else {
+            return assert_eq!(anomaly, None, "such a key has no counter");
+        };
+        let next = last.map_or(1, |last| last + 2);
+        let expected = match header.seqno {
+            seqno if seqno == next => None,
+            seqno if seqno < next => Some(Anomaly::Replay),
+            _ => Some(Anomaly::Gap),
+        };
+        assert_eq!(anomaly, expected);
+        if succeeded {
+            *last = Some(header.seqno);
+        }
+    }
+
+    /// Over any time t no more than burst + t / interval.
+    fn is_within_its_limit(&self) {
+        let limit = self.policy.limit();
+        for (i, first) in self.admitted.iter().enumerate() {
+            for (requests, last) in (1..).zip(&self.admitted[i..]) {
+                let most = limit.burst() + (last - first) / limit.interval_ns();
+                assert!(requests <= most, "{requests} in {} ns: {limit:?}", last - first);
+            }
+        }
+    }
+}

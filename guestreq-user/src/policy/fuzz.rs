@@ -1,0 +1,59 @@
+//! # The overrides' file, whatever became of it
+
+#![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
+
+use super::{Book, Overrides};
+use crate::{
+    config::{Config, fuzz::in_the_kernel},
+    fuzz::{Input, assert_a_line},
+    host::Identity,
+};
+
+/// How a file is damaged, then what was in it.
+pub fn overrides(data: &[u8]) {
+    let mut input = Input(data);
+    let (at, with) = (input.u32() as usize, input.byte());
+    let Some(kept) = read(input.0) else { return };
+    let mut text = kept.to_bytes().expect("what was read cannot be written");
+    assert_eq!(read(&text), Some(kept.clone()), "not read as it was written");
+    can_be_used(kept);
+    // A disk that forgets the end, or turns bits.
+    let at = at % text.len();
+    if let Some(part) = read(&text[..at]) {
+        assert_eq!(read(&text), Some(part), "a part of a file passes for one");
+    }
+    text[at] ^= with;
+    if let Some(other) = read(&text) {
+        can_be_used(other);
+    }
+}
+
+/// Reads a file, or says why not.
+fn read(bytes: &[u8]) -> Option<Overrides> {
+    match Overrides::from_bytes(bytes) {
+        Ok(overrides) => Some(overrides),
+        Err(error) => {
+            assert_a_line(&format!("{error:#}"));
+            None
+        }
+    }
+}
+
+/// What it says holds for whom it says.
+fn can_be_used(overrides: Overrides) {
+    let book = Config::default().book(overrides);
+    in_the_kernel(&book.default());
+    for (key, set) in &book.overrides.vms {
+        let vm = Book::absent(key);
+        let policy = book.resolve(&vm);
+        in_the_kernel(&policy);
+        if let Some(mode) = &set.mode {
+            assert_eq!(policy.mode.value, mode.value, "the override of {key:?} is not its own");
+        }
+        if let Some(limit) = &set.limit {
+            assert_eq!(policy.limit.value, limit.value, "the override of {key:?} is not its own");
+        }
+    }
+    let nobody = Identity::default();
+    assert!(book.resolve(&nobody).mode.value.0 <= book.strictest(), "stricter than the strictest");
+}

@@ -1,0 +1,64 @@
+//! # audit: what others' code comes with
+//!
+//! Licences, known vulnerabilities, second versions and where it all comes from, by cargo-deny and
+//! deny.toml; and that the lockfiles say what is built. What the binary holds in the end is listed
+//! by `cargo xtask image`.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{build, process, project, say};
+
+/// The workspaces, each with a lockfile.
+const WORKSPACES: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
+
+/// cargo-deny's words where it has no database of advisories.
+const NO_DATABASE: &str = "failed to fetch advisory database";
+
+pub fn execute() -> Result<()> {
+    for manifest in WORKSPACES {
+        let mut cargo = process::cargo("metadata");
+        cargo.args(["--locked", "--format-version", "1", "--manifest-path", manifest]);
+        build::step("audit", &format!("lockfile of {manifest}"), &mut cargo)?;
+    }
+    if !process::is_installed("cargo-deny") {
+        bail!("cargo-deny is not installed: `cargo install --locked cargo-deny`");
+    }
+    for manifest in WORKSPACES {
+        let what = format!("licences, duplicates and sources of {manifest}");
+        build::step("audit", &what, &mut deny(manifest, &["bans", "licenses", "sources"]))?;
+    }
+    for manifest in WORKSPACES {
+        advisories(manifest)?;
+    }
+    Ok(())
+}
+
+/// Advisories are fetched. Without them nothing is known, which is neither right nor wrong.
+fn advisories(manifest: &str) -> Result<()> {
+    let what = format!("advisories of {manifest}");
+    let log = build::log("audit", &what);
+    let mut unknown = false;
+    say::step("audit", &what, || {
+        let result = process::logged(&mut deny(manifest, &["advisories"]), &log);
+        let Err(error) = result else { return Ok(()) };
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        unknown = text.contains(NO_DATABASE);
+        if unknown { Ok(()) } else { Err(error) }
+    })?;
+    if unknown {
+        say::note(&format!(
+            "not checked: the database of advisories cannot be fetched here ({})",
+            log.display()
+        ));
+    }
+    Ok(())
+}
+
+fn deny(manifest: &str, checks: &[&str]) -> Command {
+    let mut cargo = process::cargo("deny");
+    cargo.args(["--manifest-path", manifest, "--config"]);
+    cargo.arg(project::root().join("deny.toml")).args(["--locked", "check"]).args(checks);
+    cargo
+}
