@@ -1,9 +1,10 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | image | deb | test | demo | fleet | rig`. Each command is a file of
-//! that name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a
+//! `cargo xtask build | dist | image | deb | test | bench | demo | fleet | rig`. Each command is a
+//! file of that name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a
 //! disposable SNP host).
 
+mod bench;
 mod build;
 mod deb;
 mod demo;
@@ -43,6 +44,8 @@ enum Command {
     Deb,
     /// Check everything: format, lints, unit tests, then the scenarios on three kernels
     Test(test::Args),
+    /// Measure what observing costs, beside empty programs and a bpftrace script
+    Bench(bench::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
     Demo(demo::Args),
     /// Measure what many hosts cost a Prometheus, with agents that are made up
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Image => image::execute().map(|()| ExitCode::SUCCESS),
         Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
+        Command::Bench(args) => bench::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),

@@ -4,20 +4,20 @@
 
 mod bare;
 mod config;
-mod cost;
+pub mod cost;
 mod dashboards;
 mod doctor;
 mod enforce;
 mod events;
 mod events_all;
-mod exactness;
+pub mod exactness;
 mod gate;
 mod gate_loading;
 mod guests;
 mod hang;
 mod hold;
 mod honest;
-mod limits;
+pub mod limits;
 mod lockdown;
 mod losses;
 mod modules;
