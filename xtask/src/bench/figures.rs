@@ -19,6 +19,8 @@ const KEYS: &[&str] = &[
     "bpftrace_ns_per_request",
     "bpftrace_requests",
     "bpftrace_runs",
+    "kvm_run_ns",
+    "kvm_run_runs",
     "vmgexit_ns",
     "vmgexit_runs",
     "empty_raw_tp_ns",

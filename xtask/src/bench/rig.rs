@@ -34,8 +34,7 @@ pub fn measure(
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let (mut verdict, mut measured) = (Verdict::default(), Vec::new());
     let until = Instant::now() + if long { LONG_LIMIT } else { LIMIT };
-    let mut guest =
-        Boot { cmdline, memory_mib, forward: Vec::new(), rig: host, kernel }.start()?;
+    let mut guest = Boot { cmdline, memory_mib, forward: Vec::new(), rig: host, kernel }.start()?;
     loop {
         match guest.next(Some(until))? {
             Event::Line(line) => {
@@ -82,7 +81,9 @@ mod tests {
     fn a_part_that_did_not_end_well_says_why() {
         let read = |lines: &[&str]| {
             let mut verdict = Verdict::default();
-            lines.iter().for_each(|line| drop(verdict.line(line)));
+            for line in lines {
+                verdict.line(line);
+            }
             fault(&verdict)
         };
         assert_eq!(read(&["RIG: ok cost", "RIG: done"]), None);

@@ -17,7 +17,19 @@ pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
 const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];
 
 const DIRECTORIES: &[&str] = &[
-    "bin", "dev", "etc", "lib", "lib/bpftrace", "lib/deb", "lib64", "modules", "proc", "root", "run", "sys", "tmp",
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib/bpftrace",
+    "lib/deb",
+    "lib64",
+    "modules",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
     "var",
 ];
 

@@ -146,10 +146,13 @@ fn a_scrape_of_500_vms() {
     for (hostile, content) in [(false, "ordinary"), (true, "hostile")] {
         for vms in COUNTS {
             let (median_ms, p99_ms, bytes) = Hosted::new(vms, hostile).measure();
-            println!("BENCH {}", json!({ "growth_scrape": {
-                "vms": vms, "content": content, "median_ms": median_ms, "p99_ms": p99_ms,
-                "bytes": bytes,
-            }}));
+            println!(
+                "BENCH {}",
+                json!({ "growth_scrape": {
+                    "vms": vms, "content": content, "median_ms": median_ms, "p99_ms": p99_ms,
+                    "bytes": bytes,
+                }})
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! # What stands beside our programs
+//! # Whose programs are measured
 //!
-//! Empty programs, and a bpftrace script that measures the same.
+//! Ours, and what stands beside them: empty ones, and a bpftrace script that measures the same.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::programs;
 use crate::{
-    agent,
+    agent::{self, Agent},
     empty::Empty,
     host::wait_until,
     load,
@@ -24,6 +24,20 @@ const FOLDER: &str = "/lib/bpftrace";
 const LOG: &str = "/tmp/bpftrace.log";
 /// It compiles the script, in an emulator.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// An agent, and which programs are its.
+pub struct Observed {
+    pub agent: Agent,
+    pub ids: BTreeSet<u32>,
+}
+
+impl Observed {
+    pub fn start() -> Result<Observed> {
+        let before = programs::ids();
+        let agent = Agent::start(&[])?;
+        Ok(Observed { agent, ids: &programs::ids() - &before })
+    }
+}
 
 /// Empty programs on a request's way.
 pub fn empty() -> Result<Vec<(&'static str, Empty)>> {

@@ -9,7 +9,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    cost::{Observed, per, until_sent},
+    beside::Observed,
+    cost::{per, until_sent},
     programs::{self, Statistics},
     report,
 };

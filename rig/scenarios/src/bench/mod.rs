@@ -8,6 +8,7 @@ mod cost;
 mod growth;
 mod limits;
 mod programs;
+mod sizes;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -17,8 +18,12 @@ use crate::{agent::Agent, host};
 /// A part, which is a boot: measures, longer if told so.
 type Part = fn(bool) -> Result<()>;
 
-const PARTS: [(&str, Part); 3] =
-    [("cost", cost::run), ("growth", growth::run), ("limits", limits::run)];
+const PARTS: [(&str, Part); 4] = [
+    ("cost", cost::run),
+    ("growth", growth::run),
+    ("limits", limits::run),
+    ("programs", sizes::run),
+];
 
 pub fn run(part: &str, long: bool) -> Result<()> {
     let Some((_, measure)) = PARTS.iter().find(|(name, _)| *name == part) else {

@@ -89,7 +89,8 @@ pub fn table(figures: &Figures) -> String {
             most => format!("goal {most}: missed"),
         };
         let value = format!("{} {}", number(value), goal.unit);
-        text += &format!("  {:<29}{value:>13}  {compared:<32}{verdict}\n", goal.what);
+        let line = format!("  {:<29}{value:>13}  {compared:<32}{verdict}", goal.what);
+        text += &format!("{}\n", line.trim_end());
     }
     text
 }

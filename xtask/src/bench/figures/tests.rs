@@ -9,6 +9,7 @@ fn all() -> Figures {
         "bpf_ns_per_request": 900.0, "bpf_requests": 8000, "bpf_runs": 40000,
         "empty_ns_per_request": 400.0, "empty_requests": 8000, "empty_runs": 40000,
         "bpftrace_ns_per_request": 2000.0, "bpftrace_requests": 8000, "bpftrace_runs": 40000,
+        "kvm_run_ns": 300.0, "kvm_run_runs": 16000,
         "vmgexit_ns": 80.0, "vmgexit_runs": 20000,
         "empty_raw_tp_ns": 40.0, "empty_raw_tp_runs": 20000,
         "bpftrace_vmgexit_ns": 90.0, "bpftrace_vmgexit_runs": 20000,
