@@ -144,7 +144,8 @@ impl Host {
 
     /// t3: counts a command that has returned, for the host and its VM.
     ///
-    /// `ret` and `status` are what `__sev_do_cmd_locked` returned and stored.
+    /// `ret` is what `__sev_do_cmd_locked` returned, `outcome` what that and the status come to
+    /// ([`outcome::of_command`]).
     #[inline(always)]
     pub fn finish(
         &mut self,
@@ -152,9 +153,8 @@ impl Host {
         command: &Running,
         now: u64,
         ret: i32,
-        status: u32,
+        outcome: u8,
     ) -> Verdict {
-        let outcome = outcome::of_command(ret, status);
         let elapsed = now.saturating_sub(command.started);
         let busy = elapsed.saturating_sub(command.nested);
         self.now.charge_enclosing(elapsed);

@@ -158,7 +158,9 @@ pub struct Running {
     pub command: u32,
     pub vm: u32,
     pub generation: u32,
-    pub reserved: u32,
+    /// A number that a program puts aside here and reads anew. Of each value that the verifier
+    /// knows it walks all of what follows; what has been in a map it does not know.
+    pub aside: u32,
 }
 
 /// Commands that run inside each other; the mutex makes it the host's only ones.
@@ -206,7 +208,7 @@ impl Stack {
 
     /// The command that `thread` issued has returned; `None` if its start was not seen.
     #[inline(always)]
-    pub fn pop(&mut self, thread: u64) -> Option<&Running> {
+    pub fn pop(&mut self, thread: u64) -> Option<&mut Running> {
         let depth = self.depth as usize;
         if depth == 0 || depth > DEPTH {
             return None;
@@ -216,7 +218,7 @@ impl Stack {
             return None;
         }
         self.depth = top as u64;
-        Some(&self.running[top & (DEPTH - 1)])
+        Some(&mut self.running[top & (DEPTH - 1)])
     }
 
     /// Time that the command which has just returned took is not its enclosing one's.

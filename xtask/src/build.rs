@@ -85,7 +85,7 @@ pub fn test_cargo(packages: &[&str]) -> Command {
     cargo
 }
 
-fn static_cargo(subcommand: &str) -> Command {
+pub fn static_cargo(subcommand: &str) -> Command {
     let mut cargo = process::cargo(subcommand);
     cargo
         .args(["--release", "--target", project::HOST])

@@ -1,10 +1,11 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | image | deb | test | fuzz | audit | demo | fleet | rig`. Each command is a file of
-//! that name; what they share is in `setup` (what has to be on the machine) and `rig` (booting a
-//! disposable SNP host).
+//! `cargo xtask build | dist | image | deb | test | bench | fuzz | audit | demo | fleet | rig`. Each
+//! command is a file of that name; what they share is in `setup` (what has to be on the machine) and
+//! `rig` (booting a disposable SNP host).
 
 mod audit;
+mod bench;
 mod build;
 mod deb;
 mod demo;
@@ -49,6 +50,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Check others' code: licences, advisories, second versions, sources
     Audit,
+    /// Measure what observing costs, beside empty programs and a bpftrace script
+    Bench(bench::Args),
     /// Boot a simulated SNP host with guests and watch guestreq at work
     Demo(demo::Args),
     /// Measure what many hosts cost a Prometheus, with agents that are made up
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::execute(&args),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Audit => audit::execute().map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => bench::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Fleet(args) => fleet::execute(&args).map(|()| ExitCode::SUCCESS),
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),

@@ -1,5 +1,8 @@
 use super::*;
-use crate::{message::Header, outcome::HOST_ERROR};
+use crate::{
+    message::Header,
+    outcome::{HOST_ERROR, OK, of_command},
+};
 use proptest::prelude::*;
 
 fn zeroed<T>() -> Box<T> {
@@ -25,7 +28,7 @@ fn request(message_type: u8, times: [u64; 3]) -> Running {
 #[test]
 fn an_answered_request_counts_once_everywhere() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let verdict = host.finish(Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, 0);
+    let verdict = host.finish(Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, OK);
     assert_eq!(verdict.outcome, outcome::OK);
     assert_eq!(verdict.stages.ns, [200, 300, 400]);
     assert_eq!(vm.requests(Kind::Report as u8).get(outcome::OK), 1);
@@ -41,7 +44,8 @@ fn an_answered_request_counts_once_everywhere() {
 #[test]
 fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let verdict = host.finish(Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, 0);
+    let verdict =
+        host.finish(Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, of_command(-110, 0));
     assert_eq!(verdict.outcome, HOST_ERROR);
     assert_eq!((vm.total(), host_total(&host)), (0, 0), "the caller's to count");
     assert_eq!(vm.duration.iter().sum::<u64>(), 0);
@@ -53,7 +57,7 @@ fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
 fn another_command_touches_no_message() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let launch = Running { command: 0xa1, ..Running::default() };
-    host.finish(Some(&mut vm), &launch, 70, 0, 0);
+    host.finish(Some(&mut vm), &launch, 70, 0, OK);
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
     assert_eq!(vm.psp_ns, [0, 70, 0]);
     assert_eq!(host.totals.commands[0xa1].count, 1);
@@ -68,9 +72,9 @@ fn a_nested_command_s_time_is_not_counted_twice() {
         (running.command, running.started) = (command, started);
     }
     let inner = *host.now.pop(1).expect("the inner one");
-    host.finish(None, &inner, 500, 0, 0);
+    host.finish(None, &inner, 500, 0, OK);
     let outer = *host.now.pop(1).expect("the outer one");
-    host.finish(None, &outer, 1_000, 0, 0);
+    host.finish(None, &outer, 1_000, 0, OK);
     assert_eq!(host.totals.commands[0xc7].busy_ns, 200);
     assert_eq!(host.totals.commands[4].busy_ns, 700);
 }
@@ -114,7 +118,7 @@ proptest! {
             let mut request = request(message_type, [1, 2, 3]);
             request.header.vmpck = vmpck;
             let ret = if status == 0 { 0 } else { -5 };
-            let verdict = host.finish(Some(&mut vm), &request, 10, ret, u32::from(status));
+            let verdict = host.finish(Some(&mut vm), &request, 10, ret, of_command(ret, u32::from(status)));
             answered += u64::from(request::answered(verdict.outcome));
         }
         let count = requests.len() as u64;

@@ -40,13 +40,15 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
         }
         return 0;
     };
+    let ret = ctx.ret::<u64>() as i32;
+    let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
+    // Not known to the verifier: of each one that it knows it would walk all of what follows.
+    let outcome = atomic::forget(&mut running.aside, outcome::of_command(ret, status).into()) as u8;
     // SAFETY: the entry stands in the host's record, of which `finish` writes other fields; the
     // mutex keeps other commands away until this program has ended.
     let running = unsafe { &*(running as *const Running) };
-    let ret = ctx.ret::<u64>() as i32;
-    let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
     let mut vm = maps::vm(running.vm, running.generation);
-    let mut verdict = host.finish(vm.as_deref_mut(), running, now, ret, status);
+    let mut verdict = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
     match running.command {
         SNP_GUEST_REQUEST => {
             if verdict.outcome == outcome::HOST_ERROR {

@@ -20,7 +20,7 @@ pub mod pins;
 pub mod policies;
 pub mod probes;
 pub mod programs;
-mod records;
+pub mod records;
 pub mod reload;
 pub mod table;
 mod tracked;

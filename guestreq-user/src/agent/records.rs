@@ -187,6 +187,14 @@ pub struct Records {
     vms: Mapped<Vm>,
 }
 
+#[cfg(test)]
+impl Records {
+    /// Over other memory than maps': of the host's record, and of so many VMs'.
+    pub fn over(host: BorrowedFd<'_>, vms: BorrowedFd<'_>, max_vms: usize) -> Result<Records> {
+        Ok(Records { host: Mapped::over(host, 1)?, vms: Mapped::over(vms, max_vms)? })
+    }
+}
+
 impl Records {
     pub fn new(ebpf: &Ebpf, max_vms: u32) -> Result<Records> {
         Ok(Records {

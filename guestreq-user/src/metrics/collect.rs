@@ -1,5 +1,8 @@
 //! # From records to series
 
+#[cfg(test)]
+mod scrape;
+
 use std::collections::BTreeMap;
 
 use guestreq_common::{

@@ -14,15 +14,15 @@ use anyhow::{Context as _, Result, ensure};
 const MAP_CREATE: i64 = 0;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
-const PROG_GET_NEXT_ID: i64 = 11;
-const PROG_GET_FD_BY_ID: i64 = 13;
-const OBJ_GET_INFO_BY_FD: i64 = 15;
+pub const PROG_GET_NEXT_ID: i64 = 11;
+pub const PROG_GET_FD_BY_ID: i64 = 13;
+pub const OBJ_GET_INFO_BY_FD: i64 = 15;
 const LINK_GET_NEXT_ID: i64 = 31;
 
 /// As much of `union bpf_attr` as is used here, in words.
-type Attributes = [u64; 16];
+pub type Attributes = [u64; 16];
 
-fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
+pub fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
     // SAFETY: the attributes, and what they point to, outlive the call and have the size told.
     let ret =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
@@ -36,7 +36,7 @@ pub fn descriptor<T>(command: i64, attributes: &mut T) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn ids(command: i64) -> Vec<u32> {
+pub fn ids(command: i64) -> Vec<u32> {
     let (mut ids, mut id) = (Vec::new(), 0);
     loop {
         // start_id, and next_id above it

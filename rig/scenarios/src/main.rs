@@ -6,12 +6,14 @@
 //!
 //! scenarios --list                          what there is
 //! scenarios run GROUP [--only NAME] [--long] [--brief]
+//! scenarios bench --only PART [--long]      what it costs, for `cargo xtask bench`
 //! scenarios demo [--live]                   what the operator would see; or no tables, but
 //!                                           the agent's socket, bridged, for `guestreq top`
 
 mod agent;
 mod answer;
 mod attacker;
+mod bench;
 mod bpf;
 mod bridge;
 mod demo;
@@ -51,6 +53,7 @@ fn run(arguments: &[&str]) -> Result<()> {
             scenario::list();
             Ok(())
         }
+        ["bench", "--only", part, options @ ..] => bench::run(part, options.contains(&"--long")),
         ["demo"] => demo::run(false),
         ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
@@ -61,7 +64,8 @@ fn run(arguments: &[&str]) -> Result<()> {
             scenario::run(group, only, long, options.contains(&"--brief"))
         }
         _ => bail!(
-            "usage: scenarios --list | demo [--live] | run GROUP [--only NAME] [--long] [--brief]"
+            "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
+             [--only NAME] [--long] [--brief]"
         ),
     }
 }

@@ -17,7 +17,19 @@ pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
 const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];
 
 const DIRECTORIES: &[&str] = &[
-    "bin", "dev", "etc", "lib", "lib/deb", "lib64", "modules", "proc", "root", "run", "sys", "tmp",
+    "bin",
+    "dev",
+    "etc",
+    "lib",
+    "lib/bpftrace",
+    "lib/deb",
+    "lib64",
+    "modules",
+    "proc",
+    "root",
+    "run",
+    "sys",
+    "tmp",
     "var",
 ];
 
@@ -54,6 +66,15 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for script in ["postinst", "prerm"] {
         let from = project::root().join("deploy/debian/guestreq").join(script);
         add(&format!("lib/deb/{script}"), &from)?;
+    }
+    if let Some(folder) = &rig.bpftrace {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            add(&format!("lib/bpftrace/{}", name.display()), &entry.path())?;
+        }
+        let script = project::root().join("rig/bench/guest-requests.bt");
+        add("lib/bpftrace/guest-requests.bt", &script)?;
     }
     let mut kernel_modules = Vec::new();
     for entry in fs::read_dir(kernel.dir.join("modules"))? {

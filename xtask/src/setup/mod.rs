@@ -4,6 +4,7 @@
 //! and says nothing.
 
 mod apt;
+mod bpftrace;
 mod cache;
 mod container;
 mod ebpf;
@@ -38,6 +39,8 @@ pub struct Rig {
     pub manifests: Vec<(&'static str, Vec<u8>)>,
     /// A folder: runc, what it is linked with, its seccomp profile.
     pub runtime: PathBuf,
+    /// A folder, for measurements: bpftrace and what it is linked with.
+    pub bpftrace: Option<PathBuf>,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
 }
@@ -101,5 +104,12 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         kernels.push((kernel, modules));
     }
     println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
-    Ok(Rig { tools, prometheus, manifests, runtime, kernels })
+    Ok(Rig { tools, prometheus, manifests, runtime, bpftrace: None, kernels })
+}
+
+/// The same, with bpftrace.
+pub fn rig_with_bpftrace(pattern: &str) -> Result<Rig> {
+    let rig = rig(Some(pattern))?;
+    let cache = Cache::open()?;
+    Ok(Rig { bpftrace: Some(bpftrace::ensure(&cache, &Apt::open(&cache)?)?), ..rig })
 }

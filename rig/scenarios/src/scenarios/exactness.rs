@@ -83,6 +83,7 @@ fn two_hundred(_: &Context) -> Result<Outcome> {
     Ok(Outcome::Kept)
 }
 
+/// What a process has in memory.
 pub fn resident_kib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("its status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

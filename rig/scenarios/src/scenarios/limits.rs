@@ -25,24 +25,44 @@ pub const FAIRNESS: Scenario = Scenario {
     check: fairness,
 };
 
+/// VMs that push as hard as they can against a limit.
+pub struct Push {
+    pub vms: u64,
+    pub rate: u64,
+    pub burst: u64,
+    pub seconds: u64,
+}
+
+impl Push {
+    /// The limit, as the configuration has it.
+    pub fn limit(&self) -> String {
+        format!("limit = {{ rate = \"{}/s\", burst = {} }}\n", self.rate, self.burst)
+    }
+
+    /// How many requests it lets through.
+    pub fn expected(&self) -> u64 {
+        self.vms * (self.rate * self.seconds + self.burst)
+    }
+
+    /// How many were let through, and of the VM with the fewest.
+    pub fn run(&self) -> Result<(u64, u64)> {
+        let Push { vms, seconds, .. } = self;
+        let before = Firmware::read()?;
+        let seen = load::run(&format!(
+            "--vms {vms} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
+             --busy-retry-ms 5 --busy-give-up-ms 600000"
+        ))?;
+        let admitted = Firmware::read()?.since(&before).guest_requests;
+        Ok((admitted, seen.per_vm.iter().map(|vm| vm.requests).min().unwrap_or(0)))
+    }
+}
+
 fn admitted_rate(context: &Context) -> Result<Outcome> {
-    const VMS: u64 = 16;
-    const RATE: u64 = 10;
-    const BURST: u64 = 4;
-    let seconds = if context.long { 120 } else { 30 };
-    let limit = format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n");
-    let Enforcing { agent, gate } = Enforcing::start(&limit)?;
-    let before = Firmware::read()?;
-    let push = format!(
-        "--vms {VMS} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
-         --busy-retry-ms 5 --busy-give-up-ms 600000"
-    );
-    let seen = load::run(&push)?;
-    let firmware = Firmware::read()?.since(&before);
-    let expected = VMS * (RATE * seconds + BURST);
-    let admitted = firmware.guest_requests;
+    let push = Push { vms: 16, rate: 10, burst: 4, seconds: if context.long { 120 } else { 30 } };
+    let Enforcing { agent, gate } = Enforcing::start(&push.limit())?;
+    let (admitted, least) = push.run()?;
+    let expected = push.expected();
     let ratio = admitted as f64 / expected as f64;
-    let least = seen.per_vm.iter().map(|vm| vm.requests).min().unwrap_or(0);
     println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
     // A VM begins a little after the others, and the last request may come after the end.
     ensure!((0.99..=1.01).contains(&ratio), "admitted {admitted}, configured {expected}");
@@ -75,20 +95,20 @@ fn first_request(_: &Context) -> Result<Outcome> {
 /// VMs that ask as fast as they can, looking again ten times as often as Linux guests do.
 const HAMMERING: u32 = 14;
 /// How long the PSP takes for a request.
-const SERVICE_US: u64 = 10_000;
+pub const SERVICE_US: u64 = 10_000;
 /// Another guest on the same processors can only make it worse; a limiter that does not work
 /// misses each time.
 const ATTEMPTS: u32 = 3;
 
 /// p50 and p99 of a VM that asks twenty times a second.
-fn meek(count: u32) -> Result<[Duration; 2]> {
+pub fn meek(count: u32) -> Result<[Duration; 2]> {
     let seen = load::run(&format!("--vmm qemu --name meek --rate 20 --count {count}"))?;
     let vm = seen.per_vm.first().context("no VM")?;
     Ok([vm.p50, vm.p99])
 }
 
 /// The same beside hammering ones.
-fn beside(count: u32) -> Result<[Duration; 2]> {
+pub fn beside(count: u32) -> Result<[Duration; 2]> {
     let hammers = load::start(&format!(
         "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
          --busy-retry-ms 200 --busy-give-up-ms 600000"
@@ -108,6 +128,11 @@ fn service(agent: &Agent) -> Result<f64> {
     Ok(sum / metrics.sum("guestreq_stage_duration_seconds_count", &labels))
 }
 
+/// The limit of each hammering VM that leaves them a quarter of what the PSP can do, together.
+pub fn quarter(agent: &Agent) -> Result<String> {
+    Ok(format!("{:.2}/s", 1.0 / service(agent)? / 4.0 / f64::from(HAMMERING)))
+}
+
 fn fairness(_: &Context) -> Result<Outcome> {
     Firmware::set("latency_us", SERVICE_US)?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
@@ -119,9 +144,7 @@ fn fairness(_: &Context) -> Result<Outcome> {
             Some(unlimited) => unlimited,
             None => *unlimited.insert(beside(20)?),
         };
-        let service = service(&agent)?;
-        // A quarter of what the PSP can do, together.
-        let rate = format!("{:.2}/s", 1.0 / service / 4.0 / f64::from(HAMMERING));
+        let (rate, service) = (quarter(&agent)?, service(&agent)?);
         cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
         cli(&["limit", "set", "--vm", "meek", "--off"])?;
         let limited = beside(200)?;

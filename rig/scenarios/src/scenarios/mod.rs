@@ -4,13 +4,13 @@
 
 mod bare;
 mod config;
-mod cost;
+pub mod cost;
 mod dashboards;
 mod doctor;
 mod enforce;
 mod events;
 mod events_all;
-mod exactness;
+pub mod exactness;
 mod faults;
 mod gate;
 mod gate_loading;
@@ -19,7 +19,7 @@ mod hang;
 mod hold;
 mod honest;
 mod hostile;
-mod limits;
+pub mod limits;
 mod lockdown;
 mod losses;
 mod modules;

@@ -1,0 +1,167 @@
+//! # What a scrape takes
+//!
+//! Records as the programs would fill them, in memory that is mapped as theirs is; read and
+//! rendered by the agent's own code. Left out of the other tests: `cargo xtask bench` runs it.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    os::fd::{AsFd as _, FromRawFd as _, OwnedFd},
+    time::Instant,
+};
+
+use guestreq_common::{host::Host, message::KINDS, vm::Life};
+use prometheus::TextEncoder;
+use serde_json::json;
+
+use super::*;
+use crate::agent::records::Records;
+
+const RUNS: usize = 200;
+const COUNTS: [usize; 4] = [1, 10, 100, 500];
+/// Records are u64s: some number that has as many digits as counters come to have.
+const COUNT: u64 = 1_234_567;
+
+/// A host's VMs, and what it takes to read and to render them.
+struct Hosted {
+    records: Records,
+    tracked: Vec<Tracked>,
+}
+
+/// Memory with these bytes, to be mapped.
+fn memory(bytes: &[u8]) -> OwnedFd {
+    // SAFETY: a new descriptor, of a name that outlives the call.
+    let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"records".as_ptr(), 0)) };
+    let mut file = File::from(fd);
+    file.write_all(bytes).expect("memory");
+    // A mapping is of whole pages.
+    file.set_len((bytes.len() as u64).next_multiple_of(4096)).expect("memory");
+    file.into()
+}
+
+fn bytes_of<T>(records: &[T]) -> &[u8] {
+    let size = std::mem::size_of_val(records);
+    // SAFETY: records consist of integers without padding, and live as long as the slice.
+    unsafe { std::slice::from_raw_parts(records.as_ptr().cast(), size) }
+}
+
+/// Of a VM that asks for reports, keys and TSC data; or of one that tries everything.
+fn fill(vm: &mut Vm, hostile: bool) {
+    vm.generation = 1;
+    vm.life = Life::Running as u32;
+    vm.duration.fill(COUNT);
+    vm.stage_ns.fill(COUNT << 20);
+    vm.psp_ns.fill(COUNT << 20);
+    let kinds: &[Kind] = if hostile { &Kind::ALL } else { &Kind::ORDINARY };
+    for &kind in kinds {
+        for outcome in 0..if hostile { OUTCOMES as u8 } else { 1 } {
+            *vm.requests(kind as u8).cell(outcome) = COUNT;
+        }
+    }
+}
+
+impl Hosted {
+    fn new(vms: usize, hostile: bool) -> Hosted {
+        // SAFETY: records consist of integers, for which all zeros is a value.
+        let mut records: Box<[Vm]> = unsafe { Box::new_zeroed_slice(vms).assume_init() };
+        records.iter_mut().for_each(|vm| fill(vm, hostile));
+        // SAFETY: as above.
+        let mut host: Box<Host> = unsafe { Box::new_zeroed().assume_init() };
+        for kind in 0..KINDS as u8 {
+            host.message(kind).results.cell(0).clone_from(&COUNT);
+            host.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
+        }
+        let (host, vm_records) =
+            (memory(bytes_of(std::slice::from_ref(&*host))), memory(bytes_of(&records)));
+        let records = Records::over(host.as_fd(), vm_records.as_fd(), vms).expect("a mapping");
+        let tracked = (0..vms).map(|slot| {
+            let name = match hostile {
+                true => format!("{slot}\"\n\\\u{1b}[31m{}", "x\"".repeat(2000)),
+                false => format!("worker-{slot}"),
+            };
+            let identity = Identity {
+                name: name.clone(),
+                uuid: format!("6fe2b8a0-0000-4000-8000-{slot:012}"),
+                vmm: "qemu".to_owned(),
+                namespace: "production".to_owned(),
+                pod_uid: format!("9b1c7c52-0000-4000-8000-{slot:012}"),
+                ..Identity::default()
+            };
+            Tracked { slot, generation: 1, ..Tracked::of(&host::clean(&name), identity) }
+        });
+        Hosted { records, tracked: tracked.collect() }
+    }
+
+    fn scrape(&mut self) -> String {
+        let mut families = Families::default();
+        let vms = self.tracked.iter().map(|vm| self.records.vm(vm.slot)).collect();
+        let host = self.records.host().expect("a record");
+        let snapshot = Snapshot { host, vms, sample: Default::default() };
+        of_host(&mut families, &snapshot);
+        for (tracked, record) in self.tracked.iter_mut().zip(&snapshot.vms) {
+            vm(&mut families, tracked, record.as_ref().expect("a record"));
+        }
+        TextEncoder::new().encode_to_string(&families.finish()).expect("a text")
+    }
+
+    /// Median and p99 in ms of many scrapes, and how long the text is.
+    fn measure(&mut self) -> (f64, f64, usize) {
+        let bytes = self.scrape().len();
+        let mut times: Vec<f64> = (0..RUNS)
+            .map(|_| {
+                let start = Instant::now();
+                assert_eq!(self.scrape().len(), bytes);
+                start.elapsed().as_secs_f64() * 1e3
+            })
+            .collect();
+        times.sort_unstable_by(f64::total_cmp);
+        (times[RUNS / 2], times[RUNS * 99 / 100], bytes)
+    }
+}
+
+/// What this process has in memory, in MiB.
+fn resident() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("our own status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib / 1024.0
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn a_scrape_of_500_vms() {
+    let mut figures = json!({ "scrapes": RUNS });
+    // What the agent had before it is asked for the first time does not matter: it is asked again.
+    let mut hosted = Hosted::new(500, false);
+    let (median, p99, bytes) = hosted.measure();
+    figures["scrape_500_vms_ms"] = median.into();
+    figures["scrape_500_vms_p99_ms"] = p99.into();
+    figures["scrape_500_vms_bytes"] = bytes.into();
+    figures["rss_500_vms_mib"] = resident().into();
+    drop(hosted);
+    let (median, _, bytes) = Hosted::new(500, true).measure();
+    figures["scrape_500_hostile_vms_ms"] = median.into();
+    figures["scrape_500_hostile_vms_bytes"] = bytes.into();
+    println!("BENCH {figures}");
+    for (hostile, content) in [(false, "ordinary"), (true, "hostile")] {
+        for vms in COUNTS {
+            let (median_ms, p99_ms, bytes) = Hosted::new(vms, hostile).measure();
+            println!(
+                "BENCH {}",
+                json!({ "growth_scrape": {
+                    "vms": vms, "content": content, "median_ms": median_ms, "p99_ms": p99_ms,
+                    "bytes": bytes,
+                }})
+            );
+        }
+    }
+}
+
+#[test]
+fn a_hostile_vm_s_series_are_rendered_as_an_ordinary_one_s() {
+    let (ordinary, hostile) = (Hosted::new(2, false).scrape(), Hosted::new(2, true).scrape());
+    assert!(ordinary.contains("guestreq_vm_info{") && ordinary.contains("worker-1"));
+    let series = |text: &str| text.lines().filter(|line| line.contains("vm=\"")).count() / 2;
+    assert!(series(&ordinary) <= 60, "{}", series(&ordinary));
+    assert!(series(&hostile) <= 160, "{}", series(&hostile));
+}

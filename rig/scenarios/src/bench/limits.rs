@@ -1,0 +1,52 @@
+//! # What enforcement is good for
+//!
+//! How many requests a limit lets through, and how long a well-behaved VM waits beside VMs that
+//! hammer, with and without one.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::report;
+use crate::{
+    agent::cli,
+    enforcing::Enforcing,
+    host::Firmware,
+    scenarios::limits::{self, Push, SERVICE_US},
+};
+
+pub fn run(long: bool) -> Result<()> {
+    let push = Push { vms: 16, rate: 10, burst: 4, seconds: if long { 120 } else { 30 } };
+    let host = Enforcing::start(&push.limit())?;
+    let (admitted, _) = push.run()?;
+    report(&json!({
+        "admitted": admitted,
+        "admitted_expected": push.expected(),
+        "admitted_vms": push.vms,
+        "admitted_seconds": push.seconds,
+    }));
+    host.end()?;
+
+    Firmware::set("latency_us", SERVICE_US)?;
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    // p99 of a hundred is the second worst: of few requests, the worst.
+    let requests = if long { 1000 } else { 200 };
+    let alone = limits::meek(requests)?;
+    let unlimited = limits::beside(if long { 200 } else { 30 })?;
+    let rate = limits::quarter(&agent)?;
+    cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
+    cli(&["limit", "set", "--vm", "meek", "--off"])?;
+    let limited = limits::beside(requests)?;
+    report(&json!({
+        "victim_p99_alone_us": alone[1].as_secs_f64() * 1e6,
+        "victim_alone_requests": requests,
+        "victim_p99_unlimited_us": unlimited[1].as_secs_f64() * 1e6,
+        "victim_unlimited_requests": if long { 200 } else { 30 },
+        "victim_p99_limited_us": limited[1].as_secs_f64() * 1e6,
+        "victim_limited_requests": requests,
+    }));
+    cli(&["limit", "clear", "--default"])?;
+    cli(&["limit", "clear", "--vm", "meek"])?;
+    Firmware::reset()?;
+    Enforcing { agent, gate }.end()?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! # Measurements
+//!
+//! Not promises: `cargo xtask bench` runs them, and makes a table of the figures. A line `BENCH`
+//! carries one JSON object, whose keys are its figures.
+
+mod beside;
+mod cost;
+mod growth;
+mod limits;
+mod programs;
+mod sizes;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::{agent::Agent, host};
+
+/// A part, which is a boot: measures, longer if told so.
+type Part = fn(bool) -> Result<()>;
+
+const PARTS: [(&str, Part); 4] = [
+    ("cost", cost::run),
+    ("growth", growth::run),
+    ("limits", limits::run),
+    ("programs", sizes::run),
+];
+
+pub fn run(part: &str, long: bool) -> Result<()> {
+    let Some((_, measure)) = PARTS.iter().find(|(name, _)| *name == part) else {
+        bail!("there is nothing to measure that is called {part}");
+    };
+    match host::load_all().and_then(|()| measure(long)) {
+        Ok(()) => println!("RIG: ok {part}"),
+        Err(error) => {
+            println!("RIG: FAILED {part}: {}", format!("{error:#}").replace('\n', " | "));
+            println!("{}", Agent::last_words());
+        }
+    }
+    println!("RIG: done");
+    Ok(())
+}
+
+fn report(figures: &Value) {
+    println!("BENCH {figures}");
+}

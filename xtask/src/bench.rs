@@ -1,0 +1,83 @@
+//! # bench: what observing costs
+//!
+//! In the rig, by the kernel's own statistics: our programs beside empty ones and a bpftrace
+//! script, how cost grows, what a limit does for others. Natively: a scrape. What the figures mean,
+//! and which of them an emulator may tell, is in docs/performance.md.
+
+mod figures;
+mod rig;
+mod scrape;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{build, rig as guest, setup};
+use figures::Figures;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// More requests and longer runs; up to a million requests of one VM
+    #[arg(long)]
+    long: bool,
+    /// The kernel, by the beginning or a part of its version
+    #[arg(long, value_name = "PATTERN", default_value = "7.")]
+    kernel: String,
+    /// Only this part
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+    /// With json the last line is one object of raw figures
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A scrape of 500 VMs, natively
+    Scrape,
+    /// Our programs beside empty ones and bpftrace
+    Cost,
+    /// With VMs and with requests
+    Growth,
+    /// What a limit admits, and what it does for others
+    Limits,
+    /// How large our programs are; a part of cost, and left out unless asked for
+    Programs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+/// Parts that are a boot, and how much memory that takes.
+const BOOTS: [(Part, &str, u32); 4] = [
+    (Part::Cost, "cost", 4096),
+    (Part::Growth, "growth", 8192),
+    (Part::Limits, "limits", 2048),
+    (Part::Programs, "programs", 2048),
+];
+
+pub fn execute(args: &Args) -> Result<ExitCode> {
+    let asked = |part| args.only.map_or(part != Part::Programs, |only| only == part);
+    let mut figures = Figures::default();
+    let tools = setup::ebpf()?;
+    build::ebpf(&tools)?;
+    if asked(Part::Scrape) {
+        figures.part("scrape", scrape::measure());
+    }
+    if BOOTS.iter().any(|(part, ..)| asked(*part)) {
+        build::other_ebpf(&tools)?;
+        build::static_binaries(guest::image::PROGRAMS)?;
+        let host = setup::rig_with_bpftrace(&args.kernel)?;
+        for (_, name, memory_mib) in BOOTS.iter().filter(|(part, ..)| asked(*part)) {
+            figures.part(name, rig::measure(&host, name, *memory_mib, args.long));
+        }
+    }
+    figures.print(args.only.is_none());
+    if args.format == Format::Json {
+        println!("{}", figures.json());
+    }
+    Ok(if figures.is_complete(args.only.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

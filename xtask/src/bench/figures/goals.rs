@@ -1,0 +1,100 @@
+//! # What was to be reached, and what was
+
+use super::Figures;
+
+/// A figure, or the ratio of two, that is to be at most so much.
+struct Goal {
+    what: &'static str,
+    figure: &'static str,
+    /// What it is compared with; alone it is the figure that counts.
+    than: Option<(&'static str, &'static str)>,
+    unit: &'static str,
+    at_most: f64,
+}
+
+const GOALS: &[Goal] = &[
+    Goal {
+        what: "a request, all programs",
+        figure: "bpf_ns_per_request",
+        than: Some(("empty programs", "empty_ns_per_request")),
+        unit: "ns",
+        at_most: 3.0,
+    },
+    Goal {
+        what: "a request, all programs",
+        figure: "bpf_ns_per_request",
+        than: Some(("a bpftrace script", "bpftrace_ns_per_request")),
+        unit: "ns",
+        at_most: 0.5,
+    },
+    Goal {
+        what: "an unrelated VMGEXIT",
+        figure: "vmgexit_ns",
+        than: Some(("an empty program", "empty_raw_tp_ns")),
+        unit: "ns",
+        at_most: 1.5,
+    },
+    Goal {
+        what: "a scrape, 500 VMs",
+        figure: "scrape_500_vms_ms",
+        than: None,
+        unit: "ms",
+        at_most: 50.0,
+    },
+    Goal {
+        what: "memory, 500 VMs",
+        figure: "rss_500_vms_mib",
+        than: None,
+        unit: "MiB",
+        at_most: 32.0,
+    },
+    Goal {
+        what: "p99 beside limited VMs",
+        figure: "victim_p99_limited_us",
+        than: Some(("alone", "victim_p99_alone_us")),
+        unit: "µs",
+        at_most: 3.0,
+    },
+    Goal {
+        what: "p99 beside VMs without limit",
+        figure: "victim_p99_unlimited_us",
+        than: Some(("alone", "victim_p99_alone_us")),
+        unit: "µs",
+        at_most: f64::INFINITY,
+    },
+    Goal {
+        what: "admitted requests",
+        figure: "admitted",
+        than: Some(("by the limit", "admitted_expected")),
+        unit: "",
+        at_most: 1.01,
+    },
+];
+
+pub fn table(figures: &Figures) -> String {
+    let mut text = String::from("\n");
+    for goal in GOALS {
+        let Some(value) = figures.get(goal.figure) else { continue };
+        let (compared, reached) = match goal.than {
+            Some((name, key)) => {
+                let Some(than) = figures.get(key) else { continue };
+                let ratio = value / than;
+                (format!("{name} {}: {ratio:.2}x", number(than)), ratio)
+            }
+            None => (String::new(), value),
+        };
+        let verdict = match goal.at_most {
+            most if most.is_infinite() => String::new(),
+            most if reached <= most => format!("goal {most}: reached"),
+            most => format!("goal {most}: missed"),
+        };
+        let value = format!("{} {}", number(value), goal.unit);
+        let line = format!("  {:<29}{value:>13}  {compared:<32}{verdict}", goal.what);
+        text += &format!("{}\n", line.trim_end());
+    }
+    text
+}
+
+fn number(value: f64) -> String {
+    if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}

@@ -1,0 +1,93 @@
+//! # What is measured in the rig
+//!
+//! A part is a boot. Its figures are lines `BENCH` and a JSON object.
+
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::rig::boot::{Boot, Event};
+use crate::rig::verdict::{Outcome, Verdict};
+use crate::{project, setup};
+
+const LIMIT: Duration = Duration::from_secs(1800);
+const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
+
+/// Boots, and returns what was measured, with what kept the rest from it.
+pub fn measure(
+    host: &setup::Rig,
+    part: &str,
+    memory_mib: u32,
+    long: bool,
+) -> Result<(Vec<Value>, Option<String>)> {
+    let kernel = host.kernels.last().context("no kernel")?;
+    let mut cmdline = format!("rig.run=bench rig.only={part}");
+    if long {
+        cmdline += " rig.long";
+    }
+    println!("  {:<9}{part} on {}", "measure", kernel.0.abi);
+    let path = project::logs().join(format!("{}-bench-{part}.log", kernel.0.abi));
+    let mut log =
+        File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    let (mut verdict, mut measured) = (Verdict::default(), Vec::new());
+    let until = Instant::now() + if long { LONG_LIMIT } else { LIMIT };
+    let mut guest = Boot { cmdline, memory_mib, forward: Vec::new(), rig: host, kernel }.start()?;
+    loop {
+        match guest.next(Some(until))? {
+            Event::Line(line) => {
+                writeln!(log, "{line}")
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                measured.extend(figure(&line)?);
+                verdict.line(&line);
+            }
+            Event::PoweredOff => break,
+            Event::Deadline => bail!("it ran into its time limit; see {}", path.display()),
+        }
+    }
+    Ok((measured, fault(&verdict).map(|fault| format!("{fault}; see {}", path.display()))))
+}
+
+fn figure(line: &str) -> Result<Option<Value>> {
+    let Some(json) = line.strip_prefix("BENCH ") else { return Ok(None) };
+    serde_json::from_str(json).map(Some).with_context(|| format!("not JSON: {line}"))
+}
+
+fn fault(verdict: &Verdict) -> Option<String> {
+    let failed = verdict.reports.iter().find(|report| report.outcome == Outcome::Failed);
+    if let Some(report) = failed {
+        return Some(report.detail.clone());
+    }
+    if let Some(line) = verdict.trouble() {
+        return Some(format!("kernel: {line}"));
+    }
+    (!verdict.done).then(|| "the guest ended too early".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_told_from_what_else_is_on_a_console() {
+        assert_eq!(figure("[    4.2] BENCH {").unwrap(), None);
+        assert_eq!(figure(r#"BENCH {"a":1.5}"#).unwrap().unwrap()["a"], 1.5);
+        assert!(figure("BENCH {\"a\":").is_err(), "cut off");
+    }
+
+    #[test]
+    fn a_part_that_did_not_end_well_says_why() {
+        let read = |lines: &[&str]| {
+            let mut verdict = Verdict::default();
+            for line in lines {
+                verdict.line(line);
+            }
+            fault(&verdict)
+        };
+        assert_eq!(read(&["RIG: ok cost", "RIG: done"]), None);
+        assert_eq!(read(&["RIG: ok cost"]).unwrap(), "the guest ended too early");
+        assert_eq!(read(&["RIG: FAILED cost: no room", "RIG: done"]).unwrap(), "no room");
+    }
+}
