@@ -18,7 +18,9 @@ use proptest::{
 
 use crate::docs::root;
 
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+type Trial = fn(&[u8]);
+
+const TARGETS: [(&str, Trial); 7] = [
     ("api", super::api),
     ("config", super::config),
     ("decisions", super::decisions),
