@@ -117,8 +117,7 @@ fn run(target: &str, args: &Args) -> Result<bool> {
     let told = summary(&text).unwrap_or_else(|| format!("see {}", log.display()));
     println!("  {:<9}{target}: {told}, {:.1} s", "fuzz", start.elapsed().as_secs_f64());
     if !passed {
-        let why: Vec<_> = text.lines().filter(|line| tells(line)).collect();
-        println!("{}\nall of it: {}", why.join("\n"), log.display());
+        println!("{}\nall of it: {}", found_in(&text).join("\n"), log.display());
     }
     Ok(passed)
 }
@@ -150,11 +149,16 @@ fn summary(log: &str) -> Option<String> {
     Some(format!("{executions} executions, {covered} edges covered"))
 }
 
-/// Whether a line says what was found.
-fn tells(line: &str) -> bool {
-    ["panicked at", "Test unit written to", "ERROR: libFuzzer", "assertion", " left:", " right:"]
-        .iter()
-        .any(|word| line.contains(word))
+/// What a log says of what was found: a panic up to its backtrace, what libFuzzer calls an error,
+/// and where the case is.
+fn found_in(log: &str) -> Vec<&str> {
+    let mut of_panic = false;
+    let tells = |line: &&str| {
+        of_panic |= line.contains("panicked at");
+        of_panic &= !line.starts_with("stack backtrace") && !line.starts_with("note:");
+        of_panic || line.contains("ERROR: libFuzzer") || line.contains("Test unit written to")
+    };
+    log.lines().filter(tells).collect()
 }
 
 #[cfg(test)]
@@ -168,5 +172,16 @@ mod tests {
         let forked = "#45: cov: 9 ft: 9 corp: 1 exec/s 22 oom/timeout/crash: 0/0/0 time: 2s";
         assert_eq!(summary(forked).as_deref(), Some("45 executions, 9 edges covered"));
         assert_eq!(summary("killed\n"), None);
+    }
+
+    #[test]
+    fn what_was_found_is_told_without_its_backtrace() {
+        let log = "INFO: seed\n\nthread '<unnamed>' (7) panicked at host/fuzz.rs:84:5:\n\
+            assertion `left == right` failed\n  left: 1\nstack backtrace:\n   0: core::panic\n\
+            ==7== ERROR: libFuzzer: deadly signal\nartifact; Test unit written to a/crash-1\n";
+        let told = found_in(log);
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(told[1], "assertion `left == right` failed");
+        assert!(told[4].ends_with("a/crash-1"));
     }
 }

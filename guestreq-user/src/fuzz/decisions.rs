@@ -4,35 +4,18 @@
 //! limiter, the stack of running commands and the sequence counters. Each request is counted
 //! once, and what is decided is what the words of policy.rs, gcra.rs and sequence.rs say.
 
-use std::cell::Cell as Word;
+mod bucket;
 
 use guestreq_common::{
-    gcra::{Cell, Limit, Turn},
+    gcra::{Limit, Turn},
     message::{Header, Kind},
     policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, Question, Rules},
     request::{Abandoned, DEPTH, Decided, Stack, Stages, Thread},
     sequence::{Anomaly, Counters},
 };
 
+use self::bucket::{Bucket, State};
 use super::Input;
-
-/// A limiter's state, where nobody else asks.
-#[derive(Default)]
-struct State(Word<u64>);
-
-impl Cell for State {
-    fn load(&self) -> u64 {
-        self.0.get()
-    }
-
-    fn replace(&self, old: u64, new: u64) -> bool {
-        let is_old = self.0.get() == old;
-        if is_old {
-            self.0.set(new);
-        }
-        is_old
-    }
-}
 
 /// One VM, and what is known of it without the functions that are tried.
 struct Vm {
@@ -40,10 +23,7 @@ struct Vm {
     limiter: State,
     turn: State,
     tsc_infos: u64,
-    /// When the limiter let requests pass, in ns.
-    admitted: Vec<u64>,
-    /// The theoretical arrival time.
-    arrival: u64,
+    bucket: Bucket,
     thread: Thread,
     stack: Stack,
     counters: Counters,
@@ -67,7 +47,7 @@ pub fn decisions(data: &[u8]) {
         now += u64::from(input.u32()) << (input.byte() % 12);
         vm.request(&mut input, now);
     }
-    vm.is_within_its_limit();
+    vm.bucket.is_within(vm.policy.limit());
     let open = u64::from(vm.thread.abandon().is_some());
     assert_eq!(vm.begun, vm.ended + open, "a request is lost, or counted twice");
 }
@@ -83,8 +63,7 @@ impl Vm {
             limiter: State::default(),
             turn: State::default(),
             tsc_infos: 0,
-            admitted: Vec::new(),
-            arrival: 0,
+            bucket: Bucket::default(),
             thread: Thread::default(),
             stack: Stack::default(),
             counters: Counters::launched(),
@@ -147,28 +126,13 @@ impl Vm {
         }
         assert!(!verdict.contended, "nobody else asks");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
-            let conforms = self.charge(now, spent);
+            let conforms = self.bucket.charge(self.policy.limit(), now, spent);
             assert_eq!(verdict.decision == Decision::Admit, conforms, "not what GCRA says");
-            if conforms {
-                self.admitted.push(now);
-            }
         }
         let admitted = verdict.effect() == Decision::Admit;
         assert!(admitted || rules.mode() == Mode::Enforce, "only enforce refuses");
         self.tsc_infos += u64::from(admitted && kind == Kind::TscInfo);
         admitted
-    }
-
-    /// GCRA by its definition, and the second by which a state may be too far ahead.
-    fn charge(&mut self, now: u64, spent: bool) -> bool {
-        let limit = self.policy.limit();
-        let tolerance = limit.interval_ns() * (limit.burst() - 1);
-        let conforms = self.arrival <= now + tolerance;
-        self.arrival = self.arrival.min(now + tolerance + limit.interval_ns() + 1_000_000_000);
-        if conforms || spent {
-            self.arrival = self.arrival.max(now) + limit.interval_ns();
-        }
-        conforms
     }
 
     fn run(&mut self, header: &Header, input: &mut Input<'_>, now: u64, how: u8) {
@@ -208,17 +172,6 @@ impl Vm {
         assert_eq!(anomaly, expected);
         if succeeded {
             *last = Some(header.seqno);
-        }
-    }
-
-    /// Over any time t no more than burst + t / interval.
-    fn is_within_its_limit(&self) {
-        let limit = self.policy.limit();
-        for (i, first) in self.admitted.iter().enumerate() {
-            for (requests, last) in (1..).zip(&self.admitted[i..]) {
-                let most = limit.burst() + (last - first) / limit.interval_ns();
-                assert!(requests <= most, "{requests} in {} ns: {limit:?}", last - first);
-            }
         }
     }
 }

@@ -18,9 +18,9 @@ use proptest::{
 
 use crate::docs::root;
 
-type Target = (&'static str, fn(&[u8]));
+type Trial = fn(&[u8]);
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [(&str, Trial); 7] = [
     ("api", super::api),
     ("config", super::config),
     ("decisions", super::decisions),
