@@ -30,12 +30,8 @@ fn for_each_cpu(map: &Map) -> u64 {
     if kind == BPF_MAP_TYPE_LRU_HASH as u32 {
         return HEADS;
     }
-    let none = [
-        BPF_MAP_TYPE_ARRAY,
-        BPF_MAP_TYPE_PROG_ARRAY,
-        BPF_MAP_TYPE_RINGBUF,
-        BPF_MAP_TYPE_STACK,
-    ];
+    let none =
+        [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_STACK];
     assert!(none.iter().any(|free| *free as u32 == kind), "is a map of type {kind} per CPU?");
     0
 }
