@@ -2,6 +2,8 @@
 
 mod attach;
 mod attached;
+#[cfg(test)]
+mod cpus;
 mod load;
 mod pinned;
 mod slots;

@@ -21,7 +21,7 @@ use crate::agent::{
     words::KernelWords,
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
 /// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
 const THREADS_PER_VM: u32 = 32;

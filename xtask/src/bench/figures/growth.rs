@@ -45,11 +45,6 @@ const TABLES: &[Table] = &[
             ("bytes", "BYTES", 0),
         ],
     ),
-    (
-        "growth_cpus",
-        "With possible CPUs: memory of all maps",
-        &[("cpus", "CPUS", 0), ("map_kib", "KIB", 0), ("per_cpu_kib", "OF WHICH BY CPU KIB", 1)],
-    ),
 ];
 
 pub fn tables(rows: &[(String, Value)]) -> String {
