@@ -54,7 +54,7 @@ fn soak(context: &Context) -> Result<Outcome> {
     }
     let start = Instant::now();
     // Each kind of change, and both ends of an agent, at the least.
-    while start.elapsed() < length || soak.rounds < round::KINDS * 2 {
+    while start.elapsed() < length || !soak.has_done_all() {
         soak.round()?;
         for (guests, load) in &mut loads {
             ensure!(load.is_running()?, "{guests} has ended");

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Kinds of rounds.
-pub const KINDS: u32 = 4;
+const KINDS: u32 = 4;
 /// In a long run an agent lives for so many rounds: long enough to grow, if it grows.
 const LIFE: u32 = 48;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ const CONFIG: &str = outlive::CONFIG;
 
 pub struct Soak {
     pub agent: Agent,
-    pub rounds: u32,
+    rounds: u32,
     is_long: bool,
     reloads: u32,
     changes: u32,
@@ -61,6 +61,10 @@ impl Soak {
             resident: Vec::new(),
             loaded: None,
         })
+    }
+
+    pub fn has_done_all(&self) -> bool {
+        [self.reloads, self.changes, self.visited, self.kills, self.stops].iter().all(|&n| n > 0)
     }
 
     /// Looks, and does one thing more.
