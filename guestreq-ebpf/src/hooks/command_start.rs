@@ -34,9 +34,14 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     // would walk all of what follows.
     let depth = atomic::reload(&host.now.depth);
     let running = host.now.begin(depth, thread, stack);
-    atomic::forget(&mut running.aside, lost as u32);
-    // The entry is still the one that was lost.
-    let older = running.command;
+    if lost != 0 {
+        maps::count_loss(Loss::CommandUnmatched, lost);
+        // The entry is still the one that was lost.
+        warn!(
+            &ctx,
+            "PSP command {:x} begins, and {:x} was not seen to return", command, running.command
+        );
+    }
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
     let mut decided = true;
@@ -52,11 +57,6 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
             running.context = kernel::read(data).unwrap_or(0);
         }
         running.started = kernel::now();
-    }
-    if atomic::reload(&running.aside) != 0 {
-        // Down here: what follows the verifier would walk twice.
-        maps::count_loss(Loss::CommandUnmatched, atomic::reload(&running.aside).into());
-        warn!(&ctx, "PSP command {:x} begins, and {:x} was not seen to return", command, older);
     }
     if !decided {
         // A program of its own: in this one the verifier would walk all its ways for each of ours.
