@@ -4,28 +4,27 @@
 //! What is decided is guestreq-common's `policy::decide`; here is where its
 //! inputs stand, and what is done about the answer.
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_send_signal_thread};
+mod tell;
+mod vcpu;
+
+use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
 use guestreq_common::{
-    event::{self, Event},
     gcra::Turn,
     host::{Enforcement, Host, Loss},
     message::{Header, Kind},
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
     request::{Decided, Running, STOPPED, State, Thread},
-    vm::{NO_KICK, Vm},
+    vm::Vm,
 };
+use tell::{tell, tell_bypass};
+use vcpu::{STRETCH_NS, hold};
+pub use vcpu::{may_begin, may_run};
 
 use crate::{
     atomic::{self, Limiter},
     kernel, maps, threads,
 };
-
-/// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
-const STRETCH_NS: u64 = 500_000_000;
-
-const EPERM: i32 = -1;
-const EAGAIN: i32 = -11;
 
 /// What is to be known of who asks.
 struct Asker {
@@ -116,77 +115,6 @@ pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
     }
 }
 
-/// Keeps the current vCPU out of its guest from the end of this request on.
-#[inline(always)]
-fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header, now: u64) {
-    let vm = maps::vm(asker.vm, asker.generation);
-    let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
-    match thread {
-        Some(thread) => thread.held_until = until,
-        // Nothing would keep it out.
-        None => kick = 0,
-    }
-    if let Some(vm) = vm {
-        atomic::add(if until == STOPPED { &mut vm.stopped } else { &mut vm.held }, 1);
-    }
-    // SAFETY: no memory is passed. The signal is one that this VMM's vCPU threads handle; it
-    // makes KVM_RUN return once this request is done.
-    if kick == 0 || unsafe { bpf_send_signal_thread(kick) } != 0 {
-        // It runs on until it leaves its guest by itself.
-        if let Some(host) = maps::host() {
-            host.totals.bypassed += 1;
-        }
-        tell_bypass(asker, header, now);
-    }
-}
-
-/// Whether a process' vCPUs may begin to run, or what KVM_RUN returns instead: once they run,
-/// they can be stopped only by a policy and a signal that are known.
-#[inline(always)]
-pub fn may_begin<C: EbpfContext>(ctx: &C, tgid: u32) -> i32 {
-    let Some(host) = maps::host() else { return 0 };
-    let enforcement = &host.enforcement;
-    if enforcement.backend != Backend::Vcpu as u64 {
-        return 0;
-    }
-    let (slot, generation) = threads::vm_of_process(ctx, tgid, false);
-    let Some(vm) = maps::vm(slot, generation) else { return 0 };
-    let (policy, own) = own_or_default(vm, enforcement);
-    let enforces = policy.rules().mode() as u8 == Mode::Enforce as u8;
-    let waits = enforces || enforcement.waits != 0;
-    let known = own && (vm.kick != 0 || !enforces);
-    let (seen, alive) = (vm.first_seen, enforcement.heartbeat);
-    if policy::is_unresolved(waits, known, seen, alive, kernel::now()) {
-        atomic::add(&mut vm.refused_runs, 1);
-        return EAGAIN;
-    }
-    0
-}
-
-/// Whether the current thread's vCPU may run now, or what KVM_RUN returns instead.
-#[inline(always)]
-pub fn may_run(thread: &mut Thread) -> i32 {
-    let Some(host) = maps::host() else { return 0 };
-    let vm = maps::vm(thread.vm, thread.generation);
-    let policy =
-        vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
-    let enforces = host.enforcement.backend == Backend::Vcpu as u64
-        && policy.rules().mode() as u8 == Mode::Enforce as u8;
-    if !enforces {
-        // It was held by a policy that is gone.
-        thread.held_until = 0;
-        return 0;
-    }
-    if thread.held_until != STOPPED && kernel::now() >= thread.held_until {
-        thread.held_until = 0;
-        return 0;
-    }
-    if let Some(vm) = vm {
-        atomic::add(&mut vm.refused_runs, 1);
-    }
-    if thread.held_until == STOPPED { EPERM } else { EAGAIN }
-}
-
 /// A VM's own policy, once the agent has written it; else the host's default. And whether it
 /// is its own.
 #[inline(always)]
@@ -261,50 +189,4 @@ fn count_refusal(asker: &Asker, kind: u8, effect: Decision, now: u64) {
         atomic::add(vm.requests(kind).cell(outcome), 1);
         vm.last_request = now;
     }
-}
-
-/// Denials one by one; of a row of requests over the limit the first, and the end of the row. With
-/// `all`, the others of the row, too: nothing else tells of them.
-#[inline(always)]
-fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u64) {
-    let effect = verdict.effect();
-    let busy = effect as u8 == Decision::Busy as u8;
-    let kind = if effect as u8 == Decision::Deny as u8 {
-        event::Kind::Denied
-    } else if maps::vm(asker.vm, asker.generation).is_some_and(|vm| vm.changes_row(busy, now)) {
-        if busy { event::Kind::Throttled } else { event::Kind::Unthrottled }
-    } else if busy && all {
-        event::Kind::Request
-    } else {
-        return;
-    };
-    tell_as(kind, asker, header, now);
-}
-
-#[inline(always)]
-fn tell_bypass(asker: &Asker, header: &Header, now: u64) {
-    tell_as(event::Kind::Bypassed, asker, header, now);
-}
-
-#[inline(always)]
-fn tell_as(kind: event::Kind, asker: &Asker, header: &Header, now: u64) {
-    let outcome = match kind {
-        event::Kind::Denied => outcome::DENIED,
-        event::Kind::Throttled | event::Kind::Request => outcome::BUSY,
-        _ => outcome::OK,
-    };
-    maps::tell(Event {
-        time: now,
-        seqno: header.seqno,
-        stage_ns: [0; 3],
-        tgid: asker.tgid,
-        vm: asker.vm,
-        generation: asker.generation,
-        ret: 0,
-        kind: kind as u8,
-        message_type: header.message_type,
-        vmpck: header.vmpck,
-        outcome,
-        reserved: 0,
-    });
 }

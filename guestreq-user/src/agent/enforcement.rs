@@ -5,11 +5,12 @@
 //! version, be unloaded, or hear another LSM's answer. So it is tried, through
 //! the very path that a request takes, at start, each second and at each scrape.
 
-use std::{fs, mem::offset_of, time::Instant};
+mod trial;
+
+use std::{mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
-    gate::{ASK, DENY},
     host::Enforcement as Words,
     policy::{Backend, Mode},
 };
@@ -18,19 +19,14 @@ use log::warn;
 use super::{
     gate::{Gate, Unanswered},
     journal::Journal,
-    kernel,
     lapse::Lapse,
     pins,
-    probes::IOCTL,
     programs::Programs,
     records::{Records, now_ns},
 };
-use crate::{
-    api::{
-        events::{self, What},
-        policy::Named,
-    },
-    system::System,
+use crate::api::{
+    events::{self, What},
+    policy::Named,
 };
 
 /// What users see of it.
@@ -185,7 +181,7 @@ impl Enforcement {
             Backend::None => bail!("backend is none"),
             Backend::Gate | Backend::Vcpu => {}
         }
-        check_lsm(programs)?;
+        trial::check_lsm(programs)?;
         if let Some(reason) = &self.unpinned {
             bail!("{reason}");
         }
@@ -198,11 +194,11 @@ impl Enforcement {
             );
         }
         if self.backend == Backend::Vcpu {
-            return challenge(records);
+            return trial::challenge(records);
         }
         self.find_gate(records)?;
         let gate = self.gate.as_ref().context("no gate")?;
-        let nonce = random()?;
+        let nonce = trial::random()?;
         let answer = gate.ask(nonce)?;
         ensure!(
             answer == "deny" && records.enforcement(offset_of!(Words, self_test)) == nonce,
@@ -262,42 +258,4 @@ impl Enforcement {
         }
         Ok(())
     }
-}
-
-fn check_lsm(programs: &Programs) -> Result<()> {
-    kernel::lsm(&System::real())?;
-    if !programs.is_attached(IOCTL) {
-        let reason = programs.trouble(IOCTL).unwrap_or("it is left out");
-        bail!("{IOCTL} is not attached: {reason}");
-    }
-    Ok(())
-}
-
-/// An ioctl(2) of our own, which only the program can answer.
-fn challenge(records: &Records) -> Result<()> {
-    let number = random()?;
-    let null = fs::File::open("/dev/null").context("/dev/null")?;
-    records.set_enforcement(offset_of!(Words, challenge), number);
-    let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
-    // SAFETY: the argument is a number; neither the program nor /dev/null follows it.
-    let ret = unsafe { libc::ioctl(fd, u64::from(ASK) as _, number) };
-    let error = std::io::Error::last_os_error();
-    records.set_enforcement(offset_of!(Words, challenge), 0);
-    ensure!(
-        ret == -1
-            && error.raw_os_error() == Some(-DENY)
-            && records.enforcement(offset_of!(Words, self_test)) == number,
-        "the program on file_ioctl is attached, but does not fire ({error}): another LSM stands \
-         before it, or the kernel skips it"
-    );
-    Ok(())
-}
-
-/// A number that nobody guesses.
-fn random() -> Result<u64> {
-    let mut bytes = [0u8; 8];
-    // SAFETY: as many bytes as there are.
-    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    ensure!(got == bytes.len() as isize, "getrandom: {}", std::io::Error::last_os_error());
-    Ok(u64::from_ne_bytes(bytes).max(1))
 }

@@ -22,6 +22,7 @@ pub mod probes;
 pub mod programs;
 pub mod records;
 pub mod reload;
+mod shared;
 pub mod table;
 mod tracked;
 mod undisturbed;
@@ -32,12 +33,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
-use journal::Journal;
 use log::{info, warn};
 use notify::Systemd;
 use patience::Patience;
@@ -50,6 +49,7 @@ use tokio::{
 pub use lock::Lock;
 pub use observer::Observer;
 pub use probes::PROBES;
+pub use shared::{Shared, State};
 
 use crate::{
     api::{events::What, server},
@@ -58,80 +58,6 @@ use crate::{
 
 /// How often modules are looked at.
 const TICK: Duration = Duration::from_millis(200);
-
-/// What the agent is doing.
-pub enum State {
-    /// `--stay` on a host that cannot be observed (yet).
-    Waiting {
-        reason: String,
-    },
-    Observing(Box<Observer>),
-}
-
-/// What the servers share with the loop.
-#[derive(Clone)]
-pub struct Shared {
-    state: Arc<Mutex<State>>,
-    /// What happened, and who listens.
-    pub journal: Arc<Journal>,
-    /// What is asked for, while nothing is known of what is done.
-    asked: Arc<Mutex<enforcement::Status>>,
-    /// What was read of the configuration.
-    config: Arc<Mutex<reload::Status>>,
-    /// When the loop last went round.
-    alive: Arc<Mutex<Instant>>,
-}
-
-impl Shared {
-    /// Of an agent that observes nothing yet, and why.
-    pub fn new(config: &Config, reason: &str) -> Shared {
-        Shared {
-            state: Arc::new(Mutex::new(State::Waiting { reason: reason.to_owned() })),
-            journal: Arc::new(Journal::new()),
-            asked: Arc::new(Mutex::new(policies::asked(config))),
-            config: Arc::new(Mutex::new(reload::Status::of(config))),
-            alive: Arc::new(Mutex::new(Instant::now())),
-        }
-    }
-
-    pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn asked(&self) -> enforcement::Status {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub fn ask(&self, status: enforcement::Status) {
-        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = status;
-    }
-
-    pub fn config(&self) -> MutexGuard<'_, reload::Status> {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has the programs tell every request while somebody listens to all, and no longer.
-    pub fn tell_what_is_wanted(&self) {
-        if let State::Observing(observer) = &*self.state() {
-            observer.tell_all(self.journal.wants_requests());
-        }
-    }
-
-    /// Why this agent's loop counts as dead, if it does.
-    pub fn dead(&self) -> Option<String> {
-        let last = *self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = last.elapsed();
-        (since > Duration::from_secs(5)).then(|| format!("the loop has not run for {since:.1?}"))
-    }
-
-    /// Why this agent is not ready, if it is not.
-    pub fn not_ready(&self) -> Option<String> {
-        match &*self.state() {
-            State::Waiting { reason } => Some(reason.clone()),
-            State::Observing(observer) => observer.not_ready(),
-        }
-    }
-}
 
 /// What the command line asks of the agent.
 pub struct Options {
@@ -206,7 +132,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        *shared.alive.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        shared.goes_round();
         let failed = shared.config().failed.is_some();
         let reloaded = (reload || reloader.is_due(failed)) && reloader.reload(&mut config, &shared);
         let waiting = match &mut *shared.state() {

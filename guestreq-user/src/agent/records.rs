@@ -4,182 +4,27 @@
 //! no system call, so that a scrape neither takes long nor, as bpf(2) on a map
 //! would, switches kprobe programs off on its CPU while it runs.
 
-use std::{
-    io,
-    marker::PhantomData,
-    mem,
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
-    ptr::{self, NonNull},
-    sync::atomic::{AtomicU64, Ordering},
-};
+mod mapped;
+mod pinned;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use aya::{Ebpf, maps::Map};
+use std::{mem, sync::atomic::Ordering};
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
 use guestreq_common::{
     SCHEMA,
     host::{self as of_host, Enforcement, Host, Loss, Totals},
     policy::{Backend, Policy},
     vm::{Life, Vm},
 };
+use mapped::Mapped;
+pub use pinned::{Foreign, known_gate, signature};
 
 use super::words::KernelWords;
 use crate::host;
 
 /// Records are read and written in words.
 const WORD: usize = mem::size_of::<u64>();
-
-/// What consists of integers, has no padding at its end and may be read word by word.
-///
-/// # Safety
-///
-/// Every bit pattern must be a value, and size and alignment multiples of a word's.
-unsafe trait Record {}
-// SAFETY: integers in repr(C), 8-aligned; the kernel's side uses the same type.
-unsafe impl Record for Host {}
-// SAFETY: as for Host.
-unsafe impl Record for Vm {}
-// SAFETY: a word itself.
-unsafe impl Record for u64 {}
-
-/// An array map, mapped.
-struct Mapped<T> {
-    start: NonNull<AtomicU64>,
-    bytes: usize,
-    len: usize,
-    records: PhantomData<T>,
-}
-
-// SAFETY: the mapping is shared memory that is only touched atomically.
-unsafe impl<T> Send for Mapped<T> {}
-
-impl<T: Record> Mapped<T> {
-    fn new(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>> {
-        let Some(Map::Array(map)) = ebpf.map(name) else {
-            bail!("the eBPF object has no array {name}")
-        };
-        Mapped::over(map.fd().as_fd(), len).with_context(|| format!("mmap of {name}"))
-    }
-
-    fn over(map: BorrowedFd<'_>, len: usize) -> Result<Mapped<T>> {
-        let bytes = (len * mem::size_of::<T>()).next_multiple_of(4096);
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error().into());
-        }
-        let start = NonNull::new(start.cast()).context("mmap at address 0")?;
-        Ok(Mapped { start, bytes, len, records: PhantomData })
-    }
-
-    /// The words of one record.
-    fn words(&self, index: usize) -> Option<&[AtomicU64]> {
-        if index >= self.len {
-            return None;
-        }
-        let words = mem::size_of::<T>() / WORD;
-        // SAFETY: within the mapping, which lives as long as self; the kernel writes it, too, which
-        // is what atomics are for.
-        Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(index * words), words) })
-    }
-
-    /// A copy of one record. Fields may be from moments that differ by microseconds.
-    fn read(&self, index: usize) -> Option<Box<T>> {
-        let words = self.words(index)?;
-        let mut copy = Box::<T>::new_uninit();
-        let target = copy.as_mut_ptr().cast::<u64>();
-        for (i, word) in words.iter().enumerate() {
-            // SAFETY: as many words as the record has.
-            unsafe { target.add(i).write(word.load(Ordering::Relaxed)) };
-        }
-        // SAFETY: all words are written, and every bit pattern is a value.
-        Some(unsafe { copy.assume_init() })
-    }
-
-    /// One word of a record, by its offset in bytes.
-    fn word(&self, index: usize, offset: usize) -> Option<&AtomicU64> {
-        self.words(index)?.get(offset / WORD)
-    }
-}
-
-impl<T> Drop for Mapped<T> {
-    fn drop(&mut self) {
-        // SAFETY: what `new` mapped; nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
-    }
-}
-
-/// The schema that the pinned record of a host was made with, 0 if none was written yet; and
-/// what it knows of the kernel, which holds for that schema only.
-pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
-    let word = |offset| word_of_host(map, offset);
-    let words = KernelWords {
-        page_offset: word(mem::offset_of!(Host, page_offset))?,
-        encryption_mask: word(mem::offset_of!(Host, encryption_mask))?,
-    };
-    Ok((word(mem::offset_of!(Host, schema))?, words))
-}
-
-/// The file by which the programs of a pinned record know the gate; 0: they know none.
-pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
-    word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
-}
-
-/// The record of another version's programs, of which only the totals are known.
-pub struct Foreign(Mapped<u64>);
-
-impl Foreign {
-    /// A host's record of so many bytes, if its totals can be read.
-    pub fn new(map: BorrowedFd<'_>, bytes: usize) -> Result<Foreign> {
-        let foreign = Foreign(Mapped::over(map, bytes / WORD)?);
-        let [schema, layout] = [0, 1].map(|index| foreign.word(index).unwrap_or(0));
-        ensure!(
-            schema >= of_host::SIGNED_SINCE && layout == of_host::LAYOUT,
-            "its totals are not laid out as this version's"
-        );
-        Ok(foreign)
-    }
-
-    /// What its programs count, by now, with what it had inherited itself.
-    pub fn totals(&self) -> Box<Totals> {
-        let len = self.len();
-        let words = |from: usize| (from..).take(len).map_while(|index| self.word(index));
-        let mut totals = Box::new(Totals::from_words(words(Self::FIRST)));
-        totals.add(&Totals::from_words(words(Self::FIRST + len)));
-        totals
-    }
-
-    /// How many commands its programs have seen begin, but not end.
-    pub fn running(&self) -> u64 {
-        self.word(Self::FIRST + 2 * self.len()).unwrap_or(0)
-    }
-
-    const FIRST: usize = of_host::OFFSET / WORD;
-
-    /// Of its totals, in words; no longer than the record.
-    fn len(&self) -> usize {
-        let len = self.word(2).and_then(|words| usize::try_from(words).ok());
-        len.unwrap_or(0).min(self.0.len)
-    }
-
-    fn word(&self, index: usize) -> Option<u64> {
-        Some(self.0.words(index)?.first()?.load(Ordering::Acquire))
-    }
-}
-
-fn word_of_host(map: BorrowedFd<'_>, offset: usize) -> Result<u64> {
-    let host: Mapped<Host> = Mapped::over(map, 1)?;
-    let word = host.word(0, offset).context("an empty record")?;
-    Ok(word.load(Ordering::Acquire))
-}
 
 /// All records of the running programs.
 pub struct Records {
@@ -190,7 +35,11 @@ pub struct Records {
 #[cfg(test)]
 impl Records {
     /// Over other memory than maps': of the host's record, and of so many VMs'.
-    pub fn over(host: BorrowedFd<'_>, vms: BorrowedFd<'_>, max_vms: usize) -> Result<Records> {
+    pub fn over(
+        host: std::os::fd::BorrowedFd<'_>,
+        vms: std::os::fd::BorrowedFd<'_>,
+        max_vms: usize,
+    ) -> Result<Records> {
         Ok(Records { host: Mapped::over(host, 1)?, vms: Mapped::over(vms, max_vms)? })
     }
 }
@@ -225,10 +74,14 @@ impl Records {
         }
     }
 
-    /// Requests that passed though they should not have, as these records' programs count them.
+    /// Requests that passed though they should not have, with those of before these records were
+    /// made.
     pub fn bypassed(&self) -> u64 {
-        let offset = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, bypassed);
-        self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
+        let of = |totals: usize| {
+            let word = self.host.word(0, totals + mem::offset_of!(Totals, bypassed));
+            word.map_or(0, |word| word.load(Ordering::Acquire))
+        };
+        of(mem::offset_of!(Host, totals)).wrapping_add(of(mem::offset_of!(Host, inherited)))
     }
 
     pub fn max_vms(&self) -> usize {

@@ -1,0 +1,135 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn policy(mode: Mode, allowed: Allowed, limit: Limit) -> Policy {
+    Policy::new(Rules::new(mode, allowed, 1), limit)
+}
+
+/// The same, where no other VM asks.
+fn decide(policy: &Policy, question: &Question, limiter: &AtomicU64) -> Verdict {
+    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
+    super::decide(policy, question, limiter, &turn)
+}
+
+fn question(kind: Kind, now: u64) -> Question {
+    Question { kind: kind as u8, now, tsc_infos: FREE_TSC_INFOS, unresolved: false, spent: false }
+}
+
+#[test]
+fn rules_keep_what_they_were_made_of() {
+    for mode in Mode::ALL {
+        for kind in Kind::ALL {
+            let rules = Rules::new(mode, Allowed::NONE.with(kind, true), u32::MAX - 1);
+            assert_eq!(rules.mode(), mode);
+            assert_eq!(rules.generation(), u32::MAX - 1);
+            for other in Kind::ALL {
+                assert_eq!(rules.allows(other as u8), other == kind);
+                assert_eq!(rules.allowed().has(other), other == kind);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_default_allows_what_linux_guests_use() {
+    let allowed: Vec<_> =
+        Kind::ALL.into_iter().filter(|kind| Allowed::DEFAULT.has(*kind)).collect();
+    assert_eq!(allowed, [Kind::Key, Kind::Report, Kind::TscInfo]);
+}
+
+#[test]
+fn a_type_that_is_not_allowed_is_denied_and_takes_nothing_from_the_limit() {
+    let limit = Limit::new(SECOND, 1).unwrap();
+    let policy = policy(Mode::Enforce, Allowed::DEFAULT, limit);
+    let state = AtomicU64::new(0);
+    for _ in 0..5 {
+        let verdict = decide(&policy, &question(Kind::Export, 9 * SECOND), &state);
+        assert_eq!(verdict.effect(), Decision::Deny);
+    }
+    let first = decide(&policy, &question(Kind::Report, 9 * SECOND), &state);
+    assert_eq!(first.effect(), Decision::Admit);
+    let second = decide(&policy, &question(Kind::Report, 9 * SECOND), &state);
+    assert_eq!(second.effect(), Decision::Busy);
+}
+
+#[test]
+fn the_first_tsc_infos_are_never_throttled_but_may_be_denied() {
+    let limit = Limit::new(SECOND, 1).unwrap();
+    let state = AtomicU64::new(u64::MAX);
+    for (before, expected) in [(0, Decision::Admit), (3, Decision::Admit), (4, Decision::Busy)] {
+        let question = Question { tsc_infos: before, ..question(Kind::TscInfo, SECOND) };
+        let allowed = policy(Mode::Enforce, Allowed::DEFAULT, limit);
+        assert_eq!(decide(&allowed, &question, &state).effect(), expected);
+        let denied = policy(Mode::Enforce, Allowed::NONE, limit);
+        assert_eq!(decide(&denied, &question, &state).effect(), Decision::Deny);
+    }
+}
+
+#[test]
+fn observe_decides_nothing() {
+    let policy = policy(Mode::Observe, Allowed::NONE, Limit::new(SECOND, 1).unwrap());
+    let state = AtomicU64::new(77);
+    assert_eq!(decide(&policy, &question(Kind::Export, 1), &state).decision, Decision::Admit);
+    assert_eq!(state.load(Ordering::SeqCst), 77);
+}
+
+#[test]
+fn a_vm_waits_for_the_agent_ten_seconds_and_only_while_it_lives() {
+    let seen = 100 * SECOND;
+    let waits = |after, heartbeat_age| {
+        let now = seen + after;
+        is_unresolved(true, false, seen, now - heartbeat_age, now)
+    };
+    assert!(waits(0, 0));
+    assert!(waits(9 * SECOND, 2 * SECOND));
+    assert!(!waits(10 * SECOND, 0), "the default decides");
+    assert!(!waits(0, 3 * SECOND), "the agent is dead or stopped");
+    assert!(!is_unresolved(false, false, seen, seen, seen), "no rule names a VM");
+    assert!(!is_unresolved(true, true, seen, seen, seen), "resolved");
+    let waiting = Question { unresolved: true, ..question(Kind::Report, seen) };
+    let audit = policy(Mode::Audit, Allowed::DEFAULT, Limit::OFF);
+    assert_eq!(decide(&audit, &waiting, &AtomicU64::new(0)).effect(), Decision::Busy);
+}
+
+proptest! {
+    #[test]
+    fn audit_decides_what_enforce_would(
+        allowed: u16,
+        interval in 1_000u64..SECOND,
+        burst in 1u64..20,
+        spent: bool,
+        spacing_ns: u64,
+        requests in proptest::collection::vec((0u8..14, 0u64..SECOND, 0u64..8), 1..200),
+    ) {
+        let limit = Limit::new(interval, burst).unwrap();
+        let (audit, enforce) = (AtomicU64::new(0), AtomicU64::new(0));
+        let (audit_turn, enforce_turn) = (AtomicU64::new(0), AtomicU64::new(0));
+        let mut now = 0;
+        for (kind, later, tsc_infos) in requests {
+            now += later;
+            let question = Question { kind, now, tsc_infos, unresolved: false, spent };
+            let of = |mode, state, next| {
+                let turn = Turn { next, spacing_ns };
+                super::decide(&policy(mode, Allowed(allowed), limit), &question, state, &turn)
+            };
+            let would = of(Mode::Audit, &audit, &audit_turn);
+            let did = of(Mode::Enforce, &enforce, &enforce_turn);
+            prop_assert_eq!(would.decision, did.decision);
+            prop_assert_eq!(would.effect(), Decision::Admit);
+            prop_assert_eq!(did.effect(), did.decision);
+            prop_assert_eq!(audit.load(Ordering::SeqCst), enforce.load(Ordering::SeqCst));
+        }
+    }
+
+    #[test]
+    fn no_word_is_too_strange_for_a_policy(rules: u64, limit: u64, kind: u8, now: u64) {
+        let policy = Policy { rules, limit };
+        let question = Question { kind, now, tsc_infos: 9, unresolved: false, spent: now % 2 == 0 };
+        decide(&policy, &question, &AtomicU64::new(now ^ limit));
+    }
+}

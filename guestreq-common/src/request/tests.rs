@@ -1,0 +1,118 @@
+use super::*;
+use message::{Header, Kind};
+use proptest::prelude::*;
+
+#[test]
+fn a_request_walks_through_its_states() {
+    let mut thread = Thread::default();
+    assert_eq!(thread.want_lock(10), None);
+    thread.queue(30, 0x1000, Header { message_type: 5, ..Header::default() });
+    assert_eq!((thread.wants_lock, thread.queued), (10, 30));
+    assert_eq!(thread.state, State::Queued as u32);
+}
+
+#[test]
+fn a_request_that_nothing_answered_is_closed_by_the_next_one() {
+    let mut thread = Thread::default();
+    thread.want_lock(10);
+    let abandoned = thread.want_lock(20).expect("the first is open");
+    assert_eq!((abandoned.kind, abandoned.queued), (Kind::Unknown as u8, false));
+    thread.queue(30, 0, Header { message_type: 5, ..Header::default() });
+    let abandoned = thread.want_lock(40).expect("the second is open");
+    assert_eq!((abandoned.kind, abandoned.queued), (Kind::Report as u8, true));
+    thread.abandon();
+    assert_eq!(thread.abandon(), None, "closed once");
+}
+
+#[test]
+fn without_the_first_probe_the_lock_s_part_is_zero() {
+    let mut thread = Thread { wants_lock: 7, ..Thread::default() };
+    thread.queue(30, 0, Header::default());
+    assert_eq!(thread.wants_lock, 30);
+}
+
+#[test]
+fn a_record_s_next_thread_inherits_nothing() {
+    let mut thread = Thread { tgid: 7, vm: 3, held_until: STOPPED, ..Thread::default() };
+    thread.queue(30, 0, Header::default());
+    thread.decided = Decided::AtTheGate as u32;
+    thread.belongs_to(8);
+    assert_eq!((thread.tgid, thread.vm, thread.held_until), (8, NO_VM, 0));
+    assert!(!thread.take_decided());
+    assert_eq!(thread.abandon(), None);
+}
+
+#[test]
+fn a_decision_is_for_one_request() {
+    let mut thread = Thread::default();
+    thread.queue(30, 0, Header::default());
+    thread.decided = Decided::AtTheGate as u32;
+    assert!(thread.take_decided());
+    assert!(!thread.take_decided());
+    thread.decided = Decided::AtTheGate as u32;
+    thread.want_lock(40);
+    assert!(!thread.take_decided(), "the next request has none");
+}
+
+/// A command begins; how many older ones were lost.
+fn push(stack: &mut Stack, thread: u64, sp: u64) -> u64 {
+    let lost = stack.push(thread, sp);
+    stack.begin(stack.depth, thread, sp);
+    lost
+}
+
+#[test]
+fn nested_commands_return_in_order() {
+    let mut stack = Stack::default();
+    assert_eq!(push(&mut stack, 1, 0x2000), 0);
+    assert_eq!(push(&mut stack, 1, 0x1000), 0);
+    assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x1000));
+    assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x2000));
+    assert!(stack.pop(1).is_none());
+}
+
+#[test]
+fn a_lost_return_is_counted_and_heals() {
+    let mut stack = Stack::default();
+    push(&mut stack, 1, 0x2000);
+    assert_eq!(push(&mut stack, 2, 0x9000), 1, "another thread: the first has left");
+    assert_eq!(push(&mut stack, 2, 0x9000), 1, "the same depth: the second has left");
+    assert!(stack.pop(1).is_none(), "a return without its start");
+    assert_eq!(stack.pop(2).map(|c| c.thread), Some(2));
+}
+
+#[test]
+fn a_stack_that_is_too_deep_loses_one_and_goes_on() {
+    let mut stack = Stack::default();
+    for level in 0..DEPTH as u64 {
+        assert_eq!(push(&mut stack, 1, 0x9000 - level), 0);
+    }
+    assert_eq!(push(&mut stack, 1, 1), 1);
+    assert_eq!(stack.depth as usize, DEPTH);
+}
+
+proptest! {
+    #[test]
+    fn stages_add_up_to_the_total(a in 0u64..1 << 40, b in 0u64..1 << 40, c in 0u64..1 << 40) {
+        let request =
+            Running { wants_lock: 5, queued: 5 + a, started: 5 + a + b, ..Running::default() };
+        let stages = Stages::of(&request, 5 + a + b + c);
+        prop_assert_eq!(stages.ns, [a, b, c]);
+        prop_assert_eq!(stages.total(), a + b + c);
+    }
+
+    #[test]
+    fn a_stack_never_leaves_its_bounds(
+        calls in proptest::collection::vec((0u64..3, 0u64..6, any::<bool>()), 0..100),
+    ) {
+        let mut stack = Stack::default();
+        for (thread, sp, begins) in calls {
+            if begins {
+                push(&mut stack, thread, sp);
+            } else {
+                stack.pop(thread);
+            }
+            prop_assert!(stack.depth as usize <= DEPTH);
+        }
+    }
+}

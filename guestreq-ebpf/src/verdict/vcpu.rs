@@ -1,0 +1,91 @@
+//! # Keeping a vCPU out of its guest
+//!
+//! Backend vcpu: what a verdict comes to where no gate asks.
+
+use aya_ebpf::{EbpfContext, helpers::bpf_send_signal_thread};
+use guestreq_common::{
+    message::Header,
+    policy::{self, Backend, Mode},
+    request::{STOPPED, Thread},
+    vm::NO_KICK,
+};
+
+use super::{Asker, own_or_default, tell::tell_bypass};
+use crate::{atomic, kernel, maps, threads};
+
+/// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
+pub const STRETCH_NS: u64 = 500_000_000;
+
+const EPERM: i32 = -1;
+const EAGAIN: i32 = -11;
+
+/// Keeps the current vCPU out of its guest from the end of this request on.
+#[inline(always)]
+pub fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header, now: u64) {
+    let vm = maps::vm(asker.vm, asker.generation);
+    let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
+    match thread {
+        Some(thread) => thread.held_until = until,
+        // Nothing would keep it out.
+        None => kick = 0,
+    }
+    if let Some(vm) = vm {
+        atomic::add(if until == STOPPED { &mut vm.stopped } else { &mut vm.held }, 1);
+    }
+    // SAFETY: no memory is passed. The signal is one that this VMM's vCPU threads handle; it
+    // makes KVM_RUN return once this request is done.
+    if kick == 0 || unsafe { bpf_send_signal_thread(kick) } != 0 {
+        // It runs on until it leaves its guest by itself.
+        if let Some(host) = maps::host() {
+            host.totals.bypassed += 1;
+        }
+        tell_bypass(asker, header, now);
+    }
+}
+
+/// Whether a process' vCPUs may begin to run, or what KVM_RUN returns instead: once they run,
+/// they can be stopped only by a policy and a signal that are known.
+#[inline(always)]
+pub fn may_begin<C: EbpfContext>(ctx: &C, tgid: u32) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    let enforcement = &host.enforcement;
+    if enforcement.backend != Backend::Vcpu as u64 {
+        return 0;
+    }
+    let (slot, generation) = threads::vm_of_process(ctx, tgid, false);
+    let Some(vm) = maps::vm(slot, generation) else { return 0 };
+    let (policy, own) = own_or_default(vm, enforcement);
+    let enforces = policy.rules().mode() as u8 == Mode::Enforce as u8;
+    let waits = enforces || enforcement.waits != 0;
+    let known = own && (vm.kick != 0 || !enforces);
+    let (seen, alive) = (vm.first_seen, enforcement.heartbeat);
+    if policy::is_unresolved(waits, known, seen, alive, kernel::now()) {
+        atomic::add(&mut vm.refused_runs, 1);
+        return EAGAIN;
+    }
+    0
+}
+
+/// Whether the current thread's vCPU may run now, or what KVM_RUN returns instead.
+#[inline(always)]
+pub fn may_run(thread: &mut Thread) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    let vm = maps::vm(thread.vm, thread.generation);
+    let policy =
+        vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
+    let enforces = host.enforcement.backend == Backend::Vcpu as u64
+        && policy.rules().mode() as u8 == Mode::Enforce as u8;
+    if !enforces {
+        // It was held by a policy that is gone.
+        thread.held_until = 0;
+        return 0;
+    }
+    if thread.held_until != STOPPED && kernel::now() >= thread.held_until {
+        thread.held_until = 0;
+        return 0;
+    }
+    if let Some(vm) = vm {
+        atomic::add(&mut vm.refused_runs, 1);
+    }
+    if thread.held_until == STOPPED { EPERM } else { EAGAIN }
+}

@@ -1,0 +1,105 @@
+//! # Arrays in kernel memory, mapped
+
+use std::{
+    io,
+    marker::PhantomData,
+    mem,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aya::{Ebpf, maps::Map};
+use guestreq_common::{host::Host, vm::Vm};
+
+use super::WORD;
+
+/// What consists of integers, has no padding at its end and may be read word by word.
+///
+/// # Safety
+///
+/// Every bit pattern must be a value, and size and alignment multiples of a word's.
+pub unsafe trait Record {}
+// SAFETY: integers in repr(C), 8-aligned; the kernel's side uses the same type.
+unsafe impl Record for Host {}
+// SAFETY: as for Host.
+unsafe impl Record for Vm {}
+// SAFETY: a word itself.
+unsafe impl Record for u64 {}
+
+/// An array map, mapped.
+pub struct Mapped<T> {
+    start: NonNull<AtomicU64>,
+    bytes: usize,
+    pub len: usize,
+    records: PhantomData<T>,
+}
+
+// SAFETY: the mapping is shared memory that is only touched atomically.
+unsafe impl<T> Send for Mapped<T> {}
+
+impl<T: Record> Mapped<T> {
+    pub fn new(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>> {
+        let Some(Map::Array(map)) = ebpf.map(name) else {
+            bail!("the eBPF object has no array {name}")
+        };
+        Mapped::over(map.fd().as_fd(), len).with_context(|| format!("mmap of {name}"))
+    }
+
+    pub fn over(map: BorrowedFd<'_>, len: usize) -> Result<Mapped<T>> {
+        let bytes = (len * mem::size_of::<T>()).next_multiple_of(4096);
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error().into());
+        }
+        let start = NonNull::new(start.cast()).context("mmap at address 0")?;
+        Ok(Mapped { start, bytes, len, records: PhantomData })
+    }
+
+    /// The words of one record.
+    pub fn words(&self, index: usize) -> Option<&[AtomicU64]> {
+        if index >= self.len {
+            return None;
+        }
+        let words = mem::size_of::<T>() / WORD;
+        // SAFETY: within the mapping, which lives as long as self; the kernel writes it, too, which
+        // is what atomics are for.
+        Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(index * words), words) })
+    }
+
+    /// A copy of one record. Fields may be from moments that differ by microseconds.
+    pub fn read(&self, index: usize) -> Option<Box<T>> {
+        let words = self.words(index)?;
+        let mut copy = Box::<T>::new_uninit();
+        let target = copy.as_mut_ptr().cast::<u64>();
+        for (i, word) in words.iter().enumerate() {
+            // SAFETY: as many words as the record has.
+            unsafe { target.add(i).write(word.load(Ordering::Relaxed)) };
+        }
+        // SAFETY: all words are written, and every bit pattern is a value.
+        Some(unsafe { copy.assume_init() })
+    }
+
+    /// One word of a record, by its offset in bytes.
+    pub fn word(&self, index: usize, offset: usize) -> Option<&AtomicU64> {
+        self.words(index)?.get(offset / WORD)
+    }
+}
+
+impl<T> Drop for Mapped<T> {
+    fn drop(&mut self) {
+        // SAFETY: what `new` mapped; nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
