@@ -103,7 +103,7 @@ pub struct Host {
     pub totals: Totals,
     /// Set by the agent: what an earlier one of another schema had counted, and is to be added.
     pub inherited: Totals,
-    /// A later agent of another schema reads its first word as well.
+    /// A later agent of another schema reads its first two words as well.
     pub now: Stack,
     /// Set by the agent: where the direct map begins (`page_offset_base`), and the encryption bit
     /// of physical addresses (`sme_me_mask`). For a later agent: both hold until the next boot.

@@ -171,6 +171,9 @@ pub const DEPTH: usize = 4;
 pub struct Stack {
     /// How many of `running` are valid.
     pub depth: u64,
+    /// Nonzero from before a command's entry is popped until all that it adds is counted: together
+    /// with `depth` it tells another version's agent whether the totals stand.
+    pub counting: u64,
     pub running: [Running; DEPTH],
 }
 
@@ -206,7 +209,8 @@ impl Stack {
         entry
     }
 
-    /// The command that `thread` issued has returned; `None` if its start was not seen.
+    /// The command that `thread` issued has returned; `None` if its start was not seen. Until
+    /// [`Stack::counted`] it is being counted.
     #[inline(always)]
     pub fn pop(&mut self, thread: u64) -> Option<&mut Running> {
         let depth = self.depth as usize;
@@ -217,8 +221,21 @@ impl Stack {
         if self.running[top & (DEPTH - 1)].thread != thread {
             return None;
         }
+        self.set_counting(1);
         self.depth = top as u64;
         Some(&mut self.running[top & (DEPTH - 1)])
+    }
+
+    /// All that the popped command adds is counted.
+    #[inline(always)]
+    pub fn counted(&mut self) {
+        self.set_counting(0);
+    }
+
+    #[inline(always)]
+    fn set_counting(&mut self, counting: u64) {
+        // SAFETY: a field of our own; volatile, as another reads it meanwhile.
+        unsafe { core::ptr::write_volatile(&mut self.counting, counting) };
     }
 
     /// Time that the command which has just returned took is not its enclosing one's.

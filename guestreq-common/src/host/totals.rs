@@ -24,6 +24,7 @@ const _: () = assert!(OFFSET == 3 * size_of::<u64>());
 const _: () = assert!(offset_of!(Host, inherited) == OFFSET + size_of::<Totals>());
 const _: () = assert!(offset_of!(Host, now) == OFFSET + 2 * size_of::<Totals>());
 const _: () = assert!(offset_of!(Stack, depth) == 0);
+const _: () = assert!(offset_of!(Stack, counting) == size_of::<u64>());
 
 /// A command's totals.
 #[repr(C)]

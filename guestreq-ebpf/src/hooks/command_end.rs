@@ -64,6 +64,7 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
         SNP_DECOMMISSION if ret == 0 => retired(running),
         _ => {}
     }
+    host.now.counted();
     0
 }
 

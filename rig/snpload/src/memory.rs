@@ -55,6 +55,7 @@ impl GuestMemory {
         Ok(unsafe { self.start.as_ptr().add(gpa as usize) })
     }
 
+    /// Whole words: anything else would tear one that another thread writes.
     pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<()> {
         self.range(gpa, bytes.len())?;
         ensure!(bytes.len().is_multiple_of(8), "{} bytes are no words", bytes.len());
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 7);
         assert!(memory.read_u64(0x1ff9).is_err() && memory.read_u64(0x2000).is_err());
         assert!(memory.write(u64::MAX - 7, &[0; 8]).is_err());
+        assert!(memory.write(0, &[0; 5]).is_err());
 
         memory.byte(0x1ff8).unwrap().store(9, Ordering::Relaxed);
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 9);

@@ -12,8 +12,8 @@ use crate::message::PAGE;
 use crate::outcome::Outcome;
 use crate::reruns::Reruns;
 
-/// `mov $0x42,%al; out %al,$0x10; hlt`
-const CODE: [u8; 5] = [0xb0, 0x42, 0xe6, 0x10, 0xf4];
+/// `mov $0x42,%al; out %al,$0x10; hlt`, and nothing that is ever run.
+const CODE: [u8; 8] = [0xb0, 0x42, 0xe6, 0x10, 0xf4, 0, 0, 0];
 
 pub struct OrdinaryVm {
     vcpu: VcpuFd,

@@ -18,6 +18,7 @@ use log::warn;
 
 use super::{Pins, remove::olds};
 use crate::agent::{
+    bpf,
     fault::{self, Point},
     records::{Foreign, Records},
 };
@@ -59,6 +60,18 @@ impl Pins {
     }
 }
 
+/// How often the kernel did not deliver a kprobe's hit to programs that were put aside: what they
+/// did not count for it, nobody has.
+pub fn missed_by_old() -> u64 {
+    let links = olds().into_iter().flat_map(|old| fs::read_dir(old.join("links"))).flatten();
+    let missed = |path: &Path| {
+        let link = bpf::get_pinned(path).and_then(|link| bpf::link_missed(link.as_fd()));
+        // What is no link is told of when the others are ended.
+        link.unwrap_or(0)
+    };
+    links.flatten().map(|link| missed(&link.path())).sum()
+}
+
 fn open(path: &Path) -> Result<Foreign> {
     let read = || -> Result<Foreign> {
         let bytes = MapInfo::from_pin(path)?.value_size() as usize;
@@ -69,20 +82,51 @@ fn open(path: &Path) -> Result<Foreign> {
 
 /// What the old programs have counted and ours have not, at a moment at which no command's end is
 /// counted, and none is under way of which ours have not seen the beginning.
+///
+/// Better still, nothing else is counted then, either; but where guests that are over their limit
+/// try again and again, there may be no such moment.
 fn difference(old: &Foreign, records: &Records) -> Result<Totals> {
-    let look = || -> Result<_> { Ok((old.totals(), old.running(), records.counted()?)) };
-    let mut last = look()?;
-    for _ in 0..LOOKS {
+    let mut last = Look::at(old, records)?;
+    for look in 0..LOOKS {
         thread::sleep(PAUSE);
-        let now = look()?;
-        let quiet = last.0.words() == now.0.words()
-            && last.2.totals.words() == now.2.totals.words()
-            && now.1 == now.2.now.depth;
+        let now = Look::at(old, records)?;
+        let quiet = now.same_commands(&last) && (look > LOOKS / 2 || now.same_words(&last));
         last = now;
         if quiet {
-            return Ok(last.2.totals.inherit(&last.0));
+            return Ok(last.ours.inherit(&last.old));
         }
     }
     warn!("the PSP was never quiet, or hangs: a command of now may be missing in the totals");
-    Ok(last.2.totals.inherit(&last.0))
+    Ok(last.ours.inherit(&last.old))
+}
+
+/// What both have counted, word by word. What two looks find alike stood still between them.
+struct Look {
+    old: Box<Totals>,
+    ours: Box<Totals>,
+    /// How many commands each has seen begin, but not end; `None` while it counts one.
+    running: [Option<u64>; 2],
+}
+
+impl Look {
+    fn at(old: &Foreign, records: &Records) -> Result<Look> {
+        let ours = records.counted()?;
+        let now = &ours.now;
+        let running = [old.running(), (now.counting == 0).then_some(now.depth)];
+        Ok(Look { old: old.totals(), ours: Box::new(ours.totals), running })
+    }
+
+    /// No command was counted between these looks, nor begun or ended by one side only.
+    fn same_commands(&self, before: &Look) -> bool {
+        let counts = |look: &Look| [look.old.commands(), look.ours.commands()];
+        let [old, ours] = self.running;
+        counts(self) == counts(before)
+            && self.running == before.running
+            && old.is_some()
+            && old == ours
+    }
+
+    fn same_words(&self, before: &Look) -> bool {
+        self.old.words() == before.old.words() && self.ours.words() == before.ours.words()
+    }
 }

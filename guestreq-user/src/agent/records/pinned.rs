@@ -50,9 +50,11 @@ impl Foreign {
         totals
     }
 
-    /// How many commands its programs have seen begin, but not end.
-    pub fn running(&self) -> u64 {
-        self.word(Self::FIRST + 2 * self.len()).unwrap_or(0)
+    /// How many commands its programs have seen begin, but not end; `None` while they count one.
+    pub fn running(&self) -> Option<u64> {
+        let now = Self::FIRST + 2 * self.len();
+        let counting = self.word(now + 1)? != 0;
+        if counting { None } else { self.word(now) }
     }
 
     const FIRST: usize = host::OFFSET / WORD;
