@@ -4,12 +4,16 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     process::{Child, ChildStdin, Command, Output, Stdio},
+    thread::sleep,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+
+use crate::agent;
 
 /// A running load.
 pub struct Load {
@@ -79,6 +83,36 @@ impl Load {
     pub fn is_running(&mut self) -> Result<bool> {
         let child = self.child.as_mut().context("it has ended")?;
         Ok(child.try_wait().context("snpload")?.is_none())
+    }
+
+    /// Does something while no guest runs, and none of their requests is under way.
+    pub fn while_stopped<T>(&self, what: impl FnOnce() -> Result<T>) -> Result<T> {
+        let processes = self.processes()?;
+        let signal = |number| processes.iter().try_for_each(|pid| agent::signal(*pid, number));
+        signal(libc::SIGSTOP)?;
+        // What is in the kernel goes on to its end.
+        sleep(Duration::from_millis(500));
+        let result = what();
+        signal(libc::SIGCONT)?;
+        result
+    }
+
+    /// Its own, and those of its VMs.
+    fn processes(&self) -> Result<Vec<u32>> {
+        let mut found = vec![self.pid];
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // "pid (name) state parent …", where a name may hold anything.
+            let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+            let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+            let parent = after.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
+            if parent == Some(self.pid) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
     }
 
     /// Lets go of held VMs, waits for the end and tells what the guests saw.

@@ -4,7 +4,7 @@
 //! is what ours are added to from then on.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     thread,
@@ -20,6 +20,7 @@ use super::{Pins, remove::olds};
 use crate::agent::{
     bpf,
     fault::{self, Point},
+    probes::{Kind, PROBES},
     records::{Foreign, Records},
 };
 
@@ -60,16 +61,23 @@ impl Pins {
     }
 }
 
-/// How often the kernel did not deliver a kprobe's hit to programs that were put aside: what they
-/// did not count for it, nobody has.
+/// How often the kernel skipped kprobes' programs that were put aside: what they did not count for
+/// it, nobody has.
 pub fn missed_by_old() -> u64 {
-    let links = olds().into_iter().flat_map(|old| fs::read_dir(old.join("links"))).flatten();
-    let missed = |path: &Path| {
-        let link = bpf::get_pinned(path).and_then(|link| bpf::link_missed(link.as_fd()));
-        // What is no link is told of when the others are ended.
-        link.unwrap_or(0)
+    let missed = |old: &Path, entry: &str| -> io::Result<u64> {
+        let program = bpf::get_pinned(&old.join("programs").join(entry))?;
+        Ok(bpf::program_counters(program.as_fd())?.missed)
     };
-    links.flatten().map(|link| missed(&link.path())).sum()
+    let undelivered = |link: &Path| bpf::link_missed(bpf::get_pinned(link)?.as_fd());
+    let mut sum = 0;
+    // What is not there, or no such thing, has missed nothing.
+    for old in olds() {
+        let kprobes = PROBES.iter().filter(|probe| matches!(probe.kind, Kind::Kprobe));
+        sum += kprobes.filter_map(|probe| missed(&old, probe.entry).ok()).sum::<u64>();
+        let links = fs::read_dir(old.join("links")).into_iter().flatten().flatten();
+        sum += links.filter_map(|link| undelivered(&link.path()).ok()).sum::<u64>();
+    }
+    sum
 }
 
 fn open(path: &Path) -> Result<Foreign> {

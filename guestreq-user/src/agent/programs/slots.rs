@@ -17,7 +17,10 @@ impl Programs {
     /// may not have offered.
     pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
-            // What an agent pushed that died here. Nothing is attached yet that would take one.
+            // Another version's programs may be attached, and count.
+            let _undisturbed = Undisturbed::begin();
+            // What an agent pushed that died here. Nothing of this version's is attached yet,
+            // that would take one.
             while self.free_slots()?.pop(0).is_ok() {}
             // The lowest slot on top: what was never used stays together at the end.
             for slot in (0..self.max_vms).rev() {
