@@ -15,7 +15,7 @@ const TEST: &str = "metrics::collect::scrape::a_scrape_of_500_vms";
 pub fn measure() -> Result<(Vec<Value>, Option<String>)> {
     // As the agent is built: other tests are without optimisation.
     let mut test = build::static_cargo("test");
-    test.args(["--package", "guestreq", "--bin", "guestreq", "--", TEST]);
+    test.args(["--package", "guestreq", "--lib", "--", TEST]);
     test.args(["--exact", "--ignored", "--nocapture"]);
     build::step("measure", "scrape", &mut test)?;
     let log = fs::read_to_string(build::log("measure", "scrape"))?;

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     beside::{self, Bpftrace, Observed},
-    programs::{self, Statistics},
+    programs::{self, Program, Statistics},
     report, sizes,
 };
 use crate::{
@@ -51,16 +51,19 @@ pub fn run(long: bool) -> Result<()> {
 /// Who is measured.
 struct Sides<'a> {
     ours: &'a BTreeSet<u32>,
-    empty: &'a [(&'static str, Empty)],
+    empty: &'a [NamedEmpty],
     bpftrace: &'a Bpftrace,
 }
+
+/// The hook, and its program.
+type NamedEmpty = (&'static str, Empty);
 
 /// Runs and nanoseconds of ours on a request's way, of the empty ones, of bpftrace's; and of ours
 /// around KVM_RUN.
 type Totals = [(u64, u64); 4];
 
 /// Our entries on a request's way; the kernel cuts names to 15 bytes.
-const ON_REQUESTS: [&str; 5] =
+pub const ON_REQUESTS: [&str; 5] =
     ["on_guest_reques", "on_issue_comman", "on_command_star", "on_command_end", VMGEXIT_EXIT];
 const AROUND_KVM_RUN: [&str; 2] = ["on_file_ioctl", "on_userspace_ex"];
 /// Of these the only one that an unrelated VMGEXIT meets.
@@ -68,10 +71,9 @@ const VMGEXIT_EXIT: &str = "on_vmgexit_exit";
 
 impl Sides<'_> {
     fn totals(&self) -> Result<Totals> {
-        let all: Vec<_> = self.empty.iter().map(|(_, program)| program).collect();
         Ok([
             of(self.ours, &ON_REQUESTS)?,
-            of_empty(&all)?,
+            of_empty(self.empty)?,
             programs::totals(&self.bpftrace.ids)?,
             of(self.ours, &AROUND_KVM_RUN)?,
         ])
@@ -82,7 +84,7 @@ impl Sides<'_> {
         let one = self.empty.iter().filter(|(name, _)| *name == "vmgexit_exit");
         Ok([
             of(self.ours, &[VMGEXIT_EXIT])?,
-            of_empty(&one.map(|(_, program)| program).collect::<Vec<_>>())?,
+            of_empty(one)?,
             of(&self.bpftrace.ids, &["rawtracepoint_k"])?,
             (0, 0),
         ])
@@ -90,15 +92,15 @@ impl Sides<'_> {
 }
 
 /// Runs and nanoseconds of those programs that have one of these names.
-fn of(ids: &BTreeSet<u32>, names: &[&str]) -> Result<(u64, u64)> {
+pub fn of(ids: &BTreeSet<u32>, names: &[&str]) -> Result<(u64, u64)> {
     let all = programs::all(ids)?;
     let named = all.iter().filter(|program| names.contains(&program.name.as_str()));
     Ok(named.fold((0, 0), |sum, program| (sum.0 + program.runs, sum.1 + program.ns)))
 }
 
-fn of_empty(programs: &[&Empty]) -> Result<(u64, u64)> {
+pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedEmpty>) -> Result<(u64, u64)> {
     let mut sum = (0, 0);
-    for program in programs {
+    for (_, program) in programs {
         let (runs, seconds) = program.totals()?;
         sum = (sum.0 + runs as u64, sum.1 + (seconds * 1e9) as u64);
     }
@@ -124,12 +126,7 @@ impl Sum {
         let after = sides.totals()?;
         self.requests += Firmware::read()?.since(&warm).guest_requests;
         add(&mut self.of_requests, &before, &after);
-        for (old, new) in by_program.iter().zip(programs::all(sides.ours)?) {
-            if new.runs > old.runs {
-                let (runs, ns) = (new.runs - old.runs, new.ns - old.ns);
-                println!("  {:<15} {runs:>6} runs of {:>6.0} ns", new.name, per(ns, runs));
-            }
-        }
+        tell_each(&by_program, &programs::all(sides.ours)?);
         load.finish()?;
 
         let before = sides.totals_of_vmgexits()?;
@@ -169,6 +166,16 @@ fn add(sum: &mut Totals, before: &Totals, after: &Totals) {
     for ((sum, before), after) in sum.iter_mut().zip(before).zip(after) {
         sum.0 += after.0 - before.0;
         sum.1 += after.1 - before.1;
+    }
+}
+
+/// What each program did between two looks.
+pub fn tell_each(before: &[Program], after: &[Program]) {
+    for (old, new) in before.iter().zip(after) {
+        if new.runs > old.runs {
+            let (runs, ns) = (new.runs - old.runs, new.ns - old.ns);
+            println!("  {:<15} {runs:>6} runs of {:>6.0} ns", new.name, per(ns, runs));
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    beside::Observed,
-    cost::{per, until_sent},
+    beside::{self, Observed},
+    cost::{ON_REQUESTS, of, of_empty, per, tell_each, until_sent},
     programs::{self, Statistics},
     report,
 };
@@ -26,28 +26,47 @@ pub fn run(long: bool) -> Result<()> {
     VMS.into_iter().try_for_each(|count| vms(count, if long { 20_000 } else { 2_000 }))
 }
 
-/// Each VM asks once to have its records; then all of them ask.
+/// Of each VM, before it counts: what its first ones make is no part of the cost.
+const WARM: u64 = 10;
+/// Of each VM, at least.
+const EACH: u64 = 20;
+
 fn vms(count: u64, requests: u64) -> Result<()> {
     let agent = Observed::start()?;
-    let each = requests.div_ceil(count) + 1;
+    let empty = beside::empty()?;
+    let each = requests.div_ceil(count).max(EACH) + WARM;
     let first = Firmware::read()?;
-    // One after the other until all are there: what is made then is no part of the cost.
     let load = load::start(&format!(
         "--vms {count} --processes --vmm qemu --name vm --start-together --count {each} --hold"
     ))?;
-    until_sent(&first, count)?;
-    let (warm, before) = (Firmware::read()?, programs::totals(&agent.ids)?);
+    until_sent(&first, count * WARM)?;
+    let by_program = programs::all(&agent.ids)?;
+    let (before, empty_before) = (sent(&agent)?, of_empty(&empty)?);
     until_sent(&first, count * each)?;
-    let after = programs::totals(&agent.ids)?;
-    let sent = Firmware::read()?.since(&warm).guest_requests;
+    let (requests, ns) = since(&before, &sent(&agent)?);
+    let empty_ns = of_empty(&empty)?.1 - empty_before.1;
+    println!("  {count} VMs");
+    tell_each(&by_program, &programs::all(&agent.ids)?);
     let (bytes, seconds) = scrape(&agent)?;
     report(&json!({ "growth_vms": {
-        "vms": count, "bpf_ns_per_request": per(after.1 - before.1, sent), "requests": sent,
+        "vms": count, "bpf_ns_per_request": per(ns, requests), "requests": requests,
+        "empty_ns_per_request": per(empty_ns, requests),
         "emulated_scrape_ms": seconds * 1e3, "exposition_bytes": bytes,
         "rss_mib": resident_kib(agent.agent.pid())? as f64 / 1024.0,
     }}));
     load.finish()?;
     Ok(())
+}
+
+/// Requests until now, and the time of our programs on their way.
+type Sent = (Firmware, u64);
+
+fn sent(agent: &Observed) -> Result<Sent> {
+    Ok((Firmware::read()?, of(&agent.ids, &ON_REQUESTS)?.1))
+}
+
+fn since(before: &Sent, after: &Sent) -> (u64, u64) {
+    (after.0.since(&before.0).guest_requests, after.1 - before.1)
 }
 
 /// Bytes, and seconds of the quickest of some scrapes.
@@ -63,21 +82,23 @@ fn scrape(agent: &Observed) -> Result<(usize, f64)> {
     Ok((bytes, seconds))
 }
 
-/// One VM after the other, each with ten times as many requests.
+/// One VM: its first requests, and then each time ten times as many.
 fn requests(most: u64) -> Result<()> {
     let agent = Observed::start()?;
-    let mut count = 1;
-    while count <= most {
-        let first = Firmware::read()?;
-        let before = programs::totals(&agent.ids)?;
-        let load = load::start(&format!("--count {count} --hold"))?;
-        until_sent(&first, count)?;
-        let after = programs::totals(&agent.ids)?;
+    let first = Firmware::read()?;
+    let load = load::start(&format!("--count {most} --hold"))?;
+    let mut before = sent(&agent)?;
+    let mut until = 10;
+    while until <= most {
+        until_sent(&first, until)?;
+        let after = sent(&agent)?;
+        let (requests, ns) = since(&before, &after);
         report(&json!({ "growth_requests": {
-            "requests": count, "bpf_ns_per_request": per(after.1 - before.1, count),
+            "until": until, "requests": requests, "bpf_ns_per_request": per(ns, requests),
         }}));
-        load.finish()?;
-        count *= 10;
+        before = after;
+        until *= 10;
     }
+    load.finish()?;
     Ok(())
 }

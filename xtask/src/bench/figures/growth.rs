@@ -20,7 +20,11 @@ const TABLES: &[Table] = &[
     (
         "growth_requests",
         "With requests",
-        &[("requests", "REQUESTS", 0), ("bpf_ns_per_request", "NS PER REQUEST", 0)],
+        &[
+            ("until", "UNTIL", 0),
+            ("requests", "REQUESTS", 0),
+            ("bpf_ns_per_request", "NS PER REQUEST", 0),
+        ],
     ),
     (
         "growth_vms",
@@ -29,6 +33,7 @@ const TABLES: &[Table] = &[
             ("vms", "VMS", 0),
             ("requests", "REQUESTS", 0),
             ("bpf_ns_per_request", "NS PER REQUEST", 0),
+            ("empty_ns_per_request", "EMPTY PROGRAMS", 0),
             ("emulated_scrape_ms", "SCRAPE MS", 1),
             ("exposition_bytes", "BYTES", 0),
             ("rss_mib", "RSS MIB", 1),
