@@ -1,11 +1,11 @@
 //! # What the kernel knows of BPF
 //!
-//! Which programs and links there are, and pins that no guestreq made.
+//! Which programs and links there are, pins that no guestreq made, and whether it takes times.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
-    io,
+    fs, io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
@@ -89,6 +89,24 @@ pub fn pin_an_array(path: &str) -> Result<()> {
     attributes[1] = map.as_raw_fd() as u64;
     bpf(OBJ_PIN, &mut attributes).with_context(|| path.to_owned())?;
     Ok(())
+}
+
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// The kernel's statistics are on while this lives.
+pub struct Statistics;
+
+impl Statistics {
+    pub fn on() -> Result<Statistics> {
+        fs::write(STATISTICS, "1").context(STATISTICS)?;
+        Ok(Statistics)
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        let _ = fs::write(STATISTICS, "0");
+    }
 }
 
 /// Writes the first word of a pinned array that can be mapped.

@@ -14,10 +14,11 @@ use serde_json::json;
 
 use super::{
     beside::{self, Bpftrace, Observed},
-    programs::{self, Program, Statistics},
+    programs::{self, Program},
     report, sizes,
 };
 use crate::{
+    bpf::Statistics,
     empty::Empty,
     host::{Firmware, wait_until},
     load,

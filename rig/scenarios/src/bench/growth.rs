@@ -11,10 +11,9 @@ use serde_json::json;
 use super::{
     beside::{self, Observed},
     cost::{ON_REQUESTS, of, of_empty, per, tell_each, until_sent},
-    programs::{self, Statistics},
-    report,
+    programs, report,
 };
-use crate::{agent, host::Firmware, load, scenarios::exactness::resident_kib};
+use crate::{agent, bpf::Statistics, host::Firmware, load, scenarios::exactness::resident_kib};
 
 /// The last one is almost as many as a host has ASIDs.
 const VMS: [u64; 4] = [1, 10, 100, 500];

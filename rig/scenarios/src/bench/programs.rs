@@ -5,31 +5,13 @@
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::bpf::{self, Attributes};
-
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
-
-/// The kernel's statistics are on while this lives.
-pub struct Statistics;
-
-impl Statistics {
-    pub fn on() -> Result<Statistics> {
-        fs::write(STATISTICS, "1").context(STATISTICS)?;
-        Ok(Statistics)
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        let _ = fs::write(STATISTICS, "0");
-    }
-}
 
 /// `struct bpf_prog_info`, in words, and those of them that are looked at here.
 type Info = [u64; 32];

@@ -4,12 +4,11 @@
 //! same hooks in the same run: ratios, since an emulated machine's times mean
 //! nothing.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     agent::Agent,
+    bpf::Statistics,
     empty::{Empty, Hook},
     exposition::Metrics,
     load,
@@ -18,8 +17,6 @@ use crate::{
 
 pub const BPF_TIME: Scenario =
     Scenario { name: "a_request_costs_a_small_multiple_of_empty_programs", check: bpf_time };
-
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// The agent's programs on a request's way, and their hooks.
 pub const ON_THE_WAY: [(&str, Hook); 5] = [
@@ -37,10 +34,8 @@ fn bpf_time(_: &Context) -> Result<Outcome> {
     for (program, hook) in ON_THE_WAY {
         empty.push((program, Empty::attach(hook).with_context(|| program.to_owned())?));
     }
-    fs::write(STATISTICS, "1").context(STATISTICS)?;
-    let measured = measure(&agent, &empty);
-    fs::write(STATISTICS, "0").context(STATISTICS)?;
-    measured
+    let _on = Statistics::on()?;
+    measure(&agent, &empty)
 }
 
 fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {

@@ -1,13 +1,14 @@
 //! # Every request, one by one
 
-use std::{fs, thread::sleep, time::Duration};
+use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 use super::{cost::ON_THE_WAY, losses};
 use crate::{
     agent::{Agent, signal},
+    bpf::Statistics,
     follower::Follower,
     host::{Firmware, wait_until},
     load,
@@ -23,7 +24,6 @@ pub const COST: Scenario =
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";
-const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// Listens, and has heard of every request so far: the last one is of another type.
 fn follow_all() -> Result<Follower> {
@@ -106,10 +106,8 @@ fn ensure_quiet(agent: &Agent) -> Result<()> {
 
 fn cost(_: &Context) -> Result<Outcome> {
     let agent = Agent::start(&[])?;
-    fs::write(STATISTICS, "1").context(STATISTICS)?;
-    let measured = measure(&agent);
-    fs::write(STATISTICS, "0").context(STATISTICS)?;
-    measured
+    let _on = Statistics::on()?;
+    measure(&agent)
 }
 
 /// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
