@@ -61,9 +61,9 @@ static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1024, 0);
 #[map]
 pub static VM_OF_PROCESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
 /// Requests by thread. An array and not a hash: three hooks look a record up for each request,
-/// and an array's look-up is two instructions instead of a call.
+/// and an array's look-up is two instructions instead of a call. The agent maps it, too.
 #[map]
-static THREADS: Array<Thread> = Array::with_max_entries(32768, 0);
+static THREADS: Array<Thread> = Array::with_max_entries(32768, BPF_F_MMAPABLE);
 /// Guest contexts by their physical address.
 #[map]
 pub static CONTEXTS: HashMap<u64, Context> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);

@@ -69,8 +69,7 @@ impl Observer {
         let lsm = config.backend.0 != Backend::None;
         let wanted = Wanted { max_vms: config.max_vms, without, lsm, object };
         let mut programs = Programs::load(&wanted, pins)?;
-        let max_vms = programs.max_vms();
-        let records = Records::new(programs.ebpf(), max_vms)?;
+        let records = Records::new(programs.ebpf())?;
         // An earlier agent may have died while somebody listened to it.
         records.set_tell_all(shared.journal.wants_requests());
         let losses = Losses::before_now(&records);

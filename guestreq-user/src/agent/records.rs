@@ -6,6 +6,7 @@
 
 mod mapped;
 mod pinned;
+mod threads;
 
 use std::{mem, sync::atomic::Ordering};
 
@@ -15,6 +16,7 @@ use guestreq_common::{
     SCHEMA,
     host::{self as of_host, Enforcement, Host, Loss, Totals},
     policy::{Backend, Policy},
+    request::Thread,
     vm::{Life, Vm},
 };
 use mapped::Mapped;
@@ -30,25 +32,30 @@ const WORD: usize = mem::size_of::<u64>();
 pub struct Records {
     host: Mapped<Host>,
     vms: Mapped<Vm>,
+    threads: Mapped<Thread>,
 }
 
 #[cfg(test)]
 impl Records {
-    /// Over other memory than maps': of the host's record, and of so many VMs'.
+    /// Over other memory than maps': of the host's record, and of so many VMs' and threads'.
     pub fn over(
-        host: std::os::fd::BorrowedFd<'_>,
-        vms: std::os::fd::BorrowedFd<'_>,
-        max_vms: usize,
+        [host, vms, threads]: [std::os::fd::BorrowedFd<'_>; 3],
+        [max_vms, max_threads]: [usize; 2],
     ) -> Result<Records> {
-        Ok(Records { host: Mapped::over(host, 1)?, vms: Mapped::over(vms, max_vms)? })
+        Ok(Records {
+            host: Mapped::over(host, 1)?,
+            vms: Mapped::over(vms, max_vms)?,
+            threads: Mapped::over(threads, max_threads)?,
+        })
     }
 }
 
 impl Records {
-    pub fn new(ebpf: &Ebpf, max_vms: u32) -> Result<Records> {
+    pub fn new(ebpf: &Ebpf) -> Result<Records> {
         Ok(Records {
-            host: Mapped::new(ebpf, "HOST", 1)?,
-            vms: Mapped::new(ebpf, "VMS", max_vms as usize)?,
+            host: Mapped::new(ebpf, "HOST")?,
+            vms: Mapped::new(ebpf, "VMS")?,
+            threads: Mapped::new(ebpf, "THREADS")?,
         })
     }
 

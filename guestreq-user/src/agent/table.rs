@@ -11,7 +11,7 @@ use guestreq_common::{
     outcome,
     vm::{Life, Vm},
 };
-use log::{info, warn};
+use log::{debug, info, warn};
 
 pub use super::tracked::{Decided, Tracked};
 use super::{
@@ -91,6 +91,10 @@ impl Table {
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
             self.roll_call(records, programs, now)?;
+            let freed = records.free_gone_threads(host::thread_is_there);
+            if freed > 0 {
+                debug!("{freed} threads ended unseen");
+            }
             self.look_for_pods(records, policies);
         }
         // A VMM installs its signal handlers some time after its first command.

@@ -111,6 +111,11 @@ pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 
+/// Whether a thread of that number runs, or has ended and was not waited for.
+pub fn thread_is_there(tid: u32) -> io::Result<bool> {
+    Path::new(&format!("/proc/{tid}")).try_exists()
+}
+
 /// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.
 fn ticks_of(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;

@@ -12,6 +12,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 const MAP_CREATE: i64 = 0;
+const MAP_LOOKUP_ELEM: i64 = 1;
+const MAP_UPDATE_ELEM: i64 = 2;
+const MAP_DELETE_ELEM: i64 = 3;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 pub const PROG_GET_NEXT_ID: i64 = 11;
@@ -88,6 +91,45 @@ pub fn pin_an_array(path: &str) -> Result<()> {
     attributes[0] = name.as_ptr() as u64;
     attributes[1] = map.as_raw_fd() as u64;
     bpf(OBJ_PIN, &mut attributes).with_context(|| path.to_owned())?;
+    Ok(())
+}
+
+/// A place in a pinned program array that is empty while this lives: what jumps there is missed.
+pub struct Missed {
+    array: OwnedFd,
+    place: u32,
+    program: OwnedFd,
+}
+
+impl Missed {
+    pub fn begin(array: &str, place: u32) -> Result<Missed> {
+        let name = CString::new(array)?;
+        let mut attributes: Attributes = [0; 16];
+        attributes[0] = name.as_ptr() as u64;
+        let array = descriptor(OBJ_GET, &mut attributes).with_context(|| array.to_owned())?;
+        let mut id = 0_u32;
+        element(MAP_LOOKUP_ELEM, &array, &place, &raw mut id as u64).context("the program")?;
+        let mut attributes: Attributes = [0; 16];
+        attributes[0] = u64::from(id);
+        let program = descriptor(PROG_GET_FD_BY_ID, &mut attributes).context("the program")?;
+        element(MAP_DELETE_ELEM, &array, &place, 0).context("emptying its place")?;
+        Ok(Missed { array, place, program })
+    }
+
+    pub fn end(self) -> Result<()> {
+        let program = self.program.as_raw_fd();
+        let value = &raw const program as u64;
+        element(MAP_UPDATE_ELEM, &self.array, &self.place, value).context("filling its place")
+    }
+}
+
+/// A call on an element of a map: file, key, value.
+fn element(command: i64, map: &OwnedFd, key: &u32, value: u64) -> Result<()> {
+    let mut attributes: Attributes = [0; 16];
+    attributes[0] = map.as_raw_fd() as u64;
+    attributes[1] = key as *const u32 as u64;
+    attributes[2] = value;
+    bpf(command, &mut attributes)?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! # Slots of VMs, and how many there are
+//! # Slots of VMs
 
 use anyhow::{Context as _, Result};
 use aya::maps::{HashMap, Map, MapData, Stack};
@@ -8,11 +8,6 @@ use super::Programs;
 use crate::agent::{records::Records, undisturbed::Undisturbed};
 
 impl Programs {
-    /// How many VMs there is room for.
-    pub fn max_vms(&self) -> u32 {
-        self.max_vms
-    }
-
     /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
     /// may not have offered.
     pub fn settle_slots(&mut self, records: &Records) -> Result<()> {

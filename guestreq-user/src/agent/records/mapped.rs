@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
-use guestreq_common::{host::Host, vm::Vm};
+use guestreq_common::{host::Host, request::Thread, vm::Vm};
 
 use super::WORD;
 
@@ -25,6 +25,8 @@ pub unsafe trait Record {}
 unsafe impl Record for Host {}
 // SAFETY: as for Host.
 unsafe impl Record for Vm {}
+// SAFETY: as for Host.
+unsafe impl Record for Thread {}
 // SAFETY: a word itself.
 unsafe impl Record for u64 {}
 
@@ -40,10 +42,11 @@ pub struct Mapped<T> {
 unsafe impl<T> Send for Mapped<T> {}
 
 impl<T: Record> Mapped<T> {
-    pub fn new(ebpf: &Ebpf, name: &str, len: usize) -> Result<Mapped<T>> {
+    pub fn new(ebpf: &Ebpf, name: &str) -> Result<Mapped<T>> {
         let Some(Map::Array(map)) = ebpf.map(name) else {
             bail!("the eBPF object has no array {name}")
         };
+        let len = map.info().with_context(|| format!("how long {name} is"))?.max_entries() as usize;
         Mapped::over(map.fd().as_fd(), len).with_context(|| format!("mmap of {name}"))
     }
 

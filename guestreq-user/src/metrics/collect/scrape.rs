@@ -70,9 +70,9 @@ impl Hosted {
             host.message(kind).results.cell(0).clone_from(&COUNT);
             host.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
         }
-        let (host, vm_records) =
-            (memory(bytes_of(std::slice::from_ref(&*host))), memory(bytes_of(&records)));
-        let records = Records::over(host.as_fd(), vm_records.as_fd(), vms).expect("a mapping");
+        let maps = [bytes_of(std::slice::from_ref(&*host)), bytes_of(&records), &[]].map(memory);
+        let maps = maps.each_ref().map(OwnedFd::as_fd);
+        let records = Records::over(maps, [vms, 1]).expect("a mapping");
         let tracked = (0..vms).map(|slot| {
             let name = match hostile {
                 true => format!("{slot}\"\n\\\u{1b}[31m{}", "x\"".repeat(2000)),

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{assert_exact, counted, expected, losses};
+use guestreq_common::hook::tracepoint;
+
+use super::{assert_exact, counted, expected, losses, outlive::PINS};
 use crate::{
     agent::{Agent, json, signal},
+    bpf::Missed,
+    exposition::Metrics,
     host::Firmware,
     load,
     scenario::{Context, Outcome, Scenario},
@@ -32,10 +36,28 @@ pub const RING_BUFFER: Scenario =
     Scenario { name: "a_full_ring_buffer_is_told_and_counts_stay_exact", check: ring_buffer };
 pub const MISSED_PROBES: Scenario =
     Scenario { name: "missed_probes_are_told", check: missed_probes };
+pub const MISSED_EXIT: Scenario =
+    Scenario { name: "a_thread_whose_end_was_missed_leaves_no_record", check: missed_exit };
 pub const NO_PROBE: Scenario = Scenario {
     name: "a_probe_that_cannot_be_attached_costs_only_what_it_measured",
     check: no_probe,
 };
+
+/// As where tracepoints are preempted; here for all threads of a VM.
+fn missed_exit(_: &Context) -> Result<Outcome> {
+    let mut agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let threads = |metrics: &Metrics| metrics.sum("guestreq_map_entries", &[("map", "threads")]);
+    let missed = Missed::begin(&format!("{PINS}/maps/TRACEPOINTS"), tracepoint::THREAD_EXIT)?;
+    load::run("--name unseen --vmm qemu --vcpus 3 --count 30")?;
+    let left = threads(&agent.scrape()?);
+    missed.end()?;
+    ensure!(left == 3.0, "{left} records of 3 threads that nobody saw end");
+    agent.wait_until("their records are free", |metrics| threads(metrics) == 0.0)?;
+    load::run("--name seen --vmm qemu --vcpus 3 --count 30")?;
+    assert_exact(&agent, &before)?;
+    Ok(Outcome::Kept)
+}
 
 fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
     let firmware = Firmware::read()?.since(before);

@@ -69,6 +69,7 @@ pub const GROUPS: &[Group] = &[
             guests::ORDINARY,
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
+            losses::MISSED_EXIT,
             losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,

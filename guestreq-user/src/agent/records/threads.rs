@@ -1,0 +1,115 @@
+//! # Threads whose end no program saw
+//!
+//! A thread's program frees its record as it ends. Since Linux 7.0 tracepoints
+//! can be preempted, and the kernel skips a program on a CPU on which it already
+//! runs: of threads that end at the same time, one may be missed. The kernel
+//! counts that (`tracepoint_missed`); its record would stay until another thread
+//! has its number, and a request that it left queued would wait for ever.
+
+use std::{
+    io, mem,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use guestreq_common::{
+    host::Host,
+    request::{State, Thread},
+};
+
+use super::Records;
+
+// One word has both numbers, so that they are read and freed at once.
+const _: () = assert!(mem::offset_of!(Thread, tid).is_multiple_of(super::WORD));
+const _: () = assert!(mem::offset_of!(Thread, tgid) == mem::offset_of!(Thread, tid) + 4);
+const _: () = assert!(mem::offset_of!(Thread, state).is_multiple_of(super::WORD));
+
+impl Records {
+    /// Frees the records of threads that are gone; how many there were.
+    ///
+    /// `is_there`: whether a thread of that number runs. One that cannot be looked at stays.
+    pub fn free_gone_threads(&self, is_there: impl Fn(u32) -> io::Result<bool>) -> usize {
+        let Some(count) = self.host.word(0, mem::offset_of!(Host, threads)) else { return 0 };
+        if count.load(Ordering::Acquire) == 0 {
+            return 0;
+        }
+        let mut freed = 0;
+        for index in 0..self.threads.len {
+            let Some(owner) = self.threads.word(index, mem::offset_of!(Thread, tid)) else { break };
+            let numbers = owner.load(Ordering::Acquire);
+            let tid = numbers as u32;
+            if tid == 0 || is_there(tid).unwrap_or(true) {
+                continue;
+            }
+            let Some(state) = self.threads.word(index, mem::offset_of!(Thread, state)) else {
+                break;
+            };
+            self.close(state);
+            // Unless another thread, of this number, began meanwhile and has it now.
+            if owner.compare_exchange(numbers, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                count.fetch_sub(1, Ordering::AcqRel);
+                freed += 1;
+            }
+        }
+        freed
+    }
+
+    /// Nobody waits for the PSP any more for the request of a thread that is gone.
+    fn close(&self, state: &AtomicU64) {
+        let was_queued = state.swap(0, Ordering::AcqRel) as u32 == State::Queued as u32;
+        if was_queued && let Some(dequeued) = self.host.word(0, mem::offset_of!(Host, dequeued)) {
+            dequeued.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+
+    use guestreq_common::vm::Vm;
+
+    use super::*;
+
+    fn memory(bytes: usize) -> OwnedFd {
+        // SAFETY: the name is a string; the descriptor is new.
+        let fd = unsafe { libc::memfd_create(c"records".as_ptr(), 0) };
+        assert!(fd >= 0);
+        // SAFETY: as above.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        std::fs::File::from(fd.try_clone().unwrap()).set_len(bytes as u64).unwrap();
+        fd
+    }
+
+    fn word(records: &Records, index: usize, offset: usize) -> &AtomicU64 {
+        records.threads.word(index, offset).unwrap()
+    }
+
+    fn of_host(records: &Records, offset: usize) -> u64 {
+        records.host.word(0, offset).unwrap().load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_thread_that_is_gone_leaves_no_record_and_nobody_waits_for_it() {
+        let maps = [mem::size_of::<Host>(), mem::size_of::<Vm>(), 4 * mem::size_of::<Thread>()];
+        let maps = maps.map(memory);
+        let records = Records::over(maps.each_ref().map(OwnedFd::as_fd), [1, 4]).unwrap();
+        let tid = mem::offset_of!(Thread, tid);
+        for (index, (number, state)) in
+            [(7, State::Idle), (8, State::Queued), (9, State::WantsLock)].into_iter().enumerate()
+        {
+            word(&records, index, tid).store(number | 5 << 32, Ordering::Relaxed);
+            word(&records, index, mem::offset_of!(Thread, state))
+                .store(state as u64, Ordering::Relaxed);
+        }
+        let threads = mem::offset_of!(Host, threads);
+        records.host.word(0, threads).unwrap().store(3, Ordering::Relaxed);
+
+        let unknown = |_| Err(io::ErrorKind::PermissionDenied.into());
+        assert_eq!(records.free_gone_threads(unknown), 0, "nobody knows");
+        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 2);
+        assert_eq!(of_host(&records, threads), 1);
+        assert_eq!(of_host(&records, mem::offset_of!(Host, dequeued)), 1);
+        assert_eq!(word(&records, 0, tid).load(Ordering::Relaxed), 7 | 5 << 32);
+        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 0, "once");
+    }
+}
