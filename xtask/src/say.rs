@@ -1,25 +1,69 @@
 //! # What a person sees: one line per step, with its time
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::Result;
 
+/// The step whose line waits for its end. One that begins meanwhile, in another thread, shows when
+/// it ends.
+static OPEN: Mutex<Option<String>> = Mutex::new(None);
+
+fn open() -> MutexGuard<'static, Option<String>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs one step and prints one line about it. A step must not print or contain another step.
 pub fn step<T>(verb: &str, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let start = Instant::now();
-    print!("  {verb:<9}{what} … ");
-    // A terminal that cannot be written to is no reason to fail the step.
-    let _ = std::io::stdout().flush();
+    let begun = format!("  {verb:<9}{what} … ");
+    let shown = begin(&begun);
     let result = work();
-    match &result {
-        Ok(_) => println!("{:.1} s", start.elapsed().as_secs_f64()),
-        Err(_) => println!("failed after {:.1} s", start.elapsed().as_secs_f64()),
+    let seconds = start.elapsed().as_secs_f64();
+    let ended = match &result {
+        Ok(_) => format!("{seconds:.1} s"),
+        Err(_) => format!("failed after {seconds:.1} s"),
+    };
+    if shown {
+        *open() = None;
+        println!("{ended}");
+    } else {
+        line(&(begun + &ended));
     }
     result
 }
 
+fn begin(line: &str) -> bool {
+    let mut open = open();
+    if open.is_some() {
+        return false;
+    }
+    print!("{line}");
+    // A terminal that cannot be written to is no reason to fail the step.
+    let _ = stdout().flush();
+    *open = Some(line.to_owned());
+    true
+}
+
+/// A line of its own, also while a step's waits for its end: then that one is printed again.
+fn line(text: &str) {
+    match &*open() {
+        Some(waits) => {
+            let over = if stdout().is_terminal() { "\r\x1b[K" } else { "\n" };
+            print!("{over}{text}\n{waits}");
+            let _ = stdout().flush();
+        }
+        None => println!("{text}"),
+    }
+}
+
 /// Something worth knowing that is neither a step nor an error.
 pub fn note(text: &str) {
-    println!("  {:<9}{text}", "note");
+    line(&format!("  {:<9}{text}", "note"));
+}
+
+/// That something is ready, and how long that took.
+pub fn ready(what: &str, since: Instant) {
+    line(&format!("  {what:<9}ready in {:.1} s", since.elapsed().as_secs_f64()));
 }

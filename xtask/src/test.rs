@@ -6,8 +6,9 @@ pub mod see;
 mod tally;
 
 use std::process::ExitCode;
+use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use tally::Tally;
 
 use crate::setup::EbpfTools;
@@ -36,28 +37,38 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     let mut tally = Tally::default();
     let tools = setup::ebpf()?;
     // Who asks for one scenario is at work on it: the rest can wait.
-    if args.only.is_none() {
-        static_checks(&tools)?;
+    let all = args.only.is_none();
+    if all {
+        build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
+    }
+    build::ebpf(&tools)?;
+    if all {
         dashboards(args)?;
         manifests(args)?;
-        unit_tests(&mut tally)?;
-    } else {
-        build::ebpf(&tools)?;
     }
-    if !args.no_rig {
+    let rig = thread::scope(|scope| {
+        // Fetching and unpacking leaves processors to builds.
+        let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernel.as_deref())));
+        if all {
+            lints(&tools)?;
+            unit_tests(&mut tally)?;
+        }
+        rig.map(|rig| rig.join().map_err(|_| anyhow!("setting the rig up has panicked"))?)
+            .transpose()
+    })?;
+    if let Some(rig) = rig {
         build::other_ebpf(&tools)?;
         build::static_binaries(rig::image::PROGRAMS)?;
-        scenarios::run(args, &mut tally)?;
+        scenarios::run(args, &rig, &mut tally)?;
     }
     tally.print();
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn static_checks(tools: &EbpfTools) -> Result<()> {
-    build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
-    build::ebpf(tools)?;
+fn lints(tools: &EbpfTools) -> Result<()> {
     let deny = ["--", "--deny", "warnings"];
-    let mut clippy = process::cargo("clippy");
+    // As what is built next: macros and build scripts are compiled once for both.
+    let mut clippy = build::static_cargo("clippy");
     build::step("check", "lints", clippy.arg("--all-targets").args(deny))?;
     let mut clippy = build::ebpf_cargo(tools, "clippy");
     build::step("check", "lints of guestreq-ebpf", clippy.args(deny))

@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{manifests, process};
+use crate::{manifests, process, say};
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -103,7 +103,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
-    println!("  {:<9}ready in {:.1} s", "setup", start.elapsed().as_secs_f64());
+    say::ready("setup", start);
     Ok(Rig { tools, prometheus, manifests, runtime, bpftrace: None, kernels })
 }
 

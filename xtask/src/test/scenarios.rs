@@ -14,7 +14,8 @@ use super::tally::Tally;
 use super::{Args, see};
 use crate::rig::boot::{Boot, Event};
 use crate::rig::verdict::{Outcome, Report, Verdict};
-use crate::{process, project, setup};
+use crate::setup::Rig;
+use crate::{process, project};
 
 /// Scenarios that share a boot.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ struct Group {
     memory_mib: u32,
 }
 
-pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
+pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
     let mut groups = parse(&list)?;
     if let Some(only) = &args.only {
@@ -35,7 +36,6 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             bail!("no scenario and no group of them is called {only}");
         }
     }
-    let rig = setup::rig(args.kernel.as_deref())?;
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let mut boots = Vec::new();
@@ -60,7 +60,7 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
             }
             let memory_mib = group.memory_mib;
             let forward = see::live::forward(name)?;
-            let boot = Boot { cmdline, memory_mib, forward, rig: &rig, kernel };
+            let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
             boots.push((group.names.len(), name.as_str(), boot));
         }
     }
@@ -69,13 +69,14 @@ pub fn run(args: &Args, tally: &mut Tally) -> Result<()> {
     run_all(boots, limit, tally)
 }
 
-/// Guests at a time, at most: each takes a processor and up to 3 GiB.
-const GUESTS: usize = 3;
+/// Guests at a time, at most: each takes up to 3 GiB.
+const GUESTS: usize = 4;
 
-/// Boots as many at a time as there are processors: the emulator uses one each.
+/// Boots one more at a time than there are processors: the emulator uses one each, and a quarter
+/// of their time guests wait for something.
 fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
     let workers =
-        thread::available_parallelism().map_or(1, usize::from).min(GUESTS).min(boots.len());
+        thread::available_parallelism().map_or(2, |n| n.get() + 1).min(GUESTS).min(boots.len());
     let (queue, tally) = (Mutex::new(boots), Mutex::new(tally));
     let next = || queue.lock().ok()?.pop();
     thread::scope(|scope| {
