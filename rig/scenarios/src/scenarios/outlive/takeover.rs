@@ -75,7 +75,7 @@ fn flood(context: &Context) -> Result<Outcome> {
     let mut agent = start(&[])?;
     let load = load::start(
         "--vms 4 --processes --vmm qemu --name flood --type export,import,report,200 \
-         --seconds 36000 --rate 60",
+         --seconds 36000 --rate 150",
     )?;
     let at = points(&["start"])?;
     let mut random = Random::new()?;
