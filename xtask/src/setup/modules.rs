@@ -23,6 +23,7 @@ struct Source {
 
 const SOURCES: &[Source] = &[
     Source { dir: "rig/snpsim", module: "snpsim", offsets: true },
+    Source { dir: "rig/livepatch", module: "rig_livepatch", offsets: false },
     // Users build it without us, so it gets nothing that they do not have.
     Source { dir: "gate", module: "guestreq_gate", offsets: false },
 ];

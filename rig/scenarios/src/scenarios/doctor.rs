@@ -33,12 +33,18 @@ pub const NO_LSM: Scenario =
 const CONFIG: &str = "/tmp/guestreq.toml";
 const ENFORCE: &str = "mode = \"enforce\"\n";
 
-struct Report {
+pub struct Report {
     code: Option<i32>,
     json: Value,
 }
 
 impl Report {
+    /// Of a host that is to enforce.
+    pub fn of_enforcing_host() -> Result<Report> {
+        fs::write(CONFIG, ENFORCE).context(CONFIG)?;
+        Report::get()
+    }
+
     /// What the configuration of the agents here leads to.
     fn get() -> Result<Report> {
         let mut command = Command::new("/bin/guestreq");
@@ -60,7 +66,7 @@ impl Report {
     }
 
     /// One check is in this state, and says this in what it found or how it is mended.
-    fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
+    pub fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
         let mut checks = self.json["checks"].as_array().into_iter().flatten();
         let check = checks.find(|check| check["id"] == id).context(id.to_owned())?;
         let text = format!("{} {}", check["why"], check["fix"]);

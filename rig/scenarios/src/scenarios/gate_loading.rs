@@ -4,9 +4,12 @@
 
 use std::{fs, thread, time::Duration};
 
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
-use super::gate::{ensure_all, outcomes};
+use super::{
+    doctor,
+    gate::{ensure_all, outcomes},
+};
 use crate::{
     agent::signal,
     answer::{Answer, Answering},
@@ -22,6 +25,10 @@ pub const FTRACE: Scenario = Scenario {
 };
 pub const LOADED_TWICE: Scenario =
     Scenario { name: "a_second_gate_is_refused_and_the_first_goes_on", check: loaded_twice };
+pub const LIVE_PATCH: Scenario = Scenario {
+    name: "a_live_patch_of_the_gate_s_function_and_the_gate_keep_each_other_out_and_doctor_says_so",
+    check: live_patch,
+};
 pub const PINS: Scenario = Scenario {
     name: "the_gate_keeps_kvm_and_ccp_in_place_and_lets_kvm_amd_come_and_go",
     check: pins,
@@ -59,6 +66,32 @@ fn loaded_twice(_: &Context) -> Result<Outcome> {
     ensure!(gate.get("file")? == file, "the gate's file has changed");
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
+    Ok(Outcome::Kept)
+}
+
+/// Whoever comes second is told, and the first goes on.
+fn live_patch(_: &Context) -> Result<Outcome> {
+    const MODULE: &str = "rig_livepatch";
+    const ENABLED: &str = "/sys/kernel/livepatch/rig_livepatch/enabled";
+    let gate = Gate::load(&[])?;
+    let Err(error) = host::insmod(MODULE, &[]) else { bail!("it took the gate's place") };
+    ensure!(format!("{error:#}").contains("busy"), "{error:#}");
+    ensure_all(&load::run("--count 3")?, "ok", 3)?;
+    ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
+    gate.remove()?;
+
+    host::insmod(MODULE, &[])?;
+    let Err(error) = Gate::load(&[]) else { bail!("the gate took a live patch's place") };
+    ensure!(format!("{error:#}").contains("busy"), "{error:#}");
+    let report = doctor::Report::of_enforcing_host()?;
+    let found = "rig_livepatch patches sev_issue_cmd_external_user, which the gate hooks";
+    report.says("gate_livepatch", "fail", found)?;
+    // As doctor says.
+    report.says("gate_livepatch", "fail", &format!("echo 0 > {ENABLED}"))?;
+    fs::write(ENABLED, "0").context(ENABLED)?;
+    wait_until("the live patch is gone", Duration::from_secs(60), || Ok(!fs::exists(ENABLED)?))?;
+    host::rmmod(MODULE)?;
+    Gate::load(&[])?.remove()?;
     Ok(Outcome::Kept)
 }
 
