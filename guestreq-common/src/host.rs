@@ -11,7 +11,6 @@ pub use totals::{CommandTotals, LAYOUT, Message, OFFSET, SIGNED_SINCE, Totals, W
 use crate::{
     command, event,
     histogram::{self, SLOTS},
-    message::{self, Kind},
     outcome,
     policy::Policy,
     request::{self, Running, STAGES, Stack, Stages},
@@ -166,51 +165,39 @@ impl Host {
         let class = command::Class::of(command.command);
         let is_request = command.command == command::SNP_GUEST_REQUEST;
         let mut verdict = Verdict { outcome, ..Verdict::default() };
+        if is_request {
+            verdict.stages = Stages::of(command, now);
+        }
+        let is_answer = is_request && request::answered(outcome);
+        if is_answer {
+            self.answer(command, &verdict.stages, outcome);
+        }
         if let Some(vm) = vm {
             vm.psp_ns[class as usize % command::CLASSES] += busy;
             if is_request {
                 vm.last_request = now;
-                verdict.stages = self.answer(Some(vm), command, now, outcome);
             }
-        } else if is_request {
-            verdict.stages = self.answer(None, command, now, outcome);
+            if is_answer {
+                vm.answer(command, &verdict.stages, outcome);
+            }
         }
         verdict
     }
 
-    /// Counts a guest request that has left the PSP. A host error's cells are the
-    /// caller's to count: other hooks write them, too.
+    /// Counts a guest request that the PSP answered. A host error's cells are the caller's to
+    /// count: other hooks write them, too.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "three tables share one index")]
-    fn answer(&mut self, vm: Option<&mut Vm>, request: &Running, now: u64, outcome: u8) -> Stages {
-        let stages = Stages::of(request, now);
-        if !request::answered(outcome) {
-            return stages;
-        }
+    fn answer(&mut self, request: &Running, stages: &Stages, outcome: u8) {
         let service = stages.ns[STAGES - 1];
         let mean = self.service_ns;
         self.service_ns = if mean == 0 { service } else { mean - mean / 8 + service / 8 };
-        let kind = Kind::index_of(request.header.message_type);
-        let slots = [
-            histogram::slot(stages.ns[0]) & (SLOTS - 1),
-            histogram::slot(stages.ns[1]) & (SLOTS - 1),
-            histogram::slot(stages.ns[2]) & (SLOTS - 1),
-        ];
-        let message = self.message(kind);
+        let message = self.message(request.message.kind);
         *message.results.cell(outcome) += 1;
         for stage in 0..STAGES {
-            message.stage[stage][slots[stage]] += 1;
-            message.stage_ns[stage] += stages.ns[stage];
+            let ns = stages.ns[stage];
+            message.stage[stage][histogram::slot(ns) & (SLOTS - 1)] += 1;
+            message.stage_ns[stage] += ns;
         }
-        let Some(vm) = vm else { return stages };
-        *vm.requests(kind).cell(outcome) += 1;
-        for stage in 0..STAGES {
-            vm.stage_ns[stage] += stages.ns[stage];
-        }
-        vm.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;
-        let vmpck = request.header.vmpck as usize;
-        vm.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
-        stages
     }
 }
 

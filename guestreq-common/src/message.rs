@@ -31,6 +31,43 @@ pub struct Header {
     pub reserved3: [u8; 3],
 }
 
+/// What is kept of a message while its request is on its way.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub seqno: u64,
+    pub message_type: u8,
+    /// The row of its type in every table.
+    pub kind: u8,
+    pub vmpck: u8,
+}
+
+impl Summary {
+    /// Of a message that could not be read.
+    pub const UNKNOWN: Summary =
+        Summary { seqno: 0, message_type: 0, kind: Kind::Unknown as u8, vmpck: 0 };
+
+    #[inline(always)]
+    pub const fn of(header: &Header) -> Summary {
+        let Header { seqno, message_type, vmpck, .. } = *header;
+        Summary { seqno, message_type, kind: Kind::index_of(message_type), vmpck }
+    }
+
+    /// Field by field: of an assignment of the whole the compiler makes a call, as it cannot see
+    /// that two records are not one.
+    #[inline(always)]
+    pub fn copy_from(&mut self, other: &Summary) {
+        let Summary { seqno, message_type, kind, vmpck } = *other;
+        *self = Summary { seqno, message_type, kind, vmpck };
+    }
+}
+
+impl Default for Summary {
+    fn default() -> Summary {
+        Summary::UNKNOWN
+    }
+}
+
 /// VMPCKs of a guest.
 pub const VMPCKS: usize = 4;
 

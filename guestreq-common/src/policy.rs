@@ -173,6 +173,14 @@ impl Policy {
     pub const fn limit(&self) -> Limit {
         Limit::from_bits(self.limit)
     }
+
+    /// Whether requests of a kind pass by this policy alone, whatever came before them: [`decide`]
+    /// would admit them and leave the limiter's state as it is. False is no refusal.
+    #[inline(always)]
+    pub const fn passes(&self, kind: u8) -> bool {
+        let decides = self.rules().mode() as u8 != Mode::Observe as u8;
+        !decides || self.rules().allows(kind) && self.limit().is_off()
+    }
 }
 
 /// TSC_INFO requests of a VM that no limit holds up: they belong to early boot, where a failure

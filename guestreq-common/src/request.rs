@@ -6,7 +6,7 @@
 //! so there is one running command per host, or two when ccp reclaims pages
 //! from within one: [`Stack`] holds them.
 
-use crate::{message, outcome};
+use crate::{message::Summary, outcome, sequence::Anomaly};
 
 /// Where a thread's request is.
 #[repr(u32)]
@@ -28,7 +28,7 @@ pub struct Thread {
     pub wants_lock: u64,
     pub queued: u64,
     pub context: u64,
-    pub header: message::Header,
+    pub message: Summary,
     /// The thread's number; 0 while the record is nobody's. Taken atomically.
     pub tid: u32,
     /// Whose thread it is: a number whose owner's exit nobody saw is used again by another.
@@ -58,10 +58,8 @@ pub enum Decided {
 /// A request that ended on the host, without the PSP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
-    /// The row of its message; unknown where the header was never read.
-    pub kind: u8,
-    pub message_type: u8,
-    pub vmpck: u8,
+    /// Unknown where the header was never read.
+    pub message: Summary,
     /// Whether it had queued for the PSP.
     pub queued: bool,
 }
@@ -71,22 +69,28 @@ impl Thread {
     #[inline(always)]
     pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
         let abandoned = self.abandon();
+        self.begin(now);
+        abandoned
+    }
+
+    /// The same of a thread that has no request open.
+    #[inline(always)]
+    pub fn begin(&mut self, now: u64) {
         self.decided = Decided::NotYet as u32;
         self.wants_lock = now;
         self.state = State::WantsLock as u32;
-        abandoned
     }
 
     /// t1: the header is final and the thread queues for the PSP.
     #[inline(always)]
-    pub fn queue(&mut self, now: u64, context: u64, header: message::Header) {
+    pub fn queue(&mut self, now: u64, context: u64, message: Summary) {
         if self.state != State::WantsLock as u32 {
             // No probe saw it want the lock: the lock's part is lost, the request is not.
             self.wants_lock = now;
         }
         self.queued = now;
         self.context = context;
-        self.header = header;
+        self.message = message;
         self.state = State::Queued as u32;
         self.decided = Decided::NotYet as u32;
     }
@@ -115,19 +119,9 @@ impl Thread {
         let state = self.state;
         self.state = State::Idle as u32;
         if state == State::Queued as u32 {
-            Some(Abandoned {
-                kind: message::Kind::index_of(self.header.message_type),
-                message_type: self.header.message_type,
-                vmpck: self.header.vmpck,
-                queued: true,
-            })
+            Some(Abandoned { message: self.message, queued: true })
         } else if state == State::WantsLock as u32 {
-            Some(Abandoned {
-                kind: message::Kind::Unknown as u8,
-                message_type: 0,
-                vmpck: 0,
-                queued: false,
-            })
+            Some(Abandoned { message: Summary::UNKNOWN, queued: false })
         } else {
             None
         }
@@ -154,13 +148,71 @@ pub struct Running {
     pub wants_lock: u64,
     pub queued: u64,
     pub context: u64,
-    pub header: message::Header,
+    pub message: Summary,
     pub command: u32,
     pub vm: u32,
     pub generation: u32,
-    /// A number that a program puts aside here and reads anew. Of each value that the verifier
-    /// knows it walks all of what follows; what has been in a map it does not know.
-    pub aside: u32,
+    /// How it ended ([`outcome::of_command`]). Written here and read anew: of each value that the
+    /// verifier knows it walks all of what follows; what has been in a map it does not know.
+    pub outcome: u32,
+    /// Until when its vCPU is to be kept out of its guest, if it is: [`Thread::held_until`].
+    pub held_until: u64,
+    /// When it ended, what it returned, and what was found about its number: for the program
+    /// that does what not every command needs.
+    pub ended: u64,
+    pub ret: i32,
+    /// [`Numbered`]
+    pub numbered: u32,
+}
+
+/// Whether a message's number was looked at, and what was found.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbered {
+    /// Not yet: its counters are not in the VM's record, or it has none.
+    NotYet = 0,
+    Right = 1,
+    Replay = 2,
+    Gap = 3,
+}
+
+impl Numbered {
+    #[inline(always)]
+    pub const fn of(anomaly: Option<Anomaly>) -> Numbered {
+        match anomaly {
+            None => Numbered::Right,
+            Some(Anomaly::Replay) => Numbered::Replay,
+            Some(Anomaly::Gap) => Numbered::Gap,
+        }
+    }
+}
+
+impl Running {
+    /// t2: the PSP takes a thread's request over. Whether it was seen to queue: if not, its context
+    /// and header are the caller's to read.
+    #[inline(always)]
+    pub fn take_over(&mut self, thread: &mut Thread, now: u64) -> bool {
+        let state = thread.state;
+        thread.state = State::Idle as u32;
+        (self.vm, self.generation) = (thread.vm, thread.generation);
+        self.started = now;
+        self.wants_lock = if state == State::Idle as u32 { now } else { thread.wants_lock };
+        let queued = state == State::Queued as u32;
+        if queued {
+            self.queued = thread.queued;
+            self.context = thread.context;
+            self.message.copy_from(&thread.message);
+        } else {
+            self.queued = now;
+        }
+        queued
+    }
+
+    /// Of one that has ended.
+    #[inline(always)]
+    pub fn stages(&self) -> Stages {
+        Stages::of(self, self.ended)
+    }
 }
 
 /// Commands that run inside each other; the mutex makes it the host's only ones.
@@ -226,6 +278,13 @@ impl Stack {
         Some(&mut self.running[top & (DEPTH - 1)])
     }
 
+    /// The command that was popped last, if it was this thread's and is still being counted.
+    #[inline(always)]
+    pub fn popped(&mut self, thread: u64) -> Option<&mut Running> {
+        let popped = &mut self.running[self.depth as usize & (DEPTH - 1)];
+        (self.counting != 0 && popped.thread == thread).then_some(popped)
+    }
+
     /// All that the popped command adds is counted.
     #[inline(always)]
     pub fn counted(&mut self) {
@@ -249,9 +308,9 @@ impl Stack {
 
     /// The same, for a program; masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn top_of(&self, thread: u64) -> Option<&Running> {
+    pub fn top_of(&mut self, thread: u64) -> Option<&mut Running> {
         let top = (self.depth.wrapping_sub(1) as usize) & (DEPTH - 1);
-        let running = &self.running[top];
+        let running = &mut self.running[top];
         (self.depth != 0 && running.thread == thread).then_some(running)
     }
 

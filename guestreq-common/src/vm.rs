@@ -6,11 +6,12 @@
 
 use crate::{
     command,
-    histogram::Slots,
-    message, outcome,
-    policy::{DECISIONS, Decision, Mode, Policy, Verdict},
-    request::STAGES,
-    sequence::{ANOMALIES, Counters, Guest},
+    histogram::{self, SLOTS, Slots},
+    message::{self, Summary},
+    outcome,
+    policy::{DECISIONS, Decision, Mode, Policy},
+    request::{Numbered, Running, STAGES, Stages},
+    sequence::{ANOMALIES, Anomaly, Counters, Guest},
 };
 
 /// Counts by outcome.
@@ -44,9 +45,9 @@ pub struct Decisions([u64; 2 * DECISIONS]);
 impl Decisions {
     /// Where a decision is counted.
     #[inline(always)]
-    pub fn cell(&mut self, verdict: &Verdict) -> &mut u64 {
-        let half = if verdict.mode as u8 == Mode::Enforce as u8 { DECISIONS } else { 0 };
-        &mut self.0[(half + verdict.decision as usize) & (2 * DECISIONS - 1)]
+    pub fn cell(&mut self, mode: Mode, decision: Decision) -> &mut u64 {
+        let half = if mode as u8 == Mode::Enforce as u8 { DECISIONS } else { 0 };
+        &mut self.0[(half + decision as usize) & (2 * DECISIONS - 1)]
     }
 
     pub fn get(&self, mode: Mode, decision: Decision) -> u64 {
@@ -153,6 +154,34 @@ impl Vm {
     pub fn counters(&mut self, address: u64) -> Option<&mut Counters> {
         let guest = self.guests.iter_mut().find(|guest| guest.address == address)?;
         Some(&mut guest.counters)
+    }
+
+    /// Counts a guest request that the PSP answered.
+    #[inline(always)]
+    pub fn answer(&mut self, request: &Running, stages: &Stages, outcome: u8) {
+        *self.requests(request.message.kind).cell(outcome) += 1;
+        for (sum, ns) in self.stage_ns.iter_mut().zip(stages.ns) {
+            *sum += ns;
+        }
+        self.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;
+        let vmpck = request.message.vmpck as usize;
+        self.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
+    }
+
+    /// Judges the number of a message that reached the PSP, and counts what is wrong with it;
+    /// `None` if the counters of its guest context do not stand here.
+    #[inline(always)]
+    pub fn judge(&mut self, context: u64, message: &Summary, succeeded: bool) -> Option<Numbered> {
+        let anomaly = self.counters(context)?.check(message.vmpck, message.seqno, succeeded);
+        self.count_anomaly(anomaly);
+        Some(Numbered::of(anomaly))
+    }
+
+    #[inline(always)]
+    pub fn count_anomaly(&mut self, anomaly: Option<Anomaly>) {
+        if let Some(anomaly) = anomaly {
+            self.anomalies[anomaly as usize & (ANOMALIES - 1)] += 1;
+        }
     }
 
     /// Takes a guest context in; false if there is no room.

@@ -22,21 +22,6 @@ pub fn decrement(counter: &mut u64) {
     add(counter, u64::MAX);
 }
 
-/// Reads a word anew, even one that was just written.
-#[inline(always)]
-pub fn reload<T: Copy>(word: &T) -> T {
-    // SAFETY: the reference is valid and aligned; a word is read at once.
-    unsafe { (word as *const T).read_volatile() }
-}
-
-/// A number by way of memory in a map, so that the verifier does not know it any more.
-#[inline(always)]
-pub fn forget(memory: &mut u32, number: u32) -> u32 {
-    // SAFETY: the reference is valid and aligned.
-    unsafe { (memory as *mut u32).write_volatile(number) };
-    reload(memory)
-}
-
 /// Takes what is nobody's: writes `mine` where 0 stands.
 #[inline(always)]
 pub fn take(owner: &mut u32, mine: u32) -> bool {

@@ -16,6 +16,7 @@ mod kernel;
 mod maps;
 mod threads;
 mod verdict;
+mod verifier;
 
 /// Some helpers are for GPL-compatible programs only.
 // SAFETY: the section and its name are those that loaders look for; it holds a C string.

@@ -2,7 +2,9 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
+    },
     macros::map,
     maps::{Array, HashMap, LruHashMap, ProgramArray, RingBuf, Stack},
 };
@@ -30,6 +32,16 @@ static ENCRYPTION_MASK: Global<u64> = Global::new(0);
 // SAFETY: no other symbol of the object has its name, by which the agent finds it.
 #[unsafe(no_mangle)]
 static THREAD_MASK: Global<u32> = Global::new(0);
+
+/// The kernel's number of the type `struct pt_regs`, whose first word is a number; 0: not known.
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
+#[unsafe(no_mangle)]
+static REGISTERS_TYPE: Global<u32> = Global::new(0);
+
+#[inline(always)]
+pub fn registers_type() -> u32 {
+    REGISTERS_TYPE.load()
+}
 
 /// One of the places where a thread's record may be. Numbers are given out one after the other,
 /// so that threads that live together rarely want the same place.
@@ -69,7 +81,7 @@ static THREADS: Array<Thread> = Array::with_max_entries(32768, BPF_F_MMAPABLE);
 pub static CONTEXTS: HashMap<u64, Context> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 /// Limiters' states of VMs that have no record, by process: more VMs than room.
 #[map]
-pub static LIMITERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+static LIMITERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 /// The programs that the hooks' entries jump to; written by the agent.
 #[map]
 pub static KPROBES: ProgramArray = ProgramArray::with_max_entries(hook::kprobe::PLACES, 0);
@@ -105,6 +117,16 @@ pub fn vm(slot: u32, generation: u32) -> Option<&'static mut Vm> {
 pub fn slot(slot: u32) -> Option<&'static mut Vm> {
     // SAFETY: as for the host's record.
     VMS.get_ptr_mut(slot).map(|vm| unsafe { &mut *vm })
+}
+
+/// The limiter's state of a process that has no record.
+#[inline(always)]
+pub fn limiter(tgid: u32) -> Option<&'static mut u64> {
+    if LIMITERS.get_ptr(tgid).is_none() {
+        let _ = LIMITERS.insert(tgid, 0, BPF_NOEXIST.into());
+    }
+    // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
+    LIMITERS.get_ptr_mut(tgid).map(|state| unsafe { &mut *state })
 }
 
 /// A slot for a process that has none. One that is offered twice is taken once.

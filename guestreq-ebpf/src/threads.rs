@@ -18,6 +18,14 @@ use crate::{atomic, kernel, maps};
 /// Places where a thread's record may be.
 const WAYS: u32 = 4;
 
+/// The record of the current thread where nearly all are: in the first of its places. Whether its
+/// VM has its slot still is for the caller to see, once a request.
+#[inline(always)]
+pub fn known(thread: u64) -> Option<&'static mut Thread> {
+    let record = maps::thread(thread as u32, 0)?;
+    (record.tid == thread as u32 && record.tgid == (thread >> 32) as u32).then_some(record)
+}
+
 /// The record of the current thread, if it ever asked for something.
 #[inline(always)]
 pub fn find(thread: u64) -> Option<&'static mut Thread> {
@@ -31,9 +39,21 @@ pub fn find(thread: u64) -> Option<&'static mut Thread> {
     None
 }
 
-/// The record of the current thread, made if there is none.
+/// The record of the current thread, made if there is none, and its VM looked for if need be.
 #[inline(always)]
 pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
+    let record = record(thread)?;
+    if maps::vm(record.vm, record.generation).is_none() {
+        (record.vm, record.generation) = vm_of_process(ctx, (thread >> 32) as u32, true);
+    }
+    Some(record)
+}
+
+/// The record of the current thread, made if there is none. Its VM is not known if it is new, if the
+/// table of VMs was full, or if its VM's record was given away: the process had the number of one
+/// that ended unseen.
+#[inline(always)]
+pub fn record(thread: u64) -> Option<&'static mut Thread> {
     let tgid = (thread >> 32) as u32;
     let record = match find(thread) {
         Some(record) => record,
@@ -42,11 +62,6 @@ pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut
     if record.tgid != tgid {
         // New, or its owner's exit was missed and the number is another's now.
         record.belongs_to(tgid);
-    }
-    if maps::vm(record.vm, record.generation).is_none() {
-        // New, or the table of VMs was full and may no longer be, or its VM's record was given
-        // away: the process had the number of one that ended unseen.
-        (record.vm, record.generation) = vm_of_process(ctx, tgid, true);
     }
     Some(record)
 }
@@ -139,21 +154,21 @@ pub fn count_host_error(vm: u32, generation: u32, kind: u8) {
 #[inline(always)]
 pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>, ret: i32) {
     let Some(abandoned) = abandoned else { return };
+    let message = &abandoned.message;
     maps::tell(Event {
         time: kernel::now(),
-        // Without a header there is no number.
-        seqno: if abandoned.queued { thread.header.seqno } else { 0 },
+        seqno: message.seqno,
         tgid: thread.tgid,
         vm: thread.vm,
         generation: thread.generation,
         ret,
         kind: event::Kind::HostError as u8,
-        message_type: abandoned.message_type,
-        vmpck: abandoned.vmpck,
+        message_type: message.message_type,
+        vmpck: message.vmpck,
         outcome: HOST_ERROR,
         ..Event::default()
     });
-    count_host_error(thread.vm, thread.generation, abandoned.kind);
+    count_host_error(thread.vm, thread.generation, message.kind);
     if abandoned.queued
         && let Some(host) = maps::host()
     {

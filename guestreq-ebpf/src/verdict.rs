@@ -7,19 +7,19 @@
 mod tell;
 mod vcpu;
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
+use aya_ebpf::EbpfContext;
 use guestreq_common::{
     gcra::Turn,
     host::{Enforcement, Host, Loss},
-    message::{Header, Kind},
+    message::{Kind, Summary},
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
     request::{Decided, Running, STOPPED, State, Thread},
     vm::Vm,
 };
 use tell::{tell, tell_bypass};
-use vcpu::{STRETCH_NS, hold};
-pub use vcpu::{may_begin, may_run};
+use vcpu::STRETCH_NS;
+pub use vcpu::{hold, may_begin, may_run};
 
 use crate::{
     atomic::{self, Limiter},
@@ -33,14 +33,20 @@ struct Asker {
     tgid: u32,
 }
 
-/// The gate asks: what becomes of the current thread's request, whose header is this.
+impl Asker {
+    #[inline(always)]
+    fn of(running: &Running) -> Asker {
+        let tgid = (running.thread >> 32) as u32;
+        Asker { vm: running.vm, generation: running.generation, tgid }
+    }
+}
+
+/// The gate asks: what becomes of a thread's request, whose message is this.
 #[inline(always)]
-pub fn at_the_gate<C: EbpfContext>(
-    ctx: &C,
-    thread: Option<&mut Thread>,
-    tgid: u32,
-    header: Header,
-) -> Decision {
+pub fn at_the_gate<C: EbpfContext>(ctx: &C, thread: u64, message: Summary) -> Decision {
+    let tgid = (thread >> 32) as u32;
+    // First: what is done before, the verifier would keep in mind for each way to a record.
+    let thread = threads::find_or_make(ctx, thread);
     let Some(host) = maps::host() else { return Decision::Admit };
     let now = kernel::now();
     let (vm, generation) = match &thread {
@@ -49,11 +55,11 @@ pub fn at_the_gate<C: EbpfContext>(
         None => threads::vm_of_process(ctx, tgid, false),
     };
     let asker = Asker { vm, generation, tgid };
-    let kind = Kind::index_of(header.message_type);
+    let kind = message.kind;
     let verdict = decide(host, &asker, kind, now, false);
     count(&asker, kind, &verdict);
     let effect = verdict.effect();
-    tell(host.tell_all != 0, &asker, &header, &verdict, now);
+    tell(host.tell_all != 0, &asker, &message, &verdict, now);
     let Some(thread) = thread else {
         count_refusal(&asker, kind, effect, now);
         return effect;
@@ -71,48 +77,78 @@ pub fn at_the_gate<C: EbpfContext>(
     effect
 }
 
-/// A request has the PSP, and nobody has decided it; or there was no room for the thread's
-/// record, so that it is not known.
+/// Whether a request passes by its VM's policy alone, and there is nobody to tell; counts that, if
+/// it is so. All else is for [`at_the_gate`].
 #[inline(always)]
-pub fn at_the_psp(thread: Option<&mut Thread>, running: &Running) {
-    let Some(host) = maps::host() else { return };
+pub fn passes_at_the_gate(enforcement: &Enforcement, vm: &mut Vm, kind: u8) -> bool {
+    passes(enforcement, vm, kind, true)
+}
+
+/// The same of a request that has the PSP; all else is for [`at_the_psp`].
+#[inline(always)]
+pub fn passes_at_the_psp(enforcement: &Enforcement, vm: &mut Vm, running: &Running) -> bool {
+    let armed = enforcement.armed_at;
+    if armed != 0 && running.queued > armed {
+        return false;
+    }
+    passes(enforcement, vm, running.message.kind, enforcement.backend == Backend::Vcpu as u64)
+}
+
+#[inline(always)]
+fn passes(enforcement: &Enforcement, vm: &mut Vm, kind: u8, carried_out: bool) -> bool {
+    let (policy, own) = own_or_default(vm, enforcement);
+    let waits = enforcement.waits != 0 && !own;
+    if waits || vm.throttled != 0 || !policy.passes(kind) {
+        return false;
+    }
+    let mode = policy.rules().mode();
+    if mode as u8 != Mode::Observe as u8 {
+        let mode = if carried_out { mode } else { Mode::Audit };
+        count_in(vm, kind, mode, Decision::Admit);
+    }
+    true
+}
+
+/// A request has the PSP, and nobody has decided it; or there was no room for the thread's
+/// record, so that it is not known. True if its vCPU is to be held, until the time that stands in
+/// the request's record then.
+#[inline(always)]
+pub fn at_the_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
+    let Some(host) = maps::host() else { return false };
     let enforcement = &host.enforcement;
     if thread.is_none() && enforcement.gate_file != 0 {
         // There is a gate, which has asked without a record, too.
-        return;
+        return false;
     }
-    let asker = Asker {
-        vm: running.vm,
-        generation: running.generation,
-        tgid: (running.thread >> 32) as u32,
-    };
+    let asker = Asker::of(running);
     let armed = enforcement.armed_at;
     if armed != 0 && running.queued > armed {
         host.totals.bypassed += 1;
-        tell_bypass(&asker, &running.header, running.started);
+        tell_bypass(&asker, &running.message, running.started);
     }
-    let kind = Kind::index_of(running.header.message_type);
+    let kind = running.message.kind;
     let held = enforcement.backend == Backend::Vcpu as u64;
     let now = running.started;
     let mut verdict = decide(host, &asker, kind, now, held);
     if held && verdict.mode as u8 == Mode::Enforce as u8 {
         count(&asker, kind, &verdict);
         // Each of them reaches the PSP, and is told at its end.
-        tell(false, &asker, &running.header, &verdict, now);
-        if verdict.decision as u8 != Decision::Admit as u8 {
-            let until = match verdict.decision {
-                Decision::Deny => STOPPED,
-                // Not yet known which policy is its: as long as may be.
-                _ if verdict.until == 0 => now + STRETCH_NS,
-                _ => verdict.until.min(now + STRETCH_NS),
-            };
-            hold(&asker, thread, until, &running.header, now);
-        }
-    } else if verdict.mode as u8 != Mode::Observe as u8 {
+        tell(false, &asker, &running.message, &verdict, now);
+        running.held_until = match verdict.decision {
+            Decision::Admit => return false,
+            Decision::Deny => STOPPED,
+            // Not yet known which policy is its: as long as may be.
+            _ if verdict.until == 0 => now + STRETCH_NS,
+            _ => verdict.until.min(now + STRETCH_NS),
+        };
+        return true;
+    }
+    if verdict.mode as u8 != Mode::Observe as u8 {
         // Nothing carries it out.
         verdict.mode = Mode::Audit;
         count(&asker, kind, &verdict);
     }
+    false
 }
 
 /// A VM's own policy, once the agent has written it; else the host's default. And whether it
@@ -130,9 +166,17 @@ fn own_or_default(vm: &Vm, enforcement: &Enforcement) -> (Policy, bool) {
 fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Verdict {
     let Host { enforcement, turn, service_ns, .. } = host;
     let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
-    let mut question = Question { kind, now, tsc_infos: 0, unresolved: false, spent };
+    let mut question =
+        Question { kind, now, tsc_infos: policy::FREE_TSC_INFOS, unresolved: false, spent };
+    // More VMs than room: the default applies, and each process has a limiter of its own. Its
+    // first TSC_INFOs cannot be counted, so that none is free. Without room for even that, over
+    // every limit.
+    let mut policy = enforcement.policy;
+    let mut nothing = u64::MAX;
+    let mut state = &mut nothing;
     if let Some(vm) = maps::vm(asker.vm, asker.generation) {
-        let (policy, own) = own_or_default(vm, enforcement);
+        let own;
+        (policy, own) = own_or_default(vm, enforcement);
         question.tsc_infos = vm.tsc_infos;
         question.unresolved = policy::is_unresolved(
             enforcement.waits != 0,
@@ -141,22 +185,11 @@ fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Ve
             enforcement.heartbeat,
             now,
         );
-        return policy::decide(&policy, &question, &Limiter::new(&mut vm.limiter), &turn);
+        state = &mut vm.limiter;
+    } else if let Some(own) = maps::limiter(asker.tgid) {
+        state = own;
     }
-    // More VMs than room: the default applies, and each process has a limiter of its own. Its
-    // first TSC_INFOs cannot be counted, so that none is free.
-    question.tsc_infos = policy::FREE_TSC_INFOS;
-    if maps::LIMITERS.get_ptr(asker.tgid).is_none() {
-        let _ = maps::LIMITERS.insert(asker.tgid, 0, BPF_NOEXIST.into());
-    }
-    // Without room for even that, over every limit.
-    let mut nothing = u64::MAX;
-    let state = match maps::LIMITERS.get_ptr_mut(asker.tgid) {
-        // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
-        Some(state) => unsafe { &mut *state },
-        None => &mut nothing,
-    };
-    policy::decide(&enforcement.policy, &question, &Limiter::new(state), &turn)
+    policy::decide(&policy, &question, &Limiter::new(state), &turn)
 }
 
 #[inline(always)]
@@ -167,9 +200,15 @@ fn count(asker: &Asker, kind: u8, verdict: &Verdict) {
     if verdict.mode as u8 == Mode::Observe as u8 {
         return;
     }
-    let Some(vm) = maps::vm(asker.vm, asker.generation) else { return };
-    atomic::add(vm.decisions(kind).cell(verdict), 1);
-    if kind == Kind::TscInfo as u8 && verdict.decision as u8 == Decision::Admit as u8 {
+    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+        count_in(vm, kind, verdict.mode, verdict.decision);
+    }
+}
+
+#[inline(always)]
+fn count_in(vm: &mut Vm, kind: u8, mode: Mode, decision: Decision) {
+    atomic::add(vm.decisions(kind).cell(mode, decision), 1);
+    if kind == Kind::TscInfo as u8 && decision as u8 == Decision::Admit as u8 {
         atomic::add(&mut vm.tsc_infos, 1);
     }
 }

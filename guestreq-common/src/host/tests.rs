@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    message::Header,
+    message::{Header, Kind, Summary},
     outcome::{HOST_ERROR, OK, of_command},
 };
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn request(message_type: u8, times: [u64; 3]) -> Running {
         wants_lock: times[0],
         queued: times[1],
         started: times[2],
-        header: Header { message_type, seqno: 1, ..Header::default() },
+        message: Summary::of(&Header { message_type, seqno: 1, ..Header::default() }),
         ..Running::default()
     }
 }
@@ -116,7 +116,7 @@ proptest! {
         let mut answered = 0;
         for &(message_type, vmpck, status) in &requests {
             let mut request = request(message_type, [1, 2, 3]);
-            request.header.vmpck = vmpck;
+            request.message.vmpck = vmpck;
             let ret = if status == 0 { 0 } else { -5 };
             let verdict = host.finish(Some(&mut vm), &request, 10, ret, of_command(ret, u32::from(status)));
             answered += u64::from(request::answered(verdict.outcome));

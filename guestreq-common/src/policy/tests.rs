@@ -42,6 +42,26 @@ fn the_default_allows_what_linux_guests_use() {
     assert_eq!(allowed, [Kind::Key, Kind::Report, Kind::TscInfo]);
 }
 
+proptest! {
+    #[test]
+    fn what_passes_by_its_policy_alone_is_admitted_and_leaves_the_limiter_as_it_is(
+        rules: u64, limit: u64, limited: bool, kind in 0u8..16, now: u64, state: u64, next: u64,
+        tsc_infos: u64, spent: bool,
+    ) {
+        let policy = Policy { rules, limit: if limited { limit } else { 0 } };
+        let (limiter, turn) = (AtomicU64::new(state), AtomicU64::new(next));
+        let question = Question { kind, now, tsc_infos, unresolved: false, spent };
+        let verdict = super::decide(&policy, &question, &limiter, &Turn { next: &turn, spacing_ns: 5 });
+        if policy.passes(kind) {
+            prop_assert_eq!((verdict.decision, verdict.contended, verdict.until), (Decision::Admit, false, 0));
+            prop_assert_eq!((limiter.into_inner(), turn.into_inner()), (state, next));
+        } else {
+            let limits = !policy.limit().is_off();
+            prop_assert!(limits || verdict.decision == Decision::Deny, "nothing stands in its way");
+        }
+    }
+}
+
 #[test]
 fn a_type_that_is_not_allowed_is_denied_and_takes_nothing_from_the_limit() {
     let limit = Limit::new(SECOND, 1).unwrap();

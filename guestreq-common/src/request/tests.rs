@@ -1,12 +1,16 @@
 use super::*;
-use message::{Header, Kind};
+use crate::message::{Header, Kind};
 use proptest::prelude::*;
+
+fn of_type(message_type: u8) -> Summary {
+    Summary::of(&Header { message_type, ..Header::default() })
+}
 
 #[test]
 fn a_request_walks_through_its_states() {
     let mut thread = Thread::default();
     assert_eq!(thread.want_lock(10), None);
-    thread.queue(30, 0x1000, Header { message_type: 5, ..Header::default() });
+    thread.queue(30, 0x1000, of_type(5));
     assert_eq!((thread.wants_lock, thread.queued), (10, 30));
     assert_eq!(thread.state, State::Queued as u32);
 }
@@ -16,10 +20,10 @@ fn a_request_that_nothing_answered_is_closed_by_the_next_one() {
     let mut thread = Thread::default();
     thread.want_lock(10);
     let abandoned = thread.want_lock(20).expect("the first is open");
-    assert_eq!((abandoned.kind, abandoned.queued), (Kind::Unknown as u8, false));
-    thread.queue(30, 0, Header { message_type: 5, ..Header::default() });
+    assert_eq!((abandoned.message.kind, abandoned.queued), (Kind::Unknown as u8, false));
+    thread.queue(30, 0, of_type(5));
     let abandoned = thread.want_lock(40).expect("the second is open");
-    assert_eq!((abandoned.kind, abandoned.queued), (Kind::Report as u8, true));
+    assert_eq!((abandoned.message.kind, abandoned.queued), (Kind::Report as u8, true));
     thread.abandon();
     assert_eq!(thread.abandon(), None, "closed once");
 }
@@ -27,14 +31,14 @@ fn a_request_that_nothing_answered_is_closed_by_the_next_one() {
 #[test]
 fn without_the_first_probe_the_lock_s_part_is_zero() {
     let mut thread = Thread { wants_lock: 7, ..Thread::default() };
-    thread.queue(30, 0, Header::default());
+    thread.queue(30, 0, Summary::default());
     assert_eq!(thread.wants_lock, 30);
 }
 
 #[test]
 fn a_record_s_next_thread_inherits_nothing() {
     let mut thread = Thread { tgid: 7, vm: 3, held_until: STOPPED, ..Thread::default() };
-    thread.queue(30, 0, Header::default());
+    thread.queue(30, 0, Summary::default());
     thread.decided = Decided::AtTheGate as u32;
     thread.belongs_to(8);
     assert_eq!((thread.tgid, thread.vm, thread.held_until), (8, NO_VM, 0));
@@ -45,13 +49,43 @@ fn a_record_s_next_thread_inherits_nothing() {
 #[test]
 fn a_decision_is_for_one_request() {
     let mut thread = Thread::default();
-    thread.queue(30, 0, Header::default());
+    thread.queue(30, 0, Summary::default());
     thread.decided = Decided::AtTheGate as u32;
     assert!(thread.take_decided());
     assert!(!thread.take_decided());
     thread.decided = Decided::AtTheGate as u32;
     thread.want_lock(40);
     assert!(!thread.take_decided(), "the next request has none");
+}
+
+#[test]
+fn the_psp_takes_a_request_over_as_far_as_it_was_seen() {
+    let taken = |thread: &mut Thread| {
+        let mut running = Running::default();
+        let queued = running.take_over(thread, 50);
+        assert_eq!((thread.state, running.vm), (State::Idle as u32, 3));
+        (queued, running.wants_lock, running.queued, running.started, running.message)
+    };
+    let mut thread = Thread { vm: 3, ..Thread::default() };
+    assert_eq!(taken(&mut thread), (false, 50, 50, 50, Summary::UNKNOWN));
+    thread.want_lock(10);
+    assert_eq!(taken(&mut thread), (false, 10, 50, 50, Summary::UNKNOWN));
+    thread.want_lock(10);
+    thread.queue(30, 0x1000, of_type(5));
+    assert_eq!(taken(&mut thread), (true, 10, 30, 50, of_type(5)));
+    assert_eq!(thread.abandon(), None, "it is the PSP's now");
+}
+
+#[test]
+fn a_command_that_was_popped_is_there_until_it_is_counted() {
+    let mut stack = Stack::default();
+    push(&mut stack, 1, 0x2000);
+    assert!(stack.popped(1).is_none(), "it runs");
+    assert!(stack.pop(1).is_some());
+    assert!(stack.popped(2).is_none(), "another thread's");
+    assert_eq!(stack.popped(1).map(|command| command.stack), Some(0x2000));
+    stack.counted();
+    assert!(stack.popped(1).is_none());
 }
 
 /// A command begins; how many older ones were lost.

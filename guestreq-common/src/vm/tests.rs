@@ -34,6 +34,21 @@ fn a_process_may_have_several_guests_until_there_is_no_room() {
 }
 
 #[test]
+fn a_message_s_number_is_judged_where_its_guest_s_counters_stand() {
+    // SAFETY: Vm consists of integers, for which all zeros is a value.
+    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    assert_eq!(vm.judge(7, &Summary::UNKNOWN, true), None, "not here");
+    vm.welcome(7, Counters::launched());
+    let mut judge = |seqno| {
+        let message = Summary { seqno, ..Summary::UNKNOWN };
+        (vm.judge(7, &message, true), vm.anomalies)
+    };
+    assert_eq!(judge(1), (Some(Numbered::Right), [0, 0]));
+    assert_eq!(judge(1), (Some(Numbered::Replay), [1, 0]));
+    assert_eq!(judge(9), (Some(Numbered::Gap), [1, 1]));
+}
+
+#[test]
 fn every_outcome_has_a_cell_of_its_own() {
     let mut results = Results::NONE;
     for outcome in 0..outcome::OUTCOMES as u8 {

@@ -11,14 +11,13 @@ use guestreq_common::{
     event::Event,
     hook::kprobe,
     host::{self, Host, Loss, Verdict},
-    message::Kind,
     outcome,
-    request::Running,
+    request::{Numbered, Running},
     sequence::{Anomaly, Context, Counters},
     vm::Vm,
 };
 
-use crate::{atomic, entry, kernel, maps, threads};
+use crate::{atomic, entry, kernel, maps, threads, verifier};
 
 #[kretprobe]
 pub fn on_command_end(ctx: RetProbeContext) -> u32 {
@@ -26,61 +25,109 @@ pub fn on_command_end(ctx: RetProbeContext) -> u32 {
     0
 }
 
+/// Counts it. What only some commands need is left to the second program.
 #[kretprobe]
 pub fn command_end(ctx: RetProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
     let now = kernel::now();
-    let depth = host.now.depth;
-    let Some(running) = host.now.pop(kernel::thread()) else {
-        // It began before we were there, or its start was missed.
-        if depth != 0 {
-            maps::count_loss(Loss::CommandUnmatched, 1);
-            let holder = host.now.running[0].command;
-            warn!(&ctx, "a PSP command returns that was not seen to begin, during {:x}", holder);
+    if let Some(running) = verifier::near(&mut host.now).pop(kernel::thread()) {
+        let ret = ctx.ret::<u64>() as i32;
+        let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
+        (running.ended, running.ret) = (now, ret);
+        running.numbered = Numbered::NotYet as u32;
+        let outcome = outcome::of_command(ret, status);
+        let outcome = verifier::forget(&mut running.outcome, outcome.into()) as u8;
+        // SAFETY: the entry stands in the host's record, of which `finish` writes other fields;
+        // the mutex keeps other commands away until this program has ended.
+        let running = unsafe { &mut *(running as *mut Running) };
+        let mut vm = maps::vm(running.vm, running.generation);
+        let verdict = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
+        if is_done(host, vm, running, &verdict) {
+            host.now.counted();
+            return 0;
         }
+    } else if host.now.depth == 0 {
+        // It began before we were there.
+        return 0;
+    }
+    entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_END_SLOW);
+    0
+}
+
+/// Whether that was all; if it was a guest request whose number is at hand, judges that, too.
+#[inline(always)]
+fn is_done(host: &Host, vm: Option<&mut Vm>, running: &mut Running, verdict: &Verdict) -> bool {
+    match running.command {
+        SNP_GUEST_REQUEST => {}
+        SNP_LAUNCH_START | SNP_DECOMMISSION => return running.ret != 0,
+        _ => return true,
+    }
+    if verdict.outcome == outcome::HOST_ERROR || running.context == 0 {
+        return false;
+    }
+    let Some(vm) = vm else { return false };
+    let succeeded = verdict.outcome == outcome::OK;
+    let Some(numbered) = vm.judge(running.context, &running.message, succeeded) else {
+        return false;
+    };
+    running.numbered = numbered as u32;
+    numbered as u32 == Numbered::Right as u32 && host::worth_telling(host, verdict).is_none()
+}
+
+#[kretprobe]
+pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
+    let Some(host) = maps::host() else { return 0 };
+    let Some(running) = host.now.popped(kernel::thread()) else {
+        // Its start was missed.
+        maps::count_loss(Loss::CommandUnmatched, 1);
+        let holder = host.now.running[0].command;
+        warn!(&ctx, "a PSP command returns that was not seen to begin, during {:x}", holder);
         return 0;
     };
-    let ret = ctx.ret::<u64>() as i32;
-    let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
-    // Not known to the verifier: of each one that it knows it would walk all of what follows.
-    let outcome = atomic::forget(&mut running.aside, outcome::of_command(ret, status).into()) as u8;
-    // SAFETY: the entry stands in the host's record, of which `finish` writes other fields; the
-    // mutex keeps other commands away until this program has ended.
+    // SAFETY: as in `command_end`; here nothing of it is written.
     let running = unsafe { &*(running as *const Running) };
-    let mut vm = maps::vm(running.vm, running.generation);
-    let mut verdict = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
     match running.command {
         SNP_GUEST_REQUEST => {
-            if verdict.outcome == outcome::HOST_ERROR {
-                let kind = Kind::index_of(running.header.message_type);
-                threads::count_host_error(running.vm, running.generation, kind);
+            let outcome = running.outcome as u8;
+            if outcome == outcome::HOST_ERROR {
+                threads::count_host_error(running.vm, running.generation, running.message.kind);
             }
-            if running.context != 0 {
-                verdict.anomaly = check_sequence(vm, running, verdict.outcome);
-            }
-            tell(host, running, now, ret, &verdict);
+            let anomaly = match running.numbered {
+                REPLAY => Some(Anomaly::Replay),
+                GAP => Some(Anomaly::Gap),
+                NOT_YET if running.context != 0 => check_sequence(running, outcome),
+                _ => None,
+            };
+            tell(host, running, &Verdict { outcome, anomaly, stages: running.stages() });
         }
-        SNP_LAUNCH_START if ret == 0 => launched(running),
-        SNP_DECOMMISSION if ret == 0 => retired(running),
+        SNP_LAUNCH_START => launched(running),
+        SNP_DECOMMISSION => retired(running),
         _ => {}
     }
     host.now.counted();
     0
 }
 
+const NOT_YET: u32 = Numbered::NotYet as u32;
+const REPLAY: u32 = Numbered::Replay as u32;
+const GAP: u32 = Numbered::Gap as u32;
+
 #[inline(always)]
-fn check_sequence(vm: Option<&mut Vm>, running: &Running, outcome: u8) -> Option<Anomaly> {
-    let header = &running.header;
+fn check_sequence(running: &Running, outcome: u8) -> Option<Anomaly> {
+    let message = &running.message;
     let succeeded = outcome == outcome::OK;
-    let Some(vm) = vm else {
-        return elsewhere(None, running)?.check(header.vmpck, header.seqno, succeeded);
+    let Some(vm) = maps::vm(running.vm, running.generation) else {
+        return elsewhere(None, running)?.check(message.vmpck, message.seqno, succeeded);
     };
-    let anomaly = match vm.counters(running.context) {
-        Some(counters) => counters.check(header.vmpck, header.seqno, succeeded),
-        None => elsewhere(Some(vm), running)?.check(header.vmpck, header.seqno, succeeded),
-    }?;
-    vm.anomalies[anomaly as usize & 1] += 1;
-    Some(anomaly)
+    let counters = match vm.counters(running.context) {
+        Some(counters) => counters,
+        None => elsewhere(Some(vm), running)?,
+    };
+    let anomaly = counters.check(message.vmpck, message.seqno, succeeded);
+    if let Some(vm) = maps::vm(running.vm, running.generation) {
+        vm.count_anomaly(anomaly);
+    }
+    anomaly
 }
 
 /// The counters of a guest context that the VM's record does not have: one that was there
@@ -147,19 +194,19 @@ fn retired(running: &Running) {
 }
 
 #[inline(always)]
-fn tell(host: &Host, running: &Running, now: u64, ret: i32, verdict: &Verdict) {
+fn tell(host: &Host, running: &Running, verdict: &Verdict) {
     let Some(kind) = host::worth_telling(host, verdict) else { return };
     maps::tell(Event {
-        time: now,
-        seqno: running.header.seqno,
+        time: running.ended,
+        seqno: running.message.seqno,
         stage_ns: verdict.stages.ns,
         tgid: (running.thread >> 32) as u32,
         vm: running.vm,
         generation: running.generation,
-        ret,
+        ret: running.ret,
         kind: kind as u8,
-        message_type: running.header.message_type,
-        vmpck: running.header.vmpck,
+        message_type: running.message.message_type,
+        vmpck: running.message.vmpck,
         outcome: verdict.outcome,
         reserved: 0,
     });

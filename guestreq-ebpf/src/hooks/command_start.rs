@@ -8,12 +8,12 @@ use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{self, Class},
     hook::kprobe,
-    host::Loss,
-    message,
-    request::{Running, State},
+    host::{Host, Loss},
+    message::Summary,
+    request::{NO_VM, Running, State, Thread},
 };
 
-use crate::{atomic, entry, kernel, maps, threads, verdict};
+use crate::{atomic, entry, kernel, maps, threads, verdict, verifier};
 
 #[kprobe]
 pub fn on_command_start(ctx: ProbeContext) -> u32 {
@@ -21,18 +21,52 @@ pub fn on_command_start(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// A guest request that was seen to queue, of a thread and a VM that are known.
 #[kprobe]
 pub fn command_start(ctx: ProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
-    let thread = kernel::thread();
-    // SAFETY: a kprobe's context is the probed function's registers.
-    let stack = unsafe { (*ctx.regs).rsp };
-    let command = ctx.arg::<u64>(0).unwrap_or(0) as u32;
+    if !start_request(&ctx, host) {
+        entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_START_SLOW);
+    }
+    0
+}
+
+/// False if it is something else, and nothing was done.
+#[inline(always)]
+fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
+    let Host { now, enforcement, dequeued, .. } = host;
+    if command(ctx) != command::SNP_GUEST_REQUEST || now.depth != 0 {
+        return false;
+    }
+    let current = kernel::thread();
+    let Some(thread) = threads::known(current) else { return false };
+    if thread.state != State::Queued as u32 {
+        return false;
+    }
+    // Its slot may have been given away: then it is looked for anew.
+    let Some(vm) = maps::vm(thread.vm, thread.generation) else { return false };
+    let now = verifier::near(now);
+    now.depth = 1;
+    let running = now.begin(1, current, stack(ctx));
+    running.command = command::SNP_GUEST_REQUEST;
+    running.status_at = ctx.arg(2).unwrap_or(0);
+    running.take_over(thread, kernel::now());
+    atomic::add(dequeued, 1);
+    if !thread.take_decided() && !verdict::passes_at_the_psp(enforcement, vm, running) {
+        entry::jump(ctx, &maps::KPROBES, kprobe::UNDECIDED);
+    }
+    true
+}
+
+#[kprobe]
+pub fn command_start_slow(ctx: ProbeContext) -> u32 {
+    let Some(host) = maps::host() else { return 0 };
+    let (thread, stack, command) = (kernel::thread(), stack(&ctx), command(&ctx));
     let data = ctx.arg(1).unwrap_or(0);
     let lost = host.now.push(thread, stack);
     // Read from the record, where the verifier does not know it: of each depth that it knows it
     // would walk all of what follows.
-    let depth = atomic::reload(&host.now.depth);
+    let depth = verifier::reload(&host.now.depth);
     let running = host.now.begin(depth, thread, stack);
     if lost != 0 {
         maps::count_loss(Loss::CommandUnmatched, lost);
@@ -44,82 +78,100 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
     }
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
-    let mut decided = true;
-    if command == command::SNP_GUEST_REQUEST {
-        decided = take_over(&ctx, data, running);
-    } else {
-        // A launch is the first that is seen of a VM; other commands make no VM.
-        let launch = Class::of(command) as u8 == Class::Launch as u8;
-        let tgid = (thread >> 32) as u32;
-        (running.vm, running.generation) = threads::vm_of_process(&ctx, tgid, launch);
-        if command == command::SNP_LAUNCH_START || command == command::SNP_DECOMMISSION {
-            // Both commands' data begins with the context's address.
-            running.context = kernel::read(data).unwrap_or(0);
-        }
-        running.started = kernel::now();
+    (running.vm, running.generation) = (NO_VM, 0);
+    // A launch is the first that is seen of a VM, or a request; other commands make no VM.
+    let mut makes_vm = Class::of(command) as u8 == Class::Launch as u8;
+    if command == command::SNP_GUEST_REQUEST
+        && let Some(record) = threads::record(thread)
+    {
+        makes_vm = true;
+        (running.vm, running.generation) = (record.vm, record.generation);
     }
-    if !decided {
+    // Both are read anew, and the record below is looked for anew: a VM is looked for in one way
+    // then, and not in one for each of these.
+    let makes_vm = verifier::forget(&mut running.outcome, makes_vm.into()) != 0;
+    let command = verifier::reload(&running.command);
+    if maps::vm(running.vm, running.generation).is_none() {
+        let tgid = (thread >> 32) as u32;
+        (running.vm, running.generation) = threads::vm_of_process(&ctx, tgid, makes_vm);
+    }
+    running.started = kernel::now();
+    if command == command::SNP_GUEST_REQUEST {
+        if take_over(data, threads::find(thread), running) {
+            return 0;
+        }
         // A program of its own: in this one the verifier would walk all its ways for each of ours.
         entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED);
+    } else if command == command::SNP_LAUNCH_START || command == command::SNP_DECOMMISSION {
+        // Both commands' data begins with the context's address.
+        running.context = kernel::read(data).unwrap_or(0);
     }
     0
 }
 
 #[kprobe]
-pub fn undecided(_ctx: ProbeContext) -> u32 {
+pub fn undecided(ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();
-    if let Some(host) = maps::host()
-        && let Some(running) = host.now.top_of(thread)
+    if let Some(running) = running(thread)
+        && verdict::at_the_psp(threads::find(thread), running)
     {
-        // SAFETY: the entry stands in the host's record, of which other fields are written; the
-        // mutex keeps other commands away until this program has ended.
-        let running = unsafe { &*(running as *const Running) };
-        verdict::at_the_psp(threads::find(thread), running);
+        entry::jump(&ctx, &maps::KPROBES, kprobe::HOLD);
     }
     0
 }
 
+/// The request was refused, and has the PSP all the same: its vCPU is not to run on.
+#[kprobe]
+pub fn hold(_ctx: ProbeContext) -> u32 {
+    let thread = kernel::thread();
+    if let Some(running) = running(thread) {
+        verdict::hold(threads::find(thread), running);
+    }
+    0
+}
+
+/// The command that this thread has just begun.
+#[inline(always)]
+fn running(thread: u64) -> Option<&'static mut Running> {
+    let running = maps::host()?.now.top_of(thread)?;
+    // SAFETY: the entry stands in the host's record, of which other fields are written; the
+    // mutex keeps other commands away until this program has ended.
+    Some(unsafe { &mut *(running as *mut Running) })
+}
+
+#[inline(always)]
+fn command(ctx: &ProbeContext) -> u32 {
+    ctx.arg::<u64>(0).unwrap_or(0) as u32
+}
+
+#[inline(always)]
+fn stack(ctx: &ProbeContext) -> u64 {
+    // SAFETY: a kprobe's context is the probed function's registers.
+    unsafe { (*ctx.regs).rsp }
+}
+
 /// The PSP takes a thread's request over; whether it was decided before.
 #[inline(always)]
-fn take_over(ctx: &ProbeContext, data: u64, running: &mut Running) -> bool {
-    let now = kernel::now();
-    running.started = now;
-    running.wants_lock = now;
-    running.queued = now;
-    let Some(thread) = threads::find_or_make(ctx, running.thread) else {
-        (running.vm, running.generation) =
-            threads::vm_of_process(ctx, (running.thread >> 32) as u32, false);
+fn take_over(data: u64, thread: Option<&mut Thread>, running: &mut Running) -> bool {
+    let Some(thread) = thread else {
+        running.wants_lock = running.started;
+        running.queued = running.started;
         read_header(data, running);
         return false;
     };
-    running.vm = thread.vm;
-    running.generation = thread.generation;
-    let state = thread.state;
-    thread.state = State::Idle as u32;
-    let decided = thread.take_decided();
-    if state != State::Idle as u32 {
-        running.wants_lock = thread.wants_lock;
-    }
-    if state == State::Queued as u32 {
-        running.queued = thread.queued;
-        running.context = thread.context;
-        running.header = thread.header;
-        if let Some(host) = maps::host() {
-            atomic::add(&mut host.dequeued, 1);
-        }
-    } else {
-        // Nothing saw it queue.
+    (thread.vm, thread.generation) = (running.vm, running.generation);
+    if !running.take_over(thread, running.started) {
         read_header(data, running);
+    } else if let Some(host) = maps::host() {
+        atomic::add(&mut host.dequeued, 1);
     }
-    decided
+    thread.take_decided()
 }
 
 #[inline(always)]
 fn read_header(data: u64, running: &mut Running) {
-    let (context, header) = kernel::guest_request(data).unwrap_or_else(|| {
+    (running.context, running.message) = kernel::guest_request(data).unwrap_or_else(|| {
         maps::count_loss(Loss::HeaderUnreadable, 1);
-        (0, message::Header::default())
+        (0, Summary::UNKNOWN)
     });
-    running.context = context;
-    running.header = header;
 }

@@ -8,8 +8,10 @@
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use guestreq_common::{
     gate, hook,
-    message::{HEADER_OFFSET, Header},
-    policy::Decision,
+    host::{Enforcement, Host},
+    message::{HEADER_OFFSET, Header, Summary},
+    policy::{Backend, Decision},
+    request::Decided,
 };
 
 use crate::{entry, kernel, maps, threads, verdict};
@@ -33,8 +35,47 @@ pub fn on_ioctl_compat(ctx: LsmContext) -> i32 {
     0
 }
 
+/// A request that passes by its VM's policy alone; a vCPU that nothing holds.
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    if ctx.arg::<u32>(1) == KVM_RUN {
+        if runs_on(host) {
+            return 0;
+        }
+    } else if passes(&ctx, host) {
+        return gate::ADMIT;
+    }
+    entry::jump(&ctx, &maps::IOCTLS, hook::lsm::FILE_IOCTL_SLOW);
+    0
+}
+
+#[inline(always)]
+fn runs_on(host: &Host) -> bool {
+    match threads::find(kernel::thread()) {
+        Some(thread) => thread.held_until == 0,
+        None => host.enforcement.backend != Backend::Vcpu as u64,
+    }
+}
+
+#[inline(always)]
+fn passes(ctx: &LsmContext, host: &Host) -> bool {
+    let Some(nonce) = question(ctx, &host.enforcement) else { return false };
+    if nonce != 0 {
+        return false;
+    }
+    let Some(message) = message(ctx) else { return false };
+    let Some(thread) = threads::known(kernel::thread()) else { return false };
+    let Some(vm) = maps::vm(thread.vm, thread.generation) else { return false };
+    let passes = verdict::passes_at_the_gate(&host.enforcement, vm, message.kind);
+    if passes {
+        thread.decided = Decided::AtTheGate as u32;
+    }
+    passes
+}
+
+#[lsm(hook = "file_ioctl")]
+pub fn file_ioctl_slow(ctx: LsmContext) -> i32 {
     answer(&ctx)
 }
 
@@ -50,35 +91,45 @@ fn is_ours(ctx: &LsmContext) -> bool {
     command == gate::ASK || command == KVM_RUN
 }
 
+/// If the gate asks: the nonce of its question, 0 for a request.
+#[inline(always)]
+fn question(ctx: &LsmContext, enforcement: &Enforcement) -> Option<u64> {
+    let file: u64 = ctx.arg(0);
+    if enforcement.gate_file == 0 || file != enforcement.gate_file {
+        return None;
+    }
+    let [cookie, nonce, _context] = kernel::read::<[u64; 3]>(ctx.arg(2))?;
+    // A file of somebody else's may stand where the gate's stood once.
+    (cookie == enforcement.gate_cookie).then_some(nonce)
+}
+
+/// The message that the gate asks about.
+#[inline(always)]
+fn message(ctx: &LsmContext) -> Option<Summary> {
+    const HEADER_AT: u64 = core::mem::offset_of!(gate::Question, header) as u64 + HEADER_OFFSET;
+    kernel::read(ctx.arg::<u64>(2).wrapping_add(HEADER_AT))
+        .map(|header: Header| Summary::of(&header))
+}
+
 #[inline(always)]
 fn answer(ctx: &LsmContext) -> i32 {
     if ctx.arg::<u32>(1) == KVM_RUN {
         return run(ctx);
     }
     let Some(host) = maps::host() else { return 0 };
-    let (file, question): (u64, u64) = (ctx.arg(0), ctx.arg(2));
     let enforcement = &mut host.enforcement;
-    if enforcement.challenge != 0 && question == enforcement.challenge {
-        enforcement.self_test = question;
+    let challenge: u64 = ctx.arg(2);
+    if enforcement.challenge != 0 && challenge == enforcement.challenge {
+        enforcement.self_test = challenge;
         return gate::DENY;
     }
-    if enforcement.gate_file == 0 || file != enforcement.gate_file {
-        return 0;
-    }
-    let Some([cookie, nonce, _context]) = kernel::read::<[u64; 3]>(question) else { return 0 };
-    // A file of somebody else's may stand where the gate's stood once.
-    if cookie != enforcement.gate_cookie {
-        return 0;
-    }
+    let Some(nonce) = question(ctx, enforcement) else { return 0 };
     if nonce != 0 {
         enforcement.self_test = nonce;
         return gate::DENY;
     }
-    const HEADER_AT: u64 = core::mem::offset_of!(gate::Question, header) as u64 + HEADER_OFFSET;
-    let Some(header) = kernel::read::<Header>(question.wrapping_add(HEADER_AT)) else { return 0 };
-    let thread = kernel::thread();
-    let tgid = (thread >> 32) as u32;
-    match verdict::at_the_gate(ctx, threads::find_or_make(ctx, thread), tgid, header) {
+    let Some(message) = message(ctx) else { return 0 };
+    match verdict::at_the_gate(ctx, kernel::thread(), message) {
         Decision::Admit => gate::ADMIT,
         Decision::Deny => gate::DENY,
         Decision::Busy => gate::BUSY,

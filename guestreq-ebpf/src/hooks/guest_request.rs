@@ -4,7 +4,7 @@
 //! VM's `guest_req_mutex`.
 
 use aya_ebpf::{EbpfContext, macros::kprobe, programs::ProbeContext};
-use guestreq_common::hook::kprobe;
+use guestreq_common::{hook::kprobe, request::State};
 
 use crate::{entry, kernel, maps, threads};
 
@@ -14,8 +14,18 @@ pub fn on_guest_request(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Of a thread that asked before, and has no request open.
 #[kprobe]
 pub fn guest_request(ctx: ProbeContext) -> u32 {
+    match threads::known(kernel::thread()) {
+        Some(thread) if thread.state == State::Idle as u32 => thread.begin(kernel::now()),
+        _ => entry::jump(&ctx, &maps::KPROBES, kprobe::GUEST_REQUEST_SLOW),
+    }
+    0
+}
+
+#[kprobe]
+pub fn guest_request_slow(ctx: ProbeContext) -> u32 {
     want_lock(&ctx);
     0
 }

@@ -4,7 +4,11 @@
 //! guest request passes here, its header is final, and it queues for the PSP.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
-use guestreq_common::{command, hook::kprobe, request::State};
+use guestreq_common::{
+    command,
+    hook::kprobe,
+    request::{State, Thread},
+};
 
 use crate::{atomic, entry, kernel, maps, threads};
 
@@ -14,28 +18,44 @@ pub fn on_issue_command(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// Of a thread that asked before.
 #[kprobe]
 pub fn issue_command(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u64>(1).unwrap_or(0) as u32 == command::SNP_GUEST_REQUEST {
-        queue(&ctx, ctx.arg(2).unwrap_or(0));
+    if is_request(&ctx) {
+        match threads::known(kernel::thread()) {
+            Some(thread) => queue(&ctx, thread),
+            None => entry::jump(&ctx, &maps::KPROBES, kprobe::ISSUE_COMMAND_SLOW),
+        }
+    }
+    0
+}
+
+#[kprobe]
+pub fn issue_command_slow(ctx: ProbeContext) -> u32 {
+    if let Some(thread) = threads::find_or_make(&ctx, kernel::thread()) {
+        queue(&ctx, thread);
     }
     0
 }
 
 #[inline(always)]
-fn queue(ctx: &ProbeContext, data: u64) {
-    let Some(thread) = threads::find_or_make(ctx, kernel::thread()) else { return };
+fn is_request(ctx: &ProbeContext) -> bool {
+    ctx.arg::<u64>(1).unwrap_or(0) as u32 == command::SNP_GUEST_REQUEST
+}
+
+#[inline(always)]
+fn queue(ctx: &ProbeContext, thread: &mut Thread) {
     // Two calls for one request: a wrapper in front of ccp, as the gate, that calls it in turn.
     // The first one's time counts; the header is read again, as it is what the PSP will read.
     let waits = thread.state == State::Queued as u32;
     // One that cannot be read is read again, and counted, once it has the PSP.
-    let Some((context, header)) = kernel::guest_request(data) else { return };
+    let Some((context, message)) = kernel::guest_request(ctx.arg(2).unwrap_or(0)) else { return };
     if waits {
         thread.context = context;
-        thread.header = header;
+        thread.message = message;
         return;
     }
-    thread.queue(kernel::now(), context, header);
+    thread.queue(kernel::now(), context, message);
     if let Some(host) = maps::host() {
         atomic::add(&mut host.queued, 1);
     }

@@ -10,18 +10,23 @@ use crate::{entry, kernel, maps, threads};
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
-    entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::USERSPACE_EXIT);
+    // Runs for each return to a VMM; few of them are failures.
+    if errno(&ctx) < 0 {
+        entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::USERSPACE_EXIT);
+    }
     0
 }
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn userspace_exit(ctx: RawTracePointContext) -> i32 {
-    let errno = ctx.arg::<u64>(1) as i32;
-    if errno < 0
-        && let Some(thread) = threads::find(kernel::thread())
-    {
+    if let Some(thread) = threads::find(kernel::thread()) {
         let abandoned = thread.abandon();
-        threads::count_abandoned(thread, abandoned, errno);
+        threads::count_abandoned(thread, abandoned, errno(&ctx));
     }
     0
+}
+
+#[inline(always)]
+fn errno(ctx: &RawTracePointContext) -> i32 {
+    ctx.arg::<u64>(1) as i32
 }

@@ -13,9 +13,7 @@ use crate::{entry, kernel, maps};
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_enter")]
 pub fn on_vmgexit_enter(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
-        && ghcb::request(code).is_some()
-    {
+    if ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))).is_some() {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_ENTER);
     }
     0

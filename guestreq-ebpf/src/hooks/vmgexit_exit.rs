@@ -15,9 +15,7 @@ use crate::{atomic, entry, kernel, maps, threads};
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn on_vmgexit_exit(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
-        && ghcb::request(code).is_some()
-    {
+    if ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))).is_some() {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_EXIT);
     }
     0
@@ -26,9 +24,7 @@ pub fn on_vmgexit_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if let Some(code) = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))
-        && let Some(extended) = ghcb::request(code)
-    {
+    if let Some(extended) = ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))) {
         on_request(ghcb, extended);
     }
     0
@@ -39,7 +35,7 @@ pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn on_request(ghcb: u64, extended: bool) {
     let Some(host) = maps::host() else { return };
-    let info2 = kernel::read(ghcb.wrapping_add(ghcb::SW_EXIT_INFO_2)).unwrap_or(u64::MAX);
+    let info2 = kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_INFO_2));
     atomic::add(&mut host.totals.exits[extended as usize], 1);
     atomic::add(&mut host.totals.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
     if extended

@@ -2,7 +2,7 @@
 
 use guestreq_common::{
     event::{self, Event},
-    message::Header,
+    message::Summary,
     outcome,
     policy::{Decision, Verdict},
 };
@@ -13,7 +13,7 @@ use crate::maps;
 /// Denials one by one; of a row of requests over the limit the first, and the end of the row. With
 /// `all`, the others of the row, too: nothing else tells of them.
 #[inline(always)]
-pub fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u64) {
+pub fn tell(all: bool, asker: &Asker, message: &Summary, verdict: &Verdict, now: u64) {
     let effect = verdict.effect();
     let busy = effect as u8 == Decision::Busy as u8;
     let kind = if effect as u8 == Decision::Deny as u8 {
@@ -25,16 +25,16 @@ pub fn tell(all: bool, asker: &Asker, header: &Header, verdict: &Verdict, now: u
     } else {
         return;
     };
-    tell_as(kind, asker, header, now);
+    tell_as(kind, asker, message, now);
 }
 
 #[inline(always)]
-pub fn tell_bypass(asker: &Asker, header: &Header, now: u64) {
-    tell_as(event::Kind::Bypassed, asker, header, now);
+pub fn tell_bypass(asker: &Asker, message: &Summary, now: u64) {
+    tell_as(event::Kind::Bypassed, asker, message, now);
 }
 
 #[inline(always)]
-fn tell_as(kind: event::Kind, asker: &Asker, header: &Header, now: u64) {
+fn tell_as(kind: event::Kind, asker: &Asker, message: &Summary, now: u64) {
     let outcome = match kind {
         event::Kind::Denied => outcome::DENIED,
         event::Kind::Throttled | event::Kind::Request => outcome::BUSY,
@@ -42,15 +42,15 @@ fn tell_as(kind: event::Kind, asker: &Asker, header: &Header, now: u64) {
     };
     maps::tell(Event {
         time: now,
-        seqno: header.seqno,
+        seqno: message.seqno,
         stage_ns: [0; 3],
         tgid: asker.tgid,
         vm: asker.vm,
         generation: asker.generation,
         ret: 0,
         kind: kind as u8,
-        message_type: header.message_type,
-        vmpck: header.vmpck,
+        message_type: message.message_type,
+        vmpck: message.vmpck,
         outcome,
         reserved: 0,
     });

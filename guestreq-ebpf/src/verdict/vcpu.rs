@@ -4,9 +4,8 @@
 
 use aya_ebpf::{EbpfContext, helpers::bpf_send_signal_thread};
 use guestreq_common::{
-    message::Header,
     policy::{self, Backend, Mode},
-    request::{STOPPED, Thread},
+    request::{Running, STOPPED, Thread},
     vm::NO_KICK,
 };
 
@@ -21,9 +20,11 @@ const EAGAIN: i32 = -11;
 
 /// Keeps the current vCPU out of its guest from the end of this request on.
 #[inline(always)]
-pub fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Header, now: u64) {
+pub fn hold(thread: Option<&mut Thread>, running: &Running) {
+    let asker = Asker::of(running);
     let vm = maps::vm(asker.vm, asker.generation);
     let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
+    let until = running.held_until;
     match thread {
         Some(thread) => thread.held_until = until,
         // Nothing would keep it out.
@@ -39,7 +40,7 @@ pub fn hold(asker: &Asker, thread: Option<&mut Thread>, until: u64, header: &Hea
         if let Some(host) = maps::host() {
             host.totals.bypassed += 1;
         }
-        tell_bypass(asker, header, now);
+        tell_bypass(&asker, &running.message, running.started);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod attach;
 mod attached;
+mod cast;
 #[cfg(test)]
 mod cpus;
 mod load;

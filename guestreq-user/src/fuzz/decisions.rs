@@ -8,7 +8,7 @@ mod bucket;
 
 use guestreq_common::{
     gcra::{Limit, Turn},
-    message::{Header, Kind},
+    message::{Header, Kind, Summary},
     policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, Question, Rules},
     request::{Abandoned, DEPTH, Decided, Stack, Stages, Thread},
     sequence::{Anomaly, Counters},
@@ -76,12 +76,12 @@ impl Vm {
     /// One request, or as far as it comes.
     fn request(&mut self, input: &mut Input<'_>, now: u64) {
         let how = input.byte();
-        let header = Header {
+        let message = Summary::of(&Header {
             seqno: u64::from(input.byte()),
             message_type: input.byte(),
             vmpck: input.byte(),
             ..Header::default()
-        };
+        });
         let had_one = self.ended + 1 == self.begun;
         let abandoned = self.thread.want_lock(now);
         assert_eq!(abandoned.is_some(), had_one, "an open request is closed by the next");
@@ -91,24 +91,23 @@ impl Vm {
             // It never gets further, and the next one closes it.
             return;
         }
-        self.thread.queue(now, 0x1000, header);
+        self.thread.queue(now, 0x1000, message);
         let spent = how & 2 == 2;
-        let admitted = self.decide(&header, now, spent);
+        let admitted = self.decide(&message, now, spent);
         if !admitted && !spent {
             let abandoned = self.thread.abandon();
-            assert!(abandoned.is_some_and(|Abandoned { queued, kind, .. }| {
-                queued && kind == Kind::of(header.message_type) as u8
-            }));
+            assert_eq!(abandoned, Some(Abandoned { message, queued: true }));
             self.ended += 1;
             return;
         }
         self.thread.decided = Decided::AtTheGate as u32;
         assert!(self.thread.take_decided() && !self.thread.take_decided(), "decided once");
-        self.run(&header, input, now, how);
+        self.run(&message, input, now, how);
     }
 
-    fn decide(&mut self, header: &Header, now: u64, spent: bool) -> bool {
-        let kind = Kind::of(header.message_type);
+    fn decide(&mut self, message: &Summary, now: u64, spent: bool) -> bool {
+        let kind = Kind::of(message.message_type);
+        assert_eq!(message.kind, kind as u8);
         let question =
             Question { kind: kind as u8, now, tsc_infos: self.tsc_infos, unresolved: false, spent };
         let turn = Turn { next: &self.turn, spacing_ns: 0 };
@@ -125,6 +124,8 @@ impl Vm {
             Decision::Admit => assert!(rules.allowed().has(kind), "a forbidden type is admitted"),
         }
         assert!(!verdict.contended, "nobody else asks");
+        let passes = self.policy.passes(kind as u8);
+        assert!(!passes || verdict.decision == Decision::Admit, "it passes by its policy alone");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
             let conforms = self.bucket.charge(self.policy.limit(), now, spent);
             assert_eq!(verdict.decision == Decision::Admit, conforms, "not what GCRA says");
@@ -135,16 +136,15 @@ impl Vm {
         admitted
     }
 
-    fn run(&mut self, header: &Header, input: &mut Input<'_>, now: u64, how: u8) {
+    fn run(&mut self, message: &Summary, input: &mut Input<'_>, now: u64, how: u8) {
         let depth = self.stack.depth;
         let nested = how & 4 == 4;
         let (thread, sp) = (7, if nested { 0x1000 - depth * 8 } else { 0x2000 });
         let lost = self.stack.push(thread, sp);
         assert!(lost <= depth && self.stack.depth <= DEPTH as u64 && self.stack.depth > 0);
         let running = self.stack.begin(self.stack.depth, thread, sp);
-        (running.wants_lock, running.queued) = (self.thread.wants_lock, self.thread.queued);
-        running.started = now;
-        assert!(self.thread.abandon().is_some(), "the PSP takes it over");
+        assert!(running.take_over(&mut self.thread, now), "the PSP takes it over");
+        assert_eq!((running.message, self.thread.abandon()), (*message, None));
         self.ended += 1;
         if how & 8 == 8 {
             // Its return is never seen: what comes next on that thread drops it, or encloses it.
@@ -154,24 +154,24 @@ impl Vm {
         assert!(self.stack.pop(thread + 1).is_none(), "another thread's");
         let stages = self.stack.pop(thread).map(|running| Stages::of(running, now + took));
         assert_eq!(stages.map(|stages| stages.total()), Some(took));
-        self.sequence(header, how & 16 == 16);
+        self.sequence(message, how & 16 == 16);
     }
 
     /// The first number is 1, then each is two more than the last that succeeded.
-    fn sequence(&mut self, header: &Header, succeeded: bool) {
-        let anomaly = self.counters.check(header.vmpck, header.seqno, succeeded);
-        let Some(last) = self.last.get_mut(usize::from(header.vmpck)) else {
+    fn sequence(&mut self, message: &Summary, succeeded: bool) {
+        let anomaly = self.counters.check(message.vmpck, message.seqno, succeeded);
+        let Some(last) = self.last.get_mut(usize::from(message.vmpck)) else {
             return assert_eq!(anomaly, None, "such a key has no counter");
         };
         let next = last.map_or(1, |last| last + 2);
-        let expected = match header.seqno {
+        let expected = match message.seqno {
             seqno if seqno == next => None,
             seqno if seqno < next => Some(Anomaly::Replay),
             _ => Some(Anomaly::Gap),
         };
         assert_eq!(anomaly, expected);
         if succeeded {
-            *last = Some(header.seqno);
+            *last = Some(message.seqno);
         }
     }
 }

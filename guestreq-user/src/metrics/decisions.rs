@@ -59,7 +59,7 @@ mod tests {
     use guestreq_common::{
         gcra::Limit,
         outcome::OUTCOMES,
-        policy::{Allowed, Policy, Rules, Verdict},
+        policy::{Allowed, Policy, Rules},
     };
     use prometheus::TextEncoder;
 
@@ -75,8 +75,7 @@ mod tests {
     }
 
     fn count(vm: &mut Vm, kind: Kind, mode: Mode, decision: Decision, count: u64) {
-        let verdict = Verdict { mode, decision, contended: false, until: 0 };
-        *vm.decisions[kind as usize].cell(&verdict) += count;
+        *vm.decisions[kind as usize].cell(mode, decision) += count;
     }
 
     fn series(vm: &Vm) -> Vec<String> {

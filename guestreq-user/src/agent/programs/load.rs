@@ -12,7 +12,7 @@ use aya::{
 };
 use log::{Level, debug, info, log_enabled, warn};
 
-use super::Programs;
+use super::{Programs, cast::RdonlyCast};
 use crate::agent::{
     fault::{self, Point},
     pins::{self, Found, Pins},
@@ -23,7 +23,7 @@ use crate::agent::{
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
-/// Room for vCPU threads (80 bytes each) and guest contexts, on average over all VMs.
+/// Room for vCPU threads (72 bytes each) and guest contexts, on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
 const CONTEXTS_PER_VM: u32 = 4;
 
@@ -64,7 +64,14 @@ impl Programs {
         let Inherited { max_vms, threads, words } = inherit(wanted.max_vms, pins.as_ref())?;
         // One loader for both: a new one reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
-        let object = wanted.object()?;
+        let mut object = wanted.object()?;
+        // Without the kernel's types only what needs them is lost.
+        let btf = Btf::from_sys_fs().ok();
+        let mut registers = 0;
+        if let Some(cast) = btf.as_ref().and_then(RdonlyCast::find) {
+            cast.put_into(object.to_mut());
+            registers = cast.registers;
+        }
         let words = match words {
             Some(words) => words,
             None => KernelWords::read(&mut loader, &object)?,
@@ -82,6 +89,7 @@ impl Programs {
         let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
+            .override_global("REGISTERS_TYPE", &registers, true)
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
@@ -106,16 +114,14 @@ impl Programs {
             trouble: BTreeMap::new(),
             missed_before: 0,
         };
-        programs.load_all()?;
+        programs.load_all(btf.as_ref())?;
         Ok(programs)
     }
 
-    /// Loads each hook's two programs, and puts the second in its place.
-    fn load_all(&mut self) -> Result<()> {
-        // Read only where it is needed, as it is large. Without it only what needs it is lost.
-        let btf = if self.lsm { Btf::from_sys_fs().ok() } else { None };
+    /// Loads each hook's programs, and puts all but the first in their places.
+    fn load_all(&mut self, btf: Option<&Btf>) -> Result<()> {
         for probe in &PROBES {
-            match self.load_one(probe, btf.as_ref()) {
+            match self.load_one(probe, btf) {
                 Ok(()) => {}
                 Err(error) if probe.loses.is_some() && matches!(probe.kind, Kind::Lsm) => {
                     self.report(probe, None, &error);
@@ -134,7 +140,7 @@ impl Programs {
         }
         let (array, place) = probe.place;
         // What a program jumps to is there before it is.
-        let places = probe.then.into_iter().chain([(probe.program, place)]);
+        let places = probe.then.iter().copied().chain([(probe.program, place)]);
         let programs = places.clone().map(|(program, _)| program);
         for name in [probe.entry].into_iter().chain(programs) {
             let program = self.ebpf.program_mut(name).context(name)?;
