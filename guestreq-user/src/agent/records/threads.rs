@@ -23,6 +23,10 @@ const _: () = assert!(mem::offset_of!(Thread, tid).is_multiple_of(super::WORD));
 const _: () = assert!(mem::offset_of!(Thread, tgid) == mem::offset_of!(Thread, tid) + 4);
 const _: () = assert!(mem::offset_of!(Thread, state).is_multiple_of(super::WORD));
 
+/// The owner of a record that is being freed: no thread has this number. Should the agent die over
+/// it, the next one finds that nobody has it.
+const OURS: u64 = u32::MAX as u64;
+
 impl Records {
     /// Frees the records of threads that are gone; how many there were.
     ///
@@ -43,9 +47,10 @@ impl Records {
             let Some(state) = self.threads.word(index, mem::offset_of!(Thread, state)) else {
                 break;
             };
-            self.close(state);
-            // Unless another thread, of this number, began meanwhile and has it now.
-            if owner.compare_exchange(numbers, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            // Unless its program freed it after all, and another thread has it now.
+            if owner.compare_exchange(numbers, OURS, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                self.close(state);
+                owner.store(0, Ordering::Release);
                 count.fetch_sub(1, Ordering::AcqRel);
                 freed += 1;
             }
