@@ -120,51 +120,68 @@ impl Programs {
 
     /// Loads each hook's programs, and puts all but the first in their places.
     fn load_all(&mut self, btf: Option<&Btf>) -> Result<()> {
+        // The kernel lays code out in the order in which it comes: what each request runs is
+        // loaded first, and is together in few pages.
+        self.for_each(|programs, probe| {
+            [probe.entry, probe.program]
+                .iter()
+                .try_for_each(|name| programs.load_one(probe, name, btf))
+        })?;
+        self.for_each(|programs, probe| {
+            probe.then.iter().try_for_each(|(name, _)| programs.load_one(probe, name, btf))
+        })?;
+        self.for_each(Programs::place)
+    }
+
+    /// Does something for each hook that is wanted. Without one that is for enforcing only, the
+    /// rest goes on.
+    fn for_each(&mut self, what: impl Fn(&mut Programs, &Probe) -> Result<()>) -> Result<()> {
         for probe in &PROBES {
-            match self.load_one(probe, btf) {
+            let is_lsm = matches!(probe.kind, Kind::Lsm);
+            if is_lsm && (!self.lsm || self.trouble.contains_key(probe.name)) {
+                continue;
+            }
+            match what(self, probe) {
                 Ok(()) => {}
-                Err(error) if probe.loses.is_some() && matches!(probe.kind, Kind::Lsm) => {
+                Err(error) if probe.loses.is_some() && is_lsm => {
                     self.report(probe, None, &error);
                     self.without.push(probe.name.to_owned());
                 }
                 Err(error) => return Err(error),
             }
-            fault::point(Point::Placed(probe.program));
         }
         Ok(())
     }
 
-    fn load_one(&mut self, probe: &Probe, btf: Option<&Btf>) -> Result<()> {
-        if matches!(probe.kind, Kind::Lsm) && !self.lsm {
-            return Ok(());
+    fn load_one(&mut self, probe: &Probe, name: &str, btf: Option<&Btf>) -> Result<()> {
+        let program = self.ebpf.program_mut(name).context(name.to_owned())?;
+        match (&probe.kind, btf) {
+            (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
+            (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
+            (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
+            (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
         }
+        .map_err(|error| refused(probe.name, &error))?;
+        // Which of them takes the verifier long.
+        if log_enabled!(Level::Debug) {
+            let info = self.ebpf.program(name).context(name.to_owned())?.info()?;
+            let verified = info.verified_instruction_count();
+            debug!("loaded {name}: the verifier walked {} instructions", verified.unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    /// Puts a hook's programs in their places: what one jumps to is there before it is.
+    fn place(&mut self, probe: &Probe) -> Result<()> {
         let (array, place) = probe.place;
-        // What a program jumps to is there before it is.
-        let places = probe.then.iter().copied().chain([(probe.program, place)]);
-        let programs = places.clone().map(|(program, _)| program);
-        for name in [probe.entry].into_iter().chain(programs) {
-            let program = self.ebpf.program_mut(name).context(name)?;
-            match (&probe.kind, btf) {
-                (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
-                (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
-                (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
-                (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
-            }
-            .map_err(|error| refused(probe.name, &error))?;
-            // Which of them takes the verifier long.
-            if log_enabled!(Level::Debug) {
-                let info = self.ebpf.program(name).context(name)?.info()?;
-                let verified = info.verified_instruction_count();
-                debug!("loaded {name}: the verifier walked {} instructions", verified.unwrap_or(0));
-            }
-        }
-        for (name, place) in places {
+        for (name, place) in probe.then.iter().copied().chain([(probe.program, place)]) {
             let program = self.ebpf.program(name).context(name)?.fd()?.try_clone()?;
             let array = self.ebpf.map_mut(array).context(array)?;
             ProgramArray::try_from(array)?
                 .set(place, &program, 0)
                 .with_context(|| format!("putting {name} in its place"))?;
         }
+        fault::point(Point::Placed(probe.program));
         Ok(())
     }
 }
