@@ -110,10 +110,17 @@ fn cost(_: &Context) -> Result<Outcome> {
     measure(&agent)
 }
 
+/// Each costs less than it costs anyway: so many times as much, at most.
+const MOST: f64 = 2.0;
+
 /// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
 fn measure(agent: &Agent) -> Result<Outcome> {
     let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..5 {
+    for round in 0..20 {
+        // Beside other emulators it may take more of them to see one undisturbed.
+        if round >= 5 && on < MOST * off {
+            break;
+        }
         off = of_a_request(agent)?.min(off);
         let follower = follow_all()?;
         on = of_a_request(agent)?.min(on);
@@ -122,7 +129,7 @@ fn measure(agent: &Agent) -> Result<Outcome> {
     }
     println!("BPF time of a request: {off:.0} ns; with --all {on:.0} ns: {:.2}x", on / off);
     // An emulator's times: they catch what is grossly wrong.
-    ensure!(on < 2.0 * off, "--all costs {:.2}x", on / off);
+    ensure!(on < MOST * off, "--all costs {:.2}x", on / off);
     Ok(Outcome::Kept)
 }
 
