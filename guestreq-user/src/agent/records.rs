@@ -160,11 +160,13 @@ impl Records {
         else {
             return;
         };
-        if limit.swap(policy.limit, Ordering::AcqRel) != policy.limit
-            && let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter))
-        {
-            // What the old limit left says nothing about the new one.
-            limiter.store(0, Ordering::Release);
+        if limit.load(Ordering::Acquire) != policy.limit {
+            // What the old limit left says nothing about the new one. Before it: a request that the
+            // new limit has admitted already would be forgotten.
+            if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
+                limiter.store(0, Ordering::Release);
+            }
+            limit.store(policy.limit, Ordering::Release);
         }
         // Last: the generation in it says that all of it is this VM's.
         rules.store(policy.rules, Ordering::Release);
@@ -258,3 +260,6 @@ impl Records {
 pub fn now_ns() -> u64 {
     host::clock_ns(libc::CLOCK_MONOTONIC)
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,21 +69,7 @@ impl Records {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
-
-    use guestreq_common::vm::Vm;
-
-    use super::*;
-
-    fn memory(bytes: usize) -> OwnedFd {
-        // SAFETY: the name is a string; the descriptor is new.
-        let fd = unsafe { libc::memfd_create(c"records".as_ptr(), 0) };
-        assert!(fd >= 0);
-        // SAFETY: as above.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        std::fs::File::from(fd.try_clone().unwrap()).set_len(bytes as u64).unwrap();
-        fd
-    }
+    use super::{super::tests::in_memory, *};
 
     fn word(records: &Records, index: usize, offset: usize) -> &AtomicU64 {
         records.threads.word(index, offset).unwrap()
@@ -95,9 +81,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_is_gone_leaves_no_record_and_nobody_waits_for_it() {
-        let maps = [mem::size_of::<Host>(), mem::size_of::<Vm>(), 4 * mem::size_of::<Thread>()];
-        let maps = maps.map(memory);
-        let records = Records::over(maps.each_ref().map(OwnedFd::as_fd), [1, 4]).unwrap();
+        let records = in_memory(1, 4);
         let tid = mem::offset_of!(Thread, tid);
         for (index, (number, state)) in
             [(7, State::Idle), (8, State::Queued), (9, State::WantsLock)].into_iter().enumerate()

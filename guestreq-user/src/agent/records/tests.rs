@@ -1,0 +1,45 @@
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+
+use guestreq_common::{
+    gcra::{Limit, MAX_INTERVAL_NS, MIN_INTERVAL_NS},
+    policy::{Allowed, Mode, Rules},
+    request::Thread,
+};
+
+use super::*;
+
+/// Records that no program writes.
+pub fn in_memory(vms: usize, threads: usize) -> Records {
+    let sizes =
+        [mem::size_of::<Host>(), vms * mem::size_of::<Vm>(), threads * mem::size_of::<Thread>()];
+    let maps = sizes.map(|bytes| {
+        // SAFETY: the name is a string; the descriptor is new.
+        let fd = unsafe { libc::memfd_create(c"records".as_ptr(), 0) };
+        assert!(fd >= 0);
+        // SAFETY: as above.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        std::fs::File::from(fd.try_clone().unwrap()).set_len(bytes as u64).unwrap();
+        fd
+    });
+    Records::over(maps.each_ref().map(OwnedFd::as_fd), [vms, threads]).unwrap()
+}
+
+#[test]
+fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_on() {
+    let records = in_memory(1, 1);
+    let rules = |generation| Rules::new(Mode::Enforce, Allowed::DEFAULT, generation);
+    let limiter = records.vms.word(0, mem::offset_of!(Vm, limiter)).unwrap();
+    let (slow, fast) = (Limit::new(MAX_INTERVAL_NS, 1), Limit::new(MIN_INTERVAL_NS, 1));
+    let set = |generation, limit: Option<Limit>| {
+        records.set_policy(0, Policy::new(rules(generation), limit.unwrap()));
+    };
+    set(1, slow);
+    limiter.store(7, Ordering::Relaxed);
+    set(1, slow);
+    set(2, slow);
+    assert_eq!(limiter.load(Ordering::Relaxed), 7);
+    set(2, fast);
+    assert_eq!(limiter.load(Ordering::Relaxed), 0);
+    let policy = records.vm(0).unwrap().policy;
+    assert_eq!((policy.limit(), policy.rules()), (fast.unwrap(), rules(2)));
+}
