@@ -85,10 +85,19 @@ fn two_hundred(_: &Context) -> Result<Outcome> {
 
 /// What a process has in memory.
 pub fn resident_kib(pid: u32) -> Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// What it has taken for itself. The pages of its executable come and go as the kernel likes.
+pub fn anonymous_kib(pid: u32) -> Result<u64> {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, field: &str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("its status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    number.context("VmRSS")
+    number.context(field.to_owned())
 }
 
 fn every_status(_: &Context) -> Result<Outcome> {

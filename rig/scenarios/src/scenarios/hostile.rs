@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{
     enforce::disallowed_that_reached,
-    exactness::resident_kib,
+    exactness::{anonymous_kib, resident_kib},
     outlive::{self, Host, Random},
     soak::length,
 };
@@ -31,8 +31,9 @@ pub const AT_FULL_SPEED: Scenario = Scenario {
 
 /// What docs/metrics.md promises.
 const MOST_SERIES: usize = 160;
-/// Allocators keep a little of what they were given once.
-const SLACK_KIB: u64 = 4 << 10;
+/// Allocators keep some of what they were given once: 3 MiB more have been seen at the end of twelve
+/// seconds, and none after minutes. Of each request it is less than a log line.
+const SLACK_KIB: u64 = 6 << 10;
 /// What the agent may have at any time.
 const MOST_KIB: u64 = 32 << 10;
 /// Twice as many events as the agent keeps: each has taken another one's place by then.
@@ -57,7 +58,7 @@ fn at_full_speed(context: &Context) -> Result<Outcome> {
         let seconds = length.as_secs_f64();
         loads.push(load::start(&format!("{guests} --seed {seed} --seconds {seconds}"))?);
     }
-    let (start, mut early, mut late) = (Instant::now(), None, 0);
+    let (start, mut early, mut late, mut most_resident) = (Instant::now(), None, 0, 0);
     let mut metrics = Metrics::default();
     let mut scrapes = 0;
     while start.elapsed() < length {
@@ -65,7 +66,8 @@ fn at_full_speed(context: &Context) -> Result<Outcome> {
         metrics = agent.scrape()?;
         bounded(&metrics)?;
         scrapes += 1;
-        late = resident_kib(agent.pid())?;
+        most_resident = most_resident.max(resident_kib(agent.pid())?);
+        late = anonymous_kib(agent.pid())?;
         if start.elapsed() >= length / 3 && early.is_none() && events()? >= EVENTS {
             early = Some(late);
         }
@@ -89,15 +91,16 @@ fn at_full_speed(context: &Context) -> Result<Outcome> {
     let errors = metrics_now.sum("guestreq_messages_total", &[("result", "host_error")]);
     println!(
         "{:.0} s, {sent} requests of guests, {answered} answered and counted, {} denied, {errors} \
-         failed on the host, 0 disallowed passed; at most {most} series of a VM; resident {late} \
-         KiB, when the journal was full {early:?}; {scrapes} scrapes, the last of {} kB",
+         failed on the host, 0 disallowed passed; at most {most} series of a VM; {late} KiB of \
+         memory, when the journal was full {early:?}, at most {most_resident} KiB resident; \
+         {scrapes} scrapes, the last of {} kB",
         length.as_secs_f64(),
         gate.denied,
         metrics.text.len() / 1000
     );
-    ensure!(late < MOST_KIB, "{late} KiB resident");
+    ensure!(most_resident < MOST_KIB, "{most_resident} KiB resident");
     if let Some(early) = early {
-        ensure!(late <= early + SLACK_KIB, "{early} KiB resident at first, {late} at last");
+        ensure!(late <= early + SLACK_KIB, "{early} KiB when the journal was full, {late} at last");
     }
     host.end(agent)?;
     Ok(Outcome::Kept)
