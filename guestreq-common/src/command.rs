@@ -4,9 +4,25 @@
 //! `__sev_do_cmd_locked`, one at a time. Numbers and names: `enum sev_cmd` in
 //! include/linux/psp-sev.h.
 
-pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_DECOMMISSION: u32 = 0x90;
+pub const SNP_GCTX_CREATE: u32 = 0x93;
+pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_LAUNCH_START: u32 = 0xa0;
+
+/// Whether a command is about one guest context, with whose address its data begins:
+/// `struct sev_data_snp_*` in include/linux/psp-sev.h.
+#[inline(always)]
+pub const fn names_context(command: u32) -> bool {
+    matches!(command, 0x90..=0x94 | 0xa0..=0xa2 | 0xb0 | 0xb1)
+}
+
+/// Whether a command that is about a guest context shows that there is one, so that it gets a record
+/// if it has none: what creates it, launches it or runs for its guest. What ends or examines a
+/// context that nobody has seen begins nothing.
+#[inline(always)]
+pub const fn begins_vm(command: u32) -> bool {
+    matches!(command, 0x91 | SNP_GCTX_CREATE | SNP_GUEST_REQUEST | 0xa0..=0xa2)
+}
 
 /// Room for commands in tables; larger numbers share the last row.
 pub const COMMANDS: usize = 256;

@@ -22,11 +22,12 @@ use crate::{
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// More VMs than slots: its requests count for the host only.
+    /// More guest contexts than slots: its requests count for the host only, and their numbers are
+    /// not checked.
     VmTableFull = 0,
     /// More vCPU threads than records: the request's waiting times are not known.
     ThreadTableFull = 1,
-    /// More guest contexts than records: its sequence numbers are not checked.
+    /// A guest context's address could not be noted: as above.
     ContextTableFull = 2,
     /// Nobody reads the events fast enough; the counts are not affected.
     RingBufferFull = 3,
@@ -36,12 +37,15 @@ pub enum Loss {
     HeaderUnreadable = 5,
     /// Requests that raced for the same VM's limit each time: they count as over it.
     LimiterContended = 6,
+    /// A request was still open when its thread began another one, entered its guest, returned to
+    /// its VMM without an error, or ended: how it ended was not seen, so it was not counted.
+    RequestUnmatched = 7,
 }
 
 pub const LOSSES: usize = 8;
 
 impl Loss {
-    pub const ALL: [Loss; 7] = [
+    pub const ALL: [Loss; 8] = [
         Loss::VmTableFull,
         Loss::ThreadTableFull,
         Loss::ContextTableFull,
@@ -49,6 +53,7 @@ impl Loss {
         Loss::CommandUnmatched,
         Loss::HeaderUnreadable,
         Loss::LimiterContended,
+        Loss::RequestUnmatched,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -60,6 +65,7 @@ impl Loss {
             Loss::CommandUnmatched => "command_unmatched",
             Loss::HeaderUnreadable => "header_unreadable",
             Loss::LimiterContended => "limiter_contended",
+            Loss::RequestUnmatched => "request_unmatched",
         }
     }
 }
@@ -108,6 +114,9 @@ pub struct Host {
     /// of physical addresses (`sme_me_mask`). For a later agent: both hold until the next boot.
     pub page_offset: u64,
     pub encryption_mask: u64,
+    /// The same: where `task_struct` has its `signal`, and that its `live`, in bytes.
+    pub signal_of_task: u32,
+    pub live_of_signal: u32,
     pub enforcement: Enforcement,
     /// Set by the agent: nonzero while someone wants to see every request.
     pub tell_all: u64,

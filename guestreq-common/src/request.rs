@@ -8,7 +8,7 @@ mod running;
 
 pub use running::{DEPTH, Numbered, Running, Stack};
 
-use crate::{message::Summary, outcome};
+use crate::{message::Summary, outcome, vm::VmRef};
 
 /// Where a thread's request is.
 #[repr(u32)]
@@ -22,7 +22,7 @@ pub enum State {
     Queued = 2,
 }
 
-/// A vCPU thread: its VM, and its request until the PSP takes it.
+/// A vCPU thread: the VM that it ran last, and its request until the PSP takes it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thread {
@@ -35,6 +35,9 @@ pub struct Thread {
     pub tid: u32,
     /// Whose thread it is: a number whose owner's exit nobody saw is used again by another.
     pub tgid: u32,
+    /// The slot and generation of the VM that it ran last. Any thread of any process that shares
+    /// the VMM's memory may run any of its vCPUs, so this is only where a request's VM is looked
+    /// for first: its guest context says which it is.
     pub vm: u32,
     pub generation: u32,
     pub state: u32,
@@ -57,7 +60,7 @@ pub enum Decided {
     AtTheGate = 1,
 }
 
-/// A request that ended on the host, without the PSP.
+/// A request that was still open, and whose end was not seen or was on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
     /// Unknown where the header was never read.
@@ -67,7 +70,18 @@ pub struct Abandoned {
 }
 
 impl Thread {
-    /// t0: KVM wants the VM's lock. An older request that is still open failed on the host.
+    /// The VM that it ran last.
+    #[inline(always)]
+    pub const fn ran(&self) -> VmRef {
+        VmRef { slot: self.vm, generation: self.generation }
+    }
+
+    #[inline(always)]
+    pub fn runs(&mut self, vm: VmRef) {
+        (self.vm, self.generation) = (vm.slot, vm.generation);
+    }
+
+    /// t0: KVM wants the VM's lock. Returns an older request that is still open: it ended unseen.
     #[inline(always)]
     pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
         let abandoned = self.abandon();
@@ -83,7 +97,16 @@ impl Thread {
         self.state = State::WantsLock as u32;
     }
 
-    /// t1: the header is final and the thread queues for the PSP.
+    /// Whether this very message is the one that queues. The call by which a request reaches ccp
+    /// may be seen twice (KVM's and the gate's), with the gate's question between; any of them
+    /// may be missed, and the request before may have ended unseen.
+    #[inline(always)]
+    pub fn queues(&self, context: u64, message: &Summary) -> bool {
+        self.state == State::Queued as u32 && self.context == context && self.message == *message
+    }
+
+    /// t1: the header is final and the thread queues for the PSP. Of a message that does not queue
+    /// yet ([`Thread::queues`]): nobody has decided it.
     #[inline(always)]
     pub fn queue(&mut self, now: u64, context: u64, message: Summary) {
         if self.state != State::WantsLock as u32 {

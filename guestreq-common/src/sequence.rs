@@ -69,26 +69,6 @@ impl Counters {
     }
 }
 
-/// A guest context that a VM's record holds, so that a request needs no other look-up.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Guest {
-    /// `gctx_paddr`; 0 while there is none.
-    pub address: u64,
-    pub counters: Counters,
-}
-
-/// A guest context by its address: whose it is, and its counters where the VM's record has
-/// no room for them.
-#[repr(C)]
-#[derive(Clone, Copy, Debug)]
-pub struct Context {
-    /// The VM's slot and the slot's generation.
-    pub vm: u32,
-    pub generation: u32,
-    pub counters: Counters,
-}
-
 #[inline(always)]
 const fn judge(last: u64, seqno: u64) -> Option<Anomaly> {
     if last == UNKNOWN {

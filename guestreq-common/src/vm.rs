@@ -1,8 +1,10 @@
 //! # What is known of one VM
 //!
-//! A VM is a VMM process. Its record is written under `sev_cmd_mutex`, which
-//! serialises the PSP's answers, so plain additions are exact; the two fields
-//! that other hooks write, too, say so and are written atomically.
+//! A VM is a guest context of the PSP's (`gctx_paddr`), from its creation to its
+//! decommissioning, whichever process or thread runs its vCPUs: KVM lets any process run
+//! them that shares the VMM's memory. Its record is written under `sev_cmd_mutex`, which
+//! serialises the PSP's answers, so plain additions are exact; the fields that other hooks
+//! write, too, say so and are written atomically.
 
 use crate::{
     command,
@@ -10,8 +12,8 @@ use crate::{
     message::{self, Summary},
     outcome,
     policy::{DECISIONS, Decision, Mode, Policy},
-    request::{Numbered, Running, STAGES, Stages},
-    sequence::{ANOMALIES, Anomaly, Counters, Guest},
+    request::{NO_VM, Numbered, Running, STAGES, Stages},
+    sequence::{ANOMALIES, Anomaly, Counters},
 };
 
 /// Counts by outcome.
@@ -63,11 +65,25 @@ pub enum Life {
     /// The slot is free.
     Free = 0,
     Running = 1,
-    /// The process is gone; the slot is kept for a while, so that a scrape sees its end.
+    /// Its guest context is decommissioned; the slot is kept for a while, so that a scrape sees
+    /// its end.
     Exited = 2,
     /// Cleared, and on its way to the free slots. An agent that finds this after another's
     /// death does not know whether it arrived, and offers it again.
     Clearing = 3,
+}
+
+/// Where a VM's record stands, for as long as it is that VM's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmRef {
+    pub slot: u32,
+    /// The slot's, which changes with each VM that has it.
+    pub generation: u32,
+}
+
+impl VmRef {
+    pub const NONE: VmRef = VmRef { slot: NO_VM, generation: 0 };
 }
 
 #[repr(C)]
@@ -76,12 +92,22 @@ pub struct Vm {
     /// Counts up with every VM that had this slot.
     pub generation: u32,
     pub life: u32,
+    /// The process that launched it; of a VM that was there before us, the one that made the first
+    /// request that we saw. It tells the VM's name. It may end before the VM does.
     pub tgid: u32,
     /// The process that took this slot; taken atomically, as a slot may be offered twice.
     pub taken_by: u32,
-    /// The process' start, in the ticks of /proc/PID/stat: with the tgid it names the process for
+    /// That process' start, in the ticks of /proc/PID/stat: with the tgid it names the process for
     /// good. Written by the agent, once it has looked.
     pub started: u64,
+    /// The guest context's physical address, as commands name it; 0 once it is decommissioned.
+    pub context: u64,
+    /// Its messages' numbers.
+    pub counters: Counters,
+    /// The process that made its last request; nearly always the one above.
+    pub runner: u32,
+    /// Nonzero once SNP_LAUNCH_START was seen.
+    pub launched: u32,
     /// What this VM may ask for; written by the agent, and its own once the generation in it is
     /// this record's.
     pub policy: Policy,
@@ -103,14 +129,11 @@ pub struct Vm {
     pub stopped: u64,
     /// Decisions in audit and in enforce, by kind; written atomically.
     pub decisions: [Decisions; message::KINDS],
-    /// When the record began, when the last request ended, when the process went, in ns of
-    /// CLOCK_MONOTONIC.
+    /// When the record began, when the last request ended, when the context was decommissioned, in
+    /// ns of CLOCK_MONOTONIC.
     pub first_seen: u64,
     pub last_request: u64,
     pub exited: u64,
-    /// Guest contexts launched and decommissioned; written atomically.
-    pub contexts_launched: u64,
-    pub contexts_retired: u64,
     /// Requests that the PSP answered, by VMPCK; the last cell counts numbers above 3.
     pub vmpck: [u64; message::VMPCKS + 1],
     /// Extended requests; written atomically.
@@ -121,8 +144,6 @@ pub struct Vm {
     pub psp_ns: [u64; command::CLASSES],
     /// By [`crate::sequence::Anomaly`].
     pub anomalies: [u64; ANOMALIES],
-    /// The guest contexts of this process; most have one.
-    pub guests: [Guest; GUESTS],
     /// Requests by kind and outcome. Cells of `host_error` are written atomically.
     pub requests: [Results; message::KINDS],
 }
@@ -132,9 +153,6 @@ pub const NO_KICK: u64 = u64::MAX;
 
 /// How long a VM keeps to its limit before a row of requests over it counts as ended.
 pub const ROW_ENDS_NS: u64 = 1_000_000_000;
-
-/// Guest contexts that a VM's record has room for.
-pub const GUESTS: usize = 4;
 
 impl Vm {
     /// The counts of a kind. Masked, not checked: the verifier must see the bound.
@@ -149,13 +167,6 @@ impl Vm {
         &mut self.decisions[kind as usize & (message::KINDS - 1)]
     }
 
-    /// The counters of a guest context, if they stand here.
-    #[inline(always)]
-    pub fn counters(&mut self, address: u64) -> Option<&mut Counters> {
-        let guest = self.guests.iter_mut().find(|guest| guest.address == address)?;
-        Some(&mut guest.counters)
-    }
-
     /// Counts a guest request that the PSP answered.
     #[inline(always)]
     pub fn answer(&mut self, request: &Running, stages: &Stages, outcome: u8) {
@@ -168,42 +179,42 @@ impl Vm {
         self.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
     }
 
-    /// Judges the number of a message that reached the PSP, and counts what is wrong with it;
-    /// `None` if the counters of its guest context do not stand here.
+    /// Judges the number of a message that reached the PSP, and counts what is wrong with it.
     #[inline(always)]
-    pub fn judge(&mut self, context: u64, message: &Summary, succeeded: bool) -> Option<Numbered> {
-        let anomaly = self.counters(context)?.check(message.vmpck, message.seqno, succeeded);
-        self.count_anomaly(anomaly);
-        Some(Numbered::of(anomaly))
-    }
-
-    #[inline(always)]
-    pub fn count_anomaly(&mut self, anomaly: Option<Anomaly>) {
+    pub fn judge(&mut self, message: &Summary, succeeded: bool) -> Numbered {
+        let anomaly = self.counters.check(message.vmpck, message.seqno, succeeded);
         if let Some(anomaly) = anomaly {
             self.anomalies[anomaly as usize & (ANOMALIES - 1)] += 1;
         }
+        Numbered::of(anomaly)
     }
 
-    /// Takes a guest context in; false if there is no room.
+    /// Begins the record of a guest context. The record is the caller's alone until the context's
+    /// address leads to it.
     #[inline(always)]
-    pub fn welcome(&mut self, address: u64, counters: Counters) -> bool {
-        let free = |guest: &&mut Guest| guest.address == 0 || guest.address == address;
-        match self.guests.iter_mut().find(free) {
-            Some(guest) => {
-                *guest = Guest { address, counters };
-                true
-            }
-            None => false,
-        }
+    pub fn begin(&mut self, context: u64, tgid: u32, counters: Counters, now: u64) {
+        self.context = context;
+        self.tgid = tgid;
+        self.runner = tgid;
+        self.counters = counters;
+        self.launched = 0;
+        self.first_seen = now;
     }
 
+    /// The guest context is gone: no command names this VM any more, and its address may become
+    /// another's.
     #[inline(always)]
-    pub fn dismiss(&mut self, address: u64) {
-        for guest in &mut self.guests {
-            if guest.address == address {
-                guest.address = 0;
-            }
-        }
+    pub fn end(&mut self, now: u64) {
+        self.context = 0;
+        self.exited = now;
+        self.life = Life::Exited as u32;
+    }
+
+    /// Whether SNP_LAUNCH_START comes for another guest context than this record's: one context is
+    /// launched once, so that its address is another's by now, and nobody saw its end.
+    #[inline(always)]
+    pub fn is_launched_again(&self) -> bool {
+        self.launched != 0 || self.last_request != 0
     }
 
     /// Takes in whether a request was over the limit. True if it begins a row of such requests,
@@ -221,12 +232,6 @@ impl Vm {
             self.throttled = 0;
         }
         ends
-    }
-
-    /// Whether every guest context that this process launched was decommissioned: it has no
-    /// guest any more, until it launches another one.
-    pub fn is_decommissioned(&self) -> bool {
-        self.contexts_launched > 0 && self.contexts_retired >= self.contexts_launched
     }
 
     /// All requests, whatever became of them.

@@ -17,6 +17,7 @@ mod maps;
 mod threads;
 mod verdict;
 mod verifier;
+mod vms;
 
 /// Some helpers are for GPL-compatible programs only.
 // SAFETY: the section and its name are those that loaders look for; it holds a C string.

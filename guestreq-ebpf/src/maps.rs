@@ -13,8 +13,7 @@ use guestreq_common::{
     hook,
     host::{Host, Loss},
     request::Thread,
-    sequence::Context,
-    vm::Vm,
+    vm::{Vm, VmRef},
 };
 
 use crate::{atomic, entry};
@@ -32,6 +31,22 @@ static ENCRYPTION_MASK: Global<u64> = Global::new(0);
 // SAFETY: no other symbol of the object has its name, by which the agent finds it.
 #[unsafe(no_mangle)]
 static THREAD_MASK: Global<u32> = Global::new(0);
+
+/// Where `struct task_struct` has its `signal`, and that its `live`: how many threads of a process
+/// have not exited. 0: not known.
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
+#[unsafe(no_mangle)]
+static SIGNAL_OF_TASK: Global<u32> = Global::new(0);
+// SAFETY: no other symbol of the object has its name, by which the agent finds it.
+#[unsafe(no_mangle)]
+static LIVE_OF_SIGNAL: Global<u32> = Global::new(0);
+
+/// Where to find how many threads of a process have not exited, if that is known.
+#[inline(always)]
+pub fn signal_of_task() -> Option<(u64, u64)> {
+    let offsets = (SIGNAL_OF_TASK.load(), LIVE_OF_SIGNAL.load());
+    (offsets.0 != 0).then_some((offsets.0.into(), offsets.1.into()))
+}
 
 /// The kernel's number of the type `struct pt_regs`, whose first word is a number; 0: not known.
 // SAFETY: no other symbol of the object has its name, by which the agent finds it.
@@ -69,19 +84,22 @@ static VMS: Array<Vm> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 /// Slots of VMS that no VM has; filled by the agent.
 #[map]
 static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1024, 0);
-/// The slot of a VMM process.
+/// The VM that a process launched last, while that VM and that process last. What is not known by
+/// a guest context is looked for here: a vCPU that begins to run under the vcpu backend, and a
+/// request that failed before KVM had read it.
 #[map]
-pub static VM_OF_PROCESS: HashMap<u32, u32> = HashMap::with_max_entries(1024, 0);
+pub static VM_OF_PROCESS: HashMap<u32, VmRef> = HashMap::with_max_entries(1024, 0);
 /// Requests by thread. An array and not a hash: three hooks look a record up for each request,
 /// and an array's look-up is two instructions instead of a call. The agent maps it, too.
 #[map]
 static THREADS: Array<Thread> = Array::with_max_entries(32768, BPF_F_MMAPABLE);
-/// Guest contexts by their physical address.
+/// Guest contexts' VMs, by their physical address. An entry has a slot, so that there is room for
+/// as many as there are slots.
 #[map]
-pub static CONTEXTS: HashMap<u64, Context> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
-/// Limiters' states of VMs that have no record, by process: more VMs than room.
+pub static CONTEXTS: HashMap<u64, VmRef> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+/// Limiters' states of VMs that have no record, by guest context: more VMs than room.
 #[map]
-static LIMITERS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+static LIMITERS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(1024, 0);
 /// The programs that the hooks' entries jump to; written by the agent.
 #[map]
 pub static KPROBES: ProgramArray = ProgramArray::with_max_entries(hook::kprobe::PLACES, 0);
@@ -106,10 +124,10 @@ pub fn host() -> Option<&'static mut Host> {
 
 /// A VM's record, if the slot still belongs to that VM.
 #[inline(always)]
-pub fn vm(slot: u32, generation: u32) -> Option<&'static mut Vm> {
+pub fn vm(it: VmRef) -> Option<&'static mut Vm> {
     // SAFETY: as for the host's record.
-    let vm = unsafe { &mut *VMS.get_ptr_mut(slot)? };
-    (vm.generation == generation).then_some(vm)
+    let vm = unsafe { &mut *VMS.get_ptr_mut(it.slot)? };
+    (vm.generation == it.generation).then_some(vm)
 }
 
 /// A VM's record, whatever its generation: for whoever has just taken the slot.
@@ -119,17 +137,18 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
     VMS.get_ptr_mut(slot).map(|vm| unsafe { &mut *vm })
 }
 
-/// The limiter's state of a process that has no record.
+/// The limiter's state of a guest context that has no record.
 #[inline(always)]
-pub fn limiter(tgid: u32) -> Option<&'static mut u64> {
-    if LIMITERS.get_ptr(tgid).is_none() {
-        let _ = LIMITERS.insert(tgid, 0, BPF_NOEXIST.into());
+pub fn limiter(context: u64) -> Option<&'static mut u64> {
+    if LIMITERS.get_ptr(context).is_none() {
+        let _ = LIMITERS.insert(context, 0, BPF_NOEXIST.into());
     }
     // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
-    LIMITERS.get_ptr_mut(tgid).map(|state| unsafe { &mut *state })
+    LIMITERS.get_ptr_mut(context).map(|state| unsafe { &mut *state })
 }
 
-/// A slot for a process that has none. One that is offered twice is taken once.
+/// A slot for a VM that has none, taken by the process whose command shows it. One that is offered
+/// twice is taken once.
 #[inline(always)]
 pub fn take_slot(tgid: u32) -> Option<(u32, &'static mut Vm)> {
     for _ in 0..2 {

@@ -1,25 +1,22 @@
-//! # Which VM a thread belongs to
+//! # Threads' requests on their way
 //!
-//! A thread belongs to one process for life, so its record remembers the VM's
-//! slot: the table of processes is consulted once per vCPU thread.
+//! A request is one thread's until the PSP takes it.
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST};
-use aya_log_ebpf::warn;
 use guestreq_common::{
     event::{self, Event},
     host::Loss,
+    message::Summary,
     outcome::HOST_ERROR,
-    request::{Abandoned, NO_VM, Thread},
-    vm::Life,
+    request::{Abandoned, NO_VM, State, Thread},
+    vm::VmRef,
 };
 
-use crate::{atomic, kernel, maps};
+use crate::{atomic, kernel, maps, vms};
 
 /// Places where a thread's record may be.
 const WAYS: u32 = 4;
 
-/// The record of the current thread where nearly all are: in the first of its places. Whether its
-/// VM has its slot still is for the caller to see, once a request.
+/// The record of the current thread where nearly all are: in the first of its places.
 #[inline(always)]
 pub fn known(thread: u64) -> Option<&'static mut Thread> {
     let record = maps::thread(thread as u32, 0)?;
@@ -39,19 +36,7 @@ pub fn find(thread: u64) -> Option<&'static mut Thread> {
     None
 }
 
-/// The record of the current thread, made if there is none, and its VM looked for if need be.
-#[inline(always)]
-pub fn find_or_make<C: EbpfContext>(ctx: &C, thread: u64) -> Option<&'static mut Thread> {
-    let record = record(thread)?;
-    if maps::vm(record.vm, record.generation).is_none() {
-        (record.vm, record.generation) = vm_of_process(ctx, (thread >> 32) as u32, true);
-    }
-    Some(record)
-}
-
-/// The record of the current thread, made if there is none. Its VM is not known if it is new, if the
-/// table of VMs was full, or if its VM's record was given away: the process had the number of one
-/// that ended unseen.
+/// The record of the current thread, made if there is none.
 #[inline(always)]
 pub fn record(thread: u64) -> Option<&'static mut Thread> {
     let tgid = (thread >> 32) as u32;
@@ -93,74 +78,32 @@ pub fn free(record: &mut Thread) {
     }
 }
 
-/// The slot and generation of a process' VM; `NO_VM` if it has none and shall not
-/// get one, or if there is no room.
-#[inline(always)]
-pub fn vm_of_process<C: EbpfContext>(ctx: &C, tgid: u32, make: bool) -> (u32, u32) {
-    // SAFETY: the value is copied at once; an entry that is replaced meanwhile gives the old or
-    // the new slot, and the generation tells a stale one.
-    if let Some(&slot) = unsafe { maps::VM_OF_PROCESS.get(tgid) } {
-        return (slot, maps::slot(slot).map_or(0, |vm| vm.generation));
-    }
-    if !make {
-        return (NO_VM, 0);
-    }
-    let Some((slot, vm)) = maps::take_slot(tgid) else {
-        maps::count_loss(Loss::VmTableFull, 1);
-        return (NO_VM, 0);
-    };
-    if maps::VM_OF_PROCESS.insert(tgid, slot, BPF_NOEXIST.into()).is_err() {
-        // Another vCPU of the same process was faster, or the table is full.
-        maps::give_slot_back(slot, vm);
-        // SAFETY: as above.
-        return match unsafe { maps::VM_OF_PROCESS.get(tgid) } {
-            Some(&slot) => (slot, maps::slot(slot).map_or(0, |vm| vm.generation)),
-            None => {
-                warn!(ctx, "no room for process {} among the VMs", tgid);
-                maps::count_loss(Loss::VmTableFull, 1);
-                (NO_VM, 0)
-            }
-        };
-    }
-    vm.tgid = tgid;
-    vm.first_seen = kernel::now();
-    // Last: the agent reads the record once it sees life in it.
-    vm.life = Life::Running as u32;
-    maps::tell(Event {
-        time: vm.first_seen,
-        tgid,
-        vm: slot,
-        generation: vm.generation,
-        kind: event::Kind::NewVm as u8,
-        ..Event::default()
-    });
-    (slot, vm.generation)
-}
-
 /// Counts a request that ended without the PSP. Hooks outside `sev_cmd_mutex` do
 /// that too, hence atomically.
 #[inline(always)]
-pub fn count_host_error(vm: u32, generation: u32, kind: u8) {
+pub fn count_host_error(vm: VmRef, kind: u8) {
     if let Some(host) = maps::host() {
         atomic::add(host.message(kind).results.cell(HOST_ERROR), 1);
     }
-    if let Some(vm) = maps::vm(vm, generation) {
+    if let Some(vm) = maps::vm(vm) {
         atomic::add(vm.requests(kind).cell(HOST_ERROR), 1);
     }
 }
 
-/// Counts and tells what [`Thread::abandon`] and [`Thread::want_lock`] found open. `ret`: what
-/// KVM_RUN returned, where it is known.
+/// Counts and tells a request that failed on the host. `ret`: what KVM_RUN returned.
 #[inline(always)]
-pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>, ret: i32) {
-    let Some(abandoned) = abandoned else { return };
+pub fn count_failed(thread: &Thread, abandoned: &Abandoned, ret: i32) {
     let message = &abandoned.message;
+    let vm = if abandoned.queued { vms::find(thread.context) } else { thread.ran() };
+    // Before its header was read nothing tells its guest context: the VM that its thread ran
+    // last, or its process launched.
+    let vm = if vm.slot == NO_VM { vms::of_process(thread.tgid) } else { vm };
     maps::tell(Event {
         time: kernel::now(),
         seqno: message.seqno,
         tgid: thread.tgid,
-        vm: thread.vm,
-        generation: thread.generation,
+        vm: vm.slot,
+        generation: vm.generation,
         ret,
         kind: event::Kind::HostError as u8,
         message_type: message.message_type,
@@ -168,10 +111,41 @@ pub fn count_abandoned(thread: &Thread, abandoned: Option<Abandoned>, ret: i32) 
         outcome: HOST_ERROR,
         ..Event::default()
     });
-    count_host_error(thread.vm, thread.generation, message.kind);
+    count_host_error(vm, message.kind);
+    no_longer_queued(abandoned);
+}
+
+/// Counts a request whose end was not seen. The kernel skips programs now and then, so that it may
+/// have been answered: nothing is said of it but that it was lost.
+#[inline(always)]
+pub fn count_unmatched(abandoned: &Abandoned) {
+    maps::count_loss(Loss::RequestUnmatched, 1);
+    no_longer_queued(abandoned);
+}
+
+#[inline(always)]
+fn no_longer_queued(abandoned: &Abandoned) {
     if abandoned.queued
         && let Some(host) = maps::host()
     {
         atomic::add(&mut host.dequeued, 1);
+    }
+}
+
+/// The current thread's request is on its way to the PSP: KVM hands it to ccp, or the gate asks
+/// about it. Whichever comes first begins to wait.
+#[inline(always)]
+pub fn queue(thread: &mut Thread, context: u64, message: Summary) {
+    if thread.queues(context, &message) {
+        return;
+    }
+    let unmatched = thread.state == State::Queued as u32;
+    thread.queue(kernel::now(), context, message);
+    if unmatched {
+        // The one before is still waited for: this one takes its place.
+        return maps::count_loss(Loss::RequestUnmatched, 1);
+    }
+    if let Some(host) = maps::host() {
+        atomic::add(&mut host.queued, 1);
     }
 }

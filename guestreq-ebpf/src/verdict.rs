@@ -15,7 +15,8 @@ use guestreq_common::{
     outcome,
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
     request::{Decided, Running, STOPPED, State, Thread},
-    vm::Vm,
+    sequence::Counters,
+    vm::{Vm, VmRef},
 };
 use tell::{tell, tell_bypass};
 use vcpu::STRETCH_NS;
@@ -23,13 +24,15 @@ pub use vcpu::{hold, may_begin, may_run};
 
 use crate::{
     atomic::{self, Limiter},
-    kernel, maps, threads,
+    kernel, maps, threads, vms,
 };
 
 /// What is to be known of who asks.
 struct Asker {
-    vm: u32,
-    generation: u32,
+    vm: VmRef,
+    /// The guest context.
+    context: u64,
+    /// The process that runs its vCPU.
     tgid: u32,
 }
 
@@ -37,24 +40,31 @@ impl Asker {
     #[inline(always)]
     fn of(running: &Running) -> Asker {
         let tgid = (running.thread >> 32) as u32;
-        Asker { vm: running.vm, generation: running.generation, tgid }
+        Asker { vm: running.whose(), context: running.context, tgid }
     }
 }
 
-/// The gate asks: what becomes of a thread's request, whose message is this.
+/// The gate asks: what becomes of a thread's request, whose guest context and message are these.
+/// The context alone says whose policy holds.
 #[inline(always)]
-pub fn at_the_gate<C: EbpfContext>(ctx: &C, thread: u64, message: Summary) -> Decision {
+pub fn at_the_gate<C: EbpfContext>(
+    ctx: &C,
+    thread: u64,
+    context: u64,
+    message: Summary,
+) -> Decision {
     let tgid = (thread >> 32) as u32;
     // First: what is done before, the verifier would keep in mind for each way to a record.
-    let thread = threads::find_or_make(ctx, thread);
+    let vm = vms::find_or_make(ctx, context, tgid, Counters::found());
+    let mut thread = threads::record(thread);
+    if let Some(thread) = &mut thread {
+        thread.runs(vm);
+        // If the call that comes before this was missed, the request queues from now on.
+        threads::queue(thread, context, message);
+    }
     let Some(host) = maps::host() else { return Decision::Admit };
     let now = kernel::now();
-    let (vm, generation) = match &thread {
-        Some(thread) => (thread.vm, thread.generation),
-        // No room for the thread; its VM may have a policy all the same.
-        None => threads::vm_of_process(ctx, tgid, false),
-    };
-    let asker = Asker { vm, generation, tgid };
+    let asker = Asker { vm, context, tgid };
     let kind = message.kind;
     let verdict = decide(host, &asker, kind, now, false);
     count(&asker, kind, &verdict);
@@ -168,13 +178,13 @@ fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Ve
     let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
     let mut question =
         Question { kind, now, tsc_infos: policy::FREE_TSC_INFOS, unresolved: false, spent };
-    // More VMs than room: the default applies, and each process has a limiter of its own. Its
+    // More VMs than room: the default applies, and each guest context has a limiter of its own. Its
     // first TSC_INFOs cannot be counted, so that none is free. Without room for even that, over
     // every limit.
     let mut policy = enforcement.policy;
     let mut nothing = u64::MAX;
     let mut state = &mut nothing;
-    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+    if let Some(vm) = maps::vm(asker.vm) {
         let own;
         (policy, own) = own_or_default(vm, enforcement);
         question.tsc_infos = vm.tsc_infos;
@@ -186,7 +196,7 @@ fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Ve
             now,
         );
         state = &mut vm.limiter;
-    } else if let Some(own) = maps::limiter(asker.tgid) {
+    } else if let Some(own) = maps::limiter(asker.context) {
         state = own;
     }
     policy::decide(&policy, &question, &Limiter::new(state), &turn)
@@ -200,7 +210,7 @@ fn count(asker: &Asker, kind: u8, verdict: &Verdict) {
     if verdict.mode as u8 == Mode::Observe as u8 {
         return;
     }
-    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+    if let Some(vm) = maps::vm(asker.vm) {
         count_in(vm, kind, verdict.mode, verdict.decision);
     }
 }
@@ -224,7 +234,7 @@ fn count_refusal(asker: &Asker, kind: u8, effect: Decision, now: u64) {
     if let Some(host) = maps::host() {
         atomic::add(host.message(kind).results.cell(outcome), 1);
     }
-    if let Some(vm) = maps::vm(asker.vm, asker.generation) {
+    if let Some(vm) = maps::vm(asker.vm) {
         atomic::add(vm.requests(kind).cell(outcome), 1);
         vm.last_request = now;
     }

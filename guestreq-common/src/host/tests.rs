@@ -80,19 +80,6 @@ fn a_nested_command_s_time_is_not_counted_twice() {
 }
 
 #[test]
-fn a_vm_is_over_once_its_last_context_is_decommissioned() {
-    let mut vm = zeroed::<Vm>();
-    assert!(!vm.is_decommissioned(), "one that was there before us was never seen to launch");
-    vm.contexts_launched = 2;
-    vm.contexts_retired = 1;
-    assert!(!vm.is_decommissioned());
-    vm.contexts_retired = 2;
-    assert!(vm.is_decommissioned());
-    vm.contexts_launched = 3;
-    assert!(!vm.is_decommissioned(), "the process has launched another one");
-}
-
-#[test]
 fn what_is_told_depends_on_who_listens() {
     let mut host = zeroed::<Host>();
     host.slow_ns = 1_000;

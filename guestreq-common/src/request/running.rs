@@ -5,7 +5,7 @@
 //! holds them.
 
 use super::{Stages, State, Thread};
-use crate::{message::Summary, sequence::Anomaly};
+use crate::{message::Summary, sequence::Anomaly, vm::VmRef};
 
 /// A command that the PSP works on. The request's part is empty for other commands.
 #[repr(C)]
@@ -45,7 +45,7 @@ pub struct Running {
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Numbered {
-    /// Not yet: its counters are not in the VM's record, or it has none.
+    /// It was not: its VM has no record, or its header could not be read.
     NotYet = 0,
     Right = 1,
     Replay = 2,
@@ -82,6 +82,12 @@ impl Running {
             self.queued = now;
         }
         queued
+    }
+
+    /// Whose it is.
+    #[inline(always)]
+    pub const fn whose(&self) -> VmRef {
+        VmRef { slot: self.vm, generation: self.generation }
     }
 
     /// Of one that has ended.

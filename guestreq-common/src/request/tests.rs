@@ -16,7 +16,21 @@ fn a_request_walks_through_its_states() {
 }
 
 #[test]
-fn a_request_that_nothing_answered_is_closed_by_the_next_one() {
+fn a_message_that_is_seen_again_on_its_way_is_the_same_request() {
+    let mut thread = Thread::default();
+    thread.want_lock(10);
+    assert!(!thread.queues(0x1000, &of_type(5)), "its first call was not seen");
+    thread.queue(30, 0x1000, of_type(5));
+    thread.decided = Decided::AtTheGate as u32;
+    assert!(thread.queues(0x1000, &of_type(5)));
+    assert!(!thread.queues(0x2000, &of_type(5)), "another VM's");
+    assert!(!thread.queues(0x1000, &of_type(7)), "the next one: the first ended unseen");
+    thread.queue(40, 0x1000, of_type(7));
+    assert!(!thread.take_decided(), "nobody has decided the next one");
+}
+
+#[test]
+fn a_request_whose_end_was_not_seen_is_closed_by_the_next_one() {
     let mut thread = Thread::default();
     thread.want_lock(10);
     let abandoned = thread.want_lock(20).expect("the first is open");

@@ -18,34 +18,40 @@ fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops()
 }
 
 #[test]
-fn a_process_may_have_several_guests_until_there_is_no_room() {
+fn a_record_is_its_context_s_until_that_is_decommissioned() {
     // SAFETY: Vm consists of integers, for which all zeros is a value.
     let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
-    for address in 1..=GUESTS as u64 {
-        assert!(vm.counters(address).is_none());
-        assert!(vm.welcome(address, Counters::launched()));
-    }
-    assert!(!vm.welcome(99, Counters::launched()), "no room");
-    assert!(vm.welcome(2, Counters::launched()), "the same one again");
-    vm.dismiss(2);
-    assert!(vm.counters(2).is_none());
-    assert!(vm.welcome(99, Counters::launched()), "room again");
-    assert!(vm.counters(99).is_some());
+    vm.begin(0x1000, 7, Counters::launched(), 50);
+    assert_eq!((vm.context, vm.tgid, vm.first_seen), (0x1000, 7, 50));
+    vm.end(90);
+    assert_eq!((vm.context, vm.life, vm.exited), (0, Life::Exited as u32, 90));
 }
 
 #[test]
-fn a_message_s_number_is_judged_where_its_guest_s_counters_stand() {
+fn a_context_is_launched_once_and_before_its_first_request() {
     // SAFETY: Vm consists of integers, for which all zeros is a value.
     let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
-    assert_eq!(vm.judge(7, &Summary::UNKNOWN, true), None, "not here");
-    vm.welcome(7, Counters::launched());
+    vm.begin(0x1000, 7, Counters::launched(), 50);
+    assert!(!vm.is_launched_again(), "it was only created");
+    vm.launched = 1;
+    assert!(vm.is_launched_again());
+    vm.launched = 0;
+    vm.last_request = 60;
+    assert!(vm.is_launched_again(), "it was launched unseen, and has run");
+}
+
+#[test]
+fn a_message_s_number_is_judged_and_what_is_wrong_is_counted() {
+    // SAFETY: Vm consists of integers, for which all zeros is a value.
+    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    vm.begin(0x1000, 7, Counters::launched(), 50);
     let mut judge = |seqno| {
         let message = Summary { seqno, ..Summary::UNKNOWN };
-        (vm.judge(7, &message, true), vm.anomalies)
+        (vm.judge(&message, true), vm.anomalies)
     };
-    assert_eq!(judge(1), (Some(Numbered::Right), [0, 0]));
-    assert_eq!(judge(1), (Some(Numbered::Replay), [1, 0]));
-    assert_eq!(judge(9), (Some(Numbered::Gap), [1, 1]));
+    assert_eq!(judge(1), (Numbered::Right, [0, 0]));
+    assert_eq!(judge(1), (Numbered::Replay, [1, 0]));
+    assert_eq!(judge(9), (Numbered::Gap, [1, 1]));
 }
 
 #[test]

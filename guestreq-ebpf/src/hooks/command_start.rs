@@ -6,14 +6,15 @@
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use aya_log_ebpf::warn;
 use guestreq_common::{
-    command::{self, Class},
+    command,
     hook::kprobe,
     host::{Host, Loss},
     message::Summary,
-    request::{NO_VM, Running, State, Thread},
+    request::{Running, State, Thread},
+    vm::VmRef,
 };
 
-use crate::{atomic, entry, kernel, maps, threads, verdict, verifier};
+use crate::{atomic, entry, kernel, maps, threads, verdict, verifier, vms};
 
 #[kprobe]
 pub fn on_command_start(ctx: ProbeContext) -> u32 {
@@ -43,8 +44,12 @@ fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
     if thread.state != State::Queued as u32 {
         return false;
     }
-    // Its slot may have been given away: then it is looked for anew.
-    let Some(vm) = maps::vm(thread.vm, thread.generation) else { return false };
+    // It may have run another VM last, or one whose slot was given away: then its VM is looked for.
+    let Some(vm) = maps::vm(thread.ran()) else { return false };
+    if vm.context != thread.context {
+        return false;
+    }
+    vm.runner = thread.tgid;
     let now = verifier::near(now);
     now.depth = 1;
     let running = now.begin(1, current, stack(ctx));
@@ -78,33 +83,22 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     }
     running.command = command;
     running.status_at = ctx.arg(2).unwrap_or(0);
-    (running.vm, running.generation) = (NO_VM, 0);
-    // A launch is the first that is seen of a VM, or a request; other commands make no VM.
-    let mut makes_vm = Class::of(command) as u8 == Class::Launch as u8;
-    if command == command::SNP_GUEST_REQUEST
-        && let Some(record) = threads::record(thread)
-    {
-        makes_vm = true;
-        (running.vm, running.generation) = (record.vm, record.generation);
-    }
-    // Both are read anew, and the record below is looked for anew: a VM is looked for in one way
-    // then, and not in one for each of these.
-    let makes_vm = verifier::forget(&mut running.outcome, makes_vm.into()) != 0;
-    let command = verifier::reload(&running.command);
-    if maps::vm(running.vm, running.generation).is_none() {
-        let tgid = (thread >> 32) as u32;
-        (running.vm, running.generation) = threads::vm_of_process(&ctx, tgid, makes_vm);
-    }
     running.started = kernel::now();
+    let vm = if command::names_context(command) {
+        running.context = kernel::read(data).unwrap_or(0);
+        vms::of_command(&ctx, running.context, command, (thread >> 32) as u32)
+    } else {
+        VmRef::NONE
+    };
+    (running.vm, running.generation) = (vm.slot, vm.generation);
+    // Both are read anew, so that the verifier walks what follows once, and not for each way here.
+    let command = verifier::reload(&running.command);
     if command == command::SNP_GUEST_REQUEST {
-        if take_over(data, threads::find(thread), running) {
+        if take_over(data, threads::record(thread), running) {
             return 0;
         }
         // A program of its own: in this one the verifier would walk all its ways for each of ours.
         entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED);
-    } else if command == command::SNP_LAUNCH_START || command == command::SNP_DECOMMISSION {
-        // Both commands' data begins with the context's address.
-        running.context = kernel::read(data).unwrap_or(0);
     }
     0
 }
@@ -153,13 +147,16 @@ fn stack(ctx: &ProbeContext) -> u64 {
 /// The PSP takes a thread's request over; whether it was decided before.
 #[inline(always)]
 fn take_over(data: u64, thread: Option<&mut Thread>, running: &mut Running) -> bool {
+    if let Some(vm) = maps::vm(running.whose()) {
+        vm.runner = (running.thread >> 32) as u32;
+    }
     let Some(thread) = thread else {
         running.wants_lock = running.started;
         running.queued = running.started;
         read_header(data, running);
         return false;
     };
-    (thread.vm, thread.generation) = (running.vm, running.generation);
+    thread.runs(running.whose());
     if !running.take_over(thread, running.started) {
         read_header(data, running);
     } else if let Some(host) = maps::host() {

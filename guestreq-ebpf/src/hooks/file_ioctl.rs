@@ -60,13 +60,17 @@ fn runs_on(host: &Host) -> bool {
 
 #[inline(always)]
 fn passes(ctx: &LsmContext, host: &Host) -> bool {
-    let Some(nonce) = question(ctx, &host.enforcement) else { return false };
+    let Some((nonce, context)) = question(ctx, &host.enforcement) else { return false };
     if nonce != 0 {
         return false;
     }
     let Some(message) = message(ctx) else { return false };
     let Some(thread) = threads::known(kernel::thread()) else { return false };
-    let Some(vm) = maps::vm(thread.vm, thread.generation) else { return false };
+    let Some(vm) = maps::vm(thread.ran()) else { return false };
+    // Its thread may have run another VM last, and its first call may have been missed.
+    if vm.context != context || !thread.queues(context, &message) {
+        return false;
+    }
     let passes = verdict::passes_at_the_gate(&host.enforcement, vm, message.kind);
     if passes {
         thread.decided = Decided::AtTheGate as u32;
@@ -91,16 +95,16 @@ fn is_ours(ctx: &LsmContext) -> bool {
     command == gate::ASK || command == KVM_RUN
 }
 
-/// If the gate asks: the nonce of its question, 0 for a request.
+/// If the gate asks: the nonce of its question, 0 for a request, and the guest context.
 #[inline(always)]
-fn question(ctx: &LsmContext, enforcement: &Enforcement) -> Option<u64> {
+fn question(ctx: &LsmContext, enforcement: &Enforcement) -> Option<(u64, u64)> {
     let file: u64 = ctx.arg(0);
     if enforcement.gate_file == 0 || file != enforcement.gate_file {
         return None;
     }
-    let [cookie, nonce, _context] = kernel::read::<[u64; 3]>(ctx.arg(2))?;
+    let [cookie, nonce, context] = kernel::read::<[u64; 3]>(ctx.arg(2))?;
     // A file of somebody else's may stand where the gate's stood once.
-    (cookie == enforcement.gate_cookie).then_some(nonce)
+    (cookie == enforcement.gate_cookie).then_some((nonce, context))
 }
 
 /// The message that the gate asks about.
@@ -123,13 +127,13 @@ fn answer(ctx: &LsmContext) -> i32 {
         enforcement.self_test = challenge;
         return gate::DENY;
     }
-    let Some(nonce) = question(ctx, enforcement) else { return 0 };
+    let Some((nonce, context)) = question(ctx, enforcement) else { return 0 };
     if nonce != 0 {
         enforcement.self_test = nonce;
         return gate::DENY;
     }
     let Some(message) = message(ctx) else { return 0 };
-    match verdict::at_the_gate(ctx, kernel::thread(), message) {
+    match verdict::at_the_gate(ctx, kernel::thread(), context, message) {
         Decision::Admit => gate::ADMIT,
         Decision::Deny => gate::DENY,
         Decision::Busy => gate::BUSY,
@@ -143,6 +147,6 @@ fn run(ctx: &LsmContext) -> i32 {
         Some(record) if record.held_until != 0 => verdict::may_run(record),
         Some(_) => 0,
         // It has not asked for anything yet.
-        None => verdict::may_begin(ctx, (thread >> 32) as u32),
+        None => verdict::may_begin((thread >> 32) as u32),
     }
 }

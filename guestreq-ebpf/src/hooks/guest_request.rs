@@ -25,15 +25,17 @@ pub fn guest_request(ctx: ProbeContext) -> u32 {
 }
 
 #[kprobe]
-pub fn guest_request_slow(ctx: ProbeContext) -> u32 {
-    want_lock(&ctx);
+pub fn guest_request_slow(_ctx: ProbeContext) -> u32 {
+    want_lock();
     0
 }
 
+/// A request that is still open now was answered unseen, or failed unseen.
 #[inline(always)]
-pub fn want_lock<C: EbpfContext>(ctx: &C) {
-    if let Some(thread) = threads::find_or_make(ctx, kernel::thread()) {
-        let abandoned = thread.want_lock(kernel::now());
-        threads::count_abandoned(thread, abandoned, 0);
+pub fn want_lock() {
+    if let Some(thread) = threads::record(kernel::thread())
+        && let Some(unmatched) = thread.want_lock(kernel::now())
+    {
+        threads::count_unmatched(&unmatched);
     }
 }

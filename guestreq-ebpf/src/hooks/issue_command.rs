@@ -4,13 +4,9 @@
 //! guest request passes here, its header is final, and it queues for the PSP.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
-use guestreq_common::{
-    command,
-    hook::kprobe,
-    request::{State, Thread},
-};
+use guestreq_common::{command, hook::kprobe, request::Thread};
 
-use crate::{atomic, entry, kernel, maps, threads};
+use crate::{entry, kernel, maps, threads};
 
 #[kprobe]
 pub fn on_issue_command(ctx: ProbeContext) -> u32 {
@@ -32,7 +28,7 @@ pub fn issue_command(ctx: ProbeContext) -> u32 {
 
 #[kprobe]
 pub fn issue_command_slow(ctx: ProbeContext) -> u32 {
-    if let Some(thread) = threads::find_or_make(&ctx, kernel::thread()) {
+    if let Some(thread) = threads::record(kernel::thread()) {
         queue(&ctx, thread);
     }
     0
@@ -46,17 +42,9 @@ fn is_request(ctx: &ProbeContext) -> bool {
 #[inline(always)]
 fn queue(ctx: &ProbeContext, thread: &mut Thread) {
     // Two calls for one request: a wrapper in front of ccp, as the gate, that calls it in turn.
-    // The first one's time counts; the header is read again, as it is what the PSP will read.
-    let waits = thread.state == State::Queued as u32;
-    // One that cannot be read is read again, and counted, once it has the PSP.
-    let Some((context, message)) = kernel::guest_request(ctx.arg(2).unwrap_or(0)) else { return };
-    if waits {
-        thread.context = context;
-        thread.message = message;
-        return;
-    }
-    thread.queue(kernel::now(), context, message);
-    if let Some(host) = maps::host() {
-        atomic::add(&mut host.queued, 1);
+    // The first one's time counts. A header that cannot be read is read again, and counted, once
+    // the request has the PSP.
+    if let Some((context, message)) = kernel::guest_request(ctx.arg(2).unwrap_or(0)) {
+        threads::queue(thread, context, message);
     }
 }

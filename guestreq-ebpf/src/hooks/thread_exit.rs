@@ -1,12 +1,13 @@
 //! # raw_tracepoint/sched_process_exit
 //!
 //! `(struct task_struct *)`, in the exiting thread. A thread takes its record
-//! with it, a process its VM: a number that is used again inherits nothing.
+//! with it: a number that is used again inherits nothing. A VM goes on without the process
+//! that launched it; it ends when its guest context is decommissioned.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::{hook::tracepoint, vm::Life};
+use guestreq_common::{hook::tracepoint, request::NO_VM};
 
-use crate::{entry, kernel, maps, threads};
+use crate::{entry, kernel, maps, threads, vms};
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn on_thread_exit(ctx: RawTracePointContext) -> i32 {
@@ -15,27 +16,28 @@ pub fn on_thread_exit(ctx: RawTracePointContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn thread_exit(_ctx: RawTracePointContext) -> i32 {
+pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
     let thread = kernel::thread();
     if let Some(record) = threads::find(thread) {
-        let abandoned = record.abandon();
-        threads::count_abandoned(record, abandoned, 0);
+        if let Some(unmatched) = record.abandon() {
+            threads::count_unmatched(&unmatched);
+        }
         threads::free(record);
     }
     let tgid = (thread >> 32) as u32;
-    if tgid == thread as u32 {
-        process_exit(tgid);
+    if vms::of_process(tgid).slot != NO_VM && is_last(ctx.arg(0)) {
+        // Its number may become another's before the VM ends.
+        let _ = maps::VM_OF_PROCESS.remove(tgid);
     }
     0
 }
 
+/// Whether a thread that exits is its process' last. Its first may exit before the others: the
+/// process then goes on under that one's number.
 #[inline(always)]
-fn process_exit(tgid: u32) {
-    // SAFETY: the value is copied at once.
-    let Some(&slot) = (unsafe { maps::VM_OF_PROCESS.get(tgid) }) else { return };
-    let _ = maps::VM_OF_PROCESS.remove(tgid);
-    if let Some(vm) = maps::slot(slot) {
-        vm.exited = kernel::now();
-        vm.life = Life::Exited as u32;
-    }
+fn is_last(task: u64) -> bool {
+    let Some((signal_of_task, live_of_signal)) = maps::signal_of_task() else { return false };
+    // `do_exit` in kernel/exit.c has counted this thread out already.
+    let live = |signal: u64| kernel::read::<u32>(signal.wrapping_add(live_of_signal));
+    kernel::read(task.wrapping_add(signal_of_task)).and_then(live) == Some(0)
 }

@@ -1,7 +1,7 @@
 //! # raw_tracepoint/kvm_userspace_exit
 //!
 //! `(reason, errno)`, when KVM_RUN returns to the VMM. A request cannot outlive
-//! the KVM_RUN that failed: what is still open ended on the host.
+//! the KVM_RUN that failed: what is still open ended on the host. A signal is no failure.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use guestreq_common::hook::tracepoint;
@@ -11,7 +11,7 @@ use crate::{entry, kernel, maps, threads};
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
     // Runs for each return to a VMM; few of them are failures.
-    if errno(&ctx) < 0 {
+    if errno(&ctx) < 0 && errno(&ctx) != EINTR {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::USERSPACE_EXIT);
     }
     0
@@ -19,12 +19,16 @@ pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn userspace_exit(ctx: RawTracePointContext) -> i32 {
-    if let Some(thread) = threads::find(kernel::thread()) {
-        let abandoned = thread.abandon();
-        threads::count_abandoned(thread, abandoned, errno(&ctx));
+    if let Some(thread) = threads::find(kernel::thread())
+        && let Some(failed) = thread.abandon()
+    {
+        threads::count_failed(thread, &failed, errno(&ctx));
     }
     0
 }
+
+/// A signal came before the guest was entered again: the request before that was answered.
+const EINTR: i32 = -4;
 
 #[inline(always)]
 fn errno(ctx: &RawTracePointContext) -> i32 {

@@ -20,7 +20,7 @@ pub fn on_vmgexit_enter(ctx: RawTracePointContext) -> i32 {
 }
 
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_enter")]
-pub fn vmgexit_enter(ctx: RawTracePointContext) -> i32 {
-    want_lock(&ctx);
+pub fn vmgexit_enter(_ctx: RawTracePointContext) -> i32 {
+    want_lock();
     0
 }

@@ -18,7 +18,7 @@ pub fn tell(all: bool, asker: &Asker, message: &Summary, verdict: &Verdict, now:
     let busy = effect as u8 == Decision::Busy as u8;
     let kind = if effect as u8 == Decision::Deny as u8 {
         event::Kind::Denied
-    } else if maps::vm(asker.vm, asker.generation).is_some_and(|vm| vm.changes_row(busy, now)) {
+    } else if maps::vm(asker.vm).is_some_and(|vm| vm.changes_row(busy, now)) {
         if busy { event::Kind::Throttled } else { event::Kind::Unthrottled }
     } else if busy && all {
         event::Kind::Request
@@ -45,8 +45,8 @@ fn tell_as(kind: event::Kind, asker: &Asker, message: &Summary, now: u64) {
         seqno: message.seqno,
         stage_ns: [0; 3],
         tgid: asker.tgid,
-        vm: asker.vm,
-        generation: asker.generation,
+        vm: asker.vm.slot,
+        generation: asker.vm.generation,
         ret: 0,
         kind: kind as u8,
         message_type: message.message_type,

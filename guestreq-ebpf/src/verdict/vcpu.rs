@@ -2,7 +2,7 @@
 //!
 //! Backend vcpu: what a verdict comes to where no gate asks.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_send_signal_thread};
+use aya_ebpf::helpers::bpf_send_signal_thread;
 use guestreq_common::{
     policy::{self, Backend, Mode},
     request::{Running, STOPPED, Thread},
@@ -10,7 +10,7 @@ use guestreq_common::{
 };
 
 use super::{Asker, own_or_default, tell::tell_bypass};
-use crate::{atomic, kernel, maps, threads};
+use crate::{atomic, kernel, maps, vms};
 
 /// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
 pub const STRETCH_NS: u64 = 500_000_000;
@@ -22,7 +22,7 @@ const EAGAIN: i32 = -11;
 #[inline(always)]
 pub fn hold(thread: Option<&mut Thread>, running: &Running) {
     let asker = Asker::of(running);
-    let vm = maps::vm(asker.vm, asker.generation);
+    let vm = maps::vm(asker.vm);
     let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
     let until = running.held_until;
     match thread {
@@ -45,16 +45,16 @@ pub fn hold(thread: Option<&mut Thread>, running: &Running) {
 }
 
 /// Whether a process' vCPUs may begin to run, or what KVM_RUN returns instead: once they run,
-/// they can be stopped only by a policy and a signal that are known.
+/// they can be stopped only by a policy and a signal that are known. KVM_RUN names no guest
+/// context, so this goes by the VM that the process launched last.
 #[inline(always)]
-pub fn may_begin<C: EbpfContext>(ctx: &C, tgid: u32) -> i32 {
+pub fn may_begin(tgid: u32) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     let enforcement = &host.enforcement;
     if enforcement.backend != Backend::Vcpu as u64 {
         return 0;
     }
-    let (slot, generation) = threads::vm_of_process(ctx, tgid, false);
-    let Some(vm) = maps::vm(slot, generation) else { return 0 };
+    let Some(vm) = maps::vm(vms::of_process(tgid)) else { return 0 };
     let (policy, own) = own_or_default(vm, enforcement);
     let enforces = policy.rules().mode() as u8 == Mode::Enforce as u8;
     let waits = enforces || enforcement.waits != 0;
@@ -71,7 +71,7 @@ pub fn may_begin<C: EbpfContext>(ctx: &C, tgid: u32) -> i32 {
 #[inline(always)]
 pub fn may_run(thread: &mut Thread) -> i32 {
     let Some(host) = maps::host() else { return 0 };
-    let vm = maps::vm(thread.vm, thread.generation);
+    let vm = maps::vm(thread.ran());
     let policy =
         vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
     let enforces = host.enforcement.backend == Backend::Vcpu as u64

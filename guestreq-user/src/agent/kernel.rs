@@ -4,12 +4,14 @@
 //! condition: the agent's refusal and `guestreq doctor` are the same code.
 
 mod symbols;
+mod types;
 
 use std::io;
 
 use anyhow::{Context as _, Result};
 use log::warn;
 pub use symbols::{DATA, Symbols};
+pub use types::Types;
 
 use crate::system::{Missing, System};
 

@@ -22,6 +22,7 @@ pub mod probes;
 pub mod programs;
 pub mod records;
 pub mod reload;
+mod remembered;
 mod shared;
 pub mod table;
 mod tracked;

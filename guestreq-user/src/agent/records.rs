@@ -129,6 +129,12 @@ impl Records {
         }
     }
 
+    /// The guest context that a VM is; 0 once it is decommissioned.
+    pub fn context(&self, slot: usize) -> u64 {
+        let word = self.vms.word(slot, mem::offset_of!(Vm, context));
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
     /// Notes when a VM's process began.
     pub fn set_started(&self, slot: usize, ticks: u64) {
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, started)) {
@@ -137,7 +143,7 @@ impl Records {
     }
 
     /// Ends a VM whose end no program saw. Its record gets a generation of its own, which is
-    /// returned: who has its process' number now is no longer taken for it.
+    /// returned: what still leads there is no longer taken for it.
     pub fn end_vm(&self, slot: usize, generation: u32, now: u64) -> u32 {
         let next = generation.wrapping_add(1).max(1);
         if let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) {
@@ -215,6 +221,7 @@ impl Records {
         for (offset, value) in [
             (mem::offset_of!(Host, page_offset), words.page_offset),
             (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
+            (mem::offset_of!(Host, signal_of_task), words.offsets()),
             (mem::offset_of!(Host, layout), of_host::LAYOUT),
             (mem::offset_of!(Host, words), of_host::WORDS as u64),
         ] {

@@ -3,21 +3,23 @@
 //! Gives each record a name and an end: who it is, under which label its series
 //! appear, and when the slot is free again.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
     message::Kind,
     outcome,
+    policy::RESOLVE_NS,
     vm::{Life, Vm},
 };
-use log::{debug, info, warn};
+use log::{debug, warn};
 
 pub use super::tracked::{Decided, Tracked};
 use super::{
     policies::Policies,
     programs::Programs,
-    records::{Records, now_ns},
+    records::Records,
+    remembered::{Known, Remembered},
 };
 use crate::{
     api::events::{What, Whom},
@@ -31,6 +33,7 @@ pub struct Table {
     last_roll_call: u64,
     /// A new VM could not be looked at, and that was told.
     unread: bool,
+    remembered: Remembered,
 }
 
 /// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
@@ -41,6 +44,8 @@ const ROLL_CALL_NS: u64 = 10_000_000_000;
 /// How many times a VM without a pod is looked for in one then: its first PSP command can come
 /// before Kata has moved it there.
 const LOOKS: u8 = 6;
+/// How long a VM whose process has gone is believed to go on, since its last request.
+const ALONE_NS: u64 = 60_000_000_000;
 
 impl Table {
     /// In the order in which they were found.
@@ -66,6 +71,7 @@ impl Table {
         keep: Duration,
         now: u64,
     ) -> Result<()> {
+        let mut new = Vec::new();
         for slot in 0..records.max_vms() {
             let Some((generation, life)) = records.peek(slot) else { break };
             let known =
@@ -79,7 +85,7 @@ impl Table {
                         break;
                     }
                 }
-                None => self.welcome(records, programs, policies, slot)?,
+                None => new.push(slot),
                 Some(at) if life == Life::Exited as u32 && !self.vms[at].exited => {
                     self.vms[at].exited = true;
                     let gone = records.vm(slot).map_or(now, |record| record.exited);
@@ -88,9 +94,13 @@ impl Table {
                 Some(_) => {}
             }
         }
+        // After the ends: a VM that was reset has its predecessor's name.
+        for slot in new {
+            self.welcome(records, policies, slot, now);
+        }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
-            self.roll_call(records, programs, now)?;
+            self.roll_call(now);
             let freed = records.free_gone_threads(host::thread_is_there);
             if freed > 0 {
                 debug!("{freed} threads ended unseen");
@@ -104,71 +114,40 @@ impl Table {
         self.bury(records, programs, keep, now)
     }
 
-    /// Ends VMs whose process is gone though no program saw it go: one whose first request
-    /// came from a thread that outlived its process' first.
-    fn roll_call(&mut self, records: &Records, programs: &mut Programs, now: u64) -> Result<()> {
+    /// Notes whose process has gone. The VM may go on: what shares that process' memory runs its
+    /// vCPUs as well.
+    fn roll_call(&mut self, now: u64) {
         for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
             // One that cannot be looked at now is there until the opposite is known.
             let started = host::start_ticks(vm.tgid).unwrap_or(vm.started);
-            if vm.started.is_none() || started != vm.started {
-                // First: whoever finds the record's generation changed looks there.
-                programs.forget_process(vm.tgid, vm.slot as u32)?;
-                vm.generation = records.end_vm(vm.slot, vm.generation, now);
-                vm.exited = true;
-                self.news.push((vm.whom(), What::ExitedVm {}, now));
-            }
+            let is_there = vm.started.is_some() && started == vm.started;
+            vm.alone_since = if is_there { None } else { vm.alone_since.or(Some(now)) };
         }
-        Ok(())
     }
 
     /// Rules may say something of the pod that a VM is found in.
     fn look_for_pods(&mut self, records: &Records, policies: &Policies) {
-        for vm in self.vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
+        let Table { vms, remembered, .. } = self;
+        for vm in vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
             vm.looks_left -= 1;
-            if !vm.identity.pod_uid.is_empty() {
+            if !vm.identity.pod_uid.is_empty() || vm.alone_since.is_some() {
                 vm.looks_left = 0;
             } else if let Some(pod_uid) = host::pod_uid(vm.tgid) {
                 vm.identity.pod_uid = pod_uid;
                 policies.apply(records, vm);
+                if let Some(record) = records.vm(vm.slot) {
+                    remembered.put(vm.slot, &record, vm.known());
+                }
             }
         }
     }
 
-    fn welcome(
-        &mut self,
-        records: &Records,
-        programs: &mut Programs,
-        policies: &Policies,
-        slot: usize,
-    ) -> Result<()> {
-        let Some(mut vm) = records.vm(slot) else { return Ok(()) };
-        let looked = host::start_ticks(vm.tgid).and_then(|at| Ok((at, host::identify(vm.tgid)?)));
-        let (started, identity) = match looked {
-            Ok(found) => found,
-            Err(error) => {
-                // Whoever is not known by its name would have others' policy.
-                if !std::mem::replace(&mut self.unread, true) {
-                    warn!("pid {}: a new VM that cannot be looked at yet: {error}", vm.tgid);
-                }
-                return Ok(());
-            }
-        };
-        self.unread = false;
-        let mut exited = vm.life == Life::Exited as u32;
-        let mut started = started.filter(|_| !exited);
-        if let Some(ticks) = started.filter(|ticks| !is_its(*ticks, &vm)) {
-            info!("pid {} began at {ticks}, after the VM of that pid, which has gone", vm.tgid);
-            programs.forget_process(vm.tgid, slot as u32)?;
-            vm.generation = records.end_vm(slot, vm.generation, now_ns());
-            (exited, started) = (true, None);
-        }
-        records.set_started(slot, started.unwrap_or(0));
-        let identity = identity.filter(|_| started.is_some());
-        let identity = identity.unwrap_or_else(|| Identity {
-            name: "exited".to_owned(),
-            vmm: "unknown".to_owned(),
-            ..Identity::default()
-        });
+    fn welcome(&mut self, records: &Records, policies: &Policies, slot: usize, now: u64) {
+        let Some(vm) = records.vm(slot) else { return };
+        let exited = vm.life == Life::Exited as u32;
+        let Some(known) = self.who_is(slot, &vm, exited, now) else { return };
+        records.set_started(slot, known.started.unwrap_or(0));
+        let Known { identity, started } = known;
         let label = self.unique_label(&identity, vm.tgid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         let tracked = Tracked {
@@ -179,6 +158,7 @@ impl Table {
             label,
             identity,
             looks_left: LOOKS,
+            alone_since: None,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
@@ -188,34 +168,77 @@ impl Table {
         let seen = What::NewVm { vmm: tracked.identity.vmm.clone() };
         self.news.push((tracked.whom(), seen, vm.first_seen));
         if exited {
-            let gone = if vm.exited == 0 { now_ns() } else { vm.exited };
-            self.news.push((tracked.whom(), What::ExitedVm {}, gone));
+            self.news.push((tracked.whom(), What::ExitedVm {}, vm.exited));
         }
         self.vms.push(tracked);
-        Ok(())
     }
 
-    /// A VM's own name is its label, unless a running VM has it; other names get the pid.
-    /// A VM that has gone makes way for its successor of the same name.
+    /// Who a VM is: as an earlier agent knew, or by its process. `None` while nobody can tell.
+    fn who_is(&mut self, slot: usize, vm: &Vm, exited: bool, now: u64) -> Option<Known> {
+        if let Some(known) = self.remembered.get(slot, vm) {
+            return Some(known);
+        }
+        let found = match look_at(vm.tgid, vm.first_seen) {
+            // Its launcher has gone, or was never known: who runs it shares that one's memory.
+            Ok(None) if !exited && vm.runner != vm.tgid => look_at(vm.runner, u64::MAX),
+            found => found,
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                // Whoever is not known by its name would have others' policy.
+                if !std::mem::replace(&mut self.unread, true) {
+                    warn!("pid {}: a new VM that cannot be looked at yet: {error}", vm.tgid);
+                }
+                return None;
+            }
+        };
+        self.unread = false;
+        if let Some(known) = found {
+            self.remembered.put(slot, vm, known.clone());
+            return Some(known);
+        }
+        // It is about to be decommissioned, or the next request tells who runs it.
+        if !exited && now.saturating_sub(vm.first_seen) < RESOLVE_NS {
+            return None;
+        }
+        let name = if exited { "exited" } else { "unknown" }.to_owned();
+        let identity = Identity { name, vmm: "unknown".to_owned(), ..Identity::default() };
+        Some(Known { identity, started: None })
+    }
+
+    /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
+    /// that is not enough. A VM that has gone makes way for its successor of the same name.
     fn unique_label(&mut self, identity: &Identity, tgid: u32) -> String {
         if !identity.named {
-            return format!("{}-{tgid}", identity.name);
+            return self.free_label(&format!("{}-{tgid}", identity.name));
         }
         let name = host::clean(&identity.full_name());
-        let taken = self.vms.iter().position(|vm| vm.label == name);
-        match taken {
+        match self.vms.iter().position(|vm| vm.label == name) {
             None => name,
             Some(at) if self.vms[at].exited => {
-                let old = &mut self.vms[at];
-                old.label = format!("{}@{}", old.label, old.tgid);
+                self.vms[at].label = self.free_label(&format!("{name}@{}", self.vms[at].tgid));
                 name
             }
-            Some(_) => format!("{name}@{tgid}"),
+            Some(_) => self.free_label(&format!("{name}@{tgid}")),
         }
     }
 
-    /// Frees the slots of VMs that went long enough ago, and of the oldest ones where slots
-    /// become scarce.
+    /// A label that no VM has, one that has gone included: two series of the same labels would be
+    /// dropped by whoever scrapes them.
+    fn free_label(&self, label: &str) -> String {
+        let is_free = |label: &str| self.vms.iter().all(|vm| vm.label != label);
+        if is_free(label) {
+            return label.to_owned();
+        }
+        let mut numbered = (2u64..).map(|number| format!("{label}.{number}"));
+        // One of as many as there are VMs and one more is free.
+        numbered.find(|label| is_free(label)).unwrap_or_default()
+    }
+
+    /// Frees the slots of VMs that went long enough ago, or whose process has had another end
+    /// since; and where slots become scarce, of those that went first, and of those whose process
+    /// has gone and that make no requests.
     fn bury(
         &mut self,
         records: &Records,
@@ -224,19 +247,28 @@ impl Table {
         now: u64,
     ) -> Result<()> {
         let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
-        let gone = |vm: &Tracked| records.vm(vm.slot).map_or(0, |record| record.exited);
-        let mut exited: Vec<(u64, usize)> =
-            self.vms.iter().filter(|vm| vm.exited).map(|vm| (gone(vm), vm.slot)).collect();
-        exited.sort_unstable();
         // An eighth of the slots stays free for VMs to come, as far as it is up to us.
         let max = records.max_vms();
         let scarce = (self.vms.len() + max / 8).saturating_sub(max);
-        let due =
-            |(i, (at, _)): &(usize, &(u64, usize))| *i < scarce || now.saturating_sub(*at) > keep;
-        let freed: Vec<usize> =
-            exited.iter().enumerate().filter(due).map(|(_, (_, slot))| *slot).collect();
+        let gone = |vm: &Tracked| records.vm(vm.slot).map_or(0, |record| record.exited);
+        let ends = self.vms.iter().filter(|vm| vm.exited);
+        let mut ends: Vec<End> =
+            ends.map(|vm| End { at: gone(vm), slot: vm.slot, process: vm.process() }).collect();
+        ends.sort_unstable();
+        let mut freed = due(&ends, scarce, keep, now);
+        let alone = scarce.saturating_sub(freed.len());
+        for vm in self.vms.iter_mut().filter(|vm| !vm.exited).filter(|vm| is_alone(vm, records, now)).take(alone) {
+            warn!("the process of VM {} has gone, and nobody has decommissioned it: it makes way", vm.label);
+            // First: whoever finds the record's generation changed looks there.
+            programs.forget_context(records.context(vm.slot))?;
+            vm.generation = records.end_vm(vm.slot, vm.generation, now);
+            vm.exited = true;
+            self.news.push((vm.whom(), What::ExitedVm {}, now));
+            freed.push(vm.slot);
+        }
         self.vms.retain(|vm| !freed.contains(&vm.slot));
         for slot in freed {
+            self.remembered.remove(slot);
             records.clear_vm(slot);
             programs.free_slot(slot as u32)?;
             records.set_free(slot);
@@ -256,13 +288,40 @@ pub fn labels(table: &Table) -> BTreeMap<(u32, u32), &str> {
     table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
 }
 
-/// Whether a process that began then may be the one that a record was made for: an end that nobody
-/// saw, while no agent ran, may have left the number to another.
-fn is_its(ticks: u64, vm: &Vm) -> bool {
-    if vm.started != 0 {
-        return ticks == vm.started;
-    }
-    host::began_ns(ticks) <= vm.first_seen
+/// A VM's end: when, where its record stands, and whose it was.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct End {
+    at: u64,
+    slot: usize,
+    /// Its process and that one's start.
+    process: (u32, Option<u64>),
+}
+
+/// Whose records make way, of VMs that went in this order: the first ones where slots are scarce,
+/// those that went longer ago than they are kept, and those whose process has had another end since.
+/// So a VMM that launches again and again has no more records than one and what runs.
+fn due(ends: &[End], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
+    let is_due = |i: usize, end: &End| {
+        i < scarce
+            || now.saturating_sub(end.at) > keep
+            || ends[i + 1..].iter().any(|later| later.process == end.process)
+    };
+    ends.iter().enumerate().filter(|(i, end)| is_due(*i, end)).map(|(_, end)| end.slot).collect()
+}
+
+/// Whether nobody seems to run a VM any more, though its end was not seen.
+fn is_alone(vm: &Tracked, records: &Records, now: u64) -> bool {
+    let Some(since) = vm.alone_since else { return false };
+    let asked = records.vm(vm.slot).map_or(0, |record| record.last_request);
+    now.saturating_sub(since.max(asked)) >= ALONE_NS
+}
+
+/// What a process says of itself, if it is there and began no later than that.
+fn look_at(pid: u32, began_by: u64) -> io::Result<Option<Known>> {
+    let started = host::start_ticks(pid)?.filter(|ticks| host::began_ns(*ticks) <= began_by);
+    let Some(started) = started else { return Ok(None) };
+    let identity = host::identify(pid)?;
+    Ok(identity.map(|identity| Known { identity, started: Some(started) }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use guestreq_common::{
     policy::{Decision, Mode},
 };
 
+use super::remembered::Known;
 use crate::{api::events::Whom, host::Identity};
 
 /// Pairs of message and result that a VM may have as series of their own; what a hostile
@@ -20,6 +21,7 @@ pub type Decided = (Kind, Decision, Mode);
 pub struct Tracked {
     pub slot: usize,
     pub generation: u32,
+    /// The process that launched it; it may have gone.
     pub tgid: u32,
     /// The process' start, in ticks; `None` if it was gone before we looked.
     pub started: Option<u64>,
@@ -28,6 +30,8 @@ pub struct Tracked {
     pub identity: Identity,
     /// How often its pod is still looked for.
     pub looks_left: u8,
+    /// Since when its process is known to have gone, in ns of CLOCK_MONOTONIC.
+    pub alone_since: Option<u64>,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(Kind, &'static str)>,
@@ -45,6 +49,16 @@ impl Tracked {
             uuid: uuid.cloned(),
             pid: self.tgid,
         }
+    }
+
+    /// Its process, which is told from others of its number by its start.
+    pub fn process(&self) -> (u32, Option<u64>) {
+        (self.tgid, self.started)
+    }
+
+    /// What the next agent is to know of it.
+    pub fn known(&self) -> Known {
+        Known { identity: self.identity.clone(), started: self.started }
     }
 
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
@@ -84,6 +98,7 @@ impl Tracked {
             label: label.to_owned(),
             identity,
             looks_left: 0,
+            alone_since: None,
             exited: false,
             pairs: Vec::new(),
             decided: Vec::new(),

@@ -1,7 +1,7 @@
-//! # Words of kernel memory
+//! # What the programs are told of the kernel
 //!
-//! Read once a boot, by a program that is run and never attached: an agent that takes over finds
-//! them in the pinned record.
+//! Found out once a boot: an agent that takes over finds it in the pinned record. Words of kernel
+//! memory are read by a program that is run and never attached, offsets in the kernel's types.
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
@@ -9,17 +9,29 @@ use aya::{
     maps::Array,
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
+use log::warn;
 
-use super::{kernel, undisturbed::Undisturbed};
+use super::{
+    kernel::{self, Types},
+    undisturbed::Undisturbed,
+};
 
 #[derive(Clone, Copy, Debug)]
 pub struct KernelWords {
     /// Where the direct map begins.
     pub page_offset: u64,
     pub encryption_mask: u64,
+    /// Where `task_struct` has its `signal`, and that its `live`, in bytes; 0: not known.
+    pub signal_of_task: u32,
+    pub live_of_signal: u32,
 }
 
 impl KernelWords {
+    /// Both offsets in one word, as they stand in the host's record.
+    pub fn offsets(&self) -> u64 {
+        u64::from(self.signal_of_task) | u64::from(self.live_of_signal) << 32
+    }
+
     pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelWords> {
         let symbols = kernel::Symbols::read()?;
         let mut ebpf = {
@@ -42,9 +54,20 @@ impl KernelWords {
             cell.set(0, [0, 0], 0)?;
             if read == 1 { Ok(value) } else { Err(anyhow!("{name} cannot be read")) }
         };
+        let (signal_of_task, live_of_signal) = offsets().unwrap_or_else(|error| {
+            warn!("which thread of a process is its last one cannot be told: {error:#}");
+            (0, 0)
+        });
         Ok(KernelWords {
             page_offset: word("page_offset_base")?,
             encryption_mask: word("sme_me_mask")?,
+            signal_of_task,
+            live_of_signal,
         })
     }
+}
+
+fn offsets() -> Result<(u32, u32)> {
+    let types = Types::read()?;
+    Ok((types.offset("task_struct", "signal")?, types.offset("signal_struct", "live")?))
 }

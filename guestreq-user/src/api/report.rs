@@ -12,7 +12,7 @@ use guestreq_common::{
     policy::Decision,
     request::{NO_VM, STAGE_NAMES},
     sequence::Anomaly,
-    vm::{Results, Vm as Record},
+    vm::{Life, Results, Vm as Record},
 };
 
 use super::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms};
@@ -61,7 +61,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         namespace: tracked.identity.namespace.clone(),
         pod_uid: tracked.identity.pod_uid.clone(),
         pid: tracked.tgid,
-        running: !tracked.exited && !record.is_decommissioned(),
+        running: !tracked.exited && record.life != Life::Exited as u32,
         requests: record.total(),
         extended_requests: record.extended,
         results: counts(record),

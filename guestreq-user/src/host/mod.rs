@@ -13,10 +13,12 @@ mod signals;
 
 use std::{borrow::Cow, fs, io, path::Path};
 
+use serde::{Deserialize, Serialize};
+
 pub use signals::kick_signal;
 
 /// A VM's name, and what else its VMM says of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The VM's own name, as it is, or the process' name where the command line has none.
     pub name: String,

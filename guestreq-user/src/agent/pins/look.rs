@@ -12,7 +12,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapInfo, MapType};
-use guestreq_common::{SCHEMA, hook, host::Host, request::Thread, sequence::Context, vm::Vm};
+use guestreq_common::{
+    SCHEMA, hook,
+    host::Host,
+    request::Thread,
+    vm::{Vm, VmRef},
+};
 
 use super::Pins;
 use crate::agent::{records, words::KernelWords};
@@ -23,10 +28,10 @@ pub const MAPS: [(&str, MapType, u32, u32); 12] = [
     ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
     ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
     ("FREE_SLOTS", MapType::Stack, 0, 4),
-    ("VM_OF_PROCESS", MapType::Hash, 4, 4),
+    ("VM_OF_PROCESS", MapType::Hash, 4, size_of::<VmRef>() as u32),
     ("THREADS", MapType::Array, 4, size_of::<Thread>() as u32),
-    ("CONTEXTS", MapType::Hash, 8, size_of::<Context>() as u32),
-    ("LIMITERS", MapType::LruHash, 4, 8),
+    ("CONTEXTS", MapType::Hash, 8, size_of::<VmRef>() as u32),
+    ("LIMITERS", MapType::LruHash, 8, 8),
     ("EVENTS", MapType::RingBuf, 0, 0),
     ("KPROBES", MapType::ProgramArray, 4, 4),
     ("TRACEPOINTS", MapType::ProgramArray, 4, 4),

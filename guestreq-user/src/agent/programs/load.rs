@@ -23,9 +23,8 @@ use crate::agent::{
 
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
-/// Room for vCPU threads (72 bytes each) and guest contexts, on average over all VMs.
+/// Room for vCPU threads (72 bytes each), on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
-const CONTEXTS_PER_VM: u32 = 4;
 
 /// What loading needs to be told.
 pub struct Wanted<'a> {
@@ -89,13 +88,15 @@ impl Programs {
         let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
+            .override_global("SIGNAL_OF_TASK", &words.signal_of_task, true)
+            .override_global("LIVE_OF_SIGNAL", &words.live_of_signal, true)
             .override_global("REGISTERS_TYPE", &registers, true)
             .map_max_entries("VMS", max_vms)
             .map_max_entries("FREE_SLOTS", max_vms)
             .map_max_entries("VM_OF_PROCESS", max_vms)
             .override_global("THREAD_MASK", &(threads - 1), true)
             .map_max_entries("THREADS", threads)
-            .map_max_entries("CONTEXTS", max_vms.saturating_mul(CONTEXTS_PER_VM))
+            .map_max_entries("CONTEXTS", max_vms)
             .load(&object)
             .context("loading the eBPF maps")?;
         drop(undisturbed);

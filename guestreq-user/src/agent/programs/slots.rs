@@ -1,7 +1,7 @@
 //! # Slots of VMs
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData, Stack};
+use aya::maps::{HashMap, Map, MapData, MapError, Stack};
 use guestreq_common::vm::Life;
 
 use super::Programs;
@@ -46,15 +46,21 @@ impl Programs {
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
     }
 
-    /// Forgets which slot a process has, if it still is this one.
-    pub fn forget_process(&mut self, tgid: u32, slot: u32) -> Result<()> {
+    /// Forgets which VM a guest context is.
+    pub fn forget_context(&mut self, context: u64) -> Result<()> {
         let _undisturbed = Undisturbed::begin();
-        let map = self.ebpf.map_mut("VM_OF_PROCESS").context("no map VM_OF_PROCESS")?;
-        let mut slots: HashMap<_, u32, u32> = HashMap::try_from(map)?;
-        if slots.get(&tgid, 0).is_ok_and(|found| found == slot) {
-            slots.remove(&tgid)?;
+        let map = self.ebpf.map_mut("CONTEXTS").context("no map CONTEXTS")?;
+        let mut contexts: HashMap<_, u64, [u32; 2]> = HashMap::try_from(map)?;
+        match contexts.remove(&context) {
+            Ok(()) => Ok(()),
+            // Its end was seen meanwhile.
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error).context("CONTEXTS"),
         }
-        Ok(())
     }
 
     pub fn capacity(&self, map: &str) -> Option<u32> {

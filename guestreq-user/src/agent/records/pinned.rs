@@ -17,6 +17,8 @@ pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
     let words = KernelWords {
         page_offset: word(mem::offset_of!(Host, page_offset))?,
         encryption_mask: word(mem::offset_of!(Host, encryption_mask))?,
+        signal_of_task: word(mem::offset_of!(Host, signal_of_task))? as u32,
+        live_of_signal: (word(mem::offset_of!(Host, signal_of_task))? >> 32) as u32,
     };
     Ok((word(mem::offset_of!(Host, schema))?, words))
 }
