@@ -67,6 +67,18 @@ pub struct Abandoned {
     pub message: Summary,
     /// Whether it had queued for the PSP.
     pub queued: bool,
+    /// Whether it had been admitted when the gate asked.
+    pub decided: bool,
+}
+
+impl Abandoned {
+    /// Whether it queued, and the gate, if there is one, got its answer from somebody else: another
+    /// version's programs during a takeover, which have counted it, or another LSM program. The gate
+    /// is never skipped, and asks about each request.
+    #[inline(always)]
+    pub const fn is_refused_elsewhere(&self, has_gate: bool) -> bool {
+        self.queued && has_gate && !self.decided
+    }
 }
 
 impl Thread {
@@ -143,10 +155,11 @@ impl Thread {
     pub fn abandon(&mut self) -> Option<Abandoned> {
         let state = self.state;
         self.state = State::Idle as u32;
+        let decided = self.decided == Decided::AtTheGate as u32;
         if state == State::Queued as u32 {
-            Some(Abandoned { message: self.message, queued: true })
+            Some(Abandoned { message: self.message, queued: true, decided })
         } else if state == State::WantsLock as u32 {
-            Some(Abandoned { message: Summary::UNKNOWN, queued: false })
+            Some(Abandoned { message: Summary::UNKNOWN, queued: false, decided })
         } else {
             None
         }

@@ -13,7 +13,7 @@ use crate::{
     outcome,
     policy::{DECISIONS, Decision, Mode, Policy},
     request::{NO_VM, Numbered, Running, STAGES, Stages},
-    sequence::{ANOMALIES, Anomaly, Counters},
+    sequence::{ANOMALIES, Counters},
 };
 
 /// Counts by outcome.

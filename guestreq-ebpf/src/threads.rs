@@ -119,8 +119,15 @@ pub fn count_failed(thread: &Thread, abandoned: &Abandoned, ret: i32) {
 /// have been answered: nothing is said of it but that it was lost.
 #[inline(always)]
 pub fn count_unmatched(abandoned: &Abandoned) {
-    maps::count_loss(Loss::RequestUnmatched, 1);
+    if !abandoned.is_refused_elsewhere(has_gate()) {
+        maps::count_loss(Loss::RequestUnmatched, 1);
+    }
     no_longer_queued(abandoned);
+}
+
+#[inline(always)]
+fn has_gate() -> bool {
+    maps::host().is_some_and(|host| host.enforcement.gate_file != 0)
 }
 
 #[inline(always)]
@@ -139,12 +146,12 @@ pub fn queue(thread: &mut Thread, context: u64, message: Summary) {
     if thread.queues(context, &message) {
         return;
     }
-    let unmatched = thread.state == State::Queued as u32;
-    thread.queue(kernel::now(), context, message);
-    if unmatched {
-        // The one before is still waited for: this one takes its place.
-        return maps::count_loss(Loss::RequestUnmatched, 1);
+    if thread.state == State::Queued as u32
+        && let Some(unmatched) = thread.abandon()
+    {
+        count_unmatched(&unmatched);
     }
+    thread.queue(kernel::now(), context, message);
     if let Some(host) = maps::host() {
         atomic::add(&mut host.queued, 1);
     }

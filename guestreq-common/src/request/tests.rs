@@ -43,6 +43,22 @@ fn a_request_whose_end_was_not_seen_is_closed_by_the_next_one() {
 }
 
 #[test]
+fn a_request_that_the_gate_asked_somebody_else_about_is_not_lost() {
+    let mut thread = Thread::default();
+    thread.queue(30, 0x1000, of_type(5));
+    let refused = thread.abandon().expect("it was open");
+    assert!(refused.is_refused_elsewhere(true));
+    assert!(!refused.is_refused_elsewhere(false), "nobody could refuse it");
+    thread.queue(30, 0x1000, of_type(5));
+    thread.decided = Decided::AtTheGate as u32;
+    let admitted = thread.abandon().expect("it was open");
+    assert!(!admitted.is_refused_elsewhere(true), "it went on to the PSP");
+    thread.want_lock(10);
+    let failed = thread.abandon().expect("it was open");
+    assert!(!failed.is_refused_elsewhere(true), "it never came to the gate");
+}
+
+#[test]
 fn without_the_first_probe_the_lock_s_part_is_zero() {
     let mut thread = Thread { wants_lock: 7, ..Thread::default() };
     thread.queue(30, 0, Summary::default());

@@ -86,7 +86,7 @@ pub fn file_ioctl_slow(ctx: LsmContext) -> i32 {
 /// The gate asks in the kernel, never here.
 #[lsm(hook = "file_ioctl_compat")]
 pub fn ioctl_compat(ctx: LsmContext) -> i32 {
-    if ctx.arg::<u32>(1) == KVM_RUN { run(&ctx) } else { 0 }
+    if ctx.arg::<u32>(1) == KVM_RUN { run() } else { 0 }
 }
 
 #[inline(always)]
@@ -118,7 +118,7 @@ fn message(ctx: &LsmContext) -> Option<Summary> {
 #[inline(always)]
 fn answer(ctx: &LsmContext) -> i32 {
     if ctx.arg::<u32>(1) == KVM_RUN {
-        return run(ctx);
+        return run();
     }
     let Some(host) = maps::host() else { return 0 };
     let enforcement = &mut host.enforcement;
@@ -141,7 +141,7 @@ fn answer(ctx: &LsmContext) -> i32 {
 }
 
 #[inline(always)]
-fn run(ctx: &LsmContext) -> i32 {
+fn run() -> i32 {
     let thread = kernel::thread();
     match threads::find(thread) {
         Some(record) if record.held_until != 0 => verdict::may_run(record),

@@ -3,7 +3,7 @@
 //! `(struct vcpu_svm *, gpa_t req, gpa_t resp)` in kvm_amd: t0, KVM wants the
 //! VM's `guest_req_mutex`.
 
-use aya_ebpf::{EbpfContext, macros::kprobe, programs::ProbeContext};
+use aya_ebpf::{macros::kprobe, programs::ProbeContext};
 use guestreq_common::{hook::kprobe, request::State};
 
 use crate::{entry, kernel, maps, threads};

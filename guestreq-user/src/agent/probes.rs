@@ -130,7 +130,7 @@ pub const PROBES: [Probe; 10] = [
         kind: Kind::RawTracepoint,
         target: "kvm_userspace_exit",
         module: Some("kvm_amd"),
-        loses: Some("host errors before the PSP, until their vCPU's next request"),
+        loses: Some("which requests fail on the host before the PSP: they count as lost"),
     },
     Probe {
         name: "raw_tracepoint/kvm_vmgexit_exit",

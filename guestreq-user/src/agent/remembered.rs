@@ -71,8 +71,7 @@ impl Remembered {
     }
 
     fn try_put(&self, slot: usize, vm: &Vm, known: Known) -> Result<()> {
-        api::make_folder(&self.folder)
-            .with_context(|| format!("{}", self.folder.display()))?;
+        api::make_folder(&self.folder).with_context(|| format!("{}", self.folder.display()))?;
         let entry = Entry { generation: vm.generation, first_seen: vm.first_seen, known };
         let path = self.path(slot);
         let text = serde_json::to_vec(&entry)?;

@@ -236,9 +236,8 @@ impl Table {
         numbered.find(|label| is_free(label)).unwrap_or_default()
     }
 
-    /// Frees the slots of VMs that went long enough ago, or whose process has had another end
-    /// since; and where slots become scarce, of those that went first, and of those whose process
-    /// has gone and that make no requests.
+    /// Frees the slots of VMs that went long enough ago; and where slots become scarce, of those
+    /// that went first, and of those whose process has gone and that make no requests.
     fn bury(
         &mut self,
         records: &Records,
@@ -257,8 +256,12 @@ impl Table {
         ends.sort_unstable();
         let mut freed = due(&ends, scarce, keep, now);
         let alone = scarce.saturating_sub(freed.len());
-        for vm in self.vms.iter_mut().filter(|vm| !vm.exited).filter(|vm| is_alone(vm, records, now)).take(alone) {
-            warn!("the process of VM {} has gone, and nobody has decommissioned it: it makes way", vm.label);
+        let abandoned = self.vms.iter_mut().filter(|vm| !vm.exited && is_alone(vm, records, now));
+        for vm in abandoned.take(alone) {
+            warn!(
+                "the process of VM {} has gone, and nobody has decommissioned it: it makes way",
+                vm.label
+            );
             // First: whoever finds the record's generation changed looks there.
             programs.forget_context(records.context(vm.slot))?;
             vm.generation = records.end_vm(vm.slot, vm.generation, now);
@@ -297,14 +300,18 @@ struct End {
     process: (u32, Option<u64>),
 }
 
+/// How long each VM's end is there to be scraped, unless slots are scarce.
+const SCRAPED_NS: u64 = 60_000_000_000;
+
 /// Whose records make way, of VMs that went in this order: the first ones where slots are scarce,
-/// those that went longer ago than they are kept, and those whose process has had another end since.
-/// So a VMM that launches again and again has no more records than one and what runs.
+/// those that went longer ago than they are kept, and after a minute those whose process has had
+/// another end since. So a VMM that launches again and again has few records of the past.
 fn due(ends: &[End], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
     let is_due = |i: usize, end: &End| {
         i < scarce
             || now.saturating_sub(end.at) > keep
-            || ends[i + 1..].iter().any(|later| later.process == end.process)
+            || now.saturating_sub(end.at) > SCRAPED_NS
+                && ends[i + 1..].iter().any(|later| later.process == end.process)
     };
     ends.iter().enumerate().filter(|(i, end)| is_due(*i, end)).map(|(_, end)| end.slot).collect()
 }

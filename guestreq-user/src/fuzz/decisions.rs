@@ -96,7 +96,7 @@ impl Vm {
         let admitted = self.decide(&message, now, spent);
         if !admitted && !spent {
             let abandoned = self.thread.abandon();
-            assert_eq!(abandoned, Some(Abandoned { message, queued: true }));
+            assert_eq!(abandoned, Some(Abandoned { message, queued: true, decided: false }));
             self.ended += 1;
             return;
         }

@@ -100,12 +100,13 @@ mod tests {
     fn types(a_flag: u32) -> Types {
         let strings = b"\0int\0a\0b\0x\0y\0";
         let [int, a, b, x, y] = [1, 5, 7, 9, 11];
-        let types = words(&[
-            int, 1 << 24, 4, 32, //
-            0, 2 << 24, 1, //
-            b, 4 << 24 | 1, 4, y, 1, 8, //
-            a, a_flag << 31 | 4 << 24 | 2, 8, x, 1, 0, y, 1, a_flag << 24 | 320,
-        ]);
+        let types = [
+            words(&[int, 1 << 24, 4, 32]),
+            words(&[0, 2 << 24, 1]),
+            words(&[b, 4 << 24 | 1, 4, y, 1, 8]),
+            words(&[a, a_flag << 31 | 4 << 24 | 2, 8, x, 1, 0, y, 1, a_flag << 24 | 320]),
+        ];
+        let types = types.concat();
         let length = types.len() as u32;
         let mut bytes = words(&[0x0001_eb9f, 24, 0, length, length, strings.len() as u32]);
         bytes.extend(types);

@@ -8,7 +8,10 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{Pins, ROOT};
-use crate::agent::fault::{self, Point};
+use crate::agent::{
+    fault::{self, Point},
+    remembered,
+};
 
 /// Folders with another version's pins while this one's take over: this, and a number.
 const OLD: &str = "guestreq-old-";
@@ -68,6 +71,7 @@ pub fn remove_all(order: &[&'static str]) -> Result<bool> {
     for root in &all {
         remove(root)?;
     }
+    remembered::forget().context("forgetting who VMs are")?;
     Ok(!all.is_empty())
 }
 

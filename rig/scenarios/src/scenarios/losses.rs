@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use guestreq_common::hook::tracepoint;
 
-use super::{assert_exact, counted, expected, losses, outlive::PINS};
+use super::{assert_exact, assert_exact_but, counted, expected, losses, outlive::PINS};
 use crate::{
     agent::{Agent, json, signal},
     bpf::Missed,
@@ -24,10 +24,8 @@ pub const THREAD_TABLE: Scenario = Scenario {
     name: "a_full_table_of_threads_is_told_and_costs_waiting_times_only",
     check: thread_table,
 };
-pub const CONTEXT_TABLE: Scenario = Scenario {
-    name: "a_full_table_of_contexts_is_told_and_costs_sequence_checks_only",
-    check: context_table,
-};
+pub const SEVERAL_VMS: Scenario =
+    Scenario { name: "a_process_with_several_vms_has_a_record_for_each", check: several_vms };
 pub const LOST_RETURN: Scenario = Scenario {
     name: "a_command_whose_end_was_missed_is_told_and_the_next_ones_count",
     check: lost_return,
@@ -98,17 +96,23 @@ fn thread_table(_: &Context) -> Result<Outcome> {
     Ok(Outcome::Kept)
 }
 
-/// One VM's worth of room is 4 contexts; a process may hold more.
-fn context_table(_: &Context) -> Result<Outcome> {
-    let agent = Agent::with_config("max_vms = 1\n")?;
+/// A VM is a guest context, and a process may have more than one.
+fn several_vms(_: &Context) -> Result<Outcome> {
+    let agent = Agent::with_config("max_vms = 7\n")?;
     let before = Firmware::read()?;
-    load::run("--vms 7 --count 3")?;
-    assert_host_exact(&agent, &before)?;
+    let load = load::start("--vms 7 --count 3 --hold")?;
+    crate::host::wait_until("all were answered", Duration::from_secs(20), || {
+        Ok(agent.scrape()?.sum("guestreq_requests_total", &[]) == 21.0)
+    })?;
     let metrics = agent.scrape()?;
-    let lost = losses(&metrics);
-    ensure!(lost.contains_key("context_table_full") && lost.len() == 1, "{lost:?}");
-    let of_vm = metrics.sum("guestreq_requests_total", &[]);
-    ensure!(of_vm == 21.0, "{of_vm} of 21 are the VM's");
+    let vms = metrics.values("guestreq_vm_info", "vm");
+    ensure!(vms.len() == 7, "{vms:?}");
+    for vm in vms {
+        let requests = metrics.sum("guestreq_requests_total", &[("vm", &vm)]);
+        ensure!(requests == 3.0, "{vm} has {requests} requests");
+    }
+    load.finish()?;
+    assert_exact(&agent, &before)?;
     Ok(Outcome::Kept)
 }
 
@@ -186,7 +190,10 @@ fn no_probe(_: &Context) -> Result<Outcome> {
         load::run("--vms 4 --processes --count 10 --start-together --type report,key")?;
         load::run("--count 2 --fault bad-gpa:2")?;
         Firmware::reset()?;
-        assert_exact(&agent, &before).with_context(|| format!("without {probe}"))?;
+        // Whether KVM_RUN has failed is not known without this one.
+        let failures = probe == "raw_tracepoint/kvm_userspace_exit";
+        let excused = if failures { "request_unmatched" } else { "nothing" };
+        assert_exact_but(&agent, &before, excused).with_context(|| format!("without {probe}"))?;
         let metrics = agent.scrape()?;
         for sample in metrics.select("guestreq_probe_attached", &[]) {
             let missing = sample.labels["probe"] == probe;

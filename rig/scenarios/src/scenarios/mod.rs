@@ -75,7 +75,7 @@ pub const GROUPS: &[Group] = &[
             names::RETENTION,
             losses::VM_TABLE,
             losses::THREAD_TABLE,
-            losses::CONTEXT_TABLE,
+            losses::SEVERAL_VMS,
             losses::RING_BUFFER,
             losses::MISSED_EXIT,
             operation::METRICS_ARE_CLEAN,
