@@ -120,7 +120,8 @@ pub struct Manner {
     /// What the VMM does to be somebody else, from the first request on or from the cue
     #[arg(long, value_name = "TECHNIQUE")]
     pub attack: Option<Technique>,
-    /// Who runs a vCPU first overwrites the process's arguments with QEMU's, of these names in turn
+    /// Who runs a vCPU first overwrites the process's arguments with QEMU's, of these names in
+    /// turn; with a cue, of the one whose number the file holds
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub forge: Vec<String>,
     /// After --cue-after requests wait until this file exists

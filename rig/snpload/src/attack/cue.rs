@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::signals::stopping;
 
 /// Given when the file exists; always, if there is none to wait for.
+#[derive(Clone)]
 pub struct Cue(Option<PathBuf>);
 
 impl Cue {
@@ -21,6 +22,12 @@ impl Cue {
         while self.0.as_ref().is_some_and(|file| !file.exists()) && !stopping() {
             sleep(Duration::from_millis(10));
         }
+    }
+
+    /// The number that the file holds: 0 if it is empty. None where there is no file.
+    pub fn number(&self) -> Option<usize> {
+        let text = std::fs::read_to_string(self.0.as_ref()?).ok()?;
+        Some(text.trim().parse().unwrap_or(0))
     }
 }
 
@@ -38,7 +45,10 @@ mod tests {
             std::fs::write(made, "").unwrap();
         });
         Cue::new(Some(&file)).wait();
-        assert!(file.exists());
+        assert_eq!(Cue::new(Some(&file)).number(), Some(0));
+        std::fs::write(&file, "3\n").unwrap();
+        assert_eq!(Cue::new(Some(&file)).number(), Some(3));
+        assert_eq!(Cue::new(None).number(), None);
         thread.join().unwrap();
         std::fs::remove_file(file).unwrap();
     }

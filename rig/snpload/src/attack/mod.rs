@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use self::{forge::Forger, kick::Kicks, process::Parked};
+use self::{cue::Cue, forge::Forger, kick::Kicks, process::Parked};
 use crate::cli::Manner;
 
 /// How one KVM_RUN ended: the exit's reason, or an errno.
@@ -42,6 +42,7 @@ pub struct Attack {
     forger: Option<Forger>,
     kicks: Option<Kicks>,
     parked: Vec<Parked>,
+    cue: Cue,
     turn: usize,
 }
 
@@ -55,17 +56,19 @@ impl Attack {
         }
         let forger = (!forge.is_empty()).then(|| Forger::new(forge)).transpose()?;
         let kicks = (technique == Some(Technique::Hops)).then(Kicks::start).transpose()?;
-        Ok(Some(Self { technique, forger, kicks, parked: Vec::new(), turn: 0 }))
+        let cue = Cue::new(manner.cue.as_ref());
+        Ok(Some(Self { technique, forger, kicks, parked: Vec::new(), cue, turn: 0 }))
     }
 
     /// Has somebody do a KVM_RUN.
     pub fn enter(&mut self, kvm_run: &mut (dyn FnMut() -> Entered + Send)) -> Result<Entered> {
         let (turn, forger, kicks) = (self.turn, self.forger.as_ref(), self.kicks.as_ref());
         self.turn += 1;
+        let name = forger.and_then(|_| self.cue.number()).unwrap_or(turn);
         // done by whoever is to run
         let mut work = || {
             if let Some(forger) = forger {
-                forger.take_name(turn);
+                forger.take_name(name);
             }
             match kicks {
                 Some(kicks) => kicks.aim_while(&mut *kvm_run),
