@@ -65,6 +65,9 @@ impl Guests {
             SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
         }
         let mut vm = attack::launch(manner, || SnpVm::new(options))?;
+        // Not by whoever launched it: in the process of the first KVM_RUN newer kernels start
+        // a thread that lives as long as the VM.
+        vm.boot()?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
             let (keys, manner) = (keys.clone(), manner.clone());

@@ -88,23 +88,26 @@ impl Draft {
             .context("KVM_SEV_SNP_LAUNCH_START")
     }
 
-    fn finish(mut self) -> Result<SnpVm> {
+    fn finish(self) -> Result<SnpVm> {
         let mut finish = kvm_sev_snp_launch_finish::default();
         sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH, &mut finish)
             .context("KVM_SEV_SNP_LAUNCH_FINISH")?;
-        for vcpu in &mut self.vcpus {
-            vcpu.register_ghcb()?;
-        }
         let Self { vcpus, vm, shared, .. } = self;
         Ok(SnpVm { vcpus, _vm: vm, _shared: shared })
     }
 }
 
 impl SnpVm {
+    /// Launched, but not run yet.
     pub fn new(options: &Options) -> Result<Self> {
         let draft = Draft::new(options)?;
         draft.start(POLICY)?;
         draft.finish()
+    }
+
+    /// What each vCPU does first.
+    pub fn boot(&mut self) -> Result<()> {
+        self.vcpus.iter_mut().try_for_each(Vcpu::register_ghcb)
     }
 
     /// A launch that comes to nothing: refused before the PSP, refused by the PSP, and given up
