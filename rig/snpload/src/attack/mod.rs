@@ -26,7 +26,7 @@ pub enum Technique {
     Child,
     /// The same, but the processes stay
     Parked,
-    /// The main thread exits, the others go on (implies --processes)
+    /// The main thread exits, new threads run vCPUs (implies --processes)
     LeaderExits,
     /// Each KVM_RUN by another thread or process than the last, often in the middle of a request
     Hops,
@@ -76,7 +76,8 @@ impl Attack {
             }
         };
         match self.technique {
-            None | Some(Technique::LeaderExits | Technique::Launcher) => Ok(work()),
+            None | Some(Technique::Launcher) => Ok(work()),
+            Some(Technique::LeaderExits) => in_thread(work),
             Some(Technique::Child) => process::sharing(work),
             Some(Technique::Parked) => {
                 let (parked, entered) = process::parked(work)?;
@@ -165,10 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn without_a_technique_nobody_else_runs() {
+    fn without_a_technique_there_is_nothing_to_do() {
         assert!(attack(&[]).is_none() && attack(&["--attack", "launcher"]).is_none());
-        let me = (process::process_id(), kick::thread_id());
-        assert_eq!(runners("leader-exits", 1), [me]);
+    }
+
+    #[test]
+    fn after_the_main_thread_each_run_is_a_new_thread_s() {
+        let seen = runners("leader-exits", 2);
+        let own = (process::process_id(), kick::thread_id());
+        assert!(seen[0] != seen[1] && !seen.contains(&own), "{seen:?}");
+        assert!(seen.iter().all(|(process, _)| *process == own.0), "{seen:?}");
     }
 
     #[test]
