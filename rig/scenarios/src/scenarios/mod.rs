@@ -216,10 +216,12 @@ pub const GROUPS: &[Group] = &[
             attack::agents::MOVES,
         ],
         once: &[
+            attack::processes::FREE,
             attack::room::THOUSAND,
             attack::room::CHURN,
             attack::room::CONTEXTS_FULL,
             attack::contexts::RESET,
+            attack::contexts::BURST,
             attack::contexts::REUSE,
             attack::agents::REPLACED,
             attack::names::VANISH,

@@ -4,11 +4,14 @@
 //! has a KVM_RUN done by somebody else than who did the last one, or leaves behind what one would
 //! know the VM by. What the guest asks for is as ever.
 
+mod confine;
 pub mod cue;
 pub mod forge;
+mod fork;
 pub mod kick;
 pub mod leader;
 mod process;
+mod stack;
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
@@ -32,6 +35,8 @@ pub enum Technique {
     Hops,
     /// Before each KVM_RUN a forked process tries it, which KVM is to refuse
     Fork,
+    /// Each vCPU's thread first forbids itself all that Landlock can
+    Confined,
     /// The VM is launched by a process that shares memory and files, and is gone when it runs
     Launcher,
 }
@@ -55,6 +60,9 @@ impl Attack {
             return Ok(None);
         }
         let forger = (!forge.is_empty()).then(|| Forger::new(forge)).transpose()?;
+        if technique == Some(Technique::Confined) {
+            confine::confine()?;
+        }
         let kicks = (technique == Some(Technique::Hops)).then(Kicks::start).transpose()?;
         let cue = Cue::new(manner.cue.as_ref());
         Ok(Some(Self { technique, forger, kicks, parked: Vec::new(), cue, turn: 0 }))
@@ -76,7 +84,7 @@ impl Attack {
             }
         };
         match self.technique {
-            None | Some(Technique::Launcher) => Ok(work()),
+            None | Some(Technique::Confined | Technique::Launcher) => Ok(work()),
             Some(Technique::LeaderExits) => in_thread(work),
             Some(Technique::Child) => process::sharing(work),
             Some(Technique::Parked) => {
@@ -89,7 +97,7 @@ impl Attack {
                 1 => in_thread(work),
                 _ => Ok(work()),
             },
-            Some(Technique::Fork) => match process::forked(&mut *kvm_run)? {
+            Some(Technique::Fork) => match fork::forked(&mut *kvm_run)? {
                 Err(libc::EIO) => Ok(kvm_run()),
                 other => bail!("KVM let a process with memory of its own run a vCPU: {other:?}"),
             },

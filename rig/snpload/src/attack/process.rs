@@ -7,13 +7,12 @@
 
 use std::arch::asm;
 use std::io;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::Entered;
+use super::{fork::wait_for, stack::Stack};
 
 const SHARING: libc::c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
 
@@ -24,40 +23,6 @@ struct Job<'a, W, T> {
     done: &'a AtomicBool,
     /// The process that it stays as long as; 0 if it is to end at once.
     stays_with: u32,
-}
-
-/// A process's stack.
-struct Stack(NonNull<u8>);
-
-impl Stack {
-    const SIZE: usize = 256 << 10;
-
-    fn new() -> Result<Self> {
-        let (access, kind) =
-            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping, at an address of the kernel's choice.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), Self::SIZE, access, kind, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("no stack for a process");
-        }
-        Ok(Self(NonNull::new(start.cast()).context("a stack at address 0")?))
-    }
-
-    fn top(&self) -> *mut libc::c_void {
-        // SAFETY: the end of the mapping, where a stack begins.
-        unsafe { self.0.as_ptr().add(Self::SIZE) }.cast()
-    }
-}
-
-// SAFETY: the mapping belongs to the process, not to a thread, and only the process that it was
-// made for uses it.
-unsafe impl Send for Stack {}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping; whoever stood on it has ended.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), Self::SIZE) };
-    }
 }
 
 /// Does the work in a process that then ends.
@@ -170,42 +135,6 @@ pub fn process_id() -> u32 {
     system_call(libc::SYS_getpid, 0) as u32
 }
 
-fn wait_for(pid: libc::pid_t) -> Result<libc::c_int> {
-    loop {
-        let mut status = 0;
-        // SAFETY: one status, which outlives the call.
-        if unsafe { libc::waitpid(pid, &mut status, 0) } == pid {
-            return Ok(status);
-        }
-        let error = io::Error::last_os_error();
-        if error.kind() != io::ErrorKind::Interrupted {
-            return Err(error).context("waitpid");
-        }
-    }
-}
-
-/// Has a process with memory of its own try it. It can tell an errno, or that there was none.
-pub fn forked(work: impl FnOnce() -> Entered) -> Result<Entered> {
-    // SAFETY: the child does nothing but the work, which is a system call, and ends.
-    let pid = unsafe { libc::fork() };
-    match pid {
-        ..0 => Err(io::Error::last_os_error()).context("fork"),
-        0 => {
-            let code = work().err().unwrap_or(0);
-            // SAFETY: ends the child at once.
-            unsafe { libc::_exit(code) }
-        }
-        _ => {
-            let status = wait_for(pid)?;
-            ensure!(libc::WIFEXITED(status), "a forked process ended with status {status:#x}");
-            match libc::WEXITSTATUS(status) {
-                0 => Ok(Ok(0)),
-                errno => Ok(Err(errno)),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,11 +158,5 @@ mod tests {
         assert!(parked.runs().unwrap() && std::fs::exists(&path).unwrap());
         drop(parked);
         assert!(!std::fs::exists(&path).unwrap());
-    }
-
-    #[test]
-    fn a_forked_process_tells_its_errno() {
-        assert_eq!(forked(|| Err(libc::EIO)).unwrap(), Err(libc::EIO));
-        assert_eq!(forked(|| Ok(5)).unwrap(), Ok(0));
     }
 }

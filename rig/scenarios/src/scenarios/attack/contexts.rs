@@ -16,6 +16,7 @@ pub const SEVERAL: Scenario = Scenario {
 };
 pub const RESET: Scenario =
     Scenario { name: "a_vm_that_is_reset_in_its_process_keeps_what_was_set_for_it", check: reset };
+pub const BURST: Scenario = Scenario { name: "a_new_burst_costs_a_vmm_a_launch", check: burst };
 pub const REUSE: Scenario = Scenario {
     name: "a_guest_that_is_given_the_context_address_of_another_inherits_nothing",
     check: reuse,
@@ -49,6 +50,28 @@ fn reset(_: &Context) -> Result<Outcome> {
     attacked.host.exact(&attacked.agent)?;
     let counted = answered(&attacked.agent.scrape()?);
     ensure!(counted.values().sum::<u64>() == 1, "{counted:?}");
+    attacked.end()
+}
+
+/// Neither a process nor a thread more, but a launch that the PSP sees.
+fn burst(_: &Context) -> Result<Outcome> {
+    const BURST: u64 = 3;
+    let attacked =
+        Attacked::start(&format!("limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"))?;
+    let manner = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
+    let mut passed = 0;
+    for technique in ["child", "hops"] {
+        let seen =
+            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {manner}"));
+        passed += super::passed(&seen?);
+    }
+    let contexts = Firmware::read()?.since(&attacked.before).contexts;
+    let launches: u64 = contexts.values().map(|(launches, _)| launches).sum();
+    println!("{passed} passed with {launches} launches, bursts of {BURST}");
+    ensure!(launches == 8 && passed >= 2 * BURST, "{launches} launches, {passed} passed");
+    ensure!(passed <= BURST * launches, "{passed} passed, {launches} launches, bursts of {BURST}");
+    ensure!(attacked.reached()? == passed, "{}", attacked.reached()?);
+    attacked.host.exact(&attacked.agent)?;
     attacked.end()
 }
 

@@ -15,6 +15,10 @@ pub const DENIED: Scenario = Scenario {
     name: "what_is_denied_stays_denied_whoever_runs_the_vcpu_and_under_whatever_name",
     check: stays_denied,
 };
+pub const FREE: Scenario = Scenario {
+    name: "four_tsc_infos_pass_a_limit_at_each_launch_whoever_runs_the_vcpu",
+    check: free,
+};
 pub const SCRIBBLED: Scenario = Scenario {
     name: "a_guest_that_scribbles_while_processes_take_turns_sends_nothing_that_is_not_allowed",
     check: scribbled,
@@ -28,7 +32,7 @@ fn limit(_: &Context) -> Result<Outcome> {
     let attacked =
         Attacked::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
     let mut loads = Vec::new();
-    for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits"] {
+    for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits", "confined"] {
         let load = format!(
             "--vmm qemu --name {technique} --attack {technique} --seconds 3 --busy-retry-ms 50 \
              --busy-give-up-ms 600000"
@@ -62,6 +66,7 @@ fn stays_denied(_: &Context) -> Result<Outcome> {
         ("hops", "--forge good --attack hops --vcpus 2 --vmpck all"),
         ("lies", "--forge good"),
         ("lead", "--attack leader-exits"),
+        ("confined", "--attack confined"),
     ];
     let mut loads = Vec::new();
     for (name, manner) in manners {
@@ -81,6 +86,21 @@ fn stays_denied(_: &Context) -> Result<Outcome> {
     ensure!(sheds.is_empty(), "{sheds:?}");
     ensure!(attacked.reached()? == before, "something reached the firmware");
     attacked.is_exact()?;
+    attacked.end()
+}
+
+/// Secure TSC is asked for before a guest has booted: a limit leaves these alone, of each guest.
+fn free(_: &Context) -> Result<Outcome> {
+    const FREE: u64 = 4;
+    let attacked = Attacked::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
+    let seen = load::run(
+        "--vmm qemu --name clocks --attack child --type tsc_info --count 8 --relaunch 2 \
+         --busy-retry-ms 5 --busy-give-up-ms 100",
+    )?;
+    // A guest that is new has a burst of its own, of one.
+    let (passed, launches) = (passed(&seen), 3);
+    ensure!((FREE * launches + 1..=(FREE + 1) * launches).contains(&passed), "{passed} passed");
+    ensure!(attacked.reached()? == passed, "{}", attacked.reached()?);
     attacked.end()
 }
 
