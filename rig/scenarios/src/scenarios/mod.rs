@@ -226,6 +226,7 @@ pub const GROUPS: &[Group] = &[
             attack::agents::REPLACED,
             attack::names::VANISH,
             attack::names::HIDEPID,
+            attack::names::UNPRIVILEGED,
         ],
     },
     Group {
