@@ -5,6 +5,7 @@
  */
 #include "snpsim.h"
 
+#include <linux/bits.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -59,6 +60,21 @@ static u64 firmware_sleep(unsigned int us, unsigned int jitter)
 	return ktime_get_ns() - begin;
 }
 
+/* Status codes and fields that not every kernel's psp-sev.h names. */
+#define STATUS_POLICY_FAILURE	0x07
+#define POLICY_ABI		GENMASK_ULL(15, 0)	/* major and minor, at least */
+
+#define API_MAJOR	1
+#define API_MINOR	55
+
+/* A guest may want newer firmware than this. */
+static u16 launch_start(const struct sev_data_snp_launch_start *d)
+{
+	if ((d->policy & POLICY_ABI) > (API_MAJOR << 8 | API_MINOR))
+		return STATUS_POLICY_FAILURE;
+	return 0;
+}
+
 static u16 guest_request(const struct sev_data_snp_guest_request *d)
 {
 	const void *request = __va(d->req_paddr);
@@ -68,23 +84,23 @@ static u16 guest_request(const struct sev_data_snp_guest_request *d)
 	if (forced && READ_ONCE(status_steps))
 		WRITE_ONCE(status, (forced + 1) % MAX_STATUS);
 	ret = forced ?: message_status(d->gctx_paddr, request, __va(d->res_paddr));
-	stats_message(message_type(request), ret);
+	stats_message(d->gctx_paddr, message_type(request), ret);
 	return ret;
 }
 
 static void platform_status(struct sev_user_data_status *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->api_major = 1;
-	s->api_minor = 55;
+	s->api_major = API_MAJOR;
+	s->api_minor = API_MINOR;
 	s->build = 21;
 }
 
 static void snp_platform_status(struct sev_user_data_snp_status *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->api_major = 1;
-	s->api_minor = 55;
+	s->api_major = API_MAJOR;
+	s->api_minor = API_MINOR;
 	s->state = 1;
 	s->build_id = 21;
 }
@@ -94,7 +110,10 @@ static u16 dispatch(unsigned int cmd, void *buf)
 	switch (cmd) {
 	case SEV_CMD_SNP_GUEST_REQUEST:
 		return guest_request(buf);
+	case SEV_CMD_SNP_LAUNCH_START:
+		return launch_start(buf);
 	case SEV_CMD_SNP_GCTX_CREATE:
+		stats_context(((struct sev_data_snp_addr *)buf)->address);
 		return context_create(((struct sev_data_snp_addr *)buf)->address);
 	case SEV_CMD_SNP_DECOMMISSION:
 		context_destroy(((struct sev_data_snp_addr *)buf)->address);

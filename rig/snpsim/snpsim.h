@@ -82,7 +82,8 @@ u8 message_type(const void *request);
 
 struct stats;
 
-void stats_message(u8 type, u16 status);
+void stats_context(u64 gctx);
+void stats_message(u64 gctx, u8 type, u16 status);
 void stats_hung(unsigned int cmd);
 void stats_command(unsigned int cmd, u64 busy_ns, u64 slept_ns);
 struct stats *stats_snapshot(void);

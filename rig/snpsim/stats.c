@@ -2,12 +2,15 @@
 /*
  * The ground truth: what the fake firmware did, counted where it decides and
  * before the driver can see the answer. A snapshot is consistent: in each,
- * guest_requests is the sum of all message lines and hung.
+ * guest_requests is the sum of all message lines and hung, and each message
+ * is a context's request, as long as there are no more than are told.
  *
  *	guest_requests N
  *	hung N				guest requests taken and never answered
  *	hung_other N			other commands, likewise
  *	message TYPE STATUS N		decimal, only those seen
+ *	context ADDRESS LAUNCHES N	a guest context page: guests that had it, and
+ *					their requests; the first NR_CONTEXTS pages
  *	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
  *	slept_ns CMD N			of that, slept because a parameter said so
  */
@@ -20,12 +23,19 @@
 #include <linux/string.h>
 
 #define NR_TYPES	256
+#define NR_CONTEXTS	2048
 
 struct stats {
 	u64 guest_requests;
 	u64 hung;
 	u64 hung_other;
 	u64 messages[NR_TYPES][MAX_STATUS];
+	struct {
+		u64 address;
+		u64 launches;
+		u64 requests;
+	} contexts[NR_CONTEXTS];
+	unsigned int nr_contexts;
 	struct {
 		u64 count;
 		u64 busy_ns;
@@ -41,11 +51,42 @@ static struct stats stats;
  */
 static DEFINE_MUTEX(stats_lock);
 
-void stats_message(u8 type, u16 status)
+/* An index into contexts, or NR_CONTEXTS if they are used up. */
+static unsigned int context_index(u64 gctx)
 {
+	unsigned int i;
+
+	for (i = 0; i < stats.nr_contexts; i++)
+		if (stats.contexts[i].address == gctx)
+			return i;
+	if (i < NR_CONTEXTS) {
+		stats.contexts[i].address = gctx;
+		stats.nr_contexts++;
+	}
+	return i;
+}
+
+void stats_context(u64 gctx)
+{
+	unsigned int i;
+
+	mutex_lock(&stats_lock);
+	i = context_index(gctx);
+	if (i < NR_CONTEXTS)
+		stats.contexts[i].launches++;
+	mutex_unlock(&stats_lock);
+}
+
+void stats_message(u64 gctx, u8 type, u16 status)
+{
+	unsigned int i;
+
 	if (WARN_ON_ONCE(status >= MAX_STATUS))
 		return;
 	mutex_lock(&stats_lock);
+	i = context_index(gctx);
+	if (i < NR_CONTEXTS)
+		stats.contexts[i].requests++;
 	stats.guest_requests++;
 	stats.messages[type][status]++;
 	mutex_unlock(&stats_lock);
@@ -103,6 +144,9 @@ void stats_print(struct seq_file *m, const struct stats *s)
 			if (s->messages[i][status])
 				seq_printf(m, "message %u %u %llu\n", i, status,
 					   s->messages[i][status]);
+	for (i = 0; i < s->nr_contexts; i++)
+		seq_printf(m, "context 0x%llx %llu %llu\n", s->contexts[i].address,
+			   s->contexts[i].launches, s->contexts[i].requests);
 	for (i = 0; i < MAX_COMMAND; i++)
 		if (s->commands[i].count)
 			seq_printf(m, "command 0x%x %llu %llu\n", i,

@@ -75,6 +75,8 @@ pub struct Firmware {
     pub hung: u64,
     /// By message type and status.
     pub messages: BTreeMap<(u8, u32), u64>,
+    /// Guests that had a context page, and their requests, by its address.
+    pub contexts: BTreeMap<u64, (u64, u64)>,
     /// Count and busy time in ns, by command.
     pub commands: BTreeMap<u32, (u64, u64)>,
     /// Time that it slept on purpose, in ns, by command.
@@ -96,11 +98,14 @@ impl Firmware {
                 ["message", kind, status, n] => {
                     firmware.messages.insert((kind.parse()?, status.parse()?), n.parse()?);
                 }
+                ["context", address, launches, n] => {
+                    firmware.contexts.insert(hex(address)?, (launches.parse()?, n.parse()?));
+                }
                 ["command", command, n, ns] => {
-                    firmware.commands.insert(hex(command)?, (n.parse()?, ns.parse()?));
+                    firmware.commands.insert(hex(command)? as u32, (n.parse()?, ns.parse()?));
                 }
                 ["slept_ns", command, ns] => {
-                    firmware.slept.insert(hex(command)?, ns.parse()?);
+                    firmware.slept.insert(hex(command)? as u32, ns.parse()?);
                 }
                 _ => {}
             }
@@ -116,6 +121,12 @@ impl Firmware {
         for (key, count) in &mut delta.messages {
             *count -= before.messages.get(key).copied().unwrap_or(0);
         }
+        for (key, (launches, requests)) in &mut delta.contexts {
+            let (old_launches, old_requests) =
+                before.contexts.get(key).copied().unwrap_or_default();
+            *launches -= old_launches;
+            *requests -= old_requests;
+        }
         for (key, (count, ns)) in &mut delta.commands {
             let (old_count, old_ns) = before.commands.get(key).copied().unwrap_or_default();
             *count -= old_count;
@@ -125,6 +136,7 @@ impl Firmware {
             *ns -= before.slept.get(key).copied().unwrap_or(0);
         }
         delta.messages.retain(|_, count| *count > 0);
+        delta.contexts.retain(|_, (launches, requests)| *launches + *requests > 0);
         delta.commands.retain(|_, (count, _)| *count > 0);
         delta
     }
@@ -145,9 +157,9 @@ impl Firmware {
     }
 }
 
-fn hex(word: &str) -> Result<u32> {
+fn hex(word: &str) -> Result<u64> {
     match word.strip_prefix("0x") {
-        Some(digits) => Ok(u32::from_str_radix(digits, 16)?),
+        Some(digits) => Ok(u64::from_str_radix(digits, 16)?),
         None => bail!("{word:?} is no hexadecimal number"),
     }
 }
@@ -158,15 +170,17 @@ mod tests {
 
     #[test]
     fn counts_are_read_and_subtracted() {
-        let before = Firmware::parse("guest_requests 2\nmessage 5 0 2\n").unwrap();
+        let before = "guest_requests 2\nmessage 5 0 2\ncontext 0x1000 1 2\ncontext 0x2000 1 0\n";
+        let before = Firmware::parse(before).unwrap();
         let after = Firmware::parse(
             "guest_requests 5\nhung 1\nmessage 5 0 2\nmessage 3 22 3\ncommand 0x94 5 700\n\
-             slept_ns 0x94 600\n",
+             slept_ns 0x94 600\ncontext 0x1000 2 5\ncontext 0x2000 1 0\n",
         )
         .unwrap();
         let delta = after.since(&before);
         assert_eq!((delta.guest_requests, delta.hung), (3, 1));
         assert_eq!(delta.messages, BTreeMap::from([((3, 22), 3)]));
+        assert_eq!(delta.contexts, BTreeMap::from([(0x1000, (1, 3))]));
         assert_eq!(delta.commands[&0x94], (5, 700));
         assert_eq!(delta.slept[&0x94], 600);
     }

@@ -37,6 +37,8 @@ pub struct Seen {
     /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and for how long.
     pub reruns: u64,
     pub held: Duration,
+    /// How long the guests were at it.
+    pub elapsed: Duration,
     /// What the processes of the VMs took of the host's CPUs.
     pub cpu: Duration,
 }
@@ -83,6 +85,12 @@ impl Load {
     pub fn is_running(&mut self) -> Result<bool> {
         let child = self.child.as_mut().context("it has ended")?;
         Ok(child.try_wait().context("snpload")?.is_none())
+    }
+
+    /// Has its guests stop, lets go of held VMs, and tells what they saw.
+    pub fn stop(self) -> Result<Seen> {
+        agent::signal(self.pid, libc::SIGTERM)?;
+        self.finish()
     }
 
     /// Does something while no guest runs, and none of their requests is under way.
@@ -160,6 +168,7 @@ fn parse(text: &str) -> Result<Seen> {
         per_vm: per_vm.iter().map(vm).collect::<Result<_>>()?,
         reruns: count(&report, "reruns")?,
         held: time(&report, "held_us")?,
+        elapsed: seconds(&report, "elapsed_s")?,
         cpu: time(&report, "cpu_us")?,
     })
 }
@@ -187,6 +196,11 @@ fn count(value: &Value, name: &str) -> Result<u64> {
     value[name].as_u64().with_context(|| format!("no {name} in the report"))
 }
 
+fn seconds(value: &Value, name: &str) -> Result<Duration> {
+    let s = value[name].as_f64().with_context(|| format!("no {name} in the report"))?;
+    Ok(Duration::from_secs_f64(s))
+}
+
 /// A duration in microseconds.
 fn time(value: &Value, name: &str) -> Result<Duration> {
     let us = value[name].as_f64().with_context(|| format!("no {name} in the report"))?;
@@ -201,7 +215,8 @@ mod tests {
     fn a_report_is_read() {
         let line = concat!(
             r#"{"vms":1,"requests":5,"outcomes":{"5":{"ok":3},"9":{"ok":1,"fw:0x16":1}},"#,
-            r#""busy_give_ups":{"5":2},"reruns":7,"held_us":2000000,"cpu_us":500,"per_vm":["#,
+            r#""busy_give_ups":{"5":2},"reruns":7,"held_us":2000000,"cpu_us":500,"#,
+            r#""elapsed_s":1.5,"per_vm":["#,
             r#"{"name":"a","requests":4,"p50_us":99.5,"p99_us":1000.0,"max_us":2000.0,"busy":1,"#,
             r#""busy_give_ups":2,"vmpcks_wiped":0,"reruns":7,"held_us":2000000}]}"#,
         );
@@ -211,6 +226,7 @@ mod tests {
         assert_eq!(seen.outcomes["9"]["fw:0x16"], 1);
         assert_eq!((seen.busy_give_ups["5"], seen.reruns), (2, 7));
         assert_eq!((seen.held, seen.cpu), (Duration::from_secs(2), Duration::from_micros(500)));
+        assert_eq!(seen.elapsed, Duration::from_millis(1500));
         let vm = &seen.per_vm[0];
         assert_eq!((vm.name.as_str(), vm.requests, vm.busy_give_ups), ("a", 4, 2));
         assert_eq!((vm.p50, vm.p99), (Duration::from_nanos(99_500), Duration::from_millis(1)));

@@ -3,9 +3,12 @@
 //! Everything a run can be asked for. A VM in a process of its own gets the same
 //! options as JSON in its environment, since its command line is its disguise.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 
+use crate::attack::Technique;
 use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, positive};
 
 #[derive(Debug, Clone, PartialEq, Parser, Serialize, Deserialize)]
@@ -31,6 +34,15 @@ pub struct Options {
     pub vcpus: u32,
     #[command(flatten)]
     pub manner: Manner,
+    /// VMs of each process, with --processes
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub contexts: u32,
+    /// When done, close the VMs and make others in their place, in the same process, so many times
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub relaunch: u32,
+    /// Before each launch fail at so many: refused by KVM, by the PSP, and begun but not finished
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub failed_launches: u32,
     /// Begin all at once, in all VMs
     #[arg(long)]
     pub start_together: bool,
@@ -105,6 +117,19 @@ pub struct Manner {
     /// Never use a key again after an error, or BUSY to the end, as Linux does
     #[arg(long)]
     pub give_up_on_error: bool,
+    /// What the VMM does to be somebody else, from the first request on or from the cue
+    #[arg(long, value_name = "TECHNIQUE")]
+    pub attack: Option<Technique>,
+    /// Who runs a vCPU first overwrites the process's arguments with QEMU's, of these names in
+    /// turn; with a cue, of the one whose number the file holds
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub forge: Vec<String>,
+    /// After --cue-after requests wait until this file exists
+    #[arg(long, value_name = "FILE")]
+    pub cue: Option<PathBuf>,
+    /// Of each vCPU, before the cue
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "cue")]
+    pub cue_after: u64,
     /// First so many VMGEXITs of each vCPU that are no guest requests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub vmgexits: u64,
@@ -124,7 +149,7 @@ impl Manner {
 impl Options {
     /// Follows the implications that clap does not know.
     pub fn complete(mut self) -> Self {
-        self.processes |= self.vmm.is_some();
+        self.processes |= self.vmm.is_some() || self.manner.attack == Some(Technique::LeaderExits);
         self.manner.certs |= self.manner.certs_error.is_some();
         self.manner.extended |= self.manner.certs;
         self
@@ -182,6 +207,7 @@ mod tests {
         assert!(o.processes && o.manner.certs && o.manner.extended);
         assert_eq!(parse(&["--seconds", "1.5"]).manner.limit(), None);
         assert_eq!(parse(&["--vmgexits", "10"]).manner.limit(), Some(0));
+        assert!(parse(&["--attack", "leader-exits"]).processes);
     }
 
     #[test]
@@ -205,6 +231,7 @@ mod tests {
         for o in [
             parse(&["--type", "key,5", "--fault", "gap:2", "--vmpck", "all", "--", "-m", "2G"]),
             parse(&["--race", "key:5", "--give-up-on-error"]),
+            parse(&["--attack", "child", "--forge", "a,b", "--cue", "/tmp/cue"]),
         ] {
             let text = serde_json::to_string(&o).unwrap();
             assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), o);

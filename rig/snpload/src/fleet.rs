@@ -12,7 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::Options;
+use crate::attack::{Technique, cue::Cue, leader};
+use crate::cli::{Manner, Options};
 use crate::disguise::{Disguise, program};
 use crate::guest::Guests;
 use crate::report::Report;
@@ -126,14 +127,38 @@ pub fn print_report(report: &Report) -> Result<()> {
 /// The child's part, if this process is one.
 pub fn run_as_child() -> Option<Result<()>> {
     let order = std::env::var(ENVIRONMENT).ok()?;
-    Some(serde_json::from_str(&order).context("the parent's order").and_then(|o| obey(&o)))
+    Some(serde_json::from_str(&order).context("the parent's order").and_then(follow))
+}
+
+/// Obeys, with this thread or without it.
+fn follow(order: Order) -> Result<()> {
+    let Manner { attack, cue, .. } = &order.options.manner;
+    if *attack != Some(Technique::LeaderExits) {
+        return obey(&order);
+    }
+    let cue = Cue::new(cue.as_ref());
+    leader::leave(&cue, move || match obey(&order) {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("snpload: {e:#}");
+            1
+        }
+    })
+}
+
+/// A process has one name, and may have several VMs.
+fn names(options: &Options, name: &str) -> Vec<String> {
+    match options.contexts {
+        1 => vec![name.to_owned()],
+        n => (0..n).map(|i| format!("{name}/{i}")).collect(),
+    }
 }
 
 fn obey(order: &Order) -> Result<()> {
     let Order { options, name } = order;
     name_process(options);
     signals::set_up(options.vmm)?;
-    let mut guests = Guests::new(options, vec![name.clone()]).with_context(|| name.clone())?;
+    let guests = Guests::new(options, names(options, name)).with_context(|| name.clone())?;
     writeln!(stdout(), "ready")?;
     if options.start_together {
         stdin().read_line(&mut String::new())?;
@@ -141,7 +166,8 @@ fn obey(order: &Order) -> Result<()> {
     if let Some(ms) = options.die_after {
         signals::die_after(ms);
     }
-    print_report(&guests.run().with_context(|| name.clone())?)?;
+    let (report, _kept) = guests.run_lives(options).with_context(|| name.clone())?;
+    print_report(&report)?;
     if options.hold {
         signals::hold();
     }

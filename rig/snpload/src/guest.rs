@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 
+use crate::attack;
 use crate::cli::{Manner, Options};
 use crate::keys::Keys;
 use crate::manner::{STOPPED, behave};
@@ -60,7 +61,13 @@ impl Guests {
 
     fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let manner = &options.manner;
-        let mut vm = SnpVm::new(options)?;
+        for i in 0..options.failed_launches {
+            SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
+        }
+        let mut vm = attack::launch(manner, || SnpVm::new(options))?;
+        // Not by whoever launched it: in the process of the first KVM_RUN newer kernels start
+        // a thread that lives as long as the VM.
+        vm.boot()?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
             let (keys, manner) = (keys.clone(), manner.clone());
@@ -96,6 +103,20 @@ impl Guests {
         let thread = Builder::new().name(name).stack_size(128 << 10).spawn(body);
         self.workers.push((vm_index, thread.context("no thread for a vCPU")?));
         Ok(())
+    }
+
+    /// Runs them, and then others in their place, as a VMM does that resets its guests. The last
+    /// ones live on.
+    pub fn run_lives(mut self, options: &Options) -> Result<(Report, Self)> {
+        let mut report = self.run()?;
+        for life in 1..=options.relaunch {
+            let names = std::mem::take(&mut self.names);
+            // closed before the next is made, which may be given what the last one had
+            drop(self);
+            self = Self::new(options, names).with_context(|| format!("life {life}"))?;
+            report.follow(self.run()?);
+        }
+        Ok((report, self))
     }
 
     /// Lets all vCPUs go at once, and waits for the last. The VMs live on until

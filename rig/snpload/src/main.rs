@@ -7,6 +7,7 @@
 //! Exits with 0 if it could do what was asked, whatever the guests were told;
 //! 1 if not; 2 for a wrong command line.
 
+mod attack;
 mod cli;
 mod compat;
 mod disguise;
@@ -75,11 +76,12 @@ fn run(options: &Options) -> Result<()> {
         return fleet::run(options);
     }
     let names = (0..options.vms).map(|i| options.vm_name(i)).collect();
-    let mut guests = Guests::new(options, names)?;
+    let guests = Guests::new(options, names)?;
     if let Some(ms) = options.die_after {
         signals::die_after(ms);
     }
-    fleet::print_report(&guests.run()?)?;
+    let (report, _kept) = guests.run_lives(options)?;
+    fleet::print_report(&report)?;
     if options.hold {
         signals::hold();
     }

@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use crate::attack::{Attack, Technique, cue::Cue, leader};
 use crate::cli::Manner;
 use crate::ghcb::Ghcb;
 use crate::keys::Keys;
@@ -47,11 +48,28 @@ fn requests(vcpu: &mut Vcpu, index: u32, keys: &Keys, manner: &Manner) -> Result
     }
     let mut pace = Pace::new(manner);
     while !stopped && !keys.wiped(manner.vmpck) && pace.next() {
+        if pace.done - 1 == manner.cue_after {
+            attack(vcpu, manner)?;
+            pace.begin_anew();
+        }
         let request = Request::plan(manner, index, pace.done - 1);
         stopped = send(vcpu, keys, manner, &request, &mut tally)? == Some(STOPPED);
     }
     tally.reruns = vcpu.reruns;
     Ok(tally)
+}
+
+/// Waits for the cue. From here on the VMM is hostile, if it is at all.
+fn attack(vcpu: &mut Vcpu, manner: &Manner) -> Result<()> {
+    Cue::new(manner.cue.as_ref()).wait();
+    if manner.attack == Some(Technique::LeaderExits) {
+        while !leader::has_left()? {
+            ensure!(!stopping(), "stopped before the main thread had left");
+            wait_until(Instant::now() + Duration::from_millis(5));
+        }
+    }
+    vcpu.attack = Attack::new(manner)?;
+    Ok(())
 }
 
 /// The answer to the unrelated VMGEXIT is a set of feature bits, not a status.

@@ -12,13 +12,21 @@ use crate::signals::stopping;
 pub struct Pace<'a> {
     manner: &'a Manner,
     start: Instant,
+    /// Requests that were done by then.
+    before: u64,
     limit: Option<u64>,
     pub done: u64,
 }
 
 impl<'a> Pace<'a> {
     pub fn new(manner: &'a Manner) -> Self {
-        Self { manner, start: Instant::now(), limit: manner.limit(), done: 0 }
+        Self { manner, start: Instant::now(), before: 0, limit: manner.limit(), done: 0 }
+    }
+
+    /// What was waited for besides counts neither as time nor as a delay to make up for. To be called
+    /// with a request just due.
+    pub fn begin_anew(&mut self) {
+        (self.start, self.before) = (Instant::now(), self.done - 1);
     }
 
     /// Waits until the next request is due; false when there is none any more.
@@ -28,7 +36,7 @@ impl<'a> Pace<'a> {
             return false;
         }
         if let Some(rate) = self.manner.rate {
-            wait_until(self.start + Duration::from_secs_f64(i as f64 / rate));
+            wait_until(self.start + Duration::from_secs_f64((i - self.before) as f64 / rate));
         } else if let (Some(burst), Some(pause)) = (self.manner.burst, self.manner.pause)
             && i > 0
             && i.is_multiple_of(burst)

@@ -68,6 +68,13 @@ impl Report {
         self.outcomes.get("vmgexit").map_or(0, |m| m.values().sum())
     }
 
+    /// Adds what the same VMs' successors report.
+    pub fn follow(&mut self, next: Self) {
+        let (vms, elapsed_s) = (self.vms, self.elapsed_s + next.elapsed_s);
+        self.add(next);
+        (self.vms, self.elapsed_s) = (vms, elapsed_s);
+    }
+
     /// Adds what another VM or process, at work at the same time, reports.
     pub fn add(&mut self, other: Self) {
         let weighted = |a: f64, n: u64, b: f64, m: u64| {
@@ -125,6 +132,14 @@ mod tests {
         assert!((a.elapsed_s - 2.0).abs() < 1e-9);
         let expected = BTreeMap::from([("ok".to_owned(), 2), ("errno:5".to_owned(), 1)]);
         assert_eq!(a.outcomes["5"], expected);
+    }
+
+    #[test]
+    fn successors_are_no_other_vms_and_take_their_own_time() {
+        let mut a = report("a", &[(Outcome::Ok, 100)], 1.0);
+        a.follow(report("a", &[(Outcome::Ok, 100)], 2.0));
+        assert_eq!((a.vms, a.requests, a.per_vm.len()), (1, 2, 2));
+        assert!((a.elapsed_s - 3.0).abs() < 1e-9);
     }
 
     #[test]

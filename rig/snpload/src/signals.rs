@@ -39,6 +39,11 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> Result<()
     Ok(())
 }
 
+/// A signal that is to end a system call and nothing else.
+pub fn handle_by_doing_nothing(signal: libc::c_int) -> Result<()> {
+    handle(signal, kick)
+}
+
 /// To be called before there are threads, which then are as this one is.
 pub fn set_up(vmm: Option<Vmm>) -> Result<()> {
     handle(libc::SIGTERM, stop)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::VcpuFd;
 
+use crate::attack::{Attack, Entered};
 use crate::compat;
 use crate::ghcb::{Ghcb, MSR_REGISTER, PROTOCOL, PROTOCOL_VERSION, SW_EXIT_INFO_1, SW_EXIT_INFO_2};
 use crate::manner::STOPPED;
@@ -51,6 +52,8 @@ pub struct Vcpu {
     ghcb: u64,
     certs_answer: u64,
     pub reruns: Reruns,
+    /// Who else runs it.
+    pub attack: Option<Attack>,
 }
 
 /// What KVM expects in `ret` of the exit, and makes the guest's VMM code of.
@@ -74,7 +77,8 @@ enum Run {
 impl Vcpu {
     pub fn new(fd: VcpuFd, index: u32, shared: Arc<Shared>, error: Option<CertsError>) -> Self {
         let ghcb = ((1 + PAGES_PER_VCPU * index as usize) * PAGE) as u64;
-        Self { fd, shared, ghcb, certs_answer: certs_answer(error), reruns: Reruns::default() }
+        let certs_answer = certs_answer(error);
+        Self { fd, shared, ghcb, certs_answer, reruns: Reruns::default(), attack: None }
     }
 
     pub fn request_gpa(&self) -> u64 {
@@ -116,7 +120,7 @@ impl Vcpu {
     /// One VMGEXIT: KVM_RUN until the guest goes on, which in the rig means HLT.
     pub fn vmgexit(&mut self, ghcb: &Ghcb) -> Result<Outcome> {
         self.shared.memory.write(self.ghcb, ghcb.bytes())?;
-        let outcome = match self.run() {
+        let outcome = match self.run()? {
             Run::Halted => {
                 let info_1 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_1 as u64)?;
                 let info_2 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_2 as u64)?;
@@ -134,9 +138,9 @@ impl Vcpu {
         Ok(outcome)
     }
 
-    fn run(&mut self) -> Run {
+    fn run(&mut self) -> Result<Run> {
         loop {
-            let result = self.enter();
+            let result = self.enter()?;
             if let Err(errno) = result
                 && self.reruns.repeat(errno)
             {
@@ -145,26 +149,26 @@ impl Vcpu {
             }
             self.reruns.over();
             let exit = match result {
-                Ok(EXIT_HLT) => return Run::Halted,
+                Ok(EXIT_HLT) => return Ok(Run::Halted),
                 Ok(EXIT_SNP_REQ_CERTS) => None,
                 Ok(reason) => Some(Run::OtherExit(reason)),
                 Err(errno) => Some(Run::Failed(errno)),
             };
             match exit {
-                Some(exit) => return exit,
+                Some(exit) => return Ok(exit),
                 None => self.answer_certs_exit(),
             }
         }
     }
 
-    /// KVM_RUN: why the guest left, or an errno.
-    fn enter(&mut self) -> Result<u32, i32> {
-        if self.shared.compat {
-            compat::kvm_run(self.fd.as_raw_fd())?;
-        } else {
-            self.fd.run().map_err(|error| error.errno())?;
+    /// KVM_RUN, by this thread or whoever is to.
+    fn enter(&mut self) -> Result<Entered> {
+        let Self { fd, shared, attack, .. } = self;
+        let mut kvm_run = || kvm_run(fd, shared.compat);
+        match attack {
+            Some(attack) => attack.enter(&mut kvm_run),
+            None => Ok(kvm_run()),
         }
-        Ok(self.fd.get_kvm_run().exit_reason)
     }
 
     /// There are no certificates to give, only the answer; KVM goes on with the
@@ -182,7 +186,7 @@ impl Vcpu {
     pub fn register_ghcb(&mut self) -> Result<()> {
         self.shared.memory.write(self.ghcb + PROTOCOL_VERSION as u64, &PROTOCOL)?;
         self.shared.sim.ghcb_msr(&self.fd, self.ghcb | MSR_REGISTER)?;
-        match self.run() {
+        match self.run()? {
             Run::Halted => {}
             Run::OtherExit(reason) => return Err(anyhow!("GHCB registration: exit {reason}")),
             Run::Failed(errno) => {
@@ -192,4 +196,13 @@ impl Vcpu {
         self.shared.sim.ghcb_msr(&self.fd, self.ghcb)?;
         Ok(())
     }
+}
+
+fn kvm_run(fd: &mut VcpuFd, compat: bool) -> Entered {
+    if compat {
+        compat::kvm_run(fd.as_raw_fd())?;
+    } else {
+        fd.run().map_err(|error| error.errno())?;
+    }
+    Ok(fd.get_kvm_run().exit_reason)
 }

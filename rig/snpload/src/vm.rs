@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use kvm_bindings::{
     KVM_X86_SNP_VM, kvm_sev_cmd, kvm_sev_init, kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start,
     kvm_userspace_memory_region, sev_cmd_id_KVM_SEV_INIT2, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH,
@@ -25,6 +25,10 @@ const SEV_SNP_ENABLE_REQ_CERTS: u32 = 103;
 
 /// SMT allowed, and a bit that the ABI wants set.
 const POLICY: u64 = 0x30000;
+/// A bit that KVM lets nobody set.
+const NO_POLICY: u64 = 1 << 63;
+/// The guest wants firmware of ABI 255.255, which KVM leaves to the PSP to judge.
+const FUTURE_ABI: u64 = 0xffff;
 
 pub struct SnpVm {
     vcpus: Vec<Vcpu>,
@@ -33,8 +37,16 @@ pub struct SnpVm {
     _shared: Arc<Shared>,
 }
 
-impl SnpVm {
-    pub fn new(options: &Options) -> Result<Self> {
+/// A VM that is not launched yet.
+struct Draft {
+    vcpus: Vec<Vcpu>,
+    vm: VmFd,
+    psp: u32,
+    shared: Arc<Shared>,
+}
+
+impl Draft {
+    fn new(options: &Options) -> Result<Self> {
         let Options { vcpus, compat, manner: Manner { certs, certs_error, .. }, .. } = *options;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm_with_type(u64::from(KVM_X86_SNP_VM)).context("KVM_CREATE_VM")?;
@@ -66,17 +78,48 @@ impl SnpVm {
             let fd = vm.create_vcpu(u64::from(i)).context("KVM_CREATE_VCPU")?;
             made.push(Vcpu::new(fd, i, shared.clone(), certs_error));
         }
+        Ok(Self { vcpus: made, vm, psp, shared })
+    }
 
-        let mut start = kvm_sev_snp_launch_start { policy: POLICY, ..Default::default() };
-        sev_command(&vm, psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, &mut start)
-            .context("KVM_SEV_SNP_LAUNCH_START")?;
+    /// Makes its guest context.
+    fn start(&self, policy: u64) -> Result<()> {
+        let mut start = kvm_sev_snp_launch_start { policy, ..Default::default() };
+        sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, &mut start)
+            .context("KVM_SEV_SNP_LAUNCH_START")
+    }
+
+    fn finish(self) -> Result<SnpVm> {
         let mut finish = kvm_sev_snp_launch_finish::default();
-        sev_command(&vm, psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH, &mut finish)
+        sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH, &mut finish)
             .context("KVM_SEV_SNP_LAUNCH_FINISH")?;
-        for vcpu in &mut made {
-            vcpu.register_ghcb()?;
+        let Self { vcpus, vm, shared, .. } = self;
+        Ok(SnpVm { vcpus, _vm: vm, _shared: shared })
+    }
+}
+
+impl SnpVm {
+    /// Launched, but not run yet.
+    pub fn new(options: &Options) -> Result<Self> {
+        let draft = Draft::new(options)?;
+        draft.start(POLICY)?;
+        draft.finish()
+    }
+
+    /// What each vCPU does first.
+    pub fn boot(&mut self) -> Result<()> {
+        self.vcpus.iter_mut().try_for_each(Vcpu::register_ghcb)
+    }
+
+    /// A launch that comes to nothing: refused before the PSP, refused by the PSP, and given up
+    /// after it has begun, in turn.
+    pub fn fail(options: &Options, turn: u32) -> Result<()> {
+        let draft = Draft::new(options)?;
+        match turn % 3 {
+            0 => ensure!(draft.start(POLICY | NO_POLICY).is_err(), "KVM took any policy"),
+            1 => ensure!(draft.start(POLICY | FUTURE_ABI).is_err(), "the PSP took any policy"),
+            _ => draft.start(POLICY)?,
         }
-        Ok(Self { vcpus: made, _vm: vm, _shared: shared })
+        Ok(())
     }
 
     /// The vCPUs, each for a thread to run. The VM is to be kept meanwhile.

@@ -2,6 +2,7 @@
 //!
 //! One file per subject; a group is a boot.
 
+mod attack;
 mod bare;
 mod config;
 pub mod cost;
@@ -198,6 +199,34 @@ pub const GROUPS: &[Group] = &[
             outlive::foreign::FOREIGN,
             outlive::alone::SECOND_AGENT,
             outlive::alone::PID_REUSE,
+        ],
+    },
+    Group {
+        name: "attack",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[
+            attack::processes::LIMIT,
+            attack::processes::DENIED,
+            attack::processes::SCRIBBLED,
+            attack::room::PARKED,
+            attack::contexts::SEVERAL,
+            attack::contexts::UNSEEN,
+            attack::agents::MOVES,
+        ],
+        once: &[
+            attack::processes::FREE,
+            attack::room::THOUSAND,
+            attack::room::CHURN,
+            attack::room::CONTEXTS_FULL,
+            attack::contexts::RESET,
+            attack::contexts::BURST,
+            attack::contexts::REUSE,
+            attack::agents::REPLACED,
+            attack::names::VANISH,
+            attack::names::HIDEPID,
+            attack::names::UNPRIVILEGED,
         ],
     },
     Group {

@@ -1,0 +1,143 @@
+//! # A hostile VMM
+//!
+//! Whoever shares a VM's memory can run its vCPUs, and a process can be called otherwise at any
+//! time. What reaches the firmware is what the VM's policy allows, and all of it is the VM's.
+
+pub mod agents;
+pub mod contexts;
+pub mod names;
+pub mod processes;
+pub mod room;
+
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::outlive::{self, Host};
+use crate::{
+    agent::{self, Agent, cli},
+    exposition::Metrics,
+    host::{Firmware, wait_until},
+    load::{self, Load, Seen},
+    scenario::Outcome,
+};
+
+/// A VM that waits for the cue after its first request, and then has these manners.
+const WAITING: &str = "--vmm qemu --cue /tmp/cue --cue-after 1 --busy-retry-ms 5";
+const CUE: &str = "/tmp/cue";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A host that enforces, and what its firmware had done before.
+struct Attacked {
+    host: Host,
+    agent: Agent,
+    before: Firmware,
+}
+
+impl Attacked {
+    /// With a configuration of these lines.
+    fn start(lines: &str) -> Result<Attacked> {
+        no_cue();
+        let host = Host::fresh(lines)?;
+        let agent = outlive::start(&[])?;
+        Ok(Attacked { host, agent, before: Firmware::read()? })
+    }
+
+    /// What reached the firmware; none of it may be of a type that nobody is allowed.
+    fn reached(&self) -> Result<u64> {
+        Ok(self.host.firmware()?.guest_requests)
+    }
+
+    /// Waits until a VM is known by its name and so many of its requests were answered.
+    fn knows(&mut self, vm: &str, requests: f64) -> Result<()> {
+        self.agent.wait_until(&format!("{vm} has {requests} requests"), |metrics| {
+            metrics.sum("guestreq_requests_total", &[("vm", vm), ("result", "ok")]) >= requests
+        })?;
+        Ok(())
+    }
+
+    /// The counts are the firmware's, of the host and of each guest: each has a record and a label
+    /// of its own. Nothing passed undecided, and the agent stands by that.
+    fn is_exact(&self) -> Result<()> {
+        self.host.exact(&self.agent)?;
+        let firmware = Firmware::read()?.since(&self.before);
+        let metrics = self.agent.scrape()?;
+        let guests: u64 = firmware.contexts.values().map(|(launches, _)| launches).sum();
+        let labels = metrics.values("guestreq_vm_info", "vm");
+        let records = labels.len() as u64;
+        ensure!(records == guests, "{records} records of {guests} guests: {labels:?}");
+        let distinct = answered(&metrics).len();
+        ensure!(distinct == labels.len(), "{distinct} labels of {records} records: {labels:?}");
+        // An address that was given out twice tells the sum of two guests.
+        if firmware.contexts.values().all(|(launches, _)| *launches == 1) {
+            let mut truth: Vec<u64> = firmware.contexts.values().map(|(_, n)| *n).collect();
+            let mut counted: Vec<u64> = answered(&metrics).into_values().collect();
+            truth.sort_unstable();
+            counted.sort_unstable();
+            ensure!(counted == truth, "by VM {counted:?}, by guest context {truth:?}");
+        }
+        Ok(())
+    }
+
+    /// Where losses are counted: nothing passed undecided, and the agent stands by
+    /// that.
+    fn told_nothing_passed(&self) -> Result<()> {
+        let bypassed = self.agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
+        ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+        let (status, why) = agent::get("/readyz")?;
+        ensure!(status == 200, "{why}");
+        Ok(())
+    }
+
+    fn end(self) -> Result<Outcome> {
+        no_cue();
+        self.host.end(self.agent)?;
+        Ok(Outcome::Kept)
+    }
+}
+
+/// What the firmware answered each VM, by label.
+fn answered(metrics: &Metrics) -> BTreeMap<String, u64> {
+    let labels = metrics.values("guestreq_vm_info", "vm");
+    let requests = |vm: &str, result: Option<&str>| -> u64 {
+        let mut labels = vec![("vm", vm)];
+        labels.extend(result.map(|result| ("result", result)));
+        metrics.sum("guestreq_requests_total", &labels) as u64
+    };
+    let of = |vm: &str| {
+        let refused = ["denied", "busy", "host_error"].map(|result| requests(vm, Some(result)));
+        requests(vm, None) - refused.iter().sum::<u64>()
+    };
+    labels.into_iter().map(|vm| (vm.clone(), of(&vm))).collect()
+}
+
+/// Lets VMs that wait go on, under the name of that number.
+fn cue(name: u32) -> Result<()> {
+    // At once, as it is read all the time.
+    fs::write("/tmp/cue.new", name.to_string())?;
+    fs::rename("/tmp/cue.new", CUE).context("the cue")
+}
+
+fn no_cue() {
+    let _ = fs::remove_file(CUE);
+}
+
+/// A VM that is known, from now on denied reports, and waits for the cue.
+fn denied(attacked: &mut Attacked, name: &str, manner: &str) -> Result<Load> {
+    let load = load::start(&format!("{WAITING} --name {name} {manner}"))?;
+    attacked.knows(name, 1.0)?;
+    cli(&["policy", "deny", "report", "--vm", name, "--yes"])?;
+    Ok(load)
+}
+
+/// How many of a load's messages were answered by the firmware.
+fn passed(seen: &Seen) -> u64 {
+    seen.outcomes.values().filter_map(|of| of.get("ok")).sum()
+}
+
+/// Waits until a load has sent so many requests to the firmware.
+fn has_sent(before: &Firmware, requests: u64) -> Result<()> {
+    wait_until(&format!("{requests} requests have reached the firmware"), PATIENCE, || {
+        Ok(Firmware::read()?.since(before).guest_requests >= requests)
+    })
+}

@@ -1,0 +1,135 @@
+//! # A process with several guests, at once and one after the other
+
+use anyhow::{Result, ensure};
+
+use super::{Attacked, PATIENCE, answered, cue, denied, no_cue, passed};
+use crate::{
+    agent::cli,
+    host::{Firmware, wait_until},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const SEVERAL: Scenario = Scenario {
+    name: "each_vm_of_a_process_has_a_record_a_label_and_a_limiter_of_its_own",
+    check: several,
+};
+pub const RESET: Scenario =
+    Scenario { name: "a_vm_that_is_reset_in_its_process_keeps_what_was_set_for_it", check: reset };
+pub const BURST: Scenario = Scenario { name: "a_new_burst_costs_a_vmm_a_launch", check: burst };
+pub const REUSE: Scenario = Scenario {
+    name: "a_guest_that_is_given_the_context_address_of_another_inherits_nothing",
+    check: reuse,
+};
+
+/// A limiter that all shared would let two requests pass in all.
+fn several(_: &Context) -> Result<Outcome> {
+    const VMS: u64 = 5;
+    let attacked = Attacked::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
+    let seen = load::run(&format!(
+        "--vmm qemu --name many --contexts {VMS} --seconds 2 --busy-retry-ms 20 \
+         --busy-give-up-ms 200"
+    ))?;
+    let passed = passed(&seen);
+    let limit = VMS as f64 * (2.0 + 5.0 / 60.0 * seen.elapsed.as_secs_f64() + 1.0);
+    println!("{passed} passed: {:?}", answered(&attacked.agent.scrape()?));
+    ensure!(passed >= 2 * VMS, "only {passed} passed: they share a limiter");
+    ensure!(passed as f64 <= limit, "{passed} passed, {limit:.0} may");
+    ensure!(attacked.reached()? == passed, "{}", attacked.reached()?);
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+fn reset(_: &Context) -> Result<Outcome> {
+    let mut attacked = Attacked::start("keep_exited_vms = \"1d\"\n")?;
+    // By command, and only while its first guest runs.
+    let load = denied(&mut attacked, "reborn", "--relaunch 3 --count 4")?;
+    cue(0)?;
+    let seen = load.finish()?;
+    ensure!(passed(&seen) == 1, "{} of 16 passed: {:?}", passed(&seen), seen.outcomes);
+    attacked.host.exact(&attacked.agent)?;
+    let counted = answered(&attacked.agent.scrape()?);
+    ensure!(counted.values().sum::<u64>() == 1, "{counted:?}");
+    attacked.end()
+}
+
+/// Neither a process nor a thread more, but a launch that the PSP sees.
+fn burst(_: &Context) -> Result<Outcome> {
+    const BURST: u64 = 3;
+    let attacked =
+        Attacked::start(&format!("limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"))?;
+    let manner = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
+    let mut passed = 0;
+    for technique in ["child", "hops"] {
+        let seen =
+            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {manner}"));
+        passed += super::passed(&seen?);
+    }
+    let contexts = Firmware::read()?.since(&attacked.before).contexts;
+    let launches: u64 = contexts.values().map(|(launches, _)| launches).sum();
+    println!("{passed} passed with {launches} launches, bursts of {BURST}");
+    ensure!(launches == 8 && passed >= 2 * BURST, "{launches} launches, {passed} passed");
+    ensure!(passed <= BURST * launches, "{passed} passed, {launches} launches, bursts of {BURST}");
+    ensure!(attacked.reached()? == passed, "{}", attacked.reached()?);
+    attacked.host.exact(&attacked.agent)?;
+    attacked.end()
+}
+
+/// The allocator gives out again what was freed. Each round launches a guest that may ask for
+/// reports, and one that may not, until some address has come back a few times.
+fn reuse(_: &Context) -> Result<Outcome> {
+    const ROUNDS: usize = 10;
+    const MOST: usize = 100;
+    const AGAIN: usize = 3;
+    let attacked = Attacked::start(
+        "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n",
+    )?;
+    let (mut rounds, mut again) = (0, 0);
+    while rounds < ROUNDS || again < AGAIN {
+        ensure!(rounds < MOST, "{again} addresses came back in {rounds} rounds");
+        ensure!(passed(&load::run("--vmm qemu --name free --count 2")?) == 2, "round {rounds}");
+        let seen = load::run("--vmm qemu --name strict --type report,key --count 2")?;
+        ensure!(passed(&seen) == 1, "round {rounds}: strict: {:?}", seen.outcomes);
+        rounds += 1;
+        again = 2 * rounds - Firmware::read()?.since(&attacked.before).contexts.len();
+    }
+    println!("{again} of {} guests had an address that another one had had", 2 * rounds);
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+pub const UNSEEN: Scenario = Scenario {
+    name: "a_guest_whose_launch_nobody_saw_is_who_it_was_when_it_was_first_looked_at",
+    check: unseen,
+};
+
+/// It may be called what it likes when it is first looked at, but not afterwards.
+fn unseen(_: &Context) -> Result<Outcome> {
+    const RULES: &str = "allow = [\"tsc_info\"]\n\
+        [[vm]]\nmatch = { name = \"first\" }\nallow = [\"report\"]\n\
+        [[vm]]\nmatch = { name = \"second\" }\nallow = [\"report\", \"key\"]\n";
+    let launched = Firmware::read()?.contexts;
+    no_cue();
+    let load = load::start(
+        "--vmm qemu --name born --cue /tmp/cue --attack child --forge first,second \
+         --type report,key --seconds 3600 --rate 20 --busy-retry-ms 20",
+    )?;
+    wait_until("the guest is launched", PATIENCE, || Ok(Firmware::read()?.contexts != launched))?;
+    let host = super::outlive::Host::fresh(RULES)?;
+    let mut agent = super::outlive::start(&[])?;
+    cue(0)?;
+    agent.wait_until("it is known by its first name", |metrics| {
+        metrics.sum("guestreq_requests_total", &[("vm", "first"), ("result", "ok")]) >= 3.0
+    })?;
+    cue(1)?;
+    let reports = host.firmware()?.guest_requests;
+    wait_until("it goes on", PATIENCE, || Ok(host.firmware()?.guest_requests > reports + 10))?;
+    let seen = load.stop()?;
+    let keys = seen.outcomes["3"].get("ok");
+    ensure!(keys.is_none(), "{keys:?} keys passed under another name");
+    ensure!(agent.scrape()?.values("guestreq_vm_info", "vm") == ["first"], "{}", cli(&["vms"])?);
+    host.exact(&agent)?;
+    no_cue();
+    host.end(agent)?;
+    Ok(Outcome::Kept)
+}

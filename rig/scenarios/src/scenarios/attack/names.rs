@@ -1,0 +1,105 @@
+//! # Processes that cannot be looked at
+
+use std::{fs, io, os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    super::outlive::{CONFIG, Host},
+    Attacked, passed,
+};
+use crate::{
+    agent::{self, Agent, cli},
+    host::{Firmware, run_command},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const VANISH: Scenario = Scenario {
+    name: "processes_that_are_gone_when_they_are_looked_at_have_the_default_and_are_counted",
+    check: vanish,
+};
+pub const UNPRIVILEGED: Scenario = Scenario {
+    name: "where_proc_hides_processes_from_the_agent_the_default_holds_and_vms_are_counted",
+    check: unprivileged,
+};
+pub const HIDEPID: Scenario = Scenario {
+    name: "where_proc_hides_processes_root_s_agent_knows_vms_all_the_same",
+    check: hidepid,
+};
+
+const STRICT: &str = "[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
+
+/// Launched by a process that is gone, or gone themselves after a request.
+fn vanish(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start("keep_exited_vms = \"1d\"\nallow = [\"report\"]\n")?;
+    let mut sent = 0;
+    for round in 0..4 {
+        let ghosts = format!("--vmm qemu --vms 4 --name ghost{round} --attack launcher --forge x");
+        let brief = format!("--vmm qemu --vms 4 --name brief{round}");
+        let loads = [ghosts, brief].map(|load| {
+            load::start(&format!("{load} --type report,export --count 2 --busy-retry-ms 5"))
+        });
+        for load in loads {
+            let seen = load?.finish()?;
+            ensure!(passed(&seen) == 4, "round {round}: {:?}", seen.outcomes);
+            sent += passed(&seen);
+        }
+    }
+    ensure!(attacked.reached()? == sent, "{} of {sent}", attacked.reached()?);
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+fn hidepid(_: &Context) -> Result<Outcome> {
+    while_hidden(|| {
+        let mut attacked = Attacked::start(STRICT)?;
+        let seen = load::run("--vmm qemu --name strict --type report,key --count 10")?;
+        ensure!(passed(&seen) == 5, "{:?}", seen.outcomes);
+        attacked.knows("strict", 5.0)?;
+        attacked.is_exact()?;
+        attacked.end()
+    })
+}
+
+/// What README.md says is enough of root's capabilities; to see others' processes it is not.
+fn unprivileged(_: &Context) -> Result<Outcome> {
+    // Debian's kernels want more where this is 3.
+    fs::write("/proc/sys/kernel/perf_event_paranoid", "2")?;
+    while_hidden(|| {
+        let host = Host::fresh(STRICT)?;
+        let mut command = Command::new("/bin/guestreq");
+        let agent = Agent::of(with_few_capabilities(command.args(["agent", "--config", CONFIG])))?;
+        let attacked = Attacked { host, agent, before: Firmware::read()? };
+        let seen = load::run("--vmm qemu --name strict --type report,export --count 10")?;
+        ensure!(passed(&seen) == 5, "{:?}", seen.outcomes);
+        println!("{}{}", cli(&["vms"])?, agent::log());
+        attacked.is_exact()?;
+        attacked.end()
+    })
+}
+
+/// With a procfs that shows processes only to those who could trace them.
+fn while_hidden(check: impl FnOnce() -> Result<Outcome>) -> Result<Outcome> {
+    run_command("mount", &["-o", "remount,hidepid=2", "/proc"])?;
+    let result = check();
+    run_command("mount", &["-o", "remount,hidepid=0", "/proc"])?;
+    result
+}
+
+/// CAP_SYS_NICE, CAP_SYSLOG, CAP_PERFMON and CAP_BPF
+const FEW: [i32; 4] = [23, 34, 38, 39];
+
+fn with_few_capabilities(command: &mut Command) -> &mut Command {
+    let drop_others = || {
+        for capability in (0..=40).filter(|capability| !FEW.contains(capability)) {
+            // SAFETY: no memory is passed.
+            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: nothing but system calls without memory.
+    unsafe { command.pre_exec(drop_others) }
+}

@@ -1,0 +1,126 @@
+//! # A vCPU that is run by others than its VM's main process
+
+use anyhow::{Result, ensure};
+
+use super::{Attacked, cue, denied, passed};
+use crate::{
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const LIMIT: Scenario =
+    Scenario { name: "a_limit_holds_whichever_threads_and_processes_run_the_vcpu", check: limit };
+pub const DENIED: Scenario = Scenario {
+    name: "what_is_denied_stays_denied_whoever_runs_the_vcpu_and_under_whatever_name",
+    check: stays_denied,
+};
+pub const FREE: Scenario = Scenario {
+    name: "four_tsc_infos_pass_a_limit_at_each_launch_whoever_runs_the_vcpu",
+    check: free,
+};
+pub const SCRIBBLED: Scenario = Scenario {
+    name: "a_guest_that_scribbles_while_processes_take_turns_sends_nothing_that_is_not_allowed",
+    check: scribbled,
+};
+
+const RATE: f64 = 5.0;
+const BURST: f64 = 2.0;
+/// Secure TSC is asked for before a guest has booted: a limit leaves these alone, of each guest.
+const FREE_TSC_INFOS: u64 = 4;
+
+/// Every way to be another process, each by a VM of its own.
+fn limit(_: &Context) -> Result<Outcome> {
+    let attacked =
+        Attacked::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
+    let mut loads = Vec::new();
+    for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits", "confined"] {
+        let load = format!(
+            "--vmm qemu --name {technique} --attack {technique} --seconds 3 --busy-retry-ms 50 \
+             --busy-give-up-ms 600000"
+        );
+        loads.push((technique, load::start(&load)?));
+    }
+    let (mut sheds, mut all) = (Vec::new(), 0);
+    for (technique, load) in loads {
+        let seen = load.finish()?;
+        let (passed, seconds) = (passed(&seen), seen.elapsed.as_secs_f64());
+        let limit = BURST + RATE * seconds + 1.0;
+        println!("{technique}: {passed} passed in {seconds:.1} s, {limit:.0} may");
+        ensure!(passed as f64 > BURST, "{technique}: only {passed} passed");
+        if passed as f64 > limit {
+            sheds.push(format!("{technique}: {passed} passed, the limit is {limit:.0}"));
+        }
+        all += passed;
+    }
+    ensure!(sheds.is_empty(), "{sheds:?}");
+    ensure!(attacked.reached()? == all, "the guests were told of {all}");
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+/// Each VM has been allowed one report, and asks for ten more.
+fn stays_denied(_: &Context) -> Result<Outcome> {
+    let mut attacked = Attacked::start("")?;
+    let manners = [
+        ("bad", "--forge good --attack child"),
+        ("stays", "--forge good --attack parked"),
+        ("hops", "--forge good --attack hops --vcpus 2 --vmpck all"),
+        ("lies", "--forge good"),
+        ("lead", "--attack leader-exits"),
+        ("confined", "--attack confined"),
+    ];
+    let mut loads = Vec::new();
+    for (name, manner) in manners {
+        loads.push((name, denied(&mut attacked, name, &format!("{manner} --count 11"))?));
+    }
+    let before = attacked.reached()?;
+    cue(0)?;
+    let mut sheds = Vec::new();
+    for (name, load) in loads {
+        let seen = load.finish()?;
+        let (passed, first) = (passed(&seen), if name == "hops" { 2 } else { 1 });
+        println!("{name}: {} of {} passed", passed - first, seen.requests - first);
+        if passed != first {
+            sheds.push(format!("{name}: {} reports passed", passed - first));
+        }
+    }
+    ensure!(sheds.is_empty(), "{sheds:?}");
+    ensure!(attacked.reached()? == before, "something reached the firmware");
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+fn free(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
+    let seen = load::run(
+        "--vmm qemu --name clocks --attack child --type tsc_info --count 8 --relaunch 2 \
+         --busy-retry-ms 5 --busy-give-up-ms 100",
+    )?;
+    // A guest that is new has a burst of its own, of one.
+    let (passed, launches) = (passed(&seen), 3);
+    ensure!(
+        (FREE_TSC_INFOS * launches + 1..=(FREE_TSC_INFOS + 1) * launches).contains(&passed),
+        "{passed} passed"
+    );
+    ensure!(attacked.reached()? == passed, "{}", attacked.reached()?);
+    attacked.end()
+}
+
+fn scribbled(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
+    let before = Firmware::read()?;
+    let seen = load::run(
+        "--vmm qemu --name scribbler --vcpus 2 --vmpck all --type export,report --scribble \
+         --attack child --seconds 3 --busy-retry-ms 5 --busy-give-up-ms 20",
+    )?;
+    let firmware = Firmware::read()?.since(&before).guest_requests as f64;
+    // What it scribbles may be the TSC_INFO that a limit leaves alone.
+    let limit = 5.0 + 20.0 * seen.elapsed.as_secs_f64() + 1.0 + FREE_TSC_INFOS as f64;
+    ensure!(firmware <= limit, "{firmware} reached the firmware, the limit is {limit:.0}");
+    let outcomes = &seen.outcomes["raced"];
+    ensure!(outcomes.contains_key("fw:0x16"), "nothing was denied: {outcomes:?}");
+    println!("{firmware} reached the firmware, {limit:.0} may; the guest saw {outcomes:?}");
+    attacked.is_exact()?;
+    attacked.end()
+}

@@ -1,0 +1,103 @@
+//! # Tables that somebody fills
+
+use anyhow::{Result, ensure};
+
+use super::{Attacked, answered, has_sent, passed};
+use crate::{
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const PARKED: Scenario =
+    Scenario { name: "a_vm_that_eighty_processes_share_takes_no_other_vm_s_room", check: parked };
+pub const THOUSAND: Scenario =
+    Scenario { name: "a_thousand_processes_that_share_a_vm_s_memory_are_one_vm", check: thousand };
+pub const CHURN: Scenario = Scenario {
+    name: "vms_that_come_and_go_or_fail_to_launch_leave_room_and_every_other_vm_s_rule",
+    check: churn,
+};
+pub const CONTEXTS_FULL: Scenario = Scenario {
+    name: "a_vm_with_a_stricter_rule_keeps_it_while_others_take_all_room_there_is",
+    check: contexts_full,
+};
+
+/// The strict VM asks for what everybody else may have.
+const STRICT: &str =
+    "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
+
+fn parked(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start(&format!("max_vms = 64\n{STRICT}"))?;
+    let before = Firmware::read()?;
+    let crowd = load::start("--vmm qemu --name crowd --attack parked --count 80 --hold")?;
+    has_sent(&before, 80)?;
+    let seen = load::run("--vmm qemu --name strict --type report --count 5")?;
+    ensure!(passed(&seen) == 0, "{} of 5 reports passed: {:?}", passed(&seen), seen.outcomes);
+    attacked.is_exact()?;
+    crowd.finish()?;
+    attacked.is_exact()?;
+    attacked.end()
+}
+
+fn thousand(_: &Context) -> Result<Outcome> {
+    const PROCESSES: u64 = 1000;
+    let attacked = Attacked::start(&format!("max_vms = 4\n{STRICT}"))?;
+    let before = Firmware::read()?;
+    let load = format!("--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold");
+    let crowd = load::start(&load)?;
+    has_sent(&before, PROCESSES)?;
+    let seen = load::run("--vmm qemu --name strict --type report --count 5")?;
+    ensure!(passed(&seen) == 0, "{} of 5 reports passed: {:?}", passed(&seen), seen.outcomes);
+    crowd.finish()?;
+    // Their threads' records are no VM's: some of them cost waiting times, and are counted.
+    let metrics = attacked.agent.scrape()?;
+    let counted = answered(&metrics);
+    ensure!(counted.get("crowd") == Some(&PROCESSES), "{counted:?}");
+    ensure!(counted.len() == 2, "{counted:?}");
+    let lost = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
+    ensure!(lost == 0.0, "{lost} times there was no room for a VM");
+    ensure!(attacked.reached()? == PROCESSES, "{}", attacked.reached()?);
+    attacked.told_nothing_passed()?;
+    attacked.end()
+}
+
+/// Two processes launch 36 guests each that fail, and 12 that do not, where there is room for 16.
+fn churn(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start(&format!("max_vms = 16\n{STRICT}"))?;
+    let before = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 50")?;
+    let seen = load::run(
+        "--vmm qemu --vms 2 --name churn --relaunch 11 --failed-launches 3 --type report,export \
+         --count 2",
+    )?;
+    ensure!(passed(&seen) == 24, "{:?}", seen.outcomes);
+    // One that was there, and one that comes after what all that left behind.
+    let after = load::start("--vmm qemu --name strict --type report --count 5")?.finish()?;
+    for seen in [before.stop()?, after] {
+        ensure!(passed(&seen) == 0, "{} reports passed: {:?}", passed(&seen), seen.outcomes);
+        ensure!(seen.requests > 0, "the strict VM sent nothing");
+    }
+    ensure!(attacked.reached()? == 24, "{}", attacked.reached()?);
+    attacked.told_nothing_passed()?;
+    attacked.end()
+}
+
+/// Twelve guests where there is room for eight.
+fn contexts_full(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start(&format!("max_vms = 8\n{STRICT}"))?;
+    let strict = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 20")?;
+    let before = Firmware::read()?;
+    let crowd =
+        load::start("--vmm qemu --name crowd --contexts 12 --type report,export --count 6 --hold")?;
+    has_sent(&before, 36)?;
+    let seen = strict.stop()?;
+    ensure!(passed(&seen) == 0, "{} reports passed: {:?}", passed(&seen), seen.outcomes);
+    ensure!(seen.requests > 0, "the strict VM sent nothing");
+    let seen = crowd.finish()?;
+    ensure!(passed(&seen) == 36, "{:?}", seen.outcomes);
+    let metrics = attacked.agent.scrape()?;
+    let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
+    ensure!(full > 0.0, "nobody is told that there was no room");
+    ensure!(attacked.reached()? == 36, "{}", attacked.reached()?);
+    attacked.told_nothing_passed()?;
+    attacked.end()
+}

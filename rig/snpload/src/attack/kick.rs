@@ -1,0 +1,91 @@
+//! # Out of KVM_RUN in the middle
+//!
+//! A signal that comes while KVM works on a request takes the vCPU out of KVM_RUN before its guest
+//! goes on: whoever runs it next is another one, and the request still the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Entered;
+use crate::signals;
+
+/// Shorter than most requests.
+const EVERY: Duration = Duration::from_micros(700);
+
+/// Signals whoever runs the vCPU, again and again.
+pub struct Kicks {
+    target: Arc<Target>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Target {
+    thread: AtomicI32,
+    over: AtomicBool,
+}
+
+impl Kicks {
+    pub fn start() -> Result<Self> {
+        signals::handle_by_doing_nothing(libc::SIGUSR2)?;
+        let target = Arc::new(Target::default());
+        let aimed = target.clone();
+        let work = move || {
+            while !aimed.over.load(Ordering::Relaxed) {
+                let thread = aimed.thread.load(Ordering::Relaxed);
+                if thread != 0 {
+                    // SAFETY: no memory is passed. One that has gone has no handler to run.
+                    unsafe { libc::syscall(libc::SYS_tkill, thread, libc::SIGUSR2) };
+                }
+                sleep(EVERY);
+            }
+        };
+        let thread = Builder::new().name("kicks".into()).stack_size(128 << 10).spawn(work);
+        Ok(Self { target, thread: Some(thread.context("no thread that signals")?) })
+    }
+
+    /// Signals whoever calls this while it does that.
+    pub fn aim_while(&self, work: &mut (dyn FnMut() -> Entered + Send)) -> Entered {
+        self.target.thread.store(thread_id(), Ordering::Relaxed);
+        let result = work();
+        self.target.thread.store(0, Ordering::Relaxed);
+        result
+    }
+}
+
+impl Drop for Kicks {
+    fn drop(&mut self) {
+        self.target.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The number of whoever runs, thread or process.
+pub fn thread_id() -> libc::pid_t {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_aimed_at_is_taken_out_of_a_sleep() {
+        let kicks = Kicks::start().unwrap();
+        let mut sleep = || {
+            let long = libc::timespec { tv_sec: 60, tv_nsec: 0 };
+            // SAFETY: one time, which outlives the call.
+            match unsafe { libc::nanosleep(&long, std::ptr::null_mut()) } {
+                0 => Ok(0),
+                _ => Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)),
+            }
+        };
+        assert_eq!(kicks.aim_while(&mut sleep), Err(libc::EINTR));
+    }
+}
