@@ -15,7 +15,7 @@ use aya::Ebpf;
 use guestreq_common::{
     SCHEMA,
     host::{self as of_host, Enforcement, Host, Loss, Totals},
-    policy::{Backend, Policy},
+    policy::{Backend, Policy, Rules},
     request::Thread,
     vm::{Life, Vm},
 };
@@ -157,8 +157,8 @@ impl Records {
     }
 
     /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is
-    /// another one. It holds when this returns: a request is decided by two words, each of
-    /// which is there or not.
+    /// another one than it was decided by, which is the default's until it has its own. It holds
+    /// when this returns: a request is decided by two words, each of which is there or not.
     pub fn set_policy(&self, slot: usize, policy: Policy) {
         let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
         let (Some(rules), Some(limit)) =
@@ -166,14 +166,22 @@ impl Records {
         else {
             return;
         };
-        if limit.load(Ordering::Acquire) != policy.limit {
+        let has_own = Rules::from_bits(rules.load(Ordering::Acquire)).generation()
+            == policy.rules().generation();
+        let before = if has_own {
+            limit.load(Ordering::Acquire)
+        } else {
+            let default = mem::offset_of!(Enforcement, policy) + mem::offset_of!(Policy, limit);
+            self.enforcement(default)
+        };
+        if before != policy.limit {
             // What the old limit left says nothing about the new one. Before it: a request that the
             // new limit has admitted already would be forgotten.
             if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
                 limiter.store(0, Ordering::Release);
             }
-            limit.store(policy.limit, Ordering::Release);
         }
+        limit.store(policy.limit, Ordering::Release);
         // Last: the generation in it says that all of it is this VM's.
         rules.store(policy.rules, Ordering::Release);
     }

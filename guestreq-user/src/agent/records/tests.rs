@@ -43,3 +43,19 @@ fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_
     let policy = records.vm(0).unwrap().policy;
     assert_eq!((policy.limit(), policy.rules()), (fast.unwrap(), rules(2)));
 }
+
+/// Its first requests come before the agent knows it.
+#[test]
+fn a_new_vm_that_keeps_the_default_s_limit_gets_no_second_burst() {
+    let records = in_memory(2, 1);
+    let limits = [MAX_INTERVAL_NS, MIN_INTERVAL_NS].map(|ns| Limit::new(ns, 1).unwrap());
+    let policy = |limit| Policy::new(Rules::new(Mode::Enforce, Allowed::DEFAULT, 1), limit);
+    records.set_default_policy(policy(limits[0]), false);
+    let limiters = [0, 1].map(|slot| records.vms.word(slot, mem::offset_of!(Vm, limiter)).unwrap());
+    for (slot, limit) in limits.into_iter().enumerate() {
+        limiters[slot].store(7, Ordering::Relaxed);
+        records.set_policy(slot, policy(limit));
+        assert_eq!(records.vm(slot).unwrap().policy.limit(), limit);
+    }
+    assert_eq!(limiters.map(|limiter| limiter.load(Ordering::Relaxed)), [7, 0]);
+}

@@ -33,6 +33,7 @@ mod packages;
 mod pod;
 mod pods;
 mod refusals;
+mod skipped;
 mod soak;
 mod stages;
 mod top;
@@ -63,6 +64,7 @@ pub const GROUPS: &[Group] = &[
             guests::ORDINARY,
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
+            skipped::START,
             losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,
@@ -151,6 +153,7 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[
             honest::GATE_GONE,
             honest::FOREIGN_ANSWER,
+            skipped::CALL,
             odd::COST,
             hold::HELD,
             hold::STOPPED,

@@ -1,0 +1,94 @@
+//! # Programs that the kernel skips
+//!
+//! It skips kprobes' programs on a CPU while bpf(2) works on a map there, as any other agent of
+//! the host may have it do. Nothing that was decided may then seem undecided, and nothing that was
+//! answered a host's failure. Here a hook's place in the program array is empty now and then.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use guestreq_common::hook::kprobe;
+
+use super::{counted, expected, losses, outlive::PINS};
+use crate::{
+    agent::{self, Agent},
+    bpf::Missed,
+    enforcing::Enforcing,
+    exposition::Metrics,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const CALL: Scenario = Scenario {
+    name: "a_request_that_the_gate_admitted_stays_decided_whatever_is_skipped",
+    check: call,
+};
+pub const START: Scenario = Scenario {
+    name: "a_request_whose_start_was_skipped_is_lost_and_no_host_error",
+    check: start,
+};
+
+/// Has a hook's program missed now and then, for so long.
+fn now_and_then(place: u32, time: Duration) -> Result<u32> {
+    let (begin, mut times) = (Instant::now(), 0);
+    while begin.elapsed() < time {
+        Missed::begin(&format!("{PINS}/maps/KPROBES"), place)?.end()?;
+        times += 1;
+    }
+    Ok(times)
+}
+
+fn host_errors(metrics: &Metrics) -> f64 {
+    metrics.sum("guestreq_messages_total", &[("result", "host_error")])
+}
+
+/// With the gate ccp is called twice for a request: here either call is missed, or both are.
+fn call(context: &Context) -> Result<Outcome> {
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    let before = Firmware::read()?;
+    Firmware::set("latency_us", 100)?;
+    let seconds = if context.long { 60 } else { 6 };
+    let load = load::start(&format!("--vms 2 --processes --vmm qemu --seconds {seconds}"))?;
+    let times = now_and_then(kprobe::ISSUE_COMMAND, Duration::from_secs(seconds - 1))?;
+    let seen = load.finish()?;
+    Firmware::reset()?;
+    let firmware = Firmware::read()?.since(&before);
+    let (metrics, counts) = (agent.scrape()?, gate.counts()?);
+    println!("{} requests, and {times} times a program was missed", seen.requests);
+    ensure!(seen.requests == firmware.guest_requests, "{} requests", seen.requests);
+    ensure!(counts.admitted == seen.requests && counts.sum() == counts.admitted, "{counts:?}");
+    let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
+    ensure!(bypassed == 0.0, "{bypassed} count as bypassed, and the gate was asked about each");
+    let decided = metrics.sum("guestreq_decisions_total", &[]) as u64;
+    ensure!(decided == seen.requests, "{decided} decisions");
+    ensure!(host_errors(&metrics) == 0.0, "{} host errors", host_errors(&metrics));
+    let (host, truth) = (counted(&metrics, "guestreq_messages_total"), expected(&firmware));
+    ensure!(host == truth, "{host:?}, the firmware {truth:?}");
+    let (status, why) = agent::get("/readyz")?;
+    ensure!(status == 200, "{why}");
+    Enforcing { agent, gate }.end()
+}
+
+/// The PSP takes a request that no program sees it take.
+fn start(_: &Context) -> Result<Outcome> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let load = load::start("--vms 2 --processes --vmm qemu --seconds 4")?;
+    std::thread::sleep(Duration::from_secs(1));
+    let times = now_and_then(kprobe::COMMAND_START, Duration::from_secs(2))?;
+    load.finish()?;
+    let firmware = Firmware::read()?.since(&before);
+    let metrics = agent.scrape()?;
+    let counted: u64 = counted(&metrics, "guestreq_messages_total").values().sum();
+    let lost = losses(&metrics).get("request_unmatched").copied().unwrap_or(0);
+    println!("{counted} counted, {lost} lost, {times} times a program was missed");
+    ensure!(lost > 0, "none was missed");
+    ensure!(host_errors(&metrics) == 0.0, "{} host errors", host_errors(&metrics));
+    ensure!(
+        counted + lost == firmware.guest_requests,
+        "{counted} counted and {lost} lost of {}",
+        firmware.guest_requests
+    );
+    Ok(Outcome::Kept)
+}
