@@ -229,7 +229,7 @@ pub const GROUPS: &[Group] = &[
             attack::agents::REPLACED,
             attack::names::VANISH,
             attack::names::HIDEPID,
-            attack::names::UNPRIVILEGED,
+            attack::names::HIDDEN,
         ],
     },
     Group {

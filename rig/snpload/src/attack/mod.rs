@@ -70,7 +70,9 @@ impl Attack {
 
     /// Has somebody do a KVM_RUN.
     pub fn enter(&mut self, kvm_run: &mut (dyn FnMut() -> Entered + Send)) -> Result<Entered> {
-        let (turn, forger, kicks) = (self.turn, self.forger.as_ref(), self.kicks.as_ref());
+        let (turn, forger) = (self.turn, self.forger.as_ref());
+        // every other one comes to its end, so that the guest comes on
+        let kicks = self.kicks.as_ref().filter(|_| turn.is_multiple_of(2));
         self.turn += 1;
         let name = forger.and_then(|_| self.cue.number()).unwrap_or(turn);
         // done by whoever is to run

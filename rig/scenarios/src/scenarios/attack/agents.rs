@@ -30,7 +30,7 @@ fn moves(_: &Context) -> Result<Outcome> {
     )?;
     attacked.knows("mover", 5.0)?;
     let (mut agents, mut refused) = (0, 0);
-    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGKILL] {
+    for signal in [libc::SIGKILL, libc::SIGTERM] {
         cli(&["policy", "deny", "report", "--vm", "mover", "--yes"])?;
         // What was decided before may be on its way.
         let before = load.while_stopped(|| attacked.reached())?;

@@ -36,7 +36,7 @@ fn limit(_: &Context) -> Result<Outcome> {
     let mut loads = Vec::new();
     for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits", "confined"] {
         let load = format!(
-            "--vmm qemu --name {technique} --attack {technique} --seconds 3 --busy-retry-ms 50 \
+            "--vmm qemu --name {technique} --attack {technique} --seconds 2 --busy-retry-ms 50 \
              --busy-give-up-ms 600000"
         );
         loads.push((technique, load::start(&load)?));
@@ -112,7 +112,7 @@ fn scribbled(_: &Context) -> Result<Outcome> {
     let before = Firmware::read()?;
     let seen = load::run(
         "--vmm qemu --name scribbler --vcpus 2 --vmpck all --type export,report --scribble \
-         --attack child --seconds 3 --busy-retry-ms 5 --busy-give-up-ms 20",
+         --attack child --seconds 2 --busy-retry-ms 5 --busy-give-up-ms 20",
     )?;
     let firmware = Firmware::read()?.since(&before).guest_requests as f64;
     // What it scribbles may be the TSC_INFO that a limit leaves alone.

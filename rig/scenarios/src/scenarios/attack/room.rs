@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::{Attacked, answered, has_sent, passed};
 use crate::{
     host::Firmware,
-    load,
+    load::{self, Load},
     scenario::{Context, Outcome, Scenario},
 };
 
@@ -25,6 +25,15 @@ pub const CONTEXTS_FULL: Scenario = Scenario {
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =
     "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
+
+/// A strict VM that goes on, once it is known.
+fn strict(attacked: &mut Attacked) -> Result<Load> {
+    let load = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 20")?;
+    attacked.agent.wait_until("the strict VM is known", |metrics| {
+        metrics.sum("guestreq_vm_info", &[("vm", "strict")]) > 0.0
+    })?;
+    Ok(load)
+}
 
 fn parked(_: &Context) -> Result<Outcome> {
     let attacked = Attacked::start(&format!("max_vms = 64\n{STRICT}"))?;
@@ -63,8 +72,8 @@ fn thousand(_: &Context) -> Result<Outcome> {
 
 /// Two processes launch 36 guests each that fail, and 12 that do not, where there is room for 16.
 fn churn(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start(&format!("max_vms = 16\n{STRICT}"))?;
-    let before = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 50")?;
+    let mut attacked = Attacked::start(&format!("max_vms = 16\n{STRICT}"))?;
+    let before = strict(&mut attacked)?;
     let seen = load::run(
         "--vmm qemu --vms 2 --name churn --relaunch 11 --failed-launches 3 --type report,export \
          --count 2",
@@ -83,8 +92,8 @@ fn churn(_: &Context) -> Result<Outcome> {
 
 /// Twelve guests where there is room for eight.
 fn contexts_full(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start(&format!("max_vms = 8\n{STRICT}"))?;
-    let strict = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 20")?;
+    let mut attacked = Attacked::start(&format!("max_vms = 8\n{STRICT}"))?;
+    let strict = strict(&mut attacked)?;
     let before = Firmware::read()?;
     let crowd =
         load::start("--vmm qemu --name crowd --contexts 12 --type report,export --count 6 --hold")?;
