@@ -56,6 +56,9 @@ pub fn at_the_gate<C: EbpfContext>(
     let tgid = (thread >> 32) as u32;
     // First: what is done before, the verifier would keep in mind for each way to a record.
     let vm = vms::find_or_make(ctx, context, tgid, Counters::found());
+    if let Some(vm) = maps::vm(vm) {
+        vm.runner = tgid;
+    }
     let mut thread = threads::record(thread);
     if let Some(thread) = &mut thread {
         thread.runs(vm);

@@ -39,8 +39,9 @@ pub fn of_process(tgid: u32) -> VmRef {
 /// process whose command shows that there is such a context. [`VmRef::NONE`] if there is no room.
 #[inline(always)]
 pub fn find_or_make<C: EbpfContext>(ctx: &C, context: u64, tgid: u32, counters: Counters) -> VmRef {
-    if context == 0 {
-        // It could not be read.
+    // It could not be read; or it is no guest's: KVM gives a guest that has no context, as one that
+    // shares another's key, the physical address of no address.
+    if context == 0 || maps::direct_map(context) == 0 {
         return VmRef::NONE;
     }
     let found = find(context);

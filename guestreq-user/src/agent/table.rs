@@ -202,6 +202,13 @@ impl Table {
         if !exited && now.saturating_sub(vm.first_seen) < RESOLVE_NS {
             return None;
         }
+        if !exited {
+            warn!(
+                "pid {}: no process of a VM can be looked at, so that no rule names it: it has gone, \
+                 or /proc hides it (mount option hidepid) from an agent without CAP_SYS_PTRACE",
+                vm.tgid
+            );
+        }
         let name = if exited { "exited" } else { "unknown" }.to_owned();
         let identity = Identity { name, vmm: "unknown".to_owned(), ..Identity::default() };
         Some(Known { identity, started: None })

@@ -103,7 +103,8 @@ pub const UNSEEN: Scenario = Scenario {
     check: unseen,
 };
 
-/// It may be called what it likes when it is first looked at, but not afterwards.
+/// It may be called what it likes when it is first looked at, but not afterwards. Its processes stay,
+/// so that one can be looked at.
 fn unseen(_: &Context) -> Result<Outcome> {
     const RULES: &str = "allow = [\"tsc_info\"]\n\
         [[vm]]\nmatch = { name = \"first\" }\nallow = [\"report\"]\n\
@@ -111,7 +112,7 @@ fn unseen(_: &Context) -> Result<Outcome> {
     let launched = Firmware::read()?.contexts;
     no_cue();
     let load = load::start(
-        "--vmm qemu --name born --cue /tmp/cue --attack child --forge first,second \
+        "--vmm qemu --name born --cue /tmp/cue --attack parked --forge first,second \
          --type report,key --seconds 3600 --rate 20 --busy-retry-ms 20",
     )?;
     wait_until("the guest is launched", PATIENCE, || Ok(Firmware::read()?.contexts != launched))?;
