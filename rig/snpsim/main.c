@@ -5,6 +5,7 @@
  */
 #include "snpsim.h"
 
+#include <linux/kconfig.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -57,6 +58,15 @@ static void set_cpu_features(void)
 		set_cpu_cap(&cpu_data(cpu), X86_FEATURE_SEV_SNP);
 	}
 	set_cpu_cap(&boot_cpu_data, X86_FEATURE_SEV);
+
+	/*
+	 * Every EPYC has a constant TSC, but QEMU's emulation does not say so
+	 * (CPUID 0x80000007, EDX bit 8), and KVM refuses PREEMPT_RT without it
+	 * when kvm_amd is loaded, which is after us. It changes nothing there
+	 * but that KVM does not follow cpufreq.
+	 */
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		set_cpu_cap(&boot_cpu_data, X86_FEATURE_CONSTANT_TSC);
 }
 
 static void module_came(const char *name)

@@ -59,7 +59,11 @@ pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
         for (i, scenario) in group.all().enumerate() {
-            let kernels = if i < group.scenarios.len() { "every" } else { "one" };
+            let kernels = match i < group.scenarios.len() {
+                _ if group.name == scenarios::realtime::GROUP.name => "realtime",
+                true => "every",
+                false => "one",
+            };
             println!(
                 "{}\t{}\t{cmdline}\t{}\t{kernels}",
                 group.name, scenario.name, group.memory_mib

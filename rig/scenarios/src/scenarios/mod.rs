@@ -31,6 +31,7 @@ mod outlive;
 mod packages;
 mod pod;
 mod pods;
+pub mod realtime;
 mod refusals;
 mod soak;
 mod stages;
@@ -302,4 +303,5 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[],
         once: &[pod::DOES_EVERYTHING, pod::lacking::ONE_CAPABILITY, pod::lacking::THE_NODE],
     },
+    realtime::GROUP,
 ];
