@@ -15,6 +15,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether this kernel is one of Debian's with PREEMPT_RT.
+    pub fn is_realtime(&self) -> bool {
+        self.kernel.ends_with("-rt-amd64")
+    }
+
     /// Whether this kernel is 7.0 or later: guests may then get certificates from their VMM.
     pub fn has_request_certificates(&self) -> bool {
         let major = self.kernel.split('.').next().and_then(|major| major.parse::<u32>().ok());
