@@ -55,7 +55,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn all(&self) -> impl Iterator<Item = &'static Scenario> {
+    pub fn all(&self) -> impl Iterator<Item = &'static Scenario> {
         self.scenarios.iter().chain(self.once)
     }
 }

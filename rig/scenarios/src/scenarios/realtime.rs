@@ -38,3 +38,17 @@ pub const GROUP: Group = Group {
     ],
     once: &[],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::{super::GROUPS, *};
+
+    #[test]
+    fn it_is_a_selection_of_what_other_groups_have() {
+        for scenario in GROUP.scenarios {
+            let has = |group: &&Group| group.all().any(|other| other.name == scenario.name);
+            let groups: Vec<_> = GROUPS.iter().filter(has).map(|group| group.name).collect();
+            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.name);
+        }
+    }
+}
