@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The order of things. snpsim is loaded before kvm_amd, and before or after ccp
- * and kvm; it stays while any of them is removed and inserted again.
+ * and kvm (on PREEMPT_RT: before kvm); it stays while any of them is removed and
+ * inserted again.
  */
 #include "snpsim.h"
 
+#include <linux/kconfig.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -57,6 +59,25 @@ static void set_cpu_features(void)
 		set_cpu_cap(&cpu_data(cpu), X86_FEATURE_SEV_SNP);
 	}
 	set_cpu_cap(&boot_cpu_data, X86_FEATURE_SEV);
+}
+
+/*
+ * Every EPYC has a constant TSC. QEMU's emulation does not say so (CPUID
+ * 0x80000007, EDX bit 8), and without it kvm_amd refuses to be loaded on
+ * PREEMPT_RT. kvm asks for the bit in two ways: its code is patched by it when
+ * kvm is loaded, and it looks at boot_cpu_data when kvm_amd is. Where the two
+ * disagree it waits for the TSC's frequency for ever, in KVM_RUN.
+ */
+static int set_constant_tsc(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT) || boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
+		return 0;
+	if (snpsim_lookup("kvm:kvm_caps")) {
+		pr_err("kvm was loaded first, which PREEMPT_RT does not bear\n");
+		return -EBUSY;
+	}
+	set_cpu_cap(&boot_cpu_data, X86_FEATURE_CONSTANT_TSC);
+	return 0;
 }
 
 static void module_came(const char *name)
@@ -126,6 +147,9 @@ static int __init snpsim_init(void)
 	int ret;
 
 	ret = find_kallsyms();
+	if (ret)
+		return ret;
+	ret = set_constant_tsc();
 	if (ret)
 		return ret;
 	ret = rmp_hook();

@@ -44,7 +44,7 @@ enum Command {
     Image,
     /// Build Debian packages of the agent and the gate, and leave them in target/dist
     Deb,
-    /// Check everything: format, lints, unit tests, then the scenarios on three kernels
+    /// Check everything: format, lints, unit tests, then the scenarios on four kernels
     Test(test::Args),
     /// Try inputs that nobody thought of, for as long as you like
     Fuzz(fuzz::Args),

@@ -14,7 +14,7 @@ use tally::Tally;
 use crate::setup::EbpfTools;
 use crate::{build, process, rig, say, setup};
 
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Args {
     /// Also what takes minutes: soak and load
     #[arg(long)]

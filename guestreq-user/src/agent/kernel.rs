@@ -3,6 +3,7 @@
 //! Everything the programs need of the running kernel, one function for each
 //! condition: the agent's refusal and `guestreq doctor` are the same code.
 
+mod modules;
 mod symbols;
 mod types;
 
@@ -10,6 +11,7 @@ use std::io;
 
 use anyhow::{Context as _, Result};
 use log::warn;
+pub use modules::{installed, is_new_enough, module, version};
 pub use symbols::{DATA, Symbols};
 pub use types::Types;
 
@@ -143,15 +145,6 @@ pub fn lsm(system: &System) -> Result<(), Missing> {
     }
 }
 
-pub fn module(system: &System, name: &str) -> Result<(), Missing> {
-    if system.exists(&format!("/sys/module/{name}")) {
-        return Ok(());
-    }
-    let what = if name == "ccp" { "the secure processor's driver" } else { "KVM on AMD" };
-    let fix = format!("`modprobe {name}`, if this is an AMD EPYC host");
-    Err(Missing::new(format!("{name} ({what}) is not loaded"), fix))
-}
-
 /// Whether KVM can run SNP guests; of a kvm_amd that is loaded.
 pub fn sev_snp(system: &System) -> Result<(), Missing> {
     const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
@@ -162,7 +155,7 @@ pub fn sev_snp(system: &System) -> Result<(), Missing> {
             "enable SEV-SNP in the firmware's setup, IOMMU on, kvm_amd sev_snp=1",
         )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Missing::new("this kernel's kvm_amd knows no SNP", "it needs Linux 6.11 or later"))
+            Err(modules::kvm_amd_without_snp(system))
         }
         Err(error) => Err(Missing::new(PARAMETER, error.to_string())),
     }

@@ -158,11 +158,10 @@ fn privileges(host: &Host<'_>) -> Finding {
 
 fn version(host: &Host<'_>) -> Finding {
     let release = &host.kernel;
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+    let Some(version) = kernel::version(release) else {
         return Finding::skip(format!("{release:?} is no version that could be compared"));
     };
-    if (major, minor) >= (6, 11) {
+    if kernel::is_new_enough(version) {
         return Finding::pass(release.clone());
     }
     let fix = "Linux 6.11 or later";

@@ -4,7 +4,7 @@ use super::{
     Check, Finding, Host,
     platform::{PATIENCE, Platform, Silence},
 };
-use crate::agent::kernel;
+use crate::{agent::kernel, system::Missing};
 
 const HOST: &str = "README.md#on-a-real-snp-host";
 
@@ -15,9 +15,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kvm_amd",
         title: "kvm_amd",
-        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`.",
+        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`. A kernel that has it without SEV, as Debian's cloud flavours, cannot host SNP guests.",
         docs: HOST,
-        look: |host| Finding::of(kernel::module(&host.system, "kvm_amd"), || "loaded".to_owned()),
+        look: |host| module(host, "kvm_amd"),
     },
     Check {
         id: "sev_snp",
@@ -25,16 +25,16 @@ pub const CHECKS: &[Check] = &[
         needed: "kvm_amd's `sev_snp` is Y where KVM can run SNP guests: SEV-SNP and the IOMMU on in the firmware's setup, `kvm_amd sev_snp=1`.",
         docs: HOST,
         look: |host| match kernel::module(&host.system, "kvm_amd") {
-            Ok(()) => Finding::of(kernel::sev_snp(&host.system), || "sev_snp is Y".to_owned()),
+            Ok(_) => Finding::of(kernel::sev_snp(&host.system), || "sev_snp is Y".to_owned()),
             Err(missing) => Finding::skip(missing.what),
         },
     },
     Check {
         id: "ccp",
         title: "ccp",
-        needed: "The PSP's driver, on which requests are counted: `modprobe ccp`.",
+        needed: "The PSP's driver, on which requests are counted: `modprobe ccp`. A kernel without it, as Debian's cloud flavours, cannot host SNP guests.",
         docs: HOST,
-        look: |host| Finding::of(kernel::module(&host.system, "ccp"), || "loaded".to_owned()),
+        look: |host| module(host, "ccp"),
     },
     Check {
         id: "dev_sev",
@@ -43,11 +43,11 @@ pub const CHECKS: &[Check] = &[
         docs: HOST,
         look: |host| match kernel::module(&host.system, "ccp") {
             Err(missing) => Finding::skip(missing.what),
-            Ok(()) if host.system.exists("/dev/sev") => Finding::pass("is there"),
-            Ok(()) if host.system.exists("/sys/class/misc/sev") => {
+            Ok(_) if host.system.exists("/dev/sev") => Finding::pass("is there"),
+            Ok(_) if host.system.exists("/sys/class/misc/sev") => {
                 Finding::skip("the host has it, this container has not, and needs it for nothing")
             }
-            Ok(()) => Finding::fail(
+            Ok(_) => Finding::fail(
                 "ccp has made no /dev/sev: it has found no PSP that knows SEV",
                 "enable SEV in the firmware's setup; `dmesg | grep ccp` says what ccp found",
             ),
@@ -68,6 +68,13 @@ pub const CHECKS: &[Check] = &[
         look: firmware,
     },
 ];
+
+fn module(host: &Host<'_>, name: &str) -> Finding {
+    match kernel::module(&host.system, name) {
+        Ok(presence) => Finding::pass(presence.word()),
+        Err(Missing { what, fix }) => Finding::fail(what, fix),
+    }
+}
 
 /// Why the PSP is not asked.
 fn unasked(host: &Host<'_>) -> Option<Finding> {

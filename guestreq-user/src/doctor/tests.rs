@@ -1,4 +1,5 @@
 mod fake;
+mod flavours;
 
 use std::collections::BTreeSet;
 

@@ -13,8 +13,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// In the order of loading; removed in reverse.
-pub const MODULES: [&str; 5] = ["irqbypass", "kvm", "ccp", "snpsim", "kvm-amd"];
+/// In the order of loading. snpsim comes before kvm, whose code is patched to the CPU's features
+/// when it is loaded.
+pub const MODULES: [&str; 5] = ["irqbypass", "snpsim", "kvm", "ccp", "kvm-amd"];
 
 pub fn kernel() -> Result<String> {
     let release =

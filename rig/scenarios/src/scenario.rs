@@ -15,6 +15,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether this kernel is one of Debian's with PREEMPT_RT.
+    pub fn is_realtime(&self) -> bool {
+        self.kernel.ends_with("-rt-amd64")
+    }
+
     /// Whether this kernel is 7.0 or later: guests may then get certificates from their VMM.
     pub fn has_request_certificates(&self) -> bool {
         let major = self.kernel.split('.').next().and_then(|major| major.parse::<u32>().ok());
@@ -50,7 +55,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn all(&self) -> impl Iterator<Item = &'static Scenario> {
+    pub fn all(&self) -> impl Iterator<Item = &'static Scenario> {
         self.scenarios.iter().chain(self.once)
     }
 }
@@ -59,7 +64,11 @@ pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
         for (i, scenario) in group.all().enumerate() {
-            let kernels = if i < group.scenarios.len() { "every" } else { "one" };
+            let kernels = match i < group.scenarios.len() {
+                _ if group.name == scenarios::realtime::GROUP.name => "realtime",
+                true => "every",
+                false => "one",
+            };
             println!(
                 "{}\t{}\t{cmdline}\t{}\t{kernels}",
                 group.name, scenario.name, group.memory_mib

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
 use super::cache::Cache;
-use super::matrix::{Kind, MATRIX};
+use super::matrix::{Flavour, Kind, MATRIX};
 use super::toolroot::Toolroot;
 use super::unpack;
 use crate::say;
@@ -16,6 +16,14 @@ use crate::say;
 pub struct Kernel {
     pub abi: String,
     pub dir: PathBuf,
+    flavour: Flavour,
+}
+
+impl Kernel {
+    /// Whether it is built with PREEMPT_RT.
+    pub fn is_realtime(&self) -> bool {
+        self.flavour == Flavour::Realtime
+    }
 }
 
 /// The matrix's kernels whose version starts with, or else contains, `pattern`.
@@ -47,8 +55,9 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
         let dir = cache.once(format!("kernels/{abi}"), |part| {
             say::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
         })?;
-        headers(cache, apt, tools, abi)?;
-        anyhow::Ok(Kernel { abi: abi.to_string(), dir })
+        let flavour = kind.flavour();
+        headers(cache, apt, tools, abi, flavour)?;
+        anyhow::Ok(Kernel { abi: abi.to_string(), dir, flavour })
     };
     get(&abi).or_else(|error| {
         // Perhaps the archive dropped this version since the index was fetched: choose again.
@@ -77,9 +86,8 @@ fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
 }
 
 /// Unpacks what modules are built with into the toolroot, under the paths it is made for.
-fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str) -> Result<()> {
+fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavour) -> Result<()> {
     let usr = tools.path.join("usr");
-    let version = abi.trim_end_matches("-amd64");
     if usr.join("src").join(format!("linux-headers-{abi}")).exists() {
         return Ok(());
     }
@@ -87,10 +95,9 @@ fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str) -> Result<()> 
     super::cache::remove(&part)?;
     fs::create_dir_all(&part)?;
     say::step("fetch", &format!("linux-headers-{abi}"), || {
-        let common = format!("linux-headers-{version}-common");
-        let kbuild = format!("linux-kbuild-{version}");
-        let own = format!("linux-headers-{abi}");
-        apt.unpack(&[kbuild.clone(), common.clone(), own.clone()], &part)?;
+        let packages = flavour.headers(abi);
+        apt.unpack(&packages, &part)?;
+        let [kbuild, common, own] = packages;
         // The package's own directory last: it is the one that is looked for above.
         for (sub, name) in [("lib", kbuild), ("src", common), ("src", own)] {
             let to = usr.join(sub).join(&name);

@@ -12,26 +12,78 @@ pub struct Kind {
     suites: &'static [&'static str],
     version: &'static str,
     release: &'static str,
+    flavour: Flavour,
 }
 
-/// Oldest first; the last is the one for the demo.
+/// How Debian configured a kernel. Its cloud flavour is not here: it has neither ccp nor SEV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    Plain,
+    /// PREEMPT_RT
+    Realtime,
+}
+
+/// Oldest first; the last is the one for the demo. Plain kernels follow the realtime one of their
+/// version, so that a pattern for both still ends in the plain one.
 pub const MATRIX: &[Kind] = &[
-    Kind { suites: &["bookworm-backports"], version: "6.12.", release: "deb12" },
-    Kind { suites: &["trixie", "trixie-security"], version: "6.12.", release: "deb13" },
-    Kind { suites: &["trixie-backports"], version: "7.", release: "deb13" },
+    Kind::plain(&["bookworm-backports"], "6.12.", "deb12"),
+    Kind {
+        flavour: Flavour::Realtime,
+        ..Kind::plain(&["trixie", "trixie-security"], "6.12.", "deb13")
+    },
+    Kind::plain(&["trixie", "trixie-security"], "6.12.", "deb13"),
+    Kind::plain(&["trixie-backports"], "7.", "deb13"),
 ];
 
-impl Kind {
-    fn pattern(&self) -> String {
-        format!("linux-image-{}*+{}-amd64", self.version, self.release)
+impl Flavour {
+    /// The end of the names of its packages, and of its release.
+    const fn suffix(self) -> &'static str {
+        match self {
+            Flavour::Plain => "-amd64",
+            Flavour::Realtime => "-rt-amd64",
+        }
     }
 
-    /// Whether a package is of this kind; -rt-, -cloud-, -unsigned and -dbg are not.
+    /// The packages that modules for `abi` are built with, in the order of their dependence: the
+    /// build tools, the headers that flavours share, the kernel's own.
+    pub fn headers(self, abi: &str) -> [String; 3] {
+        let version = abi.trim_end_matches(self.suffix());
+        let common = match self {
+            Flavour::Plain => "common",
+            Flavour::Realtime => "common-rt",
+        };
+        [
+            format!("linux-kbuild-{version}"),
+            format!("linux-headers-{version}-{common}"),
+            format!("linux-headers-{abi}"),
+        ]
+    }
+}
+
+impl Kind {
+    const fn plain(
+        suites: &'static [&'static str],
+        version: &'static str,
+        release: &'static str,
+    ) -> Kind {
+        Kind { suites, version, release, flavour: Flavour::Plain }
+    }
+
+    pub fn flavour(&self) -> Flavour {
+        self.flavour
+    }
+
+    fn pattern(&self) -> String {
+        format!("linux-image-{}*+{}{}", self.version, self.release, self.flavour.suffix())
+    }
+
+    /// Whether a package is of this kind; -cloud-, -unsigned and -dbg never are, nor is another
+    /// flavour.
     fn fits(&self, package: &str) -> bool {
         let numbers = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         package
             .strip_prefix("linux-image-")
-            .and_then(|rest| rest.strip_suffix("-amd64"))
+            .and_then(|rest| rest.strip_suffix(self.flavour.suffix()))
             .and_then(|abi| abi.split_once('+'))
             .is_some_and(|(version, release)| {
                 version.starts_with(self.version)
@@ -65,7 +117,11 @@ impl Kind {
 
     /// The choice, remembered until the index changes, so that a warm start asks apt nothing.
     pub fn abi(&self, cache: &Cache, apt: &Apt) -> Result<String> {
-        let memory = cache.path("kernels").join(format!("{}{}", self.version, self.release));
+        let name = match self.flavour {
+            Flavour::Plain => format!("{}{}", self.version, self.release),
+            Flavour::Realtime => format!("{}{}-rt", self.version, self.release),
+        };
+        let memory = cache.path("kernels").join(name);
         let age = fs::metadata(&memory).and_then(|m| m.modified()).ok();
         if age.is_some() && age >= apt.index_time() {
             return Ok(fs::read_to_string(&memory)?);
@@ -87,13 +143,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_images_fit() {
-        let kind = &MATRIX[0];
-        assert!(kind.fits("linux-image-6.12.95+deb12-amd64"));
-        assert!(kind.fits("linux-image-6.12.90+deb12.1-amd64"));
-        for other in ["6.12.95+deb12-rt-amd64", "6.12.95+deb13-amd64", "6.12.95+deb12-amd64-dbg"] {
-            assert!(!kind.fits(&format!("linux-image-{other}")), "{other}");
+    fn only_images_of_its_flavour_fit() {
+        let plain = Kind::plain(&[], "6.12.", "deb12");
+        let realtime = Kind { flavour: Flavour::Realtime, ..Kind::plain(&[], "6.12.", "deb12") };
+        for (kind, fits, other) in
+            [(&plain, "-amd64", "-rt-amd64"), (&realtime, "-rt-amd64", "-amd64")]
+        {
+            assert!(kind.fits(&format!("linux-image-6.12.95+deb12{fits}")), "{fits}");
+            assert!(kind.fits(&format!("linux-image-6.12.90+deb12.1{fits}")), "{fits}");
+            assert!(!kind.fits(&format!("linux-image-6.12.95+deb12{other}")), "{other}");
+            assert!(!kind.fits(&format!("linux-image-6.12.95+deb13{fits}")), "{fits}");
+            for other in ["-dbg", "-unsigned"] {
+                assert!(!kind.fits(&format!("linux-image-6.12.95+deb12{fits}{other}")), "{other}");
+            }
+            assert!(!kind.fits("linux-image-6.12.95+deb12-cloud-amd64"));
         }
+    }
+
+    #[test]
+    fn flavours_have_headers_of_their_own_and_share_the_build_tools() {
+        assert_eq!(
+            Flavour::Plain.headers("6.12.118+deb13-amd64"),
+            [
+                "linux-kbuild-6.12.118+deb13",
+                "linux-headers-6.12.118+deb13-common",
+                "linux-headers-6.12.118+deb13-amd64",
+            ]
+        );
+        assert_eq!(
+            Flavour::Realtime.headers("6.12.118+deb13-rt-amd64"),
+            [
+                "linux-kbuild-6.12.118+deb13",
+                "linux-headers-6.12.118+deb13-common-rt",
+                "linux-headers-6.12.118+deb13-rt-amd64",
+            ]
+        );
+    }
+
+    /// The demo, and what runs once, want the newest as most hosts have it.
+    #[test]
+    fn the_last_kernel_is_a_plain_one() {
+        assert_eq!(MATRIX.last().map(Kind::flavour), Some(Flavour::Plain));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! # Booting each kernel once per group of scenarios
 
-use std::collections::BTreeMap;
+mod groups;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
@@ -9,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use groups::{is_due, parse};
 
 use super::tally::Tally;
 use super::{Args, see};
@@ -16,16 +18,6 @@ use crate::rig::boot::{Boot, Event};
 use crate::rig::verdict::{Outcome, Report, Verdict};
 use crate::setup::Rig;
 use crate::{process, project};
-
-/// Scenarios that share a boot.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Group {
-    names: Vec<String>,
-    /// How many of them are for every kernel.
-    every: usize,
-    cmdline: String,
-    memory_mib: u32,
-}
 
 pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
@@ -43,6 +35,9 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
+            if !is_due(args, kernel.0.is_realtime(), name, group) {
+                continue;
+            }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
             if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
                 cmdline += &format!(" rig.only={only}");
@@ -63,6 +58,9 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
             boots.push((group.names.len(), name.as_str(), boot));
         }
+    }
+    if boots.is_empty() {
+        bail!("nothing of that is for these kernels");
     }
     // The longest ones last, to be taken first.
     boots.sort_by_key(|(scenarios, ..)| *scenarios);
@@ -145,41 +143,4 @@ fn print_report(boot: &str, report: &Report) {
         Outcome::Skipped => "skipped",
     };
     println!("  {word:<9}{boot} {}: {}", report.name, report.detail);
-}
-
-/// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB<TAB>every or one`.
-fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
-    let mut groups = BTreeMap::<String, Group>::new();
-    for line in list.lines() {
-        let &[group, name, cmdline, memory, kernels] =
-            line.split('\t').collect::<Vec<_>>().as_slice()
-        else {
-            bail!("scenarios --list: not five fields: {line:?}");
-        };
-        let entry = groups.entry(group.into()).or_default();
-        entry.names.push(name.into());
-        entry.every += usize::from(kernels == "every");
-        let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
-        entry.memory_mib = entry.memory_mib.max(memory);
-        if cmdline != "-" {
-            entry.cmdline = cmdline.into();
-        }
-    }
-    Ok(groups)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_one_boot() {
-        let groups =
-            parse("core\tcounts\t-\t1024\tevery\ncore\tlatency\tlsm=yama\t2048\tone\n").unwrap();
-        let core = &groups["core"];
-        assert_eq!(core.names, ["counts", "latency"]);
-        assert_eq!(core.every, 1);
-        assert_eq!((core.cmdline.as_str(), core.memory_mib), ("lsm=yama", 2048));
-        assert!(parse("core counts\n").is_err());
-    }
 }

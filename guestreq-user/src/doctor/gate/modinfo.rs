@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::{agent::gate::MODULE, doctor::Host};
+use crate::{
+    agent::{gate::MODULE, kernel},
+    doctor::Host,
+};
 
 /// Ends a file that is signed (kernel/module/signing.c).
 const SIGNED: &[u8] = b"~Module signature appended~\n";
@@ -17,15 +20,7 @@ pub struct ModuleFile {
 
 /// Where depmod has found the gate, for a kernel.
 pub fn installed(host: &Host<'_>, release: &str) -> Option<String> {
-    let index = host.system.read(&format!("/lib/modules/{release}/modules.dep")).ok()?;
-    let files = index.lines().filter_map(|line| line.split(':').next());
-    files
-        .filter(|file| {
-            let name = file.rsplit('/').next().unwrap_or_default();
-            name.split('.').next().map(|name| name.replace('-', "_")).as_deref() == Some(MODULE)
-        })
-        .map(|file| format!("/lib/modules/{release}/{file}"))
-        .next()
+    kernel::installed(&host.system, release, MODULE)
 }
 
 /// Other kernels that it is installed for.

@@ -79,9 +79,18 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
     ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
     ("/dev/sev", ""),
-    ("/lib/modules/6.12.9-amd64/modules.dep", "updates/dkms/guestreq_gate.ko: kernel/x.ko\n"),
+    (CONFIG, "CONFIG_KVM_AMD=m\nCONFIG_KVM_AMD_SEV=y\n"),
+    (DEP, "updates/dkms/guestreq_gate.ko: kernel/x.ko\n"),
+    (BUILTIN, "kernel/fs/exportfs/exportfs.ko\n"),
     (GATE, "\u{7f}ELF\0license=GPL\0vermagic=6.12.9-amd64 SMP mod_unload \0end"),
 ];
+
+pub const CONFIG: &str = "/boot/config-6.12.9-amd64";
+/// Of depmod: what can be loaded, and what is part of the kernel.
+pub const DEP: &str = "/lib/modules/6.12.9-amd64/modules.dep";
+pub const BUILTIN: &str = "/lib/modules/6.12.9-amd64/modules.builtin";
+pub const KVM_AMD_DEP: &str = "kernel/arch/x86/kvm/kvm-amd.ko.xz: kernel/x.ko.xz\n";
+pub const CCP_DEP: &str = "kernel/drivers/crypto/ccp/ccp.ko.xz:\n";
 
 pub const GATE: &str = "/lib/modules/6.12.9-amd64/updates/dkms/guestreq_gate.ko";
 
@@ -102,6 +111,9 @@ impl Fake {
         for (path, text) in FILES {
             fake.write(path, text);
         }
+        for module in [KVM_AMD_DEP, CCP_DEP] {
+            fake.append(DEP, module);
+        }
         fake
     }
 
@@ -113,6 +125,11 @@ impl Fake {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+    }
+
+    pub fn append(&self, path: &str, text: &str) {
+        let before = fs::read_to_string(self.path(path)).unwrap();
+        self.write(path, &(before + text));
     }
 
     /// A file or a folder.

@@ -32,6 +32,7 @@ mod outlive;
 mod packages;
 mod pod;
 mod pods;
+pub mod realtime;
 mod refusals;
 mod skipped;
 mod soak;
@@ -334,4 +335,5 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[],
         once: &[pod::DOES_EVERYTHING, pod::lacking::ONE_CAPABILITY, pod::lacking::THE_NODE],
     },
+    realtime::GROUP,
 ];

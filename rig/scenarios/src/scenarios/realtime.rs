@@ -1,0 +1,54 @@
+//! # What has to hold on a PREEMPT_RT kernel at every change
+//!
+//! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. So of
+//! each subject those that depend on how the kernel locks and schedules: counting, the gate,
+//! deciding, holding vCPUs, telling VMs apart. One boot, since each costs as much as three of
+//! them. `cargo xtask test --kernel rt` runs all others, too.
+
+use super::{
+    enforce, exactness, gate, gate_loading, guests, hold, limits, losses, names, operation,
+};
+use super::{pods, stages};
+use crate::{host, scenario::Group};
+
+pub const GROUP: Group = Group {
+    name: "realtime",
+    cmdline: "",
+    memory_mib: 2048,
+    prepare: host::load_all,
+    scenarios: &[
+        exactness::COUNTS_EQUAL_THE_FIRMWARE,
+        stages::ADD_UP,
+        stages::VM_LOCK,
+        stages::PSP_QUEUE,
+        guests::SEQUENCE_NUMBERS,
+        guests::HOST_ERRORS,
+        guests::DIES_MID_REQUEST,
+        losses::MISSED_PROBES,
+        names::VMMS,
+        pods::RULES,
+        gate::ANSWERS,
+        gate_loading::UNLOADED_UNDER_LOAD,
+        gate_loading::UNLOADED_WHILE_BUSY,
+        enforce::DENIED_AND_BUSY,
+        limits::FIRST_REQUEST,
+        hold::HELD,
+        hold::STOPPED,
+        operation::STOPS_CLEANLY,
+    ],
+    once: &[],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::{super::GROUPS, *};
+
+    #[test]
+    fn it_is_a_selection_of_what_other_groups_have() {
+        for scenario in GROUP.scenarios {
+            let has = |group: &&Group| group.all().any(|other| other.name == scenario.name);
+            let groups: Vec<_> = GROUPS.iter().filter(has).map(|group| group.name).collect();
+            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.name);
+        }
+    }
+}
