@@ -24,10 +24,8 @@ pub const CALL: Scenario = Scenario {
     name: "a_request_that_the_gate_admitted_stays_decided_whatever_is_skipped",
     check: call,
 };
-pub const START: Scenario = Scenario {
-    name: "a_request_whose_start_was_skipped_is_lost_and_no_host_error",
-    check: start,
-};
+pub const START: Scenario =
+    Scenario { name: "a_request_whose_start_was_skipped_is_lost_and_no_host_error", check: start };
 
 /// Has a hook's program missed now and then, for so long.
 fn now_and_then(place: u32, time: Duration) -> Result<u32> {
