@@ -15,6 +15,7 @@ pub mod exactness;
 mod faults;
 mod gate;
 mod gate_loading;
+mod gate_unloading;
 mod guests;
 mod hang;
 mod hold;
@@ -122,8 +123,9 @@ pub const GROUPS: &[Group] = &[
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
             gate_loading::PINS,
-            gate_loading::UNLOADED_UNDER_LOAD,
-            gate_loading::UNLOADED_WHILE_BUSY,
+            gate_unloading::UNDER_LOAD,
+            gate_unloading::WHILE_BUSY,
+            gate_unloading::BESIDE_A_FORGER,
         ],
         once: &[],
     },
