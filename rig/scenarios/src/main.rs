@@ -25,6 +25,7 @@ mod gate;
 mod host;
 mod load;
 mod pod;
+mod privileges;
 mod scenario;
 mod scenarios;
 #[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
@@ -58,6 +59,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
         ["attack"] => attacker::attack(),
+        ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();

@@ -14,6 +14,7 @@ mod exact;
 pub mod exactness;
 mod faults;
 mod gate;
+mod gate_capabilities;
 mod gate_loading;
 mod gate_unloading;
 mod guests;
@@ -119,6 +120,8 @@ pub const GROUPS: &[Group] = &[
             gate::SELF_TEST,
             gate::PARAMETERS,
             gate::ATTACKER,
+            gate_capabilities::CAPABILITIES,
+            gate_capabilities::LOADER,
             gate_loading::FTRACE,
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
