@@ -16,6 +16,7 @@ mod attacker;
 mod bench;
 mod bpf;
 mod bridge;
+mod btf;
 mod demo;
 mod empty;
 mod enforcing;
@@ -31,6 +32,7 @@ mod scenarios;
 #[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
 #[path = "../../../guestreq-user/tests/top/screen.rs"]
 mod screen;
+mod tracers;
 
 use std::process::ExitCode;
 

@@ -40,11 +40,11 @@ fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
         ("write self_test", self_test),
         ("write closed", closed),
     ];
-    // Nobody sets a counter: by its mode, which root's CAP_DAC_OVERRIDE overrides, and by the gate.
     answers.into_iter().map(|(what, errno)| (what.to_owned(), errno)).collect()
 }
 
-/// The same without what it was answered to setting a counter, which nobody may.
+/// The same without what setting a counter was answered: its mode forbids it, or, to those whom
+/// modes do not bind, the gate.
 fn without_counter(mut answers: Answers) -> Result<Answers> {
     let set = answers.remove("write admitted").context("no counter was written")?;
     ensure!(set == DENIED || set == DENIED_BY_MODE, "setting a counter: {set}");

@@ -16,6 +16,7 @@ mod faults;
 mod gate;
 mod gate_capabilities;
 mod gate_loading;
+mod gate_tracers;
 mod gate_unloading;
 mod guests;
 mod hang;
@@ -126,6 +127,7 @@ pub const GROUPS: &[Group] = &[
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
             gate_loading::PINS,
+            gate_tracers::TRACED,
             gate_unloading::UNDER_LOAD,
             gate_unloading::WHILE_BUSY,
             gate_unloading::BESIDE_A_FORGER,
