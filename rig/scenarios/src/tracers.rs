@@ -82,7 +82,9 @@ impl Tracing {
             Tracer::Fprobe | Tracer::Kretprobe => "seen:",
         };
         let trace = fs::read_to_string(format!("{TRACEFS}/trace")).context("trace")?;
-        let lines = trace.lines().filter(|line| !line.starts_with('#') && line.contains(mark));
+        // Where a task has changed its CPU, function_graph tells at the return, too, what returned.
+        let other = |line: &str| line.starts_with('#') || line.contains('}');
+        let lines = trace.lines().filter(|line| !other(line) && line.contains(mark));
         Ok(lines.count() as u64)
     }
 
