@@ -3,14 +3,38 @@
  * The gate in /sys/module/guestreq_gate/parameters. Readers and writers of a
  * module's parameters are serialised by kernel_param_lock(). They may come before
  * the module's init is done and after its exit has begun.
+ *
+ * A file's mode keeps out every uid but 0, and uid 0 is also that of containers
+ * from which all power was taken. So what gives something away or changes something
+ * asks for a capability as well, of whoever reads or writes, at that moment.
  */
 #include "gate.h"
 
+#include <linux/capability.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
 #include <linux/sysfs.h>
 
-module_param_named(closed, gate_closed, bool, 0600);
+/*
+ * When the module is loaded, its loader sets this, who may need no other capability
+ * (systemd's and udev's loaders are left with that one).
+ */
+static int closed_set(const char *val, const struct kernel_param *kp)
+{
+	bool loading = kp->mod && kp->mod->state == MODULE_STATE_COMING;
+
+	if (!capable(loading ? CAP_SYS_MODULE : CAP_SYS_ADMIN))
+		return -EPERM;
+	return param_set_bool(val, kp);
+}
+
+static const struct kernel_param_ops closed_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,	/* "closed" alone means closed=Y */
+	.set = closed_set,
+	.get = param_get_bool,
+};
+module_param_cb(closed, &closed_ops, &gate_closed, 0600);
+__MODULE_PARM_TYPE(closed, "bool");
 MODULE_PARM_DESC(closed, "refuse requests that no LSM program answers for (default: let them pass)");
 
 /* The kernel does not expect this one to be missing when a module is loaded. */
@@ -28,8 +52,11 @@ static const struct kernel_param_ops protocol_ops = { .set = no_set, .get = prot
 module_param_cb(protocol, &protocol_ops, NULL, 0444);
 MODULE_PARM_DESC(protocol, "version of the protocol with the LSM program (read only)");
 
+/* An address in the kernel, so the capability that /proc/kallsyms asks for. */
 static int file_get(char *buf, const struct kernel_param *kp)
 {
+	if (!capable(CAP_SYSLOG))
+		return -EPERM;
 	return sysfs_emit(buf, "0x%lx\n", ask_file());
 }
 
@@ -39,6 +66,8 @@ MODULE_PARM_DESC(file, "address of the file by which a program knows the gate (r
 
 static int cookie_get(char *buf, const struct kernel_param *kp)
 {
+	if (!capable(CAP_SYSLOG))
+		return -EPERM;
 	return sysfs_emit(buf, "0x%llx\n", ask_cookie());
 }
 
@@ -52,16 +81,19 @@ static int count_get(char *buf, const struct kernel_param *kp)
 }
 
 static const struct kernel_param_ops count_ops = { .set = no_set, .get = count_get };
-module_param_cb(admitted, &count_ops, &gate_counts.admitted, 0444);
+module_param_cb(admitted, &count_ops, &gate_counts.admitted, 0400);
 MODULE_PARM_DESC(admitted, "requests that a program admitted (read only)");
-module_param_cb(denied, &count_ops, &gate_counts.denied, 0444);
+module_param_cb(denied, &count_ops, &gate_counts.denied, 0400);
 MODULE_PARM_DESC(denied, "requests that a program denied (read only)");
-module_param_cb(busy, &count_ops, &gate_counts.busy, 0444);
+module_param_cb(busy, &count_ops, &gate_counts.busy, 0400);
 MODULE_PARM_DESC(busy, "requests that a program put off (read only)");
-module_param_cb(unanswered, &count_ops, &gate_counts.unanswered, 0444);
+module_param_cb(unanswered, &count_ops, &gate_counts.unanswered, 0400);
 MODULE_PARM_DESC(unanswered, "requests that nobody answered for (read only)");
 
-/* The last self-test, none while the nonce is 0. */
+/*
+ * The last self-test, none while the nonce is 0. For those who may load programs
+ * that could answer: it sends a question to every LSM.
+ */
 static u64 test_nonce;
 static enum verdict test_verdict;
 
@@ -69,8 +101,11 @@ static int self_test_set(const char *val, const struct kernel_param *kp)
 {
 	enum verdict verdict;
 	u64 nonce;
-	int ret = kstrtou64(val, 0, &nonce);
+	int ret;
 
+	if (!bpf_capable())
+		return -EPERM;
+	ret = kstrtou64(val, 0, &nonce);
 	if (ret)
 		return ret;
 	if (!nonce)
@@ -89,6 +124,8 @@ static int self_test_get(char *buf, const struct kernel_param *kp)
 		[ADMIT] = "admit", [DENY] = "deny", [BUSY] = "busy", [UNANSWERED] = "unanswered",
 	};
 
+	if (!bpf_capable())
+		return -EPERM;
 	if (!test_nonce)
 		return sysfs_emit(buf, "none\n");
 	return sysfs_emit(buf, "%llu %s\n", test_nonce, names[test_verdict]);

@@ -4,11 +4,11 @@
 //! it counted, and a question that root may have it ask.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use guestreq_common::gate::PROTOCOL;
 
 use super::programs::module_identity;
@@ -63,16 +63,15 @@ impl Gate {
 
     pub fn when_unanswered(&self) -> Result<Unanswered> {
         let path = self.parameters.join("closed");
-        let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let text = read(&path)?;
         Ok(if text.trim() == "Y" { Unanswered::Closed } else { Unanswered::Open })
     }
 
     /// Has it ask a question of ours; what it was answered.
     pub fn ask(&self, nonce: u64) -> Result<String> {
         let path = self.parameters.join("self_test");
-        let name = || format!("{}", path.display());
-        fs::write(&path, nonce.to_string()).with_context(name)?;
-        let text = fs::read_to_string(&path).with_context(name)?;
+        fs::write(&path, nonce.to_string()).map_err(|error| refused(&path, error))?;
+        let text = read(&path)?;
         match text.trim().split_once(' ') {
             Some((asked, answer)) if asked == nonce.to_string() => Ok(answer.to_owned()),
             // Somebody else had it ask since.
@@ -100,8 +99,25 @@ pub fn speaks_ours(protocol: u64) -> Result<(), Missing> {
 
 /// A decimal number, or a hexadecimal one with 0x.
 pub fn read_number(path: &Path) -> Result<u64> {
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let text = read(path)?;
     parse_number(text.trim()).with_context(|| format!("{}: {:?}", path.display(), text.trim()))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| refused(path, error))
+}
+
+/// Root owns the parameters, but some ask for a capability as well, which root may lack.
+fn refused(path: &Path, error: io::Error) -> Error {
+    let path = format!("{}", path.display());
+    let denied = error.raw_os_error() == Some(libc::EPERM);
+    let capability = match path.rsplit('/').next() {
+        Some("file" | "cookie") if denied => "CAP_SYSLOG",
+        Some("self_test") if denied => "CAP_BPF",
+        _ => return Error::new(error).context(path),
+    };
+    Missing::new(format!("the gate keeps {path} from this process"), format!("grant {capability}"))
+        .into()
 }
 
 fn parse_number(text: &str) -> Option<u64> {
@@ -130,6 +146,26 @@ mod tests {
         write("file", "0xffff888003a1b200\n");
         let gate = find().unwrap();
         assert_eq!((gate.file, gate.cookie), (0xffff_8880_03a1_b200, 5));
+    }
+
+    #[test]
+    fn a_capability_that_the_gate_asks_for_is_named() {
+        let say = |name: &str, errno| {
+            let path = Path::new(PARAMETERS).join(name);
+            format!("{:#}", refused(&path, io::Error::from_raw_os_error(errno)))
+        };
+        for (name, capability) in
+            [("file", "CAP_SYSLOG"), ("cookie", "CAP_SYSLOG"), ("self_test", "CAP_BPF")]
+        {
+            let said = say(name, libc::EPERM);
+            assert_eq!(
+                said,
+                format!("the gate keeps {PARAMETERS}/{name} from this process: grant {capability}")
+            );
+            // By its mode: that is for root, and no capability of these helps.
+            assert!(!say(name, libc::EACCES).contains(capability));
+        }
+        assert!(!say("unanswered", libc::EPERM).contains("grant"));
     }
 
     #[test]

@@ -193,8 +193,10 @@ pub fn is_answered(host: &Host<'_>) -> bool {
     match host.agent() {
         Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
         None => {
+            let known = host.live.known_gate().ok();
             matches!(host.live.pins(), Ok(Found::Ours { .. }))
-                && host.live.known_gate().ok() == super::gate::file_number(host)
+                && known.is_some()
+                && known == super::gate::file_number(host)
         }
     }
 }

@@ -244,6 +244,18 @@ fn what_only_root_can_see_is_skipped_and_said_so() {
     assert_eq!(find(&fake.examine(), "kernel_addresses").state, State::Fail);
 }
 
+/// It reads `closed`, which is root's, but not by what programs know the gate.
+#[test]
+fn root_without_capabilities_cannot_tell_whether_a_closed_gate_is_answered() {
+    let mut fake = Fake::ready();
+    fake.write("/proc/self/status", NOBODY);
+    fake.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
+    fake.remove("/sys/module/guestreq_gate/parameters/file");
+    fake.agent = Err(Silent::Nobody);
+    let report = fake.examine();
+    assert_eq!(find(&report, "gate_unanswered").state, State::Skip, "{report:?}");
+}
+
 #[test]
 fn a_compressed_gate_is_read_by_modinfo() {
     let mut fake = Fake::ready();

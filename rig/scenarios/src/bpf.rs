@@ -2,6 +2,8 @@
 //!
 //! Which programs and links there are, pins that no guestreq made, and whether it takes times.
 
+mod program;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::CString,
@@ -10,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+pub use program::{attach, run_count};
 
 const MAP_CREATE: i64 = 0;
 const MAP_LOOKUP_ELEM: i64 = 1;

@@ -2,9 +2,9 @@
 //!
 //! The kernel module that lets an LSM program decide, as its users load and read it.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::host;
 
@@ -33,6 +33,14 @@ impl Counts {
 impl Gate {
     pub fn load(parameters: &[&str]) -> Result<Gate> {
         host::insmod("guestreq_gate", parameters)?;
+        Ok(Gate { loaded: true })
+    }
+
+    /// Loaded by a command of somebody's.
+    pub fn load_by(insmod: &mut Command) -> Result<Gate> {
+        let output = insmod.output().with_context(|| format!("{insmod:?}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{insmod:?}: {}", said.trim());
         Ok(Gate { loaded: true })
     }
 

@@ -16,6 +16,7 @@ mod attacker;
 mod bench;
 mod bpf;
 mod bridge;
+mod btf;
 mod demo;
 mod empty;
 mod enforcing;
@@ -25,11 +26,13 @@ mod gate;
 mod host;
 mod load;
 mod pod;
+mod privileges;
 mod scenario;
 mod scenarios;
 #[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
 #[path = "../../../guestreq-user/tests/top/screen.rs"]
 mod screen;
+mod tracers;
 
 use std::process::ExitCode;
 
@@ -58,6 +61,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
         ["attack"] => attacker::attack(),
+        ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();

@@ -9,7 +9,7 @@ use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 
 use crate::attack::Technique;
-use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, positive};
+use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, number, positive};
 
 #[derive(Debug, Clone, PartialEq, Parser, Serialize, Deserialize)]
 #[command(about = "Real SNP VMs that send guest requests, with scripted manners")]
@@ -108,6 +108,9 @@ pub struct Manner {
     /// Write to GHCB and request page all the while
     #[arg(long)]
     pub scribble: bool,
+    /// No requests: VMGEXITs that look at their end like requests with this answer, 0x…
+    #[arg(long, value_name = "ANSWER", value_parser = number, conflicts_with = "scribble")]
+    pub forge_answer: Option<u64>,
     /// How long a guest waits before it repeats a message on BUSY
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pub busy_retry_ms: u64,
@@ -191,6 +194,12 @@ mod tests {
         assert_eq!(parse(&["--type", "report,key,26"]).manner.types, [5, 3, 26]);
         refused(&["--type", "report,256"]);
         refused(&["--fault", "replay:0"]);
+    }
+
+    #[test]
+    fn an_answer_to_forge_is_a_hexadecimal_number() {
+        assert_eq!(parse(&["--forge-answer", "0x200000000"]).manner.forge_answer, Some(2 << 32));
+        refused(&["--forge-answer", "busy"]);
     }
 
     #[test]

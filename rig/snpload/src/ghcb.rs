@@ -23,6 +23,10 @@ const EXIT_EXT_GUEST_REQUEST: u64 = 0x8000_0012;
 /// space: what an unrelated VMGEXIT costs at least.
 const EXIT_HV_FEATURES: u64 = 0x8000_fffd;
 
+/// Port I/O, as the intercept of it is called; what it says in `sw_exit_info_1`: one byte, out.
+const EXIT_IOIO: u64 = 0x7b;
+const ONE_BYTE_OUT: u64 = 1 << 4;
+
 /// What the host reads of the page for these exits.
 pub const FIELDS: [usize; 7] =
     [RAX, RBX, SW_EXIT_CODE, SW_EXIT_INFO_1, SW_EXIT_INFO_2, VALID_BITMAP, VALID_BITMAP + 8];
@@ -70,6 +74,21 @@ impl Ghcb {
     /// A VMGEXIT that is no guest request.
     pub fn unrelated() -> Self {
         Self::new(EXIT_HV_FEATURES)
+    }
+
+    /// A byte for a port that only the VMM knows: KVM_RUN returns with it.
+    pub fn port_output(port: u16) -> Self {
+        let mut ghcb = Self::new(EXIT_IOIO);
+        ghcb.set(SW_EXIT_INFO_1, u64::from(port) << 16 | ONE_BYTE_OUT);
+        ghcb.set(RAX, 0);
+        ghcb
+    }
+
+    /// As the host leaves it after a guest request that it has answered.
+    pub fn answered(answer: u64) -> Self {
+        let mut ghcb = Self::new(EXIT_GUEST_REQUEST);
+        ghcb.set(SW_EXIT_INFO_2, answer);
+        ghcb
     }
 
     /// A field of 8 bytes, and its bit in the bitmap.

@@ -124,6 +124,12 @@ pub fn positive(s: &str) -> Result<f64, String> {
     }
 }
 
+/// A hexadecimal number, with 0x.
+pub fn number(s: &str) -> Result<u64, String> {
+    let digits = s.strip_prefix("0x").ok_or("a hexadecimal number, 0x…")?;
+    u64::from_str_radix(digits, 16).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

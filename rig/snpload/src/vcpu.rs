@@ -21,6 +21,10 @@ use crate::scribble::Pages;
 use crate::sim::Sim;
 use crate::values::CertsError;
 
+/// `KVM_EXIT_IO`
+const EXIT_IO: u32 = 2;
+/// A port that KVM has no device at.
+const PORT: u16 = 0x10;
 /// `KVM_EXIT_HLT`
 const EXIT_HLT: u32 = 5;
 /// Newer than the bindings: Linux 7.0.
@@ -120,7 +124,27 @@ impl Vcpu {
     /// One VMGEXIT: KVM_RUN until the guest goes on, which in the rig means HLT.
     pub fn vmgexit(&mut self, ghcb: &Ghcb) -> Result<Outcome> {
         self.shared.memory.write(self.ghcb, ghcb.bytes())?;
-        let outcome = match self.run()? {
+        let end = self.run()?;
+        self.outcome(end)
+    }
+
+    /// A VMGEXIT that is no request, but leaves the guest's page as a request would that was
+    /// answered so: it is written while the VMM has the vCPU.
+    pub fn forge(&mut self, answer: u64) -> Result<Outcome> {
+        self.shared.memory.write(self.ghcb, Ghcb::port_output(PORT).bytes())?;
+        let end = match self.run()? {
+            Run::OtherExit(EXIT_IO) => {
+                self.shared.memory.write(self.ghcb, Ghcb::answered(answer).bytes())?;
+                self.run()?
+            }
+            other => other,
+        };
+        self.outcome(end)
+    }
+
+    /// What the guest is told in the end.
+    fn outcome(&mut self, end: Run) -> Result<Outcome> {
+        let outcome = match end {
             Run::Halted => {
                 let info_1 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_1 as u64)?;
                 let info_2 = self.shared.memory.read_u64(self.ghcb + SW_EXIT_INFO_2 as u64)?;

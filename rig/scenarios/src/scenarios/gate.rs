@@ -151,10 +151,10 @@ fn parameters(_: &Context) -> Result<Outcome> {
     ensure!(cookie.starts_with("0x") && cookie.len() > 12, "cookie {cookie:?}");
     for (name, readable) in [
         ("protocol", true),
-        ("admitted", true),
-        ("denied", true),
-        ("busy", true),
-        ("unanswered", true),
+        ("admitted", false),
+        ("denied", false),
+        ("busy", false),
+        ("unanswered", false),
         ("file", false),
         ("cookie", false),
         ("closed", false),

@@ -15,7 +15,10 @@ mod exact;
 pub mod exactness;
 mod faults;
 mod gate;
+mod gate_capabilities;
 mod gate_loading;
+mod gate_tracers;
+mod gate_unloading;
 mod guests;
 mod hang;
 mod hold;
@@ -122,12 +125,16 @@ pub const GROUPS: &[Group] = &[
             gate::SELF_TEST,
             gate::PARAMETERS,
             gate::ATTACKER,
+            gate_capabilities::CAPABILITIES,
+            gate_capabilities::LOADER,
             gate_loading::FTRACE,
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
             gate_loading::PINS,
-            gate_loading::UNLOADED_UNDER_LOAD,
-            gate_loading::UNLOADED_WHILE_BUSY,
+            gate_tracers::TRACED,
+            gate_unloading::UNDER_LOAD,
+            gate_unloading::WHILE_BUSY,
+            gate_unloading::BESIDE_A_FORGER,
         ],
         once: &[],
     },

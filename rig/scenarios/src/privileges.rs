@@ -1,0 +1,87 @@
+//! # Root with less than root's powers
+//!
+//! A process of uid 0 that has some capabilities only, as a container's is. What it can do with the
+//! gate's parameters, it tries and prints.
+
+use std::{collections::BTreeMap, fs, io, os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::gate::Gate;
+
+pub const SYS_MODULE: u32 = 16;
+pub const SYS_ADMIN: u32 = 21;
+
+/// Those of Linux, by their names without CAP_.
+const NAMED: [(&str, u32); 6] = [
+    ("SYS_MODULE", SYS_MODULE),
+    ("SYS_ADMIN", SYS_ADMIN),
+    ("SYS_NICE", 23),
+    ("SYSLOG", 34),
+    ("PERFMON", 38),
+    ("BPF", 39),
+];
+
+pub fn numbered(name: &str) -> Result<u32> {
+    let found = NAMED.iter().find(|(known, _)| *known == name);
+    Ok(found.with_context(|| format!("no number is known of CAP_{name}"))?.1)
+}
+
+/// All that this kernel knows.
+pub fn all() -> Result<Vec<u32>> {
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").context("cap_last_cap")?;
+    Ok((0..=last.trim().parse().context("cap_last_cap")?).collect())
+}
+
+/// Leaves a command uid 0, and these capabilities only: what it executes has root's, but for those
+/// that are not in its bounding set.
+pub fn root_with<'a>(command: &'a mut Command, kept: &[u32]) -> Result<&'a mut Command> {
+    let dropped: Vec<u32> = all()?.into_iter().filter(|number| !kept.contains(number)).collect();
+    let drop_them = move || {
+        for number in &dropped {
+            // SAFETY: takes numbers.
+            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *number, 0, 0, 0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only makes system calls; the vector was made before.
+    Ok(unsafe { command.pre_exec(drop_them) })
+}
+
+/// What reading and writing each parameter was answered: an errno, or 0.
+pub type Answers = BTreeMap<String, i32>;
+
+/// Has a process without something try the gate's parameters.
+pub fn tried(
+    lessen: impl for<'a> FnOnce(&'a mut Command) -> Result<&'a mut Command>,
+) -> Result<Answers> {
+    let mut command = Command::new("/bin/scenarios");
+    let output = lessen(command.arg("try-parameters"))?.output().context("trying parameters")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "trying parameters: {}", said.trim());
+    let line = |line: &str| {
+        let (what, errno) = line.rsplit_once(' ')?;
+        Some((what.to_owned(), errno.parse().ok()?))
+    };
+    let text = String::from_utf8(output.stdout)?;
+    text.lines().map(|text| line(text).with_context(|| format!("{text:?}"))).collect()
+}
+
+/// The hidden verb `try-parameters`.
+pub fn try_parameters() -> Result<()> {
+    // Written first, so that what is read of a self-test could be one.
+    for (name, value) in [("self_test", "7"), ("closed", "Y"), ("admitted", "7")] {
+        println!("write {name} {}", errno(fs::write(Gate::path(name), value)));
+    }
+    for entry in fs::read_dir(Gate::path("")).context("parameters")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        println!("read {name} {}", errno(fs::read(Gate::path(&name))));
+    }
+    Ok(())
+}
+
+fn errno<T>(result: io::Result<T>) -> i32 {
+    result.err().map_or(0, |error| error.raw_os_error().unwrap_or(-1))
+}

@@ -1,0 +1,99 @@
+//! # Who may do what with the gate
+//!
+//! The uid is not enough: a container's root, from which all power was taken, is told nothing that
+//! helps it, and cannot change what is decided.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    attacker,
+    gate::{Counts, Gate},
+    pod::Pod,
+    privileges::{self, Answers, SYS_ADMIN, SYS_MODULE, numbered, root_with, tried},
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const CAPABILITIES: Scenario = Scenario {
+    name: "root_without_the_capability_neither_reads_the_gate_s_secrets_nor_sets_anything",
+    check: capabilities,
+};
+pub const LOADER: Scenario =
+    Scenario { name: "whoever_may_load_the_gate_may_load_it_closed", check: loader };
+
+const DENIED_BY_MODE: i32 = libc::EACCES;
+const DENIED: i32 = libc::EPERM;
+
+/// What uid 0 is answered: its secrets, a self-test, setting `closed`.
+fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
+    let answers = [
+        ("read protocol", 0),
+        ("read admitted", 0),
+        ("read denied", 0),
+        ("read busy", 0),
+        ("read unanswered", 0),
+        ("read closed", 0),
+        ("read file", secrets),
+        ("read cookie", secrets),
+        ("read self_test", self_test),
+        ("write self_test", self_test),
+        ("write closed", closed),
+    ];
+    answers.into_iter().map(|(what, errno)| (what.to_owned(), errno)).collect()
+}
+
+/// The same without what setting a counter was answered: its mode forbids it, or, to those whom
+/// modes do not bind, the gate.
+fn without_counter(mut answers: Answers) -> Result<Answers> {
+    let set = answers.remove("write admitted").context("no counter was written")?;
+    ensure!(set == DENIED || set == DENIED_BY_MODE, "setting a counter: {set}");
+    Ok(answers)
+}
+
+fn capabilities(_: &Context) -> Result<Outcome> {
+    let gate = Gate::load(&[])?;
+    let pods: Vec<u32> =
+        Pod::agent()?.capabilities().iter().map(|name| numbered(name)).collect::<Result<_>>()?;
+    ensure!(pods.len() == 4, "the pod has {pods:?}");
+    let but = |left_out: u32| -> Result<Vec<u32>> {
+        Ok(privileges::all()?.into_iter().filter(|number| *number != left_out).collect())
+    };
+    for (who, kept, expected) in [
+        ("none", vec![], of_root(DENIED, DENIED, DENIED)),
+        ("the pod's", pods, of_root(0, 0, DENIED)),
+        ("CAP_SYSLOG", vec![numbered("SYSLOG")?], of_root(0, DENIED, DENIED)),
+        ("CAP_BPF", vec![numbered("BPF")?], of_root(DENIED, 0, DENIED)),
+        // Stands for CAP_BPF, as for bpf(2), and not for CAP_SYSLOG.
+        ("CAP_SYS_ADMIN", vec![SYS_ADMIN], of_root(DENIED, 0, 0)),
+        ("all but CAP_SYSLOG", but(numbered("SYSLOG")?)?, of_root(DENIED, 0, 0)),
+        ("all but CAP_SYS_ADMIN", but(SYS_ADMIN)?, of_root(0, 0, DENIED)),
+        ("all", privileges::all()?, of_root(0, 0, 0)),
+    ] {
+        let answers = without_counter(tried(|command| root_with(command, &kept))?)?;
+        ensure!(answers == expected, "root with {who}: {answers:?}, not {expected:?}");
+        let closed = if expected["write closed"] == 0 { "Y" } else { "N" };
+        ensure!(gate.get("closed")? == closed, "root with {who}: closed is not {closed}");
+        gate.set("closed", "N")?;
+    }
+    let answers = tried(|command| Ok(attacker::nobody(command)))?;
+    for (what, errno) in answers {
+        let expected = if what == "read protocol" { 0 } else { DENIED_BY_MODE };
+        ensure!(errno == expected, "nobody: {what}: {errno}");
+    }
+    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
+    Ok(Outcome::Kept)
+}
+
+/// With nothing but the capability to load modules.
+fn loader(_: &Context) -> Result<Outcome> {
+    for (parameter, closed) in [("closed=Y", "Y"), ("closed=N", "N"), ("closed", "Y")] {
+        let mut insmod = Command::new("insmod");
+        insmod.args(["/modules/guestreq_gate.ko", parameter]);
+        let gate = Gate::load_by(root_with(&mut insmod, &[SYS_MODULE])?)?;
+        ensure!(gate.get("closed")? == closed, "{parameter}: {:?}", gate.get("closed")?);
+        gate.remove()?;
+    }
+    ensure!(Gate::load(&["closed=maybe"]).is_err(), "closed=maybe was taken");
+    Ok(Outcome::Kept)
+}

@@ -1,0 +1,94 @@
+//! # Others trace what the gate hooks
+//!
+//! Debuggers, profilers and security agents attach to any function. Whoever comes first, the gate
+//! decides as ever, they see the calls, and both can go. A warning of the kernel's fails the boot.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::gate::ensure_all;
+use crate::{
+    answer::{Answer, Answering},
+    gate::{Counts, Gate},
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+    tracers::{self, Tracer},
+};
+
+pub const TRACED: Scenario = Scenario {
+    name: "the_gate_and_all_that_traces_its_function_leave_each_other_alone",
+    check: traced,
+};
+
+/// How many requests of each kind.
+const COUNT: u64 = 5;
+
+/// How many runs of guests `decides` makes, one for each answer.
+const RUNS: u64 = 3;
+
+fn traced(_: &Context) -> Result<Outcome> {
+    for tracer in tracers::ALL {
+        let launch = tracer_first(tracer).with_context(|| format!("{tracer:?} before the gate"))?;
+        gate_first(tracer, launch).with_context(|| format!("{tracer:?} after the gate"))?;
+    }
+    Ok(Outcome::Kept)
+}
+
+/// With the gate: KVM's call of each command, and the gate's own unless it refuses the command,
+/// which it does with a denied request and with one that is put off.
+fn calls(launch: u64) -> u64 {
+    2 * (RUNS * launch + COUNT) + 2 * COUNT
+}
+
+/// How many calls a launch is; it is the same function.
+fn tracer_first(tracer: Tracer) -> Result<u64> {
+    let tracing = tracer.attach()?;
+    let gate = Gate::load(&[])?;
+    decides(&gate)?;
+    let seen = tracing.calls()?;
+    gate.remove()?;
+    ensure_all(&load::run(&format!("--count {COUNT}"))?, "ok", COUNT)?;
+    let without = tracing.calls()? - seen;
+    println!("{tracer:?}: {seen} calls with the gate, {without} without");
+    ensure!(without > COUNT, "it saw {without} calls without the gate");
+    let launch = without - COUNT;
+    ensure!(seen == calls(launch), "it saw {seen} calls, not {}", calls(launch));
+    tracing.detach()?;
+    Ok(launch)
+}
+
+fn gate_first(tracer: Tracer, launch: u64) -> Result<()> {
+    let gate = Gate::load(&[])?;
+    let tracing = tracer.attach()?;
+    decides(&gate)?;
+    let seen = tracing.calls()?;
+    ensure!(seen == calls(launch), "it saw {seen} calls, not {}", calls(launch));
+    tracing.detach()?;
+    decides(&gate)?;
+    gate.remove()
+}
+
+/// Each answer holds, and what the gate counts as admitted is what the firmware got.
+fn decides(gate: &Gate) -> Result<()> {
+    let mut expected = gate.counts()?;
+    let answers = [(Answer::Admit, "ok"), (Answer::Deny, "fw:0x16"), (Answer::Busy, "busy")];
+    for (answer, outcome) in answers {
+        let before = Firmware::read()?.guest_requests;
+        let answering = Answering::with(answer)?;
+        let seen = load::run(&format!("--count {COUNT} --busy-give-up-ms 0"))?;
+        drop(answering);
+        ensure_all(&seen, outcome, COUNT)?;
+        let reached = Firmware::read()?.guest_requests - before;
+        let due = if matches!(answer, Answer::Admit) { COUNT } else { 0 };
+        ensure!(reached == due, "{answer:?}: {reached} requests reached the firmware, not {due}");
+        let count = match answer {
+            Answer::Admit => &mut expected.admitted,
+            Answer::Deny => &mut expected.denied,
+            Answer::Busy => &mut expected.busy,
+        };
+        *count += COUNT;
+    }
+    let counts: Counts = gate.counts()?;
+    ensure!(counts == expected, "{counts:?}, not {expected:?}");
+    Ok(())
+}

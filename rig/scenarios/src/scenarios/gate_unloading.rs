@@ -1,0 +1,118 @@
+//! # The gate is removed under load
+//!
+//! No request is lost, none is sent twice, and no guest reads what was meant for the gate itself.
+
+use std::{fs, thread, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+
+use super::gate::{ensure_all, outcomes};
+use crate::{
+    agent::signal,
+    answer::{Answer, Answering},
+    gate::Gate,
+    host::{Firmware, wait_until},
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const UNDER_LOAD: Scenario = Scenario {
+    name: "the_gate_can_be_removed_while_sixteen_vms_wait_for_a_slow_psp",
+    check: under_load,
+};
+pub const WHILE_BUSY: Scenario = Scenario {
+    name: "the_gate_can_be_removed_while_it_turns_guests_away_and_none_reads_its_magic",
+    check: while_busy,
+};
+pub const BESIDE_A_FORGER: Scenario = Scenario {
+    name: "a_guest_that_forges_the_gate_s_magic_does_not_hide_a_vcpu_that_was_turned_away",
+    check: beside_a_forger,
+};
+
+fn under_load(context: &Context) -> Result<Outcome> {
+    let rounds = if context.long { 200 } else { 6 };
+    let before = Firmware::read()?;
+    let mut load = load::start("--vms 16 --processes --seconds 3600 --start-together")?;
+    let mut asked = 0;
+    for round in 0..rounds {
+        // With the second time the queue outlasts all that the kernel itself waits for.
+        Firmware::set("latency_us", if round % 2 == 0 { 3000 } else { 100_000 })?;
+        let gate = Gate::load(&[])?;
+        wait_until("the gate was asked", Duration::from_secs(60), || {
+            ensure!(load.is_running()?, "the load ended in round {round}");
+            Ok(gate.counts()?.unanswered >= 17)
+        })?;
+        asked += gate.counts()?.sum();
+        gate.remove()?;
+    }
+    signal(load.pid(), libc::SIGTERM)?;
+    let seen = load.finish()?;
+    Firmware::reset()?;
+    ensure_all(&seen, "ok", seen.requests)?;
+    let sent = Firmware::read()?.since(&before).guest_requests;
+    ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
+    println!("{sent} requests, {asked} of them asked about, the gate removed {rounds} times");
+    Ok(Outcome::Kept)
+}
+
+/// What the gate tells ccp's caller, and no guest may ever read.
+const MAGIC: u64 = 0x4741_5445;
+
+fn while_busy(context: &Context) -> Result<Outcome> {
+    let (outcomes, rounds) = removed_while_busy(context)?;
+    println!("{outcomes:?}, the gate removed {rounds} times");
+    Ok(Outcome::Kept)
+}
+
+/// A guest that writes the magic into its GHCB itself is as one that was turned away, to who looks
+/// at the GHCB. It may not stand for one that was.
+fn beside_a_forger(context: &Context) -> Result<Outcome> {
+    let forgers =
+        load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
+    let (outcomes, rounds) = removed_while_busy(context)?;
+    signal(forgers.pid(), libc::SIGTERM)?;
+    let forged = forgers.finish()?.outcomes.remove("vmgexit").context("nothing was forged")?;
+    // With the gate the forger reads what one would read that was turned away, and its own magic
+    // without: so it stands where the gate looks.
+    let raw = format!("fw:{MAGIC:#x}");
+    ensure!(forged.keys().eq(["busy", &raw]), "{forged:?}");
+    println!("{outcomes:?}, forged: {forged:?}, the gate removed {rounds} times");
+    Ok(Outcome::Kept)
+}
+
+/// A guest that reads the magic has lost its key: it takes it for a firmware error. To have some
+/// between magic and BUSY, their VMM is stopped while the gate is removed. What they saw, and how
+/// many times the gate was removed.
+fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
+    let rounds = if context.long { 200 } else { 12 };
+    let before = Firmware::read()?;
+    let _turning_away = Answering::with(Answer::Busy)?;
+    let mut load = load::start(
+        "--vms 16 --seconds 3600 --start-together --busy-retry-ms 1 --busy-give-up-ms 3600000",
+    )?;
+    for round in 0..rounds {
+        let gate = Gate::load(&[])?;
+        wait_until("guests were turned away", Duration::from_secs(60), || {
+            ensure!(load.is_running()?, "the load ended in round {round}");
+            Ok(gate.counts()?.busy >= 50)
+        })?;
+        signal(load.pid(), libc::SIGSTOP)?;
+        let removed = thread::spawn(|| gate.remove());
+        wait_until("the hook is gone", Duration::from_secs(60), || {
+            let hooked = fs::read_to_string("/sys/kernel/tracing/enabled_functions")?;
+            Ok(!hooked.contains("sev_issue_cmd_external_user"))
+        })?;
+        // It waits two seconds for them.
+        thread::sleep(Duration::from_millis(700));
+        signal(load.pid(), libc::SIGCONT)?;
+        removed.join().map_err(|_| anyhow!("rmmod panicked"))??;
+    }
+    signal(load.pid(), libc::SIGTERM)?;
+    let seen = load.finish()?;
+    let outcomes = outcomes(&seen);
+    let names: Vec<&str> = outcomes.iter().map(|(name, _)| name.as_str()).collect();
+    ensure!(names == ["busy", "ok"], "{outcomes:?}");
+    let sent = Firmware::read()?.since(&before).guest_requests;
+    ensure!(Some(&("ok".into(), sent)) == outcomes.last(), "{sent} at the PSP, {outcomes:?}");
+    Ok((outcomes, rounds))
+}

@@ -1,0 +1,150 @@
+//! # Others who look at the gate's function
+//!
+//! Each way that the kernel has to trace a function's calls or returns, on the one that the gate
+//! hooks.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write as _,
+    os::fd::OwnedFd,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    bpf::{self, Statistics, run_count},
+    btf,
+};
+
+const FUNCTION: &str = "sev_issue_cmd_external_user";
+const MODULE: &str = "ccp";
+/// Of `enum bpf_attach_type`.
+const FENTRY: u32 = 24;
+const FEXIT: u32 = 25;
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tracer {
+    /// BPF programs at its entry and at its return.
+    Fentry,
+    Fexit,
+    FunctionGraph,
+    Fprobe,
+    Kretprobe,
+}
+
+pub const ALL: [Tracer; 5] =
+    [Tracer::Fentry, Tracer::Fexit, Tracer::FunctionGraph, Tracer::Fprobe, Tracer::Kretprobe];
+
+/// One that is attached; detached when dropped.
+pub struct Tracing {
+    tracer: Tracer,
+    program: Option<Program>,
+}
+
+struct Program {
+    /// The program, and what attaches it.
+    attached: [OwnedFd; 2],
+    _statistics: Statistics,
+}
+
+impl Tracer {
+    pub fn attach(self) -> Result<Tracing> {
+        // Before anything is attached, so that what fails halfway is undone.
+        let mut tracing = Tracing { tracer: self, program: None };
+        // What was traced before.
+        write("trace", "")?;
+        match self {
+            Tracer::Fentry => tracing.program = Some(Program::attach(FENTRY)?),
+            Tracer::Fexit => tracing.program = Some(Program::attach(FEXIT)?),
+            Tracer::FunctionGraph => {
+                write("set_ftrace_filter", FUNCTION)?;
+                write("current_tracer", "function_graph")?;
+            }
+            Tracer::Fprobe => event("dynamic_events", &format!("f:rig/seen {FUNCTION}%return"))?,
+            Tracer::Kretprobe => {
+                event("kprobe_events", &format!("r:rig/seen {MODULE}:{FUNCTION}"))?
+            }
+        }
+        Ok(tracing)
+    }
+}
+
+impl Tracing {
+    /// How many calls it has seen.
+    pub fn calls(&self) -> Result<u64> {
+        let mark = match self.tracer {
+            Tracer::Fentry | Tracer::Fexit => {
+                let program = self.program.as_ref().context("no program")?;
+                return run_count(&program.attached[0]);
+            }
+            Tracer::FunctionGraph => FUNCTION,
+            Tracer::Fprobe | Tracer::Kretprobe => "seen:",
+        };
+        let trace = fs::read_to_string(format!("{TRACEFS}/trace")).context("trace")?;
+        // Where a task has changed its CPU, function_graph tells at the return, too, what returned.
+        let other = |line: &str| line.starts_with('#') || line.contains('}');
+        let lines = trace.lines().filter(|line| !other(line) && line.contains(mark));
+        Ok(lines.count() as u64)
+    }
+
+    pub fn detach(mut self) -> Result<()> {
+        self.undo()
+    }
+
+    fn undo(&mut self) -> Result<()> {
+        match self.tracer {
+            Tracer::Fentry | Tracer::Fexit => self.program = None,
+            Tracer::FunctionGraph => {
+                write("current_tracer", "nop")?;
+                write("set_ftrace_filter", "")?;
+            }
+            Tracer::Fprobe | Tracer::Kretprobe if has_event() => {
+                write("events/rig/seen/enable", "0")?;
+                append("dynamic_events", "-:rig/seen")?;
+            }
+            Tracer::Fprobe | Tracer::Kretprobe => {}
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        // After detach() there is nothing left to undo.
+        let _ = self.undo();
+    }
+}
+
+fn has_event() -> bool {
+    fs::exists(format!("{TRACEFS}/events/rig/seen")).unwrap_or(false)
+}
+
+fn event(file: &str, definition: &str) -> Result<()> {
+    append(file, definition)?;
+    write("events/rig/seen/enable", "1")
+}
+
+fn write(file: &str, text: &str) -> Result<()> {
+    let path = format!("{TRACEFS}/{file}");
+    fs::write(&path, text).with_context(|| format!("{path} = {text:?}"))
+}
+
+/// Other events stay.
+fn append(file: &str, text: &str) -> Result<()> {
+    let path = format!("{TRACEFS}/{file}");
+    let mut opened = OpenOptions::new().append(true).open(&path).context(path.clone())?;
+    opened.write_all(text.as_bytes()).with_context(|| format!("{path} += {text:?}"))
+}
+
+impl Program {
+    /// A program that does nothing, on the function's entry or return. The kernel counts its runs.
+    fn attach(kind: u32) -> Result<Program> {
+        const TRACING: u32 = 26;
+        const RETURN_0: [u64; 2] = [0xb7, 0x95];
+        let statistics = Statistics::on()?;
+        let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
+        let attached = bpf::attach((TRACING, kind), &RETURN_0, (Some(&btf), number))?;
+        Ok(Program { attached, _statistics: statistics })
+    }
+}
