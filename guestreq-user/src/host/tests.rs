@@ -112,8 +112,7 @@ fn names_are_fit_for_labels() {
 /// The rest is what xtask tries in every query of the dashboards (`test::see::names`).
 #[test]
 fn of_printable_characters_only_those_are_replaced_that_change_a_query() {
-    let replaced: String =
-        (' '..='~').filter(|c| clean(&c.to_string()) != c.to_string()).collect();
+    let replaced: String = (' '..='~').filter(|c| clean(&c.to_string()) != c.to_string()).collect();
     assert_eq!(replaced, "$`");
     assert_eq!(clean("`}) or vector($__range) #"), "_}) or vector(___range) #");
 }

@@ -147,7 +147,8 @@ mod tests {
 
     /// A link's parameters, as a browser reads them.
     fn parameters(link: &str) -> Vec<(String, String)> {
-        let (_, query) = link.split_once('#').map_or(link, |(link, _)| link).split_once('?').unwrap();
+        let (_, query) =
+            link.split_once('#').map_or(link, |(link, _)| link).split_once('?').unwrap();
         let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect()
     }
@@ -158,7 +159,9 @@ mod tests {
         for board in boards() {
             let mut all = Vec::new();
             strings(&board, "", &mut all);
-            for (_, link) in all.into_iter().filter(|(key, text)| *key == "url" && text.contains("/d/")) {
+            for (_, link) in
+                all.into_iter().filter(|(key, text)| *key == "url" && text.contains("/d/"))
+            {
                 // Whatever stands for something in a link is encoded, or makes parameters itself.
                 for part in link.split("${").skip(1) {
                     let part = part.split('}').next().unwrap();
@@ -167,7 +170,10 @@ mod tests {
                 }
                 for name in names() {
                     let fill = |name: &str| {
-                        let vm = ["${__field.labels.vm:percentencode}", "${__data.fields.VM:percentencode}"];
+                        let vm = [
+                            "${__field.labels.vm:percentencode}",
+                            "${__data.fields.VM:percentencode}",
+                        ];
                         vm.iter().fold(link.to_owned(), |link, vm| link.replace(vm, &encoded(name)))
                     };
                     let (with, plain) = (parameters(&fill(&name)), parameters(&fill("vm")));
