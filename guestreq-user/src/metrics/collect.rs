@@ -32,9 +32,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
             vm(families, tracked, record);
         }
     }
-    let status = observer.enforcement_status();
-    enforcement(families, &status);
-    families.counter(&metric::BYPASSED, &[], status.bypassed as f64);
+    enforcement(families, &observer.enforcement_status());
     agent(families, observer, snapshot);
 }
 
@@ -43,6 +41,9 @@ pub fn enforcement(families: &mut Families, status: &Status) {
     let verified = if status.verified { "true" } else { "false" };
     let labels = [status.backend.name(), status.mode.name(), verified];
     families.gauge(&metric::ENFORCEMENT_INFO, &labels, 1.0);
+    if let Some(bypassed) = status.bypassed {
+        families.counter(&metric::BYPASSED, &[], bypassed as f64);
+    }
 }
 
 fn of_host(families: &mut Families, snapshot: &Snapshot) {
