@@ -37,7 +37,7 @@ const PATTERNS: [Pattern; 6] = [Steady, FirstValue, Gap, Away, Reset, Restart];
 /// Seconds between scrapes: what README asks for, and what others' Prometheus do.
 const INTERVALS: [u32; 2] = [30, 60];
 /// Seconds, such that rules are seldom evaluated in the moment of a scrape.
-const EVALUATED: u32 = 25;
+const EVALUATED: u32 = 40;
 /// Minutes after the beginning.
 const FAULT: f64 = 40.0;
 /// A host on which nothing ever happens.
