@@ -39,7 +39,8 @@ pub struct Status {
     pub verified: bool,
     /// Why they are not.
     pub reason: Option<String>,
-    pub bypassed: u64,
+    /// None where nobody has looked.
+    pub bypassed: Option<u64>,
 }
 
 pub struct Enforcement {
@@ -107,7 +108,7 @@ impl Enforcement {
             mode: self.mode,
             verified: self.verified,
             reason: self.trouble.clone(),
-            bypassed: self.bypassed.total(),
+            bypassed: Some(self.bypassed.total()),
         }
     }
 

@@ -29,7 +29,7 @@ use crate::{
 /// What is asked for, whatever comes of it.
 pub fn asked(config: &Config) -> Status {
     let mode = Policies::open(config).map_or(Mode::Observe, |policies| policies.book.strictest());
-    Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: 0 }
+    Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: None }
 }
 
 /// Longer than a program runs, even one that is preempted.

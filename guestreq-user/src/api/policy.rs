@@ -60,8 +60,8 @@ pub struct Enforcement {
     pub verified: bool,
     /// Why not.
     pub reason: Option<String>,
-    /// Requests that passed though they should not have.
-    pub bypassed: u64,
+    /// Requests that passed though they should not have; not known to an agent that waits.
+    pub bypassed: Option<u64>,
 }
 
 /// What holds for a running VM.

@@ -138,8 +138,8 @@ fn text(policies: &Policies) -> String {
     };
     let mut text = format!("Backend {}: {how}\n", status.backend);
     text.push_str(&configuration(&policies.config));
-    if status.bypassed > 0 {
-        text.push_str(&format!("Passed though they should not have: {}\n", status.bypassed));
+    if let Some(bypassed @ 1..) = status.bypassed {
+        text.push_str(&format!("Passed though they should not have: {bypassed}\n"));
     }
     let mut table = table::folded(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"]);
     let mut row = |vm: String, policy: &Effective, decisions: String| {

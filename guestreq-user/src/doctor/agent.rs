@@ -145,8 +145,9 @@ fn enforcement(host: &Host<'_>) -> Finding {
 
 fn bypassed(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match agent.enforcement.bypassed {
-        0 => Finding::pass("no request"),
-        count => Finding::warn(
+        None => Finding::skip("the agent does not observe"),
+        Some(0) => Finding::pass("no request"),
+        Some(count) => Finding::warn(
             format!("{count} requests passed that should not have"),
             "the agent's log says of which VMs (bypassed:)",
         ),

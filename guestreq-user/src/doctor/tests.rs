@@ -189,6 +189,15 @@ fn what_only_enforcing_needs_fails_nothing_where_nothing_is_to_be_enforced() {
 }
 
 #[test]
+fn of_an_agent_that_waits_nobody_says_that_nothing_has_passed() {
+    let mut fake = Fake::ready();
+    fake.agent_says("/enforcement/bypassed", json!(null));
+    let report = fake.examine();
+    let check = find(&report, "bypassed");
+    assert_eq!(check.state, State::Skip, "{}", says(check));
+}
+
+#[test]
 fn in_a_container_what_only_the_host_can_tell_is_left_to_it() {
     let fake = Fake::ready();
     fake.remove("/dev/sev");

@@ -135,6 +135,12 @@ pub fn began_ns(ticks: u64) -> u64 {
     since_boot.saturating_sub(slept)
 }
 
+/// When something was, in seconds since 1970, that was then on the programs' clock (CLOCK_MONOTONIC).
+pub fn unix_seconds(monotonic_ns: u64) -> u64 {
+    let ago = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(monotonic_ns);
+    clock_ns(libc::CLOCK_REALTIME).saturating_sub(ago) / 1_000_000_000
+}
+
 /// Now, in ns.
 pub fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -143,9 +149,12 @@ pub fn clock_ns(clock: libc::clockid_t) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// What may stand in a label: no control characters, no more than [`MAX_LABEL`] characters.
+/// What may stand in a label: no more than [`MAX_LABEL`] characters, and none that changes a query
+/// that has the label in it, as the dashboards' have: between backticks, as a regular expression,
+/// the only one of Grafana's formats that no other character gets out of. Nor `$`: Grafana puts
+/// times where it finds `$__range` and its like, in a name as well.
 pub fn clean(name: &str) -> String {
-    let keep = |c: char| if c.is_control() { '_' } else { c };
+    let keep = |c: char| if c.is_control() || matches!(c, '`' | '$') { '_' } else { c };
     name.chars().take(MAX_LABEL).map(keep).collect()
 }
 

@@ -109,6 +109,24 @@ fn names_are_fit_for_labels() {
     assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
 }
 
+/// The rest is what xtask tries in every query of the dashboards (`test::see::names`).
+#[test]
+fn of_printable_characters_only_those_are_replaced_that_change_a_query() {
+    let replaced: String = (' '..='~').filter(|c| clean(&c.to_string()) != c.to_string()).collect();
+    assert_eq!(replaced, "$`");
+    assert_eq!(clean("`}) or vector($__range) #"), "_}) or vector(___range) #");
+}
+
+#[test]
+fn a_moment_on_the_programs_clock_is_one_of_the_calendar() {
+    let now = || clock_ns(libc::CLOCK_REALTIME) / 1_000_000_000;
+    let (before, monotonic) = (now(), clock_ns(libc::CLOCK_MONOTONIC));
+    let then = unix_seconds(monotonic);
+    assert!((before.saturating_sub(1)..=now()).contains(&then), "{then}");
+    let hour_ago = unix_seconds(monotonic.saturating_sub(3_600_000_000_000));
+    assert!(monotonic < 3_600_000_000_000 || (3599..=3601).contains(&(then - hour_ago)));
+}
+
 #[test]
 fn want_of_descriptors_does_not_mean_that_a_process_is_gone() {
     let is_shortage = |code| is_shortage(&io::Error::from_raw_os_error(code));

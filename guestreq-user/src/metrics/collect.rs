@@ -36,21 +36,29 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
     agent(families, observer, snapshot);
 }
 
+/// Also of an agent that waits: what is asked for is known, and that nothing was tried.
 pub fn enforcement(families: &mut Families, status: &Status) {
     let verified = if status.verified { "true" } else { "false" };
     let labels = [status.backend.name(), status.mode.name(), verified];
     families.gauge(&metric::ENFORCEMENT_INFO, &labels, 1.0);
-    families.counter(&metric::BYPASSED, &[], status.bypassed as f64);
+    if let Some(bypassed) = status.bypassed {
+        families.counter(&metric::BYPASSED, &[], bypassed as f64);
+    }
 }
 
 fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
     for kind in Kind::ALL {
-        let mut any = Kind::ORDINARY.contains(&kind);
+        let ordinary = Kind::ORDINARY.contains(&kind);
+        let mut any = ordinary;
         let totals = &host.totals.messages[kind as usize];
         for (name, count) in results(&totals.results) {
             any |= count > 0;
-            if count > 0 || name == outcome::name(outcome::OK) {
+            // What an alert adds up is there before the first one is counted: a series that begins
+            // with it has not risen.
+            let awaited = name == outcome::name(outcome::OK)
+                || ordinary && name == outcome::name(outcome::HOST_ERROR);
+            if count > 0 || awaited {
                 families.counter(&metric::MESSAGES, &[kind.name(), name], count as f64);
             }
         }
@@ -114,6 +122,8 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
         families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
         families.counter(&metric::RUNS_REFUSED, &[label], record.refused_runs as f64);
     }
+    let first_seen = host::unix_seconds(record.first_seen);
+    families.gauge(&metric::VM_FIRST_SEEN, &[label], first_seen as f64);
     let identity = &tracked.identity;
     let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;
     let name = host::clean(name);

@@ -34,9 +34,14 @@ fn is_own(record: &Vm) -> bool {
 /// A guest chooses what it asks for: beyond a number of cells what was decided is folded into
 /// one type.
 fn decisions(tracked: &mut Tracked, record: &Vm) -> Vec<(Decided, u64)> {
+    // From the start, so that the first one is a step and not a beginning. Denials whatever the
+    // mode is: it may change, and the next request be denied, between two scrapes. That other
+    // types are not among them costs nothing: the alert adds all types up.
+    for kind in Kind::ORDINARY {
+        tracked.admit_decided((kind, Decision::Deny, Mode::Enforce));
+    }
     let mode = record.policy.rules().mode();
     if is_own(record) && mode != Mode::Observe {
-        // From the start, so that the first one is a step and not a beginning.
         for kind in Kind::ORDINARY {
             tracked.admit_decided((kind, Decision::Admit, mode));
         }
@@ -102,14 +107,28 @@ mod tests {
                  decision=\"{decision}\",mode=\"audit\"}} {count}"
             )
         };
-        let decisions = with(&series, "guestreq_decisions_total");
-        assert_eq!(decisions.len(), 4, "{decisions:?}");
+        let decisions = with(&series, "guestreq_decisions_total{vm=\"web\"");
+        let audited = decisions.iter().filter(|line| line.contains("mode=\"audit\"")).count();
+        assert_eq!(audited, 4, "{decisions:?}");
         assert!(decisions.contains(&of("export", "deny", 2)), "{decisions:?}");
         assert!(decisions.contains(&of("report", "admit", 5)), "{decisions:?}");
         assert!(decisions.contains(&of("tsc_info", "admit", 0)), "{decisions:?}");
         assert!(with(&series, "guestreq_limit").is_empty(), "there is no limit");
-        let observed = super::tests::series(&record(Mode::Observe, Limit::OFF));
-        assert!(with(&observed, "guestreq_decisions_total").is_empty());
+    }
+
+    #[test]
+    fn what_an_alert_of_denials_adds_up_is_there_before_the_first_in_any_mode() {
+        for mode in Mode::ALL {
+            let series = series(&record(mode, Limit::OFF));
+            for kind in Kind::ORDINARY {
+                let denied = format!(
+                    "guestreq_decisions_total{{vm=\"web\",message=\"{}\",decision=\"deny\",\
+                     mode=\"enforce\"}} 0",
+                    kind.name()
+                );
+                assert!(series.contains(&denied), "{denied} is not in {series:?}");
+            }
+        }
     }
 
     #[test]
@@ -132,6 +151,9 @@ mod tests {
         let mut usual = record(Mode::Enforce, limit);
         for kind in Kind::ORDINARY {
             *usual.requests(kind as u8).cell(guestreq_common::outcome::OK) = 1;
+        }
+        assert_eq!(series(&usual).len(), 40, "as docs/fleets.md has it");
+        for kind in Kind::ORDINARY {
             *usual.requests(kind as u8).cell(guestreq_common::outcome::BUSY) = 1;
             for mode in [Mode::Audit, Mode::Enforce] {
                 count(&mut usual, kind, mode, Decision::Admit, 1);

@@ -70,6 +70,8 @@ metrics! {
         "Time for which SEV and SNP commands held the PSP.";
     PSP_QUEUE Gauge "psp_queue_length" []
         "Guest requests that wait for the PSP now.";
+    VM_FIRST_SEEN Gauge "vm_first_seen_timestamp_seconds" ["vm"]
+        "When a VM's record began: its counters were 0 then, whatever another VM of that name had.";
     VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]
         "A VM that has made requests or was launched, with what is known of it; always 1.";
     PROBE_ATTACHED Gauge "probe_attached" ["probe"]
@@ -107,9 +109,12 @@ mod tests {
              names without `SEV_CMD_`. What a guest controls never becomes a label's value as it \
              is: a VM has at most 64 pairs of `message` and `result`, whatever comes after them \
              is counted as `unknown`, `unknown_status`; and 48 triples of `message`, `decision` \
-             and `mode`, whatever comes after them is counted as `unknown`. A VM's series end five minutes after the \
+             and `mode`, whatever comes after them is counted as `unknown`. In a VM's name control \
+             characters, backticks and `$` become `_`, so that no name changes a query that has it. \
+             A VM's series end five minutes after the \
              VM (`keep_exited_vms`); series without a `vm` label never fall while the agent \
-             runs.\n\n\
+             runs. What alerts look at is 0 from the start for report, key and tsc_info; an agent \
+             that waits (`--stay`) exports no counts, as it knows none.\n\n\
              | metric | type | labels | meaning |\n|---|---|---|---|\n",
         );
         for metric in ALL {

@@ -24,6 +24,8 @@ pub fn render(shared: &Shared) -> Result<String> {
     families.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     configuration(&mut families, &shared.config());
     match &mut *shared.state() {
+        // Counts are in records that nobody has opened: 0 would be a number that nobody knows, and
+        // what an earlier agent counted would look like a rise when they are opened.
         State::Waiting { .. } => {
             for probe in &PROBES {
                 families.gauge(&PROBE_ATTACHED, &[probe.name], 0.0);
@@ -43,4 +45,26 @@ fn configuration(families: &mut Families, status: &reload::Status) {
     families.gauge(&CONFIG_SUCCESSFUL, &[], successful);
     let at = status.read_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     families.gauge(&CONFIG_READ_AT, &[], at.as_secs() as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn an_agent_that_waits_exports_no_count_that_it_does_not_know() {
+        let text = render(&Shared::new(&Config::default(), "no such host")).unwrap();
+        let known = [
+            "guestreq_build_info",
+            "guestreq_config_last_reload_success",
+            "guestreq_enforcement_info",
+            "guestreq_probe_attached",
+        ];
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(known.iter().any(|name| line.starts_with(name)), "{line}");
+        }
+        assert!(text.contains("verified=\"false\""), "{text}");
+        assert!(!text.contains("} 1\nguestreq_probe"), "{text}");
+    }
 }

@@ -1,5 +1,7 @@
 use super::*;
 
+mod aborted;
+
 /// A root of its own for dpkg, with stand-ins for what its scripts call: each notes its call.
 struct Host {
     folder: PathBuf,

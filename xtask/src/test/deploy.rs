@@ -5,6 +5,8 @@
 
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod rollout;
 mod schema;
 
 use std::path::Path;

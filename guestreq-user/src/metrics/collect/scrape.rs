@@ -165,3 +165,14 @@ fn a_hostile_vm_s_series_are_rendered_as_an_ordinary_one_s() {
     assert!(series(&ordinary) <= 60, "{}", series(&ordinary));
     assert!(series(&hostile) <= 160, "{}", series(&hostile));
 }
+
+#[test]
+fn failures_are_there_before_the_first_so_that_it_is_a_rise() {
+    let text = Hosted::new(1, false).scrape();
+    for message in ["report", "key", "tsc_info"] {
+        let series =
+            format!("guestreq_messages_total{{message=\"{message}\",result=\"host_error\"}} 0\n");
+        assert!(text.contains(&series), "{series}");
+    }
+    assert!(text.contains("guestreq_psp_commands_total{command=\"snp_guest_request\"} 0\n"));
+}

@@ -40,9 +40,8 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
 /// What makes the numbers, or the verdicts, less than they should be.
 fn amiss(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let Psp { lost, probes, .. } = &model.data.psp;
-    let bypassed = model.data.policy.enforcement.bypassed;
     let mut lines = Vec::new();
-    if bypassed > 0 {
+    if let Some(bypassed @ 1..) = model.data.policy.enforcement.bypassed {
         lines.push(format!("bypassed {}", text::count(bypassed)));
     }
     let missing = probes.iter().filter(|(_, attached)| !**attached);

@@ -29,7 +29,7 @@ const CONFIG: &str =
     "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\nlimit = { rate = \"5/s\", burst = 10 }\n";
 /// Its name is chosen to break queries and legends; xtask looks for it.
 const HOSTILE: &str =
-    r#"--vmm qemu --name wéb"{$x}|.*\d' --rate 2 --type report,export --fault replay:3"#;
+    r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;
 
 fn watched(_: &Context) -> Result<Outcome> {
     let turn = TcpListener::bind(TURN).context(TURN)?;

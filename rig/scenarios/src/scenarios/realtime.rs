@@ -6,9 +6,9 @@
 //! them. `cargo xtask test --kernel rt` runs all others, too.
 
 use super::{
-    enforce, exactness, gate, gate_loading, guests, hold, limits, losses, names, operation,
+    attack, enforce, exactness, gate, gate_unloading, guests, hold, limits, losses, names,
+    operation, pods, skipped, stages,
 };
-use super::{pods, stages};
 use crate::{host, scenario::Group};
 
 pub const GROUP: Group = Group {
@@ -28,9 +28,13 @@ pub const GROUP: Group = Group {
         names::VMMS,
         pods::RULES,
         gate::ANSWERS,
-        gate_loading::UNLOADED_UNDER_LOAD,
-        gate_loading::UNLOADED_WHILE_BUSY,
+        gate_unloading::UNDER_LOAD,
+        gate_unloading::WHILE_BUSY,
         enforce::DENIED_AND_BUSY,
+        attack::processes::LIMIT,
+        attack::processes::DENIED,
+        attack::room::PARKED,
+        skipped::CALL,
         limits::FIRST_REQUEST,
         hold::HELD,
         hold::STOPPED,

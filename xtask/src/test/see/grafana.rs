@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{Faults, name, promql, read, reference::Reference};
 
 /// What stands for Grafana's variables when a query is read: numbers and times where there must be
-/// some. A VM's name may hold quotes; between backticks, as a regular expression, it stays whole.
+/// some, and a VM's name that would get out of any other string than one between backticks.
 const VARIABLES: [(&str, &str); 6] = [
     ("$__rate_interval", "5m"),
     ("$__interval", "5m"),
     ("$__range", "5m"),
     ("$top", "10"),
     ("\"$instance\"", "\"instance\""),
-    ("`${vm:regex}`", "`vm`"),
+    ("`${vm:regex}`", r##"`\\"'\}\) or #`"##),
 ];
 
 pub fn check(

@@ -7,6 +7,8 @@
 mod commands;
 mod grafana;
 pub mod live;
+mod names;
+mod patterns;
 mod promql;
 mod promtool;
 mod reference;

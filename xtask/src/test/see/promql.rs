@@ -15,7 +15,7 @@ pub struct Uses {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+pub enum Token {
     Name(String),
     Text,
     Sign(char),
@@ -67,7 +67,7 @@ fn names_until(tokens: &[Token], i: &mut usize, open: char, close: char) -> Vec<
     names
 }
 
-fn tokens(expression: &str) -> Vec<Token> {
+pub fn tokens(expression: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut chars = expression.char_indices().peekable();
     while let Some((start, c)) = chars.next() {

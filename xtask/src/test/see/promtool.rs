@@ -7,13 +7,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{files_in, grafana, name};
+use super::{files_in, grafana, name, patterns};
 use crate::{process, project};
 
 pub fn check(tool: &Path, root: &Path) -> Result<()> {
     let folder = root.join("dashboards");
     run(tool, "check rules", &files_in(&folder.join("rules"), "yml")?)?;
     run(tool, "test rules", &files_in(&folder.join("rules/tests"), "yml")?)?;
+    let rules = folder.join("rules").display().to_string();
+    run(tool, "test rules", &[written("patterns.yml", &patterns::unit_tests(&rules))?])?;
     run(tool, "check config", &files_in(&folder, "yml")?)?;
     run(tool, "check config", &files_in(&folder.join("fleet"), "yml")?)?;
     run(tool, "check rules", &[queries(root)?])
@@ -39,8 +41,13 @@ fn queries(root: &Path) -> Result<PathBuf> {
             writeln!(rules, "  # {file}: {of}\n  - {{record: 'query:{number}', expr: {query}}}")?;
         }
     }
-    let path = project::logs().join("queries.yml");
+    written("queries.yml", &rules)
+}
+
+/// What is made for promtool alone, beside its logs.
+fn written(name: &str, text: &str) -> Result<PathBuf> {
+    let path = project::logs().join(name);
     fs::create_dir_all(project::logs())?;
-    fs::write(&path, rules).with_context(|| format!("cannot write {}", path.display()))?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::super::{files_in, grafana, name};
+use super::super::{files_in, grafana, name, names};
 use crate::project;
 use crate::prometheus::Server;
 
-/// The VM that is chosen: one that has chosen its name to break queries and legends.
-pub const VM: &str = r#"wéb"{$x}|.*\d'"#;
+/// The VM that is chosen, by the label that the agent makes of a name which was chosen to break queries
+/// and legends (rig/scenarios, `dashboards`).
+pub const VM: &str = r#"wéb"{_x}|.*\d'_})#"#;
 
 /// Queries that have no data in the rig: panel, a metric of that query, and what has data without its
 /// condition.
@@ -46,7 +47,7 @@ impl Panels {
         for path in files_in(&project::root().join("dashboards"), "json")? {
             let board = grafana::parse(&path)?;
             let file = name(project::root(), &path);
-            let one = if file.ends_with("vm.json") { escaped(vm) } else { ".*".into() };
+            let one = if file.ends_with("vm.json") { names::as_regex(vm) } else { ".*".into() };
             for query in grafana::asked(&board) {
                 let expression = chosen(query.expression, instance, &one);
                 ensure!(!expression.contains("${") && !expression.contains("$_"), "{expression}");
@@ -120,18 +121,6 @@ fn chosen(expression: &str, instance: &str, vm: &str) -> String {
     words.iter().fold(expression.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// As Grafana's `:regex` does.
-fn escaped(value: &str) -> String {
-    let mut escaped = String::new();
-    for c in value.chars() {
-        if r"\^$*+?.()|{}[]/".contains(c) {
-            escaped.push('\\');
-        }
-        escaped.push(c);
-    }
-    escaped
-}
-
 /// As Grafana fills a legend in.
 fn legend(format: &str, labels: &Value) -> String {
     let mut parts = format.split("{{");
@@ -152,7 +141,7 @@ mod tests {
     fn variables_are_replaced_as_grafana_does() {
         let query = r#"rate(a{instance="$instance", vm=~`${vm:regex}`}[$__rate_interval])"#;
         let expected = r#"rate(a{instance="h:1", vm=~`a\.b"\/`}[40s])"#;
-        assert_eq!(chosen(query, "h:1", &escaped("a.b\"/")), expected);
+        assert_eq!(chosen(query, "h:1", &names::as_regex("a.b\"/")), expected);
         assert_eq!(chosen(r#"b{instance=~"$instance"}"#, "h:1", ".*"), r#"b{instance=~".*"}"#);
     }
 
