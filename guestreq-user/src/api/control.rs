@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use axum::{
-    Json,
     body::Bytes,
     extract::{ConnectInfo, State as Extract, connect_info::Connected},
     http::StatusCode,
@@ -29,6 +28,7 @@ use super::{
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot, reload},
     config::in_a_line,
+    json::Json,
     policy::{Book, Plan, Refusal, Replacement, key_of},
 };
 

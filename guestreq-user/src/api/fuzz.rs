@@ -23,6 +23,7 @@ use crate::{
     config::{Config, fuzz::in_the_kernel},
     fuzz::assert_a_line,
     host::Identity,
+    json,
     policy::{Apply, Book, Overrides, Refusal, Seen, Stamp, Types},
 };
 
@@ -88,6 +89,8 @@ fn is_json_lines(part: &[u8]) -> bool {
     let text = std::str::from_utf8(part).expect("not UTF-8");
     let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
     assert!(text.lines().all(is_json), "no JSON: {text}");
+    let obeyed = |c: char| c != '\n' && json::is_obeyed(c);
+    assert!(!text.chars().any(obeyed), "a terminal would obey it: {text:?}");
     true
 }
 

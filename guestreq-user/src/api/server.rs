@@ -7,7 +7,7 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::{
-    Json, Router,
+    Router,
     extract::{DefaultBodyLimit, State as Extract},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -23,6 +23,7 @@ use super::{
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
+    json::Json,
     metrics,
 };
 

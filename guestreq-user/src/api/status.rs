@@ -3,7 +3,9 @@
 //! Answered also while nothing is observed: what `guestreq doctor` wants to know.
 
 use axum::{
-    Json, extract::State as Extract, http::StatusCode, response::IntoResponse, response::Response,
+    extract::State as Extract,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,10 @@ use super::{
     report,
     server::failure,
 };
-use crate::agent::{Observer, Shared, State, enforcement, observer::Snapshot};
+use crate::{
+    agent::{Observer, Shared, State, enforcement, observer::Snapshot},
+    json::Json,
+};
 
 /// `GET /v1/agent`
 #[derive(Clone, Debug, Deserialize, Serialize)]

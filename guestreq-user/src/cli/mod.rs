@@ -26,7 +26,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{api::client, config::Config};
+use crate::{api::client, config::Config, json};
 
 /// Who asks an SNP host's secure processor (PSP) for what, and how long it takes
 #[derive(Parser)]
@@ -113,7 +113,7 @@ fn print<T: Serialize>(
     match format {
         Format::Table => write(table(answer).as_bytes()),
         Format::Json => {
-            let json = serde_json::to_string_pretty(answer).context("writing JSON")?;
+            let json = json::pretty(answer).context("writing JSON")?;
             write((json + "\n").as_bytes())
         }
     }

@@ -16,6 +16,7 @@ use super::Overrides;
 use crate::{
     agent::fault::{self, Point},
     config::in_a_line,
+    json,
 };
 
 pub struct Store {
@@ -91,9 +92,7 @@ impl Overrides {
     }
 
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut text = serde_json::to_vec_pretty(self)?;
-        text.push(b'\n');
-        Ok(text)
+        Ok((json::pretty(self)? + "\n").into_bytes())
     }
 }
 
