@@ -3,6 +3,7 @@
 //! HTTP/JSON over a unix socket, for the command line: the types both sides
 //! share, the agent's answers and the client.
 
+mod body;
 pub mod client;
 mod control;
 mod door;

@@ -8,7 +8,7 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 use anyhow::{Context as _, Result};
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State as Extract},
+    extract::State as Extract,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, put},
@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::{
-    Failure, control, door::Door, events, group, overview, report, socket::Socket, status,
+    Failure, body::Bodies, control, door::Door, events, group, overview, report, socket::Socket, status,
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
@@ -98,8 +98,7 @@ pub fn private(shared: Shared) -> Router {
         // Whatever changes anything is here and nowhere else, and wants root.
         .route("/v1/policy", get(control::get_policy).put(control::put_policy))
         .route("/v1/policy/applied", put(control::put_applied))
-        // A file of 1 MiB as JSON, with each value's place.
-        .layer(DefaultBodyLimit::max(8 << 20))
+        .layer(Bodies::layer())
         .with_state(shared)
 }
 
