@@ -5,6 +5,7 @@
 //! version, be unloaded, or hear another LSM's answer. So it is tried, through
 //! the very path that a request takes, at start, each second and at each scrape.
 
+mod news;
 mod trial;
 
 use std::{mem::offset_of, time::Instant};
@@ -15,6 +16,7 @@ use guestreq_common::{
     policy::{Backend, Mode},
 };
 use log::warn;
+use news::News;
 
 use super::{
     gate::{Gate, Unanswered},
@@ -52,6 +54,7 @@ pub struct Enforcement {
     looked: bool,
     trouble: Option<String>,
     verified: bool,
+    news: News,
     /// Why nothing can be pinned.
     unpinned: Option<String>,
 }
@@ -70,6 +73,7 @@ impl Enforcement {
             looked: false,
             trouble: None,
             verified: false,
+            news: News::default(),
         }
     }
 
@@ -129,20 +133,11 @@ impl Enforcement {
         let result = tried.and(passed);
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
-        if self.mode == Mode::Enforce {
-            let reason = match &trouble {
-                Some(reason) if self.trouble.as_ref() != Some(reason) => Some(Some(reason.clone())),
-                None if !self.verified => Some(self.without().map(str::to_owned)),
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                let backend = Named(self.backend);
-                journal.record(What::Enforcement(events::Enforcement {
-                    verified,
-                    backend,
-                    reason,
-                }));
-            }
+        if self.news.is_any(self.mode, trouble.as_deref(), Instant::now()) {
+            let backend = Named(self.backend);
+            let reason = trouble.clone().or_else(|| self.without().map(str::to_owned));
+            let told = events::Enforcement { verified, backend, reason };
+            journal.record(What::Enforcement(told));
         }
         self.trouble = trouble;
         self.verified = verified;
