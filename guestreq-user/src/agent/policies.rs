@@ -23,13 +23,26 @@ use super::{
 use crate::{
     config::Config,
     host,
-    policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
+    policy::{Apply, Book, Overrides, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
 
-/// What is asked for, whatever comes of it.
+/// What is asked for, whatever comes of it. Where that cannot be read, it is the strictest that may
+/// be asked for: to say less would be to say that nothing is missing.
 pub fn asked(config: &Config) -> Status {
-    let mode = Policies::open(config).map_or(Mode::Observe, |policies| policies.book.strictest());
-    Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: 0 }
+    let (mode, reason) = match Policies::open(config) {
+        Ok(policies) => (policies.book.strictest(), None),
+        Err(error) => (strictest(config), Some(format!("{error:#}"))),
+    };
+    Status { backend: config.backend.0, mode, verified: false, reason, bypassed: 0 }
+}
+
+fn strictest(config: &Config) -> Mode {
+    let store = Store::new(&config.state);
+    match store.read() {
+        Ok(overrides) => config.book(overrides).strictest(),
+        Err(_) if store.may_enforce() => Mode::Enforce,
+        Err(_) => config.book(Overrides::default()).strictest(),
+    }
 }
 
 /// Longer than a program runs, even one that is preempted.
@@ -148,7 +161,8 @@ impl Policies {
     /// one's policy of its VM or by the new one's: a VM that is not known yet, and that either
     /// book has wait, is decided by neither's default while the records are of both.
     pub fn install(&mut self, book: Book, records: &Records, table: &Table) {
-        let waited = self.book.waits();
+        // What has changed a moment ago may still be under way.
+        let waited = self.book.waits() || self.settle.is_some();
         self.book = book;
         let policy = self.book.default().to_policy(0);
         records.set_default_policy(policy, waited || self.book.waits());
@@ -192,3 +206,6 @@ fn sent(vm: &Vm) -> Types {
 fn was_over(vm: &Vm) -> bool {
     vm.decisions.iter().any(|counts| counts.get(Mode::Audit, Decision::Busy) > 0)
 }
+
+#[cfg(test)]
+mod tests;

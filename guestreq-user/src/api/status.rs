@@ -48,7 +48,13 @@ pub struct Map {
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder) = match &mut *shared.state() {
-        State::Waiting { reason } => (Some(reason.clone()), shared.asked(), Vec::new(), None),
+        State::Waiting { reason } => {
+            let asked = shared.asked();
+            // What keeps the agent from observing keeps it from enforcing, too.
+            let why = asked.reason.clone().or_else(|| Some(reason.clone()));
+            let status = enforcement::Status { reason: why, ..asked };
+            (Some(reason.clone()), status, Vec::new(), None)
+        }
         State::Observing(observer) => match observer.refresh() {
             Ok(snapshot) => (
                 observer.not_ready(),

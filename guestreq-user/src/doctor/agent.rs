@@ -84,7 +84,7 @@ fn config(host: &Host<'_>) -> Finding {
     }
 }
 
-fn is_denied(error: &anyhow::Error) -> bool {
+pub fn is_denied(error: &anyhow::Error) -> bool {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
 }

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use guestreq_common::policy::Mode;
 
 use super::Overrides;
 use crate::{
@@ -57,6 +58,14 @@ impl Store {
         })
     }
 
+    /// Whether a file that cannot be read may have asked for enforcement.
+    pub fn may_enforce(&self) -> bool {
+        let text = fs::read(self.path()).ok();
+        // What is no JSON may lack the part that says so.
+        let said = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        said.is_none_or(|said| says_enforce(&said))
+    }
+
     /// When this returns, they outlive a crash.
     pub fn write(&self, overrides: &Overrides) -> Result<()> {
         let replaced = self.replace(overrides);
@@ -85,6 +94,16 @@ impl Store {
     }
 }
 
+/// Whether some value in it, wherever that is, is a mode that refuses.
+fn says_enforce(said: &serde_json::Value) -> bool {
+    match said {
+        serde_json::Value::String(text) => text == Mode::Enforce.name(),
+        serde_json::Value::Array(all) => all.iter().any(says_enforce),
+        serde_json::Value::Object(all) => all.values().any(says_enforce),
+        _ => false,
+    }
+}
+
 impl Overrides {
     /// Of what the file holds.
     pub fn from_bytes(bytes: &[u8]) -> Result<Overrides> {
@@ -102,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::policy::{Limit, Named, Override, Set, Stamp, Throttle, Types};
-    use guestreq_common::policy::{Allowed, Mode};
+    use guestreq_common::policy::Allowed;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
