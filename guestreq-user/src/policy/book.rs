@@ -183,7 +183,22 @@ impl Book {
                 let why = refusals::no_tsc_info(set.allow.as_ref()?.value)?;
                 Some(format!("override for {who}: {why}"))
             });
-        top.chain(rules).chain(by_hand).collect()
+        top.chain(rules).chain(by_hand).chain(self.too_slow()).collect()
+    }
+
+    /// Limits that an older version has taken, and that this one would not.
+    fn too_slow(&self) -> impl Iterator<Item = String> {
+        let limits = self.sheets().flat_map(|(sheet, _)| sheet.limits());
+        let of_files = limits.filter_map(|(limit, at)| {
+            Some(format!("{at}: {}; it holds, as it was accepted", refusals::too_slow(limit)?))
+        });
+        let overrides = &self.overrides;
+        let by_hand = std::iter::once(("the default".to_owned(), &overrides.default))
+            .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)));
+        of_files.chain(by_hand.filter_map(|(who, set)| {
+            let why = refusals::too_slow(set.limit.as_ref()?.value)?;
+            Some(format!("override for {who}: {why}; it holds, as it was accepted"))
+        }))
     }
 
     /// A VM that is not running, as far as its override's key tells.
