@@ -19,16 +19,19 @@ use log::warn;
 use news::News;
 
 use super::{
-    gate::{Gate, Unanswered},
+    gate::{Alone, Gate},
     journal::Journal,
     lapse::Lapse,
     pins,
     programs::Programs,
     records::{Records, now_ns},
 };
-use crate::api::{
-    events::{self, What},
-    policy::Named,
+use crate::{
+    api::{
+        events::{self, What},
+        policy::Named,
+    },
+    system::System,
 };
 
 /// What users see of it.
@@ -93,10 +96,14 @@ impl Enforcement {
             // One that an earlier agent knew is not answered any more.
             records.set_enforcement(offset_of!(Words, gate_file), 0);
             records.set_enforcement(offset_of!(Words, gate_cookie), 0);
-            if let Ok(gate) = Gate::find() {
-                let closed = matches!(gate.when_unanswered(), Ok(Unanswered::Closed));
-                let so = if closed { ", and refuses every request (closed=Y)" } else { "" };
-                warn!("a gate is loaded that backend {} does not answer{so}", self.backend.name());
+            let loaded = format!("a gate is loaded that backend {} does not answer", self.backend.name());
+            match alone() {
+                Alone::NoGate => {}
+                Alone::Open => warn!("{loaded}"),
+                Alone::Closed => warn!("{loaded}, and refuses every request (closed=Y)"),
+                Alone::Unknown(why) => {
+                    warn!("whether a gate refuses every request cannot be seen: {why}");
+                }
             }
         }
         if replaces {
@@ -144,18 +151,26 @@ impl Enforcement {
         self.arm(records);
     }
 
-    /// Whether every request would be refused, were our program gone.
-    pub fn answers_a_closed_gate(&self) -> bool {
-        let gate = self.gate.as_ref().filter(|gate| gate.is_loaded());
-        gate.is_some_and(|gate| matches!(gate.when_unanswered(), Ok(Unanswered::Closed)))
+    /// Why every request would, or might, be refused, were our program gone.
+    pub fn would_be_missed(&self) -> Option<String> {
+        if self.backend != Backend::Gate {
+            return None;
+        }
+        match alone() {
+            Alone::NoGate | Alone::Open => None,
+            Alone::Closed => Some("the gate is closed (closed=Y)".to_owned()),
+            Alone::Unknown(why) => Some(format!("the gate may be closed ({why})")),
+        }
     }
 
     /// What becomes of requests when nobody answers the gate any more.
     fn without(&self) -> Option<&'static str> {
-        match self.gate.as_ref().map(Gate::when_unanswered) {
-            Some(Ok(Unanswered::Open)) => Some("without programs the gate is open (closed=N)"),
-            Some(Ok(Unanswered::Closed)) => Some("without programs the gate is closed (closed=Y)"),
-            _ => None,
+        self.gate.as_ref()?;
+        match alone() {
+            Alone::Open => Some("without programs the gate is open (closed=N)"),
+            Alone::Closed => Some("without programs the gate is closed (closed=Y)"),
+            Alone::NoGate => None,
+            Alone::Unknown(_) => Some("whether the gate is open without programs is not known"),
         }
     }
 
@@ -253,4 +268,9 @@ impl Enforcement {
         }
         Ok(())
     }
+}
+
+/// What the gate that is loaded would do without us.
+fn alone() -> Alone {
+    Alone::of(&System::real())
 }

@@ -145,10 +145,10 @@ impl Observer {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
             return Ok(());
         }
-        if self.enforcement.answers_a_closed_gate() {
+        if let Some(why) = self.enforcement.would_be_missed() {
             warn!(
-                "stopping: the gate is closed (closed=Y) and would refuse every request, so our \
-                 program goes on answering it; `guestreq detach` ends that"
+                "stopping: {why} and would refuse every request, so our program goes on answering \
+                 it; `guestreq detach` ends that"
             );
             return Ok(());
         }

@@ -61,14 +61,25 @@ pub fn remove_all(order: &[&'static str]) -> Result<bool> {
         }
         fault::point(Point::LinkDropped(entry));
     }
-    let mut all = olds();
-    if fs::symlink_metadata(ROOT).is_ok() {
-        all.push(PathBuf::from(ROOT));
-    }
+    let all = roots();
     for root in &all {
         remove(root)?;
     }
     Ok(!all.is_empty())
+}
+
+/// Whether there is anything to end.
+pub fn are_any() -> bool {
+    !roots().is_empty()
+}
+
+/// Our folders, whosever version's.
+fn roots() -> Vec<PathBuf> {
+    let mut all = olds();
+    if fs::symlink_metadata(ROOT).is_ok() {
+        all.push(PathBuf::from(ROOT));
+    }
+    all
 }
 
 fn parent() -> &'static Path {
