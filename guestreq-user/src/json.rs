@@ -72,7 +72,8 @@ mod tests {
     /// Row 17 of the second review.
     #[test]
     fn nothing_in_json_moves_a_cursor_or_turns_text_round() {
-        let name = "a\u{9b}2J\u{7f}\u{85}\u{202e}\u{2066}\u{61c}\u{200b}\u{2028}\u{e0041}\u{fc}\u{5b57}";
+        let name =
+            "a\u{9b}2J\u{7f}\u{85}\u{202e}\u{2066}\u{61c}\u{200b}\u{2028}\u{e0041}\u{fc}\u{5b57}";
         let escaped = r#""a\u009b2J\u007f\u0085\u202e\u2066\u061c\u200b\u2028\udb40\udc41"#;
         let expected = format!("{escaped}\u{fc}\u{5b57}\"");
         assert_eq!(line(&name).unwrap(), expected);

@@ -96,7 +96,8 @@ impl Enforcement {
             // One that an earlier agent knew is not answered any more.
             records.set_enforcement(offset_of!(Words, gate_file), 0);
             records.set_enforcement(offset_of!(Words, gate_cookie), 0);
-            let loaded = format!("a gate is loaded that backend {} does not answer", self.backend.name());
+            let loaded =
+                format!("a gate is loaded that backend {} does not answer", self.backend.name());
             match alone() {
                 Alone::NoGate => {}
                 Alone::Open => warn!("{loaded}"),

@@ -23,7 +23,10 @@ use super::{
 use crate::{
     config::Config,
     host,
-    policy::{Apply, Book, Overrides, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
+    policy::{
+        Apply, Book, Overrides, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store,
+        Types,
+    },
 };
 
 /// What is asked for, whatever comes of it. Where that cannot be read, it is the strictest that may

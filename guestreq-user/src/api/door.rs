@@ -139,7 +139,7 @@ impl<S: Source> Listener for Door<S> {
             }
             let next = if !self.rooms.iter().any(Room::is_waited_for) {
                 self.source.next().await
-            } else if S::TELLS_ROOT {
+            } else if S::TELLS_ROOT && !self.rooms[1].is_full() {
                 // A place may be free soon; and root does not wait for it.
                 let next = timeout(places::GRACE / 4, self.source.next()).await;
                 let Ok(next) = next else { continue };

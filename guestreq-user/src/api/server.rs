@@ -18,7 +18,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::{
-    Failure, body::Bodies, control, door::Door, events, group, overview, report, socket::Socket, status,
+    Failure, body::Bodies, control, door::Door, events, group, overview, report, socket::Socket,
+    status,
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},

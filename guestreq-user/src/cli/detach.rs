@@ -99,7 +99,9 @@ mod tests {
             assert_eq!(done(false, &good), "Nothing was attached.");
         }
         for detached in [true, false] {
-            assert!(done(detached, &Alone::Closed).ends_with("every request of every VM is denied."));
+            assert!(
+                done(detached, &Alone::Closed).ends_with("every request of every VM is denied.")
+            );
             assert!(done(detached, &unknown).contains("cannot be seen"));
         }
     }

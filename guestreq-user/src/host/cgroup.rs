@@ -112,7 +112,8 @@ fn plain(part: &str) -> &str {
 
 /// `kubepods`, or kind's `kubelet-kubepods`.
 fn is_kubepods(part: &str) -> bool {
-    part.strip_suffix("kubepods").is_some_and(|parents| parents.is_empty() || parents.ends_with('-'))
+    part.strip_suffix("kubepods")
+        .is_some_and(|parents| parents.is_empty() || parents.ends_with('-'))
 }
 
 /// `burstable`, or systemd's `kubepods-burstable`. Guaranteed pods are in kubepods itself.

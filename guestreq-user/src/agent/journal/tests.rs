@@ -123,7 +123,8 @@ fn who_has_seen_an_event_goes_on_after_it_in_the_same_life_only() {
 #[test]
 fn there_is_a_most_of_followers_and_who_leaves_makes_room() {
     let journal = journal();
-    let mut all: Vec<_> = (0..TooMany::MOST).map(|_| journal.listen(&follow(), false).unwrap()).collect();
+    let mut all: Vec<_> =
+        (0..TooMany::MOST).map(|_| journal.listen(&follow(), false).unwrap()).collect();
     assert_eq!(journal.listen(&follow(), false).err(), Some(TooMany));
     assert!(journal.listen(&Query::default(), false).is_ok(), "the past is for all");
     all.pop();
@@ -138,7 +139,11 @@ fn whoever_may_read_takes_no_follower_s_place_from_root() {
         (0..TooMany::MOST).map(|_| journal.listen(&follow(), false).unwrap()).collect();
     let mut roots: Vec<_> =
         (0..TooMany::MOST).map(|_| journal.listen(&follow(), true).unwrap()).collect();
-    assert_eq!(journal.listen(&follow(), true).err(), Some(TooMany), "there is a most of root, too");
+    assert_eq!(
+        journal.listen(&follow(), true).err(),
+        Some(TooMany),
+        "there is a most of root, too"
+    );
     journal.record(started(0));
     assert_eq!(ids(&mut roots[0]), [1]);
 }

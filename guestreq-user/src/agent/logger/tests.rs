@@ -48,7 +48,9 @@ fn a_log_that_is_blocked_holds_nobody_up_and_what_is_dropped_is_told_where_it_is
     let [told @ .., notice, after] = all.as_slice() else { panic!("{} lines", all.len()) };
     assert_eq!(told.len() as u64, LINES - dropped);
     assert!(told.iter().zip(0..).all(|(line, n)| *line == format!("line {n}\n")), "in their order");
-    assert!(notice.ends_with(&format!("{dropped} lines of this log were dropped: nobody took them\n")));
+    assert!(
+        notice.ends_with(&format!("{dropped} lines of this log were dropped: nobody took them\n"))
+    );
     assert_eq!((after.as_str(), queue.inner().dropped), ("after\n", dropped), "it goes on");
 }
 

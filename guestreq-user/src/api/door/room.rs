@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use super::places::{Place, Places};
 
-/// So many may wait for a place; who comes then is sent away.
-const MOST_WAITING: usize = 128;
+/// So many may wait for a place.
+const MOST_WAITING: usize = 64;
 
 pub struct Room<S> {
     pub places: Places,
@@ -17,9 +17,14 @@ impl<S> Room<S> {
         Room { places: Places::new(most), waiting: VecDeque::new() }
     }
 
+    /// Whether no more can wait.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= MOST_WAITING
+    }
+
     /// Dropped, and so closed, where too many wait already.
     pub fn enter(&mut self, stream: S) {
-        if self.waiting.len() < MOST_WAITING {
+        if !self.is_full() {
             self.waiting.push_back(stream);
         }
     }

@@ -173,7 +173,8 @@ async fn who_is_not_answered_yet_says_a_bounded_amount_unless_it_is_root() {
         let mut stream = come(root).await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ").await.unwrap();
         // Closed at last: what is no request in so many bytes is none for hyper, either.
-        while let Ok(written) = timeout(LONG, stream.write(&[b'x'; HOLDS])).await.expect("it waits") {
+        while let Ok(written) = timeout(LONG, stream.write(&[b'x'; HOLDS])).await.expect("it waits")
+        {
             said[usize::from(root)] += written;
         }
     }

@@ -152,7 +152,9 @@ fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
     let warnings = old.warnings();
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     assert!(warnings.iter().all(|why| why.contains("4.5/m is too slow")), "{warnings:?}");
-    assert!(warnings[1].starts_with("a.toml:2: ") && warnings[3].starts_with("override for \"db\""));
+    assert!(
+        warnings[1].starts_with("a.toml:2: ") && warnings[3].starts_with("override for \"db\"")
+    );
     assert!(book("4.8/m").warnings().is_empty());
     // Nobody may set it now, and what is kept does not keep anything else from being set.
     let change = format!(r#"{{"target": "default", "change": {{"limit": {}}}}}"#, limit("4.5/m"));
