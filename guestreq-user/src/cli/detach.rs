@@ -40,13 +40,19 @@ impl Args {
             }
         };
         let alone = Alone::of(&System::real());
-        if pins::are_any()
+        if pins::are_any()?
             && let Some(why) = refusal(&alone, self.yes)
         {
             bail!("{why}");
         }
         let detached = pins::remove_all(&programs::detach_order())?;
         println!("{}", done(detached, &alone));
+        if let Err(missing) = pins::file_system(pins::mounted())
+            && !detached
+        {
+            // It may be that what is pinned is not shown here.
+            println!("{}", missing.what);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

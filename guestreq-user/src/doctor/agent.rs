@@ -193,8 +193,10 @@ pub fn is_answered(host: &Host<'_>) -> bool {
     match host.agent() {
         Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
         None => {
+            // Two that are not known are not the same.
+            let loaded = super::gate::file_number(host);
             matches!(host.live.pins(), Ok(Found::Ours { .. }))
-                && host.live.known_gate().ok() == super::gate::file_number(host)
+                && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
         }
     }
 }

@@ -42,7 +42,7 @@ impl Store {
     /// No file is no overrides.
     pub fn read(&self) -> Result<Overrides> {
         let path = self.path();
-        let read = match fs::read(&path) {
+        let read = match bytes_of(&path) {
             Ok(bytes) => Overrides::from_bytes(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Overrides::default());
@@ -60,7 +60,7 @@ impl Store {
 
     /// Whether a file that cannot be read may have asked for enforcement.
     pub fn may_enforce(&self) -> bool {
-        let text = fs::read(self.path()).ok();
+        let text = bytes_of(&self.path()).ok();
         // What is no JSON may lack the part that says so.
         let said = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
         said.is_none_or(|said| says_enforce(&said))
@@ -92,6 +92,14 @@ impl Store {
         folder.sync_all()?;
         Ok(())
     }
+}
+
+/// A file's bytes. A pipe in its place would be waited for.
+fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file"));
+    }
+    fs::read(path)
 }
 
 /// Whether some value in it, wherever that is, is a mode that refuses.
@@ -150,6 +158,18 @@ mod tests {
             assert!(!error.contains('\n'), "{error}");
             assert_eq!(fs::read_to_string(store.path()).unwrap(), bad);
         }
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_is_told_and_not_waited_for() {
+        let (_folder, store) = store();
+        store.write(&Overrides::default()).unwrap();
+        fs::remove_file(store.path()).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(store.path()).status().unwrap();
+        assert!(made.success());
+        let error = format!("{:#}", store.read().unwrap_err());
+        assert!(error.ends_with("it is not a file"), "{error}");
+        assert!(store.may_enforce(), "nobody knows what it would say");
     }
 
     #[test]
