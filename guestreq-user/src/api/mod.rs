@@ -20,6 +20,7 @@ pub use report::{command_name, lost, queue_length};
 pub mod server;
 mod socket;
 pub mod status;
+mod unread;
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ use axum::{
     Router,
     extract::State as Extract,
     http::{StatusCode, header},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -18,8 +19,14 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::{
-    Failure, body::Bodies, control, door::Door, events, group, overview, report, socket::Socket,
+    Failure,
+    body::Bodies,
+    control,
+    door::Door,
+    events, group, overview, report,
+    socket::Socket,
     status,
+    unread::{self, Unread},
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
@@ -100,6 +107,8 @@ pub fn private(shared: Shared) -> Router {
         .route("/v1/policy", get(control::get_policy).put(control::put_policy))
         .route("/v1/policy/applied", put(control::put_applied))
         .layer(Bodies::layer())
+        .layer(from_fn(unread::bound))
+        .layer(Unread::layer())
         .with_state(shared)
 }
 
