@@ -15,6 +15,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use log::error;
+
+use crate::config::in_a_line;
 
 /// What may wait to be written.
 const MOST_BYTES: usize = 256 << 10;
@@ -37,6 +40,11 @@ pub fn start() -> Result<()> {
     builder.format_timestamp_millis().target(env_logger::Target::Pipe(Box::new(lines))).init();
     // It is started once.
     let _ = LOG.set(queue);
+    // What panics would write to standard error itself, and wait for it.
+    std::panic::set_hook(Box::new(|panic| {
+        error!("{}", in_a_line(&panic.to_string()));
+        flush();
+    }));
     Ok(())
 }
 
