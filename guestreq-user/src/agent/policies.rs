@@ -3,6 +3,8 @@
 //! What the configuration and the command line say is written where the programs
 //! read it: as soon as a VM is known, and whenever something changes.
 
+mod asked;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
@@ -14,7 +16,6 @@ use guestreq_common::{
 use log::warn;
 
 use super::{
-    enforcement::Status,
     fault::{self, Point},
     observer::Snapshot,
     records::Records,
@@ -23,30 +24,10 @@ use super::{
 use crate::{
     config::Config,
     host,
-    policy::{
-        Apply, Book, Overrides, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store,
-        Types,
-    },
+    policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
 
-/// What is asked for, whatever comes of it. Where that cannot be read, it is the strictest that may
-/// be asked for: to say less would be to say that nothing is missing.
-pub fn asked(config: &Config) -> Status {
-    let (mode, reason) = match Policies::open(config) {
-        Ok(policies) => (policies.book.strictest(), None),
-        Err(error) => (strictest(config), Some(format!("{error:#}"))),
-    };
-    Status { backend: config.backend.0, mode, verified: false, reason, bypassed: 0 }
-}
-
-fn strictest(config: &Config) -> Mode {
-    let store = Store::new(&config.state);
-    match store.read() {
-        Ok(overrides) => config.book(overrides).strictest(),
-        Err(_) if store.may_enforce() => Mode::Enforce,
-        Err(_) => config.book(Overrides::default()).strictest(),
-    }
-}
+pub use asked::asked;
 
 /// Longer than a program runs, even one that is preempted.
 const SETTLE: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@ use std::{fs, os::fd::AsFd as _};
 use guestreq_common::{host::Host, request::Thread};
 
 use super::*;
+use crate::policy::Overrides;
 
 /// A configuration, and what the command line has set; `None`: nothing.
 fn config(text: &str, overrides: Option<&str>) -> (tempfile::TempDir, Config) {
