@@ -173,7 +173,7 @@ fn every_check_tells_what_is_broken_and_how_to_mend_it() {
 
 #[test]
 fn what_cannot_be_known_does_not_pass() {
-    let mut fake = Fake::ready();
+    let fake = Fake::ready();
     fake.remove("/sys/kernel/security");
     let report = fake.examine();
     let check = find(&report, "gate_signed");
