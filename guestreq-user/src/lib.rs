@@ -14,6 +14,7 @@ mod doctor;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod host;
+mod json;
 mod metrics;
 mod policy;
 mod system;
@@ -30,7 +31,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // One line: what went wrong, from the outside in.
-            eprintln!("guestreq: {error:#}");
+            eprintln!("guestreq: {}", cli::table::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@
 //! version, be unloaded, or hear another LSM's answer. So it is tried, through
 //! the very path that a request takes, at start, each second and at each scrape.
 
+mod news;
 mod trial;
 
 use std::{mem::offset_of, time::Instant};
@@ -15,18 +16,22 @@ use guestreq_common::{
     policy::{Backend, Mode},
 };
 use log::warn;
+use news::News;
 
 use super::{
-    gate::{Gate, Unanswered},
+    gate::{Alone, Gate},
     journal::Journal,
     lapse::Lapse,
     pins,
     programs::Programs,
     records::{Records, now_ns},
 };
-use crate::api::{
-    events::{self, What},
-    policy::Named,
+use crate::{
+    api::{
+        events::{self, What},
+        policy::Named,
+    },
+    system::System,
 };
 
 /// What users see of it.
@@ -53,6 +58,7 @@ pub struct Enforcement {
     looked: bool,
     trouble: Option<String>,
     verified: bool,
+    news: News,
     /// Why nothing can be pinned.
     unpinned: Option<String>,
 }
@@ -71,6 +77,7 @@ impl Enforcement {
             looked: false,
             trouble: None,
             verified: false,
+            news: News::default(),
         }
     }
 
@@ -90,10 +97,15 @@ impl Enforcement {
             // One that an earlier agent knew is not answered any more.
             records.set_enforcement(offset_of!(Words, gate_file), 0);
             records.set_enforcement(offset_of!(Words, gate_cookie), 0);
-            if let Ok(gate) = Gate::find() {
-                let closed = matches!(gate.when_unanswered(), Ok(Unanswered::Closed));
-                let so = if closed { ", and refuses every request (closed=Y)" } else { "" };
-                warn!("a gate is loaded that backend {} does not answer{so}", self.backend.name());
+            let loaded =
+                format!("a gate is loaded that backend {} does not answer", self.backend.name());
+            match alone() {
+                Alone::NoGate => {}
+                Alone::Open => warn!("{loaded}"),
+                Alone::Closed => warn!("{loaded}, and refuses every request (closed=Y)"),
+                Alone::Unknown(why) => {
+                    warn!("whether a gate refuses every request cannot be seen: {why}");
+                }
             }
         }
         if replaces {
@@ -130,38 +142,37 @@ impl Enforcement {
         let result = tried.and(passed);
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
-        if self.mode == Mode::Enforce {
-            let reason = match &trouble {
-                Some(reason) if self.trouble.as_ref() != Some(reason) => Some(Some(reason.clone())),
-                None if !self.verified => Some(self.without().map(str::to_owned)),
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                let backend = Named(self.backend);
-                journal.record(What::Enforcement(events::Enforcement {
-                    verified,
-                    backend,
-                    reason,
-                }));
-            }
+        if self.news.is_any(self.mode, trouble.as_deref(), Instant::now()) {
+            let backend = Named(self.backend);
+            let reason = trouble.clone().or_else(|| self.without().map(str::to_owned));
+            let told = events::Enforcement { verified, backend, reason };
+            journal.record(What::Enforcement(told));
         }
         self.trouble = trouble;
         self.verified = verified;
         self.arm(records);
     }
 
-    /// Whether every request would be refused, were our program gone.
-    pub fn answers_a_closed_gate(&self) -> bool {
-        let gate = self.gate.as_ref().filter(|gate| gate.is_loaded());
-        gate.is_some_and(|gate| matches!(gate.when_unanswered(), Ok(Unanswered::Closed)))
+    /// Why every request would, or might, be refused, were our program gone.
+    pub fn would_be_missed(&self) -> Option<String> {
+        if self.backend != Backend::Gate {
+            return None;
+        }
+        match alone() {
+            Alone::NoGate | Alone::Open => None,
+            Alone::Closed => Some("the gate is closed (closed=Y)".to_owned()),
+            Alone::Unknown(why) => Some(format!("the gate may be closed ({why})")),
+        }
     }
 
     /// What becomes of requests when nobody answers the gate any more.
     fn without(&self) -> Option<&'static str> {
-        match self.gate.as_ref().map(Gate::when_unanswered) {
-            Some(Ok(Unanswered::Open)) => Some("without programs the gate is open (closed=N)"),
-            Some(Ok(Unanswered::Closed)) => Some("without programs the gate is closed (closed=Y)"),
-            _ => None,
+        self.gate.as_ref()?;
+        match alone() {
+            Alone::Open => Some("without programs the gate is open (closed=N)"),
+            Alone::Closed => Some("without programs the gate is closed (closed=Y)"),
+            Alone::NoGate => None,
+            Alone::Unknown(_) => Some("whether the gate is open without programs is not known"),
         }
     }
 
@@ -259,4 +270,9 @@ impl Enforcement {
         }
         Ok(())
     }
+}
+
+/// What the gate that is loaded would do without us.
+fn alone() -> Alone {
+    Alone::of(&System::real())
 }

@@ -3,6 +3,8 @@
 //! A kernel module whose state stands in its parameters: who it is known by, what
 //! it counted, and a question that root may have it ask.
 
+mod alone;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -10,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
 use guestreq_common::gate::PROTOCOL;
+
+pub use alone::Alone;
 
 use super::programs::module_identity;
 use crate::system::Missing;
@@ -26,13 +30,6 @@ pub struct Gate {
     pub identity: u64,
     pub file: u64,
     pub cookie: u64,
-}
-
-/// What it decides where nobody answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unanswered {
-    Open,
-    Closed,
 }
 
 impl Gate {
@@ -59,12 +56,6 @@ impl Gate {
     /// Questions that nobody answered.
     pub fn unanswered(&self) -> Result<u64> {
         read_number(&self.parameters.join("unanswered"))
-    }
-
-    pub fn when_unanswered(&self) -> Result<Unanswered> {
-        let path = self.parameters.join("closed");
-        let text = read(&path)?;
-        Ok(if text.trim() == "Y" { Unanswered::Closed } else { Unanswered::Open })
     }
 
     /// Has it ask a question of ours; what it was answered.

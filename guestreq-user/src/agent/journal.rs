@@ -84,13 +84,16 @@ impl Journal {
 
     /// Begins to listen: first to what is kept and asked for, then, if asked to follow, to all
     /// that comes. Nothing is between the two, and nothing in both.
-    pub fn listen(self: &Arc<Journal>, query: &Query) -> Result<Listener, TooMany> {
+    ///
+    /// Root has followers of its own number: those who may only read cannot take its places.
+    pub fn listen(self: &Arc<Journal>, query: &Query, root: bool) -> Result<Listener, TooMany> {
         let mut inner = self.inner();
-        if query.follow && inner.listeners.len() >= TooMany::MOST {
+        let others = inner.listeners.iter().filter(|place| place.root == root).count();
+        if query.follow && others >= TooMany::MOST {
             return Err(TooMany);
         }
         let past = inner.past(query, self.life);
-        let place = query.follow.then(|| Arc::new(Place::new(query.filter.clone())));
+        let place = query.follow.then(|| Arc::new(Place::new(query.filter.clone(), root)));
         inner.listeners.extend(place.clone());
         Ok(Listener::new(Arc::clone(self), place, past))
     }

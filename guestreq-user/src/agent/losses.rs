@@ -49,7 +49,7 @@ mod tests {
         for total in [5, 8, 8, 15, 2, 3] {
             losses.tell_one("ring_buffer_full", total, &journal);
         }
-        let mut listener = journal.listen(&Query::default()).unwrap();
+        let mut listener = journal.listen(&Query::default(), true).unwrap();
         let counts = std::iter::from_fn(|| match &listener.take()?.what {
             What::Lost(lost) => Some(lost.count),
             what => panic!("{what}"),

@@ -8,10 +8,12 @@ pub mod enforcement;
 mod events;
 pub mod fault;
 pub mod gate;
+mod gist;
 pub mod journal;
 pub mod kernel;
 mod lapse;
 mod lock;
+pub mod logger;
 mod losses;
 mod notify;
 pub mod observer;
@@ -38,6 +40,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use gist::gist;
 use log::{info, warn};
 use notify::Systemd;
 use patience::Patience;
@@ -54,6 +57,7 @@ pub use shared::{Shared, State};
 
 use crate::{
     api::{events::What, server},
+    cli::table::printable,
     config::{Config, Files},
 };
 
@@ -84,14 +88,18 @@ pub fn run(options: Options) -> Result<ExitCode> {
     }
     let listen = options.listen.map(|_| "listen");
     let reloader = Reloader::new(files, seen, &config, listen);
-    let level = env_logger::Env::default().default_filter_or("info");
-    env_logger::Builder::from_env(level).format_timestamp_millis().init();
+    logger::start()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(serve(options, config, reloader))?;
-    Ok(ExitCode::SUCCESS)
+    let done = runtime.block_on(serve(options, config, reloader));
+    if let Err(error) = &done {
+        // As any verb says it; but standard error may be what is blocked.
+        logger::say(&format!("guestreq: {}", printable(&format!("{error:#}"))));
+    }
+    logger::flush();
+    Ok(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> Result<()> {
@@ -125,7 +133,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
     loop {
-        systemd.is_running(shared.not_ready());
+        systemd.is_running(shared.not_ready(), Instant::now());
         let mut reload = false;
         tokio::select! {
             _ = tick.tick() => {}
@@ -147,7 +155,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             attempt(&options, &config, &shared)?;
         }
     }
-    systemd.is_stopping();
+    systemd.is_stopping(Instant::now());
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {
         State::Observing(observer) => observer.stop(),
@@ -164,7 +172,8 @@ fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
         Err(error) if options.stay => {
             let reason = format!("{error:#}");
             // Once per reason: it is also what /readyz says.
-            if !matches!(&*shared.state(), State::Waiting { reason: old } if *old == reason) {
+            let is_known = |old: &str| gist(old) == gist(&reason);
+            if !matches!(&*shared.state(), State::Waiting { reason: old } if is_known(old)) {
                 warn!("not observing: {reason}; trying again each minute, and when modules change");
             }
             State::Waiting { reason }

@@ -15,41 +15,65 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::{Duration, Instant},
 };
 
 use log::warn;
 
+use super::gist::{Told, gist};
+
 /// Who started us, if they want to know.
 pub struct Systemd {
     socket: Option<OsString>,
-    /// The status that it has.
-    told: String,
+    /// The status that it has, and when it was told.
+    told: Option<(String, Instant)>,
+    trouble: Told<Option<String>>,
 }
+
+/// A status whose numbers alone have changed is told again after so long.
+const RENEW: Duration = Duration::from_secs(10);
+/// And no status sooner.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Systemd {
     pub fn new() -> Self {
-        Self { socket: env::var_os("NOTIFY_SOCKET"), told: String::new() }
+        Self::at(env::var_os("NOTIFY_SOCKET"))
     }
 
-    /// That the first attempt is over, and how things stand; again where that has changed.
-    pub fn is_running(&mut self, not_ready: Option<String>) {
+    fn at(socket: Option<OsString>) -> Self {
+        Self { socket, told: None, trouble: Told::default() }
+    }
+
+    /// That the first attempt is over, and how things stand; again where that has changed. What
+    /// could not be told is tried again.
+    pub fn is_running(&mut self, not_ready: Option<String>, now: Instant) {
         let status =
             not_ready.map_or_else(|| "ready".to_owned(), |why| format!("not ready: {why}"));
-        if status != self.told {
-            self.tell(&running(&status));
-            self.told = status;
+        if let Some((told, at)) = &self.told {
+            let pause = if gist(told) == gist(&status) { RENEW } else { PAUSE };
+            if *told == status || now.saturating_duration_since(*at) < pause {
+                return;
+            }
+        }
+        if self.tell(&running(&status), now) {
+            self.told = Some((status, now));
         }
     }
 
-    pub fn is_stopping(&self) {
-        self.tell("STOPPING=1");
+    pub fn is_stopping(&mut self, now: Instant) {
+        self.tell("STOPPING=1", now);
     }
 
-    fn tell(&self, message: &str) {
-        let Some(socket) = &self.socket else { return };
-        if let Err(error) = send(socket, message) {
+    /// Whether it was; systemd may be as stuck as anyone, and nobody waits for it.
+    fn tell(&mut self, message: &str, now: Instant) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let trouble = send(socket, message).err().map(|error| error.to_string());
+        if self.trouble.is_due(trouble.clone(), now)
+            && let Some(error) = &trouble
+        {
             warn!("cannot tell systemd ({}): {error}", socket.display());
         }
+        trouble.is_none()
     }
 }
 
@@ -63,7 +87,10 @@ fn send(socket: &OsStr, message: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
+    let datagram = UnixDatagram::unbound()?;
+    // Its queue may be full, for as long as it is stuck.
+    datagram.set_nonblocking(true)?;
+    datagram.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
 }
 
@@ -100,16 +127,59 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let mut told = Systemd { socket: Some(path.into_os_string()), told: String::new() };
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
         let not_ready = || Some("no ccp".to_owned());
-        told.is_running(not_ready());
+        told.is_running(not_ready(), now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=not ready: no ccp"));
-        told.is_running(not_ready());
+        told.is_running(not_ready(), now + RENEW * 2);
         assert_eq!(heard(&systemd), None);
-        told.is_running(None);
+        told.is_running(None, now + PAUSE);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
-        told.is_stopping();
+        told.is_stopping(now);
         assert_eq!(heard(&systemd).as_deref(), Some("STOPPING=1"));
+    }
+
+    /// Row 15 of the second review.
+    #[test]
+    fn a_status_that_changes_all_the_time_is_told_now_and_then_and_the_last_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
+        let passed = |count: u64| Some(format!("requests that passed: {count}"));
+        // Five times a second, for a minute.
+        let heard_of = (0..300).filter(|&n| {
+            told.is_running(passed(n), now + Duration::from_millis(200) * n as u32);
+            heard(&systemd).is_some()
+        });
+        assert_eq!(heard_of.count(), 6);
+        told.is_running(passed(299), now + RENEW * 60);
+        assert!(heard(&systemd).is_some_and(|said| said.ends_with("299")));
+        // It comes and goes.
+        let now = now + RENEW * 100;
+        let heard_of = (0..300).filter(|&n| {
+            let reason = if n % 2 == 0 { passed(1) } else { None };
+            told.is_running(reason, now + Duration::from_millis(200) * n);
+            heard(&systemd).is_some()
+        });
+        assert!(heard_of.count() <= 61);
+    }
+
+    /// Row 6: the datagrams' queue of a systemd that is stuck.
+    #[test]
+    fn a_systemd_that_reads_nothing_holds_nobody_up_and_is_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.clone().into_os_string()));
+        while send(path.as_os_str(), "STATUS=of somebody else").is_ok() {}
+        let now = Instant::now();
+        told.is_running(None, now);
+        while heard(&systemd).is_some_and(|said| said.contains("somebody")) {}
+        told.is_running(None, now);
+        assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
     }
 
     #[test]

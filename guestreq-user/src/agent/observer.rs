@@ -5,7 +5,11 @@
 mod changes;
 mod tell;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use guestreq_common::{
@@ -20,6 +24,7 @@ use super::{
     enforcement::{self, Enforcement},
     events::Readers,
     fault::{self, Point},
+    gist::{Told, gist},
     journal::Journal,
     kernel,
     losses::Losses,
@@ -46,6 +51,8 @@ pub struct Observer {
     last_sample: u64,
     journal: Arc<Journal>,
     losses: Losses,
+    /// Why the table could not be renewed.
+    table_told: Told<Option<String>>,
     /// Reads the ring buffers until the observer goes.
     _readers: Readers,
 }
@@ -115,6 +122,7 @@ impl Observer {
             last_sample: 0,
             journal: Arc::clone(&shared.journal),
             losses,
+            table_told: Told::default(),
             _readers: readers,
         })
     }
@@ -137,10 +145,10 @@ impl Observer {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
             return Ok(());
         }
-        if self.enforcement.answers_a_closed_gate() {
+        if let Some(why) = self.enforcement.would_be_missed() {
             warn!(
-                "stopping: the gate is closed (closed=Y) and would refuse every request, so our \
-                 program goes on answering it; `guestreq detach` ends that"
+                "stopping: {why} and would refuse every request, so our program goes on answering \
+                 it; `guestreq detach` ends that"
             );
             return Ok(());
         }
@@ -171,8 +179,11 @@ impl Observer {
     /// most likely still lives.
     pub fn look_for_vms(&mut self) {
         let refreshed = self.refresh_table();
-        if let Err(error) = refreshed {
-            warn!("the VMs' table: {error:#}");
+        let trouble = refreshed.err().map(|error| format!("{error:#}"));
+        if self.table_told.is_due(trouble.as_deref().map(gist), Instant::now())
+            && let Some(trouble) = trouble
+        {
+            warn!("the VMs' table: {trouble}");
         }
     }
 

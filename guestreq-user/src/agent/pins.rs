@@ -18,7 +18,7 @@ use std::{
 use anyhow::{Context as _, Result};
 pub use inherit::missed_by_old;
 pub use look::{Found, MAPS};
-pub use remove::remove_all;
+pub use remove::{are_any, remove_all};
 
 use crate::system::Missing;
 

@@ -3,6 +3,8 @@
 //! What the configuration and the command line say is written where the programs
 //! read it: as soon as a VM is known, and whenever something changes.
 
+mod asked;
+
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
@@ -14,7 +16,6 @@ use guestreq_common::{
 use log::warn;
 
 use super::{
-    enforcement::Status,
     fault::{self, Point},
     observer::Snapshot,
     records::Records,
@@ -26,11 +27,7 @@ use crate::{
     policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
 
-/// What is asked for, whatever comes of it.
-pub fn asked(config: &Config) -> Status {
-    let mode = Policies::open(config).map_or(Mode::Observe, |policies| policies.book.strictest());
-    Status { backend: config.backend.0, mode, verified: false, reason: None, bypassed: None }
-}
+pub use asked::asked;
 
 /// Longer than a program runs, even one that is preempted.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -148,7 +145,8 @@ impl Policies {
     /// one's policy of its VM or by the new one's: a VM that is not known yet, and that either
     /// book has wait, is decided by neither's default while the records are of both.
     pub fn install(&mut self, book: Book, records: &Records, table: &Table) {
-        let waited = self.book.waits();
+        // What has changed a moment ago may still be under way.
+        let waited = self.book.waits() || self.settle.is_some();
         self.book = book;
         let policy = self.book.default().to_policy(0);
         records.set_default_policy(policy, waited || self.book.waits());
@@ -192,3 +190,6 @@ fn sent(vm: &Vm) -> Types {
 fn was_over(vm: &Vm) -> bool {
     vm.decisions.iter().any(|counts| counts.get(Mode::Audit, Decision::Busy) > 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use axum::{
-    Json,
-    body::Bytes,
-    extract::{ConnectInfo, State as Extract, connect_info::Connected},
+    extract::{State as Extract, connect_info::Connected},
     http::StatusCode,
     response::{IntoResponse, Response},
     serve::IncomingStream,
@@ -18,6 +16,7 @@ use guestreq_common::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    body::Body,
     door::Door,
     policy::{
         Applied, Apply, Changed, Configuration, Enforcement, Failed, Named, Policies, Request,
@@ -29,6 +28,7 @@ use super::{
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot, reload},
     config::in_a_line,
+    json::Json,
     policy::{Book, Plan, Refusal, Replacement, key_of},
 };
 
@@ -60,40 +60,27 @@ pub async fn get_policy(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, |observer, snapshot| policies(observer, snapshot, &config))
 }
 
-pub async fn put_policy(
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Extract(shared): Extract<Shared>,
-    body: Bytes,
-) -> Response {
-    change(peer, &shared, &body, |observer, request: Request, uid| {
+pub async fn put_policy(Extract(shared): Extract<Shared>, body: Body) -> Response {
+    change(&shared, &body, |observer, request: Request, uid| {
         let Plan { target, old, new, warnings, .. } = observer.change(&request, uid)?;
         Ok(Changed { target, old, new, warnings })
     })
 }
 
-pub async fn put_applied(
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Extract(shared): Extract<Shared>,
-    body: Bytes,
-) -> Response {
-    change(peer, &shared, &body, |observer, apply: Apply, uid| {
+pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Response {
+    change(&shared, &body, |observer, apply: Apply, uid| {
         let Replacement { changed, warnings, .. } = observer.apply(&apply, uid)?;
         Ok(Applied { changed, warnings })
     })
 }
 
-/// Has the observer make a change, if it is root who asks.
+/// Has the observer make a change.
 fn change<R: DeserializeOwned, A: Serialize>(
-    peer: Peer,
     shared: &Shared,
-    body: &Bytes,
+    body: &Body,
     make: impl FnOnce(&mut Observer, R, u32) -> Result<A, Refusal>,
 ) -> Response {
-    let uid = match peer.root() {
-        Ok(uid) => uid,
-        Err(why) => return failure(StatusCode::FORBIDDEN, &why),
-    };
-    let request = match serde_json::from_slice(body) {
+    let request = match serde_json::from_slice(&body.bytes) {
         Ok(request) => request,
         Err(error) => {
             let why = format!("the request: {}", in_a_line(&error.to_string()));
@@ -104,7 +91,7 @@ fn change<R: DeserializeOwned, A: Serialize>(
         State::Waiting { reason } => {
             failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
         }
-        State::Observing(observer) => match make(observer, request, uid) {
+        State::Observing(observer) => match make(observer, request, body.uid) {
             Ok(answer) => Json(answer).into_response(),
             Err(Refusal::UnknownVm(why)) => failure(StatusCode::NOT_FOUND, &why),
             Err(Refusal::Refused(why)) => failure(StatusCode::CONFLICT, &why),

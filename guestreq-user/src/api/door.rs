@@ -2,10 +2,12 @@
 //!
 //! A listener with a bounded number of connections: whoever opens a thousand of them, or never
 //! reads an answer, takes neither the agent's descriptors nor anybody's place. If all places are
-//! taken, who has been silent the longest leaves for who comes.
+//! taken, who has been silent the longest leaves for who comes. Root has places of its own, and waits
+//! for nobody else.
 
 mod guest;
 mod places;
+mod room;
 
 use std::{
     io,
@@ -15,17 +17,19 @@ use std::{
 use axum::serve::Listener;
 use guest::Guest;
 use log::warn;
-use places::Places;
+use room::Room;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 /// After the kernel has refused a connection; it would refuse the next one, too.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What goes wrong again and again is told once in so long.
 const TELL: Duration = Duration::from_secs(60);
+/// What somebody may say before it is answered, root excepted: a request without a body.
+const MOST_UNANSWERED: usize = 64 << 10;
 
 /// What connections come from.
 pub trait Source: Send + 'static {
@@ -35,6 +39,14 @@ pub trait Source: Send + 'static {
 
     /// As it is told.
     fn name(&self) -> String;
+
+    /// Whether [`Source::is_root`] knows anything.
+    const TELLS_ROOT: bool = false;
+
+    /// Whether it is root who comes, as far as the kernel says.
+    fn is_root(_: &Self::Stream) -> bool {
+        false
+    }
 }
 
 impl Source for TcpListener {
@@ -49,9 +61,10 @@ impl Source for TcpListener {
     }
 }
 
-pub struct Door<S> {
+pub struct Door<S: Source> {
     source: S,
-    places: Places,
+    /// Everybody's, and root's.
+    rooms: [Room<S::Stream>; 2],
     /// For so long an answer may wait for its reader.
     patience: Option<Duration>,
     told_full: Seldom,
@@ -74,10 +87,23 @@ impl Seldom {
 }
 
 impl<S: Source> Door<S> {
-    /// With room for so many at a time.
+    /// With room for so many at a time, and for as many of root.
     pub fn new(source: S, most: usize, patience: Option<Duration>) -> Door<S> {
         let (told_full, told_refused) = Default::default();
-        Door { source, places: Places::new(most), patience, told_full, told_refused }
+        let rooms = [most, most].map(Room::new);
+        Door { source, rooms, patience, told_full, told_refused }
+    }
+
+    /// Who has waited the longest and has a place now, root first.
+    fn seat(&mut self) -> Option<Guest<S::Stream>> {
+        let (root, (stream, place, full)) =
+            [1, 0].into_iter().find_map(|of| Some((of == 1, self.rooms[of].seat()?)))?;
+        if full && self.told_full.is_due() {
+            let (name, most) = (self.source.name(), self.rooms[0].places.most());
+            warn!("{name}: {most} connections are open: the most silent ones are closed");
+        }
+        let may_say = (!root).then_some(MOST_UNANSWERED);
+        Some(Guest::new(stream, place, self.patience, may_say))
     }
 
     async fn refused(&mut self, error: &io::Error) {
@@ -95,7 +121,9 @@ impl<S: Source> Door<S> {
             warn!("{name}: nobody can connect: {error}{advice}; trying again each second");
         }
         // Those who are here may be what there is too much of.
-        self.places.make_room();
+        if !self.rooms[0].places.make_room() {
+            self.rooms[1].places.make_room();
+        }
         sleep(PAUSE).await;
     }
 }
@@ -106,27 +134,25 @@ impl<S: Source> Listener for Door<S> {
 
     async fn accept(&mut self) -> (Guest<S::Stream>, ()) {
         loop {
-            let stream = match self.source.next().await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    self.refused(&error).await;
-                    continue;
-                }
-            };
-            while self.places.are_taken() {
-                if self.places.make_room() {
-                    if self.told_full.is_due() {
-                        let (name, most) = (self.source.name(), self.places.most());
-                        warn!(
-                            "{name}: {most} connections are open: the most silent ones are closed"
-                        );
-                    }
-                } else {
-                    // All of them have just come, or read.
-                    sleep(places::GRACE / 4).await;
-                }
+            if let Some(guest) = self.seat() {
+                return (guest, ());
             }
-            return (Guest::new(stream, self.places.take(), self.patience), ());
+            let next = if !self.rooms.iter().any(Room::is_waited_for) {
+                self.source.next().await
+            } else if S::TELLS_ROOT && !self.rooms[1].is_full() {
+                // A place may be free soon; and root does not wait for it.
+                let next = timeout(places::GRACE / 4, self.source.next()).await;
+                let Ok(next) = next else { continue };
+                next
+            } else {
+                // Who comes now is the kernel's to keep.
+                sleep(places::GRACE / 4).await;
+                continue;
+            };
+            match next {
+                Ok(stream) => self.rooms[usize::from(S::is_root(&stream))].enter(stream),
+                Err(error) => self.refused(&error).await,
+            }
         }
     }
 

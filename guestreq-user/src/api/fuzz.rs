@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Failure, control::Peer, events, server};
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     config::{Config, fuzz::in_the_kernel},
     fuzz::assert_a_line,
     host::Identity,
+    json,
     policy::{Apply, Book, Overrides, Refusal, Seen, Stamp, Types},
 };
 
@@ -59,6 +61,11 @@ pub fn api(data: &[u8]) {
 
 thread_local! {
     static AGENT: OnceCell<Shared> = const { OnceCell::new() };
+    /// For its clock alone.
+    static RUNTIME: Runtime = Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime");
 }
 
 /// Polled once: nothing that the API does waits for anything but news.
@@ -67,6 +74,8 @@ fn ask(root: bool, method: Method, uri: Uri, body: &[u8]) -> (StatusCode, Vec<Ve
         let new = || Shared::new(&Config::default(), "it has no kernel");
         agent.get_or_init(new).clone()
     });
+    let clock = RUNTIME.with(|runtime| runtime.handle().clone());
+    let _clock = clock.enter();
     let service = TowerToHyperService::new(server::private(agent));
     let mut request = Request::new(Body::from(body.to_vec()));
     (*request.method_mut(), *request.uri_mut()) = (method, uri);
@@ -88,6 +97,8 @@ fn is_json_lines(part: &[u8]) -> bool {
     let text = std::str::from_utf8(part).expect("not UTF-8");
     let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
     assert!(text.lines().all(is_json), "no JSON: {text}");
+    let obeyed = |c: char| c != '\n' && json::is_obeyed(c);
+    assert!(!text.chars().any(obeyed), "a terminal would obey it: {text:?}");
     true
 }
 

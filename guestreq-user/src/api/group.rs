@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use log::warn;
 
 /// The group that is used if there is one of that name.
@@ -19,7 +19,12 @@ const GROUPS: &str = "/etc/group";
 
 /// The number of the group that was asked for, or else of the usual one.
 pub fn wanted(asked: Option<&str>) -> Result<Option<u32>> {
-    let groups = fs::read_to_string(GROUPS).unwrap_or_default();
+    let groups = match fs::read_to_string(GROUPS) {
+        // A static binary in an empty container.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        // That there is no such group is not known then.
+        groups => groups.context(GROUPS)?,
+    };
     let Some(asked) = asked else { return Ok(number(&groups, USUAL)) };
     let found = number(&groups, asked).or_else(|| asked.parse().ok());
     found.map(Some).ok_or_else(|| {

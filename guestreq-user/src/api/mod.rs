@@ -3,6 +3,7 @@
 //! HTTP/JSON over a unix socket, for the command line: the types both sides
 //! share, the agent's answers and the client.
 
+mod body;
 pub mod client;
 mod control;
 mod door;
@@ -19,6 +20,7 @@ pub use report::{command_name, lost, queue_length};
 pub mod server;
 mod socket;
 pub mod status;
+mod unread;
 
 use std::collections::BTreeMap;
 

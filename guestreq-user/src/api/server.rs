@@ -7,9 +7,10 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, State as Extract},
+    Router,
+    extract::State as Extract,
     http::{StatusCode, header},
+    middleware::from_fn,
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -18,11 +19,19 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::{
-    Failure, control, door::Door, events, group, overview, report, socket::Socket, status,
+    Failure,
+    body::Bodies,
+    control,
+    door::Door,
+    events, group, overview, report,
+    socket::Socket,
+    status,
+    unread::{self, Unread},
 };
 use crate::{
     agent::{Observer, Shared, State, observer::Snapshot},
     config::Config,
+    json::Json,
     metrics,
 };
 
@@ -97,8 +106,9 @@ pub fn private(shared: Shared) -> Router {
         // Whatever changes anything is here and nowhere else, and wants root.
         .route("/v1/policy", get(control::get_policy).put(control::put_policy))
         .route("/v1/policy/applied", put(control::put_applied))
-        // A file of 1 MiB as JSON, with each value's place.
-        .layer(DefaultBodyLimit::max(8 << 20))
+        .layer(Bodies::layer())
+        .layer(from_fn(unread::bound))
+        .layer(Unread::layer())
         .with_state(shared)
 }
 

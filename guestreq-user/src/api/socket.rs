@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use log::warn;
 use tokio::{
     net::{UnixListener, UnixStream},
-    time::sleep,
+    time::{Instant, sleep_until},
 };
 
 use super::{door::Source, group};
@@ -29,6 +29,8 @@ pub struct Socket {
     file: Option<(u64, u64)>,
     /// Why it could not be made anew.
     trouble: Option<String>,
+    /// When its file is looked at next.
+    look_at: Instant,
 }
 
 impl Socket {
@@ -46,7 +48,8 @@ impl Socket {
         let listener = UnixListener::bind(path)?;
         group::admit(path, group)?;
         let file = identity(path);
-        Ok(Socket { listener, path: path.to_owned(), group, file, trouble: None })
+        let look_at = Instant::now() + LOOK;
+        Ok(Socket { listener, path: path.to_owned(), group, file, trouble: None, look_at })
     }
 
     /// Makes it anew if its file is gone, or another one.
@@ -80,12 +83,20 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 impl Source for Socket {
     type Stream = UnixStream;
 
+    const TELLS_ROOT: bool = true;
+
+    fn is_root(stream: &UnixStream) -> bool {
+        stream.peer_cred().is_ok_and(|peer| peer.uid() == 0)
+    }
+
     async fn next(&mut self) -> io::Result<UnixStream> {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => return Ok(accepted?.0),
-                () = sleep(LOOK) => {}
+                () = sleep_until(self.look_at) => {}
             }
+            // Before it is looked: whoever waits for this may give up meanwhile.
+            self.look_at = Instant::now() + LOOK;
             self.look_after().await;
         }
     }

@@ -3,7 +3,9 @@
 //! Answered also while nothing is observed: what `guestreq doctor` wants to know.
 
 use axum::{
-    Json, extract::State as Extract, http::StatusCode, response::IntoResponse, response::Response,
+    extract::State as Extract,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +15,10 @@ use super::{
     report,
     server::failure,
 };
-use crate::agent::{Observer, Shared, State, enforcement, observer::Snapshot};
+use crate::{
+    agent::{Observer, Shared, State, enforcement, observer::Snapshot},
+    json::Json,
+};
 
 /// `GET /v1/agent`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -43,7 +48,13 @@ pub struct Map {
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder) = match &mut *shared.state() {
-        State::Waiting { reason } => (Some(reason.clone()), shared.asked(), Vec::new(), None),
+        State::Waiting { reason } => {
+            let asked = shared.asked();
+            // What keeps the agent from observing keeps it from enforcing, too.
+            let why = asked.reason.clone().or_else(|| Some(reason.clone()));
+            let status = enforcement::Status { reason: why, ..asked };
+            (Some(reason.clone()), status, Vec::new(), None)
+        }
         State::Observing(observer) => match observer.refresh() {
             Ok(snapshot) => (
                 observer.not_ready(),

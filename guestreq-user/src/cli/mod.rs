@@ -26,7 +26,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{api::client, config::Config};
+use crate::{api::client, config::Config, json};
 
 /// Who asks an SNP host's secure processor (PSP) for what, and how long it takes
 #[derive(Parser)]
@@ -71,8 +71,22 @@ impl Cli {
 
 /// Where the agent is asked: where it was said, or where the configuration says.
 fn socket(asked: Option<PathBuf>) -> PathBuf {
-    // A configuration that cannot be read, or is wrong, is the agent's to complain of.
-    asked.unwrap_or_else(|| Config::load(None).unwrap_or_default().socket)
+    asked.unwrap_or_else(|| match Config::load(None) {
+        Ok(config) => config.socket,
+        // An agent that runs has read it when it was right; where that one is, is a guess.
+        Err(error) => {
+            let socket = Config::default().socket;
+            if !socket.exists() {
+                let why = table::printable(&format!("{error:#}"));
+                eprintln!(
+                    "guestreq: where the agent's socket is cannot be read, and it is not at {}: \
+                     {why}",
+                    socket.display()
+                );
+            }
+            socket
+        }
+    })
 }
 
 /// What every reading verb takes.
@@ -113,7 +127,7 @@ fn print<T: Serialize>(
     match format {
         Format::Table => write(table(answer).as_bytes()),
         Format::Json => {
-            let json = serde_json::to_string_pretty(answer).context("writing JSON")?;
+            let json = json::pretty(answer).context("writing JSON")?;
             write((json + "\n").as_bytes())
         }
     }

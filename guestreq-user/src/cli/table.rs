@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use crate::json;
+
 /// A table with a header; columns named in `right` hold numbers.
 pub fn new(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
@@ -56,18 +58,13 @@ pub fn percent(share: f64) -> String {
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || turns_text(c) {
+        if json::is_obeyed(c) {
             printable.extend(c.escape_default());
         } else {
             printable.push(c);
         }
     }
     printable
-}
-
-/// Invisible characters, some of which turn what follows them round.
-fn turns_text(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How much of a name a column shows.
@@ -103,7 +100,7 @@ mod tests {
     fn a_name_is_shown_escaped_and_its_beginning_only() {
         assert_eq!(name("web-1"), "web-1");
         assert_eq!(name("\u{fc}ber \"x\""), "\u{fc}ber \"x\"");
-        assert_eq!(name("a\nb\u{1b}[31m\u{202e}"), "a\\nb\\u{1b}[31m\\u{202e}");
+        assert_eq!(name("a\nb\u{1b}[31m\u{202e}\u{61c}"), "a\\nb\\u{1b}[31m\\u{202e}\\u{61c}");
         assert_eq!(name(&"x".repeat(48)), "x".repeat(48));
         assert_eq!(name(&"x".repeat(4096)), format!("{}…", "x".repeat(48)));
     }

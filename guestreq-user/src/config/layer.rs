@@ -12,7 +12,7 @@ use toml::{
 };
 
 use super::place::{Fault, Lines};
-use crate::policy::{FileLimit, Named, Placed, Rule, Said, Sheet, Source, Types};
+use crate::policy::{FileLimit, FileRule, Named, Placed, Said, Sheet, Source, Types};
 
 /// What a file sets.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Keys {
     allow: Option<Spanned<Types>>,
     limit: Option<Spanned<FileLimit>>,
     #[serde(rename = "vm")]
-    rules: Vec<Spanned<Rule>>,
+    rules: Vec<Spanned<FileRule>>,
     state: Option<PathBuf>,
     listen: Option<SocketAddr>,
     socket: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl Layer {
         let rules = keys
             .rules
             .into_iter()
-            .map(|rule| Placed { at: source(rule.span()), rule: rule.into_inner() });
+            .map(|rule| Placed { at: source(rule.span()), rule: rule.into_inner().into() });
         Ok(Layer {
             backend: keys.backend,
             policy: Sheet {

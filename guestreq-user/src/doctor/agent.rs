@@ -84,7 +84,7 @@ fn config(host: &Host<'_>) -> Finding {
     }
 }
 
-fn is_denied(error: &anyhow::Error) -> bool {
+pub fn is_denied(error: &anyhow::Error) -> bool {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
 }
@@ -194,10 +194,10 @@ pub fn is_answered(host: &Host<'_>) -> bool {
     match host.agent() {
         Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
         None => {
-            let known = host.live.known_gate().ok();
+            // Two that are not known are not the same.
+            let loaded = super::gate::file_number(host);
             matches!(host.live.pins(), Ok(Found::Ours { .. }))
-                && known.is_some()
-                && known == super::gate::file_number(host)
+                && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
         }
     }
 }

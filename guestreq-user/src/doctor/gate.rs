@@ -8,7 +8,7 @@ use module::{installed, signed, vermagic};
 
 use super::{Check, Finding, Host};
 use crate::{
-    agent::gate::{self, HOOKED, MODULE, PARAMETERS},
+    agent::gate::{self, Alone, HOOKED, MODULE, PARAMETERS},
     system::Missing,
 };
 
@@ -151,17 +151,14 @@ fn protocol(host: &Host<'_>) -> Finding {
 
 /// Looked at whatever the backend: a closed gate that nobody answers denies everything.
 fn unanswered(host: &Host<'_>) -> Finding {
-    if !is_loaded(host) {
-        return Finding::skip("the gate is not loaded");
-    }
-    let closed = match host.system.read(&format!("{PARAMETERS}/closed")).as_deref() {
-        Ok("Y") => true,
-        Ok(_) => false,
-        Err(_) if !host.is_privileged() => return Finding::hidden("whether the gate is closed"),
-        Err(error) => return Finding::skip(format!("{PARAMETERS}/closed: {error}")),
-    };
-    if !closed {
-        return Finding::pass("open: what no program answers for passes");
+    match Alone::of(&host.system) {
+        Alone::Closed => {}
+        Alone::NoGate => return Finding::skip("the gate is not loaded"),
+        Alone::Open => return Finding::pass("open: what no program answers for passes"),
+        Alone::Unknown(_) if !host.is_privileged() => {
+            return Finding::hidden("whether the gate is closed");
+        }
+        Alone::Unknown(why) => return Finding::skip(why),
     }
     if host.agent().is_none() && !host.is_privileged() {
         return Finding::hidden("which gate our programs answer");

@@ -9,6 +9,7 @@ use guestreq_common::policy::{Backend, Mode};
 
 use super::{
     Finding,
+    agent::is_denied,
     live::{Asked, Live},
     platform::{Platform, Silence},
 };
@@ -16,7 +17,7 @@ use crate::{
     agent::{
         PROBES, kernel,
         kernel::{DATA, Symbols},
-        policies::Policies,
+        policies::{self, Policies},
     },
     api::status::Agent,
     config::Config,
@@ -77,7 +78,14 @@ impl Host<'_> {
 
     /// Whether any VM's requests are to be refused.
     pub fn enforces(&self) -> bool {
-        let asked = || Some(Policies::open(self.config.as_ref().ok()?).ok()?.book().strictest());
+        let asked = || {
+            let config = self.config.as_ref().ok()?;
+            match Policies::open(config) {
+                // Whoever asks may not read it; what root would find is not known.
+                Err(error) if is_denied(&error) => None,
+                _ => Some(policies::asked(config).mode),
+            }
+        };
         let mode = self.agent().map(|agent| agent.enforcement.mode.0).or_else(asked);
         mode == Some(Mode::Enforce)
     }

@@ -64,8 +64,10 @@ fn map_room(host: &Host<'_>) -> Finding {
 }
 
 fn memory(host: &Host<'_>) -> Finding {
-    let max_vms = host.config.as_ref().map_or(Config::default().max_vms, |config| config.max_vms);
-    let needed = u64::from(max_vms) * BYTES_PER_VM;
+    let Ok(Config { max_vms, .. }) = host.config.as_ref() else {
+        return Finding::skip("the configuration cannot be read");
+    };
+    let needed = u64::from(*max_vms) * BYTES_PER_VM;
     let text = host.system.read("/proc/meminfo").unwrap_or_default();
     let available = text.lines().find_map(|line| {
         let kilobytes: u64 =

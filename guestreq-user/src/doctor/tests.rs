@@ -173,6 +173,20 @@ fn every_check_tells_what_is_broken_and_how_to_mend_it() {
 }
 
 #[test]
+fn what_cannot_be_known_does_not_pass() {
+    let fake = Fake::ready();
+    fake.remove("/sys/kernel/security");
+    let report = fake.examine();
+    let check = find(&report, "gate_signed");
+    assert_eq!(check.state, State::Skip, "{}", says(check));
+    let mut fake = Fake::ready();
+    fake.config = Err("line 1: no".to_owned());
+    let report = fake.examine();
+    let check = find(&report, "memory");
+    assert_eq!(check.state, State::Skip, "it is not known for how many VMs: {}", says(check));
+}
+
+#[test]
 fn what_only_enforcing_needs_fails_nothing_where_nothing_is_to_be_enforced() {
     for id in ["lsm_bpf", "bpffs", "btf", "gate_loaded", "gate_vermagic", "gate_livepatch"] {
         for (_, _, part, breaks) in BROKEN.iter().filter(|broken| broken.0 == id) {

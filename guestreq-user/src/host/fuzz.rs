@@ -76,7 +76,7 @@ fn is_plain(vm: &Identity) {
 }
 
 fn cgroups_of(cgroups: &str) {
-    let Some(uid) = cgroup::of_cgroups(cgroups) else { return };
+    let Some(uid) = cgroup::of_cgroups(cgroups, None) else { return };
     let digits = uid.bytes().filter(|byte| *byte != b'-');
     assert_eq!(digits.clone().count(), 32, "{uid}");
     assert!(digits.clone().all(|byte| byte.is_ascii_hexdigit()), "{uid}");
@@ -86,9 +86,9 @@ fn cgroups_of(cgroups: &str) {
             Some(line) => (line, " (deleted)"),
             None => (line, ""),
         };
-        let pod = if cgroup::of_cgroups(line).is_some() { OTHER_POD } else { "" };
+        let pod = if cgroup::of_cgroups(line, None).is_some() { OTHER_POD } else { "" };
         format!("{line}{pod}{gone}\n")
     };
     let below: String = cgroups.lines().map(below).collect();
-    assert_eq!(cgroup::of_cgroups(&below), Some(uid));
+    assert_eq!(cgroup::of_cgroups(&below, None), Some(uid));
 }

@@ -21,6 +21,9 @@ struct Process {
     /// Its threads' cgroups, where they matter.
     #[serde(default)]
     threads: Vec<String>,
+    /// The agent's own.
+    #[serde(default)]
+    agent: String,
     is: Is,
 }
 
@@ -40,17 +43,22 @@ struct Is {
 impl Process {
     /// Laid out as in /proc.
     fn identify(&self) -> Is {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
+        let proc = tempfile::tempdir().unwrap();
+        let [folder, own] = ["7", "self"].map(|name| proc.path().join(name));
+        for folder in [&folder, &own] {
+            fs::create_dir(folder).unwrap();
+        }
+        fs::write(own.join("cgroup"), &self.agent).unwrap();
+        let write = |file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
         write("comm", &format!("{}\n", self.comm));
         write("cmdline", &self.cmdline.iter().map(|one| format!("{one}\0")).collect::<String>());
         write("cgroup", &self.cgroup);
         for (i, cgroup) in self.threads.iter().enumerate() {
-            fs::create_dir_all(folder.path().join(format!("task/{i}"))).unwrap();
+            fs::create_dir_all(folder.join(format!("task/{i}"))).unwrap();
             write(&format!("task/{i}/cgroup"), cgroup);
         }
         let Identity { name, uuid, vmm, namespace, pod_uid, .. } =
-            of_folder(folder.path()).unwrap().unwrap();
+            of_folder(&folder).unwrap().unwrap();
         Is { vmm, name, namespace, pod_uid, uuid }
     }
 }

@@ -78,6 +78,8 @@ metrics! {
         "Whether a probe is attached (1) or not (0).";
     EVENTS_LOST Counter "events_lost_total" ["reason"]
         "What could not be counted, attributed or told, by the reason.";
+    LOG_DROPPED Counter "log_lines_dropped_total" []
+        "Lines of the agent's log that were dropped, as nobody took them: a journald that is stuck, a pipe that is full.";
     MAP_ENTRIES Gauge "map_entries" ["map"]
         "Entries in use in a BPF map.";
     MAP_CAPACITY Gauge "map_capacity" ["map"]

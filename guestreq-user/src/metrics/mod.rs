@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use prometheus::TextEncoder;
 
-use crate::agent::{PROBES, Shared, State, reload};
-use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, PROBE_ATTACHED};
+use crate::agent::{PROBES, Shared, State, logger, reload};
+use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED};
 use families::Families;
 
 /// The answer to a scrape.
@@ -23,6 +23,7 @@ pub fn render(shared: &Shared) -> Result<String> {
     let mut families = Families::default();
     families.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     configuration(&mut families, &shared.config());
+    families.counter(&LOG_DROPPED, &[], logger::dropped() as f64);
     match &mut *shared.state() {
         // Counts are in records that nobody has opened: 0 would be a number that nobody knows, and
         // what an earlier agent counted would look like a rise when they are opened.
@@ -59,6 +60,7 @@ mod tests {
             "guestreq_build_info",
             "guestreq_config_last_reload_success",
             "guestreq_enforcement_info",
+            "guestreq_log_lines_dropped_total",
             "guestreq_probe_attached",
         ];
         for line in text.lines().filter(|line| !line.starts_with('#')) {

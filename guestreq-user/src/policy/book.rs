@@ -2,11 +2,13 @@
 //!
 //! The configuration and the overrides together, and what follows for a VM.
 
+mod warnings;
+
 use guestreq_common::policy::{Backend, Mode};
 
 use super::{
     Applied, Effective, Level, Limit, Named, Origin, Override, Overrides, Placed, Rule, Said, Set,
-    Setting, Sheet, Source, Stamp, Types, naming::quoted, overrides, refusals,
+    Setting, Sheet, Source, Stamp, Types, naming::quoted, overrides,
 };
 use crate::host::Identity;
 
@@ -164,26 +166,6 @@ impl Book {
              set backend = \"gate\" or \"vcpu\", or mode = \"audit\""
         );
         Some((place, why))
-    }
-
-    /// What its author may not have meant.
-    pub fn warnings(&self) -> Vec<String> {
-        let top = self.sheets().filter_map(|(sheet, _)| {
-            let said = sheet.allow.as_ref()?;
-            Some(format!("{}: {}", said.at, refusals::no_tsc_info(said.value)?))
-        });
-        let rules = self.rules().filter_map(|Placed { rule, at }| {
-            let why = rule.allow.and_then(refusals::no_tsc_info)?;
-            Some(format!("{at}: rule for {}: {why}", rule.matches))
-        });
-        let overrides = &self.overrides;
-        let by_hand = std::iter::once(("the default".to_owned(), &overrides.default))
-            .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)))
-            .filter_map(|(who, set)| {
-                let why = refusals::no_tsc_info(set.allow.as_ref()?.value)?;
-                Some(format!("override for {who}: {why}"))
-            });
-        top.chain(rules).chain(by_hand).collect()
     }
 
     /// A VM that is not running, as far as its override's key tells.

@@ -44,7 +44,7 @@ pub use naming::{instead, quoted};
 pub use overrides::{Applied, Override, Overrides, Set, Stamp, key_of};
 pub use rate::Rate;
 pub use replace::{Apply, Difference, Replacement, describe};
-pub use rules::{FileLimit, Rule};
+pub use rules::{FileLimit, FileRule, Rule};
 pub use sheet::{Placed, Said, Sheet, Source};
 pub use store::Store;
 

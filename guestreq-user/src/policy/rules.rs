@@ -21,16 +21,32 @@ pub struct Rule {
     pub mode: Option<Named<Mode>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow: Option<Types>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "limit")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
 }
 
-/// A file's limit: one that makes guests lose their keys says that it is meant so.
-fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Limit>, D::Error> {
-    Ok(Some(FileLimit::deserialize(from)?.0))
+/// A rule as somebody writes it now. One that was accepted before is read as a [`Rule`]: what a
+/// version allows at least is no reason to forget what an older one has taken.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRule {
+    #[serde(rename = "match")]
+    matches: Match,
+    #[serde(default)]
+    mode: Option<Named<Mode>>,
+    #[serde(default)]
+    allow: Option<Types>,
+    #[serde(default)]
+    limit: Option<FileLimit>,
 }
 
-/// The same, wherever it stands.
+impl From<FileRule> for Rule {
+    fn from(FileRule { matches, mode, allow, limit }: FileRule) -> Rule {
+        Rule { matches, mode, allow, limit: limit.map(|limit| limit.0) }
+    }
+}
+
+/// A limit as somebody writes it now: one that makes guests lose their keys says that it is meant so.
 pub struct FileLimit(pub Limit);
 
 impl<'de> Deserialize<'de> for FileLimit {

@@ -36,7 +36,7 @@ impl Agent {
         Agent::spawn_of(command)?.until_ready()
     }
 
-    fn until_ready(mut self) -> Result<Agent> {
+    pub fn until_ready(mut self) -> Result<Agent> {
         let agent = &mut self;
         wait_until("the agent is ready", PATIENCE, || {
             agent.still_runs()?;
@@ -52,12 +52,13 @@ impl Agent {
 
     pub fn spawn_of(command: &mut Command) -> Result<Agent> {
         let log = File::create(LOG).context(LOG)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context(LOG)?)
-            .stderr(log)
-            .spawn()
-            .context("guestreq agent")?;
+        command.stdout(log.try_clone().context(LOG)?);
+        Agent::spawn_to(command, Stdio::from(log))
+    }
+
+    /// The same, with another log.
+    pub fn spawn_to(command: &mut Command, log: Stdio) -> Result<Agent> {
+        let child = command.stdin(Stdio::null()).stderr(log).spawn().context("guestreq agent")?;
         Ok(Agent { child })
     }
 

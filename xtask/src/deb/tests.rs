@@ -50,17 +50,29 @@ impl Host {
         pack(&self.folder.join("guestreq"), version, &self.folder.join("dist")).unwrap()
     }
 
-    /// What was called by what dpkg was told to do.
-    fn dpkg(&self, arguments: &[&str]) -> Result<Vec<String>> {
-        let log = self.folder.join("log");
-        fs::write(&log, "").unwrap();
+    fn command(&self, arguments: &[&str]) -> Command {
         let path = std::env::var("PATH").unwrap();
         let mut dpkg = Command::new("dpkg");
         dpkg.env("PATH", format!("{}:/usr/sbin:/sbin:{path}", self.folder.join("bin").display()));
         dpkg.arg(format!("--root={}", self.folder.join("root").display()));
         dpkg.args(["--force-script-chrootless", "--force-depends", "--force-unsafe-io"]);
-        process::output(dpkg.args(["--log=/dev/null"]).args(arguments))?;
+        dpkg.args(["--log=/dev/null"]).args(arguments);
+        dpkg
+    }
+
+    /// What was called by what dpkg was told to do.
+    fn dpkg(&self, arguments: &[&str]) -> Result<Vec<String>> {
+        let log = self.folder.join("log");
+        fs::write(&log, "").unwrap();
+        process::output(&mut self.command(arguments))?;
         Ok(fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
+    }
+
+    /// What is said of something that dpkg cannot do.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
     }
 
     fn install(&self, package: &Path) -> Vec<String> {
@@ -145,8 +157,11 @@ fn a_package_whose_programs_cannot_be_detached_stays() {
     let Some(host) = Host::new("stays") else { return };
     let [package, _] = host.pack("0.1.0");
     host.install(&package);
-    host.stand_in("root/usr/bin/guestreq", "exit 1");
-    host.dpkg(&["--remove", "guestreq"]).unwrap_err();
+    // As under a closed gate, whose words are not lost.
+    let refuses = "echo 'guestreq: nothing is detached: the gate is closed' >&2; exit 1";
+    host.stand_in("root/usr/bin/guestreq", refuses);
+    let said = host.refused(&["--remove", "guestreq"]);
+    assert!(said.contains("nothing is detached: the gate is closed"), "{said}");
     assert!(host.has("usr/bin/guestreq"), "nothing could detach it any more");
     let calls = fs::read_to_string(host.folder.join("log")).unwrap();
     assert!(calls.ends_with("deb-systemd-invoke start guestreq.service\n"), "{calls}");

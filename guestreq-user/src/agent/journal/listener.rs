@@ -19,6 +19,7 @@ const WAITING: Bounded = Bounded::new(4096, 2 << 20);
 pub struct TooMany;
 
 impl TooMany {
+    /// Of root, and as many of all others.
     pub const MOST: usize = 32;
 }
 
@@ -31,6 +32,8 @@ impl fmt::Display for TooMany {
 /// Where the journal puts what a listener has not taken yet.
 pub struct Place {
     pub filter: Filter,
+    /// Whether it is root who listens.
+    pub root: bool,
     wake: Notify,
     waiting: Mutex<Waiting>,
 }
@@ -43,9 +46,9 @@ struct Waiting {
 }
 
 impl Place {
-    pub fn new(filter: Filter) -> Place {
+    pub fn new(filter: Filter, root: bool) -> Place {
         let waiting = Waiting { events: WAITING, missed: 0, last_missed: None };
-        Place { filter, wake: Notify::new(), waiting: Mutex::new(waiting) }
+        Place { filter, root, wake: Notify::new(), waiting: Mutex::new(waiting) }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -1,7 +1,8 @@
 //! # Ending what is pinned
 
 use std::{
-    fs,
+    ffi::OsStr,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -64,15 +65,43 @@ pub fn remove_all(order: &[&'static str]) -> Result<bool> {
         }
         fault::point(Point::LinkDropped(entry));
     }
-    let mut all = olds();
-    if fs::symlink_metadata(ROOT).is_ok() {
-        all.push(PathBuf::from(ROOT));
-    }
+    let all = roots(parent())?;
     for root in &all {
         remove(root)?;
     }
     remembered::forget().context("forgetting who VMs are")?;
     Ok(!all.is_empty())
+}
+
+/// Whether there is anything to end.
+pub fn are_any() -> Result<bool> {
+    Ok(!roots(parent())?.is_empty())
+}
+
+/// Our folders in this one, whosever version's. That it cannot be looked into does not mean that
+/// there are none.
+fn roots(parent: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("{}", parent.display()))?,
+    };
+    let ours = Path::new(ROOT).file_name();
+    let mut all = Vec::new();
+    for entry in entries {
+        let name = entry.with_context(|| format!("{}", parent.display()))?.file_name();
+        if is_old(&name) || Some(name.as_os_str()) == ours {
+            all.push(parent.join(name));
+        }
+    }
+    // This version's last, as it would be if the other's had been dropped in time.
+    all.sort_by_key(|path| !path.file_name().is_some_and(is_old));
+    Ok(all)
+}
+
+/// Whether it is the name of something that was put aside.
+fn is_old(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(OLD));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn parent() -> &'static Path {
@@ -82,10 +111,7 @@ fn parent() -> &'static Path {
 /// What was put aside and is still there.
 pub(super) fn olds() -> Vec<PathBuf> {
     let entries = fs::read_dir(parent()).into_iter().flatten().flatten();
-    let old = |name: &str| {
-        name.strip_prefix(OLD).is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let olds = entries.filter(|entry| entry.file_name().to_str().is_some_and(old));
+    let olds = entries.filter(|entry| is_old(&entry.file_name()));
     olds.map(|entry| entry.path()).collect()
 }
 
@@ -125,4 +151,25 @@ fn stranger(root: &Path) -> Option<PathBuf> {
     foreign.or_else(|| {
         entries.iter().find_map(|folder| Some(fs::read_dir(folder).ok()?.next()?.ok()?.path()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_into_is_not_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |parent: &Path| roots(parent).map_err(|error| format!("{error:#}"));
+        assert_eq!(of(folder.path()), Ok(Vec::new()));
+        assert_eq!(of(&folder.path().join("not there")), Ok(Vec::new()));
+        for name in ["guestreq", "guestreq-old-7", "guestreq-old-x", "another"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let ours = ["guestreq-old-7", "guestreq"].map(|name| folder.path().join(name));
+        assert_eq!(of(folder.path()), Ok(ours.to_vec()));
+        let file = folder.path().join("a file");
+        fs::write(&file, "").unwrap();
+        assert!(of(&file).unwrap_err().contains("a file: "));
+    }
 }

@@ -18,13 +18,22 @@ pub struct Guest<S> {
     stream: S,
     place: Place,
     patience: Option<Duration>,
+    /// How much it may still say before it is answered.
+    may_say: Option<usize>,
+    most: Option<usize>,
     /// Since an answer first had to wait for its reader, until all of it is gone.
     waits: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guest<S> {
-    pub fn new(stream: S, place: Place, patience: Option<Duration>) -> Guest<S> {
-        Guest { stream, place, patience, waits: None }
+    /// `most`: how much it may say before it is answered.
+    pub fn new(
+        stream: S,
+        place: Place,
+        patience: Option<Duration>,
+        most: Option<usize>,
+    ) -> Guest<S> {
+        Guest { stream, place, patience, may_say: most, most, waits: None }
     }
 
     pub fn stream(&self) -> &S {
@@ -48,6 +57,7 @@ impl<S> Guest<S> {
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.place.seen(true);
+            self.may_say = self.most;
             return written;
         }
         let Some(patience) = self.patience else { return Poll::Pending };
@@ -63,9 +73,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guest<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.stays(cx)?;
+        let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() {
             self.place.seen(false);
+            let said = buffer.filled().len() - before;
+            match &mut self.may_say {
+                Some(left) if *left < said => {
+                    let why = io::Error::new(io::ErrorKind::InvalidData, "that is too long");
+                    return Poll::Ready(Err(why));
+                }
+                Some(left) => *left -= said,
+                None => {}
+            }
         }
         read
     }

@@ -16,6 +16,7 @@ use super::Query;
 use crate::{
     agent::{Shared, journal::Listener},
     api::{control::Peer, server::failure},
+    json,
 };
 
 /// An answer's part is about so long, if there is that much to tell.
@@ -37,7 +38,7 @@ pub async fn get_events(
         let why = format!("every request costs more while somebody follows all of them: {why}");
         return failure(StatusCode::FORBIDDEN, &why);
     }
-    match shared.journal.listen(&query) {
+    match shared.journal.listen(&query, peer.root().is_ok()) {
         Ok(listener) => answer(Listening::begin(listener, shared)),
         Err(too_many) => failure(StatusCode::SERVICE_UNAVAILABLE, &too_many.to_string()),
     }
@@ -72,7 +73,7 @@ impl Listening {
         let mut next = Some(listener.next().await?);
         while let Some(event) = next {
             // An event consists of what JSON can say.
-            if let Ok(json) = serde_json::to_string(&*event) {
+            if let Ok(json) = json::line(&*event) {
                 let _ = writeln!(part, "{json}");
             }
             next = if part.len() < PART { listener.take() } else { None };

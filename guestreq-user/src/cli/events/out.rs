@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 
 use super::line::Lines;
-use crate::api::events::Event;
+use crate::{api::events::Event, json};
 
 /// Standard output, as it was asked for.
 pub struct Out(Option<Lines>);
@@ -29,7 +29,8 @@ impl Out {
         for (event, json) in events {
             match &mut self.0 {
                 Some(lines) => text += &lines.line(event),
-                None => text += json,
+                // An agent of an older version has not.
+                None => text += &json::escaped(json),
             }
             text.push('\n');
         }

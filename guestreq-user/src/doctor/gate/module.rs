@@ -94,6 +94,10 @@ pub fn signed(host: &Host<'_>) -> Finding {
             format!("signed, and {why}: whether the key is trusted shows when it is loaded"),
             format!("`modprobe {MODULE}`; if the key is rejected, enroll it (mokutil)"),
         ),
+        // Without securityfs nothing says whether the kernel is locked down.
+        (Ok(_), None) if !host.system.exists("/sys/kernel/security/lsm") => Finding::skip(
+            "whether this kernel wants signatures is not known: /sys/kernel/security is not mounted",
+        ),
         (Ok((_, info)), None) => Finding::pass(format!(
             "{}, and this kernel does not ask for it",
             if info.signed { "signed" } else { "not signed" }

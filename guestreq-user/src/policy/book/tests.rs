@@ -122,6 +122,50 @@ fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
     assert!(warnings[1].starts_with("config.toml:2: rule for namespace = \"prod\": tsc_info"));
 }
 
+/// Row 4 of the second review: the least that a limit may be has changed since these were set, and
+/// all that had been set could not be read.
+#[test]
+fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
+    const STAMP: &str = r#""uid": 0, "at": "2026-01-02T03:04:05Z""#;
+    let limit = |rate: &str| format!(r#"{{"rate": "{rate}", "burst": 4}}"#);
+    let kept = |rate: &str| {
+        let limit = limit(rate);
+        format!(
+            r#"{{
+                "default": {{"limit": {{"value": {limit}, {STAMP}}}}},
+                "vms": {{"db": {{"limit": {{"value": {limit}, {STAMP}}}}}}},
+                "applied": {{{STAMP}, "sheet": {{
+                    "limit": {{"value": {limit}, "file": "a.toml", "line": 1}},
+                    "rules": [{{"match": {{"name": "web"}}, "limit": {limit}, "file": "a.toml", "line": 2}}]
+                }}}}
+            }}"#
+        )
+    };
+    let book = |rate: &str| {
+        let overrides = Overrides::from_bytes(kept(rate).as_bytes()).unwrap();
+        Config::default().book(overrides)
+    };
+    let old = book("4.5/m");
+    for name in ["web", "db", "other"] {
+        assert_eq!(old.resolve(&vm(name)).limit.value.to_string(), "4.5/m, burst 4", "{name}");
+    }
+    let warnings = old.warnings();
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert!(warnings.iter().all(|why| why.contains("4.5/m is too slow")), "{warnings:?}");
+    assert!(
+        warnings[1].starts_with("a.toml:2: ") && warnings[3].starts_with("override for \"db\"")
+    );
+    assert!(book("4.8/m").warnings().is_empty());
+    // Nobody may set it now, and what is kept does not keep anything else from being set.
+    let change = format!(r#"{{"target": "default", "change": {{"limit": {}}}}}"#, limit("4.5/m"));
+    let change = serde_json::from_str(&change).unwrap();
+    assert!(old.plan(&change, &stamp(), &[]).unwrap_err().to_string().contains("too slow"));
+    let mode = r#"{"target": "default", "change": {"mode": "observe"}}"#;
+    assert!(old.plan(&serde_json::from_str(mode).unwrap(), &stamp(), &[]).is_ok());
+    let rule = format!("[[vm]]\nmatch = {{ name = \"web\" }}\nlimit = {}", "{ rate = \"4.5/m\" }");
+    assert!(Config::parse(&rule).unwrap_err().to_string().contains("too slow"), "nor write it");
+}
+
 #[test]
 fn a_policy_reads_in_the_kernel_as_it_was_resolved() {
     let policy = book(RULES).resolve(&vm("db-1")).to_policy(7);

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, cli},
+    agent::{Agent, cli, refusal_of},
     gate::Gate,
     host::{self, Firmware},
     load,
@@ -138,7 +138,12 @@ fn broken(_: &Context) -> Result<Outcome> {
     report.says("pins", "fail", "nothing is enforced")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
-    cli(&["detach"])?;
+    // Row 2 of the second review.
+    let mut detach = Command::new("/bin/guestreq");
+    let (code, said) = refusal_of(detach.arg("detach"))?;
+    ensure!(code == 1 && said.contains("the gate is closed (closed=Y)"), "exit {code}: {said}");
+    let said = cli(&["detach", "--yes"])?;
+    ensure!(said.contains("every request of every VM is denied"), "{said}");
     let report = Report::get()?;
     report.exits(1)?;
     report.says("pins", "pass", "nothing")?;

@@ -6,6 +6,8 @@
 
 mod clients;
 mod files;
+mod log;
+mod readers;
 
 use std::{
     fs,
@@ -30,6 +32,14 @@ pub const THOUSAND: Scenario = Scenario {
 pub const NEVER_READ: Scenario = Scenario {
     name: "a_scrape_that_never_finishes_is_dropped_and_the_others_do_not_wait",
     check: |_| survives(clients::never_read),
+};
+pub const READERS: Scenario = Scenario {
+    name: "a_full_reading_group_takes_neither_memory_nor_a_place_from_root",
+    check: |_| survives(readers::full_group),
+};
+pub const LOG: Scenario = Scenario {
+    name: "a_log_that_nobody_reads_holds_nothing_up",
+    check: |_| survives(log::blocked),
 };
 pub const DESCRIPTORS: Scenario = Scenario {
     name: "out_of_descriptors_it_counts_and_enforces_on_and_says_why_nobody_can_connect",

@@ -314,6 +314,8 @@ pub const GROUPS: &[Group] = &[
             faults::SOCKET,
             faults::CLOCK,
             faults::NEVER_READ,
+            faults::READERS,
+            faults::LOG,
             faults::DESCRIPTORS,
             faults::PINS_GONE,
         ],

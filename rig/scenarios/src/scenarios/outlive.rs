@@ -132,14 +132,19 @@ pub fn start(arguments: &[&str]) -> Result<Agent> {
 
 /// One ends by this signal, and the next one begins.
 pub fn succeed(agent: &mut Agent, by: i32) -> Result<()> {
+    ends(agent, by)?;
+    *agent = start(&[])?;
+    Ok(())
+}
+
+/// One ends by this signal.
+pub fn ends(agent: &Agent, by: i32) -> Result<()> {
     let pid = agent.pid();
     agent::signal(pid, by)?;
     wait_until("the agent has ended", Duration::from_secs(60), || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         Ok(stat.is_empty() || stat.contains(") Z "))
-    })?;
-    *agent = start(&[])?;
-    Ok(())
+    })
 }
 
 /// The same, as soon as it runs.

@@ -68,6 +68,13 @@ fn does_everything(_: &Context) -> Result<Outcome> {
     ensure!(code == 1 && said.contains("an agent is running"), "exit {code}: {said}");
     agent.stop()?;
     ensure!(Path::new(PINS).exists(), "nothing went on without an agent");
+    // Nor does it leave a closed gate without an answer.
+    gate.set("closed", "Y")?;
+    let (code, said) = refusal_of(&mut detach.command()?)?;
+    let refused = said.contains("the gate is closed (closed=Y)") && said.contains("--yes");
+    ensure!(code == 1 && refused, "exit {code}: {said}");
+    decided("closed", false)?;
+    gate.set("closed", "N")?;
     println!("{}", run(&detach)?.trim());
     ensure!(!Path::new(PINS).exists(), "{PINS} is left");
     gate.remove()?;

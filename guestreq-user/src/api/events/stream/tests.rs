@@ -70,6 +70,20 @@ async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
 }
 
 #[tokio::test]
+async fn what_a_terminal_would_obey_is_escaped_in_each_line() {
+    let agent = serve().await;
+    let error = "a\u{9b}2J\u{202e}b".to_owned();
+    agent.shared.journal.record(What::ConfigFailed { error: error.clone() });
+    let mut past = agent.ask("").await.unwrap();
+    let part = timeout(Duration::from_secs(20), past.frame()).await.expect("nothing comes");
+    let part = part.unwrap().unwrap().into_data().unwrap();
+    let line = std::str::from_utf8(&part).unwrap();
+    assert!(line.contains(r"a\u009b2J\u202eb"), "{line}");
+    let event: Event = serde_json::from_str(line).unwrap();
+    assert_eq!(event.what, What::ConfigFailed { error });
+}
+
+#[tokio::test]
 async fn a_wrong_question_is_answered_with_what_is_allowed() {
     let agent = serve().await;
     let error = agent.ask("kind=nonsense").await.unwrap_err().to_string();

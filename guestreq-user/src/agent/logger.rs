@@ -1,0 +1,200 @@
+//! # The agent's log
+//!
+//! A journald that is stuck, or a pipe that nobody reads, blocks whoever writes to it for as long as
+//! it likes: so a thread of its own writes. What is on its way to it is bounded; what finds no room
+//! is counted, and told where it is missing as soon as something can be written again.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd as _,
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use log::error;
+
+use crate::config::in_a_line;
+
+/// What may wait to be written.
+const MOST_BYTES: usize = 256 << 10;
+/// For so long the end of the agent waits for its last lines.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// Has what is logged written to standard error, coloured where that is a terminal.
+pub fn start() -> Result<()> {
+    // Not the standard library's: who waits for it holds a lock that a panic would wait for.
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned().context("standard error")?);
+    let queue = Queue::start(stderr).context("a thread for the log")?;
+    let level = env_logger::Env::default().default_filter_or("info");
+    let mut builder = env_logger::Builder::from_env(level);
+    if std::env::var_os("RUST_LOG_STYLE").is_none() {
+        builder.write_style(anstream::AutoStream::choice(&io::stderr()).into());
+    }
+    let lines = Lines(Arc::clone(&queue));
+    builder.format_timestamp_millis().target(env_logger::Target::Pipe(Box::new(lines))).init();
+    // It is started once.
+    let _ = LOG.set(queue);
+    // What panics would write to standard error itself, and wait for it.
+    std::panic::set_hook(Box::new(|panic| {
+        error!("{}", in_a_line(&panic.to_string()));
+        flush();
+    }));
+    Ok(())
+}
+
+/// Writes a line as it is.
+pub fn say(line: &str) {
+    if let Some(queue) = LOG.get() {
+        queue.put(format!("{line}\n").into_bytes());
+    }
+}
+
+/// How many lines found no room.
+pub fn dropped() -> u64 {
+    LOG.get().map_or(0, |queue| queue.inner().dropped)
+}
+
+/// Waits until all is written, for a moment.
+pub fn flush() {
+    if let Some(queue) = LOG.get() {
+        queue.flush(PATIENCE);
+    }
+}
+
+/// A record each.
+struct Lines(Arc<Queue>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.put(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Queue {
+    inner: Mutex<Inner>,
+    /// There is something to write, or nothing any more.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Dropped since that was told last.
+    untold: u64,
+    dropped: u64,
+    writing: bool,
+}
+
+impl Inner {
+    fn is_idle(&self) -> bool {
+        self.lines.is_empty() && self.untold == 0
+    }
+
+    /// What is to be written next.
+    fn next(&mut self) -> Option<Vec<u8>> {
+        if let Some(line) = self.lines.pop_front() {
+            self.bytes -= line.len();
+            return Some(line);
+        }
+        let untold = std::mem::take(&mut self.untold);
+        (untold > 0).then(|| notice(untold).into_bytes())
+    }
+
+    fn drop_one(&mut self) {
+        self.untold += 1;
+        self.dropped += 1;
+    }
+}
+
+impl Queue {
+    fn start(out: impl Write + Send + 'static) -> io::Result<Arc<Queue>> {
+        let queue = Arc::new(Queue { inner: Mutex::default(), changed: Condvar::new() });
+        let ours = Arc::clone(&queue);
+        thread::Builder::new().name("log".to_owned()).spawn(move || ours.write_to(out))?;
+        Ok(queue)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never waits for room. Once a line was dropped, so are all until that is told: it is told
+    /// where they are missing.
+    fn put(&self, line: Vec<u8>) {
+        let mut inner = self.inner();
+        if inner.untold > 0 || inner.bytes + line.len() > MOST_BYTES {
+            inner.drop_one();
+        } else {
+            inner.bytes += line.len();
+            inner.lines.push_back(line);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    fn write_to(&self, mut out: impl Write) {
+        loop {
+            let mut inner = self.inner();
+            let line = loop {
+                if let Some(line) = inner.next() {
+                    break line;
+                }
+                inner.writing = false;
+                self.changed.notify_all();
+                inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            };
+            inner.writing = true;
+            drop(inner);
+            if write_all(&mut out, &line).is_err() {
+                // Nobody will read that it was dropped, but the metric tells.
+                self.inner().dropped += 1;
+            }
+        }
+    }
+
+    fn flush(&self, patience: Duration) {
+        let end = Instant::now() + patience;
+        let mut inner = self.inner();
+        while inner.writing || !inner.is_idle() {
+            let Some(left) = end.checked_duration_since(Instant::now()) else { return };
+            let waited = self.changed.wait_timeout(inner, left);
+            inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// Waits for room also where somebody else has made the file one that does not.
+fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn notice(count: u64) -> String {
+    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    format!("[{now} WARN  guestreq] {count} lines of this log were dropped: nobody took them\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! # JSON that people may look at
+//!
+//! `-o json` goes to terminals, and so do files and what `curl` shows. JSON itself escapes nothing
+//! above U+001F, and a VM's name is whatever somebody typed: what a terminal would obey is
+//! escaped, and read as the same text.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use log::error;
+use serde::Serialize;
+
+/// A value in one line.
+pub fn line(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(|json| escaped(&json))
+}
+
+/// A value in many.
+pub fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(|json| escaped(&json))
+}
+
+/// JSON, with what must not reach a terminal escaped. Only strings hold any of that.
+pub fn escaped(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        // What stands between values.
+        if c == '\n' || !is_obeyed(c) {
+            escaped.push(c);
+            continue;
+        }
+        let mut units = [0; 2];
+        for unit in c.encode_utf16(&mut units) {
+            escaped.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    escaped
+}
+
+/// Whether a terminal acts on it, or it cannot be seen: controls, the marks that turn text round,
+/// and what has no width.
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// An answer of the API.
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match line(&self.0) {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(error) => {
+                error!("an answer is no JSON: {error}");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Row 17 of the second review.
+    #[test]
+    fn nothing_in_json_moves_a_cursor_or_turns_text_round() {
+        let name =
+            "a\u{9b}2J\u{7f}\u{85}\u{202e}\u{2066}\u{61c}\u{200b}\u{2028}\u{e0041}\u{fc}\u{5b57}";
+        let escaped = r#""a\u009b2J\u007f\u0085\u202e\u2066\u061c\u200b\u2028\udb40\udc41"#;
+        let expected = format!("{escaped}\u{fc}\u{5b57}\"");
+        assert_eq!(line(&name).unwrap(), expected);
+        assert_eq!(pretty(&[name]).unwrap(), format!("[\n  {expected}\n]"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_reads_as_what_it_was(text in "(\\PC|\\p{Cc}|\\p{Cf}){0,40}") {
+            let json = line(&text).unwrap();
+            prop_assert!(!json.chars().any(is_obeyed), "{json:?}");
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+            prop_assert_eq!(escaped(&json), json, "an agent's line is not escaped twice");
+        }
+    }
+}

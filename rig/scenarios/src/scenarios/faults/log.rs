@@ -1,0 +1,79 @@
+//! # A log that is stuck
+//!
+//! Row 6 of the second review: one that nobody reads stopped the agent, SIGTERM included.
+
+use std::{
+    fs::File,
+    io::{self, PipeReader, Read as _, Write as _},
+    os::fd::{AsRawFd as _, OwnedFd},
+    process::{Command, Stdio},
+    thread,
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use libc::SIGTERM;
+
+use super::{Stage, go_on, web_runs};
+use crate::{
+    agent::{Agent, cli},
+    scenarios::outlive,
+};
+
+pub fn blocked(stage: &mut Stage) -> Result<()> {
+    let (reader, writer) = io::pipe().context("a pipe")?;
+    let writer = fill(File::from(OwnedFd::from(writer)))?;
+    outlive::ends(&stage.agent, SIGTERM)?;
+    let mut command = Command::new("/bin/guestreq");
+    command.args(["agent", "--config", outlive::CONFIG]);
+    stage.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.until_ready()?;
+    drop(command);
+    go_on(10).context("with nobody who reads the log")?;
+    web_runs()?;
+    cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
+    cli(&["limit", "clear", "--vm", "web"])?;
+    let metrics = stage.agent.scrape()?;
+    let dropped = metrics.sum("guestreq_log_lines_dropped_total", &[]);
+    ensure!(dropped == 0.0, "{dropped} of a few lines were dropped");
+    // Once somebody reads, it is all there.
+    let log = read(reader);
+    go_on(5)?;
+    outlive::succeed(&mut stage.agent, SIGTERM)?;
+    let log = log.join().map_err(|_| anyhow!("who reads the log has panicked"))??;
+    for line in ["took over lsm/file_ioctl", "metrics on http://", "stopping: "] {
+        ensure!(log.contains(line), "{line:?} is missing: {log}");
+    }
+
+    // And whoever ends it does not wait for a reader.
+    let (_unread, writer) = io::pipe().context("a pipe")?;
+    let writer = fill(File::from(OwnedFd::from(writer)))?;
+    outlive::ends(&stage.agent, SIGTERM)?;
+    let mut command = Command::new("/bin/guestreq");
+    command.args(["agent", "--config", outlive::CONFIG]);
+    stage.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.until_ready()?;
+    outlive::succeed(&mut stage.agent, SIGTERM).context("with a log that is full")
+}
+
+/// Until nothing more goes in, as if somebody had read for a while and then no more.
+fn fill(mut pipe: File) -> Result<File> {
+    let nonblocking = |on: bool| {
+        // SAFETY: no memory is passed.
+        let ret = unsafe {
+            libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, if on { libc::O_NONBLOCK } else { 0 })
+        };
+        ensure!(ret == 0, "fcntl: {}", io::Error::last_os_error());
+        Ok(())
+    };
+    nonblocking(true)?;
+    while (&pipe).write(&[b'-'; 4096]).is_ok() {}
+    nonblocking(false)?;
+    pipe.flush()?;
+    Ok(pipe)
+}
+
+fn read(mut reader: PipeReader) -> thread::JoinHandle<Result<String>> {
+    thread::spawn(move || {
+        let mut log = String::new();
+        reader.read_to_string(&mut log).context("the log")?;
+        Ok(log)
+    })
+}
