@@ -346,3 +346,34 @@ pub const GROUPS: &[Group] = &[
     },
     realtime::GROUP,
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::GROUPS;
+
+    /// Each row of the threat model is shown by tests that there are, or says why none shows it.
+    #[test]
+    fn the_threat_model_names_scenarios_that_there_are() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/threat-model.md");
+        let text = fs::read_to_string(path).expect("the threat model");
+        let mut named = 0;
+        for line in text.lines() {
+            assert!(!line.ends_with("| – |"), "nothing shows it, and no reason is given: {line}");
+            if line.contains("(a unit test)") {
+                continue;
+            }
+            // Scenarios' names are sentences.
+            let names = line.split('`').skip(1).step_by(2).filter(|name| {
+                name.matches('_').count() >= 5 && !name.contains(['/', '(', '{', ' ', '.'])
+            });
+            for name in names {
+                let there_is = GROUPS.iter().any(|group| group.all().any(|it| it.name == name));
+                assert!(there_is, "there is no scenario {name}");
+                named += 1;
+            }
+        }
+        assert!(named > 50, "only {named} are named");
+    }
+}
