@@ -231,6 +231,7 @@ pub const GROUPS: &[Group] = &[
             attack::room::THOUSAND,
             attack::room::CHURN,
             attack::room::CONTEXTS_FULL,
+            attack::room::THREADS_FULL,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,
@@ -238,6 +239,7 @@ pub const GROUPS: &[Group] = &[
             attack::names::VANISH,
             attack::names::HIDEPID,
             attack::names::HIDDEN,
+            attack::names::HIDDEN_LONG,
         ],
     },
     Group {

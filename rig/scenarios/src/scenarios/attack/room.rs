@@ -1,10 +1,12 @@
 //! # Tables that somebody fills
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
 use super::{Attacked, answered, has_sent, passed};
 use crate::{
-    host::Firmware,
+    host::{Firmware, wait_until},
     load::{self, Load},
     scenario::{Context, Outcome, Scenario},
 };
@@ -20,6 +22,11 @@ pub const CHURN: Scenario = Scenario {
 pub const CONTEXTS_FULL: Scenario = Scenario {
     name: "a_vm_with_a_stricter_rule_keeps_it_while_others_take_all_room_there_is",
     check: contexts_full,
+};
+
+pub const THREADS_FULL: Scenario = Scenario {
+    name: "a_request_that_was_decided_without_a_record_of_its_thread_is_not_said_to_have_passed",
+    check: threads_full,
 };
 
 /// The strict VM asks for what everybody else may have.
@@ -107,6 +114,28 @@ fn contexts_full(_: &Context) -> Result<Outcome> {
     let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
     ensure!(full > 0.0, "nobody is told that there was no room");
     ensure!(attacked.reached()? == 36, "{}", attacked.reached()?);
+    attacked.told_nothing_passed()?;
+    attacked.end()
+}
+
+/// Others' threads take all records. Two VMs ask the gate, and wait for the PSP; meanwhile the
+/// others go, so that there is room when the PSP takes the second one's request.
+fn threads_full(_: &Context) -> Result<Outcome> {
+    const PROCESSES: u64 = 300;
+    let attacked = Attacked::start("max_vms = 4\n")?;
+    let before = Firmware::read()?;
+    let crowd =
+        load::start(&format!("--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"))?;
+    has_sent(&before, PROCESSES)?;
+    Firmware::set("latency_us", 4_000_000)?;
+    let honest = load::start("--vmm qemu --vms 2 --name web --type report --count 1")?;
+    wait_until("both were admitted", Duration::from_secs(30), || {
+        Ok(attacked.host.gate()?.admitted == PROCESSES + 2)
+    })?;
+    let crowd = crowd.finish();
+    let honest = honest.finish();
+    Firmware::reset()?;
+    ensure!(passed(&crowd?) == PROCESSES && passed(&honest?) == 2, "not all was answered");
     attacked.told_nothing_passed()?;
     attacked.end()
 }
