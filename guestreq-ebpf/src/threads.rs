@@ -51,6 +51,19 @@ pub fn record(thread: u64) -> Option<&'static mut Thread> {
     Some(record)
 }
 
+/// The record of the current thread as its request gets the PSP. With a gate none is made: where
+/// there is none, the gate has asked while there was no room, and the request was decided then.
+#[inline(always)]
+pub fn waiting(thread: u64) -> Option<&'static mut Thread> {
+    if has_gate() { own(thread) } else { record(thread) }
+}
+
+/// The record of the current thread, and not of one that had its number and ended unseen.
+#[inline(always)]
+pub fn own(thread: u64) -> Option<&'static mut Thread> {
+    find(thread).filter(|record| record.tgid == (thread >> 32) as u32)
+}
+
 #[inline(always)]
 fn make(tid: u32) -> Option<&'static mut Thread> {
     for way in 0..WAYS {

@@ -55,7 +55,11 @@ pub fn at_the_gate<C: EbpfContext>(
 ) -> Decision {
     let tgid = (thread >> 32) as u32;
     // First: what is done before, the verifier would keep in mind for each way to a record.
-    let vm = vms::find_or_make(ctx, context, tgid, Counters::found());
+    let ran = threads::known(thread).map_or(VmRef::NONE, |thread| thread.ran());
+    let vm = match maps::vm(ran) {
+        Some(vm) if vm.context == context => ran,
+        _ => vms::find_or_make(ctx, context, tgid, Counters::found()),
+    };
     if let Some(vm) = maps::vm(vm) {
         vm.runner = tgid;
     }

@@ -94,7 +94,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     // Both are read anew, so that the verifier walks what follows once, and not for each way here.
     let command = verifier::reload(&running.command);
     if command == command::SNP_GUEST_REQUEST {
-        if take_over(data, threads::record(thread), running) {
+        if take_over(data, threads::waiting(thread), running) {
             return 0;
         }
         // A program of its own: in this one the verifier would walk all its ways for each of ours.
@@ -107,7 +107,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
 pub fn undecided(ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();
     if let Some(running) = running(thread)
-        && verdict::at_the_psp(threads::find(thread), running)
+        && verdict::at_the_psp(threads::own(thread), running)
     {
         entry::jump(&ctx, &maps::KPROBES, kprobe::HOLD);
     }
@@ -119,7 +119,7 @@ pub fn undecided(ctx: ProbeContext) -> u32 {
 pub fn hold(_ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();
     if let Some(running) = running(thread) {
-        verdict::hold(threads::find(thread), running);
+        verdict::hold(threads::own(thread), running);
     }
     0
 }

@@ -119,8 +119,11 @@ impl Table {
     fn roll_call(&mut self, now: u64) {
         for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
             // One that cannot be looked at now is there until the opposite is known.
-            let started = host::start_ticks(vm.tgid).unwrap_or(vm.started);
-            let is_there = vm.started.is_some() && started == vm.started;
+            let is_there = match host::start_ticks(vm.tgid) {
+                Ok(Some(started)) => vm.started.is_none_or(|known| known == started),
+                Ok(None) => host::thread_is_there(vm.tgid).unwrap_or(true),
+                Err(_) => true,
+            };
             vm.alone_since = if is_there { None } else { vm.alone_since.or(Some(now)) };
         }
     }

@@ -113,9 +113,26 @@ pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
     Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 
-/// Whether a thread of that number runs, or has ended and was not waited for.
+/// Whether a thread of that number runs, or has ended and was not waited for. The kernel is asked:
+/// /proc may hide it (mount option hidepid).
 pub fn thread_is_there(tid: u32) -> io::Result<bool> {
-    Path::new(&format!("/proc/{tid}")).try_exists()
+    // SAFETY: no memory is passed, and signal 0 is none.
+    if unsafe { libc::syscall(libc::SYS_tkill, libc::c_long::from(tid), 0) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EPERM) => Ok(true),
+        // Elsewhere threads have other numbers, and nothing is known of the host's.
+        Some(libc::ESRCH) if sees_all_processes() => Ok(false),
+        _ => Err(error),
+    }
+}
+
+/// Whether this process is in the host's own PID namespace (PROC_PID_INIT_INO in
+/// include/linux/proc_ns.h).
+fn sees_all_processes() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|it| it == Path::new("pid:[4026531836]"))
 }
 
 /// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.

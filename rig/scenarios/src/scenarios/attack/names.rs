@@ -82,7 +82,7 @@ fn hidden_long(_: &Context) -> Result<Outcome> {
     while_hidden(4, |attacked| {
         Firmware::set("latency_us", 300_000)?;
         // They wait for each other: one has the PSP, the others were admitted and queue for it.
-        let seen = load::run("--vmm qemu --vms 4 --name web --type report --seconds 25");
+        let seen = load::run("--vmm qemu --vms 4 --name web --type report --seconds 13");
         Firmware::reset()?;
         ensure!(passed(&seen?) > 0, "nothing passed");
         attacked.told_nothing_passed()?;

@@ -124,8 +124,9 @@ fn threads_full(_: &Context) -> Result<Outcome> {
     const PROCESSES: u64 = 300;
     let attacked = Attacked::start("max_vms = 4\n")?;
     let before = Firmware::read()?;
-    let crowd =
-        load::start(&format!("--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"))?;
+    let crowd = load::start(&format!(
+        "--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"
+    ))?;
     has_sent(&before, PROCESSES)?;
     Firmware::set("latency_us", 4_000_000)?;
     let honest = load::start("--vmm qemu --vms 2 --name web --type report --count 1")?;
