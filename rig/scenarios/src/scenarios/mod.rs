@@ -225,6 +225,7 @@ pub const GROUPS: &[Group] = &[
             attack::room::CHURN,
             attack::room::CONTEXTS_FULL,
             attack::room::THREADS_FULL,
+            attack::room::EVICTED,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,

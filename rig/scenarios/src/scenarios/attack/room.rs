@@ -29,6 +29,11 @@ pub const THREADS_FULL: Scenario = Scenario {
     check: threads_full,
 };
 
+pub const EVICTED: Scenario = Scenario {
+    name: "a_vm_that_was_silent_for_a_minute_while_others_took_all_room_keeps_its_policy",
+    check: evicted,
+};
+
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =
     "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
@@ -145,5 +150,33 @@ fn threads_full(_: &Context) -> Result<Outcome> {
     ensure!(passed(&honest?) == 2, "not all was answered");
     crowd.end()?;
     attacked.told_nothing_passed()?;
+    attacked.end()
+}
+
+/// Its launcher has gone, though its process has not; it is silent, and then calls itself another.
+fn evicted(_: &Context) -> Result<Outcome> {
+    let rules = "max_vms = 8\n[[vm]]\nmatch = { name = \"first\" }\nallow = [\"key\"]\n";
+    let mut attacked = Attacked::start(rules)?;
+    let silent = load::start(
+        "--vmm qemu --name born --attack launcher --forge first,second --cue /tmp/cue --cue-after 1 \
+         --type key,report --count 9 --busy-retry-ms 20",
+    )?;
+    attacked.knows("first", 1.0)?;
+    let crowd = load::start("--vmm qemu --name crowd --contexts 7 --count 1 --hold")?;
+    std::thread::sleep(Duration::from_secs(80));
+    let known = attacked.agent.scrape()?.values("guestreq_vm_info", "vm");
+    super::cue(1)?;
+    let silent = silent.finish()?;
+    let renamed = attacked.agent.scrape()?.values("guestreq_vm_info", "vm");
+    crowd.finish()?;
+    std::thread::sleep(Duration::from_secs(3));
+    let metrics = attacked.agent.scrape()?;
+    let contexts = metrics.sum("guestreq_map_entries", &[("map", "contexts")]);
+    let reports = silent.outcomes.get("5").and_then(|of| of.get("ok")).copied().unwrap_or(0);
+    ensure!(
+        reports == 0 && contexts == 0.0,
+        "{reports} reports passed of 4; {contexts} contexts are said to have records, and there is \
+         none; before the cue {known:?}, then {renamed:?}"
+    );
     attacked.end()
 }
