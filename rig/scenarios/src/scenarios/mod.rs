@@ -226,6 +226,7 @@ pub const GROUPS: &[Group] = &[
             attack::room::CONTEXTS_FULL,
             attack::room::THREADS_FULL,
             attack::room::EVICTED,
+            attack::room::FLOOD,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,

@@ -34,6 +34,11 @@ pub const EVICTED: Scenario = Scenario {
     check: evicted,
 };
 
+pub const FLOOD: Scenario = Scenario {
+    name: "launches_that_fail_without_end_cost_no_new_vm_its_rule",
+    check: flood,
+};
+
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =
     "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
@@ -177,6 +182,27 @@ fn evicted(_: &Context) -> Result<Outcome> {
         reports == 0 && contexts == 0.0,
         "{reports} reports passed of 4; {contexts} contexts are said to have records, and there is \
          none; before the cue {known:?}, then {renamed:?}"
+    );
+    attacked.end()
+}
+
+/// Each failed launch has a record for a moment.
+fn flood(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start(&format!("max_vms = 64\n{STRICT}"))?;
+    let crowd = load::start("--vmm qemu --vms 4 --name crowd --failed-launches 1000000")?;
+    std::thread::sleep(Duration::from_secs(5));
+    let mut reports = 0;
+    for _ in 0..12 {
+        reports += passed(&load::run("--vmm qemu --name strict --type report --count 5")?);
+    }
+    let metrics = attacked.agent.scrape()?;
+    let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
+    let launches = metrics.sum("guestreq_psp_commands_total", &[("command", "snp_gctx_create")]);
+    drop(crowd);
+    println!("{launches} launches");
+    ensure!(
+        reports == 0 && full == 0.0,
+        "{reports} of 60 reports passed, {full} times there was no room, {launches} launches"
     );
     attacked.end()
 }
