@@ -34,10 +34,8 @@ pub const EVICTED: Scenario = Scenario {
     check: evicted,
 };
 
-pub const FLOOD: Scenario = Scenario {
-    name: "launches_that_fail_without_end_cost_no_new_vm_its_rule",
-    check: flood,
-};
+pub const FLOOD: Scenario =
+    Scenario { name: "launches_that_fail_without_end_cost_no_new_vm_its_rule", check: flood };
 
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =
@@ -134,8 +132,9 @@ fn threads_full(_: &Context) -> Result<Outcome> {
     const PROCESSES: u64 = 300;
     let attacked = Attacked::start("max_vms = 4\n")?;
     let before = Firmware::read()?;
-    let crowd =
-        load::start(&format!("--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"))?;
+    let crowd = load::start(&format!(
+        "--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"
+    ))?;
     has_sent(&before, PROCESSES)?;
     Firmware::set("latency_us", 12_000_000)?;
     let honest = load::start("--vmm qemu --vms 2 --name web --type report --count 1")?;
@@ -188,13 +187,13 @@ fn evicted(_: &Context) -> Result<Outcome> {
 
 /// Each failed launch has a record for a moment.
 fn flood(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start(&format!("max_vms = 64\n{STRICT}"))?;
-    let crowd = load::start("--vmm qemu --vms 4 --name crowd --failed-launches 1000000")?;
-    std::thread::sleep(Duration::from_secs(5));
-    let mut reports = 0;
-    for _ in 0..12 {
-        reports += passed(&load::run("--vmm qemu --name strict --type report --count 5")?);
-    }
+    let attacked = Attacked::start(&format!("max_vms = 16\n{STRICT}"))?;
+    let crowd = load::start("--vmm qemu --vms 6 --name crowd --failed-launches 1000000")?;
+    std::thread::sleep(Duration::from_secs(3));
+    let seen = load::run(
+        "--vmm qemu --name strict --type report --relaunch 60 --count 2 --busy-retry-ms 5",
+    )?;
+    let reports = passed(&seen);
     let metrics = attacked.agent.scrape()?;
     let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
     let launches = metrics.sum("guestreq_psp_commands_total", &[("command", "snp_gctx_create")]);
@@ -202,7 +201,7 @@ fn flood(_: &Context) -> Result<Outcome> {
     println!("{launches} launches");
     ensure!(
         reports == 0 && full == 0.0,
-        "{reports} of 60 reports passed, {full} times there was no room, {launches} launches"
+        "{reports} of 122 reports passed, {full} times there was no room, {launches} launches"
     );
     attacked.end()
 }
