@@ -232,6 +232,8 @@ pub const GROUPS: &[Group] = &[
             attack::room::CHURN,
             attack::room::CONTEXTS_FULL,
             attack::room::THREADS_FULL,
+            attack::room::EVICTED,
+            attack::room::FLOOD,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,

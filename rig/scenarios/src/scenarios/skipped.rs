@@ -93,6 +93,8 @@ fn start(_: &Context) -> Result<Outcome> {
     let lost = losses(&metrics).get("request_unmatched").copied().unwrap_or(0);
     println!("{lost} lost, {times} times a program was missed");
     ensure!(lost > 0, "none was missed");
+    let anomalies = metrics.sum("guestreq_sequence_anomalies_total", &[]);
+    ensure!(anomalies == 0.0, "{anomalies} gaps of guests that left out no number");
     ensure!(host_errors(&metrics) == 0.0, "{} host errors", host_errors(&metrics));
     accounted_for(&metrics, &firmware)?;
     Ok(Outcome::Kept)

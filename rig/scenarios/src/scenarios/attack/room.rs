@@ -29,6 +29,14 @@ pub const THREADS_FULL: Scenario = Scenario {
     check: threads_full,
 };
 
+pub const EVICTED: Scenario = Scenario {
+    name: "a_vm_that_was_silent_for_a_minute_while_others_took_all_room_keeps_its_policy",
+    check: evicted,
+};
+
+pub const FLOOD: Scenario =
+    Scenario { name: "launches_that_fail_without_end_cost_no_new_vm_its_rule", check: flood };
+
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =
     "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
@@ -128,15 +136,72 @@ fn threads_full(_: &Context) -> Result<Outcome> {
         "--vmm qemu --name crowd --attack parked --count {PROCESSES} --hold"
     ))?;
     has_sent(&before, PROCESSES)?;
-    Firmware::set("latency_us", 4_000_000)?;
+    Firmware::set("latency_us", 12_000_000)?;
     let honest = load::start("--vmm qemu --vms 2 --name web --type report --count 1")?;
     wait_until("both were admitted", Duration::from_secs(30), || {
         Ok(attacked.host.gate()?.admitted == PROCESSES + 2)
     })?;
-    let crowd = crowd.finish();
+    let threads = || -> Result<f64> {
+        Ok(attacked.agent.scrape()?.sum("guestreq_map_entries", &[("map", "threads")]))
+    };
+    let full = threads()?;
+    for process in crowd.processes()? {
+        crate::agent::signal(process, libc::SIGKILL)?;
+    }
+    wait_until("their records are free", Duration::from_secs(10), || Ok(threads()? < full / 2.0))?;
     let honest = honest.finish();
     Firmware::reset()?;
-    ensure!(passed(&crowd?) == PROCESSES && passed(&honest?) == 2, "not all was answered");
+    ensure!(passed(&honest?) == 2, "not all was answered");
+    crowd.end()?;
     attacked.told_nothing_passed()?;
+    attacked.end()
+}
+
+/// Its launcher has gone, though its process has not; it is silent, and then calls itself another.
+fn evicted(_: &Context) -> Result<Outcome> {
+    let rules = "max_vms = 8\n[[vm]]\nmatch = { name = \"first\" }\nallow = [\"key\"]\n";
+    let mut attacked = Attacked::start(rules)?;
+    let silent = load::start(
+        "--vmm qemu --name born --attack launcher --forge first,second --cue /tmp/cue --cue-after 1 \
+         --type key,report --count 9 --busy-retry-ms 20",
+    )?;
+    attacked.knows("first", 1.0)?;
+    let crowd = load::start("--vmm qemu --name crowd --contexts 7 --count 1 --hold")?;
+    std::thread::sleep(Duration::from_secs(80));
+    let known = attacked.agent.scrape()?.values("guestreq_vm_info", "vm");
+    super::cue(1)?;
+    let silent = silent.finish()?;
+    let renamed = attacked.agent.scrape()?.values("guestreq_vm_info", "vm");
+    crowd.finish()?;
+    std::thread::sleep(Duration::from_secs(3));
+    let metrics = attacked.agent.scrape()?;
+    let contexts = metrics.sum("guestreq_map_entries", &[("map", "contexts")]);
+    let reports = silent.outcomes.get("5").and_then(|of| of.get("ok")).copied().unwrap_or(0);
+    ensure!(
+        reports == 0 && contexts == 0.0,
+        "{reports} reports passed of 4; {contexts} contexts are said to have records, and there is \
+         none; before the cue {known:?}, then {renamed:?}"
+    );
+    attacked.end()
+}
+
+/// Each failed launch has a record for a moment.
+fn flood(_: &Context) -> Result<Outcome> {
+    let attacked = Attacked::start(&format!("max_vms = 16\n{STRICT}"))?;
+    let crowd = load::start("--vmm qemu --vms 6 --name crowd --failed-launches 1000000")?;
+    std::thread::sleep(Duration::from_secs(3));
+    let seen = load::run(
+        "--vmm qemu --name strict --type report --relaunch 60 --count 2 --busy-retry-ms 5",
+    )?;
+    let reports = passed(&seen);
+    let metrics = attacked.agent.scrape()?;
+    let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
+    let launches = metrics.sum("guestreq_psp_commands_total", &[("command", "snp_gctx_create")]);
+    drop(crowd);
+    println!("{launches} launches");
+    ensure!(
+        reports == 0 && full == 0.0,
+        "{reports} of 122 reports passed, {full} times there was no room, {launches} launches"
+    );
     attacked.end()
 }
