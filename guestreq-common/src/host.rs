@@ -133,6 +133,8 @@ pub struct Host {
     /// Threads and guest contexts that have records; written atomically.
     pub threads: u64,
     pub contexts: u64,
+    /// Since when no VM found a slot, in ns of CLOCK_MONOTONIC; 0 while there is one.
+    pub full_since: u64,
 }
 
 /// What a command's end calls for, beyond the counters.

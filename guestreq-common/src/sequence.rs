@@ -53,6 +53,14 @@ impl Counters {
         Counters { last: [UNKNOWN; VMPCKS] }
     }
 
+    /// A message may have succeeded unseen: the next success sets the counter.
+    #[inline(always)]
+    pub fn forget(&mut self, vmpck: u8) {
+        if (vmpck as usize) < VMPCKS {
+            self.last[vmpck as usize & (VMPCKS - 1)] = UNKNOWN;
+        }
+    }
+
     /// Judges a message that reached the PSP, and remembers it if it succeeded.
     /// A VMPCK above 3 has no counter; the firmware refuses it.
     #[inline(always)]
@@ -117,6 +125,17 @@ mod tests {
         assert_eq!(counters.check(2, 42, false), Some(Anomaly::Replay), "the answer's number");
         assert_eq!(counters.check(2, 45, false), Some(Anomaly::Gap));
         assert_eq!(counters.check(2, 43, true), None);
+    }
+
+    #[test]
+    fn after_a_message_that_was_not_seen_any_number_is_right_once() {
+        let mut counters = Counters::launched();
+        assert_eq!(counters.check(1, 1, true), None);
+        counters.forget(1);
+        counters.forget(4);
+        assert_eq!(counters.check(1, 7, true), None);
+        assert_eq!(counters.check(1, 7, true), Some(Anomaly::Replay));
+        assert_eq!(counters.check(0, 3, true), Some(Anomaly::Gap), "another VMPCK's stands");
     }
 
     #[test]

@@ -210,6 +210,19 @@ impl Vm {
         self.life = Life::Exited as u32;
     }
 
+    /// Makes the record of a VM that made no request another one's: under a new generation, so that
+    /// what still leads here finds nothing. What only requests write is as it was.
+    #[inline(always)]
+    pub fn clear(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+        self.context = 0;
+        (self.tgid, self.runner, self.launched) = (0, 0, 0);
+        (self.started, self.first_seen, self.kick) = (0, 0, 0);
+        (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
+        self.psp_ns = [0; command::CLASSES];
+        self.life = Life::Free as u32;
+    }
+
     /// Whether SNP_LAUNCH_START comes for another guest context than this record's: one context is
     /// launched once, so that its address is another's by now, and nobody saw its end.
     #[inline(always)]

@@ -58,13 +58,28 @@ pub fn registers_type() -> u32 {
     REGISTERS_TYPE.load()
 }
 
+/// The golden ratio in 32 bits: multiples of it lie far apart.
+const SCATTER: u32 = 0x9e37_79b1;
+
 /// One of the places where a thread's record may be. Numbers are given out one after the other,
 /// so that threads that live together rarely want the same place.
 #[inline(always)]
 pub fn thread(tid: u32, way: u32) -> Option<&'static mut Thread> {
+    // Two beside its number, and two elsewhere: others whose numbers are alike but for their high
+    // bits, as those of another VM's vCPUs may be all together, stand elsewhere than it does.
+    let number = if way < 2 { tid } else { tid.wrapping_mul(SCATTER) >> 8 };
+    let place = (number & THREAD_MASK.load()) ^ (way & 1);
     // SAFETY: an array's element lives as long as the program; only the thread itself writes
     // a record that has its number, and a free one is taken atomically.
-    THREADS.get_ptr_mut((tid & THREAD_MASK.load()) ^ way).map(|record| unsafe { &mut *record })
+    THREADS.get_ptr_mut(place).map(|record| unsafe { &mut *record })
+}
+
+/// Whether it is the physical address that the kernel computes for no address at all (`__psp_pa` of
+/// a VM's context that there is not): less than nothing, but for the encryption bit.
+#[inline(always)]
+pub fn is_no_page(physical: u64) -> bool {
+    let mask = ENCRYPTION_MASK.load();
+    physical & !mask == PAGE_OFFSET.load().wrapping_neg() & !mask
 }
 
 /// The address of a physical page in the direct map.
@@ -157,10 +172,21 @@ pub fn take_slot(tgid: u32) -> Option<(u32, &'static mut Vm)> {
         if atomic::take(&mut vm.taken_by, tgid) {
             // 0 is a slot that nobody had, and would match a policy that nobody wrote.
             vm.generation = vm.generation.max(1);
+            set_full_since(0);
             return Some((number, vm));
         }
     }
     None
+}
+
+/// There is room for VMs again (0), or none since then.
+#[inline(always)]
+pub fn set_full_since(now: u64) {
+    if let Some(host) = host()
+        && (host.full_since == 0) != (now == 0)
+    {
+        host.full_since = now;
+    }
 }
 
 #[inline(always)]

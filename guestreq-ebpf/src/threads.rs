@@ -7,7 +7,7 @@ use guestreq_common::{
     host::Loss,
     message::Summary,
     outcome::HOST_ERROR,
-    request::{Abandoned, NO_VM, State, Thread},
+    request::{Abandoned, State, Thread},
     vm::VmRef,
 };
 
@@ -51,8 +51,9 @@ pub fn record(thread: u64) -> Option<&'static mut Thread> {
     Some(record)
 }
 
-/// The record of the current thread as its request gets the PSP. With a gate none is made: where
-/// there is none, the gate has asked while there was no room, and the request was decided then.
+/// The record of the current thread whose request is on its way from KVM to the PSP. With a gate none
+/// is made: where there is none, the gate asks or has asked while there was no room, and a record that
+/// is made after that would not know what was decided.
 #[inline(always)]
 pub fn waiting(thread: u64) -> Option<&'static mut Thread> {
     if has_gate() { own(thread) } else { record(thread) }
@@ -110,7 +111,8 @@ pub fn count_failed(thread: &Thread, abandoned: &Abandoned, ret: i32) {
     let vm = if abandoned.queued { vms::find(thread.context) } else { thread.ran() };
     // Before its header was read nothing tells its guest context: the VM that its thread ran
     // last, or its process launched.
-    let vm = if vm.slot == NO_VM { vms::of_process(thread.tgid) } else { vm };
+    let runs = maps::vm(vm).is_some_and(|vm| vm.context != 0);
+    let vm = if runs { vm } else { vms::of_process(thread.tgid) };
     maps::tell(Event {
         time: kernel::now(),
         seqno: message.seqno,
@@ -125,15 +127,24 @@ pub fn count_failed(thread: &Thread, abandoned: &Abandoned, ret: i32) {
         ..Event::default()
     });
     count_host_error(vm, message.kind);
+    if let Some(vm) = maps::vm(vm) {
+        vm.last_request = kernel::now();
+    }
     no_longer_queued(abandoned);
 }
 
 /// Counts a request whose end was not seen. The kernel skips programs now and then, so that it may
 /// have been answered: nothing is said of it but that it was lost.
 #[inline(always)]
-pub fn count_unmatched(abandoned: &Abandoned) {
+pub fn count_unmatched(thread: &Thread, abandoned: &Abandoned) {
     if !abandoned.is_refused_elsewhere(has_gate()) {
         maps::count_loss(Loss::RequestUnmatched, 1);
+        if abandoned.queued
+            && let Some(vm) = maps::vm(vms::find(thread.context))
+        {
+            // If it succeeded, its number was used: the next one's would seem to leave it out.
+            vm.counters.forget(abandoned.message.vmpck);
+        }
     }
     no_longer_queued(abandoned);
 }
@@ -162,7 +173,7 @@ pub fn queue(thread: &mut Thread, context: u64, message: Summary) {
     if thread.state == State::Queued as u32
         && let Some(unmatched) = thread.abandon()
     {
-        count_unmatched(&unmatched);
+        count_unmatched(thread, &unmatched);
     }
     thread.queue(kernel::now(), context, message);
     if let Some(host) = maps::host() {

@@ -181,7 +181,7 @@ fn own_or_default(vm: &Vm, enforcement: &Enforcement) -> (Policy, bool) {
 
 #[inline(always)]
 fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Verdict {
-    let Host { enforcement, turn, service_ns, .. } = host;
+    let Host { enforcement, turn, service_ns, full_since, .. } = host;
     let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
     let mut question =
         Question { kind, now, tsc_infos: policy::FREE_TSC_INFOS, unresolved: false, spent };
@@ -203,8 +203,20 @@ fn decide(host: &mut Host, asker: &Asker, kind: u8, now: u64, spent: bool) -> Ve
             now,
         );
         state = &mut vm.limiter;
-    } else if let Some(own) = maps::limiter(asker.context) {
-        state = own;
+    } else {
+        // A rule may name it: for a while it waits for room, and then the default decides. Where
+        // there is room by now, another one has just found it.
+        let full_since = if *full_since == 0 { now } else { *full_since };
+        question.unresolved = policy::is_unresolved(
+            enforcement.waits != 0,
+            false,
+            full_since,
+            enforcement.heartbeat,
+            now,
+        );
+        if let Some(own) = maps::limiter(asker.context) {
+            state = own;
+        }
     }
     policy::decide(&policy, &question, &Limiter::new(state), &turn)
 }

@@ -39,9 +39,8 @@ pub fn of_process(tgid: u32) -> VmRef {
 /// process whose command shows that there is such a context. [`VmRef::NONE`] if there is no room.
 #[inline(always)]
 pub fn find_or_make<C: EbpfContext>(ctx: &C, context: u64, tgid: u32, counters: Counters) -> VmRef {
-    // It could not be read; or it is no guest's: KVM gives a guest that has no context, as one that
-    // shares another's key, the physical address of no address.
-    if context == 0 || maps::direct_map(context) == 0 {
+    // It could not be read; or it is no guest's.
+    if context == 0 || maps::is_no_page(context) {
         return VmRef::NONE;
     }
     let found = find(context);
@@ -49,6 +48,7 @@ pub fn find_or_make<C: EbpfContext>(ctx: &C, context: u64, tgid: u32, counters: 
         return found;
     }
     let Some((slot, vm)) = maps::take_slot(tgid) else {
+        maps::set_full_since(kernel::now());
         maps::count_loss(Loss::VmTableFull, 1);
         return VmRef::NONE;
     };
@@ -121,6 +121,12 @@ pub fn end(it: VmRef, vm: &mut Vm, context: u64) {
         atomic::decrement(&mut host.contexts);
     }
     forget_process(vm.tgid, it);
+    if vm.last_request == 0 {
+        // A launch that failed, or was given up. Nothing is counted for it, and who launches in
+        // vain without end takes no other VM's room.
+        vm.clear();
+        return maps::give_slot_back(it.slot, vm);
+    }
     vm.end(kernel::now());
 }
 

@@ -28,6 +28,26 @@ fn a_record_is_its_context_s_until_that_is_decommissioned() {
 }
 
 #[test]
+fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
+    // SAFETY: Vm consists of integers, for which all zeros is a value.
+    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    vm.generation = u32::MAX;
+    vm.begin(0x1000, 7, Counters::launched(), 50);
+    (vm.life, vm.launched, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
+    vm.psp_ns = [0, 70, 3];
+    vm.clear();
+    assert_eq!(vm.generation, 1, "0 is a slot that nobody had");
+    // SAFETY: a record consists of integers, and is as long as it is.
+    let bytes =
+        unsafe { core::slice::from_raw_parts((&raw const *vm).cast::<u8>(), size_of::<Vm>()) };
+    let counters = core::mem::offset_of!(Vm, counters);
+    let rest = [4..counters, counters + size_of::<Counters>()..bytes.len()];
+    for range in rest {
+        assert!(bytes[range.clone()].iter().all(|byte| *byte == 0), "{range:?}");
+    }
+}
+
+#[test]
 fn a_context_is_launched_once_and_before_its_first_request() {
     // SAFETY: Vm consists of integers, for which all zeros is a value.
     let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };

@@ -75,6 +75,11 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     let running = host.now.begin(depth, thread, stack);
     if lost != 0 {
         maps::count_loss(Loss::CommandUnmatched, lost);
+        if running.command == command::SNP_GUEST_REQUEST
+            && let Some(vm) = maps::vm(running.whose())
+        {
+            vm.counters.forget(running.message.vmpck);
+        }
         // The entry is still the one that was lost.
         warn!(
             &ctx,

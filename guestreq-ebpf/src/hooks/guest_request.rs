@@ -36,6 +36,6 @@ pub fn want_lock() {
     if let Some(thread) = threads::record(kernel::thread())
         && let Some(unmatched) = thread.want_lock(kernel::now())
     {
-        threads::count_unmatched(&unmatched);
+        threads::count_unmatched(thread, &unmatched);
     }
 }

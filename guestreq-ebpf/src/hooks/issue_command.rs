@@ -28,7 +28,7 @@ pub fn issue_command(ctx: ProbeContext) -> u32 {
 
 #[kprobe]
 pub fn issue_command_slow(ctx: ProbeContext) -> u32 {
-    if let Some(thread) = threads::record(kernel::thread()) {
+    if let Some(thread) = threads::waiting(kernel::thread()) {
         queue(&ctx, thread);
     }
     0

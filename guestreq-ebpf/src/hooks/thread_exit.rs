@@ -20,7 +20,7 @@ pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
     let thread = kernel::thread();
     if let Some(record) = threads::find(thread) {
         if let Some(unmatched) = record.abandon() {
-            threads::count_unmatched(&unmatched);
+            threads::count_unmatched(record, &unmatched);
         }
         threads::free(record);
     }

@@ -44,7 +44,7 @@ fn on_request(ghcb: u64, extended: bool) {
         && let Some(unmatched) = thread.abandon()
     {
         // KVM is done with it: its end was not seen.
-        threads::count_unmatched(&unmatched);
+        threads::count_unmatched(thread, &unmatched);
     }
     if extended && let Some(vm) = maps::vm(thread.ran()) {
         atomic::add(&mut vm.extended, 1);

@@ -129,31 +129,11 @@ impl Records {
         }
     }
 
-    /// The guest context that a VM is; 0 once it is decommissioned.
-    pub fn context(&self, slot: usize) -> u64 {
-        let word = self.vms.word(slot, mem::offset_of!(Vm, context));
-        word.map_or(0, |word| word.load(Ordering::Acquire))
-    }
-
     /// Notes when a VM's process began.
     pub fn set_started(&self, slot: usize, ticks: u64) {
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, started)) {
             word.store(ticks, Ordering::Relaxed);
         }
-    }
-
-    /// Ends a VM whose end no program saw. Its record gets a generation of its own, which is
-    /// returned: what still leads there is no longer taken for it.
-    pub fn end_vm(&self, slot: usize, generation: u32, now: u64) -> u32 {
-        let next = generation.wrapping_add(1).max(1);
-        if let Some(exited) = self.vms.word(slot, mem::offset_of!(Vm, exited)) {
-            exited.store(now, Ordering::Relaxed);
-        }
-        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) {
-            let ended = u64::from(next) | u64::from(Life::Exited as u32) << 32;
-            word.store(ended, Ordering::Release);
-        }
-        next
     }
 
     /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is

@@ -5,7 +5,9 @@
 //! each slot, for as long as the VM's record is there.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -23,7 +25,9 @@ const FOLDER: &str = "/run/guestreq/vms";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub identity: Identity,
-    /// The process' start, in ticks; `None` if it was gone before we looked.
+    /// The process that was looked at: the one that launched it, or that runs it.
+    pub pid: u32,
+    /// That process' start, in ticks; `None` if it was gone before we looked.
     pub started: Option<u64>,
 }
 
@@ -73,9 +77,18 @@ impl Remembered {
     fn try_put(&self, slot: usize, vm: &Vm, known: Known) -> Result<()> {
         api::make_folder(&self.folder).with_context(|| format!("{}", self.folder.display()))?;
         let entry = Entry { generation: vm.generation, first_seen: vm.first_seen, known };
-        let path = self.path(slot);
+        let (path, new) = (self.path(slot), self.folder.join("new"));
         let text = serde_json::to_vec(&entry)?;
-        fs::write(&path, text).with_context(|| format!("{}", path.display()))
+        let write = || {
+            // Names are for whom the socket lets ask for them.
+            let mut options = fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&text)?;
+            // At once: what stood there is better than half of this.
+            fs::rename(&new, &path)
+        };
+        write().with_context(|| format!("{}", path.display()))
     }
 
     /// The VM's record is no more.
@@ -112,7 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().join("vms") };
         assert_eq!(remembered.get(3, &vm(1, 50)), None);
-        let known = Known { identity: Identity::called("prod/web"), started: Some(7) };
+        let known = Known { identity: Identity::called("prod/web"), pid: 9, started: Some(7) };
         remembered.put(3, &vm(1, 50), known.clone());
         assert_eq!(remembered.get(3, &vm(1, 50)), Some(known));
         for other in [vm(2, 50), vm(1, 51)] {
@@ -127,7 +140,7 @@ mod tests {
     fn a_file_that_was_half_written_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().to_owned() };
-        let known = Known { identity: Identity::called("web"), started: None };
+        let known = Known { identity: Identity::called("web"), pid: 9, started: None };
         remembered.put(0, &vm(1, 50), known);
         let path = folder.path().join("0");
         let text = fs::read(&path).unwrap();

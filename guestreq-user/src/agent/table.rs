@@ -39,13 +39,11 @@ pub struct Table {
 /// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
 pub type News = (Whom, What, u64);
 
-/// How often running VMs' processes are looked for.
+/// How often threads that are gone, and pods, are looked for.
 const ROLL_CALL_NS: u64 = 10_000_000_000;
 /// How many times a VM without a pod is looked for in one then: its first PSP command can come
 /// before Kata has moved it there.
 const LOOKS: u8 = 6;
-/// How long a VM whose process has gone is believed to go on, since its last request.
-const ALONE_NS: u64 = 60_000_000_000;
 
 impl Table {
     /// In the order in which they were found.
@@ -71,12 +69,13 @@ impl Table {
         keep: Duration,
         now: u64,
     ) -> Result<()> {
+        self.drop_failed(records, now);
+        let known: BTreeMap<(usize, u32), usize> =
+            self.vms.iter().enumerate().map(|(at, vm)| ((vm.slot, vm.generation), at)).collect();
         let mut new = Vec::new();
         for slot in 0..records.max_vms() {
             let Some((generation, life)) = records.peek(slot) else { break };
-            let known =
-                self.vms.iter().position(|vm| vm.slot == slot && vm.generation == generation);
-            match known {
+            match known.get(&(slot, generation)).copied() {
                 None if life == Life::Free as u32 || life == Life::Clearing as u32 => {
                     // Slots are handed out from the bottom: beyond one that no VM ever had, none
                     // has another. One more is looked at, as two vCPUs may race for a slot.
@@ -100,7 +99,6 @@ impl Table {
         }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
-            self.roll_call(now);
             let freed = records.free_gone_threads(host::thread_is_there);
             if freed > 0 {
                 debug!("{freed} threads ended unseen");
@@ -114,18 +112,17 @@ impl Table {
         self.bury(records, programs, keep, now)
     }
 
-    /// Notes whose process has gone. The VM may go on: what shares that process' memory runs its
-    /// vCPUs as well.
-    fn roll_call(&mut self, now: u64) {
-        for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
-            // One that cannot be looked at now is there until the opposite is known.
-            let is_there = match host::start_ticks(vm.tgid) {
-                Ok(Some(started)) => vm.started.is_none_or(|known| known == started),
-                Ok(None) => host::thread_is_there(vm.tgid).unwrap_or(true),
-                Err(_) => true,
-            };
-            vm.alone_since = if is_there { None } else { vm.alone_since.or(Some(now)) };
-        }
+    /// VMs that ended without a request, as a launch that fails: the programs have given their slots
+    /// to others.
+    fn drop_failed(&mut self, records: &Records, now: u64) {
+        let Table { vms, news, .. } = self;
+        vms.retain(|vm| {
+            let is_its = records.peek(vm.slot).is_some_and(|(it, _)| it == vm.generation);
+            if !is_its && !vm.exited {
+                news.push((vm.whom(), What::ExitedVm {}, now));
+            }
+            is_its
+        });
     }
 
     /// Rules may say something of the pod that a VM is found in.
@@ -133,7 +130,7 @@ impl Table {
         let Table { vms, remembered, .. } = self;
         for vm in vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
             vm.looks_left -= 1;
-            if !vm.identity.pod_uid.is_empty() || vm.alone_since.is_some() {
+            if !vm.identity.pod_uid.is_empty() {
                 vm.looks_left = 0;
             } else if let Some(pod_uid) = host::pod_uid(vm.tgid) {
                 vm.identity.pod_uid = pod_uid;
@@ -148,20 +145,23 @@ impl Table {
     fn welcome(&mut self, records: &Records, policies: &Policies, slot: usize, now: u64) {
         let Some(vm) = records.vm(slot) else { return };
         let exited = vm.life == Life::Exited as u32;
+        if vm.tgid == 0 || vm.first_seen == 0 {
+            // It failed to launch just now, and its record is another one's.
+            return;
+        }
         let Some(known) = self.who_is(slot, &vm, exited, now) else { return };
         records.set_started(slot, known.started.unwrap_or(0));
-        let Known { identity, started } = known;
-        let label = self.unique_label(&identity, vm.tgid);
+        let Known { identity, pid, started } = known;
+        let label = self.unique_label(&identity, pid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         let tracked = Tracked {
             slot,
             generation: vm.generation,
-            tgid: vm.tgid,
+            tgid: pid,
             started,
             label,
             identity,
             looks_left: LOOKS,
-            alone_since: None,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
@@ -214,7 +214,7 @@ impl Table {
         }
         let name = if exited { "exited" } else { "unknown" }.to_owned();
         let identity = Identity { name, vmm: "unknown".to_owned(), ..Identity::default() };
-        Some(Known { identity, started: None })
+        Some(Known { identity, pid: vm.tgid, started: None })
     }
 
     /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
@@ -246,8 +246,9 @@ impl Table {
         numbered.find(|label| is_free(label)).unwrap_or_default()
     }
 
-    /// Frees the slots of VMs that went long enough ago; and where slots become scarce, of those
-    /// that went first, and of those whose process has gone and that make no requests.
+    /// Frees the slots of VMs that went long enough ago, and where slots become scarce, of those
+    /// that went first. One that runs never makes way, however quiet it is, and whatever became of
+    /// the process that launched it.
     fn bury(
         &mut self,
         records: &Records,
@@ -264,21 +265,7 @@ impl Table {
         let mut ends: Vec<End> =
             ends.map(|vm| End { at: gone(vm), slot: vm.slot, process: vm.process() }).collect();
         ends.sort_unstable();
-        let mut freed = due(&ends, scarce, keep, now);
-        let alone = scarce.saturating_sub(freed.len());
-        let abandoned = self.vms.iter_mut().filter(|vm| !vm.exited && is_alone(vm, records, now));
-        for vm in abandoned.take(alone) {
-            warn!(
-                "the process of VM {} has gone, and nobody has decommissioned it: it makes way",
-                vm.label
-            );
-            // First: whoever finds the record's generation changed looks there.
-            programs.forget_context(records.context(vm.slot))?;
-            vm.generation = records.end_vm(vm.slot, vm.generation, now);
-            vm.exited = true;
-            self.news.push((vm.whom(), What::ExitedVm {}, now));
-            freed.push(vm.slot);
-        }
+        let freed = due(&ends, scarce, keep, now);
         self.vms.retain(|vm| !freed.contains(&vm.slot));
         for slot in freed {
             self.remembered.remove(slot);
@@ -326,19 +313,12 @@ fn due(ends: &[End], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
     ends.iter().enumerate().filter(|(i, end)| is_due(*i, end)).map(|(_, end)| end.slot).collect()
 }
 
-/// Whether nobody seems to run a VM any more, though its end was not seen.
-fn is_alone(vm: &Tracked, records: &Records, now: u64) -> bool {
-    let Some(since) = vm.alone_since else { return false };
-    let asked = records.vm(vm.slot).map_or(0, |record| record.last_request);
-    now.saturating_sub(since.max(asked)) >= ALONE_NS
-}
-
 /// What a process says of itself, if it is there and began no later than that.
 fn look_at(pid: u32, began_by: u64) -> io::Result<Option<Known>> {
     let started = host::start_ticks(pid)?.filter(|ticks| host::began_ns(*ticks) <= began_by);
     let Some(started) = started else { return Ok(None) };
     let identity = host::identify(pid)?;
-    Ok(identity.map(|identity| Known { identity, started: Some(started) }))
+    Ok(identity.map(|identity| Known { identity, pid, started: Some(started) }))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub type Decided = (Kind, Decision, Mode);
 pub struct Tracked {
     pub slot: usize,
     pub generation: u32,
-    /// The process that launched it; it may have gone.
+    /// The process that was looked at: the one that launched it, or that runs it. It may have gone.
     pub tgid: u32,
     /// The process' start, in ticks; `None` if it was gone before we looked.
     pub started: Option<u64>,
@@ -30,8 +30,6 @@ pub struct Tracked {
     pub identity: Identity,
     /// How often its pod is still looked for.
     pub looks_left: u8,
-    /// Since when its process is known to have gone, in ns of CLOCK_MONOTONIC.
-    pub alone_since: Option<u64>,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(Kind, &'static str)>,
@@ -58,7 +56,7 @@ impl Tracked {
 
     /// What the next agent is to know of it.
     pub fn known(&self) -> Known {
-        Known { identity: self.identity.clone(), started: self.started }
+        Known { identity: self.identity.clone(), pid: self.tgid, started: self.started }
     }
 
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
@@ -98,7 +96,6 @@ impl Tracked {
             label: label.to_owned(),
             identity,
             looks_left: 0,
-            alone_since: None,
             exited: false,
             pairs: Vec::new(),
             decided: Vec::new(),

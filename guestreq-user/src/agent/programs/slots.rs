@@ -1,7 +1,7 @@
 //! # Slots of VMs
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData, MapError, Stack};
+use aya::maps::{Map, MapData, Stack};
 use guestreq_common::vm::Life;
 
 use super::Programs;
@@ -44,23 +44,6 @@ impl Programs {
     pub fn free_slot(&mut self, slot: u32) -> Result<()> {
         let _undisturbed = Undisturbed::begin();
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
-    }
-
-    /// Forgets which VM a guest context is.
-    pub fn forget_context(&mut self, context: u64) -> Result<()> {
-        let _undisturbed = Undisturbed::begin();
-        let map = self.ebpf.map_mut("CONTEXTS").context("no map CONTEXTS")?;
-        let mut contexts: HashMap<_, u64, [u32; 2]> = HashMap::try_from(map)?;
-        match contexts.remove(&context) {
-            Ok(()) => Ok(()),
-            // Its end was seen meanwhile.
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("CONTEXTS"),
-        }
     }
 
     pub fn capacity(&self, map: &str) -> Option<u32> {

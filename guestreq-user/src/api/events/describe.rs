@@ -55,7 +55,7 @@ impl fmt::Display for What {
             | What::Unthrottled(Decided { message, .. })
             | What::Bypassed(message) => message.fmt(f),
             What::NewVm { vmm } => f.write_str(vmm),
-            What::ExitedVm {} => f.write_str("its process has ended"),
+            What::ExitedVm {} => f.write_str("it was decommissioned"),
             What::PolicyChanged(changed) => changed.fmt(f),
             What::Enforcement(enforcement) => enforcement.fmt(f),
             What::AgentStarted { version, agent_pid } => {

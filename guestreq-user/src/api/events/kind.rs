@@ -30,7 +30,7 @@ pub enum Kind {
     Bypassed,
     /// A VM is seen for the first time
     NewVm,
-    /// A VM's process has ended
+    /// A VM's guest context was decommissioned
     ExitedVm,
     /// Somebody changed what VMs may ask for
     PolicyChanged,

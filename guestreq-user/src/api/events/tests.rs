@@ -111,7 +111,7 @@ fn an_event_reads_as_a_sentence() {
         "denied: VM \"a\\nb@7\", report (type 5), VMPCK 1, sequence number 9"
     );
     let stranger = Whom { vm: None, name: None, uuid: None, pid: 9 };
-    assert_eq!(line(10, Some(stranger)), "exited_vm: VM of pid 9, its process has ended, pid 9");
+    assert_eq!(line(10, Some(stranger)), "exited_vm: VM of pid 9, it was decommissioned, pid 9");
     assert_eq!(line(9, Some(whom("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
     assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
     assert_eq!(line(12, None), "not enforced: the gate is not loaded");

@@ -36,7 +36,7 @@ pub enum What {
     NewVm {
         vmm: String,
     },
-    /// A VM's process has ended.
+    /// A VM's guest context was decommissioned.
     ExitedVm {},
     /// Somebody changed what VMs may ask for.
     PolicyChanged(Box<PolicyChanged>),

@@ -166,9 +166,9 @@ fn broken(_: &Context) -> Result<Outcome> {
 
 fn completion(_: &Context) -> Result<Outcome> {
     let agent = Agent::with_config("mode = \"audit\"\n")?;
-    let vm = load::start("--vmm qemu --name a;$(b) --seconds 5 --rate 4")?;
+    let vm = load::start("--vmm qemu --name a;b(c) --seconds 5 --rate 4")?;
     host::wait_until("the VM is known", Duration::from_secs(20), || {
-        Ok(cli(&["vms"])?.contains("$(b)"))
+        Ok(cli(&["vms"])?.contains("a;b(c)"))
     })?;
     let words = ["guestreq", "limit", "clear", "--vm", "a"];
     let ask = |shell: &str| -> Result<String> {
@@ -180,7 +180,7 @@ fn completion(_: &Context) -> Result<Outcome> {
     };
     let word = ask("bash")?;
     vm.finish()?;
-    ensure!(word == "a\\;\\$\\(b\\)", "{word:?}");
+    ensure!(word == "a\\;b\\(c\\)", "{word:?}");
     agent.stop()?;
     // Nobody is there to be asked, and nobody is told so in the middle of a line.
     ensure!(ask("bash")?.is_empty(), "something without an agent");
