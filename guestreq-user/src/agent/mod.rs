@@ -21,6 +21,7 @@ mod patience;
 pub mod pins;
 pub mod policies;
 pub mod probes;
+mod processes;
 pub mod programs;
 pub mod records;
 pub mod reload;
@@ -134,9 +135,10 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let mut patience = Patience::new();
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
-        let mut reload = false;
+        let (mut reload, mut learned) = (false, false);
         tokio::select! {
             _ = tick.tick() => {}
+            () = shared.learned.notified() => learned = true,
             _ = hangup.recv() => reload = true,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -147,6 +149,9 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {
+                if learned {
+                    observer.look_for_vms();
+                }
                 observer.tick();
                 false
             }

@@ -116,7 +116,7 @@ impl Observer {
             records,
             enforcement,
             policies,
-            table: Table::default(),
+            table: Table::new(Arc::clone(&shared.learned)),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,

@@ -3,20 +3,24 @@
 //! Gives each record a name and an end: who it is, under which label its series
 //! appear, and when the slot is free again.
 
-use std::{collections::BTreeMap, io, time::Duration};
+mod naming;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
     message::Kind,
     outcome,
-    policy::RESOLVE_NS,
-    vm::{Life, Vm},
+    vm::{Life, NO_KICK},
 };
 use log::{debug, warn};
+use naming::Unread;
+use tokio::sync::Notify;
 
 pub use super::tracked::{Decided, Tracked};
 use super::{
     policies::Policies,
+    processes::{Found, Handler, Processes, Running},
     programs::Programs,
     records::Records,
     remembered::{Known, Remembered},
@@ -31,8 +35,8 @@ pub struct Table {
     vms: Vec<Tracked>,
     news: Vec<News>,
     last_roll_call: u64,
-    /// A new VM could not be looked at, and that was told.
-    unread: bool,
+    processes: Processes,
+    unread: Unread,
     remembered: Remembered,
 }
 
@@ -48,6 +52,11 @@ const LOOKS: u8 = 6;
 const ALONE_NS: u64 = 60_000_000_000;
 
 impl Table {
+    /// What is learned late of a process notifies `wake`.
+    pub fn new(wake: Arc<Notify>) -> Table {
+        Table { processes: Processes::new(wake), ..Table::default() }
+    }
+
     /// In the order in which they were found.
     pub fn vms(&self) -> &[Tracked] {
         &self.vms
@@ -94,50 +103,83 @@ impl Table {
                 Some(_) => {}
             }
         }
+        self.forget_questions(records, &new);
         // After the ends: a VM that was reset has its predecessor's name.
         for slot in new {
             self.welcome(records, policies, slot, now);
         }
+        self.name_late(records, policies);
+        self.unread.tell(now);
+        if let Some(found) = self.processes.take_round() {
+            self.roll_call(records, policies, found, now);
+        }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
-            self.roll_call(now);
+            self.processes.ask_round(self.running());
             let freed = records.free_gone_threads(host::thread_is_there);
             if freed > 0 {
                 debug!("{freed} threads ended unseen");
             }
-            self.look_for_pods(records, policies);
         }
-        // A VMM installs its signal handlers some time after its first command.
-        for vm in self.vms.iter().filter(|vm| !vm.exited && !records.has_kick(vm.slot)) {
-            policies.apply_kick(records, vm);
+        if policies.kick() {
+            self.look_for_signals(records);
         }
         self.bury(records, programs, keep, now)
     }
 
-    /// Notes whose process has gone. The VM may go on: what shares that process' memory runs its
-    /// vCPUs as well.
-    fn roll_call(&mut self, now: u64) {
-        for vm in self.vms.iter_mut().filter(|vm| !vm.exited) {
-            // One that cannot be looked at now is there until the opposite is known.
-            let started = host::start_ticks(vm.tgid).unwrap_or(vm.started);
-            let is_there = vm.started.is_some() && started == vm.started;
-            vm.alone_since = if is_there { None } else { vm.alone_since.or(Some(now)) };
-        }
+    fn running(&self) -> Vec<Running> {
+        let running = self.vms.iter().filter(|vm| !vm.exited);
+        let running = running.map(|vm| Running {
+            slot: vm.slot,
+            generation: vm.generation,
+            pid: vm.tgid,
+            started: vm.started,
+            pod: vm.looks_left > 0 && vm.identity.pod_uid.is_empty(),
+        });
+        running.collect()
     }
 
-    /// Rules may say something of the pod that a VM is found in.
-    fn look_for_pods(&mut self, records: &Records, policies: &Policies) {
-        let Table { vms, remembered, .. } = self;
-        for vm in vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
-            vm.looks_left -= 1;
-            if !vm.identity.pod_uid.is_empty() || vm.alone_since.is_some() {
+    /// Notes whose process has gone. The VM may go on: what shares that process' memory runs its
+    /// vCPUs as well. And rules may say something of the pod that a VM is found in.
+    fn roll_call(&mut self, records: &Records, policies: &Policies, found: Vec<Found>, now: u64) {
+        for Found { vm: asked, is_there, pod_uid } in found {
+            let is_it = |vm: &&mut Tracked| {
+                (vm.slot, vm.generation, vm.started)
+                    == (asked.slot, asked.generation, asked.started)
+            };
+            let Some(vm) = self.vms.iter_mut().find(is_it).filter(|vm| !vm.exited) else {
+                continue;
+            };
+            vm.alone_since = if is_there { None } else { vm.alone_since.or(Some(now)) };
+            vm.looks_left = if is_there && asked.pod { vm.looks_left.saturating_sub(1) } else { 0 };
+            if let Some(pod_uid) = pod_uid {
                 vm.looks_left = 0;
-            } else if let Some(pod_uid) = host::pod_uid(vm.tgid) {
                 vm.identity.pod_uid = pod_uid;
                 policies.apply(records, vm);
                 if let Some(record) = records.vm(vm.slot) {
-                    remembered.put(vm.slot, &record, vm.known());
+                    self.remembered.put(vm.slot, &record, vm.known());
                 }
+            }
+        }
+    }
+
+    /// A VMM installs its signal handlers some time after its first command.
+    fn look_for_signals(&mut self, records: &Records) {
+        let Table { processes, vms, .. } = self;
+        let wanted = |vm: &&Tracked| !vm.exited && !(vm.signal_read && records.has_kick(vm.slot));
+        let handler = |vm: &Tracked| Handler {
+            slot: vm.slot,
+            generation: vm.generation,
+            pid: vm.tgid,
+            vmm: vm.identity.vmm.clone(),
+        };
+        let read = processes.signals(|| vms.iter().filter(wanted).map(handler).collect());
+        for signal in read.unwrap_or_default() {
+            let of = (signal.slot, signal.generation);
+            let vm = vms.iter_mut().find(|vm| !vm.exited && (vm.slot, vm.generation) == of);
+            if let Some(vm) = vm {
+                vm.signal_read = true;
+                records.set_kick(vm.slot, signal.signal.unwrap_or(NO_KICK));
             }
         }
     }
@@ -145,9 +187,10 @@ impl Table {
     fn welcome(&mut self, records: &Records, policies: &Policies, slot: usize, now: u64) {
         let Some(vm) = records.vm(slot) else { return };
         let exited = vm.life == Life::Exited as u32;
-        let Some(known) = self.who_is(slot, &vm, exited, now) else { return };
-        records.set_started(slot, known.started.unwrap_or(0));
-        let Known { identity, started } = known;
+        let Some(who) = self.who_is(slot, &vm, exited, now) else { return };
+        let unread = who.is_unread();
+        let Known { identity, started } = who.known();
+        records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, vm.tgid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         let tracked = Tracked {
@@ -159,6 +202,8 @@ impl Table {
             identity,
             looks_left: LOOKS,
             alone_since: None,
+            signal_read: false,
+            unread,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
@@ -171,47 +216,6 @@ impl Table {
             self.news.push((tracked.whom(), What::ExitedVm {}, vm.exited));
         }
         self.vms.push(tracked);
-    }
-
-    /// Who a VM is: as an earlier agent knew, or by its process. `None` while nobody can tell.
-    fn who_is(&mut self, slot: usize, vm: &Vm, exited: bool, now: u64) -> Option<Known> {
-        if let Some(known) = self.remembered.get(slot, vm) {
-            return Some(known);
-        }
-        let found = match look_at(vm.tgid, vm.first_seen) {
-            // Its launcher has gone, or was never known: who runs it shares that one's memory.
-            Ok(None) if !exited && vm.runner != vm.tgid => look_at(vm.runner, u64::MAX),
-            found => found,
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                // Whoever is not known by its name would have others' policy.
-                if !std::mem::replace(&mut self.unread, true) {
-                    warn!("pid {}: a new VM that cannot be looked at yet: {error}", vm.tgid);
-                }
-                return None;
-            }
-        };
-        self.unread = false;
-        if let Some(known) = found {
-            self.remembered.put(slot, vm, known.clone());
-            return Some(known);
-        }
-        // It is about to be decommissioned, or the next request tells who runs it.
-        if !exited && now.saturating_sub(vm.first_seen) < RESOLVE_NS {
-            return None;
-        }
-        if !exited {
-            warn!(
-                "pid {}: no process of a VM can be looked at, so that no rule names it: it has gone, \
-                 or /proc hides it (mount option hidepid) from an agent without CAP_SYS_PTRACE",
-                vm.tgid
-            );
-        }
-        let name = if exited { "exited" } else { "unknown" }.to_owned();
-        let identity = Identity { name, vmm: "unknown".to_owned(), ..Identity::default() };
-        Some(Known { identity, started: None })
     }
 
     /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
@@ -328,14 +332,6 @@ fn is_alone(vm: &Tracked, records: &Records, now: u64) -> bool {
     let Some(since) = vm.alone_since else { return false };
     let asked = records.vm(vm.slot).map_or(0, |record| record.last_request);
     now.saturating_sub(since.max(asked)) >= ALONE_NS
-}
-
-/// What a process says of itself, if it is there and began no later than that.
-fn look_at(pid: u32, began_by: u64) -> io::Result<Option<Known>> {
-    let started = host::start_ticks(pid)?.filter(|ticks| host::began_ns(*ticks) <= began_by);
-    let Some(started) = started else { return Ok(None) };
-    let identity = host::identify(pid)?;
-    Ok(identity.map(|identity| Known { identity, started: Some(started) }))
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ pub struct Tracked {
     pub looks_left: u8,
     /// Since when its process is known to have gone, in ns of CLOCK_MONOTONIC.
     pub alone_since: Option<u64>,
+    /// We have looked which signals its VMM handles.
+    pub signal_read: bool,
+    /// Its process does not say who it is: it is named as soon as it does.
+    pub unread: bool,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(Kind, &'static str)>,
@@ -99,6 +103,8 @@ impl Tracked {
             identity,
             looks_left: 0,
             alone_since: None,
+            signal_read: false,
+            unread: false,
             exited: false,
             pairs: Vec::new(),
             decided: Vec::new(),

@@ -1,0 +1,183 @@
+//! # Who VMs are
+//!
+//! As an earlier agent knew, or by their process. That one may be gone, or not answer: see
+//! [`super::super::processes`]. Then the VM waits for its name as the programs let it, and is shown
+//! without one from then on, so that it hides nothing; it gets its name when its process answers.
+
+use std::collections::BTreeMap;
+
+use guestreq_common::{policy::RESOLVE_NS, vm::Vm};
+use log::{info, warn};
+
+use super::{Policies, Records, Table};
+use crate::{
+    agent::{processes::Look, remembered::Known},
+    host::Identity,
+};
+
+/// For so long a process is merely slow.
+const SLOW_NS: u64 = 1_000_000_000;
+
+/// What a VM is taken for.
+pub enum Who {
+    /// By what its process says, or what is left of it.
+    Known(Known),
+    /// Its process does not answer: for now nobody.
+    Unread(Known),
+}
+
+impl Who {
+    pub fn is_unread(&self) -> bool {
+        matches!(self, Who::Unread(_))
+    }
+
+    pub fn known(self) -> Known {
+        match self {
+            Who::Known(known) | Who::Unread(known) => known,
+        }
+    }
+}
+
+/// What came of a look at a VM's processes.
+enum Read {
+    Found(Known),
+    Gone,
+    /// With the reason.
+    Unread(String),
+}
+
+/// VMs whose processes are unread.
+#[derive(Default)]
+pub struct Unread {
+    /// Which wait for their names, by slot and generation: since when, and the first of all reasons.
+    waiting: BTreeMap<(usize, u32), (u64, String)>,
+    /// How many are shown without one.
+    shown: usize,
+    slow: usize,
+    told: bool,
+}
+
+impl Unread {
+    /// Once while there are any; there can be any number.
+    pub fn tell(&mut self, now: u64) {
+        let is_slow = |since: u64| now.saturating_sub(since) >= SLOW_NS;
+        let slow: Vec<_> = self.waiting.values().filter(|(since, _)| is_slow(*since)).collect();
+        self.slow = slow.len();
+        if let (Some((_, why)), false) = (slow.first(), self.told) {
+            warn!(
+                "a VM's process cannot be read: {why}. Until it can, the VM has no name, and no rule \
+                 that names it holds for it"
+            );
+            self.told = true;
+        } else if self.told && self.waiting.is_empty() && self.shown == 0 {
+            info!("all VMs' processes could be read");
+            self.told = false;
+        }
+    }
+}
+
+impl Table {
+    /// How many VMs have no name because their processes cannot be read.
+    pub fn unread(&self) -> usize {
+        self.unread.slow + self.unread.shown
+    }
+
+    /// `None` while that may still be found out.
+    pub(super) fn who_is(&mut self, slot: usize, vm: &Vm, exited: bool, now: u64) -> Option<Who> {
+        if let Some(known) = self.remembered.get(slot, vm) {
+            return Some(Who::Known(known));
+        }
+        let is_new = now.saturating_sub(vm.first_seen) < RESOLVE_NS;
+        match self.read(slot, vm, exited) {
+            Read::Found(known) => {
+                self.remembered.put(slot, vm, known.clone());
+                Some(Who::Known(known))
+            }
+            // It is about to be decommissioned, or the next request tells who runs it.
+            Read::Gone if !exited && is_new => None,
+            Read::Gone if exited => Some(Who::Known(nobody("exited"))),
+            Read::Gone => {
+                warn!(
+                    "pid {}: no process of a VM can be looked at, so that no rule names it: it has \
+                     gone, or /proc hides it (mount option hidepid) from an agent without \
+                     CAP_SYS_PTRACE",
+                    vm.tgid
+                );
+                Some(Who::Known(nobody("unknown")))
+            }
+            // Whoever is not known by its name would have others' policy.
+            Read::Unread(why) => {
+                let waiting = &mut self.unread.waiting;
+                let (since, _) = waiting.entry((slot, vm.generation)).or_insert((now, why));
+                let is_slow = now.saturating_sub(*since) >= SLOW_NS;
+                if exited {
+                    return is_slow.then(|| Who::Known(nobody("exited")));
+                }
+                (is_slow && !is_new).then(|| Who::Unread(nobody("unread")))
+            }
+        }
+    }
+
+    fn read(&mut self, slot: usize, vm: &Vm, exited: bool) -> Read {
+        let of = |pid, began_by| Look { pid, slot, generation: vm.generation, began_by };
+        let launcher = of(vm.tgid, vm.first_seen);
+        // Its launcher has gone, or was never known: who runs it shares that one's memory.
+        let runner = (!exited && vm.runner != vm.tgid).then(|| of(vm.runner, u64::MAX));
+        for look in [Some(launcher), runner].into_iter().flatten() {
+            match self.processes.look(look) {
+                Some(Ok(Some(known))) => return Read::Found(known),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => return Read::Unread(format!("/proc/{}: {error}", look.pid)),
+                None => return Read::Unread(self.processes.why(&look)),
+            }
+        }
+        Read::Gone
+    }
+
+    /// Those of VMs that have gone, or that have their name; `new` have none yet.
+    pub(super) fn forget_questions(&mut self, records: &Records, new: &[usize]) {
+        let new = new.iter().filter_map(|slot| Some((*slot, records.peek(*slot)?.0)));
+        let shown = self.vms.iter().filter(|vm| vm.unread).map(|vm| (vm.slot, vm.generation));
+        let wanted: Vec<(usize, u32)> = new.chain(shown).collect();
+        self.processes.keep(|look| wanted.contains(&(look.slot, look.generation)));
+        self.unread.waiting.retain(|vm, _| wanted.contains(vm));
+    }
+
+    /// Names VMs that are shown without a name, as their processes did not answer.
+    pub(super) fn name_late(&mut self, records: &Records, policies: &Policies) {
+        let unread: Vec<usize> = (0..self.vms.len()).filter(|at| self.vms[*at].unread).collect();
+        for at in unread {
+            let (slot, generation) = (self.vms[at].slot, self.vms[at].generation);
+            let record = records.vm(slot).filter(|vm| vm.generation == generation);
+            let Some(record) = record.filter(|_| !self.vms[at].exited) else {
+                // It keeps the label that its end is counted under.
+                self.vms[at].unread = false;
+                continue;
+            };
+            match self.read(slot, &record, false) {
+                Read::Unread(_) => {}
+                Read::Gone => self.vms[at].unread = false,
+                Read::Found(known) => {
+                    self.remembered.put(slot, &record, known.clone());
+                    records.set_started(slot, known.started.unwrap_or(0));
+                    let label = self.unique_label(&known.identity, record.tgid);
+                    let vm = &mut self.vms[at];
+                    info!("VM {} has answered: it is {label}", vm.label);
+                    vm.label = label;
+                    (vm.identity, vm.started) = (known.identity, known.started);
+                    (vm.unread, vm.alone_since, vm.signal_read) = (false, None, false);
+                    policies.apply(records, vm);
+                }
+            }
+        }
+        self.unread.shown = self.vms.iter().filter(|vm| vm.unread).count();
+        let named: Vec<_> = self.vms.iter().map(|vm| (vm.slot, vm.generation)).collect();
+        self.unread.waiting.retain(|vm, _| !named.contains(vm));
+    }
+}
+
+/// Who has no name.
+fn nobody(name: &str) -> Known {
+    let (name, vmm) = (name.to_owned(), "unknown".to_owned());
+    Known { identity: Identity { name, vmm, ..Identity::default() }, started: None }
+}
