@@ -30,6 +30,7 @@ mod shared;
 pub mod table;
 mod tracked;
 mod undisturbed;
+mod watchdog;
 mod window;
 mod words;
 
@@ -50,6 +51,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
 };
+use watchdog::Watchdog;
 
 pub use lock::Lock;
 pub use observer::Observer;
@@ -130,11 +132,14 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let _socket = servers.start(shared.clone());
     let mut systemd = Systemd::new();
 
+    shared.goes_round();
+    let watchdog = Watchdog::start(&shared).context("a thread for the watchdog")?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
+        systemd.goes_round(Instant::now());
         let (mut reload, mut learned) = (false, false);
         tokio::select! {
             _ = tick.tick() => {}
@@ -160,6 +165,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             attempt(&options, &config, &shared)?;
         }
     }
+    drop(watchdog);
     systemd.is_stopping(Instant::now());
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {

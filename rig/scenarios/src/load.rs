@@ -106,7 +106,7 @@ impl Load {
     }
 
     /// Its own, and those of its VMs.
-    fn processes(&self) -> Result<Vec<u32>> {
+    pub fn processes(&self) -> Result<Vec<u32>> {
         let mut found = vec![self.pid];
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {

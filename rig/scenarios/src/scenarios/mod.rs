@@ -315,6 +315,7 @@ pub const GROUPS: &[Group] = &[
             faults::CLOCK,
             faults::NEVER_READ,
             faults::READERS,
+            faults::MEMORY,
             faults::LOG,
             faults::DESCRIPTORS,
             faults::PINS_GONE,
