@@ -3,6 +3,7 @@
 //! Loads the programs, keeps them attached, and serves what they count: metrics
 //! and health over TCP, the command line's questions over a unix socket.
 
+pub mod aside;
 pub mod bpf;
 pub mod enforcement;
 mod events;
@@ -137,10 +138,11 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
+    let mut reload = false;
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
         systemd.goes_round(Instant::now());
-        let (mut reload, mut learned) = (false, false);
+        let mut learned = false;
         tokio::select! {
             _ = tick.tick() => {}
             () = shared.learned.notified() => learned = true,
@@ -150,7 +152,12 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         }
         shared.goes_round();
         let failed = shared.config().failed.is_some();
-        let reloaded = (reload || reloader.is_due(failed)) && reloader.reload(&mut config, &shared);
+        // A change that waits for its disk was made for the configuration that holds now.
+        let turn = shared.changing.try_lock();
+        let due = turn.is_ok() && (reload || reloader.is_due(failed));
+        let reloaded = due && reloader.reload(&mut config, &shared);
+        reload &= !due;
+        drop(turn);
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {

@@ -114,26 +114,16 @@ impl Policies {
         self.book.with_applied(apply, &Policies::stamp(uid), &seen(table, snapshot))
     }
 
-    /// Keeps what the command line has set; until then nothing is changed.
-    pub fn keep(&self, book: &Book) -> Result<(), Refusal> {
-        let kept = self.store.write(&book.overrides);
-        kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        fault::point(Point::OverrideKept);
-        Ok(())
-    }
-
-    /// Makes a change: keeps it, then has it hold for every request that comes after. All or
-    /// nothing.
-    pub fn carry_out(
-        &mut self,
-        plan: &Plan,
-        records: &Records,
-        table: &Table,
-    ) -> Result<(), Refusal> {
-        self.keep(&plan.book)?;
-        self.install(plan.book.clone(), records, table);
-        fault::point(Point::PolicyApplied);
-        Ok(())
+    /// What keeps what the command line has set; until it is done nothing is changed. It may wait
+    /// for a disk.
+    pub fn keep(&self, book: &Book) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
+        let (store, overrides) = (self.store.clone(), book.overrides.clone());
+        move || {
+            let kept = store.write(&overrides);
+            kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+            fault::point(Point::OverrideKept);
+            Ok(())
+        }
     }
 
     /// Has a book hold, for every request that comes after. Each request is decided by the old

@@ -20,9 +20,10 @@ use self::threads::Threads;
 use super::remembered::Known;
 use crate::host;
 
-/// How many processes may leave their reader waiting. Each of them costs a thread, until it answers
+/// How many processes may leave their reader waiting: about as many as there can be SNP VMs on a
+/// host, so that few keep no other from its name. Each costs a thread, some 40 KiB, until it answers
 /// or ends; the next one is unread at once.
-const MOST_LOOKS: usize = 16;
+const MOST_LOOKS: usize = 256;
 /// For so long the loop waits for one answer. It takes well under a millisecond where nothing is
 /// wrong.
 const MOMENT: Duration = Duration::from_millis(50);

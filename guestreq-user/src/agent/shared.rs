@@ -29,6 +29,8 @@ pub struct Shared {
     asked: Arc<Mutex<enforcement::Status>>,
     /// What was read of the configuration.
     config: Arc<Mutex<reload::Status>>,
+    /// Who changes policies has it: nobody else does until that is done, though all else goes on.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
     /// A process has answered late; the loop takes its answer.
     pub learned: Arc<Notify>,
     /// When the loop last went round.
@@ -43,6 +45,7 @@ impl Shared {
             journal: Arc::new(Journal::new()),
             asked: Arc::new(Mutex::new(policies::asked(config))),
             config: Arc::new(Mutex::new(reload::Status::of(config))),
+            changing: Arc::default(),
             learned: Arc::default(),
             alive: Arc::new(Mutex::new(Instant::now())),
         }

@@ -166,7 +166,8 @@ impl Table {
     /// A VMM installs its signal handlers some time after its first command.
     fn look_for_signals(&mut self, records: &Records) {
         let Table { processes, vms, .. } = self;
-        let wanted = |vm: &&Tracked| !vm.exited && !(vm.signal_read && records.has_kick(vm.slot));
+        let known = |vm: &Tracked| vm.signal_read && records.has_kick(vm.slot);
+        let wanted = |vm: &&Tracked| !(vm.exited || known(vm));
         let handler = |vm: &Tracked| Handler {
             slot: vm.slot,
             generation: vm.generation,

@@ -103,7 +103,7 @@ fn so_many_readers_wait_and_the_next_process_is_unread_at_once() {
     }
     let one_more = look(100);
     assert!(processes.look_by(one_more, |_| unreachable!()).is_none());
-    assert!(processes.why(&one_more).contains("16 other processes"));
+    assert!(processes.why(&one_more).contains("256 other processes"));
     // It is asked as soon as there is room.
     while processes.looks.is_any_open(|_| true) {
         let mut writer = OpenOptions::new();

@@ -5,14 +5,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
 
-/// None that reads a few files needs more.
-const STACK: usize = 256 << 10;
+use crate::agent::aside;
 
 pub struct Threads<K, A> {
     most: usize,
@@ -47,10 +45,8 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
             return false;
         }
         let board = Arc::clone(&self.board);
-        let thread = thread::Builder::new().name("proc".to_owned()).stack_size(STACK);
-        let started = thread.spawn(move || {
+        let started = aside::start("proc", move || {
             let mut place = Place { board, key, answer: None };
-            hold_no_files();
             place.answer = Some(read());
         });
         if started.is_ok() {
@@ -109,14 +105,4 @@ impl<K: Ord, A> Drop for Place<K, A> {
         self.board.answered.notify_all();
         self.board.wake.notify_one();
     }
-}
-
-/// Lets go of the process' files in this thread. It may be stuck where no signal ends it: then they
-/// would stay open after the agent's end, its lock and its ports among them, and no other agent
-/// could start.
-fn hold_no_files() {
-    // SAFETY: no memory is passed. From here on this thread has a table of descriptors of its own,
-    // which is empty: others keep theirs, and it uses only what it opens itself. Where the call
-    // fails, it shares theirs as before.
-    unsafe { libc::close_range(0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE as _) };
 }

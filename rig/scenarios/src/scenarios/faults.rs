@@ -42,6 +42,10 @@ pub const MEMORY: Scenario = Scenario {
     name: "vmms_whose_memory_is_locked_hold_nobody_up_and_are_named_when_they_answer",
     check: |_| survives(memory::locked),
 };
+pub const SLOW_DISK: Scenario = Scenario {
+    name: "a_disk_that_hangs_holds_up_the_change_that_waits_for_it_and_nothing_else",
+    check: |_| survives(files::slow_disk),
+};
 pub const LOG: Scenario = Scenario {
     name: "a_log_that_nobody_reads_holds_nothing_up",
     check: |_| survives(log::blocked),

@@ -316,6 +316,7 @@ pub const GROUPS: &[Group] = &[
             faults::NEVER_READ,
             faults::READERS,
             faults::MEMORY,
+            faults::SLOW_DISK,
             faults::LOG,
             faults::DESCRIPTORS,
             faults::PINS_GONE,
