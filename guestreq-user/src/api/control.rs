@@ -1,6 +1,6 @@
 //! # Reading and changing policies
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::{State as Extract, connect_info::Connected},
@@ -91,7 +91,7 @@ pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Respon
 async fn change<R: DeserializeOwned + Send + 'static, P: Send + 'static, A>(
     shared: Shared,
     body: Body,
-    plan: impl FnOnce(&mut Observer, &R, u32) -> Result<(Book, P), Refusal> + Send + 'static,
+    plan: impl FnOnce(&mut Observer, &R, u32) -> Result<(Book, P), Refusal>,
     make: impl FnOnce(&mut Observer, R, P, u32) -> A + Send + 'static,
 ) -> Response
 where
@@ -104,12 +104,17 @@ where
             return failure(StatusCode::BAD_REQUEST, &why);
         }
     };
+    let turn = Arc::clone(&shared.changing).lock_owned().await;
+    let planned = observing(&shared, |observer| {
+        let (book, planned) = plan(observer, &request, body.uid)?;
+        Ok((observer.policies.keep(&book), planned))
+    });
+    let (keep, planned) = match planned {
+        Ok(planned) => planned,
+        Err(refused) => return refused.answer(),
+    };
     let done = tokio::spawn(async move {
-        let _turn = shared.changing.lock().await;
-        let (keep, planned) = observing(&shared, |observer| {
-            let (book, planned) = plan(observer, &request, body.uid)?;
-            Ok((observer.policies.keep(&book), planned))
-        })?;
+        let _turn = turn;
         let kept = aside::done("keep", keep).await;
         kept.unwrap_or_else(|error| Err(Refusal::Failed(format!("a thread: {error}"))))
             .map_err(Refused::Refusal)?;

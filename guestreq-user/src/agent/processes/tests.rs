@@ -101,7 +101,7 @@ fn so_many_readers_wait_and_the_next_process_is_unread_at_once() {
     for pid in 0..MOST_LOOKS as u32 {
         assert!(processes.look_by(look(pid), stuck.reader()).is_none());
     }
-    let one_more = look(100);
+    let one_more = look(MOST_LOOKS as u32);
     assert!(processes.look_by(one_more, |_| unreachable!()).is_none());
     assert!(processes.why(&one_more).contains("256 other processes"));
     // It is asked as soon as there is room.
