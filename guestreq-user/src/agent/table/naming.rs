@@ -49,30 +49,33 @@ enum Read {
 /// VMs whose processes are unread.
 #[derive(Default)]
 pub struct Unread {
-    /// Which wait for their names, by slot and generation: since when, and the first of all reasons.
-    waiting: BTreeMap<(usize, u32), (u64, String)>,
-    /// How many are shown without one.
-    shown: usize,
+    /// Since when some wait for their names, by slot and generation.
+    waiting: BTreeMap<(usize, u32), u64>,
+    /// How many of these have waited for longer than a process is merely slow.
     slow: usize,
+    /// How many are shown without a name.
+    shown: usize,
+    /// The last one's reason.
+    why: String,
     told: bool,
 }
 
 impl Unread {
     /// Once while there are any; there can be any number.
     pub fn tell(&mut self, now: u64) {
-        let is_slow = |since: u64| now.saturating_sub(since) >= SLOW_NS;
-        let slow: Vec<_> = self.waiting.values().filter(|(since, _)| is_slow(*since)).collect();
-        self.slow = slow.len();
-        if let (Some((_, why)), false) = (slow.first(), self.told) {
+        let is_slow = |since: &&u64| now.saturating_sub(**since) >= SLOW_NS;
+        self.slow = self.waiting.values().filter(is_slow).count();
+        let any = self.slow + self.shown > 0;
+        if any && !self.told {
             warn!(
-                "a VM's process cannot be read: {why}. Until it can, the VM has no name, and no rule \
-                 that names it holds for it"
+                "a VM's process cannot be read: {}. Until it can, the VM has no name, and no rule \
+                 that names it holds for it",
+                self.why
             );
-            self.told = true;
-        } else if self.told && self.waiting.is_empty() && self.shown == 0 {
+        } else if self.told && !any {
             info!("all VMs' processes could be read");
-            self.told = false;
         }
+        self.told = any;
     }
 }
 
@@ -107,8 +110,8 @@ impl Table {
             }
             // Whoever is not known by its name would have others' policy.
             Read::Unread(why) => {
-                let waiting = &mut self.unread.waiting;
-                let (since, _) = waiting.entry((slot, vm.generation)).or_insert((now, why));
+                self.unread.why = why;
+                let since = self.unread.waiting.entry((slot, vm.generation)).or_insert(now);
                 let is_slow = now.saturating_sub(*since) >= SLOW_NS;
                 if exited {
                     return is_slow.then(|| Who::Known(nobody("exited")));
@@ -180,4 +183,31 @@ impl Table {
 fn nobody(name: &str) -> Known {
     let (name, vmm) = (name.to_owned(), "unknown".to_owned());
     Known { identity: Identity { name, vmm, ..Identity::default() }, started: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unread_is_counted_once_it_is_more_than_slow_and_until_it_is_read() {
+        let mut unread = Unread::default();
+        unread.waiting.insert((0, 1), 0);
+        unread.tell(SLOW_NS - 1);
+        assert_eq!((unread.slow, unread.told), (0, false), "it is merely slow");
+        unread.tell(SLOW_NS);
+        assert_eq!((unread.slow, unread.told), (1, true));
+        // From then on it is shown, if without its name.
+        unread.waiting.clear();
+        unread.shown = 1;
+        unread.tell(SLOW_NS + 1);
+        assert_eq!((unread.slow, unread.told), (0, true));
+        unread.shown = 0;
+        unread.tell(SLOW_NS + 2);
+        assert!(!unread.told);
+        // An agent that finds one of another's shows it at once.
+        unread.shown = 1;
+        unread.tell(SLOW_NS + 3);
+        assert!(unread.told);
+    }
 }
