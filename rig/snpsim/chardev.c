@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/snpsim: reading it gives the firmware's own count of what it did, taken
- * when the device is opened; its ioctl is the guest's hand on the GHCB MSR.
+ * when the device is opened; its ioctls are the guest's hand on the GHCB MSR, and
+ * a driver that is stuck.
  */
 #include "snpsim.h"
 #include "snpsim-uapi.h"
@@ -47,6 +48,8 @@ static long snpsim_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	u64 value;
 	long ret;
 
+	if (cmd == SNPSIM_HOLD_MEMORY)
+		return hold_memory_of(arg);
 	if (cmd != SNPSIM_GHCB_MSR)
 		return -ENOTTY;
 	if (copy_from_user(&a, user, sizeof(a)))

@@ -22,4 +22,10 @@ struct snpsim_ghcb_msr {
 
 #define SNPSIM_GHCB_MSR	_IOWR('S', 0x01, struct snpsim_ghcb_msr)
 
+/*
+ * Holds the lock of another process's memory (its mmap_lock, to write) while the
+ * module's parameter hold_memory is set. The argument is the process's number.
+ */
+#define SNPSIM_HOLD_MEMORY	_IO('S', 0x02)
+
 #endif

@@ -98,6 +98,9 @@ int kvm_arm(void);
 void kvm_disarm(void);
 long kvm_ghcb_msr(int vcpu_fd, u64 *value);
 
+/* hold.c */
+long hold_memory_of(pid_t nr);
+
 /* rmp.c, chardev.c */
 int rmp_hook(void);
 void rmp_unhook(void);

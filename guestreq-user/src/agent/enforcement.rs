@@ -7,6 +7,7 @@
 
 mod news;
 mod trial;
+mod tried;
 
 use std::{mem::offset_of, time::Instant};
 
@@ -17,6 +18,7 @@ use guestreq_common::{
 };
 use log::warn;
 use news::News;
+use tried::Tried;
 
 use super::{
     gate::{Alone, Gate},
@@ -40,7 +42,7 @@ pub struct Status {
     pub backend: Backend,
     /// The strictest mode that any policy asks for.
     pub mode: Mode,
-    /// Decisions are carried out: tried, and nothing passed undecided lately.
+    /// Decisions are carried out: tried just now, and nothing passed undecided lately.
     pub verified: bool,
     /// Why they are not.
     pub reason: Option<String>,
@@ -56,8 +58,7 @@ pub struct Enforcement {
     unanswered: Lapse,
     bypassed: Lapse,
     looked: bool,
-    trouble: Option<String>,
-    verified: bool,
+    tried: Tried,
     news: News,
     /// Why nothing can be pinned.
     unpinned: Option<String>,
@@ -75,8 +76,7 @@ impl Enforcement {
             unanswered: Lapse::default(),
             bypassed,
             looked: false,
-            trouble: None,
-            verified: false,
+            tried: Tried::default(),
             news: News::default(),
         }
     }
@@ -115,21 +115,23 @@ impl Enforcement {
     }
 
     pub fn status(&self) -> Status {
+        let now = Instant::now();
         Status {
             backend: self.backend,
             mode: self.mode,
-            verified: self.verified,
-            reason: self.trouble.clone(),
+            verified: self.tried.verified(now),
+            reason: self.tried.trouble(now),
             bypassed: Some(self.bypassed.total()),
         }
     }
 
     /// Why what is asked for is not enforced, if it is not.
     pub fn not_ready(&self) -> Option<String> {
-        if self.mode != Mode::Enforce || self.verified {
+        let now = Instant::now();
+        if self.mode != Mode::Enforce || self.tried.verified(now) {
             return None;
         }
-        let reason = self.trouble.as_deref().unwrap_or("not yet tried");
+        let reason = self.tried.trouble(now).unwrap_or_else(|| "not yet tried".to_owned());
         Some(format!("mode is enforce, but that it is enforced is not verified: {reason}"))
     }
 
@@ -148,9 +150,8 @@ impl Enforcement {
             let told = events::Enforcement { verified, backend, reason };
             journal.record(What::Enforcement(told));
         }
-        self.trouble = trouble;
-        self.verified = verified;
-        self.arm(records);
+        self.tried = Tried::new(verified, trouble, Instant::now());
+        self.arm(records, verified);
     }
 
     /// Why every request would, or might, be refused, were our program gone.
@@ -178,12 +179,12 @@ impl Enforcement {
 
     /// While it is verified, every request must have been decided before it reaches the PSP. What
     /// was expected before stays so: that it no longer works is what is to be noticed.
-    fn arm(&self, records: &Records) {
+    fn arm(&self, records: &Records, verified: bool) {
         const ARMED: usize = offset_of!(Words, armed_at);
         let expected = self.mode == Mode::Enforce && self.backend == Backend::Gate;
         if !expected {
             records.set_enforcement(ARMED, 0);
-        } else if self.verified && records.enforcement(ARMED) == 0 {
+        } else if verified && records.enforcement(ARMED) == 0 {
             records.set_enforcement(ARMED, now_ns());
         }
     }

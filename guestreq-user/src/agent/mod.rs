@@ -3,6 +3,7 @@
 //! Loads the programs, keeps them attached, and serves what they count: metrics
 //! and health over TCP, the command line's questions over a unix socket.
 
+pub mod aside;
 pub mod bpf;
 pub mod enforcement;
 mod events;
@@ -21,6 +22,7 @@ mod patience;
 pub mod pins;
 pub mod policies;
 pub mod probes;
+mod processes;
 pub mod programs;
 pub mod records;
 pub mod reload;
@@ -29,6 +31,7 @@ mod shared;
 pub mod table;
 mod tracked;
 mod undisturbed;
+mod watchdog;
 mod window;
 mod words;
 
@@ -49,6 +52,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::MissedTickBehavior,
 };
+use watchdog::Watchdog;
 
 pub use lock::Lock;
 pub use observer::Observer;
@@ -129,24 +133,37 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let _socket = servers.start(shared.clone());
     let mut systemd = Systemd::new();
 
+    shared.goes_round();
+    let watchdog = Watchdog::start(&shared).context("a thread for the watchdog")?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut patience = Patience::new();
+    let mut reload = false;
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
-        let mut reload = false;
+        systemd.goes_round(Instant::now());
+        let mut learned = false;
         tokio::select! {
             _ = tick.tick() => {}
+            () = shared.learned.notified() => learned = true,
             _ = hangup.recv() => reload = true,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
         shared.goes_round();
         let failed = shared.config().failed.is_some();
-        let reloaded = (reload || reloader.is_due(failed)) && reloader.reload(&mut config, &shared);
+        // A change that waits for its disk was made for the configuration that holds now.
+        let turn = shared.changing.try_lock();
+        let due = turn.is_ok() && (reload || reloader.is_due(failed));
+        let reloaded = due && reloader.reload(&mut config, &shared);
+        reload &= !due;
+        drop(turn);
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {
+                if learned {
+                    observer.look_for_vms();
+                }
                 observer.tick();
                 false
             }
@@ -155,6 +172,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             attempt(&options, &config, &shared)?;
         }
     }
+    drop(watchdog);
     systemd.is_stopping(Instant::now());
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {

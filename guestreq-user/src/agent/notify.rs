@@ -28,6 +28,9 @@ pub struct Systemd {
     /// The status that it has, and when it was told.
     told: Option<(String, Instant)>,
     trouble: Told<Option<String>>,
+    /// How often it wants to hear that the agent lives, and when it did.
+    watchdog: Option<Duration>,
+    alive: Option<Instant>,
 }
 
 /// A status whose numbers alone have changed is told again after so long.
@@ -37,11 +40,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 impl Systemd {
     pub fn new() -> Self {
-        Self::at(env::var_os("NOTIFY_SOCKET"))
+        let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|_| ours).map(Duration::from_micros);
+        Self { watchdog, ..Self::at(env::var_os("NOTIFY_SOCKET")) }
     }
 
     fn at(socket: Option<OsString>) -> Self {
-        Self { socket, told: None, trouble: Told::default() }
+        Self { socket, told: None, trouble: Told::default(), watchdog: None, alive: None }
     }
 
     /// That the first attempt is over, and how things stand; again where that has changed. What
@@ -57,6 +63,16 @@ impl Systemd {
         }
         if self.tell(&running(&status), now) {
             self.told = Some((status, now));
+        }
+    }
+
+    /// That the loop goes round, if systemd's watchdog (`WatchdogSec`) wants to know: ten times as
+    /// often, so that it ends an agent that has not done so for all that time, and no other.
+    pub fn goes_round(&mut self, now: Instant) {
+        let Some(watchdog) = self.watchdog else { return };
+        let is_fresh = |at| now.saturating_duration_since(at) < watchdog / 10;
+        if !self.alive.is_some_and(is_fresh) && self.tell("WATCHDOG=1", now) {
+            self.alive = Some(now);
         }
     }
 
@@ -180,6 +196,27 @@ mod tests {
         while heard(&systemd).is_some_and(|said| said.contains("somebody")) {}
         told.is_running(None, now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
+    }
+
+    /// Row 1 of the second review.
+    #[test]
+    fn a_watchdog_hears_of_each_round_that_is_not_right_behind_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
+        told.goes_round(now);
+        assert_eq!(heard(&systemd), None, "nobody wants to know");
+        told.watchdog = Some(Duration::from_secs(30));
+        // Five rounds a second, for half a minute, then a stall.
+        let rounds = (0..150).filter(|&n| {
+            told.goes_round(now + Duration::from_millis(200) * n);
+            heard(&systemd).as_deref() == Some("WATCHDOG=1")
+        });
+        assert_eq!(rounds.count(), 10);
+        told.goes_round(now + Duration::from_secs(50));
+        assert_eq!(heard(&systemd).as_deref(), Some("WATCHDOG=1"));
     }
 
     #[test]

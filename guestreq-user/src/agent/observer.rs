@@ -35,10 +35,7 @@ use super::{
     table::{Table, Tracked},
     window::{self, Sample, Totals, Window},
 };
-use crate::{
-    config::Config,
-    policy::{Plan, Refusal, Request},
-};
+use crate::config::Config;
 
 pub struct Observer {
     pub programs: Programs,
@@ -116,7 +113,7 @@ impl Observer {
             records,
             enforcement,
             policies,
-            table: Table::default(),
+            table: Table::new(Arc::clone(&shared.learned)),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
@@ -196,23 +193,6 @@ impl Observer {
 
     fn verify(&mut self) {
         self.enforcement.verify(&self.records, &self.programs, &self.journal);
-    }
-
-    /// Changes what VMs may ask for; what is returned holds from now on.
-    pub fn change(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
-        let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        let plan = self.policies.plan(&self.table, &snapshot, request, uid)?;
-        let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
-        let begins = old != Mode::Enforce && new == Mode::Enforce;
-        if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
-            // It would be said and not done, now and when an agent starts next.
-            return Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")));
-        }
-        self.policies.carry_out(&plan, &self.records, &self.table)?;
-        self.enforcement.ask_for(self.policies.book().strictest());
-        self.verify();
-        self.tell_change(&plan, uid);
-        Ok(plan)
     }
 
     /// All there is to know now.

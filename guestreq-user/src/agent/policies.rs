@@ -11,7 +11,7 @@ use anyhow::{Result, anyhow};
 use guestreq_common::{
     message::Kind,
     policy::{Backend, Decision, Mode},
-    vm::{NO_KICK, Vm},
+    vm::Vm,
 };
 use log::warn;
 
@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     config::Config,
-    host,
     policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
 
@@ -70,16 +69,12 @@ impl Policies {
 
     /// What holds for a VM.
     pub fn apply(&self, records: &Records, vm: &Tracked) {
-        self.apply_kick(records, vm);
         records.set_policy(vm.slot, self.book.resolve(&vm.identity).to_policy(vm.generation));
     }
 
-    /// How one of its vCPUs is taken out of the guest, if that is wanted and its VMM handles it.
-    pub fn apply_kick(&self, records: &Records, vm: &Tracked) {
-        if self.book.backend == Backend::Vcpu && !vm.exited {
-            let signal = host::kick_signal(vm.tgid, &vm.identity.vmm);
-            records.set_kick(vm.slot, signal.unwrap_or(NO_KICK));
-        }
+    /// Whether VMs' vCPUs are taken out of the guest, by a signal that their VMM handles.
+    pub fn kick(&self) -> bool {
+        self.book.backend == Backend::Vcpu
     }
 
     /// Now, and who.
@@ -119,26 +114,16 @@ impl Policies {
         self.book.with_applied(apply, &Policies::stamp(uid), &seen(table, snapshot))
     }
 
-    /// Keeps what the command line has set; until then nothing is changed.
-    pub fn keep(&self, book: &Book) -> Result<(), Refusal> {
-        let kept = self.store.write(&book.overrides);
-        kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        fault::point(Point::OverrideKept);
-        Ok(())
-    }
-
-    /// Makes a change: keeps it, then has it hold for every request that comes after. All or
-    /// nothing.
-    pub fn carry_out(
-        &mut self,
-        plan: &Plan,
-        records: &Records,
-        table: &Table,
-    ) -> Result<(), Refusal> {
-        self.keep(&plan.book)?;
-        self.install(plan.book.clone(), records, table);
-        fault::point(Point::PolicyApplied);
-        Ok(())
+    /// What keeps what the command line has set; until it is done nothing is changed. It may wait
+    /// for a disk.
+    pub fn keep(&self, book: &Book) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
+        let (store, overrides) = (self.store.clone(), book.overrides.clone());
+        move || {
+            let kept = store.write(&overrides);
+            kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+            fault::point(Point::OverrideKept);
+            Ok(())
+        }
     }
 
     /// Has a book hold, for every request that comes after. Each request is decided by the old

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use super::{Observer, enforcement, journal::Journal, policies, reload};
 use crate::config::Config;
 
@@ -27,6 +29,10 @@ pub struct Shared {
     asked: Arc<Mutex<enforcement::Status>>,
     /// What was read of the configuration.
     config: Arc<Mutex<reload::Status>>,
+    /// Who changes policies has it: nobody else does until that is done, though all else goes on.
+    pub changing: Arc<tokio::sync::Mutex<()>>,
+    /// A process has answered late; the loop takes its answer.
+    pub learned: Arc<Notify>,
     /// When the loop last went round.
     alive: Arc<Mutex<Instant>>,
 }
@@ -39,6 +45,8 @@ impl Shared {
             journal: Arc::new(Journal::new()),
             asked: Arc::new(Mutex::new(policies::asked(config))),
             config: Arc::new(Mutex::new(reload::Status::of(config))),
+            changing: Arc::default(),
+            learned: Arc::default(),
             alive: Arc::new(Mutex::new(Instant::now())),
         }
     }

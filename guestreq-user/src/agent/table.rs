@@ -3,20 +3,24 @@
 //! Gives each record a name and an end: who it is, under which label its series
 //! appear, and when the slot is free again.
 
-use std::{collections::BTreeMap, io, time::Duration};
+mod naming;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
     message::Kind,
     outcome,
-    policy::RESOLVE_NS,
-    vm::{Life, Vm},
+    vm::{Life, NO_KICK},
 };
-use log::{debug, warn};
+use log::debug;
+use naming::Unread;
+use tokio::sync::Notify;
 
 pub use super::tracked::{Decided, Tracked};
 use super::{
     policies::Policies,
+    processes::{Found, Handler, Processes, Running},
     programs::Programs,
     records::Records,
     remembered::{Known, Remembered},
@@ -31,8 +35,8 @@ pub struct Table {
     vms: Vec<Tracked>,
     news: Vec<News>,
     last_roll_call: u64,
-    /// A new VM could not be looked at, and that was told.
-    unread: bool,
+    processes: Processes,
+    unread: Unread,
     remembered: Remembered,
 }
 
@@ -46,6 +50,11 @@ const ROLL_CALL_NS: u64 = 10_000_000_000;
 const LOOKS: u8 = 6;
 
 impl Table {
+    /// What is learned late of a process notifies `wake`.
+    pub fn new(wake: Arc<Notify>) -> Table {
+        Table { processes: Processes::new(wake), ..Table::default() }
+    }
+
     /// In the order in which they were found.
     pub fn vms(&self) -> &[Tracked] {
         &self.vms
@@ -93,21 +102,27 @@ impl Table {
                 Some(_) => {}
             }
         }
+        self.forget_questions(records, &new);
         // After the ends: a VM that was reset has its predecessor's name.
         for slot in new {
             self.welcome(records, policies, slot, now);
         }
+        self.name_late(records, policies);
+        self.unread.tell(now);
+        if let Some(found) = self.processes.take_round() {
+            self.take_pods(records, policies, found);
+        }
         if now.saturating_sub(self.last_roll_call) >= ROLL_CALL_NS {
             self.last_roll_call = now;
+            let without_pods = self.without_pods();
+            self.processes.ask_round(without_pods);
             let freed = records.free_gone_threads(host::thread_is_there);
             if freed > 0 {
                 debug!("{freed} threads ended unseen");
             }
-            self.look_for_pods(records, policies);
         }
-        // A VMM installs its signal handlers some time after its first command.
-        for vm in self.vms.iter().filter(|vm| !vm.exited && !records.has_kick(vm.slot)) {
-            policies.apply_kick(records, vm);
+        if policies.kick() {
+            self.look_for_signals(records);
         }
         self.bury(records, programs, keep, now)
     }
@@ -125,19 +140,55 @@ impl Table {
         });
     }
 
+    /// Those whose pods are still looked for.
+    fn without_pods(&mut self) -> Vec<Running> {
+        let wanted = |vm: &&mut Tracked| !vm.exited && vm.looks_left > 0;
+        let running = self.vms.iter_mut().filter(wanted).filter_map(|vm| {
+            vm.looks_left = if vm.identity.pod_uid.is_empty() { vm.looks_left - 1 } else { 0 };
+            let (slot, generation) = (vm.slot, vm.generation);
+            let is_wanted = vm.identity.pod_uid.is_empty();
+            is_wanted.then_some(Running { slot, generation, pid: vm.tgid, started: vm.started })
+        });
+        running.collect()
+    }
+
     /// Rules may say something of the pod that a VM is found in.
-    fn look_for_pods(&mut self, records: &Records, policies: &Policies) {
-        let Table { vms, remembered, .. } = self;
-        for vm in vms.iter_mut().filter(|vm| !vm.exited && vm.looks_left > 0) {
-            vm.looks_left -= 1;
-            if !vm.identity.pod_uid.is_empty() {
-                vm.looks_left = 0;
-            } else if let Some(pod_uid) = host::pod_uid(vm.tgid) {
-                vm.identity.pod_uid = pod_uid;
-                policies.apply(records, vm);
-                if let Some(record) = records.vm(vm.slot) {
-                    remembered.put(vm.slot, &record, vm.known());
-                }
+    fn take_pods(&mut self, records: &Records, policies: &Policies, found: Vec<Found>) {
+        for Found { vm: asked, pod_uid } in found {
+            let is_it = |vm: &&mut Tracked| {
+                (vm.slot, vm.generation, vm.started)
+                    == (asked.slot, asked.generation, asked.started)
+            };
+            let Some(vm) = self.vms.iter_mut().find(is_it).filter(|vm| !vm.exited) else {
+                continue;
+            };
+            vm.looks_left = 0;
+            vm.identity.pod_uid = pod_uid;
+            policies.apply(records, vm);
+            if let Some(record) = records.vm(vm.slot) {
+                self.remembered.put(vm.slot, &record, vm.known());
+            }
+        }
+    }
+
+    /// A VMM installs its signal handlers some time after its first command.
+    fn look_for_signals(&mut self, records: &Records) {
+        let Table { processes, vms, .. } = self;
+        let known = |vm: &Tracked| vm.signal_read && records.has_kick(vm.slot);
+        let wanted = |vm: &&Tracked| !(vm.exited || known(vm));
+        let handler = |vm: &Tracked| Handler {
+            slot: vm.slot,
+            generation: vm.generation,
+            pid: vm.tgid,
+            vmm: vm.identity.vmm.clone(),
+        };
+        let read = processes.signals(|| vms.iter().filter(wanted).map(handler).collect());
+        for signal in read.unwrap_or_default() {
+            let of = (signal.slot, signal.generation);
+            let vm = vms.iter_mut().find(|vm| !vm.exited && (vm.slot, vm.generation) == of);
+            if let Some(vm) = vm {
+                vm.signal_read = true;
+                records.set_kick(vm.slot, signal.signal.unwrap_or(NO_KICK));
             }
         }
     }
@@ -149,9 +200,10 @@ impl Table {
             // It failed to launch just now, and its record is another one's.
             return;
         }
-        let Some(known) = self.who_is(slot, &vm, exited, now) else { return };
-        records.set_started(slot, known.started.unwrap_or(0));
-        let Known { identity, pid, started } = known;
+        let Some(who) = self.who_is(slot, &vm, exited, now) else { return };
+        let unread = who.is_unread();
+        let Known { identity, pid, started } = who.known();
+        records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, pid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
         let tracked = Tracked {
@@ -162,6 +214,8 @@ impl Table {
             label,
             identity,
             looks_left: LOOKS,
+            signal_read: false,
+            unread,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
@@ -174,47 +228,6 @@ impl Table {
             self.news.push((tracked.whom(), What::ExitedVm {}, vm.exited));
         }
         self.vms.push(tracked);
-    }
-
-    /// Who a VM is: as an earlier agent knew, or by its process. `None` while nobody can tell.
-    fn who_is(&mut self, slot: usize, vm: &Vm, exited: bool, now: u64) -> Option<Known> {
-        if let Some(known) = self.remembered.get(slot, vm) {
-            return Some(known);
-        }
-        let found = match look_at(vm.tgid, vm.first_seen) {
-            // Its launcher has gone, or was never known: who runs it shares that one's memory.
-            Ok(None) if !exited && vm.runner != vm.tgid => look_at(vm.runner, u64::MAX),
-            found => found,
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                // Whoever is not known by its name would have others' policy.
-                if !std::mem::replace(&mut self.unread, true) {
-                    warn!("pid {}: a new VM that cannot be looked at yet: {error}", vm.tgid);
-                }
-                return None;
-            }
-        };
-        self.unread = false;
-        if let Some(known) = found {
-            self.remembered.put(slot, vm, known.clone());
-            return Some(known);
-        }
-        // It is about to be decommissioned, or the next request tells who runs it.
-        if !exited && now.saturating_sub(vm.first_seen) < RESOLVE_NS {
-            return None;
-        }
-        if !exited {
-            warn!(
-                "pid {}: no process of a VM can be looked at, so that no rule names it: it has gone, \
-                 or /proc hides it (mount option hidepid) from an agent without CAP_SYS_PTRACE",
-                vm.tgid
-            );
-        }
-        let name = if exited { "exited" } else { "unknown" }.to_owned();
-        let identity = Identity { name, vmm: "unknown".to_owned(), ..Identity::default() };
-        Some(Known { identity, pid: vm.tgid, started: None })
     }
 
     /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
@@ -311,14 +324,6 @@ fn due(ends: &[End], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
                 && ends[i + 1..].iter().any(|later| later.process == end.process)
     };
     ends.iter().enumerate().filter(|(i, end)| is_due(*i, end)).map(|(_, end)| end.slot).collect()
-}
-
-/// What a process says of itself, if it is there and began no later than that.
-fn look_at(pid: u32, began_by: u64) -> io::Result<Option<Known>> {
-    let started = host::start_ticks(pid)?.filter(|ticks| host::began_ns(*ticks) <= began_by);
-    let Some(started) = started else { return Ok(None) };
-    let identity = host::identify(pid)?;
-    Ok(identity.map(|identity| Known { identity, pid, started: Some(started) }))
 }
 
 #[cfg(test)]

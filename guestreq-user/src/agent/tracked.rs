@@ -30,6 +30,10 @@ pub struct Tracked {
     pub identity: Identity,
     /// How often its pod is still looked for.
     pub looks_left: u8,
+    /// We have looked which signals its VMM handles.
+    pub signal_read: bool,
+    /// Its process does not say who it is: it is named as soon as it does.
+    pub unread: bool,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(Kind, &'static str)>,
@@ -96,6 +100,8 @@ impl Tracked {
             label: label.to_owned(),
             identity,
             looks_left: 0,
+            signal_read: false,
+            unread: false,
             exited: false,
             pairs: Vec::new(),
             decided: Vec::new(),

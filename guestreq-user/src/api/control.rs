@@ -1,6 +1,6 @@
 //! # Reading and changing policies
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::{State as Extract, connect_info::Connected},
@@ -26,7 +26,7 @@ use super::{
     socket::Socket,
 };
 use crate::{
-    agent::{Observer, Shared, State, observer::Snapshot, reload},
+    agent::{Observer, Shared, State, aside, observer::Snapshot, reload},
     config::in_a_line,
     json::Json,
     policy::{Book, Plan, Refusal, Replacement, key_of},
@@ -61,42 +61,99 @@ pub async fn get_policy(Extract(shared): Extract<Shared>) -> Response {
 }
 
 pub async fn put_policy(Extract(shared): Extract<Shared>, body: Body) -> Response {
-    change(&shared, &body, |observer, request: Request, uid| {
-        let Plan { target, old, new, warnings, .. } = observer.change(&request, uid)?;
-        Ok(Changed { target, old, new, warnings })
+    let plan = |observer: &mut Observer, request: &Request, uid| {
+        let plan = observer.plan(request, uid)?;
+        Ok((plan.book.clone(), plan))
+    };
+    change(shared, body, plan, |observer, _, plan, uid| {
+        observer.change(&plan, uid);
+        let Plan { target, old, new, warnings, .. } = plan;
+        Changed { target, old, new, warnings }
     })
+    .await
 }
 
 pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Response {
-    change(&shared, &body, |observer, apply: Apply, uid| {
-        let Replacement { changed, warnings, .. } = observer.apply(&apply, uid)?;
-        Ok(Applied { changed, warnings })
+    let plan = |observer: &mut Observer, apply: &Apply, uid| {
+        let planned = observer.plan_apply(apply, uid)?;
+        Ok((planned.book.clone(), planned))
+    };
+    change(shared, body, plan, |observer, apply, planned, uid| {
+        observer.apply(&apply, &planned, uid);
+        let Replacement { changed, warnings, .. } = planned;
+        Applied { changed, warnings }
     })
+    .await
 }
 
-/// Has the observer make a change.
-fn change<R: DeserializeOwned, A: Serialize>(
-    shared: &Shared,
-    body: &Body,
-    make: impl FnOnce(&mut Observer, R, u32) -> Result<A, Refusal>,
-) -> Response {
-    let request = match serde_json::from_slice(&body.bytes) {
+/// Makes a change: plans it, keeps it, and has it hold. All or nothing, also where whoever asked
+/// does not wait for the answer; and nobody waits for the disk who asks for something else.
+async fn change<R: DeserializeOwned + Send + 'static, P: Send + 'static, A>(
+    shared: Shared,
+    body: Body,
+    plan: impl FnOnce(&mut Observer, &R, u32) -> Result<(Book, P), Refusal>,
+    make: impl FnOnce(&mut Observer, R, P, u32) -> A + Send + 'static,
+) -> Response
+where
+    A: Serialize + Send + 'static,
+{
+    let request: R = match serde_json::from_slice(&body.bytes) {
         Ok(request) => request,
         Err(error) => {
             let why = format!("the request: {}", in_a_line(&error.to_string()));
             return failure(StatusCode::BAD_REQUEST, &why);
         }
     };
+    let turn = Arc::clone(&shared.changing).lock_owned().await;
+    let planned = observing(&shared, |observer| {
+        let (book, planned) = plan(observer, &request, body.uid)?;
+        Ok((observer.policies.keep(&book), planned))
+    });
+    let (keep, planned) = match planned {
+        Ok(planned) => planned,
+        Err(refused) => return refused.answer(),
+    };
+    let done = tokio::spawn(async move {
+        let _turn = turn;
+        let kept = aside::done("keep", keep).await;
+        kept.unwrap_or_else(|error| Err(Refusal::Failed(format!("a thread: {error}"))))
+            .map_err(Refused::Refusal)?;
+        observing(&shared, |observer| Ok(make(observer, request, planned, body.uid)))
+    });
+    match done.await {
+        Ok(Ok(answer)) => Json(answer).into_response(),
+        Ok(Err(refused)) => refused.answer(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+enum Refused {
+    Waiting(String),
+    Refusal(Refusal),
+}
+
+impl Refused {
+    fn answer(self) -> Response {
+        let (status, why) = match self {
+            Refused::Waiting(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("not observing: {reason}"))
+            }
+            Refused::Refusal(Refusal::UnknownVm(why)) => (StatusCode::NOT_FOUND, why),
+            Refused::Refusal(Refusal::Refused(why)) => (StatusCode::CONFLICT, why),
+            Refused::Refusal(Refusal::Failed(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why),
+        };
+        failure(status, &why)
+    }
+}
+
+/// Does something with the observer, if there is one.
+fn observing<T>(
+    shared: &Shared,
+    what: impl FnOnce(&mut Observer) -> Result<T, Refusal>,
+) -> Result<T, Refused> {
     match &mut *shared.state() {
-        State::Waiting { reason } => {
-            failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
-        }
-        State::Observing(observer) => match make(observer, request, body.uid) {
-            Ok(answer) => Json(answer).into_response(),
-            Err(Refusal::UnknownVm(why)) => failure(StatusCode::NOT_FOUND, &why),
-            Err(Refusal::Refused(why)) => failure(StatusCode::CONFLICT, &why),
-            Err(Refusal::Failed(why)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &why),
-        },
+        State::Waiting { reason } => Err(Refused::Waiting(reason.clone())),
+        State::Observing(observer) => what(observer).map_err(Refused::Refusal),
     }
 }
 

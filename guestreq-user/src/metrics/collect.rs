@@ -162,6 +162,7 @@ fn agent(families: &mut Families, observer: &Observer, snapshot: &Snapshot) {
         families.gauge(&metric::MAP_ENTRIES, &[&map], entries as f64);
         families.gauge(&metric::MAP_CAPACITY, &[&map], capacity as f64);
     }
+    families.gauge(&metric::VMS_UNREAD, &[], observer.table.unread() as f64);
     let states = observer.program_states();
     if states.iter().any(|state| state.runs > 0) {
         for state in states {

@@ -74,6 +74,8 @@ metrics! {
         "When a VM's record began: its counters were 0 then, whatever another VM of that name had.";
     VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]
         "A VM that has made requests or was launched, with what is known of it; always 1.";
+    VMS_UNREAD Gauge "vms_unread" []
+        "VMs without a name, as their processes (/proc/PID) do not answer: no rule that names them holds for them.";
     PROBE_ATTACHED Gauge "probe_attached" ["probe"]
         "Whether a probe is attached (1) or not (0).";
     EVENTS_LOST Counter "events_lost_total" ["reason"]

@@ -20,6 +20,7 @@ use crate::{
     json,
 };
 
+#[derive(Clone)]
 pub struct Store {
     folder: PathBuf,
 }

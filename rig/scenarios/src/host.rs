@@ -151,7 +151,8 @@ impl Firmware {
     /// As fast as it can be, and well-behaved.
     pub fn reset() -> Result<()> {
         let times = ["latency_us", "jitter_us", "other_us"];
-        for knob in times.into_iter().chain(["status_steps", "status", "hang", "blind_bpf"]) {
+        let faults = ["status_steps", "status", "hang", "blind_bpf", "hold_memory"];
+        for knob in times.into_iter().chain(faults) {
             Firmware::set(knob, 0)?;
         }
         Ok(())

@@ -1,16 +1,17 @@
-//! # All policies at once
+//! # Other policies
 //!
-//! The configuration's files when they are read again, and files that the command
-//! line applies.
+//! The configuration's files when they are read again, and what the command line changes or
+//! applies.
 
 use anyhow::{Result, anyhow};
+use guestreq_common::policy::Mode;
 use log::{info, warn};
 
 use super::{Observer, slow_ns};
 use crate::{
     agent::fault::{self, Point},
     config::Config,
-    policy::{self, Apply, Refusal, Replacement, Sheet},
+    policy::{self, Apply, Book, Plan, Refusal, Replacement, Request, Sheet},
 };
 
 impl Observer {
@@ -31,14 +32,37 @@ impl Observer {
         Ok(policy::describe(&changed))
     }
 
-    /// Has a file that the command line gives hold from now on, or none.
-    pub fn apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
+    /// What a change of what VMs may ask for would come to. It is to be kept first
+    /// ([`Observer::keep`]), then to be made.
+    pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
+        let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        let plan = self.policies.plan(&self.table, &snapshot, request, uid)?;
+        let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
+        let begins = old != Mode::Enforce && new == Mode::Enforce;
+        if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
+            // It would be said and not done, now and when an agent starts next.
+            return Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")));
+        }
+        Ok(plan)
+    }
+
+    /// Has a change that was kept hold from now on.
+    pub fn change(&mut self, plan: &Plan, uid: u32) {
+        self.install(&plan.book);
+        self.have_changed(&[]);
+        self.tell_change(plan, uid);
+    }
+
+    /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
+    pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let planned = self.policies.plan_apply(&self.table, &snapshot, apply, uid)?;
-        let planned = self.enforceable(planned)?;
-        self.policies.keep(&planned.book)?;
-        self.policies.install(planned.book.clone(), &self.records, &self.table);
-        fault::point(Point::PolicyApplied);
+        self.enforceable(planned)
+    }
+
+    /// Has it hold from now on.
+    pub fn apply(&mut self, apply: &Apply, planned: &Replacement, uid: u32) {
+        self.install(&planned.book);
         self.have_changed(&planned.warnings);
         let changed = policy::describe(&planned.changed);
         match apply.sheet.as_ref().and_then(Sheet::file) {
@@ -46,7 +70,11 @@ impl Observer {
             None => info!("uid {uid} dropped what was applied: {changed}"),
         }
         self.tell_differences(&planned.changed, uid);
-        Ok(planned)
+    }
+
+    fn install(&mut self, book: &Book) {
+        self.policies.install(book.clone(), &self.records, &self.table);
+        fault::point(Point::PolicyApplied);
     }
 
     /// What is planned, unless it would be said to be enforced and is not.

@@ -7,6 +7,7 @@
 mod clients;
 mod files;
 mod log;
+mod memory;
 mod readers;
 
 use std::{
@@ -36,6 +37,14 @@ pub const NEVER_READ: Scenario = Scenario {
 pub const READERS: Scenario = Scenario {
     name: "a_full_reading_group_takes_neither_memory_nor_a_place_from_root",
     check: |_| survives(readers::full_group),
+};
+pub const MEMORY: Scenario = Scenario {
+    name: "vmms_whose_memory_is_locked_hold_nobody_up_and_are_named_when_they_answer",
+    check: |_| survives(memory::locked),
+};
+pub const SLOW_DISK: Scenario = Scenario {
+    name: "a_disk_that_hangs_holds_up_the_change_that_waits_for_it_and_nothing_else",
+    check: |_| survives(files::slow_disk),
 };
 pub const LOG: Scenario = Scenario {
     name: "a_log_that_nobody_reads_holds_nothing_up",

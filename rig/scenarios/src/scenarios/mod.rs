@@ -319,6 +319,8 @@ pub const GROUPS: &[Group] = &[
             faults::CLOCK,
             faults::NEVER_READ,
             faults::READERS,
+            faults::MEMORY,
+            faults::SLOW_DISK,
             faults::LOG,
             faults::DESCRIPTORS,
             faults::PINS_GONE,

@@ -1,8 +1,12 @@
 //! # Files that go, and a clock that is set
 
-use std::{fs, thread, time::Duration};
+use std::{
+    ffi::CString,
+    fs, io, thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::{PATIENCE, Stage, go_on, is_told, web_runs};
 use crate::{
@@ -71,4 +75,41 @@ fn rates() -> Result<()> {
         ensure!(status == 200, "{path}: {why}");
     }
     web_runs()
+}
+
+/// Where what the command line sets is written before it takes its place.
+const NEW_OVERRIDES: &str = "/tmp/outlive/overrides.json.new";
+
+/// A pipe in its place is waited for, as a disk that hangs is.
+pub fn slow_disk(stage: &mut Stage) -> Result<()> {
+    fs::create_dir_all("/tmp/outlive").context("/tmp/outlive")?;
+    let name = CString::new(NEW_OVERRIDES)?;
+    // SAFETY: a string that ends, and that outlives the call.
+    let ret = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
+    ensure!(ret == 0, "mkfifo: {}", io::Error::last_os_error());
+    let set = ["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"];
+    let waits = thread::spawn(move || cli(&set));
+    // For longer than what was verified before counts as verified.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(5) {
+        let metrics = stage.agent.scrape()?;
+        let verified = metrics.sum("guestreq_enforcement_info", &[("verified", "true")]);
+        ensure!(verified == 1.0, "not verified after {:?}", since.elapsed());
+        go_on(5)?;
+        web_runs()?;
+    }
+    ensure!(!waits.is_finished(), "nobody waits for the disk");
+    let holds =
+        || Ok::<_, anyhow::Error>(cli(&["policy", "show", "-o", "json"])?.contains("1000/s"));
+    ensure!(!holds()?, "it holds before it is kept");
+    // Which cannot be synced: the change fails, and nothing is changed.
+    fs::read(NEW_OVERRIDES).context(NEW_OVERRIDES)?;
+    let refused = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
+    let refused = format!("{:#}", refused.err().context("a change that was not kept holds")?);
+    ensure!(refused.contains("nothing is changed"), "{refused}");
+    ensure!(!holds()?, "it holds though it is not kept");
+    cli(&set)?;
+    ensure!(holds()?, "a change that was kept does not hold");
+    cli(&["limit", "clear", "--vm", "web"])?;
+    Ok(())
 }
