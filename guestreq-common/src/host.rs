@@ -37,8 +37,8 @@ pub enum Loss {
     HeaderUnreadable = 5,
     /// Requests that raced for the same VM's limit each time: they count as over it.
     LimiterContended = 6,
-    /// A request was still open when its thread began another one, entered its guest, returned to
-    /// its VMM without an error, or ended: how it ended was not seen, so it was not counted.
+    /// A request was still open when its thread began another one, or ended: how it ended was not
+    /// seen, so it was not counted.
     RequestUnmatched = 7,
 }
 

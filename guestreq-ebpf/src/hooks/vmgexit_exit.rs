@@ -8,7 +8,6 @@ use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use guestreq_common::{
     ghcb::{self, Told},
     hook::tracepoint,
-    request::State,
 };
 
 use crate::{atomic, entry, kernel, maps, threads};
@@ -39,14 +38,11 @@ fn on_request(ghcb: u64, extended: bool) {
     let info2 = kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_INFO_2));
     atomic::add(&mut host.totals.exits[extended as usize], 1);
     atomic::add(&mut host.totals.told[Told::of(info2) as usize & (ghcb::TOLD - 1)], 1);
-    let Some(thread) = threads::find(kernel::thread()) else { return };
-    if thread.state != State::Idle as u32
-        && let Some(unmatched) = thread.abandon()
+    // The thread's record is left alone otherwise: it would be one page more for each request.
+    if extended
+        && let Some(thread) = threads::find(kernel::thread())
+        && let Some(vm) = maps::vm(thread.ran())
     {
-        // KVM is done with it: its end was not seen.
-        threads::count_unmatched(thread, &unmatched);
-    }
-    if extended && let Some(vm) = maps::vm(thread.ran()) {
         atomic::add(&mut vm.extended, 1);
     }
 }
