@@ -142,14 +142,14 @@ impl Table {
 
     /// Those whose pods are still looked for.
     fn without_pods(&mut self) -> Vec<Running> {
-        let wanted = |vm: &&mut Tracked| !vm.exited && vm.looks_left > 0;
-        let running = self.vms.iter_mut().filter(wanted).filter_map(|vm| {
-            vm.looks_left = if vm.identity.pod_uid.is_empty() { vm.looks_left - 1 } else { 0 };
+        let wanted =
+            |vm: &&mut Tracked| !vm.exited && vm.looks_left > 0 && vm.identity.pod_uid.is_empty();
+        let ask = |vm: &mut Tracked| {
+            vm.looks_left -= 1;
             let (slot, generation) = (vm.slot, vm.generation);
-            let is_wanted = vm.identity.pod_uid.is_empty();
-            is_wanted.then_some(Running { slot, generation, pid: vm.tgid, started: vm.started })
-        });
-        running.collect()
+            Running { slot, generation, pid: vm.tgid, started: vm.started }
+        };
+        self.vms.iter_mut().filter(wanted).map(ask).collect()
     }
 
     /// Rules may say something of the pod that a VM is found in.
