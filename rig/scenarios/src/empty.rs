@@ -25,7 +25,6 @@ pub struct Empty {
     _link: OwnedFd,
 }
 
-const BPF_PROG_LOAD: i64 = 5;
 const BPF_RAW_TRACEPOINT_OPEN: i64 = 17;
 const BPF_PROG_TYPE_KPROBE: u32 = 2;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
@@ -37,18 +36,7 @@ const RETURN_PROBE: u64 = 1;
 /// `r0 = 0; exit`
 static PROGRAM: [u64; 2] = [0xb7, 0x95];
 
-/// The beginning of `union bpf_attr`, for loading a program.
-#[repr(C)]
-#[derive(Default)]
-struct LoadAttributes {
-    program_type: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    rest: [u64; 12],
-}
-
-/// The same, for attaching to a raw tracepoint.
+/// The beginning of `union bpf_attr`, for attaching to a raw tracepoint.
 #[repr(C)]
 #[derive(Default)]
 struct RawTracepointAttributes {
@@ -84,19 +72,6 @@ fn new_fd(ret: i64) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(ret as RawFd) })
 }
 
-fn load(program_type: u32) -> io::Result<OwnedFd> {
-    bpf::descriptor(
-        BPF_PROG_LOAD,
-        &mut LoadAttributes {
-            program_type,
-            instruction_count: PROGRAM.len() as u32,
-            instructions: PROGRAM.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            ..LoadAttributes::default()
-        },
-    )
-}
-
 impl Empty {
     pub fn attach(hook: Hook) -> Result<Empty> {
         match hook {
@@ -107,7 +82,7 @@ impl Empty {
     }
 
     fn raw_tracepoint(name: &str) -> Result<Empty> {
-        let program = load(BPF_PROG_TYPE_RAW_TRACEPOINT).context("BPF_PROG_LOAD")?;
+        let program = bpf::load(BPF_PROG_TYPE_RAW_TRACEPOINT, &PROGRAM)?;
         let name = CString::new(name)?;
         let mut attributes = RawTracepointAttributes {
             name: name.as_ptr() as u64,
@@ -120,7 +95,7 @@ impl Empty {
     }
 
     fn kprobe(function: &str, config: u64) -> Result<Empty> {
-        let program = load(BPF_PROG_TYPE_KPROBE).context("BPF_PROG_LOAD")?;
+        let program = bpf::load(BPF_PROG_TYPE_KPROBE, &PROGRAM)?;
         let event_type = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?;
         let function = CString::new(function)?;
         let attributes = PerfAttributes {

@@ -30,6 +30,25 @@ struct LoadAttributes {
     relocations: u32,
 }
 
+impl LoadAttributes {
+    /// Of a program that is attached by others' means.
+    fn of(program_type: u32, instructions: &[u64]) -> LoadAttributes {
+        LoadAttributes {
+            program_type,
+            instruction_count: instructions.len() as u32,
+            instructions: instructions.as_ptr() as u64,
+            license: c"GPL".as_ptr() as u64,
+            ..LoadAttributes::default()
+        }
+    }
+}
+
+/// A program that can be attached to any function, or tracepoint, of its type.
+pub fn load(program_type: u32, instructions: &[u64]) -> Result<OwnedFd> {
+    let mut attributes = LoadAttributes::of(program_type, instructions);
+    descriptor(PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")
+}
+
 /// A program of a type and way of attaching, on a function that is known by its number, in the
 /// BTF of a module or the kernel's own; attached for as long as both descriptors are open.
 pub fn attach(
@@ -38,14 +57,10 @@ pub fn attach(
     (btf, function): (Option<&OwnedFd>, u32),
 ) -> Result<[OwnedFd; 2]> {
     let mut attributes = LoadAttributes {
-        program_type,
-        instruction_count: instructions.len() as u32,
-        instructions: instructions.as_ptr() as u64,
-        license: c"GPL".as_ptr() as u64,
         attach_type,
         function,
         btf: btf.map_or(0, |btf| btf.as_raw_fd() as u32),
-        ..LoadAttributes::default()
+        ..LoadAttributes::of(program_type, instructions)
     };
     let program = descriptor(PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
     // No name: such a program knows where it belongs.
