@@ -96,7 +96,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
         VmRef::NONE
     };
     (running.vm, running.generation) = (vm.slot, vm.generation);
-    // Both are read anew, so that the verifier walks what follows once, and not for each way here.
+    // Read anew, so that the verifier walks what follows once, and not for each value it knows.
     let command = verifier::reload(&running.command);
     if command == command::SNP_GUEST_REQUEST {
         if take_over(data, threads::waiting(thread), running) {
