@@ -73,6 +73,18 @@ pub enum Life {
     Clearing = 3,
 }
 
+/// What a guest context has been used for so far.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used {
+    /// Nothing: it was created.
+    Not = 0,
+    /// SNP_LAUNCH_START was seen.
+    Launched = 1,
+    /// A request of it was decided, and is counted so.
+    Decided = 2,
+}
+
 /// Where a VM's record stands, for as long as it is that VM's.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +118,9 @@ pub struct Vm {
     pub counters: Counters,
     /// The process that made its last request; nearly always the one above.
     pub runner: u32,
-    /// Nonzero once SNP_LAUNCH_START was seen.
-    pub launched: u32,
+    /// A [`Used`]; only grows. Nobody writes it at the same time as another: a guest makes no request
+    /// before its launch is over.
+    pub used: u32,
     /// What this VM may ask for; written by the agent, and its own once the generation in it is
     /// this record's.
     pub policy: Policy,
@@ -197,7 +210,7 @@ impl Vm {
         self.tgid = tgid;
         self.runner = tgid;
         self.counters = counters;
-        self.launched = 0;
+        self.used = Used::Not as u32;
         self.first_seen = now;
     }
 
@@ -216,7 +229,7 @@ impl Vm {
     pub fn clear(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);
         self.context = 0;
-        (self.tgid, self.runner, self.launched) = (0, 0, 0);
+        (self.tgid, self.runner, self.used) = (0, 0, Used::Not as u32);
         (self.started, self.first_seen, self.kick) = (0, 0, 0);
         (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
         self.psp_ns = [0; command::CLASSES];
@@ -227,7 +240,14 @@ impl Vm {
     /// launched once, so that its address is another's by now, and nobody saw its end.
     #[inline(always)]
     pub fn is_launched_again(&self) -> bool {
-        self.launched != 0 || self.last_request != 0
+        self.used != Used::Not as u32 || self.last_request != 0
+    }
+
+    /// Whether anything of its requests is counted here. One whose end no program saw, as the kernel
+    /// skips programs, has left its decision alone.
+    #[inline(always)]
+    pub fn has_requests(&self) -> bool {
+        self.last_request != 0 || self.used == Used::Decided as u32
     }
 
     /// Takes in whether a request was over the limit. True if it begins a row of such requests,

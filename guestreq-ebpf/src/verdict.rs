@@ -16,7 +16,7 @@ use guestreq_common::{
     policy::{self, Backend, Decision, Mode, Policy, Question, Verdict},
     request::{Decided, Running, STOPPED, State, Thread},
     sequence::Counters,
-    vm::{Vm, VmRef},
+    vm::{Used, Vm, VmRef},
 };
 use tell::{tell, tell_bypass};
 use vcpu::STRETCH_NS;
@@ -237,6 +237,10 @@ fn count(asker: &Asker, kind: u8, verdict: &Verdict) {
 #[inline(always)]
 fn count_in(vm: &mut Vm, kind: u8, mode: Mode, decision: Decision) {
     atomic::add(vm.decisions(kind).cell(mode, decision), 1);
+    // Looked at first: the line stays shared between the CPUs.
+    if vm.used != Used::Decided as u32 {
+        vm.used = Used::Decided as u32;
+    }
     if kind == Kind::TscInfo as u8 && decision as u8 == Decision::Admit as u8 {
         atomic::add(&mut vm.tsc_infos, 1);
     }

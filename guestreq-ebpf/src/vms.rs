@@ -121,7 +121,7 @@ pub fn end(it: VmRef, vm: &mut Vm, context: u64) {
         atomic::decrement(&mut host.contexts);
     }
     forget_process(vm.tgid, it);
-    if vm.last_request == 0 {
+    if !vm.has_requests() {
         // A launch that failed, or was given up. Nothing is counted for it, and who launches in
         // vain without end takes no other VM's room.
         vm.clear();

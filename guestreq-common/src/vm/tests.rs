@@ -33,7 +33,7 @@ fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
     let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
     vm.generation = u32::MAX;
     vm.begin(0x1000, 7, Counters::launched(), 50);
-    (vm.life, vm.launched, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
+    (vm.life, vm.used, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
     vm.psp_ns = [0, 70, 3];
     vm.clear();
     assert_eq!(vm.generation, 1, "0 is a slot that nobody had");
@@ -53,11 +53,30 @@ fn a_context_is_launched_once_and_before_its_first_request() {
     let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
     vm.begin(0x1000, 7, Counters::launched(), 50);
     assert!(!vm.is_launched_again(), "it was only created");
-    vm.launched = 1;
+    vm.used = Used::Launched as u32;
     assert!(vm.is_launched_again());
-    vm.launched = 0;
+    vm.used = Used::Not as u32;
     vm.last_request = 60;
     assert!(vm.is_launched_again(), "it was launched unseen, and has run");
+}
+
+#[test]
+fn a_vm_of_which_only_a_decision_is_counted_has_requests() {
+    // SAFETY: Vm consists of integers, for which all zeros is a value.
+    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    vm.begin(0x1000, 7, Counters::launched(), 50);
+    for (used, last_request, expected) in [
+        (Used::Not, 0, false),
+        (Used::Launched, 0, false),
+        (Used::Decided, 0, true),
+        (Used::Launched, 60, true),
+        (Used::Not, 60, true),
+    ] {
+        (vm.used, vm.last_request) = (used as u32, last_request);
+        assert_eq!(vm.has_requests(), expected, "{used:?}, {last_request}");
+    }
+    vm.begin(0x2000, 8, Counters::launched(), 70);
+    assert_eq!(vm.used, Used::Not as u32);
 }
 
 #[test]

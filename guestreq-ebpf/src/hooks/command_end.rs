@@ -14,7 +14,7 @@ use guestreq_common::{
     outcome,
     request::{Numbered, Running},
     sequence::Anomaly,
-    vm::Vm,
+    vm::{Used, Vm},
 };
 
 use crate::{entry, kernel, maps, threads, verifier, vms};
@@ -113,7 +113,7 @@ fn follow_life(running: &Running) {
     let Some(vm) = maps::vm(running.whose()) else { return };
     let succeeded = running.ret == 0;
     match running.command {
-        SNP_LAUNCH_START if succeeded => vm.launched = 1,
+        SNP_LAUNCH_START if succeeded => vm.used = Used::Launched as u32,
         SNP_GCTX_CREATE if !succeeded => vms::end(running.whose(), vm, running.context),
         SNP_DECOMMISSION => vms::end(running.whose(), vm, running.context),
         _ => {}

@@ -162,6 +162,7 @@ pub const GROUPS: &[Group] = &[
             honest::GATE_GONE,
             honest::FOREIGN_ANSWER,
             skipped::CALL,
+            skipped::DECIDED,
             odd::COST,
             hold::HELD,
             hold::STOPPED,

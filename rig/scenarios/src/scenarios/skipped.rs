@@ -4,10 +4,13 @@
 //! the host may have it do. Nothing that was decided may then seem undecided, and nothing that was
 //! answered a host's failure. Here a hook's place in the program array is empty now and then.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
-use guestreq_common::hook::kprobe;
+use guestreq_common::{command::SNP_DECOMMISSION, hook::kprobe};
 
 use super::{counted, losses, outlive::PINS};
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
     bpf::Missed,
     enforcing::Enforcing,
     exposition::Metrics,
-    host::Firmware,
+    host::{Firmware, wait_until},
     load,
     scenario::{Context, Outcome, Scenario},
 };
@@ -26,6 +29,11 @@ pub const CALL: Scenario = Scenario {
 };
 pub const START: Scenario =
     Scenario { name: "a_request_whose_start_was_skipped_is_lost_and_no_host_error", check: start };
+
+pub const DECIDED: Scenario = Scenario {
+    name: "decisions_stay_with_a_vm_of_which_no_request_s_end_was_seen",
+    check: decided,
+};
 
 /// Has a hook's program missed now and then, for so long.
 fn now_and_then(place: u32, time: Duration) -> Result<u32> {
@@ -98,4 +106,36 @@ fn start(_: &Context) -> Result<Outcome> {
     ensure!(host_errors(&metrics) == 0.0, "{} host errors", host_errors(&metrics));
     accounted_for(&metrics, &firmware)?;
     Ok(Outcome::Kept)
+}
+
+/// Of a VM's requests only the decisions are counted, as neither the PSP's start nor its end is
+/// seen. They are that VM's after its end, and no other's.
+fn decided(_: &Context) -> Result<Outcome> {
+    const REQUESTS: u64 = 20;
+    const CUE: &str = "/tmp/cue";
+    let Enforcing { mut agent, gate } = Enforcing::start("")?;
+    let _ = fs::remove_file(CUE);
+    let before = Firmware::read()?;
+    let load =
+        load::start(&format!("--vmm qemu --name alone --count {REQUESTS} --cue {CUE} --hold"))?;
+    agent.wait_until("the VM is known", |metrics| {
+        metrics.sum("guestreq_vm_info", &[("vm", "alone")]) == 1.0
+    })?;
+    let array = format!("{PINS}/maps/KPROBES");
+    let skipped = [kprobe::COMMAND_START, kprobe::COMMAND_END].map(|it| Missed::begin(&array, it));
+    fs::write(CUE, "")?;
+    let reached = || Ok(Firmware::read()?.since(&before).guest_requests == REQUESTS);
+    wait_until("the requests have reached the firmware", Duration::from_secs(30), reached)?;
+    for missed in skipped {
+        missed?.end()?;
+    }
+    load.stop()?;
+    let decommissioned = |firmware: &Firmware| firmware.commands.contains_key(&SNP_DECOMMISSION);
+    wait_until("the VM has ended", Duration::from_secs(30), || {
+        Ok(decommissioned(&Firmware::read()?.since(&before)))
+    })?;
+    let decisions = agent.scrape()?.sum("guestreq_decisions_total", &[("vm", "alone")]);
+    ensure!(decisions == REQUESTS as f64, "{decisions} decisions");
+    fs::remove_file(CUE)?;
+    Enforcing { agent, gate }.end()
 }
