@@ -41,7 +41,7 @@ impl Programs {
             if gone || self.unwanted(probe) {
                 let why = if gone { "its module is gone" } else { "no longer needed" };
                 info!("detached {}: {why}", probe.name);
-                self.missed_before += attached.missed().unwrap_or(0);
+                self.missed_before += attached.missed();
                 if let Some(pin) = self.attached.remove(probe.name).and_then(|old| old.pin) {
                     unpin(&pin);
                 }
@@ -113,7 +113,7 @@ impl Programs {
         let attached = self.attach_anew(probe, module)?;
         fault::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
-        if let Err(error) = attached.missed() {
+        if let Err(error) = attached.read_missed() {
             warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
         }
         self.attached.insert(probe.name, attached);
@@ -141,7 +141,7 @@ impl Programs {
             }
         };
         let id = link.info()?.id();
-        Ok(Attached { link, pin: None, id, program: fd, module })
+        Ok(Attached::new(link, None, id, fd, module))
     }
 
     /// Pins a new link, and the program that it attaches: what the next agent compares.
@@ -173,7 +173,7 @@ impl Programs {
         if tag != bpf::program_identity(ours)?.1 {
             bail!("another version's program");
         }
-        Ok(Attached { link, pin: Some(path.to_owned()), id: info.id(), program, module: None })
+        Ok(Attached::new(link, Some(path.to_owned()), info.id(), program, None))
     }
 
     /// Says once why a probe is not attached, and what that costs.

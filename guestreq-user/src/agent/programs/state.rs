@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 
-use super::Programs;
+use super::{Programs, attached::Attached};
 use crate::agent::{
     bpf,
     probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
@@ -63,10 +63,10 @@ impl Programs {
     pub fn missed(&self) -> Missed {
         let mut missed = Missed { probes: self.missed_before, tracepoints: 0 };
         for attached in self.attached.values() {
-            missed.probes += attached.missed().unwrap_or(0);
+            missed.probes += attached.missed();
         }
         for probe in &PROBES {
-            let skipped = self.counters(probe).map_or(0, |counters| counters.missed);
+            let skipped = self.attached.get(probe.name).map_or(0, Attached::skipped);
             match probe.kind {
                 Kind::Kprobe => missed.probes += skipped,
                 Kind::RawTracepoint => missed.tracepoints += skipped,
