@@ -2,10 +2,7 @@
 //!
 //! To counters that hooks outside `sev_cmd_mutex` write, and to the limiters' states.
 
-use core::{
-    cell::UnsafeCell,
-    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
-};
+use core::cell::UnsafeCell;
 
 use guestreq_common::gcra;
 
@@ -13,7 +10,7 @@ use guestreq_common::gcra;
 #[inline(always)]
 pub fn add(counter: &mut u64, n: u64) {
     // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
+    unsafe { instruction::add(counter, n) };
 }
 
 /// Subtracts one from a counter in a map.
@@ -25,9 +22,8 @@ pub fn decrement(counter: &mut u64) {
 /// Takes what is nobody's: writes `mine` where 0 stands.
 #[inline(always)]
 pub fn take(owner: &mut u32, mine: u32) -> bool {
-    const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
     // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
-    unsafe { atomic_cxchg::<u32, { ORDER }, { ORDER }>(owner, 0, mine).1 }
+    unsafe { instruction::replace_u32(owner, 0, mine) }
 }
 
 /// A limiter's state in a map.
@@ -50,8 +46,54 @@ impl gcra::Cell for Limiter<'_> {
 
     #[inline(always)]
     fn replace(&self, old: u64, new: u64) -> bool {
-        const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
         // SAFETY: as above; the instruction is one atomic access.
-        unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(self.0.get(), old, new).1 }
+        unsafe { instruction::replace_u64(self.0.get(), old, new) }
+    }
+}
+
+/// One BPF instruction each.
+#[cfg(target_arch = "bpf")]
+mod instruction {
+    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+
+    const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
+
+    #[inline(always)]
+    pub unsafe fn add(counter: *mut u64, n: u64) {
+        // SAFETY: the caller's.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
+    }
+
+    #[inline(always)]
+    pub unsafe fn replace_u32(word: *mut u32, old: u32, new: u32) -> bool {
+        // SAFETY: the caller's.
+        unsafe { atomic_cxchg::<u32, { ORDER }, { ORDER }>(word, old, new).1 }
+    }
+
+    #[inline(always)]
+    pub unsafe fn replace_u64(word: *mut u64, old: u64, new: u64) -> bool {
+        // SAFETY: the caller's.
+        unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(word, old, new).1 }
+    }
+}
+
+/// What a stable compiler has on the host, where nothing of this runs.
+#[cfg(not(target_arch = "bpf"))]
+mod instruction {
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+
+    pub unsafe fn add(counter: *mut u64, n: u64) {
+        // SAFETY: the caller's.
+        unsafe { AtomicU64::from_ptr(counter) }.fetch_add(n, SeqCst);
+    }
+
+    pub unsafe fn replace_u32(word: *mut u32, old: u32, new: u32) -> bool {
+        // SAFETY: the caller's.
+        unsafe { AtomicU32::from_ptr(word) }.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+    }
+
+    pub unsafe fn replace_u64(word: *mut u64, old: u64, new: u64) -> bool {
+        // SAFETY: the caller's.
+        unsafe { AtomicU64::from_ptr(word) }.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
     }
 }
