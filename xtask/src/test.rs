@@ -6,13 +6,13 @@ pub mod see;
 mod tally;
 
 use std::process::ExitCode;
-use std::thread;
+use std::{fs, thread};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use tally::Tally;
 
 use crate::setup::EbpfTools;
-use crate::{build, process, rig, say, setup};
+use crate::{build, process, project, rig, say, setup};
 
 #[derive(Default, clap::Args)]
 pub struct Args {
@@ -69,9 +69,24 @@ fn lints(tools: &EbpfTools) -> Result<()> {
     let deny = ["--", "--deny", "warnings"];
     // As what is built next: macros and build scripts are compiled once for both.
     let mut clippy = build::static_cargo("clippy");
-    build::step("check", "lints", clippy.arg("--all-targets").args(deny))?;
+    build::step("check", "lints", clippy.args(["--workspace", "--all-targets"]).args(deny))?;
     let mut clippy = build::ebpf_cargo(tools, "clippy");
-    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))
+    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))?;
+    let mut doc = build::static_cargo("doc");
+    doc.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
+    build::step("check", "documentation of the sources", &mut doc)?;
+    plain_cargo()
+}
+
+/// What an editor, and who has just cloned the tree, runs: without an eBPF object.
+fn plain_cargo() -> Result<()> {
+    let target = project::target().join("plain");
+    let no_object = target.join("no-object");
+    fs::create_dir_all(&target).and_then(|()| fs::write(&no_object, "")).context("no-object")?;
+    let mut cargo = process::cargo("check");
+    cargo.args(["--workspace", "--all-targets", "--target-dir"]).arg(&target);
+    cargo.env("GUESTREQ_EBPF", &no_object).env("RUSTFLAGS", "--deny warnings");
+    build::step("check", "plain cargo", &mut cargo)
 }
 
 /// Without the network promtool is used if it is there.

@@ -28,7 +28,7 @@ pub struct Running {
     pub command: u32,
     pub vm: u32,
     pub generation: u32,
-    /// How it ended ([`outcome::of_command`]). Written here and read anew: of each value that the
+    /// How it ended ([`crate::outcome::of_command`]). Written here and read anew: of each value that the
     /// verifier knows it walks all of what follows; what has been in a map it does not know.
     pub outcome: u32,
     /// Until when its vCPU is to be kept out of its guest, if it is: [`Thread::held_until`].

@@ -84,6 +84,9 @@ pub struct Options {
 }
 
 pub fn run(options: Options) -> Result<ExitCode> {
+    if options.object.is_none() {
+        programs::built_in()?;
+    }
     let files = Files::of(options.config.as_deref());
     let seen = files.fingerprint();
     let mut config = Config::read(&files)?;

@@ -16,7 +16,7 @@ use attached::{Attached, Trouble};
 use aya::Ebpf;
 
 pub use attach::module_identity;
-pub use load::Wanted;
+pub use load::{Wanted, built_in};
 pub use pinned::detach_order;
 pub use state::ProgramState;
 

@@ -8,7 +8,7 @@ use aya_obj::{
     generated::{BPF_F_NO_PREALLOC, bpf_map_type::*},
 };
 
-use super::load::OBJECT;
+use super::built_in;
 
 /// `struct htab_elem` before the key.
 const ELEMENT: u64 = 48;
@@ -37,8 +37,9 @@ fn for_each_cpu(map: &Map) -> u64 {
 }
 
 #[test]
+#[cfg_attr(without_programs, ignore = "there are no eBPF programs: cargo xtask build")]
 fn three_hundred_and_eighty_four_cpus_take_less_than_4_mib_more_than_two() {
-    let object = Object::parse(OBJECT).expect("our own object");
+    let object = Object::parse(built_in().expect("the programs")).expect("our own object");
     let each: u64 = object.maps.values().map(for_each_cpu).sum();
     assert!(each > 0, "there are hashes");
     for cpus in [2, 16, 64, 128, 384] {

@@ -21,7 +21,15 @@ use crate::agent::{
     words::KernelWords,
 };
 
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
+
+/// The programs that are part of this binary, if any are: plain cargo builds it without.
+pub fn built_in() -> Result<&'static [u8]> {
+    if cfg!(without_programs) {
+        bail!("this guestreq was built without its eBPF programs: `cargo xtask build` builds both");
+    }
+    Ok(OBJECT)
+}
 
 /// Room for vCPU threads (72 bytes each), on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
@@ -40,7 +48,7 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     fn object(&self) -> Result<Cow<'static, [u8]>> {
         match self.object {
-            None => Ok(Cow::Borrowed(OBJECT)),
+            None => built_in().map(Cow::Borrowed),
             Some(path) => {
                 let object = fs::read(path).with_context(|| format!("{}", path.display()))?;
                 Ok(Cow::Owned(object))
