@@ -91,7 +91,7 @@ fn hold_no_files() {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
-    use tokio::{sync::Notify, time::sleep};
+    use tokio::{runtime::Builder, sync::Notify};
 
     use super::*;
 
@@ -103,34 +103,37 @@ mod tests {
         thread::sleep(Duration::from_millis(100));
     }
 
-    async fn in_time<T>(what: impl Future<Output = T>) -> T {
-        tokio::select! {
-            // Before: who is not woken finds the answer there when it looks for another reason.
-            biased;
-            () = sleep(PATIENCE) => panic!("nobody has woken the loop"),
-            done = what => done,
-        }
+    /// By a loop without timers: one would wake it, too, and it would find the answer there.
+    fn in_time<T: Send + 'static>(what: impl Future<Output = T> + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+            tell.send(runtime.block_on(what))
+        });
+        told.recv_timeout(PATIENCE).expect("nobody has woken the loop")
     }
 
-    #[tokio::test]
-    async fn a_loop_that_sleeps_is_woken_by_what_was_done_without_files() {
-        in_time(done("work", work)).await.unwrap();
+    #[test]
+    fn a_loop_that_sleeps_is_woken_by_what_was_done_without_files() {
+        in_time(done("work", work)).unwrap();
         let panicked = in_time(done("work", || {
             work();
             panic!("as it is to");
         }));
-        assert!(panicked.await.is_err());
+        assert!(panicked.is_err());
     }
 
-    #[tokio::test]
-    async fn a_loop_that_sleeps_is_woken_by_who_is_told_to() {
+    #[test]
+    fn a_loop_that_sleeps_is_woken_by_who_is_told_to() {
         let wake = Arc::new(Notify::new());
         let there = Arc::clone(&wake);
-        start("work", |teller| {
-            work();
-            teller.tell(move || there.notify_one());
-        })
-        .unwrap();
-        in_time(wake.notified()).await;
+        in_time(async move {
+            start("work", |teller| {
+                work();
+                teller.tell(move || there.notify_one());
+            })
+            .unwrap();
+            wake.notified().await;
+        });
     }
 }
