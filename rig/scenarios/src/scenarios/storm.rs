@@ -99,8 +99,8 @@ fn storm(context: &Context) -> Result<Outcome> {
         })
     })?;
     let seconds = start.elapsed().as_secs_f64();
-    let counted = storm.finish_guests()?;
     let summary = storm.summary();
+    let counted = storm.finish_guests()?;
     gate_gone(&storm)?;
     println!(
         "{seconds:.0} s: {}, {crowd}, {scrapes}, {counted}, worst answer {:.0?}",

@@ -32,7 +32,7 @@ const NOBODY: &str = "nobody";
 
 /// How much longer, than by how much it is slower for who asks nobody, an answer may take in the
 /// middle than at rest.
-const MEDIAN: f64 = 10.0;
+const MEDIAN: f64 = 5.0;
 /// How much longer the worst answer may take than the worst of who asks nobody.
 const WORST: f64 = 20.0;
 
