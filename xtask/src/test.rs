@@ -25,7 +25,7 @@ pub struct Args {
     /// Only this scenario
     #[arg(long, value_name = "SCENARIO")]
     only: Option<String>,
-    /// How long `soak` and `hostile` go on, instead of a few seconds
+    /// How long `soak`, `hostile` and `storm` go on, instead of a short while
     #[arg(long, value_name = "N", requires = "only")]
     minutes: Option<u32>,
     /// Leave the rig out: no root, no network, no kernels

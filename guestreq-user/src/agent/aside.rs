@@ -3,19 +3,59 @@
 //! For a disk, or for another process: for as long as that likes. It is done by a thread of its own,
 //! and the agent's loop goes round meanwhile.
 
-use std::{io, thread};
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex, PoisonError,
+        mpsc::{self, Sender},
+    },
+    thread,
+};
 
 use tokio::sync::oneshot;
 
 /// None that reads or writes a few files needs more.
 const STACK: usize = 256 << 10;
 
-/// Has a thread do it.
-pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+type Word = Box<dyn FnOnce() + Send>;
+
+/// Says for a thread that holds no files what wakes the loop: that is woken through one of the
+/// process' files, so a thread of their owners' has to.
+#[derive(Clone)]
+pub struct Teller(Sender<Word>);
+
+impl Teller {
+    /// One thread for all: what is said takes no time.
+    fn get() -> io::Result<Teller> {
+        static TELLER: Mutex<Option<Teller>> = Mutex::new(None);
+        let mut teller = TELLER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(teller) = &*teller {
+            return Ok(teller.clone());
+        }
+        let (tell, told) = mpsc::channel::<Word>();
+        thread::Builder::new().name("tell".to_owned()).stack_size(STACK).spawn(move || {
+            for word in told {
+                // What panics is in the log, and keeps no other from being said.
+                let _ = catch_unwind(AssertUnwindSafe(word));
+            }
+        })?;
+        Ok(teller.insert(Teller(tell)).clone())
+    }
+
+    pub fn tell(&self, word: impl FnOnce() + Send + 'static) {
+        // Its thread ends with the process.
+        let _ = self.0.send(Box::new(word));
+    }
+}
+
+/// Has a thread do it. Who waits elsewhere than in another thread is to be told by the teller.
+pub fn start(name: &str, work: impl FnOnce(Teller) + Send + 'static) -> io::Result<()> {
+    let teller = Teller::get()?;
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
     thread.spawn(|| {
         hold_no_files();
-        work();
+        work(teller);
     })?;
     Ok(())
 }
@@ -26,7 +66,14 @@ pub async fn done<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (tell, told) = oneshot::channel();
-    start(name, || drop(tell.send(work())))?;
+    start(name, |teller| {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // That it is dropped is told, too.
+        teller.tell(|| match done {
+            Ok(done) => drop(tell.send(done)),
+            Err(_) => drop(tell),
+        });
+    })?;
     told.await.map_err(|_| io::Error::other("it has panicked"))
 }
 
@@ -38,4 +85,55 @@ fn hold_no_files() {
     // which is empty: others keep theirs, and it uses only what it opens itself. Where the call
     // fails, it shares theirs as before.
     unsafe { libc::close_range(0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE as _) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::{runtime::Builder, sync::Notify};
+
+    use super::*;
+
+    /// Only one that is not woken sees the end of this.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Long enough for a loop to have nothing to do, and to wait for its files.
+    fn work() {
+        thread::sleep(Duration::from_millis(100));
+    }
+
+    /// By a loop without timers: one would wake it, too, and it would find the answer there.
+    fn in_time<T: Send + 'static>(what: impl Future<Output = T> + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+            tell.send(runtime.block_on(what))
+        });
+        told.recv_timeout(PATIENCE).expect("nobody has woken the loop")
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_is_woken_by_what_was_done_without_files() {
+        in_time(done("work", work)).unwrap();
+        let panicked = in_time(done("work", || {
+            work();
+            panic!("as it is to");
+        }));
+        assert!(panicked.is_err());
+    }
+
+    #[test]
+    fn a_loop_that_sleeps_is_woken_by_who_is_told_to() {
+        let wake = Arc::new(Notify::new());
+        let there = Arc::clone(&wake);
+        in_time(async move {
+            start("work", |teller| {
+                work();
+                teller.tell(move || there.notify_one());
+            })
+            .unwrap();
+            wake.notified().await;
+        });
+    }
 }

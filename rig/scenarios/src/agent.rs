@@ -182,6 +182,11 @@ pub fn get(path: &str) -> Result<(u16, String)> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("the answer")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("an answer without a head")?;
+    let length = head.to_ascii_lowercase();
+    let length = length.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize =
+        length.and_then(|n| n.parse().ok()).context("an answer without a length")?;
+    ensure!(body.len() == length, "{} of {length} bytes: it was cut short", body.len());
     let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
     Ok((status.context("an answer without a status")?, body.to_owned()))
 }

@@ -60,8 +60,14 @@ pub struct VmSeen {
 
 /// Starts a load; arguments as on the command line.
 pub fn start(arguments: &str) -> Result<Load> {
+    start_named(arguments, None)
+}
+
+/// The same, of a VM whose name may have anything in it.
+pub fn start_named(arguments: &str, name: Option<&str>) -> Result<Load> {
     let mut child = Command::new("/bin/snpload")
         .args(arguments.split_whitespace())
+        .args(name.map(|name| ["--name", name]).iter().flatten())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -25,6 +25,7 @@ mod follower;
 mod gate;
 mod host;
 mod load;
+mod locked;
 mod pod;
 mod privileges;
 mod scenario;
@@ -61,6 +62,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
         ["attack"] => attacker::attack(),
+        ["hold-memory", pid] => locked::hold(pid),
         ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");

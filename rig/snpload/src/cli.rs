@@ -29,6 +29,10 @@ pub struct Options {
     /// Give all VMs the same name
     #[arg(long)]
     pub same_name: bool,
+    /// Give the process the name's characters as one byte each, so that those beyond ASCII are no
+    /// UTF-8
+    #[arg(long)]
+    pub latin1: bool,
     /// vCPUs of each VM, a thread each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub vcpus: u32,

@@ -3,7 +3,10 @@
 //! The command lines by which real VMMs are known on a host, so that whoever
 //! looks for a VM's name or UUID finds them where they really are.
 
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,8 +34,9 @@ impl Disguise {
             Some(link) if Path::new(link).exists() => Command::new(link),
             _ => Command::new("/proc/self/exe"),
         };
-        std::os::unix::process::CommandExt::arg0(&mut command, program.unwrap_or("snpload"));
-        command.args(self.arguments(options.vmm, options.vcpus)).args(&options.vmm_args);
+        command.arg0(program.unwrap_or("snpload"));
+        let arguments = self.arguments(options.vmm, options.vcpus).into_iter();
+        command.args(arguments.map(|text| bytes(text, options.latin1))).args(&options.vmm_args);
         command
     }
 
@@ -80,6 +84,14 @@ pub fn program(vmm: Option<Vmm>) -> Option<&'static str> {
     }
 }
 
+/// As it is, or a byte for each character, as far as there is one.
+fn bytes(text: String, latin1: bool) -> OsString {
+    match latin1 {
+        false => text.into(),
+        true => OsString::from_vec(text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()),
+    }
+}
+
 /// The same for the same VM in each run, and in the form of a random one.
 fn uuid(name: &str, i: u32) -> String {
     let half = |salt: u8| {
@@ -120,6 +132,12 @@ mod tests {
         assert_eq!(words[..2], ["--api-socket", "/run/ch/web-1.sock"]);
         let words = disguise().arguments(Some(Vmm::Firecracker), 2);
         assert_eq!(words[..2], ["--id", "web-1"]);
+    }
+
+    #[test]
+    fn a_name_may_be_no_utf_8() {
+        assert_eq!(bytes("caf\u{e9}".into(), false), "caf\u{e9}");
+        assert_eq!(bytes("caf\u{e9}\u{2026}".into(), true).into_vec(), b"caf\xe9?");
     }
 
     #[test]

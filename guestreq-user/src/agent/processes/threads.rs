@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::agent::aside;
+use crate::agent::aside::{self, Teller};
 
 pub struct Threads<K, A> {
     most: usize,
@@ -45,8 +45,8 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
             return false;
         }
         let board = Arc::clone(&self.board);
-        let started = aside::start("proc", move || {
-            let mut place = Place { board, key, answer: None };
+        let started = aside::start("proc", move |teller| {
+            let mut place = Place { board, key, answer: None, teller };
             place.answer = Some(read());
         });
         if started.is_ok() {
@@ -91,6 +91,7 @@ struct Place<K: Ord, A> {
     board: Arc<Board<K, A>>,
     key: K,
     answer: Option<A>,
+    teller: Teller,
 }
 
 impl<K: Ord, A> Drop for Place<K, A> {
@@ -103,6 +104,7 @@ impl<K: Ord, A> Drop for Place<K, A> {
         }
         drop(questions);
         self.board.answered.notify_all();
-        self.board.wake.notify_one();
+        let wake = Arc::clone(&self.board.wake);
+        self.teller.tell(move || wake.notify_one());
     }
 }

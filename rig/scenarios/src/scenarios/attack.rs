@@ -97,7 +97,7 @@ impl Attacked {
 }
 
 /// What the firmware answered each VM, by label.
-fn answered(metrics: &Metrics) -> BTreeMap<String, u64> {
+pub fn answered(metrics: &Metrics) -> BTreeMap<String, u64> {
     let labels = metrics.values("guestreq_vm_info", "vm");
     let requests = |vm: &str, result: Option<&str>| -> u64 {
         let mut labels = vec![("vm", vm)];

@@ -4,11 +4,11 @@
 //! user is told, and that nothing is lost that had been counted. A hung PSP is in `hang`, a full disk
 //! in `config`, a limit's clock in `odd`.
 
-mod clients;
-mod files;
-mod log;
+pub mod clients;
+pub mod files;
+pub mod log;
 mod memory;
-mod readers;
+pub mod readers;
 
 use std::{
     fs,
@@ -73,7 +73,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOAD: &str = "--vmm qemu --name web --vcpus 2 --vmpck all --type report,export --rate 20 \
                     --seconds 36000";
 
-struct Stage {
+pub struct Stage {
     host: Host,
     agent: Agent,
     /// A scraper that never reads, from the beginning.

@@ -40,6 +40,7 @@ mod refusals;
 mod skipped;
 mod soak;
 mod stages;
+mod storm;
 mod top;
 mod unresolved;
 
@@ -342,6 +343,14 @@ pub const GROUPS: &[Group] = &[
         prepare: host::load_all,
         scenarios: &[],
         once: &[soak::SOAK],
+    },
+    Group {
+        name: "storm",
+        cmdline: "",
+        memory_mib: 2048,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[storm::STORM],
     },
     Group {
         name: "pod",

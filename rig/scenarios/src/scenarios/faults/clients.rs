@@ -17,7 +17,7 @@ use crate::{
     host::wait_until,
 };
 
-const METRICS: &str = "127.0.0.1:9940";
+pub const METRICS: &str = "127.0.0.1:9940";
 const SOCKET: &str = "/run/guestreq/agent.sock";
 
 /// Asks for more than any buffer takes, and reads nothing.

@@ -77,16 +77,22 @@ fn rates() -> Result<()> {
     web_runs()
 }
 
-/// Where what the command line sets is written before it takes its place.
-const NEW_OVERRIDES: &str = "/tmp/outlive/overrides.json.new";
-
-/// A pipe in its place is waited for, as a disk that hangs is.
-pub fn slow_disk(stage: &mut Stage) -> Result<()> {
-    fs::create_dir_all("/tmp/outlive").context("/tmp/outlive")?;
+/// From now on the disk hangs for what the command line sets.
+pub fn hang() -> Result<()> {
     let name = CString::new(NEW_OVERRIDES)?;
     // SAFETY: a string that ends, and that outlives the call.
     let ret = unsafe { libc::mkfifo(name.as_ptr(), 0o600) };
     ensure!(ret == 0, "mkfifo: {}", io::Error::last_os_error());
+    Ok(())
+}
+
+/// Where what the command line sets is written before it takes its place.
+pub const NEW_OVERRIDES: &str = "/tmp/outlive/overrides.json.new";
+
+/// A pipe in its place is waited for, as a disk that hangs is.
+pub fn slow_disk(stage: &mut Stage) -> Result<()> {
+    fs::create_dir_all("/tmp/outlive").context("/tmp/outlive")?;
+    hang()?;
     let set = ["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"];
     let waits = thread::spawn(move || cli(&set));
     // For longer than what was verified before counts as verified.

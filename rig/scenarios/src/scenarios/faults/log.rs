@@ -54,7 +54,7 @@ pub fn blocked(stage: &mut Stage) -> Result<()> {
 }
 
 /// Until nothing more goes in, as if somebody had read for a while and then no more.
-fn fill(mut pipe: File) -> Result<File> {
+pub fn fill(mut pipe: File) -> Result<File> {
     let nonblocking = |on: bool| {
         // SAFETY: no memory is passed.
         let ret = unsafe {
@@ -70,7 +70,7 @@ fn fill(mut pipe: File) -> Result<File> {
     Ok(pipe)
 }
 
-fn read(mut reader: PipeReader) -> thread::JoinHandle<Result<String>> {
+pub fn read(mut reader: PipeReader) -> thread::JoinHandle<Result<String>> {
     thread::spawn(move || {
         let mut log = String::new();
         reader.read_to_string(&mut log).context("the log")?;

@@ -3,14 +3,7 @@
 //! Row 1 of the second review: /proc/PID/cmdline was read by the agent's loop, and waits for the
 //! lock of that process' memory. Whoever held that, held up all of the agent.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::fd::AsRawFd as _,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use libc::SIGTERM;
@@ -20,13 +13,12 @@ use crate::{
     agent::{self, Agent, cli, json, signal},
     host::{Firmware, wait_until},
     load,
+    locked::Locked,
     scenarios::outlive,
 };
 
 /// Each keeps a reader waiting.
 const VMS: usize = 20;
-/// `_IO('S', 2)`
-const SNPSIM_HOLD_MEMORY: u64 = (b'S' as u64) << 8 | 2;
 
 pub fn locked(stage: &mut Stage) -> Result<()> {
     // New VMs, which the agent sees for the first time when their memory is locked.
@@ -43,16 +35,11 @@ pub fn locked(stage: &mut Stage) -> Result<()> {
     let own = stuck.pid();
     let vmms: Vec<u32> = stuck.processes()?.into_iter().filter(|pid| *pid != own).collect();
     ensure!(vmms.len() == VMS, "{vmms:?}");
-    Firmware::set("hold_memory", 1)?;
-    let holders: Vec<_> = vmms.iter().map(|pid| hold(*pid)).collect::<Result<_>>()?;
-    wait_until("their memory is locked", PATIENCE, || Ok(vmms.iter().all(|pid| is_locked(*pid))))?;
+    let locks: Vec<_> = vmms.iter().map(|pid| Locked::of(*pid)).collect::<Result<_>>()?;
     signal(stage.agent.pid(), libc::SIGCONT)?;
 
     let held = while_locked(stage);
-    Firmware::set("hold_memory", 0)?;
-    for holder in holders {
-        holder.join().map_err(|_| anyhow::anyhow!("who holds the memory has panicked"))??;
-    }
+    drop(locks);
     held?;
     stage.agent.wait_until("all have answered", |metrics| {
         let named = |vm: &String| vm.starts_with("stuck-");
@@ -114,25 +101,4 @@ fn all_goes_on(agent: &mut Agent, name: &str) -> Result<()> {
         signal(agent.pid(), libc::SIGHUP)?;
         Ok(read(agent)? > before)
     })
-}
-
-/// Has a thread hold the lock of a process' memory.
-fn hold(pid: u32) -> Result<JoinHandle<Result<()>>> {
-    let device = File::open("/dev/snpsim").context("/dev/snpsim")?;
-    let holder = thread::Builder::new().spawn(move || {
-        // SAFETY: no memory is passed.
-        let ret = unsafe {
-            libc::ioctl(device.as_raw_fd(), SNPSIM_HOLD_MEMORY as _, libc::c_ulong::from(pid))
-        };
-        ensure!(ret == 0, "holding the memory of {pid}: {}", io::Error::last_os_error());
-        Ok(())
-    });
-    holder.context("a thread")
-}
-
-/// Whether who reads its arguments waits; that thread then does as long as it is locked.
-fn is_locked(pid: u32) -> bool {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || tell.send(fs::read(format!("/proc/{pid}/cmdline"))));
-    matches!(told.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout))
 }

@@ -16,12 +16,12 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::{PATIENCE, Stage, web_runs};
 use crate::agent::cli;
 
-const SOCKET: &str = "/run/guestreq/agent.sock";
+pub const SOCKET: &str = "/run/guestreq/agent.sock";
 const NOBODY: libc::uid_t = 65_534;
-const GROUP: libc::gid_t = 990;
+pub const GROUP: libc::gid_t = 990;
 /// As many as there are places.
 const MEMBERS: usize = 128;
-const BODY: usize = 8 << 20;
+pub const BODY: usize = 8 << 20;
 /// Far from what bodies took, 1 GiB, and from what connections may take.
 const MOST: u64 = 32 << 20;
 
@@ -69,7 +69,7 @@ pub fn full_group(stage: &mut Stage) -> Result<()> {
 }
 
 /// Connections of somebody who is in the group, and nobody else.
-fn connect() -> Result<Vec<UnixStream>> {
+pub fn connect() -> Result<Vec<UnixStream>> {
     let member = || -> Result<Vec<UnixStream>> {
         // Of this thread alone: the library's functions would ask all threads to.
         // SAFETY: no memory is passed but the number of groups, of which there are none.
@@ -91,7 +91,7 @@ fn connect() -> Result<Vec<UnixStream>> {
 }
 
 /// Says all that is taken; how much that was.
-fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
+pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
     let filler = vec![b'x'; 64 << 10];
     if member.write_all(head).is_err() {
         return 0;
@@ -112,7 +112,7 @@ fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
 }
 
 /// What comes first.
-fn heard(stream: &mut UnixStream) -> Result<String> {
+pub fn heard(stream: &mut UnixStream) -> Result<String> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = [0; 4096];

@@ -1,0 +1,178 @@
+//! # What root asks all the while
+//!
+//! One question after the other, each of an agent that is up. A second on a real host is another
+//! one here: the emulator has one thread for all of this, and shares its processor. So beside each
+//! question a command runs that asks nobody, and answers are held against that and against those of
+//! an agent at rest, in the same boot; the command line's own deadlines hold besides. How long they
+//! took is printed.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    sync::{
+        PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{Shared, round::PATIENCE};
+use crate::{
+    agent::{self, cli, json},
+    scenarios::faults::readers::SOCKET,
+};
+
+/// Asks nobody, and is a program that starts and ends.
+const NOBODY: &str = "nobody";
+
+/// How much longer, than by how much it is slower for who asks nobody, an answer may take in the
+/// middle than at rest.
+const MEDIAN: f64 = 5.0;
+/// How much longer the worst answer may take than the worst of who asks nobody.
+const WORST: f64 = 20.0;
+
+type Question = fn(&Shared) -> Result<()>;
+
+const QUESTIONS: [(&str, Question); 6] = [
+    (NOBODY, |_| cli(&["--version"]).map(drop)),
+    ("vms", vms),
+    ("status", status),
+    ("healthz", health),
+    ("policy show", policy),
+    ("limit set", limit),
+];
+
+/// Answers, by question.
+#[derive(Default)]
+pub struct Asked(BTreeMap<&'static str, Vec<Duration>>);
+
+pub fn ask(shared: &Shared) -> Result<Asked> {
+    let mut asked = Asked::default();
+    while !shared.is_over() {
+        asked.all_once(shared)?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(asked)
+}
+
+impl Asked {
+    /// Of an agent that has nothing else to do.
+    pub fn at_rest(shared: &Shared) -> Result<Asked> {
+        let mut asked = Asked::default();
+        for _ in 0..10 {
+            asked.all_once(shared).context("at rest")?;
+        }
+        Ok(asked)
+    }
+
+    fn all_once(&mut self, shared: &Shared) -> Result<()> {
+        for (name, question) in QUESTIONS {
+            let _up = shared.up.read().unwrap_or_else(PoisonError::into_inner);
+            if name == "limit set" && shared.disk_hangs.load(Ordering::Relaxed) {
+                continue;
+            }
+            let begin = Instant::now();
+            question(shared).with_context(|| name.to_owned())?;
+            self.0.entry(name).or_default().push(begin.elapsed());
+        }
+        Ok(())
+    }
+}
+
+/// Those that run are told once, under labels of their own.
+fn vms(_: &Shared) -> Result<()> {
+    let vms = json("vms")?;
+    let vms = vms["vms"].as_array().context("no vms")?;
+    let mut labels: Vec<&str> = vms.iter().filter_map(|vm| vm["vm"].as_str()).collect();
+    let all = labels.len();
+    labels.sort_unstable();
+    labels.dedup();
+    ensure!(labels.len() == all && all == vms.len(), "{all} labels, {} differ", labels.len());
+    Ok(())
+}
+
+fn status(shared: &Shared) -> Result<()> {
+    let mut stream = UnixStream::connect(SOCKET).context(SOCKET)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /v1/agent HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).context("no answer")?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{answer}");
+    let said: Value = serde_json::from_str(body).context("no JSON")?;
+    ensure!(said["pid"] == shared.pid.load(Ordering::Relaxed), "{body}");
+    is_verified(&said["enforcement"])
+}
+
+fn health(_: &Shared) -> Result<()> {
+    let (status, why) = agent::get("/healthz")?;
+    ensure!(status == 200, "{status}: {why}");
+    Ok(())
+}
+
+fn policy(_: &Shared) -> Result<()> {
+    let said: Value = serde_json::from_str(&cli(&["policy", "show", "-o", "json"])?)?;
+    let configuration = &said["config"];
+    ensure!(configuration["failed"].is_null(), "{configuration}");
+    is_verified(&said["enforcement"])
+}
+
+/// Another one each time, and no hindrance.
+fn limit(_: &Shared) -> Result<()> {
+    static BURST: AtomicU32 = AtomicU32::new(1000);
+    let burst = BURST.fetch_add(1, Ordering::Relaxed).to_string();
+    cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", &burst]).map(drop)
+}
+
+fn is_verified(said: &Value) -> Result<()> {
+    ensure!(said["mode"] == "enforce" && said["verified"] == true, "{said}");
+    ensure!(said["bypassed"] == 0, "{said}");
+    Ok(())
+}
+
+impl Asked {
+    fn of(&self, name: &str) -> Result<(Duration, Duration)> {
+        let mut times = self.0.get(name).with_context(|| format!("{name} was not asked"))?.clone();
+        times.sort_unstable();
+        let last = times.last().copied().context("no answer")?;
+        Ok((times[times.len() / 2], last))
+    }
+
+    pub fn worst(&self) -> Duration {
+        let asked = self.0.iter().filter(|(name, _)| **name != NOBODY);
+        asked.flat_map(|(_, times)| times).max().copied().unwrap_or_default()
+    }
+
+    /// Median and worst answers, and at rest.
+    pub fn compared(&self, idle: &Asked) -> Result<String> {
+        let mut text = String::from("median and worst answers, and at rest:");
+        for (name, _) in QUESTIONS {
+            let (asked, now, rest) = (self.0[name].len(), self.of(name)?, idle.of(name)?);
+            text += &format!(
+                " {name} ({asked}) {:.0?} {:.0?}, {:.0?} {:.0?};",
+                now.0, now.1, rest.0, rest.1
+            );
+        }
+        Ok(text)
+    }
+
+    /// The emulator is as slow for who asks nobody: by no more than that has anybody waited, some
+    /// times over. An agent that a VMM, a reader, a log or a disk held up would be far from it.
+    pub fn are_in_time(&self, idle: &Asked) -> Result<()> {
+        let ratio = |time: Duration, other: Duration| time.as_secs_f64() / other.as_secs_f64();
+        let (nobody, nobody_at_rest) = (self.of(NOBODY)?, idle.of(NOBODY)?);
+        for (name, _) in QUESTIONS {
+            let (now, rest) = (self.of(name)?, idle.of(name)?);
+            let median = ratio(now.0, nobody.0) / ratio(rest.0, nobody_at_rest.0);
+            let worst = ratio(now.1, nobody.1);
+            ensure!(median <= MEDIAN, "{name}: half take {median:.1} times as long as at rest");
+            ensure!(worst <= WORST, "{name}: the worst takes {worst:.1} times as long as nobody");
+        }
+        Ok(())
+    }
+}
