@@ -141,7 +141,8 @@ fn text(policies: &Policies) -> String {
     if let Some(bypassed @ 1..) = status.bypassed {
         text.push_str(&format!("Passed though they should not have: {bypassed}\n"));
     }
-    let mut table = table::folded(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"]);
+    let mut table = table::new(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"], &[]);
+    table::fold(&mut table);
     let mut row = |vm: String, policy: &Effective, decisions: String| {
         let (mode, allow) = (policy.mode.value.to_string(), policy.allow.value.to_string());
         table.add_row([vm, mode, allow, decisions, printable(&origins(policy))]);
