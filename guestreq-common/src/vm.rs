@@ -138,6 +138,8 @@ pub struct Vm {
     pub vmpck: [u64; message::VMPCKS + 1],
     /// Extended requests; written atomically.
     pub extended: u64,
+    /// Messages about its devices: [`command::TIO_GUEST_REQUEST`].
+    pub tio_requests: u64,
     pub duration: Slots,
     pub stage_ns: [u64; STAGES],
     /// The PSP's time by [`command::Class`].
@@ -219,6 +221,7 @@ impl Vm {
         (self.tgid, self.runner, self.launched) = (0, 0, 0);
         (self.started, self.first_seen, self.kick) = (0, 0, 0);
         (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
+        self.tio_requests = 0;
         self.psp_ns = [0; command::CLASSES];
         self.life = Life::Free as u32;
     }

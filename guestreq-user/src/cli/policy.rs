@@ -21,7 +21,8 @@ use crate::api::policy::{Change, Configuration, Effective, Failed, Named, Polici
 #[command(after_help = "\
 Message types: report, key and tsc_info are what Linux guests use. The others are cpuid, export, \
 import, absorb, absorb_noma, vmrk, tio_tdi_info, tio_mmio_validate, tio_mmio_config, \
-tio_sdte_write, and unknown for any other number.")]
+tio_sdte_write, and unknown for any other number. Those of tio_ are seldom sent as guest requests: \
+what VMMs have made for their guests' devices (SEV-TIO) is counted, and no policy decides it.")]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -40,6 +40,7 @@ mod refusals;
 mod skipped;
 mod soak;
 mod stages;
+mod tio;
 mod top;
 mod unresolved;
 
@@ -168,6 +169,7 @@ pub const GROUPS: &[Group] = &[
             hold::COMPAT,
             hold::STRANGER,
             unresolved::FIRST_REQUEST,
+            tio::UNDECIDED,
         ],
         once: &[
             honest::REFUSES,
@@ -175,6 +177,7 @@ pub const GROUPS: &[Group] = &[
             honest::CHANGES,
             refusals::CHANGES,
             refusals::NOBODY,
+            refusals::ONE_REPORT,
             odd::TABLE_FULL,
             odd::CLOCK_STEPS,
             unresolved::AGENT_STOPPED,
