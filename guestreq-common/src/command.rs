@@ -2,12 +2,18 @@
 //!
 //! Every SEV and SNP command of a host goes through ccp's
 //! `__sev_do_cmd_locked`, one at a time. Numbers and names: `enum sev_cmd` in
-//! include/linux/psp-sev.h.
+//! include/linux/psp-sev.h; of SEV-TIO, what the mainline does not have yet is
+//! called as in the series that bring it.
 
 pub const SNP_DECOMMISSION: u32 = 0x90;
 pub const SNP_GCTX_CREATE: u32 = 0x93;
 pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_LAUNCH_START: u32 = 0xa0;
+/// Loads firmware into a PSP that runs.
+pub const SNP_DOWNLOAD_FIRMWARE_EX: u32 = 0xca;
+/// A message of a guest's about its devices. KVM hands it to the VMM, which has it sent by an
+/// ioctl(2) of its own: it comes by `sev_do_cmd`, where neither the gate nor a request's stages are.
+pub const TIO_GUEST_REQUEST: u32 = 0xe0;
 
 /// Whether a command is about one guest context, with whose address its data begins:
 /// `struct sev_data_snp_*` in include/linux/psp-sev.h.
@@ -22,6 +28,13 @@ pub const fn names_context(command: u32) -> bool {
 #[inline(always)]
 pub const fn begins_vm(command: u32) -> bool {
     matches!(command, 0x91 | SNP_GCTX_CREATE | SNP_GUEST_REQUEST | 0xa0..=0xa2)
+}
+
+/// Whether a command is one VM's, and its data does not say so in a place that all kernels give it:
+/// it is the VM's whose process issues it.
+#[inline(always)]
+pub const fn is_of_process(command: u32) -> bool {
+    command == TIO_GUEST_REQUEST
 }
 
 /// Room for commands in tables; larger numbers share the last row.
@@ -120,6 +133,7 @@ pub const fn name(command: u32) -> Option<&'static str> {
         0xa2 => "snp_launch_finish",
         0xb0 => "snp_dbg_decrypt",
         0xb1 => "snp_dbg_encrypt",
+        0xb2 => "snp_verify_mitigation",
         0xc0 => "snp_page_swap_out",
         0xc1 => "snp_page_swap_in",
         0xc2 => "snp_page_move",
@@ -138,6 +152,20 @@ pub const fn name(command: u32) -> Option<&'static str> {
         0xd3 => "tio_dev_reclaim",
         0xd4 => "tio_dev_connect",
         0xd5 => "tio_dev_disconnect",
+        0xd6 => "tio_dev_status",
+        0xd7 => "tio_dev_measurements",
+        0xd8 => "tio_dev_certificates",
+        0xda => "tio_tdi_create",
+        0xdb => "tio_tdi_reclaim",
+        0xdc => "tio_tdi_bind",
+        0xdd => "tio_tdi_unbind",
+        0xde => "tio_tdi_report",
+        0xdf => "tio_tdi_status",
+        0xe0 => "tio_guest_request",
+        0xe1 => "tio_asid_fence_clear",
+        0xe2 => "tio_asid_fence_status",
+        0xe3 => "tio_tdi_info",
+        0xe4 => "tio_roll_key",
         _ => return None,
     })
 }
@@ -176,8 +204,17 @@ mod tests {
         for command in [0x91, 0x93, SNP_LAUNCH_START, 0xa1, 0xa2] {
             assert_eq!(Class::of(command), Class::Launch);
         }
-        for command in [0x04, 0x83, SNP_DECOMMISSION, 0xc7] {
+        for command in [0x04, 0x83, SNP_DECOMMISSION, 0xc7, TIO_GUEST_REQUEST] {
             assert_eq!(Class::of(command), Class::Other);
+        }
+    }
+
+    #[test]
+    fn a_message_about_devices_is_its_vmm_s_and_no_guest_request() {
+        assert_eq!(name(TIO_GUEST_REQUEST), Some("tio_guest_request"));
+        for command in 0..COMMANDS as u32 {
+            assert_eq!(is_of_process(command), command == TIO_GUEST_REQUEST);
+            assert!(!(is_of_process(command) && (names_context(command) || begins_vm(command))));
         }
     }
 }

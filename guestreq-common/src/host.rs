@@ -185,6 +185,9 @@ impl Host {
         }
         if let Some(vm) = vm {
             vm.psp_ns[class as usize % command::CLASSES] += busy;
+            // No sign that this VM runs: it is the last one that its process has launched, and may
+            // be in the middle of that.
+            vm.tio_requests += (command.command == command::TIO_GUEST_REQUEST) as u64;
             if is_request {
                 vm.last_request = now;
             }

@@ -27,4 +27,4 @@ pub mod sequence;
 pub mod vm;
 
 /// Changes whenever a record in a map changes its meaning or its layout.
-pub const SCHEMA: u32 = 6;
+pub const SCHEMA: u32 = 7;

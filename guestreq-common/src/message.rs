@@ -3,7 +3,8 @@
 //! The header is plaintext that the guest wrote: every field is hostile input.
 //! Layout: SEV-SNP Firmware ABI (AMD 56860), table "Message Header"; Linux's
 //! `struct snp_guest_msg_hdr`. Types: `enum msg_type` in
-//! arch/x86/include/asm/sev.h, numbers 19 to 26 from the SEV-TIO specification.
+//! arch/x86/include/asm/sev.h, numbers 19 to 26 from the SEV-TIO specification,
+//! whose messages come by another command ([`crate::command::TIO_GUEST_REQUEST`]).
 
 /// Bytes of the plaintext header; the payload follows.
 pub const HEADER_SIZE: usize = 0x60;

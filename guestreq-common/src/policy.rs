@@ -94,7 +94,8 @@ pub struct Allowed(pub u16);
 
 impl Allowed {
     /// What Linux guests use. Everything else is the migration family, CPUID (which leaked the
-    /// PSP's memory once, CVE-2023-31346), TIO, or unknown.
+    /// PSP's memory once, CVE-2023-31346), unknown, or SEV-TIO's, which guests send another way
+    /// ([`crate::command::TIO_GUEST_REQUEST`]).
     pub const DEFAULT: Allowed =
         Allowed::NONE.with(Kind::Report, true).with(Kind::Key, true).with(Kind::TscInfo, true);
     pub const NONE: Allowed = Allowed(0);

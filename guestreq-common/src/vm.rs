@@ -151,6 +151,8 @@ pub struct Vm {
     pub vmpck: [u64; message::VMPCKS + 1],
     /// Extended requests; written atomically.
     pub extended: u64,
+    /// Messages about its devices: [`command::TIO_GUEST_REQUEST`].
+    pub tio_requests: u64,
     pub duration: Slots,
     pub stage_ns: [u64; STAGES],
     /// The PSP's time by [`command::Class`].
@@ -232,6 +234,7 @@ impl Vm {
         (self.tgid, self.runner, self.used) = (0, 0, Used::Not as u32);
         (self.started, self.first_seen, self.kick) = (0, 0, 0);
         (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
+        self.tio_requests = 0;
         self.psp_ns = [0; command::CLASSES];
         self.life = Life::Free as u32;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /dev/snpsim: reading it gives the firmware's own count of what it did, taken
- * when the device is opened; its ioctls are the guest's hand on the GHCB MSR, and
- * a driver that is stuck.
+ * when the device is opened; its ioctls are the guest's hand on the GHCB MSR, a
+ * driver that is stuck, and one that passes a guest's device on to it.
  */
 #include "snpsim.h"
 #include "snpsim-uapi.h"
@@ -50,6 +50,8 @@ static long snpsim_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (cmd == SNPSIM_HOLD_MEMORY)
 		return hold_memory_of(arg);
+	if (cmd == SNPSIM_TIO_GUEST_REQUEST)
+		return ccp_tio_guest_request();
 	if (cmd != SNPSIM_GHCB_MSR)
 		return -ENOTTY;
 	if (copy_from_user(&a, user, sizeof(a)))

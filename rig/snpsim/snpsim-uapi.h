@@ -28,4 +28,10 @@ struct snpsim_ghcb_msr {
  */
 #define SNPSIM_HOLD_MEMORY	_IO('S', 0x02)
 
+/*
+ * What a VMM's ioctl comes to by which it has a SEV-TIO guest request made: the
+ * command, by the caller's thread. It has no data, as no device is behind it.
+ */
+#define SNPSIM_TIO_GUEST_REQUEST	_IO('S', 0x03)
+
 #endif

@@ -78,7 +78,7 @@ u8 message_type(const void *request);
 
 /* stats.c */
 #define MAX_STATUS	0x40	/* the ABI's codes end at 0x2f */
-#define MAX_COMMAND	0x100	/* and its commands at 0xcf */
+#define MAX_COMMAND	0x100	/* and its commands at 0xcf, those of SEV-TIO at 0xe4 */
 
 struct stats;
 
@@ -94,6 +94,7 @@ void stats_free(struct stats *s);
 int ccp_bring_up(void);
 void ccp_tear_down(void);
 void *ccp_sev_device(void);
+long ccp_tio_guest_request(void);
 int kvm_arm(void);
 void kvm_disarm(void);
 long kvm_ghcb_msr(int vcpu_fd, u64 *value);

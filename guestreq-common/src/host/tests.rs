@@ -64,6 +64,20 @@ fn another_command_touches_no_message() {
 }
 
 #[test]
+fn a_message_about_devices_counts_for_its_vm_and_is_no_guest_request() {
+    let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
+    let tio = Running { command: command::TIO_GUEST_REQUEST, started: 30, ..Running::default() };
+    let verdict = host.finish(Some(&mut vm), &tio, 100, 0, OK);
+    host.finish(Some(&mut vm), &tio, 100, -5, of_command(-5, 0x16));
+    assert_eq!(vm.tio_requests, 2);
+    assert!(!vm.is_launched_again(), "another VM of its process may have asked, before its launch");
+    assert_eq!((vm.total(), host_total(&host)), (0, 0));
+    assert_eq!((vm.psp_ns, verdict.stages.total()), ([0, 0, 140], 0));
+    let row = &host.totals.commands[0xe0];
+    assert_eq!((row.count, row.failed), (2, 1));
+}
+
+#[test]
 fn a_nested_command_s_time_is_not_counted_twice() {
     let mut host = zeroed::<Host>();
     for (stack, command, started) in [(0x2000, 4, 100), (0x1000, 0xc7, 300)] {

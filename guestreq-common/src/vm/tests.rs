@@ -34,7 +34,7 @@ fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
     vm.generation = u32::MAX;
     vm.begin(0x1000, 7, Counters::launched(), 50);
     (vm.life, vm.used, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
-    vm.psp_ns = [0, 70, 3];
+    (vm.psp_ns, vm.tio_requests) = ([0, 70, 3], 2);
     vm.clear();
     assert_eq!(vm.generation, 1, "0 is a slot that nobody had");
     // SAFETY: a record consists of integers, and is as long as it is.

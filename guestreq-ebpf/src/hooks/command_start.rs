@@ -92,6 +92,8 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     let vm = if command::names_context(command) {
         running.context = kernel::read(data).unwrap_or(0);
         vms::of_command(&ctx, running.context, command, (thread >> 32) as u32)
+    } else if command::is_of_process(command) {
+        vms::of_process((thread >> 32) as u32)
     } else {
         VmRef::NONE
     };

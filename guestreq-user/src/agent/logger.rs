@@ -11,13 +11,13 @@ use std::{
     os::fd::AsFd as _,
     sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 use log::error;
 
-use crate::config::in_a_line;
+use crate::{api::events::Time, config::in_a_line};
 
 /// What may wait to be written.
 const MOST_BYTES: usize = 256 << 10;
@@ -192,7 +192,7 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 fn notice(count: u64) -> String {
-    let now = humantime::format_rfc3339_millis(SystemTime::now());
+    let now = Time::now();
     format!("[{now} WARN  guestreq] {count} lines of this log were dropped: nobody took them\n")
 }
 

@@ -5,7 +5,7 @@
 
 mod asked;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use guestreq_common::{
@@ -22,6 +22,7 @@ use super::{
     table::{Table, Tracked},
 };
 use crate::{
+    api::events::Time,
     config::Config,
     policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
 };
@@ -79,7 +80,7 @@ impl Policies {
 
     /// Now, and who.
     fn stamp(uid: u32) -> Stamp {
-        Stamp { uid, at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string() }
+        Stamp { uid, at: Time::now().to_the_second() }
     }
 
     /// What a change would come to.

@@ -18,6 +18,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     body::Body,
     door::Door,
+    events::Time,
     policy::{
         Applied, Apply, Changed, Configuration, Enforcement, Failed, Named, Policies, Request,
         VmPolicy,
@@ -192,7 +193,7 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Statu
 }
 
 fn configuration(status: &reload::Status) -> Configuration {
-    let time = |at: &SystemTime| humantime::format_rfc3339_seconds(*at).to_string();
+    let time = |at: &SystemTime| Time::from(*at).to_the_second();
     let failed = status.failed.as_ref();
     Configuration {
         files: status.files.clone(),

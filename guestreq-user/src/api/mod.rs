@@ -64,6 +64,10 @@ pub struct Vm {
     pub requests: u64,
     /// Those that wanted certificates, too.
     pub extended_requests: u64,
+    /// SEV-TIO guest requests, which its process has made for it. They are not in the others: no
+    /// policy decides them.
+    #[serde(default)]
+    pub tio_requests: u64,
     /// By message type, then by result.
     pub results: Counts,
     /// Requests by VMPCK 0 to 3; the fifth counts numbers that no guest has.

@@ -4,11 +4,11 @@
 //! `/v1/vms`, `/v1/psp` and `/v1/policy` answer, but of one moment, so that a VM's rate, its
 //! policy and the queue go together.
 
-use std::{fs, time::SystemTime};
+use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Psp, Vms, control, policy::Policies, report};
+use super::{Psp, Vms, control, events::Time, policy::Policies, report};
 use crate::agent::{Observer, observer::Snapshot, reload};
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -35,7 +35,7 @@ pub fn overview(observer: &Observer, snapshot: &Snapshot, config: &reload::Statu
         agent: About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
-            at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            at: Time::now().to_string(),
             monotonic_seconds: report::seconds(snapshot.sample.at_ns),
         },
         vms: report::vms(observer, snapshot),

@@ -64,6 +64,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         running: !tracked.exited && record.life != Life::Exited as u32,
         requests: record.total(),
         extended_requests: record.extended,
+        tio_requests: record.tio_requests,
         results: counts(record),
         vmpck: record.vmpck.to_vec(),
         stage_seconds: stage_names().zip(record.stage_ns.map(seconds)).collect(),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Result;
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, Table, presets};
 
 use super::{
     Format, print,
@@ -72,7 +72,7 @@ fn rows<'a>(checks: impl Iterator<Item = &'a Checked>, terminal: bool) -> String
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     // A terminal's width bounds the last column; a file has none.
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table::fold(&mut table);
     let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     for check in checks {
         let (symbol, word, color) = match check.state {

@@ -32,7 +32,8 @@ Examples:
   guestreq events --since 1h --no-follow --kind policy_changed
   guestreq events -o json --vm web-1 | jq 'select(.kind == \"denied\")'")]
 pub struct Args {
-    /// What happened since then, too: 10m for so long ago, 2026-01-31T12:00:00Z, or @1769860800
+    /// What happened since then, too: 10m for so long ago, 2026-01-31T12:00:00Z or …+02:00 (without
+    /// an offset it is UTC), or @1769860800
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
     /// Only of this VM, by its name in `guestreq vms`, or its UUID; may be given several times

@@ -1,6 +1,7 @@
 //! # Tables for people
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use crossterm::terminal;
 
 use crate::json;
 
@@ -18,10 +19,22 @@ pub fn new(header: &[&str], right: &[usize]) -> Table {
 }
 
 /// For tables of long text: on a terminal their cells are folded to what it has room for.
-pub fn folded(header: &[&str]) -> Table {
-    let mut table = new(header, &[]);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
-    table
+pub fn fold(table: &mut Table) {
+    if table.is_tty()
+        && let Ok((columns, _)) = terminal::size()
+    {
+        fold_to(table, columns);
+    }
+}
+
+/// Folded to less, a table is longer than it is legible. And a serial console has no width: it
+/// says 0, and what is written to it is folded by whoever shows it.
+const LEAST_COLUMNS: u16 = 40;
+
+fn fold_to(table: &mut Table, columns: u16) {
+    if columns >= LEAST_COLUMNS {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    }
 }
 
 /// A table's text, without the blanks that fill its last column.
@@ -82,6 +95,26 @@ pub fn name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_table_is_folded_to_a_terminal_s_width_if_it_has_one_worth_that() {
+        let shown = |columns| {
+            let mut table = new(&["VM", "FROM"], &[]);
+            table.add_row(["web", "override of the default (uid 0, 2026-01-02T03:04:05Z)"]);
+            fold_to(&mut table, columns);
+            text(&table)
+        };
+        let whole = " VM   FROM\n web  override of the default (uid 0, 2026-01-02T03:04:05Z)\n";
+        for columns in [0, 1, 10, 39, 80] {
+            assert_eq!(shown(columns), whole, "{columns}");
+        }
+        let folded = shown(40);
+        assert!(
+            folded.starts_with(" VM   FROM\n web  override of the default (uid 0,\n"),
+            "{folded}"
+        );
+        assert!(folded.lines().all(|line| line.chars().count() <= 40), "{folded}");
+    }
 
     #[test]
     fn durations_have_three_digits_and_a_unit() {

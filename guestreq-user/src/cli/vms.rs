@@ -78,7 +78,7 @@ fn answered(vm: &Vm) -> u64 {
     vm.vmpck.iter().sum()
 }
 
-/// `report 12, key 3 (2 invalid_param)`: most frequent first.
+/// `report 12, key 3 (2 invalid_param)`: most frequent first, and last what is no guest request.
 fn messages(vm: &Vm) -> String {
     let mut messages: Vec<_> = vm.results.iter().collect();
     messages.sort_by_key(|(_, results)| std::cmp::Reverse(sum(results)));
@@ -95,5 +95,9 @@ fn messages(vm: &Vm) -> String {
             format!("{message} {total} ({})", failures.join(", "))
         }
     };
-    messages.into_iter().map(describe).collect::<Vec<_>>().join(", ")
+    let mut messages: Vec<_> = messages.into_iter().map(describe).collect();
+    if vm.tio_requests > 0 {
+        messages.push(format!("tio_guest_request {}", vm.tio_requests));
+    }
+    messages.join(", ")
 }

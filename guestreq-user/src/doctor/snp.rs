@@ -1,10 +1,14 @@
 //! # The SNP host
 
+use std::time::Duration;
+
+use guestreq_common::command::SNP_DOWNLOAD_FIRMWARE_EX;
+
 use super::{
     Check, Finding, Host,
     platform::{PATIENCE, Platform, Silence},
 };
-use crate::{agent::kernel, system::Missing};
+use crate::{agent::kernel, api::command_name, system::Missing};
 
 const HOST: &str = "README.md#on-a-real-snp-host";
 
@@ -56,7 +60,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "psp",
         title: "PSP",
-        needed: "It answers a status command within 5 s, which waits its turn behind the others. A PSP that hangs needs the host to be powered off and on.",
+        needed: "It answers a status command within 5 s, which waits its turn behind the others. One that hangs while nobody updates its firmware needs the host to be powered off and on.",
         docs: HOST,
         look: psp,
     },
@@ -91,7 +95,7 @@ fn unasked(host: &Host<'_>) -> Option<Finding> {
 fn psp(host: &Host<'_>) -> Finding {
     let holder = host.agent().and_then(|agent| agent.holder.as_ref());
     if let Some(holder) = holder.filter(|holder| holder.seconds > PATIENCE.as_secs_f64()) {
-        return hangs(format!("{} has held it for {:.0} s", holder.command, holder.seconds));
+        return held(&holder.command, holder.seconds);
     }
     if let Some(unasked) = unasked(host) {
         return unasked;
@@ -108,8 +112,10 @@ fn psp(host: &Host<'_>) -> Finding {
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => Finding::hidden("/dev/sev"),
         Some(libc::EBUSY) => Finding::fail(
-            "ccp has given it up, as it did not answer a command in time",
-            "power the host off and on; no guest request is answered before",
+            "ccp has given it up, as it did not answer a command in time, or did not bear an update of \
+             its firmware",
+            "if `dmesg | grep ccp` asks to roll back, load the firmware that it had; else power the host \
+             off and on: no guest request is answered before",
         ),
         Some(libc::ENOTTY | libc::EINVAL) => {
             Finding::skip(format!("ccp does not tell its status ({error})"))
@@ -121,10 +127,27 @@ fn psp(host: &Host<'_>) -> Finding {
     }
 }
 
+/// An update that ccp waits for in vain, and that may have succeeded all the same, takes its
+/// time-out: 100 s, unless it was told otherwise.
+const UPDATE: Duration = Duration::from_secs(120);
+
+fn held(command: &str, seconds: f64) -> Finding {
+    let what = format!("{command} has held it for {seconds:.0} s");
+    let updates = command == command_name(SNP_DOWNLOAD_FIRMWARE_EX);
+    if !updates || seconds > UPDATE.as_secs_f64() {
+        return hangs(what);
+    }
+    Finding::warn(
+        format!("{what}: its firmware is being updated"),
+        "wait: that may take until ccp's time-out, 100 s by default; then look again",
+    )
+}
+
 fn hangs(what: String) -> Finding {
     Finding::fail(
         format!("{what}: it hangs, or its queue is that long"),
-        "`guestreq psp` tells who has it; one that hangs needs the host powered off and on",
+        "`guestreq psp` tells who has it; one that hangs, and not for an update of its firmware, needs \
+         the host powered off and on",
     )
 }
 

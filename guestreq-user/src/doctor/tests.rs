@@ -15,6 +15,11 @@ use crate::agent::{
 
 const KALLSYMS: &str = "/proc/kallsyms";
 
+/// Who holds a PSP whose firmware is being updated.
+fn updating(seconds: f64) -> serde_json::Value {
+    json!({"command": "snp_download_firmware_ex", "vm": null, "pid": 1, "seconds": seconds})
+}
+
 /// What breaks a host: the check that tells it, how, and a part of what it says.
 type Broken = (&'static str, State, &'static str, fn(&mut Fake));
 
@@ -59,6 +64,8 @@ const BROKEN: &[Broken] = &[
     ("psp", State::Fail, "given it up", |f| f.platform = Err(Some(libc::EBUSY))),
     ("psp", State::Fail, "dmesg", |f| f.platform = Err(Some(libc::EIO))),
     ("psp", State::Fail, "snp_guest_request has held it for 42 s", |f| f.agent_says("/holder/seconds", json!(42.0))),
+    ("psp", State::Warn, "for 42 s: its firmware is being updated", |f| f.agent_says("/holder", updating(42.0))),
+    ("psp", State::Fail, "snp_download_firmware_ex has held it for 130 s: it hangs", |f| f.agent_says("/holder", updating(130.0))),
     ("firmware", State::Fail, "1.51 or later", |f| f.platform = Ok(Platform::of((1, 50), 1))),
     ("firmware", State::Fail, "not initialised", |f| f.platform = Ok(Platform::of((1, 55), 0))),
     ("gate_installed", State::Warn, "will not be at the next boot", |f| f.remove("/lib/modules/6.12.9-amd64")),

@@ -112,6 +112,9 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
         let seconds = record.psp_ns[class as usize] as f64 / 1e9;
         families.counter(&metric::VM_PSP, &[label, class.name()], seconds);
     }
+    if record.tio_requests > 0 {
+        families.counter(&metric::VM_TIO, &[label], record.tio_requests as f64);
+    }
     for kind in Anomaly::ALL {
         let count = record.anomalies[kind as usize] as f64;
         families.counter(&metric::ANOMALIES, &[label, kind.name()], count);

@@ -46,6 +46,8 @@ metrics! {
         "Time that a VM's guest requests spent in each stage.";
     VM_PSP Counter "vm_psp_seconds_total" ["vm", "class"]
         "The PSP's time spent on a VM: on its guest requests, its launch, or other commands.";
+    VM_TIO Counter "vm_tio_requests_total" ["vm"]
+        "SEV-TIO guest requests (command tio_guest_request) that a VM's process has had made: they are no guest requests of the other metrics, and no policy decides them; absent while there are none.";
     ANOMALIES Counter "sequence_anomalies_total" ["vm", "kind"]
         "Guest requests whose sequence number was used before (replay) or left numbers out (gap), per guest context and VMPCK.";
     DECISIONS Counter "decisions_total" ["vm", "message", "decision", "mode"]
@@ -109,7 +111,8 @@ mod tests {
             "# Metrics\n\nGenerated from guestreq-user/src/metrics/definitions.rs by its tests \
              (`UPDATE_DOCS=1 cargo test -p guestreq`): edit there.\n\n\
              Values of `message` are the request types of the SEV-SNP firmware ABI in lower case; \
-             responses' and unlisted numbers are `unknown`. Values of `command` are the kernel's \
+             responses' and unlisted numbers are `unknown`. SEV-TIO's (`tio_…`) are rare, as VMMs \
+             have those made by another command, `tio_guest_request`. Values of `command` are the kernel's \
              names without `SEV_CMD_`. What a guest controls never becomes a label's value as it \
              is: a VM has at most 64 pairs of `message` and `result`, whatever comes after them \
              is counted as `unknown`, `unknown_status`; and 48 triples of `message`, `decision` \

@@ -1,6 +1,7 @@
 //! # guestreq top, as somebody would use it
 //!
-//! The real binary in a real terminal, with an agent that answers from a file.
+//! The real binary in a real terminal, with an agent that answers from a file. And what else it takes a
+//! terminal to see.
 
 mod agent;
 mod screen;
@@ -93,6 +94,19 @@ fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Resul
     ensure!(!screen.is_alternate() && !screen.is_cursor_hidden(), "{}", screen.text());
     ensure!(screen.modes()? == idle.modes()?);
     ensure!(screen.text().trim().is_empty(), "nothing is left: {}", screen.text());
+    Ok(())
+}
+
+/// As a serial console is, which says that it has 0 columns.
+#[test]
+fn a_terminal_without_a_width_gets_tables_as_a_file_does() -> Result<()> {
+    let mut command = Command::new("sh");
+    let guestreq = env!("CARGO_BIN_EXE_guestreq");
+    command.args(["-c", &format!("stty cols 0 rows 0; exec {guestreq} doctor --exit-zero")]);
+    let mut screen = Screen::start(&mut command, (250, 250), PATIENCE)?;
+    ensure!(screen.wait()?.success(), "{}", screen.text());
+    let text = screen.text();
+    ensure!(text.contains("SEV-SNP in KVM"), "no words in columns: {text}");
     Ok(())
 }
 

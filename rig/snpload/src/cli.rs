@@ -47,6 +47,9 @@ pub struct Options {
     /// Before each launch fail at so many: refused by KVM, by the PSP, and begun but not finished
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub failed_launches: u32,
+    /// First so many SEV-TIO guest requests, which a VMM makes for its guest by an ioctl(2)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub tio: u32,
     /// Begin all at once, in all VMs
     #[arg(long)]
     pub start_together: bool,

@@ -17,6 +17,7 @@ use crate::ordinary::OrdinaryVm;
 use crate::outcome::Deed;
 use crate::pace::Pace;
 use crate::report::Report;
+use crate::sim::Sim;
 use crate::tally::Tally;
 use crate::usage::cpu_time;
 use crate::values::Vmm;
@@ -108,6 +109,10 @@ impl Guests {
     /// Runs them, and then others in their place, as a VMM does that resets its guests. The last
     /// ones live on.
     pub fn run_lives(mut self, options: &Options) -> Result<(Report, Self)> {
+        if options.tio > 0 {
+            let sim = Sim::open()?;
+            (0..options.tio).try_for_each(|_| sim.tio_guest_request())?;
+        }
         let mut report = self.run()?;
         for life in 1..=options.relaunch {
             let names = std::mem::take(&mut self.names);

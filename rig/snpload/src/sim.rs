@@ -20,6 +20,9 @@ struct GhcbMsr {
 /// `_IOWR('S', 1, struct snpsim_ghcb_msr)`
 const SNPSIM_GHCB_MSR: u64 = 3 << 30 | (size_of::<GhcbMsr>() as u64) << 16 | (b'S' as u64) << 8 | 1;
 
+/// `_IO('S', 3)`
+const SNPSIM_TIO_GUEST_REQUEST: u64 = (b'S' as u64) << 8 | 3;
+
 pub struct Sim(File);
 
 impl Sim {
@@ -39,6 +42,16 @@ impl Sim {
         }
         Ok(msr.value)
     }
+
+    /// What a VMM does whose guest has something to ask about a device of its own.
+    pub fn tio_guest_request(&self) -> Result<()> {
+        // SAFETY: the ioctl takes no memory.
+        let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), SNPSIM_TIO_GUEST_REQUEST as _) };
+        if ret < 0 {
+            return Err(io::Error::last_os_error()).context("a SEV-TIO guest request");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -48,5 +61,6 @@ mod tests {
     #[test]
     fn the_ioctl_has_the_number_of_the_header() {
         assert_eq!(SNPSIM_GHCB_MSR, 0xc010_5301);
+        assert_eq!(SNPSIM_TIO_GUEST_REQUEST, 0x5303);
     }
 }

@@ -18,8 +18,8 @@ impl FromStr for Since {
         };
         let ago = || humantime::parse_duration(text).ok().map(Time::ago);
         moment.or_else(ago).map(Since).ok_or_else(|| {
-            "not a time: as 10m or 1h30m for so long ago, 2026-01-31T12:00:00Z, or @ and the \
-             seconds since 1970"
+            "not a time: as 10m or 1h30m for so long ago, 2026-01-31T12:00:00Z or …+02:00 (without \
+             an offset it is UTC), or @ and the seconds since 1970"
                 .to_owned()
         })
     }
@@ -46,20 +46,83 @@ mod tests {
         text.parse().map(|since: Since| since.to_string())
     }
 
+    /// What people paste: from logs of containers, journalctl's forms, date(1)'s.
+    const MOMENTS: &[(&str, &str)] = &[
+        ("@1700000000.5", "2023-11-14T22:13:20.500Z"),
+        ("@1741748564", "2025-03-12T03:02:44.000Z"),
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
+        ("2026-01-31 12:00:00", "2026-01-31T12:00:00.000Z"),
+        ("2024-12-06 09:14:26", "2024-12-06T09:14:26.000Z"),
+        // An offset counts, however it is written, and with a fraction before it.
+        ("2019-10-02T13:21:36.927620189+02:00", "2019-10-02T11:21:36.927Z"),
+        ("2024-07-17T12:12:06.223+02:00", "2024-07-17T10:12:06.223Z"),
+        ("2024-01-15T10:30:00.000000000+00:00", "2024-01-15T10:30:00.000Z"),
+        ("2025-03-12T03:02:44+0100", "2025-03-12T02:02:44.000Z"),
+        ("2025-03-12T03:02:44.5+0100", "2025-03-12T02:02:44.500Z"),
+        ("2025-03-12T03:02:44+01", "2025-03-12T02:02:44.000Z"),
+        ("2025-03-12T03:02:44-00:00", "2025-03-12T03:02:44.000Z"),
+        ("2025-03-12 03:02:44.25-09:30", "2025-03-12T12:32:44.250Z"),
+        ("2025-01-01T00:30:00+01:00", "2024-12-31T23:30:00.000Z"),
+        ("2025-03-12t03:02:44z", "2025-03-12T03:02:44.000Z"),
+        ("2025-03-12t03:02:44.125+02:00", "2025-03-12T01:02:44.125Z"),
+        ("2025-03-12T03:02:44,125+02:00", "2025-03-12T01:02:44.125Z"),
+        ("2025-03-12T03:02:44.123456789Z", "2025-03-12T03:02:44.123Z"),
+        // A leap second is the one before it: clocks here have none.
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000Z"),
+        ("2017-01-01T01:59:60+02:00", "2016-12-31T23:59:59.000Z"),
+        ("9999-01-01T00:00:00Z", "9999-01-01T00:00:00.000Z"),
+        ("1970-01-01T02:00:00+02:00", "1970-01-01T00:00:00.000Z"),
+    ];
+
     #[test]
-    fn a_moment_is_given_as_people_give_it() {
-        assert_eq!(since("@1700000000.5"), Ok("2023-11-14T22:13:20.500Z".to_owned()));
-        assert_eq!(since("2026-01-31T12:00:00Z"), Ok("2026-01-31T12:00:00.000Z".to_owned()));
-        assert_eq!(since("2026-01-31 12:00:00"), Ok("2026-01-31T12:00:00.000Z".to_owned()));
-        let Since(ago) = "1h30m".parse().unwrap();
-        assert!(ago <= Time::ago(Duration::from_secs(5400)));
-        assert!(ago > Time::ago(Duration::from_secs(5430)));
+    fn a_moment_is_the_one_that_people_mean() {
+        for (text, moment) in MOMENTS {
+            assert_eq!(since(text).as_deref(), Ok(*moment), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_alone_is_so_long_ago() {
+        for (text, minutes) in [("10m", 10), ("1h30m", 90), ("1 hour", 60)] {
+            let Since(ago) = text.parse().unwrap();
+            let exactly = Duration::from_secs(minutes * 60);
+            assert!(ago <= Time::ago(exactly), "{text}");
+            assert!(ago > Time::ago(exactly + Duration::from_secs(30)), "{text}");
+        }
         assert!("100000years".parse::<Since>().is_ok(), "before all that was");
     }
 
     #[test]
     fn what_is_no_time_is_told_with_what_is() {
-        for text in ["", "10", "yesterday", "@", "@-1", "@nan", "@1e99", "2026-13-01T00:00:00Z"] {
+        let refused = [
+            "",
+            "10",
+            "yesterday",
+            "1 hour ago",
+            "@",
+            "@-1",
+            "@nan",
+            "@1e99",
+            "@ 1741748564",
+            "2026-13-01T00:00:00Z",
+            "2026-01-31",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:00+25:99",
+            "2026-01-31T12:00:00+",
+            // As a + comes out of a URL in which nobody wrote it as %2B.
+            "2026-01-31T12:00:00 02:00",
+            "2026-01-31T12:00:00.1234567890Z",
+            "2026-01-31T12:00:00[Europe/Berlin]",
+            "2026-01-31T12:00:00+01:00[Europe/Berlin]",
+            "2026-01-31T12:00:00 CET",
+            " 2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00Z ",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+02:00",
+            "-000001-01-01T00:00:00Z",
+            "+010000-01-01T00:00:00Z",
+        ];
+        for text in refused {
             let error = since(text).unwrap_err();
             assert!(error.contains("as 10m"), "{text}: {error}");
         }

@@ -147,6 +147,9 @@ fn messages(row: &Row, lines: &mut Lines) {
     let extended = vm.extended_requests;
     lines
         .add("extended", &format!("{extended} of {} requests asked for certificates", vm.requests));
+    if vm.tio_requests > 0 {
+        lines.add("SEV-TIO", &format!("{}, by its VMM: no policy decides them", vm.tio_requests));
+    }
     let vmpcks = vm.vmpck.iter().enumerate().map(|(i, count)| match i {
         4 => format!("no such key: {count}"),
         i => format!("{i}: {count}"),

@@ -41,6 +41,7 @@ mod skipped;
 mod soak;
 mod stages;
 mod storm;
+mod tio;
 mod top;
 mod unresolved;
 
@@ -170,6 +171,7 @@ pub const GROUPS: &[Group] = &[
             hold::COMPAT,
             hold::STRANGER,
             unresolved::FIRST_REQUEST,
+            tio::UNDECIDED,
         ],
         once: &[
             honest::REFUSES,
@@ -177,6 +179,7 @@ pub const GROUPS: &[Group] = &[
             honest::CHANGES,
             refusals::CHANGES,
             refusals::NOBODY,
+            refusals::ONE_REPORT,
             odd::TABLE_FULL,
             odd::CLOCK_STEPS,
             unresolved::AGENT_STOPPED,

@@ -18,6 +18,8 @@ pub const CHANGES: Scenario = Scenario {
     name: "a_change_that_would_cost_a_guest_its_vmpck_says_why_and_wants_to_be_insisted_on",
     check: changes,
 };
+pub const ONE_REPORT: Scenario =
+    Scenario { name: "a_guest_has_one_report_after_boot_and_then_none", check: one_report };
 pub const NOBODY: Scenario =
     Scenario { name: "nobody_but_root_changes_a_policy_and_every_change_is_told", check: nobody };
 
@@ -57,6 +59,36 @@ fn changes(_: &Context) -> Result<Outcome> {
     agent.stop()?;
     gate.remove()?;
     Ok(Outcome::Kept)
+}
+
+/// The recipe of docs/policy.md.
+fn one_report(_: &Context) -> Result<Outcome> {
+    const CUE: &str = "/tmp/one-report.cue";
+    let enforcing = Enforcing::start("")?;
+    let before = Firmware::read()?;
+    let reports = || -> Result<u64> {
+        let messages = Firmware::read()?.since(&before).messages;
+        Ok(messages.iter().filter(|((kind, _), _)| *kind == 5).map(|(_, count)| count).sum())
+    };
+    let guest = format!("--vmm qemu --name sealed --vmpck all --cue {CUE} --cue-after 1 --count 5");
+    let guest = load::start(&guest)?;
+    agent_has(&enforcing.agent, 1.0)?;
+    refused("policy deny report key --vm sealed", "\"sealed\" has sent report")?;
+    cli(&["policy", "deny", "report", "key", "--vm", "sealed", "--yes"])?;
+    std::fs::write(CUE, "")?;
+    guest.finish()?;
+    ensure!(reports()? == 1, "{} reports", reports()?);
+    let denied = [("vm", "sealed"), ("result", "denied")];
+    let denied = enforcing.agent.scrape()?.sum("guestreq_requests_total", &denied);
+    ensure!(denied == 4.0, "{denied} of 4 are denied");
+
+    // It holds for whatever is started under the name, until it is cleared.
+    load::run("--vmm qemu --name sealed")?;
+    ensure!(reports()? == 1, "{} reports", reports()?);
+    cli(&["policy", "clear", "--vm", "sealed"])?;
+    load::run("--vmm qemu --name sealed")?;
+    ensure!(reports()? == 2, "{} reports", reports()?);
+    enforcing.end()
 }
 
 fn agent_has(agent: &Agent, requests: f64) -> Result<()> {

@@ -206,6 +206,20 @@ pub const ROWS: &[Row] = &[
         series: &[(r#"guestreq_events_lost_total{reason="ring_buffer_full"}"#, Step(9, 9))],
     },
     Row {
+        alert: "GuestreqLogLinesDropped",
+        fault: "stuck",
+        after: Some(2),
+        over: Some(20),
+        series: &[("guestreq_log_lines_dropped_total{}", Step(6, 6))],
+    },
+    Row {
+        alert: "GuestreqVmsUnread",
+        fault: "locked",
+        after: Some(7),
+        over: None,
+        series: &[("guestreq_vms_unread{}", Level(0, 2))],
+    },
+    Row {
         alert: "GuestreqConfigReloadFailed",
         fault: "wrong",
         after: Some(6),

@@ -1,0 +1,54 @@
+//! # Messages about a guest's devices
+//!
+//! SEV-TIO guest requests reach the PSP by the VMM's ioctl(2), past the gate.
+
+use anyhow::{Context as _, Result, ensure};
+use guestreq_common::command::TIO_GUEST_REQUEST;
+
+use crate::{
+    agent::{cli, json},
+    enforcing::Enforcing,
+    host::Firmware,
+    load,
+    scenario::{Context, Outcome, Scenario},
+};
+
+pub const UNDECIDED: Scenario = Scenario {
+    name: "requests_of_sev_tio_pass_whatever_the_policy_and_are_counted_by_name_and_vm",
+    check: undecided,
+};
+
+fn undecided(_: &Context) -> Result<Outcome> {
+    // No type of SEV-TIO is among those.
+    let enforcing = Enforcing::start("allow = [\"report\"]\n")?;
+    let before = Firmware::read()?;
+    load::run("--vmm qemu --name devices --tio 7 --count 3")?;
+    load::run("--vmm qemu --name none --count 2")?;
+    let firmware = Firmware::read()?.since(&before);
+    let reached = firmware.commands.get(&TIO_GUEST_REQUEST).map_or(0, |(count, _)| *count);
+    ensure!(reached == 7, "{reached} of 7 reached the PSP");
+
+    let metrics = enforcing.agent.scrape()?;
+    let count = |name: &str, labels: &[(&str, &str)]| metrics.sum(name, labels);
+    let commands = count("guestreq_psp_commands_total", &[("command", "tio_guest_request")]);
+    ensure!(commands == 7.0, "{commands} of 7 by name");
+    let all = count("guestreq_vm_tio_requests_total", &[]);
+    let of_devices = count("guestreq_vm_tio_requests_total", &[("vm", "devices")]);
+    ensure!((all, of_devices) == (7.0, 7.0), "{of_devices} of 7 are the VM's, {all} are some VM's");
+    let seconds = |vm| count("guestreq_vm_psp_seconds_total", &[("vm", vm), ("class", "other")]);
+    ensure!(seconds("devices") > seconds("none"), "the PSP's time is not its VM's");
+    // They are no guest requests, which count and are decided as ever.
+    let requests = count("guestreq_requests_total", &[("vm", "devices")]);
+    let decisions = count("guestreq_decisions_total", &[("vm", "devices")]);
+    ensure!((requests, decisions) == (3.0, 3.0), "{requests} requests, {decisions} decisions");
+    let bypassed = count("guestreq_enforcement_bypassed_total", &[]);
+    ensure!(bypassed == 0.0, "{bypassed} passed undecided, and nobody was to decide them");
+
+    let vms = json("vms")?;
+    let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "devices"));
+    ensure!(vm.context("no devices")?["tio_requests"] == 7, "{vms}");
+    let table = cli(&["vms"])?;
+    ensure!(table.contains("report 3, tio_guest_request 7"), "{table}");
+    println!("{table}");
+    enforcing.end()
+}
