@@ -1,28 +1,92 @@
 //! # What is read of the host
 //!
-//! Files below one root, so that a test can put a folder in its place; and what a
-//! condition that is not met says of itself.
+//! Files below one root, so that a test can put a folder in its place; /proc and /sys below
+//! others, so that a container reads the host's where it has them (`--procfs`, `--sysfs`); and
+//! what a condition that is not met says of itself.
 
-use std::{error::Error, fmt, fs, io, path::PathBuf};
+use std::{
+    error::Error,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// The host's files.
+///
+/// Three things stay where they are, whatever the roots of /proc and /sys:
+///
+/// - /proc/self. What this process may do, and where it hangs, is asked of itself; elsewhere
+///   stands what somebody collected. Only which kubelet's pods are our own is read beside the
+///   processes that it is compared with.
+/// - /sys/fs/bpf, which is a file system of its own. What an agent pins there is found by the
+///   next agent, by `guestreq detach` and by bpftool, none of which knows our roots.
+/// - What the kernel tells without a file, and what libraries read: bpf(2), /dev/sev, the type of
+///   kprobes' events.
+///
+/// The gate's parameters, which are written as well, are below the other root: they are the same
+/// kernel's, and a container's own /sys is read-only as a rule.
+#[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,
+    procfs: PathBuf,
+    sysfs: PathBuf,
+}
+
+/// What this process reads of the host; set once, if at all.
+static HOST: OnceLock<System> = OnceLock::new();
+
+/// The host that this process was told to read.
+pub fn host() -> &'static System {
+    HOST.get_or_init(System::real)
 }
 
 impl System {
     pub fn real() -> System {
-        System { root: PathBuf::from("/") }
+        System::at(Path::new("/"))
     }
 
-    #[cfg(test)]
-    pub fn at(root: &std::path::Path) -> System {
-        System { root: root.to_owned() }
+    pub fn at(root: &Path) -> System {
+        let [procfs, sysfs] = ["proc", "sys"].map(|folder| root.join(folder));
+        System { root: root.to_owned(), procfs, sysfs }
+    }
+
+    /// The host, whose /proc and /sys are elsewhere where that is said.
+    pub fn with(procfs: Option<PathBuf>, sysfs: Option<PathBuf>) -> Result<System> {
+        let mut system = System::real();
+        for (given, kept) in [(procfs, &mut system.procfs), (sysfs, &mut system.sysfs)] {
+            let Some(folder) = given else { continue };
+            // A wrong one would be a host without processes or modules.
+            let found = fs::metadata(&folder).with_context(|| folder.display().to_string())?;
+            ensure!(found.is_dir(), "{} is no folder", folder.display());
+            *kept = folder;
+        }
+        Ok(system)
+    }
+
+    /// Has this process read that host; before it reads any.
+    pub fn choose(self) -> Result<&'static System> {
+        if HOST.set(self).is_err() {
+            bail!("the host was read before it was said where its /proc and /sys are");
+        }
+        Ok(host())
     }
 
     /// Where a file of the host is, which is told by its absolute path.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+        let path = Path::new(path);
+        let of_this_process = path.starts_with("/proc/self");
+        match (path.strip_prefix("/proc"), path.strip_prefix("/sys")) {
+            (Ok(rest), _) if !of_this_process => self.procfs.join(rest),
+            (_, Ok(rest)) => self.sysfs.join(rest),
+            _ => self.root.join(path.strip_prefix("/").unwrap_or(path)),
+        }
+    }
+
+    /// A process' folder.
+    pub fn process(&self, pid: u32) -> PathBuf {
+        self.procfs.join(pid.to_string())
     }
 
     /// A file's text, without the white space around it.
@@ -64,3 +128,53 @@ impl fmt::Display for Missing {
 }
 
 impl Error for Missing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_and_sys_are_where_it_is_said_and_the_rest_is_not() {
+        let [proc, sys] = ["a", "b"].map(|_| tempfile::tempdir().unwrap());
+        let of = |tree: &tempfile::TempDir| tree.path().to_owned();
+        let system = System::with(Some(of(&proc)), Some(of(&sys))).unwrap();
+        let path = |path: &str| system.path(path);
+        assert_eq!(path("/proc/7/comm"), proc.path().join("7/comm"));
+        assert_eq!(path("/proc/kallsyms"), proc.path().join("kallsyms"));
+        assert_eq!(path("/proc/selfless"), proc.path().join("selfless"));
+        assert_eq!(system.process(7), proc.path().join("7"));
+        assert_eq!(path("/sys/module"), sys.path().join("module"));
+        for here in ["/proc/self/status", "/lib/modules/6.12", "/processes", "/system"] {
+            assert_eq!(path(here), Path::new(here));
+        }
+    }
+
+    #[test]
+    fn each_is_where_it_always_is_unless_it_is_said() {
+        let tree = tempfile::tempdir().unwrap();
+        let proc = System::with(Some(tree.path().to_owned()), None).unwrap();
+        assert_eq!(proc.path("/sys/module"), Path::new("/sys/module"));
+        let sys = System::with(None, Some(tree.path().to_owned())).unwrap();
+        assert_eq!(sys.path("/proc/7"), Path::new("/proc/7"));
+        let real = System::with(None, None).unwrap();
+        assert_eq!(real.path("/proc/7/stat"), Path::new("/proc/7/stat"));
+        assert_eq!(System::at(tree.path()).path("/proc/self/x"), tree.path().join("proc/self/x"));
+    }
+
+    #[test]
+    fn a_root_that_is_none_is_refused_by_its_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (wrong, why) in
+            [(Path::new("/nonexistent/proc"), "No such file"), (file.path(), "no folder")]
+        {
+            let wrong = wrong.to_owned();
+            for system in
+                [System::with(Some(wrong.clone()), None), System::with(None, Some(wrong.clone()))]
+            {
+                let error = format!("{:#}", system.unwrap_err());
+                let named = error.contains(&wrong.display().to_string());
+                assert!(named && error.contains(why), "{error}");
+            }
+        }
+    }
+}

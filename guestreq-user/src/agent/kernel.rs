@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result};
 use log::warn;
 pub use modules::{installed, is_new_enough, module, version};
 pub use symbols::{DATA, Symbols};
-pub use types::Types;
+pub use types::{FILE as BTF, Types};
 
-use crate::system::{Missing, System};
+use crate::system::{self, Missing, System};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_SYS_NICE: u64 = 1 << 23;
@@ -29,15 +29,15 @@ pub const MODULES: [&str; 2] = ["kvm_amd", "ccp"];
 /// Refuses where the programs cannot load or would see nothing, in the order in
 /// which an operator would mend it.
 pub fn check() -> Result<()> {
-    let system = System::real();
-    let mask = effective_capabilities(&system)?;
+    let system = system::host();
+    let mask = effective_capabilities(system)?;
     capabilities(mask)?;
     bpf(super::bpf::probe())?;
-    lockdown(&system)?;
+    lockdown(system)?;
     for name in MODULES {
-        module(&system, name)?;
+        module(system, name)?;
     }
-    sev_snp(&system)?;
+    sev_snp(system)?;
     if let Err(missing) = undisturbed(mask) {
         warn!("{missing}");
     }
@@ -115,7 +115,7 @@ pub fn bpf(answer: io::Result<()>) -> Result<(), Missing> {
 
 /// What LSM programs are checked against.
 pub fn btf(system: &System) -> Result<(), Missing> {
-    if system.exists("/sys/kernel/btf/vmlinux") { Ok(()) } else { Err(no_btf()) }
+    if system.exists(BTF) { Ok(()) } else { Err(no_btf()) }
 }
 
 pub fn no_btf() -> Missing {

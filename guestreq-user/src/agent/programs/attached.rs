@@ -11,7 +11,7 @@ use aya::programs::{ProgramError, links::FdLink};
 
 use crate::{
     agent::{bpf, kernel},
-    system::System,
+    system,
 };
 
 pub struct Attached {
@@ -52,9 +52,9 @@ impl Trouble {
 
 /// Says of a kprobe that is not permitted what stands in its way, if that is known.
 pub fn explained(error: ProgramError) -> anyhow::Error {
-    let system = System::real();
-    let mask = kernel::effective_capabilities(&system).unwrap_or(u64::MAX);
-    match (&error, kernel::perf_events(&system, mask)) {
+    let system = system::host();
+    let mask = kernel::effective_capabilities(system).unwrap_or(u64::MAX);
+    match (&error, kernel::perf_events(system, mask)) {
         (ProgramError::SyscallError(call), Err(missing))
             if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
         {
