@@ -10,7 +10,7 @@ use std::{
 use aya::programs::{ProgramError, links::FdLink};
 
 use crate::{
-    agent::{bpf, kernel},
+    agent::{bpf, kernel, perf},
     system,
 };
 
@@ -54,12 +54,11 @@ impl Trouble {
 pub fn explained(error: ProgramError) -> anyhow::Error {
     let system = system::host();
     let mask = kernel::effective_capabilities(system).unwrap_or(u64::MAX);
-    match (&error, kernel::perf_events(system, mask)) {
-        (ProgramError::SyscallError(call), Err(missing))
-            if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            missing.into()
-        }
+    let ProgramError::SyscallError(call) = &error else { return error.into() };
+    let refused =
+        matches!(call.io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS));
+    match kernel::perf_events(system, mask, perf::probe()) {
+        Err(missing) if refused => missing.into(),
         _ => error.into(),
     }
 }
