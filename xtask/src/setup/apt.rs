@@ -57,7 +57,7 @@ impl Apt {
     pub fn index_time(&self) -> Option<SystemTime> {
         let sources = fs::read_to_string(self.dir.join("sources.list")).ok()?;
         let has = |suite: &&str| sources.split_whitespace().any(|word| word == *suite);
-        if !SUITES.iter().all(|suite| has(&suite)) {
+        if !SUITES.iter().all(has) {
             return None;
         }
         fs::metadata(self.dir.join("updated")).and_then(|m| m.modified()).ok()

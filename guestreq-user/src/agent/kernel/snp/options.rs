@@ -30,11 +30,11 @@ pub fn is_off(signs: &Signs<'_>, name: &str) -> bool {
 /// Where it is switched off. The command line holds against modprobe.d.
 fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     let of_command_line = command_line(signs);
-    let asked = of_command_line.iter().filter_map(|word| {
+    let mut asked = of_command_line.iter().filter_map(|word| {
         let (module, option) = word.split_once('.')?;
         is_kvm_amd(module).then(|| value(option, name))?
     });
-    match asked.last() {
+    match asked.next_back() {
         Some(value) if says_no(value) => return Some("on the kernel's command line".to_owned()),
         Some(_) => return None,
         None => {}
