@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::trees::Trees;
 use crate::agent::{self, fault};
@@ -40,7 +40,10 @@ impl Args {
             print!("{}", fault::list());
             return Ok(ExitCode::SUCCESS);
         }
-        self.trees.choose()?;
+        ensure!(
+            !self.trees.choose()?.is_collected(),
+            "--procfs and --sysfs lead to copies of files, of which only doctor makes something"
+        );
         agent::run(agent::Options {
             config: self.config,
             listen: self.listen,

@@ -43,6 +43,8 @@ const ASKED: &[&str] = &[
 const READ: &[(&str, &str)] = &[
     ("kernel_version", "/proc/sys/kernel/osrelease"),
     ("btf", "/sys/kernel"),
+    ("lockdown", "/sys/kernel/security"),
+    ("lsm_bpf", "/sys/kernel/security"),
     ("kernel_addresses", "/proc/kallsyms"),
     ("kprobes", "/proc/kallsyms"),
     ("symbol_sev_do_cmd_locked", "/proc/kallsyms"),
@@ -53,6 +55,7 @@ const READ: &[(&str, &str)] = &[
     ("sev_snp", "/sys/module"),
     ("ccp", "/sys/module"),
     ("dev_sev", "/sys/class/misc"),
+    ("mitigations", "/sys/firmware/sev/vulnerabilities"),
     ("gate_ftrace", "/proc/sys/kernel"),
     ("gate_livepatch", "/sys/kernel"),
     ("gate_loaded", "/sys/module"),
@@ -100,33 +103,47 @@ fn one_host(host: &Host<'_>) -> Finding {
 /// What shows that /proc and /sys were not collected of one running kernel: each lists the modules
 /// that are loaded, and how large they are.
 pub fn two_kernels(system: &System) -> Option<String> {
-    let modules = system.read("/proc/modules").ok()?;
-    if !system.exists("/sys/module") {
-        return None;
-    }
-    let listed: Vec<(&str, &str)> = modules
-        .lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            Some((words.next()?, words.next()?))
-        })
-        .collect();
-    for (name, size) in &listed {
-        if !system.exists(&format!("/sys/module/{name}")) {
-            return Some(format!("/proc/modules has {name}, /sys/module has not"));
-        }
-        match system.read(&format!("/sys/module/{name}/coresize")) {
-            Ok(other) if other != *size => {
-                return Some(format!("{name} has {size} bytes in /proc, {other} in /sys"));
-            }
-            _ => {}
-        }
+    let listed = modules(system)?;
+    let size = |name: &str| system.read(&format!("/sys/module/{name}/coresize")).ok();
+    let sized: Vec<_> =
+        listed.iter().filter_map(|(name, of)| Some((name, of, size(name)?))).collect();
+    if let Some((name, of, other)) = sized.iter().find(|(_, of, other)| *of != other) {
+        return Some(format!("{name} has {of} bytes in /proc, {other} in /sys"));
     }
     // What is built in has no size.
-    let loaded = |name: &String| system.exists(&format!("/sys/module/{name}/coresize"));
-    let unknown = |name: &String| !listed.iter().any(|(listed, _)| listed == name);
-    let name = system.list("/sys/module").into_iter().find(|name| loaded(name) && unknown(name))?;
-    Some(format!("/sys/module has {name}, /proc/modules has not"))
+    let unknown = |name: &String| size(name).is_some() && !listed.iter().any(|(it, _)| it == name);
+    if let Some(name) = system.list("/sys/module").iter().find(|name| unknown(name)) {
+        return Some(format!("/sys/module has {name}, /proc/modules has not"));
+    }
+    // Of some modules somebody may have collected nothing.
+    let gone = |name: &&(String, String)| !system.exists(&format!("/sys/module/{}", name.0));
+    let (name, _) = listed.iter().find(gone).filter(|_| sized.len() * 2 > listed.len())?;
+    Some(format!("/proc/modules has {name}, /sys/module has not"))
+}
+
+/// Those that are loaded, and their sizes; `None`, where they were not collected.
+fn modules(system: &System) -> Option<Vec<(String, String)>> {
+    let of_line = |line: &str| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        Some((words.next()?, words.next()?))
+    };
+    Some(system.read("/proc/modules").ok()?.lines().filter_map(of_line).collect())
+}
+
+/// A module of which nothing was collected below /sys/module.
+pub fn module(system: &System, name: &str) -> Finding {
+    match modules(system) {
+        Some(all) if all.iter().any(|(listed, _)| listed == name) => {
+            Finding::pass("loaded, as /proc/modules has it")
+        }
+        Some(_) => Finding::warn(
+            format!("{name} is not loaded, or built in and was not collected"),
+            format!("`modprobe {name}`, if this is an AMD EPYC host"),
+        ),
+        None => {
+            Finding::skip(format!("neither /sys/module/{name} nor /proc/modules was collected"))
+        }
+    }
 }
 
 #[cfg(test)]

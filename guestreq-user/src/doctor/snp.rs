@@ -5,7 +5,7 @@ mod mitigations;
 use mitigations::mitigations;
 
 use super::{
-    Check, Finding, Host,
+    Check, Finding, Host, collected,
     platform::{PATIENCE, Platform, Silence},
 };
 use crate::{
@@ -70,6 +70,7 @@ pub const CHECKS: &[Check] = &[
 fn module(host: &Host<'_>, name: &str) -> Finding {
     match kernel::module(&host.system, name) {
         Ok(presence) => Finding::pass(presence.word()),
+        Err(_) if host.system.is_collected() => collected::module(&host.system, name),
         Err(Missing { what, fix }) => Finding::fail(what, fix),
     }
 }
