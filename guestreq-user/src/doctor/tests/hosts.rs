@@ -33,6 +33,9 @@ struct Reported {
     edits: Vec<[String; 3]>,
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// With nothing in them.
+    #[serde(default)]
+    folders: Vec<String>,
     /// By the check's id.
     expect: BTreeMap<String, Expected>,
 }
@@ -64,6 +67,7 @@ impl Reported {
         self.removed.iter().for_each(|path| fake.remove(path));
         self.edits.iter().for_each(|[path, from, to]| fake.edit(path, from, to));
         self.files.iter().for_each(|(path, text)| fake.write(path, text));
+        self.folders.iter().for_each(|path| fs::create_dir_all(fake.path(path)).unwrap());
         fake
     }
 }
