@@ -1,33 +1,162 @@
 //! # What is read of the host
 //!
-//! Files below one root, so that a test can put a folder in its place; and what a
-//! condition that is not met says of itself.
+//! Files below one root, so that a test can put a folder in its place; /proc and /sys below
+//! others, so that a container reads the host's where it has them (`--procfs`, `--sysfs`); and
+//! what a condition that is not met says of itself.
 
-use std::{error::Error, fmt, fs, io, path::PathBuf};
+use std::{
+    error::Error,
+    ffi::CString,
+    fmt, fs, io,
+    mem::MaybeUninit,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// The host's files.
+///
+/// Three things stay where they are, whatever the roots of /proc and /sys:
+///
+/// - /proc/self. What this process may do, and where it hangs, is asked of itself; elsewhere
+///   stands what somebody collected. Only which kubelet's pods are our own is read beside the
+///   processes that it is compared with.
+/// - /sys/fs/bpf, which is a file system of its own. What an agent pins there is found by the
+///   next agent, by `guestreq detach` and by bpftool, none of which knows our roots.
+/// - What the kernel tells without a file, and what libraries read: bpf(2), /dev/sev, the type of
+///   kprobes' events.
+///
+/// The gate's parameters, which are written as well, are below the other root: they are the same
+/// kernel's, and a container's own /sys is read-only as a rule.
+#[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,
+    procfs: PathBuf,
+    sysfs: PathBuf,
+    kind: Kind,
+}
+
+/// Whose files they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The kernel's that runs here.
+    Here,
+    /// Copies of both, of a host that is not here.
+    Collected,
+    /// Copies of one of the two; the other is none, since this machine's would not fit to it.
+    OnlyProc,
+    OnlySys,
+}
+
+/// What statfs(2) says of the kernel's own (include/uapi/linux/magic.h).
+const PROC_SUPER_MAGIC: i64 = 0x9fa0;
+const SYSFS_MAGIC: i64 = 0x6265_6572;
+
+/// No folder is below it.
+const NOWHERE: &str = "/dev/null";
+
+/// What this process reads of the host; set once, if at all.
+static HOST: OnceLock<System> = OnceLock::new();
+
+/// The host that this process was told to read.
+pub fn host() -> &'static System {
+    HOST.get_or_init(System::real)
 }
 
 impl System {
     pub fn real() -> System {
-        System { root: PathBuf::from("/") }
+        System::at(Path::new("/"))
     }
 
-    #[cfg(test)]
-    pub fn at(root: &std::path::Path) -> System {
-        System { root: root.to_owned() }
+    pub fn at(root: &Path) -> System {
+        let [procfs, sysfs] = ["proc", "sys"].map(|folder| root.join(folder));
+        System { root: root.to_owned(), procfs, sysfs, kind: Kind::Here }
+    }
+
+    /// The host, whose /proc and /sys are elsewhere where that is said.
+    pub fn with(procfs: Option<PathBuf>, sysfs: Option<PathBuf>) -> Result<System> {
+        let mut system = System::real();
+        let mut copies = [false; 2];
+        let trees = [
+            (procfs, &mut system.procfs, PROC_SUPER_MAGIC),
+            (sysfs, &mut system.sysfs, SYSFS_MAGIC),
+        ];
+        for ((given, kept, magic), copy) in trees.into_iter().zip(&mut copies) {
+            let Some(folder) = given else { continue };
+            // A wrong one would be a host without processes or modules.
+            let found = fs::metadata(&folder).with_context(|| folder.display().to_string())?;
+            ensure!(found.is_dir(), "{} is no folder", folder.display());
+            *copy = file_system(&folder)? != magic;
+            *kept = folder;
+        }
+        // What is this machine's would not fit to what was copied of another.
+        system.kind = match copies {
+            [false, false] => Kind::Here,
+            [true, true] => Kind::Collected,
+            [true, false] => Kind::OnlyProc,
+            [false, true] => Kind::OnlySys,
+        };
+        match system.kind {
+            Kind::Here => {}
+            Kind::Collected => system.root = NOWHERE.into(),
+            Kind::OnlyProc => system.leave_out_sys(),
+            Kind::OnlySys => {
+                system.root = NOWHERE.into();
+                system.procfs = NOWHERE.into();
+            }
+        }
+        Ok(system)
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether it is a host that is not here, of which there are copies of files.
+    pub fn is_collected(&self) -> bool {
+        self.kind != Kind::Here
+    }
+
+    /// Has nothing read below /sys: it is of another kernel than /proc.
+    pub fn leave_out_sys(&mut self) {
+        self.root = NOWHERE.into();
+        self.sysfs = NOWHERE.into();
+    }
+
+    /// Has this process read that host; before it reads any.
+    pub fn choose(self) -> Result<&'static System> {
+        if HOST.set(self).is_err() {
+            bail!("the host was read before it was said where its /proc and /sys are");
+        }
+        Ok(host())
     }
 
     /// Where a file of the host is, which is told by its absolute path.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+        let path = Path::new(path);
+        let of_this_process = path.starts_with("/proc/self");
+        if of_this_process && self.is_collected() {
+            return path.to_owned();
+        }
+        match (path.strip_prefix("/proc"), path.strip_prefix("/sys")) {
+            (Ok(rest), _) if !of_this_process => self.procfs.join(rest),
+            (_, Ok(rest)) => self.sysfs.join(rest),
+            _ => self.root.join(path.strip_prefix("/").unwrap_or(path)),
+        }
     }
 
-    /// A file's text, without the white space around it.
+    /// A process' folder.
+    pub fn process(&self, pid: u32) -> PathBuf {
+        self.procfs.join(pid.to_string())
+    }
+
+    /// A file's text, without the white space around it, nor the zeros that tar puts behind what is
+    /// shorter than sysfs says.
     pub fn read(&self, path: &str) -> io::Result<String> {
-        fs::read_to_string(self.path(path)).map(|text| text.trim().to_owned())
+        let nothing = |c: char| c.is_whitespace() || c == '\0';
+        fs::read_to_string(self.path(path)).map(|text| text.trim_matches(nothing).to_owned())
     }
 
     pub fn exists(&self, path: &str) -> bool {
@@ -42,6 +171,18 @@ impl System {
         names.sort();
         names
     }
+}
+
+/// What kind of file system a folder is of.
+fn file_system(folder: &Path) -> Result<i64> {
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    let mut status = MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: path and structure outlive the call.
+    if unsafe { libc::statfs(path.as_ptr(), status.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error()).context(folder.display().to_string());
+    }
+    // SAFETY: the kernel has filled it in.
+    Ok(unsafe { status.assume_init() }.f_type)
 }
 
 /// A condition that is not met: what is so, and what would mend it.
@@ -64,3 +205,69 @@ impl fmt::Display for Missing {
 }
 
 impl Error for Missing {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_and_sys_are_where_it_is_said_and_the_rest_is_not() {
+        let [proc, sys] = ["a", "b"].map(|_| tempfile::tempdir().unwrap());
+        let of = |tree: &tempfile::TempDir| tree.path().to_owned();
+        let system = System::with(Some(of(&proc)), Some(of(&sys))).unwrap();
+        let path = |path: &str| system.path(path);
+        assert_eq!(path("/proc/7/comm"), proc.path().join("7/comm"));
+        assert_eq!(path("/proc/kallsyms"), proc.path().join("kallsyms"));
+        assert_eq!(path("/proc/selfless"), proc.path().join("selfless"));
+        assert_eq!(system.process(7), proc.path().join("7"));
+        assert_eq!(path("/sys/module"), sys.path().join("module"));
+        assert_eq!(path("/proc/self/status"), Path::new("/proc/self/status"));
+        for other in ["/lib/modules/6.12", "/processes", "/system"] {
+            assert!(!system.exists(other) && path(other).starts_with(NOWHERE), "{other}");
+        }
+    }
+
+    /// What another machine's files say is not completed with this one's.
+    #[test]
+    fn of_copies_and_this_machine_no_host_is_made() {
+        let tree = tempfile::tempdir().unwrap();
+        let of = |tree: &tempfile::TempDir| Some(tree.path().to_owned());
+        let proc = System::with(of(&tree), None).unwrap();
+        assert_eq!(proc.kind(), Kind::OnlyProc);
+        assert!(!proc.exists("/sys/module") && !proc.exists("/dev/null"));
+        let sys = System::with(None, of(&tree)).unwrap();
+        assert_eq!(sys.kind(), Kind::OnlySys);
+        assert!(!sys.exists("/proc/cmdline") && !sys.exists("/lib"));
+        assert_eq!(System::with(of(&tree), of(&tree)).unwrap().kind(), Kind::Collected);
+        // The kernel's own, mounted elsewhere or not, are this host's.
+        let own = System::with(Some("/proc".into()), Some("/sys".into())).unwrap();
+        assert_eq!(own.kind(), Kind::Here);
+        assert!(own.exists("/dev/null"));
+    }
+
+    #[test]
+    fn each_is_where_it_always_is_unless_it_is_said() {
+        let tree = tempfile::tempdir().unwrap();
+        let real = System::with(None, None).unwrap();
+        assert_eq!(real.path("/proc/7/stat"), Path::new("/proc/7/stat"));
+        assert_eq!(real.path("/sys/module"), Path::new("/sys/module"));
+        assert_eq!(System::at(tree.path()).path("/proc/self/x"), tree.path().join("proc/self/x"));
+    }
+
+    #[test]
+    fn a_root_that_is_none_is_refused_by_its_name() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (wrong, why) in
+            [(Path::new("/nonexistent/proc"), "No such file"), (file.path(), "no folder")]
+        {
+            let wrong = wrong.to_owned();
+            for system in
+                [System::with(Some(wrong.clone()), None), System::with(None, Some(wrong.clone()))]
+            {
+                let error = format!("{:#}", system.unwrap_err());
+                let named = error.contains(&wrong.display().to_string());
+                assert!(named && error.contains(why), "{error}");
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ use crate::{
         events::{self, What},
         policy::Named,
     },
-    system::System,
+    system,
 };
 
 /// What users see of it.
@@ -275,5 +275,5 @@ impl Enforcement {
 
 /// What the gate that is loaded would do without us.
 fn alone() -> Alone {
-    Alone::of(&System::real())
+    Alone::of(system::host())
 }

@@ -16,7 +16,7 @@ use guestreq_common::gate::PROTOCOL;
 pub use alone::Alone;
 
 use super::programs::module_identity;
-use crate::system::Missing;
+use crate::system::{self, Missing};
 
 pub const MODULE: &str = "guestreq_gate";
 pub const PARAMETERS: &str = "/sys/module/guestreq_gate/parameters";
@@ -36,7 +36,7 @@ impl Gate {
     /// The gate, if one is loaded that speaks our protocol.
     pub fn find() -> Result<Gate> {
         let identity = module_identity(MODULE).ok_or_else(not_loaded)?;
-        Gate::at(PathBuf::from(PARAMETERS), identity)
+        Gate::at(system::host().path(PARAMETERS), identity)
     }
 
     fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {

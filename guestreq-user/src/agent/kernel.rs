@@ -3,19 +3,21 @@
 //! Everything the programs need of the running kernel, one function for each
 //! condition: the agent's refusal and `guestreq doctor` are the same code.
 
+pub mod log;
 mod modules;
+mod permitted;
+pub mod snp;
 mod symbols;
 mod types;
 
-use std::io;
-
 use anyhow::{Context as _, Result};
-use log::warn;
-pub use modules::{installed, is_new_enough, module, version};
+pub use modules::{built_with_sev, installed, is_new_enough, module, version};
+pub use permitted::{bpf, is_filtered, paranoid, perf_events};
+pub use snp::sev_snp;
 pub use symbols::{DATA, Symbols};
-pub use types::Types;
+pub use types::{FILE as BTF, Types};
 
-use crate::system::{Missing, System};
+use crate::system::{self, Missing, System};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_SYS_NICE: u64 = 1 << 23;
@@ -29,17 +31,18 @@ pub const MODULES: [&str; 2] = ["kvm_amd", "ccp"];
 /// Refuses where the programs cannot load or would see nothing, in the order in
 /// which an operator would mend it.
 pub fn check() -> Result<()> {
-    let system = System::real();
-    let mask = effective_capabilities(&system)?;
+    let system = system::host();
+    let mask = effective_capabilities(system)?;
     capabilities(mask)?;
-    bpf(super::bpf::probe())?;
-    lockdown(&system)?;
+    bpf(system, super::bpf::probe())?;
+    lockdown(system)?;
     for name in MODULES {
-        module(&system, name)?;
+        module(system, name)?;
     }
-    sev_snp(&system)?;
+    // It only explains: where it may not be read, less is said.
+    sev_snp(system, &log::read().unwrap_or_default())?;
     if let Err(missing) = undisturbed(mask) {
-        warn!("{missing}");
+        ::log::warn!("{missing}");
     }
     Ok(())
 }
@@ -80,42 +83,9 @@ pub fn undisturbed(mask: u64) -> Result<(), Missing> {
     ))
 }
 
-/// Whether kprobes may be attached. Debian and Ubuntu have values above 2, at which their kernels ask
-/// for CAP_SYS_ADMIN, and not for CAP_PERFMON as others do.
-pub fn perf_events(system: &System, mask: u64) -> Result<(), Missing> {
-    const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
-    let level = system.read(PARANOID).ok().and_then(|level| level.parse::<i32>().ok());
-    match level {
-        Some(level) if level > 2 && mask & CAP_SYS_ADMIN == 0 => Err(Missing::new(
-            format!(
-                "kernel.perf_event_paranoid is {level}, at which Debian's and Ubuntu's kernels \
-                 keep kprobes from who has no CAP_SYS_ADMIN"
-            ),
-            "`sysctl kernel.perf_event_paranoid=2` on the host, or grant CAP_SYS_ADMIN",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// What bpf(2) answered when it was asked for something harmless.
-pub fn bpf(answer: io::Result<()>) -> Result<(), Missing> {
-    let Err(error) = answer else { return Ok(()) };
-    Err(match error.raw_os_error() {
-        Some(libc::ENOSYS) => Missing::new(
-            "this kernel has no BPF",
-            "it needs CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS",
-        ),
-        Some(libc::EPERM) => Missing::new(
-            "bpf(2) is refused though the capabilities are there",
-            "a seccomp profile or kernel.unprivileged_bpf_disabled stands in the way",
-        ),
-        _ => Missing::new("bpf(2) does not work", error.to_string()),
-    })
-}
-
 /// What LSM programs are checked against.
 pub fn btf(system: &System) -> Result<(), Missing> {
-    if system.exists("/sys/kernel/btf/vmlinux") { Ok(()) } else { Err(no_btf()) }
+    if system.exists(BTF) { Ok(()) } else { Err(no_btf()) }
 }
 
 pub fn no_btf() -> Missing {
@@ -142,22 +112,6 @@ pub fn lsm(system: &System) -> Result<(), Missing> {
             format!("boot with lsm={lsms},bpf on the kernel's command line"),
         )),
         _ => Ok(()),
-    }
-}
-
-/// Whether KVM can run SNP guests; of a kvm_amd that is loaded.
-pub fn sev_snp(system: &System) -> Result<(), Missing> {
-    const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
-    match system.read(PARAMETER) {
-        Ok(value) if value == "Y" || value == "1" => Ok(()),
-        Ok(value) => Err(Missing::new(
-            format!("{PARAMETER} is {value}, so that this host cannot run SNP guests"),
-            "enable SEV-SNP in the firmware's setup, IOMMU on, kvm_amd sev_snp=1",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(modules::kvm_amd_without_snp(system))
-        }
-        Err(error) => Err(Missing::new(PARAMETER, error.to_string())),
     }
 }
 

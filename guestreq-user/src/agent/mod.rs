@@ -19,6 +19,7 @@ mod losses;
 mod notify;
 pub mod observer;
 mod patience;
+pub mod perf;
 pub mod pins;
 pub mod policies;
 pub mod probes;

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use self::threads::Threads;
 use super::remembered::Known;
-use crate::host;
+use crate::{host, system};
 
 /// How many processes may leave their reader waiting: about as many as there can be SNP VMs on a
 /// host, so that few keep no other from its name. Each costs a thread, some 40 KiB, until it answers
@@ -127,7 +127,7 @@ impl Processes {
     /// Why a process that was looked at is unread.
     pub fn why(&self, look: &Look) -> String {
         if self.looks.is_any_open(|other| other.pid == look.pid) {
-            return format!("/proc/{} does not answer", look.pid);
+            return format!("{} does not answer", system::host().process(look.pid).display());
         }
         format!("{MOST_LOOKS} other processes do not answer")
     }
@@ -161,22 +161,24 @@ impl Processes {
 
 /// What a process says of itself, if it is there and began in time.
 fn look_at(look: Look) -> io::Result<Option<Known>> {
-    let started = host::start_ticks(look.pid)?;
+    let system = system::host();
+    let started = host::start_ticks(system, look.pid)?;
     let in_time = |ticks: &u64| host::began_ns(*ticks) <= look.began_by;
     let Some(started) = started.filter(in_time) else { return Ok(None) };
-    let identity = host::identify(look.pid)?;
+    let identity = host::identify(system, look.pid)?;
     Ok(identity.map(|identity| Known { identity, pid: look.pid, started: Some(started) }))
 }
 
 fn find(vm: Running) -> Option<Found> {
+    let system = system::host();
     // The number may be another process' by now.
-    let is_it = host::start_ticks(vm.pid).is_ok_and(|it| it.is_some() && it == vm.started);
-    let pod_uid = is_it.then(|| host::pod_uid(vm.pid)).flatten()?;
+    let is_it = host::start_ticks(system, vm.pid).is_ok_and(|it| it.is_some() && it == vm.started);
+    let pod_uid = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
     Some(Found { vm, pod_uid })
 }
 
 fn signal(Handler { slot, generation, pid, vmm }: Handler) -> Signal {
-    Signal { slot, generation, signal: host::kick_signal(pid, &vmm) }
+    Signal { slot, generation, signal: host::kick_signal(system::host(), pid, &vmm) }
 }
 
 /// What is left of the loop's patience.

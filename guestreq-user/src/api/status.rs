@@ -35,6 +35,9 @@ pub struct Agent {
     pub maps: Vec<Map>,
     /// The command that has the PSP now, if one does.
     pub holder: Option<Holder>,
+    /// VMs whose processes cannot be read, so that they have no name and no rule that names them
+    /// holds for them; null while nothing is observed.
+    pub unread_vms: Option<u64>,
 }
 
 /// How full a BPF map is.
@@ -47,13 +50,13 @@ pub struct Map {
 }
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
-    let (reason, status, maps, holder) = match &mut *shared.state() {
+    let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
         State::Waiting { reason } => {
             let asked = shared.asked();
             // What keeps the agent from observing keeps it from enforcing, too.
             let why = asked.reason.clone().or_else(|| Some(reason.clone()));
             let status = enforcement::Status { reason: why, ..asked };
-            (Some(reason.clone()), status, Vec::new(), None)
+            (Some(reason.clone()), status, Vec::new(), None, None)
         }
         State::Observing(observer) => match observer.refresh() {
             Ok(snapshot) => (
@@ -61,6 +64,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
                 observer.enforcement_status(),
                 maps(observer, &snapshot),
                 report::psp(observer, &snapshot).holder,
+                Some(observer.table.unread() as u64),
             ),
             Err(error) => {
                 return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}"));
@@ -75,6 +79,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
         enforcement: enforced(status),
         maps,
         holder,
+        unread_vms,
     })
     .into_response()
 }

@@ -2,8 +2,9 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
+use super::trees::Trees;
 use crate::agent::{self, fault};
 
 /// Watch this host's guest requests and serve what was counted (the daemon)
@@ -23,6 +24,8 @@ pub struct Args {
     /// Leave a probe out, by its name in guestreq_probe_attached
     #[arg(long, value_name = "PROBE")]
     without_probe: Vec<String>,
+    #[command(flatten)]
+    trees: Trees,
     /// Die by SIGKILL at this point of start or stop
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
@@ -37,6 +40,10 @@ impl Args {
             print!("{}", fault::list());
             return Ok(ExitCode::SUCCESS);
         }
+        ensure!(
+            !self.trees.choose()?.is_collected(),
+            "--procfs and --sysfs lead to copies of files, of which only doctor makes something"
+        );
         agent::run(agent::Options {
             config: self.config,
             listen: self.listen,

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     agent::{Lock, fault, gate::Alone, pins, programs},
-    system::System,
+    system,
 };
 
 /// End what goes on without an agent: enforcement and counting
@@ -39,7 +39,7 @@ impl Args {
                 bail!("an agent is running{}, which would attach again: stop it first", held.by())
             }
         };
-        let alone = Alone::of(&System::real());
+        let alone = Alone::of(system::host());
         if pins::are_any()?
             && let Some(why) = refusal(&alone, self.yes)
         {

@@ -12,11 +12,9 @@ use comfy_table::{Cell, Color, Table, presets};
 use super::{
     Format, print,
     table::{self, printable},
+    trees::Trees,
 };
-use crate::{
-    doctor::{self, Checked, Group, Host, Real, Report, State},
-    system::System,
-};
+use crate::doctor::{self, Checked, Group, Host, Real, Report, State};
 
 /// Look at everything this host needs, and say what is missing and how to mend it
 #[derive(clap::Args)]
@@ -39,12 +37,15 @@ pub struct Args {
     /// Exit status 0 whatever was found: for an init container, which reports and does not block
     #[arg(long)]
     exit_zero: bool,
+    #[command(flatten)]
+    trees: Trees,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
+        let system = self.trees.choose()?;
         let live = Real { config: self.config, socket: self.socket };
-        let report = doctor::examine(&Host::new(System::real(), &live));
+        let report = doctor::examine(&Host::new(system.clone(), &live));
         let terminal = io::stdout().is_terminal();
         let code = print(self.output, &report, |report| text(report, terminal))?;
         Ok(if report.failed > 0 && !self.exit_zero { ExitCode::FAILURE } else { code })

@@ -16,6 +16,7 @@ mod psp;
 mod reference;
 pub mod table;
 mod top;
+mod trees;
 mod vms;
 
 pub use completions::answer_a_shell;

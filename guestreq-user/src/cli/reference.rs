@@ -106,6 +106,9 @@ fn help(arg: &Arg) -> String {
     if arg.get_action().takes_values() && !default.is_empty() {
         help.push_str(&format!(" [default: {}]", default.join(" ")));
     }
+    if let Some(variable) = arg.get_env() {
+        help.push_str(&format!(" [env: {}]", variable.to_string_lossy()));
+    }
     help
 }
 

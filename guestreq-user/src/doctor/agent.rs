@@ -58,6 +58,13 @@ pub const CHECKS: &[Check] = &[
         look: bypassed,
     },
     Check {
+        id: "vms_unread",
+        title: "VMs by name",
+        needed: "The process of every VM answers who it is. One whose /proc/PID/cmdline does not come, as its memory is locked, is shown as `unread-PID`, and no rule that names it holds for it until it answers.",
+        docs: "docs/reliability.md#what-may-block-and-whom",
+        look: unread,
+    },
+    Check {
         id: "pins",
         title: "Pins",
         needed: "What is pinned in the BPF file system is this version's, and has an agent: start one, or `guestreq detach`.",
@@ -150,6 +157,18 @@ fn bypassed(host: &Host<'_>) -> Finding {
         Some(count) => Finding::warn(
             format!("{count} requests passed that should not have"),
             "the agent's log says of which VMs (bypassed:)",
+        ),
+    })
+}
+
+fn unread(host: &Host<'_>) -> Finding {
+    of_agent(host, |agent| match agent.unread_vms {
+        None => Finding::skip("the agent does not observe"),
+        Some(0) => Finding::pass("every VM's process can be read"),
+        Some(count) => Finding::warn(
+            format!("{count} VMs without a name, as their processes do not answer"),
+            "the agent's log says why; `guestreq vms` shows them as unread-PID: `cat \
+             /proc/PID/cmdline` hangs, too, until whatever holds that VMM's memory lets go",
         ),
     })
 }

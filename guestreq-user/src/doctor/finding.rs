@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::system::Missing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Pass,

@@ -2,9 +2,11 @@
 
 mod modinfo;
 mod module;
+mod vermagic;
 
 use guestreq_common::policy::Backend;
-use module::{installed, signed, vermagic};
+use module::{installed, signed};
+use vermagic::vermagic;
 
 use super::{Check, Finding, Host};
 use crate::{
@@ -28,7 +30,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_vermagic",
         title: "Version magic",
-        needed: "The kernel loads only what was built for it: build the gate again, and run `depmod`.",
+        needed: "The kernel loads only what was built for it, or, where modules have their symbols' versions (modversions, as on RHEL and Ubuntu), what was built for one with the same: build the gate again, and run `depmod`. What is loaded fits.",
         docs: BUILD,
         look: |host| with_gate(host, vermagic),
     },
@@ -129,6 +131,13 @@ fn loaded(host: &Host<'_>) -> Finding {
         return Finding::pass(
             version.map_or_else(|_| "loaded".to_owned(), |v| format!("version {v}")),
         );
+    }
+    let ccp = host.system.exists("/sys/module/ccp");
+    if ccp && host.symbols.as_ref().is_ok_and(|symbols| !symbols.has(HOOKED)) {
+        return host.for_enforcing(Missing::new(
+            format!("cannot be loaded: this kernel has no {HOOKED}, which the gate hooks"),
+            "another build of the kernel, or backend = \"vcpu\", which guarantees less",
+        ));
     }
     let mut missing = gate::not_loaded();
     if modinfo::installed(host, &host.kernel).is_some() {

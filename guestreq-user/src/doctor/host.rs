@@ -2,7 +2,7 @@
 //!
 //! Files, what is no file, and what several checks want to know.
 
-use std::cell::OnceCell;
+use std::{cell::OnceCell, io};
 
 use anyhow::Result;
 use guestreq_common::policy::{Backend, Mode};
@@ -10,6 +10,7 @@ use guestreq_common::policy::{Backend, Mode};
 use super::{
     Finding,
     agent::is_denied,
+    collected,
     live::{Asked, Live},
     platform::{Platform, Silence},
 };
@@ -34,19 +35,46 @@ pub struct Host<'a> {
     pub config: Result<Config>,
     pub agent: Asked,
     pub symbols: Result<Symbols>,
+    /// The kernel's; empty where it may not be read.
+    pub log: String,
+    /// Why /proc and /sys cannot be of one host, if they were collected and cannot.
+    pub two_kernels: Option<String>,
     platform: OnceCell<Result<Platform, Silence>>,
+    perf: OnceCell<io::Result<()>>,
 }
 
 impl Host<'_> {
     pub fn new(system: System, live: &dyn Live) -> Host<'_> {
+        if system.is_collected() {
+            return Host::collected(system, live);
+        }
         let config = live.config();
         let default = Config::default().socket;
         let agent = live.agent(config.as_ref().map_or(&default, |config| &config.socket));
+        let log = live.kernel_log().unwrap_or_default();
+        let capabilities = kernel::effective_capabilities(&system).unwrap_or(0);
+        Host { capabilities, log, ..Host::of(system, live, config, agent) }
+    }
+
+    /// One that is not here, and of which nothing is asked.
+    fn collected(mut system: System, live: &dyn Live) -> Host<'_> {
+        let two_kernels = collected::two_kernels(&system);
+        if two_kernels.is_some() {
+            system.leave_out_sys();
+        }
+        let nobody = Asked::Nobody(Config::default().socket);
+        Host { two_kernels, ..Host::of(system, live, Ok(Config::default()), nobody) }
+    }
+
+    fn of(system: System, live: &dyn Live, config: Result<Config>, agent: Asked) -> Host<'_> {
         Host {
             kernel: system.read("/proc/sys/kernel/osrelease").unwrap_or_default(),
-            capabilities: kernel::effective_capabilities(&system).unwrap_or(0),
+            capabilities: 0,
             symbols: Symbols::read_some(&system, is_wanted),
+            log: String::new(),
+            two_kernels: None,
             platform: OnceCell::new(),
+            perf: OnceCell::new(),
             system,
             live,
             config,
@@ -102,6 +130,22 @@ impl Host<'_> {
     /// Asked once.
     pub fn platform(&self) -> &Result<Platform, Silence> {
         self.platform.get_or_init(|| self.live.platform())
+    }
+
+    /// Asked once.
+    pub fn perf_event_open(&self) -> io::Result<()> {
+        match self.perf.get_or_init(|| self.live.perf_event_open()) {
+            Ok(()) => Ok(()),
+            // Errors cannot be copied; the kernel's are numbers.
+            Err(error) => Err(error
+                .raw_os_error()
+                .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)),
+        }
+    }
+
+    /// Whether KVM can run SNP guests.
+    pub fn sev_snp(&self) -> Result<(), Missing> {
+        kernel::sev_snp(&self.system, &self.log)
     }
 }
 

@@ -1,10 +1,14 @@
 //! # Kernel and BPF
 
 mod hooks;
+mod seccomp;
+mod version;
 
 use hooks::{kprobes, symbol, tracepoints};
+use seccomp::seccomp;
+use version::version;
 
-use super::{Check, Finding, Host};
+use super::{Check, Finding, Host, collected};
 use crate::{
     agent::{
         kernel::{self, DATA},
@@ -16,8 +20,10 @@ use crate::{
 const LSM: &str = "docs/enforcement.md#what-the-kernel-must-allow";
 const HOOKS: &str = "README.md#what-is-measured-and-how";
 const HOST: &str = "README.md#on-a-real-snp-host";
+const SECCOMP: &str = "docs/install.md#seccomp";
 
 pub const CHECKS: &[Check] = &[
+    collected::CHECK,
     Check {
         id: "privileges",
         title: "Privileges",
@@ -28,7 +34,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kernel_version",
         title: "Kernel version",
-        needed: "Linux hosts SNP guests from 6.11 on. An older one whose kvm_amd has `sev_snp` is a distribution's own, and not tested: a newer kernel.",
+        needed: "Linux hosts SNP guests from 6.11 on. An older one whose kvm_amd has `sev_snp` is a distribution's own, which brought it back, or AMD's, and not tested: a newer kernel. Whether that kvm_amd can run them says `sev_snp`.",
         docs: HOST,
         look: version,
     },
@@ -38,6 +44,13 @@ pub const CHECKS: &[Check] = &[
         needed: "All programs are loaded by it: a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, no seccomp profile that refuses it.",
         docs: HOST,
         look: bpf,
+    },
+    Check {
+        id: "seccomp",
+        title: "seccomp",
+        needed: "In a container the profile lets bpf(2) and perf_event_open(2) through, which are tried. containerd's default does where CAP_BPF and CAP_PERFMON are granted; CRI-O's refuses perf_event_open(2): the profile of deploy/kubernetes/localhost.",
+        docs: SECCOMP,
+        look: seccomp,
     },
     Check {
         id: "btf",
@@ -75,7 +88,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kprobes",
         title: "Kprobes",
-        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. Without CAP_SYS_ADMIN Debian's and Ubuntu's kernels want `sysctl kernel.perf_event_paranoid=2`, too.",
+        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. Whether perf_event_open(2) is allowed is tried: without CAP_SYS_ADMIN most of Debian's and Ubuntu's kernels want `sysctl kernel.perf_event_paranoid=2`, too.",
         docs: HOOKS,
         look: kprobes,
     },
@@ -156,21 +169,6 @@ fn privileges(host: &Host<'_>) -> Finding {
     }
 }
 
-fn version(host: &Host<'_>) -> Finding {
-    let release = &host.kernel;
-    let Some(version) = kernel::version(release) else {
-        return Finding::skip(format!("{release:?} is no version that could be compared"));
-    };
-    if kernel::is_new_enough(version) {
-        return Finding::pass(release.clone());
-    }
-    let fix = "Linux 6.11 or later";
-    if kernel::sev_snp(&host.system).is_ok() {
-        return Finding::warn(format!("{release} hosts SNP guests, but was never tested"), fix);
-    }
-    Finding::fail(format!("{release} does not host SNP guests"), fix)
-}
-
 fn bpf(host: &Host<'_>) -> Finding {
     let answer = host.live.bpf();
     if !host.is_privileged()
@@ -178,7 +176,7 @@ fn bpf(host: &Host<'_>) -> Finding {
     {
         return Finding::hidden("whether bpf(2) works");
     }
-    Finding::of(kernel::bpf(answer), || "works".to_owned())
+    Finding::of(kernel::bpf(&host.system, answer), || "works".to_owned())
 }
 
 fn btf(host: &Host<'_>) -> Finding {

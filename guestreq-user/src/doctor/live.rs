@@ -18,6 +18,8 @@ use super::platform::{self, Platform, Silence};
 use crate::{
     agent::{
         bpf,
+        kernel::log,
+        perf,
         pins::{self, Found, Mounted, Pins},
     },
     api::{client, status::Agent},
@@ -32,6 +34,10 @@ pub trait Live {
     fn agent(&self, socket: &Path) -> Asked;
     /// Whether bpf(2) can be called.
     fn bpf(&self) -> io::Result<()>;
+    /// Whether perf_event_open(2) can be called.
+    fn perf_event_open(&self) -> io::Result<()>;
+    /// The kernel's log.
+    fn kernel_log(&self) -> io::Result<String>;
     /// What is mounted where pins are.
     fn bpffs(&self) -> Mounted;
     fn pins(&self) -> Result<Found>;
@@ -85,6 +91,14 @@ impl Live for Real {
 
     fn bpf(&self) -> io::Result<()> {
         bpf::probe()
+    }
+
+    fn perf_event_open(&self) -> io::Result<()> {
+        perf::probe()
+    }
+
+    fn kernel_log(&self) -> io::Result<String> {
+        log::read()
     }
 
     fn bpffs(&self) -> Mounted {

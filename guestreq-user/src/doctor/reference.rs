@@ -25,7 +25,21 @@ fn reference() -> String {
          closed: it denies every request.\n\n\
          The PSP is asked for its status once, if KVM uses it: one command, `snp_platform_status`, \
          which waits its turn.\n\n\
-         `-o json` prints the same, its fields are in [cli.md](cli.md#json). Checks are known by \
+         ## From copied files\n\n\
+         `guestreq doctor --procfs DIR --sysfs DIR` (or HOST_PROC and HOST_SYS) looks at copies of \
+         a host's /proc and /sys that somebody has sent. What has to be asked, of the kernel, the \
+         PSP or an agent, is skipped (`not this host`), as is what was not collected; nothing of \
+         the machine that it runs on takes its place. Where the two were not collected of one \
+         running kernel it says so, and leaves /sys out. Collected as root, this is enough:\n\n\
+         ```sh\nmkdir -p host/proc host/sys\n\
+         (cd /proc; cp --parents cmdline cpuinfo kallsyms meminfo modules sys/kernel/osrelease \\\n  \
+         sys/kernel/{kptr_restrict,perf_event_paranoid,bpf_stats_enabled,ftrace_enabled} \
+         $OLDPWD/host/proc)\n\
+         (cd /sys; cp -r --parents module/*/{coresize,parameters} class/misc/sev/dev \\\n  \
+         kernel/iommu_groups/*/type class/iommu/*/amd-iommu kernel/security/{lsm,lockdown} \\\n  \
+         kernel/btf/vmlinux kernel/debug/kprobes/enabled kernel/livepatch firmware/sev \\\n  \
+         fs/cgroup/misc.capacity $OLDPWD/host/sys) 2>/dev/null\n```\n\n\
+         ## In JSON\n\n`-o json` prints the same, its fields are in [cli.md](cli.md#json). Checks are known by \
          their `id`, which stays.\n",
     );
     for (group, checks) in CHECKS {

@@ -1,19 +1,23 @@
 //! # The SNP host
 
+mod mitigations;
+
 use std::time::Duration;
 
 use guestreq_common::command::SNP_DOWNLOAD_FIRMWARE_EX;
+use mitigations::mitigations;
 
 use super::{
-    Check, Finding, Host,
+    Check, Finding, Host, collected,
     platform::{PATIENCE, Platform, Silence},
 };
-use crate::{agent::kernel, api::command_name, system::Missing};
+use crate::{
+    agent::{kernel, kernel::snp},
+    api::command_name,
+    system::Missing,
+};
 
 const HOST: &str = "README.md#on-a-real-snp-host";
-
-/// What the ccp driver takes (`SNP_MIN_API_MAJOR` in drivers/crypto/ccp/sev-dev.h).
-const FIRMWARE: (u8, u8) = (1, 51);
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -26,12 +30,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "sev_snp",
         title: "SEV-SNP in KVM",
-        needed: "kvm_amd's `sev_snp` is Y where KVM can run SNP guests: SEV-SNP and the IOMMU on in the firmware's setup, `kvm_amd sev_snp=1`.",
+        needed: "kvm_amd's `sev_snp` is Y where KVM can run SNP guests. Why not is told by /proc/cmdline and modprobe.d, /proc/cpuinfo, the IOMMU in /sys, misc.capacity and the kernel's log, where they show it: in the firmware's setup SMEE, SEV-SNP, SNP memory coverage for the RMP, and a \"SEV-ES ASID space limit\" above 1; the IOMMU on and not in passthrough mode (no `iommu=pt`); `kvm_amd sev_snp=1`; firmware of API 1.51.",
         docs: HOST,
-        look: |host| match kernel::module(&host.system, "kvm_amd") {
-            Ok(_) => Finding::of(kernel::sev_snp(&host.system), || "sev_snp is Y".to_owned()),
-            Err(missing) => Finding::skip(missing.what),
-        },
+        look: sev_snp,
     },
     Check {
         id: "ccp",
@@ -43,19 +44,9 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "dev_sev",
         title: "/dev/sev",
-        needed: "ccp makes it where it finds a PSP that knows SEV: SMEE and SEV on in the firmware's setup.",
+        needed: "ccp makes it where a PSP knows SEV, which SMEE and SEV in the firmware's setup decide, and answers ccp's first command: one that refuses it wants newer firmware.",
         docs: HOST,
-        look: |host| match kernel::module(&host.system, "ccp") {
-            Err(missing) => Finding::skip(missing.what),
-            Ok(_) if host.system.exists("/dev/sev") => Finding::pass("is there"),
-            Ok(_) if host.system.exists("/sys/class/misc/sev") => {
-                Finding::skip("the host has it, this container has not, and needs it for nothing")
-            }
-            Ok(_) => Finding::fail(
-                "ccp has made no /dev/sev: it has found no PSP that knows SEV",
-                "enable SEV in the firmware's setup; `dmesg | grep ccp` says what ccp found",
-            ),
-        },
+        look: dev_sev,
     },
     Check {
         id: "psp",
@@ -71,18 +62,68 @@ pub const CHECKS: &[Check] = &[
         docs: HOST,
         look: firmware,
     },
+    Check {
+        id: "mitigations",
+        title: "Mitigations",
+        needed: "Where kernel and firmware tell (/sys/firmware/sev/vulnerabilities): each mitigation that the firmware supports is verified. What a bit means, and what has to be done before it is written, is in AMD's Security Bulletins.",
+        docs: HOST,
+        look: mitigations,
+    },
 ];
 
 fn module(host: &Host<'_>, name: &str) -> Finding {
     match kernel::module(&host.system, name) {
         Ok(presence) => Finding::pass(presence.word()),
+        Err(_) if host.system.is_collected() => collected::module(&host.system, name),
         Err(Missing { what, fix }) => Finding::fail(what, fix),
+    }
+}
+
+fn sev_snp(host: &Host<'_>) -> Finding {
+    if let Err(missing) = kernel::module(&host.system, "kvm_amd") {
+        return Finding::skip(missing.what);
+    }
+    match (host.sev_snp(), snp::contradiction(&host.system)) {
+        (Err(Missing { what, fix }), _) => Finding::fail(what, fix),
+        (Ok(()), Some(Missing { what, fix })) => Finding::warn(what, fix),
+        (Ok(()), None) => Finding::pass("sev_snp is Y"),
+    }
+}
+
+fn dev_sev(host: &Host<'_>) -> Finding {
+    if let Err(missing) = kernel::module(&host.system, "ccp") {
+        return Finding::skip(missing.what);
+    }
+    if host.system.exists("/dev/sev") {
+        return Finding::pass("is there");
+    }
+    let known = host.system.exists("/sys/class/misc/sev");
+    if known && host.system.is_collected() {
+        return Finding::pass("ccp has made it");
+    }
+    if known {
+        return Finding::skip("the host has it, this container has not, and needs it for nothing");
+    }
+    const NONE: &str = "ccp has made no /dev/sev";
+    match snp::refusal(&host.log) {
+        Some(line) => Finding::fail(
+            format!("{NONE}: the PSP refused its first commands, the kernel's log has \"{line}\""),
+            snp::REFUSED,
+        ),
+        None => Finding::fail(
+            format!("{NONE}: SEV is off, or the PSP refused ccp's first command"),
+            format!(
+                "`dmesg | grep ccp` says which: enable SMEE and SEV in the firmware's setup; or, \
+                 after \"failed to get status\", {}",
+                snp::REFUSED
+            ),
+        ),
     }
 }
 
 /// Why the PSP is not asked.
 fn unasked(host: &Host<'_>) -> Option<Finding> {
-    if kernel::module(&host.system, "kvm_amd").is_err() || kernel::sev_snp(&host.system).is_err() {
+    if kernel::module(&host.system, "kvm_amd").is_err() || host.sev_snp().is_err() {
         // Some kernels would initialise it for the question.
         return Some(Finding::skip("KVM does not use the PSP: asking might change its state"));
     }
@@ -163,8 +204,9 @@ fn firmware(host: &Host<'_>) -> Finding {
         return Finding::skip("the PSP has not told");
     };
     let version = format!("API {api_major}.{api_minor}, build {build}");
-    if (api_major, api_minor) < FIRMWARE {
-        let least = format!("{}.{}", FIRMWARE.0, FIRMWARE.1);
+    let oldest = snp::OLDEST_API;
+    if (u32::from(api_major), u32::from(api_minor)) < oldest {
+        let least = format!("{}.{}", oldest.0, oldest.1);
         return Finding::fail(
             format!("{version}: Linux wants {least} or later"),
             "update the host's firmware",
@@ -173,7 +215,7 @@ fn firmware(host: &Host<'_>) -> Finding {
     if state == 0 {
         return Finding::fail(
             format!("{version}, not initialised for SNP"),
-            "`dmesg | grep -i sev` says why; enable SEV-SNP and the IOMMU in the firmware's setup",
+            "`dmesg | grep -i -e sev -e ccp` says why; enable SEV-SNP and the IOMMU in the firmware's setup",
         );
     }
     Finding::pass(version)

@@ -15,6 +15,8 @@ use std::{borrow::Cow, fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
+use crate::system::System;
+
 pub use signals::kick_signal;
 
 /// A VM's name, and what else its VMM says of it.
@@ -60,13 +62,13 @@ const MAX_LABEL: usize = 128;
 
 /// Looks at a process; `None` once it is gone. That it cannot be looked at, for want of descriptors
 /// say, does not mean that it is.
-pub fn identify(pid: u32) -> io::Result<Option<Identity>> {
-    of_folder(Path::new(&format!("/proc/{pid}")))
+pub fn identify(system: &System, pid: u32) -> io::Result<Option<Identity>> {
+    of_folder(&system.process(pid))
 }
 
 /// The pod that a process is in by now: Kata moves its VMMs after it has started them.
-pub fn pod_uid(pid: u32) -> Option<String> {
-    cgroup::pod_uid(Path::new(&format!("/proc/{pid}")))
+pub fn pod_uid(system: &System, pid: u32) -> Option<String> {
+    cgroup::pod_uid(&system.process(pid))
 }
 
 fn of_folder(process: &Path) -> io::Result<Option<Identity>> {
@@ -108,8 +110,8 @@ fn is_shortage(error: &io::Error) -> bool {
 
 /// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat);
 /// `None` once it is gone.
-pub fn start_ticks(pid: u32) -> io::Result<Option<u64>> {
-    let stat = unless_gone(Path::new(&format!("/proc/{pid}/stat")))?;
+pub fn start_ticks(system: &System, pid: u32) -> io::Result<Option<u64>> {
+    let stat = unless_gone(&system.process(pid).join("stat"))?;
     Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 

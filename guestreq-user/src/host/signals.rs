@@ -5,6 +5,8 @@
 
 use std::fs;
 
+use crate::system::System;
+
 /// QEMU's: SIG_IPI is SIGUSR1.
 const SIGUSR1: u64 = 10;
 /// SIGRTMIN as glibc has it, then as musl has: cloud-hypervisor and Firecracker are linked
@@ -13,8 +15,8 @@ const SIGRTMIN: [u64; 2] = [34, 35];
 
 /// The signal that takes a vCPU of this VMM out of the guest; 0 if it does not handle it (yet),
 /// `None` if no signal of this VMM's is known.
-pub fn kick_signal(pid: u32, vmm: &str) -> Option<u64> {
-    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+pub fn kick_signal(system: &System, pid: u32, vmm: &str) -> Option<u64> {
+    let status = fs::read(system.process(pid).join("status")).unwrap_or_default();
     // The process' name in it may be of any bytes.
     of_status(&String::from_utf8_lossy(&status), vmm)
 }
@@ -58,6 +60,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_gets_none() {
-        assert_eq!(kick_signal(u32::MAX, "qemu"), Some(0));
+        assert_eq!(kick_signal(&System::real(), u32::MAX, "qemu"), Some(0));
     }
 }

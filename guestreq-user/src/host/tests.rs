@@ -95,18 +95,18 @@ fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
 
 #[test]
 fn this_process_has_a_name_and_a_start() {
-    let identity = identify(std::process::id()).unwrap().unwrap();
+    let identity = identify(&System::real(), std::process::id()).unwrap().unwrap();
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
-    let ticks = start_ticks(std::process::id()).unwrap().unwrap();
+    let ticks = start_ticks(&System::real(), std::process::id()).unwrap().unwrap();
     let (began, now) = (began_ns(ticks), clock_ns(libc::CLOCK_MONOTONIC));
     assert!(began <= now && now - began < 600_000_000_000, "{began} {now}");
 }
 
 #[test]
 fn a_process_that_is_gone_has_neither() {
-    assert_eq!(identify(u32::MAX).unwrap(), None);
-    assert_eq!(start_ticks(u32::MAX).unwrap(), None);
+    assert_eq!(identify(&System::real(), u32::MAX).unwrap(), None);
+    assert_eq!(start_ticks(&System::real(), u32::MAX).unwrap(), None);
 }
 
 #[test]
@@ -153,9 +153,9 @@ fn a_process_whose_name_is_half_a_character_is_known_like_any_other() {
     let mut shell =
         Command::new(&program).args(["-c", "read line"]).stdin(Stdio::piped()).spawn().unwrap();
     let pid = shell.id();
-    let began = start_ticks(pid).unwrap().map(began_ns);
-    let signal = kick_signal(pid, "qemu");
-    let name = identify(pid).unwrap().map(|vm| vm.name);
+    let began = start_ticks(&System::real(), pid).unwrap().map(began_ns);
+    let signal = kick_signal(&System::real(), pid, "qemu");
+    let name = identify(&System::real(), pid).unwrap().map(|vm| vm.name);
     shell.kill().unwrap();
     shell.wait().unwrap();
     assert!(began.is_some_and(|began| began <= clock_ns(libc::CLOCK_MONOTONIC)), "{began:?}");

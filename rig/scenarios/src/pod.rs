@@ -1,10 +1,11 @@
 //! # A pod on this host
 //!
-//! The manifests as kubectl renders them, and runc, started as containerd would have it started:
+//! The manifests as kubectl renders them, and runc, started as containerd or CRI-O would have it started:
 //! user, capabilities, root, seccomp, mounts and arguments are the manifest's, none is repeated
 //! here. The image is its one file. What a cluster has and this has not: a network namespace.
 
 mod oci;
+mod seccomp;
 
 use std::{
     fs,
@@ -14,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+pub use seccomp::Runtime;
 use serde_json::Value;
 
 use crate::host::run_command;
@@ -28,6 +30,7 @@ pub struct Pod {
     /// What its ConfigMap holds; in the manifest, to begin with.
     config: Value,
     name: String,
+    runtime: Runtime,
 }
 
 impl Pod {
@@ -42,7 +45,8 @@ impl Pod {
         let mut all = all.into_iter().flatten().flatten();
         let found = all.find(|it| it["name"] == container).context("no such container")?;
         let config = find("ConfigMap").map_or(Value::Null, |map| map["data"].clone());
-        Ok(Pod { template, container: found, config, name: format!("{overlay}-{container}") })
+        let (name, runtime) = (format!("{overlay}-{container}"), Runtime::Containerd2);
+        Ok(Pod { template, container: found, config, name, runtime })
     }
 
     pub fn agent() -> Result<Pod> {
@@ -70,6 +74,13 @@ impl Pod {
         let mount = mounts.iter_mut().find(|mount| mount["name"] == volume);
         mount.context("no such mount")?["readOnly"] = true.into();
         Ok(self)
+    }
+
+    /// The same on a node with another runtime.
+    pub fn under(mut self, runtime: Runtime) -> Pod {
+        self.name = format!("{}-{runtime:?}", self.name);
+        self.runtime = runtime;
+        self
     }
 
     /// The same under another name: another pod.

@@ -23,6 +23,9 @@ const DIRECTORIES: &[&str] = &[
     "lib",
     "lib/bpftrace",
     "lib/deb",
+    "lib/kubelet",
+    "lib/kubelet/seccomp",
+    "lib/seccomp",
     "lib64",
     "modules",
     "proc",
@@ -55,7 +58,12 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     }
     add("bin/runc", &rig.runtime.join("runc"))?;
     add("lib/libseccomp.so.2", &rig.runtime.join("libseccomp.so.2"))?;
-    add("lib/seccomp.json", &rig.runtime.join("seccomp.json"))?;
+    for entry in fs::read_dir(&rig.profiles)? {
+        let entry = entry?;
+        add(&format!("lib/seccomp/{}", entry.file_name().display()), &entry.path())?;
+    }
+    let own = project::root().join("deploy/kubernetes/localhost/guestreq.json");
+    add("lib/kubelet/seccomp/guestreq.json", &own)?;
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }

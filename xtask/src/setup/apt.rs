@@ -14,8 +14,15 @@ use super::cache::Cache;
 use super::mirrors::Mirrors;
 use crate::{process, say};
 
-const SUITES: &[&str] =
-    &["bookworm", "bookworm-backports", "trixie", "trixie-backports", "trixie-security"];
+const SUITES: &[&str] = &[
+    "bookworm",
+    "bookworm-backports",
+    "trixie",
+    "trixie-backports",
+    "trixie-security",
+    // Only for what is no program: profiles of newer container runtimes.
+    "forky",
+];
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Apt {
@@ -46,7 +53,13 @@ impl Apt {
         Ok(apt)
     }
 
+    /// Of an index that has all suites.
     pub fn index_time(&self) -> Option<SystemTime> {
+        let sources = fs::read_to_string(self.dir.join("sources.list")).ok()?;
+        let has = |suite: &&str| sources.split_whitespace().any(|word| word == *suite);
+        if !SUITES.iter().all(has) {
+            return None;
+        }
         fs::metadata(self.dir.join("updated")).and_then(|m| m.modified()).ok()
     }
 

@@ -1,7 +1,7 @@
-//! # What stands in for a Kubernetes node, from Debian 13
+//! # What stands in for a Kubernetes node, from Debian
 //!
 //! kubectl renders the manifests; runc starts a pod's container in the rig as containerd and CRI-O
-//! would have it started, under the seccomp profile that CRI-O calls RuntimeDefault.
+//! would have it started, under the seccomp profiles that they call RuntimeDefault.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::apt::Apt;
 use super::cache::Cache;
+use super::seccomp;
 use crate::say;
 
 const SUITE: &str = "trixie";
@@ -19,8 +20,17 @@ const KUBECTL: &[(&str, &str, &str)] = &[("kubectl", "usr/bin/kubectl", "kubectl
 const RUNTIME: &[(&str, &str, &str)] = &[
     ("runc", "usr/sbin/runc", "runc"),
     ("libseccomp2", "usr/lib/x86_64-linux-gnu/libseccomp.so.2", "libseccomp.so.2"),
-    ("golang-github-containers-common", "usr/share/containers/seccomp.json", "seccomp.json"),
 ];
+
+/// Runtimes' default seccomp profiles: under which name, of which package of which suite. CRI-O's is
+/// containers-common's; containerd's is Go.
+const PROFILES: &[(&str, &str, &str, &str)] = &[
+    ("crio.json", "golang-github-containers-common", SUITE, "usr/share/containers/seccomp.json"),
+    ("containerd-1.7.json", CONTAINERD, SUITE, "contrib/seccomp/seccomp_default.go"),
+    ("containerd-2.json", CONTAINERD, "forky", "v2/contrib/seccomp/seccomp_default.go"),
+];
+const CONTAINERD: &str = "golang-github-containerd-containerd-dev";
+const CONTAINERD_SOURCE: &str = "usr/share/gocode/src/github.com/containerd/containerd";
 
 /// The path of kubectl, if it was fetched before.
 pub fn cached_kubectl(cache: &Cache) -> Option<PathBuf> {
@@ -31,9 +41,34 @@ pub fn kubectl(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     Ok(fetch(cache, apt, "kubectl", KUBECTL)?.join("kubectl"))
 }
 
-/// A folder with runc, libseccomp.so.2 and seccomp.json.
+/// A folder with runc and libseccomp.so.2.
 pub fn runtime(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     fetch(cache, apt, "runc", RUNTIME)
+}
+
+/// A folder with the profiles, all of containers-common's form.
+pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
+    cache.once("seccomp", |part| {
+        say::step("fetch", "the container runtimes' seccomp profiles", || {
+            let tree = part.join("tree");
+            for (to, package, suite, from) in PROFILES {
+                fs::create_dir(&tree)?;
+                apt.unpack(&[format!("{package}/{suite}")], &tree)?;
+                let read = |path: PathBuf| {
+                    fs::read_to_string(&path).with_context(|| path.display().to_string())
+                };
+                let text = match from.strip_suffix(".go") {
+                    None => read(tree.join(from))?,
+                    Some(_) => seccomp::of_go(&read(tree.join(CONTAINERD_SOURCE).join(from))?)
+                        .with_context(|| format!("{package}/{suite}"))?
+                        .to_string(),
+                };
+                fs::write(part.join(to), text)?;
+                super::cache::remove(&tree)?;
+            }
+            Ok(())
+        })
+    })
 }
 
 fn fetch(cache: &Cache, apt: &Apt, name: &str, files: &[(&str, &str, &str)]) -> Result<PathBuf> {

@@ -15,6 +15,7 @@ mod mirrors;
 mod modules;
 mod offsets;
 mod prometheus;
+mod seccomp;
 pub mod toolroot;
 mod unpack;
 
@@ -37,8 +38,10 @@ pub struct Rig {
     pub prometheus: Prometheus,
     /// Overlays of deploy/kubernetes by name, as JSON; rendered once for all boots.
     pub manifests: Vec<(&'static str, Vec<u8>)>,
-    /// A folder: runc, what it is linked with, its seccomp profile.
+    /// A folder: runc, what it is linked with.
     pub runtime: PathBuf,
+    /// A folder: the container runtimes' seccomp profiles.
+    pub profiles: PathBuf,
     /// A folder, for measurements: bpftrace and what it is linked with.
     pub bpftrace: Option<PathBuf>,
     /// Each with the modules built for it, oldest kernel first.
@@ -95,16 +98,18 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let prometheus = Prometheus::ensure(&cache, &apt)?;
     let kubectl = container::kubectl(&cache, &apt)?;
     let runtime = container::runtime(&cache, &apt)?;
+    let profiles = container::profiles(&cache, &apt)?;
     let render =
         |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
-    let manifests = ["enforce", "detach"].into_iter().map(render).collect::<Result<_>>()?;
+    let manifests =
+        ["enforce", "detach", "localhost"].into_iter().map(render).collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     say::ready("setup", start);
-    Ok(Rig { tools, prometheus, manifests, runtime, bpftrace: None, kernels })
+    Ok(Rig { tools, prometheus, manifests, runtime, profiles, bpftrace: None, kernels })
 }
 
 /// The same, with bpftrace.

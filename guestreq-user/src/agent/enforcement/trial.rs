@@ -10,11 +10,11 @@ use guestreq_common::{
 
 use crate::{
     agent::{kernel, probes::IOCTL, programs::Programs, records::Records},
-    system::System,
+    system,
 };
 
 pub fn check_lsm(programs: &Programs) -> Result<()> {
-    kernel::lsm(&System::real())?;
+    kernel::lsm(system::host())?;
     if !programs.is_attached(IOCTL) {
         let reason = programs.trouble(IOCTL).unwrap_or("it is left out");
         bail!("{IOCTL} is not attached: {reason}");

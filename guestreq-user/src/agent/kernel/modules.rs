@@ -98,7 +98,7 @@ pub fn is_new_enough(version: (u32, u32)) -> bool {
 
 /// Whether KVM was built to run SEV guests, which includes ccp (arch/x86/kvm/Kconfig); `None`, where
 /// nothing tells.
-fn built_with_sev(system: &System, release: &str) -> Option<bool> {
+pub fn built_with_sev(system: &System, release: &str) -> Option<bool> {
     // /proc/config.gz would want a decompressor: the rest of this tells nearly as much.
     let paths = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     if let Some(config) = paths.iter().find_map(|path| system.read(path).ok()) {
@@ -136,5 +136,9 @@ fn listed(system: &System, release: &str, list: &str, name: &str) -> Option<Opti
         let file = file.rsplit('/').next().unwrap_or_default();
         file.split('.').next().map(|file| file.replace('-', "_")).as_deref() == Some(name)
     });
-    Some(found.map(|file| format!("{folder}/{file}")))
+    let whole = |file: &str| match file.starts_with('/') {
+        true => file.to_owned(),
+        false => format!("{folder}/{file}"),
+    };
+    Some(found.map(whole))
 }

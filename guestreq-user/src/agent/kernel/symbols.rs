@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::system::{Missing, System};
+use crate::system::{self, Missing, System};
 
 /// Data that the programs read.
 pub const DATA: [&str; 2] = ["page_offset_base", "sme_me_mask"];
@@ -21,7 +21,7 @@ pub struct Symbols(HashMap<String, u64>);
 impl Symbols {
     /// The data that the programs read.
     pub fn read() -> Result<Symbols> {
-        Symbols::open(&System::real(), DATA.len(), |name| DATA.contains(&name))
+        Symbols::open(system::host(), DATA.len(), |name| DATA.contains(&name))
     }
 
     /// Those that are wanted, of some 200,000.

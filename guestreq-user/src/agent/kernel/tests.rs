@@ -20,18 +20,46 @@ fn what_is_less_than_needed_is_told_apart_from_what_is_lost_without() {
 }
 
 #[test]
-fn a_kernel_that_asks_for_more_than_perfmon_is_told_by_its_sysctl() {
+fn who_refuses_perf_event_open_is_told_by_its_answer() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::at(folder.path());
-    let path = system.path("/proc/sys/kernel/perf_event_paranoid");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    for (level, enough) in [("-1\n", true), ("2\n", true), ("3\n", false), ("4\n", false)] {
-        fs::write(&path, level).unwrap();
-        assert_eq!(perf_events(&system, CAP_PERFMON).is_ok(), enough, "{level}");
-        assert!(perf_events(&system, CAP_SYS_ADMIN).is_ok(), "{level}");
+    let write = |path: &str, text: &str| {
+        let path = system.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let says = |mask, errno| {
+        let answer = Err(std::io::Error::from_raw_os_error(errno));
+        perf_events(&system, mask, answer).unwrap_err().to_string()
+    };
+    const LEVEL: &str = "/proc/sys/kernel/perf_event_paranoid";
+    for (level, told) in [("-1\n", false), ("2\n", false), ("3\n", true), ("4\n", true)] {
+        write(LEVEL, level);
+        assert_eq!(says(CAP_PERFMON, libc::EACCES).contains("perf_event_paranoid=2"), told);
+        assert!(says(CAP_SYS_ADMIN, libc::EACCES).contains("SELinux"), "no level stops it");
+        // A kernel that lets CAP_PERFMON at that level is believed.
+        assert!(perf_events(&system, CAP_PERFMON, Ok(())).is_ok());
     }
-    fs::remove_file(&path).unwrap();
-    assert!(perf_events(&system, CAP_PERFMON).is_ok(), "cannot be told");
+    assert!(says(u64::MAX, libc::EPERM).contains("a seccomp profile refuses perf_event_open(2)"));
+    assert!(says(u64::MAX, libc::ENOSYS).contains("CONFIG_PERF_EVENTS"));
+    write("/proc/self/status", "Seccomp:\t2\nSeccomp_filters:\t1\n");
+    assert!(says(u64::MAX, libc::ENOSYS).contains("a seccomp profile refuses"));
+}
+
+#[test]
+fn a_profile_that_hides_bpf_is_not_taken_for_a_kernel_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::at(folder.path());
+    let says = |errno| {
+        let answer = Err(std::io::Error::from_raw_os_error(errno));
+        bpf(&system, answer).unwrap_err().to_string()
+    };
+    assert!(says(libc::ENOSYS).contains("this kernel has no BPF"));
+    assert!(says(libc::EPERM).contains("unprivileged_bpf_disabled"));
+    fs::create_dir_all(system.path("/proc/self")).unwrap();
+    fs::write(system.path("/proc/self/status"), "Seccomp:\t2\n").unwrap();
+    assert!(says(libc::ENOSYS).contains("a seccomp profile hides it"));
+    assert!(says(libc::EPERM).contains("a seccomp profile refuses bpf(2)"));
 }
 
 #[test]
@@ -74,7 +102,7 @@ fn modules_are_told_by_name_and_kvm_amd_by_its_parameter() {
     assert!(missing("ccp").starts_with("ccp (the secure"));
     fs::create_dir_all(system.path("/sys/module/kvm_amd/parameters")).unwrap();
     assert!(module(&system, "kvm_amd").is_ok());
-    let snp = || sev_snp(&system).map_err(|missing| missing.to_string());
+    let snp = || sev_snp(&system, "").map_err(|missing| missing.to_string());
     assert!(snp().unwrap_err().contains("6.11"));
     let parameter = system.path("/sys/module/kvm_amd/parameters/sev_snp");
     fs::write(&parameter, "N\n").unwrap();

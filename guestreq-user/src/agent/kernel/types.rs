@@ -7,7 +7,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-const FILE: &str = "/sys/kernel/btf/vmlinux";
+use crate::system;
+
+pub const FILE: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel's types.
 pub struct Types(Vec<u8>);
@@ -18,7 +20,7 @@ const MEMBER: usize = 12;
 
 impl Types {
     pub fn read() -> Result<Types> {
-        Ok(Types(fs::read(FILE).context(FILE)?))
+        Ok(Types(fs::read(system::host().path(FILE)).context(FILE)?))
     }
 
     /// Where a structure has a member, in bytes.

@@ -23,10 +23,13 @@ use super::{
     attached::{Attached, Trouble, explained},
     pinned::unpin,
 };
-use crate::agent::{
-    bpf,
-    fault::{self, Point},
-    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+use crate::{
+    agent::{
+        bpf,
+        fault::{self, Point},
+        probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    },
+    system,
 };
 
 impl Programs {
@@ -189,5 +192,7 @@ impl Programs {
 
 /// A module's folder is a new one each time it is loaded.
 pub fn module_identity(name: &str) -> Option<u64> {
-    fs::metadata(format!("/sys/module/{name}")).ok().map(|metadata| metadata.ino())
+    fs::metadata(system::host().path(&format!("/sys/module/{name}")))
+        .ok()
+        .map(|metadata| metadata.ino())
 }

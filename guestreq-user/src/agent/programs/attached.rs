@@ -11,8 +11,8 @@ use std::{
 use aya::programs::{ProgramError, links::FdLink};
 
 use crate::{
-    agent::{bpf, kernel},
-    system::System,
+    agent::{bpf, kernel, perf},
+    system,
 };
 
 pub struct Attached {
@@ -93,14 +93,13 @@ impl Trouble {
 
 /// Says of a kprobe that is not permitted what stands in its way, if that is known.
 pub fn explained(error: ProgramError) -> anyhow::Error {
-    let system = System::real();
-    let mask = kernel::effective_capabilities(&system).unwrap_or(u64::MAX);
-    match (&error, kernel::perf_events(&system, mask)) {
-        (ProgramError::SyscallError(call), Err(missing))
-            if call.io_error.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            missing.into()
-        }
+    let system = system::host();
+    let mask = kernel::effective_capabilities(system).unwrap_or(u64::MAX);
+    let ProgramError::SyscallError(call) = &error else { return error.into() };
+    let refused =
+        matches!(call.io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS));
+    match kernel::perf_events(system, mask, perf::probe()) {
+        Err(missing) if refused => missing.into(),
         _ => error.into(),
     }
 }

@@ -6,19 +6,23 @@ use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
-    Btf, EbpfLoader,
+    Btf, EbpfLoader, Endianness,
     maps::ProgramArray,
     programs::{KProbe, Lsm, ProgramError, RawTracePoint},
 };
 use log::{Level, debug, info, log_enabled, warn};
 
 use super::{Programs, cast::RdonlyCast};
-use crate::agent::{
-    fault::{self, Point},
-    pins::{self, Found, Pins},
-    probes::{IOCTL_ENTRY, Kind, PROBES, Probe},
-    undisturbed::Undisturbed,
-    words::KernelWords,
+use crate::{
+    agent::{
+        fault::{self, Point},
+        kernel,
+        pins::{self, Found, Pins},
+        probes::{IOCTL_ENTRY, Kind, PROBES, Probe},
+        undisturbed::Undisturbed,
+        words::KernelWords,
+    },
+    system,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
@@ -73,7 +77,7 @@ impl Programs {
         let mut loader = EbpfLoader::new();
         let mut object = wanted.object()?;
         // Without the kernel's types only what needs them is lost.
-        let btf = Btf::from_sys_fs().ok();
+        let btf = Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok();
         let mut registers = 0;
         if let Some(cast) = btf.as_ref().and_then(RdonlyCast::find) {
             cast.put_into(object.to_mut());

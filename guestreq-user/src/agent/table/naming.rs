@@ -13,6 +13,7 @@ use super::{LOOKS, Policies, Records, Table};
 use crate::{
     agent::{processes::Look, remembered::Known},
     host::Identity,
+    system,
 };
 
 /// For so long a process is merely slow.
@@ -130,7 +131,12 @@ impl Table {
             match self.processes.look(look) {
                 Some(Ok(Some(known))) => return Read::Found(known),
                 Some(Ok(None)) => {}
-                Some(Err(error)) => return Read::Unread(format!("/proc/{}: {error}", look.pid)),
+                Some(Err(error)) => {
+                    return Read::Unread(format!(
+                        "{}: {error}",
+                        system::host().process(look.pid).display()
+                    ));
+                }
                 None => return Read::Unread(self.processes.why(&look)),
             }
         }

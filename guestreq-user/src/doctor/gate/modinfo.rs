@@ -13,9 +13,21 @@ use crate::{
 const SIGNED: &[u8] = b"~Module signature appended~\n";
 
 pub struct ModuleFile {
-    /// The kernel it was built for.
-    pub release: String,
+    /// What the kernel compares with its own: the release that it was built for, and what else.
+    vermagic: String,
     pub signed: bool,
+}
+
+impl ModuleFile {
+    /// The kernel it was built for.
+    pub fn release(&self) -> &str {
+        self.vermagic.split(' ').next().unwrap_or_default()
+    }
+
+    /// The rest, as `SMP preempt mod_unload modversions`.
+    pub fn options(&self) -> &str {
+        self.vermagic.split_once(' ').map_or("", |(_, options)| options)
+    }
 }
 
 /// Where depmod has found the gate, for a kernel.
@@ -40,18 +52,14 @@ pub fn read(host: &Host<'_>, file: &str) -> Result<ModuleFile> {
             let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
             value.map(|value| value.trim().to_owned())
         };
-        let release = first_word(&field("vermagic").context("modinfo tells no vermagic")?);
-        return Ok(ModuleFile { release, signed: field("sig_id").is_some() });
+        let vermagic = field("vermagic").context("modinfo tells no vermagic")?;
+        return Ok(ModuleFile { vermagic, signed: field("sig_id").is_some() });
     }
     let bytes = fs::read(&path).with_context(|| file.to_owned())?;
     const VERMAGIC: &[u8] = b"\0vermagic=";
     let at = bytes.windows(VERMAGIC.len()).position(|window| window == VERMAGIC);
     let at = at.with_context(|| format!("{file} tells no vermagic"))? + VERMAGIC.len();
     let value: Vec<u8> = bytes[at..].iter().copied().take_while(|byte| *byte != 0).collect();
-    let release = first_word(&String::from_utf8_lossy(&value));
-    Ok(ModuleFile { release, signed: bytes.ends_with(SIGNED) })
-}
-
-fn first_word(vermagic: &str) -> String {
-    vermagic.split_whitespace().next().unwrap_or_default().to_owned()
+    let vermagic = String::from_utf8_lossy(&value).trim().to_owned();
+    Ok(ModuleFile { vermagic, signed: bytes.ends_with(SIGNED) })
 }

@@ -44,7 +44,7 @@ fn hidden(host: &Host<'_>) -> Option<Finding> {
 }
 
 /// The installed file, or why it cannot be looked at.
-fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
+pub fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
     if let Some(hidden) = hidden(host) {
         return Err(hidden);
     }
@@ -54,17 +54,6 @@ fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
     match modinfo::read(host, &file) {
         Ok(info) => Ok((file, info)),
         Err(error) => Err(Finding::skip(format!("{error:#}"))),
-    }
-}
-
-pub fn vermagic(host: &Host<'_>) -> Finding {
-    match file(host) {
-        Err(finding) => finding,
-        Ok((_, info)) if info.release == host.kernel => Finding::pass(info.release),
-        Ok((file, info)) => host.for_enforcing(Missing::new(
-            format!("{file} was built for {}, this kernel is {}", info.release, host.kernel),
-            "`dkms install --force`, or `make -C gate` and `depmod`",
-        )),
     }
 }
 

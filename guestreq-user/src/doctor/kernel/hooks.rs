@@ -1,8 +1,12 @@
 //! # Where programs are attached
 
+use guestreq_common::policy::Backend;
+
 use crate::{
     agent::{
-        PROBES, kernel,
+        PROBES,
+        gate::{HOOKED, MODULE},
+        kernel,
         probes::{Kind, Probe},
     },
     doctor::{Finding, Host},
@@ -14,8 +18,18 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
         return Finding::fail("no kprobes in this kernel", "a kernel with CONFIG_KPROBES");
     }
     // Root in a container: others see less anyway, and are told so.
-    if host.is_privileged()
-        && let Err(Missing { what, fix }) = kernel::perf_events(&host.system, host.capabilities)
+    if host.is_privileged() {
+        let answer = host.perf_event_open();
+        let denied = answer.as_ref().is_err_and(|it| it.raw_os_error() == Some(libc::EACCES));
+        match kernel::perf_events(&host.system, host.capabilities, answer) {
+            Err(Missing { what, fix }) if denied => return Finding::warn(what, fix),
+            Err(Missing { what, fix }) => return Finding::fail(what, fix),
+            Ok(()) => {}
+        }
+    }
+    // Where it cannot be tried its level is all there is.
+    if host.system.is_collected()
+        && let Some(Missing { what, fix }) = kernel::paranoid(&host.system, 0)
     {
         return Finding::warn(what, fix);
     }
@@ -48,7 +62,15 @@ pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
         Some(part) => format!("this kernel has only {part}, as its compiler split it"),
         None => "this kernel has none: its compiler inlined it, or it was renamed".to_owned(),
     };
+    // Where it is loaded it has hooked.
+    let gate = function == HOOKED
+        && host.backend() == Backend::Gate
+        && !host.system.exists(&format!("/sys/module/{MODULE}"));
     match probe.loses {
+        Some(loses) if gate => host.for_enforcing(Missing::new(
+            format!("{what}; lost is {loses}, and the gate cannot be loaded, as it hooks there"),
+            "another build of the kernel, or backend = \"vcpu\", which guarantees less",
+        )),
         Some(loses) => Finding::warn(
             format!("{what}; lost is {loses}"),
             "nothing, or another build of the kernel",

@@ -6,7 +6,10 @@ use anyhow::{Result, anyhow};
 use tempfile::TempDir;
 
 use crate::{
-    agent::pins::{Found, Mounted},
+    agent::{
+        kernel,
+        pins::{Found, Mounted},
+    },
     api::status::Agent,
     config::Config,
     doctor::{
@@ -19,8 +22,9 @@ use crate::{
 
 pub const RELEASE: &str = "6.12.9-amd64";
 /// CapEff and Uid of root.
-pub const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
-pub const NOBODY: &str = "Uid:\t65534\t65534\t65534\t65534\nCapEff:\t0000000000000000\n";
+pub const ROOT: &str = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n";
+pub const NOBODY: &str =
+    "Uid:\t65534\t65534\t65534\t65534\nCapEff:\t0000000000000000\nSeccomp:\t0\n";
 
 pub struct Fake {
     folder: TempDir,
@@ -28,13 +32,18 @@ pub struct Fake {
     /// An answer, or what kind of silence.
     pub agent: Result<serde_json::Value, Silent>,
     pub bpf: Option<i32>,
+    /// An errno; without one the answer is that of a kernel of Debian's.
+    pub perf: Option<i32>,
+    /// Whether the kernel lets CAP_PERFMON whatever perf_event_paranoid is, as mainline does.
+    pub mainline: bool,
+    pub log: String,
     pub bpffs: Mounted,
     pub pins: fn() -> Found,
     pub known_gate: u64,
     /// A status, an errno, or nothing in time.
     pub platform: Result<Platform, Option<i32>>,
     pub free: u64,
-    pub modinfo: Option<&'static str>,
+    pub modinfo: Option<String>,
 }
 
 #[derive(Clone, Copy)]
@@ -44,6 +53,7 @@ pub enum Silent {
     Unclear,
 }
 
+pub const KALLSYMS_FILE: &str = "/proc/kallsyms";
 const KALLSYMS: &str = "\
 ffffffff81000000 D page_offset_base
 ffffffff81000008 D sme_me_mask
@@ -64,7 +74,7 @@ const FILES: &[(&str, &str)] = &[
     ("/proc/sys/kernel/bpf_stats_enabled", "0\n"),
     ("/proc/sys/kernel/ftrace_enabled", "1\n"),
     ("/proc/self/status", ROOT),
-    ("/proc/kallsyms", KALLSYMS),
+    (KALLSYMS_FILE, KALLSYMS),
     ("/proc/meminfo", "MemTotal: 16 kB\nMemAvailable:    8000000 kB\n"),
     ("/proc/77/limits", "Limit  Soft\nMax open files            1024      524288     files\n"),
     ("/sys/kernel/btf/vmlinux", ""),
@@ -79,6 +89,8 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
     ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
     ("/dev/sev", ""),
+    ("/sys/firmware/sev/vulnerabilities/supported_mitigations", "0x3\n"),
+    ("/sys/firmware/sev/vulnerabilities/verified_mitigations", "0x3\n"),
     (CONFIG, "CONFIG_KVM_AMD=m\nCONFIG_KVM_AMD_SEV=y\n"),
     (DEP, "updates/dkms/guestreq_gate.ko: kernel/x.ko\n"),
     (BUILTIN, "kernel/fs/exportfs/exportfs.ko\n"),
@@ -101,6 +113,9 @@ impl Fake {
             config: Ok(String::new()),
             agent: Ok(agent()),
             bpf: None,
+            perf: None,
+            mainline: false,
+            log: String::new(),
             bpffs: Mounted::Writable,
             pins: || Found::Ours { max_vms: 1024, threads: 32_768, words: None },
             known_gate: 0xffff_8880_03a1_b200,
@@ -150,6 +165,12 @@ impl Fake {
         self.write(path, &text.replace(from, to));
     }
 
+    /// What somebody would collect of it.
+    pub fn collected(&self, proc: bool, sys: bool) -> System {
+        let tree = |wanted: bool, path| wanted.then(|| self.path(path));
+        System::with(tree(proc, "/proc"), tree(sys, "/sys")).unwrap()
+    }
+
     pub fn examine(&self) -> Report {
         examine(&Host::new(System::at(self.folder.path()), self))
     }
@@ -162,6 +183,7 @@ fn agent() -> serde_json::Value {
                         "bypassed": 0},
         "maps": [{"map": "vms", "entries": 3, "capacity": 1024}],
         "holder": {"command": "snp_guest_request", "vm": "web", "pid": 1, "seconds": 0.01},
+        "unread_vms": 0,
     })
 }
 
@@ -189,6 +211,18 @@ impl Live for Fake {
         self.bpf.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
+    fn perf_event_open(&self) -> io::Result<()> {
+        let system = System::at(self.folder.path());
+        let mask = kernel::effective_capabilities(&system).unwrap_or(0);
+        let stopped = !self.mainline && kernel::paranoid(&system, mask).is_some();
+        let errno = self.perf.or((stopped || mask == 0).then_some(libc::EACCES));
+        errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    }
+
+    fn kernel_log(&self) -> io::Result<String> {
+        Ok(self.log.clone())
+    }
+
     fn bpffs(&self) -> Mounted {
         self.bpffs
     }
@@ -213,7 +247,7 @@ impl Live for Fake {
     }
 
     fn modinfo(&self, _: &Path) -> Result<String> {
-        self.modinfo.map(str::to_owned).ok_or_else(|| anyhow!("no modinfo"))
+        self.modinfo.clone().ok_or_else(|| anyhow!("no modinfo"))
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {

@@ -3,12 +3,10 @@
 //! What containerd makes of a pod's security context (pkg/oci, and internal/cri in its tree): the
 //! paths that it hides, its default mounts and namespaces.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::Pod;
+use super::{Pod, seccomp};
 
 const MASKED: [&str; 12] = [
     "/proc/acpi",
@@ -31,7 +29,6 @@ pub fn spec(pod: &Pod) -> Result<Value> {
     let (pod_s, own) = (&pod.template["securityContext"], &pod.container["securityContext"]);
     ensure!(own["privileged"] == false, "it is privileged");
     ensure!(own["capabilities"]["drop"] == json!(["ALL"]), "not all capabilities are dropped");
-    ensure!(pod_s["seccompProfile"]["type"] == "RuntimeDefault", "another seccomp profile");
     ensure!(pod.template["hostNetwork"].is_null(), "it has the host's network");
     let capabilities: Vec<String> =
         pod.capabilities().iter().map(|name| format!("CAP_{name}")).collect();
@@ -65,7 +62,7 @@ pub fn spec(pod: &Pod) -> Result<Value> {
                 "devices": [{"allow": false, "access": "rwm"}],
                 "memory": {"limit": bytes(&pod.container["resources"]["limits"]["memory"])?},
             },
-            "seccomp": seccomp(&capabilities)?,
+            "seccomp": seccomp::of(pod, &capabilities)?,
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
         },
@@ -101,38 +98,6 @@ fn volumes(pod: &Pod) -> Result<Vec<Value>> {
         }))
     };
     mounts.iter().map(mount).collect()
-}
-
-/// The system calls that the runtimes' default profile allows a container with these
-/// capabilities; all others fail with EPERM, as containerd has it.
-fn seccomp(capabilities: &[String]) -> Result<Value> {
-    let text = fs::read("/lib/seccomp.json").context("/lib/seccomp.json")?;
-    let profile: Value = serde_json::from_slice(&text).context("/lib/seccomp.json")?;
-    let has = |list: &Value| {
-        let names = || list.as_array().into_iter().flatten().filter_map(Value::as_str);
-        names().next().is_some().then(|| names().any(|name| capabilities.iter().any(|c| c == name)))
-    };
-    let applies = |rule: &&Value| {
-        let arches = rule["includes"]["arches"].as_array();
-        rule["action"] == "SCMP_ACT_ALLOW"
-            && arches.is_none_or(|arches| arches.contains(&json!("amd64")))
-            && has(&rule["includes"]["caps"]) != Some(false)
-            && has(&rule["excludes"]["caps"]) != Some(true)
-    };
-    let rules: Vec<_> = profile["syscalls"].as_array().context("no rules")?.iter().collect();
-    let rule = |rule: &Value| {
-        let mut allow = json!({"names": rule["names"], "action": "SCMP_ACT_ALLOW"});
-        if rule["args"].as_array().is_some_and(|args| !args.is_empty()) {
-            allow["args"] = rule["args"].clone();
-        }
-        allow
-    };
-    let rules: Vec<_> = rules.into_iter().filter(applies).map(rule).collect();
-    Ok(json!({
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        "syscalls": rules,
-    }))
 }
 
 /// `256Mi`

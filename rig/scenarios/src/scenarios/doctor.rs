@@ -100,7 +100,8 @@ fn ready(_: &Context) -> Result<Outcome> {
     let report = Report::get()?;
     println!("{}", cli(&["doctor", "--config", CONFIG])?);
     report.exits(0)?;
-    ensure!(report.ids("skip").is_empty(), "skipped: {:?}", report.ids("skip"));
+    // Kernels of which the fake firmware knows what it mends are still to come.
+    ensure!(report.ids("skip") == ["mitigations"], "skipped: {:?}", report.ids("skip"));
     // Some compilers inline this one.
     let warned: Vec<_> =
         report.ids("warn").into_iter().filter(|id| *id != "symbol_snp_handle_guest_req").collect();

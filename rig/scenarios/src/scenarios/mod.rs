@@ -361,7 +361,13 @@ pub const GROUPS: &[Group] = &[
         memory_mib: 2048,
         prepare: pod::prepare,
         scenarios: &[],
-        once: &[pod::DOES_EVERYTHING, pod::lacking::ONE_CAPABILITY, pod::lacking::THE_NODE],
+        once: &[
+            pod::DOES_EVERYTHING,
+            pod::runtimes::DEFAULT_PROFILES,
+            pod::runtimes::OWN_PROFILE,
+            pod::lacking::ONE_CAPABILITY,
+            pod::lacking::THE_NODE,
+        ],
     },
     realtime::GROUP,
 ];

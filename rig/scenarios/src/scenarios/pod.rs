@@ -4,6 +4,7 @@
 //! as kubectl renders it.
 
 pub mod lacking;
+pub mod runtimes;
 
 use std::{fs, path::Path, process::Command};
 

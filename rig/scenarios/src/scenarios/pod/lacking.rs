@@ -40,7 +40,7 @@ fn one_capability(_: &Context) -> Result<Outcome> {
 }
 
 /// Starts the pod, and waits until it answers that it is not ready, and why.
-fn says(pod: &Pod, reason: &str) -> Result<()> {
+pub(super) fn says(pod: &Pod, reason: &str) -> Result<()> {
     let agent = Agent::spawn_of(&mut pod.command()?)?;
     let mut last = String::new();
     let waited = wait_until(&format!("it says {reason:?}"), PATIENCE, || {

@@ -1,0 +1,68 @@
+//! # Where the host's /proc and /sys are
+//!
+//! Under the names that other exporters have for it.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::Result;
+
+use crate::system::System;
+
+#[derive(Debug, clap::Args)]
+pub struct Trees {
+    /// Where the host's /proc is mounted, or what was collected of it [default: /proc]
+    #[arg(long, value_name = "DIR", env = "HOST_PROC", hide_env_values = true)]
+    procfs: Option<OsString>,
+    /// Where the host's /sys is mounted, or what was collected of it [default: /sys]
+    #[arg(long, value_name = "DIR", env = "HOST_SYS", hide_env_values = true)]
+    sysfs: Option<OsString>,
+}
+
+impl Trees {
+    /// Has this process read the host there.
+    pub fn choose(self) -> Result<&'static System> {
+        self.system()?.choose()
+    }
+
+    fn system(self) -> Result<System> {
+        // An empty variable is one that is not set, as it is to others.
+        let given = |tree: Option<OsString>| tree.filter(|it| !it.is_empty()).map(PathBuf::from);
+        System::with(given(self.procfs), given(self.sysfs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        trees: Trees,
+    }
+
+    fn comm_and_module(arguments: &[&str]) -> [PathBuf; 2] {
+        let line = Line::try_parse_from([&["x"], arguments].concat()).unwrap();
+        let system = line.trees.system().unwrap();
+        ["/proc/7/comm", "/sys/module"].map(|path| system.path(path))
+    }
+
+    #[test]
+    fn each_option_moves_its_own_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().to_str().unwrap();
+        let [comm, _] = comm_and_module(&["--procfs", at]);
+        assert_eq!(comm, folder.path().join("7/comm"));
+        let [_, module] = comm_and_module(&["--sysfs", at]);
+        assert_eq!(module, folder.path().join("module"));
+    }
+
+    /// As a template leaves it that has nothing to put there.
+    #[test]
+    fn an_empty_one_is_none() {
+        let usual = ["/proc/7/comm", "/sys/module"].map(PathBuf::from);
+        assert_eq!(comm_and_module(&["--procfs", "", "--sysfs="]), usual);
+    }
+}

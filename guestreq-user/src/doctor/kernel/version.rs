@@ -1,0 +1,48 @@
+//! # Whether the kernel is one that hosts SNP guests
+
+use std::path::Path;
+
+use crate::{
+    agent::{kernel, kernel::snp},
+    doctor::{Finding, Host},
+};
+
+/// A release says nothing of what a distribution brought back: the parameter of kvm_amd does.
+pub fn version(host: &Host<'_>) -> Finding {
+    let release = &host.kernel;
+    let Some(version) = kernel::version(release) else {
+        return Finding::skip(format!("{release:?} is no version that could be compared"));
+    };
+    if kernel::is_new_enough(version) {
+        return Finding::pass(release.clone());
+    }
+    const FIX: &str = "Linux 6.11 or later";
+    let no = || Finding::fail(format!("{release} does not host SNP guests"), FIX);
+    let untested = |why: &str| Finding::warn(format!("{release} {why}, but was never tested"), FIX);
+    if snp::is_known(&host.system) {
+        return untested("has a kvm_amd that knows SNP guests");
+    }
+    if host.system.exists("/sys/module/kvm_amd") {
+        return no();
+    }
+    match (parameter_of_file(host), kernel::built_with_sev(&host.system, release)) {
+        (Some(true), _) => untested("has a kvm_amd, not loaded yet, that knows SNP guests"),
+        (Some(false), _) | (None, Some(false)) => no(),
+        (None, _) => Finding::warn(
+            format!(
+                "{release} hosts SNP guests only if its distribution brought that back, which \
+                 shows once kvm_amd is loaded"
+            ),
+            format!("`modprobe kvm_amd`, if this is an AMD EPYC host; else {FIX}"),
+        ),
+    }
+}
+
+/// Whether kvm_amd's file has the parameter; `None`, where it cannot be read.
+fn parameter_of_file(host: &Host<'_>) -> Option<bool> {
+    let file = kernel::installed(&host.system, &host.kernel, "kvm_amd")?;
+    let file = host.system.path(&file);
+    let text = host.live.modinfo(Path::new(&file)).ok()?;
+    let mut parameters = text.lines().filter_map(|line| line.strip_prefix("parm:"));
+    Some(parameters.any(|it| it.trim().split(':').next() == Some("sev_snp")))
+}

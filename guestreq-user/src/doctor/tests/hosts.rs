@@ -1,0 +1,103 @@
+//! Hosts that somebody has reported, and what doctor is to say of them: one file each in
+//! `doctor/hosts`, which says how it differs from a host on which everything passes.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::{fake::Fake, find, says};
+use crate::doctor::{State, platform::Platform};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reported {
+    /// Who saw it, or from what it was composed.
+    source: String,
+    /// The kernel's.
+    #[serde(default)]
+    log: String,
+    /// What modinfo(8) says of any module.
+    modinfo: Option<String>,
+    /// The errno of it.
+    perf_event_open: Option<i32>,
+    /// A kernel that asks for CAP_PERFMON, whatever perf_event_paranoid is.
+    #[serde(default)]
+    mainline: bool,
+    /// API and state.
+    platform: Option<[u8; 3]>,
+    platform_errno: Option<i32>,
+    #[serde(default)]
+    removed: Vec<String>,
+    /// File, words, and what stands there instead.
+    #[serde(default)]
+    edits: Vec<[String; 3]>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    /// With nothing in them.
+    #[serde(default)]
+    folders: Vec<String>,
+    /// By the check's id.
+    expect: BTreeMap<String, Expected>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    state: State,
+    #[serde(default)]
+    says: Vec<String>,
+    /// What would be wrong.
+    #[serde(default)]
+    silent: Vec<String>,
+}
+
+impl Reported {
+    fn host(&self) -> Fake {
+        let mut fake = Fake::ready();
+        fake.log.clone_from(&self.log);
+        fake.modinfo.clone_from(&self.modinfo);
+        fake.perf = self.perf_event_open;
+        fake.mainline = self.mainline;
+        if let Some([major, minor, state]) = self.platform {
+            fake.platform = Ok(Platform::of((major, minor), state));
+        }
+        if self.platform_errno.is_some() {
+            fake.platform = Err(self.platform_errno);
+        }
+        self.removed.iter().for_each(|path| fake.remove(path));
+        self.edits.iter().for_each(|[path, from, to]| fake.edit(path, from, to));
+        self.files.iter().for_each(|(path, text)| fake.write(path, text));
+        self.folders.iter().for_each(|path| fs::create_dir_all(fake.path(path)).unwrap());
+        fake
+    }
+}
+
+#[test]
+fn hosts_that_somebody_reported_are_told_what_is_wrong_with_them() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/doctor/hosts");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for file in fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let reported: Reported =
+            toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let begins = ["Seen: ", "Composed: "];
+        let sourced = begins.iter().any(|begin| reported.source.starts_with(begin));
+        assert!(sourced, "{name}: where is it from?");
+        let report = reported.host().examine();
+        for (id, expected) in &reported.expect {
+            let check = find(&report, id);
+            let said = says(check);
+            let right = check.state == expected.state
+                && expected.says.iter().all(|part| said.contains(part))
+                && !expected.silent.iter().any(|part| said.contains(part));
+            if !right {
+                wrong.push(format!("{name}: {id}: {:?}: {said}", check.state));
+            }
+        }
+        seen += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 60, "only {seen}");
+}

@@ -1,0 +1,185 @@
+//! # containerd's default seccomp profile, of its source
+//!
+//! It is a function in Go, that makes rules of the container's capabilities, the architecture and
+//! the kernel's version: a list of literals, with conditions around some. Read here are the literals,
+//! and which conditions are open where each stands, so that the rig has what containerd would make.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+
+/// Flags of clone(2) for new namespaces (include/uapi/linux/sched.h).
+const CONSTANTS: &[(&str, u64)] = &[
+    ("unix.CLONE_NEWNS", 0x0002_0000),
+    ("unix.CLONE_NEWCGROUP", 0x0200_0000),
+    ("unix.CLONE_NEWUTS", 0x0400_0000),
+    ("unix.CLONE_NEWIPC", 0x0800_0000),
+    ("unix.CLONE_NEWUSER", 0x1000_0000),
+    ("unix.CLONE_NEWPID", 0x2000_0000),
+    ("unix.CLONE_NEWNET", 0x4000_0000),
+    ("unix.AF_VSOCK", 40),
+];
+const OPERATORS: &[(&str, &str)] = &[
+    ("specs.OpEqualTo", "SCMP_CMP_EQ"),
+    ("specs.OpNotEqual", "SCMP_CMP_NE"),
+    ("specs.OpMaskedEqual", "SCMP_CMP_MASKED_EQ"),
+];
+const ENOSYS: u64 = 38;
+
+/// A profile of containers-common's form, for amd64.
+pub fn of_go(source: &str) -> Result<Value> {
+    let body = source.split_once("func DefaultProfile(").context("no DefaultProfile")?.1;
+    ensure!(body.contains("DefaultAction: specs.ActErrno"), "another default");
+    let mut rules = Vec::new();
+    for (at, _) in body.match_indices("Names:") {
+        let conditions = Conditions::at(&body[..at])?;
+        if conditions.amd64 {
+            rules.push(rule(literal(body, at)?, &conditions)?);
+        }
+    }
+    Ok(json!({
+        "defaultAction": "SCMP_ACT_ERRNO",
+        "defaultErrnoRet": 1,
+        "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+        "syscalls": rules,
+    }))
+}
+
+/// What has to be so for a rule.
+struct Conditions {
+    includes: Map<String, Value>,
+    excludes: Map<String, Value>,
+    amd64: bool,
+}
+
+impl Conditions {
+    /// Of the blocks that are open at the end.
+    fn at(before: &str) -> Result<Conditions> {
+        // The line that opened each, and the case that holds in it, if it is a switch.
+        let mut open: Vec<(&str, &str)> = Vec::new();
+        for line in before.lines().map(str::trim) {
+            if let (true, Some((_, case))) = (is_case(line), open.last_mut()) {
+                *case = line;
+                continue;
+            }
+            for byte in line.bytes() {
+                match byte {
+                    b'{' => open.push((line, "")),
+                    b'}' => drop(open.pop()),
+                    _ => {}
+                }
+            }
+        }
+        let mut all = Conditions { includes: Map::new(), excludes: Map::new(), amd64: true };
+        for (line, case) in open {
+            all.add(line, before)?;
+            all.add(case, before)?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, line: &str, before: &str) -> Result<()> {
+        if let Some(cases) = line.strip_prefix("case ") {
+            match cases.contains("\"CAP_") {
+                true => drop(self.includes.insert("caps".into(), json!(strings(cases)))),
+                false => self.amd64 = strings(cases).iter().any(|arch| arch == "amd64"),
+            }
+        } else if line.starts_with("if !admin") {
+            self.excludes.insert("caps".into(), json!(["CAP_SYS_ADMIN"]));
+        } else if line.starts_with("if ok {") {
+            let version = before.rsplit_once("KernelVersion{").context("no version")?.1;
+            let number = |name: &str| {
+                let rest = version.split_once(name)?.1.trim_start();
+                rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()
+            };
+            let (Some(major), Some(minor)) = (number("Kernel:"), number("Major:")) else {
+                bail!("a version that is none");
+            };
+            self.includes.insert("minKernel".into(), json!(format!("{major}.{minor}")));
+        }
+        Ok(())
+    }
+}
+
+fn is_case(line: &str) -> bool {
+    line.starts_with("case ") || line.starts_with("default:")
+}
+
+/// The braces around a place, and what is in them.
+fn literal(body: &str, at: usize) -> Result<&str> {
+    let begin = body[..at].rfind('{').context("no literal")?;
+    let mut depth = 0;
+    for (i, byte) in body[begin..].bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Ok(&body[begin + 1..begin + i]);
+        }
+    }
+    bail!("a literal without an end")
+}
+
+fn rule(text: &str, conditions: &Conditions) -> Result<Value> {
+    let (head, args) = text.split_once("Args:").unwrap_or((text, ""));
+    let names = head.split_once("[]string{").context("no names")?.1;
+    let names = strings(names.split_once('}').context("names without an end")?.0);
+    ensure!(!names.is_empty(), "a rule without a name");
+    let action = match (text.contains("specs.ActAllow"), text.contains("specs.ActErrno")) {
+        (true, false) => "SCMP_ACT_ALLOW",
+        (false, true) => "SCMP_ACT_ERRNO",
+        _ => bail!("{names:?}: another action"),
+    };
+    let args = args.split("Index:").skip(1).map(argument).collect::<Result<Vec<_>>>()?;
+    let mut rule = json!({
+        "names": names,
+        "action": action,
+        "args": args,
+        "includes": conditions.includes,
+        "excludes": conditions.excludes,
+    });
+    if text.contains("ErrnoRet: &nosys") {
+        rule["errnoRet"] = json!(ENOSYS);
+    }
+    Ok(rule)
+}
+
+fn argument(text: &str) -> Result<Value> {
+    let field = |name: &str| {
+        let rest = text.split_once(name)?.1;
+        Some(rest.split([',', '\n']).next()?.trim().to_owned())
+    };
+    let index: u64 = text.split(',').next().unwrap_or_default().trim().parse()?;
+    let value = number(&field("Value:").context("no value")?)?;
+    let two = field("ValueTwo:").map_or(Ok(0), |text| number(&text))?;
+    let operator = field("Op:").context("no operator")?;
+    let known = OPERATORS.iter().find(|(name, _)| *name == operator);
+    let (_, operator) = known.with_context(|| format!("operator {operator}"))?;
+    Ok(json!({"index": index, "value": value, "valueTwo": two, "op": operator}))
+}
+
+/// `0x8`, or names with `|` between them.
+fn number(text: &str) -> Result<u64> {
+    let one = |word: &str| match CONSTANTS.iter().find(|(name, _)| *name == word) {
+        Some((_, value)) => Ok(*value),
+        None => match word.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => word.parse(),
+        }
+        .with_context(|| format!("number {word}")),
+    };
+    text.split('|').map(|word| one(word.trim())).try_fold(0, |all, one| Ok(all | one?))
+}
+
+/// What stands in quotes; comments do not.
+fn strings(text: &str) -> Vec<String> {
+    let of_line = |line: &str| -> Vec<String> {
+        let code = line.split("//").next().unwrap_or_default();
+        code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    text.lines().flat_map(of_line).collect()
+}
+
+#[cfg(test)]
+mod tests;
