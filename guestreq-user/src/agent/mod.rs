@@ -22,7 +22,7 @@ mod patience;
 pub mod pins;
 pub mod policies;
 pub mod probes;
-mod processes;
+pub mod processes;
 pub mod programs;
 pub mod records;
 pub mod reload;
