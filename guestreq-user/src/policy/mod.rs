@@ -15,6 +15,8 @@
 //! hand before what a file says. Knows neither the agent nor the command line.
 
 mod book;
+#[cfg(test)]
+mod cases;
 mod change;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
