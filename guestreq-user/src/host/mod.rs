@@ -7,6 +7,7 @@
 mod arguments;
 mod because;
 mod cgroup;
+mod clock;
 mod cmdline;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::system::System;
 
 pub use because::{Because, From};
+pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
 pub use vmms::Vmm;
 
@@ -179,30 +181,6 @@ fn ticks_of(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let numbers = str::from_utf8(&stat[end + 1..]).ok()?;
     numbers.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// When a process began, on the programs' clock (CLOCK_MONOTONIC), in ns; at most a tick early.
-pub fn began_ns(ticks: u64) -> u64 {
-    // SAFETY: no memory is passed.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100);
-    let since_boot = ticks.saturating_mul(1_000_000_000 / per_second.max(1));
-    // Ticks go on while the host sleeps, that clock does not.
-    let slept = clock_ns(libc::CLOCK_BOOTTIME).saturating_sub(clock_ns(libc::CLOCK_MONOTONIC));
-    since_boot.saturating_sub(slept)
-}
-
-/// When something was, in seconds since 1970, that was then on the programs' clock (CLOCK_MONOTONIC).
-pub fn unix_seconds(monotonic_ns: u64) -> u64 {
-    let ago = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(monotonic_ns);
-    clock_ns(libc::CLOCK_REALTIME).saturating_sub(ago) / 1_000_000_000
-}
-
-/// Now, in ns.
-pub fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure outlives the call, which cannot fail for clocks that every Linux has.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// What may stand in a label: no more than [`MAX_LABEL`] characters, and none that changes a query

@@ -55,7 +55,11 @@ const WORDS: [&str; 40] = [
     "vmm",
 ];
 /// Folders in which each VM has one of its own: libvirt's and Kata's way, and that of many.
-const HOMES: [&str; 19] = [
+const HOMES: [&str; 23] = [
+    "ch",
+    "chv",
+    "clh",
+    "cloud-hypervisor",
     "domain",
     "domains",
     "guest",
@@ -222,6 +226,8 @@ mod tests {
             ("/run/kata/3f2a/ch-api.sock", "3f2a"),
             ("/vm/vmabc123/ch.sock", "vmabc123"),
             ("/var/lib/microvms/web/api.sock", "web"),
+            ("/run/cloud-hypervisor/web/api.sock", "web"),
+            ("/srv/93BD9490BC7649F0B86A25E29523FDC8/ch.sock", "93BD9490BC7649F0B86A25E29523FDC8"),
             ("/data/vms/web/cloud-hypervisor.sock", "web"),
             (
                 "/srv/6f9d1a4e-0000-4000-8000-000000000021/api.sock",
@@ -246,6 +252,9 @@ mod tests {
             "/run/monitor.sock",
             "/run/some-manager/api.sock",
             "/run/vms/vm/api.sock",
+            "/run/cloud-hypervisor/api.sock",
+            "/srv/93bd9490bc7649f0b86a25e29523fdc/ch.sock",
+            "/srv/93bd9490bc7649f0b86a25e29523fdc8x/ch.sock",
             "/work/api.sock",
             "/api.sock",
             "/proc/self/fd/25",
