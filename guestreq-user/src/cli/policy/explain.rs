@@ -176,8 +176,8 @@ fn of_process(
     }
     let Some((Identified { identity, because }, _)) = found else {
         bail!(
-            "there is no process {pid}, or {} hides it (mount option hidepid)",
-            system.path("/proc").display()
+            "there is no {}, or it is hidden (mount option hidepid)",
+            system.process(pid).display()
         );
     };
     let config = Config::load(config.map(PathBuf::as_path))?;

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// What is shown of an argument, so that a line of it fits 100 columns.
-const MAX_TEXT: usize = 80;
+const MAX_TEXT: usize = 72;
 
 pub fn text(explanation: &Explanation) -> String {
     let Explanation { by, identity: Shown { identity, label }, pid, because, now, .. } =

@@ -91,9 +91,12 @@ fn a_process_is_explained_without_an_agent() {
     assert!(json["now"].is_null());
 }
 
+/// However long what tells something is.
 #[test]
 fn a_table_fits_a_hundred_columns() {
     let host = Host::new(RULES);
+    let cgroup = format!("0::/kubepods/pod{}/{}\n", "a5".repeat(16), "5a".repeat(100));
+    fs::write(host.proc().join("302/cgroup"), cgroup).unwrap();
     symlink("/usr/bin/qemu-system-x86_64", host.proc().join("302/exe")).unwrap();
     let text = table::text(&host.explain(302, None).unwrap());
     for line in [
@@ -141,7 +144,7 @@ fn an_agent_s_process_of_the_same_number_is_not_another_host_s() {
 fn a_process_that_is_not_there_is_told_and_the_agent_s_word_is_kept() {
     let host = Host::new(RULES);
     let error = host.explain(7, None).err().unwrap().to_string();
-    assert!(error.contains("no process 7") && error.contains("hidepid"), "{error}");
+    assert!(error.contains("proc/7, or") && error.contains("hidepid"), "{error}");
     let gone = Explained { pid: 7, ..agent("db", 50) };
     let known = host.explain(7, Some(Ok(gone))).unwrap();
     assert_eq!(known.by, By::Agent);
