@@ -23,7 +23,7 @@ pub mod perf;
 pub mod pins;
 pub mod policies;
 pub mod probes;
-mod processes;
+pub mod processes;
 pub mod programs;
 pub mod records;
 pub mod reload;

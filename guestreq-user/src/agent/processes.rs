@@ -18,7 +18,10 @@ use tokio::sync::Notify;
 
 use self::threads::Threads;
 use super::remembered::Known;
-use crate::{host, system};
+use crate::{
+    host::{self, Because, Identified},
+    system::{self, System},
+};
 
 /// How many processes may leave their reader waiting: about as many as there can be SNP VMs on a
 /// host, so that few keep no other from its name. Each costs a thread, some 40 KiB, until it answers
@@ -63,6 +66,8 @@ pub struct Running {
 pub struct Found {
     pub vm: Running,
     pub pod_uid: String,
+    /// What tells it.
+    pub because: Because,
 }
 
 /// A running VM whose VMM's signal is wanted.
@@ -161,20 +166,37 @@ impl Processes {
 
 /// What a process says of itself, if it is there and began in time.
 fn look_at(look: Look) -> io::Result<Option<Known>> {
-    let system = system::host();
-    let started = host::start_ticks(system, look.pid)?;
-    let in_time = |ticks: &u64| host::began_ns(*ticks) <= look.began_by;
-    let Some(started) = started.filter(in_time) else { return Ok(None) };
-    let identity = host::identify(system, look.pid)?;
-    Ok(identity.map(|identity| Known { identity, pid: look.pid, started: Some(started) }))
+    let in_time = |ticks: u64| host::began_ns(ticks) <= look.began_by;
+    let read = read(system::host(), look.pid, in_time)?;
+    Ok(read.map(|(Identified { identity, because }, started)| Known {
+        identity,
+        because,
+        pid: look.pid,
+        started: Some(started),
+    }))
+}
+
+/// What a process says of itself, and when it began, in ticks. A number may become another
+/// process' while its files are read: what was read of two is nobody's.
+pub fn read(
+    system: &System,
+    pid: u32,
+    is_meant: impl Fn(u64) -> bool,
+) -> io::Result<Option<(Identified, u64)>> {
+    let Some(started) = host::start_ticks(system, pid)?.filter(|ticks| is_meant(*ticks)) else {
+        return Ok(None);
+    };
+    let read = host::identify(system, pid)?;
+    let is_it = host::start_ticks(system, pid)? == Some(started);
+    Ok(read.filter(|_| is_it).map(|read| (read, started)))
 }
 
 fn find(vm: Running) -> Option<Found> {
     let system = system::host();
     // The number may be another process' by now.
     let is_it = host::start_ticks(system, vm.pid).is_ok_and(|it| it.is_some() && it == vm.started);
-    let pod_uid = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
-    Some(Found { vm, pod_uid })
+    let (pod_uid, because) = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
+    Some(Found { vm, pod_uid, because })
 }
 
 fn signal(Handler { slot, generation, pid, vmm }: Handler) -> Signal {

@@ -16,7 +16,10 @@ use guestreq_common::vm::Vm;
 use log::warn;
 use serde::{Deserialize, Serialize};
 
-use crate::{api, host::Identity};
+use crate::{
+    api,
+    host::{Because, Identity},
+};
 
 /// Where [`Remembered`] is by default; gone with the next boot, as the records are.
 const FOLDER: &str = "/run/guestreq/vms";
@@ -25,6 +28,9 @@ const FOLDER: &str = "/run/guestreq/vms";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub identity: Identity,
+    /// What told it; nothing, where an older version has read it.
+    #[serde(default)]
+    pub because: Vec<Because>,
     /// The process that was looked at: the one that launched it, or that runs it.
     pub pid: u32,
     /// That process' start, in ticks; `None` if it was gone before we looked.
@@ -113,6 +119,7 @@ pub fn forget() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::From;
 
     fn vm(generation: u32, first_seen: u64) -> Box<Vm> {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
@@ -125,7 +132,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().join("vms") };
         assert_eq!(remembered.get(3, &vm(1, 50)), None);
-        let known = Known { identity: Identity::called("prod/web"), pid: 9, started: Some(7) };
+        let because = vec![Because::new("name", From::Argument, "-name prod_web")];
+        let identity = Identity::called("prod/web");
+        let known = Known { identity, because, pid: 9, started: Some(7) };
         remembered.put(3, &vm(1, 50), known.clone());
         assert_eq!(remembered.get(3, &vm(1, 50)), Some(known));
         for other in [vm(2, 50), vm(1, 51)] {
@@ -137,10 +146,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_version_wrote_that_did_not_tell_why_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let remembered = Remembered { folder: folder.path().to_owned() };
+        let old = r#"{"generation":1,"first_seen":50,"known":{"identity":{"name":"web","named":true,
+            "uuid":"7a","vmm":"qemu","namespace":"prod","pod_uid":""},"pid":9,"started":7}}"#;
+        fs::write(folder.path().join("0"), old).unwrap();
+        let known = remembered.get(0, &vm(1, 50)).unwrap();
+        assert_eq!((known.identity.full_name().as_ref(), known.pid), ("prod/web", 9));
+        assert_eq!(known.because, []);
+    }
+
+    #[test]
     fn a_file_that_was_half_written_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().to_owned() };
-        let known = Known { identity: Identity::called("web"), pid: 9, started: None };
+        let identity = Identity::called("web");
+        let known = Known { identity, because: Vec::new(), pid: 9, started: None };
         remembered.put(0, &vm(1, 50), known);
         let path = folder.path().join("0");
         let text = fs::read(&path).unwrap();

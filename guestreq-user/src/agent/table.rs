@@ -154,7 +154,7 @@ impl Table {
 
     /// Rules may say something of the pod that a VM is found in.
     fn take_pods(&mut self, records: &Records, policies: &Policies, found: Vec<Found>) {
-        for Found { vm: asked, pod_uid } in found {
+        for Found { vm: asked, pod_uid, because } in found {
             let is_it = |vm: &&mut Tracked| {
                 (vm.slot, vm.generation, vm.started)
                     == (asked.slot, asked.generation, asked.started)
@@ -164,6 +164,7 @@ impl Table {
             };
             vm.looks_left = 0;
             vm.identity.pod_uid = pod_uid;
+            vm.because.push(because);
             policies.apply(records, vm);
             if let Some(record) = records.vm(vm.slot) {
                 self.remembered.put(vm.slot, &record, vm.known());
@@ -202,7 +203,7 @@ impl Table {
         }
         let Some(who) = self.who_is(slot, &vm, exited, now) else { return };
         let unread = who.is_unread();
-        let Known { identity, pid, started } = who.known();
+        let Known { identity, because, pid, started } = who.known();
         records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, pid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
@@ -213,6 +214,7 @@ impl Table {
             started,
             label,
             identity,
+            because,
             looks_left: LOOKS,
             signal_read: false,
             unread,
@@ -233,10 +235,10 @@ impl Table {
     /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
     /// that is not enough. A VM that has gone makes way for its successor of the same name.
     fn unique_label(&mut self, identity: &Identity, tgid: u32) -> String {
+        let name = host::label(identity, tgid);
         if !identity.named {
-            return self.free_label(&format!("{}-{tgid}", identity.name));
+            return self.free_label(&name);
         }
-        let name = host::clean(&identity.full_name());
         match self.vms.iter().position(|vm| vm.label == name) {
             None => name,
             Some(at) if self.vms[at].exited => {

@@ -6,7 +6,10 @@ use guestreq_common::{
 };
 
 use super::remembered::Known;
-use crate::{api::events::Whom, host::Identity};
+use crate::{
+    api::events::Whom,
+    host::{Because, Identity},
+};
 
 /// Pairs of message and result that a VM may have as series of their own; what a hostile
 /// guest brings beyond them is folded into one.
@@ -28,6 +31,8 @@ pub struct Tracked {
     /// The `vm` label: the VM's name, with its pid where two have the same.
     pub label: String,
     pub identity: Identity,
+    /// What of its process told that.
+    pub because: Vec<Because>,
     /// How often its pod is still looked for.
     pub looks_left: u8,
     /// We have looked which signals its VMM handles.
@@ -60,7 +65,8 @@ impl Tracked {
 
     /// What the next agent is to know of it.
     pub fn known(&self) -> Known {
-        Known { identity: self.identity.clone(), pid: self.tgid, started: self.started }
+        let (identity, because) = (self.identity.clone(), self.because.clone());
+        Known { identity, because, pid: self.tgid, started: self.started }
     }
 
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
@@ -99,6 +105,7 @@ impl Tracked {
             started: None,
             label: label.to_owned(),
             identity,
+            because: Vec::new(),
             looks_left: 0,
             signal_read: false,
             unread: false,

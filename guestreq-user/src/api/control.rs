@@ -30,7 +30,7 @@ use crate::{
     agent::{Observer, Shared, State, aside, observer::Snapshot, reload},
     config::in_a_line,
     json::Json,
-    policy::{Book, Plan, Refusal, Replacement, key_of},
+    policy::{Book, Plan, Refusal, Replacement},
 };
 
 /// Who is at the other end of the socket, as the kernel says.
@@ -128,13 +128,13 @@ where
     }
 }
 
-enum Refused {
+pub(super) enum Refused {
     Waiting(String),
     Refusal(Refusal),
 }
 
 impl Refused {
-    fn answer(self) -> Response {
+    pub(super) fn answer(self) -> Response {
         let (status, why) = match self {
             Refused::Waiting(reason) => {
                 (StatusCode::SERVICE_UNAVAILABLE, format!("not observing: {reason}"))
@@ -148,7 +148,7 @@ impl Refused {
 }
 
 /// Does something with the observer, if there is one.
-fn observing<T>(
+pub(super) fn observing<T>(
     shared: &Shared,
     what: impl FnOnce(&mut Observer) -> Result<T, Refusal>,
 ) -> Result<T, Refused> {
@@ -171,9 +171,10 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &reload::Statu
         decisions: record.as_deref().map_or_else(BTreeMap::new, decisions),
     });
     let is_absent = |key: &&String| {
+        let key = key.as_str();
         !tracked
             .iter()
-            .any(|vm| !vm.exited && key_of(&vm.identity).as_deref() == Some(key.as_str()))
+            .any(|vm| !vm.exited && book.overrides.key(&vm.identity).as_deref() == Some(key))
     };
     let absent = book.overrides.vms.keys().filter(is_absent);
     Policies {

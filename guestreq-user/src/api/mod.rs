@@ -10,6 +10,7 @@ mod door;
 pub mod overview;
 pub use control::each_decision;
 pub mod events;
+pub mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod group;

@@ -23,7 +23,7 @@ use super::{
     body::Bodies,
     control,
     door::Door,
-    events, group, overview, report,
+    events, explain, group, overview, report,
     socket::Socket,
     status,
     unread::{self, Unread},
@@ -103,6 +103,7 @@ pub fn private(shared: Shared) -> Router {
         .route("/v1/agent", get(status::get))
         .route("/v1/overview", get(get_overview))
         .route("/v1/events", get(events::get_events))
+        .route("/v1/explain", get(explain::get_explain))
         // Whatever changes anything is here and nowhere else, and wants root.
         .route("/v1/policy", get(control::get_policy).put(control::put_policy))
         .route("/v1/policy/applied", put(control::put_applied))

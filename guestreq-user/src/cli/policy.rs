@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod explain;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -55,6 +56,7 @@ Example: guestreq policy deny cpuid unknown --default")]
         #[command(flatten)]
         yes: Yes,
     },
+    Explain(explain::Args),
     Check(check::Args),
     Apply(apply::Args),
 }
@@ -110,6 +112,7 @@ impl Args {
             Verb::SetMode(SetMode { mode, writing, yes }) => {
                 writing.put(Change::Mode(mode), insist(yes), mode_of)
             }
+            Verb::Explain(args) => args.run(),
             Verb::Check(args) => args.run(),
             Verb::Apply(args) => args.run(),
             Verb::Clear { writing, yes } => writing.put(Change::ClearPolicy, insist(yes), both),

@@ -14,8 +14,8 @@ const KATA_OVERHEAD: &str = "kata_overhead";
 /// How many threads are looked at there.
 const MAX_THREADS: usize = 256;
 
-/// The UID of a process' pod, by its folder in /proc.
-pub fn pod_uid(process: &Path) -> Option<String> {
+/// The UID of a process' pod, by its folder in /proc; and the line that tells it.
+pub fn pod_uid(process: &Path) -> Option<(String, String)> {
     let own = read(&process.with_file_name("self"));
     let own = own.as_deref().and_then(own_kubepods);
     let cgroups = read(process)?;
@@ -26,12 +26,12 @@ pub fn pod_uid(process: &Path) -> Option<String> {
 }
 
 fn read(process: &Path) -> Option<String> {
-    let cgroups = fs::read(process.join("cgroup")).ok()?;
+    let cgroups = super::read_some(&process.join("cgroup")).ok()?;
     Some(String::from_utf8_lossy(&cgroups).into_owned())
 }
 
 /// The first thread that is in a pod: those of the vCPUs are.
-fn of_threads(process: &Path, own: Option<&str>) -> Option<String> {
+fn of_threads(process: &Path, own: Option<&str>) -> Option<(String, String)> {
     let threads = fs::read_dir(process.join("task")).ok()?;
     let mut threads = threads.take(MAX_THREADS).flatten();
     threads.find_map(|thread| of_cgroups(&read(&thread.path())?, own))
@@ -53,18 +53,25 @@ fn own_kubepods(cgroups: &str) -> Option<&str> {
 
 /// Of v1 every hierarchy has a line, of v2 there is one: any that names a pod will do, below our
 /// own kubepods if we have one.
-pub fn of_cgroups(cgroups: &str, own: Option<&str>) -> Option<String> {
-    let below = |path: &&str| {
+pub fn of_cgroups(cgroups: &str, own: Option<&str>) -> Option<(String, String)> {
+    let below = |path: &str| {
         own.is_none_or(|own| {
             path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         })
     };
-    paths(cgroups).filter(below).find_map(of_path)
+    cgroups.lines().find_map(|line| {
+        let path = path_of(line).filter(|path| below(path))?;
+        Some((of_path(path)?, line.to_owned()))
+    })
+}
+
+fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
+    cgroups.lines().filter_map(path_of)
 }
 
 /// `0::/path`, `4:cpu,cpuacct:/path`; a path may have colons of its own.
-fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
-    cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2))
+fn path_of(line: &str) -> Option<&str> {
+    line.splitn(3, ':').nth(2)
 }
 
 /// Where a part of a path is.

@@ -1,6 +1,6 @@
 //! # /proc, whatever a process calls itself
 
-use super::{Identity, MAX_LABEL, MAX_NAME, cgroup, kubevirt, of_arguments, signals, ticks_of};
+use super::{Identity, MAX_LABEL, MAX_NAME, cgroup, kubevirt, of_parts, signals, ticks_of};
 use crate::{fuzz::Input, policy::key_of};
 
 const OTHER_POD: &str = "/kubepods/pod0123456789abcdef0123456789abcdef";
@@ -47,12 +47,19 @@ fn status(comm: &[u8], mask: u64) {
 }
 
 fn arguments_of(arguments: &[u8], comm: &[u8]) {
-    is_plain(&of_arguments(arguments, comm));
+    let of_arguments = |arguments: &[u8]| {
+        let Ok(read) = of_parts(arguments, comm, None) else {
+            unreachable!("memory is read without errors");
+        };
+        assert!(read.because.iter().all(|told| told.text.chars().count() <= 256));
+        read.identity
+    };
+    is_plain(&of_arguments(arguments));
     // What libvirt makes of any name is read as that name.
     let name = String::from_utf8_lossy(arguments).replace('\0', "");
     let quoted = name.replace(',', ",,");
     let line = format!("/usr/bin/qemu-system-x86_64\0-name\0guest={quoted},debug-threads=on\0-S\0");
-    let vm = of_arguments(line.as_bytes(), comm);
+    let vm = of_arguments(line.as_bytes());
     is_plain(&vm);
     assert_eq!(vm.named, !name.is_empty());
     if vm.named {
@@ -76,7 +83,8 @@ fn is_plain(vm: &Identity) {
 }
 
 fn cgroups_of(cgroups: &str) {
-    let Some(uid) = cgroup::of_cgroups(cgroups, None) else { return };
+    let of_cgroups = |cgroups: &str| cgroup::of_cgroups(cgroups, None).map(|(uid, _)| uid);
+    let Some(uid) = of_cgroups(cgroups) else { return };
     let digits = uid.bytes().filter(|byte| *byte != b'-');
     assert_eq!(digits.clone().count(), 32, "{uid}");
     assert!(digits.clone().all(|byte| byte.is_ascii_hexdigit()), "{uid}");
@@ -86,9 +94,9 @@ fn cgroups_of(cgroups: &str) {
             Some(line) => (line, " (deleted)"),
             None => (line, ""),
         };
-        let pod = if cgroup::of_cgroups(line, None).is_some() { OTHER_POD } else { "" };
+        let pod = if of_cgroups(line).is_some() { OTHER_POD } else { "" };
         format!("{line}{pod}{gone}\n")
     };
     let below: String = cgroups.lines().map(below).collect();
-    assert_eq!(cgroup::of_cgroups(&below, None), Some(uid));
+    assert_eq!(of_cgroups(&below), Some(uid));
 }

@@ -11,17 +11,19 @@ const MARKS: [&str; 2] = ["/run/kubevirt", "manufacturer=KubeVirt"];
 const MAX_NAMESPACE: usize = 63;
 const MAX_NAME: usize = 253;
 
-/// Takes a VM's name apart where KubeVirt made it.
-pub fn name(identity: &mut Identity, arguments: &[String]) {
-    let marked = || MARKS.iter().any(|mark| arguments.iter().any(|one| one.contains(mark)));
-    if identity.vmm != "qemu" || !identity.named || !marked() {
-        return;
+/// Whether an argument is one that only KubeVirt gives.
+pub fn is_marked(argument: &str) -> bool {
+    MARKS.iter().any(|mark| argument.contains(mark))
+}
+
+/// Takes the name apart of a VM that KubeVirt made, if it is one of its own.
+pub fn name(identity: &mut Identity) -> bool {
+    let Some((namespace, name)) = identity.name.split_once('_') else { return false };
+    let is_its = identity.named && is_namespace(namespace) && is_name(name);
+    if is_its {
+        (identity.namespace, identity.name) = (namespace.to_owned(), name.to_owned());
     }
-    let Some((namespace, name)) = identity.name.split_once('_') else { return };
-    if is_namespace(namespace) && is_name(name) {
-        identity.namespace = namespace.to_owned();
-        identity.name = name.to_owned();
-    }
+    is_its
 }
 
 pub fn is_namespace(text: &str) -> bool {
@@ -45,13 +47,11 @@ mod tests {
     use super::*;
 
     fn names(name: &str, argument: &str) -> (String, String) {
-        let mut identity = Identity {
-            name: name.to_owned(),
-            named: true,
-            vmm: "qemu".to_owned(),
-            ..Identity::default()
-        };
-        super::name(&mut identity, &[argument.to_owned()]);
+        let mut identity = Identity { name: name.to_owned(), named: true, ..Identity::default() };
+        assert_eq!(
+            is_marked(argument) && super::name(&mut identity),
+            !identity.namespace.is_empty()
+        );
         (identity.namespace, identity.name)
     }
 

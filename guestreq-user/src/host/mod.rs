@@ -1,23 +1,35 @@
 //! # Which VM a process is
 //!
-//! From the VMM's command line and its cgroups alone: what QEMU, cloud-hypervisor and
+//! From the VMM's command line, its names and its cgroups alone: what QEMU, cloud-hypervisor and
 //! Firecracker were started with, and the pod that they were put into. Anyone can start a
 //! process with any arguments, so a name is a label, never a proof.
 
+mod arguments;
+mod because;
 mod cgroup;
+mod clock;
 mod cmdline;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod kubevirt;
 mod signals;
+mod vmms;
 
-use std::{borrow::Cow, fs, io, path::Path};
+use std::{
+    borrow::Cow,
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read as _},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::system::System;
 
+pub use because::{Because, From};
+pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
+pub use vmms::Vmm;
 
 /// A VM's name, and what else its VMM says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,13 +38,21 @@ pub struct Identity {
     pub name: String,
     /// Whether the name is the VM's own.
     pub named: bool,
+    /// As its VMM was told; empty where it is not known.
     pub uuid: String,
     /// qemu, cloud-hypervisor, firecracker, or the process' name.
     pub vmm: String,
-    /// Its pod's, where the VM's name tells: KubeVirt's does.
+    /// Its pod's, where the VM's name tells: KubeVirt's does; else empty.
     pub namespace: String,
-    /// The pod that it runs in, where its cgroups tell.
+    /// Of the pod that it runs in, where its cgroups tell; else empty.
     pub pod_uid: String,
+}
+
+/// Who a VM is, and what of its process tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identified {
+    pub identity: Identity,
+    pub because: Vec<Because>,
 }
 
 impl Identity {
@@ -59,45 +79,64 @@ impl Identity {
 const MAX_NAME: usize = 4096;
 /// The same where they become labels.
 const MAX_LABEL: usize = 128;
+/// Of files other than the arguments; each hierarchy's cgroup may have a path of 4096 bytes.
+const MAX_FILE: u64 = 256 << 10;
 
 /// Looks at a process; `None` once it is gone. That it cannot be looked at, for want of descriptors
 /// say, does not mean that it is.
-pub fn identify(system: &System, pid: u32) -> io::Result<Option<Identity>> {
+pub fn identify(system: &System, pid: u32) -> io::Result<Option<Identified>> {
     of_folder(&system.process(pid))
 }
 
-/// The pod that a process is in by now: Kata moves its VMMs after it has started them.
-pub fn pod_uid(system: &System, pid: u32) -> Option<String> {
-    cgroup::pod_uid(&system.process(pid))
+/// The pod that a process is in by now, and what tells it: Kata moves its VMMs after it has
+/// started them.
+pub fn pod_uid(system: &System, pid: u32) -> Option<(String, Because)> {
+    pod_of_folder(&system.process(pid))
 }
 
-fn of_folder(process: &Path) -> io::Result<Option<Identity>> {
-    let (Some(cmdline), Some(comm)) =
-        (unless_gone(&process.join("cmdline"))?, unless_gone(&process.join("comm"))?)
+fn pod_of_folder(process: &Path) -> Option<(String, Because)> {
+    let (uid, line) = cgroup::pod_uid(process)?;
+    Some((uid, Because::new("pod_uid", From::Cgroup, &line)))
+}
+
+fn of_folder(process: &Path) -> io::Result<Option<Identified>> {
+    let (Some(cmdline), Some(comm)) = (
+        unless_gone(File::open(process.join("cmdline")))?,
+        unless_gone(read_some(&process.join("comm")))?,
+    ) else {
+        return Ok(None);
+    };
+    // It takes ptrace's permission, which is one more than the rest does: without, the others tell.
+    let exe = unless_gone(fs::read_link(process.join("exe")))?;
+    let exe = exe.as_deref().map(|path| path.to_string_lossy());
+    let Some(mut read) = unless_gone(of_parts(BufReader::new(cmdline), &comm, exe.as_deref()))?
     else {
         return Ok(None);
     };
-    let mut identity = of_arguments(&cmdline, &comm);
-    identity.pod_uid = cgroup::pod_uid(process).unwrap_or_default();
-    Ok(Some(identity))
+    if let Some((uid, because)) = pod_of_folder(process) {
+        read.identity.pod_uid = uid;
+        read.because.push(because);
+    }
+    Ok(Some(read))
 }
 
-/// By what a process was started with, and its name.
-fn of_arguments(cmdline: &[u8], comm: &[u8]) -> Identity {
+/// By what a process was started with, its name and its program's file.
+fn of_parts(cmdline: impl BufRead, comm: &[u8], exe: Option<&str>) -> io::Result<Identified> {
     let comm = clean(String::from_utf8_lossy(comm).trim_end());
-    let arguments: Vec<String> = cmdline
-        .split(|&byte| byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect();
-    let mut identity = cmdline::parse(&arguments, &comm);
-    kubevirt::name(&mut identity, &arguments);
-    identity
+    cmdline::parse(cmdline, &comm, exe)
 }
 
-/// A file of a process; `None` once that is gone, or nobody may read it.
-fn unless_gone(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+/// As much of a file of a process as a kernel writes, and as fits into memory whoever wrote it.
+fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What was read of a process; `None` once that is gone, or nobody may read it.
+fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(error) if is_shortage(&error) => Err(error),
         Err(_) => Ok(None),
     }
@@ -111,7 +150,7 @@ fn is_shortage(error: &io::Error) -> bool {
 /// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat);
 /// `None` once it is gone.
 pub fn start_ticks(system: &System, pid: u32) -> io::Result<Option<u64>> {
-    let stat = unless_gone(&system.process(pid).join("stat"))?;
+    let stat = unless_gone(read_some(&system.process(pid).join("stat")))?;
     Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 
@@ -144,30 +183,6 @@ fn ticks_of(stat: &[u8]) -> Option<u64> {
     numbers.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// When a process began, on the programs' clock (CLOCK_MONOTONIC), in ns; at most a tick early.
-pub fn began_ns(ticks: u64) -> u64 {
-    // SAFETY: no memory is passed.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).unwrap_or(100);
-    let since_boot = ticks.saturating_mul(1_000_000_000 / per_second.max(1));
-    // Ticks go on while the host sleeps, that clock does not.
-    let slept = clock_ns(libc::CLOCK_BOOTTIME).saturating_sub(clock_ns(libc::CLOCK_MONOTONIC));
-    since_boot.saturating_sub(slept)
-}
-
-/// When something was, in seconds since 1970, that was then on the programs' clock (CLOCK_MONOTONIC).
-pub fn unix_seconds(monotonic_ns: u64) -> u64 {
-    let ago = clock_ns(libc::CLOCK_MONOTONIC).saturating_sub(monotonic_ns);
-    clock_ns(libc::CLOCK_REALTIME).saturating_sub(ago) / 1_000_000_000
-}
-
-/// Now, in ns.
-pub fn clock_ns(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the structure outlives the call, which cannot fail for clocks that every Linux has.
-    unsafe { libc::clock_gettime(clock, &mut time) };
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
 /// What may stand in a label: no more than [`MAX_LABEL`] characters, and none that changes a query
 /// that has the label in it, as the dashboards' have: between backticks, as a regular expression,
 /// the only one of Grafana's formats that no other character gets out of. Nor `$`: Grafana puts
@@ -177,9 +192,24 @@ pub fn clean(name: &str) -> String {
     name.chars().take(MAX_LABEL).map(keep).collect()
 }
 
+/// The label that a VM gets if no other has it: its name, or that of its process and its number.
+pub fn label(identity: &Identity, pid: u32) -> String {
+    match identity.named {
+        true => clean(&identity.full_name()),
+        false => format!("{}-{pid}", identity.name),
+    }
+}
+
 /// A VM's name as policy knows it.
 fn exact(name: &str) -> String {
     name.chars().take(MAX_NAME).collect()
+}
+
+/// By what it was started with, for tests elsewhere.
+#[cfg(test)]
+pub fn of_process(comm: &str, cmdline: &[String]) -> Identity {
+    let line: String = cmdline.iter().map(|one| format!("{one}\0")).collect();
+    of_parts(line.as_bytes(), comm.as_bytes(), None).unwrap().identity
 }
 
 #[cfg(test)]

@@ -3,8 +3,7 @@
 //! A VMM takes its vCPU threads out of KVM_RUN with a signal of its choice. One
 //! that it does not handle would kill it, so its handlers are looked at first.
 
-use std::fs;
-
+use super::read_some;
 use crate::system::System;
 
 /// QEMU's: SIG_IPI is SIGUSR1.
@@ -16,7 +15,7 @@ const SIGRTMIN: [u64; 2] = [34, 35];
 /// The signal that takes a vCPU of this VMM out of the guest; 0 if it does not handle it (yet),
 /// `None` if no signal of this VMM's is known.
 pub fn kick_signal(system: &System, pid: u32, vmm: &str) -> Option<u64> {
-    let status = fs::read(system.process(pid).join("status")).unwrap_or_default();
+    let status = read_some(&system.process(pid).join("status")).unwrap_or_default();
     // The process' name in it may be of any bytes.
     of_status(&String::from_utf8_lossy(&status), vmm)
 }

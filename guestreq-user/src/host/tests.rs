@@ -9,6 +9,9 @@ use serde::Deserialize;
 
 use super::*;
 
+mod cases;
+mod odd;
+
 /// A process as somebody saw it: what is in /proc, and who it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,7 +61,7 @@ impl Process {
             write(&format!("task/{i}/cgroup"), cgroup);
         }
         let Identity { name, uuid, vmm, namespace, pod_uid, .. } =
-            of_folder(&folder).unwrap().unwrap();
+            of_folder(&folder).unwrap().unwrap().identity;
         Is { vmm, name, namespace, pod_uid, uuid }
     }
 }
@@ -95,7 +98,9 @@ fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
 
 #[test]
 fn this_process_has_a_name_and_a_start() {
-    let identity = identify(&System::real(), std::process::id()).unwrap().unwrap();
+    let Identified { identity, because } =
+        identify(&System::real(), std::process::id()).unwrap().unwrap();
+    assert!(because.iter().any(|told| told.field == "vmm" && told.from == From::Comm));
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
     let ticks = start_ticks(&System::real(), std::process::id()).unwrap().unwrap();
@@ -155,7 +160,7 @@ fn a_process_whose_name_is_half_a_character_is_known_like_any_other() {
     let pid = shell.id();
     let began = start_ticks(&System::real(), pid).unwrap().map(began_ns);
     let signal = kick_signal(&System::real(), pid, "qemu");
-    let name = identify(&System::real(), pid).unwrap().map(|vm| vm.name);
+    let name = identify(&System::real(), pid).unwrap().map(|vm| vm.identity.name);
     shell.kill().unwrap();
     shell.wait().unwrap();
     assert!(began.is_some_and(|began| began <= clock_ns(libc::CLOCK_MONOTONIC)), "{began:?}");

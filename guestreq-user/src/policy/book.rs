@@ -106,7 +106,7 @@ impl Book {
     }
 
     /// What files say: the one that was applied, and by whom, before the configuration's.
-    fn sheets(&self) -> impl Iterator<Item = (&Sheet, Option<&Stamp>)> {
+    pub(super) fn sheets(&self) -> impl Iterator<Item = (&Sheet, Option<&Stamp>)> {
         let applied = self.overrides.applied.iter();
         let applied = applied.map(|Applied { stamp, sheet }| (sheet, Some(stamp)));
         applied.chain([(&self.file, None)])

@@ -3,7 +3,7 @@
 //! What somebody wants changed, and the book as it would be then, or why not.
 //! Nothing is changed here: what is planned is first kept, then applied.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use guestreq_common::{message::Kind, policy::Mode};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ impl Book {
             |book: &Book| vm.as_ref().map_or_else(|| book.default(), |vm| book.resolve(vm));
         let old = effective(self);
         let mut book = self.clone();
-        let key = vm.as_ref().and_then(key_of);
+        let key = vm.as_ref().and_then(|vm| self.overrides.key(vm)).map(Cow::into_owned);
         book.overrides.edit(key.as_deref(), |set| edit(set, &change, &old, stamp));
         let new = effective(&book);
         if let Some((_, why)) = book.contradiction() {
@@ -153,7 +153,7 @@ impl Book {
             let all = refusals::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
-        let target = key.map_or(Target::Default, |key| Target::Vm(key.into_owned()));
+        let target = key.map_or(Target::Default, Target::Vm);
         Ok(Plan { target, book, old, new, warnings })
     }
 
@@ -171,7 +171,9 @@ impl Book {
         // A name that something was set for is no pid or UUID of another VM.
         let set = self.overrides.vms.contains_key(name);
         let vm = match naming::find(name, &all) {
-            Ok(at) if !set || key_of(vms[at].identity).as_deref() == Some(name) => &vms[at],
+            Ok(at) if !set || self.overrides.key(vms[at].identity).as_deref() == Some(name) => {
+                &vms[at]
+            }
             Ok(_) => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),

@@ -16,6 +16,15 @@ impl Glob {
         self.0.is_empty()
     }
 
+    /// The same, of a text in which capitals are as good as small letters.
+    pub fn matches_in_any_case(&self, text: &str) -> bool {
+        Glob(self.0.to_ascii_lowercase()).matches(&text.to_ascii_lowercase())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it stands for the whole of a text.
     pub fn matches(&self, text: &str) -> bool {
         let pattern: Vec<char> = self.0.chars().collect();
@@ -85,6 +94,13 @@ mod tests {
         assert!(!matches("[ab]", "a"));
         assert!(!matches("web.1", "web-1"));
         assert!(!matches("Web", "web"));
+    }
+
+    #[test]
+    fn capitals_are_letters_where_it_does_not_matter() {
+        let any = |pattern: &str, text: &str| Glob::from(pattern).matches_in_any_case(text);
+        assert!(any("93bd*-25e2", "93BD9490-25E2") && any("93BD*", "93bd9490"));
+        assert!(!any("93bd", "93be") && !any("\u{c4}", "\u{e4}"), "letters of a UUID");
     }
 
     /// What the words say, slowly.

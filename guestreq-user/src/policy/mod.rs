@@ -15,7 +15,10 @@
 //! hand before what a file says. Knows neither the agent nor the command line.
 
 mod book;
+#[cfg(test)]
+mod cases;
 mod change;
+mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod glob;
@@ -37,10 +40,11 @@ use serde::{Deserialize, Serialize};
 
 pub use book::Book;
 pub use change::{Change, Plan, Refusal, Request, Seen, Target};
+pub use explain::Tried;
 pub use glob::Glob;
 pub use limit::{Limit, Throttle, default_burst};
 pub use names::{Named, Types};
-pub use naming::{instead, quoted};
+pub use naming::{Candidate, Unclear, find, instead, quoted};
 pub use overrides::{Applied, Override, Overrides, Set, Stamp, key_of};
 pub use rate::Rate;
 pub use replace::{Apply, Difference, Replacement, describe};

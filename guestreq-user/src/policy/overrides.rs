@@ -87,7 +87,17 @@ pub fn key_of(vm: &Identity) -> Option<Cow<'_, str>> {
 
 impl Overrides {
     pub fn of(&self, vm: &Identity) -> Option<&Override> {
-        self.vms.get(key_of(vm)?.as_ref())
+        self.vms.get(self.key(vm)?.as_ref())
+    }
+
+    /// Under which key a VM's is kept, or would be: a UUID is the same in capitals.
+    pub fn key<'a>(&'a self, vm: &'a Identity) -> Option<Cow<'a, str>> {
+        let key = key_of(vm)?;
+        if vm.named || self.vms.contains_key(key.as_ref()) {
+            return Some(key);
+        }
+        let same = self.vms.keys().find(|kept| kept.eq_ignore_ascii_case(&key));
+        Some(same.map_or(key, |kept| Cow::Borrowed(kept.as_str())))
     }
 
     /// Changes a VM's, or with `None` the default; an override that sets nothing is none.
@@ -118,6 +128,21 @@ mod tests {
         assert_eq!(key_of(&vm("qemu", false, "")), None);
         let in_prod = Identity { namespace: "prod".to_owned(), ..vm("web", true, "7a") };
         assert_eq!(key_of(&in_prod).as_deref(), Some("prod/web"), "not that of another namespace");
+    }
+
+    #[test]
+    fn what_was_set_for_a_uuid_holds_for_it_in_capitals_and_is_kept_once() {
+        let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
+        let off = |of: &mut Override| of.limit = Some(Set { value: Limit::Off, stamp });
+        let mut overrides = Overrides::default();
+        overrides.edit(Some("7a-bc"), off);
+        let vm = |uuid: &str| Identity { uuid: uuid.to_owned(), ..Identity::default() };
+        assert!(overrides.of(&vm("7a-bc")).is_some() && overrides.of(&vm("7A-BC")).is_some());
+        assert_eq!(overrides.key(&vm("7A-BC")).as_deref(), Some("7a-bc"));
+        assert_eq!(overrides.key(&vm("7B")).as_deref(), Some("7B"));
+        let named = Identity { named: true, name: "7A-BC".to_owned(), ..vm("") };
+        assert!(overrides.of(&named).is_none(), "names are told apart by it");
+        assert_eq!(overrides.key(&named).as_deref(), Some("7A-BC"));
     }
 
     #[test]

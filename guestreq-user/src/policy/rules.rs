@@ -3,13 +3,13 @@
 //! The `[[vm]]` tables of a file. Of the rules that match a VM, the first one that sets a key
 //! wins for that key.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::{Glob, Limit, Named, Types, refusals};
-use crate::host::Identity;
+use super::{Glob, Limit, Named, Types, quoted, refusals};
+use crate::host::{Identity, Vmm};
 
 /// A `[[vm]]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -124,19 +124,72 @@ impl Match {
     }
 
     pub fn matches(&self, vm: &Identity) -> bool {
-        self.patterns().all(|(key, pattern)| {
-            let value = match key {
-                // A process' name is not its VM's.
-                "name" if !vm.named => "",
-                "name" => &vm.name,
-                "uuid" => &vm.uuid,
-                "namespace" => &vm.namespace,
-                "pod_uid" => &vm.pod_uid,
-                _ => &vm.vmm,
-            };
-            !value.is_empty() && pattern.matches(value)
+        self.mismatch(vm).is_none()
+    }
+
+    /// Why it does not match a VM: the first pattern that does not.
+    pub fn mismatch(&self, vm: &Identity) -> Option<String> {
+        self.patterns().find_map(|(key, pattern)| mismatch(key, pattern, vm))
+    }
+
+    /// What is right, and matches no VM that anybody means by it.
+    pub fn warning(&self) -> Option<String> {
+        self.patterns().find_map(|(key, pattern)| match key {
+            "name" => of_a_namesake(pattern),
+            "vmm" => of_a_program(pattern),
+            _ => None,
         })
     }
+}
+
+/// Why a pattern does not match what is known of a VM.
+fn mismatch(key: &str, pattern: &Glob, vm: &Identity) -> Option<String> {
+    let matches = |value: &str| !value.is_empty() && pattern.matches(value);
+    let in_any_case = |value: &str| !value.is_empty() && pattern.matches_in_any_case(value);
+    let (value, is_so) = match key {
+        // A process' name is not its VM's.
+        "name" if !vm.named => return Some("it has no name of its own".to_owned()),
+        // As it is shown, or without its namespace.
+        "name" if !vm.namespace.is_empty() && pattern.as_str().contains('/') => {
+            (vm.full_name(), matches(&vm.full_name()) || matches(&vm.name))
+        }
+        "name" => (Cow::Borrowed(vm.name.as_str()), matches(&vm.name)),
+        // Capitals are as good as small letters there, also to `--vm`.
+        "uuid" => (Cow::Borrowed(vm.uuid.as_str()), in_any_case(&vm.uuid)),
+        "namespace" => (Cow::Borrowed(vm.namespace.as_str()), matches(&vm.namespace)),
+        "pod_uid" => (Cow::Borrowed(vm.pod_uid.as_str()), in_any_case(&vm.pod_uid)),
+        _ => (Cow::Borrowed(vm.vmm.as_str()), matches(&vm.vmm)),
+    };
+    match value.is_empty() {
+        _ if is_so => None,
+        true => Some(format!("its {key} is not known")),
+        false => Some(format!("its {key} is {}", quoted(&value))),
+    }
+}
+
+/// A label of one of several VMs of a name, which has the pid behind it.
+fn of_a_namesake(pattern: &Glob) -> Option<String> {
+    let (name, pid) = pattern.as_str().rsplit_once('@')?;
+    let is_label = !name.is_empty() && !pid.is_empty() && pid.bytes().all(|it| it.is_ascii_digit());
+    is_label.then(|| {
+        format!(
+            "name = {pattern} matches no VM that is shown so because of another of its name: the \
+             pid is not part of it, {} is",
+            quoted(name)
+        )
+    })
+}
+
+/// The name of a VMM's program, or of its process.
+fn of_a_program(pattern: &Glob) -> Option<String> {
+    let text = pattern.as_str();
+    let vmm = Vmm::of_comm(text).or_else(|| Vmm::of_program(text))?;
+    (!pattern.matches(vmm.name())).then(|| {
+        format!(
+            "vmm = {pattern} matches no VM: whatever its program is called, its vmm is {:?}",
+            vmm.name()
+        )
+    })
 }
 
 impl fmt::Display for Match {
@@ -148,53 +201,4 @@ impl fmt::Display for Match {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Match, String> {
-        serde_json::from_str(text).map_err(|error| error.to_string())
-    }
-
-    fn vm(name: &str) -> Identity {
-        Identity { name: name.to_owned(), named: true, ..Identity::default() }
-    }
-
-    #[test]
-    fn all_keys_must_match() {
-        let web = read(r#"{"name": "web-*", "vmm": "qemu"}"#).unwrap();
-        assert!(web.matches(&Identity { vmm: "qemu".to_owned(), ..vm("web-1") }));
-        assert!(!web.matches(&Identity { vmm: "firecracker".to_owned(), ..vm("web-1") }));
-        assert!(!web.matches(&Identity { vmm: "qemu".to_owned(), ..vm("db-1") }));
-        assert_eq!(web.to_string(), r#"name = "web-*", vmm = "qemu""#);
-    }
-
-    #[test]
-    fn a_pod_s_vms_match_by_its_namespace_and_uid() {
-        let pod = Identity {
-            namespace: "prod".to_owned(),
-            pod_uid: "1858680e-b044-4fd5-9dd4-f137e30e2180".to_owned(),
-            ..vm("web")
-        };
-        assert!(read(r#"{"namespace": "pro*"}"#).unwrap().matches(&pod));
-        assert!(!read(r#"{"namespace": "dev"}"#).unwrap().matches(&pod));
-        assert!(read(r#"{"pod_uid": "1858680e-*", "name": "web"}"#).unwrap().matches(&pod));
-        assert!(!read(r#"{"namespace": "*"}"#).unwrap().matches(&vm("web")), "in no namespace");
-    }
-
-    #[test]
-    fn what_is_not_known_of_a_vm_matches_no_pattern() {
-        let any_uuid = read(r#"{"uuid": "*"}"#).unwrap();
-        assert!(!any_uuid.matches(&vm("web")));
-        assert!(any_uuid.matches(&Identity { uuid: "7a".to_owned(), ..vm("web") }));
-        let process = Identity { named: false, ..vm("snpload") };
-        assert!(!read(r#"{"name": "*"}"#).unwrap().matches(&process), "not a VM's name");
-    }
-
-    #[test]
-    fn a_match_that_says_nothing_is_an_error() {
-        assert!(read("{}").unwrap_err().starts_with("an empty match says nothing"));
-        assert!(read(r#"{"name": ""}"#).unwrap_err().starts_with("an empty name matches no VM"));
-        let error = read(r#"{"nam": "x"}"#).unwrap_err();
-        assert!(error.contains("`name`, `uuid`, `namespace`, `pod_uid`, `vmm`"), "{error}");
-    }
-}
+mod tests;

@@ -56,6 +56,17 @@ impl Disguise {
                 "-uuid".into(),
                 uuid.clone(),
             ],
+            // in the order in which Proxmox VE's `qm showcmd` writes them
+            Some(Vmm::Kvm) => vec![
+                "-id".into(),
+                "302".into(),
+                "-name".into(),
+                name.clone(),
+                "-smbios".into(),
+                format!("type=1,uuid={uuid}"),
+                "-smp".into(),
+                vcpus.to_string(),
+            ],
             // it has no option for a name
             Some(Vmm::CloudHypervisor) => vec![
                 "--api-socket".into(),
@@ -79,6 +90,7 @@ impl Disguise {
 pub fn program(vmm: Option<Vmm>) -> Option<&'static str> {
     match vmm? {
         Vmm::Qemu => Some("/bin/qemu-system-x86_64"),
+        Vmm::Kvm => Some("/usr/bin/kvm"),
         Vmm::CloudHypervisor => Some("/bin/cloud-hypervisor"),
         Vmm::Firecracker => Some("/bin/firecracker"),
     }
@@ -130,6 +142,9 @@ mod tests {
     fn the_others_have_their_own_ways() {
         let words = disguise().arguments(Some(Vmm::CloudHypervisor), 2);
         assert_eq!(words[..2], ["--api-socket", "/run/ch/web-1.sock"]);
+        let words = disguise().arguments(Some(Vmm::Kvm), 2);
+        assert_eq!(words[3], disguise().name);
+        assert_eq!(words[5], format!("type=1,uuid={}", disguise().uuid));
         let words = disguise().arguments(Some(Vmm::Firecracker), 2);
         assert_eq!(words[..2], ["--id", "web-1"]);
     }

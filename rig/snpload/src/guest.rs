@@ -164,7 +164,7 @@ fn behave_ordinarily(vm: &mut OrdinaryVm, manner: &Manner) -> Result<Tally> {
 /// As the real ones name their vCPU threads.
 fn thread_name(vmm: Option<Vmm>, index: u32) -> String {
     match vmm {
-        Some(Vmm::Qemu) => format!("CPU {index}/KVM"),
+        Some(Vmm::Qemu | Vmm::Kvm) => format!("CPU {index}/KVM"),
         Some(Vmm::Firecracker) => format!("fc_vcpu {index}"),
         Some(Vmm::CloudHypervisor) | None => format!("vcpu{index}"),
     }

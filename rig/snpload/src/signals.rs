@@ -60,7 +60,7 @@ const SIGRTMIN: [libc::c_int; 2] = [34, 35];
 fn handle_kicks(vmm: Option<Vmm>) -> Result<()> {
     let signals: &[libc::c_int] = match vmm {
         None => &[],
-        Some(Vmm::Qemu) => &[libc::SIGUSR1],
+        Some(Vmm::Qemu | Vmm::Kvm) => &[libc::SIGUSR1],
         Some(Vmm::CloudHypervisor | Vmm::Firecracker) => &SIGRTMIN,
     };
     signals.iter().try_for_each(|signal| handle(*signal, kick))?;

@@ -12,6 +12,8 @@ use crate::message::TYPES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Vmm {
     Qemu,
+    /// QEMU as Proxmox VE has it, under another name and with its UUID elsewhere
+    Kvm,
     CloudHypervisor,
     Firecracker,
 }

@@ -12,7 +12,8 @@ fn look(pid: u32) -> Look {
 }
 
 fn known(name: &str) -> Known {
-    Known { identity: Identity::called(name), pid: 7, started: Some(7) }
+    let identity = Identity::called(name);
+    Known { identity, because: Vec::new(), pid: 7, started: Some(7) }
 }
 
 /// A file that blocks its reader until somebody writes.

@@ -173,7 +173,8 @@ impl Table {
                     let vm = &mut self.vms[at];
                     info!("VM {} has answered: it is {label}", vm.label);
                     vm.label = label;
-                    (vm.identity, vm.tgid, vm.started) = (known.identity, known.pid, known.started);
+                    (vm.identity, vm.because) = (known.identity, known.because);
+                    (vm.tgid, vm.started) = (known.pid, known.started);
                     (vm.unread, vm.signal_read, vm.looks_left) = (false, false, LOOKS);
                     policies.apply(records, vm);
                 }
@@ -188,7 +189,8 @@ impl Table {
 /// Who has no name.
 fn nobody(name: &str, pid: u32) -> Known {
     let (name, vmm) = (name.to_owned(), "unknown".to_owned());
-    Known { identity: Identity { name, vmm, ..Identity::default() }, pid, started: None }
+    let identity = Identity { name, vmm, ..Identity::default() };
+    Known { identity, because: Vec::new(), pid, started: None }
 }
 
 #[cfg(test)]

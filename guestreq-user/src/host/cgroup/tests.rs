@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn uid_in(cgroups: &str, own: Option<&str>) -> Option<String> {
+    of_cgroups(cgroups, own).map(|(uid, _)| uid)
+}
+
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
 #[test]
@@ -16,16 +20,16 @@ fn a_cgroup_path_that_nobody_has_seen_names_no_pod() {
         "/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e21zz",
         "/kubepods/pod",
     ] {
-        assert_eq!(of_cgroups(&format!("0::{path}\n"), None), None, "{path}");
+        assert_eq!(uid_in(&format!("0::{path}\n"), None), None, "{path}");
     }
-    assert_eq!(of_cgroups("nonsense\n\n0:\n", None), None);
+    assert_eq!(uid_in("nonsense\n\n0:\n", None), None);
 }
 
 #[test]
 fn a_container_that_makes_cgroups_cannot_pass_for_another_pod() {
     let other = UID.replace('1', "2");
     let path = format!("0::/kubepods/burstable/pod{UID}/0123/kubepods/pod{other}/4567\n");
-    assert_eq!(of_cgroups(&path, None).as_deref(), Some(UID));
+    assert_eq!(uid_in(&path, None).as_deref(), Some(UID));
 }
 
 /// Row 13 of the second review: `/..` counted as kubepods, whatever stood behind it.
@@ -39,17 +43,17 @@ fn who_makes_cgroups_of_their_own_cannot_pass_for_a_pod() {
     ] {
         for (up, pod) in ["", "/..", "/../../../.."].iter().zip([&mine, &slice, &mine]) {
             let path = format!("0::{up}/{owned}/{pod}\n");
-            assert_eq!(of_cgroups(&path, None), None, "{path}");
+            assert_eq!(uid_in(&path, None), None, "{path}");
         }
     }
     for owned in ["system.slice/docker-0123.scope/kubepods", "machine.slice/x", "0123", "lxc"] {
         for pod in [&mine, &slice] {
             let path = format!("0::/../../..//{owned}/{pod}\n");
-            assert_eq!(of_cgroups(&path, None), None, "{path}");
+            assert_eq!(uid_in(&path, None), None, "{path}");
         }
     }
     // Kubelet puts nothing between a class and its pods.
-    assert_eq!(of_cgroups(&format!("0::/kubepods/burstable/x/{mine}\n"), None), None);
+    assert_eq!(uid_in(&format!("0::/kubepods/burstable/x/{mine}\n"), None), None);
 }
 
 #[test]
@@ -65,7 +69,7 @@ fn kubelet_s_own_folders_are_known_from_any_cgroup_of_ours() {
         format!("/../../../../kubelet/kubepods/besteffort/{pod}"),
         format!("/../../../../kata_overhead/kubepods/besteffort/{pod}"),
     ] {
-        assert_eq!(of_cgroups(&format!("0::{path}\n"), None).as_deref(), Some(UID), "{path}");
+        assert_eq!(uid_in(&format!("0::{path}\n"), None).as_deref(), Some(UID), "{path}");
     }
 }
 
@@ -76,7 +80,7 @@ fn an_agent_in_a_pod_believes_its_own_kubelet_only() {
     assert_eq!(own_kubepods(ours), Some("/kubelet/kubepods"));
     assert_eq!(own_kubepods("0::/system.slice/guestreq.service\n"), None);
     assert_eq!(own_kubepods("0::/../../kubepods/x\n"), None, "not in a pod");
-    let of = |path: &str| of_cgroups(&format!("0::{path}/pod{UID}\n"), own_kubepods(ours));
+    let of = |path: &str| uid_in(&format!("0::{path}/pod{UID}\n"), own_kubepods(ours));
     assert_eq!(of("/kubelet/kubepods/besteffort").as_deref(), Some(UID));
     assert_eq!(of("/docker/0123/kubelet/kubepods"), None);
     assert_eq!(of("/kubelet/kubepods-of-mine/kubepods"), None);
@@ -92,9 +96,16 @@ proptest! {
             format!("0::/kubepods/pod{part}"),
             format!("0::/../{part}-kubepods-pod{part}.slice"),
         ] {
-            let uid = of_cgroups(&cgroups, None).unwrap_or_default();
+            let uid = uid_in(&cgroups, None).unwrap_or_default();
             prop_assert!(uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'));
             prop_assert!(uid.len() <= 36);
         }
     }
+}
+
+#[test]
+fn the_line_that_names_the_pod_is_told() {
+    let pod = format!("9:devices:/kubepods/pod{UID}/x:y");
+    let found = of_cgroups(&format!("11:memory:/\n{pod}\n0::/kubepods/pod{UID}\n"), None);
+    assert_eq!(found, Some((UID.to_owned(), pod)));
 }

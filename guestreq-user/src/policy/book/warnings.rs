@@ -14,6 +14,9 @@ impl Book {
             let why = rule.allow.and_then(refusals::no_tsc_info)?;
             Some(format!("{at}: rule for {}: {why}", rule.matches))
         });
+        let matches = self.rules().filter_map(|Placed { rule, at }| {
+            Some(format!("{at}: rule for {}: {}", rule.matches, rule.matches.warning()?))
+        });
         let overrides = &self.overrides;
         let by_hand = std::iter::once(("the default".to_owned(), &overrides.default))
             .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)))
@@ -21,7 +24,7 @@ impl Book {
                 let why = refusals::no_tsc_info(set.allow.as_ref()?.value)?;
                 Some(format!("override for {who}: {why}"))
             });
-        top.chain(rules).chain(by_hand).chain(self.too_slow()).collect()
+        top.chain(rules).chain(matches).chain(by_hand).chain(self.too_slow()).collect()
     }
 
     /// Limits that an older version has taken, and that this one would not.

@@ -80,6 +80,7 @@ pub const GROUPS: &[Group] = &[
             guests::HOSTILE_HEADERS,
             exactness::EVERY_STATUS,
             names::VMMS,
+            names::OTHER_NAME,
             names::SAME_NAME,
             names::RETENTION,
             losses::VM_TABLE,

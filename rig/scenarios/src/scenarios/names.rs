@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{assert_exact, losses};
 use crate::{
-    agent::Agent,
+    agent::{self, Agent},
     host::Firmware,
     load,
     scenario::{Context, Outcome, Scenario},
@@ -12,6 +12,8 @@ use crate::{
 
 pub const VMMS: Scenario =
     Scenario { name: "vms_have_the_names_their_vmms_gave_them", check: vmms };
+pub const OTHER_NAME: Scenario =
+    Scenario { name: "a_vmm_under_another_name_is_known_and_it_is_told_why", check: other_name };
 pub const SAME_NAME: Scenario =
     Scenario { name: "two_vms_of_one_name_never_break_a_scrape", check: same_name };
 pub const RETENTION: Scenario = Scenario {
@@ -44,6 +46,56 @@ fn vmms(_: &Context) -> Result<Outcome> {
     let expected = format!("snpload-{pid}");
     let all = metrics.values("guestreq_vm_info", "vm");
     ensure!(all.contains(&expected), "{expected} is not among {all:?}");
+    Ok(Outcome::Kept)
+}
+
+/// As Proxmox VE starts it: /usr/bin/kvm, with its UUID in an SMBIOS table.
+fn other_name(_: &Context) -> Result<Outcome> {
+    const CONFIG: &str = "[[vm]]\nmatch = { name = \"web\", vmm = \"qemu\" }\nlimit = \"off\"\n\
+                          [[vm]]\nmatch = { name = \"db\" }\nmode = \"observe\"\n";
+    let mut agent = Agent::with_config(CONFIG)?;
+    let load = load::start("--vmm kvm --name web --count 3 --hold")?;
+    agent.wait_until("it is named", |metrics| {
+        let mut of_web = metrics.select("guestreq_vm_info", &[("vm", "web"), ("vmm", "qemu")]);
+        of_web.any(|sample| sample.labels.get("uuid").is_some_and(|uuid| uuid.len() == 36))
+    })?;
+    let vms = agent::json("vms")?;
+    let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "web"));
+    let pid = vm.context("no web")?["pid"].as_u64().context("a pid")?.to_string();
+    let explain = |of: &[&str]| {
+        let words = [&["policy", "explain", "-o", "json"], of].concat();
+        let answer: serde_json::Value = serde_json::from_str(&agent::cli(&words)?)?;
+        let identity = &answer["identity"];
+        ensure!(identity["name"] == "web" && identity["vmm"] == "qemu", "{answer}");
+        let told = |field: &str, from: &str, text: &str| {
+            let because = answer["because"].as_array().into_iter().flatten();
+            because.into_iter().any(|it| {
+                let says = it["text"].as_str().is_some_and(|it| it.starts_with(text));
+                it["field"] == field && it["from"] == from && says
+            })
+        };
+        ensure!(told("vmm", "argument", "/usr/bin/kvm"), "{answer}");
+        ensure!(told("name", "argument", "-name web"), "{answer}");
+        ensure!(told("uuid", "argument", "-smbios type=1,uuid="), "{answer}");
+        ensure!(answer["now"].is_null(), "{answer}");
+        Ok(answer)
+    };
+    for of in [["--vm", "web"], ["--pid", pid.as_str()]] {
+        let answer = explain(&of)?;
+        ensure!(answer["by"] == "agent", "{answer}");
+        ensure!(answer["rules"][0]["holds"][0] == "limit", "{answer}");
+        ensure!(answer["rules"][1]["why"] == "its name is \"web\"", "{answer}");
+    }
+    let table = agent::cli(&["policy", "explain", "--vm", "web"])?;
+    ensure!(table.contains("argument: -name web"), "{table}");
+    agent.stop()?;
+    for config in [&[][..], &["--config", "/tmp/guestreq.toml"]] {
+        let answer = explain(&[&["--pid", &pid], config].concat())?;
+        ensure!(answer["by"] == "files", "{answer}");
+        let rules = answer["rules"].as_array().map_or(0, Vec::len);
+        ensure!(rules == config.len(), "{answer}");
+    }
+    load.finish()?;
     Ok(Outcome::Kept)
 }
 

@@ -1,0 +1,108 @@
+//! # An explanation for people
+
+use super::{Because, By, Explanation, Identity, Now, Shown, Tried};
+use crate::{
+    cli::table::{self, name, printable},
+    policy::Origin,
+};
+
+/// What is shown of an argument, so that a line of it fits 100 columns.
+const MAX_TEXT: usize = 72;
+
+pub fn text(explanation: &Explanation) -> String {
+    let Explanation { by, identity: Shown { identity, label }, pid, because, now, .. } =
+        explanation;
+    let by = match by {
+        By::Agent => "as the agent goes by it",
+        By::Files => "as files say it",
+    };
+    let mut text = format!("{} (pid {pid}), {by}\n\n", name(label));
+    text.push_str(&fields(identity, because));
+    if let Some(Now { identity, because }) = now {
+        text.push_str("\nThe process says now:\n\n");
+        text.push_str(&fields(identity, because));
+    }
+    text.push('\n');
+    text.push_str(&rules(&explanation.rules));
+    text.push('\n');
+    text.push_str(&settings(explanation));
+    for note in &explanation.notes {
+        text.push_str(&format!("\nNote: {}\n", printable(note)));
+    }
+    text
+}
+
+fn fields(identity: &Identity, because: &[Because]) -> String {
+    let Identity { name, named, uuid, vmm, namespace, pod_uid } = identity;
+    let mut table = table::new(&["FIELD", "VALUE, AND WHAT TELLS IT"], &[]);
+    for (field, value) in [
+        ("vmm", vmm),
+        ("name", name),
+        ("uuid", uuid),
+        ("namespace", namespace),
+        ("pod_uid", pod_uid),
+    ] {
+        let mut cell = match value.as_str() {
+            "" => "-".to_owned(),
+            value => table::name(value),
+        };
+        if field == "name" && !named {
+            cell.push_str(" (its process' name: it has none of its own)");
+        }
+        for Because { from, text, .. } in because.iter().filter(|told| told.field == field) {
+            cell.push_str(&format!("\n  {}: {}", from.name(), shown(text)));
+        }
+        table.add_row([field.to_owned(), cell]);
+    }
+    table::text(&table)
+}
+
+/// Its beginning.
+fn shown(text: &str) -> String {
+    let printable = printable(text);
+    match printable.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &printable[..end]),
+        None => printable,
+    }
+}
+
+fn rules(rules: &[Tried]) -> String {
+    if rules.is_empty() {
+        return "No rule says anything of some VMs only.\n".to_owned();
+    }
+    let mut table = table::new(&["RULE", "WHAT IT ASKS, AND WHERE IT STANDS", "MATCHES"], &[]);
+    for rule in rules {
+        let applied = if rule.applied { " (applied)" } else { "" };
+        let place =
+            format!("{}\n  {}{applied}", printable(&rule.matches), printable(&rule.at.to_string()));
+        let matches = match (&rule.why, rule.holds.as_slice()) {
+            (Some(why), _) => format!("no: {}", printable(why)),
+            (None, []) => "yes; all that it sets was set before".to_owned(),
+            (None, holds) => format!("yes: sets {}", holds.join(", ")),
+        };
+        table.add_row([rule.rule.to_string(), place, matches]);
+    }
+    table::text(&table)
+}
+
+fn settings(Explanation { policy, .. }: &Explanation) -> String {
+    let mut table = table::new(&["SETTING", "VALUE", "FROM"], &[]);
+    for (key, value, origin) in [
+        ("mode", policy.mode.value.to_string(), &policy.mode.origin),
+        ("allow", policy.allow.value.to_string(), &policy.allow.origin),
+        ("limit", policy.limit.value.to_string(), &policy.limit.origin),
+    ] {
+        table.add_row([key.to_owned(), value, printable(&place(origin))]);
+    }
+    table::text(&table)
+}
+
+fn place(origin: &Origin) -> String {
+    match origin {
+        Origin::Config { at, rule: Some(rule), .. } => format!("rule {rule}, {at}"),
+        Origin::Config { at, rule: None, .. } => format!("top level, {at}"),
+        Origin::Applied { at, rule: Some(rule), .. } => format!("applied rule {rule}, {at}"),
+        Origin::Default => "built in".to_owned(),
+        Origin::Applied { rule: None, .. } | Origin::Override { .. } => origin.to_string(),
+    }
+}

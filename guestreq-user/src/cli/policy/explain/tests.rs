@@ -1,0 +1,174 @@
+use std::{fs, os::unix::fs::symlink, path::Path};
+
+use super::*;
+use crate::policy::Overrides;
+
+/// A process in a folder that stands for /proc.
+fn process(proc: &Path, pid: u32, comm: &str, cmdline: &[&str], cgroup: &str) {
+    let folder = proc.join(pid.to_string());
+    fs::create_dir_all(&folder).unwrap();
+    let cmdline: String = cmdline.iter().map(|one| format!("{one}\0")).collect();
+    let stat = format!("{pid} ({comm}) S{} 50 0\n", " 1".repeat(18));
+    let comm = format!("{comm}\n");
+    for (file, text) in
+        [("comm", comm.as_str()), ("cmdline", &cmdline), ("cgroup", cgroup), ("stat", &stat)]
+    {
+        fs::write(folder.join(file), text).unwrap();
+    }
+}
+
+struct Host {
+    folder: tempfile::TempDir,
+}
+
+impl Host {
+    /// With a configuration that keeps what is set by hand in its own folder.
+    fn new(config: &str) -> Host {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!("state = {:?}\n{config}", folder.path().join("state"));
+        fs::write(folder.path().join("config.toml"), config).unwrap();
+        fs::create_dir(folder.path().join("proc")).unwrap();
+        let host = Host { folder };
+        let uuid = "type=1,uuid=6f9d1a4e-0000-4000-8000-000000000302";
+        let cmdline = ["/usr/bin/kvm", "-id", "302", "-name", "web", "-smbios", uuid];
+        process(&host.proc(), 302, "kvm", &cmdline, "0::/qemu.slice/302.scope\n");
+        host
+    }
+
+    fn proc(&self) -> PathBuf {
+        self.folder.path().join("proc")
+    }
+
+    fn system(&self) -> System {
+        System::with(Some(self.proc()), None).unwrap()
+    }
+
+    fn explain(&self, pid: u32, agent: Option<Result<Explained>>) -> Result<Explanation> {
+        let config = self.folder.path().join("config.toml");
+        of_process(&self.system(), pid, Some(&config), agent)
+    }
+}
+
+/// What an agent answers that has read a VM at its start.
+fn agent(name: &str, started: u64) -> Explained {
+    let book = Config::parse("mode = \"enforce\"\n").unwrap().book(Overrides::default());
+    let identity = Identity { vmm: "qemu".to_owned(), ..Identity::called(name) };
+    Explained {
+        vm: name.to_owned(),
+        pid: 302,
+        started: Some(started),
+        running: true,
+        unread: false,
+        because: vec![Because::new("name", host::From::Argument, &format!("-name {name}"))],
+        rules: book.tried(&identity),
+        policy: book.resolve(&identity),
+        identity,
+    }
+}
+
+const RULES: &str = "\
+mode = \"audit\"
+[[vm]]
+match = { name = \"db-*\" }
+mode = \"enforce\"
+[[vm]]
+match = { name = \"web\", vmm = \"qemu\" }
+limit = { rate = \"5/s\" }
+";
+
+#[test]
+fn a_process_is_explained_without_an_agent() {
+    let explanation = Host::new(RULES).explain(302, None).unwrap();
+    let json = serde_json::to_value(&explanation).unwrap();
+    assert_eq!(json["by"], "files");
+    assert_eq!(json["identity"]["name"], "web");
+    assert_eq!(json["identity"]["label"], "web");
+    assert_eq!(json["because"][0]["from"], "argument");
+    assert_eq!(json["because"][0]["text"], "/usr/bin/kvm");
+    assert_eq!(json["rules"][0]["why"], "its name is \"web\"");
+    assert_eq!(json["rules"][1]["holds"][0], "limit");
+    assert_eq!(json["policy"]["mode"]["origin"]["from"], "config");
+    assert!(json["now"].is_null());
+}
+
+/// However long what tells something is.
+#[test]
+fn a_table_fits_a_hundred_columns() {
+    let host = Host::new(RULES);
+    let cgroup = format!("0::/kubepods/pod{}/{}\n", "a5".repeat(16), "5a".repeat(100));
+    fs::write(host.proc().join("302/cgroup"), cgroup).unwrap();
+    symlink("/usr/bin/qemu-system-x86_64", host.proc().join("302/exe")).unwrap();
+    let text = table::text(&host.explain(302, None).unwrap());
+    for line in [
+        "web (pid 302), as files say it",
+        "              exe: /usr/bin/qemu-system-x86_64",
+        "              argument: -smbios type=1,uuid=6f9d1a4e-0000-4000-8000-000000000302",
+        " mode     audit",
+    ] {
+        assert!(text.lines().any(|it| it.starts_with(line.trim_end())), "{line}\n{text}");
+    }
+    assert!(text.contains("no: its name is \"web\"") && text.contains("yes: sets limit"), "{text}");
+    let folder = host.folder.path().display().to_string();
+    let text = text.replace(&folder, "/etc/guestreq");
+    let widest = text.lines().map(|line| line.trim_end().chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}\n{text}");
+}
+
+/// Whatever the agent enforces is told, and what the process says now beside it.
+#[test]
+fn what_the_agent_has_read_goes_before_what_a_process_says_now() {
+    let host = Host::new(RULES);
+    let explanation = host.explain(302, Some(Ok(agent("db", 50)))).unwrap();
+    assert_eq!((explanation.by, explanation.identity.identity.name.as_str()), (By::Agent, "db"));
+    assert_eq!(explanation.now.as_ref().map(|now| now.identity.name.as_str()), Some("web"));
+    let text = table::text(&explanation);
+    assert!(text.contains("The process says now:") && text.contains("-name web"), "{text}");
+    assert!(text.contains("Note: the process says something else now"), "{text}");
+
+    let identity = host::identify(&host.system(), 302).unwrap().unwrap().identity;
+    let same = Explained { identity, ..agent("web", 50) };
+    assert!(host.explain(302, Some(Ok(same))).unwrap().now.is_none());
+}
+
+#[test]
+fn an_agent_s_process_of_the_same_number_is_not_another_host_s() {
+    let host = Host::new(RULES);
+    let explanation = host.explain(302, Some(Ok(agent("db", 51)))).unwrap();
+    assert_eq!((explanation.by, explanation.identity.identity.name.as_str()), (By::Files, "web"));
+    assert!(explanation.notes[0].contains("another process of this number"));
+    let silent = host.explain(302, Some(Err(anyhow::anyhow!("nobody listens")))).unwrap();
+    assert!(silent.notes[0].contains("nobody listens"));
+}
+
+#[test]
+fn a_process_that_is_not_there_is_told_and_the_agent_s_word_is_kept() {
+    let host = Host::new(RULES);
+    let error = host.explain(7, None).err().unwrap().to_string();
+    assert!(error.contains("proc/7, or") && error.contains("hidepid"), "{error}");
+    let gone = Explained { pid: 7, ..agent("db", 50) };
+    let known = host.explain(7, Some(Ok(gone))).unwrap();
+    assert_eq!(known.by, By::Agent);
+    assert!(known.notes[0].contains("has gone"), "{:?}", known.notes);
+}
+
+#[test]
+fn what_cannot_be_read_of_the_overrides_is_told() {
+    let host = Host::new(RULES);
+    let state = host.folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("overrides.json"), "nonsense").unwrap();
+    let explanation = host.explain(302, None).unwrap();
+    assert!(explanation.notes[0].contains("overrides.json"), "{:?}", explanation.notes);
+}
+
+#[test]
+fn a_stranger_s_table_says_what_is_missing() {
+    let host = Host::new(RULES);
+    process(&host.proc(), 9, "my-vmm", &["/opt/my-vmm\u{1b}[2J"], "");
+    let explanation = host.explain(9, None).unwrap();
+    let text = table::text(&explanation);
+    assert_eq!(explanation.identity.label, "my-vmm-9");
+    assert!(text.contains("my-vmm (its process' name: it has none of its own)"), "{text}");
+    assert!(text.contains("Note: nothing can be set for it by hand"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}

@@ -1,0 +1,78 @@
+//! # What tells who a VM is
+//!
+//! Said by the code that reads it, at the moment it does: `guestreq policy explain` shows it and
+//! finds nothing out by itself.
+
+use serde::{Deserialize, Serialize};
+
+/// Longer texts are cut: an argument may have 128 KiB.
+const MAX_TEXT: usize = 256;
+
+/// A part of what is known of a VM, and what of its process tells it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Because {
+    /// `name`, `uuid`, `vmm`, `namespace` or `pod_uid`.
+    pub field: String,
+    /// `argument`; `comm`: the process' name; `exe`: its program's file; `cgroup`: a line of its
+    /// control groups.
+    pub from: From,
+    /// What stands there, its first 256 characters at most.
+    pub text: String,
+}
+
+/// Where of a process something stands.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    Argument,
+    Comm,
+    Exe,
+    Cgroup,
+}
+
+impl From {
+    pub fn name(self) -> &'static str {
+        match self {
+            From::Argument => "argument",
+            From::Comm => "comm",
+            From::Exe => "exe",
+            From::Cgroup => "cgroup",
+        }
+    }
+}
+
+impl Because {
+    pub fn new(field: &str, from: From, text: &str) -> Because {
+        let text = match text.char_indices().nth(MAX_TEXT) {
+            Some((end, _)) => &text[..end],
+            None => text,
+        };
+        Because { field: field.to_owned(), from, text: text.to_owned() }
+    }
+}
+
+/// A value, and the argument or the two that say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub value: String,
+    pub text: String,
+}
+
+impl Said {
+    pub fn new(value: impl Into<String>, text: impl Into<String>) -> Said {
+        Said { value: value.into(), text: text.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_shown_whole_if_it_is_not_longer_than_most_are() {
+        let shown = |length: usize| Because::new("name", From::Argument, &"\u{fc}".repeat(length));
+        for (length, expected) in [(0, 0), (255, 255), (256, 256), (257, 256), (5000, 256)] {
+            assert_eq!(shown(length).text.chars().count(), expected, "{length}");
+        }
+    }
+}

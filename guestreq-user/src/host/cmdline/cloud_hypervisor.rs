@@ -1,0 +1,300 @@
+//! # cloud-hypervisor's
+//!
+//! It has no name for its VM. Some that start it tell one all the same: libvirt by the event
+//! monitor's path, others by the API socket's. That one says something where its file is named
+//! after the VM, or stands in a folder of the VM's own; and nothing where every VM's is called the
+//! same, which differs from host to host. So a name is taken only of what is known to be a VM's:
+//! two VMs that seem to be one would share what is set for either.
+
+use std::io::{self, BufRead};
+
+use super::{Parts, value};
+use crate::host::{arguments::Arguments, because::Said};
+
+/// Words of which names for API sockets are made that say nothing of the VM.
+const WORDS: [&str; 40] = [
+    "admin",
+    "api",
+    "ch",
+    "chapi",
+    "chv",
+    "clh",
+    "cloud",
+    "cloudhypervisor",
+    "cmd",
+    "command",
+    "control",
+    "ctl",
+    "ctrl",
+    "daemon",
+    "default",
+    "env",
+    "event",
+    "events",
+    "fd",
+    "hv",
+    "http",
+    "hypervisor",
+    "ipc",
+    "kata",
+    "kvm",
+    "libvirt",
+    "main",
+    "mgmt",
+    "microvm",
+    "monitor",
+    "remote",
+    "rest",
+    "rpc",
+    "run",
+    "sock",
+    "socket",
+    "tmp",
+    "virtink",
+    "vm",
+    "vmm",
+];
+/// Folders in which each VM has one of its own: libvirt's and Kata's way, and that of many.
+const HOMES: [&str; 23] = [
+    "ch",
+    "chv",
+    "clh",
+    "cloud-hypervisor",
+    "domain",
+    "domains",
+    "guest",
+    "guests",
+    "instance",
+    "instances",
+    "kata",
+    "machine",
+    "machines",
+    "microvm",
+    "microvms",
+    "sandbox",
+    "sandboxes",
+    "virtual-machine",
+    "virtual-machines",
+    "vm",
+    "vmi",
+    "vmis",
+    "vms",
+];
+/// What libvirt puts behind a domain's name, in a folder of its own.
+const LIBVIRT: &str = "/libvirt/ch/";
+const MONITOR: &str = "-event-monitor-fifo";
+const ENDINGS: [&str; 3] = [".sock", ".socket", ".api"];
+
+pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
+    let (mut socket, mut monitor, mut platform) = (None, None, None);
+    while let Some(argument) = arguments.next()? {
+        for (option, found) in [
+            ("--api-socket", &mut socket),
+            ("--event-monitor", &mut monitor),
+            ("--platform", &mut platform),
+        ] {
+            if let Some(said) = value(&argument, option, arguments)? {
+                *found = Some(said);
+            }
+        }
+    }
+    let from_monitor = monitor.and_then(|said| named(said, of_monitor));
+    Ok(Parts {
+        name: from_monitor.or_else(|| socket.and_then(|said| named(said, of_socket))),
+        uuid: platform.and_then(|said| named(said, |value| key(value, "uuid"))),
+        mark: None,
+    })
+}
+
+fn named(said: Said, name: impl Fn(&str) -> Option<String>) -> Option<Said> {
+    Some(Said { value: name(&said.value)?, text: said.text })
+}
+
+/// `path=/run/libvirt/ch/NAME-event-monitor-fifo`
+fn of_monitor(value: &str) -> Option<String> {
+    let path = key(value, "path")?;
+    let (folder, file) = path.rsplit_once('/')?;
+    let name = file.strip_suffix(MONITOR)?;
+    is_libvirt(folder).then(|| name.to_owned())
+}
+
+fn is_libvirt(folder: &str) -> bool {
+    format!("{folder}/").ends_with(LIBVIRT)
+}
+
+/// `PATH`, `path=PATH` or `fd=NUMBER`.
+fn of_socket(value: &str) -> Option<String> {
+    let path = match (key(value, "path"), key(value, "fd")) {
+        // cloud-hypervisor takes the descriptor, if it has both.
+        (_, Some(_)) => return None,
+        (Some(path), None) => path,
+        (None, None) => value.to_owned(),
+    };
+    // What it stands for is not told by its path.
+    if path.starts_with("/proc/") || path.starts_with("/dev/") {
+        return None;
+    }
+    let (folder, file) = path.rsplit_once('/').unwrap_or(("", &path));
+    let ending = ENDINGS.iter().find_map(|ending| file.strip_suffix(ending));
+    let stem = ending.unwrap_or(file);
+    if is_libvirt(folder)
+        && let Some(name) = stem.strip_suffix("-socket")
+    {
+        return Some(name.to_owned());
+    }
+    let stem = stem.strip_suffix("-socket").unwrap_or(stem);
+    if !says_nothing(stem) {
+        return Some(stem.to_owned());
+    }
+    let (home, own) = folder.rsplit_once('/')?;
+    let home = home.rsplit('/').next().unwrap_or(home);
+    let is_own = !says_nothing(own) && HOMES.contains(&home) || is_id(own);
+    is_own.then(|| own.to_owned())
+}
+
+/// Whether a name is made of such words alone, and numbers.
+fn says_nothing(name: &str) -> bool {
+    name.split(['-', '_', '.']).all(|word| {
+        let word = word.to_ascii_lowercase();
+        word.is_empty() || WORDS.contains(&word.as_str())
+    })
+}
+
+/// A UUID, or as many digits as Kata gives a sandbox: nobody calls two VMs so.
+fn is_id(name: &str) -> bool {
+    let digits = name.bytes().filter(u8::is_ascii_hexdigit).count();
+    digits >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+}
+
+/// A key's value in a list with commas, quotes and brackets (OptionParser in option_parser).
+fn key(list: &str, name: &str) -> Option<String> {
+    let (mut quoted, mut depth) = (false, 0_i32);
+    let mut parts = list.split(|c| {
+        match c {
+            '"' => quoted = !quoted,
+            '[' if !quoted => depth += 1,
+            ']' if !quoted => depth -= 1,
+            _ => {}
+        }
+        c == ',' && !quoted && depth == 0
+    });
+    let value = parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.replace('"', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Parts {
+        let line: String = line.split(' ').map(|word| format!("{word}\0")).collect();
+        parse(&mut Arguments::of(line.as_bytes())).unwrap()
+    }
+
+    fn name(line: &str) -> Option<String> {
+        read(line).name.map(|said| said.value)
+    }
+
+    fn of(path: &str) -> Option<String> {
+        let name = name(&format!("--api-socket {path}"));
+        assert_eq!(name, super::of_socket(&format!("path={path}")), "{path}");
+        name
+    }
+
+    #[test]
+    fn a_socket_that_is_named_after_its_vm_names_it() {
+        // cloud-hypervisor's own documentation, microvm.nix, FeOS, managers of people's own.
+        for (path, expected) in [
+            ("/tmp/web.sock", "web"),
+            ("web.sock", "web"),
+            ("/run/bosun/sk01.api", "sk01"),
+            ("/run/feos/vm_api_sockets/6f9d1a4e", "6f9d1a4e"),
+            ("/run/cloud-hypervisor/web-1.socket", "web-1"),
+            ("/run/libvirt/ch/web-socket", "web"),
+            ("/run/user/1000/libvirt/ch/monitor-socket", "monitor"),
+            ("/tmp/vm-web.sock", "vm-web"),
+            ("/run/7.sock", "7"),
+        ] {
+            assert_eq!(of(path).as_deref(), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_the_vm_s_own_names_it() {
+        for (path, expected) in [
+            ("/run/vc/vm/3f2a/clh-api.sock", "3f2a"),
+            ("/run/kata/3f2a/ch-api.sock", "3f2a"),
+            ("/vm/vmabc123/ch.sock", "vmabc123"),
+            ("/var/lib/microvms/web/api.sock", "web"),
+            ("/run/cloud-hypervisor/web/api.sock", "web"),
+            ("/srv/93BD9490BC7649F0B86A25E29523FDC8/ch.sock", "93BD9490BC7649F0B86A25E29523FDC8"),
+            ("/data/vms/web/cloud-hypervisor.sock", "web"),
+            (
+                "/srv/6f9d1a4e-0000-4000-8000-000000000021/api.sock",
+                "6f9d1a4e-0000-4000-8000-000000000021",
+            ),
+        ] {
+            assert_eq!(of(path).as_deref(), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_every_vm_has_names_none() {
+        for path in [
+            "/tmp/ch-socket",
+            "/tmp/ch-api.sock",
+            "/tmp/cloud-hypervisor.sock",
+            "/var/run/virtink/ch.sock",
+            "env/cloud-hypervisor.sock",
+            "cloud-hypervisor.sock",
+            "api.sock",
+            "/run/monitor/api.sock",
+            "/run/monitor.sock",
+            "/run/some-manager/api.sock",
+            "/run/vms/vm/api.sock",
+            "/run/cloud-hypervisor/api.sock",
+            "/srv/93bd9490bc7649f0b86a25e29523fdc/ch.sock",
+            "/srv/93bd9490bc7649f0b86a25e29523fdc8x/ch.sock",
+            "/work/api.sock",
+            "/api.sock",
+            "/proc/self/fd/25",
+            "/dev/fd/25",
+            "/vms/.sock",
+            "",
+            "/",
+        ] {
+            assert_eq!(of(path), None, "{path}");
+        }
+        assert_eq!(name("--api-socket fd=25"), None);
+        assert_eq!(name("--api-socket=fd=25,path=/tmp/web.sock"), None);
+        assert_eq!(name("--kernel vmlinux"), None);
+    }
+
+    #[test]
+    fn libvirt_s_monitor_names_the_domain_and_no_other_does() {
+        let with = |path: &str| name(&format!("--api-socket fd=25 --event-monitor path={path}"));
+        assert_eq!(with("/run/libvirt/ch/web-event-monitor-fifo").as_deref(), Some("web"));
+        let session = "/run/user/1000/libvirt/ch/api-event-monitor-fifo";
+        assert_eq!(with(session).as_deref(), Some("api"), "a domain may be called anything");
+        for other in [
+            "/var/run/virtink/ch-events.json",
+            "/tmp/ch-event-monitor-fifo",
+            "web-event-monitor-fifo",
+        ] {
+            assert_eq!(with(other), None, "{other}");
+        }
+        assert_eq!(name("--event-monitor fd=7 --api-socket /tmp/web.sock").as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn a_platform_has_the_uuid_outside_of_quotes_and_brackets() {
+        let uuid = |value: &str| read(&format!("--platform {value}")).uuid.map(|said| said.value);
+        assert_eq!(uuid("num_pci_segments=1,uuid=7a").as_deref(), Some("7a"));
+        assert_eq!(uuid("uuid=\"7a\"").as_deref(), Some("7a"));
+        assert_eq!(uuid("oem_strings=[a,uuid=7b],uuid=7a").as_deref(), Some("7a"));
+        assert_eq!(uuid("oem_strings=[\"],uuid=7b\"],sev_snp=on"), None);
+        assert_eq!(uuid("serial_number=\"x,uuid=7b\""), None);
+        assert_eq!(uuid("xuuid=7a"), None);
+        assert_eq!(read("--platform uuid=7a").uuid.unwrap().text, "--platform uuid=7a");
+    }
+}

@@ -1,0 +1,125 @@
+//! Processes that nobody would start, or that change while they are read.
+
+use std::{
+    io::Write as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
+
+use super::*;
+use crate::agent::processes::read;
+
+/// A folder in the place of /proc, with one process in it.
+struct Proc(tempfile::TempDir);
+
+impl Proc {
+    fn new(comm: &[u8], cmdline: &[u8]) -> Proc {
+        let proc = Proc(tempfile::tempdir().unwrap());
+        fs::create_dir(proc.of("")).unwrap();
+        for (file, bytes) in [("comm", comm), ("cmdline", cmdline)] {
+            fs::write(proc.of(file), bytes).unwrap();
+        }
+        proc.begins(50);
+        proc
+    }
+
+    fn of(&self, file: &str) -> PathBuf {
+        self.0.path().join("7").join(file)
+    }
+
+    fn begins(&self, ticks: u64) {
+        let stat = format!("7 (x) S{} {ticks} 0\n", " 1".repeat(18));
+        fs::write(self.of("stat"), stat).unwrap();
+    }
+
+    fn system(&self) -> System {
+        System::with(Some(self.0.path().to_owned()), None).unwrap()
+    }
+
+    fn identity(&self) -> Option<Identity> {
+        identify(&self.system(), 7).unwrap().map(|read| read.identity)
+    }
+}
+
+#[test]
+fn two_mebibytes_of_arguments_hide_no_name_and_one_without_an_end_takes_no_room() {
+    let long = [b"qemu-kvm\0-name\0web\0".to_vec(), b"-device\0x\0".repeat(210_000)].concat();
+    assert!(long.len() > 2 << 20);
+    let last = [&long[..], b"-uuid\x007a\0"].concat();
+    let vm = Proc::new(b"qemu-kvm\n", &last).identity().unwrap();
+    assert_eq!((vm.name.as_str(), vm.uuid.as_str()), ("web", "7a"));
+
+    let proc = Proc::new(b"qemu-kvm\n", b"");
+    // Zeros behind it, which take no room on the disk: 1 TiB.
+    let mut file = File::create(proc.of("cmdline")).unwrap();
+    file.write_all(&[b"qemu-kvm\0-name\0".to_vec(), b"x".repeat(1 << 20)].concat()).unwrap();
+    file.set_len(1 << 40).unwrap();
+    let vm = proc.identity().unwrap();
+    assert_eq!(vm.name, "x".repeat(MAX_NAME));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_replaced() {
+    let vm = Proc::new(b"kvm\xff\n", b"/usr/bin/kvm\0-name\0a\xffb\0-uuid\0\xc3\0").identity();
+    let vm = vm.unwrap();
+    assert_eq!((vm.name.as_str(), vm.uuid.as_str()), ("a\u{fffd}b", "\u{fffd}"));
+    assert_eq!(Proc::new(b"\xff\n", b"").identity().unwrap().name, "\u{fffd}");
+}
+
+/// As /proc is with hidepid=2, and with hidepid=1 for whoever may not look.
+#[test]
+fn a_process_that_is_hidden_is_none() {
+    let proc = Proc::new(b"kvm\n", b"kvm\0");
+    assert_eq!(identify(&proc.system(), 8).unwrap(), None);
+    assert_eq!(start_ticks(&proc.system(), 8).unwrap(), None);
+    fs::set_permissions(proc.of("cmdline"), fs::Permissions::from_mode(0o000)).unwrap();
+    let is_root = fs::metadata(proc.of("")).unwrap().uid() == 0;
+    assert_eq!(proc.identity().is_some(), is_root, "root reads it all the same");
+}
+
+#[test]
+fn a_process_whose_files_vanish_is_none() {
+    for gone in ["comm", "cmdline", "stat"] {
+        let proc = Proc::new(b"kvm\n", b"kvm\0");
+        fs::remove_file(proc.of(gone)).unwrap();
+        assert_eq!(read(&proc.system(), 7, |_| true).unwrap(), None, "{gone}");
+    }
+    let proc = Proc::new(b"kvm\n", b"kvm\0-name\0web\0");
+    // Its program's file and its cgroups say more, and may be anything.
+    for (file, other) in [("exe", "cgroup"), ("cgroup", "exe")] {
+        let _ = fs::remove_dir(proc.of(other));
+        fs::create_dir(proc.of(file)).unwrap();
+        assert_eq!(proc.identity().unwrap().name, "web");
+    }
+}
+
+#[test]
+fn what_was_read_while_a_number_became_another_process_is_nobody_s() {
+    let proc = Proc::new(b"kvm\n", b"kvm\0-name\0web\0");
+    let system = proc.system();
+    let (found, started) = read(&system, 7, |ticks| ticks == 50).unwrap().unwrap();
+    assert_eq!((found.identity.name.as_str(), started), ("web", 50));
+    assert_eq!(read(&system, 7, |ticks| ticks == 51).unwrap(), None, "another one");
+    let becomes_another = |_| {
+        proc.begins(51);
+        true
+    };
+    assert_eq!(read(&system, 7, becomes_another).unwrap(), None);
+}
+
+#[test]
+fn a_program_s_file_that_may_not_be_read_is_no_error() {
+    let proc = Proc::new(b"web\n", b"vm:web\0-name\0web\0");
+    assert_eq!(proc.identity().unwrap().vmm, "web");
+    symlink("/usr/bin/qemu-system-x86_64 (deleted)", proc.of("exe")).unwrap();
+    assert_eq!(proc.identity().unwrap().vmm, "qemu");
+}
+
+#[test]
+fn two_vmms_of_one_name_and_uuid_are_one_vm_to_policy() {
+    let line = b"kvm\0-name\0web\0-uuid\x007a\0";
+    let [one, other] = [(); 2].map(|()| Proc::new(b"kvm\n", line).identity().unwrap());
+    assert_eq!(one, other);
+    let key = |vm: &Identity| crate::policy::key_of(vm).map(Cow::into_owned);
+    assert_eq!(key(&one).as_deref(), Some("web"));
+    assert_eq!(key(&one), key(&other), "what is set for the name holds for both");
+}

@@ -1,0 +1,158 @@
+//! # Why a VM has the policy that it has
+//!
+//! The rules in the order in which they are tried, and what became of each: by the code that
+//! resolves them, so that what is told is what holds.
+
+use guestreq_common::policy::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Book, Limit, Named, Origin, Placed, Source, Types};
+use crate::host::Identity;
+
+/// A rule that was tried for a VM.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Tried {
+    /// Counted from 1, in the order in which its file's are tried.
+    pub rule: usize,
+    #[serde(flatten)]
+    pub at: Source,
+    /// Of the file that `guestreq policy apply` was given; its rules are tried first.
+    pub applied: bool,
+    /// What it asks of a VM.
+    #[serde(rename = "match")]
+    pub matches: String,
+    /// It is so.
+    pub matched: bool,
+    /// Why it is not; null where it is.
+    pub why: Option<String>,
+    /// What it sets.
+    pub sets: Sets,
+    /// Which of that holds, by `mode`, `allow` and `limit`: for the rest an override or a rule
+    /// before it has set something.
+    pub holds: Vec<String>,
+}
+
+/// What a rule sets; null where it leaves it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Sets {
+    pub mode: Option<Named<Mode>>,
+    pub allow: Option<Types>,
+    pub limit: Option<Limit>,
+}
+
+impl Book {
+    /// All rules, as they are tried for a VM.
+    pub fn tried(&self, vm: &Identity) -> Vec<Tried> {
+        let policy = self.resolve(vm);
+        let origins = [
+            ("mode", &policy.mode.origin),
+            ("allow", &policy.allow.origin),
+            ("limit", &policy.limit.origin),
+        ];
+        let tried = |number: usize, placed: &Placed, is_applied: bool| {
+            let Placed { rule, at } = placed;
+            let why = rule.matches.mismatch(vm);
+            let holds = origins.iter().filter(|(_, origin)| is_of(origin, number, is_applied));
+            Tried {
+                rule: number,
+                at: at.clone(),
+                applied: is_applied,
+                matches: rule.matches.to_string(),
+                matched: why.is_none(),
+                why,
+                sets: Sets { mode: rule.mode, allow: rule.allow, limit: rule.limit },
+                holds: holds.map(|(key, _)| (*key).to_owned()).collect(),
+            }
+        };
+        self.sheets()
+            .flat_map(|(sheet, stamp)| {
+                let rules = (1..).zip(&sheet.rules);
+                rules.map(move |(number, placed)| (number, placed, stamp.is_some()))
+            })
+            .map(|(number, placed, is_applied)| tried(number, placed, is_applied))
+            .collect()
+    }
+}
+
+/// Whether a value comes from the rule of this number.
+fn is_of(origin: &Origin, number: usize, is_applied: bool) -> bool {
+    match origin {
+        Origin::Config { rule, .. } => !is_applied && *rule == Some(number),
+        Origin::Applied { rule, .. } => is_applied && *rule == Some(number),
+        Origin::Default | Origin::Override { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        policy::{Applied, Overrides, Set, Stamp},
+    };
+
+    const FILE: &str = "
+        mode = \"observe\"
+        [[vm]]
+        match = { name = \"db-*\" }
+        mode = \"enforce\"
+        [[vm]]
+        match = { name = \"web\" }
+        allow = [\"report\"]
+        limit = { rate = \"5/s\" }
+        [[vm]]
+        match = { vmm = \"qemu\" }
+        mode = \"audit\"
+        limit = { rate = \"9/s\" }
+    ";
+
+    fn web() -> Identity {
+        Identity { vmm: "qemu".to_owned(), ..Identity::called("web") }
+    }
+
+    fn stamp() -> Stamp {
+        Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() }
+    }
+
+    #[test]
+    fn each_rule_says_whether_it_matches_why_not_and_what_of_it_holds() {
+        let book = Config::parse(FILE).unwrap().book(Overrides::default());
+        let tried = book.tried(&web());
+        let told: Vec<_> = tried
+            .iter()
+            .map(|it| (it.rule, it.matched, it.why.as_deref(), it.holds.join(" ")))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (1, false, Some("its name is \"web\""), String::new()),
+                (2, true, None, "allow limit".to_owned()),
+                (3, true, None, "mode".to_owned()),
+            ]
+        );
+        assert_eq!((tried[0].at.line, tried[0].matches.as_str()), (3, "name = \"db-*\""));
+        assert!(tried[2].sets.limit.is_some() && tried[2].sets.allow.is_none());
+    }
+
+    #[test]
+    fn what_was_applied_is_tried_first_and_an_override_holds_before_all() {
+        let sheet = Config::parse("[[vm]]\nmatch = { name = \"w*\" }\nlimit = \"off\"\n");
+        let sheet = sheet.unwrap().policy;
+        let applied = Some(Applied { stamp: stamp(), sheet });
+        let mut overrides = Overrides { applied, ..Overrides::default() };
+        let config = Config::parse(FILE).unwrap();
+        let holds = |overrides: &Overrides| {
+            let tried = config.book(overrides.clone()).tried(&web());
+            let holds = tried.iter().map(|it| (it.applied, it.rule, it.holds.join(" ")));
+            holds.collect::<Vec<_>>()
+        };
+        let of = |applied, rule, keys: &str| (applied, rule, keys.to_owned());
+        assert_eq!(
+            holds(&overrides),
+            [of(true, 1, "limit"), of(false, 1, ""), of(false, 2, "allow"), of(false, 3, "mode")]
+        );
+        let off = Set { value: Limit::Off, stamp: stamp() };
+        overrides.edit(Some("web"), |of_web| of_web.limit = Some(off));
+        assert_eq!(holds(&overrides)[0], of(true, 1, ""), "the override's holds");
+    }
+}
