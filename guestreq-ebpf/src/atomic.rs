@@ -9,8 +9,7 @@ use guestreq_common::gcra;
 /// Adds `n` to a counter in a map.
 #[inline(always)]
 pub fn add(counter: &mut u64, n: u64) {
-    // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
-    unsafe { instruction::add(counter, n) };
+    instruction::add(counter, n);
 }
 
 /// Subtracts one from a counter in a map.
@@ -22,8 +21,7 @@ pub fn decrement(counter: &mut u64) {
 /// Takes what is nobody's: writes `mine` where 0 stands.
 #[inline(always)]
 pub fn take(owner: &mut u32, mine: u32) -> bool {
-    // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
-    unsafe { instruction::replace_u32(owner, 0, mine) }
+    instruction::replace_u32(owner, 0, mine)
 }
 
 /// A limiter's state in a map.
@@ -46,54 +44,62 @@ impl gcra::Cell for Limiter<'_> {
 
     #[inline(always)]
     fn replace(&self, old: u64, new: u64) -> bool {
-        // SAFETY: as above; the instruction is one atomic access.
-        unsafe { instruction::replace_u64(self.0.get(), old, new) }
+        instruction::replace_u64(self.0, old, new)
     }
 }
 
 /// One BPF instruction each.
 #[cfg(target_arch = "bpf")]
 mod instruction {
-    use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd};
+    use core::{
+        cell::UnsafeCell,
+        intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
+    };
 
     const ORDER: AtomicOrdering = AtomicOrdering::SeqCst;
 
     #[inline(always)]
-    pub unsafe fn add(counter: *mut u64, n: u64) {
-        // SAFETY: the caller's.
+    pub fn add(counter: &mut u64, n: u64) {
+        // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, n) };
     }
 
     #[inline(always)]
-    pub unsafe fn replace_u32(word: *mut u32, old: u32, new: u32) -> bool {
-        // SAFETY: the caller's.
+    pub fn replace_u32(word: &mut u32, old: u32, new: u32) -> bool {
+        // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
         unsafe { atomic_cxchg::<u32, { ORDER }, { ORDER }>(word, old, new).1 }
     }
 
     #[inline(always)]
-    pub unsafe fn replace_u64(word: *mut u64, old: u64, new: u64) -> bool {
-        // SAFETY: the caller's.
-        unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(word, old, new).1 }
+    pub fn replace_u64(word: &UnsafeCell<u64>, old: u64, new: u64) -> bool {
+        // SAFETY: the reference is valid and aligned; the instruction is one atomic access.
+        unsafe { atomic_cxchg::<u64, { ORDER }, { ORDER }>(word.get(), old, new).1 }
     }
 }
 
-/// What a stable compiler has on the host, where nothing of this runs.
+/// The same for the host, where nothing of this runs.
 #[cfg(not(target_arch = "bpf"))]
 mod instruction {
-    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+    use core::{
+        cell::UnsafeCell,
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+    };
 
-    pub unsafe fn add(counter: *mut u64, n: u64) {
-        // SAFETY: the caller's.
-        unsafe { AtomicU64::from_ptr(counter) }.fetch_add(n, SeqCst);
+    pub fn add(counter: &mut u64, n: u64) {
+        *counter = counter.wrapping_add(n);
     }
 
-    pub unsafe fn replace_u32(word: *mut u32, old: u32, new: u32) -> bool {
-        // SAFETY: the caller's.
-        unsafe { AtomicU32::from_ptr(word) }.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+    pub fn replace_u32(word: &mut u32, old: u32, new: u32) -> bool {
+        let is_old = *word == old;
+        if is_old {
+            *word = new;
+        }
+        is_old
     }
 
-    pub unsafe fn replace_u64(word: *mut u64, old: u64, new: u64) -> bool {
-        // SAFETY: the caller's.
-        unsafe { AtomicU64::from_ptr(word) }.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+    pub fn replace_u64(word: &UnsafeCell<u64>, old: u64, new: u64) -> bool {
+        // SAFETY: the reference is valid and aligned, and every access to it is atomic.
+        let word = unsafe { AtomicU64::from_ptr(word.get()) };
+        word.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
     }
 }
