@@ -28,3 +28,6 @@ pub mod vm;
 
 /// Changes whenever a record in a map changes its meaning or its layout.
 pub const SCHEMA: u32 = 6;
+
+#[cfg(test)]
+mod names;
