@@ -42,7 +42,7 @@ pub const COMMANDS: usize = 256;
 
 #[inline(always)]
 pub const fn index_of(command: u32) -> usize {
-    if command < COMMANDS as u32 - 1 { command as usize } else { COMMANDS - 1 }
+    if command < COMMANDS as u32 { command as usize } else { COMMANDS - 1 }
 }
 
 /// What the PSP's time is spent on, seen from a VM.
@@ -189,13 +189,47 @@ mod tests {
         assert_eq!(name(255), None);
     }
 
+    /// `enum sev_cmd` of Linux 7.3, by number, without SEV_CMD_.
+    const KERNEL: &str = include_str!("command/names.txt");
+
     #[test]
-    fn names_are_distinct() {
-        for a in 0..256 {
-            for b in a + 1..256 {
-                assert!(name(a).is_none() || name(a) != name(b), "{a:#x} {b:#x}");
-            }
+    fn a_command_is_called_as_the_kernel_calls_it() {
+        let mut names = std::collections::BTreeMap::new();
+        for (number, name) in KERNEL.lines().filter_map(|line| line.split_once(' ')) {
+            let number = u32::from_str_radix(&number[2..], 16).expect("a number");
+            names.insert(number, name.to_lowercase());
         }
+        for command in 0..0x1000 {
+            let listed = names.get(&command).map(String::as_str);
+            assert_eq!(name(command), listed, "{command:#x}");
+        }
+    }
+
+    fn names_of(which: impl Fn(u32) -> bool) -> Vec<&'static str> {
+        (0..0x1000).filter(|command| which(*command)).filter_map(name).collect()
+    }
+
+    /// Whose data begin with the address of a guest context, in include/linux/psp-sev.h.
+    const ABOUT_A_GUEST: [&str; 10] = [
+        "snp_decommission",
+        "snp_activate",
+        "snp_guest_status",
+        "snp_gctx_create",
+        "snp_guest_request",
+        "snp_launch_start",
+        "snp_launch_update",
+        "snp_launch_finish",
+        "snp_dbg_decrypt",
+        "snp_dbg_encrypt",
+    ];
+
+    #[test]
+    fn a_vm_begins_with_what_is_done_for_its_guest_and_not_with_what_ends_or_examines_it() {
+        assert_eq!(names_of(names_context), ABOUT_A_GUEST);
+        let begin = ABOUT_A_GUEST.into_iter().filter(|name| {
+            !["snp_decommission", "snp_guest_status"].contains(name) && !name.contains("_dbg_")
+        });
+        assert_eq!(names_of(begins_vm), begin.collect::<Vec<_>>());
     }
 
     #[test]

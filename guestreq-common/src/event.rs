@@ -77,3 +77,16 @@ pub struct Event {
     pub outcome: u8,
     pub reserved: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_kind_has_is_none() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_number(kind as u8), Some(kind));
+        }
+        assert_eq!(Kind::from_number(Kind::ALL.len() as u8), None);
+    }
+}

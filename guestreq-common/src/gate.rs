@@ -37,6 +37,23 @@ pub const BUSY_STATUS: u32 = 0x4741_5445;
 mod tests {
     use super::*;
 
+    /// What a constant of the ABI is in the gate's header, without its parentheses.
+    fn in_the_header(name: &str) -> i32 {
+        let header = include_str!("../../gate/guestreq_gate.h");
+        let define = format!("#define GUESTREQ_GATE_{name}\t");
+        let rest = header.split(&define).nth(1).expect("a constant");
+        let value = rest.split_whitespace().next().expect("a value");
+        value.trim_matches(['(', ')']).parse().expect("a number")
+    }
+
+    #[test]
+    fn answers_are_the_header_s() {
+        assert_eq!(in_the_header("PROTOCOL"), PROTOCOL as i32);
+        assert_eq!(in_the_header("ADMIT"), ADMIT);
+        assert_eq!(in_the_header("DENY"), DENY);
+        assert_eq!(in_the_header("BUSY"), BUSY);
+    }
+
     #[test]
     fn the_command_is_the_header_s() {
         assert_eq!(size_of::<Question>(), 0x78);

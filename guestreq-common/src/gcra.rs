@@ -170,12 +170,7 @@ impl Limit {
     /// request that waited for that would be refused for hours.
     #[inline(always)]
     const fn refuse(self, state: u64, now: u64) -> u64 {
-        let ahead = self.ahead(state, now);
-        if (state & !REFUSED).saturating_sub(now) > ahead {
-            now.saturating_add(ahead) | REFUSED
-        } else {
-            state | REFUSED
-        }
+        now.saturating_add(self.ahead(state, now)) | REFUSED
     }
 
     /// Asks for one request at `now`, whoever else does.

@@ -108,8 +108,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn bounds_rise() {
+    fn bounds_rise_from_25_us_to_60_s_by_five_a_decade() {
         assert!(BOUNDS.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!((BOUNDS[0], BOUNDS[SLOTS - 2]), (25_000, 60_000_000_000));
+        let decades: Vec<_> =
+            BOUNDS.into_iter().filter(|b| (100 * US..=15 * S).contains(b)).collect();
+        assert!(decades.windows(6).all(|bounds| bounds[5] == 10 * bounds[0]));
     }
 
     #[test]
@@ -125,6 +129,31 @@ mod tests {
     #[test]
     fn nothing_observed_has_no_quantile() {
         assert_eq!(quantile(&[0; SLOTS], 0.5), None);
+    }
+
+    #[test]
+    fn a_quantile_is_interpolated_between_its_slot_s_bounds() {
+        let mut slots = [0; SLOTS];
+        (slots[0], slots[8]) = (2, 4);
+        let of_six = |observations| quantile(&slots, observations / 6.0);
+        assert_eq!(of_six(1.0), Some(12_500), "half of the slot that begins at 0");
+        assert_eq!(of_six(2.0), Some(25_000));
+        assert_eq!(of_six(3.0), Some(1_125_000), "a quarter of the one from 1 ms to 1.5 ms");
+        assert_eq!(of_six(6.0), Some(1_500_000));
+    }
+
+    #[test]
+    fn slots_without_observations_answer_nothing() {
+        let mut slots = [0; SLOTS];
+        slots[8] = 1;
+        assert_eq!(quantile(&slots, 0.0), Some(MS), "where the first one begins that has some");
+    }
+
+    #[test]
+    fn of_what_has_no_upper_bound_the_lower_one_is_told() {
+        let mut slots = [0; SLOTS];
+        slots[SLOTS - 1] = 3;
+        assert_eq!(quantile(&slots, 0.5), Some(60 * S));
     }
 
     proptest! {

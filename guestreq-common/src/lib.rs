@@ -20,6 +20,8 @@ pub mod histogram;
 pub mod hook;
 pub mod host;
 pub mod message;
+#[cfg(test)]
+mod names;
 pub mod outcome;
 #[cfg(test)]
 mod pinned;

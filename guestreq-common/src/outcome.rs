@@ -122,4 +122,32 @@ mod tests {
         assert_eq!(name(of_command(-5, 0x1d)), "aead_oflow");
         assert_eq!(name(of_command(-5, 0x3fff)), "unknown_status");
     }
+
+    /// `sev_ret_code` of Linux 7.3, by number, without SEV_RET_.
+    const KERNEL: &str = include_str!("outcome/names.txt");
+
+    #[test]
+    fn a_status_is_called_as_the_kernel_calls_it_but_for_its_odd_words() {
+        let mut names = [name(UNKNOWN_STATUS); OUTCOMES];
+        // Said of a device that is assigned to a guest, never of a guest's request as it is now.
+        let of_requests = |line: &&str| *line < "0x0034";
+        let lines = KERNEL.lines().filter(of_requests);
+        for (number, kernel) in lines.filter_map(|line| line.split_once(' ')) {
+            let number = usize::from_str_radix(&number[2..], 16).expect("a number");
+            let kernel = kernel
+                .to_lowercase()
+                .replace("inavlid", "invalid")
+                .replace("invalid_len", "invalid_length")
+                .replace("dfflush", "df_flush")
+                .replace("hwsev_ret", "hardware_error");
+            names[number] = kernel.leak();
+        }
+        names[usize::from(OK)] = "ok";
+        names[usize::from(DENIED)] = "denied";
+        names[usize::from(BUSY)] = "busy";
+        names[usize::from(HOST_ERROR)] = "host_error";
+        for (outcome, expected) in names.into_iter().enumerate() {
+            assert_eq!(name(outcome as u8), expected, "{outcome:#x}");
+        }
+    }
 }

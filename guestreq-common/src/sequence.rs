@@ -129,13 +129,17 @@ mod tests {
 
     #[test]
     fn after_a_message_that_was_not_seen_any_number_is_right_once() {
-        let mut counters = Counters::launched();
-        assert_eq!(counters.check(1, 1, true), None);
-        counters.forget(1);
-        counters.forget(4);
-        assert_eq!(counters.check(1, 7, true), None);
-        assert_eq!(counters.check(1, 7, true), Some(Anomaly::Replay));
-        assert_eq!(counters.check(0, 3, true), Some(Anomaly::Gap), "another VMPCK's stands");
+        for vmpck in 0..VMPCKS as u8 {
+            let mut counters = Counters::launched();
+            assert_eq!(counters.check(vmpck, 1, true), None);
+            counters.forget(vmpck);
+            counters.forget(4);
+            for other in (0..VMPCKS as u8).filter(|other| *other != vmpck) {
+                assert_eq!(counters.check(other, 3, true), Some(Anomaly::Gap), "its own stands");
+            }
+            assert_eq!(counters.check(vmpck, 7, true), None);
+            assert_eq!(counters.check(vmpck, 7, true), Some(Anomaly::Replay));
+        }
     }
 
     #[test]

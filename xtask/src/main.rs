@@ -1,8 +1,8 @@
 //! # xtask: everything this project does besides its product
 //!
-//! `cargo xtask build | dist | image | deb | test | bench | fuzz | audit | demo | fleet | rig`. Each
-//! command is a file of that name; what they share is in `setup` (what has to be on the machine) and
-//! `rig` (booting a disposable SNP host).
+//! `cargo xtask build | dist | image | deb | test | bench | fuzz | mutants | audit | demo | fleet |
+//! rig`. Each command is a file of that name; what they share is in `setup` (what has to be on the
+//! machine) and `rig` (booting a disposable SNP host).
 
 mod audit;
 mod bench;
@@ -14,6 +14,7 @@ mod fleet;
 mod fuzz;
 mod image;
 mod manifests;
+mod mutants;
 mod port;
 mod process;
 mod project;
@@ -48,6 +49,8 @@ enum Command {
     Test(test::Args),
     /// Try inputs that nobody thought of, for as long as you like
     Fuzz(fuzz::Args),
+    /// Change the code, one thing at a time, and see whether a test notices
+    Mutants(mutants::Args),
     /// Check others' code: licences, advisories, second versions, sources
     Audit,
     /// Measure what observing costs, beside empty programs and a bpftrace script
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Fuzz(args) => fuzz::execute(&args),
+        Command::Mutants(args) => mutants::execute(&args),
         Command::Audit => audit::execute().map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::execute(&args),
         Command::Demo(args) => demo::execute(&args).map(|()| ExitCode::SUCCESS),

@@ -11,7 +11,12 @@ pub fn cargo(subcommand: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.arg(subcommand).current_dir(crate::project::root());
-    // `cargo run` sets these for us alone; inherited, they make build scripts run again.
+    as_from_a_shell(&mut command);
+    command
+}
+
+/// Takes out what `cargo run` sets for us alone; inherited, it makes build scripts run again.
+pub fn as_from_a_shell(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name
             .to_str()
@@ -20,7 +25,6 @@ pub fn cargo(subcommand: &str) -> Command {
             command.env_remove(name);
         }
     }
-    command
 }
 
 /// A command with mounts and process ids of its own: whatever ends it, or ends us, leaves nothing

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod turns;
+
 impl Cell for AtomicU64 {
     fn load(&self) -> u64 {
         AtomicU64::load(self, Ordering::SeqCst)
@@ -59,6 +61,11 @@ fn a_quiet_vm_may_burst_and_then_keeps_to_the_rate() {
 #[test]
 fn off_admits_everything() {
     assert_eq!(admitted(Limit::OFF, [7; 1_000]).len(), 1_000);
+    // Whatever a limit has left.
+    let state = AtomicU64::new(u64::MAX);
+    assert_eq!(ask(Limit::OFF, &state, 7), Admission::Admitted);
+    assert_eq!(Limit::OFF.take(&state, 7), None);
+    assert_eq!(Cell::load(&state), u64::MAX);
 }
 
 #[test]
@@ -90,59 +97,45 @@ fn a_stricter_limit_s_past_does_not_starve_a_vm() {
     assert!(first.expect("within ten seconds") <= now + 1_200_000_000);
 }
 
-/// VMs that push against one limit each, in steps of a millisecond; when each was admitted.
-fn push(vms: usize, limit: Limit, spacing_ns: u64, steps: u64) -> Vec<Vec<u64>> {
-    let states: Vec<_> = (0..vms).map(|_| AtomicU64::new(0)).collect();
-    let turn = Turn { next: &AtomicU64::new(0), spacing_ns };
-    let mut admitted = vec![Vec::new(); vms];
-    for now in (0..steps).map(|ms| 1_000_000_000 + ms * 1_000_000) {
-        for (state, times) in states.iter().zip(&mut admitted) {
-            if limit.ask(state, &turn, now) == Admission::Admitted {
-                times.push(now);
-            }
+#[test]
+fn of_what_is_charged_a_burst_costs_no_wait_and_the_next_one_does() {
+    let (limit, state) = (limit(1_000, 2), AtomicU64::new(0));
+    assert_eq!([7_000, 7_000].map(|now| limit.take(&state, now)), [None, None]);
+    assert_eq!(limit.take(&state, 7_000), Some(9_000), "then there is room for one again");
+    assert_eq!(limit.take(&state, 9_000), None);
+}
+
+/// A state that somebody else writes, between when it is read and when it is replaced, so often.
+struct Contended(AtomicU64, AtomicU64);
+
+impl Cell for Contended {
+    fn load(&self) -> u64 {
+        Cell::load(&self.0)
+    }
+
+    fn replace(&self, old: u64, new: u64) -> bool {
+        let left = Cell::load(&self.1);
+        if left > 0 {
+            self.1.store(left - 1, Ordering::SeqCst);
+            return false;
         }
-    }
-    admitted
-}
-
-#[test]
-fn vms_that_were_refused_come_one_after_the_other() {
-    // A PSP that takes 10 ms, and 14 VMs that may use a quarter of it together.
-    let admitted = push(14, limit(560_000_000, 1), 10_000_000, 20_000);
-    let mut times: Vec<u64> = admitted.iter().flatten().copied().collect();
-    times.sort_unstable();
-    let (first, rest) = times.split_at(14);
-    assert!(first.iter().all(|&now| now == first[0]), "nobody was over a limit yet");
-    assert!(rest.windows(2).all(|two| two[1] - two[0] >= 10_000_000));
-    // Each has its rate: 20 s at one each 560 ms, each at most a turn late.
-    for times in admitted {
-        assert!((33..=36).contains(&times.len()), "{}", times.len());
+        self.0.replace(old, new)
     }
 }
 
-#[test]
-fn turns_cost_a_vm_nothing_that_its_burst_makes_up_for() {
-    for times in push(16, limit(100_000_000, 4), 3_000_000, 30_000) {
-        assert_eq!(times.len(), 4 + 299);
-    }
+fn contended(state: u64, times: u32) -> Contended {
+    Contended(AtomicU64::new(state), AtomicU64::new(times.into()))
 }
 
 #[test]
-fn where_limits_are_more_than_the_psp_can_do_nobody_waits_for_ever() {
-    // 20 VMs that may use all of the PSP each: every one comes within half a second of its time.
-    for times in push(20, limit(100_000_000, 1), 100_000_000, 10_000) {
-        assert!(
-            times.windows(2).all(|two| two[1] - two[0] <= 100_000_000 + PATIENCE_NS + 1_000_000)
-        );
-    }
-}
-
-#[test]
-fn a_turn_of_another_clock_holds_nobody_up() {
-    let (state, next) = (AtomicU64::new(REFUSED), AtomicU64::new(u64::MAX));
-    let turn = Turn { next: &next, spacing_ns: u64::MAX };
-    assert_eq!(limit(1_000_000, 1).ask(&state, &turn, 5), Admission::Admitted);
-    assert_eq!(Cell::load(&next), 5 + MAX_SPACING_NS);
+fn whoever_is_overtaken_each_time_is_told_to_come_back() {
+    let limit = limit(1_000, 2);
+    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
+    assert_eq!(limit.ask(&contended(0, TRIES - 1), &turn, 7_000), Admission::Admitted);
+    assert_eq!(limit.ask(&contended(0, TRIES), &turn, 7_000), Admission::Contended);
+    // It cannot be refused any more: it waits for as long as one request takes.
+    assert_eq!(limit.take(&contended(0, TRIES - 1), 7_000), None);
+    assert_eq!(limit.take(&contended(0, TRIES), 7_000), Some(8_000));
 }
 
 proptest! {

@@ -42,6 +42,35 @@ fn an_answered_request_counts_once_everywhere() {
 }
 
 #[test]
+fn a_stage_is_counted_by_how_long_it_took_and_adds_up() {
+    let mut host = zeroed::<Host>();
+    let ms = 1_000_000;
+    // 30 µs for the VM's lock, 1.17 ms for the PSP, 200 ms of its work.
+    let times = [ms, ms + 30_000, ms + 1_200_000];
+    for _ in 0..2 {
+        host.finish(None, &request(5, times), times[2] + 200 * ms, 0, OK);
+    }
+    let report = host.totals.messages[Kind::Report as usize];
+    for (stage, ns) in [30_000, 1_170_000, 200 * ms].into_iter().enumerate() {
+        let slots = report.stage[stage];
+        assert_eq!((slots[histogram::slot(ns)], slots.iter().sum()), (2, 2), "{stage}");
+        assert_eq!(report.stage_ns[stage], 2 * ns);
+    }
+}
+
+#[test]
+fn how_long_the_psp_takes_follows_the_last_requests_by_an_eighth_each() {
+    let mut host = zeroed::<Host>();
+    let mut after = |service: u64| {
+        host.finish(None, &request(5, [0, 0, 100]), 100 + service, 0, OK);
+        host.service_ns
+    };
+    assert_eq!(after(800), 800, "the first one is all that is known");
+    assert_eq!(after(1_600), 900);
+    assert_eq!(after(900), 900 - 112 + 112);
+}
+
+#[test]
 fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let verdict =
@@ -101,6 +130,8 @@ fn what_is_told_depends_on_who_listens() {
     assert_eq!(worth_telling(&host, &usual), None);
     let slow = Verdict { stages: Stages { ns: [1, 2, 3_000] }, ..Verdict::default() };
     assert_eq!(worth_telling(&host, &slow), Some(event::Kind::Slow));
+    let as_long = Verdict { stages: Stages { ns: [1, 2, 997] }, ..Verdict::default() };
+    assert_eq!(worth_telling(&host, &as_long), None, "it takes no longer");
     let replay = Verdict { anomaly: Some(Anomaly::Replay), ..slow };
     assert_eq!(worth_telling(&host, &replay), Some(event::Kind::Replay));
     host.tell_all = 1;

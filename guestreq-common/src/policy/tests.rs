@@ -42,6 +42,18 @@ fn the_default_allows_what_linux_guests_use() {
     assert_eq!(allowed, [Kind::Key, Kind::Report, Kind::TscInfo]);
 }
 
+#[test]
+fn what_is_allowed_or_taken_away_again_changes_nothing_else() {
+    let without_key = Allowed::DEFAULT.with(Kind::Key, false);
+    for kind in Kind::ALL {
+        assert_eq!(without_key.has(kind), Allowed::DEFAULT.has(kind) && kind != Kind::Key);
+        let twice = Allowed::DEFAULT.with(kind, true).with(kind, true);
+        assert!(twice.has(kind) && twice.has(Kind::Report));
+        let never = Allowed::NONE.with(kind, false);
+        assert_eq!(never, Allowed::NONE);
+    }
+}
+
 proptest! {
     #[test]
     fn what_passes_by_its_policy_alone_is_admitted_and_leaves_the_limiter_as_it_is(
@@ -88,6 +100,41 @@ fn the_first_tsc_infos_are_never_throttled_but_may_be_denied() {
         let denied = policy(Mode::Enforce, Allowed::NONE, limit);
         assert_eq!(decide(&denied, &question, &state).effect(), Decision::Deny);
     }
+}
+
+#[test]
+fn a_message_that_is_spent_is_charged_and_its_sender_waits_for_as_long_as_it_is_told() {
+    let policy = policy(Mode::Enforce, Allowed::DEFAULT, Limit::new(SECOND, 1).unwrap());
+    let state = AtomicU64::new(0);
+    let spent = |now| {
+        let verdict =
+            decide(&policy, &Question { spent: true, ..question(Kind::Report, now) }, &state);
+        (verdict.effect(), verdict.until)
+    };
+    assert_eq!(spent(9 * SECOND), (Decision::Admit, 0));
+    assert_eq!(spent(9 * SECOND), (Decision::Busy, 11 * SECOND));
+    assert_eq!(spent(11 * SECOND), (Decision::Admit, 0));
+}
+
+/// Somebody else writes this state each time.
+struct NeverMine;
+
+impl Cell for NeverMine {
+    fn load(&self) -> u64 {
+        0
+    }
+
+    fn replace(&self, _: u64, _: u64) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_message_that_others_overtake_each_time_is_sent_back_and_it_is_told_why() {
+    let policy = policy(Mode::Enforce, Allowed::DEFAULT, Limit::new(SECOND, 1).unwrap());
+    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
+    let verdict = super::decide(&policy, &question(Kind::Report, 9 * SECOND), &NeverMine, &turn);
+    assert_eq!((verdict.effect(), verdict.contended), (Decision::Busy, true));
 }
 
 #[test]

@@ -2,6 +2,8 @@ use super::*;
 use crate::message::{Header, Kind};
 use proptest::prelude::*;
 
+mod stack;
+
 fn of_type(message_type: u8) -> Summary {
     Summary::of(&Header { message_type, ..Header::default() })
 }
@@ -59,6 +61,14 @@ fn a_request_that_the_gate_asked_somebody_else_about_is_not_lost() {
 }
 
 #[test]
+fn a_thread_s_vm_is_the_one_that_it_ran_last() {
+    let mut thread = Thread::default();
+    let vm = VmRef { slot: 3, generation: 7 };
+    thread.runs(vm);
+    assert_eq!(thread.ran(), vm);
+}
+
+#[test]
 fn without_the_first_probe_the_lock_s_part_is_zero() {
     let mut thread = Thread { wants_lock: 7, ..Thread::default() };
     thread.queue(30, 0, Summary::default());
@@ -106,55 +116,6 @@ fn the_psp_takes_a_request_over_as_far_as_it_was_seen() {
     assert_eq!(thread.abandon(), None, "it is the PSP's now");
 }
 
-#[test]
-fn a_command_that_was_popped_is_there_until_it_is_counted() {
-    let mut stack = Stack::default();
-    push(&mut stack, 1, 0x2000);
-    assert!(stack.popped(1).is_none(), "it runs");
-    assert!(stack.pop(1).is_some());
-    assert!(stack.popped(2).is_none(), "another thread's");
-    assert_eq!(stack.popped(1).map(|command| command.stack), Some(0x2000));
-    stack.counted();
-    assert!(stack.popped(1).is_none());
-}
-
-/// A command begins; how many older ones were lost.
-fn push(stack: &mut Stack, thread: u64, sp: u64) -> u64 {
-    let lost = stack.push(thread, sp);
-    stack.begin(stack.depth, thread, sp);
-    lost
-}
-
-#[test]
-fn nested_commands_return_in_order() {
-    let mut stack = Stack::default();
-    assert_eq!(push(&mut stack, 1, 0x2000), 0);
-    assert_eq!(push(&mut stack, 1, 0x1000), 0);
-    assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x1000));
-    assert_eq!(stack.pop(1).map(|c| c.stack), Some(0x2000));
-    assert!(stack.pop(1).is_none());
-}
-
-#[test]
-fn a_lost_return_is_counted_and_heals() {
-    let mut stack = Stack::default();
-    push(&mut stack, 1, 0x2000);
-    assert_eq!(push(&mut stack, 2, 0x9000), 1, "another thread: the first has left");
-    assert_eq!(push(&mut stack, 2, 0x9000), 1, "the same depth: the second has left");
-    assert!(stack.pop(1).is_none(), "a return without its start");
-    assert_eq!(stack.pop(2).map(|c| c.thread), Some(2));
-}
-
-#[test]
-fn a_stack_that_is_too_deep_loses_one_and_goes_on() {
-    let mut stack = Stack::default();
-    for level in 0..DEPTH as u64 {
-        assert_eq!(push(&mut stack, 1, 0x9000 - level), 0);
-    }
-    assert_eq!(push(&mut stack, 1, 1), 1);
-    assert_eq!(stack.depth as usize, DEPTH);
-}
-
 proptest! {
     #[test]
     fn stages_add_up_to_the_total(a in 0u64..1 << 40, b in 0u64..1 << 40, c in 0u64..1 << 40) {
@@ -163,20 +124,7 @@ proptest! {
         let stages = Stages::of(&request, 5 + a + b + c);
         prop_assert_eq!(stages.ns, [a, b, c]);
         prop_assert_eq!(stages.total(), a + b + c);
-    }
-
-    #[test]
-    fn a_stack_never_leaves_its_bounds(
-        calls in proptest::collection::vec((0u64..3, 0u64..6, any::<bool>()), 0..100),
-    ) {
-        let mut stack = Stack::default();
-        for (thread, sp, begins) in calls {
-            if begins {
-                push(&mut stack, thread, sp);
-            } else {
-                stack.pop(thread);
-            }
-            prop_assert!(stack.depth as usize <= DEPTH);
-        }
+        let ended = Running { ended: 5 + a + b + c, ..request };
+        prop_assert_eq!(ended.stages(), stages);
     }
 }

@@ -1,9 +1,14 @@
 use super::*;
+use crate::{message::Kind, outcome::OUTCOMES};
+
+fn zeroed() -> Box<Vm> {
+    // SAFETY: Vm consists of integers, for which all zeros is a value.
+    unsafe { Box::<Vm>::new_zeroed().assume_init() }
+}
 
 #[test]
 fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     assert!(!vm.changes_row(false, 0), "nothing to end");
     assert!(vm.changes_row(true, 0), "the first, whatever the clock says");
     for now in 1..100 {
@@ -19,8 +24,7 @@ fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops()
 
 #[test]
 fn a_record_is_its_context_s_until_that_is_decommissioned() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     vm.begin(0x1000, 7, Counters::launched(), 50);
     assert_eq!((vm.context, vm.tgid, vm.first_seen), (0x1000, 7, 50));
     vm.end(90);
@@ -29,8 +33,7 @@ fn a_record_is_its_context_s_until_that_is_decommissioned() {
 
 #[test]
 fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     vm.generation = u32::MAX;
     vm.begin(0x1000, 7, Counters::launched(), 50);
     (vm.life, vm.used, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
@@ -49,8 +52,7 @@ fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
 
 #[test]
 fn a_context_is_launched_once_and_before_its_first_request() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     vm.begin(0x1000, 7, Counters::launched(), 50);
     assert!(!vm.is_launched_again(), "it was only created");
     vm.used = Used::Launched as u32;
@@ -62,8 +64,7 @@ fn a_context_is_launched_once_and_before_its_first_request() {
 
 #[test]
 fn a_vm_of_which_only_a_decision_is_counted_has_requests() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     vm.begin(0x1000, 7, Counters::launched(), 50);
     for (used, last_request, expected) in [
         (Used::Not, 0, false),
@@ -81,8 +82,7 @@ fn a_vm_of_which_only_a_decision_is_counted_has_requests() {
 
 #[test]
 fn a_message_s_number_is_judged_and_what_is_wrong_is_counted() {
-    // SAFETY: Vm consists of integers, for which all zeros is a value.
-    let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
+    let mut vm = zeroed();
     vm.begin(0x1000, 7, Counters::launched(), 50);
     let mut judge = |seqno| {
         let message = Summary { seqno, ..Summary::UNKNOWN };
@@ -103,4 +103,45 @@ fn every_outcome_has_a_cell_of_its_own() {
     assert!(results.0.iter().all(|&count| count == 1));
     assert_eq!(results.total(), outcome::OUTCOMES as u64);
     assert_eq!(results.get(255), 0);
+}
+
+#[test]
+fn every_decision_on_every_kind_has_a_cell_of_its_own_in_audit_and_in_enforce() {
+    let mut vm = zeroed();
+    for mode in [Mode::Audit, Mode::Enforce] {
+        for kind in Kind::ALL {
+            for decision in Decision::ALL {
+                assert_eq!(vm.decisions[kind as usize].get(mode, decision), 0);
+                *vm.decisions(kind as u8).cell(mode, decision) += 1;
+                assert_eq!(vm.decisions[kind as usize].get(mode, decision), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_outcome_of_every_kind_has_a_cell_of_its_own() {
+    let mut vm = zeroed();
+    for kind in Kind::ALL {
+        for outcome in 0..OUTCOMES as u8 {
+            assert_eq!(vm.requests[kind as usize].get(outcome), 0);
+            *vm.requests(kind as u8).cell(outcome) += 1;
+            assert_eq!(vm.requests[kind as usize].get(outcome), 1);
+        }
+    }
+    assert_eq!(vm.total(), (Kind::ALL.len() * OUTCOMES) as u64);
+}
+
+#[test]
+fn a_request_is_counted_by_its_duration_and_its_vmpck() {
+    let mut vm = zeroed();
+    let stages = Stages { ns: [200_000, 300_000, 700_000] };
+    for vmpck in [0, 1, 2, 3, 4, 255] {
+        let message = Summary { vmpck, ..Summary::UNKNOWN };
+        vm.answer(&Running { message, ..Running::default() }, &stages, outcome::OK);
+    }
+    assert_eq!(vm.vmpck, [1, 1, 1, 1, 2], "the last counts what is none");
+    let up_to_1500_us = histogram::BOUNDS.iter().position(|bound| *bound == 1_500_000).unwrap();
+    assert_eq!((vm.duration[up_to_1500_us], vm.duration.iter().sum()), (6, 6));
+    assert_eq!(vm.stage_ns, stages.ns.map(|ns| 6 * ns));
 }

@@ -38,7 +38,6 @@ pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, Unclear> {
             .collect();
         match hits.as_slice() {
             [] => {}
-            [one] => return Ok(*one),
             // What is set for a name holds for all of that name: the one of that label stands for
             // its namesakes.
             [first, rest @ ..] if rest.iter().all(|&i| same_vm(&all[i], &all[*first])) => {

@@ -195,5 +195,7 @@ mod tests {
     fn a_long_list_ends() {
         let names: Vec<String> = (0..100).map(|i| format!("vm-{i}")).collect();
         assert!(some_of(&names).ends_with("vm-7; and 92 more"));
+        assert!(some_of(&names[..9]).ends_with("vm-7; and 1 more"));
+        assert!(some_of(&names[..8]).ends_with("vm-7"), "all of them");
     }
 }

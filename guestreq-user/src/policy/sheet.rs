@@ -91,3 +91,19 @@ impl Sheet {
         top.chain(self.rules.iter().filter_map(|placed| Some((placed.rule.limit?, &placed.at))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn a_sheet_is_known_by_the_file_of_what_it_says_whatever_that_is() {
+        let file = |text: &str| Config::parse(text).unwrap().policy.file().map(str::to_owned);
+        for text in
+            ["allow = []", "limit = \"off\"", "[[vm]]\nmatch = { name = \"web\" }\nallow = []"]
+        {
+            assert_eq!(file(text).as_deref(), Some("config.toml"), "{text}");
+        }
+        assert_eq!(file("max_vms = 7"), None, "it says nothing of policies");
+    }
+}

@@ -13,6 +13,7 @@ mod kernels;
 mod matrix;
 mod mirrors;
 mod modules;
+mod mutants;
 mod offsets;
 mod prometheus;
 mod seccomp;
@@ -51,6 +52,11 @@ pub struct Rig {
 /// Prepares the eBPF toolchain.
 pub fn ebpf() -> Result<EbpfTools> {
     EbpfTools::ensure(&Cache::open()?)
+}
+
+/// cargo-mutants.
+pub fn mutants() -> Result<PathBuf> {
+    mutants::ensure(&Cache::open()?)
 }
 
 /// Prometheus's checker; fetched only if that is allowed.

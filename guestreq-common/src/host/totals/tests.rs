@@ -72,4 +72,5 @@ fn a_shorter_layout_leaves_what_it_lacks_at_zero() {
 fn words_that_a_later_layout_adds_are_left_out() {
     let totals = Totals::from_words(core::iter::repeat_n(1, WORDS + 100));
     assert_eq!(totals.words(), &[1; WORDS]);
+    assert_eq!(totals.commands(), command::COMMANDS as u64, "one of each");
 }

@@ -43,6 +43,30 @@ fn whatever_stands_in_a_file_s_place_is_told_and_not_waited_for() {
 }
 
 #[test]
+fn what_stands_in_the_folder_s_place_is_told_and_no_folder_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    fs::write(&path, "").unwrap();
+    assert_eq!(Files::of(Some(&path)).paths().unwrap(), [path.clone()]);
+    fs::write(folder.path().join("conf.d"), "").unwrap();
+    let error = format!("{:#}", Files::of(Some(&path)).read().unwrap_err());
+    assert!(error.contains("/conf.d: Not a directory"), "{error}");
+}
+
+#[test]
+fn the_file_of_the_default_place_need_not_be_there_and_one_that_is_asked_for_has_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("config.toml");
+    let default = Files { main: main.clone(), required: false };
+    let asked = Files::of(Some(&main));
+    assert!(default.read().unwrap().is_empty() && asked.read().is_err());
+    fs::write(&main, "").unwrap();
+    for files in [default, asked] {
+        assert_eq!(files.read().unwrap(), [(main.clone(), String::new())]);
+    }
+}
+
+#[test]
 fn many_files_are_not_longer_together_than_one_may_be() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");

@@ -95,6 +95,24 @@ fn an_unknown_vm_is_told_with_the_nearest_names() {
 }
 
 #[test]
+fn the_longer_a_name_is_the_more_typing_errors_it_may_have() {
+    for (typed, name, is_near) in [
+        ("dv", "db", true),
+        ("dvv", "db", false),
+        ("frantand", "frontend", true),
+        ("frantantt", "frontend", false),
+    ] {
+        let told = instead(typed, &[name]);
+        assert_eq!(told.starts_with("did you mean"), is_near, "{typed}: {told}");
+    }
+    // What no label holds is none, and would take long to compare.
+    for (length, is_near) in [(MAX_TYPED, true), (MAX_TYPED + 1, false), (MAX_TYPED + 2, false)] {
+        let told = instead(&"x".repeat(length), &[&"x".repeat(MAX_TYPED)]);
+        assert_eq!(told.starts_with("did you mean"), is_near, "{length}");
+    }
+}
+
+#[test]
 fn a_hostile_name_is_matched_exactly_and_shown_on_one_short_line() {
     let long = "x".repeat(4096);
     let names = ["a\"b\nc\u{1b}[31m", long.as_str()].map(|name| identity(name, ""));

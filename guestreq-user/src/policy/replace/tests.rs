@@ -107,6 +107,14 @@ fn what_is_refused_of_a_command_is_refused_of_a_file() {
 }
 
 #[test]
+fn what_may_not_be_meant_is_told_of_a_file_and_not_again_of_what_held_before() {
+    let book = book("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
+    let told = book.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
+    let [why] = told.as_slice() else { panic!("{told:?}") };
+    assert!(why.contains("config.toml:1: ") && !why.contains("old"), "{why}");
+}
+
+#[test]
 fn another_configuration_is_never_asked_about_but_told() {
     let web = vm("web");
     let vms = [seen(&web, &[Kind::Export])];
@@ -116,6 +124,8 @@ fn another_configuration_is_never_asked_about_but_told() {
     let same =
         planned.book.with_file(sheet("# only lines move\nmode = \"enforce\""), &vms).unwrap();
     assert!(same.changed.is_empty());
+    let less = book("mode = \"audit\"").with_file(sheet("mode = \"observe\""), &vms).unwrap();
+    assert!(!less.begins && less.warnings.is_empty(), "{less:?}");
     let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
     assert!(book("").with_file(sheet(one_more), &[]).unwrap().begins, "also of who does not run");
 }

@@ -43,6 +43,23 @@ fn a_pipe_in_its_place_is_told_and_not_waited_for() {
 }
 
 #[test]
+fn what_cannot_be_read_may_enforce_unless_it_is_whole_and_says_nothing_of_it() {
+    let (_folder, store) = store();
+    store.write(&Overrides::default()).unwrap();
+    for (text, may) in [
+        (r#"{"vms": {"web": {"mode": {"value": "audit", "since": 7, "by": null}}}}"#, false),
+        (r#"{"vms": {"web": {"mode": {"value": "enforce", "since": 7}}}}"#, true),
+        (r#"{"of a later version": [{"modes": ["audit", "enforce"]}]}"#, true),
+        (r#"{"vms": {"enforce": 7}}"#, false),
+        (r#"{"vms": {"web": {"mode": {"val"#, true),
+        ("", true),
+    ] {
+        fs::write(store.path(), text).unwrap();
+        assert_eq!(store.may_enforce(), may, "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_written_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a file");

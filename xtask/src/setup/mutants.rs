@@ -1,0 +1,25 @@
+//! # cargo-mutants, which changes the code and runs the tests
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use super::cache::{self, Cache};
+use crate::{process, say};
+
+const VERSION: &str = "27.1.0";
+
+/// The program; built if it is not there yet.
+pub fn ensure(cache: &Cache) -> Result<PathBuf> {
+    let dir = cache.once(format!("cargo-mutants-{VERSION}"), |part| {
+        say::step("install", &format!("cargo-mutants {VERSION}"), || {
+            let mut install = process::cargo("install");
+            install.args(["cargo-mutants", "--locked", "--version", VERSION, "--root"]).arg(part);
+            install.arg("--target-dir").arg(part.join("target"));
+            process::logged(&mut install, &cache.log("cargo-mutants.log"))
+                .with_context(|| format!("cannot install cargo-mutants {VERSION}"))?;
+            cache::remove(&part.join("target"))
+        })
+    })?;
+    Ok(dir.join("bin/cargo-mutants"))
+}
