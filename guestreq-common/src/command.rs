@@ -189,7 +189,8 @@ mod tests {
         assert_eq!(name(255), None);
     }
 
-    /// `enum sev_cmd` of Linux 7.3, by number, without SEV_CMD_.
+    /// `enum sev_cmd` of Linux 7.3, by number, without SEV_CMD_; from 0xd6 on, what the patch series for
+    /// SEV-TIO add to it.
     const KERNEL: &str = include_str!("command/names.txt");
 
     #[test]

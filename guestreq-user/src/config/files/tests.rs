@@ -47,7 +47,7 @@ fn what_stands_in_the_folder_s_place_is_told_and_no_folder_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     fs::write(&path, "").unwrap();
-    assert_eq!(Files::of(Some(&path)).paths().unwrap(), [path.clone()]);
+    assert_eq!(Files::of(Some(&path)).paths().unwrap(), std::slice::from_ref(&path));
     fs::write(folder.path().join("conf.d"), "").unwrap();
     let error = format!("{:#}", Files::of(Some(&path)).read().unwrap_err());
     assert!(error.contains("/conf.d: Not a directory"), "{error}");
