@@ -12,74 +12,17 @@ use super::{Parts, value};
 use crate::host::{arguments::Arguments, because::Said};
 
 /// Words of which names for API sockets are made that say nothing of the VM.
-const WORDS: [&str; 40] = [
-    "admin",
-    "api",
-    "ch",
-    "chapi",
-    "chv",
-    "clh",
-    "cloud",
-    "cloudhypervisor",
-    "cmd",
-    "command",
-    "control",
-    "ctl",
-    "ctrl",
-    "daemon",
-    "default",
-    "env",
-    "event",
-    "events",
-    "fd",
-    "hv",
-    "http",
-    "hypervisor",
-    "ipc",
-    "kata",
-    "kvm",
-    "libvirt",
-    "main",
-    "mgmt",
-    "microvm",
-    "monitor",
-    "remote",
-    "rest",
-    "rpc",
-    "run",
-    "sock",
-    "socket",
-    "tmp",
-    "virtink",
-    "vm",
-    "vmm",
-];
+const WORDS: &str = "\
+    admin agent api ch chapi chv clh client cloud cloudhypervisor cmd command confidential \
+    console container control ctl ctrl current cvm daemon data default dev env event events fd \
+    guest guests http hv hyper hypervisor instance instances ipc kata kvm libvirt local log logs \
+    machine machines main manager mgmt microvm monitor private qmp remote rest root rpc run \
+    sandbox sandboxes serial server service sev shared snp sock socket sockets socks state \
+    static system tdx tmp var virt virtink virtual vm vmm vms vsock work";
 /// Folders in which each VM has one of its own: libvirt's and Kata's way, and that of many.
-const HOMES: [&str; 23] = [
-    "ch",
-    "chv",
-    "clh",
-    "cloud-hypervisor",
-    "domain",
-    "domains",
-    "guest",
-    "guests",
-    "instance",
-    "instances",
-    "kata",
-    "machine",
-    "machines",
-    "microvm",
-    "microvms",
-    "sandbox",
-    "sandboxes",
-    "virtual-machine",
-    "virtual-machines",
-    "vm",
-    "vmi",
-    "vmis",
-    "vms",
-];
+const HOMES: &str = "\
+    ch chv clh cloud-hypervisor domain domains guest guests instance instances kata machine \
+    machines microvm microvms sandbox sandboxes virtual-machine virtual-machines vm vmi vmis vms";
 /// What libvirt puts behind a domain's name, in a folder of its own.
 const LIBVIRT: &str = "/libvirt/ch/";
 const MONITOR: &str = "-event-monitor-fifo";
@@ -148,16 +91,29 @@ fn of_socket(value: &str) -> Option<String> {
     }
     let (home, own) = folder.rsplit_once('/')?;
     let home = home.rsplit('/').next().unwrap_or(home);
-    let is_own = !says_nothing(own) && HOMES.contains(&home) || is_id(own);
+    let is_own = !says_nothing(own) && HOMES.split(' ').any(|known| known == home) || is_id(own);
     is_own.then(|| own.to_owned())
 }
 
-/// Whether a name is made of such words alone, and numbers.
+/// Whether a name is made of such words alone, with something between them or without (`chsock`).
 fn says_nothing(name: &str) -> bool {
-    name.split(['-', '_', '.']).all(|word| {
-        let word = word.to_ascii_lowercase();
-        word.is_empty() || WORDS.contains(&word.as_str())
-    })
+    let name = name.to_ascii_lowercase();
+    name.split(|c: char| !c.is_alphanumeric()).all(is_made_of_words)
+}
+
+fn is_made_of_words(text: &str) -> bool {
+    let words: Vec<&str> = WORDS.split(' ').collect();
+    // Whether words may end there; an argument may be long, so that each place is looked at once.
+    let mut ends = vec![false; text.len() + 1];
+    ends[0] = true;
+    for at in 0..text.len() {
+        if ends[at] {
+            for word in words.iter().filter(|word| text[at..].starts_with(**word)) {
+                ends[at + word.len()] = true;
+            }
+        }
+    }
+    ends[text.len()]
 }
 
 /// A UUID, or as many digits as Kata gives a sandbox: nobody calls two VMs so.
@@ -214,6 +170,8 @@ mod tests {
             ("/run/user/1000/libvirt/ch/monitor-socket", "monitor"),
             ("/tmp/vm-web.sock", "vm-web"),
             ("/run/7.sock", "7"),
+            ("/run/ch1.sock", "ch1"),
+            ("/tmp/channel.sock", "channel"),
         ] {
             assert_eq!(of(path).as_deref(), Some(expected), "{path}");
         }
@@ -256,6 +214,16 @@ mod tests {
             "/srv/93bd9490bc7649f0b86a25e29523fdc/ch.sock",
             "/srv/93bd9490bc7649f0b86a25e29523fdc8x/ch.sock",
             "/work/api.sock",
+            "/tmp/chsock",
+            "/tmp/VMM_API.sock",
+            "/tmp/cloudhv.sock",
+            "/run/guest.sock",
+            "/run/instance.sock",
+            "/tmp/ch-snp.sock",
+            "/run/vms/sockets/api.sock",
+            "/run/kata/shared/ch-api.sock",
+            "/run/vm/current/ch.sock",
+            "@ch",
             "/api.sock",
             "/proc/self/fd/25",
             "/dev/fd/25",
