@@ -3,13 +3,15 @@
 //! The `[[vm]]` tables of a file. Of the rules that match a VM, the first one that sets a key
 //! wins for that key.
 
+mod warnings;
+
 use std::{borrow::Cow, fmt};
 
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{Glob, Limit, Named, Types, quoted, refusals};
-use crate::host::{Identity, Vmm};
+use crate::host::Identity;
 
 /// A `[[vm]]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -135,8 +137,9 @@ impl Match {
     /// What is right, and matches no VM that anybody means by it.
     pub fn warning(&self) -> Option<String> {
         self.patterns().find_map(|(key, pattern)| match key {
-            "name" => of_a_namesake(pattern),
-            "vmm" => of_a_program(pattern),
+            "name" => warnings::of_a_namesake(pattern).or_else(|| warnings::of_a_process(pattern)),
+            "uuid" | "pod_uid" => warnings::of_another_form(key, pattern),
+            "vmm" => warnings::of_a_program(pattern),
             _ => None,
         })
     }
@@ -165,31 +168,6 @@ fn mismatch(key: &str, pattern: &Glob, vm: &Identity) -> Option<String> {
         true => Some(format!("its {key} is not known")),
         false => Some(format!("its {key} is {}", quoted(&value))),
     }
-}
-
-/// A label of one of several VMs of a name, which has the pid behind it.
-fn of_a_namesake(pattern: &Glob) -> Option<String> {
-    let (name, pid) = pattern.as_str().rsplit_once('@')?;
-    let is_label = !name.is_empty() && !pid.is_empty() && pid.bytes().all(|it| it.is_ascii_digit());
-    is_label.then(|| {
-        format!(
-            "name = {pattern} matches no VM that is shown so because of another of its name: the \
-             pid is not part of it, {} is",
-            quoted(name)
-        )
-    })
-}
-
-/// The name of a VMM's program, or of its process.
-fn of_a_program(pattern: &Glob) -> Option<String> {
-    let text = pattern.as_str();
-    let vmm = Vmm::of_comm(text).or_else(|| Vmm::of_program(text))?;
-    (!pattern.matches(vmm.name())).then(|| {
-        format!(
-            "vmm = {pattern} matches no VM: whatever its program is called, its vmm is {:?}",
-            vmm.name()
-        )
-    })
 }
 
 impl fmt::Display for Match {

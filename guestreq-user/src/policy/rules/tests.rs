@@ -98,6 +98,17 @@ fn what_matches_no_vm_that_is_meant_is_warned_of() {
         (r#"{"vmm": "kvm"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "qemu-system-x86"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "cloud-hyperviso"}"#, r#"its vmm is "cloud-hypervisor""#),
+        (r#"{"vmm": "QEMU"}"#, r#"its vmm is "qemu""#),
+        (r#"{"name": "qemu-system-x86-4711"}"#, "because it has no name"),
+        (r#"{"name": "cloud-hyperviso-4711"}"#, "because it has no name"),
+        (
+            r#"{"uuid": "{93BD9490bc7649f0b86a25e29523fdc8}"}"#,
+            r#"would be written "93BD9490-bc76-49f0-b86a-25e29523fdc8""#,
+        ),
+        (
+            r#"{"pod_uid": "93bd9490_bc76_49f0_b86a_25e29523fdc8"}"#,
+            r#"would be written "93bd9490-bc76-49f0-b86a-25e29523fdc8""#,
+        ),
     ] {
         let warning = warning(rule).unwrap_or_default();
         assert!(warning.contains(why), "{rule}: {warning}");
@@ -112,6 +123,11 @@ fn what_matches_no_vm_that_is_meant_is_warned_of() {
         r#"{"vmm": "cloud-hypervisor"}"#,
         r#"{"vmm": "crosvm"}"#,
         r#"{"uuid": "kvm"}"#,
+        r#"{"uuid": "93BD9490-bc76-49f0-b86a-25e29523fdc8"}"#,
+        r#"{"uuid": "93bd9490*"}"#,
+        r#"{"pod_uid": "2732ca68f6358eba7703fb6f82a25c94"}"#,
+        r#"{"name": "kvm-1"}"#,
+        r#"{"name": "web-4711"}"#,
     ] {
         assert_eq!(warning(rule), None, "{rule}");
     }
