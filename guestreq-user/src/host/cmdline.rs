@@ -1,6 +1,7 @@
 //! # VMMs' command lines
 
 mod cloud_hypervisor;
+mod loader;
 mod qemu;
 
 use std::io::{self, BufRead};
@@ -10,7 +11,7 @@ use super::{
     arguments::Arguments,
     because::{Because, From, Said},
     clean, exact, kubevirt,
-    vmms::Vmm,
+    vmms::{Program, Vmm},
 };
 
 /// Firecracker's where none is given.
@@ -32,11 +33,11 @@ struct Parts {
 /// cannot choose that freely, so that one is asked first.
 pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result<Identified> {
     let mut arguments = Arguments::of(cmdline);
-    let first = arguments.next()?.unwrap_or_default();
-    let of_exe = exe.and_then(|exe| Some((Vmm::of_program(exe)?, From::Exe, exe)));
-    let found = of_exe
-        .or_else(|| Some((Vmm::of_program(&first)?, From::Argument, first.as_str())))
-        .or_else(|| Some((Vmm::of_comm(comm)?, From::Comm, comm)));
+    let mut first = arguments.next()?.unwrap_or_default();
+    if loader::is_one(&first) {
+        first = loader::program(&mut arguments)?;
+    }
+    let found = vmm_of(exe, &first, comm);
     let mut because = Vec::new();
     let (mut parts, vmm) = match found {
         Some((vmm, from, text)) => {
@@ -81,6 +82,19 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
         because.push(Because::new("namespace", From::Argument, mark));
     }
     Ok(Identified { identity, because })
+}
+
+/// The first that knows the program tells, also that it is no VMM.
+fn vmm_of<'a>(exe: Option<&'a str>, first: &'a str, comm: &'a str) -> Option<(Vmm, From, &'a str)> {
+    let files = exe.map(|exe| (From::Exe, exe)).into_iter();
+    for (from, path) in files.chain([(From::Argument, first)]) {
+        match Program::of_path(path) {
+            Program::Vmm(vmm) => return Some((vmm, from, path)),
+            Program::Other => return None,
+            Program::Unknown => {}
+        }
+    }
+    Some((Vmm::of_comm(comm)?, From::Comm, comm))
 }
 
 fn firecracker(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {

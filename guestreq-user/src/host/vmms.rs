@@ -1,9 +1,14 @@
 //! # Which program a VMM is
 //!
-//! By its name's stem: distributions, releases and packagers put something behind it
-//! (`qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`), Nix'
-//! wrappers a dot before it, the kernel ` (deleted)` behind the name of a file that was replaced.
-//! A process' own name has 15 bytes, so the stem's beginning has to do there.
+//! By its name's stem: distributions, releases and packagers put something before or behind it
+//! (`snp-qemu`, `qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`),
+//! Nix' wrappers a dot before it, the kernel ` (deleted)` behind the name of a file that was
+//! replaced. A process' own name has 15 bytes, so the stem's beginning has to do there. What has
+//! the stem and is something else ([`others`]) is none.
+
+mod others;
+
+use others::{is_interpreter, is_other};
 
 /// A VMM whose arguments are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,22 +18,18 @@ pub enum Vmm {
     Firecracker,
 }
 
+/// What the name of a program tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    Vmm(Vmm),
+    /// It is known, and runs no VM.
+    Other,
+    Unknown,
+}
+
 /// TASK_COMM_LEN, without the zero at its end.
 const COMM: usize = 15;
 const DELETED: &str = " (deleted)";
-
-/// Of QEMU's, what runs no VM; the rest of the name may be cut.
-const TOOLS: [&str; 9] = [
-    "qemu-bridge-helper",
-    "qemu-edid",
-    "qemu-ga",
-    "qemu-img",
-    "qemu-io",
-    "qemu-keymap",
-    "qemu-nbd",
-    "qemu-pr-helper",
-    "qemu-storage-daemon",
-];
 
 impl Vmm {
     /// As a label and a rule know it.
@@ -40,14 +41,38 @@ impl Vmm {
         }
     }
 
+    /// Whether that is the name of one, and not of a process.
+    pub fn is_one(name: &str) -> bool {
+        [Vmm::Qemu, Vmm::CloudHypervisor, Vmm::Firecracker].iter().any(|vmm| vmm.name() == name)
+    }
+
     /// By the path of a program, or what stands in its place as the first argument.
     pub fn of_program(path: &str) -> Option<Vmm> {
-        of_name(base_name(path), false)
+        match Program::of_path(path) {
+            Program::Vmm(vmm) => Some(vmm),
+            Program::Other | Program::Unknown => None,
+        }
     }
 
     /// By a process' name.
     pub fn of_comm(comm: &str) -> Option<Vmm> {
-        of_name(comm, comm.len() >= COMM)
+        let is_cut = comm.len() >= COMM;
+        let name = comm.strip_prefix('.').unwrap_or(comm);
+        of_name(name, is_cut).filter(|_| !is_other(name, is_cut))
+    }
+}
+
+impl Program {
+    /// By its path, or what stands in its place as the first argument.
+    pub fn of_path(path: &str) -> Program {
+        let name = base_name(path);
+        let name = name.strip_prefix('.').unwrap_or(name);
+        match of_name(name, false) {
+            Some(_) if is_other(name, false) => Program::Other,
+            Some(vmm) => Program::Vmm(vmm),
+            None if is_interpreter(name) => Program::Other,
+            None => Program::Unknown,
+        }
     }
 }
 
@@ -57,32 +82,37 @@ fn base_name(path: &str) -> &str {
 }
 
 fn of_name(name: &str, is_cut: bool) -> Option<Vmm> {
-    let name = name.strip_prefix('.').unwrap_or(name);
-    let is = |stem: &str| begins(name, stem) || is_cut && stem.starts_with(name);
-    if is("cloud-hypervisor") {
+    let is = |stem: &str| has(name, stem) || is_cut && stem.starts_with(name);
+    if is("cloud-hypervisor") || is("cloud_hypervisor") || is("cloudhypervisor") {
         Some(Vmm::CloudHypervisor)
     } else if is("firecracker") {
         Some(Vmm::Firecracker)
-    } else if is_qemu(name) {
+    // `qemu-lite-system-x86_64`, `kvm-spice`; and `qemu:NAME`, as libvirt has QEMU call its process.
+    } else if has(name, "qemu") || begins(name, "kvm") {
         Some(Vmm::Qemu)
     } else {
         None
     }
 }
 
-/// `qemu-system-x86_64`, `qemu-kvm`, `qemu-lite-system-x86_64`, `kvm`, `kvm-spice`; and
-/// `qemu:NAME`, as libvirt has QEMU call its process.
-fn is_qemu(name: &str) -> bool {
-    let is_tool =
-        |tool: &&str| begins(name, tool) || name.len() >= COMM - 1 && tool.starts_with(name);
-    let is_its = begins(name, "qemu") || begins(name, "kvm") || name.contains("qemu-system-");
-    is_its && !TOOLS.iter().any(is_tool)
-}
-
 /// The stem, and nothing or the beginning of another word behind it.
 fn begins(name: &str, stem: &str) -> bool {
     let rest = name.strip_prefix(stem);
     rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphanumeric()))
+}
+
+/// The stem, and other words before it or none.
+fn has(name: &str, stem: &str) -> bool {
+    let name = program(name);
+    name.match_indices(stem)
+        .any(|(at, _)| !name[..at].ends_with(char::is_alphanumeric) && begins(&name[at..], stem))
+}
+
+/// What of a process' name or title may be a program's: not the rest of `qemu:web-server` and of
+/// `postgres: qemu nova`.
+fn program(name: &str) -> &str {
+    let is_in_words = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.find(|c| !is_in_words(c)).map_or(name, |end| &name[..end])
 }
 
 #[cfg(test)]
@@ -107,6 +137,9 @@ mod tests {
             "/nix/store/8f-qemu-10.1/bin/.qemu-system-x86_64-wrapped",
             "/usr/bin/qemu-system-x86_64 (deleted)",
             "/usr/bin/qemu-system-x86_64.dpkg-tmp (deleted)",
+            "/usr/bin/qemu-system-x86_64;67ab1234",
+            "/opt/bin/snp-qemu",
+            "/opt/bin/amdsev-qemu-kvm",
             "kvm",
         ] {
             assert_eq!(Vmm::of_program(name), Some(Vmm::Qemu), "{name}");
@@ -121,6 +154,8 @@ mod tests {
             "cloud-hypervisor",
             "/nix/store/8f/bin/.cloud-hypervisor-wrapped",
             "/usr/bin/cloud-hypervisor (deleted)",
+            "/opt/snp-cloud-hypervisor",
+            "/opt/cloudhypervisor",
         ] {
             assert_eq!(Vmm::of_program(name), Some(Vmm::CloudHypervisor), "{name}");
         }
@@ -136,6 +171,10 @@ mod tests {
             (".qemu-system-x8", Vmm::Qemu),
             ("qemu-lite-syste", Vmm::Qemu),
             ("qemu:web", Vmm::Qemu),
+            ("qemu:web-server", Vmm::Qemu),
+            ("qemu-kvm -daemo", Vmm::Qemu),
+            ("qemu-snp-experi", Vmm::Qemu),
+            ("firecracker-sta", Vmm::Firecracker),
             ("kvm", Vmm::Qemu),
             ("cloud-hyperviso", Vmm::CloudHypervisor),
             (".cloud-hypervis", Vmm::CloudHypervisor),
@@ -163,6 +202,7 @@ mod tests {
             "/usr/bin/firecrackers",
             "/usr/bin/cloud-init",
             "/usr/bin/numactl",
+            "postgres: qemu nova",
             "/bin/bash",
             "",
             "/",
@@ -170,7 +210,5 @@ mod tests {
         ] {
             assert_eq!(Vmm::of_program(name), None, "{name}");
         }
-        assert_eq!(Vmm::of_comm("qemu-storage-da"), None);
-        assert_eq!(Vmm::of_comm("qemu-bridge-hel"), None);
     }
 }
