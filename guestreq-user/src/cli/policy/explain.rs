@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::{
     cli::{Format, print, socket, trees::Trees},
     config::Config,
     host::{self, Because, Identified, Identity},
-    policy::{Effective, Store, Tried, key_of},
+    policy::{Effective, Store, Tried, key_of, quoted},
     system::System,
 };
 
@@ -156,6 +156,16 @@ fn of_agent(vm: Explained, system: &System) -> Explanation {
     Explanation { by: By::Agent, identity, pid, because, now, rules, policy, notes }
 }
 
+/// What a process says, and its start, which is not known of files that were collected without
+/// `stat`.
+fn found(system: &System, pid: u32) -> io::Result<Option<(Identified, Option<u64>)>> {
+    match read(system, pid, |_| true)? {
+        Some((found, ticks)) => Ok(Some((found, Some(ticks)))),
+        None if system.process(pid).join("stat").exists() => Ok(None),
+        None => Ok(host::identify(system, pid)?.map(|found| (found, None))),
+    }
+}
+
 /// A process, by the agent if it knows that one, or else by what is said in files.
 fn of_process(
     system: &System,
@@ -163,11 +173,13 @@ fn of_process(
     config: Option<&PathBuf>,
     agent: Option<Result<Explained>>,
 ) -> Result<Explanation> {
-    let found = read(system, pid, |_| true).with_context(|| format!("process {pid}"))?;
+    let found = found(system, pid).with_context(|| format!("process {pid}"))?;
     let mut notes = Vec::new();
     match agent {
         // By its start it is told from another one of that number, on another host as well.
-        Some(Ok(vm)) if found.as_ref().is_none_or(|(_, ticks)| vm.started == Some(*ticks)) => {
+        Some(Ok(vm))
+            if found.as_ref().is_none_or(|(_, ticks)| ticks.is_some() && vm.started == *ticks) =>
+        {
             return Ok(of_agent(vm, system));
         }
         Some(Ok(_)) => notes.push("the agent knows another process of this number".to_owned()),
@@ -175,10 +187,13 @@ fn of_process(
         None => {}
     }
     let Some((Identified { identity, because }, _)) = found else {
-        bail!(
-            "there is no {}, or it is hidden (mount option hidepid)",
-            system.process(pid).display()
-        );
+        let folder = system.process(pid);
+        match folder.is_dir() {
+            true => bail!("{} has no comm and cmdline that can be read", folder.display()),
+            false => {
+                bail!("there is no {}, or it is hidden (mount option hidepid)", folder.display())
+            }
+        }
     };
     let config = Config::load(config.map(PathBuf::as_path))?;
     let overrides = Store::new(&config.state).read().unwrap_or_else(|error| {
@@ -186,6 +201,10 @@ fn of_process(
         Default::default()
     });
     let book = config.book(overrides);
+    if !host::Vmm::is_one(&identity.vmm) {
+        let what = quoted(&identity.vmm);
+        notes.push(format!("{what} is no VMM that guestreq knows: its arguments are not read"));
+    }
     if key_of(&identity).is_none() {
         notes
             .push("nothing can be set for it by hand: it has neither a name nor a UUID".to_owned());

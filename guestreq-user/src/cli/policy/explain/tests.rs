@@ -172,3 +172,26 @@ fn a_stranger_s_table_says_what_is_missing() {
     assert!(text.contains("Note: nothing can be set for it by hand"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
+
+#[test]
+fn files_that_were_collected_without_a_start_tell_all_the_same() {
+    let host = Host::new(RULES);
+    fs::remove_file(host.proc().join("302/stat")).unwrap();
+    for of_agent in [None, Some(Ok(agent("db", 50)))] {
+        let explanation = host.explain(302, of_agent).unwrap();
+        assert_eq!(explanation.by, By::Files, "it may be another process than the agent's");
+        assert_eq!(explanation.identity.identity.name, "web");
+    }
+    fs::remove_file(host.proc().join("302/cmdline")).unwrap();
+    let error = host.explain(302, None).err().unwrap().to_string();
+    assert!(error.ends_with("302 has no comm and cmdline that can be read"), "{error}");
+}
+
+#[test]
+fn a_process_that_is_no_known_vmm_is_told_to_be_none() {
+    let host = Host::new(RULES);
+    process(&host.proc(), 9, "numactl", &["numactl", "kvm", "-name", "web"], "0::/\n");
+    let notes = host.explain(9, None).unwrap().notes;
+    assert_eq!(notes[0], "\"numactl\" is no VMM that guestreq knows: its arguments are not read");
+    assert!(host.explain(302, None).unwrap().notes.is_empty());
+}
