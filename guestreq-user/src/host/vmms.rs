@@ -95,10 +95,10 @@ fn of_name(name: &str, is_cut: bool) -> Option<Vmm> {
     }
 }
 
-/// The stem, and nothing or the beginning of another word behind it.
+/// The stem, and nothing, a version's number or the beginning of another word behind it.
 fn begins(name: &str, stem: &str) -> bool {
     let rest = name.strip_prefix(stem);
-    rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphanumeric()))
+    rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphabetic()))
 }
 
 /// The stem, and other words before it or none.
@@ -139,6 +139,7 @@ mod tests {
             "/usr/bin/qemu-system-x86_64.dpkg-tmp (deleted)",
             "/usr/bin/qemu-system-x86_64;67ab1234",
             "/opt/bin/snp-qemu",
+            "/opt/bin/qemu10",
             "/opt/bin/amdsev-qemu-kvm",
             "kvm",
         ] {
@@ -159,7 +160,9 @@ mod tests {
         ] {
             assert_eq!(Vmm::of_program(name), Some(Vmm::CloudHypervisor), "{name}");
         }
-        for name in ["/firecracker", "firecracker-v1.13.1-x86_64", "./firecracker_debug"] {
+        for name in
+            ["/firecracker", "firecracker-v1.13.1-x86_64", "./firecracker_debug", "firecracker1"]
+        {
             assert_eq!(Vmm::of_program(name), Some(Vmm::Firecracker), "{name}");
         }
     }

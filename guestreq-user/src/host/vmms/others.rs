@@ -15,7 +15,7 @@ const OTHERS: &str = "\
 /// Words for what is about VMs, or starts them.
 const WORDS: &str = "\
     agent binfmt cli client containerd control controller csi ctl ctr daemon driver exporter \
-    helper launcher manager operator plugin provider proxy run runner server service shim";
+    helper launcher manager operator plugin provider proxy run runner server service shim task";
 /// How much of one tells that a name was cut within it.
 const LEAST: usize = 3;
 
@@ -117,6 +117,7 @@ mod tests {
             "qemu-sparc32plu",
             "firecracker-con",
             "firecracker-ctr",
+            "firecracker-tas",
             "kvm-pit/2211",
             "kvm-nx-lpage-re",
             "kvm-irqfd-clean",
