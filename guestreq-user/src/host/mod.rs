@@ -13,6 +13,7 @@ mod cmdline;
 pub mod fuzz;
 mod kubevirt;
 mod signals;
+mod thread;
 mod vmms;
 
 use std::{
@@ -29,6 +30,7 @@ use crate::system::System;
 pub use because::{Because, From};
 pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
+pub use thread::thread_is_there;
 pub use vmms::Vmm;
 
 /// A VM's name, and what else its VMM says of it.
@@ -152,28 +154,6 @@ fn is_shortage(error: &io::Error) -> bool {
 pub fn start_ticks(system: &System, pid: u32) -> io::Result<Option<u64>> {
     let stat = unless_gone(read_some(&system.process(pid).join("stat")))?;
     Ok(stat.and_then(|stat| ticks_of(&stat)))
-}
-
-/// Whether a thread of that number runs, or has ended and was not waited for. The kernel is asked:
-/// /proc may hide it (mount option hidepid).
-pub fn thread_is_there(tid: u32) -> io::Result<bool> {
-    // SAFETY: no memory is passed, and signal 0 is none.
-    if unsafe { libc::syscall(libc::SYS_tkill, libc::c_long::from(tid), 0) } == 0 {
-        return Ok(true);
-    }
-    let error = io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EPERM) => Ok(true),
-        // Elsewhere threads have other numbers, and nothing is known of the host's.
-        Some(libc::ESRCH) if sees_all_processes() => Ok(false),
-        _ => Err(error),
-    }
-}
-
-/// Whether this process is in the host's own PID namespace (PROC_PID_INIT_INO in
-/// include/linux/proc_ns.h).
-fn sees_all_processes() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|it| it == Path::new("pid:[4026531836]"))
 }
 
 /// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.

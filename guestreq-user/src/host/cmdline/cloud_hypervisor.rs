@@ -213,7 +213,7 @@ mod tests {
             "/run/cloud-hypervisor/api.sock",
             "/srv/93bd9490bc7649f0b86a25e29523fdc/ch.sock",
             "/srv/93bd9490bc7649f0b86a25e29523fdc8x/ch.sock",
-            "/work/api.sock",
+            "/srv/api.sock",
             "/tmp/chsock",
             "/tmp/VMM_API.sock",
             "/tmp/cloudhv.sock",

@@ -123,3 +123,35 @@ fn two_vmms_of_one_name_and_uuid_are_one_vm_to_policy() {
     assert_eq!(key(&one).as_deref(), Some("web"));
     assert_eq!(key(&one), key(&other), "what is set for the name holds for both");
 }
+
+#[test]
+fn what_keeps_us_from_looking_does_not_say_that_a_process_is_gone() {
+    let look = |errno| unless_gone::<()>(Err(io::Error::from_raw_os_error(errno)));
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+        assert_eq!(look(errno).unwrap_err().raw_os_error(), Some(errno));
+    }
+    for errno in [libc::ENOENT, libc::ESRCH, libc::EACCES] {
+        assert_eq!(look(errno).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_process_that_is_moved_into_a_pod_is_found_there_with_the_line_that_tells_it() {
+    let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
+    assert!(pod_uid(&proc.system(), 7).is_none());
+    let line = "0::/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e2180/x";
+    fs::write(proc.of("cgroup"), format!("{line}\n")).unwrap();
+    let (uid, because) = pod_uid(&proc.system(), 7).unwrap();
+    assert_eq!(uid, "1858680e-b044-4fd5-9dd4-f137e30e2180");
+    assert_eq!((because.field.as_str(), because.text.as_str()), ("pod_uid", line));
+}
+
+#[test]
+fn a_vm_without_a_name_has_its_process_name_and_number_for_a_label() {
+    let named = Identity { name: "a`b$c".to_owned(), named: true, ..Identity::default() };
+    assert_eq!(label(&named, 7), "a_b_c");
+    let vmi = Identity { namespace: "prod".to_owned(), ..named };
+    assert_eq!(label(&vmi, 7), "prod/a_b_c");
+    let unnamed = Identity { name: "qemu-kvm".to_owned(), ..Identity::default() };
+    assert_eq!(label(&unnamed, 7), "qemu-kvm-7");
+}
