@@ -4,7 +4,7 @@ mod table;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
 use crate::{
@@ -175,10 +175,16 @@ fn of_process(
         None => {}
     }
     let Some((Identified { identity, because }, _)) = found else {
-        bail!(
-            "there is no {}, or it is hidden (mount option hidepid)",
-            system.process(pid).display()
+        let folder = system.process(pid);
+        let lacks = |name: &&str| !folder.join(name).exists();
+        let missing: Vec<_> = ["stat", "comm", "cmdline"].into_iter().filter(lacks).collect();
+        ensure!(
+            !system.is_collected() || !folder.is_dir() || missing.is_empty(),
+            "{} was collected without {}",
+            folder.display(),
+            missing.join(" and ")
         );
+        bail!("there is no {}, or it is hidden (mount option hidepid)", folder.display());
     };
     let config = Config::load(config.map(PathBuf::as_path))?;
     let overrides = Store::new(&config.state).read().unwrap_or_else(|error| {

@@ -152,6 +152,14 @@ fn a_process_that_is_not_there_is_told_and_the_agent_s_word_is_kept() {
 }
 
 #[test]
+fn a_process_that_was_collected_in_part_is_not_said_to_be_gone() {
+    let host = Host::new("");
+    fs::remove_file(host.proc().join("302/stat")).unwrap();
+    let error = host.explain(302, None).err().unwrap().to_string();
+    assert!(error.ends_with("proc/302 was collected without stat"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_read_of_the_overrides_is_told() {
     let host = Host::new(RULES);
     let state = host.folder.path().join("state");
