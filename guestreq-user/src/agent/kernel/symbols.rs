@@ -32,7 +32,10 @@ impl Symbols {
     fn open(system: &System, most: usize, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
         let path = system.path(FILE);
         // As in `System::read`.
-        ensure!(!system.is_collected() || path.is_file(), "{FILE} was not collected, or is no file");
+        ensure!(
+            !system.is_collected() || path.is_file(),
+            "{FILE} was not collected, or is no file"
+        );
         let file = fs::File::open(path).context(FILE)?;
         Symbols::parse(BufReader::new(file), most, wanted).context(FILE)
     }
