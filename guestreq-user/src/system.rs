@@ -156,7 +156,12 @@ impl System {
     /// shorter than sysfs says.
     pub fn read(&self, path: &str) -> io::Result<String> {
         let nothing = |c: char| c.is_whitespace() || c == '\0';
-        fs::read_to_string(self.path(path)).map(|text| text.trim_matches(nothing).to_owned())
+        let path = self.path(path);
+        // Among copies may be what is never read to its end.
+        if self.is_collected() && !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        fs::read_to_string(path).map(|text| text.trim_matches(nothing).to_owned())
     }
 
     pub fn exists(&self, path: &str) -> bool {

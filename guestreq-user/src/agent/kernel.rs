@@ -107,7 +107,8 @@ pub fn lockdown(system: &System) -> Result<(), Missing> {
 /// Whether BPF LSM programs run. Without securityfs it cannot be told; trying it can.
 pub fn lsm(system: &System) -> Result<(), Missing> {
     match system.read("/sys/kernel/security/lsm") {
-        Ok(lsms) if !lsms.split(',').any(|lsm| lsm == "bpf") => Err(Missing::new(
+        Ok(lsms) if lsms.is_empty() => Ok(()),
+        Ok(lsms) if !lsms.split(',').any(|lsm| lsm.trim() == "bpf") => Err(Missing::new(
             "this kernel runs no BPF LSM programs",
             format!("boot with lsm={lsms},bpf on the kernel's command line"),
         )),

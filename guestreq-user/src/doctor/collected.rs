@@ -4,8 +4,13 @@
 //! read cannot be told then: this machine would answer. Nor can two files of two kernels be
 //! compared.
 
+use std::{fs, io};
+
 use super::{Check, Finding, Host, State};
-use crate::system::{Kind, System};
+use crate::{
+    agent::kernel::snp,
+    system::{Kind, Missing, System},
+};
 
 pub const CHECK: Check = Check {
     id: "one_host",
@@ -42,21 +47,22 @@ const ASKED: &[&str] = &[
 /// What a check reads: where that was not collected, nothing is said to be missing.
 const READ: &[(&str, &str)] = &[
     ("kernel_version", "/proc/sys/kernel/osrelease"),
-    ("btf", "/sys/kernel"),
-    ("lockdown", "/sys/kernel/security"),
-    ("lsm_bpf", "/sys/kernel/security"),
+    ("btf", "/sys/kernel/btf"),
+    ("lockdown", "/sys/kernel/security/lockdown"),
+    ("lsm_bpf", "/sys/kernel/security/lsm"),
     ("kernel_addresses", "/proc/kallsyms"),
     ("kprobes", "/proc/kallsyms"),
     ("symbol_sev_do_cmd_locked", "/proc/kallsyms"),
     ("symbol_sev_issue_cmd_external_user", "/proc/kallsyms"),
     ("symbol_snp_handle_guest_req", "/proc/kallsyms"),
     ("tracepoints", "/proc/kallsyms"),
+    ("bpf_stats", "/proc/sys/kernel/bpf_stats_enabled"),
     ("kvm_amd", "/sys/module"),
     ("sev_snp", "/sys/module"),
     ("ccp", "/sys/module"),
     ("dev_sev", "/sys/class/misc"),
     ("mitigations", "/sys/firmware/sev/vulnerabilities"),
-    ("gate_ftrace", "/proc/sys/kernel"),
+    ("gate_ftrace", "/proc/sys/kernel/ftrace_enabled"),
     ("gate_livepatch", "/sys/kernel"),
     ("gate_loaded", "/sys/module"),
     ("gate_protocol", "/sys/module"),
@@ -70,8 +76,16 @@ pub fn look(check: &Check, host: &Host<'_>) -> Finding {
         return Finding::skip("not this host: it would have to be asked there");
     }
     let wanted = READ.iter().find(|(id, _)| *id == check.id);
-    if let Some((_, path)) = wanted.filter(|(_, path)| !host.system.exists(path)) {
-        return Finding::skip(format!("not this host, and {path} was not collected"));
+    if let Some((_, path)) = wanted {
+        // Some tools copy as much of a file of /proc as its size says: nothing.
+        let why = match fs::metadata(host.system.path(path)) {
+            Err(_) => Some("was not collected"),
+            Ok(found) if found.is_file() && found.len() == 0 => Some("is empty"),
+            Ok(_) => None,
+        };
+        if let Some(why) = why {
+            return Finding::skip(format!("not this host, and {path} {why}"));
+        }
     }
     match (check.look)(host) {
         // What is for root to see there.
@@ -92,6 +106,9 @@ fn one_host(host: &Host<'_>) -> Finding {
             format!("/proc and /sys are of two kernels: {why}; /sys was left out"),
             BOTH,
         ),
+        (Kind::Collected, None) if host.kernel.is_empty() => {
+            Finding::pass("copies of files of one whose release was not collected")
+        }
         (Kind::Collected, None) => {
             Finding::pass(format!("copies of files of one that runs Linux {}", host.kernel))
         }
@@ -104,7 +121,10 @@ fn one_host(host: &Host<'_>) -> Finding {
 /// that are loaded, and how large they are.
 pub fn two_kernels(system: &System) -> Option<String> {
     let listed = modules(system)?;
-    let size = |name: &str| system.read(&format!("/sys/module/{name}/coresize")).ok();
+    let size = |name: &str| {
+        let size = system.read(&format!("/sys/module/{name}/coresize")).ok()?;
+        size.parse::<u64>().is_ok().then_some(size)
+    };
     let sized: Vec<_> =
         listed.iter().filter_map(|(name, of)| Some((name, of, size(name)?))).collect();
     if let Some((name, of, other)) = sized.iter().find(|(_, of, other)| *of != other) {
@@ -130,9 +150,33 @@ fn modules(system: &System) -> Option<Vec<(String, String)>> {
     Some(system.read("/proc/modules").ok()?.lines().filter_map(of_line).collect())
 }
 
+/// Why kvm_amd's parameters are not known, of copies; one that has none is known by others'.
+pub fn parameters(system: &System) -> Option<String> {
+    if !system.is_collected() {
+        return None;
+    }
+    match system.read(snp::PARAMETER) {
+        Ok(value) if value.is_empty() => Some(format!("{} is empty", snp::PARAMETER)),
+        Ok(_) => None,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Some(format!("{}: {error}", snp::PARAMETER))
+        }
+        Err(_) => {
+            let have = |name: &String| system.exists(&format!("/sys/module/{name}/parameters"));
+            let any = system.list("/sys/module").iter().any(have);
+            (!any).then(|| "no module's parameters were collected".to_owned())
+        }
+    }
+}
+
 /// A module of which nothing was collected below /sys/module.
 pub fn module(system: &System, name: &str) -> Finding {
-    match modules(system) {
+    let all = modules(system);
+    let is_loaded = all.iter().flatten().any(|(listed, _)| listed == name);
+    if let Some(Missing { what, fix }) = snp::of_no_use(system, name).filter(|_| !is_loaded) {
+        return Finding::fail(format!("{name} is of no use here: {what}"), fix);
+    }
+    match all {
         Some(all) if all.iter().any(|(listed, _)| listed == name) => {
             Finding::pass("loaded, as /proc/modules has it")
         }

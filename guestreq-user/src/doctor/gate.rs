@@ -4,6 +4,8 @@ mod modinfo;
 mod module;
 mod vermagic;
 
+use std::io;
+
 use guestreq_common::policy::Backend;
 use module::{installed, signed};
 use vermagic::vermagic;
@@ -101,6 +103,9 @@ fn ftrace(host: &Host<'_>) -> Finding {
             "`sysctl kernel.ftrace_enabled=1`, before the gate is loaded",
         )),
         Ok(_) => Finding::pass("switched on"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Finding::skip(format!("/proc/sys/kernel/ftrace_enabled: {error}"))
+        }
         Err(_) => host.for_enforcing(Missing::new(
             "no ftrace in this kernel",
             "a kernel with CONFIG_DYNAMIC_FTRACE_WITH_REGS, or backend = \"vcpu\"",
@@ -154,6 +159,9 @@ fn protocol(host: &Host<'_>) -> Finding {
     match gate::read_number(&parameter).map(|protocol| (protocol, gate::speaks_ours(protocol))) {
         Ok((protocol, Ok(()))) => Finding::pass(format!("{protocol}, as this guestreq")),
         Ok((_, Err(missing))) => host.for_enforcing(missing),
+        Err(_) if host.system.is_collected() => {
+            Finding::skip(format!("{PARAMETERS}/protocol was not collected"))
+        }
         Err(error) => Finding::fail(format!("{error:#}"), "load the gate of the same release"),
     }
 }

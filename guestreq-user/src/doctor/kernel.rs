@@ -65,6 +65,9 @@ pub const CHECKS: &[Check] = &[
         needed: "lockdown=confidentiality keeps BPF from reading kernel memory: boot with integrity or none.",
         docs: LSM,
         look: |host| match host.system.read("/sys/kernel/security/lockdown") {
+            Ok(levels) if !levels.contains('[') => {
+                Finding::skip(format!("/sys/kernel/security/lockdown does not say: {levels:?}"))
+            }
             Ok(levels) => Finding::of(kernel::lockdown(&host.system), || levels),
             Err(_) => Finding::skip(
                 "no /sys/kernel/security/lockdown: built without, or securityfs is not mounted",
@@ -139,11 +142,11 @@ pub const CHECKS: &[Check] = &[
             Ok("0") => Finding::pass(
                 "off: programs cost nothing extra, guestreq_program_runs_total is absent",
             ),
-            Ok(_) => Finding::warn(
+            Ok("1") => Finding::warn(
                 "on: every BPF program of this host is timed, which costs more than it does",
                 "`sysctl kernel.bpf_stats_enabled=0`, unless somebody measures",
             ),
-            Err(_) => Finding::skip("this kernel does not say"),
+            _ => Finding::skip("this kernel does not say"),
         },
     },
 ];
@@ -187,8 +190,12 @@ fn btf(host: &Host<'_>) -> Finding {
 }
 
 fn lsm(host: &Host<'_>) -> Finding {
-    let Ok(lsms) = host.system.read("/sys/kernel/security/lsm") else {
-        return Finding::skip("no /sys/kernel/security/lsm: securityfs is not mounted");
+    let lsms = match host.system.read("/sys/kernel/security/lsm") {
+        Ok(lsms) if !lsms.is_empty() => lsms,
+        Ok(_) => return Finding::skip("/sys/kernel/security/lsm is empty, and never should be"),
+        Err(_) => {
+            return Finding::skip("no /sys/kernel/security/lsm: securityfs is not mounted");
+        }
     };
     if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("bpf_lsm_file_ioctl")) {
         let fix = "another kernel: it needs CONFIG_BPF_LSM";
@@ -203,6 +210,7 @@ fn lsm(host: &Host<'_>) -> Finding {
 fn addresses(host: &Host<'_>) -> Finding {
     let symbols = match &host.symbols {
         Ok(symbols) => symbols,
+        Err(error) if host.system.is_collected() => return Finding::skip(format!("{error:#}")),
         Err(error) => return Finding::fail(format!("{error:#}"), "a kernel with CONFIG_KALLSYMS"),
     };
     let hidden_from_all =

@@ -35,8 +35,8 @@ fn reference() -> String {
          (cd /proc; cp --parents cmdline cpuinfo kallsyms meminfo modules sys/kernel/osrelease \\\n  \
          sys/kernel/{kptr_restrict,perf_event_paranoid,bpf_stats_enabled,ftrace_enabled} \
          $OLDPWD/host/proc)\n\
-         (cd /sys; cp -r --parents module/*/{coresize,parameters} class/misc/sev/dev \\\n  \
-         kernel/iommu_groups/*/type class/iommu/*/amd-iommu kernel/security/{lsm,lockdown} \\\n  \
+         (cd /sys; cp -r --parents module/*/{coresize,parameters} class/misc/*/dev \\\n  \
+         kernel/iommu_groups class/iommu/*/amd-iommu kernel/security/{lsm,lockdown} \\\n  \
          kernel/btf/vmlinux kernel/debug/kprobes/enabled kernel/livepatch firmware/sev \\\n  \
          fs/cgroup/misc.capacity $OLDPWD/host/sys) 2>/dev/null\n```\n\n\
          ## In JSON\n\n`-o json` prints the same, its fields are in [cli.md](cli.md#json). Checks are known by \

@@ -23,7 +23,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kvm_amd",
         title: "kvm_amd",
-        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`. A kernel that has it without SEV, as Debian's cloud flavours, cannot host SNP guests.",
+        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`, with SVM on in the firmware's setup. A CPU of Intel's, or an AMD one before EPYC 7003, is none for SNP. A kernel that has it without SEV, as Debian's cloud flavours, cannot host SNP guests.",
         docs: HOST,
         look: |host| module(host, "kvm_amd"),
     },
@@ -83,6 +83,9 @@ fn sev_snp(host: &Host<'_>) -> Finding {
     if let Err(missing) = kernel::module(&host.system, "kvm_amd") {
         return Finding::skip(missing.what);
     }
+    if let Some(unknown) = collected::parameters(&host.system) {
+        return Finding::skip(unknown);
+    }
     match (host.sev_snp(), snp::contradiction(&host.system)) {
         (Err(Missing { what, fix }), _) => Finding::fail(what, fix),
         (Ok(()), Some(Missing { what, fix })) => Finding::warn(what, fix),
@@ -97,7 +100,8 @@ fn dev_sev(host: &Host<'_>) -> Finding {
     if host.system.exists("/dev/sev") {
         return Finding::pass("is there");
     }
-    let known = host.system.exists("/sys/class/misc/sev");
+    // Copies of links may lead nowhere.
+    let known = host.system.list("/sys/class/misc").iter().any(|name| name == "sev");
     if known && host.system.is_collected() {
         return Finding::pass("ccp has made it");
     }

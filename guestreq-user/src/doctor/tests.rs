@@ -1,4 +1,5 @@
 mod collected;
+mod copies;
 mod fake;
 mod flavours;
 mod hosts;

@@ -4,6 +4,7 @@
 //! built without ccp, and with a kvm_amd that knows no SEV. They cannot host SNP guests, and it
 //! would be no help to suggest `modprobe`.
 
+use super::snp;
 use crate::system::{Missing, System};
 
 /// The first that hosts SNP guests.
@@ -46,6 +47,9 @@ pub fn module(system: &System, name: &str) -> Result<Presence, Missing> {
         return Ok(Presence::BuiltIn);
     }
     let what = if name == "ccp" { "the secure processor's driver" } else { "KVM on AMD" };
+    if let Some(Missing { what: why, fix }) = snp::of_no_use(system, name) {
+        return Err(Missing::new(format!("{name} ({what}) is of no use here: {why}"), fix));
+    }
     match (built_with_sev(system, &release), offer) {
         (Some(false), _) => Err(no_host(&release)),
         (Some(true), Offer::NotThere) => Err(Missing::new(

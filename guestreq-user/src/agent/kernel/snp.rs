@@ -17,7 +17,7 @@ pub use firmware::{OLDEST as OLDEST_API, REFUSED, refusal};
 use super::{log, modules};
 use crate::system::{Missing, System};
 
-const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
+pub const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
 
 /// What is wanted where nothing tells more.
 const ALL: &str = "in the firmware's setup SMEE, SEV-SNP, SNP memory coverage (for the RMP) and an \
@@ -67,6 +67,7 @@ pub fn is_known(system: &System) -> bool {
 pub fn sev_snp(system: &System, log: &str) -> Result<(), Missing> {
     match system.read(PARAMETER) {
         Ok(value) if is_on(&value) => Ok(()),
+        Ok(value) if value.is_empty() => Err(Missing::new(PARAMETER, "it is empty: look at it")),
         Ok(value) => Err(cannot(&value, &Signs { system, log })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(modules::kvm_amd_without_snp(system))
@@ -84,6 +85,11 @@ pub fn contradiction(system: &System) -> Option<Missing> {
             format!("{}; {ALL}", kvm::ASIDS),
         )
     })
+}
+
+/// Why it is no use to load a module of AMD's, if /proc/cpuinfo says so.
+pub fn of_no_use(system: &System, module: &str) -> Option<Missing> {
+    cpu::of_no_use(&Signs { system, log: "" }, module)
 }
 
 fn cannot(value: &str, signs: &Signs<'_>) -> Missing {

@@ -6,7 +6,7 @@ use std::{
     io::{self, BufRead, BufReader},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::system::{self, Missing, System};
 
@@ -30,7 +30,13 @@ impl Symbols {
     }
 
     fn open(system: &System, most: usize, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
-        let file = fs::File::open(system.path(FILE)).context(FILE)?;
+        let path = system.path(FILE);
+        // As in `System::read`.
+        ensure!(
+            !system.is_collected() || path.is_file(),
+            "{FILE} was not collected, or is no file"
+        );
+        let file = fs::File::open(path).context(FILE)?;
         Symbols::parse(BufReader::new(file), most, wanted).context(FILE)
     }
 

@@ -2,9 +2,13 @@
 
 mod table;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::{
@@ -166,6 +170,19 @@ fn found(system: &System, pid: u32) -> io::Result<Option<(Identified, Option<u64
     }
 }
 
+/// Why nothing is known of a process.
+fn unread(folder: &Path) -> Error {
+    if !folder.is_dir() {
+        return anyhow!("there is no {}, or it is hidden (mount option hidepid)", folder.display());
+    }
+    let missing: Vec<_> =
+        ["comm", "cmdline"].into_iter().filter(|name| !folder.join(name).exists()).collect();
+    match missing.is_empty() {
+        true => anyhow!("comm or cmdline of {} cannot be read", folder.display()),
+        false => anyhow!("{} has no {}", folder.display(), missing.join(" and no ")),
+    }
+}
+
 /// A process, by the agent if it knows that one, or else by what is said in files.
 fn of_process(
     system: &System,
@@ -187,13 +204,7 @@ fn of_process(
         None => {}
     }
     let Some((Identified { identity, because }, _)) = found else {
-        let folder = system.process(pid);
-        match folder.is_dir() {
-            true => bail!("{} has no comm and cmdline that can be read", folder.display()),
-            false => {
-                bail!("there is no {}, or it is hidden (mount option hidepid)", folder.display())
-            }
-        }
+        return Err(unread(&system.process(pid)));
     };
     let config = Config::load(config.map(PathBuf::as_path))?;
     let overrides = Store::new(&config.state).read().unwrap_or_else(|error| {

@@ -22,6 +22,8 @@ enum Fit {
     /// The same, of a kernel of which nothing tells whether it compares them.
     Perhaps,
     Not,
+    /// Those of the kernel's own modules are others.
+    Options(ModuleFile),
 }
 
 pub fn vermagic(host: &Host<'_>) -> Finding {
@@ -29,8 +31,18 @@ pub fn vermagic(host: &Host<'_>) -> Finding {
         Ok(found) => found,
         Err(finding) => return finding,
     };
-    let built = format!("built for {}, this kernel is {}", info.release(), host.kernel);
-    match (fit(host, &info), is_loaded(host)) {
+    let fit = fit(host, &info);
+    let built = match &fit {
+        Fit::Options(own) => {
+            let [ours, theirs] = [&info, own].map(ModuleFile::options);
+            format!(
+                "built for {} ({ours}), this kernel's own modules for ({theirs})",
+                info.release()
+            )
+        }
+        _ => format!("built for {}, this kernel is {}", info.release(), host.kernel),
+    };
+    match (fit, is_loaded(host)) {
         (Fit::Same, _) => Finding::pass(info.release()),
         (Fit::ByVersions, _) => {
             Finding::pass(format!("{built}, which compares its symbols' versions (modversions)"))
@@ -44,27 +56,28 @@ pub fn vermagic(host: &Host<'_>) -> Finding {
             ),
             format!("`modprobe {MODULE}`"),
         ),
-        (Fit::Not, true) => Finding::warn(
+        (Fit::Not | Fit::Options(_), true) => Finding::warn(
             format!("it is loaded, but {file}, {built}, would not be at the next boot"),
             MEND,
         ),
-        (Fit::Not, false) => host.for_enforcing(Missing::new(format!("{file} was {built}"), MEND)),
+        (Fit::Not | Fit::Options(_), false) => {
+            host.for_enforcing(Missing::new(format!("{file} was {built}"), MEND))
+        }
     }
 }
 
 const MEND: &str = "`dkms install --force`, or `make -C gate` and `depmod`";
 
 fn fit(host: &Host<'_>, info: &ModuleFile) -> Fit {
-    if info.release() == host.kernel {
-        return Fit::Same;
-    }
-    if !info.options().split(' ').any(|option| option == "modversions") {
+    let same = info.release() == host.kernel;
+    if !same && !info.options().split(' ').any(|option| option == "modversions") {
         return Fit::Not;
     }
-    match of_the_kernel(host) {
-        Some(own) if own.options() == info.options() => Fit::ByVersions,
-        Some(_) => Fit::Not,
-        None => Fit::Perhaps,
+    match (of_the_kernel(host), same) {
+        (Some(own), _) if own.options() != info.options() => Fit::Options(own),
+        (_, true) => Fit::Same,
+        (Some(_), false) => Fit::ByVersions,
+        (None, false) => Fit::Perhaps,
     }
 }
 

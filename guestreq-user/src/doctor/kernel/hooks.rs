@@ -36,7 +36,8 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
     const FILE: &str = "/sys/kernel/debug/kprobes/enabled";
     match host.system.read(FILE).as_deref() {
         Ok("0") => Finding::fail("kprobes are switched off", format!("`echo 1 > {FILE}`")),
-        Ok(_) => Finding::pass("switched on"),
+        Ok("1") => Finding::pass("switched on"),
+        Ok(other) => Finding::skip(format!("{FILE} does not say: {other:?}")),
         Err(_) if !host.is_privileged() => Finding::hidden(FILE),
         Err(error) => {
             Finding::skip(format!("{FILE}: {error}: debugfs is not mounted, or locked down"))

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{
     agent::{kernel, kernel::snp},
-    doctor::{Finding, Host},
+    doctor::{Finding, Host, collected},
 };
 
 /// A release says nothing of what a distribution brought back: the parameter of kvm_amd does.
@@ -23,11 +23,17 @@ pub fn version(host: &Host<'_>) -> Finding {
         return untested("has a kvm_amd that knows SNP guests");
     }
     if host.system.exists("/sys/module/kvm_amd") {
+        if let Some(unknown) = collected::parameters(&host.system) {
+            return Finding::skip(unknown);
+        }
         return no();
     }
     match (parameter_of_file(host), kernel::built_with_sev(&host.system, release)) {
         (Some(true), _) => untested("has a kvm_amd, not loaded yet, that knows SNP guests"),
         (Some(false), _) | (None, Some(false)) => no(),
+        (None, _) if snp::of_no_use(&host.system, "kvm_amd").is_some() => {
+            Finding::skip(format!("{release}: whatever it has, kvm_amd is of no use on this CPU"))
+        }
         (None, _) => Finding::warn(
             format!(
                 "{release} hosts SNP guests only if its distribution brought that back, which \

@@ -49,6 +49,21 @@ pub fn unfit(signs: &Signs<'_>) -> Option<Missing> {
     Some(Missing::new(format!("its CPU, of family {family}, has no SNP"), FIX))
 }
 
+/// Why it is no use to load a module of AMD's; nothing, where that is not known.
+///
+/// A VM that has SVM may have more, as some clouds' have: it has to be tried.
+pub fn of_no_use(signs: &Signs<'_>, module: &str) -> Option<Missing> {
+    let cpu = Cpu::of(signs)?;
+    match (cpu.has("svm"), cpu.has("hypervisor")) {
+        (true, true) => None,
+        (false, false) if module == "kvm_amd" => unfit(signs).or_else(|| {
+            let what = "its CPU's virtualisation is off, /proc/cpuinfo has no svm";
+            Some(Missing::new(what, "SVM in the firmware's setup"))
+        }),
+        _ => unfit(signs),
+    }
+}
+
 pub fn encryption_off(signs: &Signs<'_>) -> Option<Missing> {
     let cpu = Cpu::of(signs)?;
     match (cpu.has("sme"), cpu.has("sev")) {

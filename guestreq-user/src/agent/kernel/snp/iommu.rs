@@ -23,22 +23,22 @@ pub fn off_or_passthrough(signs: &Signs<'_>) -> Option<Missing> {
     })
 }
 
-/// What the last of them says holds, as in the kernel.
+/// What the last of them says holds, as in the kernel; but nothing switches on again what is off.
 fn on_command_line(signs: &Signs<'_>) -> Option<Missing> {
     let (mut off, mut passthrough, mut v2) = (None, None, None);
     for word in options::command_line(signs) {
-        let (name, values) = word.split_once('=').unwrap_or((&word, ""));
+        let Some((name, values)) = options::split(&word) else { continue };
         for value in values.split(',') {
-            match (name, value) {
-                ("iommu", "off") | ("amd_iommu", "off") => off = Some(word.clone()),
-                ("iommu", "force") => off = None,
-                ("iommu", "pt") => passthrough = Some(word.clone()),
-                ("iommu", "nopt") => passthrough = None,
-                ("iommu.passthrough", value) => {
-                    passthrough = (!options::says_no(value)).then(|| word.clone());
-                }
-                ("amd_iommu", "pgtbl_v2") => v2 = Some(word.clone()),
-                ("amd_iommu", "pgtbl_v1") => v2 = None,
+            // The kernel compares no more than the beginning of what its lists have.
+            let is = |known: &str| value.starts_with(known);
+            match name.as_str() {
+                "iommu" | "amd_iommu" if is("off") => off = Some(word.clone()),
+                "iommu" if is("pt") => passthrough = Some(word.clone()),
+                "iommu" if is("nopt") => passthrough = None,
+                "iommu.passthrough" if options::says_yes(value) => passthrough = Some(word.clone()),
+                "iommu.passthrough" if options::says_no(value) => passthrough = None,
+                "amd_iommu" if is("pgtbl_v2") => v2 = Some(word.clone()),
+                "amd_iommu" if is("pgtbl_v1") => v2 = None,
                 _ => {}
             }
         }
@@ -88,4 +88,50 @@ pub fn without_snp(signs: &Signs<'_>) -> Option<Missing> {
     let names = signs.system.list("/sys/class/iommu");
     let name = names.iter().find(|name| lacks(name) == Some(true))?;
     Some(Missing::new(format!("the IOMMU {name} does not support SNP"), FIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::System;
+
+    fn told(line: &str) -> Option<String> {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::create_dir(tree.path().join("proc")).unwrap();
+        std::fs::write(tree.path().join("proc/cmdline"), format!("ro {line}\n")).unwrap();
+        let system = System::at(tree.path());
+        on_command_line(&Signs { system: &system, log: "" }).map(|missing| missing.fix)
+    }
+
+    #[test]
+    fn the_command_line_is_read_as_the_kernel_reads_it() {
+        for (line, culprit) in [
+            ("iommu=pt", "iommu=pt"),
+            ("iommu=\"pt\"", "iommu=\"pt\""),
+            ("iommu=memaper,pt", "iommu=memaper,pt"),
+            ("intel_iommu=on iommu=pt", "iommu=pt"),
+            ("iommu=nopt iommu=pt", "iommu=pt"),
+            ("iommu.passthrough=on", "iommu.passthrough=on"),
+            ("iommu=nopt iommu.passthrough=1", "iommu.passthrough=1"),
+            ("amd-iommu=off", "amd-iommu=off"),
+            ("amd_iommu=off amd_iommu=on", "amd_iommu=off"),
+            ("iommu=off iommu=force", "iommu=off"),
+            ("amd_iommu=force_enable,pgtbl_v2", "amd_iommu=force_enable,pgtbl_v2"),
+        ] {
+            assert_eq!(told(line), Some(format!("boot without {culprit}")), "{line}");
+        }
+        for line in [
+            "amd_iommu=on",
+            "amd_iommu=pt",
+            "iommu=pt iommu=nopt",
+            "iommu=pt iommu.passthrough=0",
+            "iommu.passthrough",
+            "iommu.passthrough=maybe",
+            "amd_iommu=pgtbl_v2 amd_iommu=pgtbl_v1",
+            "vfio.iommu=pt",
+            "-- iommu=pt",
+        ] {
+            assert_eq!(told(line), None, "{line}");
+        }
+    }
 }

@@ -11,9 +11,12 @@ pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
     let capacity = ["/sys/fs/cgroup/misc.capacity", "/sys/fs/cgroup/misc/misc.capacity"]
         .iter()
         .find_map(|path| signs.system.read(path).ok());
-    // None is not listed.
+    // None is not listed, as a rule.
     let listed = |text: &String, name: &str| {
-        text.lines().any(|line| line.split_whitespace().next() == Some(name))
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(name) && words.next().is_some_and(|number| number != "0")
+        })
     };
     let none = match capacity {
         Some(text) if listed(&text, "sev") => !listed(&text, "sev_es"),
@@ -30,6 +33,15 @@ pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
 
 pub fn others(signs: &Signs<'_>) -> Option<Missing> {
     let off = |what: &str, fix: &str| Some(Missing::new(what, fix));
+    let cpu_may = Cpu::of(signs).is_some_and(|cpu| cpu.has("sev"));
+    let told = super::options::is_off(signs, "sev");
+    if signs.parameter("sev") == Some(false) && cpu_may && !told {
+        return off(
+            "kvm_amd runs without SEV altogether, although the CPU has it",
+            "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows who says otherwise), \
+             and after ccp",
+        );
+    }
     if signs.parameter("npt") == Some(false) {
         return off("kvm_amd runs without nested paging (npt)", "kvm_amd npt=1");
     }

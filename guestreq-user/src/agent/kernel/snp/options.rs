@@ -1,5 +1,7 @@
 //! # What somebody has switched off, on the kernel's command line or in modprobe.d
 
+use std::collections::BTreeMap;
+
 use super::Signs;
 use crate::system::Missing;
 
@@ -9,7 +11,8 @@ const FOLDERS: [&str; 4] =
 pub fn switched_off(signs: &Signs<'_>) -> Option<Missing> {
     // Of `sev=`, which is a list (arch/x86/virt/svm/cmdline.c).
     let told = |word: &String| {
-        word.strip_prefix("sev=").is_some_and(|list| list.split(',').any(|it| it == "nosnp"))
+        split(word)
+            .is_some_and(|(name, list)| name == "sev" && list.split(',').any(|it| it == "nosnp"))
     };
     if let Some(word) = command_line(signs).into_iter().find(told) {
         let what = format!("SNP is switched off: {word} is on the kernel's command line");
@@ -39,27 +42,42 @@ fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
         Some(_) => return None,
         None => {}
     }
-    for folder in FOLDERS {
-        for file in signs.system.list(folder) {
-            let path = format!("{folder}/{file}");
-            let text = signs.system.read(&path).unwrap_or_default();
-            let mut lines = text.lines().map(|line| line.split_whitespace());
-            let off = |words: &mut std::str::SplitWhitespace<'_>| {
-                words.next() == Some("options")
-                    && words.next().is_some_and(is_kvm_amd)
-                    && words.any(|option| value(option, name).is_some_and(says_no))
-            };
-            if file.ends_with(".conf") && lines.any(|mut words| off(&mut words)) {
-                return Some(format!("in {path}"));
+    let mut off = None;
+    for path in of_modprobe(signs) {
+        let text = signs.system.read(&path).unwrap_or_default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            if words.next() == Some("options") && words.next().is_some_and(is_kvm_amd) {
+                let said = words.filter_map(|option| value(option, name)).next_back();
+                off = said.map_or(off, |said| says_no(said).then(|| format!("in {path}")));
             }
         }
     }
-    None
+    off
 }
 
+/// As modprobe(8) reads them: by their names, of two with one name that of the first folder.
+fn of_modprobe(signs: &Signs<'_>) -> impl Iterator<Item = String> {
+    let mut files = BTreeMap::new();
+    for folder in FOLDERS {
+        for file in signs.system.list(folder).into_iter().filter(|file| file.ends_with(".conf")) {
+            let path = format!("{folder}/{file}");
+            files.entry(file).or_insert(path);
+        }
+    }
+    files.into_values()
+}
+
+/// What the kernel takes; what stands behind `--` is for init.
 pub fn command_line(signs: &Signs<'_>) -> Vec<String> {
     let text = signs.system.read("/proc/cmdline").unwrap_or_default();
-    text.split_whitespace().map(str::to_owned).collect()
+    text.split_whitespace().take_while(|word| *word != "--").map(str::to_owned).collect()
+}
+
+/// `NAME=VALUE` as the kernel reads it, to which `-` and `_` are the same, and which takes quotes away.
+pub fn split(word: &str) -> Option<(String, &str)> {
+    let (name, value) = word.trim_matches('"').split_once('=')?;
+    Some((name.replace('-', "_"), value.trim_matches('"')))
 }
 
 /// The kernel takes `-` and `_` for each other.
@@ -73,8 +91,13 @@ fn value<'a>(option: &'a str, name: &str) -> Option<&'a str> {
     (found.replace('-', "_") == name).then_some(value)
 }
 
-/// As `kstrtobool` in lib/kstrtox.c reads it.
+/// As `kstrtobool` in lib/kstrtox.c reads it, to which much is neither.
+pub fn says_yes(value: &str) -> bool {
+    let value = value.trim_matches('"').to_ascii_lowercase();
+    value.starts_with(['y', 't', '1']) || value.starts_with("on")
+}
+
 pub fn says_no(value: &str) -> bool {
     let value = value.trim_matches('"').to_ascii_lowercase();
-    value.starts_with(['n', 'f', '0']) || value == "off"
+    value.starts_with(['n', 'f', '0']) || value.starts_with("of")
 }

@@ -184,7 +184,10 @@ fn files_that_were_collected_without_a_start_tell_all_the_same() {
     }
     fs::remove_file(host.proc().join("302/cmdline")).unwrap();
     let error = host.explain(302, None).err().unwrap().to_string();
-    assert!(error.ends_with("302 has no comm and cmdline that can be read"), "{error}");
+    assert!(error.ends_with("302 has no cmdline"), "{error}");
+    fs::remove_file(host.proc().join("302/comm")).unwrap();
+    let error = host.explain(302, None).err().unwrap().to_string();
+    assert!(error.ends_with("302 has no comm and no cmdline"), "{error}");
 }
 
 #[test]
