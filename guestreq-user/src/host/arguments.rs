@@ -113,4 +113,24 @@ mod tests {
         assert_eq!(arguments.next().unwrap().as_deref(), Some("qemu"));
         assert!(arguments.next().is_err());
     }
+
+    /// A source whose first look a signal ends.
+    struct Disturbed(bool, &'static [u8]);
+
+    impl Read for Disturbed {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match std::mem::replace(&mut self.0, false) {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => self.1.read(buffer),
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_that_a_signal_ends_is_repeated() {
+        let mut arguments = Arguments::of(BufReader::new(Disturbed(true, b"-name\0web\0")));
+        assert_eq!(arguments.next().unwrap().as_deref(), Some("-name"));
+        assert_eq!(arguments.next().unwrap().as_deref(), Some("web"));
+        assert_eq!(arguments.next().unwrap(), None);
+    }
 }

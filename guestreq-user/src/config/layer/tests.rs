@@ -86,3 +86,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_offset_is_in_what_it_begins_even_if_that_is_empty_and_not_behind_it() {
+    assert!(has(&(2..5), 2) && has(&(2..5), 4) && has(&(2..2), 2));
+    assert!(!has(&(2..5), 1) && !has(&(2..5), 5) && !has(&(2..2), 3));
+}

@@ -6,7 +6,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{decided, lacking::says, run};
+use super::{decided, is_seen, lacking::says, run};
 use crate::{
     agent::{self, Agent},
     gate::Gate,
@@ -63,7 +63,7 @@ fn works(pod: Pod, doctor: &Pod, runtime: Runtime) -> Result<()> {
     ensure!(found.lines().any(|line| line.starts_with("0 failed,")), "{name}: {found}");
     let agent = Agent::of(&mut pod.command()?)?;
     decided(name, false)?;
-    ensure!(pod.exec(&["vms"])?.contains(name), "`kubectl exec` sees no VM");
+    is_seen(&pod, &format!("{name}-seen"))?;
     ensure!(!agent::log().contains("WARN"), "{name}: it complains: {}", agent::log());
     ensure!(agent.stop()?.success(), "{name}: it did not stop cleanly");
     let said = run(&Pod::of("detach", "Job", "detach")?.under(runtime))?;
