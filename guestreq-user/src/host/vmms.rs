@@ -120,6 +120,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_vmm_is_called_as_rules_call_it_and_a_program_otherwise() {
+        assert!(["qemu", "cloud-hypervisor", "firecracker"].into_iter().all(Vmm::is_one));
+        assert!(!["qemu-kvm", "QEMU", "bash", ""].into_iter().any(Vmm::is_one));
+    }
+
+    #[test]
     fn qemu_has_many_names() {
         for name in [
             "/usr/bin/qemu-system-x86_64",

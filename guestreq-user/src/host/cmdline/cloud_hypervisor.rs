@@ -197,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn brackets_in_quotes_and_commas_in_brackets_part_nothing() {
+        for list in [
+            "uuid=7a",
+            "serial=\"a[b\",uuid=7a",
+            "serial=\"a]b\",uuid=7a",
+            "ids=[1,uuid=3],uuid=7a",
+        ] {
+            assert_eq!(key(list, "uuid").as_deref(), Some("7a"), "{list}");
+        }
+        assert_eq!(key("serial=\"x,uuid=7a\"", "uuid"), None);
+    }
+
+    #[test]
     fn what_every_vm_has_names_none() {
         for path in [
             "/tmp/ch-socket",

@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_between_options_is_passed_over() {
+        assert_eq!(uuid("-smbios type=1,a-flag,uuid=7a").as_deref(), Some("7a"));
+        assert_eq!(last("type=1,a-flag,b,uuid=7a,c", None, "uuid").as_deref(), Some("7a"));
+        assert_eq!(last("a-flag", None, "uuid"), None);
+    }
+
+    #[test]
     fn all_names_are_merged_and_the_last_guest_counts() {
         assert_eq!(name("-name web -m 4G -name debug-threads=on").as_deref(), Some("web"));
         assert_eq!(name("-name debug-threads=on -name web").as_deref(), Some("web"));

@@ -155,3 +155,25 @@ fn a_vm_without_a_name_has_its_process_name_and_number_for_a_label() {
     let unnamed = Identity { name: "qemu-kvm".to_owned(), ..Identity::default() };
     assert_eq!(label(&unnamed, 7), "qemu-kvm-7");
 }
+
+#[test]
+fn a_vm_of_which_only_its_name_is_known_has_that_name_of_its_own() {
+    for (full, namespace, name) in [("web", "", "web"), ("prod/db-1", "prod", "db-1")] {
+        let vm = Identity::called(full);
+        assert_eq!((vm.namespace.as_str(), vm.name.as_str(), vm.named), (namespace, name, true));
+        assert_eq!(vm.full_name(), full);
+    }
+    assert_eq!(Identity::called("a/B c").name, "a/B c", "no namespace has such VMs");
+}
+
+#[test]
+fn only_of_kata_s_vmms_the_threads_tell_a_pod() {
+    let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
+    fs::create_dir_all(proc.of("task/8")).unwrap();
+    let pod = "0::/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e2180/x\n";
+    fs::write(proc.of("task/8/cgroup"), pod).unwrap();
+    fs::write(proc.of("cgroup"), "0::/machine.slice/x\n").unwrap();
+    assert!(pod_uid(&proc.system(), 7).is_none());
+    fs::write(proc.of("cgroup"), "5:memory:/kata_overhead/x\n").unwrap();
+    assert!(pod_uid(&proc.system(), 7).is_some());
+}
