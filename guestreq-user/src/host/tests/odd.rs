@@ -177,3 +177,12 @@ fn only_of_kata_s_vmms_the_threads_tell_a_pod() {
     fs::write(proc.of("cgroup"), "5:memory:/kata_overhead/x\n").unwrap();
     assert!(pod_uid(&proc.system(), 7).is_some());
 }
+
+#[test]
+fn the_signal_is_one_that_the_process_of_that_number_handles() {
+    let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
+    fs::write(proc.of("status"), b"Name:\t\xff\nSigCgt:\t0000000000000200\n").unwrap();
+    assert_eq!(kick_signal(&proc.system(), 7, "qemu"), Some(10));
+    assert_eq!(kick_signal(&proc.system(), 7, "firecracker"), Some(0));
+    assert_eq!(kick_signal(&proc.system(), 7, "qemu-kvm"), None, "that is no VMM's name");
+}

@@ -125,6 +125,8 @@ fn what_matches_no_vm_that_is_meant_is_warned_of() {
         r#"{"uuid": "kvm"}"#,
         r#"{"uuid": "93BD9490-bc76-49f0-b86a-25e29523fdc8"}"#,
         r#"{"uuid": "93bd9490*"}"#,
+        r#"{"uuid": "7a"}"#,
+        r#"{"uuid": "zzzzzzzz-bc76-49f0-b86a-25e29523fdc8"}"#,
         r#"{"pod_uid": "2732ca68f6358eba7703fb6f82a25c94"}"#,
         r#"{"name": "kvm-1"}"#,
         r#"{"name": "web-4711"}"#,
