@@ -39,8 +39,8 @@ pub fn check() -> Result<()> {
     for name in MODULES {
         module(system, name)?;
     }
-    // It only explains: where it may not be read, less is said.
-    sev_snp(system, &log::read().unwrap_or_default())?;
+    // Where the log may not be read, less is said.
+    sev_snp(system, || log::read().unwrap_or_default())?;
     if let Err(missing) = undisturbed(mask) {
         ::log::warn!("{missing}");
     }

@@ -145,7 +145,7 @@ impl Host<'_> {
 
     /// Whether KVM can run SNP guests.
     pub fn sev_snp(&self) -> Result<(), Missing> {
-        kernel::sev_snp(&self.system, &self.log)
+        kernel::sev_snp(&self.system, || &self.log)
     }
 }
 

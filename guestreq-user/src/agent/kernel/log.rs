@@ -27,7 +27,7 @@ pub fn find<'a>(log: &'a str, parts: &[&str]) -> Option<&'a str> {
 }
 
 /// `<3>[    0.642786] SEV-SNP: …`, and as dmesg(1) and journalctl(1) print it.
-fn message(line: &str) -> &str {
+pub fn message(line: &str) -> &str {
     let line = line.split_once("kernel: ").map_or(line, |(_, message)| message);
     let line = line.strip_prefix('<').and_then(|rest| rest.split_once('>')).map_or(line, |it| it.1);
     let time = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));

@@ -44,8 +44,7 @@ impl Signs<'_> {
     }
 }
 
-/// What the CPU lacks can be mended by nothing else.
-const FINAL: &[fn(&Signs<'_>) -> Option<Missing>] = &[cpu::unfit];
+/// What can be mended, of a CPU that has SNP.
 const CAUSES: &[fn(&Signs<'_>) -> Option<Missing>] = &[
     options::switched_off,
     cpu::encryption_off,
@@ -63,12 +62,13 @@ pub fn is_known(system: &System) -> bool {
     system.exists(PARAMETER)
 }
 
-/// Whether KVM can run SNP guests; of a kvm_amd that is loaded. The kernel's log may be empty.
-pub fn sev_snp(system: &System, log: &str) -> Result<(), Missing> {
+/// Whether KVM can run SNP guests; of a kvm_amd that is loaded. The kernel's log is read only to
+/// explain why not, and may be empty.
+pub fn sev_snp<L: AsRef<str>>(system: &System, log: impl FnOnce() -> L) -> Result<(), Missing> {
     match system.read(PARAMETER) {
         Ok(value) if is_on(&value) => Ok(()),
         Ok(value) if value.is_empty() => Err(Missing::new(PARAMETER, "it is empty: look at it")),
-        Ok(value) => Err(cannot(&value, &Signs { system, log })),
+        Ok(value) => Err(cannot(&value, &Signs { system, log: log().as_ref() })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(modules::kvm_amd_without_snp(system))
         }
@@ -94,13 +94,10 @@ pub fn of_no_use(system: &System, module: &str) -> Option<Missing> {
 
 fn cannot(value: &str, signs: &Signs<'_>) -> Missing {
     let what = format!("{PARAMETER} is {value}, so that this host cannot run SNP guests");
-    let find = |causes: &[fn(&Signs<'_>) -> Option<Missing>]| -> Vec<Missing> {
-        causes.iter().filter_map(|cause| cause(signs)).collect()
-    };
-    if let [Missing { what: why, fix }, ..] = find(FINAL).as_slice() {
-        return Missing::new(format!("{what}: {why}"), fix.clone());
+    if let Some(Missing { what: why, fix }) = cpu::unfit(signs) {
+        return Missing::new(format!("{what}: {why}"), fix);
     }
-    let causes = find(CAUSES);
+    let causes: Vec<Missing> = CAUSES.iter().filter_map(|cause| cause(signs)).collect();
     if causes.is_empty() {
         let why = firmware::said(signs).map(|line| format!(": the kernel's log has \"{line}\""));
         return Missing::new(format!("{what}{}", why.unwrap_or_default()), ALL);
@@ -112,5 +109,5 @@ fn cannot(value: &str, signs: &Signs<'_>) -> Missing {
 
 /// As the kernel shows a parameter that is on, and as it takes one.
 fn is_on(value: &str) -> bool {
-    matches!(value, "Y" | "1") || value.parse::<u32>().is_ok_and(|number| number != 0)
+    value == "Y" || value.parse::<u32>().is_ok_and(|number| number != 0)
 }

@@ -102,7 +102,7 @@ fn modules_are_told_by_name_and_kvm_amd_by_its_parameter() {
     assert!(missing("ccp").starts_with("ccp (the secure"));
     fs::create_dir_all(system.path("/sys/module/kvm_amd/parameters")).unwrap();
     assert!(module(&system, "kvm_amd").is_ok());
-    let snp = || sev_snp(&system, "").map_err(|missing| missing.to_string());
+    let snp = || sev_snp(&system, || "").map_err(|missing| missing.to_string());
     assert!(snp().unwrap_err().contains("6.11"));
     let parameter = system.path("/sys/module/kvm_amd/parameters/sev_snp");
     fs::write(&parameter, "N\n").unwrap();

@@ -67,6 +67,5 @@ pub fn said<'a>(signs: &Signs<'a>) -> Option<&'a str> {
     const NO: [&str; 5] = ["not ", "ailed", "nvalid", "isabl", "nable to"];
     let about = |line: &&str| ["SNP", "RMP"].iter().any(|name| line.contains(name));
     let mut lines = signs.log.lines().filter(about);
-    let line = lines.find(|line| NO.iter().any(|word| line.contains(word)))?;
-    log::find(line, &[])
+    lines.find(|line| NO.iter().any(|word| line.contains(word))).map(log::message)
 }
