@@ -18,44 +18,45 @@ use tokio::sync::oneshot;
 /// None that reads or writes a few files needs more.
 const STACK: usize = 256 << 10;
 
-type Word = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce() + Send>;
 
-/// Says for a thread that holds no files what wakes the loop: that is woken through one of the
-/// process' files, so a thread of their owners' has to.
+/// Wakes the agent's loop for a thread that holds no files. The loop is woken by a write to one of
+/// the process' files, so a thread that still has them makes that write.
 #[derive(Clone)]
-pub struct Teller(Sender<Word>);
+pub struct LoopWaker(Sender<Job>);
 
-impl Teller {
-    /// One thread for all: what is said takes no time.
-    fn get() -> io::Result<Teller> {
-        static TELLER: Mutex<Option<Teller>> = Mutex::new(None);
-        let mut teller = TELLER.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(teller) = &*teller {
-            return Ok(teller.clone());
+impl LoopWaker {
+    /// One thread serves all: a wake-up takes no time.
+    fn get() -> io::Result<LoopWaker> {
+        static WAKER: Mutex<Option<LoopWaker>> = Mutex::new(None);
+        let mut waker = WAKER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = &*waker {
+            return Ok(waker.clone());
         }
-        let (tell, told) = mpsc::channel::<Word>();
-        thread::Builder::new().name("tell".to_owned()).stack_size(STACK).spawn(move || {
-            for word in told {
-                // What panics is in the log, and keeps no other from being said.
-                let _ = catch_unwind(AssertUnwindSafe(word));
+        let (send, jobs) = mpsc::channel::<Job>();
+        thread::Builder::new().name("wake".to_owned()).stack_size(STACK).spawn(move || {
+            for job in jobs {
+                // A panic is in the log, and does not keep other jobs from being run.
+                let _ = catch_unwind(AssertUnwindSafe(job));
             }
         })?;
-        Ok(teller.insert(Teller(tell)).clone())
+        Ok(waker.insert(LoopWaker(send)).clone())
     }
 
-    pub fn tell(&self, word: impl FnOnce() + Send + 'static) {
-        // Its thread ends with the process.
-        let _ = self.0.send(Box::new(word));
+    /// Runs what wakes the loop in the thread that has the process' files.
+    pub fn run(&self, job: impl FnOnce() + Send + 'static) {
+        // That thread ends with the process.
+        let _ = self.0.send(Box::new(job));
     }
 }
 
-/// Has a thread do it. Who waits elsewhere than in another thread is to be told by the teller.
-pub fn start(name: &str, work: impl FnOnce(Teller) + Send + 'static) -> io::Result<()> {
-    let teller = Teller::get()?;
+/// Has a thread do it. The thread wakes the loop through the waker, never directly.
+pub fn start(name: &str, work: impl FnOnce(LoopWaker) + Send + 'static) -> io::Result<()> {
+    let waker = LoopWaker::get()?;
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
     thread.spawn(|| {
         hold_no_files();
-        work(teller);
+        work(waker);
     })?;
     Ok(())
 }
@@ -66,10 +67,10 @@ pub async fn done<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
     let (tell, told) = oneshot::channel();
-    start(name, |teller| {
+    start(name, |waker| {
         let done = catch_unwind(AssertUnwindSafe(work));
-        // That it is dropped is told, too.
-        teller.tell(|| match done {
+        // A sender that is dropped wakes the loop, too.
+        waker.run(|| match done {
             Ok(done) => drop(tell.send(done)),
             Err(_) => drop(tell),
         });
@@ -128,9 +129,9 @@ mod tests {
         let wake = Arc::new(Notify::new());
         let there = Arc::clone(&wake);
         in_time(async move {
-            start("work", |teller| {
+            start("work", |waker| {
                 work();
-                teller.tell(move || there.notify_one());
+                waker.run(move || there.notify_one());
             })
             .unwrap();
             wake.notified().await;

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::agent::aside::{self, Teller};
+use crate::agent::aside::{self, LoopWaker};
 
 pub struct Threads<K, A> {
     most: usize,
@@ -45,8 +45,8 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
             return false;
         }
         let board = Arc::clone(&self.board);
-        let started = aside::start("proc", move |teller| {
-            let mut place = Place { board, key, answer: None, teller };
+        let started = aside::start("proc", move |waker| {
+            let mut place = Place { board, key, answer: None, waker };
             place.answer = Some(read());
         });
         if started.is_ok() {
@@ -91,7 +91,7 @@ struct Place<K: Ord, A> {
     board: Arc<Board<K, A>>,
     key: K,
     answer: Option<A>,
-    teller: Teller,
+    waker: LoopWaker,
 }
 
 impl<K: Ord, A> Drop for Place<K, A> {
@@ -105,6 +105,6 @@ impl<K: Ord, A> Drop for Place<K, A> {
         drop(questions);
         self.board.answered.notify_all();
         let wake = Arc::clone(&self.board.wake);
-        self.teller.tell(move || wake.notify_one());
+        self.waker.run(move || wake.notify_one());
     }
 }
