@@ -23,19 +23,19 @@ pub struct Attached {
     /// The program that is attached: an earlier agent's, perhaps.
     pub program: OwnedFd,
     pub module: Option<u64>,
-    /// The most hits that were missed so far; see [`Attached::missed`].
-    pub most_missed: AtMost,
-    /// The same of the program's.
-    pub most_skipped: AtMost,
+    /// What [`Attached::missed`] and [`Attached::skipped`] read last.
+    pub(super) missed: MonotonicCount,
+    pub(super) skipped: MonotonicCount,
 }
 
-/// A count of the kernel's that only grows, as of when it could last be read: a read that fails must
-/// not look like a count that fell.
+/// A count of the kernel's that only grows. Where it cannot be read it keeps its last value, so that
+/// it never seems to fall.
 #[derive(Default)]
-pub struct AtMost(Cell<u64>);
+pub(super) struct MonotonicCount(Cell<u64>);
 
-impl AtMost {
-    pub fn take_in<E>(&self, read: Result<u64, E>) -> u64 {
+impl MonotonicCount {
+    /// The count, or the last one if this read failed.
+    fn update<E>(&self, read: Result<u64, E>) -> u64 {
         if let Ok(count) = read {
             self.0.set(self.0.get().max(count));
         }
@@ -51,19 +51,19 @@ impl Attached {
         program: OwnedFd,
         module: Option<u64>,
     ) -> Attached {
-        let (most_missed, most_skipped) = Default::default();
-        Attached { link, pin, id, program, module, most_missed, most_skipped }
+        let [missed, skipped] = Default::default();
+        Attached { link, pin, id, program, module, missed, skipped }
     }
 
     /// Hits that never reached the program.
     pub fn missed(&self) -> u64 {
-        self.most_missed.take_in(self.read_missed())
+        self.missed.update(self.read_missed())
     }
 
     /// Hits at which the kernel skipped the program.
     pub fn skipped(&self) -> u64 {
         let counters = bpf::program_counters(self.program.as_fd());
-        self.most_skipped.take_in(counters.map(|counters| counters.missed))
+        self.skipped.update(counters.map(|counters| counters.missed))
     }
 
     /// The hits that never reached the program, anew. A pin leads to the link without CAP_SYS_ADMIN.
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn a_count_that_cannot_be_read_stays_as_it_was() {
-        let count = AtMost::default();
+        let count = MonotonicCount::default();
         let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
-        assert_eq!(count.take_in(failed()), 0);
-        assert_eq!(count.take_in::<io::Error>(Ok(7)), 7);
-        assert_eq!(count.take_in(failed()), 7);
-        assert_eq!(count.take_in::<io::Error>(Ok(9)), 9);
+        assert_eq!(count.update(failed()), 0);
+        assert_eq!(count.update::<io::Error>(Ok(7)), 7);
+        assert_eq!(count.update(failed()), 7);
+        assert_eq!(count.update::<io::Error>(Ok(9)), 9);
     }
 }
