@@ -45,6 +45,12 @@ impl<R: BufRead> Arguments<R> {
     }
 }
 
+/// The arguments of a command line without quotes, as /proc/PID/cmdline has them.
+#[cfg(test)]
+pub fn cmdline(line: &str) -> Vec<u8> {
+    line.split(' ').flat_map(|argument| [argument.as_bytes(), b"\0"].concat()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufReader, Read, repeat};

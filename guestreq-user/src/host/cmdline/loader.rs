@@ -42,6 +42,7 @@ pub fn program(arguments: &mut Arguments<impl BufRead>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::arguments::cmdline;
 
     #[test]
     fn the_first_that_is_no_option_is_started() {
@@ -52,8 +53,8 @@ mod tests {
             ("--list", ""),
             ("--preload", ""),
         ] {
-            let line: String = line.split(' ').map(|one| format!("{one}\0")).collect();
-            assert_eq!(program(&mut Arguments::of(line.as_bytes())).unwrap(), started, "{line}");
+            let arguments = cmdline(line);
+            assert_eq!(program(&mut Arguments::of(&arguments[..])).unwrap(), started, "{line}");
         }
         assert!(is_one("/lib64/ld-linux-x86-64.so.2") && !is_one("/usr/bin/ld"));
     }

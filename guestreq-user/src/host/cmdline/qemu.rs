@@ -102,10 +102,10 @@ fn unescaped(text: &str) -> (String, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::arguments::cmdline;
 
     fn read(line: &str) -> Parts {
-        let line: String = line.split(' ').map(|word| format!("{word}\0")).collect();
-        parse(&mut Arguments::of(line.as_bytes())).unwrap()
+        parse(&mut Arguments::of(&cmdline(line)[..])).unwrap()
     }
 
     fn name(line: &str) -> Option<String> {
