@@ -1,10 +1,10 @@
 //! # What root asks all the while
 //!
 //! One question after the other, each of an agent that is up. A second on a real host is another
-//! one here: the emulator has one thread for all of this, and shares its processor. So beside each
-//! question a command runs that asks nobody, and answers are held against that and against those of
-//! an agent at rest, in the same boot; the command line's own deadlines hold besides. How long they
-//! took is printed.
+//! one here: the emulator has one thread for all of this, and shares its processor. So beside the
+//! questions `guestreq --version` runs, which asks no agent: the baseline. Answers are compared with
+//! it, and with those of an agent at rest in the same boot; the command line's own deadlines hold
+//! besides. How long they took is printed.
 
 use std::{
     collections::BTreeMap,
@@ -27,19 +27,18 @@ use crate::{
     scenarios::faults::readers::SOCKET,
 };
 
-/// Asks nobody, and is a program that starts and ends.
-const NOBODY: &str = "nobody";
+/// A program that starts and ends without asking the agent.
+const BASELINE: &str = "baseline";
 
-/// How much longer, than by how much it is slower for who asks nobody, an answer may take in the
-/// middle than at rest.
+/// By how much the median answer may slow down against rest, beyond what the baseline does.
 const MEDIAN: f64 = 5.0;
-/// How much longer the worst answer may take than the worst of who asks nobody.
+/// How many times as long as the baseline's worst run the worst answer may take.
 const WORST: f64 = 20.0;
 
 type Question = fn(&Shared) -> Result<()>;
 
 const QUESTIONS: [(&str, Question); 6] = [
-    (NOBODY, |_| cli(&["--version"]).map(drop)),
+    (BASELINE, |_| cli(&["--version"]).map(drop)),
     ("vms", vms),
     ("status", status),
     ("healthz", health),
@@ -144,7 +143,7 @@ impl Asked {
     }
 
     pub fn worst(&self) -> Duration {
-        let asked = self.0.iter().filter(|(name, _)| **name != NOBODY);
+        let asked = self.0.iter().filter(|(name, _)| **name != BASELINE);
         asked.flat_map(|(_, times)| times).max().copied().unwrap_or_default()
     }
 
@@ -161,17 +160,17 @@ impl Asked {
         Ok(text)
     }
 
-    /// The emulator is as slow for who asks nobody: by no more than that has anybody waited, some
-    /// times over. An agent that a VMM, a reader, a log or a disk held up would be far from it.
+    /// The emulator slows the baseline down as well, so that answers may take longer by some multiple
+    /// of that. An agent that a VMM, a reader, a log or a disk held up would exceed it by far.
     pub fn are_in_time(&self, idle: &Asked) -> Result<()> {
         let ratio = |time: Duration, other: Duration| time.as_secs_f64() / other.as_secs_f64();
-        let (nobody, nobody_at_rest) = (self.of(NOBODY)?, idle.of(NOBODY)?);
+        let (baseline, at_rest) = (self.of(BASELINE)?, idle.of(BASELINE)?);
         for (name, _) in QUESTIONS {
             let (now, rest) = (self.of(name)?, idle.of(name)?);
-            let median = ratio(now.0, nobody.0) / ratio(rest.0, nobody_at_rest.0);
-            let worst = ratio(now.1, nobody.1);
-            ensure!(median <= MEDIAN, "{name}: half take {median:.1} times as long as at rest");
-            ensure!(worst <= WORST, "{name}: the worst takes {worst:.1} times as long as nobody");
+            let median = ratio(now.0, baseline.0) / ratio(rest.0, at_rest.0);
+            let worst = ratio(now.1, baseline.1);
+            ensure!(median <= MEDIAN, "{name}: the median is {median:.1} times that at rest");
+            ensure!(worst <= WORST, "{name}: the worst is {worst:.1} times the baseline's");
         }
         Ok(())
     }
