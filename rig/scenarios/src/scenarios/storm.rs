@@ -51,6 +51,8 @@ pub struct Shared {
     disk_hangs: AtomicBool,
     /// The agent's log is taken.
     log_is_taken: AtomicBool,
+    /// Somebody of the crowd has followed events.
+    is_followed: AtomicBool,
     over: AtomicBool,
 }
 
@@ -68,6 +70,7 @@ fn storm(context: &Context) -> Result<Outcome> {
         pid: AtomicU32::new(0),
         disk_hangs: AtomicBool::new(false),
         log_is_taken: AtomicBool::new(true),
+        is_followed: AtomicBool::new(false),
         over: AtomicBool::new(false),
     };
     let mut storm = Storm::start(&host, &shared)?;

@@ -9,8 +9,9 @@ use std::{
     io::{self, Read as _, Write as _},
     net::TcpStream,
     os::unix::net::UnixStream,
+    sync::atomic::Ordering,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -75,6 +76,8 @@ fn heads(members: &mut [UnixStream], _: &Shared, _: &mut Pressed) {
 
 /// More than there are places for followers.
 const FOLLOWERS: usize = 40;
+/// All of them together wait so long for their first answers.
+const FOLLOWERS_WAIT: Duration = Duration::from_secs(5);
 
 fn followers(members: &mut [UnixStream], shared: &Shared, pressed: &mut Pressed) {
     const FOLLOW: &[u8] = b"GET /v1/events?follow=true&last=0 HTTP/1.1\r\nHost: rig\r\n\r\n";
@@ -82,12 +85,17 @@ fn followers(members: &mut [UnixStream], shared: &Shared, pressed: &mut Pressed)
     for member in members.iter_mut() {
         let _ = member.write(FOLLOW);
     }
+    // Between two agents nobody answers any of them.
+    let until = Instant::now() + FOLLOWERS_WAIT;
     for member in members {
-        let waits = member.set_nonblocking(false).is_ok()
-            && member.set_read_timeout(Some(Duration::from_millis(500))).is_ok();
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let waits =
+            member.set_nonblocking(false).is_ok() && member.set_read_timeout(Some(left)).is_ok();
         let mut answer = [0; 12];
         if !shared.is_over() && waits && member.read(&mut answer).is_ok() {
-            pressed.followers += usize::from(answer == *b"HTTP/1.1 200");
+            let follows = answer == *b"HTTP/1.1 200";
+            pressed.followers += usize::from(follows);
+            shared.is_followed.fetch_or(follows, Ordering::Relaxed);
             pressed.refused += usize::from(answer == *b"HTTP/1.1 503");
         }
         let _ = member.set_nonblocking(true);

@@ -4,7 +4,7 @@
 //! begins, with a log of another kind; and a while passes. Now and then the disk hangs, the gate is
 //! closed, a VM comes and goes, and the configuration is written anew.
 
-use std::{fs, io::PipeReader, thread, time::Duration};
+use std::{fs, io::PipeReader, sync::atomic::Ordering, thread, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -16,6 +16,8 @@ use super::{
 use crate::{agent::Agent, gate::Gate, host::Firmware, scenarios::outlive::Host};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Rounds in which the crowd may try to follow events; one is enough as a rule.
+const MOST_ROUNDS: u32 = 20;
 
 pub struct Storm<'a> {
     pub host: &'a Host,
@@ -71,8 +73,12 @@ impl<'a> Storm<'a> {
         self.agent.as_ref().context("no agent")
     }
 
+    /// Whether everything has happened that is to; where nobody could follow events, that many rounds
+    /// were tried.
     pub fn has_done_all(&self) -> bool {
-        self.rounds >= 6 && self.hangs > 0 && self.stuck.has_done_all()
+        let followed =
+            self.shared.is_followed.load(Ordering::Relaxed) || self.rounds >= MOST_ROUNDS;
+        self.rounds >= 6 && self.hangs > 0 && self.stuck.has_done_all() && followed
     }
 
     pub fn round(&mut self) -> Result<()> {
