@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::setup::EbpfTools;
 use crate::{process, project, say, setup};
@@ -98,13 +98,11 @@ pub fn static_cargo(subcommand: &str) -> Command {
 /// Runs cargo as a step, with its output in [`log`], and shows that when it fails.
 pub fn step(verb: &str, what: &str, cargo: &mut Command) -> Result<()> {
     let log = log(verb, what);
-    let result = say::step(verb, what, || process::logged(cargo, &log));
-    if result.is_err() {
+    say::step(verb, what, || process::logged(cargo, &log)).with_context(|| {
         eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
         let subcommand = cargo.get_args().next().unwrap_or_default().display();
-        bail!("cargo {subcommand} failed; its output is above, and in {}", log.display());
-    }
-    Ok(())
+        format!("cargo {subcommand} failed; its output is above, and in {}", log.display())
+    })
 }
 
 /// The log of a step that runs cargo.

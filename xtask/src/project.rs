@@ -1,14 +1,23 @@
 //! # Where things are in the working tree
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 pub const HOST: &str = "x86_64-unknown-linux-gnu";
 pub const BPF: &str = "bpfel-unknown-none";
 
 /// The root of the working tree.
+///
+/// Cargo tells it to what it runs: a shared target directory may hold a binary that was built in
+/// another clone.
 pub fn root() -> &'static Path {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask)
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let built_in = || env!("CARGO_MANIFEST_DIR").into();
+        let xtask: PathBuf =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(built_in, From::from);
+        xtask.parent().unwrap_or(&xtask).to_path_buf()
+    })
 }
 
 /// Cargo's target directory, where everything that a build leaves behind goes.
