@@ -24,7 +24,7 @@ use guestreq_common::policy::Backend;
 pub use check::{Checked, Wrong};
 pub use files::{Files, Fingerprint, read_file};
 pub use layer::Layer;
-pub use place::{Fault, in_a_line};
+pub use place::Fault;
 
 use crate::policy::{Book, Named, Overrides, Sheet};
 

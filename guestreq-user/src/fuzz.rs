@@ -9,8 +9,8 @@ mod message;
 
 pub use self::{decisions::decisions, message::message};
 pub use crate::{
-    agent::pins::look::fuzz::pins, api::fuzz::api, config::fuzz::config, host::fuzz::processes,
-    policy::fuzz::overrides,
+    bpf::pins::inspect::fuzz::pins, config::fuzz::config, host::fuzz::processes,
+    policy::fuzz::overrides, serve::fuzz::api,
 };
 
 #[cfg(test)]

@@ -4,11 +4,6 @@
 //! above U+001F, and a VM's name is whatever somebody typed: what a terminal would obey is
 //! escaped, and read as the same text.
 
-use axum::{
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use log::error;
 use serde::Serialize;
 
 /// A value in one line.
@@ -46,21 +41,6 @@ pub fn is_obeyed(c: char) -> bool {
             '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
             | '\u{e0000}'..='\u{e007f}')
-}
-
-/// An answer of the API.
-pub struct Json<T>(pub T);
-
-impl<T: Serialize> IntoResponse for Json<T> {
-    fn into_response(self) -> Response {
-        match line(&self.0) {
-            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-            Err(error) => {
-                error!("an answer is no JSON: {error}");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,20 +5,32 @@
 //! All of it is private to this crate, which is a library so that fuzzing can call it.
 
 mod agent;
-mod api;
+mod background;
+mod bpf;
 mod cli;
+mod client;
 mod config;
+mod daemon;
 #[cfg(test)]
 mod docs;
 mod doctor;
+mod enforce;
+mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod group;
 mod host;
 mod json;
+mod kernel;
 mod metrics;
+mod observe;
 mod policy;
-mod system;
+mod probes;
+mod serve;
+mod text;
+mod throttle;
 mod top;
+mod wire;
 
 use std::process::ExitCode;
 
@@ -31,7 +43,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // One line: what went wrong, from the outside in.
-            eprintln!("guestreq: {}", cli::table::printable(&format!("{error:#}")));
+            eprintln!("guestreq: {}", text::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

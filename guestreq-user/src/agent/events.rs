@@ -1,123 +1,49 @@
-//! # What the programs tell one by one
-//!
-//! Reads their ring buffer and log.
+//! # The programs' events, into the journal
 
-use std::time::Duration;
-
-use anyhow::{Context as _, Result};
-use aya::{
-    Ebpf,
-    maps::{MapData, RingBuf},
-};
 use guestreq_common::{
     event::{self, Event},
-    message, outcome,
-    policy::{Decision, Mode},
-    request::{self, NO_VM},
-};
-use log::Log;
-use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
-
-use super::{Observer, Shared, State, TICK, table::Tracked};
-use crate::api::{
-    events::{Decided, Ended, Message, StageSeconds, What, Whom},
-    policy::Named,
+    request::NO_VM,
 };
 
-/// So many are told before others get their turn: a flood does not end.
-const BATCH: usize = 512;
+use super::{
+    observer::Observer,
+    shared::{Shared, State},
+};
+use crate::{
+    observe::{
+        ring_buffer::{Sink, what},
+        tracked::Tracked,
+    },
+    wire::events::Whom,
+};
 
-/// How often it looks by itself, as nobody wakes it for single requests: fewer than the ring buffer
-/// holds come meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
+impl Sink for Shared {
+    fn wants_requests(&self) -> bool {
+        self.journal.wants_requests()
+    }
 
-/// The tasks that read; they end when this is dropped.
-pub struct Readers(Vec<JoinHandle<()>>);
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
+    fn take(&self, batch: &[Option<Event>]) {
+        let State::Observing(observer) = &mut *self.state() else { return };
+        let mut looked = false;
+        for event in batch.iter().flatten() {
+            let is_new = event.kind == event::Kind::NewVm as u8;
+            let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
+            if !is_known && !looked {
+                // While its process lives: it may not do so for long.
+                observer.look_for_vms();
+                looked = !is_new;
+            }
+            let Some(what) = what(event) else { continue };
+            let nobody = || Whom { vm: None, name: None, uuid: None, pid: event.tgid };
+            let whom = vm_of(observer, event).map_or_else(nobody, Tracked::whom);
+            self.journal.record_of(Some(whom), what, event.time);
         }
     }
-}
 
-impl Readers {
-    pub fn start(ebpf: &mut Ebpf, shared: &Shared) -> Result<Readers> {
-        let map = ebpf.take_map("EVENTS").context("no map EVENTS")?;
-        let logger = aya_log::EbpfLogger::init(ebpf).context("the programs' log")?;
-        // SAFETY: ring buffer and logger own their descriptors, which stay open and the same
-        // until they are dropped.
-        let (events, logger) =
-            unsafe { (AsyncFd::register(RingBuf::try_from(map)?)?, AsyncFd::register(logger)?) };
-        Ok(Readers(vec![
-            tokio::spawn(read_events(events, shared.clone())),
-            tokio::spawn(read_log(logger)),
-        ]))
-    }
-}
-
-async fn read_log(mut logger: AsyncFd<aya_log::EbpfLogger<&'static dyn Log>>) {
-    while let Ok(mut guard) = logger.readable_mut().await {
-        guard.get_inner_mut().flush();
-        guard.clear_ready();
-    }
-}
-
-async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, shared: Shared) {
-    loop {
-        let look = if shared.journal.wants_requests() { LOOK } else { TICK };
-        match timeout(look, events.readable_mut()).await {
-            // First: what comes from here on makes it ready again.
-            Ok(Ok(mut guard)) => guard.clear_ready(),
-            Ok(Err(_)) => return,
-            Err(_) => {}
-        }
-        drain(events.get_mut(), &shared).await;
-    }
-}
-
-async fn drain(ring: &mut RingBuf<MapData>, shared: &Shared) {
-    loop {
-        let next = || Some(decode(&ring.next()?));
-        let batch: Vec<_> = std::iter::from_fn(next).take(BATCH).collect();
-        if batch.is_empty() {
-            break;
-        }
-        tell(&batch, shared);
-        if batch.len() < BATCH
-            && let State::Observing(observer) = &mut *shared.state()
-        {
-            // It was empty just now: what found it full comes after what was in it.
+    fn emptied(&self) {
+        if let State::Observing(observer) = &mut *self.state() {
             observer.tell_losses();
         }
-        tokio::task::yield_now().await;
-    }
-}
-
-fn decode(bytes: &[u8]) -> Option<Event> {
-    if bytes.len() < size_of::<Event>() {
-        return None;
-    }
-    // SAFETY: as many bytes as an event has, of integers only; alignment does not matter here.
-    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
-}
-
-fn tell(batch: &[Option<Event>], shared: &Shared) {
-    let State::Observing(observer) = &mut *shared.state() else { return };
-    let mut looked = false;
-    for event in batch.iter().flatten() {
-        let is_new = event.kind == event::Kind::NewVm as u8;
-        let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
-        if !is_known && !looked {
-            // While its process lives: it may not do so for long.
-            observer.look_for_vms();
-            looked = !is_new;
-        }
-        let Some(what) = what(event) else { continue };
-        let nobody = || Whom { vm: None, name: None, uuid: None, pid: event.tgid };
-        let whom = vm_of(observer, event).map_or_else(nobody, Tracked::whom);
-        shared.journal.record_of(Some(whom), what, event.time);
     }
 }
 
@@ -125,45 +51,3 @@ fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a Tracked> {
     let mut vms = observer.table.vms().iter();
     vms.find(|vm| vm.slot == event.vm as usize && vm.generation == event.generation)
 }
-
-/// `None`: of VMs that are new the table tells, once it knows them.
-fn what(event: &Event) -> Option<What> {
-    let message = Message {
-        message: Named(message::Kind::of(event.message_type)),
-        message_type: event.message_type,
-        vmpck: event.vmpck,
-        seqno: event.seqno,
-    };
-    let decided = |message, decision: Decision| Decided {
-        message,
-        decision: decision.name().into(),
-        // What is not carried out is not told.
-        mode: Named(Mode::Enforce),
-    };
-    Some(match event::Kind::from_number(event.kind)? {
-        event::Kind::Request => What::Request(ended(event, message)),
-        event::Kind::Slow => What::Slow(ended(event, message)),
-        event::Kind::Replay => What::Replay(ended(event, message)),
-        event::Kind::Gap => What::Gap(ended(event, message)),
-        event::Kind::HostError => What::HostError(ended(event, message)),
-        event::Kind::NewVm => return None,
-        event::Kind::Denied => What::Denied(decided(message, Decision::Deny)),
-        event::Kind::Throttled => What::Throttled(decided(message, Decision::Busy)),
-        event::Kind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
-        event::Kind::Bypassed => What::Bypassed(message),
-    })
-}
-
-fn ended(event: &Event, message: Message) -> Ended {
-    let answered = request::answered(event.outcome) && event.outcome != outcome::BUSY;
-    let [vm_lock, psp_queue, psp_service] = event.stage_ns.map(|ns| ns as f64 / 1e9);
-    Ended {
-        message,
-        result: outcome::name(event.outcome).into(),
-        ret: event.ret,
-        stage_seconds: answered.then_some(StageSeconds { vm_lock, psp_queue, psp_service }),
-    }
-}
-
-#[cfg(test)]
-mod tests;

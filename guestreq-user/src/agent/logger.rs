@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use log::error;
 
-use crate::{api::events::Time, config::in_a_line};
+use crate::{text::in_a_line, wire::events::Time};
 
 /// What may wait to be written.
 const MOST_BYTES: usize = 256 << 10;

@@ -3,7 +3,7 @@
 //! Programs, records and the table of VMs, and what is known of them at one moment.
 
 mod changes;
-mod tell;
+mod report;
 
 use std::{
     path::Path,
@@ -12,30 +12,34 @@ use std::{
 };
 
 use anyhow::Result;
-use guestreq_common::{
-    host::Host,
-    policy::{Backend, Mode},
-    vm::Vm,
-};
+use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
+use tokio::sync::Notify;
 
-use super::{
-    Shared,
-    enforcement::{self, Enforcement},
-    events::Readers,
-    fault::{self, Point},
-    gist::{Told, gist},
-    journal::Journal,
+use super::snapshot::{Snapshot, sample};
+use crate::{
+    bpf::{
+        pins::Pins,
+        programs::{ProgramState, Programs, Wanted},
+        records::{Records, now_ns},
+    },
+    config::Config,
+    enforce::{
+        enforcement::{self, Enforcement},
+        policies::Policies,
+    },
+    failpoint::{self, Point},
     kernel,
-    losses::Losses,
-    pins::Pins,
-    policies::Policies,
-    programs::{ProgramState, Programs, Wanted},
-    records::{Records, now_ns},
-    table::{Table, Tracked},
-    window::{self, Sample, Totals, Window},
+    observe::{
+        journal::Journal,
+        losses::Losses,
+        ring_buffer::{Readers, Sink},
+        tracked::Tracked,
+        vms::Table,
+        window::Window,
+    },
+    throttle::{Told, gist},
 };
-use crate::config::Config;
 
 pub struct Observer {
     pub programs: Programs,
@@ -62,7 +66,9 @@ impl Observer {
         without: &[String],
         object: Option<&Path>,
         stay: bool,
-        shared: &Shared,
+        journal: &Arc<Journal>,
+        wake: &Arc<Notify>,
+        events: &impl Sink,
     ) -> Result<Observer> {
         kernel::check()?;
         let policies = Policies::open(config)?;
@@ -75,28 +81,28 @@ impl Observer {
         let mut programs = Programs::load(&wanted, pins)?;
         let records = Records::new(programs.ebpf())?;
         // An earlier agent may have died while somebody listened to it.
-        records.set_tell_all(shared.journal.wants_requests());
+        records.set_tell_all(journal.wants_requests());
         let losses = Losses::before_now(&records);
         records.set_slow(slow_ns(config));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
         programs.settle_slots(&records)?;
-        fault::point(Point::Slots);
+        failpoint::point(Point::Slots);
         enforcement.ask_for(policies.book().strictest());
         if !programs.adopted() {
             // The policies stand before anything is attached that would ask for them.
             policies.apply_default(&records);
         }
-        fault::point(Point::Policies);
-        let readers = Readers::start(programs.ebpf(), shared)?;
+        failpoint::point(Point::Policies);
+        let readers = Readers::start(programs.ebpf(), events)?;
         enforcement.prepare(&records, programs.will_replace());
         programs.follow_modules();
         if let Some(reason) = programs.not_ready() {
             anyhow::bail!("{reason}");
         }
-        fault::point(Point::AllAttached);
+        failpoint::point(Point::AllAttached);
         programs.drop_old(&records);
-        fault::point(Point::OldDropped);
-        enforcement.verify(&records, &programs, &shared.journal);
+        failpoint::point(Point::OldDropped);
+        enforcement.verify(&records, &programs, journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {
             // What an earlier agent left goes on; what is new goes with `programs`.
             anyhow::bail!("{reason}");
@@ -113,11 +119,11 @@ impl Observer {
             records,
             enforcement,
             policies,
-            table: Table::new(Arc::clone(&shared.learned)),
+            table: Table::new(Arc::clone(wake)),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
-            journal: Arc::clone(&shared.journal),
+            journal: Arc::clone(journal),
             losses,
             table_told: Told::default(),
             _readers: readers,
@@ -135,7 +141,7 @@ impl Observer {
 
     /// Stops: what is enforced goes on without us, what is only counted ends.
     pub fn stop(mut self) -> Result<()> {
-        fault::point(Point::Stopping);
+        failpoint::point(Point::Stopping);
         // Nobody reads any more what goes on.
         self.records.set_tell_all(false);
         if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
@@ -186,7 +192,9 @@ impl Observer {
 
     fn refresh_table(&mut self) -> Result<()> {
         let Observer { table, records, programs, policies, keep, .. } = self;
-        let refreshed = table.refresh(records, programs, policies, *keep, now_ns());
+        let identified = |vm: &Tracked| policies.apply(records, vm);
+        let signals = policies.kick();
+        let refreshed = table.refresh(records, programs, &identified, signals, *keep, now_ns());
         self.tell_news();
         refreshed
     }
@@ -223,28 +231,4 @@ impl Observer {
 
 fn slow_ns(config: &Config) -> u64 {
     u64::try_from(config.slow_request.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Copies of the records at one moment; `vms` go with the table's.
-pub struct Snapshot {
-    pub host: Box<Host>,
-    pub vms: Vec<Option<Box<Vm>>>,
-    pub sample: Sample,
-}
-
-fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
-    let now = now_ns();
-    // A command that has not returned yet is the PSP's present, not its past.
-    let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
-    let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
-        let key = (tracked.slot as u32, tracked.generation);
-        Some((key, Totals::of(vm.as_deref()?)))
-    };
-    Sample {
-        at_ns: now,
-        busy_ns: host.totals.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
-        queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
-        stages: window::stages(host),
-        vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
-    }
 }

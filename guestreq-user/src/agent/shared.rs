@@ -7,8 +7,12 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Observer, enforcement, journal::Journal, policies, reload};
-use crate::config::Config;
+use super::{config_status::ConfigStatus, observer::Observer};
+use crate::{
+    config::Config,
+    enforce::{enforcement, policies},
+    observe::journal::Journal,
+};
 
 /// What the agent is doing.
 pub enum State {
@@ -28,7 +32,7 @@ pub struct Shared {
     /// What is asked for, while nothing is known of what is done.
     asked: Arc<Mutex<enforcement::Status>>,
     /// What was read of the configuration.
-    config: Arc<Mutex<reload::Status>>,
+    config: Arc<Mutex<ConfigStatus>>,
     /// Who changes policies has it: nobody else does until that is done, though all else goes on.
     pub changing: Arc<tokio::sync::Mutex<()>>,
     /// A process has answered late; the loop takes its answer.
@@ -44,7 +48,7 @@ impl Shared {
             state: Arc::new(Mutex::new(State::Waiting { reason: reason.to_owned() })),
             journal: Arc::new(Journal::new()),
             asked: Arc::new(Mutex::new(policies::asked(config))),
-            config: Arc::new(Mutex::new(reload::Status::of(config))),
+            config: Arc::new(Mutex::new(ConfigStatus::of(config))),
             changing: Arc::default(),
             learned: Arc::default(),
             alive: Arc::new(Mutex::new(Instant::now())),
@@ -63,7 +67,7 @@ impl Shared {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = status;
     }
 
-    pub fn config(&self) -> MutexGuard<'_, reload::Status> {
+    pub fn config(&self) -> MutexGuard<'_, ConfigStatus> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::{Result, ensure};
 
 use super::trees::Trees;
-use crate::agent::{self, fault};
+use crate::{daemon, failpoint};
 
 /// Watch this host's guest requests and serve what was counted (the daemon)
 #[derive(clap::Args)]
@@ -37,14 +37,14 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         if self.die_at.as_deref() == Some("list") {
-            print!("{}", fault::list());
+            print!("{}", failpoint::list());
             return Ok(ExitCode::SUCCESS);
         }
         ensure!(
             !self.trees.choose()?.is_collected(),
             "--procfs and --sysfs lead to copies of files, of which only doctor makes something"
         );
-        agent::run(agent::Options {
+        daemon::run(daemon::Options {
             config: self.config,
             listen: self.listen,
             stay: self.stay,

@@ -5,9 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 
 use super::socket;
-use crate::api::{
+use crate::{
     client,
-    policy::{Change, Changed, Effective, Request, Target},
+    wire::policy::{Change, Changed, Effective, Request, Target},
 };
 
 #[derive(clap::Args)]
@@ -68,7 +68,7 @@ fn sentence(changed: &Changed, summary: fn(&Effective) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::policy::Limit;
+    use crate::wire::policy::Limit;
 
     #[test]
     fn a_change_reads_as_a_line() {

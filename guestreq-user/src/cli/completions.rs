@@ -15,7 +15,7 @@ use clap_complete::{
 };
 
 use super::{Cli, socket, write};
-use crate::api::{Vms, client};
+use crate::{client, wire::Vms};
 
 /// Tells which shell asks.
 const VARIABLE: &str = "GUESTREQ_COMPLETE";

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::{
-    agent::{Lock, fault, gate::Alone, pins, programs},
-    system,
+    bpf::{pins, programs},
+    daemon::lock::Lock,
+    enforce::gate::Alone,
+    failpoint,
+    host::system,
 };
 
 /// End what goes on without an agent: enforcement and counting
@@ -30,7 +33,7 @@ pub struct Args {
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         if let Some(point) = &self.die_at {
-            fault::die_at(point);
+            failpoint::die_at(point);
         }
         // Held to the end: no agent starts meanwhile.
         let _lock = match Lock::take()? {

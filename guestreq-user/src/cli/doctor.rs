@@ -9,12 +9,11 @@ use std::{
 use anyhow::Result;
 use comfy_table::{Cell, Color, Table, presets};
 
-use super::{
-    Format, print,
-    table::{self, printable},
-    trees::Trees,
+use super::{Format, print, table, trees::Trees};
+use crate::{
+    doctor::{self, Checked, Group, Host, Real, Report, State},
+    text::printable,
 };
-use crate::doctor::{self, Checked, Group, Host, Real, Report, State};
 
 /// Look at everything this host needs, and say what is missing and how to mend it
 #[derive(clap::Args)]

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use super::{Format, Reading, socket};
-use crate::api::events::{Filter, Kind, Query, Since};
+use crate::wire::events::{Filter, Kind, Query, Since};
 use follow::Follow;
 use line::Lines;
 use out::Out;

@@ -12,9 +12,12 @@ use guestreq_common::gcra::MAX_BURST;
 use super::{
     Reading,
     change::{Insist, Writing},
-    table::{self, name, printable},
+    table::{self, name},
 };
-use crate::api::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst};
+use crate::{
+    text::printable,
+    wire::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst},
+};
 
 /// How often a VM may ask the PSP: show, set and clear limits
 #[derive(clap::Args)]

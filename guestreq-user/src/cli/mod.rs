@@ -27,7 +27,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{api::client, config::Config, json};
+use crate::{client, config::Config, json};
 
 /// Who asks an SNP host's secure processor (PSP) for what, and how long it takes
 #[derive(Parser)]
@@ -78,7 +78,7 @@ fn socket(asked: Option<PathBuf>) -> PathBuf {
         Err(error) => {
             let socket = Config::default().socket;
             if !socket.exists() {
-                let why = table::printable(&format!("{error:#}"));
+                let why = crate::text::printable(&format!("{error:#}"));
                 eprintln!(
                     "guestreq: where the agent's socket is cannot be read, and it is not at {}: \
                      {why}",

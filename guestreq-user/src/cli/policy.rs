@@ -13,9 +13,12 @@ use guestreq_common::{message::Kind, policy::Mode};
 use super::{
     Reading,
     change::{Insist, Writing},
-    table::{self, name, printable},
+    table::{self, name},
 };
-use crate::api::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy};
+use crate::{
+    text::printable,
+    wire::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
+};
 
 /// What a VM may ask the PSP for, and whether that is enforced: show and set
 #[derive(clap::Args)]

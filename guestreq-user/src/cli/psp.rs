@@ -6,9 +6,13 @@ use anyhow::Result;
 
 use super::{
     Reading,
-    table::{self, duration, maybe, name, percent},
+    table::{self, name},
 };
-use crate::api::Psp;
+use crate::text::percent;
+use crate::{
+    text::{duration, maybe},
+    wire::Psp,
+};
 
 /// Who holds the secure processor, with which command, and who waits
 #[derive(clap::Args)]

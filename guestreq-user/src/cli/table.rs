@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crossterm::terminal;
 
-use crate::json;
+use crate::text::printable;
 
 /// A table with a header; columns named in `right` hold numbers.
 pub fn new(header: &[&str], right: &[usize]) -> Table {
@@ -47,39 +47,6 @@ pub fn text(table: &Table) -> String {
     text
 }
 
-/// A duration as people read it: three digits and a unit.
-pub fn duration(seconds: f64) -> String {
-    let (value, unit) = match seconds {
-        s if s <= 0.0 => return "0".to_owned(),
-        s if s < 0.000_999_5 => (s * 1e6, "µs"),
-        s if s < 0.999_5 => (s * 1e3, "ms"),
-        s => (s, "s"),
-    };
-    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.digits$} {unit}")
-}
-
-pub fn maybe(seconds: Option<f64>) -> String {
-    seconds.map_or_else(|| "-".to_owned(), duration)
-}
-
-pub fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-/// What must not reach a terminal as it is: a name is whatever somebody typed.
-pub fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for c in text.chars() {
-        if json::is_obeyed(c) {
-            printable.extend(c.escape_default());
-        } else {
-            printable.push(c);
-        }
-    }
-    printable
-}
-
 /// How much of a name a column shows.
 const MAX_NAME: usize = 48;
 
@@ -114,19 +81,6 @@ mod tests {
             "{folded}"
         );
         assert!(folded.lines().all(|line| line.chars().count() <= 40), "{folded}");
-    }
-
-    #[test]
-    fn durations_have_three_digits_and_a_unit() {
-        assert_eq!(duration(0.0), "0");
-        assert_eq!(duration(0.000_001_234), "1.23 µs");
-        assert_eq!(duration(0.000_35), "350 µs");
-        assert_eq!(duration(0.000_999_9), "1.00 ms");
-        assert_eq!(duration(0.0352), "35.2 ms");
-        assert_eq!(duration(12.345), "12.3 s");
-        assert_eq!(duration(1234.5), "1234 s");
-        assert_eq!(maybe(None), "-");
-        assert_eq!(percent(0.256), "25.6 %");
     }
 
     #[test]

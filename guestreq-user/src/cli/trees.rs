@@ -6,7 +6,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
-use crate::system::System;
+use crate::host::system::System;
 
 #[derive(Debug, clap::Args)]
 pub struct Trees {

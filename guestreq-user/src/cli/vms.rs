@@ -6,9 +6,13 @@ use anyhow::Result;
 
 use super::{
     Reading,
-    table::{self, duration, maybe, name, percent},
+    table::{self, name},
 };
-use crate::api::{Vm, Vms};
+use crate::text::percent;
+use crate::{
+    text::{duration, maybe},
+    wire::{Vm, Vms},
+};
 
 /// Who asks for what, how long it takes, and where the time is spent
 #[derive(clap::Args)]

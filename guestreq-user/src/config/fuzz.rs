@@ -8,7 +8,7 @@ use super::{Config, Layer};
 use crate::{
     fuzz::assert_a_line,
     host::Identity,
-    policy::{Effective, Limit, Overrides, Sheet, refusals},
+    policy::{Effective, Limit, Overrides, Sheet, safety},
 };
 
 /// Where a second file begins.
@@ -68,7 +68,7 @@ fn means_something(config: &Config) {
         let again: Effective = serde_json::from_str(&json).expect("a policy is not read again");
         assert_eq!(again, policy);
         in_the_kernel(&policy);
-        assert!(refusals::too_slow(policy.limit.value).is_none(), "a limit nobody has forced");
+        assert!(safety::too_slow(policy.limit.value).is_none(), "a limit nobody has forced");
         assert!(policy.mode.value.0 <= book.strictest(), "stricter than the strictest");
     }
     book.warnings().iter().for_each(|warning| assert_a_line(warning));

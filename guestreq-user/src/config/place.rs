@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::text::in_a_line;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -19,22 +20,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: {}", self.line, self.column, self.what)
     }
-}
-
-/// Who writes a file may find long values of it in an error.
-const MAX_MESSAGE: usize = 500;
-
-/// What a parser says, which may repeat anything that it was given, as one line.
-pub fn in_a_line(message: &str) -> String {
-    let mut line = String::new();
-    for c in message.trim_end().chars().take(MAX_MESSAGE) {
-        match c {
-            '\n' => line.push(' '),
-            c if c.is_control() => line.extend(c.escape_default()),
-            c => line.push(c),
-        }
-    }
-    line
 }
 
 impl Fault {

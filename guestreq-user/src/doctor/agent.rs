@@ -4,11 +4,9 @@ use guestreq_common::policy::{Backend, Mode};
 
 use super::{Check, Finding, Host, live::Asked};
 use crate::{
-    agent::{
-        pins::{Found, Mounted, ROOT},
-        policies::Policies,
-    },
+    bpf::pins::{Found, Mounted, ROOT},
     config::DEFAULT_PATH,
+    enforce::policies::Policies,
 };
 
 const TRUE: &str = "docs/enforcement.md#whether-it-is-true";
@@ -109,7 +107,7 @@ fn running(host: &Host<'_>) -> Finding {
 }
 
 /// Looks at the agent's answer, or skips.
-fn of_agent(host: &Host<'_>, look: impl Fn(&crate::api::status::Agent) -> Finding) -> Finding {
+fn of_agent(host: &Host<'_>, look: impl Fn(&crate::wire::status::Agent) -> Finding) -> Finding {
     match host.agent() {
         Some(agent) => look(agent),
         None => Finding::skip("no agent has answered"),

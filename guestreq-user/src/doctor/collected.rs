@@ -8,8 +8,8 @@ use std::{fs, io};
 
 use super::{Check, Finding, Host, State};
 use crate::{
-    agent::kernel::snp,
-    system::{Kind, Missing, System},
+    host::system::{Kind, Missing, System},
+    kernel::snp,
 };
 
 pub const CHECK: Check = Check {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::system::Missing;
+use crate::host::system::Missing;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[cfg_attr(test, derive(serde::Deserialize))]

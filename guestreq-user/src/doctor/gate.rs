@@ -12,8 +12,8 @@ use vermagic::vermagic;
 
 use super::{Check, Finding, Host};
 use crate::{
-    agent::gate::{self, Alone, HOOKED, MODULE, PARAMETERS},
-    system::Missing,
+    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS},
+    host::system::Missing,
 };
 
 const REASONS: &str = "docs/enforcement.md#reasons-and-how-to-mend-them";

@@ -15,14 +15,12 @@ use super::{
     platform::{Platform, Silence},
 };
 use crate::{
-    agent::{
-        PROBES, kernel,
-        kernel::{DATA, Symbols},
-        policies::{self, Policies},
-    },
-    api::status::Agent,
     config::Config,
-    system::{Missing, System},
+    enforce::policies::{self, Policies},
+    host::system::{Missing, System},
+    kernel::{self, DATA, Symbols},
+    probes::PROBES,
+    wire::status::Agent,
 };
 
 pub struct Host<'a> {

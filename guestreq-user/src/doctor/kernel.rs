@@ -10,11 +10,9 @@ use version::version;
 
 use super::{Check, Finding, Host, collected};
 use crate::{
-    agent::{
-        kernel::{self, DATA},
-        pins,
-    },
-    system::Missing,
+    bpf::pins,
+    host::system::Missing,
+    kernel::{self, DATA},
 };
 
 const LSM: &str = "docs/enforcement.md#what-the-kernel-must-allow";

@@ -16,14 +16,14 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::platform::{self, Platform, Silence};
 use crate::{
-    agent::{
-        bpf,
-        kernel::log,
+    bpf::{
         perf,
         pins::{self, Found, Mounted, Pins},
     },
-    api::{client, status::Agent},
+    client,
     config::Config,
+    kernel::{bpf_syscall, log},
+    wire::status::Agent,
 };
 
 /// An agent that takes longer is not well.
@@ -90,7 +90,7 @@ impl Live for Real {
     }
 
     fn bpf(&self) -> io::Result<()> {
-        bpf::probe()
+        bpf_syscall::probe()
     }
 
     fn perf_event_open(&self) -> io::Result<()> {

@@ -2,7 +2,7 @@
 //!
 //! Each precondition is data: what it is called, what it is for, how it is looked
 //! at. One file per group. What the agent refuses to start for is looked at by the
-//! agent's own code ([`crate::agent::kernel`]), so that the two never disagree.
+//! agent's own code ([`crate::kernel`]), so that the two never disagree.
 //! Nothing is changed, and neither an agent nor root is needed: what only root can
 //! see is skipped, and said to be.
 

@@ -12,9 +12,9 @@ use super::{
     platform::{PATIENCE, Platform, Silence},
 };
 use crate::{
-    agent::{kernel, kernel::snp},
-    api::command_name,
-    system::Missing,
+    host::system::Missing,
+    kernel::{self, snp},
+    text::command_name,
 };
 
 const HOST: &str = "README.md#on-a-real-snp-host";

@@ -10,10 +10,9 @@ use fake::{Fake, GATE, NOBODY, RELEASE, Silent};
 use serde_json::json;
 
 use super::{CHECKS, Checked, Report, State, platform::Platform};
-use crate::agent::{
-    PROBES,
-    pins::{Found, Mounted},
-    probes::Kind,
+use crate::{
+    bpf::pins::{Found, Mounted},
+    probes::{Kind, PROBES},
 };
 
 const KALLSYMS: &str = "/proc/kallsyms";

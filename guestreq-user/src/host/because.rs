@@ -3,43 +3,10 @@
 //! Said by the code that reads it, at the moment it does: `guestreq policy explain` shows it and
 //! finds nothing out by itself.
 
-use serde::{Deserialize, Serialize};
+use crate::wire::identity::{Because, From};
 
 /// Longer texts are cut: an argument may have 128 KiB.
 const MAX_TEXT: usize = 256;
-
-/// A part of what is known of a VM, and what of its process tells it.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Because {
-    /// `name`, `uuid`, `vmm`, `namespace` or `pod_uid`.
-    pub field: String,
-    /// `argument`; `comm`: the process' name; `exe`: its program's file; `cgroup`: a line of its
-    /// control groups.
-    pub from: From,
-    /// What stands there, its first 256 characters at most.
-    pub text: String,
-}
-
-/// Where of a process something stands.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum From {
-    Argument,
-    Comm,
-    Exe,
-    Cgroup,
-}
-
-impl From {
-    pub fn name(self) -> &'static str {
-        match self {
-            From::Argument => "argument",
-            From::Comm => "comm",
-            From::Exe => "exe",
-            From::Cgroup => "cgroup",
-        }
-    }
-}
 
 impl Because {
     pub fn new(field: &str, from: From, text: &str) -> Because {

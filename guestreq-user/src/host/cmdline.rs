@@ -7,9 +7,9 @@ mod qemu;
 use std::io::{self, BufRead};
 
 use super::{
-    Identified, Identity,
+    Because, From, Identified, Identity,
     arguments::Arguments,
-    because::{Because, From, Said},
+    because::Said,
     clean, exact, kubevirt,
     vmms::{Program, Vmm},
 };

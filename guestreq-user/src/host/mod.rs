@@ -13,6 +13,7 @@ mod cmdline;
 pub mod fuzz;
 mod kubevirt;
 mod signals;
+pub mod system;
 mod thread;
 mod vmms;
 
@@ -23,32 +24,13 @@ use std::{
     path::Path,
 };
 
-use serde::{Deserialize, Serialize};
+use crate::host::system::System;
 
-use crate::system::System;
-
-pub use because::{Because, From};
+pub use crate::wire::identity::{Because, From, Identity};
 pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
 pub use thread::thread_is_there;
 pub use vmms::Vmm;
-
-/// A VM's name, and what else its VMM says of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// The VM's own name, as it is, or the process' name where the command line has none.
-    pub name: String,
-    /// Whether the name is the VM's own.
-    pub named: bool,
-    /// As its VMM was told; empty where it is not known.
-    pub uuid: String,
-    /// qemu, cloud-hypervisor, firecracker, or the process' name.
-    pub vmm: String,
-    /// Its pod's, where the VM's name tells: KubeVirt's does; else empty.
-    pub namespace: String,
-    /// Of the pod that it runs in, where its cgroups tell; else empty.
-    pub pod_uid: String,
-}
 
 /// Who a VM is, and what of its process tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! that it does not handle would kill it, so its handlers are looked at first.
 
 use super::read_some;
-use crate::system::System;
+use crate::host::system::System;
 
 /// QEMU's: SIG_IPI is SIGUSR1.
 const SIGUSR1: u64 = 10;

@@ -16,12 +16,15 @@ use guestreq_common::{
 
 use super::{decisions, definitions as metric, families::Families};
 use crate::{
-    agent::{Observer, enforcement::Status, observer::Snapshot, table::Tracked},
-    api::{
-        command_name, lost, queue_length,
-        status::{Map, maps},
+    agent::{
+        observer::Observer,
+        snapshot::{Snapshot, lost, maps, queue_length},
     },
+    enforce::enforcement::Status,
     host::{self, Identity},
+    observe::tracked::Tracked,
+    text::command_name,
+    wire::status::Map,
 };
 
 /// Everything that an observing agent exports.

@@ -8,8 +8,8 @@ use guestreq_common::{
 
 use super::{definitions as metric, families::Families};
 use crate::{
-    agent::table::{Decided, Tracked},
-    api::each_decision,
+    agent::snapshot::each_decision,
+    observe::tracked::{Decided, Tracked},
 };
 
 /// What was decided for a VM, and its limit: as the kernel has it, not as somebody wished it.

@@ -14,7 +14,14 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use prometheus::TextEncoder;
 
-use crate::agent::{PROBES, Shared, State, logger, reload};
+use crate::agent::config_status::ConfigStatus;
+use crate::{
+    agent::{
+        logger,
+        shared::{Shared, State},
+    },
+    probes::PROBES,
+};
 use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED};
 use families::Families;
 
@@ -41,7 +48,7 @@ pub fn render(shared: &Shared) -> Result<String> {
     TextEncoder::new().encode_to_string(&families.finish()).context("writing the metrics")
 }
 
-fn configuration(families: &mut Families, status: &reload::Status) {
+fn configuration(families: &mut Families, status: &ConfigStatus) {
     let successful = f64::from(u8::from(status.failed.is_none()));
     families.gauge(&CONFIG_SUCCESSFUL, &[], successful);
     let at = status.read_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

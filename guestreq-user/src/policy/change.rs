@@ -6,59 +6,14 @@
 use std::{borrow::Cow, fmt};
 
 use guestreq_common::{message::Kind, policy::Mode};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Book, Effective, Limit, Named, Override, Set, Stamp, Throttle, Types, key_of,
-    naming::{self, Candidate, Unclear, quoted},
-    refusals::{self, Touched},
+    safety::{self, Touched},
+    vm_lookup::{self, Candidate, Unclear},
 };
+use super::{Change, Request, Target};
 use crate::host::Identity;
-
-/// One change of one target.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Request {
-    pub target: Target,
-    pub change: Change,
-    /// Even if guests lose VMPCKs because the rate is too low.
-    #[serde(default)]
-    pub force: bool,
-    /// Even if running VMs lose VMPCKs.
-    #[serde(default)]
-    pub yes: bool,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Target {
-    Default,
-    /// By its label, name, UUID or pid, or the name that something is set for.
-    Vm(String),
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Default => f.write_str("default"),
-            Target::Vm(name) => write!(f, "VM {}", quoted(name)),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    Limit(Limit),
-    /// Drops what was set of the limit.
-    ClearLimit,
-    Mode(Named<Mode>),
-    /// Beside what is allowed now.
-    Allow(Vec<Named<Kind>>),
-    Deny(Vec<Named<Kind>>),
-    /// Drops what was set of mode and types.
-    ClearPolicy,
-}
 
 /// A VM that has a record.
 pub struct Seen<'a> {
@@ -134,7 +89,7 @@ impl Book {
             .collect();
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
-        let losing = refusals::losing(&touched);
+        let losing = safety::losing(&touched);
         let mut warnings = Vec::new();
         match losing {
             Some(why) if asks && !request.yes => {
@@ -150,7 +105,7 @@ impl Book {
         let namesakes: Vec<_> =
             vms.iter().filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
         if namesakes.len() > 1 {
-            let all = refusals::some_of(&namesakes);
+            let all = safety::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
         let target = key.map_or(Target::Default, Target::Vm);
@@ -170,7 +125,7 @@ impl Book {
             .collect();
         // A name that something was set for is no pid or UUID of another VM.
         let set = self.overrides.vms.contains_key(name);
-        let vm = match naming::find(name, &all) {
+        let vm = match vm_lookup::find(name, &all) {
             Ok(at) if !set || self.overrides.key(vms[at].identity).as_deref() == Some(name) => {
                 &vms[at]
             }
@@ -193,7 +148,7 @@ impl Book {
 /// The change, if its limit is one that guests can live with, or that was forced.
 fn permitted(request: &Request) -> Result<Change, Refusal> {
     let Change::Limit(limit) = request.change else { return Ok(request.change.clone()) };
-    match (refusals::too_slow(limit), limit) {
+    match (safety::too_slow(limit), limit) {
         (Some(_), Limit::On(throttle)) if request.force => {
             Ok(Change::Limit(Limit::On(Throttle { force: true, ..throttle })))
         }
@@ -222,8 +177,8 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
 /// What is done, but may not be what was meant.
 fn remarks(change: &Change, old: &Effective, new: &Effective) -> Vec<String> {
     let mut remarks = Vec::new();
-    if refusals::no_tsc_info(old.allow.value).is_none() {
-        remarks.extend(refusals::no_tsc_info(new.allow.value).map(str::to_owned));
+    if safety::no_tsc_info(old.allow.value).is_none() {
+        remarks.extend(safety::no_tsc_info(new.allow.value).map(str::to_owned));
     }
     let restricts = matches!(change, Change::Limit(Limit::On(_)) | Change::Deny(_));
     let only = match new.mode.value.0 {

@@ -8,17 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
+use super::Stamp;
 use super::{Limit, Named, Sheet, Types};
 use crate::host::Identity;
-
-/// Who set something, and when (RFC 3339).
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Stamp {
-    /// Of the user.
-    pub uid: u32,
-    /// In UTC.
-    pub at: String,
-}
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Set<T> {

@@ -4,32 +4,13 @@
 //! `policy apply` was given. As with [`super::change`], nothing is changed here.
 
 use guestreq_common::policy::Mode;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Applied, Book, Effective, Override, Refusal, Seen, Sheet, Stamp,
-    naming::quoted,
-    refusals::{self, Touched},
+    Applied, Book, Override, Refusal, Seen, Sheet, Stamp,
+    safety::{self, Touched},
 };
-
-/// What `policy apply` asks for: this file instead of the last one, or none.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Apply {
-    pub sheet: Option<Sheet>,
-    /// Even if running VMs lose VMPCKs.
-    #[serde(default)]
-    pub yes: bool,
-}
-
-/// What becomes of one VM, or of those of which nothing is said.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Difference {
-    /// Its label; `None` is the default.
-    pub vm: Option<String>,
-    pub old: Effective,
-    pub new: Effective,
-}
+use super::{Apply, Difference};
+use crate::text::quoted;
 
 /// A book that may take another's place.
 #[derive(Debug)]
@@ -61,8 +42,7 @@ impl Book {
                 let why = "the file says nothing: to drop what was applied, use --clear";
                 return Err(Refusal::Refused(why.to_owned()));
             }
-            let slow =
-                sheet.limits().find_map(|(limit, at)| Some((refusals::too_slow(limit)?, at)));
+            let slow = sheet.limits().find_map(|(limit, at)| Some((safety::too_slow(limit)?, at)));
             if let Some((why, at)) = slow {
                 return Err(Refusal::Refused(format!("{at}: {why}")));
             }
@@ -104,7 +84,7 @@ impl Book {
                 was_over: vm.was_over,
             })
             .collect();
-        let warnings = refusals::losing(&touched).into_iter().collect();
+        let warnings = safety::losing(&touched).into_iter().collect();
         let starts = |all: &Difference| {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce
@@ -137,7 +117,7 @@ impl Book {
             format!(
                 "set by command before, and goes before the file: {} (`guestreq policy clear`, \
                  `guestreq limit clear`)",
-                refusals::some_of(&set)
+                safety::some_of(&set)
             )
         })
     }
@@ -152,7 +132,7 @@ pub fn describe(changed: &[Difference]) -> String {
         let who = vm.as_deref().map_or_else(|| "default".to_owned(), quoted);
         format!("{who}: {old} -> {new}")
     };
-    refusals::some_of(&changed.iter().map(each).collect::<Vec<_>>())
+    safety::some_of(&changed.iter().map(each).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

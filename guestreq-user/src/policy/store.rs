@@ -15,9 +15,9 @@ use guestreq_common::policy::Mode;
 
 use super::Overrides;
 use crate::{
-    agent::fault::{self, Point},
-    config::in_a_line,
+    failpoint::{self, Point},
     json,
+    text::in_a_line,
 };
 
 #[derive(Clone)]
@@ -87,7 +87,7 @@ impl Store {
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&overrides.to_bytes()?)?;
         file.sync_all()?;
-        fault::point(Point::OverrideWritten);
+        failpoint::point(Point::OverrideWritten);
         fs::rename(&new, self.path())?;
         // The name, too, is only there for good once its folder is.
         folder.sync_all()?;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::api::{client, overview::Overview};
+use crate::{client, wire::overview::Overview};
 
 pub type Answer = Result<Overview, String>;
 

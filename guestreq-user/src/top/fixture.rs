@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::model::{Action, Model};
-use crate::api::{Vm, overview::Overview};
+use crate::wire::{Vm, overview::Overview};
 
 pub const INTERVAL: Duration = Duration::from_secs(1);
 

@@ -9,8 +9,9 @@ use log::{info, warn};
 
 use super::{Observer, slow_ns};
 use crate::{
-    agent::fault::{self, Point},
     config::Config,
+    enforce::seen,
+    failpoint::{self, Point},
     policy::{self, Apply, Book, Plan, Refusal, Replacement, Request, Sheet},
 };
 
@@ -19,15 +20,16 @@ impl Observer {
     /// line what is different.
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
-        let planned = self.policies.plan_file(&self.table, &snapshot, &config.policy);
+        let planned =
+            self.policies.plan_file(&seen(self.table.vms(), &snapshot.vms), &config.policy);
         let replacement = planned.and_then(|planned| self.enforceable(planned));
         let replacement = replacement.map_err(|refusal| anyhow!("{refusal}"))?;
-        fault::point(Point::ReloadRead);
+        failpoint::point(Point::ReloadRead);
         self.records.set_slow(slow_ns(config));
         self.keep = config.keep_exited_vms;
         let Replacement { book, changed, warnings, .. } = replacement;
-        self.policies.install(book, &self.records, &self.table);
-        fault::point(Point::ReloadApplied);
+        self.policies.install(book, &self.records, self.table.vms());
+        failpoint::point(Point::ReloadApplied);
         self.have_changed(&warnings);
         Ok(policy::describe(&changed))
     }
@@ -36,7 +38,7 @@ impl Observer {
     /// ([`Observer::keep`]), then to be made.
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        let plan = self.policies.plan(&self.table, &snapshot, request, uid)?;
+        let plan = self.policies.plan(&seen(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         let begins = old != Mode::Enforce && new == Mode::Enforce;
         if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
@@ -56,7 +58,8 @@ impl Observer {
     /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        let planned = self.policies.plan_apply(&self.table, &snapshot, apply, uid)?;
+        let planned =
+            self.policies.plan_apply(&seen(self.table.vms(), &snapshot.vms), apply, uid)?;
         self.enforceable(planned)
     }
 
@@ -73,8 +76,8 @@ impl Observer {
     }
 
     fn install(&mut self, book: &Book) {
-        self.policies.install(book.clone(), &self.records, &self.table);
-        fault::point(Point::PolicyApplied);
+        self.policies.install(book.clone(), &self.records, self.table.vms());
+        failpoint::point(Point::PolicyApplied);
     }
 
     /// What is planned, unless it would be said to be enforced and is not.

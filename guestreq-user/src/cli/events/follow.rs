@@ -11,10 +11,12 @@ use super::{
     nearest,
     out::{Closed, Out},
 };
-use crate::api::{
-    Vms,
+use crate::{
     client::{self, Connection},
-    events::{After, Event, Query, Since, Time},
+    wire::{
+        Vms,
+        events::{After, Event, Query, Since, Time},
+    },
 };
 
 /// How often an agent that is gone is looked for.
@@ -140,7 +142,7 @@ fn whole_lines(rest: &mut Vec<u8>) -> Result<Vec<(Event, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::events::tests::{event, examples};
+    use crate::wire::events::tests::{event, examples};
 
     #[test]
     fn events_are_put_together_however_they_were_cut() {

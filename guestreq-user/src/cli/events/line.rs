@@ -8,8 +8,10 @@ use anstream::ColorChoice;
 use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::super::table::printable;
-use crate::api::events::{Enforcement, Event, Kind, What};
+use crate::{
+    text::printable,
+    wire::events::{Enforcement, Event, Kind, What},
+};
 
 /// The longest kind's name.
 const KIND: usize = 15;
@@ -73,7 +75,7 @@ fn is_verified(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::events::{
+    use crate::wire::events::{
         Whom,
         tests::{event, examples, whom},
     };

@@ -2,10 +2,7 @@
 //!
 //! It may come; but if the name was mistyped, one would wait for ever.
 
-use crate::api::{
-    Vms,
-    policy::{instead, quoted},
-};
+use crate::{policy::instead, text::quoted, wire::Vms};
 
 /// What to say of names that none of the VMs has.
 pub fn strangers(asked: &[String], vms: &Vms) -> Vec<String> {

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 
 use super::line::Lines;
-use crate::{api::events::Event, json};
+use crate::{json, wire::events::Event};
 
 /// Standard output, as it was asked for.
 pub struct Out(Option<Lines>);

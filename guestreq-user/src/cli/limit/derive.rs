@@ -8,11 +8,11 @@ use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome};
 use serde::Serialize;
 
 use crate::{
-    api::{
+    policy::safety,
+    wire::{
         Psp,
         policy::{Effective, Limit, Rate, Throttle},
     },
-    policy::refusals,
 };
 
 /// Fewer say too little of how long the PSP takes.
@@ -133,9 +133,9 @@ fn rate(per_second: f64) -> Result<Rate> {
     });
     let found = text.and_then(|text| text.replace(".0/", "/").parse::<Rate>().ok());
     let limit = |rate| Limit::On(Throttle { rate, burst: 1, force: false });
-    match found.filter(|rate| refusals::too_slow(limit(*rate)).is_none()) {
+    match found.filter(|rate| safety::too_slow(limit(*rate)).is_none()) {
         Some(rate) => Ok(rate),
-        None => match refusals::SLOWEST.parse() {
+        None => match safety::SLOWEST.parse() {
             Ok(rate) => Ok(rate),
             Err(error) => bail!("{error}"),
         },

@@ -9,11 +9,9 @@ use anyhow::Result;
 
 use super::derive::{STRETCH, Suggestion};
 use crate::{
-    api::{Psp, Vms, policy::Policies},
-    cli::{
-        Reading,
-        table::{duration, percent},
-    },
+    cli::Reading,
+    text::{duration, percent},
+    wire::{Psp, Vms, policy::Policies},
 };
 
 /// Derive a limit from measured service times, the number of VMs and a share of the PSP

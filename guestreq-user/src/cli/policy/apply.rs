@@ -8,13 +8,12 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    api::{
-        client,
-        policy::{Applied, Apply, Difference, quoted},
-    },
     cli::socket,
+    client,
     config::{self, Layer},
     policy::Sheet,
+    text::quoted,
+    wire::policy::{Applied, Apply, Difference},
 };
 
 /// Have a file hold at once: all of it, or nothing

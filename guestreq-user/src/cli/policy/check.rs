@@ -6,12 +6,10 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    cli::{
-        Format, print,
-        table::{self, printable},
-    },
+    cli::{Format, print, table},
     config::{Checked, Config, Files, Wrong},
     policy::{Effective, Overrides, Placed},
+    text::printable,
 };
 
 /// Look whether files are right, without an agent, and say what they mean

@@ -12,16 +12,14 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 use serde::Serialize;
 
 use crate::{
-    agent::processes::read,
-    api::{
-        client,
-        explain::{Explained, path},
-    },
     cli::{Format, print, socket, trees::Trees},
+    client,
     config::Config,
-    host::{self, Because, Identified, Identity},
-    policy::{Effective, Store, Tried, key_of, quoted},
-    system::System,
+    host::{self, Because, Identified, Identity, system::System},
+    observe::processes::read,
+    policy::{Effective, Store, Tried, key_of},
+    text::quoted,
+    wire::explain::{Explained, path},
 };
 
 /// Say how a VM was identified, which rules match it, and where its policy comes from

@@ -4,10 +4,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    agent::{gate::MODULE, kernel},
-    doctor::Host,
-};
+use crate::{doctor::Host, enforce::gate::MODULE, kernel};
 
 /// Ends a file that is signed (kernel/module/signing.c).
 const SIGNED: &[u8] = b"~Module signature appended~\n";

@@ -5,9 +5,9 @@ use super::{
     modinfo::{self, ModuleFile},
 };
 use crate::{
-    agent::gate::MODULE,
     doctor::{Finding, Host},
-    system::Missing,
+    enforce::gate::MODULE,
+    host::system::Missing,
 };
 
 pub fn installed(host: &Host<'_>) -> Finding {

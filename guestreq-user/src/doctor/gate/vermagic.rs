@@ -10,9 +10,10 @@ use super::{
     module::file,
 };
 use crate::{
-    agent::{gate::MODULE, kernel},
     doctor::{Finding, Host},
-    system::Missing,
+    enforce::gate::MODULE,
+    host::system::Missing,
+    kernel,
 };
 
 enum Fit {

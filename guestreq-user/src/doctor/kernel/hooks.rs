@@ -3,14 +3,11 @@
 use guestreq_common::policy::Backend;
 
 use crate::{
-    agent::{
-        PROBES,
-        gate::{HOOKED, MODULE},
-        kernel,
-        probes::{Kind, Probe},
-    },
     doctor::{Finding, Host},
-    system::Missing,
+    enforce::gate::{HOOKED, MODULE},
+    host::system::Missing,
+    kernel,
+    probes::{Kind, PROBES, Probe},
 };
 
 pub fn kprobes(host: &Host<'_>) -> Finding {

@@ -1,9 +1,9 @@
 //! # Whether a seccomp profile stands in the way
 
 use crate::{
-    agent::kernel,
     doctor::{Finding, Host},
-    system::Missing,
+    host::system::Missing,
+    kernel,
 };
 
 /// Each call is tried, as no profile tells what is in it.

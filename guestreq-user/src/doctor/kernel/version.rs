@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::{
-    agent::{kernel, kernel::snp},
     doctor::{Finding, Host, collected},
+    kernel::{self, snp},
 };
 
 /// A release says nothing of what a distribution brought back: the parameter of kvm_amd does.

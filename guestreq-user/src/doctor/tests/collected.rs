@@ -9,14 +9,14 @@ use super::{
     find, says,
 };
 use crate::{
-    agent::pins::{Found, Mounted},
+    bpf::pins::{Found, Mounted},
     config::Config,
     doctor::{
         CHECKS, Host, Report, State, collected, examine,
         live::{Asked, Live},
         platform::{Platform, Silence},
     },
-    system::System,
+    host::system::System,
 };
 
 /// This machine, which is not to be asked.

@@ -6,18 +6,16 @@ use anyhow::{Result, anyhow};
 use tempfile::TempDir;
 
 use crate::{
-    agent::{
-        kernel,
-        pins::{Found, Mounted},
-    },
-    api::status::Agent,
+    bpf::pins::{Found, Mounted},
     config::Config,
     doctor::{
         Host, Report, examine,
         live::{Asked, Live},
         platform::{Platform, Silence},
     },
-    system::System,
+    host::system::System,
+    kernel,
+    wire::status::Agent,
 };
 
 pub const RELEASE: &str = "6.12.9-amd64";

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::*;
-use crate::agent::processes::read;
+use crate::observe::processes::read;
 
 /// A folder in the place of /proc, with one process in it.
 struct Proc(tempfile::TempDir);

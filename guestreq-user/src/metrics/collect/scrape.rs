@@ -14,7 +14,7 @@ use prometheus::TextEncoder;
 use serde_json::json;
 
 use super::*;
-use crate::agent::records::Records;
+use crate::bpf::records::Records;
 
 const RUNS: usize = 200;
 const COUNTS: [usize; 4] = [1, 10, 100, 500];

@@ -102,7 +102,7 @@ fn a_limit_that_is_too_low_is_refused_unless_forced() {
     assert!(why.contains("at least 4.8/m, or --force"), "{why}");
     let forced = Request { force: true, ..request(text) };
     let plan = book("").plan(&forced, &stamp(), &[]).unwrap();
-    assert!(refusals::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");
+    assert!(safety::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::Key;
-use crate::api::overview::Overview;
+use crate::wire::overview::Overview;
 
 /// Wider than terminals are.
 const LENGTH: usize = 512;

@@ -13,7 +13,7 @@ pub use history::{History, Series};
 pub use keys::Action;
 pub use rows::{Refused, Row, Sort};
 
-use crate::api::{Vm, overview::Overview};
+use crate::wire::{Vm, overview::Overview};
 
 /// A VM, for as long as it has a record. Its label may change under it, these do not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

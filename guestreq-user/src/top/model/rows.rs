@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::{Key, Model};
-use crate::api::{
+use crate::wire::{
     Vm,
     policy::{Mode, VmPolicy},
 };

@@ -8,7 +8,7 @@ use ratatui::{
 
 use super::{Theme, psp, text, titled};
 use crate::{
-    cli::table::{duration, maybe},
+    text::{duration, maybe},
     top::model::{Key, Model, Row, Series},
 };
 

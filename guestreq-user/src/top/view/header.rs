@@ -10,8 +10,8 @@ use ratatui::{
 
 use super::{Theme, text};
 use crate::{
-    api::policy::{Enforcement, Mode},
     top::model::Model,
+    wire::policy::{Enforcement, Mode},
 };
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: Theme) {

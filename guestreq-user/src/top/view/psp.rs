@@ -10,9 +10,9 @@ use ratatui::{
 
 use super::{Theme, text, titled};
 use crate::{
-    api::{Holder, Psp},
-    cli::table::duration,
+    text::duration,
     top::model::{Model, Series},
+    wire::{Holder, Psp},
 };
 
 /// What stands before a line.

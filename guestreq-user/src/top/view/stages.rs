@@ -7,7 +7,7 @@ use ratatui::{
 };
 
 use super::{Theme, text, titled};
-use crate::{api::Psp, cli::table::maybe, top::model::Model};
+use crate::{text::maybe, top::model::Model, wire::Psp};
 
 pub const WIDTH: u16 = 36;
 

@@ -212,7 +212,7 @@ proptest! {
     }
 }
 
-fn vm_extremes(data: &mut crate::api::overview::Overview) {
+fn vm_extremes(data: &mut crate::wire::overview::Overview) {
     let first = data.vms.vms[0].vm.clone();
     let vm = vm(data, &first);
     vm.recent_psp_share = f64::MAX;

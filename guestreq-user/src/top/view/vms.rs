@@ -13,7 +13,7 @@ use ratatui::{
 
 use super::{Theme, text, titled};
 use crate::{
-    cli::table::maybe,
+    text::maybe,
     top::model::{Model, Refused, Row, Sort},
 };
 

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    api::policy::{Effective, Limit, Rate, Throttle},
-    policy::refusals,
+    policy::safety,
+    wire::policy::{Effective, Limit, Rate, Throttle},
 };
 
 /// A PSP that has answered so many reports, each in so many seconds.
@@ -67,7 +67,7 @@ fn too_little_to_go_by_says_what_is_needed() {
 #[test]
 fn a_share_that_would_starve_guests_is_not_kept_and_that_is_said() {
     let suggestion = suggest(&psp(1000, 0.02), 1000, 0.5).unwrap();
-    assert_eq!(suggestion.rate, refusals::SLOWEST);
+    assert_eq!(suggestion.rate, safety::SLOWEST);
     let text = text(&suggestion);
     assert!(
         text.contains("loses its VMPCK: 4.8/m at least, so that all may take 160.0 %"),
@@ -92,11 +92,11 @@ proptest! {
         let suggestion = suggest(&psp(requests, seconds), vms, percent / 100.0).unwrap();
         let rate: Rate = suggestion.rate.parse().unwrap();
         let limit = Limit::On(Throttle { rate, burst: suggestion.burst, force: false });
-        prop_assert_eq!(refusals::too_slow(limit), None);
+        prop_assert_eq!(safety::too_slow(limit), None);
         prop_assert!((4..=MAX_BURST).contains(&suggestion.burst));
         // More than was asked for only where guests would starve.
         let asked = suggestion.requests_per_second_of_vm;
-        prop_assert!(rate.per_second() <= asked * 1.000_001 || suggestion.rate == refusals::SLOWEST);
-        prop_assert!(rate.per_second() >= asked.min(1e6) * 0.9 || suggestion.rate == refusals::SLOWEST);
+        prop_assert!(rate.per_second() <= asked * 1.000_001 || suggestion.rate == safety::SLOWEST);
+        prop_assert!(rate.per_second() >= asked.min(1e6) * 0.9 || suggestion.rate == safety::SLOWEST);
     }
 }

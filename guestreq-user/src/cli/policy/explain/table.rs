@@ -2,8 +2,9 @@
 
 use super::{Because, By, Explanation, Identity, Now, Shown, Tried};
 use crate::{
-    cli::table::{self, name, printable},
+    cli::table::{self, name},
     policy::Origin,
+    text::printable,
 };
 
 /// What is shown of an argument, so that a line of it fits 100 columns.

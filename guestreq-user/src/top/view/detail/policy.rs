@@ -1,7 +1,7 @@
 //! # What a VM may ask for, who says so, and what came of it
 
 use super::{Lines, Row, text};
-use crate::api::policy::{Effective, Mode, VmPolicy};
+use crate::wire::policy::{Effective, Mode, VmPolicy};
 
 pub fn policy(row: &Row, lines: &mut Lines) {
     let Some(VmPolicy { policy, decisions, .. }) = row.policy else {

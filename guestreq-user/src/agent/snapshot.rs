@@ -1,0 +1,92 @@
+//! # What is known at one moment
+//!
+//! Copies of the records, and the figures that both metrics and the API take from them.
+
+use std::collections::BTreeMap;
+
+use guestreq_common::{
+    host::{Host, Loss},
+    message::Kind,
+    policy::{Decision, Mode},
+    vm::Vm,
+};
+
+use super::observer::Observer;
+use crate::{
+    bpf::records::now_ns,
+    observe::{
+        tracked::Tracked,
+        window::{self, Sample, Totals},
+    },
+    wire::status::Map,
+};
+
+/// Copies of the records at one moment; `vms` go with the table's.
+pub struct Snapshot {
+    pub host: Box<Host>,
+    pub vms: Vec<Option<Box<Vm>>>,
+    pub sample: Sample,
+}
+
+pub fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
+    let now = now_ns();
+    // A command that has not returned yet is the PSP's present, not its past.
+    let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
+    let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
+        let key = (tracked.slot as u32, tracked.generation);
+        Some((key, Totals::of(vm.as_deref()?)))
+    };
+    Sample {
+        at_ns: now,
+        busy_ns: host.totals.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
+        queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
+        stages: window::stages(host),
+        vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
+    }
+}
+
+/// Losses by reason, the kernel's own included.
+pub fn lost(host: &Host, observer: &Observer) -> BTreeMap<String, u64> {
+    let mut lost: BTreeMap<String, u64> = Loss::ALL
+        .iter()
+        .map(|loss| (loss.name().to_owned(), host.totals.lost[*loss as usize]))
+        .collect();
+    let missed = observer.programs.missed();
+    lost.insert("probe_missed".to_owned(), missed.probes);
+    lost.insert("tracepoint_missed".to_owned(), missed.tracepoints);
+    lost
+}
+
+/// Guest requests that wait for the PSP now. The two counters are read one after the other,
+/// so that the difference can be off by what moves in between, but not negative.
+pub fn queue_length(host: &Host) -> u64 {
+    host.queued.saturating_sub(host.dequeued)
+}
+
+/// Every decision that was taken for a VM, and how often.
+pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64)> {
+    let cells = Kind::ALL.into_iter().flat_map(|kind| {
+        let modes = [Mode::Audit, Mode::Enforce].into_iter();
+        modes.flat_map(move |mode| Decision::ALL.map(|decision| (kind, mode, decision)))
+    });
+    cells
+        .map(|(kind, mode, decision)| {
+            (kind, mode, decision, vm.decisions[kind as usize].get(mode, decision))
+        })
+        .filter(|(.., count)| *count > 0)
+}
+
+/// The maps that can be full, by the names that users see.
+pub fn maps(observer: &Observer, snapshot: &Snapshot) -> Vec<Map> {
+    let (running, exited) = observer.table.counts();
+    let maps = [
+        ("vms", "VMS", (running + exited) as u64),
+        ("threads", "THREADS", snapshot.host.threads),
+        ("contexts", "CONTEXTS", snapshot.host.contexts),
+    ];
+    let map = |(name, map, entries): (&str, &str, u64)| {
+        let capacity = u64::from(observer.programs.capacity(map)?);
+        Some(Map { map: name.to_owned(), entries, capacity })
+    };
+    maps.into_iter().filter_map(map).collect()
+}

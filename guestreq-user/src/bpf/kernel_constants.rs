@@ -1,0 +1,73 @@
+//! # What the programs are told of the kernel
+//!
+//! Found out once a boot: an agent that takes over finds it in the pinned record. Words of kernel
+//! memory are read by a program that is run and never attached, offsets in the kernel's types.
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::{
+    EbpfLoader,
+    maps::Array,
+    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
+};
+use log::warn;
+
+use crate::{
+    bpf::realtime::Undisturbed,
+    kernel::{self, Types},
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct KernelWords {
+    /// Where the direct map begins.
+    pub page_offset: u64,
+    pub encryption_mask: u64,
+    /// Where `task_struct` has its `signal`, and that its `live`, in bytes; 0: not known.
+    pub signal_of_task: u32,
+    pub live_of_signal: u32,
+}
+
+impl KernelWords {
+    /// Both offsets in one word, as they stand in the host's record.
+    pub fn offsets(&self) -> u64 {
+        u64::from(self.signal_of_task) | u64::from(self.live_of_signal) << 32
+    }
+
+    pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelWords> {
+        let symbols = kernel::Symbols::read()?;
+        let mut ebpf = {
+            let _undisturbed = Undisturbed::begin();
+            loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?
+        };
+        let program: &mut RawTracePoint =
+            ebpf.program_mut("read_kernel").context("read_kernel")?.try_into()?;
+        program.load().context("loading the program that reads kernel memory")?;
+        let mut word = |name: &str| -> Result<u64> {
+            let mut options = RawTracePointRunOptions::new();
+            options.args[0] = symbols.address(name)?;
+            let program: &RawTracePoint =
+                ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
+            program.test_run(options).with_context(|| format!("reading {name}"))?;
+            let _undisturbed = Undisturbed::begin();
+            let map = ebpf.map_mut("WORD").context("no map WORD")?;
+            let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
+            let [value, read] = cell.get(&0, 0)?;
+            cell.set(0, [0, 0], 0)?;
+            if read == 1 { Ok(value) } else { Err(anyhow!("{name} cannot be read")) }
+        };
+        let (signal_of_task, live_of_signal) = offsets().unwrap_or_else(|error| {
+            warn!("which thread of a process is its last one cannot be told: {error:#}");
+            (0, 0)
+        });
+        Ok(KernelWords {
+            page_offset: word("page_offset_base")?,
+            encryption_mask: word("sme_me_mask")?,
+            signal_of_task,
+            live_of_signal,
+        })
+    }
+}
+
+fn offsets() -> Result<(u32, u32)> {
+    let types = Types::read()?;
+    Ok((types.offset("task_struct", "signal")?, types.offset("signal_struct", "live")?))
+}

@@ -1,0 +1,159 @@
+//! # What outlives the agent
+//!
+//! Maps, entry programs and links are pinned in the BPF file system, so that what
+//! is enforced goes on when the agent ends, however it ends. The next agent finds
+//! them here. It believes nothing that it has not compared.
+
+pub mod identities;
+mod inherit;
+pub mod inspect;
+mod remove;
+
+use std::{
+    ffi::CString,
+    fs, io, mem,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+pub use inherit::missed_by_old;
+pub use inspect::{Found, MAPS};
+pub use remove::{are_any, remove_all};
+
+use crate::host::system::Missing;
+
+/// Where they are.
+pub const ROOT: &str = "/sys/fs/bpf/guestreq";
+
+/// Ends the name of a link's pin that is to take another's place.
+const NEW: &str = "+new";
+
+/// The pins of this host.
+pub struct Pins {
+    root: PathBuf,
+}
+
+impl Pins {
+    /// The BPF file system, if it is mounted.
+    pub fn open() -> Result<Pins> {
+        file_system(mounted())?;
+        Ok(Pins { root: PathBuf::from(ROOT) })
+    }
+
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.root.join("maps").join(name)
+    }
+
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.root.join("programs").join(name)
+    }
+
+    fn links(&self) -> PathBuf {
+        self.root.join("links")
+    }
+
+    /// No dots: the BPF file system reserves them (bpf_lookup in kernel/bpf/inode.c).
+    ///
+    /// A link's pin carries the identity of the module that it was attached to: one on a module
+    /// that was loaded anew is dead.
+    pub fn link(&self, program: &str, module: Option<u64>) -> PathBuf {
+        self.links().join(format!("{program}@{}", module.unwrap_or(0)))
+    }
+
+    /// A program's pinned link, and which load of its module it is on.
+    pub fn find_link(&self, program: &str) -> Option<(PathBuf, u64)> {
+        fs::read_dir(self.links()).ok()?.find_map(|entry| {
+            let path = entry.ok()?.path();
+            let name = path.file_name()?.to_str()?;
+            let (found, module) = name.rsplit_once('@')?;
+            (found == program).then(|| Some((path.clone(), module.parse().ok()?)))?
+        })
+    }
+
+    /// Where a link is pinned that will take the place of another one: with [`Pins::commit`], at
+    /// once, so that whoever dies in between leaves one of the two.
+    pub fn new_link(&self, path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(NEW);
+        PathBuf::from(name)
+    }
+
+    /// Puts a new link in its place, and ends the one that stood there.
+    pub fn commit(&self, path: &Path) -> Result<()> {
+        let new = self.new_link(path);
+        fs::rename(&new, path).with_context(|| format!("{}", new.display()))
+    }
+
+    /// Ends new links that never came to stand in their places.
+    pub fn drop_uncommitted(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.links()) else { return Ok(()) };
+        for entry in entries {
+            let path = entry?.path();
+            if path.as_os_str().as_bytes().ends_with(NEW.as_bytes()) {
+                fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn make_folders(&self) -> Result<()> {
+        for folder in
+            [self.root.clone(), self.root.join("maps"), self.root.join("programs"), self.links()]
+        {
+            match fs::DirBuilder::new().mode(0o700).create(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error).with_context(|| format!("{}", folder.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub fn exist(&self) -> bool {
+        self.map("HOST").exists()
+    }
+}
+
+/// What stands in [`ROOT`]'s folder's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mounted {
+    Nothing,
+    ReadOnly,
+    Writable,
+}
+
+/// What that means.
+pub fn file_system(mounted: Mounted) -> Result<(), Missing> {
+    match mounted {
+        Mounted::Writable => Ok(()),
+        Mounted::ReadOnly => Err(Missing::new(
+            "the BPF file system at /sys/fs/bpf is mounted read-only: enforcement could not \
+             outlive the agent, nor be taken over",
+            "`mount -o remount,rw /sys/fs/bpf`, or mount the host's into the container without \
+             `readOnly`",
+        )),
+        Mounted::Nothing => Err(Missing::new(
+            "no BPF file system at /sys/fs/bpf, in which enforcement would outlive the agent",
+            "`mount -t bpf bpf /sys/fs/bpf`, or mount the host's into the container",
+        )),
+    }
+}
+
+pub fn mounted() -> Mounted {
+    const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+    let parent = Path::new(ROOT).parent().unwrap_or(Path::new("/"));
+    let Ok(path) = CString::new(parent.as_os_str().as_bytes()) else { return Mounted::Nothing };
+    // SAFETY: structures of integers, for which zeros are a value.
+    let (mut kind, mut flags): (libc::statfs, libc::statvfs) = unsafe { mem::zeroed() };
+    // SAFETY: path and structures outlive the calls.
+    let done = unsafe {
+        libc::statfs(path.as_ptr(), &mut kind) == 0 && libc::statvfs(path.as_ptr(), &mut flags) == 0
+    };
+    if !done || kind.f_type != BPF_FS_MAGIC {
+        return Mounted::Nothing;
+    }
+    let read_only = flags.f_flag & libc::ST_RDONLY != 0;
+    if read_only { Mounted::ReadOnly } else { Mounted::Writable }
+}

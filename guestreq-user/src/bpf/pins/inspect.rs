@@ -1,0 +1,189 @@
+//! # What is pinned, and whose it is
+//!
+//! Under our name may stand an earlier agent's, another version's, half of one
+//! whose agent died, or something that is no guestreq's at all. What is not just
+//! what this version would make is told, and never used.
+
+use std::{
+    fs,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{MapData, MapInfo, MapType};
+use guestreq_common::{
+    SCHEMA, hook,
+    host::Host,
+    request::Thread,
+    vm::{Vm, VmRef},
+};
+
+use super::Pins;
+use crate::bpf::{kernel_constants::KernelWords, records};
+
+/// Maps that are pinned, everything that is counted, decided or on its way: of which type, and how
+/// large their keys and values are as this version writes them.
+pub const MAPS: [(&str, MapType, u32, u32); 12] = [
+    ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
+    ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
+    ("FREE_SLOTS", MapType::Stack, 0, 4),
+    ("VM_OF_PROCESS", MapType::Hash, 4, size_of::<VmRef>() as u32),
+    ("THREADS", MapType::Array, 4, size_of::<Thread>() as u32),
+    ("CONTEXTS", MapType::Hash, 8, size_of::<VmRef>() as u32),
+    ("LIMITERS", MapType::LruHash, 8, 8),
+    ("EVENTS", MapType::RingBuf, 0, 0),
+    ("KPROBES", MapType::ProgramArray, 4, 4),
+    ("TRACEPOINTS", MapType::ProgramArray, 4, 4),
+    ("IOCTLS", MapType::ProgramArray, 4, 4),
+    ("IOCTLS_COMPAT", MapType::ProgramArray, 4, 4),
+];
+
+/// What stands under [`super::ROOT`].
+pub enum Found {
+    Nothing,
+    /// Maps of this version, for so many VMs and threads.
+    Ours {
+        max_vms: u32,
+        threads: u32,
+        /// What an earlier agent has read of the kernel.
+        words: Option<KernelWords>,
+    },
+    /// Something else, and why it is not ours.
+    Foreign(String),
+}
+
+impl Pins {
+    /// What an earlier agent left.
+    pub fn look(&self) -> Found {
+        match fs::symlink_metadata(&self.root) {
+            Err(_) => Found::Nothing,
+            Ok(_) => self.compare().unwrap_or_else(|error| Found::Foreign(format!("{error:#}"))),
+        }
+    }
+
+    fn compare(&self) -> Result<Found> {
+        is_root_s(&self.root)?;
+        for folder in ["maps", "programs", "links"] {
+            is_root_s(&self.root.join(folder))?;
+        }
+        let (mut vms, mut threads) = (None, None);
+        for (name, kind, key, value) in MAPS {
+            let path = self.map(name);
+            if fs::symlink_metadata(&path).is_err() {
+                // An agent that died while it pinned: what is missing is made anew.
+                continue;
+            }
+            let info = MapInfo::from_pin(&path).context("no map")?;
+            let seen = Seen {
+                kind: info.map_type().ok(),
+                name: info.name_as_str(),
+                elements: (info.key_size(), info.value_size()),
+                entries: info.max_entries(),
+            };
+            seen.is_of_this_version(name, kind, (key, value))?;
+            match name {
+                "VMS" => vms = Some(info.max_entries()),
+                "THREADS" => threads = Some(info.max_entries()),
+                _ => {}
+            }
+        }
+        found(vms, threads, self.signature()?)
+    }
+
+    /// What the pinned maps were made with.
+    fn signature(&self) -> Result<Option<(u64, KernelWords)>> {
+        if !self.exist() {
+            return Ok(None);
+        }
+        records::signature(self.host()?.fd().as_fd()).map(Some).context("HOST's schema")
+    }
+
+    /// The file by which the pinned programs know the gate; of pins that are ours.
+    pub fn known_gate(&self) -> Result<u64> {
+        records::known_gate(self.host()?.fd().as_fd()).context("HOST's gate")
+    }
+
+    fn host(&self) -> Result<MapData> {
+        let path = self.map("HOST");
+        MapData::from_pin(&path).with_context(|| format!("{}", path.display()))
+    }
+}
+
+/// A map as the kernel describes it.
+struct Seen<'a> {
+    kind: Option<MapType>,
+    name: Option<&'a str>,
+    /// How large keys and values are.
+    elements: (u32, u32),
+    entries: u32,
+}
+
+impl Seen<'_> {
+    fn is_of_this_version(&self, name: &str, kind: MapType, elements: (u32, u32)) -> Result<()> {
+        ensure!(
+            self.kind == Some(kind) && self.name == Some(name),
+            "{name} is no map of the name and type that this version gives it"
+        );
+        ensure!(
+            kind != MapType::ProgramArray || self.entries >= places(name),
+            "{name} has {} places, this version's {}",
+            self.entries,
+            places(name)
+        );
+        let ((key, value), (this_key, this_value)) = (self.elements, elements);
+        ensure!(
+            self.elements == elements,
+            "{name}'s elements have {key} and {value} bytes, this version's {this_key} and {this_value}"
+        );
+        Ok(())
+    }
+}
+
+/// What maps are that each are as this version makes them: by the sizes of VMS and THREADS, and by
+/// HOST's signature.
+fn found(
+    vms: Option<u32>,
+    threads: Option<u32>,
+    signature: Option<(u64, KernelWords)>,
+) -> Result<Found> {
+    let words = match signature {
+        // Not yet written: an agent died while it pinned.
+        None | Some((0, _)) => None,
+        Some((schema, words)) if schema == u64::from(SCHEMA) => Some(words),
+        Some((schema, _)) => {
+            bail!("its maps are of schema {schema}, this version's of {SCHEMA}")
+        }
+    };
+    match (vms, threads) {
+        (Some(max_vms), Some(threads)) if max_vms != 0 && threads.is_power_of_two() => {
+            Ok(Found::Ours { max_vms, threads, words })
+        }
+        (None, None) => Ok(Found::Nothing),
+        // Half of the sizes are known: begin anew rather than guess.
+        _ => bail!("an agent died while it made its maps"),
+    }
+}
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+
+/// How many places this version's program array of that name has.
+fn places(array: &str) -> u32 {
+    match array {
+        "KPROBES" => hook::kprobe::PLACES,
+        "TRACEPOINTS" => hook::tracepoint::PLACES,
+        _ => hook::lsm::PLACES,
+    }
+}
+
+/// Anybody may make folders in a BPF file system that is mounted as by default: one of somebody
+/// else's is no place for pins.
+fn is_root_s(folder: &Path) -> Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(folder) else { return Ok(()) };
+    let name = folder.display();
+    ensure!(metadata.is_dir(), "{name} is no folder");
+    ensure!(metadata.uid() == 0, "{name} belongs to uid {}, not to root", metadata.uid());
+    ensure!(metadata.mode() & 0o022 == 0, "{name} can be written by others than root");
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! # Ending what is pinned
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Pins, ROOT};
+use crate::{
+    bpf::pins::identities,
+    failpoint::{self, Point},
+};
+
+/// Folders with another version's pins while this one's take over: this, and a number.
+const OLD: &str = "guestreq-old-";
+
+/// Our folders, in the order in which their pins end: what is attached before what it uses.
+const FOLDERS: [(&str, Point); 3] = [
+    ("links", Point::LinksDropped),
+    ("programs", Point::ProgramsDropped),
+    ("maps", Point::MapsDropped),
+];
+
+impl Pins {
+    /// Puts aside what is not this version's: it goes on until this version's stands.
+    pub fn put_aside(&self) -> Result<()> {
+        let parent = parent();
+        // An agent may have died between this and its own: then both go on.
+        let old = (0..).map(|number: u32| parent.join(format!("{OLD}{number}")));
+        let mut free = old.filter(|old| fs::symlink_metadata(old).is_err());
+        let old = free.next().context("no name for it")?;
+        fs::rename(&self.root, &old).with_context(|| format!("putting {ROOT} aside"))
+    }
+
+    /// Whether anything is pinned that may be at work, this version's or another's.
+    pub fn are_any(&self) -> bool {
+        self.exist() || !olds().is_empty()
+    }
+
+    /// Ends what was put aside, by this agent or one that died; what could not be ended is told.
+    pub fn drop_old(&self) -> (bool, Vec<anyhow::Error>) {
+        let mut dropped = false;
+        let mut errors = Vec::new();
+        for old in olds() {
+            match remove(&old) {
+                Ok(()) => dropped = true,
+                Err(error) => errors.push(error),
+            }
+        }
+        (dropped, errors)
+    }
+}
+
+/// Ends everything that is pinned; whether there was anything.
+///
+/// Links first, from the beginning of a request to its end, so that none is seen half.
+pub fn remove_all(order: &[&'static str]) -> Result<bool> {
+    let pins = Pins { root: PathBuf::from(ROOT) };
+    for entry in order {
+        while let Some((path, _)) = pins.find_link(entry) {
+            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        }
+        failpoint::point(Point::LinkDropped(entry));
+    }
+    let all = roots(parent())?;
+    for root in &all {
+        remove(root)?;
+    }
+    identities::forget().context("forgetting who VMs are")?;
+    Ok(!all.is_empty())
+}
+
+/// Whether there is anything to end.
+pub fn are_any() -> Result<bool> {
+    Ok(!roots(parent())?.is_empty())
+}
+
+/// Our folders in this one, whosever version's. That it cannot be looked into does not mean that
+/// there are none.
+fn roots(parent: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("{}", parent.display()))?,
+    };
+    let ours = Path::new(ROOT).file_name();
+    let mut all = Vec::new();
+    for entry in entries {
+        let name = entry.with_context(|| format!("{}", parent.display()))?.file_name();
+        if is_old(&name) || Some(name.as_os_str()) == ours {
+            all.push(parent.join(name));
+        }
+    }
+    // This version's last, as it would be if the other's had been dropped in time.
+    all.sort_by_key(|path| !path.file_name().is_some_and(is_old));
+    Ok(all)
+}
+
+/// Whether it is the name of something that was put aside.
+fn is_old(name: &OsStr) -> bool {
+    let number = name.to_str().and_then(|name| name.strip_prefix(OLD));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn parent() -> &'static Path {
+    Path::new(ROOT).parent().unwrap_or(Path::new("/"))
+}
+
+/// What was put aside and is still there.
+pub(super) fn olds() -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent()).into_iter().flatten().flatten();
+    let olds = entries.filter(|entry| is_old(&entry.file_name()));
+    olds.map(|entry| entry.path()).collect()
+}
+
+/// Removes a tree of pins, and then complains of what is in it that no guestreq put there.
+fn remove(root: &Path) -> Result<()> {
+    if !fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir()) {
+        return fs::remove_file(root).with_context(|| format!("{}", root.display()));
+    }
+    for (folder, point) in FOLDERS {
+        let folder = root.join(folder);
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry?.path();
+            // Folders are nobody's that we know; they are told below.
+            if !path.is_dir() {
+                fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+            }
+        }
+        // Fails where something is left in it.
+        let _ = fs::remove_dir(&folder);
+        failpoint::point(point);
+    }
+    match fs::remove_dir(root) {
+        Ok(()) => Ok(()),
+        Err(error) => match stranger(root) {
+            Some(path) => bail!("{} is not guestreq's: remove it by hand", path.display()),
+            None => Err(error).with_context(|| format!("{}", root.display())),
+        },
+    }
+}
+
+/// Something in the tree that no guestreq put there.
+fn stranger(root: &Path) -> Option<PathBuf> {
+    let entries: Vec<PathBuf> =
+        fs::read_dir(root).ok()?.flatten().map(|entry| entry.path()).collect();
+    let ours = |path: &&PathBuf| FOLDERS.iter().any(|(folder, _)| path.ends_with(folder));
+    let foreign = entries.iter().find(|path| !ours(path)).cloned();
+    foreign.or_else(|| {
+        entries.iter().find_map(|folder| Some(fs::read_dir(folder).ok()?.next()?.ok()?.path()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_looked_into_is_not_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |parent: &Path| roots(parent).map_err(|error| format!("{error:#}"));
+        assert_eq!(of(folder.path()), Ok(Vec::new()));
+        assert_eq!(of(&folder.path().join("not there")), Ok(Vec::new()));
+        for name in ["guestreq", "guestreq-old-7", "guestreq-old-x", "another"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let ours = ["guestreq-old-7", "guestreq"].map(|name| folder.path().join(name));
+        assert_eq!(of(folder.path()), Ok(ours.to_vec()));
+        let file = folder.path().join("a file");
+        fs::write(&file, "").unwrap();
+        assert!(of(&file).unwrap_err().contains("a file: "));
+    }
+}

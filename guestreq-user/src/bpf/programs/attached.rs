@@ -1,0 +1,121 @@
+//! # What is attached, and what is not and why
+
+use std::{
+    cell::Cell,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use aya::programs::{ProgramError, links::FdLink};
+
+use crate::{
+    bpf::perf,
+    host::system,
+    kernel::{self, bpf_syscall},
+};
+
+pub struct Attached {
+    pub link: FdLink,
+    /// Where the link outlives us.
+    pub pin: Option<PathBuf>,
+    pub id: u32,
+    /// The program that is attached: an earlier agent's, perhaps.
+    pub program: OwnedFd,
+    pub module: Option<u64>,
+    /// What [`Attached::missed`] and [`Attached::skipped`] read last.
+    pub(super) missed: MonotonicCount,
+    pub(super) skipped: MonotonicCount,
+}
+
+/// A count of the kernel's that only grows. Where it cannot be read it keeps its last value, so that
+/// it never seems to fall.
+#[derive(Default)]
+pub(super) struct MonotonicCount(Cell<u64>);
+
+impl MonotonicCount {
+    /// The count, or the last one if this read failed.
+    fn update<E>(&self, read: Result<u64, E>) -> u64 {
+        if let Ok(count) = read {
+            self.0.set(self.0.get().max(count));
+        }
+        self.0.get()
+    }
+}
+
+impl Attached {
+    pub fn new(
+        link: FdLink,
+        pin: Option<PathBuf>,
+        id: u32,
+        program: OwnedFd,
+        module: Option<u64>,
+    ) -> Attached {
+        let [missed, skipped] = Default::default();
+        Attached { link, pin, id, program, module, missed, skipped }
+    }
+
+    /// Hits that never reached the program.
+    pub fn missed(&self) -> u64 {
+        self.missed.update(self.read_missed())
+    }
+
+    /// Hits at which the kernel skipped the program.
+    pub fn skipped(&self) -> u64 {
+        let counters = bpf_syscall::program_counters(self.program.as_fd());
+        self.skipped.update(counters.map(|counters| counters.missed))
+    }
+
+    /// The hits that never reached the program, anew. A pin leads to the link without CAP_SYS_ADMIN.
+    pub fn read_missed(&self) -> io::Result<u64> {
+        let fd = match &self.pin {
+            Some(pin) => bpf_syscall::get_pinned(pin)?,
+            None => bpf_syscall::get_link(self.id)?,
+        };
+        bpf_syscall::link_missed(fd.as_fd())
+    }
+}
+
+/// Why a probe is not attached; it is tried again once its module has changed, or after a while.
+pub struct Trouble {
+    pub reason: String,
+    pub module: Option<u64>,
+    pub since: Instant,
+}
+
+impl Trouble {
+    const RETRY: Duration = Duration::from_secs(60);
+
+    pub fn is_worth_a_try(&self, module: Option<u64>) -> bool {
+        self.module != module || self.since.elapsed() >= Trouble::RETRY
+    }
+}
+
+/// Says of a kprobe that is not permitted what stands in its way, if that is known.
+pub fn explained(error: ProgramError) -> anyhow::Error {
+    let system = system::host();
+    let mask = kernel::effective_capabilities(system).unwrap_or(u64::MAX);
+    let ProgramError::SyscallError(call) = &error else { return error.into() };
+    let refused =
+        matches!(call.io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS));
+    match kernel::perf_events(system, mask, perf::probe()) {
+        Err(missing) if refused => missing.into(),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_cannot_be_read_stays_as_it_was() {
+        let count = MonotonicCount::default();
+        let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(count.update(failed()), 0);
+        assert_eq!(count.update::<io::Error>(Ok(7)), 7);
+        assert_eq!(count.update(failed()), 7);
+        assert_eq!(count.update::<io::Error>(Ok(9)), 9);
+    }
+}

@@ -1,0 +1,57 @@
+//! # Slots of VMs
+
+use anyhow::{Context as _, Result};
+use aya::maps::{Map, MapData, Stack};
+use guestreq_common::vm::Life;
+
+use super::Programs;
+use crate::bpf::{realtime::Undisturbed, records::Records};
+
+impl Programs {
+    /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
+    /// may not have offered.
+    pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
+        if records.are_new() {
+            // Another version's programs may be attached, and count.
+            let _undisturbed = Undisturbed::begin();
+            // What an agent pushed that died here. Nothing of this version's is attached yet,
+            // that would take one.
+            while self.free_slots()?.pop(0).is_ok() {}
+            // The lowest slot on top: what was never used stays together at the end.
+            for slot in (0..self.max_vms).rev() {
+                let _ = self.free_slots()?.push(slot, 0);
+            }
+            records.sign(&self.words);
+            return Ok(());
+        }
+        for slot in 0..records.max_vms() {
+            let Some((_, life)) = records.peek(slot) else { break };
+            if life == Life::Clearing as u32 {
+                let _undisturbed = Undisturbed::begin();
+                let _ = self.free_slots()?.push(slot as u32, 0);
+                records.set_free(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn free_slots(&mut self) -> Result<Stack<&mut MapData, u32>> {
+        let map = self.ebpf.map_mut("FREE_SLOTS").context("no map FREE_SLOTS")?;
+        Ok(Stack::try_from(map)?)
+    }
+
+    /// Gives a slot back that its VM no longer needs.
+    pub fn free_slot(&mut self, slot: u32) -> Result<()> {
+        let _undisturbed = Undisturbed::begin();
+        self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
+    }
+
+    pub fn capacity(&self, map: &str) -> Option<u32> {
+        match self.ebpf.map(map)? {
+            Map::HashMap(data) | Map::Array(data) => {
+                data.info().ok().map(|info| info.max_entries())
+            }
+            _ => None,
+        }
+    }
+}

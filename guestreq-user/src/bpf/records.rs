@@ -1,0 +1,259 @@
+//! # The records in kernel memory
+//!
+//! Host and VM records are arrays that the kernel lets us map. Reading them is
+//! no system call, so that a scrape neither takes long nor, as bpf(2) on a map
+//! would, switches kprobe programs off on its CPU while it runs.
+
+mod mapped;
+mod pinned;
+mod threads;
+
+use std::{mem, sync::atomic::Ordering};
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use guestreq_common::{
+    SCHEMA,
+    host::{self as of_host, Enforcement, Host, Loss, Totals},
+    policy::{Backend, Policy, Rules},
+    request::Thread,
+    vm::{Life, Vm},
+};
+use mapped::Mapped;
+pub use pinned::{Foreign, known_gate, signature};
+
+use crate::{bpf::kernel_constants::KernelWords, host};
+
+/// Records are read and written in words.
+const WORD: usize = mem::size_of::<u64>();
+
+/// All records of the running programs.
+pub struct Records {
+    host: Mapped<Host>,
+    vms: Mapped<Vm>,
+    threads: Mapped<Thread>,
+}
+
+#[cfg(test)]
+impl Records {
+    /// Over other memory than maps': of the host's record, and of so many VMs' and threads'.
+    pub fn over(
+        [host, vms, threads]: [std::os::fd::BorrowedFd<'_>; 3],
+        [max_vms, max_threads]: [usize; 2],
+    ) -> Result<Records> {
+        Ok(Records {
+            host: Mapped::over(host, 1)?,
+            vms: Mapped::over(vms, max_vms)?,
+            threads: Mapped::over(threads, max_threads)?,
+        })
+    }
+}
+
+impl Records {
+    pub fn new(ebpf: &Ebpf) -> Result<Records> {
+        Ok(Records {
+            host: Mapped::new(ebpf, "HOST")?,
+            vms: Mapped::new(ebpf, "VMS")?,
+            threads: Mapped::new(ebpf, "THREADS")?,
+        })
+    }
+
+    /// With what was counted before these records were made.
+    pub fn host(&self) -> Result<Box<Host>> {
+        let mut host = self.counted()?;
+        let Host { totals, inherited, .. } = &mut *host;
+        totals.add(inherited);
+        Ok(host)
+    }
+
+    /// As the programs write it.
+    pub fn counted(&self) -> Result<Box<Host>> {
+        self.host.read(0).context("the host's record")
+    }
+
+    /// From now on these are shown with what another version had counted.
+    pub fn set_inherited(&self, totals: &Totals) {
+        let words = self.host.words(0).unwrap_or_default().iter();
+        let inherited = words.skip(mem::offset_of!(Host, inherited) / WORD);
+        for (word, value) in inherited.zip(totals.words()) {
+            word.store(*value, Ordering::Release);
+        }
+    }
+
+    /// Requests that passed though they should not have, with those of before these records were
+    /// made.
+    pub fn bypassed(&self) -> u64 {
+        let of = |totals: usize| {
+            let word = self.host.word(0, totals + mem::offset_of!(Totals, bypassed));
+            word.map_or(0, |word| word.load(Ordering::Acquire))
+        };
+        of(mem::offset_of!(Host, totals)).wrapping_add(of(mem::offset_of!(Host, inherited)))
+    }
+
+    pub fn max_vms(&self) -> usize {
+        self.vms.len
+    }
+
+    /// A slot's generation and life, without copying the record.
+    pub fn peek(&self, slot: usize) -> Option<(u32, u32)> {
+        let word = self.vms.word(slot, mem::offset_of!(Vm, generation))?.load(Ordering::Acquire);
+        Some((word as u32, (word >> 32) as u32))
+    }
+
+    pub fn vm(&self, slot: usize) -> Option<Box<Vm>> {
+        self.vms.read(slot)
+    }
+
+    /// Clears a slot for its next VM, under a new generation, so that what a late
+    /// request of the old one brings is not counted for the new one. It is not free yet.
+    pub fn clear_vm(&self, slot: usize) {
+        let (Some(words), Some((generation, _))) = (self.vms.words(slot), self.peek(slot)) else {
+            return;
+        };
+        let next = u64::from(generation.wrapping_add(1).max(1));
+        let clearing = (Life::Clearing as u64) << 32;
+        for (i, word) in words.iter().enumerate() {
+            word.store(if i == 0 { next | clearing } else { 0 }, Ordering::Release);
+        }
+    }
+
+    /// A slot that was cleared is among the free ones; unless it was taken already.
+    pub fn set_free(&self, slot: usize) {
+        let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) else { return };
+        let old = word.load(Ordering::Acquire);
+        if old >> 32 == Life::Clearing as u64 {
+            let free = old & u64::from(u32::MAX);
+            // A program may have taken it since: then life is no longer ours to write.
+            let _ = word.compare_exchange(old, free, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Notes when a VM's process began.
+    pub fn set_started(&self, slot: usize, ticks: u64) {
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, started)) {
+            word.store(ticks, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is
+    /// another one than it was decided by, which is the default's until it has its own. It holds
+    /// when this returns: a request is decided by two words, each of which is there or not.
+    pub fn set_policy(&self, slot: usize, policy: Policy) {
+        let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
+        let (Some(rules), Some(limit)) =
+            (word(mem::offset_of!(Policy, rules)), word(mem::offset_of!(Policy, limit)))
+        else {
+            return;
+        };
+        let has_own = Rules::from_bits(rules.load(Ordering::Acquire)).generation()
+            == policy.rules().generation();
+        let before = if has_own {
+            limit.load(Ordering::Acquire)
+        } else {
+            let default = mem::offset_of!(Enforcement, policy) + mem::offset_of!(Policy, limit);
+            self.enforcement(default)
+        };
+        if before != policy.limit {
+            // What the old limit left says nothing about the new one. Before it: a request that the
+            // new limit has admitted already would be forgotten.
+            if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
+                limiter.store(0, Ordering::Release);
+            }
+        }
+        limit.store(policy.limit, Ordering::Release);
+        // Last: the generation in it says that all of it is this VM's.
+        rules.store(policy.rules, Ordering::Release);
+    }
+
+    /// The signal that takes its vCPUs out of the guest.
+    pub fn set_kick(&self, slot: usize, signal: u64) {
+        if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {
+            word.store(signal, Ordering::Release);
+        }
+    }
+
+    pub fn has_kick(&self, slot: usize) -> bool {
+        let word = self.vms.word(slot, mem::offset_of!(Vm, kick));
+        word.is_some_and(|word| word.load(Ordering::Relaxed) != 0)
+    }
+
+    /// Writes what holds for VMs that have no policy of their own, and whether new ones wait
+    /// until they have.
+    pub fn set_default_policy(&self, policy: Policy, waits: bool) {
+        let offset = mem::offset_of!(Enforcement, policy);
+        self.set_enforcement(mem::offset_of!(Enforcement, waits), u64::from(waits));
+        self.set_enforcement(offset + mem::offset_of!(Policy, limit), policy.limit);
+        self.set_enforcement(offset + mem::offset_of!(Policy, rules), policy.rules);
+    }
+
+    pub fn set_backend(&self, backend: Backend) {
+        self.set_enforcement(mem::offset_of!(Enforcement, backend), backend as u64);
+    }
+
+    /// Writes one word of how decisions are carried out.
+    pub fn set_enforcement(&self, offset: usize, value: u64) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, enforcement) + offset) {
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// Whether these maps were made just now; marks them as this version's.
+    pub fn are_new(&self) -> bool {
+        let word = self.host.word(0, mem::offset_of!(Host, schema));
+        word.is_some_and(|word| word.load(Ordering::Acquire) == 0)
+    }
+
+    /// Makes new records this version's.
+    pub fn sign(&self, words: &KernelWords) {
+        for (offset, value) in [
+            (mem::offset_of!(Host, page_offset), words.page_offset),
+            (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
+            (mem::offset_of!(Host, signal_of_task), words.offsets()),
+            (mem::offset_of!(Host, layout), of_host::LAYOUT),
+            (mem::offset_of!(Host, words), of_host::WORDS as u64),
+        ] {
+            if let Some(word) = self.host.word(0, offset) {
+                word.store(value, Ordering::Relaxed);
+            }
+        }
+        // Last: it says that the others stand.
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, schema)) {
+            word.store(u64::from(SCHEMA), Ordering::Release);
+        }
+    }
+
+    /// One word of how decisions are carried out.
+    pub fn enforcement(&self, offset: usize) -> u64 {
+        let word = self.host.word(0, mem::offset_of!(Host, enforcement) + offset);
+        word.map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Whether every request is told one by one.
+    pub fn set_tell_all(&self, all: bool) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, tell_all)) {
+            word.store(u64::from(all), Ordering::Release);
+        }
+    }
+
+    /// How often something was lost so, as these records' programs count it.
+    pub fn lost(&self, loss: Loss) -> u64 {
+        let lost = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, lost);
+        let offset = lost + loss as usize * WORD;
+        self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// From how long on a request is told as slow.
+    pub fn set_slow(&self, ns: u64) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, slow_ns)) {
+            word.store(ns, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Now, on the programs' clock (CLOCK_MONOTONIC), in ns.
+pub fn now_ns() -> u64 {
+    host::clock_ns(libc::CLOCK_MONOTONIC)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,171 @@
+//! # Asking the agent
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use crate::{group, wire::Failure};
+
+/// An agent that takes longer hangs, or its host does. A change waits for a disk.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_TO_CHANGE: Duration = Duration::from_secs(30);
+
+/// `GET`s a path of the agent's API.
+pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    get_within(socket, path, PATIENCE)
+}
+
+/// The same, but not for longer than this.
+pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duration) -> Result<T> {
+    block_on(within(socket, limit, LOOK, ask(socket, Method::GET, path, Bytes::new())))
+}
+
+/// `PUT`s a change.
+pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
+    let body = serde_json::to_vec(change).context("writing JSON")?;
+    let answer = ask(socket, Method::PUT, path, body.into());
+    block_on(within(socket, PATIENCE_TO_CHANGE, WHETHER, answer))
+}
+
+/// `GET`s, within a runtime.
+pub async fn get_async<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
+    within(socket, PATIENCE, LOOK, ask(socket, Method::GET, path, Bytes::new())).await
+}
+
+/// What to do where no answer comes.
+const LOOK: &str = "its log, or `journalctl -u guestreq`, may say why";
+const WHETHER: &str = "whether it has changed anything is not known: `guestreq policy show`";
+
+/// An answer, unless that takes too long.
+async fn within<T>(
+    socket: &Path,
+    limit: Duration,
+    advice: &str,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => bail!(
+            "the agent at {} does not answer within {} s; {advice}",
+            socket.display(),
+            limit.as_secs_f64()
+        ),
+    }
+}
+
+fn block_on<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(answer)
+}
+
+async fn ask<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<T> {
+    let connection = Connection::open(socket).await?;
+    let response = connection.send(method, path, body).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+    if status.is_success() {
+        return serde_json::from_slice(&body)
+            .context("the agent's answer is not what this version expects: same version?");
+    }
+    refused(status, &body)
+}
+
+/// A connection to the agent, for one question.
+pub struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    socket: PathBuf,
+}
+
+impl Connection {
+    pub async fn open(socket: &Path) -> Result<Connection> {
+        let stream = UnixStream::connect(socket).await.map_err(|error| no_agent(socket, &error))?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Connection { sender, socket: socket.to_owned() })
+    }
+
+    async fn send(mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(hyper::header::HOST, "guestreq")
+            .body(Full::new(body))?;
+        self.sender.send_request(request).await.context("the agent did not answer")
+    }
+
+    /// `GET`s an answer that comes bit by bit, and whose rest may take any time; `Err` in it: the
+    /// agent refuses, and says why.
+    pub async fn stream(self, path: &str) -> Result<Result<Incoming>> {
+        let socket = self.socket.clone();
+        let head = self.send(Method::GET, path, Bytes::new());
+        let response = within(&socket, PATIENCE, LOOK, head).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Ok(response.into_body()));
+        }
+        let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+        Ok(refused(status, &body))
+    }
+}
+
+fn refused<T>(status: StatusCode, body: &[u8]) -> Result<T> {
+    match serde_json::from_slice::<Failure>(body) {
+        Ok(failure) => bail!("{}", failure.error),
+        Err(_) => bail!("the agent answered {status}"),
+    }
+}
+
+fn no_agent(socket: &Path, error: &io::Error) -> anyhow::Error {
+    let path = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => anyhow!(
+            "no agent answers at {path}: start it with `sudo systemctl start guestreq`, or `sudo \
+             guestreq agent`"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow!("{path} may not be opened by this user: {}", group::advice(socket))
+        }
+        _ => anyhow!("{path}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Row 1 of the second review: whoever asked an agent that hung, waited as long as that.
+    #[test]
+    fn an_agent_that_does_not_answer_is_told_in_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let _hung = UnixListener::bind(&path).unwrap();
+        let limit = Duration::from_millis(20);
+        let error = get_within::<()>(&path, "/v1/vms", limit).unwrap_err().to_string();
+        let begin = format!("the agent at {} does not answer within 0.02 s; ", path.display());
+        assert!(error.starts_with(&begin) && !error.contains('\n'), "{error}");
+    }
+}

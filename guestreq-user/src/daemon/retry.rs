@@ -1,0 +1,69 @@
+//! # When to try again
+//!
+//! A host that cannot be observed may change: each minute is soon enough, except
+//! after modules came or went, which is most likely what was waited for.
+
+use std::time::{Duration, Instant};
+
+use crate::bpf::programs::module_identity;
+
+const RETRY: Duration = Duration::from_secs(60);
+/// A module's folder appears before the module has done its work.
+const SETTLE: Duration = Duration::from_secs(15);
+const RETRY_SETTLING: Duration = Duration::from_secs(1);
+
+/// The modules that SNP needs, by the identity of their folders.
+pub type Modules = [Option<u64>; 3];
+
+pub fn modules() -> Modules {
+    ["kvm", "kvm_amd", "ccp"].map(module_identity)
+}
+
+pub struct Patience {
+    last_attempt: Instant,
+    modules: Modules,
+    changed: Option<Instant>,
+}
+
+impl Patience {
+    pub fn new() -> Patience {
+        Patience { last_attempt: Instant::now(), modules: modules(), changed: None }
+    }
+
+    /// Whether to try now; if so, it is remembered.
+    pub fn is_over(&mut self, now: Instant, modules: Modules) -> bool {
+        if modules != self.modules {
+            self.modules = modules;
+            self.changed = Some(now);
+        }
+        let settling = self.changed.is_some_and(|at| now.duration_since(at) < SETTLE);
+        let interval = if settling { RETRY_SETTLING } else { RETRY };
+        let over = now.duration_since(self.last_attempt) >= interval;
+        if over {
+            self.last_attempt = now;
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_a_minute_or_a_second_after_modules_changed() {
+        let start = Instant::now();
+        let none = [None; 3];
+        let mut patience = Patience { last_attempt: start, modules: none, changed: None };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!patience.is_over(at(59), none));
+        assert!(patience.is_over(at(60), none));
+        let loaded = [Some(1), None, None];
+        assert!(patience.is_over(at(70), loaded), "modules have changed");
+        assert!(!patience.is_over(at(70), loaded));
+        assert!(patience.is_over(at(71), loaded));
+        assert!(patience.is_over(at(84), loaded));
+        assert!(!patience.is_over(at(86), loaded), "settled");
+        assert!(patience.is_over(at(144), loaded));
+    }
+}

@@ -1,0 +1,227 @@
+//! # Telling systemd
+//!
+//! One datagram to the socket that it names in the environment (sd_notify(3)), so that what is
+//! ordered after the agent starts when it has tried to attach, and not before; and so that
+//! `systemctl status` says how things stand.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io,
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::{
+            ffi::OsStrExt as _,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+use log::warn;
+
+use crate::throttle::{Told, gist};
+
+/// Who started us, if they want to know.
+pub struct Systemd {
+    socket: Option<OsString>,
+    /// The status that it has, and when it was told.
+    told: Option<(String, Instant)>,
+    trouble: Told<Option<String>>,
+    /// How often it wants to hear that the agent lives, and when it did.
+    watchdog: Option<Duration>,
+    alive: Option<Instant>,
+}
+
+/// A status whose numbers alone have changed is told again after so long.
+const RENEW: Duration = Duration::from_secs(10);
+/// And no status sooner.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Systemd {
+    pub fn new() -> Self {
+        let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let watchdog = number("WATCHDOG_USEC").filter(|_| ours).map(Duration::from_micros);
+        Self { watchdog, ..Self::at(env::var_os("NOTIFY_SOCKET")) }
+    }
+
+    fn at(socket: Option<OsString>) -> Self {
+        Self { socket, told: None, trouble: Told::default(), watchdog: None, alive: None }
+    }
+
+    /// That the first attempt is over, and how things stand; again where that has changed. What
+    /// could not be told is tried again.
+    pub fn is_running(&mut self, not_ready: Option<String>, now: Instant) {
+        let status =
+            not_ready.map_or_else(|| "ready".to_owned(), |why| format!("not ready: {why}"));
+        if let Some((told, at)) = &self.told {
+            let pause = if gist(told) == gist(&status) { RENEW } else { PAUSE };
+            if *told == status || now.saturating_duration_since(*at) < pause {
+                return;
+            }
+        }
+        if self.tell(&running(&status), now) {
+            self.told = Some((status, now));
+        }
+    }
+
+    /// That the loop goes round, if systemd's watchdog (`WatchdogSec`) wants to know: ten times as
+    /// often, so that it ends an agent that has not done so for all that time, and no other.
+    pub fn goes_round(&mut self, now: Instant) {
+        let Some(watchdog) = self.watchdog else { return };
+        let is_fresh = |at| now.saturating_duration_since(at) < watchdog / 10;
+        if !self.alive.is_some_and(is_fresh) && self.tell("WATCHDOG=1", now) {
+            self.alive = Some(now);
+        }
+    }
+
+    pub fn is_stopping(&mut self, now: Instant) {
+        self.tell("STOPPING=1", now);
+    }
+
+    /// Whether it was; systemd may be as stuck as anyone, and nobody waits for it.
+    fn tell(&mut self, message: &str, now: Instant) -> bool {
+        let Some(socket) = &self.socket else { return true };
+        let trouble = send(socket, message).err().map(|error| error.to_string());
+        if self.trouble.is_due(trouble.clone(), now)
+            && let Some(error) = &trouble
+        {
+            warn!("cannot tell systemd ({}): {error}", socket.display());
+        }
+        trouble.is_none()
+    }
+}
+
+/// A line each: a reason of several lines would be taken for more of them.
+fn running(status: &str) -> String {
+    format!("READY=1\nSTATUS={}", status.replace('\n', " "))
+}
+
+fn send(socket: &OsStr, message: &str) -> io::Result<()> {
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
+    };
+    let datagram = UnixDatagram::unbound()?;
+    // Its queue may be full, for as long as it is stuck.
+    datagram.set_nonblocking(true)?;
+    datagram.send_to_addr(message.as_bytes(), &address)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(systemd: &UnixDatagram) -> Option<String> {
+        let mut bytes = [0; 256];
+        systemd.set_nonblocking(true).unwrap();
+        let length = systemd.recv(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
+    }
+
+    #[test]
+    fn systemd_is_told_at_a_path_and_at_an_abstract_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let name = format!("guestreq-notify-{}", std::process::id());
+        let at_name = SocketAddr::from_abstract_name(&name).unwrap();
+        let sockets = [
+            (path.clone().into_os_string(), UnixDatagram::bind(&path).unwrap()),
+            (format!("@{name}").into(), UnixDatagram::bind_addr(&at_name).unwrap()),
+        ];
+        for (socket, systemd) in sockets {
+            send(&socket, &running("not ready: no ccp\nREADY=1")).unwrap();
+            let said = heard(&systemd).unwrap();
+            assert_eq!(said, "READY=1\nSTATUS=not ready: no ccp READY=1");
+        }
+    }
+
+    #[test]
+    fn its_status_is_what_holds_now_and_is_said_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
+        let not_ready = || Some("no ccp".to_owned());
+        told.is_running(not_ready(), now);
+        assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=not ready: no ccp"));
+        told.is_running(not_ready(), now + RENEW * 2);
+        assert_eq!(heard(&systemd), None);
+        told.is_running(None, now + PAUSE);
+        assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
+        told.is_stopping(now);
+        assert_eq!(heard(&systemd).as_deref(), Some("STOPPING=1"));
+    }
+
+    /// Row 15 of the second review.
+    #[test]
+    fn a_status_that_changes_all_the_time_is_told_now_and_then_and_the_last_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
+        let passed = |count: u64| Some(format!("requests that passed: {count}"));
+        // Five times a second, for a minute.
+        let heard_of = (0..300).filter(|&n| {
+            told.is_running(passed(n), now + Duration::from_millis(200) * n as u32);
+            heard(&systemd).is_some()
+        });
+        assert_eq!(heard_of.count(), 6);
+        told.is_running(passed(299), now + RENEW * 60);
+        assert!(heard(&systemd).is_some_and(|said| said.ends_with("299")));
+        // It comes and goes.
+        let now = now + RENEW * 100;
+        let heard_of = (0..300).filter(|&n| {
+            let reason = if n % 2 == 0 { passed(1) } else { None };
+            told.is_running(reason, now + Duration::from_millis(200) * n);
+            heard(&systemd).is_some()
+        });
+        assert!(heard_of.count() <= 61);
+    }
+
+    /// Row 6: the datagrams' queue of a systemd that is stuck.
+    #[test]
+    fn a_systemd_that_reads_nothing_holds_nobody_up_and_is_told_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.clone().into_os_string()));
+        while send(path.as_os_str(), "STATUS=of somebody else").is_ok() {}
+        let now = Instant::now();
+        told.is_running(None, now);
+        while heard(&systemd).is_some_and(|said| said.contains("somebody")) {}
+        told.is_running(None, now);
+        assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
+    }
+
+    /// Row 1 of the second review.
+    #[test]
+    fn a_watchdog_hears_of_each_round_that_is_not_right_behind_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let mut told = Systemd::at(Some(path.into_os_string()));
+        let now = Instant::now();
+        told.goes_round(now);
+        assert_eq!(heard(&systemd), None, "nobody wants to know");
+        told.watchdog = Some(Duration::from_secs(30));
+        // Five rounds a second, for half a minute, then a stall.
+        let rounds = (0..150).filter(|&n| {
+            told.goes_round(now + Duration::from_millis(200) * n);
+            heard(&systemd).as_deref() == Some("WATCHDOG=1")
+        });
+        assert_eq!(rounds.count(), 10);
+        told.goes_round(now + Duration::from_secs(50));
+        assert_eq!(heard(&systemd).as_deref(), Some("WATCHDOG=1"));
+    }
+
+    #[test]
+    fn a_systemd_that_is_gone_is_an_error_and_no_more() {
+        assert!(send(OsStr::new("/nowhere/notify"), "STOPPING=1").is_err());
+        assert!(send(OsStr::new(""), "STOPPING=1").is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! # The gate, from user space
+//!
+//! A kernel module whose state stands in its parameters: who it is known by, what
+//! it counted, and a question that root may have it ask.
+
+mod alone;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Error, Result, bail, ensure};
+use guestreq_common::gate::PROTOCOL;
+
+pub use alone::Alone;
+
+use crate::{
+    bpf::programs::module_identity,
+    host::system::{self, Missing},
+};
+
+pub const MODULE: &str = "guestreq_gate";
+pub const PARAMETERS: &str = "/sys/module/guestreq_gate/parameters";
+/// The function that it hooks.
+pub const HOOKED: &str = "sev_issue_cmd_external_user";
+
+/// A gate that is loaded.
+pub struct Gate {
+    parameters: PathBuf,
+    /// A gate that is loaded anew is another one.
+    pub identity: u64,
+    pub file: u64,
+    pub cookie: u64,
+}
+
+impl Gate {
+    /// The gate, if one is loaded that speaks our protocol.
+    pub fn find() -> Result<Gate> {
+        let identity = module_identity(MODULE).ok_or_else(not_loaded)?;
+        Gate::at(system::host().path(PARAMETERS), identity)
+    }
+
+    fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
+        speaks_ours(read_number(&parameters.join("protocol"))?)?;
+        let file = read_number(&parameters.join("file"))?;
+        let cookie = read_number(&parameters.join("cookie"))?;
+        // Its parameters are there before it is open, and a moment longer than it is.
+        ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
+        Ok(Gate { identity, file, cookie, parameters })
+    }
+
+    /// Whether it is still the one that was found.
+    pub fn is_loaded(&self) -> bool {
+        module_identity(MODULE) == Some(self.identity)
+    }
+
+    /// Questions that nobody answered.
+    pub fn unanswered(&self) -> Result<u64> {
+        read_number(&self.parameters.join("unanswered"))
+    }
+
+    /// Has it ask a question of ours; what it was answered.
+    pub fn ask(&self, nonce: u64) -> Result<String> {
+        let path = self.parameters.join("self_test");
+        fs::write(&path, nonce.to_string()).map_err(|error| refused(&path, error))?;
+        let text = read(&path)?;
+        match text.trim().split_once(' ') {
+            Some((asked, answer)) if asked == nonce.to_string() => Ok(answer.to_owned()),
+            // Somebody else had it ask since.
+            _ => bail!("{}: not our question's answer: {:?}", path.display(), text.trim()),
+        }
+    }
+}
+
+pub fn not_loaded() -> Missing {
+    let fix = format!(
+        "build it (`make -C gate`, or DKMS), then `modprobe {MODULE}`; or choose backend = \"vcpu\""
+    );
+    Missing::new("the gate is not loaded", fix)
+}
+
+/// Whether a gate of this protocol can be answered.
+pub fn speaks_ours(protocol: u64) -> Result<(), Missing> {
+    if protocol == PROTOCOL {
+        return Ok(());
+    }
+    let what =
+        format!("the gate that is loaded speaks protocol {protocol}, this guestreq {PROTOCOL}");
+    Err(Missing::new(what, "load the gate of the same release"))
+}
+
+/// A decimal number, or a hexadecimal one with 0x.
+pub fn read_number(path: &Path) -> Result<u64> {
+    let text = read(path)?;
+    parse_number(text.trim()).with_context(|| format!("{}: {:?}", path.display(), text.trim()))
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| refused(path, error))
+}
+
+/// Root owns the parameters, but some ask for a capability as well, which root may lack.
+fn refused(path: &Path, error: io::Error) -> Error {
+    let path = format!("{}", path.display());
+    let denied = error.raw_os_error() == Some(libc::EPERM);
+    let capability = match path.rsplit('/').next() {
+        Some("file" | "cookie") if denied => "CAP_SYSLOG",
+        Some("self_test") if denied => "CAP_BPF",
+        _ => return Error::new(error).context(path),
+    };
+    Missing::new(format!("the gate keeps {path} from this process"), format!("grant {capability}"))
+        .into()
+}
+
+fn parse_number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_of_another_version_is_told_and_one_that_is_not_open_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let find = || Gate::at(folder.path().to_owned(), 7).map_err(|error| format!("{error:#}"));
+        assert!(find().err().unwrap().contains("protocol"), "what is missing is named");
+        for (name, text) in [("protocol", "2\n"), ("file", "0x0\n"), ("cookie", "0x5\n")] {
+            write(name, text);
+        }
+        assert!(find().err().unwrap().contains("speaks protocol 2, this guestreq 1"));
+        write("protocol", "1\n");
+        assert!(find().err().unwrap().contains("being loaded"));
+        write("file", "0xffff888003a1b200\n");
+        let gate = find().unwrap();
+        assert_eq!((gate.file, gate.cookie), (0xffff_8880_03a1_b200, 5));
+    }
+
+    #[test]
+    fn a_capability_that_the_gate_asks_for_is_named() {
+        let say = |name: &str, errno| {
+            let path = Path::new(PARAMETERS).join(name);
+            format!("{:#}", refused(&path, io::Error::from_raw_os_error(errno)))
+        };
+        for (name, capability) in
+            [("file", "CAP_SYSLOG"), ("cookie", "CAP_SYSLOG"), ("self_test", "CAP_BPF")]
+        {
+            let said = say(name, libc::EPERM);
+            assert_eq!(
+                said,
+                format!("the gate keeps {PARAMETERS}/{name} from this process: grant {capability}")
+            );
+            // By its mode: that is for root, and no capability of these helps.
+            assert!(!say(name, libc::EACCES).contains(capability));
+        }
+        assert!(!say("unanswered", libc::EPERM).contains("grant"));
+    }
+
+    #[test]
+    fn numbers_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parse_number("0xffff888003a1b200"), Some(0xffff_8880_03a1_b200));
+        assert_eq!(parse_number("12"), Some(12));
+        assert_eq!(parse_number("(null)"), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! # Enforcement
+//!
+//! Writes policies into the records, connects the programs to the backend, and tests each second
+//! that both work.
+
+pub mod enforcement;
+pub mod gate;
+pub mod policies;
+mod recent_increase;
+
+pub use policies::seen;

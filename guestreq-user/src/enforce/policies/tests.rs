@@ -1,0 +1,82 @@
+use std::{fs, os::fd::AsFd as _};
+
+use guestreq_common::{host::Host, request::Thread};
+
+use super::*;
+use crate::policy::Overrides;
+
+/// A configuration, and what the command line has set; `None`: nothing.
+fn config(text: &str, overrides: Option<&str>) -> (tempfile::TempDir, Config) {
+    let folder = tempfile::tempdir().unwrap();
+    if let Some(overrides) = overrides {
+        fs::write(folder.path().join("overrides.json"), overrides).unwrap();
+    }
+    let config = Config { state: folder.path().to_owned(), ..Config::parse(text).unwrap() };
+    (folder, config)
+}
+
+/// Row 3 of the second review: it was `observe`, so that no alert could fire.
+#[test]
+fn what_is_asked_for_and_cannot_be_read_is_the_strictest_that_it_may_be() {
+    const STAMP: &str = r#""uid": 0, "at": "2026-01-02T03:04:05Z""#;
+    let set = |mode: &str| format!(r#"{{"default": {{"mode": {{"value": "{mode}", {STAMP}}}}}}}"#);
+    let new = |mode: &str| format!(r#"{{"of a newer version": true, "mode": "{mode}"}}"#);
+    for (text, overrides, mode, known) in [
+        ("mode = \"enforce\"", None, Mode::Enforce, true),
+        ("mode = \"audit\"", Some(set("enforce")), Mode::Enforce, true),
+        ("mode = \"enforce\"", Some(set("observe")), Mode::Observe, true),
+        ("mode = \"enforce\"", Some(String::new()), Mode::Enforce, false),
+        ("mode = \"audit\"", Some(new("enforce")), Mode::Enforce, false),
+        ("mode = \"audit\"", Some(new("audit")), Mode::Audit, false),
+        // What is missing from it may have said so.
+        ("mode = \"audit\"", Some(set("audit")[..40].to_owned()), Mode::Enforce, false),
+        ("backend = \"none\"\nmode = \"audit\"", Some(set("enforce")), Mode::Enforce, false),
+    ] {
+        let (_folder, config) = config(text, overrides.as_deref());
+        let status = asked(&config);
+        assert_eq!((status.mode, status.verified), (mode, false), "{text}, {overrides:?}");
+        assert_eq!(status.reason.is_none(), known, "{text}, {overrides:?}: {:?}", status.reason);
+    }
+    let (folder, config) = config("mode = \"audit\"", None);
+    fs::create_dir(folder.path().join("overrides.json")).unwrap();
+    let status = asked(&config);
+    assert_eq!(status.mode, Mode::Enforce, "nobody knows what a folder says");
+    assert!(status.reason.unwrap().contains("overrides.json cannot be read: mend it"));
+}
+
+fn records() -> Records {
+    let sizes = [size_of::<Host>(), size_of::<Vm>(), size_of::<Thread>()];
+    let maps = sizes.map(|bytes| {
+        let file = tempfile::tempfile().unwrap();
+        // A mapping is of whole pages.
+        file.set_len((bytes as u64).next_multiple_of(4096)).unwrap();
+        file
+    });
+    Records::over(maps.each_ref().map(|file| file.as_fd()), [1, 1]).unwrap()
+}
+
+/// Row 16 of the second review: the second change ended what the first had begun.
+#[test]
+fn a_change_within_the_time_to_settle_begins_it_anew() {
+    const RULE: &str = "[[vm]]\nmatch = { name = \"web\" }\nlimit = \"off\"\n";
+    let (_folder, waits) = config(&format!("mode = \"enforce\"\n{RULE}"), None);
+    let mut policies = Policies::open(&waits).unwrap();
+    let records = records();
+    policies.apply_default(&records);
+    let new_vms_wait = || {
+        records.enforcement(std::mem::offset_of!(guestreq_common::host::Enforcement, waits)) != 0
+    };
+    assert!(new_vms_wait());
+    let book = |text: &str| Config::parse(text).unwrap().book(Overrides::default());
+    policies.install(book("mode = \"enforce\""), &records, &[]);
+    let first = policies.settle.expect("it settles");
+    assert!(new_vms_wait(), "a program may have read the old default a moment ago");
+    policies.install(book("mode = \"audit\""), &records, &[]);
+    assert!(new_vms_wait(), "it still may have");
+    assert!(policies.settle.is_some_and(|second| second > first), "the time begins anew");
+    policies.settle(&records);
+    assert!(new_vms_wait());
+    policies.settle = Instant::now().checked_sub(SETTLE);
+    policies.settle(&records);
+    assert!(!new_vms_wait() && policies.settle.is_none());
+}

@@ -1,0 +1,56 @@
+//! # What keeps kvm_amd from it (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
+
+use super::{Signs, cpu::Cpu};
+use crate::host::system::Missing;
+
+pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" (Dell: \"minimum SEV \
+                         non-ES ASID\") of more than 1, as 100";
+
+/// Those below the setup's limit are SEV-ES guests' and SNP guests', and by default there are none.
+pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
+    let capacity = ["/sys/fs/cgroup/misc.capacity", "/sys/fs/cgroup/misc/misc.capacity"]
+        .iter()
+        .find_map(|path| signs.system.read(path).ok());
+    // None is not listed, as a rule.
+    let listed = |text: &String, name: &str| {
+        text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some(name) && words.next().is_some_and(|number| number != "0")
+        })
+    };
+    let none = match capacity {
+        Some(text) if listed(&text, "sev") => !listed(&text, "sev_es"),
+        _ => {
+            let cpu_may = Cpu::of(signs).is_none_or(|cpu| cpu.has("sev_es"));
+            let asked = !super::options::is_off(signs, "sev_es");
+            let sev_alone =
+                signs.parameter("sev") == Some(true) && signs.parameter("sev_es") == Some(false);
+            (sev_alone && cpu_may && asked) || signs.log_has(&["SEV-ES", "(ASIDs 0 - 0)"]).is_some()
+        }
+    };
+    none.then(|| Missing::new("there are no ASIDs for SEV-ES and SNP guests", ASIDS))
+}
+
+pub fn others(signs: &Signs<'_>) -> Option<Missing> {
+    let off = |what: &str, fix: &str| Some(Missing::new(what, fix));
+    let cpu_may = Cpu::of(signs).is_some_and(|cpu| cpu.has("sev"));
+    let told = super::options::is_off(signs, "sev");
+    if signs.parameter("sev") == Some(false) && cpu_may && !told {
+        return off(
+            "kvm_amd runs without SEV altogether, although the CPU has it",
+            "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows who says otherwise), \
+             and after ccp",
+        );
+    }
+    if signs.parameter("npt") == Some(false) {
+        return off("kvm_amd runs without nested paging (npt)", "kvm_amd npt=1");
+    }
+    if signs.parameter("lbrv") == Some(false) {
+        return off("kvm_amd runs without lbrv, which SEV-ES needs", "kvm_amd lbrv=1");
+    }
+    let mmio_caching = signs.system.read("/sys/module/kvm/parameters/mmio_caching");
+    if mmio_caching.is_ok_and(|value| !super::is_on(&value)) {
+        return off("kvm runs without mmio_caching, which SEV-ES needs", "kvm mmio_caching=1");
+    }
+    None
+}

@@ -1,0 +1,110 @@
+//! # The kernel's symbols
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{self, BufRead, BufReader},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::host::system::{self, Missing, System};
+
+/// Data that the programs read.
+pub const DATA: [&str; 2] = ["page_offset_base", "sme_me_mask"];
+
+const FILE: &str = "/proc/kallsyms";
+
+/// Some of the kernel's functions and data, by name.
+pub struct Symbols(HashMap<String, u64>);
+
+impl Symbols {
+    /// The data that the programs read.
+    pub fn read() -> Result<Symbols> {
+        Symbols::open(system::host(), DATA.len(), |name| DATA.contains(&name))
+    }
+
+    /// Those that are wanted, of some 200,000.
+    pub fn read_some(system: &System, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
+        Symbols::open(system, usize::MAX, wanted)
+    }
+
+    fn open(system: &System, most: usize, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
+        let path = system.path(FILE);
+        // As in `System::read`.
+        ensure!(
+            !system.is_collected() || path.is_file(),
+            "{FILE} was not collected, or is no file"
+        );
+        let file = fs::File::open(path).context(FILE)?;
+        Symbols::parse(BufReader::new(file), most, wanted).context(FILE)
+    }
+
+    /// Line by line, and no further than to the last one that is wanted.
+    fn parse(
+        mut text: impl BufRead,
+        most: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<Symbols> {
+        let (mut found, mut line) = (HashMap::new(), String::new());
+        while found.len() < most && text.read_line(&mut line)? != 0 {
+            if let Some((name, address)) = symbol(&line, &wanted) {
+                found.insert(name.to_owned(), address);
+            }
+            line.clear();
+        }
+        Ok(Symbols(found))
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// An address; zeros mean that the kernel hides them.
+    pub fn address(&self, name: &str) -> Result<u64, Missing> {
+        match self.0.get(name) {
+            Some(0) => Err(Missing::new(
+                "the kernel hides its addresses (kernel.kptr_restrict)",
+                "`sysctl kernel.kptr_restrict=1` shows them to root",
+            )),
+            Some(address) => Ok(*address),
+            None => Err(Missing::new(
+                format!("/proc/kallsyms has no {name}"),
+                "it takes an x86-64 kernel with CONFIG_KALLSYMS_ALL",
+            )),
+        }
+    }
+}
+
+/// `ffffffff829ca6a8 D page_offset_base`, and a module's name in brackets where it is a module's.
+fn symbol(line: &str, wanted: impl Fn(&str) -> bool) -> Option<(&str, u64)> {
+    let mut words = line.split_ascii_whitespace();
+    let (address, name) = (words.next()?, words.nth(1)?);
+    let address = wanted(name).then(|| u64::from_str_radix(address, 16))?;
+    Some((name, address.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &[u8]) -> Symbols {
+        Symbols::parse(text, DATA.len(), |name| DATA.contains(&name)).unwrap()
+    }
+
+    #[test]
+    fn symbols_are_found_by_their_whole_name() {
+        let symbols = parse(
+            b"ffffffffa0001000 D sme_me_mask\n\
+             ffffffffa0002000 t sme_me_mask.cold\t[kvm_amd]\n\
+             0000000000000000 D page_offset_base\n",
+        );
+        assert_eq!(symbols.address("sme_me_mask").unwrap(), 0xffff_ffff_a000_1000);
+        assert!(symbols.address("page_offset_base").unwrap_err().to_string().contains("kptr"));
+        assert!(parse(b"").address("sme_me_mask").is_err());
+    }
+}

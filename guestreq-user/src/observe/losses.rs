@@ -1,0 +1,62 @@
+//! # Losses as they happen
+//!
+//! The programs, and the kernel, count what could not be told; here it is noticed.
+
+use std::collections::BTreeMap;
+
+use guestreq_common::host::Loss;
+
+use crate::{
+    bpf::records::Records,
+    observe::journal::Journal,
+    wire::events::{Lost, What},
+};
+
+/// What was lost when it was last looked at, by reason.
+#[derive(Default)]
+pub struct Losses(BTreeMap<&'static str, u64>);
+
+impl Losses {
+    /// What was lost so far was lost to others.
+    pub fn before_now(records: &Records) -> Losses {
+        Losses(Loss::ALL.iter().map(|loss| (loss.name(), records.lost(*loss))).collect())
+    }
+
+    pub fn tell(&mut self, records: &Records, journal: &Journal) {
+        for loss in Loss::ALL {
+            self.tell_one(loss.name(), records.lost(loss), journal);
+        }
+    }
+
+    /// Tells by how much a counter has grown; one that is new begins where it is.
+    pub fn tell_one(&mut self, reason: &'static str, total: u64, journal: &Journal) {
+        let before = self.0.insert(reason, total).unwrap_or(total);
+        let count = total.saturating_sub(before);
+        if count > 0 {
+            journal.record(What::Lost(Lost { reason: reason.into(), count }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wire::events::Query;
+
+    #[test]
+    fn what_was_lost_since_the_last_look_is_told_once() {
+        let journal = Arc::new(Journal::new());
+        let mut losses = Losses::default();
+        for total in [5, 8, 8, 15, 2, 3] {
+            losses.tell_one("ring_buffer_full", total, &journal);
+        }
+        let mut listener = journal.listen(&Query::default(), true).unwrap();
+        let counts = std::iter::from_fn(|| match &listener.take()?.what {
+            What::Lost(lost) => Some(lost.count),
+            what => panic!("{what}"),
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [3, 7, 1], "2 is another counter");
+    }
+}

@@ -1,0 +1,155 @@
+//! # What the programs tell one by one
+//!
+//! Reads their ring buffer and log.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
+use guestreq_common::{
+    event::{self, Event},
+    message, outcome,
+    policy::{Decision, Mode},
+    request,
+};
+use log::Log;
+use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
+
+use crate::wire::{
+    events::{Decided, Ended, Message, StageSeconds, What},
+    policy::Named,
+};
+
+/// So many are told before others get their turn: a flood does not end.
+const BATCH: usize = 512;
+
+/// How often it looks by itself, as nobody wakes it for single requests: fewer than the ring buffer
+/// holds come meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How often it looks otherwise.
+const IDLE_LOOK: Duration = Duration::from_millis(200);
+
+/// Who takes the programs' events.
+pub trait Sink: Clone + Send + Sync + 'static {
+    /// Whether somebody follows single requests.
+    fn wants_requests(&self) -> bool;
+    /// `None` is an event that cannot be read.
+    fn take(&self, batch: &[Option<Event>]);
+    /// The buffer was empty just now: what found it full comes after what was in it.
+    fn emptied(&self);
+}
+
+/// The tasks that read; they end when this is dropped.
+pub struct Readers(Vec<JoinHandle<()>>);
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Readers {
+    pub fn start(ebpf: &mut Ebpf, sink: &impl Sink) -> Result<Readers> {
+        let map = ebpf.take_map("EVENTS").context("no map EVENTS")?;
+        let logger = aya_log::EbpfLogger::init(ebpf).context("the programs' log")?;
+        // SAFETY: ring buffer and logger own their descriptors, which stay open and the same
+        // until they are dropped.
+        let (events, logger) =
+            unsafe { (AsyncFd::register(RingBuf::try_from(map)?)?, AsyncFd::register(logger)?) };
+        Ok(Readers(vec![
+            tokio::spawn(read_events(events, sink.clone())),
+            tokio::spawn(read_log(logger)),
+        ]))
+    }
+}
+
+async fn read_log(mut logger: AsyncFd<aya_log::EbpfLogger<&'static dyn Log>>) {
+    while let Ok(mut guard) = logger.readable_mut().await {
+        guard.get_inner_mut().flush();
+        guard.clear_ready();
+    }
+}
+
+async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, sink: impl Sink) {
+    loop {
+        let look = if sink.wants_requests() { LOOK } else { IDLE_LOOK };
+        match timeout(look, events.readable_mut()).await {
+            // First: what comes from here on makes it ready again.
+            Ok(Ok(mut guard)) => guard.clear_ready(),
+            Ok(Err(_)) => return,
+            Err(_) => {}
+        }
+        drain(events.get_mut(), &sink).await;
+    }
+}
+
+async fn drain(ring: &mut RingBuf<MapData>, sink: &impl Sink) {
+    loop {
+        let next = || Some(decode(&ring.next()?));
+        let batch: Vec<_> = std::iter::from_fn(next).take(BATCH).collect();
+        if batch.is_empty() {
+            break;
+        }
+        sink.take(&batch);
+        if batch.len() < BATCH {
+            sink.emptied();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Event> {
+    if bytes.len() < size_of::<Event>() {
+        return None;
+    }
+    // SAFETY: as many bytes as an event has, of integers only; alignment does not matter here.
+    Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
+}
+
+/// `None`: of VMs that are new the table tells, once it knows them.
+pub fn what(event: &Event) -> Option<What> {
+    let message = Message {
+        message: Named(message::Kind::of(event.message_type)),
+        message_type: event.message_type,
+        vmpck: event.vmpck,
+        seqno: event.seqno,
+    };
+    let decided = |message, decision: Decision| Decided {
+        message,
+        decision: decision.name().into(),
+        // What is not carried out is not told.
+        mode: Named(Mode::Enforce),
+    };
+    Some(match event::Kind::from_number(event.kind)? {
+        event::Kind::Request => What::Request(ended(event, message)),
+        event::Kind::Slow => What::Slow(ended(event, message)),
+        event::Kind::Replay => What::Replay(ended(event, message)),
+        event::Kind::Gap => What::Gap(ended(event, message)),
+        event::Kind::HostError => What::HostError(ended(event, message)),
+        event::Kind::NewVm => return None,
+        event::Kind::Denied => What::Denied(decided(message, Decision::Deny)),
+        event::Kind::Throttled => What::Throttled(decided(message, Decision::Busy)),
+        event::Kind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
+        event::Kind::Bypassed => What::Bypassed(message),
+    })
+}
+
+fn ended(event: &Event, message: Message) -> Ended {
+    let answered = request::answered(event.outcome) && event.outcome != outcome::BUSY;
+    let [vm_lock, psp_queue, psp_service] = event.stage_ns.map(|ns| ns as f64 / 1e9);
+    Ended {
+        message,
+        result: outcome::name(event.outcome).into(),
+        ret: event.ret,
+        stage_seconds: answered.then_some(StageSeconds { vm_lock, psp_queue, psp_service }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! # A VM in the table
+
+use guestreq_common::{
+    message::Kind,
+    policy::{Decision, Mode},
+};
+
+use crate::{
+    bpf::pins::identities::Known,
+    host::{Because, Identity},
+    wire::events::Whom,
+};
+
+/// Pairs of message and result that a VM may have as series of their own; what a hostile
+/// guest brings beyond them is folded into one.
+const MAX_PAIRS: usize = 64;
+/// The same for what was decided: the folded ones are one per decision and mode.
+const MAX_DECIDED: usize = 48;
+
+/// Of which type, what was decided, and in which mode.
+pub type Decided = (Kind, Decision, Mode);
+
+/// A VM with a record.
+pub struct Tracked {
+    pub slot: usize,
+    pub generation: u32,
+    /// The process that was looked at: the one that launched it, or that runs it. It may have gone.
+    pub tgid: u32,
+    /// The process' start, in ticks; `None` if it was gone before we looked.
+    pub started: Option<u64>,
+    /// The `vm` label: the VM's name, with its pid where two have the same.
+    pub label: String,
+    pub identity: Identity,
+    /// What of its process told that.
+    pub because: Vec<Because>,
+    /// How often its pod is still looked for.
+    pub looks_left: u8,
+    /// We have looked which signals its VMM handles.
+    pub signal_read: bool,
+    /// Its process does not say who it is: it is named as soon as it does.
+    pub unread: bool,
+    pub exited: bool,
+    /// Pairs of kind and result that are series, in the order in which they were first seen.
+    pub pairs: Vec<(Kind, &'static str)>,
+    /// The same for decisions.
+    pub decided: Vec<Decided>,
+}
+
+impl Tracked {
+    /// How events name it.
+    pub fn whom(&self) -> Whom {
+        let uuid = Some(&self.identity.uuid).filter(|uuid| !uuid.is_empty());
+        Whom {
+            vm: Some(self.label.clone()),
+            name: Some(self.identity.name.clone()),
+            uuid: uuid.cloned(),
+            pid: self.tgid,
+        }
+    }
+
+    /// Its process, which is told from others of its number by its start.
+    pub fn process(&self) -> (u32, Option<u64>) {
+        (self.tgid, self.started)
+    }
+
+    /// What the next agent is to know of it.
+    pub fn known(&self) -> Known {
+        let (identity, because) = (self.identity.clone(), self.because.clone());
+        Known { identity, because, pid: self.tgid, started: self.started }
+    }
+
+    /// Whether a pair of kind and result has a series of its own; the first ones get it.
+    pub fn admit(&mut self, kind: Kind, result: &'static str) -> bool {
+        if self.pairs.contains(&(kind, result)) {
+            return true;
+        }
+        if self.pairs.len() >= MAX_PAIRS {
+            return false;
+        }
+        self.pairs.push((kind, result));
+        true
+    }
+
+    /// Whether a kind's decisions have a series of their own.
+    pub fn admit_decided(&mut self, decided: Decided) -> bool {
+        if self.decided.contains(&decided) {
+            return true;
+        }
+        if self.decided.len() >= MAX_DECIDED {
+            return false;
+        }
+        self.decided.push(decided);
+        true
+    }
+}
+
+#[cfg(test)]
+impl Tracked {
+    /// A VM that runs.
+    pub fn of(label: &str, identity: Identity) -> Tracked {
+        Tracked {
+            slot: 0,
+            generation: 0,
+            tgid: 1,
+            started: None,
+            label: label.to_owned(),
+            identity,
+            because: Vec::new(),
+            looks_left: 0,
+            signal_read: false,
+            unread: false,
+            exited: false,
+            pairs: Vec::new(),
+            decided: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guestreq_common::outcome;
+
+    use super::*;
+
+    #[test]
+    fn a_hostile_guest_has_a_bounded_number_of_series() {
+        let mut vm = Tracked::of("evil", Identity::default());
+        let mut admitted = 0;
+        for kind in Kind::ALL {
+            for number in 0..0x1d {
+                admitted += usize::from(vm.admit(kind, outcome::name(number)));
+            }
+        }
+        assert_eq!(admitted, MAX_PAIRS);
+        assert!(vm.admit(Kind::Cpuid, "ok"), "the first ones stay");
+        let mut admitted = 0;
+        for kind in Kind::ALL {
+            for decision in Decision::ALL {
+                for mode in Mode::ALL {
+                    admitted += usize::from(vm.admit_decided((kind, decision, mode)));
+                }
+            }
+        }
+        assert_eq!(admitted, MAX_DECIDED);
+    }
+}

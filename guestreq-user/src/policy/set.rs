@@ -1,0 +1,190 @@
+//! # The book of rules
+//!
+//! The configuration and the overrides together, and what follows for a VM.
+
+mod warnings;
+
+use guestreq_common::policy::{Backend, Mode};
+
+use super::{
+    Applied, Effective, Level, Limit, Named, Origin, Override, Overrides, Placed, Rule, Said, Set,
+    Setting, Sheet, Source, Stamp, Types, overrides,
+};
+use crate::{host::Identity, text::quoted};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Book {
+    /// What carries decisions out, for as long as the agent runs.
+    pub backend: Backend,
+    /// The configuration's files.
+    pub file: Sheet,
+    pub overrides: Overrides,
+}
+
+/// One of mode, allow and limit: where each layer keeps it.
+struct Key<T> {
+    of_override: fn(&Override) -> Option<&Set<T>>,
+    of_rule: fn(&Rule) -> Option<T>,
+    of_sheet: fn(&Sheet) -> Option<&Said<T>>,
+}
+
+const MODE: Key<Named<Mode>> = Key {
+    of_override: |set| set.mode.as_ref(),
+    of_rule: |rule| rule.mode,
+    of_sheet: |sheet| sheet.mode.as_ref(),
+};
+const ALLOW: Key<Types> = Key {
+    of_override: |set| set.allow.as_ref(),
+    of_rule: |rule| rule.allow,
+    of_sheet: |sheet| sheet.allow.as_ref(),
+};
+const LIMIT: Key<Limit> = Key {
+    of_override: |set| set.limit.as_ref(),
+    of_rule: |rule| rule.limit,
+    of_sheet: |sheet| sheet.limit.as_ref(),
+};
+
+impl Book {
+    /// What holds for VMs of which nothing is said.
+    pub fn default(&self) -> Effective {
+        self.effective(None)
+    }
+
+    /// What holds for a VM.
+    pub fn resolve(&self, vm: &Identity) -> Effective {
+        self.effective(Some(vm))
+    }
+
+    fn effective(&self, vm: Option<&Identity>) -> Effective {
+        let built_in = Effective::built_in();
+        Effective {
+            mode: self.pick(vm, &MODE, built_in.mode),
+            allow: self.pick(vm, &ALLOW, built_in.allow),
+            limit: self.pick(vm, &LIMIT, built_in.limit),
+        }
+    }
+
+    /// The first that says something, in the order that [`super`] tells.
+    fn pick<T: Copy>(
+        &self,
+        vm: Option<&Identity>,
+        key: &Key<T>,
+        built_in: Setting<T>,
+    ) -> Setting<T> {
+        let overridden = |of, by: &Override| {
+            let Set { value, stamp } = (key.of_override)(by)?;
+            let origin = Origin::Override { of, stamp: stamp.clone() };
+            Some(Setting { value: *value, origin })
+        };
+        let by_hand = || overridden(Level::Vm, self.overrides.of(vm?)?);
+        let by_rule = || {
+            let vm = vm?;
+            self.sheets().find_map(|(sheet, stamp)| {
+                let rules = sheet.rules.iter().zip(1..);
+                rules.filter(|(placed, _)| placed.rule.matches.matches(vm)).find_map(
+                    |(at, number)| {
+                        let value = (key.of_rule)(&at.rule)?;
+                        Some(Setting {
+                            value,
+                            origin: origin(&at.at, Some((number, &at.rule)), stamp),
+                        })
+                    },
+                )
+            })
+        };
+        let by_top = || {
+            self.sheets().find_map(|(sheet, stamp)| {
+                let Said { value, at } = (key.of_sheet)(sheet)?;
+                Some(Setting { value: *value, origin: origin(at, None, stamp) })
+            })
+        };
+        by_hand()
+            .or_else(by_rule)
+            .or_else(|| overridden(Level::Default, &self.overrides.default))
+            .or_else(by_top)
+            .unwrap_or(built_in)
+    }
+
+    /// What files say: the one that was applied, and by whom, before the configuration's.
+    pub(super) fn sheets(&self) -> impl Iterator<Item = (&Sheet, Option<&Stamp>)> {
+        let applied = self.overrides.applied.iter();
+        let applied = applied.map(|Applied { stamp, sheet }| (sheet, Some(stamp)));
+        applied.chain([(&self.file, None)])
+    }
+
+    /// All rules, in the order in which they are tried.
+    fn rules(&self) -> impl Iterator<Item = &Placed> {
+        self.sheets().flat_map(|(sheet, _)| &sheet.rules)
+    }
+
+    /// Whether something is said of some VMs only.
+    pub fn names_vms(&self) -> bool {
+        self.rules().next().is_some() || !self.overrides.vms.is_empty()
+    }
+
+    /// Every mode that some VM may get, who says it, and where.
+    fn modes(&self) -> impl Iterator<Item = (Mode, String, Option<&Source>)> {
+        let top = self.sheets().find_map(|(sheet, _)| sheet.mode.as_ref());
+        let default = match (&self.overrides.default.mode, top) {
+            (Some(set), _) => (set.value.0, "the default's override", None),
+            (None, Some(Said { value, at })) => (value.0, "the top level", Some(at)),
+            (None, None) => (Effective::built_in().mode.value.0, "the top level", None),
+        };
+        let rules = self.rules().filter_map(|Placed { rule, at }| {
+            Some((rule.mode?.0, format!("the rule for {}", rule.matches), Some(at)))
+        });
+        let overrides = self.overrides.vms.iter().filter_map(|(vm, set)| {
+            let mode = set.mode.as_ref()?.value.0;
+            Some((mode, format!("the override for {}", quoted(vm)), None))
+        });
+        let (mode, who, at) = default;
+        std::iter::once((mode, who.to_owned(), at)).chain(rules).chain(overrides)
+    }
+
+    /// The strictest mode that some VM may get.
+    pub fn strictest(&self) -> Mode {
+        self.modes().map(|(mode, ..)| mode).max().unwrap_or(Mode::Observe)
+    }
+
+    pub fn enforces(&self) -> bool {
+        self.strictest() == Mode::Enforce
+    }
+
+    /// Whether a new VM waits until the agent has said which policy is its.
+    pub fn waits(&self) -> bool {
+        self.names_vms() && self.enforces()
+    }
+
+    /// Why it cannot be done as it is said.
+    pub fn contradiction(&self) -> Option<(Option<&Source>, String)> {
+        if self.backend != Backend::None {
+            return None;
+        }
+        let (_, who, place) = self.modes().find(|(mode, ..)| *mode == Mode::Enforce)?;
+        let why = format!(
+            "{who} says enforce, but the backend is none, which only counts: \
+             set backend = \"gate\" or \"vcpu\", or mode = \"audit\""
+        );
+        Some((place, why))
+    }
+
+    /// A VM that is not running, as far as its override's key tells.
+    pub fn absent(key: &str) -> Identity {
+        let vm = Identity::called(key);
+        debug_assert_eq!(overrides::key_of(&vm).as_deref(), Some(key));
+        vm
+    }
+}
+
+/// The origin of what a file's top level or a rule says; a file that somebody applied has a stamp.
+fn origin(at: &Source, rule: Option<(usize, &Rule)>, stamp: Option<&Stamp>) -> Origin {
+    let at = at.clone();
+    let (rule, matches) = rule.map(|(number, rule)| (number, rule.matches.to_string())).unzip();
+    match stamp.cloned() {
+        Some(stamp) => Origin::Applied { at, rule, matches, stamp },
+        None => Origin::Config { at, rule, matches },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! # The API: why a VM is who it is
+//!
+//! `GET /v1/explain?vm=VM` is [`Explained`]: what the agent has read of the VM's process, what of
+//! it told that, and what follows. As it holds: nothing is read anew.
+
+use axum::{
+    extract::State as Extract,
+    http::{StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+
+use crate::wire::explain::Explained;
+use crate::{
+    agent::{observer::Observer, shared::Shared},
+    policy::{Candidate, Refusal, Unclear, find},
+    serve::{control::observing, json::Json, server::failure},
+};
+
+pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let Some((_, vm)) = form_urlencoded::parse(query).find(|(key, _)| key == "vm") else {
+        return failure(StatusCode::BAD_REQUEST, "which VM: /v1/explain?vm=VM");
+    };
+    match observing(&shared, |observer| explain(observer, &vm)) {
+        Ok(explained) => Json(explained).into_response(),
+        Err(refused) => refused.answer(),
+    }
+}
+
+fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
+    observer.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+    let vms = observer.table.vms();
+    let all: Vec<_> = vms
+        .iter()
+        .map(|vm| Candidate {
+            label: &vm.label,
+            identity: &vm.identity,
+            pid: vm.tgid,
+            exited: vm.exited,
+        })
+        .collect();
+    let found = find(vm, &all).map_err(|unclear| match unclear {
+        Unclear::Unknown(why) => Refusal::UnknownVm(why),
+        Unclear::Ambiguous(why) => Refusal::Refused(why),
+    })?;
+    let vm = &vms[found];
+    let book = observer.policies.book();
+    Ok(Explained {
+        vm: vm.label.clone(),
+        pid: vm.tgid,
+        started: vm.started,
+        running: !vm.exited,
+        unread: vm.unread,
+        identity: vm.identity.clone(),
+        because: vm.because.clone(),
+        rules: book.tried(&vm.identity),
+        policy: book.resolve(&vm.identity),
+    })
+}

@@ -1,0 +1,190 @@
+//! # From records to answers
+
+use std::collections::BTreeMap;
+
+use guestreq_common::{
+    command::Class,
+    ghcb::Told,
+    histogram::{self, Slots},
+    host::Host,
+    message,
+    outcome::{self, OUTCOMES},
+    policy::Decision,
+    request::{NO_VM, STAGE_NAMES},
+    sequence::Anomaly,
+    vm::{Life, Results, Vm as Record},
+};
+
+use crate::{
+    agent::snapshot::{lost, queue_length},
+    text::command_name,
+};
+use crate::{
+    agent::{observer::Observer, snapshot::Snapshot},
+    observe::{tracked::Tracked, vms},
+    wire::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms},
+};
+
+pub fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
+    let rows = observer.table.vms().iter().zip(&snapshot.vms);
+    let mut vms: Vec<Vm> = rows
+        .filter_map(|(tracked, record)| Some(vm(observer, snapshot, tracked, record.as_ref()?)))
+        .collect();
+    // Who takes the most of the PSP comes first: now, then ever.
+    let order = |vm: &Vm| (vm.recent_psp_share, vm.psp_seconds.values().sum::<f64>());
+    vms.sort_by(|a, b| order(b).partial_cmp(&order(a)).unwrap_or(std::cmp::Ordering::Equal));
+    Vms { window_seconds: observer.window.seconds(&snapshot.sample), vms }
+}
+
+fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Record) -> Vm {
+    let recent = observer.window.vm(&snapshot.sample, (tracked.slot as u32, tracked.generation));
+    let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
+    let now = snapshot.sample.at_ns;
+    Vm {
+        vm: tracked.label.clone(),
+        name: tracked.identity.name.clone(),
+        uuid: tracked.identity.uuid.clone(),
+        vmm: tracked.identity.vmm.clone(),
+        namespace: tracked.identity.namespace.clone(),
+        pod_uid: tracked.identity.pod_uid.clone(),
+        pid: tracked.tgid,
+        running: !tracked.exited && record.life != Life::Exited as u32,
+        requests: record.total(),
+        extended_requests: record.extended,
+        tio_requests: record.tio_requests,
+        results: counts(record),
+        vmpck: record.vmpck.to_vec(),
+        stage_seconds: stage_names().zip(record.stage_ns.map(seconds)).collect(),
+        p50_seconds: quantile(0.5),
+        p99_seconds: quantile(0.99),
+        psp_seconds: Class::ALL
+            .iter()
+            .map(|class| (class.name().to_owned(), seconds(record.psp_ns[*class as usize])))
+            .collect(),
+        sequence_anomalies: Anomaly::ALL
+            .iter()
+            .map(|kind| (kind.name().to_owned(), record.anomalies[*kind as usize]))
+            .collect(),
+        recent_requests_per_second: recent.requests_per_second,
+        recent_psp_share: recent.psp_share,
+        recent_messages_per_second: rates(
+            message::Kind::ALL.map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
+        ),
+        recent_decisions_per_second: rates(
+            Decision::ALL.map(|of| (of.name(), recent.decisions_per_second[of as usize])),
+        ),
+        recent_p50_seconds: recent.quantiles.p50.map(seconds),
+        recent_p99_seconds: recent.quantiles.p99.map(seconds),
+        last_request_seconds_ago: (record.last_request != 0)
+            .then(|| seconds(now.saturating_sub(record.last_request))),
+    }
+}
+
+/// Those that there were.
+fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
+    let some = rates.into_iter().filter(|(_, rate)| *rate > 0.0);
+    some.map(|(name, rate)| (name.to_owned(), rate)).collect()
+}
+
+pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
+    let host = &snapshot.host;
+    let (recent_utilisation, recent_queue_length) = observer.window.host(&snapshot.sample);
+    let labels = vms::labels(&observer.table);
+    let holder = host.now.top().map(|running| Holder {
+        command: command_name(running.command),
+        vm: labels
+            .get(&(running.vm, running.generation))
+            .filter(|_| running.vm != NO_VM)
+            .map(|label| (*label).to_owned()),
+        pid: (running.thread >> 32) as u32,
+        seconds: seconds(snapshot.sample.at_ns.saturating_sub(running.started)),
+    });
+    let mut commands: Vec<Command> = (0..)
+        .zip(&host.totals.commands)
+        .filter(|(_, totals)| totals.count > 0)
+        .map(|(number, totals)| Command {
+            command: command_name(number),
+            count: totals.count,
+            failed: totals.failed,
+            busy_seconds: seconds(totals.busy_ns),
+        })
+        .collect();
+    commands.sort_by(|a, b| b.busy_seconds.total_cmp(&a.busy_seconds));
+    let names = ["plain", "extended"].map(str::to_owned);
+    Psp {
+        window_seconds: observer.window.seconds(&snapshot.sample),
+        holder,
+        queue_length: queue_length(host),
+        recent_utilisation,
+        recent_queue_length,
+        recent_stages: recent_stages(observer, snapshot),
+        busy_seconds: seconds(snapshot.sample.busy_ns),
+        waited_seconds: seconds(snapshot.sample.queue_ns),
+        commands,
+        messages: messages(host),
+        guest_requests: names.into_iter().zip(host.totals.exits).collect(),
+        guest_told: Told::ALL
+            .iter()
+            .map(|told| (told.name().to_owned(), host.totals.told[*told as usize]))
+            .collect(),
+        lost: lost(host, observer),
+        probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
+    }
+}
+
+fn recent_stages(observer: &Observer, snapshot: &Snapshot) -> BTreeMap<String, Recent> {
+    let stages = observer
+        .window
+        .stages(&snapshot.sample)
+        .map(|of| Recent { p50_seconds: of.p50.map(seconds), p99_seconds: of.p99.map(seconds) });
+    stage_names().zip(stages).collect()
+}
+
+fn stage_names() -> impl Iterator<Item = String> {
+    STAGE_NAMES.iter().map(|name| (*name).to_owned())
+}
+
+fn results(counts: &Results) -> BTreeMap<String, u64> {
+    (0..OUTCOMES as u8)
+        .map(|number| (outcome::name(number), counts.get(number)))
+        .filter(|(_, count)| *count > 0)
+        .fold(BTreeMap::new(), |mut results, (name, count)| {
+            // Numbers that no specification lists share a name.
+            *results.entry(name.to_owned()).or_default() += count;
+            results
+        })
+}
+
+fn counts(record: &Record) -> Counts {
+    message::Kind::ALL
+        .iter()
+        .map(|kind| (kind.name().to_owned(), results(&record.requests[*kind as usize])))
+        .filter(|(_, results)| !results.is_empty())
+        .collect()
+}
+
+fn messages(host: &Host) -> Vec<Message> {
+    let stage = |slots: &Slots, ns: u64| Stage {
+        seconds: seconds(ns),
+        p50_seconds: histogram::quantile(slots, 0.5).map(seconds),
+        p99_seconds: histogram::quantile(slots, 0.99).map(seconds),
+    };
+    message::Kind::ALL
+        .iter()
+        .map(|kind| {
+            let totals = &host.totals.messages[*kind as usize];
+            let stages = totals.stage.iter().zip(totals.stage_ns);
+            let stages = stages.map(|(slots, ns)| stage(slots, ns));
+            Message {
+                message: kind.name().to_owned(),
+                results: results(&totals.results),
+                stages: stage_names().zip(stages).collect(),
+            }
+        })
+        .filter(|message| !message.results.is_empty())
+        .collect()
+}

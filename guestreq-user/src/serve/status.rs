@@ -1,0 +1,62 @@
+//! # The agent itself
+//!
+//! Answered also while nothing is observed: what `guestreq doctor` wants to know.
+
+use axum::{
+    extract::State as Extract,
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+
+use crate::{
+    agent::shared::{Shared, State},
+    enforce::enforcement,
+    serve::{json::Json, report, server::failure},
+    wire::policy::{Enforcement, Named},
+};
+use crate::{agent::snapshot::maps, wire::status::Agent};
+
+pub async fn get(Extract(shared): Extract<Shared>) -> Response {
+    let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
+        State::Waiting { reason } => {
+            let asked = shared.asked();
+            // What keeps the agent from observing keeps it from enforcing, too.
+            let why = asked.reason.clone().or_else(|| Some(reason.clone()));
+            let status = enforcement::Status { reason: why, ..asked };
+            (Some(reason.clone()), status, Vec::new(), None, None)
+        }
+        State::Observing(observer) => match observer.refresh() {
+            Ok(snapshot) => (
+                observer.not_ready(),
+                observer.enforcement_status(),
+                maps(observer, &snapshot),
+                report::psp(observer, &snapshot).holder,
+                Some(observer.table.unread() as u64),
+            ),
+            Err(error) => {
+                return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}"));
+            }
+        },
+    };
+    Json(Agent {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        ready: reason.is_none(),
+        reason,
+        enforcement: enforced(status),
+        maps,
+        holder,
+        unread_vms,
+    })
+    .into_response()
+}
+
+fn enforced(status: enforcement::Status) -> Enforcement {
+    Enforcement {
+        backend: Named(status.backend),
+        mode: Named(status.mode),
+        verified: status.verified,
+        reason: status.reason,
+        bypassed: status.bypassed,
+    }
+}

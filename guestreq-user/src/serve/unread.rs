@@ -1,0 +1,123 @@
+//! # Answers that nobody reads
+//!
+//! An answer is in memory until whoever asked has read it, and some read nothing. What waits for
+//! readers is counted; beyond a bound only root is answered.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{ConnectInfo, Request},
+    http::StatusCode,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+
+use crate::serve::{control::Peer, server::failure};
+
+/// So much may wait before nobody else is answered: a host's largest answers, several times.
+const MOST: usize = 32 << 20;
+
+/// How much waits, in bytes.
+#[derive(Clone, Default)]
+pub struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    /// For a router to have, beside [`bound`].
+    pub fn layer() -> Extension<Unread> {
+        Extension(Unread::default())
+    }
+
+    fn keep(&self, bytes: Bytes) -> Bytes {
+        self.0.fetch_add(bytes.len(), Ordering::Relaxed);
+        Bytes::from_owner(Waiting { bytes, unread: self.clone() })
+    }
+}
+
+/// Counts for as long as anybody has it.
+struct Waiting {
+    bytes: Bytes,
+    unread: Unread,
+}
+
+impl AsRef<[u8]> for Waiting {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.unread.0.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
+/// Refuses where too much waits, and counts the answer.
+pub async fn bound(Extension(unread): Extension<Unread>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<Peer>>();
+    let root = peer.is_some_and(|ConnectInfo(peer)| peer.root().is_ok());
+    let waiting = unread.0.load(Ordering::Relaxed);
+    if waiting > MOST && !root {
+        let why = format!("{} MiB of answers wait for their readers already", waiting >> 20);
+        return failure(StatusCode::SERVICE_UNAVAILABLE, &why);
+    }
+    let (head, body) = next.run(request).await.into_parts();
+    // One that comes bit by bit is made as it is read.
+    if body.size_hint().exact().is_none() {
+        return (head, body).into_response();
+    }
+    match body.collect().await {
+        Ok(whole) => (head, Body::from(unread.keep(whole.to_bytes()))).into_response(),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, middleware::from_fn, routing::get};
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    const ANSWER: usize = 8 << 20;
+
+    /// A sibling of row 5 of the second review.
+    #[tokio::test]
+    async fn answers_that_nobody_reads_are_bounded_and_root_s_are_not_among_them() {
+        let unread = Unread::default();
+        let router = Router::new()
+            .route("/", get(|| async { vec![b'x'; ANSWER] }))
+            .layer(from_fn(bound))
+            .layer(Extension(unread.clone()));
+        let ask = async |uid| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(ConnectInfo(Peer { uid: Some(uid) }));
+            TowerToHyperService::new(router.clone()).call(request).await.unwrap()
+        };
+        let mut answers = Vec::new();
+        let refused = loop {
+            let answer = ask(1000).await;
+            if answer.status() != StatusCode::OK {
+                break answer;
+            }
+            answers.push(answer);
+        };
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answers.len(), MOST / ANSWER + 1);
+        assert_eq!(ask(0).await.status(), StatusCode::OK, "root is answered");
+        // A frame that was taken is still in memory.
+        let frame = answers.remove(0).into_body().frame().await.unwrap().unwrap();
+        assert_eq!(ask(1000).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(frame);
+        assert_eq!(ask(1000).await.status(), StatusCode::OK);
+        drop((answers, refused));
+        assert_eq!(unread.0.load(Ordering::Relaxed), 0, "all is let go of");
+    }
+}

@@ -1,0 +1,90 @@
+//! # Text for people
+
+use guestreq_common::command;
+
+use crate::json;
+
+/// A duration as people read it: three digits and a unit.
+pub fn duration(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        s if s <= 0.0 => return "0".to_owned(),
+        s if s < 0.000_999_5 => (s * 1e6, "µs"),
+        s if s < 0.999_5 => (s * 1e3, "ms"),
+        s => (s, "s"),
+    };
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$} {unit}")
+}
+
+pub fn maybe(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), duration)
+}
+
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+/// What must not reach a terminal as it is: a name is whatever somebody typed.
+pub fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        if json::is_obeyed(c) {
+            printable.extend(c.escape_default());
+        } else {
+            printable.push(c);
+        }
+    }
+    printable
+}
+
+/// Who writes a file may find long values of it in an error.
+const MAX_MESSAGE: usize = 500;
+
+/// What a parser says, which may repeat anything that it was given, as one line.
+pub fn in_a_line(message: &str) -> String {
+    let mut line = String::new();
+    for c in message.trim_end().chars().take(MAX_MESSAGE) {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// How much of a name is shown.
+const SHOWN: usize = 64;
+
+/// A name in quotes, escaped, and its beginning only if it is long.
+pub fn quoted(name: &str) -> String {
+    let length = name.chars().count();
+    if length <= SHOWN {
+        return format!("{name:?}");
+    }
+    let beginning: String = name.chars().take(SHOWN).collect();
+    format!("{beginning:?}… ({length} characters)")
+}
+
+/// The kernel's name of a command, or its number where it has none.
+pub fn command_name(number: u32) -> String {
+    command::name(number).map_or_else(|| format!("{number:#04x}"), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits_and_a_unit() {
+        assert_eq!(duration(0.0), "0");
+        assert_eq!(duration(0.000_001_234), "1.23 µs");
+        assert_eq!(duration(0.000_35), "350 µs");
+        assert_eq!(duration(0.000_999_9), "1.00 ms");
+        assert_eq!(duration(0.0352), "35.2 ms");
+        assert_eq!(duration(12.345), "12.3 s");
+        assert_eq!(duration(1234.5), "1234 s");
+        assert_eq!(maybe(None), "-");
+        assert_eq!(percent(0.256), "25.6 %");
+    }
+}

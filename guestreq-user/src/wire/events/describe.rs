@@ -1,0 +1,126 @@
+//! # An event in words
+//!
+//! For the log and for tables: both say the same.
+
+use std::{fmt, time::Duration};
+
+use super::{Decided, Ended, Enforcement, Event, Kind, Lost, Message, PolicyChanged, What, Whom};
+use crate::wire::policy::Effective;
+
+/// A line of the log.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.vm {
+            // It says itself whose.
+            Some(_) if self.kind() == Kind::PolicyChanged => self.what.fmt(f),
+            Some(whom) => write!(f, "{}: VM {whom}, {}", self.kind(), self.details()),
+            None => self.what.fmt(f),
+        }
+    }
+}
+
+impl Event {
+    /// What there is to say beside the VM and the kind, which have columns of their own in a
+    /// table.
+    pub fn details(&self) -> String {
+        match (&self.what, &self.vm) {
+            (What::NewVm { .. } | What::ExitedVm {}, Some(Whom { pid, .. })) => {
+                format!("{}, pid {pid}", self.what)
+            }
+            (what, _) => what.to_string(),
+        }
+    }
+}
+
+/// Names are quoted, as they may hold anything.
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.vm {
+            Some(label) => write!(f, "{label:?}"),
+            None => write!(f, "of pid {}", self.pid),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Request(ended)
+            | What::Slow(ended)
+            | What::Replay(ended)
+            | What::Gap(ended)
+            | What::HostError(ended) => ended.fmt(f),
+            What::Denied(Decided { message, .. })
+            | What::Throttled(Decided { message, .. })
+            | What::Unthrottled(Decided { message, .. })
+            | What::Bypassed(message) => message.fmt(f),
+            What::NewVm { vmm } => f.write_str(vmm),
+            What::ExitedVm {} => f.write_str("it was decommissioned"),
+            What::PolicyChanged(changed) => changed.fmt(f),
+            What::Enforcement(enforcement) => enforcement.fmt(f),
+            What::AgentStarted { version, agent_pid } => {
+                write!(f, "guestreq {version} starts, as pid {agent_pid}")
+            }
+            What::Lost(lost) => lost.fmt(f),
+            What::ConfigReloaded { files, changed } => {
+                let files = files.join(", ");
+                write!(f, "the configuration was read again, {files}: {changed}")
+            }
+            What::ConfigFailed { error } => {
+                write!(f, "the configuration stays as it was: {error}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Message { message, message_type, vmpck, seqno } = self;
+        write!(f, "{message} (type {message_type}), VMPCK {vmpck}, sequence number {seqno}")
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ended { message, result, ret, stage_seconds } = self;
+        write!(f, "{message}, {result} ({ret})")?;
+        let Some(stages) = stage_seconds else { return Ok(()) };
+        let [lock, queue, service] = [stages.vm_lock, stages.psp_queue, stages.psp_service]
+            .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        write!(f, ", vm_lock {lock:.3?}, psp_queue {queue:.3?}, psp_service {service:.3?}")
+    }
+}
+
+impl fmt::Display for PolicyChanged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PolicyChanged { uid, target, old, new } = self;
+        let [old, new] = [old, new].map(|effective| {
+            let Effective { mode, allow, limit } = effective;
+            format!("mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
+        });
+        write!(f, "uid {uid} changed the policy of {target}: {old} -> {new}")
+    }
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = self.reason.as_deref();
+        if self.verified {
+            write!(f, "enforcing with backend {}, tried and verified", self.backend)?;
+            reason.map_or(Ok(()), |without| write!(f, "; {without}"))
+        } else {
+            write!(f, "not enforced: {}", reason.unwrap_or("not yet tried"))
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lost { reason, count } = self;
+        match &**reason {
+            Lost::SLOW_READER => write!(f, "{count} events came faster than they were read here"),
+            Lost::FORGOTTEN => write!(f, "the agent has forgotten {count} events before this"),
+            reason => write!(f, "{count} lost: {reason}"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! # Which events
+
+use std::fmt;
+
+use form_urlencoded::Serializer;
+
+use super::{Event, Kind, Life, Since, What};
+use crate::wire::policy::Target;
+
+/// What is asked of `GET /v1/events`. `kind` and `vm` may be given several times.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Query {
+    pub filter: Filter,
+    /// What happened since then, as far as it is known. Without, everything that is.
+    pub since: Option<Since>,
+    /// Of that, only so many of the last ones.
+    pub last: Option<usize>,
+    /// Only what comes after this one. Of another agent's life, everything does.
+    pub after: Option<After>,
+    /// Whether to stay, and tell what happens from now on.
+    pub follow: bool,
+}
+
+/// Which events somebody wants to see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Empty: every kind.
+    pub kinds: Vec<Kind>,
+    /// By label, name or UUID. Empty: of every VM and of none.
+    pub vms: Vec<String>,
+    /// Every request, too. It costs every request of every VM.
+    pub all: bool,
+}
+
+/// The last event that somebody has seen: `AGENT/ID`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct After {
+    pub agent: Life,
+    pub id: u64,
+}
+
+impl Filter {
+    pub fn admits(&self, event: &Event) -> bool {
+        let kind = event.kind();
+        if kind == Kind::Lost {
+            // It may have been of those.
+            return true;
+        }
+        let of_kind = self.kinds.is_empty() || self.kinds.contains(&kind);
+        let wanted = kind != Kind::Request || self.all;
+        of_kind && wanted && (self.vms.is_empty() || self.names_vm_of(event))
+    }
+
+    /// Whether every request has to be told for it.
+    pub fn wants_requests(&self) -> bool {
+        self.all && (self.kinds.is_empty() || self.kinds.contains(&Kind::Request))
+    }
+
+    fn names_vm_of(&self, event: &Event) -> bool {
+        let is_named = |name: &String| self.vms.contains(name);
+        if let What::PolicyChanged(changed) = &event.what
+            && matches!(&changed.target, Target::Vm(name) if is_named(name))
+        {
+            // It may not run.
+            return true;
+        }
+        let Some(whom) = &event.vm else { return false };
+        [&whom.vm, &whom.name, &whom.uuid].into_iter().flatten().any(is_named)
+    }
+}
+
+impl Query {
+    /// Reads what follows the `?` of a URL.
+    pub fn parse(text: &str) -> Result<Query, String> {
+        let mut query = Query::default();
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            let about = |error: String| format!("{key}: {error}");
+            let number = || value.parse().map_err(|_| about(format!("{value:?} is no number")));
+            let flag = || match &*value {
+                "true" | "" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(about(format!("{value:?} is neither true nor false"))),
+            };
+            match &*key {
+                "kind" => query.filter.kinds.push(Kind::named(&value)?),
+                "vm" => query.filter.vms.push(value.into_owned()),
+                "all" => query.filter.all = flag()?,
+                "since" => query.since = Some(value.parse().map_err(about)?),
+                "last" => query.last = Some(number()?),
+                "after" => {
+                    query.after = Some(After::parse(&value).ok_or_else(|| {
+                        about(format!("{value:?} is not an event's agent, / and its id"))
+                    })?)
+                }
+                "follow" => query.follow = flag()?,
+                _ => {
+                    return Err(format!(
+                        "unknown parameter {key:?}: there are since, kind, vm, all, follow, last \
+                         and after"
+                    ));
+                }
+            }
+        }
+        if query.filter.kinds.contains(&Kind::Request) && !query.filter.all {
+            return Err("kind request is told with all=true only".to_owned());
+        }
+        Ok(query)
+    }
+}
+
+/// As it stands in a URL.
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Query { filter, since, last, after, follow } = self;
+        let mut text = Serializer::new(String::new());
+        let mut put = |key, value: Option<String>| {
+            if let Some(value) = value {
+                text.append_pair(key, &value);
+            }
+        };
+        filter.kinds.iter().for_each(|kind| put("kind", Some(kind.name())));
+        filter.vms.iter().for_each(|vm| put("vm", Some(vm.clone())));
+        put("all", filter.all.then(|| "true".to_owned()));
+        put("since", since.map(|since| since.to_string()));
+        put("last", last.map(|last| last.to_string()));
+        put("after", after.map(|After { agent, id }| format!("{agent}/{id}")));
+        put("follow", follow.then(|| "true".to_owned()));
+        f.write_str(&text.finish())
+    }
+}
+
+impl After {
+    fn parse(text: &str) -> Option<After> {
+        let (agent, id) = text.split_once('/')?;
+        Some(After { agent: agent.parse().ok()?, id: id.parse().ok()? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use super::*;
+use crate::wire::events::{
+    Whom,
+    tests::{event, examples, whom},
+};
+
+#[test]
+fn a_query_survives_its_url() {
+    let query = Query {
+        filter: Filter {
+            kinds: vec![Kind::Request, Kind::NewVm],
+            vms: vec!["a b&kind=gap\n".to_owned(), "\u{fc}ber".to_owned()],
+            all: true,
+        },
+        since: Some("2026-01-31T12:00:00Z".parse().unwrap()),
+        last: Some(10),
+        after: Some(After { agent: "00000000000000aa".parse().unwrap(), id: 7 }),
+        follow: true,
+    };
+    assert_eq!(Query::parse(&query.to_string()), Ok(query));
+    assert_eq!(Query::parse(""), Ok(Query::default()));
+    assert!(Query::parse("follow&all=false").is_ok_and(|query| query.follow));
+}
+
+#[test]
+fn a_wrong_parameter_is_told_with_what_is_allowed() {
+    for (query, what) in [
+        ("kind=nonsense", "there are request, slow, replay"),
+        ("kind=request", "with all=true only"),
+        ("since=soon", "since: not a time"),
+        ("last=-1", "last: \"-1\" is no number"),
+        ("follow=maybe", "neither true nor false"),
+        ("after=7", "after: \"7\" is not"),
+        ("sinc=1h", "unknown parameter \"sinc\""),
+        ("vm=%ff%00&kind=%ff", "unknown kind"),
+    ] {
+        let error = Query::parse(query).unwrap_err();
+        assert!(error.contains(what), "{query}: {error}");
+    }
+}
+
+#[test]
+fn a_vm_is_meant_by_its_label_its_name_or_its_uuid() {
+    let whom = Whom { uuid: Some("1-2".to_owned()), ..whom("web") };
+    let denied = event(1, Some(whom), examples().swap_remove(5));
+    let admits = |vm: &str| {
+        let filter = Filter { vms: vec!["other".to_owned(), vm.to_owned()], ..Filter::default() };
+        filter.admits(&denied)
+    };
+    assert!(admits("web") && admits("web@7") && admits("1-2"));
+    assert!(!admits("we") && !admits(""));
+}
+
+#[test]
+fn a_change_of_a_vm_s_policy_is_that_vm_s() {
+    let changed = event(1, None, examples().swap_remove(11));
+    let filter = |vm: &str| Filter { vms: vec![vm.to_owned()], ..Filter::default() };
+    assert!(filter("web-1").admits(&changed));
+    assert!(!filter("web-2").admits(&changed));
+}
+
+#[test]
+fn losses_are_told_whatever_was_asked_for_and_requests_only_with_all() {
+    let [request, lost] = [0, 14].map(|at| event(1, None, examples().swap_remove(at)));
+    let narrow = Filter { kinds: vec![Kind::Slow], vms: vec!["x".to_owned()], all: false };
+    assert!(narrow.admits(&lost));
+    assert!(!Filter::default().admits(&request));
+    let all = Filter { all: true, ..Filter::default() };
+    assert!(all.admits(&request) && all.wants_requests());
+    let slow = Filter { kinds: vec![Kind::Slow], all: true, ..Filter::default() };
+    assert!(!slow.wants_requests(), "who does not see them does not make them told");
+}

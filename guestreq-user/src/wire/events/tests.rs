@@ -1,0 +1,125 @@
+use clap::ValueEnum as _;
+use guestreq_common::{
+    message,
+    policy::{Backend, Mode},
+};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::wire::policy::{Effective, Named, Target};
+
+/// One of each kind, in their order.
+pub fn examples() -> Vec<What> {
+    let message =
+        || Message { message: Named(message::Kind::Report), message_type: 5, vmpck: 1, seqno: 9 };
+    let stage_seconds =
+        Some(StageSeconds { vm_lock: 0.000_1, psp_queue: 0.002, psp_service: 0.017 });
+    let ended = || Ended { message: message(), result: "ok".into(), ret: 0, stage_seconds };
+    let decided = |decision: &'static str| Decided {
+        message: message(),
+        decision: decision.into(),
+        mode: Named(Mode::Enforce),
+    };
+    let changed = PolicyChanged {
+        uid: 0,
+        target: Target::Vm("web-1".to_owned()),
+        old: Effective::built_in(),
+        new: Effective::built_in(),
+    };
+    vec![
+        What::Request(ended()),
+        What::Slow(ended()),
+        What::Replay(ended()),
+        What::Gap(ended()),
+        What::HostError(Ended { stage_seconds: None, ..ended() }),
+        What::Denied(decided("deny")),
+        What::Throttled(decided("busy")),
+        What::Unthrottled(decided("admit")),
+        What::Bypassed(message()),
+        What::NewVm { vmm: "qemu".to_owned() },
+        What::ExitedVm {},
+        What::PolicyChanged(Box::new(changed)),
+        What::Enforcement(Enforcement {
+            verified: false,
+            backend: Named(Backend::Gate),
+            reason: Some("the gate is not loaded".to_owned()),
+        }),
+        What::AgentStarted { version: "0.1.0".to_owned(), agent_pid: 1 },
+        What::Lost(Lost { reason: Lost::SLOW_READER.into(), count: 3 }),
+        What::ConfigReloaded {
+            files: vec!["/etc/guestreq/config.toml".to_owned()],
+            changed: "default: limit off -> 5/s".to_owned(),
+        },
+        What::ConfigFailed { error: "line 1: no".to_owned() },
+    ]
+}
+
+pub fn event(id: u64, vm: Option<Whom>, what: What) -> Event {
+    let agent = "00000000000000aa".parse().unwrap();
+    let time = "2026-01-31T12:00:00.5Z".parse().unwrap();
+    Event { id, agent, time, monotonic_ns: 7, vm, what }
+}
+
+pub fn whom(name: &str) -> Whom {
+    Whom { vm: Some(format!("{name}@7")), name: Some(name.to_owned()), uuid: None, pid: 7 }
+}
+
+#[test]
+fn every_kind_reads_what_it_writes_and_is_named_once() {
+    let examples = examples();
+    let kinds: Vec<_> = examples.iter().map(What::kind).collect();
+    assert_eq!(kinds, Kind::value_variants());
+    for what in examples {
+        for vm in [None, Some(whom("web")), Some(Whom { vm: None, name: None, ..whom("") })] {
+            let event = event(1, vm, what.clone());
+            let json: Value = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["kind"], event.kind().name());
+            let text = serde_json::to_string(&event).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event, "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_event_s_fields_keep_their_names() {
+    let slow = event(3, Some(whom("web")), examples().swap_remove(1));
+    assert_eq!(
+        serde_json::to_value(&slow).unwrap(),
+        json!({
+            "id": 3, "agent": "00000000000000aa", "time": "2026-01-31T12:00:00.500Z",
+            "monotonic_ns": 7, "vm": "web@7", "name": "web", "pid": 7, "kind": "slow",
+            "message": "report", "message_type": 5, "vmpck": 1, "seqno": 9, "result": "ok",
+            "ret": 0,
+            "stage_seconds": {"vm_lock": 0.000_1, "psp_queue": 0.002, "psp_service": 0.017},
+        })
+    );
+    let lost = event(4, None, examples().swap_remove(14));
+    assert_eq!(
+        serde_json::to_value(&lost).unwrap(),
+        json!({
+            "id": 4, "agent": "00000000000000aa", "time": "2026-01-31T12:00:00.500Z",
+            "monotonic_ns": 7, "kind": "lost", "reason": "slow_reader", "count": 3,
+        })
+    );
+}
+
+#[test]
+fn an_event_reads_as_a_sentence() {
+    let line = |at: usize, vm| event(1, vm, examples().swap_remove(at)).to_string();
+    assert_eq!(
+        line(5, Some(whom("a\nb"))),
+        "denied: VM \"a\\nb@7\", report (type 5), VMPCK 1, sequence number 9"
+    );
+    let stranger = Whom { vm: None, name: None, uuid: None, pid: 9 };
+    assert_eq!(line(10, Some(stranger)), "exited_vm: VM of pid 9, it was decommissioned, pid 9");
+    assert_eq!(line(9, Some(whom("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
+    assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
+    assert_eq!(line(12, None), "not enforced: the gate is not loaded");
+}
+
+#[test]
+fn a_name_weighs_what_it_is_long() {
+    let [short, long] = ["x".to_owned(), "x".repeat(4000)]
+        .map(|name| event(1, Some(whom(&name)), examples().swap_remove(0)).weight());
+    assert_eq!(long - short, 2 * 3999);
+}

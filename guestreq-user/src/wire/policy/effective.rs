@@ -1,0 +1,126 @@
+//! # What holds for a VM, and where that comes from
+
+use std::fmt;
+
+use guestreq_common::policy::{Allowed, Mode, Policy, Rules};
+use serde::{Deserialize, Serialize};
+
+use super::{Limit, Named, Source, Types};
+
+/// What holds for a VM, or for those of which nothing is said, and who says so.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Effective {
+    pub mode: Setting<Named<Mode>>,
+    pub allow: Setting<Types>,
+    pub limit: Setting<Limit>,
+}
+
+/// A value, and who says so.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Setting<T> {
+    /// What holds.
+    pub value: T,
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(tag = "from", rename_all = "lowercase")]
+pub enum Origin {
+    /// Built in.
+    Default,
+    /// A file of the configuration: its top level, or a rule.
+    Config {
+        #[serde(flatten)]
+        at: Source,
+        /// In the order in which they are tried, counted from 1.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<usize>,
+        #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+        matches: Option<String>,
+    },
+    /// The same of a file that the command line has applied.
+    Applied {
+        #[serde(flatten)]
+        at: Source,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<usize>,
+        #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
+        matches: Option<String>,
+        #[serde(flatten)]
+        stamp: Stamp,
+    },
+    /// The command line.
+    Override {
+        of: Level,
+        #[serde(flatten)]
+        stamp: Stamp,
+    },
+}
+
+/// What an override is for.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Default,
+    Vm,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::Config { at, matches: Some(matches), .. } => write!(f, "{at} ({matches})"),
+            Origin::Config { at, .. } => write!(f, "{at}"),
+            Origin::Applied { at, matches, stamp: Stamp { uid, at: when }, .. } => {
+                let matches = matches.as_ref().map(|text| format!("{text}; ")).unwrap_or_default();
+                write!(f, "applied {at} ({matches}uid {uid}, {when})")
+            }
+            Origin::Override { of, stamp: Stamp { uid, at } } => {
+                let of = if *of == Level::Default { " of the default" } else { "" };
+                write!(f, "override{of} (uid {uid}, {at})")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Effective { mode, allow, limit } = self;
+        write!(f, "mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
+    }
+}
+
+impl Effective {
+    pub fn built_in() -> Effective {
+        fn setting<T>(value: T) -> Setting<T> {
+            Setting { value, origin: Origin::Default }
+        }
+        Effective {
+            mode: setting(Named(Mode::Audit)),
+            allow: setting(Types(Allowed::DEFAULT)),
+            limit: setting(Limit::Off),
+        }
+    }
+
+    /// Whether the same holds, whoever says it.
+    pub fn says_the_same(&self, other: &Effective) -> bool {
+        let values = |of: &Effective| (of.mode.value, of.allow.value, of.limit.value);
+        values(self) == values(other)
+    }
+
+    /// As the kernel reads it, for the VM that has its slot in this generation.
+    pub fn to_policy(&self, generation: u32) -> Policy {
+        let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation);
+        Policy::new(rules, self.limit.value.to_gcra())
+    }
+}
+
+/// Who set something, and when (RFC 3339).
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Stamp {
+    /// Of the user.
+    pub uid: u32,
+    /// In UTC.
+    pub at: String,
+}

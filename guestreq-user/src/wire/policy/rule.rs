@@ -1,0 +1,98 @@
+//! # Rules for some VMs
+//!
+//! The `[[vm]]` tables of a file, as they are written.
+
+use std::fmt;
+
+use guestreq_common::policy::Mode;
+use serde::{Deserialize, Serialize};
+
+use super::{Glob, Limit, Named, Types};
+
+/// A `[[vm]]` table.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    #[serde(rename = "match")]
+    pub matches: Match,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Named<Mode>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Types>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+}
+
+/// Patterns that a VM must match, all of them. What is not known of a VM matches none.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(try_from = "Patterns")]
+pub struct Match {
+    /// Of its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<Glob>,
+    /// Of its UUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uuid: Option<Glob>,
+    /// Of its pod's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<Glob>,
+    /// Of its pod's UID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pod_uid: Option<Glob>,
+    /// Of its VMM's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vmm: Option<Glob>,
+}
+
+/// A [`Match`] that has not been looked at.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Patterns {
+    name: Option<Glob>,
+    uuid: Option<Glob>,
+    namespace: Option<Glob>,
+    pod_uid: Option<Glob>,
+    vmm: Option<Glob>,
+}
+
+impl TryFrom<Patterns> for Match {
+    type Error = String;
+
+    fn try_from(patterns: Patterns) -> Result<Match, String> {
+        let Patterns { name, uuid, namespace, pod_uid, vmm } = patterns;
+        let matches = Match { name, uuid, namespace, pod_uid, vmm };
+        let empty = matches.patterns().find(|(_, pattern)| pattern.is_empty());
+        if let Some((key, _)) = empty {
+            return Err(format!("an empty {key} matches no VM"));
+        }
+        if matches.patterns().next().is_none() {
+            return Err("an empty match says nothing: give name, uuid, namespace, pod_uid or vmm \
+                        (what holds for all VMs stands at the top level)"
+                .to_owned());
+        }
+        Ok(matches)
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let patterns: Vec<_> =
+            self.patterns().map(|(key, pattern)| format!("{key} = {pattern}")).collect();
+        f.write_str(&patterns.join(", "))
+    }
+}
+
+impl Match {
+    /// Its patterns, by the key of a VM that each is for.
+    pub fn patterns(&self) -> impl Iterator<Item = (&'static str, &Glob)> {
+        let Match { name, uuid, namespace, pod_uid, vmm } = self;
+        let all = [
+            ("name", name),
+            ("uuid", uuid),
+            ("namespace", namespace),
+            ("pod_uid", pod_uid),
+            ("vmm", vmm),
+        ];
+        all.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_ref()?)))
+    }
+}
