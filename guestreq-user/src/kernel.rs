@@ -7,13 +7,15 @@ pub mod bpf_syscall;
 pub mod log;
 mod modules;
 mod permitted;
+mod release;
 pub mod snp;
 mod symbols;
 mod types;
 
 use anyhow::{Context as _, Result};
-pub use modules::{built_with_sev, installed, is_new_enough, module, version};
+pub use modules::module;
 pub use permitted::{bpf, is_filtered, paranoid, perf_events};
+pub use release::{built_with_sev, installed, is_new_enough, version};
 pub use snp::sev_snp;
 pub use symbols::{DATA, Symbols};
 pub use types::{FILE as BTF, Types};

@@ -11,11 +11,11 @@ use guestreq_common::{
     vm::Vm,
 };
 
-use super::observer::Observer;
 use crate::{
-    bpf::records::now_ns,
+    bpf::{programs::Programs, records::now_ns},
     observe::{
         tracked::Tracked,
+        vms::Table,
         window::{self, Sample, Totals},
     },
     wire::status::Map,
@@ -46,12 +46,12 @@ pub fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Samp
 }
 
 /// Losses by reason, the kernel's own included.
-pub fn lost(host: &Host, observer: &Observer) -> BTreeMap<String, u64> {
+pub fn lost(host: &Host, programs: &Programs) -> BTreeMap<String, u64> {
     let mut lost: BTreeMap<String, u64> = Loss::ALL
         .iter()
         .map(|loss| (loss.name().to_owned(), host.totals.lost[*loss as usize]))
         .collect();
-    let missed = observer.programs.missed();
+    let missed = programs.missed();
     lost.insert("probe_missed".to_owned(), missed.probes);
     lost.insert("tracepoint_missed".to_owned(), missed.tracepoints);
     lost
@@ -77,15 +77,15 @@ pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64
 }
 
 /// The maps that can be full, by the names that users see.
-pub fn maps(observer: &Observer, snapshot: &Snapshot) -> Vec<Map> {
-    let (running, exited) = observer.table.counts();
+pub fn maps(programs: &Programs, vms: &Table, host: &Host) -> Vec<Map> {
+    let (running, exited) = vms.counts();
     let maps = [
         ("vms", "VMS", (running + exited) as u64),
-        ("threads", "THREADS", snapshot.host.threads),
-        ("contexts", "CONTEXTS", snapshot.host.contexts),
+        ("threads", "THREADS", host.threads),
+        ("contexts", "CONTEXTS", host.contexts),
     ];
     let map = |(name, map, entries): (&str, &str, u64)| {
-        let capacity = u64::from(observer.programs.capacity(map)?);
+        let capacity = u64::from(programs.capacity(map)?);
         Some(Map { map: name.to_owned(), entries, capacity })
     };
     maps.into_iter().filter_map(map).collect()

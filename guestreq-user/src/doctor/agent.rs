@@ -74,7 +74,7 @@ pub const CHECKS: &[Check] = &[
 fn config(host: &Host<'_>) -> Finding {
     let config = match &host.config {
         Ok(config) => config,
-        Err(error) if is_denied(error) => return Finding::hidden("the configuration"),
+        Err(error) if super::host::is_denied(error) => return Finding::hidden("the configuration"),
         Err(error) => {
             return Finding::fail(format!("{error:#}"), "mend that; the rest is as it was");
         }
@@ -84,14 +84,11 @@ fn config(host: &Host<'_>) -> Finding {
             let mode = policies.book().strictest();
             Finding::pass(format!("backend {}, mode {}", config.backend.0.name(), mode.name()))
         }
-        Err(error) if is_denied(&error) => Finding::hidden("what the command line has set"),
+        Err(error) if super::host::is_denied(&error) => {
+            Finding::hidden("what the command line has set")
+        }
         Err(error) => Finding::fail(format!("{error:#}"), format!("mend that, or {DEFAULT_PATH}")),
     }
-}
-
-pub fn is_denied(error: &anyhow::Error) -> bool {
-    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
 }
 
 fn running(host: &Host<'_>) -> Finding {
@@ -202,19 +199,9 @@ fn pins(host: &Host<'_>) -> Finding {
 
 /// Whether programs that should answer the gate wait for one that is gone.
 fn lost_its_gate(host: &Host<'_>) -> bool {
-    let loaded = super::gate::file_number(host);
-    host.enforces() && host.backend() == Backend::Gate && loaded.is_some() && !is_answered(host)
-}
-
-/// Whether our programs answer the gate that is loaded.
-pub fn is_answered(host: &Host<'_>) -> bool {
-    match host.agent() {
-        Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
-        None => {
-            // Two that are not known are not the same.
-            let loaded = super::gate::file_number(host);
-            matches!(host.live.pins(), Ok(Found::Ours { .. }))
-                && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
-        }
-    }
+    let loaded = super::host::file_number(host);
+    host.enforces()
+        && host.backend() == Backend::Gate
+        && loaded.is_some()
+        && !super::host::is_answered(host)
 }

@@ -91,11 +91,6 @@ fn is_loaded(host: &Host<'_>) -> bool {
     host.system.exists(&format!("/sys/module/{MODULE}"))
 }
 
-/// By what programs know the gate that is loaded.
-pub fn file_number(host: &Host<'_>) -> Option<u64> {
-    gate::read_number(&host.system.path(&format!("{PARAMETERS}/file"))).ok()
-}
-
 fn ftrace(host: &Host<'_>) -> Finding {
     match host.system.read("/proc/sys/kernel/ftrace_enabled").as_deref() {
         Ok("0") => host.for_enforcing(Missing::new(
@@ -181,7 +176,7 @@ fn unanswered(host: &Host<'_>) -> Finding {
         return Finding::hidden("which gate our programs answer");
     }
     let open = format!("`echo N > {PARAMETERS}/closed`, until it is answered");
-    match (host.backend(), super::agent::is_answered(host)) {
+    match (host.backend(), super::host::is_answered(host)) {
         (Backend::Gate, true) => Finding::pass("closed: without our program all is refused"),
         (Backend::Gate, false) => Finding::fail(
             "closed, and none of our programs answers: every guest request is denied",

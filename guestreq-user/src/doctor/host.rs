@@ -8,15 +8,16 @@ use anyhow::Result;
 use guestreq_common::policy::{Backend, Mode};
 
 use super::{
-    Finding,
-    agent::is_denied,
-    collected,
+    Finding, collected,
     live::{Asked, Live},
     platform::{Platform, Silence},
 };
 use crate::{
     config::Config,
-    enforce::policies::{self, Policies},
+    enforce::{
+        gate,
+        policies::{self, Policies},
+    },
     host::system::{Missing, System},
     kernel::{self, DATA, Symbols},
     probes::PROBES,
@@ -155,4 +156,28 @@ fn is_wanted(name: &str) -> bool {
     DATA.contains(&name)
         || KERNEL.contains(&name)
         || PROBES.iter().any(|probe| probe.target == target)
+}
+
+/// By what programs know the gate that is loaded.
+pub fn file_number(host: &Host<'_>) -> Option<u64> {
+    gate::read_number(&host.system.path(&format!("{}/file", gate::PARAMETERS))).ok()
+}
+
+/// Whether our programs answer the gate that is loaded.
+pub fn is_answered(host: &Host<'_>) -> bool {
+    match host.agent() {
+        Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
+        None => {
+            // Two that are not known are not the same.
+            let loaded = file_number(host);
+            matches!(host.live.pins(), Ok(crate::bpf::pins::Found::Ours { .. }))
+                && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
+        }
+    }
+}
+
+/// Whether permission is what was missing.
+pub fn is_denied(error: &anyhow::Error) -> bool {
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
 }

@@ -14,7 +14,7 @@ use std::io;
 
 pub use firmware::{OLDEST as OLDEST_API, REFUSED, refusal};
 
-use super::{log, modules};
+use super::{log, release};
 use crate::host::system::{Missing, System};
 
 pub const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
@@ -70,7 +70,7 @@ pub fn sev_snp<L: AsRef<str>>(system: &System, log: impl FnOnce() -> L) -> Resul
         Ok(value) if value.is_empty() => Err(Missing::new(PARAMETER, "it is empty: look at it")),
         Ok(value) => Err(cannot(&value, &Signs { system, log: log().as_ref() })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(modules::kvm_amd_without_snp(system))
+            Err(release::kvm_amd_without_snp(system))
         }
         Err(error) => Err(Missing::new(PARAMETER, error.to_string())),
     }

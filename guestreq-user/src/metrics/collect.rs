@@ -161,10 +161,11 @@ fn agent(families: &mut Families, observer: &Observer, snapshot: &Snapshot) {
     for (name, attached) in observer.programs.probes() {
         families.gauge(&metric::PROBE_ATTACHED, &[name], f64::from(u8::from(attached)));
     }
-    for (reason, count) in lost(&snapshot.host, observer) {
+    for (reason, count) in lost(&snapshot.host, &observer.programs) {
         families.counter(&metric::EVENTS_LOST, &[&reason], count as f64);
     }
-    for Map { map, entries, capacity } in maps(observer, snapshot) {
+    for Map { map, entries, capacity } in maps(&observer.programs, &observer.table, &snapshot.host)
+    {
         families.gauge(&metric::MAP_ENTRIES, &[&map], entries as f64);
         families.gauge(&metric::MAP_CAPACITY, &[&map], capacity as f64);
     }

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::serve::{control::Peer, server::failure};
+use crate::serve::{answer::failure, peer::Peer};
 
 /// A file of 1 MiB as JSON, with each value's place.
 pub const LONGEST: usize = 8 << 20;

@@ -3,30 +3,24 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use axum::{
-    extract::{State as Extract, connect_info::Connected},
+    extract::State as Extract,
     http::StatusCode,
     response::{IntoResponse, Response},
-    serve::IncomingStream,
 };
 use guestreq_common::vm::Vm;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::agent::config_status::ConfigStatus;
 use crate::agent::snapshot::each_decision;
+use crate::serve::answer::{Refused, observing};
 use crate::{
-    agent::{
-        observer::Observer,
-        shared::{Shared, State},
-        snapshot::Snapshot,
-    },
+    agent::{observer::Observer, shared::Shared, snapshot::Snapshot},
     background,
     policy::{Book, Plan, Refusal, Replacement},
     serve::{
+        answer::{answer, failure},
         body::Body,
         json::Json,
-        listener::Door,
-        server::{answer, failure},
-        socket::Socket,
     },
     text::in_a_line,
     wire::{
@@ -37,29 +31,6 @@ use crate::{
         },
     },
 };
-
-/// Who is at the other end of the socket, as the kernel says.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    pub uid: Option<u32>,
-}
-
-impl Connected<IncomingStream<'_, Door<Socket>>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door<Socket>>) -> Peer {
-        Peer { uid: stream.io().stream().peer_cred().ok().map(|peer| peer.uid()) }
-    }
-}
-
-impl Peer {
-    /// The uid, if it may change anything.
-    pub fn root(self) -> Result<u32, String> {
-        match self.uid {
-            Some(0) => Ok(0),
-            Some(uid) => Err(format!("uid {uid} may not change anything: use `sudo`")),
-            None => Err("the kernel does not say who asks: nothing is changed".to_owned()),
-        }
-    }
-}
 
 pub async fn get_policy(Extract(shared): Extract<Shared>) -> Response {
     let config = shared.config().clone();
@@ -133,36 +104,6 @@ where
     }
 }
 
-pub(super) enum Refused {
-    Waiting(String),
-    Refusal(Refusal),
-}
-
-impl Refused {
-    pub(super) fn answer(self) -> Response {
-        let (status, why) = match self {
-            Refused::Waiting(reason) => {
-                (StatusCode::SERVICE_UNAVAILABLE, format!("not observing: {reason}"))
-            }
-            Refused::Refusal(Refusal::UnknownVm(why)) => (StatusCode::NOT_FOUND, why),
-            Refused::Refusal(Refusal::Refused(why)) => (StatusCode::CONFLICT, why),
-            Refused::Refusal(Refusal::Failed(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why),
-        };
-        failure(status, &why)
-    }
-}
-
-/// Does something with the observer, if there is one.
-pub(super) fn observing<T>(
-    shared: &Shared,
-    what: impl FnOnce(&mut Observer) -> Result<T, Refusal>,
-) -> Result<T, Refused> {
-    match &mut *shared.state() {
-        State::Waiting { reason } => Err(Refused::Waiting(reason.clone())),
-        State::Observing(observer) => what(observer).map_err(Refused::Refusal),
-    }
-}
-
 pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus) -> Policies {
     let book = observer.policies.book();
     let status = observer.enforcement_status();
@@ -217,17 +158,4 @@ fn decisions(vm: &Vm) -> BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>
         of_kind.insert(decision.name().to_owned(), count);
     }
     decisions
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_root_changes_anything() {
-        assert_eq!(Peer { uid: Some(0) }.root(), Ok(0));
-        let error = Peer { uid: Some(1000) }.root().unwrap_err();
-        assert_eq!(error, "uid 1000 may not change anything: use `sudo`");
-        assert!(Peer { uid: None }.root().is_err());
-    }
 }

@@ -13,7 +13,10 @@ use crate::wire::explain::Explained;
 use crate::{
     agent::{observer::Observer, shared::Shared},
     policy::{Candidate, Refusal, Unclear, find},
-    serve::{control::observing, json::Json, server::failure},
+    serve::{
+        answer::{failure, observing},
+        json::Json,
+    },
 };
 
 pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response {

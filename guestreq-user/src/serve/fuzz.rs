@@ -25,7 +25,7 @@ use crate::{
     host::Identity,
     json,
     policy::{Apply, Book, Overrides, Refusal, Seen, Stamp, Types},
-    serve::{control::Peer, server},
+    serve::{peer::Peer, server},
     wire::{Failure, events},
 };
 

@@ -2,6 +2,7 @@
 //!
 //! Metrics and health over TCP; HTTP/JSON over a unix socket, for the command line.
 
+mod answer;
 mod body;
 mod control;
 mod explain;
@@ -10,6 +11,7 @@ pub mod fuzz;
 mod json;
 mod listener;
 mod overview;
+mod peer;
 mod report;
 pub mod server;
 mod socket;

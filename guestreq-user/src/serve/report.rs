@@ -131,7 +131,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
             .iter()
             .map(|told| (told.name().to_owned(), host.totals.told[*told as usize]))
             .collect(),
-        lost: lost(host, observer),
+        lost: lost(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
     }
 }

@@ -15,28 +15,25 @@ use axum::{
     routing::{get, put},
 };
 use log::error;
-use serde::Serialize;
 use tokio::net::TcpListener;
 
+use crate::serve::{
+    answer::{answer, failure},
+    peer::Peer,
+};
 use crate::{
-    agent::{
-        observer::Observer,
-        shared::{Shared, State},
-        snapshot::Snapshot,
-    },
+    agent::shared::Shared,
     config::Config,
     group, metrics,
     serve::{
         body::Bodies,
         control, explain,
-        json::Json,
         listener::Door,
         overview, report,
         socket::Socket,
         status, stream,
         unread::{self, Unread},
     },
-    wire::Failure,
 };
 
 /// Connections at a time: scrapers and health checks.
@@ -82,7 +79,7 @@ impl Servers {
             .route("/healthz", get(get_healthz))
             .route("/readyz", get(get_readyz))
             .with_state(shared.clone());
-        let private = private(shared).into_make_service_with_connect_info::<control::Peer>();
+        let private = private(shared).into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move {
             if let Err(error) =
                 axum::serve(Door::new(self.tcp, MOST_TCP, Some(PATIENCE)), public).await
@@ -159,23 +156,4 @@ async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
 async fn get_overview(Extract(shared): Extract<Shared>) -> Response {
     let config = shared.config().clone();
     answer(&shared, |observer, snapshot| overview::overview(observer, snapshot, &config))
-}
-
-pub fn answer<T: Serialize>(
-    shared: &Shared,
-    report: impl FnOnce(&Observer, &Snapshot) -> T,
-) -> Response {
-    match &mut *shared.state() {
-        State::Waiting { reason } => {
-            failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
-        }
-        State::Observing(observer) => match observer.refresh() {
-            Ok(snapshot) => Json(report(observer, &snapshot)).into_response(),
-            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
-        },
-    }
-}
-
-pub fn failure(status: StatusCode, error: &str) -> Response {
-    (status, Json(Failure { error: error.to_owned() })).into_response()
 }

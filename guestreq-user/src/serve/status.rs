@@ -11,7 +11,7 @@ use axum::{
 use crate::{
     agent::shared::{Shared, State},
     enforce::enforcement,
-    serve::{json::Json, report, server::failure},
+    serve::{answer::failure, json::Json, report},
     wire::policy::{Enforcement, Named},
 };
 use crate::{agent::snapshot::maps, wire::status::Agent};
@@ -29,7 +29,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
             Ok(snapshot) => (
                 observer.not_ready(),
                 observer.enforcement_status(),
-                maps(observer, &snapshot),
+                maps(&observer.programs, &observer.table, &snapshot.host),
                 report::psp(observer, &snapshot).holder,
                 Some(observer.table.unread() as u64),
             ),

@@ -16,7 +16,7 @@ use crate::{
     agent::shared::Shared,
     json,
     observe::journal::Listener,
-    serve::{control::Peer, server::failure},
+    serve::{answer::failure, peer::Peer},
     wire::events::Query,
 };
 

@@ -19,7 +19,7 @@ use axum::{
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 
-use crate::serve::{control::Peer, server::failure};
+use crate::serve::{answer::failure, peer::Peer};
 
 /// So much may wait before nobody else is answered: a host's largest answers, several times.
 const MOST: usize = 32 << 20;

@@ -1,0 +1,67 @@
+//! # Answers
+
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+
+use super::json::Json;
+use crate::{
+    agent::{
+        observer::Observer,
+        shared::{Shared, State},
+        snapshot::Snapshot,
+    },
+    policy::Refusal,
+    wire::Failure,
+};
+
+pub fn answer<T: Serialize>(
+    shared: &Shared,
+    report: impl FnOnce(&Observer, &Snapshot) -> T,
+) -> Response {
+    match &mut *shared.state() {
+        State::Waiting { reason } => {
+            failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
+        }
+        State::Observing(observer) => match observer.refresh() {
+            Ok(snapshot) => Json(report(observer, &snapshot)).into_response(),
+            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+        },
+    }
+}
+
+pub fn failure(status: StatusCode, error: &str) -> Response {
+    (status, Json(Failure { error: error.to_owned() })).into_response()
+}
+
+pub(super) enum Refused {
+    Waiting(String),
+    Refusal(Refusal),
+}
+
+impl Refused {
+    pub(super) fn answer(self) -> Response {
+        let (status, why) = match self {
+            Refused::Waiting(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("not observing: {reason}"))
+            }
+            Refused::Refusal(Refusal::UnknownVm(why)) => (StatusCode::NOT_FOUND, why),
+            Refused::Refusal(Refusal::Refused(why)) => (StatusCode::CONFLICT, why),
+            Refused::Refusal(Refusal::Failed(why)) => (StatusCode::INTERNAL_SERVER_ERROR, why),
+        };
+        failure(status, &why)
+    }
+}
+
+/// Does something with the observer, if there is one.
+pub(super) fn observing<T>(
+    shared: &Shared,
+    what: impl FnOnce(&mut Observer) -> Result<T, Refusal>,
+) -> Result<T, Refused> {
+    match &mut *shared.state() {
+        State::Waiting { reason } => Err(Refused::Waiting(reason.clone())),
+        State::Observing(observer) => what(observer).map_err(Refused::Refusal),
+    }
+}
