@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     /// Only one that is not woken sees the end of this.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Long enough for a loop to have nothing to do, and to wait for its files.
     fn work() {
@@ -111,7 +111,7 @@ mod tests {
             let runtime = Builder::new_current_thread().enable_io().build().unwrap();
             tell.send(runtime.block_on(what))
         });
-        told.recv_timeout(PATIENCE).expect("nobody has woken the loop")
+        told.recv_timeout(TEST_TIMEOUT).expect("nobody has woken the loop")
     }
 
     #[test]

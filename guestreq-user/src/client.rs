@@ -20,12 +20,12 @@ use tokio::net::UnixStream;
 use crate::{group, wire::Failure};
 
 /// An agent that takes longer hangs, or its host does. A change waits for a disk.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PATIENCE_TO_CHANGE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `GET`s a path of the agent's API.
 pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    get_within(socket, path, PATIENCE)
+    get_within(socket, path, ANSWER_TIMEOUT)
 }
 
 /// The same, but not for longer than this.
@@ -37,12 +37,12 @@ pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duratio
 pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
     let body = serde_json::to_vec(change).context("writing JSON")?;
     let answer = ask(socket, Method::PUT, path, body.into());
-    block_on(within(socket, PATIENCE_TO_CHANGE, WHETHER, answer))
+    block_on(within(socket, CHANGE_TIMEOUT, WHETHER, answer))
 }
 
 /// `GET`s, within a runtime.
 pub async fn get_async<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    within(socket, PATIENCE, LOOK, ask(socket, Method::GET, path, Bytes::new())).await
+    within(socket, ANSWER_TIMEOUT, LOOK, ask(socket, Method::GET, path, Bytes::new())).await
 }
 
 /// What to do where no answer comes.
@@ -120,7 +120,7 @@ impl Connection {
     pub async fn stream(self, path: &str) -> Result<Result<Incoming>> {
         let socket = self.socket.clone();
         let head = self.send(Method::GET, path, Bytes::new());
-        let response = within(&socket, PATIENCE, LOOK, head).await?;
+        let response = within(&socket, ANSWER_TIMEOUT, LOOK, head).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(Ok(response.into_body()));

@@ -24,9 +24,9 @@ use guestreq_common::policy::Backend;
 pub use check::{Checked, Wrong};
 pub use files::{Files, Fingerprint, read_file};
 pub use layer::Layer;
-pub use place::Fault;
+pub use place::ConfigError;
 
-use crate::policy::{Book, Named, Overrides, Sheet};
+use crate::policy::{Named, Overrides, PolicyFile, PolicySet};
 
 pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 
@@ -36,7 +36,7 @@ pub struct Config {
     /// What carries decisions out.
     pub backend: Named<Backend>,
     /// What VMs may ask for.
-    pub policy: Sheet,
+    pub policy: PolicyFile,
     /// Where what the command line sets is kept.
     pub state: PathBuf,
     /// Where /metrics, /healthz and /readyz are served.
@@ -59,7 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             backend: Named(Backend::Gate),
-            policy: Sheet::default(),
+            policy: PolicyFile::default(),
             state: PathBuf::from("/var/lib/guestreq"),
             listen: (Ipv4Addr::LOCALHOST, 9940).into(),
             socket: PathBuf::from("/run/guestreq/agent.sock"),
@@ -122,8 +122,8 @@ impl Config {
 
     /// Where what two places say cannot be together.
     fn contradiction(&self, texts: &[(String, String)]) -> Option<Wrong> {
-        let book = self.book(Overrides::default());
-        let (at, error) = book.contradiction()?;
+        let policy_set = self.policy_set(Overrides::default());
+        let (at, error) = policy_set.contradiction()?;
         let Some(at) = at else {
             return Some(Wrong { file: String::new(), line: None, column: None, error });
         };
@@ -133,8 +133,8 @@ impl Config {
     }
 
     /// With what the command line has set.
-    pub fn book(&self, overrides: Overrides) -> Book {
-        Book { backend: self.backend.0, file: self.policy.clone(), overrides }
+    pub fn policy_set(&self, overrides: Overrides) -> PolicySet {
+        PolicySet { backend: self.backend.0, file: self.policy.clone(), overrides }
     }
 
     /// The keys in which it differs from a running agent's, and that only a start reads.
@@ -152,7 +152,7 @@ impl Config {
 }
 
 /// One line: the first thing that is wrong with a file, and how to see the others.
-pub fn first_of(name: &str, faults: &[Fault]) -> anyhow::Error {
+pub fn first_of(name: &str, faults: &[ConfigError]) -> anyhow::Error {
     let Some(first) = faults.first() else { return anyhow::anyhow!("{name}") };
     let more = match faults.len() - 1 {
         0 => String::new(),

@@ -7,21 +7,21 @@
 use std::time::{Duration, Instant};
 
 /// A text without its numbers.
-pub fn gist(text: &str) -> String {
-    let mut gist = String::with_capacity(text.len());
+pub fn without_numbers(text: &str) -> String {
+    let mut without_numbers = String::with_capacity(text.len());
     let mut within = false;
     for c in text.chars() {
         // 0xffff888003a1b200, 6.12.95 and 17 are one each.
         let goes_on = within && (c.is_ascii_alphanumeric() || c == '.');
         let begins = c.is_ascii_digit();
         if begins && !within {
-            gist.push('#');
+            without_numbers.push('#');
         } else if !goes_on {
-            gist.push(c);
+            without_numbers.push(c);
         }
         within = begins || goes_on;
     }
-    gist
+    without_numbers
 }
 
 /// So many are told in a row; then one after each pause.
@@ -30,13 +30,13 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 /// What was told last of something that has a state, and whether to tell it again.
 #[derive(Debug, Default)]
-pub struct Told<T> {
+pub struct ReportThrottle<T> {
     last: Option<T>,
     /// How many more may be told in a row, if it has been told at all.
     left: Option<(u32, Instant)>,
 }
 
-impl<T: PartialEq> Told<T> {
+impl<T: PartialEq> ReportThrottle<T> {
     /// What holds, and need not be told.
     pub fn knows(&mut self, state: T) {
         self.last = Some(state);
@@ -67,23 +67,24 @@ mod tests {
 
     #[test]
     fn reasons_that_differ_in_their_numbers_are_one() {
-        let passed = |count: u64| gist(&format!("requests that passed: {count}, the last one"));
+        let passed =
+            |count: u64| without_numbers(&format!("requests that passed: {count}, the last one"));
         assert_eq!(passed(1), passed(1234));
         assert_eq!(passed(1), "requests that passed: #, the last one");
-        assert_eq!(gist("0xffff888003a1b200 of 6.12.95, pid 7"), "# of #, pid #");
-        assert_ne!(gist("no gate"), gist("no backend"));
-        assert_eq!(gist("sha256 is a name"), "sha# is a name");
+        assert_eq!(without_numbers("0xffff888003a1b200 of 6.12.95, pid 7"), "# of #, pid #");
+        assert_ne!(without_numbers("no gate"), without_numbers("no backend"));
+        assert_eq!(without_numbers("sha256 is a name"), "sha# is a name");
     }
 
     #[test]
     fn what_changes_all_the_time_is_told_at_a_bounded_rate_and_its_last_state_is_told() {
         let start = Instant::now();
-        let mut told = Told::default();
+        let mut told = ReportThrottle::default();
         let changes = (0..3600u32).filter(|n| told.is_due(*n, start + Duration::from_secs(1) * *n));
         let count = changes.count();
         assert!((300..=375).contains(&count), "{count} of 3600 in an hour");
         // It stands still since.
-        let mut told = Told::default();
+        let mut told = ReportThrottle::default();
         assert!((0..100).filter(|n| told.is_due(*n, start)).count() == IN_A_ROW as usize);
         assert!(!told.is_due(100, start + PAUSE / 2));
         assert!(told.is_due(100, start + PAUSE));

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     observe::{
         ring_buffer::{Sink, what},
-        tracked::Tracked,
+        tracked::TrackedVm,
     },
-    wire::events::Whom,
+    wire::events::EventVm,
 };
 
 impl Sink for Shared {
@@ -30,24 +30,24 @@ impl Sink for Shared {
             let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
             if !is_known && !looked {
                 // While its process lives: it may not do so for long.
-                observer.look_for_vms();
+                observer.refresh_vms();
                 looked = !is_new;
             }
             let Some(what) = what(event) else { continue };
-            let nobody = || Whom { vm: None, name: None, uuid: None, pid: event.tgid };
-            let whom = vm_of(observer, event).map_or_else(nobody, Tracked::whom);
-            self.journal.record_of(Some(whom), what, event.time);
+            let nobody = || EventVm { vm: None, name: None, uuid: None, pid: event.tgid };
+            let event_vm = vm_of(observer, event).map_or_else(nobody, TrackedVm::event_vm);
+            self.journal.record_of(Some(event_vm), what, event.time);
         }
     }
 
     fn emptied(&self) {
         if let State::Observing(observer) = &mut *self.state() {
-            observer.tell_losses();
+            observer.report_losses();
         }
     }
 }
 
-fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a Tracked> {
+fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a TrackedVm> {
     let mut vms = observer.table.vms().iter();
     vms.find(|vm| vm.slot == event.vm as usize && vm.generation == event.generation)
 }

@@ -22,7 +22,7 @@ use crate::{text::in_a_line, wire::events::Time};
 /// What may wait to be written.
 const MOST_BYTES: usize = 256 << 10;
 /// For so long the end of the agent waits for its last lines.
-const PATIENCE: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
 
@@ -63,7 +63,7 @@ pub fn dropped() -> u64 {
 /// Waits until all is written, for a moment.
 pub fn flush() {
     if let Some(queue) = LOG.get() {
-        queue.flush(PATIENCE);
+        queue.flush(FLUSH_TIMEOUT);
     }
 }
 

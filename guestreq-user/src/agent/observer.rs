@@ -34,11 +34,11 @@ use crate::{
         journal::Journal,
         losses::Losses,
         ring_buffer::{Readers, Sink},
-        tracked::Tracked,
-        vms::Table,
+        tracked::TrackedVm,
+        vms::VmTable,
         window::Window,
     },
-    throttle::{Told, gist},
+    throttle::{ReportThrottle, without_numbers},
 };
 
 pub struct Observer {
@@ -46,14 +46,14 @@ pub struct Observer {
     records: Records,
     pub enforcement: Enforcement,
     pub policies: Policies,
-    pub table: Table,
+    pub table: VmTable,
     pub window: Window,
     keep: Duration,
     last_sample: u64,
     journal: Arc<Journal>,
     losses: Losses,
     /// Why the table could not be renewed.
-    table_told: Told<Option<String>>,
+    table_told: ReportThrottle<Option<String>>,
     /// Reads the ring buffers until the observer goes.
     _readers: Readers,
 }
@@ -81,13 +81,13 @@ impl Observer {
         let mut programs = Programs::load(&wanted, pins)?;
         let records = Records::new(programs.ebpf())?;
         // An earlier agent may have died while somebody listened to it.
-        records.set_tell_all(journal.wants_requests());
+        records.set_report_all(journal.wants_requests());
         let losses = Losses::before_now(&records);
         records.set_slow(slow_ns(config));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
         programs.settle_slots(&records)?;
         failpoint::point(Point::Slots);
-        enforcement.ask_for(policies.book().strictest());
+        enforcement.require(policies.policy_set().strictest());
         if !programs.adopted() {
             // The policies stand before anything is attached that would ask for them.
             policies.apply_default(&records);
@@ -119,13 +119,13 @@ impl Observer {
             records,
             enforcement,
             policies,
-            table: Table::new(Arc::clone(wake)),
+            table: VmTable::new(Arc::clone(wake)),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
             journal: Arc::clone(journal),
             losses,
-            table_told: Told::default(),
+            table_told: ReportThrottle::default(),
             _readers: readers,
         })
     }
@@ -143,7 +143,7 @@ impl Observer {
     pub fn stop(mut self) -> Result<()> {
         failpoint::point(Point::Stopping);
         // Nobody reads any more what goes on.
-        self.records.set_tell_all(false);
+        self.records.set_report_all(false);
         if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
             info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
             return Ok(());
@@ -170,9 +170,9 @@ impl Observer {
         self.programs.follow_pins();
         self.policies.settle(&self.records);
         self.verify();
-        self.tell_losses();
-        self.tell_missed();
-        self.look_for_vms();
+        self.report_losses();
+        self.report_missed();
+        self.refresh_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.window.push(snapshot.sample);
         }
@@ -180,10 +180,10 @@ impl Observer {
 
     /// Names VMs that are new. A program tells of each as it sees it first, so that its process
     /// most likely still lives.
-    pub fn look_for_vms(&mut self) {
+    pub fn refresh_vms(&mut self) {
         let refreshed = self.refresh_table();
         let trouble = refreshed.err().map(|error| format!("{error:#}"));
-        if self.table_told.is_due(trouble.as_deref().map(gist), Instant::now())
+        if self.table_told.is_due(trouble.as_deref().map(without_numbers), Instant::now())
             && let Some(trouble) = trouble
         {
             warn!("the VMs' table: {trouble}");
@@ -192,10 +192,10 @@ impl Observer {
 
     fn refresh_table(&mut self) -> Result<()> {
         let Observer { table, records, programs, policies, keep, .. } = self;
-        let identified = |vm: &Tracked| policies.apply(records, vm);
+        let identified = |vm: &TrackedVm| policies.apply(records, vm);
         let signals = policies.kick();
         let refreshed = table.refresh(records, programs, &identified, signals, *keep, now_ns());
-        self.tell_news();
+        self.report_events();
         refreshed
     }
 

@@ -72,14 +72,14 @@ impl Shared {
     }
 
     /// Has the programs tell every request while somebody listens to all, and no longer.
-    pub fn tell_what_is_wanted(&self) {
+    pub fn update_request_events(&self) {
         if let State::Observing(observer) = &*self.state() {
-            observer.tell_all(self.journal.wants_requests());
+            observer.report_all(self.journal.wants_requests());
         }
     }
 
     /// The loop is not dead.
-    pub fn goes_round(&self) {
+    pub fn mark_alive(&self) {
         *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 

@@ -14,8 +14,8 @@ use guestreq_common::{
 use crate::{
     bpf::{programs::Programs, records::now_ns},
     observe::{
-        tracked::Tracked,
-        vms::Table,
+        tracked::TrackedVm,
+        vms::VmTable,
         window::{self, Sample, Totals},
     },
     wire::status::Map,
@@ -28,11 +28,11 @@ pub struct Snapshot {
     pub sample: Sample,
 }
 
-pub fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
+pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sample {
     let now = now_ns();
     // A command that has not returned yet is the PSP's present, not its past.
     let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
-    let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
+    let of_vm = |(tracked, vm): (&TrackedVm, &Option<Box<Vm>>)| {
         let key = (tracked.slot as u32, tracked.generation);
         Some((key, Totals::of(vm.as_deref()?)))
     };
@@ -77,7 +77,7 @@ pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64
 }
 
 /// The maps that can be full, by the names that users see.
-pub fn maps(programs: &Programs, vms: &Table, host: &Host) -> Vec<Map> {
+pub fn maps(programs: &Programs, vms: &VmTable, host: &Host) -> Vec<Map> {
     let (running, exited) = vms.counts();
     let maps = [
         ("vms", "VMS", (running + exited) as u64),

@@ -12,12 +12,12 @@ use aya::{
 use log::warn;
 
 use crate::{
-    bpf::realtime::Undisturbed,
+    bpf::realtime::RealtimeGuard,
     kernel::{self, Types},
 };
 
 #[derive(Clone, Copy, Debug)]
-pub struct KernelWords {
+pub struct KernelConstants {
     /// Where the direct map begins.
     pub page_offset: u64,
     pub encryption_mask: u64,
@@ -26,16 +26,16 @@ pub struct KernelWords {
     pub live_of_signal: u32,
 }
 
-impl KernelWords {
+impl KernelConstants {
     /// Both offsets in one word, as they stand in the host's record.
     pub fn offsets(&self) -> u64 {
         u64::from(self.signal_of_task) | u64::from(self.live_of_signal) << 32
     }
 
-    pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelWords> {
+    pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelConstants> {
         let symbols = kernel::Symbols::read()?;
         let mut ebpf = {
-            let _undisturbed = Undisturbed::begin();
+            let _undisturbed = RealtimeGuard::begin();
             loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?
         };
         let program: &mut RawTracePoint =
@@ -47,7 +47,7 @@ impl KernelWords {
             let program: &RawTracePoint =
                 ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
             program.test_run(options).with_context(|| format!("reading {name}"))?;
-            let _undisturbed = Undisturbed::begin();
+            let _undisturbed = RealtimeGuard::begin();
             let map = ebpf.map_mut("WORD").context("no map WORD")?;
             let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
             let [value, read] = cell.get(&0, 0)?;
@@ -58,7 +58,7 @@ impl KernelWords {
             warn!("which thread of a process is its last one cannot be told: {error:#}");
             (0, 0)
         });
-        Ok(KernelWords {
+        Ok(KernelConstants {
             page_offset: word("page_offset_base")?,
             encryption_mask: word("sme_me_mask")?,
             signal_of_task,

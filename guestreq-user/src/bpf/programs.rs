@@ -20,7 +20,7 @@ pub use load::{Wanted, built_in};
 pub use pinned::detach_order;
 pub use state::ProgramState;
 
-use crate::bpf::{kernel_constants::KernelWords, pins::Pins};
+use crate::bpf::{kernel_constants::KernelConstants, pins::Pins};
 
 pub struct Programs {
     ebpf: Ebpf,
@@ -32,7 +32,7 @@ pub struct Programs {
     unpinned: bool,
     max_vms: u32,
     /// What the programs were told of the kernel.
-    words: KernelWords,
+    words: KernelConstants,
     attached: BTreeMap<&'static str, Attached>,
     without: Vec<String>,
     lsm: bool,

@@ -7,11 +7,11 @@
 use std::mem;
 
 /// Until it is dropped, no thread of an ordinary scheduling class takes the CPU from this one.
-pub struct Undisturbed(Option<(i32, libc::sched_param)>);
+pub struct RealtimeGuard(Option<(i32, libc::sched_param)>);
 
-impl Undisturbed {
+impl RealtimeGuard {
     /// Where that is not allowed, what is missed is counted as such.
-    pub fn begin() -> Undisturbed {
+    pub fn begin() -> RealtimeGuard {
         // SAFETY: integers, for which zeros are a value.
         let mut before: libc::sched_param = unsafe { mem::zeroed() };
         let urgent = libc::sched_param { sched_priority: 1 };
@@ -22,12 +22,12 @@ impl Undisturbed {
             // Who is more urgent already stays so.
             let ordinary = known && policy == libc::SCHED_OTHER;
             let done = ordinary && libc::sched_setscheduler(0, libc::SCHED_FIFO, &urgent) == 0;
-            Undisturbed(done.then_some((policy, before)))
+            RealtimeGuard(done.then_some((policy, before)))
         }
     }
 }
 
-impl Drop for Undisturbed {
+impl Drop for RealtimeGuard {
     fn drop(&mut self) {
         if let Some((policy, parameters)) = &self.0 {
             // SAFETY: as above.

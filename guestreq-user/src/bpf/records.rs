@@ -22,7 +22,7 @@ use guestreq_common::{
 use mapped::Mapped;
 pub use pinned::{Foreign, known_gate, signature};
 
-use crate::{bpf::kernel_constants::KernelWords, host};
+use crate::{bpf::kernel_constants::KernelConstants, host};
 
 /// Records are read and written in words.
 const WORD: usize = mem::size_of::<u64>();
@@ -204,7 +204,7 @@ impl Records {
     }
 
     /// Makes new records this version's.
-    pub fn sign(&self, words: &KernelWords) {
+    pub fn sign(&self, words: &KernelConstants) {
         for (offset, value) in [
             (mem::offset_of!(Host, page_offset), words.page_offset),
             (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
@@ -229,7 +229,7 @@ impl Records {
     }
 
     /// Whether every request is told one by one.
-    pub fn set_tell_all(&self, all: bool) {
+    pub fn set_report_all(&self, all: bool) {
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, tell_all)) {
             word.store(u64::from(all), Ordering::Release);
         }

@@ -13,7 +13,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Writing {
     #[command(flatten)]
-    whom: Whom,
+    event_vm: EventVm,
     /// The agent's socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -21,7 +21,7 @@ pub struct Writing {
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct Whom {
+struct EventVm {
     /// The VM, by its name in `guestreq vms`, its UUID or its pid
     #[arg(long, value_name = "VM")]
     vm: Option<String>,
@@ -45,7 +45,7 @@ impl Writing {
         Insist { force, yes }: Insist,
         summary: fn(&Effective) -> String,
     ) -> Result<ExitCode> {
-        let target = self.whom.vm.map_or(Target::Default, Target::Vm);
+        let target = self.event_vm.vm.map_or(Target::Default, Target::Vm);
         let request = Request { target, change, force, yes };
         let changed: Changed = client::put(&socket(self.socket), "/v1/policy", &request)?;
         for warning in &changed.warnings {

@@ -20,7 +20,7 @@ use crate::{client, wire::Vms};
 /// Tells which shell asks.
 const VARIABLE: &str = "GUESTREQ_COMPLETE";
 /// Nobody waits longer for a key that does nothing.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// A name that is longer is not typed.
 const LONGEST: usize = 100;
 
@@ -130,7 +130,7 @@ fn with_vms(command: Command, shell: Shell) -> Command {
 
 /// Nothing, where no agent tells.
 fn running_vms() -> Vec<String> {
-    let answer = client::get_within(&socket(None), "/v1/vms", PATIENCE);
+    let answer = client::get_within(&socket(None), "/v1/vms", ANSWER_TIMEOUT);
     let Ok(Vms { vms, .. }) = answer else { return Vec::new() };
     vms.into_iter().filter(|vm| vm.running).map(|vm| vm.vm).collect()
 }

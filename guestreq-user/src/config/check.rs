@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::Serialize;
 
-use super::{Config, Fault, Layer, read_file};
+use super::{Config, ConfigError, Layer, read_file};
 
 /// A file, a place in it and what is wrong there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,11 +56,11 @@ impl Config {
             };
             match Layer::parse(&name, &text) {
                 Ok(layer) => config = config.with(layer),
-                Err(faults) => errors.extend(
-                    faults
-                        .into_iter()
-                        .map(|Fault { line, column, what }| wrong(Some(line), Some(column), what)),
-                ),
+                Err(faults) => {
+                    errors.extend(faults.into_iter().map(|ConfigError { line, column, what }| {
+                        wrong(Some(line), Some(column), what)
+                    }))
+                }
             }
             config.files.push(path.clone());
             texts.push((name, text));

@@ -8,7 +8,7 @@ use super::{Config, Layer};
 use crate::{
     fuzz::assert_a_line,
     host::Identity,
-    policy::{Effective, Limit, Overrides, Sheet, safety},
+    policy::{Effective, Limit, Overrides, PolicyFile, safety},
 };
 
 /// Where a second file begins.
@@ -52,16 +52,18 @@ fn file(name: &str, text: &str) -> bool {
     };
     // What `policy apply` sends, and the overrides' file keeps.
     let json = serde_json::to_string(&layer.policy).expect("a file that JSON cannot tell");
-    let again: Sheet = serde_json::from_str(&json).expect("a file that cannot be read again");
+    let again: PolicyFile = serde_json::from_str(&json).expect("a file that cannot be read again");
     assert_eq!(again, layer.policy);
     true
 }
 
 /// What holds for a VM can be shown, read again, and written for the kernel as it is.
 fn means_something(config: &Config) {
-    let book = config.book(Overrides::default());
+    let policy_set = config.policy_set(Overrides::default());
     let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web-1") };
-    for policy in [book.default(), book.resolve(&web), book.resolve(&Identity::default())] {
+    for policy in
+        [policy_set.default(), policy_set.resolve(&web), policy_set.resolve(&Identity::default())]
+    {
         assert_a_line(&policy.to_string());
         assert_a_line(&format!("{} {}", policy.mode.origin, policy.limit.origin));
         let json = serde_json::to_string(&policy).expect("a policy that JSON cannot tell");
@@ -69,9 +71,9 @@ fn means_something(config: &Config) {
         assert_eq!(again, policy);
         in_the_kernel(&policy);
         assert!(safety::too_slow(policy.limit.value).is_none(), "a limit nobody has forced");
-        assert!(policy.mode.value.0 <= book.strictest(), "stricter than the strictest");
+        assert!(policy.mode.value.0 <= policy_set.strictest(), "stricter than the strictest");
     }
-    book.warnings().iter().for_each(|warning| assert_a_line(warning));
+    policy_set.warnings().iter().for_each(|warning| assert_a_line(warning));
     assert_eq!(config.pending(config), Vec::<&str>::new());
 }
 

@@ -11,14 +11,14 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::place::{Fault, Lines};
-use crate::policy::{FileLimit, FileRule, Named, Placed, Said, Sheet, Source, Types};
+use super::place::{ConfigError, Lines};
+use crate::policy::{FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types};
 
 /// What a file sets.
 #[derive(Debug)]
 pub struct Layer {
     pub backend: Option<Named<Backend>>,
-    pub policy: Sheet,
+    pub policy: PolicyFile,
     pub state: Option<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub socket: Option<PathBuf>,
@@ -57,9 +57,9 @@ struct Keys {
 
 impl Layer {
     /// What a file of this name says, or all that is wrong with it.
-    pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<Fault>> {
+    pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<ConfigError>> {
         // What comes after text that is no TOML is a guess.
-        let table = DeTable::parse(text).map_err(|error| vec![Fault::of(&error, text)])?;
+        let table = DeTable::parse(text).map_err(|error| vec![ConfigError::of(&error, text)])?;
         let lines = Lines::of(text);
         let source = |span: Range<usize>| Source {
             file: name.to_owned(),
@@ -72,21 +72,22 @@ impl Layer {
         fn said<T>(
             spanned: Option<Spanned<T>>,
             source: impl Fn(Range<usize>) -> Source,
-        ) -> Option<Said<T>> {
-            spanned.map(|spanned| Said { at: source(spanned.span()), value: spanned.into_inner() })
+        ) -> Option<Located<T>> {
+            spanned
+                .map(|spanned| Located { at: source(spanned.span()), value: spanned.into_inner() })
         }
         let limit = said(keys.limit, source);
         let rules = keys
             .rules
             .into_iter()
-            .map(|rule| Placed { at: source(rule.span()), rule: rule.into_inner().into() });
+            .map(|rule| LocatedRule { at: source(rule.span()), rule: rule.into_inner().into() });
         Ok(Layer {
             backend: keys.backend,
-            policy: Sheet {
+            policy: PolicyFile {
                 rules: rules.collect(),
                 mode: said(keys.mode, source),
                 allow: said(keys.allow, source),
-                limit: limit.map(|Said { value, at }| Said { value: value.0, at }),
+                limit: limit.map(|Located { value, at }| Located { value: value.0, at }),
             },
             state: keys.state,
             listen: keys.listen,
@@ -101,7 +102,7 @@ impl Layer {
 }
 
 /// The keys of a table. What is wrong is told and taken away until the rest is right.
-fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<Fault>> {
+fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<ConfigError>> {
     let mut faults = Vec::new();
     loop {
         let error = match Keys::deserialize(toml::de::Deserializer::from(table.clone())) {
@@ -109,7 +110,7 @@ fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<Fault>>
             Ok(_) => break,
             Err(error) => error,
         };
-        faults.push(Fault::of(&error, text));
+        faults.push(ConfigError::of(&error, text));
         let at = error.span().map(|span| span.start);
         let removed = at.is_some_and(|at| remove(table.get_mut(), at));
         if !removed || faults.len() == MAX_FAULTS {

@@ -1,4 +1,4 @@
-//! # Places in a file
+//! # Positions in a file
 //!
 //! Lines and columns, counted from 1, and what is wrong there.
 
@@ -10,23 +10,23 @@ use toml::Spanned;
 
 /// What is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     pub line: usize,
     pub column: usize,
     pub what: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}: {}", self.line, self.column, self.what)
     }
 }
 
-impl Fault {
+impl ConfigError {
     /// `unknown field …`: toml's own message draws a picture over five lines.
-    pub fn of(error: &toml::de::Error, text: &str) -> Fault {
+    pub fn of(error: &toml::de::Error, text: &str) -> ConfigError {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        Fault { line, column, what: in_a_line(error.message()) }
+        ConfigError { line, column, what: in_a_line(error.message()) }
     }
 }
 

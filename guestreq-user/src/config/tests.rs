@@ -37,14 +37,14 @@ fn policy_is_the_top_level_and_rules_for_vms() {
     );
     let config = config.unwrap();
     assert_eq!(config.backend, Named(Backend::Vcpu));
-    let sheet = config.policy;
-    assert_eq!(sheet.allow.unwrap().value.to_string(), "report, unknown");
-    let limit = sheet.limit.unwrap();
+    let policy_file = config.policy;
+    assert_eq!(policy_file.allow.unwrap().value.to_string(), "report, unknown");
+    let limit = policy_file.limit.unwrap();
     assert_eq!((limit.value.to_string().as_str(), limit.at.line), ("5/s, burst 10", 4));
-    assert_eq!(sheet.rules[0].rule.limit, Some(Limit::Off));
-    assert_eq!(sheet.rules[0].rule.mode, None);
-    assert_eq!(sheet.rules[0].at.to_string(), "config.toml:5");
-    assert_eq!(sheet.rules[1].rule.limit.unwrap().to_string(), "1/m, burst 1");
+    assert_eq!(policy_file.rules[0].rule.limit, Some(Limit::Off));
+    assert_eq!(policy_file.rules[0].rule.mode, None);
+    assert_eq!(policy_file.rules[0].at.to_string(), "config.toml:5");
+    assert_eq!(policy_file.rules[1].rule.limit.unwrap().to_string(), "1/m, burst 1");
 }
 
 /// What the operator reads.

@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 use lock::Lock;
 use log::{info, warn};
 use reload::Reloader;
-use retry::Patience;
+use retry::RetryTimer;
 use systemd::Systemd;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -39,8 +39,8 @@ use crate::{
     failpoint, kernel,
     serve::server,
     text::printable,
-    throttle::gist,
-    wire::events::What,
+    throttle::without_numbers,
+    wire::events::EventData,
 };
 
 /// How often modules are looked at.
@@ -102,7 +102,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     }
     let _lock = Lock::take_or_refuse()?;
     let servers = server::Servers::bind(&config).await?;
-    shared.journal.record(What::AgentStarted {
+    shared.journal.record(EventData::AgentStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         agent_pid: std::process::id(),
     });
@@ -114,15 +114,15 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let _socket = servers.start(shared.clone());
     let mut systemd = Systemd::new();
 
-    shared.goes_round();
+    shared.mark_alive();
     let watchdog = Watchdog::start(&shared).context("a thread for the watchdog")?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut patience = Patience::new();
+    let mut patience = RetryTimer::new();
     let mut reload = false;
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
-        systemd.goes_round(Instant::now());
+        systemd.mark_alive(Instant::now());
         let mut learned = false;
         tokio::select! {
             _ = tick.tick() => {}
@@ -131,7 +131,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
-        shared.goes_round();
+        shared.mark_alive();
         let failed = shared.config().failed.is_some();
         // A change that waits for its disk was made for the configuration that holds now.
         let turn = shared.changing.try_lock();
@@ -143,7 +143,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
             State::Waiting { .. } => true,
             State::Observing(observer) => {
                 if learned {
-                    observer.look_for_vms();
+                    observer.refresh_vms();
                 }
                 observer.tick();
                 false
@@ -179,7 +179,7 @@ fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
         Err(error) if options.stay => {
             let reason = format!("{error:#}");
             // Once per reason: it is also what /readyz says.
-            let is_known = |old: &str| gist(old) == gist(&reason);
+            let is_known = |old: &str| without_numbers(old) == without_numbers(&reason);
             if !matches!(&*shared.state(), State::Waiting { reason: old } if is_known(old)) {
                 warn!("not observing: {reason}; trying again each minute, and when modules change");
             }

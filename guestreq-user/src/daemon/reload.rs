@@ -2,7 +2,7 @@
 //!
 //! When its files have changed, or on SIGHUP. Once a second it is looked whether they
 //! are others, which also tells a link that was turned to another target. They are read
-//! once they have stood still for a moment, as somebody may still be writing. What
+//! once they have stood still for a moment, as somebody may still be writing. EventData
 //! cannot be read or done changes nothing: what held before goes on, the reason is told,
 //! and it is tried again each minute.
 
@@ -16,7 +16,7 @@ use crate::{
     agent::shared::{Shared, State},
     config::{Config, Files, Fingerprint},
     enforce::policies,
-    wire::events::What,
+    wire::events::EventData,
 };
 
 const LOOK: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Reloader {
                 let why = format!("{error:#}");
                 let mut status = shared.config();
                 if status.failed.as_ref().is_none_or(|(_, known)| *known != why) {
-                    shared.journal.record(What::ConfigFailed { error: why.clone() });
+                    shared.journal.record(EventData::ConfigFailed { error: why.clone() });
                 }
                 status.failed = Some((SystemTime::now(), why));
                 false
@@ -97,7 +97,7 @@ impl Reloader {
         }
         *status = ConfigStatus { pending, ..ConfigStatus::of(&config) };
         let files = status.files.clone();
-        shared.journal.record(What::ConfigReloaded { files, changed });
+        shared.journal.record(EventData::ConfigReloaded { files, changed });
         Ok(config)
     }
 }

@@ -19,15 +19,15 @@ pub fn modules() -> Modules {
     ["kvm", "kvm_amd", "ccp"].map(module_identity)
 }
 
-pub struct Patience {
+pub struct RetryTimer {
     last_attempt: Instant,
     modules: Modules,
     changed: Option<Instant>,
 }
 
-impl Patience {
-    pub fn new() -> Patience {
-        Patience { last_attempt: Instant::now(), modules: modules(), changed: None }
+impl RetryTimer {
+    pub fn new() -> RetryTimer {
+        RetryTimer { last_attempt: Instant::now(), modules: modules(), changed: None }
     }
 
     /// Whether to try now; if so, it is remembered.
@@ -54,7 +54,7 @@ mod tests {
     fn it_is_a_minute_or_a_second_after_modules_changed() {
         let start = Instant::now();
         let none = [None; 3];
-        let mut patience = Patience { last_attempt: start, modules: none, changed: None };
+        let mut patience = RetryTimer { last_attempt: start, modules: none, changed: None };
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!patience.is_over(at(59), none));
         assert!(patience.is_over(at(60), none));

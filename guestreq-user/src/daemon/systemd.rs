@@ -20,14 +20,14 @@ use std::{
 
 use log::warn;
 
-use crate::throttle::{Told, gist};
+use crate::throttle::{ReportThrottle, without_numbers};
 
 /// Who started us, if they want to know.
 pub struct Systemd {
     socket: Option<OsString>,
     /// The status that it has, and when it was told.
     told: Option<(String, Instant)>,
-    trouble: Told<Option<String>>,
+    trouble: ReportThrottle<Option<String>>,
     /// How often it wants to hear that the agent lives, and when it did.
     watchdog: Option<Duration>,
     alive: Option<Instant>,
@@ -47,16 +47,17 @@ impl Systemd {
     }
 
     fn at(socket: Option<OsString>) -> Self {
-        Self { socket, told: None, trouble: Told::default(), watchdog: None, alive: None }
+        Self { socket, told: None, trouble: ReportThrottle::default(), watchdog: None, alive: None }
     }
 
-    /// That the first attempt is over, and how things stand; again where that has changed. What
+    /// That the first attempt is over, and how things stand; again where that has changed. EventData
     /// could not be told is tried again.
     pub fn is_running(&mut self, not_ready: Option<String>, now: Instant) {
         let status =
             not_ready.map_or_else(|| "ready".to_owned(), |why| format!("not ready: {why}"));
         if let Some((told, at)) = &self.told {
-            let pause = if gist(told) == gist(&status) { RENEW } else { PAUSE };
+            let pause =
+                if without_numbers(told) == without_numbers(&status) { RENEW } else { PAUSE };
             if *told == status || now.saturating_duration_since(*at) < pause {
                 return;
             }
@@ -68,7 +69,7 @@ impl Systemd {
 
     /// That the loop goes round, if systemd's watchdog (`WatchdogSec`) wants to know: ten times as
     /// often, so that it ends an agent that has not done so for all that time, and no other.
-    pub fn goes_round(&mut self, now: Instant) {
+    pub fn mark_alive(&mut self, now: Instant) {
         let Some(watchdog) = self.watchdog else { return };
         let is_fresh = |at| now.saturating_duration_since(at) < watchdog / 10;
         if !self.alive.is_some_and(is_fresh) && self.tell("WATCHDOG=1", now) {
@@ -206,16 +207,16 @@ mod tests {
         let systemd = UnixDatagram::bind(&path).unwrap();
         let mut told = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
-        told.goes_round(now);
+        told.mark_alive(now);
         assert_eq!(heard(&systemd), None, "nobody wants to know");
         told.watchdog = Some(Duration::from_secs(30));
         // Five rounds a second, for half a minute, then a stall.
         let rounds = (0..150).filter(|&n| {
-            told.goes_round(now + Duration::from_millis(200) * n);
+            told.mark_alive(now + Duration::from_millis(200) * n);
             heard(&systemd).as_deref() == Some("WATCHDOG=1")
         });
         assert_eq!(rounds.count(), 10);
-        told.goes_round(now + Duration::from_secs(50));
+        told.mark_alive(now + Duration::from_secs(50));
         assert_eq!(heard(&systemd).as_deref(), Some("WATCHDOG=1"));
     }
 

@@ -31,8 +31,8 @@ impl Watchdog {
             let mut watch = Watch::default();
             while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
                 match watch.look(shared.dead(), || waits_in(loop_thread)) {
-                    Some(Said::Stands(why)) => error!("{why}"),
-                    Some(Said::GoesOn) => info!("the loop runs again"),
+                    Some(Change::Stalled(why)) => error!("{why}"),
+                    Some(Change::Resumed) => info!("the loop runs again"),
                     None => {}
                 }
             }
@@ -43,9 +43,9 @@ impl Watchdog {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Stands(String),
-    GoesOn,
+enum Change {
+    Stalled(String),
+    Resumed,
 }
 
 /// Says each change once.
@@ -55,13 +55,13 @@ struct Watch {
 }
 
 impl Watch {
-    fn look(&mut self, dead: Option<String>, place: impl FnOnce() -> String) -> Option<Said> {
+    fn look(&mut self, dead: Option<String>, place: impl FnOnce() -> String) -> Option<Change> {
         if self.stands == dead.is_some() {
             return None;
         }
         self.stands = dead.is_some();
-        Some(dead.map_or(Said::GoesOn, |why| {
-            Said::Stands(format!(
+        Some(dead.map_or(Change::Resumed, |why| {
+            Change::Stalled(format!(
                 "{why}{}: nothing is verified, told or changed meanwhile; what is enforced goes on",
                 place()
             ))
@@ -91,10 +91,12 @@ mod tests {
         let place = || ", it waits in folio_wait_bit".to_owned();
         assert_eq!(watch.look(None, place), None);
         let dead = || Some("the loop has not run for 5.1s".to_owned());
-        let Some(Said::Stands(said)) = watch.look(dead(), place) else { panic!("nothing is said") };
+        let Some(Change::Stalled(said)) = watch.look(dead(), place) else {
+            panic!("nothing is said")
+        };
         assert!(said.starts_with("the loop has not run for 5.1s, it waits in folio_wait_bit: "));
         assert_eq!(watch.look(dead(), place), None);
-        assert_eq!(watch.look(None, place), Some(Said::GoesOn));
+        assert_eq!(watch.look(None, place), Some(Change::Resumed));
     }
 
     /// Whatever the loop holds: it may be blocked while it does.

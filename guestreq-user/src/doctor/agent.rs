@@ -81,7 +81,7 @@ fn config(host: &Host<'_>) -> Finding {
     };
     match Policies::open(config) {
         Ok(policies) => {
-            let mode = policies.book().strictest();
+            let mode = policies.policy_set().strictest();
             Finding::pass(format!("backend {}, mode {}", config.backend.0.name(), mode.name()))
         }
         Err(error) if super::host::is_denied(&error) => {
@@ -99,7 +99,7 @@ fn running(host: &Host<'_>) -> Finding {
             "`sudo guestreq agent`, or start its service",
         ),
         Asked::Forbidden(socket) => Finding::hidden(&format!("{}", socket.display())),
-        Asked::Unclear(why) => Finding::fail(why.clone(), "restart the agent, of this version"),
+        Asked::LookupError(why) => Finding::fail(why.clone(), "restart the agent, of this version"),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// An agent that takes longer is not well.
-const PATIENCE: Duration = Duration::from_secs(3);
+const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub trait Live {
     fn config(&self) -> Result<Config>;
@@ -59,7 +59,7 @@ pub enum Asked {
     /// The socket is not this user's to open.
     Forbidden(PathBuf),
     /// Somebody listens, and does not answer as an agent of this version would.
-    Unclear(String),
+    LookupError(String),
 }
 
 pub struct Real {
@@ -83,9 +83,9 @@ impl Live for Real {
             Err(_) => return Asked::Nobody(socket.to_owned()),
             Ok(_) => {}
         }
-        match client::get_within(socket, "/v1/agent", PATIENCE) {
+        match client::get_within(socket, "/v1/agent", AGENT_TIMEOUT) {
             Ok(agent) => Asked::Answered(Box::new(agent)),
-            Err(error) => Asked::Unclear(format!("{error:#}")),
+            Err(error) => Asked::LookupError(format!("{error:#}")),
         }
     }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// A PSP that is well answers in milliseconds, behind a queue in a second or two.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const PSP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// `struct sev_user_data_snp_status` of linux/psp-sev.h, as far as it is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Platform {
 #[derive(Debug)]
 pub enum Silence {
     Error(io::Error),
-    /// Longer than [`PATIENCE`].
+    /// Longer than [`PSP_TIMEOUT`].
     TimedOut,
 }
 
@@ -73,7 +73,7 @@ struct Answer {
 const SIZE: usize = size_of::<Answer>();
 
 pub fn ask(device: &Path) -> Result<Platform, Silence> {
-    ask_with(device, PATIENCE, issue)
+    ask_with(device, PSP_TIMEOUT, issue)
 }
 
 fn ask_with(
@@ -177,9 +177,9 @@ mod tests {
             let status = Platform::of((1, 55), 1);
             Answer { errno: 0, status }
         }
-        assert_eq!(ask(PATIENCE, answers).unwrap(), status);
+        assert_eq!(ask(PSP_TIMEOUT, answers).unwrap(), status);
         // The root folder knows no such command.
-        let Err(Silence::Error(error)) = ask(PATIENCE, issue) else { panic!("an answer of /") };
+        let Err(Silence::Error(error)) = ask(PSP_TIMEOUT, issue) else { panic!("an answer of /") };
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
         fn hangs(_: &CString) -> Answer {
             // SAFETY: a number.

@@ -9,7 +9,7 @@ use mitigations::mitigations;
 
 use super::{
     Check, Finding, Host, collected,
-    platform::{PATIENCE, Platform, Silence},
+    platform::{PSP_TIMEOUT, Platform, Silence},
 };
 use crate::{
     host::system::Missing,
@@ -139,7 +139,7 @@ fn unasked(host: &Host<'_>) -> Option<Finding> {
 
 fn psp(host: &Host<'_>) -> Finding {
     let holder = host.agent().and_then(|agent| agent.holder.as_ref());
-    if let Some(holder) = holder.filter(|holder| holder.seconds > PATIENCE.as_secs_f64()) {
+    if let Some(holder) = holder.filter(|holder| holder.seconds > PSP_TIMEOUT.as_secs_f64()) {
         return held(&holder.command, holder.seconds);
     }
     if let Some(unasked) = unasked(host) {
@@ -150,7 +150,7 @@ fn psp(host: &Host<'_>) -> Finding {
             return Finding::pass(format!("answers; {} SNP guests", status.guests));
         }
         Err(Silence::TimedOut) => {
-            return hangs(format!("did not answer within {} s", PATIENCE.as_secs()));
+            return hangs(format!("did not answer within {} s", PSP_TIMEOUT.as_secs()));
         }
         Err(Silence::Error(error)) => error,
     };

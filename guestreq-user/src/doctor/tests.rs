@@ -119,7 +119,7 @@ const BROKEN: &[Broken] = &[
     ("config", State::Fail, "line 3, column 1: unknown field", |f| f.config = Err("/etc/c: line 3, column 1: unknown field".to_owned())),
     ("config", State::Fail, "overrides.json cannot be read", |f| f.write("/state/overrides.json", "{")),
     ("agent_running", State::Warn, "sudo guestreq agent", |f| f.agent = Err(Silent::Nobody)),
-    ("agent_running", State::Fail, "restart the agent", |f| f.agent = Err(Silent::Unclear)),
+    ("agent_running", State::Fail, "restart the agent", |f| f.agent = Err(Silent::LookupError)),
     ("agent_version", State::Warn, "restart the agent, of the version", |f| f.agent_says("/version", json!("0.0.9"))),
     ("agent_ready", State::Fail, "not attached", |f| f.agent_says("/reason", json!("kprobe: not attached"))),
     ("enforcement", State::Fail, "NOT ENFORCED: no gate", |f| {

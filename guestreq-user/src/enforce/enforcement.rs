@@ -17,8 +17,8 @@ use guestreq_common::{
     policy::{Backend, Mode},
 };
 use log::warn;
-use reports::News;
-use verification::Tried;
+use reports::ReasonThrottle;
+use verification::Verification;
 
 use crate::{
     bpf::{
@@ -28,12 +28,12 @@ use crate::{
     },
     enforce::{
         gate::{Alone, Gate},
-        recent_increase::Lapse,
+        recent_increase::RecentIncrease,
     },
     host::system,
     observe::journal::Journal,
     wire::{
-        events::{self, What},
+        events::{self, EventData},
         policy::Named,
     },
 };
@@ -57,34 +57,34 @@ pub struct Enforcement {
     mode: Mode,
     gate: Option<Gate>,
     /// Questions that nobody answered, and requests that passed.
-    unanswered: Lapse,
-    bypassed: Lapse,
+    unanswered: RecentIncrease,
+    bypassed: RecentIncrease,
     looked: bool,
-    tried: Tried,
-    news: News,
+    tried: Verification,
+    news: ReasonThrottle,
     /// Why nothing can be pinned.
     unpinned: Option<String>,
 }
 
 impl Enforcement {
     pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
-        let mut bypassed = Lapse::default();
+        let mut bypassed = RecentIncrease::default();
         bypassed.forget(records.bypassed());
         Enforcement {
             backend,
             unpinned,
             mode: Mode::Observe,
             gate: None,
-            unanswered: Lapse::default(),
+            unanswered: RecentIncrease::default(),
             bypassed,
             looked: false,
-            tried: Tried::default(),
-            news: News::default(),
+            tried: Verification::default(),
+            news: ReasonThrottle::default(),
         }
     }
 
     /// What the policies ask for, from now on.
-    pub fn ask_for(&mut self, mode: Mode) {
+    pub fn require(&mut self, mode: Mode) {
         self.mode = mode;
     }
 
@@ -142,7 +142,7 @@ impl Enforcement {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
         let tried = self.try_it(records, programs);
         // Also where there is no gate: that is when something passes.
-        let passed = self.look_back(records);
+        let passed = self.count_bypasses(records);
         let result = tried.and(passed);
         let trouble = result.err().map(|error| format!("{error:#}"));
         let verified = trouble.is_none() && self.backend != Backend::None;
@@ -150,9 +150,9 @@ impl Enforcement {
             let backend = Named(self.backend);
             let reason = trouble.clone().or_else(|| self.without().map(str::to_owned));
             let told = events::Enforcement { verified, backend, reason };
-            journal.record(What::Enforcement(told));
+            journal.record(EventData::Enforcement(told));
         }
-        self.tried = Tried::new(verified, trouble, Instant::now());
+        self.tried = Verification::new(verified, trouble, Instant::now());
         self.arm(records, verified);
     }
 
@@ -179,7 +179,7 @@ impl Enforcement {
         }
     }
 
-    /// While it is verified, every request must have been decided before it reaches the PSP. What
+    /// While it is verified, every request must have been decided before it reaches the PSP. EventData
     /// was expected before stays so: that it no longer works is what is to be noticed.
     fn arm(&self, records: &Records, verified: bool) {
         const ARMED: usize = offset_of!(Words, armed_at);
@@ -247,7 +247,7 @@ impl Enforcement {
     }
 
     /// Whether something passed since the last look, or not long ago.
-    fn look_back(&mut self, records: &Records) -> Result<()> {
+    fn count_bypasses(&mut self, records: &Records) -> Result<()> {
         let bypassed = records.bypassed();
         let first = !std::mem::replace(&mut self.looked, true);
         let now = Instant::now();

@@ -8,4 +8,4 @@ pub mod gate;
 pub mod policies;
 mod recent_increase;
 
-pub use policies::seen;
+pub use policies::known_vms;

@@ -1,4 +1,4 @@
-//! # From the book of rules to the records
+//! # From the policy set of rules to the records
 //!
 //! What the configuration and the command line say is written where the programs
 //! read it: as soon as a VM is known, and whenever something changes.
@@ -19,8 +19,11 @@ use crate::{
     bpf::records::Records,
     config::Config,
     failpoint::{self, Point},
-    observe::tracked::Tracked,
-    policy::{Apply, Book, Plan, Refusal, Replacement, Request, Seen, Sheet, Stamp, Store, Types},
+    observe::tracked::TrackedVm,
+    policy::{
+        Apply, KnownVm, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request, Stamp, Store,
+        Types,
+    },
     wire::events::Time,
 };
 
@@ -30,7 +33,7 @@ pub use asked::asked;
 const SETTLE: Duration = Duration::from_millis(500);
 
 pub struct Policies {
-    book: Book,
+    policy_set: PolicySet,
     store: Store,
     /// New VMs still wait, though since then nothing wants it any more.
     settle: Option<Instant>,
@@ -40,20 +43,20 @@ impl Policies {
     /// What was configured, and what was set before.
     pub fn open(config: &Config) -> Result<Policies> {
         let store = Store::new(&config.state);
-        let book = config.book(store.read()?);
-        match book.contradiction() {
+        let policy_set = config.policy_set(store.read()?);
+        match policy_set.contradiction() {
             Some((_, why)) => Err(anyhow!("{why}, or remove it from {}", store.path().display())),
-            None => Ok(Policies { book, store, settle: None }),
+            None => Ok(Policies { policy_set, store, settle: None }),
         }
     }
 
-    pub fn book(&self) -> &Book {
-        &self.book
+    pub fn policy_set(&self) -> &PolicySet {
+        &self.policy_set
     }
 
     /// Says what may not have been meant.
     pub fn warn(&self) {
-        for warning in self.book.warnings() {
+        for warning in self.policy_set.warnings() {
             warn!("{warning}");
         }
     }
@@ -61,18 +64,18 @@ impl Policies {
     /// What holds for VMs that nothing is known of.
     pub fn apply_default(&self, records: &Records) {
         // Which generation they have is not known: it is looked at in VMs' own policies only.
-        records.set_backend(self.book.backend);
-        records.set_default_policy(self.book.default().to_policy(0), self.book.waits());
+        records.set_backend(self.policy_set.backend);
+        records.set_default_policy(self.policy_set.default().to_policy(0), self.policy_set.waits());
     }
 
     /// What holds for a VM.
-    pub fn apply(&self, records: &Records, vm: &Tracked) {
-        records.set_policy(vm.slot, self.book.resolve(&vm.identity).to_policy(vm.generation));
+    pub fn apply(&self, records: &Records, vm: &TrackedVm) {
+        records.set_policy(vm.slot, self.policy_set.resolve(&vm.identity).to_policy(vm.generation));
     }
 
     /// Whether VMs' vCPUs are taken out of the guest, by a signal that their VMM handles.
     pub fn kick(&self) -> bool {
-        self.book.backend == Backend::Vcpu
+        self.policy_set.backend == Backend::Vcpu
     }
 
     /// Now, and who.
@@ -81,29 +84,36 @@ impl Policies {
     }
 
     /// What a change would come to.
-    pub fn plan(&self, vms: &[Seen<'_>], request: &Request, uid: u32) -> Result<Plan, Refusal> {
-        self.book.plan(request, &Policies::stamp(uid), vms)
+    pub fn plan(&self, vms: &[KnownVm<'_>], request: &Request, uid: u32) -> Result<Plan, Refusal> {
+        self.policy_set.plan(request, &Policies::stamp(uid), vms)
     }
 
     /// What another configuration would come to.
-    pub fn plan_file(&self, vms: &[Seen<'_>], file: &Sheet) -> Result<Replacement, Refusal> {
-        self.book.with_file(file.clone(), vms)
+    pub fn plan_file(
+        &self,
+        vms: &[KnownVm<'_>],
+        file: &PolicyFile,
+    ) -> Result<Replacement, Refusal> {
+        self.policy_set.with_file(file.clone(), vms)
     }
 
     /// What another file that was applied would come to.
     pub fn plan_apply(
         &self,
-        vms: &[Seen<'_>],
+        vms: &[KnownVm<'_>],
         apply: &Apply,
         uid: u32,
     ) -> Result<Replacement, Refusal> {
-        self.book.with_applied(apply, &Policies::stamp(uid), vms)
+        self.policy_set.with_applied(apply, &Policies::stamp(uid), vms)
     }
 
     /// What keeps what the command line has set; until it is done nothing is changed. It may wait
     /// for a disk.
-    pub fn keep(&self, book: &Book) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
-        let (store, overrides) = (self.store.clone(), book.overrides.clone());
+    pub fn keep(
+        &self,
+        policy_set: &PolicySet,
+    ) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
+        let (store, overrides) = (self.store.clone(), policy_set.overrides.clone());
         move || {
             let kept = store.write(&overrides);
             kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
@@ -112,22 +122,22 @@ impl Policies {
         }
     }
 
-    /// Has a book hold, for every request that comes after. Each request is decided by the old
+    /// Has a policy set hold, for every request that comes after. Each request is decided by the old
     /// one's policy of its VM or by the new one's: a VM that is not known yet, and that either
-    /// book has wait, is decided by neither's default while the records are of both.
-    pub fn install(&mut self, book: Book, records: &Records, vms: &[Tracked]) {
+    /// policy set has wait, is decided by neither's default while the records are of both.
+    pub fn install(&mut self, policy_set: PolicySet, records: &Records, vms: &[TrackedVm]) {
         // What has changed a moment ago may still be under way.
-        let waited = self.book.waits() || self.settle.is_some();
-        self.book = book;
-        let policy = self.book.default().to_policy(0);
-        records.set_default_policy(policy, waited || self.book.waits());
+        let waited = self.policy_set.waits() || self.settle.is_some();
+        self.policy_set = policy_set;
+        let policy = self.policy_set.default().to_policy(0);
+        records.set_default_policy(policy, waited || self.policy_set.waits());
         failpoint::point(Point::DefaultWritten);
         for vm in vms {
             self.apply(records, vm);
             failpoint::point(Point::VmWritten);
         }
         // A program that has read the old default may not find now that nobody waits.
-        self.settle = (waited && !self.book.waits()).then(Instant::now);
+        self.settle = (waited && !self.policy_set.waits()).then(Instant::now);
     }
 
     /// Some time after a change.
@@ -140,9 +150,9 @@ impl Policies {
 }
 
 /// What is known of the VMs that a change may touch.
-pub fn seen<'a>(vms: &'a [Tracked], records: &[Option<Box<Vm>>]) -> Vec<Seen<'a>> {
+pub fn known_vms<'a>(vms: &'a [TrackedVm], records: &[Option<Box<Vm>>]) -> Vec<KnownVm<'a>> {
     let known = vms.iter().zip(records);
-    let vms = known.map(|(tracked, record)| Seen {
+    let vms = known.map(|(tracked, record)| KnownVm {
         label: &tracked.label,
         identity: &tracked.identity,
         pid: tracked.tgid,

@@ -8,16 +8,16 @@ const MEMORY: Duration = Duration::from_secs(60);
 
 /// A number that only grows when something goes wrong, and by how much it has grown lately.
 #[derive(Debug, Default)]
-pub struct Lapse {
+pub struct RecentIncrease {
     seen: u64,
     count: u64,
     last: Option<Instant>,
 }
 
-impl Lapse {
+impl RecentIncrease {
     /// What happened up to now is not ours.
     pub fn forget(&mut self, total: u64) {
-        *self = Lapse { seen: total, ..Lapse::default() };
+        *self = RecentIncrease { seen: total, ..RecentIncrease::default() };
     }
 
     /// Another total begins; what the one before it told stays.
@@ -54,7 +54,7 @@ mod tests {
     fn what_goes_wrong_between_two_looks_adds_up_until_it_has_not_for_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut lapse = Lapse::default();
+        let mut lapse = RecentIncrease::default();
         lapse.forget(7);
         lapse.look(7, at(0));
         assert_eq!(lapse.lately(at(0)), None, "not ours");

@@ -7,10 +7,11 @@ mod qemu;
 use std::io::{self, BufRead};
 
 use super::{
-    Because, From, Identified, Identity,
+    Evidence, EvidenceSource, Identified, Identity,
     arguments::Arguments,
-    because::Said,
-    clean, exact, kubevirt,
+    clean,
+    evidence::Sourced,
+    exact, kubevirt,
     vmms::{Program, Vmm},
 };
 
@@ -22,8 +23,8 @@ const MICROVM: &str = "microvm@";
 /// What arguments tell.
 #[derive(Default)]
 struct Parts {
-    name: Option<Said>,
-    uuid: Option<Said>,
+    name: Option<Sourced>,
+    uuid: Option<Sourced>,
     /// What shows that KubeVirt made them.
     mark: Option<String>,
 }
@@ -38,10 +39,10 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
         first = loader::program(&mut arguments)?;
     }
     let found = vmm_of(exe, &first, comm);
-    let mut because = Vec::new();
+    let mut evidence = Vec::new();
     let (mut parts, vmm) = match found {
         Some((vmm, from, text)) => {
-            because.push(Because::new("vmm", from, text));
+            evidence.push(Evidence::new("vmm", from, text));
             let parts = match vmm {
                 Vmm::Qemu => qemu::parse(&mut arguments)?,
                 Vmm::CloudHypervisor => cloud_hypervisor::parse(&mut arguments)?,
@@ -50,7 +51,7 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
             (parts, vmm.name())
         }
         None => {
-            because.push(Because::new("vmm", From::Comm, comm));
+            evidence.push(Evidence::new("vmm", EvidenceSource::Comm, comm));
             (Parts::default(), comm)
         }
     };
@@ -58,16 +59,16 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
     let microvm = || {
         found?;
         let name = first.strip_prefix(MICROVM).filter(|name| !name.is_empty())?;
-        Some(Said::new(name, first.as_str()))
+        Some(Sourced::new(name, first.as_str()))
     };
     let name = given.or_else(microvm);
-    because.push(match &name {
-        Some(said) => Because::new("name", From::Argument, &said.text),
-        None => Because::new("name", From::Comm, comm),
+    evidence.push(match &name {
+        Some(said) => Evidence::new("name", EvidenceSource::Argument, &said.text),
+        None => Evidence::new("name", EvidenceSource::Comm, comm),
     });
     let uuid = parts.uuid.filter(|said| !said.value.is_empty());
     if let Some(said) = &uuid {
-        because.push(Because::new("uuid", From::Argument, &said.text));
+        evidence.push(Evidence::new("uuid", EvidenceSource::Argument, &said.text));
     }
     let mut identity = Identity {
         named: name.is_some(),
@@ -79,22 +80,26 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
     if let Some(mark) = &parts.mark
         && kubevirt::name(&mut identity)
     {
-        because.push(Because::new("namespace", From::Argument, mark));
+        evidence.push(Evidence::new("namespace", EvidenceSource::Argument, mark));
     }
-    Ok(Identified { identity, because })
+    Ok(Identified { identity, evidence })
 }
 
 /// The first that knows the program tells, also that it is no VMM.
-fn vmm_of<'a>(exe: Option<&'a str>, first: &'a str, comm: &'a str) -> Option<(Vmm, From, &'a str)> {
-    let files = exe.map(|exe| (From::Exe, exe)).into_iter();
-    for (from, path) in files.chain([(From::Argument, first)]) {
+fn vmm_of<'a>(
+    exe: Option<&'a str>,
+    first: &'a str,
+    comm: &'a str,
+) -> Option<(Vmm, EvidenceSource, &'a str)> {
+    let files = exe.map(|exe| (EvidenceSource::Exe, exe)).into_iter();
+    for (from, path) in files.chain([(EvidenceSource::Argument, first)]) {
         match Program::of_path(path) {
             Program::Vmm(vmm) => return Some((vmm, from, path)),
             Program::Other => return None,
             Program::Unknown => {}
         }
     }
-    Some((Vmm::of_comm(comm)?, From::Comm, comm))
+    Some((Vmm::of_comm(comm)?, EvidenceSource::Comm, comm))
 }
 
 fn firecracker(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
@@ -116,13 +121,13 @@ fn value(
     argument: &str,
     option: &str,
     arguments: &mut Arguments<impl BufRead>,
-) -> io::Result<Option<Said>> {
+) -> io::Result<Option<Sourced>> {
     let Some(rest) = argument.strip_prefix(option) else { return Ok(None) };
     if rest.is_empty() {
         let next = arguments.next()?;
-        return Ok(next.map(|next| Said::new(next.as_str(), format!("{option} {next}"))));
+        return Ok(next.map(|next| Sourced::new(next.as_str(), format!("{option} {next}"))));
     }
-    Ok(rest.strip_prefix('=').map(|value| Said::new(value, argument)))
+    Ok(rest.strip_prefix('=').map(|value| Sourced::new(value, argument)))
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@
 //! process with any arguments, so a name is a label, never a proof.
 
 mod arguments;
-mod because;
 mod cgroup;
 mod clock;
 mod cmdline;
+mod evidence;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod kubevirt;
@@ -26,7 +26,7 @@ use std::{
 
 use crate::host::system::System;
 
-pub use crate::wire::identity::{Because, From, Identity};
+pub use crate::wire::identity::{Evidence, EvidenceSource, Identity};
 pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
 pub use thread::thread_is_there;
@@ -36,7 +36,7 @@ pub use vmms::Vmm;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
     pub identity: Identity,
-    pub because: Vec<Because>,
+    pub evidence: Vec<Evidence>,
 }
 
 impl Identity {
@@ -74,13 +74,13 @@ pub fn identify(system: &System, pid: u32) -> io::Result<Option<Identified>> {
 
 /// The pod that a process is in by now, and what tells it: Kata moves its VMMs after it has
 /// started them.
-pub fn pod_uid(system: &System, pid: u32) -> Option<(String, Because)> {
+pub fn pod_uid(system: &System, pid: u32) -> Option<(String, Evidence)> {
     pod_of_folder(&system.process(pid))
 }
 
-fn pod_of_folder(process: &Path) -> Option<(String, Because)> {
+fn pod_of_folder(process: &Path) -> Option<(String, Evidence)> {
     let (uid, line) = cgroup::pod_uid(process)?;
-    Some((uid, Because::new("pod_uid", From::Cgroup, &line)))
+    Some((uid, Evidence::new("pod_uid", EvidenceSource::Cgroup, &line)))
 }
 
 fn of_folder(process: &Path) -> io::Result<Option<Identified>> {
@@ -97,9 +97,9 @@ fn of_folder(process: &Path) -> io::Result<Option<Identified>> {
     else {
         return Ok(None);
     };
-    if let Some((uid, because)) = pod_of_folder(process) {
+    if let Some((uid, evidence)) = pod_of_folder(process) {
         read.identity.pod_uid = uid;
-        read.because.push(because);
+        read.evidence.push(evidence);
     }
     Ok(Some(read))
 }

@@ -98,9 +98,9 @@ fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
 
 #[test]
 fn this_process_has_a_name_and_a_start() {
-    let Identified { identity, because } =
+    let Identified { identity, evidence } =
         identify(&System::real(), std::process::id()).unwrap().unwrap();
-    assert!(because.iter().any(|told| told.field == "vmm" && told.from == From::Comm));
+    assert!(evidence.iter().any(|told| told.field == "vmm" && told.from == EvidenceSource::Comm));
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
     let ticks = start_ticks(&System::real(), std::process::id()).unwrap().unwrap();

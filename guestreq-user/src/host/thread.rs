@@ -28,10 +28,10 @@ fn was_found(sent: io::Result<()>, sees_all: impl FnOnce() -> bool) -> io::Resul
 /// Whether this process is in the host's own PID namespace (PROC_PID_INIT_INO in
 /// include/linux/proc_ns.h).
 fn sees_all_processes() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|it| is_the_host_s(&it))
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|it| is_host_namespace(&it))
 }
 
-fn is_the_host_s(namespace: &Path) -> bool {
+fn is_host_namespace(namespace: &Path) -> bool {
     namespace == Path::new("pid:[4026531836]")
 }
 
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn the_host_s_namespace_has_one_number() {
-        assert!(is_the_host_s(Path::new("pid:[4026531836]")));
-        assert!(!is_the_host_s(Path::new("pid:[4026532281]")));
+        assert!(is_host_namespace(Path::new("pid:[4026531836]")));
+        assert!(!is_host_namespace(Path::new("pid:[4026532281]")));
         let number = fs::metadata("/proc/self/ns/pid").unwrap().ino();
         assert_eq!(sees_all_processes(), number == 0xEFFF_FFFC);
     }

@@ -22,7 +22,7 @@ use crate::{
     },
     enforce::enforcement::Status,
     host::{self, Identity},
-    observe::tracked::Tracked,
+    observe::tracked::TrackedVm,
     text::command_name,
     wire::status::Map,
 };
@@ -98,7 +98,7 @@ fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
     listed.chain([(name, unlisted)])
 }
 
-pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     requests(families, tracked, record);
     decisions::of_vm(families, tracked, record);
     let label = tracked.label.as_str();
@@ -139,7 +139,7 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
 
 /// A guest chooses message types and, within limits, results: beyond a number of pairs its
 /// requests go into one series, so that it cannot fill Prometheus.
-fn requests(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+fn requests(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     const FOLDED: (Kind, &str) = (Kind::Unknown, outcome::name(UNKNOWN_STATUS));
     let mut counts: BTreeMap<(Kind, &str), u64> =
         tracked.pairs.iter().map(|pair| (*pair, 0)).collect();

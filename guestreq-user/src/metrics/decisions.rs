@@ -9,11 +9,11 @@ use guestreq_common::{
 use super::{definitions as metric, families::Families};
 use crate::{
     agent::snapshot::each_decision,
-    observe::tracked::{Decided, Tracked},
+    observe::tracked::{Decided, TrackedVm},
 };
 
 /// What was decided for a VM, and its limit: as the kernel has it, not as somebody wished it.
-pub fn of_vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
+pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     for ((kind, decision, mode), count) in decisions(tracked, record) {
         let labels = [tracked.label.as_str(), kind.name(), decision.name(), mode.name()];
         families.counter(&metric::DECISIONS, &labels, count as f64);
@@ -33,7 +33,7 @@ fn is_own(record: &Vm) -> bool {
 
 /// A guest chooses what it asks for: beyond a number of cells what was decided is folded into
 /// one type.
-fn decisions(tracked: &mut Tracked, record: &Vm) -> Vec<(Decided, u64)> {
+fn decisions(tracked: &mut TrackedVm, record: &Vm) -> Vec<(Decided, u64)> {
     // From the start, so that the first one is a step and not a beginning. Denials whatever the
     // mode is: it may change, and the next request be denied, between two scrapes. That other
     // types are not among them costs nothing: the alert adds all types up.
@@ -84,7 +84,7 @@ mod tests {
     }
 
     fn series(vm: &Vm) -> Vec<String> {
-        let mut tracked = Tracked::of("web", Identity::default());
+        let mut tracked = TrackedVm::of("web", Identity::default());
         let mut families = Families::default();
         collect::vm(&mut families, &mut tracked, vm);
         let text = TextEncoder::new().encode_to_string(&families.finish()).unwrap();

@@ -19,18 +19,18 @@ use follower::Place;
 use limit::Limit;
 use log::{info, warn};
 
-pub use follower::{Listener, TooMany};
+pub use follower::{Follower, TooMany};
 
 use crate::{
     bpf::records::now_ns,
-    wire::events::{After, Event, Kind, Life, Lost, Query, Since, Time, What, Whom},
+    wire::events::{After, AgentId, Event, EventData, EventVm, Kind, Lost, Query, Since, Time},
 };
 
 /// What is kept for those who come later; requests told for `--all` are not.
 const KEPT: Bounded = Bounded::new(10_000, 8 << 20);
 
 pub struct Journal {
-    life: Life,
+    life: AgentId,
     inner: Mutex<Inner>,
 }
 
@@ -40,20 +40,20 @@ struct Inner {
     /// How many are no longer kept, and the last of them.
     forgotten: u64,
     last_forgotten: Option<Arc<Event>>,
-    listeners: Vec<Arc<Place>>,
+    followers: Vec<Arc<Place>>,
     limit: Limit,
 }
 
 impl Journal {
     pub fn new() -> Journal {
         Journal {
-            life: Life::begin(),
+            life: AgentId::begin(),
             inner: Mutex::new(Inner {
                 next: 1,
                 kept: KEPT,
                 forgotten: 0,
                 last_forgotten: None,
-                listeners: Vec::new(),
+                followers: Vec::new(),
                 limit: Limit::new(Instant::now()),
             }),
         }
@@ -64,49 +64,49 @@ impl Journal {
     }
 
     /// Records what happens now and is of no VM.
-    pub fn record(&self, what: What) {
+    pub fn record(&self, what: EventData) {
         self.record_of(None, what, now_ns());
     }
 
     /// Records what happened to a VM, at a moment of CLOCK_MONOTONIC.
-    pub fn record_of(&self, vm: Option<Whom>, what: What, monotonic_ns: u64) {
+    pub fn record_of(&self, vm: Option<EventVm>, what: EventData, monotonic_ns: u64) {
         let time = Time::ago(Duration::from_nanos(now_ns().saturating_sub(monotonic_ns)));
         let mut inner = self.inner();
         let id = inner.next;
         inner.next += 1;
         let event = Arc::new(Event { id, agent: self.life, time, monotonic_ns, vm, what });
         inner.log(&event);
-        for listener in &inner.listeners {
-            listener.put(&event);
+        for follower in &inner.followers {
+            follower.put(&event);
         }
         if event.kind() != Kind::Request {
             inner.keep(event);
         }
     }
 
-    /// Begins to listen: first to what is kept and asked for, then, if asked to follow, to all
+    /// Begins to follow: first to what is kept and asked for, then, if asked to follow, to all
     /// that comes. Nothing is between the two, and nothing in both.
     ///
     /// Root has followers of its own number: those who may only read cannot take its places.
-    pub fn listen(self: &Arc<Journal>, query: &Query, root: bool) -> Result<Listener, TooMany> {
+    pub fn follow(self: &Arc<Journal>, query: &Query, root: bool) -> Result<Follower, TooMany> {
         let mut inner = self.inner();
-        let others = inner.listeners.iter().filter(|place| place.root == root).count();
+        let others = inner.followers.iter().filter(|place| place.root == root).count();
         if query.follow && others >= TooMany::MOST {
             return Err(TooMany);
         }
         let past = inner.past(query, self.life);
         let place = query.follow.then(|| Arc::new(Place::new(query.filter.clone(), root)));
-        inner.listeners.extend(place.clone());
-        Ok(Listener::new(Arc::clone(self), place, past))
+        inner.followers.extend(place.clone());
+        Ok(Follower::new(Arc::clone(self), place, past))
     }
 
     /// Whether somebody listens to every request.
     pub fn wants_requests(&self) -> bool {
-        self.inner().listeners.iter().any(|listener| listener.filter.wants_requests())
+        self.inner().followers.iter().any(|follower| follower.filter.wants_requests())
     }
 
     fn leave(&self, place: &Arc<Place>) {
-        self.inner().listeners.retain(|listener| !Arc::ptr_eq(listener, place));
+        self.inner().followers.retain(|follower| !Arc::ptr_eq(follower, place));
     }
 }
 
@@ -120,7 +120,7 @@ impl Inner {
     }
 
     /// What is kept and asked for, and whether some of that is not kept any more.
-    fn past(&self, query: &Query, life: Life) -> VecDeque<Arc<Event>> {
+    fn past(&self, query: &Query, life: AgentId) -> VecDeque<Arc<Event>> {
         let after = query.after.filter(|After { agent, .. }| *agent == life).map(|seen| seen.id);
         let asked = |event: &Event| {
             after.is_none_or(|id| event.id > id)
@@ -144,7 +144,7 @@ impl Inner {
         if event.kind() == Kind::Request {
             return;
         }
-        if event.kind().is_a_guest_s() {
+        if event.kind().is_about_a_guest() {
             match self.limit.admit(Instant::now()) {
                 Some(0) => {}
                 Some(left_out) => warn!("{left_out} more events were not logged"),
@@ -152,8 +152,8 @@ impl Inner {
             }
         }
         match &event.what {
-            What::Lost(_) | What::ConfigFailed { .. } => warn!("{event}"),
-            What::Enforcement(enforcement) if !enforcement.verified => warn!("{event}"),
+            EventData::Lost(_) | EventData::ConfigFailed { .. } => warn!("{event}"),
+            EventData::Enforcement(enforcement) if !enforcement.verified => warn!("{event}"),
             _ => info!("{event}"),
         }
     }
@@ -161,7 +161,7 @@ impl Inner {
 
 /// What stands in the place of events that cannot be told, the last of which was this.
 fn instead_of(last: &Event, reason: &'static str, count: u64) -> Event {
-    let what = What::Lost(Lost { reason: reason.into(), count });
+    let what = EventData::Lost(Lost { reason: reason.into(), count });
     Event { vm: None, what, ..last.clone() }
 }
 

@@ -9,7 +9,7 @@ use guestreq_common::host::Loss;
 use crate::{
     bpf::records::Records,
     observe::journal::Journal,
-    wire::events::{Lost, What},
+    wire::events::{EventData, Lost},
 };
 
 /// What was lost when it was last looked at, by reason.
@@ -24,16 +24,16 @@ impl Losses {
 
     pub fn tell(&mut self, records: &Records, journal: &Journal) {
         for loss in Loss::ALL {
-            self.tell_one(loss.name(), records.lost(loss), journal);
+            self.report_one(loss.name(), records.lost(loss), journal);
         }
     }
 
     /// Tells by how much a counter has grown; one that is new begins where it is.
-    pub fn tell_one(&mut self, reason: &'static str, total: u64, journal: &Journal) {
+    pub fn report_one(&mut self, reason: &'static str, total: u64, journal: &Journal) {
         let before = self.0.insert(reason, total).unwrap_or(total);
         let count = total.saturating_sub(before);
         if count > 0 {
-            journal.record(What::Lost(Lost { reason: reason.into(), count }));
+            journal.record(EventData::Lost(Lost { reason: reason.into(), count }));
         }
     }
 }
@@ -50,11 +50,11 @@ mod tests {
         let journal = Arc::new(Journal::new());
         let mut losses = Losses::default();
         for total in [5, 8, 8, 15, 2, 3] {
-            losses.tell_one("ring_buffer_full", total, &journal);
+            losses.report_one("ring_buffer_full", total, &journal);
         }
-        let mut listener = journal.listen(&Query::default(), true).unwrap();
+        let mut listener = journal.follow(&Query::default(), true).unwrap();
         let counts = std::iter::from_fn(|| match &listener.take()?.what {
-            What::Lost(lost) => Some(lost.count),
+            EventData::Lost(lost) => Some(lost.count),
             what => panic!("{what}"),
         });
         assert_eq!(counts.collect::<Vec<_>>(), [3, 7, 1], "2 is another counter");

@@ -20,7 +20,7 @@ use self::threads::Threads;
 use crate::{
     bpf::pins::identities::Known,
     host::{
-        self, Because, Identified,
+        self, Evidence, Identified,
         system::{self, System},
     },
 };
@@ -37,7 +37,7 @@ const WAITS: Duration = Duration::from_millis(100);
 
 /// What is asked of /proc for the table of VMs.
 pub struct Processes {
-    looks: Threads<Look, io::Result<Option<Known>>>,
+    looks: Threads<Lookup, io::Result<Option<Known>>>,
     rounds: Threads<(), Vec<Found>>,
     signals: Threads<(), Vec<Signal>>,
     waits: Waits,
@@ -45,7 +45,7 @@ pub struct Processes {
 
 /// A process that is looked at for a VM: a number alone may become another process'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Look {
+pub struct Lookup {
     pub pid: u32,
     /// The VM's place.
     pub slot: usize,
@@ -69,7 +69,7 @@ pub struct Found {
     pub vm: Running,
     pub pod_uid: String,
     /// What tells it.
-    pub because: Because,
+    pub evidence: Evidence,
 }
 
 /// A running VM whose VMM's signal is wanted.
@@ -105,17 +105,17 @@ impl Processes {
     }
 
     /// What a process says of itself; `None` where that is not read yet.
-    pub fn look(&mut self, look: Look) -> Option<io::Result<Option<Known>>> {
+    pub fn look(&mut self, look: Lookup) -> Option<io::Result<Option<Known>>> {
         self.look_by(look, look_at)
     }
 
     fn look_by(
         &mut self,
-        look: Look,
-        read: impl FnOnce(Look) -> io::Result<Option<Known>> + Send + 'static,
+        look: Lookup,
+        read: impl FnOnce(Lookup) -> io::Result<Option<Known>> + Send + 'static,
     ) -> Option<io::Result<Option<Known>>> {
         // Another question to a process that does not answer would be as little answered.
-        let is_asked = |other: &Look| other.pid == look.pid && *other != look;
+        let is_asked = |other: &Lookup| other.pid == look.pid && *other != look;
         if self.looks.is_any_open(is_asked) {
             return None;
         }
@@ -127,12 +127,12 @@ impl Processes {
     }
 
     /// Drops answers that nobody wants any more.
-    pub fn keep(&self, is_wanted: impl Fn(&Look) -> bool) {
+    pub fn keep(&self, is_wanted: impl Fn(&Lookup) -> bool) {
         self.looks.keep(is_wanted);
     }
 
     /// Why a process that was looked at is unread.
-    pub fn why(&self, look: &Look) -> String {
+    pub fn why(&self, look: &Lookup) -> String {
         if self.looks.is_any_open(|other| other.pid == look.pid) {
             return format!("{} does not answer", system::host().process(look.pid).display());
         }
@@ -167,12 +167,12 @@ impl Processes {
 }
 
 /// What a process says of itself, if it is there and began in time.
-fn look_at(look: Look) -> io::Result<Option<Known>> {
+fn look_at(look: Lookup) -> io::Result<Option<Known>> {
     let in_time = |ticks: u64| host::began_ns(ticks) <= look.began_by;
     let read = read(system::host(), look.pid, in_time)?;
-    Ok(read.map(|(Identified { identity, because }, started)| Known {
+    Ok(read.map(|(Identified { identity, evidence }, started)| Known {
         identity,
-        because,
+        evidence,
         pid: look.pid,
         started: Some(started),
     }))
@@ -197,8 +197,8 @@ fn find(vm: Running) -> Option<Found> {
     let system = system::host();
     // The number may be another process' by now.
     let is_it = host::start_ticks(system, vm.pid).is_ok_and(|it| it.is_some() && it == vm.started);
-    let (pod_uid, because) = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
-    Some(Found { vm, pod_uid, because })
+    let (pod_uid, evidence) = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
+    Some(Found { vm, pod_uid, evidence })
 }
 
 fn signal(Handler { slot, generation, pid, vmm }: Handler) -> Signal {

@@ -19,7 +19,7 @@ use log::Log;
 use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
 
 use crate::wire::{
-    events::{Decided, Ended, Message, StageSeconds, What},
+    events::{Decided, Ended, EventData, Message, StageSeconds},
     policy::Named,
 };
 
@@ -113,7 +113,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
 }
 
 /// `None`: of VMs that are new the table tells, once it knows them.
-pub fn what(event: &Event) -> Option<What> {
+pub fn what(event: &Event) -> Option<EventData> {
     let message = Message {
         message: Named(message::Kind::of(event.message_type)),
         message_type: event.message_type,
@@ -127,16 +127,16 @@ pub fn what(event: &Event) -> Option<What> {
         mode: Named(Mode::Enforce),
     };
     Some(match event::Kind::from_number(event.kind)? {
-        event::Kind::Request => What::Request(ended(event, message)),
-        event::Kind::Slow => What::Slow(ended(event, message)),
-        event::Kind::Replay => What::Replay(ended(event, message)),
-        event::Kind::Gap => What::Gap(ended(event, message)),
-        event::Kind::HostError => What::HostError(ended(event, message)),
+        event::Kind::Request => EventData::Request(ended(event, message)),
+        event::Kind::Slow => EventData::Slow(ended(event, message)),
+        event::Kind::Replay => EventData::Replay(ended(event, message)),
+        event::Kind::Gap => EventData::Gap(ended(event, message)),
+        event::Kind::HostError => EventData::HostError(ended(event, message)),
         event::Kind::NewVm => return None,
-        event::Kind::Denied => What::Denied(decided(message, Decision::Deny)),
-        event::Kind::Throttled => What::Throttled(decided(message, Decision::Busy)),
-        event::Kind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
-        event::Kind::Bypassed => What::Bypassed(message),
+        event::Kind::Denied => EventData::Denied(decided(message, Decision::Deny)),
+        event::Kind::Throttled => EventData::Throttled(decided(message, Decision::Busy)),
+        event::Kind::Unthrottled => EventData::Unthrottled(decided(message, Decision::Admit)),
+        event::Kind::Bypassed => EventData::Bypassed(message),
     })
 }
 

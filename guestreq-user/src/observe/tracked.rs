@@ -7,8 +7,8 @@ use guestreq_common::{
 
 use crate::{
     bpf::pins::identities::Known,
-    host::{Because, Identity},
-    wire::events::Whom,
+    host::{Evidence, Identity},
+    wire::events::EventVm,
 };
 
 /// Pairs of message and result that a VM may have as series of their own; what a hostile
@@ -21,7 +21,7 @@ const MAX_DECIDED: usize = 48;
 pub type Decided = (Kind, Decision, Mode);
 
 /// A VM with a record.
-pub struct Tracked {
+pub struct TrackedVm {
     pub slot: usize,
     pub generation: u32,
     /// The process that was looked at: the one that launched it, or that runs it. It may have gone.
@@ -32,7 +32,7 @@ pub struct Tracked {
     pub label: String,
     pub identity: Identity,
     /// What of its process told that.
-    pub because: Vec<Because>,
+    pub evidence: Vec<Evidence>,
     /// How often its pod is still looked for.
     pub looks_left: u8,
     /// We have looked which signals its VMM handles.
@@ -46,11 +46,11 @@ pub struct Tracked {
     pub decided: Vec<Decided>,
 }
 
-impl Tracked {
+impl TrackedVm {
     /// How events name it.
-    pub fn whom(&self) -> Whom {
+    pub fn event_vm(&self) -> EventVm {
         let uuid = Some(&self.identity.uuid).filter(|uuid| !uuid.is_empty());
-        Whom {
+        EventVm {
             vm: Some(self.label.clone()),
             name: Some(self.identity.name.clone()),
             uuid: uuid.cloned(),
@@ -65,8 +65,8 @@ impl Tracked {
 
     /// What the next agent is to know of it.
     pub fn known(&self) -> Known {
-        let (identity, because) = (self.identity.clone(), self.because.clone());
-        Known { identity, because, pid: self.tgid, started: self.started }
+        let (identity, evidence) = (self.identity.clone(), self.evidence.clone());
+        Known { identity, evidence, pid: self.tgid, started: self.started }
     }
 
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
@@ -95,17 +95,17 @@ impl Tracked {
 }
 
 #[cfg(test)]
-impl Tracked {
+impl TrackedVm {
     /// A VM that runs.
-    pub fn of(label: &str, identity: Identity) -> Tracked {
-        Tracked {
+    pub fn of(label: &str, identity: Identity) -> TrackedVm {
+        TrackedVm {
             slot: 0,
             generation: 0,
             tgid: 1,
             started: None,
             label: label.to_owned(),
             identity,
-            because: Vec::new(),
+            evidence: Vec::new(),
             looks_left: 0,
             signal_read: false,
             unread: false,
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_hostile_guest_has_a_bounded_number_of_series() {
-        let mut vm = Tracked::of("evil", Identity::default());
+        let mut vm = TrackedVm::of("evil", Identity::default());
         let mut admitted = 0;
         for kind in Kind::ALL {
             for number in 0..0x1d {

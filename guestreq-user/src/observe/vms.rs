@@ -17,7 +17,7 @@ use labels::Unread;
 use log::debug;
 use tokio::sync::Notify;
 
-pub use crate::observe::tracked::Tracked;
+pub use crate::observe::tracked::TrackedVm;
 use crate::{
     bpf::{
         pins::identities::{Known, Remembered},
@@ -26,13 +26,13 @@ use crate::{
     },
     host::{self, Identity},
     observe::processes::{Found, Handler, Processes, Running},
-    wire::events::{What, Whom},
+    wire::events::{EventData, EventVm},
 };
 
 #[derive(Default)]
-pub struct Table {
-    vms: Vec<Tracked>,
-    news: Vec<News>,
+pub struct VmTable {
+    vms: Vec<TrackedVm>,
+    news: Vec<VmEvent>,
     last_round: u64,
     processes: Processes,
     unread: Unread,
@@ -42,9 +42,9 @@ pub struct Table {
 /// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
 /// Called at once for a VM whose identity is new or has changed: its requests may be waiting for
 /// its policy.
-pub type Identified<'a> = &'a dyn Fn(&Tracked);
+pub type Identified<'a> = &'a dyn Fn(&TrackedVm);
 
-pub type News = (Whom, What, u64);
+pub type VmEvent = (EventVm, EventData, u64);
 
 /// How often threads that are gone, and pods, are looked for.
 const ROUND_NS: u64 = 10_000_000_000;
@@ -52,23 +52,23 @@ const ROUND_NS: u64 = 10_000_000_000;
 /// before Kata has moved it there.
 const LOOKS: u8 = 6;
 
-impl Table {
+impl VmTable {
     /// What is learned late of a process notifies `wake`.
-    pub fn new(wake: Arc<Notify>) -> Table {
-        Table { processes: Processes::new(wake), ..Table::default() }
+    pub fn new(wake: Arc<Notify>) -> VmTable {
+        VmTable { processes: Processes::new(wake), ..VmTable::default() }
     }
 
     /// In the order in which they were found.
-    pub fn vms(&self) -> &[Tracked] {
+    pub fn vms(&self) -> &[TrackedVm] {
         &self.vms
     }
 
-    pub fn vms_mut(&mut self) -> &mut [Tracked] {
+    pub fn vms_mut(&mut self) -> &mut [TrackedVm] {
         &mut self.vms
     }
 
     /// What has not been told yet.
-    pub fn take_news(&mut self) -> Vec<News> {
+    pub fn take_events(&mut self) -> Vec<VmEvent> {
         std::mem::take(&mut self.news)
     }
 
@@ -102,12 +102,12 @@ impl Table {
                 Some(at) if life == Life::Exited as u32 && !self.vms[at].exited => {
                     self.vms[at].exited = true;
                     let gone = records.vm(slot).map_or(now, |record| record.exited);
-                    self.news.push((self.vms[at].whom(), What::ExitedVm {}, gone));
+                    self.news.push((self.vms[at].event_vm(), EventData::ExitedVm {}, gone));
                 }
                 Some(_) => {}
             }
         }
-        self.forget_questions(records, &new);
+        self.cancel_lookups(records, &new);
         // After the ends: a VM that was reset has its predecessor's name.
         for slot in new {
             self.insert(records, identified, slot, now);
@@ -115,7 +115,7 @@ impl Table {
         self.name_late(records, identified);
         self.unread.tell(now);
         if let Some(found) = self.processes.take_round() {
-            self.take_pods(records, identified, found);
+            self.set_pods(records, identified, found);
         }
         if now.saturating_sub(self.last_round) >= ROUND_NS {
             self.last_round = now;
@@ -127,7 +127,7 @@ impl Table {
             }
         }
         if wants_signals {
-            self.look_for_signals(records);
+            self.find_signals(records);
         }
         self.reap(records, programs, keep, now)
     }
@@ -135,11 +135,11 @@ impl Table {
     /// VMs that ended without a request, as a launch that fails: the programs have given their slots
     /// to others.
     fn drop_failed(&mut self, records: &Records, now: u64) {
-        let Table { vms, news, .. } = self;
+        let VmTable { vms, news, .. } = self;
         vms.retain(|vm| {
             let is_its = records.peek(vm.slot).is_some_and(|(it, _)| it == vm.generation);
             if !is_its && !vm.exited {
-                news.push((vm.whom(), What::ExitedVm {}, now));
+                news.push((vm.event_vm(), EventData::ExitedVm {}, now));
             }
             is_its
         });
@@ -148,8 +148,8 @@ impl Table {
     /// Those whose pods are still looked for.
     fn without_pods(&mut self) -> Vec<Running> {
         let wanted =
-            |vm: &&mut Tracked| !vm.exited && vm.looks_left > 0 && vm.identity.pod_uid.is_empty();
-        let ask = |vm: &mut Tracked| {
+            |vm: &&mut TrackedVm| !vm.exited && vm.looks_left > 0 && vm.identity.pod_uid.is_empty();
+        let ask = |vm: &mut TrackedVm| {
             vm.looks_left -= 1;
             let (slot, generation) = (vm.slot, vm.generation);
             Running { slot, generation, pid: vm.tgid, started: vm.started }
@@ -158,9 +158,9 @@ impl Table {
     }
 
     /// Rules may say something of the pod that a VM is found in.
-    fn take_pods(&mut self, records: &Records, identified: Identified<'_>, found: Vec<Found>) {
-        for Found { vm: asked, pod_uid, because } in found {
-            let is_it = |vm: &&mut Tracked| {
+    fn set_pods(&mut self, records: &Records, identified: Identified<'_>, found: Vec<Found>) {
+        for Found { vm: asked, pod_uid, evidence } in found {
+            let is_it = |vm: &&mut TrackedVm| {
                 (vm.slot, vm.generation, vm.started)
                     == (asked.slot, asked.generation, asked.started)
             };
@@ -169,7 +169,7 @@ impl Table {
             };
             vm.looks_left = 0;
             vm.identity.pod_uid = pod_uid;
-            vm.because.push(because);
+            vm.evidence.push(evidence);
             identified(vm);
             if let Some(record) = records.vm(vm.slot) {
                 self.remembered.put(vm.slot, &record, vm.known());
@@ -178,11 +178,11 @@ impl Table {
     }
 
     /// A VMM installs its signal handlers some time after its first command.
-    fn look_for_signals(&mut self, records: &Records) {
-        let Table { processes, vms, .. } = self;
-        let known = |vm: &Tracked| vm.signal_read && records.has_kick(vm.slot);
-        let wanted = |vm: &&Tracked| !(vm.exited || known(vm));
-        let handler = |vm: &Tracked| Handler {
+    fn find_signals(&mut self, records: &Records) {
+        let VmTable { processes, vms, .. } = self;
+        let known = |vm: &TrackedVm| vm.signal_read && records.has_kick(vm.slot);
+        let wanted = |vm: &&TrackedVm| !(vm.exited || known(vm));
+        let handler = |vm: &TrackedVm| Handler {
             slot: vm.slot,
             generation: vm.generation,
             pid: vm.tgid,
@@ -206,20 +206,20 @@ impl Table {
             // It failed to launch just now, and its record is another one's.
             return;
         }
-        let Some(who) = self.who_is(slot, &vm, exited, now) else { return };
+        let Some(who) = self.identity_of(slot, &vm, exited, now) else { return };
         let unread = who.is_unread();
-        let Known { identity, because, pid, started } = who.known();
+        let Known { identity, evidence, pid, started } = who.known();
         records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, pid);
         let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
-        let tracked = Tracked {
+        let tracked = TrackedVm {
             slot,
             generation: vm.generation,
             tgid: pid,
             started,
             label,
             identity,
-            because,
+            evidence,
             looks_left: LOOKS,
             signal_read: false,
             unread,
@@ -229,10 +229,10 @@ impl Table {
         };
         // At once: its requests may be waiting for it.
         identified(&tracked);
-        let seen = What::NewVm { vmm: tracked.identity.vmm.clone() };
-        self.news.push((tracked.whom(), seen, vm.first_seen));
+        let seen = EventData::NewVm { vmm: tracked.identity.vmm.clone() };
+        self.news.push((tracked.event_vm(), seen, vm.first_seen));
         if exited {
-            self.news.push((tracked.whom(), What::ExitedVm {}, vm.exited));
+            self.news.push((tracked.event_vm(), EventData::ExitedVm {}, vm.exited));
         }
         self.vms.push(tracked);
     }
@@ -280,7 +280,7 @@ impl Table {
         // An eighth of the slots stays free for VMs to come, as far as it is up to us.
         let max = records.max_vms();
         let scarce = (self.vms.len() + max / 8).saturating_sub(max);
-        let gone = |vm: &Tracked| records.vm(vm.slot).map_or(0, |record| record.exited);
+        let gone = |vm: &TrackedVm| records.vm(vm.slot).map_or(0, |record| record.exited);
         let ends = self.vms.iter().filter(|vm| vm.exited);
         let mut ends: Vec<End> =
             ends.map(|vm| End { at: gone(vm), slot: vm.slot, process: vm.process() }).collect();
@@ -304,7 +304,7 @@ impl Table {
 }
 
 /// Labels by slot, for whoever needs many.
-pub fn labels(table: &Table) -> BTreeMap<(u32, u32), &str> {
+pub fn labels(table: &VmTable) -> BTreeMap<(u32, u32), &str> {
     table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
 }
 

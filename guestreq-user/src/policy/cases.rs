@@ -47,10 +47,10 @@ fn rules_match_whom_they_mean() {
         let vm = host::of_process(&vm.comm, &vm.cmdline);
         let checked = check(&format!("[[vm]]\nmatch = {{ {rule} }}\nmode = \"audit\"\n"));
         assert!(checked.errors.is_empty(), "{id}: {:?}", checked.errors);
-        let book = checked.config.unwrap().book(super::Overrides::default());
-        let Rule { matches: pattern, .. } = &book.file.rules[0].rule;
+        let policy_set = checked.config.unwrap().policy_set(super::Overrides::default());
+        let Rule { matches: pattern, .. } = &policy_set.file.rules[0].rule;
         assert_eq!(pattern.matches(&vm), matches, "{id}: {source}: {vm:?}");
-        let warnings = book.warnings().join("\n");
+        let warnings = policy_set.warnings().join("\n");
         assert_eq!(warnings.is_empty(), warns.is_empty(), "{id}: {warnings}");
         assert!(warnings.contains(&warns), "{id}: {warnings}");
     }

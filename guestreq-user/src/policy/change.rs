@@ -1,22 +1,22 @@
 //! # Changes
 //!
-//! What somebody wants changed, and the book as it would be then, or why not.
+//! What somebody wants changed, and the policy set as it would be then, or why not.
 //! Nothing is changed here: what is planned is first kept, then applied.
 
 use std::{borrow::Cow, fmt};
 
 use guestreq_common::{message::Kind, policy::Mode};
 
-use super::{
-    Book, Effective, Limit, Named, Override, Set, Stamp, Throttle, Types, key_of,
-    safety::{self, Touched},
-    vm_lookup::{self, Candidate, Unclear},
-};
 use super::{Change, Request, Target};
+use super::{
+    Effective, Limit, Named, Override, PolicySet, Stamp, Stamped, Throttle, Types, key_of,
+    safety::{self, AffectedVm},
+    vm_lookup::{self, Candidate, LookupError},
+};
 use crate::host::Identity;
 
 /// A VM that has a record.
-pub struct Seen<'a> {
+pub struct KnownVm<'a> {
     pub label: &'a str,
     pub identity: &'a Identity,
     pub pid: u32,
@@ -32,7 +32,7 @@ pub struct Seen<'a> {
 pub struct Plan {
     /// What was meant, by the name that it is kept by.
     pub target: Target,
-    pub book: Book,
+    pub policy_set: PolicySet,
     pub old: Effective,
     pub new: Effective,
     pub warnings: Vec<String>,
@@ -54,42 +54,43 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Book {
+impl PolicySet {
     pub fn plan(
         &self,
         request: &Request,
         stamp: &Stamp,
-        vms: &[Seen<'_>],
+        vms: &[KnownVm<'_>],
     ) -> Result<Plan, Refusal> {
         let change = permitted(request)?;
         let vm = match &request.target {
             Target::Default => None,
             Target::Vm(name) => Some(self.find(name, vms)?),
         };
-        let effective =
-            |book: &Book| vm.as_ref().map_or_else(|| book.default(), |vm| book.resolve(vm));
+        let effective = |policy_set: &PolicySet| {
+            vm.as_ref().map_or_else(|| policy_set.default(), |vm| policy_set.resolve(vm))
+        };
         let old = effective(self);
-        let mut book = self.clone();
+        let mut policy_set = self.clone();
         let key = vm.as_ref().and_then(|vm| self.overrides.key(vm)).map(Cow::into_owned);
-        book.overrides.edit(key.as_deref(), |set| edit(set, &change, &old, stamp));
-        let new = effective(&book);
-        if let Some((_, why)) = book.contradiction() {
+        policy_set.overrides.edit(key.as_deref(), |set| edit(set, &change, &old, stamp));
+        let new = effective(&policy_set);
+        if let Some((_, why)) = policy_set.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let touched: Vec<Touched<'_>> = vms
+        let affected: Vec<AffectedVm<'_>> = vms
             .iter()
             .filter(|vm| !vm.exited)
-            .map(|vm| Touched {
+            .map(|vm| AffectedVm {
                 label: vm.label,
                 before: self.resolve(vm.identity),
-                after: book.resolve(vm.identity),
+                after: policy_set.resolve(vm.identity),
                 sent: vm.sent,
                 was_over: vm.was_over,
             })
             .collect();
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
-        let losing = safety::losing(&touched);
+        let losing = safety::losing(&affected);
         let mut warnings = Vec::new();
         match losing {
             Some(why) if asks && !request.yes => {
@@ -99,7 +100,7 @@ impl Book {
             None => {}
         }
         warnings.extend(remarks(&change, &old, &new));
-        let called_so = |other: &&Seen<'_>| {
+        let called_so = |other: &&KnownVm<'_>| {
             !other.exited && vm.as_ref().is_some_and(|vm| key_of(other.identity) == key_of(vm))
         };
         let namesakes: Vec<_> =
@@ -109,14 +110,14 @@ impl Book {
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
         }
         let target = key.map_or(Target::Default, Target::Vm);
-        Ok(Plan { target, book, old, new, warnings })
+        Ok(Plan { target, policy_set, old, new, warnings })
     }
 
     /// The VM that is meant, or a name that something was set for.
-    fn find(&self, name: &str, vms: &[Seen<'_>]) -> Result<Identity, Refusal> {
+    fn find(&self, name: &str, vms: &[KnownVm<'_>]) -> Result<Identity, Refusal> {
         let all: Vec<_> = vms
             .iter()
-            .map(|&Seen { label, identity, pid, exited, .. }| Candidate {
+            .map(|&KnownVm { label, identity, pid, exited, .. }| Candidate {
                 label,
                 identity,
                 pid,
@@ -129,10 +130,10 @@ impl Book {
             Ok(at) if !set || self.overrides.key(vms[at].identity).as_deref() == Some(name) => {
                 &vms[at]
             }
-            Ok(_) => return Ok(Book::absent(name)),
-            Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
-            Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
-            Err(Unclear::Ambiguous(why)) => return Err(Refusal::Refused(why)),
+            Ok(_) => return Ok(PolicySet::absent(name)),
+            Err(LookupError::Unknown(_)) if set => return Ok(PolicySet::absent(name)),
+            Err(LookupError::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
+            Err(LookupError::Ambiguous(why)) => return Err(Refusal::Refused(why)),
         };
         if key_of(vm.identity).is_some() {
             return Ok(vm.identity.clone());
@@ -158,8 +159,8 @@ fn permitted(request: &Request) -> Result<Change, Refusal> {
 }
 
 fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) {
-    fn set<T>(value: T, stamp: &Stamp) -> Option<Set<T>> {
-        Some(Set { value, stamp: stamp.clone() })
+    fn set<T>(value: T, stamp: &Stamp) -> Option<Stamped<T>> {
+        Some(Stamped { value, stamp: stamp.clone() })
     }
     let with = |kinds: &[Named<Kind>], allowed| {
         Types(kinds.iter().fold(old.allow.value.0, |all, kind| all.with(kind.0, allowed)))

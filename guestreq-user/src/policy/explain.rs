@@ -3,24 +3,24 @@
 //! The rules in the order in which they are tried, and what became of each: by the code that
 //! resolves them, so that what is told is what holds.
 
-use super::{Book, Origin, Placed};
-use super::{Sets, Tried};
+use super::{LocatedRule, Origin, PolicySet};
+use super::{RuleResult, Sets};
 use crate::host::Identity;
 
-impl Book {
+impl PolicySet {
     /// All rules, as they are tried for a VM.
-    pub fn tried(&self, vm: &Identity) -> Vec<Tried> {
+    pub fn tried(&self, vm: &Identity) -> Vec<RuleResult> {
         let policy = self.resolve(vm);
         let origins = [
             ("mode", &policy.mode.origin),
             ("allow", &policy.allow.origin),
             ("limit", &policy.limit.origin),
         ];
-        let tried = |number: usize, placed: &Placed, is_applied: bool| {
-            let Placed { rule, at } = placed;
+        let tried = |number: usize, placed: &LocatedRule, is_applied: bool| {
+            let LocatedRule { rule, at } = placed;
             let why = rule.matches.mismatch(vm);
             let holds = origins.iter().filter(|(_, origin)| is_of(origin, number, is_applied));
-            Tried {
+            RuleResult {
                 rule: number,
                 at: at.clone(),
                 applied: is_applied,
@@ -32,8 +32,8 @@ impl Book {
             }
         };
         self.sheets()
-            .flat_map(|(sheet, stamp)| {
-                let rules = (1..).zip(&sheet.rules);
+            .flat_map(|(policy_file, stamp)| {
+                let rules = (1..).zip(&policy_file.rules);
                 rules.map(move |(number, placed)| (number, placed, stamp.is_some()))
             })
             .map(|(number, placed, is_applied)| tried(number, placed, is_applied))
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        policy::{Applied, Limit, Overrides, Set, Stamp},
+        policy::{Applied, Limit, Overrides, Stamp, Stamped},
     };
 
     const FILE: &str = "
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn each_rule_says_whether_it_matches_why_not_and_what_of_it_holds() {
-        let book = Config::parse(FILE).unwrap().book(Overrides::default());
-        let tried = book.tried(&web());
+        let policy_set = Config::parse(FILE).unwrap().policy_set(Overrides::default());
+        let tried = policy_set.tried(&web());
         let told: Vec<_> = tried
             .iter()
             .map(|it| (it.rule, it.matched, it.why.as_deref(), it.holds.join(" ")))
@@ -103,13 +103,13 @@ mod tests {
 
     #[test]
     fn what_was_applied_is_tried_first_and_an_override_holds_before_all() {
-        let sheet = Config::parse("[[vm]]\nmatch = { name = \"w*\" }\nlimit = \"off\"\n");
-        let sheet = sheet.unwrap().policy;
-        let applied = Some(Applied { stamp: stamp(), sheet });
+        let policy_file = Config::parse("[[vm]]\nmatch = { name = \"w*\" }\nlimit = \"off\"\n");
+        let policy_file = policy_file.unwrap().policy;
+        let applied = Some(Applied { stamp: stamp(), policy_file });
         let mut overrides = Overrides { applied, ..Overrides::default() };
         let config = Config::parse(FILE).unwrap();
         let holds = |overrides: &Overrides| {
-            let tried = config.book(overrides.clone()).tried(&web());
+            let tried = config.policy_set(overrides.clone()).tried(&web());
             let holds = tried.iter().map(|it| (it.applied, it.rule, it.holds.join(" ")));
             holds.collect::<Vec<_>>()
         };
@@ -118,7 +118,7 @@ mod tests {
             holds(&overrides),
             [of(true, 1, "limit"), of(false, 1, ""), of(false, 2, "allow"), of(false, 3, "mode")]
         );
-        let off = Set { value: Limit::Off, stamp: stamp() };
+        let off = Stamped { value: Limit::Off, stamp: stamp() };
         overrides.edit(Some("web"), |of_web| of_web.limit = Some(off));
         assert_eq!(holds(&overrides)[0], of(true, 1, ""), "the override's holds");
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
 
-use super::{Book, Overrides};
+use super::{Overrides, PolicySet};
 use crate::{
     config::{Config, fuzz::in_the_kernel},
     fuzz::{Input, assert_a_line},
@@ -41,11 +41,11 @@ fn read(bytes: &[u8]) -> Option<Overrides> {
 
 /// What it says holds for whom it says.
 fn can_be_used(overrides: Overrides) {
-    let book = Config::default().book(overrides);
-    in_the_kernel(&book.default());
-    for (key, set) in &book.overrides.vms {
-        let vm = Book::absent(key);
-        let policy = book.resolve(&vm);
+    let policy_set = Config::default().policy_set(overrides);
+    in_the_kernel(&policy_set.default());
+    for (key, set) in &policy_set.overrides.vms {
+        let vm = PolicySet::absent(key);
+        let policy = policy_set.resolve(&vm);
         in_the_kernel(&policy);
         if let Some(mode) = &set.mode {
             assert_eq!(policy.mode.value, mode.value, "the override of {key:?} is not its own");
@@ -55,5 +55,8 @@ fn can_be_used(overrides: Overrides) {
         }
     }
     let nobody = Identity::default();
-    assert!(book.resolve(&nobody).mode.value.0 <= book.strictest(), "stricter than the strictest");
+    assert!(
+        policy_set.resolve(&nobody).mode.value.0 <= policy_set.strictest(),
+        "stricter than the strictest"
+    );
 }

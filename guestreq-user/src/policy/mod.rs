@@ -28,15 +28,16 @@ mod set;
 mod store;
 mod vm_lookup;
 
-pub use change::{Plan, Refusal, Seen};
-pub use overrides::{Applied, Override, Overrides, Set, key_of};
+pub use change::{KnownVm, Plan, Refusal};
+pub use overrides::{Applied, Override, Overrides, Stamped, key_of};
 pub use replace::{Replacement, describe};
 pub use rules::{FileLimit, FileRule};
-pub use set::Book;
+pub use set::PolicySet;
 pub use store::Store;
-pub use vm_lookup::{Candidate, Unclear, find, instead};
+pub use vm_lookup::{Candidate, LookupError, find, instead};
 
 pub use crate::wire::policy::{
-    Apply, Change, Difference, Effective, Glob, Level, Limit, Match, Named, Origin, Placed,
-    Request, Rule, Said, Sets, Setting, Sheet, Source, Stamp, Target, Throttle, Tried, Types,
+    Apply, Change, Difference, Effective, Glob, Level, Limit, Located, LocatedRule, Match, Named,
+    Origin, PolicyFile, Request, Rule, RuleResult, Sets, Setting, Source, Stamp, Target, Throttle,
+    Types,
 };

@@ -9,11 +9,11 @@ use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::Stamp;
-use super::{Limit, Named, Sheet, Types};
+use super::{Limit, Named, PolicyFile, Types};
 use crate::host::Identity;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Set<T> {
+pub struct Stamped<T> {
     pub value: T,
     #[serde(flatten)]
     pub stamp: Stamp,
@@ -23,11 +23,11 @@ pub struct Set<T> {
 #[serde(deny_unknown_fields)]
 pub struct Override {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Set<Named<Mode>>>,
+    pub mode: Option<Stamped<Named<Mode>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Set<Types>>,
+    pub allow: Option<Stamped<Types>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Set<Limit>>,
+    pub limit: Option<Stamped<Limit>>,
 }
 
 impl Override {
@@ -43,7 +43,7 @@ impl Override {
 pub struct Applied {
     #[serde(flatten)]
     pub stamp: Stamp,
-    pub sheet: Sheet,
+    pub policy_file: PolicyFile,
 }
 
 /// All that is set. VMs are known by [`key_of`].
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn what_was_set_for_a_uuid_holds_for_it_in_capitals_and_is_kept_once() {
         let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
-        let off = |of: &mut Override| of.limit = Some(Set { value: Limit::Off, stamp });
+        let off = |of: &mut Override| of.limit = Some(Stamped { value: Limit::Off, stamp });
         let mut overrides = Overrides::default();
         overrides.edit(Some("7a-bc"), off);
         let vm = |uuid: &str| Identity { uuid: uuid.to_owned(), ..Identity::default() };
@@ -141,7 +141,7 @@ mod tests {
     fn an_override_that_sets_nothing_is_none() {
         let mut overrides = Overrides::default();
         let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
-        let off = Set { value: Limit::Off, stamp };
+        let off = Stamped { value: Limit::Off, stamp };
         overrides.edit(Some("web"), |of_web| of_web.limit = Some(off.clone()));
         overrides.edit(None, |default| default.limit = Some(off));
         assert!(overrides.vms.contains_key("web"));

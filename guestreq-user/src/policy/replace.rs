@@ -6,26 +6,26 @@
 use guestreq_common::policy::Mode;
 
 use super::{
-    Applied, Book, Override, Refusal, Seen, Sheet, Stamp,
-    safety::{self, Touched},
+    Applied, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp,
+    safety::{self, AffectedVm},
 };
 use super::{Apply, Difference};
 use crate::text::quoted;
 
-/// A book that may take another's place.
+/// A policy set that may take another's place.
 #[derive(Debug)]
 pub struct Replacement {
-    pub book: Book,
+    pub policy_set: PolicySet,
     pub changed: Vec<Difference>,
     /// Whether something is enforced that was not.
     pub begins: bool,
     pub warnings: Vec<String>,
 }
 
-impl Book {
+impl PolicySet {
     /// What it would be to have another configuration.
-    pub fn with_file(&self, file: Sheet, vms: &[Seen<'_>]) -> Result<Replacement, Refusal> {
-        self.replaced_by(Book { file, ..self.clone() }, vms)
+    pub fn with_file(&self, file: PolicyFile, vms: &[KnownVm<'_>]) -> Result<Replacement, Refusal> {
+        self.replaced_by(PolicySet { file, ..self.clone() }, vms)
     }
 
     /// The same for another file that was applied.
@@ -33,50 +33,58 @@ impl Book {
         &self,
         apply: &Apply,
         stamp: &Stamp,
-        vms: &[Seen<'_>],
+        vms: &[KnownVm<'_>],
     ) -> Result<Replacement, Refusal> {
-        let mut book = self.clone();
+        let mut policy_set = self.clone();
         let mut warnings = Vec::new();
-        if let Some(sheet) = &apply.sheet {
-            if sheet.is_empty() {
+        if let Some(policy_file) = &apply.policy_file {
+            if policy_file.is_empty() {
                 let why = "the file says nothing: to drop what was applied, use --clear";
                 return Err(Refusal::Refused(why.to_owned()));
             }
-            let slow = sheet.limits().find_map(|(limit, at)| Some((safety::too_slow(limit)?, at)));
+            let slow =
+                policy_file.limits().find_map(|(limit, at)| Some((safety::too_slow(limit)?, at)));
             if let Some((why, at)) = slow {
                 return Err(Refusal::Refused(format!("{at}: {why}")));
             }
             warnings.extend(self.goes_before());
         }
-        let applied = |sheet: &Sheet| Applied { stamp: stamp.clone(), sheet: sheet.clone() };
-        book.overrides.applied = apply.sheet.as_ref().map(applied);
-        let mut replacement = self.replaced_by(book, vms)?;
+        let applied = |policy_file: &PolicyFile| Applied {
+            stamp: stamp.clone(),
+            policy_file: policy_file.clone(),
+        };
+        policy_set.overrides.applied = apply.policy_file.as_ref().map(applied);
+        let mut replacement = self.replaced_by(policy_set, vms)?;
         if !apply.yes
             && let Some(why) = replacement.warnings.first()
         {
             return Err(Refusal::Refused(format!("{why} (--yes does it all the same)")));
         }
         let known = self.warnings();
-        let new = replacement.book.warnings().into_iter().filter(|why| !known.contains(why));
+        let new = replacement.policy_set.warnings().into_iter().filter(|why| !known.contains(why));
         replacement.warnings.extend(new.chain(warnings));
         Ok(replacement)
     }
 
     /// Fails if it cannot be; the warnings are what running VMs would lose.
-    fn replaced_by(&self, book: Book, vms: &[Seen<'_>]) -> Result<Replacement, Refusal> {
-        if let Some((_, why)) = book.contradiction() {
+    fn replaced_by(
+        &self,
+        policy_set: PolicySet,
+        vms: &[KnownVm<'_>],
+    ) -> Result<Replacement, Refusal> {
+        if let Some((_, why)) = policy_set.contradiction() {
             return Err(Refusal::Refused(why));
         }
         let running = || vms.iter().filter(|vm| !vm.exited);
-        let mut all = vec![Difference { vm: None, old: self.default(), new: book.default() }];
+        let mut all = vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
         all.extend(running().map(|vm| Difference {
             vm: Some(vm.label.to_owned()),
             old: self.resolve(vm.identity),
-            new: book.resolve(vm.identity),
+            new: policy_set.resolve(vm.identity),
         }));
-        let touched: Vec<Touched<'_>> = running()
+        let affected: Vec<AffectedVm<'_>> = running()
             .zip(&all[1..])
-            .map(|(vm, Difference { old, new, .. })| Touched {
+            .map(|(vm, Difference { old, new, .. })| AffectedVm {
                 label: vm.label,
                 before: old.clone(),
                 after: new.clone(),
@@ -84,14 +92,14 @@ impl Book {
                 was_over: vm.was_over,
             })
             .collect();
-        let warnings = safety::losing(&touched).into_iter().collect();
+        let warnings = safety::losing(&affected).into_iter().collect();
         let starts = |all: &Difference| {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce
         };
-        let begins = (book.enforces() && !self.enforces()) || all.iter().any(starts);
-        all.retain(|all| !all.old.says_the_same(&all.new));
-        Ok(Replacement { book, changed: all, begins, warnings })
+        let begins = (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
+        all.retain(|all| !all.old.has_same_values(&all.new));
+        Ok(Replacement { policy_set, changed: all, begins, warnings })
     }
 
     /// What was set one by one, and so goes before a file.

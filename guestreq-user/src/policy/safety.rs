@@ -14,7 +14,7 @@ use guestreq_common::{
 use super::{Effective, Limit, Types};
 
 /// For how long a guest comes back.
-const PATIENCE_NS: u64 = 60_000_000_000;
+const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
 /// How long it waits before it does.
 const RETRY_NS: u64 = 2_000_000_000;
 
@@ -39,7 +39,7 @@ pub fn too_slow(limit: Limit) -> Option<String> {
 fn starves(limit: Limit) -> Option<String> {
     let Limit::On(throttle) = limit else { return None };
     let wait = longest_wait_ns(throttle.rate.interval_ns());
-    (wait > PATIENCE_NS).then(|| {
+    (wait > GUEST_TIMEOUT_NS).then(|| {
         format!(
             "{} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
              after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {SLOWEST}",
@@ -56,7 +56,7 @@ pub fn no_tsc_info(allow: Types) -> Option<&'static str> {
 }
 
 /// A VM that runs, as far as a change of policy touches it.
-pub struct Touched<'a> {
+pub struct AffectedVm<'a> {
     pub label: &'a str,
     pub before: Effective,
     pub after: Effective,
@@ -66,7 +66,7 @@ pub struct Touched<'a> {
     pub was_over: bool,
 }
 
-impl Touched<'_> {
+impl AffectedVm<'_> {
     /// Types that are refused.
     fn refused(&self, policy: &Effective) -> Types {
         let enforced = policy.mode.value.0 == Mode::Enforce;
@@ -98,8 +98,8 @@ impl Touched<'_> {
 pub const NAMED: usize = 8;
 
 /// Why a change is not made unless somebody insists: running VMs do what it refuses.
-pub fn losing(vms: &[Touched<'_>]) -> Option<String> {
-    let losers: Vec<String> = vms.iter().filter_map(Touched::loses).collect();
+pub fn losing(vms: &[AffectedVm<'_>]) -> Option<String> {
+    let losers: Vec<String> = vms.iter().filter_map(AffectedVm::loses).collect();
     (!losers.is_empty()).then(|| {
         format!(
             "of the running VMs {} would lose a VMPCK until rebooted: {}",
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn who_sent_what_would_be_refused_is_named() {
-        let touched = |mode, label, sent: &[Kind]| Touched {
+        let affected = |mode, label, sent: &[Kind]| AffectedVm {
             label,
             before: policy(mode, Allowed::DEFAULT, Limit::Off),
             after: policy(Mode::Enforce, Allowed::DEFAULT, Limit::Off),
@@ -163,9 +163,9 @@ mod tests {
             was_over: true,
         };
         let vms = [
-            touched(Mode::Audit, "web", &[Kind::Report]),
-            touched(Mode::Audit, "evil", &[Kind::Report, Kind::Export, Kind::Unknown]),
-            touched(Mode::Enforce, "lost it before", &[Kind::Export]),
+            affected(Mode::Audit, "web", &[Kind::Report]),
+            affected(Mode::Audit, "evil", &[Kind::Report, Kind::Export, Kind::Unknown]),
+            affected(Mode::Enforce, "lost it before", &[Kind::Export]),
         ];
         assert_eq!(
             losing(&vms).unwrap(),
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn who_was_over_a_limit_that_starves_is_named() {
-        let touched = |rate, was_over| Touched {
+        let affected = |rate, was_over| AffectedVm {
             label: "busy",
             before: policy(Mode::Audit, Allowed::DEFAULT, limit(rate, true)),
             after: policy(Mode::Enforce, Allowed::DEFAULT, limit(rate, true)),
@@ -185,10 +185,10 @@ mod tests {
             was_over,
         };
         assert!(
-            losing(&[touched("1/m", true)]).unwrap().contains("\"busy\" was over 1/m, burst 1")
+            losing(&[affected("1/m", true)]).unwrap().contains("\"busy\" was over 1/m, burst 1")
         );
-        assert_eq!(losing(&[touched("1/m", false)]), None);
-        assert_eq!(losing(&[touched("5/s", true)]), None, "it waits, and is served");
+        assert_eq!(losing(&[affected("1/m", false)]), None);
+        assert_eq!(losing(&[affected("5/s", true)]), None, "it waits, and is served");
     }
 
     #[test]

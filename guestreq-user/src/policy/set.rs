@@ -1,4 +1,4 @@
-//! # The book of rules
+//! # The policy set of rules
 //!
 //! The configuration and the overrides together, and what follows for a VM.
 
@@ -7,44 +7,44 @@ mod warnings;
 use guestreq_common::policy::{Backend, Mode};
 
 use super::{
-    Applied, Effective, Level, Limit, Named, Origin, Override, Overrides, Placed, Rule, Said, Set,
-    Setting, Sheet, Source, Stamp, Types, overrides,
+    Applied, Effective, Level, Limit, Located, LocatedRule, Named, Origin, Override, Overrides,
+    PolicyFile, Rule, Setting, Source, Stamp, Stamped, Types, overrides,
 };
 use crate::{host::Identity, text::quoted};
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Book {
+pub struct PolicySet {
     /// What carries decisions out, for as long as the agent runs.
     pub backend: Backend,
     /// The configuration's files.
-    pub file: Sheet,
+    pub file: PolicyFile,
     pub overrides: Overrides,
 }
 
 /// One of mode, allow and limit: where each layer keeps it.
 struct Key<T> {
-    of_override: fn(&Override) -> Option<&Set<T>>,
+    of_override: fn(&Override) -> Option<&Stamped<T>>,
     of_rule: fn(&Rule) -> Option<T>,
-    of_sheet: fn(&Sheet) -> Option<&Said<T>>,
+    of_file: fn(&PolicyFile) -> Option<&Located<T>>,
 }
 
 const MODE: Key<Named<Mode>> = Key {
     of_override: |set| set.mode.as_ref(),
     of_rule: |rule| rule.mode,
-    of_sheet: |sheet| sheet.mode.as_ref(),
+    of_file: |policy_file| policy_file.mode.as_ref(),
 };
 const ALLOW: Key<Types> = Key {
     of_override: |set| set.allow.as_ref(),
     of_rule: |rule| rule.allow,
-    of_sheet: |sheet| sheet.allow.as_ref(),
+    of_file: |policy_file| policy_file.allow.as_ref(),
 };
 const LIMIT: Key<Limit> = Key {
     of_override: |set| set.limit.as_ref(),
     of_rule: |rule| rule.limit,
-    of_sheet: |sheet| sheet.limit.as_ref(),
+    of_file: |policy_file| policy_file.limit.as_ref(),
 };
 
-impl Book {
+impl PolicySet {
     /// What holds for VMs of which nothing is said.
     pub fn default(&self) -> Effective {
         self.effective(None)
@@ -72,15 +72,15 @@ impl Book {
         built_in: Setting<T>,
     ) -> Setting<T> {
         let overridden = |of, by: &Override| {
-            let Set { value, stamp } = (key.of_override)(by)?;
+            let Stamped { value, stamp } = (key.of_override)(by)?;
             let origin = Origin::Override { of, stamp: stamp.clone() };
             Some(Setting { value: *value, origin })
         };
         let by_hand = || overridden(Level::Vm, self.overrides.of(vm?)?);
         let by_rule = || {
             let vm = vm?;
-            self.sheets().find_map(|(sheet, stamp)| {
-                let rules = sheet.rules.iter().zip(1..);
+            self.sheets().find_map(|(policy_file, stamp)| {
+                let rules = policy_file.rules.iter().zip(1..);
                 rules.filter(|(placed, _)| placed.rule.matches.matches(vm)).find_map(
                     |(at, number)| {
                         let value = (key.of_rule)(&at.rule)?;
@@ -93,8 +93,8 @@ impl Book {
             })
         };
         let by_top = || {
-            self.sheets().find_map(|(sheet, stamp)| {
-                let Said { value, at } = (key.of_sheet)(sheet)?;
+            self.sheets().find_map(|(policy_file, stamp)| {
+                let Located { value, at } = (key.of_file)(policy_file)?;
                 Some(Setting { value: *value, origin: origin(at, None, stamp) })
             })
         };
@@ -106,15 +106,15 @@ impl Book {
     }
 
     /// What files say: the one that was applied, and by whom, before the configuration's.
-    pub(super) fn sheets(&self) -> impl Iterator<Item = (&Sheet, Option<&Stamp>)> {
+    pub(super) fn sheets(&self) -> impl Iterator<Item = (&PolicyFile, Option<&Stamp>)> {
         let applied = self.overrides.applied.iter();
-        let applied = applied.map(|Applied { stamp, sheet }| (sheet, Some(stamp)));
+        let applied = applied.map(|Applied { stamp, policy_file }| (policy_file, Some(stamp)));
         applied.chain([(&self.file, None)])
     }
 
     /// All rules, in the order in which they are tried.
-    fn rules(&self) -> impl Iterator<Item = &Placed> {
-        self.sheets().flat_map(|(sheet, _)| &sheet.rules)
+    fn rules(&self) -> impl Iterator<Item = &LocatedRule> {
+        self.sheets().flat_map(|(policy_file, _)| &policy_file.rules)
     }
 
     /// Whether something is said of some VMs only.
@@ -124,13 +124,13 @@ impl Book {
 
     /// Every mode that some VM may get, who says it, and where.
     fn modes(&self) -> impl Iterator<Item = (Mode, String, Option<&Source>)> {
-        let top = self.sheets().find_map(|(sheet, _)| sheet.mode.as_ref());
+        let top = self.sheets().find_map(|(policy_file, _)| policy_file.mode.as_ref());
         let default = match (&self.overrides.default.mode, top) {
             (Some(set), _) => (set.value.0, "the default's override", None),
-            (None, Some(Said { value, at })) => (value.0, "the top level", Some(at)),
+            (None, Some(Located { value, at })) => (value.0, "the top level", Some(at)),
             (None, None) => (Effective::built_in().mode.value.0, "the top level", None),
         };
-        let rules = self.rules().filter_map(|Placed { rule, at }| {
+        let rules = self.rules().filter_map(|LocatedRule { rule, at }| {
             Some((rule.mode?.0, format!("the rule for {}", rule.matches), Some(at)))
         });
         let overrides = self.overrides.vms.iter().filter_map(|(vm, set)| {

@@ -19,7 +19,7 @@ pub struct Candidate<'a> {
 
 /// Why none is meant.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unclear {
+pub enum LookupError {
     Unknown(String),
     Ambiguous(String),
 }
@@ -30,7 +30,7 @@ const PID: &str = "pid:";
 const MAX_TYPED: usize = 256;
 
 /// The one that is meant. Running VMs go before those that have gone.
-pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, Unclear> {
+pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, LookupError> {
     for exited in [false, true] {
         let hits: Vec<usize> = (0..all.len())
             .filter(|&i| all[i].exited == exited && is_called(&all[i], text))
@@ -42,10 +42,10 @@ pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, Unclear> {
             [first, rest @ ..] if rest.iter().all(|&i| same_vm(&all[i], &all[*first])) => {
                 return Ok(hits.iter().copied().find(|&i| all[i].label == text).unwrap_or(*first));
             }
-            _ => return Err(Unclear::Ambiguous(ambiguous(text, &hits, all))),
+            _ => return Err(LookupError::Ambiguous(ambiguous(text, &hits, all))),
         }
     }
-    Err(Unclear::Unknown(unknown(text, all)))
+    Err(LookupError::Unknown(unknown(text, all)))
 }
 
 fn is_called(vm: &Candidate<'_>, text: &str) -> bool {

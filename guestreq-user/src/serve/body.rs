@@ -24,7 +24,7 @@ pub const LONGEST: usize = 8 << 20;
 /// So many are in memory at a time; others wait.
 pub const AT_A_TIME: usize = 2;
 /// It is there within so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many may be read now, and for how long one is waited for.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ impl Bodies {
 
     /// For a router to have.
     pub fn layer() -> Extension<Bodies> {
-        Extension(Bodies::new(PATIENCE))
+        Extension(Bodies::new(BODY_TIMEOUT))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::serve::answer::{Refused, observing};
 use crate::{
     agent::{observer::Observer, shared::Shared, snapshot::Snapshot},
     background,
-    policy::{Book, Plan, Refusal, Replacement},
+    policy::{Plan, PolicySet, Refusal, Replacement},
     serve::{
         answer::{answer, failure},
         body::Body,
@@ -40,7 +40,7 @@ pub async fn get_policy(Extract(shared): Extract<Shared>) -> Response {
 pub async fn put_policy(Extract(shared): Extract<Shared>, body: Body) -> Response {
     let plan = |observer: &mut Observer, request: &Request, uid| {
         let plan = observer.plan(request, uid)?;
-        Ok((plan.book.clone(), plan))
+        Ok((plan.policy_set.clone(), plan))
     };
     change(shared, body, plan, |observer, _, plan, uid| {
         observer.change(&plan, uid);
@@ -53,7 +53,7 @@ pub async fn put_policy(Extract(shared): Extract<Shared>, body: Body) -> Respons
 pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Response {
     let plan = |observer: &mut Observer, apply: &Apply, uid| {
         let planned = observer.plan_apply(apply, uid)?;
-        Ok((planned.book.clone(), planned))
+        Ok((planned.policy_set.clone(), planned))
     };
     change(shared, body, plan, |observer, apply, planned, uid| {
         observer.apply(&apply, &planned, uid);
@@ -68,7 +68,7 @@ pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Respon
 async fn change<R: DeserializeOwned + Send + 'static, P: Send + 'static, A>(
     shared: Shared,
     body: Body,
-    plan: impl FnOnce(&mut Observer, &R, u32) -> Result<(Book, P), Refusal>,
+    plan: impl FnOnce(&mut Observer, &R, u32) -> Result<(PolicySet, P), Refusal>,
     make: impl FnOnce(&mut Observer, R, P, u32) -> A + Send + 'static,
 ) -> Response
 where
@@ -83,8 +83,8 @@ where
     };
     let turn = Arc::clone(&shared.changing).lock_owned().await;
     let planned = observing(&shared, |observer| {
-        let (book, planned) = plan(observer, &request, body.uid)?;
-        Ok((observer.policies.keep(&book), planned))
+        let (policy_set, planned) = plan(observer, &request, body.uid)?;
+        Ok((observer.policies.keep(&policy_set), planned))
     });
     let (keep, planned) = match planned {
         Ok(planned) => planned,
@@ -105,7 +105,7 @@ where
 }
 
 pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus) -> Policies {
-    let book = observer.policies.book();
+    let policy_set = observer.policies.policy_set();
     let status = observer.enforcement_status();
     let tracked = observer.table.vms();
     let running = tracked.iter().zip(&snapshot.vms).filter(|(tracked, _)| !tracked.exited);
@@ -113,16 +113,16 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
         vm: tracked.label.clone(),
         name: tracked.identity.name.clone(),
         uuid: tracked.identity.uuid.clone(),
-        policy: book.resolve(&tracked.identity),
+        policy: policy_set.resolve(&tracked.identity),
         decisions: record.as_deref().map_or_else(BTreeMap::new, decisions),
     });
     let is_absent = |key: &&String| {
         let key = key.as_str();
         !tracked
             .iter()
-            .any(|vm| !vm.exited && book.overrides.key(&vm.identity).as_deref() == Some(key))
+            .any(|vm| !vm.exited && policy_set.overrides.key(&vm.identity).as_deref() == Some(key))
     };
-    let absent = book.overrides.vms.keys().filter(is_absent);
+    let absent = policy_set.overrides.vms.keys().filter(is_absent);
     Policies {
         enforcement: Enforcement {
             backend: Named(status.backend),
@@ -132,10 +132,12 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
             bypassed: status.bypassed,
         },
         config: configuration(config),
-        default: book.default(),
+        default: policy_set.default(),
         vms: vms.collect(),
-        absent: absent.map(|key| (key.clone(), book.resolve(&Book::absent(key)))).collect(),
-        rules: book.file.rules.clone(),
+        absent: absent
+            .map(|key| (key.clone(), policy_set.resolve(&PolicySet::absent(key))))
+            .collect(),
+        rules: policy_set.file.rules.clone(),
     }
 }
 

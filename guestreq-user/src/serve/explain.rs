@@ -12,7 +12,7 @@ use axum::{
 use crate::wire::explain::Explained;
 use crate::{
     agent::{observer::Observer, shared::Shared},
-    policy::{Candidate, Refusal, Unclear, find},
+    policy::{Candidate, LookupError, Refusal, find},
     serve::{
         answer::{failure, observing},
         json::Json,
@@ -43,11 +43,11 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
         })
         .collect();
     let found = find(vm, &all).map_err(|unclear| match unclear {
-        Unclear::Unknown(why) => Refusal::UnknownVm(why),
-        Unclear::Ambiguous(why) => Refusal::Refused(why),
+        LookupError::Unknown(why) => Refusal::UnknownVm(why),
+        LookupError::Ambiguous(why) => Refusal::Refused(why),
     })?;
     let vm = &vms[found];
-    let book = observer.policies.book();
+    let policy_set = observer.policies.policy_set();
     Ok(Explained {
         vm: vm.label.clone(),
         pid: vm.tgid,
@@ -55,8 +55,8 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
         running: !vm.exited,
         unread: vm.unread,
         identity: vm.identity.clone(),
-        because: vm.because.clone(),
-        rules: book.tried(&vm.identity),
-        policy: book.resolve(&vm.identity),
+        evidence: vm.evidence.clone(),
+        rules: policy_set.tried(&vm.identity),
+        policy: policy_set.resolve(&vm.identity),
     })
 }

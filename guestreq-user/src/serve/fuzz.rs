@@ -24,7 +24,7 @@ use crate::{
     fuzz::assert_a_line,
     host::Identity,
     json,
-    policy::{Apply, Book, Overrides, Refusal, Seen, Stamp, Types},
+    policy::{Apply, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types},
     serve::{peer::Peer, server},
     wire::{Failure, events},
 };
@@ -120,13 +120,13 @@ fn query(text: &str) {
 /// A change that was read would hold as it is told, or is refused in a line.
 fn change(body: &[u8]) {
     let request = serde_json::from_slice(body).expect("the router has read it");
-    with_vms(|book, stamp, vms| match book.plan(&request, stamp, vms) {
+    with_vms(|policy_set, stamp, vms| match policy_set.plan(&request, stamp, vms) {
         Ok(plan) => {
             in_the_kernel(&plan.new);
-            is_kept(&plan.book);
+            is_kept(&plan.policy_set);
             assert_a_line(&plan.new.to_string());
             plan.warnings.iter().for_each(|warning| assert_a_line(warning));
-            let again = plan.book.plan(&request, stamp, vms).map(|plan| plan.old);
+            let again = plan.policy_set.plan(&request, stamp, vms).map(|plan| plan.old);
             assert!(again.is_ok_and(|old| old == plan.new), "what holds is not what is told");
         }
         Err(refusal) => is_told(&refusal),
@@ -135,12 +135,12 @@ fn change(body: &[u8]) {
 
 fn apply(body: &[u8]) {
     let apply: Apply = serde_json::from_slice(body).expect("the router has read it");
-    with_vms(|book, stamp, vms| match book.with_applied(&apply, stamp, vms) {
+    with_vms(|policy_set, stamp, vms| match policy_set.with_applied(&apply, stamp, vms) {
         Ok(replacement) => {
-            is_kept(&replacement.book);
+            is_kept(&replacement.policy_set);
             for changed in &replacement.changed {
                 in_the_kernel(&changed.new);
-                assert!(!changed.old.says_the_same(&changed.new), "no change");
+                assert!(!changed.old.has_same_values(&changed.new), "no change");
             }
         }
         Err(refusal) => is_told(&refusal),
@@ -152,15 +152,15 @@ fn is_told(refusal: &Refusal) {
     assert!(!matches!(refusal, Refusal::Failed(_)), "nothing was written yet");
 }
 
-/// A book that may hold is read again as it was written.
-fn is_kept(book: &Book) {
-    assert!(book.contradiction().is_none());
-    let bytes = book.overrides.to_bytes().expect("it cannot be kept");
-    assert_eq!(Overrides::from_bytes(&bytes).ok().as_ref(), Some(&book.overrides));
+/// A policy set that may hold is read again as it was written.
+fn is_kept(policy_set: &PolicySet) {
+    assert!(policy_set.contradiction().is_none());
+    let bytes = policy_set.overrides.to_bytes().expect("it cannot be kept");
+    assert_eq!(Overrides::from_bytes(&bytes).ok().as_ref(), Some(&policy_set.overrides));
 }
 
 /// A host: an ordinary VM, one of a pod, one whose name is meant badly, one without a name.
-fn with_vms(try_it: impl FnOnce(&Book, &Stamp, &[Seen<'_>])) {
+fn with_vms(try_it: impl FnOnce(&PolicySet, &Stamp, &[KnownVm<'_>])) {
     let evil = "a\"b\n\u{1b}[31m";
     let names = ["web", "prod/web", evil, ""];
     let vms = names.map(|name| Identity { named: !name.is_empty(), ..Identity::called(name) });
@@ -171,9 +171,9 @@ fn with_vms(try_it: impl FnOnce(&Book, &Stamp, &[Seen<'_>])) {
         .zip(7..)
         .map(|((label, identity), pid)| {
             let sent = Types(guestreq_common::policy::Allowed::DEFAULT);
-            Seen { label, identity, pid, exited: false, sent, was_over: pid == 8 }
+            KnownVm { label, identity, pid, exited: false, sent, was_over: pid == 8 }
         })
         .collect();
     let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
-    try_it(&Config::default().book(Overrides::default()), &stamp, &seen);
+    try_it(&Config::default().policy_set(Overrides::default()), &stamp, &seen);
 }

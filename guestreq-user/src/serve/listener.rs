@@ -1,8 +1,8 @@
 //! # Who comes in, and how many
 //!
 //! A listener with a bounded number of connections: whoever opens a thousand of them, or never
-//! reads an answer, takes neither the agent's descriptors nor anybody's place. If all places are
-//! taken, who has been silent the longest leaves for who comes. Root has places of its own, and waits
+//! reads an answer, takes neither the agent's descriptors nor anybody's slot. If all slots are
+//! taken, who has been silent the longest leaves for who comes. Root has slots of its own, and waits
 //! for nobody else.
 
 mod connection;
@@ -15,7 +15,7 @@ use std::{
 };
 
 use axum::serve::Listener;
-use connection::Guest;
+use connection::TrackedConnection;
 use log::warn;
 use room::Room;
 use tokio::{
@@ -61,12 +61,12 @@ impl Source for TcpListener {
     }
 }
 
-pub struct Door<S: Source> {
+pub struct LimitedListener<S: Source> {
     source: S,
     /// Everybody's, and root's.
     rooms: [Room<S::Stream>; 2],
     /// For so long an answer may wait for its reader.
-    patience: Option<Duration>,
+    timeout: Option<Duration>,
     told_full: Seldom,
     told_refused: Seldom,
 }
@@ -86,24 +86,24 @@ impl Seldom {
     }
 }
 
-impl<S: Source> Door<S> {
+impl<S: Source> LimitedListener<S> {
     /// With room for so many at a time, and for as many of root.
-    pub fn new(source: S, most: usize, patience: Option<Duration>) -> Door<S> {
+    pub fn new(source: S, most: usize, timeout: Option<Duration>) -> LimitedListener<S> {
         let (told_full, told_refused) = Default::default();
         let rooms = [most, most].map(Room::new);
-        Door { source, rooms, patience, told_full, told_refused }
+        LimitedListener { source, rooms, timeout, told_full, told_refused }
     }
 
-    /// Who has waited the longest and has a place now, root first.
-    fn seat(&mut self) -> Option<Guest<S::Stream>> {
-        let (root, (stream, place, full)) =
+    /// Who has waited the longest and has a slot now, root first.
+    fn seat(&mut self) -> Option<TrackedConnection<S::Stream>> {
+        let (root, (stream, slot, full)) =
             [1, 0].into_iter().find_map(|of| Some((of == 1, self.rooms[of].seat()?)))?;
         if full && self.told_full.is_due() {
-            let (name, most) = (self.source.name(), self.rooms[0].places.most());
+            let (name, most) = (self.source.name(), self.rooms[0].slots.most());
             warn!("{name}: {most} connections are open: the most silent ones are closed");
         }
         let may_say = (!root).then_some(MOST_UNANSWERED);
-        Some(Guest::new(stream, place, self.patience, may_say))
+        Some(TrackedConnection::new(stream, slot, self.timeout, may_say))
     }
 
     async fn refused(&mut self, error: &io::Error) {
@@ -121,18 +121,18 @@ impl<S: Source> Door<S> {
             warn!("{name}: nobody can connect: {error}{advice}; trying again each second");
         }
         // Those who are here may be what there is too much of.
-        if !self.rooms[0].places.make_room() {
-            self.rooms[1].places.make_room();
+        if !self.rooms[0].slots.make_room() {
+            self.rooms[1].slots.make_room();
         }
         sleep(PAUSE).await;
     }
 }
 
-impl<S: Source> Listener for Door<S> {
-    type Io = Guest<S::Stream>;
+impl<S: Source> Listener for LimitedListener<S> {
+    type Io = TrackedConnection<S::Stream>;
     type Addr = ();
 
-    async fn accept(&mut self) -> (Guest<S::Stream>, ()) {
+    async fn accept(&mut self) -> (TrackedConnection<S::Stream>, ()) {
         loop {
             if let Some(guest) = self.seat() {
                 return (guest, ());
@@ -140,7 +140,7 @@ impl<S: Source> Listener for Door<S> {
             let next = if !self.rooms.iter().any(Room::is_waited_for) {
                 self.source.next().await
             } else if S::TELLS_ROOT && !self.rooms[1].is_full() {
-                // A place may be free soon; and root does not wait for it.
+                // A slot may be free soon; and root does not wait for it.
                 let next = timeout(slots::GRACE / 4, self.source.next()).await;
                 let Ok(next) = next else { continue };
                 next

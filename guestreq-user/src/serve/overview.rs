@@ -7,7 +7,7 @@
 use std::fs;
 
 use crate::agent::config_status::ConfigStatus;
-use crate::wire::overview::{About, Overview};
+use crate::wire::overview::{AgentInfo, Overview};
 use crate::{
     agent::{observer::Observer, snapshot::Snapshot},
     serve::{control, report},
@@ -16,7 +16,7 @@ use crate::{
 
 pub fn overview(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus) -> Overview {
     Overview {
-        agent: About {
+        agent: AgentInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: host(),
             at: Time::now().to_string(),

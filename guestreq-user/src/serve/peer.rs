@@ -2,7 +2,7 @@
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
 
-use super::{listener::Door, socket::Socket};
+use super::{listener::LimitedListener, socket::Socket};
 
 /// Who is at the other end of the socket, as the kernel says.
 #[derive(Clone, Copy, Debug)]
@@ -10,8 +10,8 @@ pub struct Peer {
     pub uid: Option<u32>,
 }
 
-impl Connected<IncomingStream<'_, Door<Socket>>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Door<Socket>>) -> Peer {
+impl Connected<IncomingStream<'_, LimitedListener<Socket>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, LimitedListener<Socket>>) -> Peer {
         Peer { uid: stream.io().stream().peer_cred().ok().map(|peer| peer.uid()) }
     }
 }

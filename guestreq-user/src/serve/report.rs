@@ -21,7 +21,7 @@ use crate::{
 };
 use crate::{
     agent::{observer::Observer, snapshot::Snapshot},
-    observe::{tracked::Tracked, vms},
+    observe::{tracked::TrackedVm, vms},
     wire::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms},
 };
 
@@ -40,7 +40,7 @@ pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
     Vms { window_seconds: observer.window.seconds(&snapshot.sample), vms }
 }
 
-fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Record) -> Vm {
+fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Record) -> Vm {
     let recent = observer.window.vm(&snapshot.sample, (tracked.slot as u32, tracked.generation));
     let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
     let now = snapshot.sample.at_ns;

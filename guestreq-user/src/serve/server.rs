@@ -28,7 +28,7 @@ use crate::{
     serve::{
         body::Bodies,
         control, explain,
-        listener::Door,
+        listener::LimitedListener,
         overview, report,
         socket::Socket,
         status, stream,
@@ -39,7 +39,7 @@ use crate::{
 /// Connections at a time: scrapers and health checks.
 const MOST_TCP: usize = 64;
 /// An answer is gone within so long; Prometheus itself waits for ten seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Of the command line, of which a follower may stay for days, and rest as long as it likes.
 const MOST_UNIX: usize = 128;
 
@@ -82,13 +82,16 @@ impl Servers {
         let private = private(shared).into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move {
             if let Err(error) =
-                axum::serve(Door::new(self.tcp, MOST_TCP, Some(PATIENCE)), public).await
+                axum::serve(LimitedListener::new(self.tcp, MOST_TCP, Some(ANSWER_TIMEOUT)), public)
+                    .await
             {
                 error!("the metrics' server has ended: {error}");
             }
         });
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(Door::new(self.unix, MOST_UNIX, None), private).await {
+            if let Err(error) =
+                axum::serve(LimitedListener::new(self.unix, MOST_UNIX, None), private).await
+            {
                 error!("the command line's server has ended: {error}");
             }
         });

@@ -15,7 +15,7 @@ use futures_util::stream;
 use crate::{
     agent::shared::Shared,
     json,
-    observe::journal::Listener,
+    observe::journal::Follower,
     serve::{answer::failure, peer::Peer},
     wire::events::Query,
 };
@@ -39,54 +39,54 @@ pub async fn get_events(
         let why = format!("every request costs more while somebody follows all of them: {why}");
         return failure(StatusCode::FORBIDDEN, &why);
     }
-    match shared.journal.listen(&query, peer.root().is_ok()) {
-        Ok(listener) => answer(Listening::begin(listener, shared)),
+    match shared.journal.follow(&query, peer.root().is_ok()) {
+        Ok(follower) => answer(Following::begin(follower, shared)),
         Err(too_many) => failure(StatusCode::SERVICE_UNAVAILABLE, &too_many.to_string()),
     }
 }
 
-fn answer(listening: Listening) -> Response {
-    let parts = stream::unfold(listening, |mut listening| async {
-        let part = listening.part().await?;
-        Some((Ok::<_, std::convert::Infallible>(part), listening))
+fn answer(following: Following) -> Response {
+    let parts = stream::unfold(following, |mut following| async {
+        let part = following.part().await?;
+        Some((Ok::<_, std::convert::Infallible>(part), following))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(parts)).into_response()
 }
 
 /// Lives as long as its connection. While it does, programs tell what it wants to hear.
-struct Listening {
+struct Following {
     /// Gone only while this is dropped.
-    listener: Option<Listener>,
+    follower: Option<Follower>,
     shared: Shared,
 }
 
-impl Listening {
-    fn begin(listener: Listener, shared: Shared) -> Listening {
-        let listening = Listening { listener: Some(listener), shared };
-        listening.shared.tell_what_is_wanted();
-        listening
+impl Following {
+    fn begin(follower: Follower, shared: Shared) -> Following {
+        let following = Following { follower: Some(follower), shared };
+        following.shared.update_request_events();
+        following
     }
 
     /// What there is to tell, or what comes next.
     async fn part(&mut self) -> Option<Bytes> {
-        let listener = self.listener.as_mut()?;
+        let follower = self.follower.as_mut()?;
         let mut part = String::new();
-        let mut next = Some(listener.next().await?);
+        let mut next = Some(follower.next().await?);
         while let Some(event) = next {
             // An event consists of what JSON can say.
             if let Ok(json) = json::line(&*event) {
                 let _ = writeln!(part, "{json}");
             }
-            next = if part.len() < PART { listener.take() } else { None };
+            next = if part.len() < PART { follower.take() } else { None };
         }
         Some(part.into())
     }
 }
 
-impl Drop for Listening {
+impl Drop for Following {
     fn drop(&mut self) {
-        self.listener = None;
-        self.shared.tell_what_is_wanted();
+        self.follower = None;
+        self.shared.update_request_events();
     }
 }
 

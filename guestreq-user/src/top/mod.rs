@@ -40,7 +40,7 @@ pub struct Options {
 
 pub fn run(options: Options) -> Result<ExitCode> {
     terminal::check()?;
-    // Without an agent there is nothing to show, and the terminal is not touched.
+    // Without an agent there is nothing to show, and the terminal is not affected.
     let feed = Feed::new(options.socket, options.interval);
     let model = Model::new(feed.ask()?, options.interval, Instant::now());
     let signals = Signals::new()?;

@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 pub use kind::Kind;
 pub use query::{After, Filter, Query};
 pub use since::Since;
-pub use time::{Life, Time};
-pub use what::{Decided, Ended, Enforcement, Lost, Message, PolicyChanged, StageSeconds, What};
+pub use time::{AgentId, Time};
+pub use what::{
+    Decided, Ended, Enforcement, EventData, Lost, Message, PolicyChanged, StageSeconds,
+};
 
 /// `guestreq events -o json`, `GET /v1/events`: something that happened, each on a line
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -26,22 +28,22 @@ pub struct Event {
     /// the number of the last of them.
     pub id: u64,
     /// Which agent's life: another one counts anew.
-    pub agent: Life,
+    pub agent: AgentId,
     /// When it happened.
     pub time: Time,
     /// The same, in ns of CLOCK_MONOTONIC.
     pub monotonic_ns: u64,
     /// Absent where it is of no VM.
     #[serde(flatten)]
-    pub vm: Option<Whom>,
+    pub vm: Option<EventVm>,
     /// `kind`, and that kind's fields.
     #[serde(flatten)]
-    pub what: What,
+    pub what: EventData,
 }
 
 /// A VM, named as in `GET /v1/vms`; of one that has no record only the process is known.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Whom {
+pub struct EventVm {
     /// Its label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
@@ -63,17 +65,18 @@ impl Event {
     /// How much memory it takes, about.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let whom = self.vm.as_ref();
-        let names = whom.map_or(0, |whom| text(&whom.vm) + text(&whom.name) + text(&whom.uuid));
+        let event_vm = self.vm.as_ref();
+        let names = event_vm
+            .map_or(0, |event_vm| text(&event_vm.vm) + text(&event_vm.name) + text(&event_vm.uuid));
         let more = match &self.what {
-            What::PolicyChanged(_) => size_of::<PolicyChanged>() + 512,
-            What::NewVm { vmm } => vmm.len(),
-            What::Enforcement(Enforcement { reason, .. }) => text(reason),
-            What::AgentStarted { version, .. } => version.len(),
-            What::ConfigReloaded { files, changed } => {
+            EventData::PolicyChanged(_) => size_of::<PolicyChanged>() + 512,
+            EventData::NewVm { vmm } => vmm.len(),
+            EventData::Enforcement(Enforcement { reason, .. }) => text(reason),
+            EventData::AgentStarted { version, .. } => version.len(),
+            EventData::ConfigReloaded { files, changed } => {
                 files.iter().map(|file| file.len() + 24).sum::<usize>() + changed.len()
             }
-            What::ConfigFailed { error } => error.len(),
+            EventData::ConfigFailed { error } => error.len(),
             _ => 0,
         };
         size_of::<Event>() + names + more

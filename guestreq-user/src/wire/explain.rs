@@ -5,8 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    identity::{Because, Identity},
-    policy::{Effective, Tried},
+    identity::{Evidence, Identity},
+    policy::{Effective, RuleResult},
 };
 
 /// A VM as the agent knows it.
@@ -22,8 +22,8 @@ pub struct Explained {
     pub unread: bool,
     pub identity: Identity,
     /// Empty if an agent of an older version has read it.
-    pub because: Vec<Because>,
-    pub rules: Vec<Tried>,
+    pub evidence: Vec<Evidence>,
+    pub rules: Vec<RuleResult>,
     pub policy: Effective,
 }
 

@@ -21,12 +21,12 @@ pub struct Identity {
 
 /// A part of what is known of a VM, and what of its process tells it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Because {
+pub struct Evidence {
     /// `name`, `uuid`, `vmm`, `namespace` or `pod_uid`.
     pub field: String,
     /// `argument`; `comm`: the process' name; `exe`: its program's file; `cgroup`: a line of its
     /// control groups.
-    pub from: From,
+    pub from: EvidenceSource,
     /// What stands there, its first 256 characters at most.
     pub text: String,
 }
@@ -34,20 +34,20 @@ pub struct Because {
 /// Where of a process something stands.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum From {
+pub enum EvidenceSource {
     Argument,
     Comm,
     Exe,
     Cgroup,
 }
 
-impl From {
+impl EvidenceSource {
     pub fn name(self) -> &'static str {
         match self {
-            From::Argument => "argument",
-            From::Comm => "comm",
-            From::Exe => "exe",
-            From::Cgroup => "cgroup",
+            EvidenceSource::Argument => "argument",
+            EvidenceSource::Comm => "comm",
+            EvidenceSource::Exe => "exe",
+            EvidenceSource::Cgroup => "cgroup",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Psp, Vms, policy::Policies};
 
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Overview {
-    pub agent: About,
+    pub agent: AgentInfo,
     pub vms: Vms,
     pub psp: Psp,
     pub policy: Policies,
@@ -18,7 +18,7 @@ pub struct Overview {
 
 /// Who answers, and when.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct About {
+pub struct AgentInfo {
     pub version: String,
     pub host: String,
     /// RFC 3339, by the host's clock.

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Apply, Change, Difference, Request, Target};
 pub use effective::{Effective, Level, Origin, Setting, Stamp};
-pub use explain::{Sets, Tried};
-pub use file::{Placed, Said, Sheet, Source};
+pub use explain::{RuleResult, Sets};
+pub use file::{Located, LocatedRule, PolicyFile, Source};
 pub use glob::Glob;
 pub use limit::{Limit, Throttle, default_burst};
 pub use names::{Named, Types};
@@ -41,7 +41,7 @@ pub struct Policies {
     /// Overrides of VMs that are not running, by name: what would hold for them.
     pub absent: BTreeMap<String, Effective>,
     /// The configuration's, in the order in which they are tried.
-    pub rules: Vec<Placed>,
+    pub rules: Vec<LocatedRule>,
 }
 
 /// What was read of the configuration.

@@ -10,9 +10,9 @@ use log::{info, warn};
 use super::{Observer, slow_ns};
 use crate::{
     config::Config,
-    enforce::seen,
+    enforce::known_vms,
     failpoint::{self, Point},
-    policy::{self, Apply, Book, Plan, Refusal, Replacement, Request, Sheet},
+    policy::{self, Apply, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request},
 };
 
 impl Observer {
@@ -21,16 +21,16 @@ impl Observer {
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
         let planned =
-            self.policies.plan_file(&seen(self.table.vms(), &snapshot.vms), &config.policy);
+            self.policies.plan_file(&known_vms(self.table.vms(), &snapshot.vms), &config.policy);
         let replacement = planned.and_then(|planned| self.enforceable(planned));
         let replacement = replacement.map_err(|refusal| anyhow!("{refusal}"))?;
         failpoint::point(Point::ReloadRead);
         self.records.set_slow(slow_ns(config));
         self.keep = config.keep_exited_vms;
-        let Replacement { book, changed, warnings, .. } = replacement;
-        self.policies.install(book, &self.records, self.table.vms());
+        let Replacement { policy_set, changed, warnings, .. } = replacement;
+        self.policies.install(policy_set, &self.records, self.table.vms());
         failpoint::point(Point::ReloadApplied);
-        self.have_changed(&warnings);
+        self.apply_mode(&warnings);
         Ok(policy::describe(&changed))
     }
 
@@ -38,7 +38,7 @@ impl Observer {
     /// ([`Observer::keep`]), then to be made.
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        let plan = self.policies.plan(&seen(self.table.vms(), &snapshot.vms), request, uid)?;
+        let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         let begins = old != Mode::Enforce && new == Mode::Enforce;
         if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
@@ -50,33 +50,33 @@ impl Observer {
 
     /// Has a change that was kept hold from now on.
     pub fn change(&mut self, plan: &Plan, uid: u32) {
-        self.install(&plan.book);
-        self.have_changed(&[]);
-        self.tell_change(plan, uid);
+        self.install(&plan.policy_set);
+        self.apply_mode(&[]);
+        self.report_change(plan, uid);
     }
 
     /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let planned =
-            self.policies.plan_apply(&seen(self.table.vms(), &snapshot.vms), apply, uid)?;
+            self.policies.plan_apply(&known_vms(self.table.vms(), &snapshot.vms), apply, uid)?;
         self.enforceable(planned)
     }
 
     /// Has it hold from now on.
     pub fn apply(&mut self, apply: &Apply, planned: &Replacement, uid: u32) {
-        self.install(&planned.book);
-        self.have_changed(&planned.warnings);
+        self.install(&planned.policy_set);
+        self.apply_mode(&planned.warnings);
         let changed = policy::describe(&planned.changed);
-        match apply.sheet.as_ref().and_then(Sheet::file) {
+        match apply.policy_file.as_ref().and_then(PolicyFile::file) {
             Some(file) => info!("uid {uid} applied {}: {changed}", file.escape_debug()),
             None => info!("uid {uid} dropped what was applied: {changed}"),
         }
-        self.tell_differences(&planned.changed, uid);
+        self.report_differences(&planned.changed, uid);
     }
 
-    fn install(&mut self, book: &Book) {
-        self.policies.install(book.clone(), &self.records, self.table.vms());
+    fn install(&mut self, policy_set: &PolicySet) {
+        self.policies.install(policy_set.clone(), &self.records, self.table.vms());
         failpoint::point(Point::PolicyApplied);
     }
 
@@ -90,8 +90,8 @@ impl Observer {
         }
     }
 
-    fn have_changed(&mut self, warnings: &[String]) {
-        self.enforcement.ask_for(self.policies.book().strictest());
+    fn apply_mode(&mut self, warnings: &[String]) {
+        self.enforcement.require(self.policies.policy_set().strictest());
         self.verify();
         for warning in warnings {
             warn!("{warning}");

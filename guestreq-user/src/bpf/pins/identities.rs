@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     group,
-    host::{Because, Identity},
+    host::{Evidence, Identity},
 };
 
 /// Where [`Remembered`] is by default; gone with the next boot, as the records are.
@@ -30,7 +30,7 @@ pub struct Known {
     pub identity: Identity,
     /// What told it; nothing, where an older version has read it.
     #[serde(default)]
-    pub because: Vec<Because>,
+    pub evidence: Vec<Evidence>,
     /// The process that was looked at: the one that launched it, or that runs it.
     pub pid: u32,
     /// That process' start, in ticks; `None` if it was gone before we looked.
@@ -119,7 +119,7 @@ pub fn forget() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::From;
+    use crate::host::EvidenceSource;
 
     fn vm(generation: u32, first_seen: u64) -> Box<Vm> {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
@@ -132,9 +132,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().join("vms") };
         assert_eq!(remembered.get(3, &vm(1, 50)), None);
-        let because = vec![Because::new("name", From::Argument, "-name prod_web")];
+        let evidence = vec![Evidence::new("name", EvidenceSource::Argument, "-name prod_web")];
         let identity = Identity::called("prod/web");
-        let known = Known { identity, because, pid: 9, started: Some(7) };
+        let known = Known { identity, evidence, pid: 9, started: Some(7) };
         remembered.put(3, &vm(1, 50), known.clone());
         assert_eq!(remembered.get(3, &vm(1, 50)), Some(known));
         for other in [vm(2, 50), vm(1, 51)] {
@@ -154,7 +154,7 @@ mod tests {
         fs::write(folder.path().join("0"), old).unwrap();
         let known = remembered.get(0, &vm(1, 50)).unwrap();
         assert_eq!((known.identity.full_name().as_ref(), known.pid), ("prod/web", 9));
-        assert_eq!(known.because, []);
+        assert_eq!(known.evidence, []);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().to_owned() };
         let identity = Identity::called("web");
-        let known = Known { identity, because: Vec::new(), pid: 9, started: None };
+        let known = Known { identity, evidence: Vec::new(), pid: 9, started: None };
         remembered.put(0, &vm(1, 50), known);
         let path = folder.path().join("0");
         let text = fs::read(&path).unwrap();

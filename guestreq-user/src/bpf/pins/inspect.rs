@@ -20,7 +20,7 @@ use guestreq_common::{
 };
 
 use super::Pins;
-use crate::bpf::{kernel_constants::KernelWords, records};
+use crate::bpf::{kernel_constants::KernelConstants, records};
 
 /// Maps that are pinned, everything that is counted, decided or on its way: of which type, and how
 /// large their keys and values are as this version writes them.
@@ -47,7 +47,7 @@ pub enum Found {
         max_vms: u32,
         threads: u32,
         /// What an earlier agent has read of the kernel.
-        words: Option<KernelWords>,
+        words: Option<KernelConstants>,
     },
     /// Something else, and why it is not ours.
     Foreign(String),
@@ -63,9 +63,9 @@ impl Pins {
     }
 
     fn compare(&self) -> Result<Found> {
-        is_root_s(&self.root)?;
+        is_root_owned(&self.root)?;
         for folder in ["maps", "programs", "links"] {
-            is_root_s(&self.root.join(folder))?;
+            is_root_owned(&self.root.join(folder))?;
         }
         let (mut vms, mut threads) = (None, None);
         for (name, kind, key, value) in MAPS {
@@ -92,7 +92,7 @@ impl Pins {
     }
 
     /// What the pinned maps were made with.
-    fn signature(&self) -> Result<Option<(u64, KernelWords)>> {
+    fn signature(&self) -> Result<Option<(u64, KernelConstants)>> {
         if !self.exist() {
             return Ok(None);
         }
@@ -145,7 +145,7 @@ impl Seen<'_> {
 fn found(
     vms: Option<u32>,
     threads: Option<u32>,
-    signature: Option<(u64, KernelWords)>,
+    signature: Option<(u64, KernelConstants)>,
 ) -> Result<Found> {
     let words = match signature {
         // Not yet written: an agent died while it pinned.
@@ -179,7 +179,7 @@ fn places(array: &str) -> u32 {
 
 /// Anybody may make folders in a BPF file system that is mounted as by default: one of somebody
 /// else's is no place for pins.
-fn is_root_s(folder: &Path) -> Result<()> {
+fn is_root_owned(folder: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(folder) else { return Ok(()) };
     let name = folder.display();
     ensure!(metadata.is_dir(), "{name} is no folder");

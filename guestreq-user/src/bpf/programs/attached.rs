@@ -24,7 +24,7 @@ pub struct Attached {
     /// The program that is attached: an earlier agent's, perhaps.
     pub program: OwnedFd,
     pub module: Option<u64>,
-    /// What [`Attached::missed`] and [`Attached::skipped`] read last.
+    /// EventData [`Attached::missed`] and [`Attached::skipped`] read last.
     pub(super) missed: MonotonicCount,
     pub(super) skipped: MonotonicCount,
 }

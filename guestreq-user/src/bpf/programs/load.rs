@@ -15,9 +15,9 @@ use log::{Level, debug, info, log_enabled, warn};
 use super::{Programs, kfunc_patch::RdonlyCast};
 use crate::{
     bpf::{
-        kernel_constants::KernelWords,
+        kernel_constants::KernelConstants,
         pins::{self, Found, Pins},
-        realtime::Undisturbed,
+        realtime::RealtimeGuard,
     },
     failpoint::{self, Point},
     host::system,
@@ -85,7 +85,7 @@ impl Programs {
         }
         let words = match words {
             Some(words) => words,
-            None => KernelWords::read(&mut loader, &object)?,
+            None => KernelConstants::read(&mut loader, &object)?,
         };
         // Of this version, and enforcing: not what was put aside, nor what an agent died over.
         let adopted = pins.as_ref().is_some_and(|pins| pins.find_link(IOCTL_ENTRY).is_some());
@@ -96,7 +96,7 @@ impl Programs {
                 loader.map_pin_path(map, pins.map(map));
             }
         }
-        let undisturbed = Undisturbed::begin();
+        let undisturbed = RealtimeGuard::begin();
         let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
@@ -203,7 +203,7 @@ impl Programs {
 struct Inherited {
     max_vms: u32,
     threads: u32,
-    words: Option<KernelWords>,
+    words: Option<KernelConstants>,
 }
 
 /// For how many VMs and threads: pinned maps keep the sizes that they were made with.

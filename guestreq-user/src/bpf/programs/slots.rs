@@ -5,7 +5,7 @@ use aya::maps::{Map, MapData, Stack};
 use guestreq_common::vm::Life;
 
 use super::Programs;
-use crate::bpf::{realtime::Undisturbed, records::Records};
+use crate::bpf::{realtime::RealtimeGuard, records::Records};
 
 impl Programs {
     /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
@@ -13,7 +13,7 @@ impl Programs {
     pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
             // Another version's programs may be attached, and count.
-            let _undisturbed = Undisturbed::begin();
+            let _undisturbed = RealtimeGuard::begin();
             // What an agent pushed that died here. Nothing of this version's is attached yet,
             // that would take one.
             while self.free_slots()?.pop(0).is_ok() {}
@@ -27,7 +27,7 @@ impl Programs {
         for slot in 0..records.max_vms() {
             let Some((_, life)) = records.peek(slot) else { break };
             if life == Life::Clearing as u32 {
-                let _undisturbed = Undisturbed::begin();
+                let _undisturbed = RealtimeGuard::begin();
                 let _ = self.free_slots()?.push(slot as u32, 0);
                 records.set_free(slot);
             }
@@ -42,7 +42,7 @@ impl Programs {
 
     /// Gives a slot back that its VM no longer needs.
     pub fn free_slot(&mut self, slot: u32) -> Result<()> {
-        let _undisturbed = Undisturbed::begin();
+        let _undisturbed = RealtimeGuard::begin();
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
     }
 

@@ -8,13 +8,13 @@ use anyhow::{Context as _, Result, ensure};
 use guestreq_common::host::{self, Enforcement, Host, Totals};
 
 use super::{WORD, mapped::Mapped};
-use crate::bpf::kernel_constants::KernelWords;
+use crate::bpf::kernel_constants::KernelConstants;
 
 /// The schema that the pinned record of a host was made with, 0 if none was written yet; and
 /// what it knows of the kernel, which holds for that schema only.
-pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
+pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelConstants)> {
     let word = |offset| word_of_host(map, offset);
-    let words = KernelWords {
+    let words = KernelConstants {
         page_offset: word(mem::offset_of!(Host, page_offset))?,
         encryption_mask: word(mem::offset_of!(Host, encryption_mask))?,
         signal_of_task: word(mem::offset_of!(Host, signal_of_task))? as u32,

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How often an agent that is gone is looked for.
-const PATIENCE: Duration = Duration::from_millis(300);
+const RETRY_TIMEOUT: Duration = Duration::from_millis(300);
 /// What the programs told while no agent ran began at most so long before its end was noticed.
 const OVERLAP: Duration = Duration::from_secs(10);
 
@@ -86,7 +86,7 @@ impl Follow {
     /// `None`: nobody reads what it would say.
     async fn next_agent(&self) -> Option<Connection> {
         loop {
-            sleep(PATIENCE).await;
+            sleep(RETRY_TIMEOUT).await;
             if self.out.closed().is_some() {
                 return None;
             }

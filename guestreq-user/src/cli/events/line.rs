@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     text::printable,
-    wire::events::{Enforcement, Event, Kind, What},
+    wire::events::{Enforcement, Event, EventData, Kind},
 };
 
 /// The longest kind's name.
@@ -35,9 +35,9 @@ impl Default for Lines {
 impl Lines {
     pub fn line(&mut self, event: &Event) -> String {
         let vm = match &event.vm {
-            Some(whom) => match &whom.vm {
+            Some(event_vm) => match &event_vm.vm {
                 Some(label) => printable(label),
-                None => format!("pid {}", whom.pid),
+                None => format!("pid {}", event_vm.pid),
             },
             None => "-".to_owned(),
         };
@@ -69,19 +69,19 @@ fn style(event: &Event) -> Style {
 }
 
 fn is_verified(event: &Event) -> bool {
-    matches!(&event.what, What::Enforcement(Enforcement { verified: true, .. }))
+    matches!(&event.what, EventData::Enforcement(Enforcement { verified: true, .. }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wire::events::{
-        Whom,
-        tests::{event, examples, whom},
+        EventVm,
+        tests::{event, event_vm, examples},
     };
 
-    fn named(label: &str) -> Option<Whom> {
-        Some(Whom { vm: Some(label.to_owned()), ..whom("x") })
+    fn named(label: &str) -> Option<EventVm> {
+        Some(EventVm { vm: Some(label.to_owned()), ..event_vm("x") })
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     cli::socket,
     client,
     config::{self, Layer},
-    policy::Sheet,
+    policy::PolicyFile,
     text::quoted,
     wire::policy::{Applied, Apply, Difference},
 };
@@ -41,8 +41,8 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let sheet = self.file.as_deref().map(sheet).transpose()?;
-        let apply = Apply { sheet, yes: self.yes };
+        let policy_file = self.file.as_deref().map(policy_file).transpose()?;
+        let apply = Apply { policy_file, yes: self.yes };
         let applied: Applied = client::put(&socket(self.socket), "/v1/policy/applied", &apply)?;
         for warning in &applied.warnings {
             eprintln!("guestreq: warning: {warning}");
@@ -53,7 +53,7 @@ impl Args {
 }
 
 /// What a file says of VMs; it may say nothing else.
-fn sheet(path: &Path) -> Result<Sheet> {
+fn policy_file(path: &Path) -> Result<PolicyFile> {
     let name = path.display().to_string();
     let text = config::read_file(path).with_context(|| name.clone())?;
     let layer = match Layer::parse(&name, &text) {
@@ -85,17 +85,18 @@ fn text(changed: &[Difference]) -> String {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<Sheet> {
+    fn of(text: &str) -> Result<PolicyFile> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.toml");
         std::fs::write(&path, text).unwrap();
-        sheet(&path)
+        policy_file(&path)
     }
 
     #[test]
     fn a_file_that_is_applied_is_policy_and_nothing_else() {
-        let sheet = of("mode = \"audit\"\n[[vm]]\nmatch = { name = \"a\" }\nlimit = \"off\"\n");
-        assert_eq!(sheet.unwrap().rules.len(), 1);
+        let policy_file =
+            of("mode = \"audit\"\n[[vm]]\nmatch = { name = \"a\" }\nlimit = \"off\"\n");
+        assert_eq!(policy_file.unwrap().rules.len(), 1);
         let error = format!("{:#}", of("mode = \"audit\"\nlisten = \"[::]:1\"\n").unwrap_err());
         assert!(error.contains("f.toml:2: listen cannot be applied"), "{error}");
         let error = format!("{:#}", of("mode = \"on\"").unwrap_err());

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::{Format, print, table},
     config::{Checked, Config, Files, Wrong},
-    policy::{Effective, Overrides, Placed},
+    policy::{Effective, LocatedRule, Overrides},
     text::printable,
 };
 
@@ -41,7 +41,7 @@ struct Report {
     /// What holds for VMs of which nothing is said.
     default: Option<Effective>,
     /// In the order in which they are tried.
-    rules: Vec<Placed>,
+    rules: Vec<LocatedRule>,
 }
 
 impl Args {
@@ -55,14 +55,14 @@ impl Args {
 
 impl Report {
     fn of(Checked { config, errors }: Checked, files: &[PathBuf]) -> Report {
-        let book = config.map(|config| config.book(Overrides::default()));
+        let policy_set = config.map(|config| config.policy_set(Overrides::default()));
         Report {
             files: files.iter().map(|path| path.display().to_string()).collect(),
             valid: errors.is_empty(),
             errors,
-            warnings: book.as_ref().map_or_else(Vec::new, |book| book.warnings()),
-            default: book.as_ref().map(|book| book.default()),
-            rules: book.map_or_else(Vec::new, |book| book.file.rules),
+            warnings: policy_set.as_ref().map_or_else(Vec::new, |policy_set| policy_set.warnings()),
+            default: policy_set.as_ref().map(|policy_set| policy_set.default()),
+            rules: policy_set.map_or_else(Vec::new, |policy_set| policy_set.file.rules),
         }
     }
 }
@@ -84,7 +84,7 @@ fn text(report: &Report) -> String {
         default.limit.value.to_string(),
         printable(&origins(default)),
     ]);
-    for Placed { rule, at } in &report.rules {
+    for LocatedRule { rule, at } in &report.rules {
         fn or_dash<T: ToString>(value: Option<T>) -> String {
             value.map_or_else(|| "-".to_owned(), |value| value.to_string())
         }

@@ -15,9 +15,9 @@ use crate::{
     cli::{Format, print, socket, trees::Trees},
     client,
     config::Config,
-    host::{self, Because, Identified, Identity, system::System},
+    host::{self, Evidence, Identified, Identity, system::System},
     observe::processes::read,
-    policy::{Effective, Store, Tried, key_of},
+    policy::{Effective, RuleResult, Store, key_of},
     text::quoted,
     wire::explain::{Explained, path},
 };
@@ -34,7 +34,7 @@ Example: guestreq policy explain --vm web-1
 Example: guestreq policy explain --pid 4711 --procfs collected/proc --config config.toml")]
 pub struct Args {
     #[command(flatten)]
-    whom: Whom,
+    event_vm: EventVm,
     /// A table for people, or JSON for programs
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -50,7 +50,7 @@ pub struct Args {
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct Whom {
+struct EventVm {
     /// The VM, by its name in `guestreq vms`, its UUID or its pid
     #[arg(long, value_name = "VM")]
     vm: Option<String>,
@@ -67,11 +67,11 @@ struct Explanation {
     /// Of its VMM.
     pid: u32,
     /// What told each part of the identity; what is missing here is not known.
-    because: Vec<Because>,
+    evidence: Vec<Evidence>,
     /// What the process says now, where that is not what the agent has read and goes by; else null.
     now: Option<Now>,
     /// In the order in which they are tried.
-    rules: Vec<Tried>,
+    rules: Vec<RuleResult>,
     /// What holds, and who says so.
     policy: Effective,
     /// What else is to be known.
@@ -99,14 +99,14 @@ struct Shown {
 #[derive(Serialize)]
 struct Now {
     identity: Identity,
-    because: Vec<Because>,
+    evidence: Vec<Evidence>,
 }
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         let system = self.trees.choose()?;
         let ask = |vm: &str| client::get::<Explained>(&socket(self.socket.clone()), &path(vm));
-        let explanation = match (&self.whom.vm, self.whom.pid, &self.config) {
+        let explanation = match (&self.event_vm.vm, self.event_vm.pid, &self.config) {
             (Some(vm), ..) => of_agent(ask(vm)?, system),
             (None, Some(pid), None) => {
                 of_process(system, pid, None, Some(ask(&format!("pid:{pid}"))))?
@@ -120,12 +120,12 @@ impl Args {
 
 /// What the agent goes by; and what the process says now, if that is something else.
 fn of_agent(vm: Explained, system: &System) -> Explanation {
-    let Explained { vm: label, pid, started, running, unread, identity, because, rules, policy } =
+    let Explained { vm: label, pid, started, running, unread, identity, evidence, rules, policy } =
         vm;
     let mut notes = Vec::new();
     let now = match read(system, pid, |ticks| Some(ticks) == started) {
-        Ok(Some((Identified { identity: other, because }, _))) => {
-            (other != identity).then_some(Now { identity: other, because })
+        Ok(Some((Identified { identity: other, evidence }, _))) => {
+            (other != identity).then_some(Now { identity: other, evidence })
         }
         Ok(None) => {
             notes.push("the process has gone, or cannot be seen from here".to_owned());
@@ -149,13 +149,13 @@ fn of_agent(vm: Explained, system: &System) -> Explanation {
     if !running {
         notes.push("the VM has gone".to_owned());
     }
-    if because.is_empty() && !unread {
+    if evidence.is_empty() && !unread {
         notes.push(
             "an older version's agent has read it, which did not keep what told it".to_owned(),
         );
     }
     let identity = Shown { identity, label };
-    Explanation { by: By::Agent, identity, pid, because, now, rules, policy, notes }
+    Explanation { by: By::Agent, identity, pid, evidence, now, rules, policy, notes }
 }
 
 /// What a process says, and its start, which is not known of files that were collected without
@@ -201,7 +201,7 @@ fn of_process(
         Some(Err(error)) => notes.push(format!("by files, as the agent does not tell: {error:#}")),
         None => {}
     }
-    let Some((Identified { identity, because }, _)) = found else {
+    let Some((Identified { identity, evidence }, _)) = found else {
         return Err(unread(&system.process(pid)));
     };
     let config = Config::load(config.map(PathBuf::as_path))?;
@@ -209,7 +209,7 @@ fn of_process(
         notes.push(format!("without what the command line has set: {error:#}"));
         Default::default()
     });
-    let book = config.book(overrides);
+    let policy_set = config.policy_set(overrides);
     if !host::Vmm::is_one(&identity.vmm) {
         let what = quoted(&identity.vmm);
         notes.push(format!("{what} is no VMM that guestreq knows: its arguments are not read"));
@@ -219,9 +219,9 @@ fn of_process(
             .push("nothing can be set for it by hand: it has neither a name nor a UUID".to_owned());
     }
     let label = host::label(&identity, pid);
-    let (rules, policy) = (book.tried(&identity), book.resolve(&identity));
+    let (rules, policy) = (policy_set.tried(&identity), policy_set.resolve(&identity));
     let identity = Shown { identity, label };
-    Ok(Explanation { by: By::Files, identity, pid, because, now: None, rules, policy, notes })
+    Ok(Explanation { by: By::Files, identity, pid, evidence, now: None, rules, policy, notes })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn faults(text: &str) -> Vec<String> {
-    Layer::parse("f", text).unwrap_err().iter().map(Fault::to_string).collect()
+    Layer::parse("f", text).unwrap_err().iter().map(ConfigError::to_string).collect()
 }
 
 #[test]

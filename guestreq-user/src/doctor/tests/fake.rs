@@ -48,7 +48,7 @@ pub struct Fake {
 pub enum Silent {
     Nobody,
     Forbidden,
-    Unclear,
+    LookupError,
 }
 
 pub const KALLSYMS_FILE: &str = "/proc/kallsyms";
@@ -201,7 +201,9 @@ impl Live for Fake {
             }
             Err(Silent::Nobody) => Asked::Nobody(socket),
             Err(Silent::Forbidden) => Asked::Forbidden(socket),
-            Err(Silent::Unclear) => Asked::Unclear("the agent answered 404 Not Found".to_owned()),
+            Err(Silent::LookupError) => {
+                Asked::LookupError("the agent answered 404 Not Found".to_owned())
+            }
         }
     }
 

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 const FRESH: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
-pub struct Tried {
+pub struct Verification {
     verified: bool,
     trouble: Option<String>,
     at: Option<Instant>,
 }
 
-impl Tried {
-    pub fn new(verified: bool, trouble: Option<String>, now: Instant) -> Tried {
-        Tried { verified, trouble, at: Some(now) }
+impl Verification {
+    pub fn new(verified: bool, trouble: Option<String>, now: Instant) -> Verification {
+        Verification { verified, trouble, at: Some(now) }
     }
 
     /// Whether it works.
@@ -47,15 +47,15 @@ mod tests {
     fn what_was_not_tried_for_three_seconds_is_not_verified_any_more() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let tried = Tried::new(true, None, start);
+        let tried = Verification::new(true, None, start);
         assert!(tried.verified(at(3)) && tried.trouble(at(3)).is_none());
         assert!(!tried.verified(at(4)));
         assert_eq!(tried.trouble(at(17)).unwrap(), "it was last tried 17 s ago");
-        let failed = Tried::new(false, Some("the gate is not loaded".to_owned()), start);
+        let failed = Verification::new(false, Some("the gate is not loaded".to_owned()), start);
         for later in [at(0), at(17)] {
             assert!(!failed.verified(later));
             assert_eq!(failed.trouble(later).unwrap(), "the gate is not loaded");
         }
-        assert!(!Tried::default().verified(start), "nobody has tried");
+        assert!(!Verification::default().verified(start), "nobody has tried");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 /// be asked for: to say less would be to say that nothing is missing.
 pub fn asked(config: &Config) -> Status {
     let (mode, reason) = match Policies::open(config) {
-        Ok(policies) => (policies.book.strictest(), None),
+        Ok(policies) => (policies.policy_set.strictest(), None),
         Err(error) => (strictest(config), Some(format!("{error:#}"))),
     };
     Status { backend: config.backend.0, mode, verified: false, reason, bypassed: None }
@@ -22,8 +22,8 @@ pub fn asked(config: &Config) -> Status {
 fn strictest(config: &Config) -> Mode {
     let store = Store::new(&config.state);
     match store.read() {
-        Ok(overrides) => config.book(overrides).strictest(),
+        Ok(overrides) => config.policy_set(overrides).strictest(),
         Err(_) if store.may_enforce() => Mode::Enforce,
-        Err(_) => config.book(Overrides::default()).strictest(),
+        Err(_) => config.policy_set(Overrides::default()).strictest(),
     }
 }

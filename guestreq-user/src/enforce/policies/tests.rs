@@ -67,11 +67,11 @@ fn a_change_within_the_time_to_settle_begins_it_anew() {
         records.enforcement(std::mem::offset_of!(guestreq_common::host::Enforcement, waits)) != 0
     };
     assert!(new_vms_wait());
-    let book = |text: &str| Config::parse(text).unwrap().book(Overrides::default());
-    policies.install(book("mode = \"enforce\""), &records, &[]);
+    let policy_set = |text: &str| Config::parse(text).unwrap().policy_set(Overrides::default());
+    policies.install(policy_set("mode = \"enforce\""), &records, &[]);
     let first = policies.settle.expect("it settles");
     assert!(new_vms_wait(), "a program may have read the old default a moment ago");
-    policies.install(book("mode = \"audit\""), &records, &[]);
+    policies.install(policy_set("mode = \"audit\""), &records, &[]);
     assert!(new_vms_wait(), "it still may have");
     assert!(policies.settle.is_some_and(|second| second > first), "the time begins anew");
     policies.settle(&records);

@@ -9,7 +9,7 @@
 use std::io::{self, BufRead};
 
 use super::{Parts, value};
-use crate::host::{arguments::Arguments, because::Said};
+use crate::host::{arguments::Arguments, evidence::Sourced};
 
 /// Words of which names for API sockets are made that say nothing of the VM.
 const WORDS: &str = "\
@@ -49,8 +49,8 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
     })
 }
 
-fn named(said: Said, name: impl Fn(&str) -> Option<String>) -> Option<Said> {
-    Some(Said { value: name(&said.value)?, text: said.text })
+fn named(said: Sourced, name: impl Fn(&str) -> Option<String>) -> Option<Sourced> {
+    Some(Sourced { value: name(&said.value)?, text: said.text })
 }
 
 /// `path=/run/libvirt/ch/NAME-event-monitor-fifo`

@@ -7,7 +7,7 @@
 use std::io::{self, BufRead};
 
 use super::Parts;
-use crate::host::{arguments::Arguments, because::Said, kubevirt};
+use crate::host::{arguments::Arguments, evidence::Sourced, kubevirt};
 
 pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
     let mut parts = Parts::default();
@@ -28,7 +28,7 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
         let Some(value) = arguments.next()? else { break };
         note(&value);
         let said =
-            |value: String, whole: &str| Some(Said::new(value, format!("-{option} {whole}")));
+            |value: String, whole: &str| Some(Sourced::new(value, format!("-{option} {whole}")));
         match option {
             "name" => {
                 if let Some(guest) = last(&value, Some("guest"), "guest") {

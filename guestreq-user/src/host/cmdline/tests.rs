@@ -71,8 +71,8 @@ fn a_wrapper_is_not_what_it_starts() {
 #[test]
 fn a_vmm_is_known_by_its_file_else_its_first_argument_else_its_name() {
     let vmm = |first: &str, comm: &str, exe| {
-        let Identified { identity, because } = of(&[first, "-name", "web"], comm, exe);
-        let Because { field, from, text } = because[0].clone();
+        let Identified { identity, evidence } = of(&[first, "-name", "web"], comm, exe);
+        let Evidence { field, from, text } = evidence[0].clone();
         assert_eq!(field, "vmm");
         (identity.vmm, from, text)
     };
@@ -80,25 +80,25 @@ fn a_vmm_is_known_by_its_file_else_its_first_argument_else_its_name() {
     let firecracker = Some("/usr/bin/firecracker (deleted)");
     assert_eq!(
         vmm("qemu-kvm", "kvm", firecracker),
-        is("firecracker", From::Exe, "/usr/bin/firecracker (deleted)")
+        is("firecracker", EvidenceSource::Exe, "/usr/bin/firecracker (deleted)")
     );
     let strange = Some("/opt/run");
     assert_eq!(
         vmm("cloud-hypervisor", "kvm", strange),
-        is("cloud-hypervisor", From::Argument, "cloud-hypervisor")
+        is("cloud-hypervisor", EvidenceSource::Argument, "cloud-hypervisor")
     );
     assert_eq!(
         vmm("microvm@web", "qemu-system-x86", None),
-        is("qemu", From::Comm, "qemu-system-x86")
+        is("qemu", EvidenceSource::Comm, "qemu-system-x86")
     );
-    assert_eq!(vmm("x", "my-vmm", strange), is("my-vmm", From::Comm, "my-vmm"));
+    assert_eq!(vmm("x", "my-vmm", strange), is("my-vmm", EvidenceSource::Comm, "my-vmm"));
 }
 
 #[test]
 fn microvm_nix_says_the_name_where_the_vmm_has_none() {
     let name = |arguments: &[&str], comm: &str| {
-        let Identified { identity, because } = of(arguments, comm, None);
-        identity.named.then(|| (identity.name, because[1].text.clone()))
+        let Identified { identity, evidence } = of(arguments, comm, None);
+        identity.named.then(|| (identity.name, evidence[1].text.clone()))
     };
     let both = |name: &str, text: &str| Some((name.to_owned(), text.to_owned()));
     assert_eq!(
@@ -113,13 +113,13 @@ fn microvm_nix_says_the_name_where_the_vmm_has_none() {
 
 #[test]
 fn what_told_it_is_told() {
-    let Identified { because, .. } = of(
+    let Identified { evidence, .. } = of(
         &["/usr/bin/kvm", "-id", "302", "-name", "web", "-smbios", "type=1,uuid=7a"],
         "kvm",
         None,
     );
     let told: Vec<_> =
-        because.iter().map(|it| (it.field.as_str(), it.from.name(), it.text.as_str())).collect();
+        evidence.iter().map(|it| (it.field.as_str(), it.from.name(), it.text.as_str())).collect();
     assert_eq!(
         told,
         [
@@ -128,8 +128,8 @@ fn what_told_it_is_told() {
             ("uuid", "argument", "-smbios type=1,uuid=7a"),
         ]
     );
-    let Identified { because, .. } = of(&["qemu-kvm"], "qemu-kvm", None);
-    assert_eq!(because[1], Because::new("name", From::Comm, "qemu-kvm"));
+    let Identified { evidence, .. } = of(&["qemu-kvm"], "qemu-kvm", None);
+    assert_eq!(evidence[1], Evidence::new("name", EvidenceSource::Comm, "qemu-kvm"));
 }
 
 proptest! {

@@ -46,7 +46,7 @@ fn read(lines: &str, least: usize) {
         if let Some(exe) = exe {
             symlink(exe, proc.path().join("exe")).unwrap();
         }
-        let Identified { identity, because } = of_folder(proc.path()).unwrap().unwrap();
+        let Identified { identity, evidence } = of_folder(proc.path()).unwrap().unwrap();
         let expected = Identity {
             name: is.name.unwrap_or_else(|| comm.clone()),
             named: is.named,
@@ -64,8 +64,8 @@ fn read(lines: &str, least: usize) {
             ("namespace", &identity.namespace),
             ("pod_uid", &identity.pod_uid),
         ] {
-            let reasons = because.iter().filter(|told| told.field == field).count();
-            assert_eq!(reasons, usize::from(!value.is_empty()), "{id}: {field}: {because:?}");
+            let reasons = evidence.iter().filter(|told| told.field == field).count();
+            assert_eq!(reasons, usize::from(!value.is_empty()), "{id}: {field}: {evidence:?}");
         }
     }
     assert!(seen.len() >= least, "only {}", seen.len());

@@ -141,9 +141,9 @@ fn a_process_that_is_moved_into_a_pod_is_found_there_with_the_line_that_tells_it
     assert!(pod_uid(&proc.system(), 7).is_none());
     let line = "0::/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e2180/x";
     fs::write(proc.of("cgroup"), format!("{line}\n")).unwrap();
-    let (uid, because) = pod_uid(&proc.system(), 7).unwrap();
+    let (uid, evidence) = pod_uid(&proc.system(), 7).unwrap();
     assert_eq!(uid, "1858680e-b044-4fd5-9dd4-f137e30e2180");
-    assert_eq!((because.field.as_str(), because.text.as_str()), ("pod_uid", line));
+    assert_eq!((evidence.field.as_str(), evidence.text.as_str()), ("pod_uid", line));
 }
 
 #[test]

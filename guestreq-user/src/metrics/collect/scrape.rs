@@ -24,7 +24,7 @@ const COUNT: u64 = 1_234_567;
 /// A host's VMs, and what it takes to read and to render them.
 struct Hosted {
     records: Records,
-    tracked: Vec<Tracked>,
+    tracked: Vec<TrackedVm>,
 }
 
 /// Memory with these bytes, to be mapped.
@@ -86,7 +86,7 @@ impl Hosted {
                 pod_uid: format!("9b1c7c52-0000-4000-8000-{slot:012}"),
                 ..Identity::default()
             };
-            Tracked { slot, generation: 1, ..Tracked::of(&host::clean(&name), identity) }
+            TrackedVm { slot, generation: 1, ..TrackedVm::of(&host::clean(&name), identity) }
         });
         Hosted { records, tracked: tracked.collect() }
     }

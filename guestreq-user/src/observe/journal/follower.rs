@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::{Bounded, Journal, instead_of};
 use crate::wire::events::{Event, Filter, Lost};
 
-/// What waits for a listener, more than the programs' ring buffer holds.
+/// What waits for a follower, more than the programs' ring buffer holds.
 const WAITING: Bounded = Bounded::new(4096, 2 << 20);
 
 /// There are too many already.
@@ -29,7 +29,7 @@ impl fmt::Display for TooMany {
     }
 }
 
-/// Where the journal puts what a listener has not taken yet.
+/// Where the journal puts what a follower has not taken yet.
 pub struct Place {
     pub filter: Filter,
     /// Whether it is root who listens.
@@ -40,7 +40,7 @@ pub struct Place {
 
 struct Waiting {
     events: Bounded,
-    /// How many found no room since the listener was last told so, and the last of them.
+    /// How many found no room since the follower was last told so, and the last of them.
     missed: u64,
     last_missed: Option<Arc<Event>>,
 }
@@ -55,7 +55,7 @@ impl Place {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Never waits for room. Once something was missed, so is all until the listener has been
+    /// Never waits for room. Once something was missed, so is all until the follower has been
     /// told: it is told where it happened.
     pub fn put(&self, event: &Arc<Event>) {
         if !self.filter.admits(event) {
@@ -84,7 +84,7 @@ impl Place {
 }
 
 /// Takes one event after the other; the journal forgets it when it is dropped.
-pub struct Listener {
+pub struct Follower {
     journal: Arc<Journal>,
     /// What was there before it began.
     past: VecDeque<Arc<Event>>,
@@ -92,13 +92,13 @@ pub struct Listener {
     place: Option<Arc<Place>>,
 }
 
-impl Listener {
+impl Follower {
     pub fn new(
         journal: Arc<Journal>,
         place: Option<Arc<Place>>,
         past: VecDeque<Arc<Event>>,
-    ) -> Listener {
-        Listener { journal, past, place }
+    ) -> Follower {
+        Follower { journal, past, place }
     }
 
     /// The next event, if there is one now.
@@ -117,7 +117,7 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for Follower {
     fn drop(&mut self) {
         if let Some(place) = &self.place {
             self.journal.leave(place);

@@ -3,21 +3,21 @@ use std::{future::Future as _, pin::pin, task};
 use super::*;
 use crate::wire::events::{Filter, tests::examples};
 
-fn started(n: usize) -> What {
-    What::AgentStarted { version: n.to_string(), agent_pid: 1 }
+fn started(n: usize) -> EventData {
+    EventData::AgentStarted { version: n.to_string(), agent_pid: 1 }
 }
 
 fn journal() -> Arc<Journal> {
     Arc::new(Journal::new())
 }
 
-fn ids(listener: &mut Listener) -> Vec<u64> {
-    std::iter::from_fn(|| listener.take().map(|event| event.id)).collect()
+fn ids(follower: &mut Follower) -> Vec<u64> {
+    std::iter::from_fn(|| follower.take().map(|event| event.id)).collect()
 }
 
 fn lost(event: &Event) -> Option<(&str, u64)> {
     match &event.what {
-        What::Lost(lost) => Some((&lost.reason, lost.count)),
+        EventData::Lost(lost) => Some((&lost.reason, lost.count)),
         _ => None,
     }
 }
@@ -30,12 +30,12 @@ fn follow() -> Query {
 fn what_happened_before_and_what_comes_is_heard_once_and_in_order() {
     let journal = journal();
     (0..3).for_each(|n| journal.record(started(n)));
-    let mut listener = journal.listen(&Query { follow: true, ..Query::default() }, false).unwrap();
+    let mut follower = journal.follow(&Query { follow: true, ..Query::default() }, false).unwrap();
     (3..5).for_each(|n| journal.record(started(n)));
-    assert_eq!(ids(&mut listener), [1, 2, 3, 4, 5]);
+    assert_eq!(ids(&mut follower), [1, 2, 3, 4, 5]);
     journal.record(started(5));
-    assert_eq!(ids(&mut listener), [6]);
-    let mut past = journal.listen(&Query { last: Some(2), ..Query::default() }, false).unwrap();
+    assert_eq!(ids(&mut follower), [6]);
+    let mut past = journal.follow(&Query { last: Some(2), ..Query::default() }, false).unwrap();
     assert_eq!(ids(&mut past), [5, 6]);
 }
 
@@ -43,17 +43,17 @@ fn what_happened_before_and_what_comes_is_heard_once_and_in_order() {
 fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
     let journal = journal();
     (0..10_007).for_each(|n| journal.record(started(n)));
-    let mut listener = journal.listen(&Query::default(), false).unwrap();
-    let first = listener.take().unwrap();
+    let mut follower = journal.follow(&Query::default(), false).unwrap();
+    let first = follower.take().unwrap();
     assert_eq!((lost(&first), first.id), (Some(("forgotten", 7)), 7));
-    assert_eq!(listener.take().unwrap().id, 8);
+    assert_eq!(follower.take().unwrap().id, 8);
     let since = Some(Since(Time::now().before(Duration::from_secs(3600))));
     assert!(
-        lost(&journal.listen(&Query { since, ..Query::default() }, false).unwrap().take().unwrap())
+        lost(&journal.follow(&Query { since, ..Query::default() }, false).unwrap().take().unwrap())
             .is_some()
     );
     // Nothing that was asked for is missing.
-    let mut last = journal.listen(&Query { last: Some(3), ..Query::default() }, false).unwrap();
+    let mut last = journal.follow(&Query { last: Some(3), ..Query::default() }, false).unwrap();
     assert_eq!(ids(&mut last), [10_005, 10_006, 10_007]);
 }
 
@@ -61,7 +61,7 @@ fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
 fn long_names_do_not_make_the_agent_grow() {
     let journal = journal();
     for _ in 0..1000 {
-        journal.record(What::ConfigFailed { error: "x".repeat(100_000) });
+        journal.record(EventData::ConfigFailed { error: "x".repeat(100_000) });
     }
     let inner = journal.inner();
     let bytes: usize = inner.kept.iter().map(|event| event.weight()).sum();
@@ -72,7 +72,7 @@ fn long_names_do_not_make_the_agent_grow() {
 #[test]
 fn a_slow_reader_is_told_what_it_missed_where_it_missed_it() {
     let journal = journal();
-    let mut slow = journal.listen(&follow(), false).unwrap();
+    let mut slow = journal.follow(&follow(), false).unwrap();
     (0..5000).for_each(|n| journal.record(started(n)));
     let heard: Vec<_> = (0..4096).map(|_| slow.take().unwrap().id).collect();
     assert_eq!(heard, (1..=4096).collect::<Vec<_>>());
@@ -87,9 +87,9 @@ fn a_slow_reader_is_told_what_it_missed_where_it_missed_it() {
 fn what_a_reader_did_not_ask_for_it_does_not_miss() {
     let journal = journal();
     let filter = Filter { kinds: vec![Kind::PolicyChanged], ..Filter::default() };
-    let mut listener = journal.listen(&Query { filter, ..follow() }, false).unwrap();
+    let mut follower = journal.follow(&Query { filter, ..follow() }, false).unwrap();
     (0..5000).for_each(|n| journal.record(started(n)));
-    assert!(listener.take().is_none());
+    assert!(follower.take().is_none());
 }
 
 #[test]
@@ -99,15 +99,15 @@ fn requests_are_told_to_who_asked_for_all_and_are_not_kept() {
     assert_eq!(request().kind(), Kind::Request);
     assert!(!journal.wants_requests());
     let filter = Filter { all: true, ..Filter::default() };
-    let mut all = journal.listen(&Query { filter, ..follow() }, false).unwrap();
-    let mut others = journal.listen(&follow(), false).unwrap();
+    let mut all = journal.follow(&Query { filter, ..follow() }, false).unwrap();
+    let mut others = journal.follow(&follow(), false).unwrap();
     assert!(journal.wants_requests());
     journal.record(request());
     assert_eq!(ids(&mut all), [1]);
     assert!(others.take().is_none());
     drop(all);
     assert!(!journal.wants_requests(), "nobody listens to all any more");
-    assert!(journal.listen(&Query::default(), false).unwrap().take().is_none());
+    assert!(journal.follow(&Query::default(), false).unwrap().take().is_none());
 }
 
 #[test]
@@ -115,20 +115,20 @@ fn who_has_seen_an_event_goes_on_after_it_in_the_same_life_only() {
     let journal = journal();
     (0..3).for_each(|n| journal.record(started(n)));
     let after = |agent| Query { after: Some(After { agent, id: 2 }), ..Query::default() };
-    assert_eq!(ids(&mut journal.listen(&after(journal.life), false).unwrap()), [3]);
+    assert_eq!(ids(&mut journal.follow(&after(journal.life), false).unwrap()), [3]);
     let other = "00000000000000ff".parse().unwrap();
-    assert_eq!(ids(&mut journal.listen(&after(other), false).unwrap()), [1, 2, 3]);
+    assert_eq!(ids(&mut journal.follow(&after(other), false).unwrap()), [1, 2, 3]);
 }
 
 #[test]
 fn there_is_a_most_of_followers_and_who_leaves_makes_room() {
     let journal = journal();
     let mut all: Vec<_> =
-        (0..TooMany::MOST).map(|_| journal.listen(&follow(), false).unwrap()).collect();
-    assert_eq!(journal.listen(&follow(), false).err(), Some(TooMany));
-    assert!(journal.listen(&Query::default(), false).is_ok(), "the past is for all");
+        (0..TooMany::MOST).map(|_| journal.follow(&follow(), false).unwrap()).collect();
+    assert_eq!(journal.follow(&follow(), false).err(), Some(TooMany));
+    assert!(journal.follow(&Query::default(), false).is_ok(), "the past is for all");
     all.pop();
-    assert!(journal.listen(&follow(), false).is_ok());
+    assert!(journal.follow(&follow(), false).is_ok());
 }
 
 /// Row 12 of the second review.
@@ -136,11 +136,11 @@ fn there_is_a_most_of_followers_and_who_leaves_makes_room() {
 fn whoever_may_read_takes_no_follower_s_place_from_root() {
     let journal = journal();
     let _others: Vec<_> =
-        (0..TooMany::MOST).map(|_| journal.listen(&follow(), false).unwrap()).collect();
+        (0..TooMany::MOST).map(|_| journal.follow(&follow(), false).unwrap()).collect();
     let mut roots: Vec<_> =
-        (0..TooMany::MOST).map(|_| journal.listen(&follow(), true).unwrap()).collect();
+        (0..TooMany::MOST).map(|_| journal.follow(&follow(), true).unwrap()).collect();
     assert_eq!(
-        journal.listen(&follow(), true).err(),
+        journal.follow(&follow(), true).err(),
         Some(TooMany),
         "there is a most of root, too"
     );
@@ -151,15 +151,15 @@ fn whoever_may_read_takes_no_follower_s_place_from_root() {
 #[test]
 fn a_follower_is_woken_by_what_comes_and_by_nothing_else() {
     let journal = journal();
-    let mut listener = journal.listen(&follow(), false).unwrap();
+    let mut follower = journal.follow(&follow(), false).unwrap();
     let mut context = task::Context::from_waker(task::Waker::noop());
     {
-        let mut next = pin!(listener.next());
+        let mut next = pin!(follower.next());
         assert!(next.as_mut().poll(&mut context).is_pending());
         journal.record(started(0));
         assert!(next.as_mut().poll(&mut context).is_ready());
     }
-    let mut past = journal.listen(&Query { last: Some(0), ..Query::default() }, false).unwrap();
+    let mut past = journal.follow(&Query { last: Some(0), ..Query::default() }, false).unwrap();
     let mut next = pin!(past.next());
     assert!(matches!(next.as_mut().poll(&mut context), task::Poll::Ready(None)));
 }

@@ -38,7 +38,7 @@ fn a_decision_has_neither_result_nor_times() {
     let event =
         Event { kind: event::Kind::Denied as u8, message_type: 7, seqno: 3, ..Event::default() };
     assert_eq!(line(&event), "export (type 7), VMPCK 0, sequence number 3");
-    let Some(What::Denied(decided)) = what(&event) else { panic!() };
+    let Some(EventData::Denied(decided)) = what(&event) else { panic!() };
     assert_eq!((&*decided.decision, decided.mode), ("deny", Named(Mode::Enforce)));
 }
 

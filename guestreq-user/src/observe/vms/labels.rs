@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use guestreq_common::{policy::RESOLVE_NS, vm::Vm};
 use log::{info, warn};
 
-use super::{Identified, LOOKS, Records, Table};
+use super::{Identified, LOOKS, Records, VmTable};
 use crate::{
     bpf::pins::identities::Known,
     host::{Identity, system},
-    observe::processes::Look,
+    observe::processes::Lookup,
 };
 
 /// For so long a process is merely slow.
@@ -80,14 +80,20 @@ impl Unread {
     }
 }
 
-impl Table {
+impl VmTable {
     /// How many VMs have no name because their processes cannot be read.
     pub fn unread(&self) -> usize {
         self.unread.slow + self.unread.shown
     }
 
     /// `None` while that may still be found out.
-    pub(super) fn who_is(&mut self, slot: usize, vm: &Vm, exited: bool, now: u64) -> Option<Who> {
+    pub(super) fn identity_of(
+        &mut self,
+        slot: usize,
+        vm: &Vm,
+        exited: bool,
+        now: u64,
+    ) -> Option<Who> {
         if let Some(known) = self.remembered.get(slot, vm) {
             return Some(Who::Known(known));
         }
@@ -123,7 +129,7 @@ impl Table {
     }
 
     fn read(&mut self, slot: usize, vm: &Vm, exited: bool) -> Read {
-        let of = |pid, began_by| Look { pid, slot, generation: vm.generation, began_by };
+        let of = |pid, began_by| Lookup { pid, slot, generation: vm.generation, began_by };
         let launcher = of(vm.tgid, vm.first_seen);
         // Its launcher has gone, or was never known: who runs it shares that one's memory.
         let runner = (!exited && vm.runner != vm.tgid).then(|| of(vm.runner, u64::MAX));
@@ -144,7 +150,7 @@ impl Table {
     }
 
     /// Those of VMs that have gone, or that have their name; `new` have none yet.
-    pub(super) fn forget_questions(&mut self, records: &Records, new: &[usize]) {
+    pub(super) fn cancel_lookups(&mut self, records: &Records, new: &[usize]) {
         let new = new.iter().filter_map(|slot| Some((*slot, records.peek(*slot)?.0)));
         let shown = self.vms.iter().filter(|vm| vm.unread).map(|vm| (vm.slot, vm.generation));
         let wanted: Vec<(usize, u32)> = new.chain(shown).collect();
@@ -173,7 +179,7 @@ impl Table {
                     let vm = &mut self.vms[at];
                     info!("VM {} has answered: it is {label}", vm.label);
                     vm.label = label;
-                    (vm.identity, vm.because) = (known.identity, known.because);
+                    (vm.identity, vm.evidence) = (known.identity, known.evidence);
                     (vm.tgid, vm.started) = (known.pid, known.started);
                     (vm.unread, vm.signal_read, vm.looks_left) = (false, false, LOOKS);
                     identified(vm);
@@ -190,7 +196,7 @@ impl Table {
 fn nobody(name: &str, pid: u32) -> Known {
     let (name, vmm) = (name.to_owned(), "unknown".to_owned());
     let identity = Identity { name, vmm, ..Identity::default() };
-    Known { identity, because: Vec::new(), pid, started: None }
+    Known { identity, evidence: Vec::new(), pid, started: None }
 }
 
 #[cfg(test)]

@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn table(vms: &[(&str, bool)]) -> Table {
-    let vms = vms.iter().enumerate().map(|(slot, (label, exited))| Tracked {
+fn table(vms: &[(&str, bool)]) -> VmTable {
+    let vms = vms.iter().enumerate().map(|(slot, (label, exited))| TrackedVm {
         slot,
         tgid: slot as u32 + 1,
         exited: *exited,
-        ..Tracked::of(label, Identity::default())
+        ..TrackedVm::of(label, Identity::default())
     });
-    Table { vms: vms.collect(), ..Table::default() }
+    VmTable { vms: vms.collect(), ..VmTable::default() }
 }
 
 fn named(name: &str) -> Identity {
@@ -49,11 +49,11 @@ proptest! {
             (0usize..ADVERSARIAL.len(), any::<bool>(), 1u32..4, any::<bool>()), 1..40,
         ),
     ) {
-        let mut table = Table::default();
+        let mut table = VmTable::default();
         for (slot, (name, is_named, tgid, exits)) in vms.into_iter().enumerate() {
             let identity = Identity { named: is_named, ..named(ADVERSARIAL[name]) };
             let label = table.unique_label(&identity, tgid);
-            table.vms.push(Tracked { slot, tgid, exited: exits, ..Tracked::of(&label, identity) });
+            table.vms.push(TrackedVm { slot, tgid, exited: exits, ..TrackedVm::of(&label, identity) });
             let labels: BTreeSet<&str> = table.vms.iter().map(|vm| vm.label.as_str()).collect();
             prop_assert_eq!(labels.len(), table.vms.len(), "{:?}", labels);
         }
@@ -100,7 +100,7 @@ fn two_namespaces_vms_of_one_name_have_labels_of_their_own() {
 
 #[test]
 fn a_process_without_a_vm_s_name_shows_its_pid() {
-    let mut table = Table::default();
+    let mut table = VmTable::default();
     let identity = Identity { name: "snpload".to_owned(), ..Identity::default() };
     assert_eq!(table.unique_label(&identity, 9), "snpload-9");
 }

@@ -3,8 +3,8 @@ use guestreq_common::policy::Allowed;
 use super::*;
 use crate::{config::Config, policy::Overrides};
 
-fn book(config: &str) -> Book {
-    Config::parse(config).unwrap().book(Overrides::default())
+fn policy_set(config: &str) -> PolicySet {
+    Config::parse(config).unwrap().policy_set(Overrides::default())
 }
 
 fn stamp() -> Stamp {
@@ -16,8 +16,15 @@ fn vm(name: &str, uuid: &str) -> Identity {
     Identity { named: !name.is_empty(), name, uuid, ..Identity::default() }
 }
 
-fn seen<'a>(label: &'a str, identity: &'a Identity) -> Seen<'a> {
-    Seen { label, identity, pid: 7, exited: false, sent: Types(Allowed::DEFAULT), was_over: false }
+fn seen<'a>(label: &'a str, identity: &'a Identity) -> KnownVm<'a> {
+    KnownVm {
+        label,
+        identity,
+        pid: 7,
+        exited: false,
+        sent: Types(Allowed::DEFAULT),
+        was_over: false,
+    }
 }
 
 /// Parses what the API gets.
@@ -38,29 +45,29 @@ const LIMIT_WEB: &str = r#"{"target": {"vm": "web"}, "change": {"limit": {"rate"
 fn a_limit_is_set_and_cleared() {
     let web = vm("web", "");
     let vms = [seen("web", &web)];
-    let plan = book("").plan(&request(LIMIT_WEB), &stamp(), &vms).unwrap();
+    let plan = policy_set("").plan(&request(LIMIT_WEB), &stamp(), &vms).unwrap();
     assert_eq!(plan.old.limit.value, Limit::Off);
     assert_eq!(plan.new.limit.value.to_string(), "5/s, burst 5");
     assert_eq!(plan.warnings.len(), 1);
     assert!(plan.warnings[0].contains("the mode is audit"), "{:?}", plan.warnings);
-    assert_eq!(plan.book.default().limit.value, Limit::Off, "others keep what they have");
+    assert_eq!(plan.policy_set.default().limit.value, Limit::Off, "others keep what they have");
 
     let clear = request(r#"{"target": {"vm": "web"}, "change": "clear_limit"}"#);
-    let cleared = plan.book.plan(&clear, &stamp(), &[]).unwrap();
+    let cleared = plan.policy_set.plan(&clear, &stamp(), &[]).unwrap();
     assert_eq!(cleared.new.limit.value, Limit::Off, "also of a VM that is not running");
-    assert_eq!(cleared.book, book(""));
+    assert_eq!(cleared.policy_set, policy_set(""));
 }
 
 #[test]
 fn an_unknown_vm_is_told_with_those_that_run() {
     let (web, gone) = (vm("web", ""), vm("gone", ""));
-    let vms = [seen("web", &web), Seen { exited: true, ..seen("gone", &gone) }];
+    let vms = [seen("web", &web), KnownVm { exited: true, ..seen("gone", &gone) }];
     let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
     assert_eq!(
-        book("").plan(&wrong, &stamp(), &vms).unwrap_err(),
+        policy_set("").plan(&wrong, &stamp(), &vms).unwrap_err(),
         Refusal::UnknownVm("no VM \"wbe\": did you mean \"web\"?".to_owned())
     );
-    let none = book("").plan(&wrong, &stamp(), &[]).unwrap_err();
+    let none = policy_set("").plan(&wrong, &stamp(), &[]).unwrap_err();
     assert_eq!(none, Refusal::UnknownVm("no VM \"wbe\": no VM is running".to_owned()));
 }
 
@@ -70,17 +77,18 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
     let vms = [seen("web", &one), seen("web@77", &two)];
     for name in ["web", "web@77", "7b"] {
         let text = LIMIT_WEB.replace("web", name);
-        let plan = book("").plan(&request(&text), &stamp(), &vms).unwrap();
-        assert_eq!(plan.book.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
+        let plan = policy_set("").plan(&request(&text), &stamp(), &vms).unwrap();
+        assert_eq!(plan.policy_set.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
         assert_eq!(plan.target, Target::Vm("web".to_owned()), "by its name, whatever was typed");
         let shared = "it holds for all running VMs of this name: \"web\"; \"web@77\"";
         assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
     }
     let nameless = vm("", "7c");
-    let plan = book("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nameless)]).unwrap();
-    assert!(plan.book.overrides.vms.contains_key("7c"));
+    let plan =
+        policy_set("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nameless)]).unwrap();
+    assert!(plan.policy_set.overrides.vms.contains_key("7c"));
     let nobody = vm("", "");
-    let why = refused(book("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nobody)]));
+    let why = refused(policy_set("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nobody)]));
     assert!(why.contains("neither a name nor a UUID"), "{why}");
 }
 
@@ -88,20 +96,20 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
 fn a_name_that_something_is_set_for_is_not_another_vm_s_pid() {
     let (seven, web) = (vm("7", ""), vm("web", ""));
     let by_pid = request(&LIMIT_WEB.replace("web", "7"));
-    let keys = |plan: Plan| plan.book.overrides.vms.into_keys().collect::<Vec<_>>();
+    let keys = |plan: Plan| plan.policy_set.overrides.vms.into_keys().collect::<Vec<_>>();
     let running = [seen("web", &web)];
-    assert_eq!(keys(book("").plan(&by_pid, &stamp(), &running).unwrap()), ["web"]);
-    let set = book("").plan(&by_pid, &stamp(), &[seen("7", &seven)]).unwrap().book;
+    assert_eq!(keys(policy_set("").plan(&by_pid, &stamp(), &running).unwrap()), ["web"]);
+    let set = policy_set("").plan(&by_pid, &stamp(), &[seen("7", &seven)]).unwrap().policy_set;
     assert_eq!(keys(set.plan(&by_pid, &stamp(), &running).unwrap()), ["7"]);
 }
 
 #[test]
 fn a_limit_that_is_too_low_is_refused_unless_forced() {
     let text = r#"{"target": "default", "change": {"limit": {"rate": "1/m", "burst": 1}}}"#;
-    let why = refused(book("").plan(&request(text), &stamp(), &[]));
+    let why = refused(policy_set("").plan(&request(text), &stamp(), &[]));
     assert!(why.contains("at least 4.8/m, or --force"), "{why}");
     let forced = Request { force: true, ..request(text) };
-    let plan = book("").plan(&forced, &stamp(), &[]).unwrap();
+    let plan = policy_set("").plan(&forced, &stamp(), &[]).unwrap();
     assert!(safety::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");
 }
 
@@ -109,39 +117,40 @@ fn a_limit_that_is_too_low_is_refused_unless_forced() {
 fn enforcing_what_running_vms_would_not_survive_needs_a_yes() {
     let (web, evil) = (vm("web", ""), vm("evil", ""));
     let export = [Kind::Export].into_iter().collect();
-    let vms = [seen("web", &web), Seen { sent: export, ..seen("evil", &evil) }];
+    let vms = [seen("web", &web), KnownVm { sent: export, ..seen("evil", &evil) }];
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
-    let why = refused(book("").plan(&enforce, &stamp(), &vms));
+    let why = refused(policy_set("").plan(&enforce, &stamp(), &vms));
     assert!(why.contains("\"evil\" has sent export (--yes does it all the same)"), "{why}");
     let yes = Request { yes: true, ..enforce };
-    let plan = book("").plan(&yes, &stamp(), &vms).unwrap();
+    let plan = policy_set("").plan(&yes, &stamp(), &vms).unwrap();
     assert_eq!(plan.warnings.len(), 1, "it is still said");
     let web_only = request(r#"{"target": {"vm": "web"}, "change": {"mode": "enforce"}}"#);
-    assert!(book("").plan(&web_only, &stamp(), &vms).unwrap().warnings.is_empty());
+    assert!(policy_set("").plan(&web_only, &stamp(), &vms).unwrap().warnings.is_empty());
     // The same for a type that is taken from a VM whose policy is enforced already.
     let deny = request(r#"{"target": {"vm": "web"}, "change": {"deny": ["report"]}}"#);
-    let why = refused(book("mode = \"enforce\"").plan(&deny, &stamp(), &vms));
+    let why = refused(policy_set("mode = \"enforce\"").plan(&deny, &stamp(), &vms));
     assert!(why.contains("\"web\" has sent report"), "{why}");
 }
 
 #[test]
 fn types_are_added_to_and_taken_from_what_holds() {
     let allow = request(r#"{"target": "default", "change": {"allow": ["export", "unknown"]}}"#);
-    let plan = book("allow = [\"report\", \"tsc_info\"]").plan(&allow, &stamp(), &[]).unwrap();
+    let plan =
+        policy_set("allow = [\"report\", \"tsc_info\"]").plan(&allow, &stamp(), &[]).unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, export, tsc_info, unknown");
     let deny = request(r#"{"target": "default", "change": {"deny": ["tsc_info"]}}"#);
-    let plan = plan.book.plan(&deny, &stamp(), &[]).unwrap();
+    let plan = plan.policy_set.plan(&deny, &stamp(), &[]).unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, export, unknown");
     assert!(plan.warnings[0].contains("Secure TSC cannot boot"), "{:?}", plan.warnings);
     let clear = request(r#"{"target": "default", "change": "clear_policy"}"#);
-    let plan = plan.book.plan(&clear, &stamp(), &[]).unwrap();
+    let plan = plan.policy_set.plan(&clear, &stamp(), &[]).unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, tsc_info");
 }
 
 #[test]
 fn enforce_without_a_backend_is_refused() {
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
-    let why = refused(book("backend = \"none\"").plan(&enforce, &stamp(), &[]));
+    let why = refused(policy_set("backend = \"none\"").plan(&enforce, &stamp(), &[]));
     assert!(why.contains("the backend is none, which only counts"), "{why}");
 }
 

@@ -8,12 +8,12 @@ use crate::{
     policy::{Named, Overrides, Request},
 };
 
-fn sheet(text: &str) -> Sheet {
+fn policy_file(text: &str) -> PolicyFile {
     Config::parse(text).unwrap().policy
 }
 
-fn book(text: &str) -> Book {
-    Config::parse(text).unwrap().book(Overrides::default())
+fn policy_set(text: &str) -> PolicySet {
+    Config::parse(text).unwrap().policy_set(Overrides::default())
 }
 
 fn stamp() -> Stamp {
@@ -24,13 +24,13 @@ fn vm(name: &str) -> Identity {
     Identity { name: name.to_owned(), named: true, ..Identity::default() }
 }
 
-fn seen<'a>(identity: &'a Identity, sent: &[Kind]) -> Seen<'a> {
+fn seen<'a>(identity: &'a Identity, sent: &[Kind]) -> KnownVm<'a> {
     let sent = sent.iter().copied().collect();
-    Seen { label: &identity.name, identity, pid: 7, exited: false, sent, was_over: false }
+    KnownVm { label: &identity.name, identity, pid: 7, exited: false, sent, was_over: false }
 }
 
 fn apply(text: &str) -> Apply {
-    Apply { sheet: Some(sheet(text)), yes: false }
+    Apply { policy_file: Some(policy_file(text)), yes: false }
 }
 
 fn refused(result: Result<Replacement, Refusal>) -> String {
@@ -46,10 +46,10 @@ const WEB: &str = "limit = { rate = \"5/s\", burst = 5 }\n\
 #[test]
 fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_one() {
     let web = vm("web");
-    let book = book(
+    let policy_set = policy_set(
         "mode = \"enforce\"\nlimit = \"off\"\n[[vm]]\nmatch = { name = \"w*\" }\nmode = \"audit\"",
     );
-    let applied = book.with_applied(&apply(WEB), &stamp(), &[seen(&web, &[])]).unwrap();
+    let applied = policy_set.with_applied(&apply(WEB), &stamp(), &[seen(&web, &[])]).unwrap();
     assert_eq!(
         describe(&applied.changed),
         "default: mode enforce, allow key, report, tsc_info, \
@@ -57,8 +57,8 @@ fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_on
         audit, allow key, report, tsc_info, limit off -> mode observe, allow key, report, \
         tsc_info, limit 5/s, burst 5"
     );
-    let book = applied.book;
-    let of_web = book.resolve(&web);
+    let policy_set = applied.policy_set;
+    let of_web = policy_set.resolve(&web);
     assert_eq!(
         of_web.mode.origin.to_string(),
         "applied config.toml:2 (name = \"web\"; uid 0, 2026-01-02T03:04:05Z)"
@@ -70,17 +70,18 @@ fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_on
     // What is set one by one goes before it, and the next file is told so.
     let off = r#"{"target": {"vm": "web"}, "change": {"mode": "audit"}}"#;
     let off: Request = serde_json::from_str(off).unwrap();
-    let set = book.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().book;
+    let set = policy_set.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().policy_set;
     assert_eq!(set.resolve(&web).mode.value, Named(Mode::Audit));
     let again = set.with_applied(&apply("allow = [\"tsc_info\"]"), &stamp(), &[]).unwrap();
     assert!(again.warnings[0].contains("goes before the file: mode of \"web\""), "{again:?}");
     assert!(
-        again.book.overrides.applied.unwrap().sheet.rules.is_empty(),
+        again.policy_set.overrides.applied.unwrap().policy_file.rules.is_empty(),
         "the last file's are gone"
     );
-    let dropped = set.with_applied(&Apply { sheet: None, yes: false }, &stamp(), &[]).unwrap();
-    assert_eq!(dropped.book.overrides.applied, None);
-    assert_eq!(dropped.book.overrides.vms.len(), 1, "what was set one by one stays");
+    let dropped =
+        set.with_applied(&Apply { policy_file: None, yes: false }, &stamp(), &[]).unwrap();
+    assert_eq!(dropped.policy_set.overrides.applied, None);
+    assert_eq!(dropped.policy_set.overrides.vms.len(), 1, "what was set one by one stays");
 }
 
 #[test]
@@ -88,28 +89,29 @@ fn what_is_refused_of_a_command_is_refused_of_a_file() {
     let web = vm("web");
     let enforce = apply("mode = \"enforce\"");
     let vms = [seen(&web, &[Kind::Export])];
-    let why = refused(book("").with_applied(&enforce, &stamp(), &vms));
+    let why = refused(policy_set("").with_applied(&enforce, &stamp(), &vms));
     assert!(why.contains("\"web\" has sent export (--yes does it all the same)"), "{why}");
     let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
-    let done = book("").with_applied(&insisted, &stamp(), &vms).unwrap();
+    let done = policy_set("").with_applied(&insisted, &stamp(), &vms).unwrap();
     assert!(done.begins && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
-    let why = refused(book("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
+    let why = refused(policy_set("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
     assert!(why.contains("the backend is none"), "{why}");
-    let why = refused(book("").with_applied(&apply(""), &stamp(), &[]));
+    let why = refused(policy_set("").with_applied(&apply(""), &stamp(), &[]));
     assert!(why.contains("says nothing"), "{why}");
     // A client that reads files with less care.
     let mut slow = apply("limit = { rate = \"1/m\", force = true }");
-    let said = slow.sheet.as_mut().unwrap().limit.as_mut().unwrap();
+    let said = slow.policy_file.as_mut().unwrap().limit.as_mut().unwrap();
     let crate::policy::Limit::On(throttle) = &mut said.value else { panic!() };
     throttle.force = false;
-    let why = refused(book("").with_applied(&slow, &stamp(), &[]));
+    let why = refused(policy_set("").with_applied(&slow, &stamp(), &[]));
     assert!(why.starts_with("config.toml:1: 1/m is too slow"), "{why}");
 }
 
 #[test]
 fn what_may_not_be_meant_is_told_of_a_file_and_not_again_of_what_held_before() {
-    let book = book("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
-    let told = book.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
+    let policy_set = policy_set("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
+    let told =
+        policy_set.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
     let [why] = told.as_slice() else { panic!("{told:?}") };
     assert!(why.contains("config.toml:1: ") && !why.contains("old"), "{why}");
 }
@@ -118,29 +120,35 @@ fn what_may_not_be_meant_is_told_of_a_file_and_not_again_of_what_held_before() {
 fn another_configuration_is_never_asked_about_but_told() {
     let web = vm("web");
     let vms = [seen(&web, &[Kind::Export])];
-    let planned = book("").with_file(sheet("mode = \"enforce\""), &vms).unwrap();
+    let planned = policy_set("").with_file(policy_file("mode = \"enforce\""), &vms).unwrap();
     assert!(planned.begins && planned.warnings[0].contains("would lose a VMPCK"), "{planned:?}");
-    assert!(!planned.book.with_file(sheet("mode = \"enforce\""), &vms).unwrap().begins);
-    let same =
-        planned.book.with_file(sheet("# only lines move\nmode = \"enforce\""), &vms).unwrap();
+    assert!(!planned.policy_set.with_file(policy_file("mode = \"enforce\""), &vms).unwrap().begins);
+    let same = planned
+        .policy_set
+        .with_file(policy_file("# only lines move\nmode = \"enforce\""), &vms)
+        .unwrap();
     assert!(same.changed.is_empty());
-    let less = book("mode = \"audit\"").with_file(sheet("mode = \"observe\""), &vms).unwrap();
+    let less =
+        policy_set("mode = \"audit\"").with_file(policy_file("mode = \"observe\""), &vms).unwrap();
     assert!(!less.begins && less.warnings.is_empty(), "{less:?}");
     let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
-    assert!(book("").with_file(sheet(one_more), &[]).unwrap().begins, "also of who does not run");
+    assert!(
+        policy_set("").with_file(policy_file(one_more), &[]).unwrap().begins,
+        "also of who does not run"
+    );
 }
 
 #[test]
 fn what_was_applied_reads_as_it_was_written() {
-    let book = book("").with_applied(&apply(WEB), &stamp(), &[]).unwrap().book;
-    let text = serde_json::to_string(&book.overrides).unwrap();
+    let policy_set = policy_set("").with_applied(&apply(WEB), &stamp(), &[]).unwrap().policy_set;
+    let text = serde_json::to_string(&policy_set.overrides).unwrap();
     let read: Overrides = serde_json::from_str(&text).unwrap();
-    assert_eq!(read, book.overrides);
+    assert_eq!(read, policy_set.overrides);
     // What an earlier version wrote is read, too.
     assert_eq!(serde_json::from_str::<Overrides>(r#"{"vms": {}}"#).unwrap(), Overrides::default());
 }
 
-fn any_sheet() -> impl Strategy<Value = Sheet> {
+fn any_sheet() -> impl Strategy<Value = PolicyFile> {
     let rule = ("[abw*]{1,2}", 0..3usize, any::<bool>());
     (0..4usize, proptest::collection::vec(rule, 0..4)).prop_map(|(mode, rules)| {
         let mut text = Mode::ALL
@@ -153,7 +161,7 @@ fn any_sheet() -> impl Strategy<Value = Sheet> {
                 "[[vm]]\nmatch = {{ name = \"{name}\" }}\nmode = \"{mode}\"\nallow = [{allow}]\n"
             ));
         }
-        sheet(&text)
+        policy_file(&text)
     })
 }
 
@@ -163,12 +171,12 @@ proptest! {
     fn any_reloads_come_to_what_a_fresh_start_does(sheets in proptest::collection::vec(any_sheet(), 1..4)) {
         let vms = ["a", "b", "w", "ab", "z"].map(vm);
         let seen: Vec<_> = vms.iter().map(|vm| seen(vm, &[])).collect();
-        let mut running = book("");
-        for sheet in &sheets {
-            running = running.with_file(sheet.clone(), &seen).unwrap().book;
+        let mut running = policy_set("");
+        for policy_file in &sheets {
+            running = running.with_file(policy_file.clone(), &seen).unwrap().policy_set;
         }
         let file = sheets.last().unwrap().clone();
-        let fresh = Book { backend: Backend::Gate, file, overrides: Overrides::default() };
+        let fresh = PolicySet { backend: Backend::Gate, file, overrides: Overrides::default() };
         for vm in &vms {
             prop_assert_eq!(running.resolve(vm).to_policy(3).rules, fresh.resolve(vm).to_policy(3).rules);
             prop_assert_eq!(running.resolve(vm).to_policy(3).limit, fresh.resolve(vm).to_policy(3).limit);
@@ -181,8 +189,8 @@ proptest! {
     #[test]
     fn a_later_file_wins(earlier in any_sheet(), later in any_sheet(), name in "[abw]{1,2}") {
         let vm = vm(&name);
-        let resolve = |file: Sheet| {
-            Book { backend: Backend::Gate, file, overrides: Overrides::default() }.resolve(&vm)
+        let resolve = |file: PolicyFile| {
+            PolicySet { backend: Backend::Gate, file, overrides: Overrides::default() }.resolve(&vm)
         };
         let rule = later.rules.iter().any(|placed| placed.rule.matches.matches(&vm));
         if rule {

@@ -99,8 +99,8 @@ fn what_matches_no_vm_that_is_meant_is_warned_of() {
         (r#"{"vmm": "qemu-system-x86"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "cloud-hyperviso"}"#, r#"its vmm is "cloud-hypervisor""#),
         (r#"{"vmm": "QEMU"}"#, r#"its vmm is "qemu""#),
-        (r#"{"name": "qemu-system-x86-4711"}"#, "because it has no name"),
-        (r#"{"name": "cloud-hyperviso-4711"}"#, "because it has no name"),
+        (r#"{"name": "qemu-system-x86-4711"}"#, "evidence it has no name"),
+        (r#"{"name": "cloud-hyperviso-4711"}"#, "evidence it has no name"),
         (
             r#"{"uuid": "{93BD9490bc7649f0b86a25e29523fdc8}"}"#,
             r#"would be written "93BD9490-bc76-49f0-b86a-25e29523fdc8""#,

@@ -8,7 +8,7 @@ pub fn of_a_namesake(pattern: &Glob) -> Option<String> {
     let (name, pid) = pattern.as_str().rsplit_once('@')?;
     (!name.is_empty() && is_pid(pid)).then(|| {
         format!(
-            "name = {pattern} matches no VM that is shown so because of another of its name: the \
+            "name = {pattern} matches no VM that is shown so evidence of another of its name: the \
              pid is not part of it, {} is",
             quoted(name)
         )
@@ -23,7 +23,7 @@ pub fn of_a_process(pattern: &Glob) -> Option<String> {
         || matches!(comm, "qemu-kvm" | "cloud-hyperviso" | "firecracker");
     (is_program && is_pid(pid)).then(|| {
         format!(
-            "name = {pattern} matches no VM that is shown so because it has no name: match its \
+            "name = {pattern} matches no VM that is shown so evidence it has no name: match its \
              uuid, pod_uid or vmm"
         )
     })

@@ -9,8 +9,8 @@ use crate::{
     policy::{Limit, Named, Stamp, Types},
 };
 
-fn book(config: &str) -> Book {
-    Config::parse(config).unwrap().book(Overrides::default())
+fn policy_set(config: &str) -> PolicySet {
+    Config::parse(config).unwrap().policy_set(Overrides::default())
 }
 
 fn vm(name: &str) -> Identity {
@@ -18,8 +18,8 @@ fn vm(name: &str) -> Identity {
     Identity { name: name.to_owned(), named: true, vmm, ..Identity::default() }
 }
 
-fn by_root<T>(value: T) -> Option<Set<T>> {
-    Some(Set { value, stamp: stamp() })
+fn by_root<T>(value: T) -> Option<Stamped<T>> {
+    Some(Stamped { value, stamp: stamp() })
 }
 
 fn stamp() -> Stamp {
@@ -40,7 +40,7 @@ const RULES: &str = r#"
 
 #[test]
 fn nothing_said_is_audit_with_what_linux_guests_use_and_no_limit() {
-    let effective = book("").default();
+    let effective = policy_set("").default();
     assert_eq!(effective, Effective::built_in());
     assert_eq!(effective.mode.value, Named(Mode::Audit));
     assert_eq!(effective.allow.value, Types(Allowed::DEFAULT));
@@ -50,15 +50,15 @@ fn nothing_said_is_audit_with_what_linux_guests_use_and_no_limit() {
 
 #[test]
 fn the_first_rule_that_matches_and_sets_a_key_wins_for_that_key() {
-    let web = book(RULES).resolve(&vm("web-1"));
+    let web = policy_set(RULES).resolve(&vm("web-1"));
     assert_eq!(web.limit.value, Limit::Off);
     assert_eq!(web.limit.origin.to_string(), r#"config.toml:4 (name = "web-*")"#);
     assert_eq!(web.mode.value, Named(Mode::Enforce), "rule 1 does not say");
     assert_eq!(web.mode.origin.to_string(), r#"config.toml:7 (vmm = "qemu")"#);
     assert_eq!(web.allow.origin, Origin::Default);
-    let db = book(RULES).resolve(&vm("db-1"));
+    let db = policy_set(RULES).resolve(&vm("db-1"));
     assert_eq!(db.limit.value.to_string(), "1/s, burst 1");
-    let other = book(RULES).resolve(&Identity { vmm: "crosvm".to_owned(), ..vm("x") });
+    let other = policy_set(RULES).resolve(&Identity { vmm: "crosvm".to_owned(), ..vm("x") });
     assert_eq!(other.limit.value.to_string(), "5/s, burst 10");
     assert_eq!(other.limit.origin.to_string(), "config.toml:3");
     assert_eq!(other.mode.value, Named(Mode::Observe));
@@ -66,19 +66,19 @@ fn the_first_rule_that_matches_and_sets_a_key_wins_for_that_key() {
 
 #[test]
 fn what_is_said_of_a_vm_goes_before_what_is_said_of_all_and_hands_before_files() {
-    let mut book = book(RULES);
-    book.overrides.edit(None, |set| {
+    let mut policy_set = policy_set(RULES);
+    policy_set.overrides.edit(None, |set| {
         set.limit = by_root(Limit::Off);
         set.mode = by_root(Named(Mode::Audit));
     });
-    assert_eq!(book.default().limit.value, Limit::Off);
+    assert_eq!(policy_set.default().limit.value, Limit::Off);
     assert_eq!(
-        book.default().mode.origin.to_string(),
+        policy_set.default().mode.origin.to_string(),
         "override of the default (uid 0, 2026-01-02T03:04:05Z)"
     );
-    assert_eq!(book.resolve(&vm("db-1")).mode.value, Named(Mode::Enforce), "its rule stays");
-    book.overrides.edit(Some("db-1"), |set| set.mode = by_root(Named(Mode::Observe)));
-    let db = book.resolve(&vm("db-1"));
+    assert_eq!(policy_set.resolve(&vm("db-1")).mode.value, Named(Mode::Enforce), "its rule stays");
+    policy_set.overrides.edit(Some("db-1"), |set| set.mode = by_root(Named(Mode::Observe)));
+    let db = policy_set.resolve(&vm("db-1"));
     assert_eq!(db.mode.value, Named(Mode::Observe));
     assert_eq!(db.mode.origin.to_string(), "override (uid 0, 2026-01-02T03:04:05Z)");
     assert_eq!(db.limit.value.to_string(), "1/s, burst 1", "of it nothing was said by hand");
@@ -86,37 +86,38 @@ fn what_is_said_of_a_vm_goes_before_what_is_said_of_all_and_hands_before_files()
 
 #[test]
 fn new_vms_wait_only_if_rules_name_vms_and_some_policy_enforces() {
-    assert!(!book("").waits());
-    assert!(!book("mode = \"enforce\"").waits(), "the default is known at once");
+    assert!(!policy_set("").waits());
+    assert!(!policy_set("mode = \"enforce\"").waits(), "the default is known at once");
     let web = "[[vm]]\nmatch = { name = \"web\" }\nlimit = \"off\"\n";
-    assert!(!book(web).waits(), "nothing is refused");
-    assert!(book(&format!("mode = \"enforce\"\n{web}")).waits());
-    assert!(book(&format!("{web}mode = \"enforce\"")).waits());
-    let mut by_hand = book("");
+    assert!(!policy_set(web).waits(), "nothing is refused");
+    assert!(policy_set(&format!("mode = \"enforce\"\n{web}")).waits());
+    assert!(policy_set(&format!("{web}mode = \"enforce\"")).waits());
+    let mut by_hand = policy_set("");
     by_hand.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
     assert!(by_hand.waits());
-    let mut relaxed = book("mode = \"enforce\"");
+    let mut relaxed = policy_set("mode = \"enforce\"");
     relaxed.overrides.edit(None, |set| set.mode = by_root(Named(Mode::Audit)));
     assert!(!relaxed.enforces(), "the default was overridden");
 }
 
 #[test]
 fn enforce_without_a_backend_is_a_contradiction_wherever_it_is_said() {
-    let mut book = book("backend = \"none\"");
-    assert_eq!(book.contradiction(), None);
-    book.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
-    let (place, why) = book.contradiction().unwrap();
+    let mut policy_set = policy_set("backend = \"none\"");
+    assert_eq!(policy_set.contradiction(), None);
+    policy_set.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
+    let (place, why) = policy_set.contradiction().unwrap();
     assert_eq!(place, None);
     assert!(why.starts_with("the override for \"web\" says enforce, but the backend is none"));
-    book.backend = Backend::Gate;
-    assert_eq!(book.contradiction(), None);
+    policy_set.backend = Backend::Gate;
+    assert_eq!(policy_set.contradiction(), None);
 }
 
 #[test]
 fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
-    let book =
-        book("allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n");
-    let warnings = book.warnings();
+    let policy_set = policy_set(
+        "allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n",
+    );
+    let warnings = policy_set.warnings();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("config.toml:1: tsc_info is not allowed"));
     assert!(warnings[1].starts_with("config.toml:2: rule for namespace = \"prod\": tsc_info"));
@@ -134,18 +135,18 @@ fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
             r#"{{
                 "default": {{"limit": {{"value": {limit}, {STAMP}}}}},
                 "vms": {{"db": {{"limit": {{"value": {limit}, {STAMP}}}}}}},
-                "applied": {{{STAMP}, "sheet": {{
+                "applied": {{{STAMP}, "policy_file": {{
                     "limit": {{"value": {limit}, "file": "a.toml", "line": 1}},
                     "rules": [{{"match": {{"name": "web"}}, "limit": {limit}, "file": "a.toml", "line": 2}}]
                 }}}}
             }}"#
         )
     };
-    let book = |rate: &str| {
+    let policy_set = |rate: &str| {
         let overrides = Overrides::from_bytes(kept(rate).as_bytes()).unwrap();
-        Config::default().book(overrides)
+        Config::default().policy_set(overrides)
     };
-    let old = book("4.5/m");
+    let old = policy_set("4.5/m");
     for name in ["web", "db", "other"] {
         assert_eq!(old.resolve(&vm(name)).limit.value.to_string(), "4.5/m, burst 4", "{name}");
     }
@@ -155,7 +156,7 @@ fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
     assert!(
         warnings[1].starts_with("a.toml:2: ") && warnings[3].starts_with("override for \"db\"")
     );
-    assert!(book("4.8/m").warnings().is_empty());
+    assert!(policy_set("4.8/m").warnings().is_empty());
     // Nobody may set it now, and what is kept does not keep anything else from being set.
     let change = format!(r#"{{"target": "default", "change": {{"limit": {}}}}}"#, limit("4.5/m"));
     let change = serde_json::from_str(&change).unwrap();
@@ -168,7 +169,7 @@ fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
 
 #[test]
 fn a_policy_reads_in_the_kernel_as_it_was_resolved() {
-    let policy = book(RULES).resolve(&vm("db-1")).to_policy(7);
+    let policy = policy_set(RULES).resolve(&vm("db-1")).to_policy(7);
     assert_eq!(policy.rules().generation(), 7);
     assert_eq!(policy.rules().mode(), Mode::Enforce);
     assert!(policy.rules().allows(Kind::Report as u8));
@@ -180,11 +181,11 @@ proptest::proptest! {
     fn resolving_is_deterministic_and_an_override_for_another_vm_changes_nothing(
         name in "(web-|db-)?[0-9]?", other in "[a-z]{1,4}"
     ) {
-        let mut book = book(RULES);
-        let before = book.resolve(&vm(&name));
-        proptest::prop_assert_eq!(&before, &book.resolve(&vm(&name)));
+        let mut policy_set = policy_set(RULES);
+        let before = policy_set.resolve(&vm(&name));
+        proptest::prop_assert_eq!(&before, &policy_set.resolve(&vm(&name)));
         proptest::prop_assume!(name != other);
-        book.overrides.edit(Some(&other), |set| set.limit = by_root(Limit::Off));
-        proptest::prop_assert_eq!(before, book.resolve(&vm(&name)));
+        policy_set.overrides.edit(Some(&other), |set| set.limit = by_root(Limit::Off));
+        proptest::prop_assert_eq!(before, policy_set.resolve(&vm(&name)));
     }
 }

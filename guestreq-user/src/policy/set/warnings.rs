@@ -1,23 +1,23 @@
 //! # What its author may not have meant
 
-use super::Book;
+use super::PolicySet;
 use crate::{
-    policy::{Placed, safety},
+    policy::{LocatedRule, safety},
     text::quoted,
 };
 
-impl Book {
+impl PolicySet {
     /// What is right, and may not be meant.
     pub fn warnings(&self) -> Vec<String> {
-        let top = self.sheets().filter_map(|(sheet, _)| {
-            let said = sheet.allow.as_ref()?;
+        let top = self.sheets().filter_map(|(policy_file, _)| {
+            let said = policy_file.allow.as_ref()?;
             Some(format!("{}: {}", said.at, safety::no_tsc_info(said.value)?))
         });
-        let rules = self.rules().filter_map(|Placed { rule, at }| {
+        let rules = self.rules().filter_map(|LocatedRule { rule, at }| {
             let why = rule.allow.and_then(safety::no_tsc_info)?;
             Some(format!("{at}: rule for {}: {why}", rule.matches))
         });
-        let matches = self.rules().filter_map(|Placed { rule, at }| {
+        let matches = self.rules().filter_map(|LocatedRule { rule, at }| {
             Some(format!("{at}: rule for {}: {}", rule.matches, rule.matches.warning()?))
         });
         let overrides = &self.overrides;
@@ -32,7 +32,7 @@ impl Book {
 
     /// Limits that an older version has taken, and that this one would not.
     fn too_slow(&self) -> impl Iterator<Item = String> {
-        let limits = self.sheets().flat_map(|(sheet, _)| sheet.limits());
+        let limits = self.sheets().flat_map(|(policy_file, _)| policy_file.limits());
         let of_files = limits.filter_map(|(limit, at)| {
             Some(format!("{at}: {}; it holds, as it was accepted", safety::too_slow(limit)?))
         });

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::{Limit, Named, Override, Set, Stamp, Throttle, Types};
+use crate::policy::{Limit, Named, Override, Stamp, Stamped, Throttle, Types};
 use guestreq_common::policy::Allowed;
 
 fn store() -> (tempfile::TempDir, Store) {
@@ -75,8 +75,8 @@ fn any_override() -> impl Strategy<Value = Override> {
         proptest::option::of((1u64..100, proptest::option::of(1u64..99), any::<bool>())),
     )
         .prop_map(|(mode, allow, limit)| {
-            fn set<T>(value: T) -> Set<T> {
-                Set { value, stamp: Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() } }
+            fn set<T>(value: T) -> Stamped<T> {
+                Stamped { value, stamp: Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() } }
             }
             Override {
                 mode: mode.map(|mode| set(Named(Mode::ALL[mode]))),

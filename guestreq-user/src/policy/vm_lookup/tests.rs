@@ -13,7 +13,7 @@ fn candidate<'a>(label: &'a str, identity: &'a Identity, pid: u32) -> Candidate<
 
 fn unclear(text: &str, all: &[Candidate<'_>]) -> String {
     match find(text, all).unwrap_err() {
-        Unclear::Unknown(why) | Unclear::Ambiguous(why) => why,
+        LookupError::Unknown(why) | LookupError::Ambiguous(why) => why,
     }
 }
 
@@ -30,7 +30,7 @@ fn a_pod_s_vm_is_found_by_its_namespace_its_name_alone_and_its_pod_s_uid() {
         assert_eq!(find(text, &all), Ok(at), "{text}");
     }
     assert_eq!(find("web", &all[..1]), Ok(0));
-    assert!(matches!(find("web", &all), Err(Unclear::Ambiguous(_))), "not either of them");
+    assert!(matches!(find("web", &all), Err(LookupError::Ambiguous(_))), "not either of them");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_vm_is_found_by_label_name_uuid_and_pid() {
         assert_eq!(find(text, &all), Ok(at), "{text}");
     }
     for text in ["", "we", "WEB", "13", "pid:13", "snpload"] {
-        assert!(matches!(find(text, &all), Err(Unclear::Unknown(_))), "{text}");
+        assert!(matches!(find(text, &all), Err(LookupError::Unknown(_))), "{text}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! # A connection that has a place
+//! # A connection that has a slot
 
 use std::{
     io,
@@ -12,12 +12,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::slots::Place;
+use super::slots::Slot;
 
-pub struct Guest<S> {
+pub struct TrackedConnection<S> {
     stream: S,
-    place: Place,
-    patience: Option<Duration>,
+    slot: Slot,
+    timeout: Option<Duration>,
     /// How much it may still say before it is answered.
     may_say: Option<usize>,
     most: Option<usize>,
@@ -25,15 +25,15 @@ pub struct Guest<S> {
     waits: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Guest<S> {
+impl<S> TrackedConnection<S> {
     /// `most`: how much it may say before it is answered.
     pub fn new(
         stream: S,
-        place: Place,
-        patience: Option<Duration>,
+        slot: Slot,
+        timeout: Option<Duration>,
         most: Option<usize>,
-    ) -> Guest<S> {
-        Guest { stream, place, patience, may_say: most, most, waits: None }
+    ) -> TrackedConnection<S> {
+        TrackedConnection { stream, slot, timeout, may_say: most, most, waits: None }
     }
 
     pub fn stream(&self) -> &S {
@@ -43,11 +43,11 @@ impl<S> Guest<S> {
     /// An error, once it was sent away.
     fn stays(&self, cx: &Context<'_>) -> io::Result<()> {
         // In this order: who is sent away in between is woken.
-        self.place.wake(cx.waker());
-        if self.place.is_kept() {
+        self.slot.wake(cx.waker());
+        if self.slot.is_kept() {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another one has its place"))
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another one has its slot"))
     }
 
     fn has_written(
@@ -56,17 +56,17 @@ impl<S> Guest<S> {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.place.seen(true);
+            self.slot.seen(true);
             self.may_say = self.most;
             return written;
         }
-        let Some(patience) = self.patience else { return Poll::Pending };
-        ready!(self.waits.get_or_insert_with(|| Box::pin(sleep(patience))).as_mut().poll(cx));
+        let Some(timeout) = self.timeout else { return Poll::Pending };
+        ready!(self.waits.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guest<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrackedConnection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -76,7 +76,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guest<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() {
-            self.place.seen(false);
+            self.slot.seen(false);
             let said = buffer.filled().len() - before;
             match &mut self.may_say {
                 Some(left) if *left < said => {
@@ -91,7 +91,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guest<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guest<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

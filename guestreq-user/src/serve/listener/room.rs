@@ -1,20 +1,20 @@
-//! # A number of places, and who waits for one
+//! # A number of slots, and who waits for one
 
 use std::collections::VecDeque;
 
-use super::slots::{Place, Places};
+use super::slots::{ConnectionSlots, Slot};
 
-/// So many may wait for a place.
+/// So many may wait for a slot.
 const MOST_WAITING: usize = 64;
 
 pub struct Room<S> {
-    pub places: Places,
+    pub slots: ConnectionSlots,
     waiting: VecDeque<S>,
 }
 
 impl<S> Room<S> {
     pub fn new(most: usize) -> Room<S> {
-        Room { places: Places::new(most), waiting: VecDeque::new() }
+        Room { slots: ConnectionSlots::new(most), waiting: VecDeque::new() }
     }
 
     /// Whether no more can wait.
@@ -33,20 +33,20 @@ impl<S> Room<S> {
         !self.waiting.is_empty()
     }
 
-    /// Who came first, with a place, if there is one or somebody leaves theirs; and whether
+    /// Who came first, with a slot, if there is one or somebody leaves theirs; and whether
     /// somebody did.
-    pub fn seat(&mut self) -> Option<(S, Place, bool)> {
+    pub fn seat(&mut self) -> Option<(S, Slot, bool)> {
         if self.waiting.is_empty() {
             return None;
         }
         let mut full = false;
-        while self.places.are_taken() {
-            if !self.places.make_room() {
+        while self.slots.are_taken() {
+            if !self.slots.make_room() {
                 // All of them have just come, or read.
                 return None;
             }
             full = true;
         }
-        Some((self.waiting.pop_front()?, self.places.take(), full))
+        Some((self.waiting.pop_front()?, self.slots.take(), full))
     }
 }

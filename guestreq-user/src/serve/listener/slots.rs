@@ -1,4 +1,4 @@
-//! # Places, and who leaves if there are none
+//! # ConnectionSlots, and who leaves if there are none
 //!
 //! Those who have never been answered before those who have; of each, who has been silent the
 //! longest.
@@ -15,7 +15,7 @@ use futures_util::task::AtomicWaker;
 pub const GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
-pub struct Places(Arc<Mutex<Taken>>);
+pub struct ConnectionSlots(Arc<Mutex<Taken>>);
 
 struct Taken {
     most: usize,
@@ -29,9 +29,9 @@ struct Entry {
     waker: Arc<AtomicWaker>,
 }
 
-impl Places {
-    pub fn new(most: usize) -> Places {
-        Places(Arc::new(Mutex::new(Taken { most, next: 0, by: BTreeMap::new() })))
+impl ConnectionSlots {
+    pub fn new(most: usize) -> ConnectionSlots {
+        ConnectionSlots(Arc::new(Mutex::new(Taken { most, next: 0, by: BTreeMap::new() })))
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -61,25 +61,25 @@ impl Places {
         true
     }
 
-    pub fn take(&self) -> Place {
+    pub fn take(&self) -> Slot {
         let waker = Arc::new(AtomicWaker::new());
         let mut taken = self.taken();
         let id = taken.next;
         taken.next += 1;
         let entry = Entry { seen: Instant::now(), answered: false, waker: Arc::clone(&waker) };
         taken.by.insert(id, entry);
-        Place { places: self.clone(), id, waker }
+        Slot { slots: self.clone(), id, waker }
     }
 }
 
 /// Is free again when this is dropped.
-pub struct Place {
-    places: Places,
+pub struct Slot {
+    slots: ConnectionSlots,
     id: u64,
     waker: Arc<AtomicWaker>,
 }
 
-impl Place {
+impl Slot {
     /// Wakes this when it is sent away.
     pub fn wake(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
@@ -87,20 +87,20 @@ impl Place {
 
     /// Whether this one may stay.
     pub fn is_kept(&self) -> bool {
-        self.places.taken().by.contains_key(&self.id)
+        self.slots.taken().by.contains_key(&self.id)
     }
 
     /// It has said something, or read some of its answer.
     pub fn seen(&self, answered: bool) {
-        if let Some(entry) = self.places.taken().by.get_mut(&self.id) {
+        if let Some(entry) = self.slots.taken().by.get_mut(&self.id) {
             entry.seen = Instant::now();
             entry.answered |= answered;
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.places.taken().by.remove(&self.id);
+        self.slots.taken().by.remove(&self.id);
     }
 }

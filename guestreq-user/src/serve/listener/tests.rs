@@ -18,10 +18,10 @@ const LONG: Duration = Duration::from_secs(20);
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A server that answers with so many bytes.
-async fn serve(most: usize, patience: Option<Duration>, bytes: usize) -> (PathBuf, PathBuf) {
+async fn serve(most: usize, timeout: Option<Duration>, bytes: usize) -> (PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap().keep();
     let path = folder.join("a.sock");
-    let door = Door::new(Socket::bind(&path, None).await.unwrap(), most, patience);
+    let door = LimitedListener::new(Socket::bind(&path, None).await.unwrap(), most, timeout);
     let router = Router::new().route("/", get(move || async move { vec![b'x'; bytes] }));
     tokio::spawn(async move { axum::serve(door, router).await });
     (path, folder)
@@ -52,7 +52,7 @@ async fn who_is_silent_leaves_for_who_comes() {
     let mut asks = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut asks).await.starts_with("HTTP/1.1 200"));
     for stream in silent.iter_mut().take(39) {
-        assert!(is_closed(stream).await, "one of them has kept its place");
+        assert!(is_closed(stream).await, "one of them has kept its slot");
     }
     // They have been answered: those who never asked leave first.
     assert!(ask(&mut answered).await.starts_with("HTTP/1.1 200"));
@@ -117,10 +117,10 @@ impl AsyncWrite for Saying {
 /// What is on its way in a stream.
 const HOLDS: usize = 4096;
 
-/// A door of two places, and how one comes to it.
+/// A door of two slots, and how one comes to it.
 async fn two_places() -> impl AsyncFn(bool) -> tokio::io::DuplexStream {
     let (comes, who) = tokio::sync::mpsc::channel(1);
-    let door = Door::new(Sayings(who), 2, None);
+    let door = LimitedListener::new(Sayings(who), 2, None);
     let router = Router::new().route("/", get(|| async { "here" }));
     tokio::spawn(async move { axum::serve(door, router).await });
     async move |root| {
@@ -135,7 +135,7 @@ async fn two_places() -> impl AsyncFn(bool) -> tokio::io::DuplexStream {
 async fn root_has_a_place_however_busy_all_the_others_are() {
     let come = two_places().await;
     let mut busy = [come(false).await, come(false).await];
-    // More than there are places, and who has one is never silent.
+    // More than there are slots, and who has one is never silent.
     let _waiting = [come(false).await, come(false).await];
     for _ in 0..20 {
         for stream in &mut busy {
@@ -160,7 +160,7 @@ async fn root_has_a_place_however_busy_all_the_others_are() {
             }
         }
     };
-    let read = timeout(LONG, answered).await.expect("root waits for a place");
+    let read = timeout(LONG, answered).await.expect("root waits for a slot");
     assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
 }
 
@@ -185,8 +185,8 @@ async fn who_is_not_answered_yet_says_a_bounded_amount_unless_it_is_root() {
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() {
     const BYTES: usize = 1 << 20;
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let (path, folder) = serve(3, Some(PATIENCE), BYTES).await;
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+    let (path, folder) = serve(3, Some(ANSWER_TIMEOUT), BYTES).await;
     let mut never = UnixStream::connect(&path).await.unwrap();
     never.write_all(ASK).await.unwrap();
     let mut reads = UnixStream::connect(&path).await.unwrap();
@@ -194,7 +194,7 @@ async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() 
     let mut answer = Vec::new();
     timeout(LONG, reads.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(answer.len() > BYTES);
-    sleep(PATIENCE * 3 / 2).await;
+    sleep(ANSWER_TIMEOUT * 3 / 2).await;
     let mut rest = Vec::new();
     timeout(LONG, never.read_to_end(&mut rest)).await.expect("it is not dropped").unwrap();
     assert!(!rest.is_empty() && rest.len() < BYTES, "{} bytes were kept for it", rest.len());

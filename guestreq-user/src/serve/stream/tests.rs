@@ -10,8 +10,8 @@ use super::*;
 use crate::{
     client::Connection,
     config::Config,
-    serve::{listener::Door, socket::Socket},
-    wire::events::{Event, Kind, What},
+    serve::{listener::LimitedListener, socket::Socket},
+    wire::events::{Event, EventData, Kind},
 };
 
 /// An agent's socket, with nothing behind it but a journal.
@@ -24,7 +24,7 @@ struct Agent {
 async fn serve() -> Agent {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
-    let door = Door::new(Socket::bind(&socket, None).await.unwrap(), 8, None);
+    let door = LimitedListener::new(Socket::bind(&socket, None).await.unwrap(), 8, None);
     let shared = Shared::new(&Config::default(), "a test");
     let router = Router::new().route("/v1/events", get(get_events)).with_state(shared.clone());
     let service = router.into_make_service_with_connect_info::<Peer>();
@@ -40,7 +40,7 @@ impl Agent {
 
     fn record(&self, version: usize) {
         let version = version.to_string();
-        self.shared.journal.record(What::AgentStarted { version, agent_pid: 1 });
+        self.shared.journal.record(EventData::AgentStarted { version, agent_pid: 1 });
     }
 }
 
@@ -70,14 +70,14 @@ async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
 async fn what_a_terminal_would_obey_is_escaped_in_each_line() {
     let agent = serve().await;
     let error = "a\u{9b}2J\u{202e}b".to_owned();
-    agent.shared.journal.record(What::ConfigFailed { error: error.clone() });
+    agent.shared.journal.record(EventData::ConfigFailed { error: error.clone() });
     let mut past = agent.ask("").await.unwrap();
     let part = timeout(Duration::from_secs(20), past.frame()).await.expect("nothing comes");
     let part = part.unwrap().unwrap().into_data().unwrap();
     let line = std::str::from_utf8(&part).unwrap();
     assert!(line.contains(r"a\u009b2J\u202eb"), "{line}");
     let event: Event = serde_json::from_str(line).unwrap();
-    assert_eq!(event.what, What::ConfigFailed { error });
+    assert_eq!(event.what, EventData::ConfigFailed { error });
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_reader_that_does_not_read_costs_a_bounded_amount_and_is_told() {
         let lines: Vec<u8> = heard.drain(..whole).collect();
         for line in std::str::from_utf8(&lines).unwrap().lines() {
             match serde_json::from_str::<Event>(line).unwrap().what {
-                What::Lost(loss) => lost += loss.count,
+                EventData::Lost(loss) => lost += loss.count,
                 _ => told += 1,
             }
         }

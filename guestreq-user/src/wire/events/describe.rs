@@ -4,7 +4,9 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Decided, Ended, Enforcement, Event, Kind, Lost, Message, PolicyChanged, What, Whom};
+use super::{
+    Decided, Ended, Enforcement, Event, EventData, EventVm, Kind, Lost, Message, PolicyChanged,
+};
 use crate::wire::policy::Effective;
 
 /// A line of the log.
@@ -13,7 +15,7 @@ impl fmt::Display for Event {
         match &self.vm {
             // It says itself whose.
             Some(_) if self.kind() == Kind::PolicyChanged => self.what.fmt(f),
-            Some(whom) => write!(f, "{}: VM {whom}, {}", self.kind(), self.details()),
+            Some(event_vm) => write!(f, "{}: VM {event_vm}, {}", self.kind(), self.details()),
             None => self.what.fmt(f),
         }
     }
@@ -24,7 +26,7 @@ impl Event {
     /// table.
     pub fn details(&self) -> String {
         match (&self.what, &self.vm) {
-            (What::NewVm { .. } | What::ExitedVm {}, Some(Whom { pid, .. })) => {
+            (EventData::NewVm { .. } | EventData::ExitedVm {}, Some(EventVm { pid, .. })) => {
                 format!("{}, pid {pid}", self.what)
             }
             (what, _) => what.to_string(),
@@ -33,7 +35,7 @@ impl Event {
 }
 
 /// Names are quoted, as they may hold anything.
-impl fmt::Display for Whom {
+impl fmt::Display for EventVm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.vm {
             Some(label) => write!(f, "{label:?}"),
@@ -42,31 +44,31 @@ impl fmt::Display for Whom {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for EventData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            What::Request(ended)
-            | What::Slow(ended)
-            | What::Replay(ended)
-            | What::Gap(ended)
-            | What::HostError(ended) => ended.fmt(f),
-            What::Denied(Decided { message, .. })
-            | What::Throttled(Decided { message, .. })
-            | What::Unthrottled(Decided { message, .. })
-            | What::Bypassed(message) => message.fmt(f),
-            What::NewVm { vmm } => f.write_str(vmm),
-            What::ExitedVm {} => f.write_str("it was decommissioned"),
-            What::PolicyChanged(changed) => changed.fmt(f),
-            What::Enforcement(enforcement) => enforcement.fmt(f),
-            What::AgentStarted { version, agent_pid } => {
+            EventData::Request(ended)
+            | EventData::Slow(ended)
+            | EventData::Replay(ended)
+            | EventData::Gap(ended)
+            | EventData::HostError(ended) => ended.fmt(f),
+            EventData::Denied(Decided { message, .. })
+            | EventData::Throttled(Decided { message, .. })
+            | EventData::Unthrottled(Decided { message, .. })
+            | EventData::Bypassed(message) => message.fmt(f),
+            EventData::NewVm { vmm } => f.write_str(vmm),
+            EventData::ExitedVm {} => f.write_str("it was decommissioned"),
+            EventData::PolicyChanged(changed) => changed.fmt(f),
+            EventData::Enforcement(enforcement) => enforcement.fmt(f),
+            EventData::AgentStarted { version, agent_pid } => {
                 write!(f, "guestreq {version} starts, as pid {agent_pid}")
             }
-            What::Lost(lost) => lost.fmt(f),
-            What::ConfigReloaded { files, changed } => {
+            EventData::Lost(lost) => lost.fmt(f),
+            EventData::ConfigReloaded { files, changed } => {
                 let files = files.join(", ");
                 write!(f, "the configuration was read again, {files}: {changed}")
             }
-            What::ConfigFailed { error } => {
+            EventData::ConfigFailed { error } => {
                 write!(f, "the configuration stays as it was: {error}")
             }
         }

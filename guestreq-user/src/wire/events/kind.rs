@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-use super::What;
+use super::EventData;
 
 /// What an event tells; the names are those of `kind` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,7 +61,7 @@ impl Kind {
     }
 
     /// Whether a guest can provoke it at will: logged at a bounded rate.
-    pub fn is_a_guest_s(self) -> bool {
+    pub fn is_about_a_guest(self) -> bool {
         use Kind::{
             Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Slow, Throttled, Unthrottled,
         };
@@ -87,26 +87,26 @@ impl fmt::Display for Kind {
     }
 }
 
-impl What {
+impl EventData {
     pub fn kind(&self) -> Kind {
         match self {
-            What::Request(_) => Kind::Request,
-            What::Slow(_) => Kind::Slow,
-            What::Replay(_) => Kind::Replay,
-            What::Gap(_) => Kind::Gap,
-            What::HostError(_) => Kind::HostError,
-            What::Denied(_) => Kind::Denied,
-            What::Throttled(_) => Kind::Throttled,
-            What::Unthrottled(_) => Kind::Unthrottled,
-            What::Bypassed(_) => Kind::Bypassed,
-            What::NewVm { .. } => Kind::NewVm,
-            What::ExitedVm {} => Kind::ExitedVm,
-            What::PolicyChanged(_) => Kind::PolicyChanged,
-            What::Enforcement(_) => Kind::Enforcement,
-            What::AgentStarted { .. } => Kind::AgentStarted,
-            What::Lost(_) => Kind::Lost,
-            What::ConfigReloaded { .. } => Kind::ConfigReloaded,
-            What::ConfigFailed { .. } => Kind::ConfigFailed,
+            EventData::Request(_) => Kind::Request,
+            EventData::Slow(_) => Kind::Slow,
+            EventData::Replay(_) => Kind::Replay,
+            EventData::Gap(_) => Kind::Gap,
+            EventData::HostError(_) => Kind::HostError,
+            EventData::Denied(_) => Kind::Denied,
+            EventData::Throttled(_) => Kind::Throttled,
+            EventData::Unthrottled(_) => Kind::Unthrottled,
+            EventData::Bypassed(_) => Kind::Bypassed,
+            EventData::NewVm { .. } => Kind::NewVm,
+            EventData::ExitedVm {} => Kind::ExitedVm,
+            EventData::PolicyChanged(_) => Kind::PolicyChanged,
+            EventData::Enforcement(_) => Kind::Enforcement,
+            EventData::AgentStarted { .. } => Kind::AgentStarted,
+            EventData::Lost(_) => Kind::Lost,
+            EventData::ConfigReloaded { .. } => Kind::ConfigReloaded,
+            EventData::ConfigFailed { .. } => Kind::ConfigFailed,
         }
     }
 }

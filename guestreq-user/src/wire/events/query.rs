@@ -4,7 +4,7 @@ use std::fmt;
 
 use form_urlencoded::Serializer;
 
-use super::{Event, Kind, Life, Since, What};
+use super::{AgentId, Event, EventData, Kind, Since};
 use crate::wire::policy::Target;
 
 /// What is asked of `GET /v1/events`. `kind` and `vm` may be given several times.
@@ -35,7 +35,7 @@ pub struct Filter {
 /// The last event that somebody has seen: `AGENT/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct After {
-    pub agent: Life,
+    pub agent: AgentId,
     pub id: u64,
 }
 
@@ -58,14 +58,14 @@ impl Filter {
 
     fn names_vm_of(&self, event: &Event) -> bool {
         let is_named = |name: &String| self.vms.contains(name);
-        if let What::PolicyChanged(changed) = &event.what
+        if let EventData::PolicyChanged(changed) = &event.what
             && matches!(&changed.target, Target::Vm(name) if is_named(name))
         {
             // It may not run.
             return true;
         }
-        let Some(whom) = &event.vm else { return false };
-        [&whom.vm, &whom.name, &whom.uuid].into_iter().flatten().any(is_named)
+        let Some(event_vm) = &event.vm else { return false };
+        [&event_vm.vm, &event_vm.name, &event_vm.uuid].into_iter().flatten().any(is_named)
     }
 }
 

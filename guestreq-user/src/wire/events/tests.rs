@@ -9,7 +9,7 @@ use super::*;
 use crate::wire::policy::{Effective, Named, Target};
 
 /// One of each kind, in their order.
-pub fn examples() -> Vec<What> {
+pub fn examples() -> Vec<EventData> {
     let message =
         || Message { message: Named(message::Kind::Report), message_type: 5, vmpck: 1, seqno: 9 };
     let stage_seconds =
@@ -27,50 +27,52 @@ pub fn examples() -> Vec<What> {
         new: Effective::built_in(),
     };
     vec![
-        What::Request(ended()),
-        What::Slow(ended()),
-        What::Replay(ended()),
-        What::Gap(ended()),
-        What::HostError(Ended { stage_seconds: None, ..ended() }),
-        What::Denied(decided("deny")),
-        What::Throttled(decided("busy")),
-        What::Unthrottled(decided("admit")),
-        What::Bypassed(message()),
-        What::NewVm { vmm: "qemu".to_owned() },
-        What::ExitedVm {},
-        What::PolicyChanged(Box::new(changed)),
-        What::Enforcement(Enforcement {
+        EventData::Request(ended()),
+        EventData::Slow(ended()),
+        EventData::Replay(ended()),
+        EventData::Gap(ended()),
+        EventData::HostError(Ended { stage_seconds: None, ..ended() }),
+        EventData::Denied(decided("deny")),
+        EventData::Throttled(decided("busy")),
+        EventData::Unthrottled(decided("admit")),
+        EventData::Bypassed(message()),
+        EventData::NewVm { vmm: "qemu".to_owned() },
+        EventData::ExitedVm {},
+        EventData::PolicyChanged(Box::new(changed)),
+        EventData::Enforcement(Enforcement {
             verified: false,
             backend: Named(Backend::Gate),
             reason: Some("the gate is not loaded".to_owned()),
         }),
-        What::AgentStarted { version: "0.1.0".to_owned(), agent_pid: 1 },
-        What::Lost(Lost { reason: Lost::SLOW_READER.into(), count: 3 }),
-        What::ConfigReloaded {
+        EventData::AgentStarted { version: "0.1.0".to_owned(), agent_pid: 1 },
+        EventData::Lost(Lost { reason: Lost::SLOW_READER.into(), count: 3 }),
+        EventData::ConfigReloaded {
             files: vec!["/etc/guestreq/config.toml".to_owned()],
             changed: "default: limit off -> 5/s".to_owned(),
         },
-        What::ConfigFailed { error: "line 1: no".to_owned() },
+        EventData::ConfigFailed { error: "line 1: no".to_owned() },
     ]
 }
 
-pub fn event(id: u64, vm: Option<Whom>, what: What) -> Event {
+pub fn event(id: u64, vm: Option<EventVm>, what: EventData) -> Event {
     let agent = "00000000000000aa".parse().unwrap();
     let time = "2026-01-31T12:00:00.5Z".parse().unwrap();
     Event { id, agent, time, monotonic_ns: 7, vm, what }
 }
 
-pub fn whom(name: &str) -> Whom {
-    Whom { vm: Some(format!("{name}@7")), name: Some(name.to_owned()), uuid: None, pid: 7 }
+pub fn event_vm(name: &str) -> EventVm {
+    EventVm { vm: Some(format!("{name}@7")), name: Some(name.to_owned()), uuid: None, pid: 7 }
 }
 
 #[test]
 fn every_kind_reads_what_it_writes_and_is_named_once() {
     let examples = examples();
-    let kinds: Vec<_> = examples.iter().map(What::kind).collect();
+    let kinds: Vec<_> = examples.iter().map(EventData::kind).collect();
     assert_eq!(kinds, Kind::value_variants());
     for what in examples {
-        for vm in [None, Some(whom("web")), Some(Whom { vm: None, name: None, ..whom("") })] {
+        for vm in
+            [None, Some(event_vm("web")), Some(EventVm { vm: None, name: None, ..event_vm("") })]
+        {
             let event = event(1, vm, what.clone());
             let json: Value = serde_json::to_value(&event).unwrap();
             assert_eq!(json["kind"], event.kind().name());
@@ -82,7 +84,7 @@ fn every_kind_reads_what_it_writes_and_is_named_once() {
 
 #[test]
 fn an_event_s_fields_keep_their_names() {
-    let slow = event(3, Some(whom("web")), examples().swap_remove(1));
+    let slow = event(3, Some(event_vm("web")), examples().swap_remove(1));
     assert_eq!(
         serde_json::to_value(&slow).unwrap(),
         json!({
@@ -107,12 +109,12 @@ fn an_event_s_fields_keep_their_names() {
 fn an_event_reads_as_a_sentence() {
     let line = |at: usize, vm| event(1, vm, examples().swap_remove(at)).to_string();
     assert_eq!(
-        line(5, Some(whom("a\nb"))),
+        line(5, Some(event_vm("a\nb"))),
         "denied: VM \"a\\nb@7\", report (type 5), VMPCK 1, sequence number 9"
     );
-    let stranger = Whom { vm: None, name: None, uuid: None, pid: 9 };
+    let stranger = EventVm { vm: None, name: None, uuid: None, pid: 9 };
     assert_eq!(line(10, Some(stranger)), "exited_vm: VM of pid 9, it was decommissioned, pid 9");
-    assert_eq!(line(9, Some(whom("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
+    assert_eq!(line(9, Some(event_vm("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
     assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
     assert_eq!(line(12, None), "not enforced: the gate is not loaded");
 }
@@ -120,6 +122,6 @@ fn an_event_reads_as_a_sentence() {
 #[test]
 fn a_name_weighs_what_it_is_long() {
     let [short, long] = ["x".to_owned(), "x".repeat(4000)]
-        .map(|name| event(1, Some(whom(&name)), examples().swap_remove(0)).weight());
+        .map(|name| event(1, Some(event_vm(&name)), examples().swap_remove(0)).weight());
     assert_eq!(long - short, 2 * 3999);
 }

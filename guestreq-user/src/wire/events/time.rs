@@ -100,38 +100,38 @@ impl<'de> Deserialize<'de> for Time {
 
 /// An agent's life: a number that no other has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life(u64);
+pub struct AgentId(u64);
 
-impl Life {
+impl AgentId {
     /// One that begins now: no two agents of a host start in the same nanosecond.
-    pub fn begin() -> Life {
+    pub fn begin() -> AgentId {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Life(since.as_nanos() as u64)
+        AgentId(since.as_nanos() as u64)
     }
 }
 
-impl fmt::Display for Life {
+impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }
 }
 
-impl FromStr for Life {
+impl FromStr for AgentId {
     type Err = std::num::ParseIntError;
 
-    fn from_str(text: &str) -> Result<Life, Self::Err> {
-        u64::from_str_radix(text, 16).map(Life)
+    fn from_str(text: &str) -> Result<AgentId, Self::Err> {
+        u64::from_str_radix(text, 16).map(AgentId)
     }
 }
 
-impl Serialize for Life {
+impl Serialize for AgentId {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Life {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Life, D::Error> {
+impl<'de> Deserialize<'de> for AgentId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<AgentId, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
 }
@@ -152,9 +152,9 @@ mod tests {
 
     #[test]
     fn a_life_has_a_name_of_its_own() {
-        let life = Life(0xab);
+        let life = AgentId(0xab);
         assert_eq!(life.to_string(), "00000000000000ab");
         assert_eq!(life.to_string().parse(), Ok(life));
-        assert_ne!(Life::begin(), life);
+        assert_ne!(AgentId::begin(), life);
     }
 }

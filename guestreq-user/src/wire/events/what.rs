@@ -13,7 +13,7 @@ use crate::wire::policy::{Effective, Named, Target};
 /// What happened, by its `kind`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum What {
+pub enum EventData {
     /// A request ended, while somebody listens to all.
     Request(Ended),
     /// A request took longer than `slow_request`.

@@ -5,7 +5,7 @@ use std::fmt;
 use guestreq_common::{message::Kind, policy::Mode};
 use serde::{Deserialize, Serialize};
 
-use super::{Effective, Limit, Named, Sheet};
+use super::{Effective, Limit, Named, PolicyFile};
 use crate::text::quoted;
 
 /// One change of one target.
@@ -57,7 +57,7 @@ pub enum Change {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
-    pub sheet: Option<Sheet>,
+    pub policy_file: Option<PolicyFile>,
     /// Even if running VMs lose VMPCKs.
     #[serde(default)]
     pub yes: bool,

@@ -104,7 +104,7 @@ impl Effective {
     }
 
     /// Whether the same holds, whoever says it.
-    pub fn says_the_same(&self, other: &Effective) -> bool {
+    pub fn has_same_values(&self, other: &Effective) -> bool {
         let values = |of: &Effective| (of.mode.value, of.allow.value, of.limit.value);
         values(self) == values(other)
     }

@@ -7,7 +7,7 @@ use super::{Limit, Named, Source, Types};
 
 /// A rule that was tried for a VM.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Tried {
+pub struct RuleResult {
     /// Counted from 1, in the order in which its file's are tried.
     pub rule: usize,
     #[serde(flatten)]

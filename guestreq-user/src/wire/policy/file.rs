@@ -1,7 +1,7 @@
 //! # What files say of VMs
 //!
 //! Settings for all VMs, `[[vm]]` rules for some, and where each stands. The
-//! configuration's files come to one sheet; a file that `policy apply` was given is
+//! configuration's files come to one policy file; a file that `policy apply` was given is
 //! another.
 
 use std::fmt;
@@ -28,7 +28,7 @@ impl fmt::Display for Source {
 
 /// What a file says, and where.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Said<T> {
+pub struct Located<T> {
     pub value: T,
     #[serde(flatten)]
     pub at: Source,
@@ -36,7 +36,7 @@ pub struct Said<T> {
 
 /// A `[[vm]]` table, and where it begins.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Placed {
+pub struct LocatedRule {
     #[serde(flatten)]
     pub rule: Rule,
     #[serde(flatten)]
@@ -45,21 +45,21 @@ pub struct Placed {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sheet {
+pub struct PolicyFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Said<Named<Mode>>>,
+    pub mode: Option<Located<Named<Mode>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Said<Types>>,
+    pub allow: Option<Located<Types>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<Said<Limit>>,
+    pub limit: Option<Located<Limit>>,
     /// In the order in which they are tried.
     #[serde(default)]
-    pub rules: Vec<Placed>,
+    pub rules: Vec<LocatedRule>,
 }
 
-impl Sheet {
+impl PolicyFile {
     pub fn is_empty(&self) -> bool {
-        *self == Sheet::default()
+        *self == PolicyFile::default()
     }
 
     /// The file of its first value.
@@ -75,9 +75,9 @@ impl Sheet {
 
     /// What holds of two files, of which this is the later one: its keys replace the earlier
     /// one's, and its rules are tried first.
-    pub fn over(mut self, earlier: Sheet) -> Sheet {
+    pub fn over(mut self, earlier: PolicyFile) -> PolicyFile {
         self.rules.extend(earlier.rules);
-        Sheet {
+        PolicyFile {
             mode: self.mode.or(earlier.mode),
             allow: self.allow.or(earlier.allow),
             limit: self.limit.or(earlier.limit),

@@ -13,7 +13,7 @@ use guestreq_common::{SCHEMA, host::Host};
 
 use super::{Found, MAPS, Seen, found, records};
 use crate::{
-    bpf::kernel_constants::KernelWords,
+    bpf::kernel_constants::KernelConstants,
     fuzz::{Input, assert_a_line},
 };
 
@@ -83,7 +83,7 @@ fn record(input: &mut Input<'_>) -> Vec<u8> {
 }
 
 /// As the agent reads it of the pinned map, and as it stands there.
-fn signature(record: &[u8]) -> (u64, KernelWords) {
+fn signature(record: &[u8]) -> (u64, KernelConstants) {
     // SAFETY: the name is a C string; a new descriptor is nobody else's.
     let mut file = unsafe { File::from_raw_fd(libc::memfd_create(c"HOST".as_ptr(), 0)) };
     file.write_all(record).expect("a file in memory");

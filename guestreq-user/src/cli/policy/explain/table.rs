@@ -1,6 +1,6 @@
 //! # An explanation for people
 
-use super::{Because, By, Explanation, Identity, Now, Shown, Tried};
+use super::{By, Evidence, Explanation, Identity, Now, RuleResult, Shown};
 use crate::{
     cli::table::{self, name},
     policy::Origin,
@@ -11,17 +11,17 @@ use crate::{
 const MAX_TEXT: usize = 72;
 
 pub fn text(explanation: &Explanation) -> String {
-    let Explanation { by, identity: Shown { identity, label }, pid, because, now, .. } =
+    let Explanation { by, identity: Shown { identity, label }, pid, evidence, now, .. } =
         explanation;
     let by = match by {
         By::Agent => "as the agent goes by it",
         By::Files => "as files say it",
     };
     let mut text = format!("{} (pid {pid}), {by}\n\n", name(label));
-    text.push_str(&fields(identity, because));
-    if let Some(Now { identity, because }) = now {
+    text.push_str(&fields(identity, evidence));
+    if let Some(Now { identity, evidence }) = now {
         text.push_str("\nThe process says now:\n\n");
-        text.push_str(&fields(identity, because));
+        text.push_str(&fields(identity, evidence));
     }
     text.push('\n');
     text.push_str(&rules(&explanation.rules));
@@ -33,7 +33,7 @@ pub fn text(explanation: &Explanation) -> String {
     text
 }
 
-fn fields(identity: &Identity, because: &[Because]) -> String {
+fn fields(identity: &Identity, evidence: &[Evidence]) -> String {
     let Identity { name, named, uuid, vmm, namespace, pod_uid } = identity;
     let mut table = table::new(&["FIELD", "VALUE, AND WHAT TELLS IT"], &[]);
     for (field, value) in [
@@ -50,7 +50,7 @@ fn fields(identity: &Identity, because: &[Because]) -> String {
         if field == "name" && !named {
             cell.push_str(" (its process' name: it has none of its own)");
         }
-        for Because { from, text, .. } in because.iter().filter(|told| told.field == field) {
+        for Evidence { from, text, .. } in evidence.iter().filter(|told| told.field == field) {
             cell.push_str(&format!("\n  {}: {}", from.name(), shown(text)));
         }
         table.add_row([field.to_owned(), cell]);
@@ -67,7 +67,7 @@ fn shown(text: &str) -> String {
     }
 }
 
-fn rules(rules: &[Tried]) -> String {
+fn rules(rules: &[RuleResult]) -> String {
     if rules.is_empty() {
         return "No rule says anything of some VMs only.\n".to_owned();
     }

@@ -51,7 +51,8 @@ impl Host {
 
 /// What an agent answers that has read a VM at its start.
 fn agent(name: &str, started: u64) -> Explained {
-    let book = Config::parse("mode = \"enforce\"\n").unwrap().book(Overrides::default());
+    let policy_set =
+        Config::parse("mode = \"enforce\"\n").unwrap().policy_set(Overrides::default());
     let identity = Identity { vmm: "qemu".to_owned(), ..Identity::called(name) };
     Explained {
         vm: name.to_owned(),
@@ -59,9 +60,13 @@ fn agent(name: &str, started: u64) -> Explained {
         started: Some(started),
         running: true,
         unread: false,
-        because: vec![Because::new("name", host::From::Argument, &format!("-name {name}"))],
-        rules: book.tried(&identity),
-        policy: book.resolve(&identity),
+        evidence: vec![Evidence::new(
+            "name",
+            host::EvidenceSource::Argument,
+            &format!("-name {name}"),
+        )],
+        rules: policy_set.tried(&identity),
+        policy: policy_set.resolve(&identity),
         identity,
     }
 }
@@ -83,8 +88,8 @@ fn a_process_is_explained_without_an_agent() {
     assert_eq!(json["by"], "files");
     assert_eq!(json["identity"]["name"], "web");
     assert_eq!(json["identity"]["label"], "web");
-    assert_eq!(json["because"][0]["from"], "argument");
-    assert_eq!(json["because"][0]["text"], "/usr/bin/kvm");
+    assert_eq!(json["evidence"][0]["from"], "argument");
+    assert_eq!(json["evidence"][0]["text"], "/usr/bin/kvm");
     assert_eq!(json["rules"][0]["why"], "its name is \"web\"");
     assert_eq!(json["rules"][1]["holds"][0], "limit");
     assert_eq!(json["policy"]["mode"]["origin"]["from"], "config");

@@ -1,7 +1,7 @@
 use super::*;
 use crate::wire::events::{
-    Whom,
-    tests::{event, examples, whom},
+    EventVm,
+    tests::{event, event_vm, examples},
 };
 
 #[test]
@@ -41,8 +41,8 @@ fn a_wrong_parameter_is_told_with_what_is_allowed() {
 
 #[test]
 fn a_vm_is_meant_by_its_label_its_name_or_its_uuid() {
-    let whom = Whom { uuid: Some("1-2".to_owned()), ..whom("web") };
-    let denied = event(1, Some(whom), examples().swap_remove(5));
+    let event_vm = EventVm { uuid: Some("1-2".to_owned()), ..event_vm("web") };
+    let denied = event(1, Some(event_vm), examples().swap_remove(5));
     let admits = |vm: &str| {
         let filter = Filter { vms: vec!["other".to_owned(), vm.to_owned()], ..Filter::default() };
         filter.admits(&denied)

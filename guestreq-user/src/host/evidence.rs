@@ -1,33 +1,33 @@
 //! # What tells who a VM is
 //!
-//! Said by the code that reads it, at the moment it does: `guestreq policy explain` shows it and
+//! Sourced by the code that reads it, at the moment it does: `guestreq policy explain` shows it and
 //! finds nothing out by itself.
 
-use crate::wire::identity::{Because, From};
+use crate::wire::identity::{Evidence, EvidenceSource};
 
 /// Longer texts are cut: an argument may have 128 KiB.
 const MAX_TEXT: usize = 256;
 
-impl Because {
-    pub fn new(field: &str, from: From, text: &str) -> Because {
+impl Evidence {
+    pub fn new(field: &str, from: EvidenceSource, text: &str) -> Evidence {
         let text = match text.char_indices().nth(MAX_TEXT) {
             Some((end, _)) => &text[..end],
             None => text,
         };
-        Because { field: field.to_owned(), from, text: text.to_owned() }
+        Evidence { field: field.to_owned(), from, text: text.to_owned() }
     }
 }
 
 /// A value, and the argument or the two that say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Sourced {
     pub value: String,
     pub text: String,
 }
 
-impl Said {
-    pub fn new(value: impl Into<String>, text: impl Into<String>) -> Said {
-        Said { value: value.into(), text: text.into() }
+impl Sourced {
+    pub fn new(value: impl Into<String>, text: impl Into<String>) -> Sourced {
+        Sourced { value: value.into(), text: text.into() }
     }
 }
 
@@ -37,7 +37,9 @@ mod tests {
 
     #[test]
     fn a_text_is_shown_whole_if_it_is_not_longer_than_most_are() {
-        let shown = |length: usize| Because::new("name", From::Argument, &"\u{fc}".repeat(length));
+        let shown = |length: usize| {
+            Evidence::new("name", EvidenceSource::Argument, &"\u{fc}".repeat(length))
+        };
         for (length, expected) in [(0, 0), (255, 255), (256, 256), (257, 256), (5000, 256)] {
             assert_eq!(shown(length).text.chars().count(), expected, "{length}");
         }
