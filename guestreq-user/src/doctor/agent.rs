@@ -9,7 +9,7 @@ use crate::{
     enforce::policies::Policies,
 };
 
-const TRUE: &str = "docs/enforcement.md#whether-it-is-true";
+const TRUE: &str = "docs/enforcement.md#verification";
 const ALONE: &str = "docs/enforcement.md#without-an-agent";
 
 pub const CHECKS: &[Check] = &[
@@ -17,7 +17,7 @@ pub const CHECKS: &[Check] = &[
         id: "config",
         title: "Configuration",
         needed: "What the agent starts with, and what the command line has set, can be read and do not contradict each other.",
-        docs: "README.md#configuration",
+        docs: "docs/reference/keys.md#configuration",
         look: config,
     },
     Check {
@@ -38,7 +38,7 @@ pub const CHECKS: &[Check] = &[
         id: "agent_ready",
         title: "Ready",
         needed: "What /readyz says: the probes that counting needs are attached, and what is to be enforced is.",
-        docs: "docs/enforcement.md#reasons-and-how-to-mend-them",
+        docs: "docs/enforcement.md#reasons-and-fixes",
         look: ready,
     },
     Check {
@@ -59,7 +59,7 @@ pub const CHECKS: &[Check] = &[
         id: "vms_unread",
         title: "VMs by name",
         needed: "The process of every VM answers who it is. One whose /proc/PID/cmdline does not come, as its memory is locked, is shown as `unread-PID`, and no rule that names it holds for it until it answers.",
-        docs: "docs/reliability.md#what-may-block-and-whom",
+        docs: "docs/reliability.md#what-may-block",
         look: unread,
     },
     Check {

@@ -16,7 +16,7 @@ use crate::{
     host::system::Missing,
 };
 
-const REASONS: &str = "docs/enforcement.md#reasons-and-how-to-mend-them";
+const REASONS: &str = "docs/enforcement.md#reasons-and-fixes";
 const OBSTACLES: &str = "gate/README.md#what-can-stand-in-its-way";
 const SIGNING: &str = "gate/README.md#secure-boot";
 const BUILD: &str = "gate/README.md#build-and-load";

@@ -16,7 +16,7 @@ use crate::{
 };
 
 const LSM: &str = "docs/enforcement.md#what-the-kernel-must-allow";
-const HOOKS: &str = "README.md#what-is-measured-and-how";
+const HOOKS: &str = "docs/reference/hooks.md#hooks";
 const HOST: &str = "README.md#on-a-real-snp-host";
 const SECCOMP: &str = "docs/install.md#seccomp";
 

@@ -10,8 +10,8 @@ const DESCRIPTORS: u64 = 256;
 /// Overrides and the agent's log need little; a full disk is what is to be noticed.
 const FREE_BYTES: u64 = 16 << 20;
 
-const KEYS: &str = "README.md#configuration";
-const LOST: &str = "README.md#what-is-lost-and-how-it-is-told";
+const KEYS: &str = "docs/reference/keys.md#configuration";
+const LOST: &str = "docs/reference/losses.md#losses";
 
 pub const CHECKS: &[Check] = &[
     Check {
