@@ -1,4 +1,4 @@
-//! # From records to series
+//! # Records to series
 
 #[cfg(test)]
 mod scrape;
@@ -27,7 +27,7 @@ use crate::{
     wire::status::Map,
 };
 
-/// Everything that an observing agent exports.
+/// Everything an observing agent exports.
 pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Snapshot) {
     of_host(families, snapshot);
     for (tracked, record) in observer.table.vms_mut().iter_mut().zip(&snapshot.vms) {
@@ -39,7 +39,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
     agent(families, observer, snapshot);
 }
 
-/// Also of an agent that waits: what is asked for is known, and that nothing was tried.
+/// Also for a waiting agent: its mode is known, and no self-test has run.
 pub fn enforcement(families: &mut Families, status: &Status) {
     let verified = if status.verified { "true" } else { "false" };
     let labels = [status.backend.name(), status.mode.name(), verified];
@@ -57,8 +57,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
         let totals = &host.totals.messages[kind as usize];
         for (name, count) in results(&totals.results) {
             any |= count > 0;
-            // What an alert adds up is there before the first one is counted: a series that begins
-            // with it has not risen.
+            // Alerts need these series at 0 first: a new series is not an increase.
             let awaited = name == outcome::name(outcome::OK)
                 || ordinary && name == outcome::name(outcome::HOST_ERROR);
             if count > 0 || awaited {
@@ -85,7 +84,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
     families.gauge(&metric::PSP_QUEUE, &[], queue_length(host) as f64);
 }
 
-/// A kind's counts by name; numbers that no specification lists share one.
+/// A kind's counts by result name; unlisted numbers share one name.
 fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
     let name = outcome::name(UNKNOWN_STATUS);
     let unlisted: u64 = (0..OUTCOMES as u8)
@@ -122,7 +121,7 @@ pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
         let count = record.anomalies[kind as usize] as f64;
         families.counter(&metric::ANOMALIES, &[label, kind.name()], count);
     }
-    // Only backend vcpu does that: others' VMs need no series for it.
+    // Only backend vcpu holds and stops vCPUs.
     if record.kick != 0 || record.refused_runs > 0 {
         families.counter(&metric::VCPU_HELD, &[label], record.held as f64);
         families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
@@ -137,8 +136,8 @@ pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     families.gauge(&metric::VM_INFO, &labels, 1.0);
 }
 
-/// A guest chooses message types and, within limits, results: beyond a number of pairs its
-/// requests go into one series, so that it cannot fill Prometheus.
+/// Guests choose message types and influence results, so further pairs are folded into one series:
+/// a guest cannot flood Prometheus.
 fn requests(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     const FOLDED: (Kind, &str) = (Kind::Unknown, outcome::name(UNKNOWN_STATUS));
     let mut counts: BTreeMap<(Kind, &str), u64> =

@@ -1,4 +1,4 @@
-//! # Decisions and limits, as series
+//! # Series for decisions and limits
 
 use guestreq_common::{
     message::Kind,
@@ -12,7 +12,7 @@ use crate::{
     observe::tracked::{Decided, TrackedVm},
 };
 
-/// What was decided for a VM, and its limit: as the kernel has it, not as somebody wished it.
+/// A VM's decisions and its limit, as stored in the kernel.
 pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     for ((kind, decision, mode), count) in decisions(tracked, record) {
         let labels = [tracked.label.as_str(), kind.name(), decision.name(), mode.name()];
@@ -26,17 +26,16 @@ pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
     }
 }
 
-/// Whether the agent has written this VM's policy.
+/// Whether this policy was written for this VM and not for an earlier one in the same slot.
 fn is_own(record: &Vm) -> bool {
     record.policy.rules().generation() == record.generation
 }
 
-/// A guest chooses what it asks for: beyond a number of cells what was decided is folded into
-/// one type.
+/// Guests choose message types, so further combinations are folded into one type.
 fn decisions(tracked: &mut TrackedVm, record: &Vm) -> Vec<(Decided, u64)> {
-    // From the start, so that the first one is a step and not a beginning. Denials whatever the
-    // mode is: it may change, and the next request be denied, between two scrapes. That other
-    // types are not among them costs nothing: the alert adds all types up.
+    // Alerts need these series at 0 first: a new series is not an increase. Denials exist in any mode,
+    // as the mode can change and a request be denied between two scrapes. The alert sums all types, so
+    // the ordinary ones suffice.
     for kind in Kind::ORDINARY {
         tracked.admit_decided((kind, Decision::Deny, Mode::Enforce));
     }
@@ -144,7 +143,7 @@ mod tests {
         );
     }
 
-    /// README promises at most 60 for a VM that uses report, key and tsc_info, 160 for any.
+    /// docs/fleets.md promises at most 60 for a VM that uses report, key and tsc_info, 160 for any.
     #[test]
     fn a_vm_has_a_bounded_number_of_series() {
         let limit = Limit::new(200_000_000, 10).unwrap();

@@ -1,6 +1,6 @@
-//! # What is exported
+//! # Exported metrics
 //!
-//! One definition per metric: the code uses it, docs/metrics.md is made of it.
+//! One definition per metric, for the code and for docs/metrics.md.
 
 /// A metric's type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Type {
     Histogram,
 }
 
-/// A metric: its name without prefix, its type, its labels and what it means.
+/// A metric's name, type, labels and help text.
 #[derive(Debug)]
 pub struct Metric {
     pub name: &'static str,
@@ -27,7 +27,7 @@ macro_rules! metrics {
             labels: &[$($label),*],
             help: $help,
         };)*
-        /// All of them, in the order of the reference.
+        /// All metrics, in the order of the reference.
         #[cfg(test)]
         const ALL: &[&Metric] = &[$(&$constant),*];
     };
@@ -35,69 +35,69 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS Counter "requests_total" ["vm", "message", "result"]
-        "Guest requests by VM, message type and result: ok, denied, busy, host_error (the host failed without the firmware's answer), or the name of the firmware's status.";
+        "Guest requests by VM, message type and result: ok, denied, busy, host_error (the host failed before the firmware answered), or the firmware's status.";
     REQUEST_DURATION Histogram "request_duration_seconds" ["vm"]
-        "Time from when KVM wanted the VM's lock until the PSP had answered, of requests that it answered.";
+        "Duration of the requests that the PSP answered, from KVM waiting for the VM's lock to the answer.";
     MESSAGES Counter "messages_total" ["message", "result"]
-        "Guest requests of all VMs, those that have gone included, by message type and result.";
+        "Guest requests of all VMs, including exited ones, by message type and result.";
     STAGE_DURATION Histogram "stage_duration_seconds" ["stage", "message"]
-        "Time that guest requests spent in each stage: vm_lock (waiting for the VM's own lock), psp_queue (waiting for the PSP), psp_service (the PSP at work).";
+        "Duration of each stage of a guest request: vm_lock (waiting for the VM's own lock), psp_queue (waiting for the PSP), psp_service (the PSP executing).";
     VM_STAGE Counter "vm_stage_seconds_total" ["vm", "stage"]
-        "Time that a VM's guest requests spent in each stage.";
+        "Time a VM's guest requests spent in each stage.";
     VM_PSP Counter "vm_psp_seconds_total" ["vm", "class"]
-        "The PSP's time spent on a VM: on its guest requests, its launch, or other commands.";
+        "PSP time used by a VM: for guest requests, its launch, or other commands.";
     VM_TIO Counter "vm_tio_requests_total" ["vm"]
-        "SEV-TIO guest requests (command tio_guest_request) that a VM's process has had made: they are no guest requests of the other metrics, and no policy decides them; absent while there are none.";
+        "SEV-TIO guest requests (command tio_guest_request) issued by a VM's process. No other metric and no policy covers them; absent until the first.";
     ANOMALIES Counter "sequence_anomalies_total" ["vm", "kind"]
-        "Guest requests whose sequence number was used before (replay) or left numbers out (gap), per guest context and VMPCK.";
+        "Guest requests whose sequence number was reused (replay) or skipped numbers (gap), per guest context and VMPCK.";
     DECISIONS Counter "decisions_total" ["vm", "message", "decision", "mode"]
-        "Guest requests by what was decided: admit, deny (the type is not allowed) or busy (over the limit); in audit every request passes.";
+        "Policy decisions by VM, message type and mode: admit, deny (type not allowed) or busy (over the limit). In audit every request passes.";
     LIMIT_RATE Gauge "limit_requests_per_second" ["vm"]
-        "How often a VM may ask; absent without a limit.";
+        "Rate limit of a VM; absent without a limit.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
-        "How many of a VM's requests may come at once; absent without a limit.";
+        "Burst limit of a VM; absent without a limit.";
     VCPU_HELD Counter "vcpu_held_total" ["vm"]
-        "How often a vCPU was held out of its guest, as it was over the limit (backend vcpu).";
+        "Times a vCPU was held for exceeding the limit (backend vcpu).";
     VCPU_STOPPED Counter "vcpu_stopped_total" ["vm"]
-        "How often a vCPU was stopped, as it had sent what it may not (backend vcpu).";
+        "Times a vCPU was stopped after a disallowed message type (backend vcpu).";
     RUNS_REFUSED Counter "vcpu_runs_refused_total" ["vm"]
-        "KVM_RUNs that were refused to vCPUs that were held or stopped (backend vcpu): what its VMM spins on.";
+        "KVM_RUN calls refused to held or stopped vCPUs (backend vcpu); the VMM retries them in a loop.";
     ENFORCEMENT_INFO Gauge "enforcement_info" ["backend", "mode", "verified"]
-        "What carries decisions out, the strictest mode that is asked for, and whether trying it showed that it works; always 1.";
+        "Enforcement backend, strictest configured mode, and whether the last self-test passed; always 1.";
     BYPASSED Counter "enforcement_bypassed_total" []
-        "Guest requests that passed though they should have been decided or stopped.";
+        "Guest requests that bypassed enforcement.";
     PSP_COMMANDS Counter "psp_commands_total" ["command"]
-        "SEV and SNP commands that the PSP was given.";
+        "SEV and SNP commands sent to the PSP.";
     PSP_BUSY Counter "psp_busy_seconds_total" ["command"]
-        "Time for which SEV and SNP commands held the PSP.";
+        "Time SEV and SNP commands held the PSP.";
     PSP_QUEUE Gauge "psp_queue_length" []
-        "Guest requests that wait for the PSP now.";
+        "Guest requests waiting for the PSP.";
     VM_FIRST_SEEN Gauge "vm_first_seen_timestamp_seconds" ["vm"]
-        "When a VM's record began: its counters were 0 then, whatever another VM of that name had.";
+        "Creation time of a VM's record; its counters started at 0 then, even if an earlier VM had the same name.";
     VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]
-        "A VM that has made requests or was launched, with what is known of it; always 1.";
+        "Identity of a VM that was launched or sent a request; always 1.";
     VMS_UNREAD Gauge "vms_unread" []
-        "VMs without a name, as their processes (/proc/PID) do not answer: no rule that names them holds for them.";
+        "VMs without a name because /proc/PID of their process cannot be read; rules that match by name do not apply to them.";
     PROBE_ATTACHED Gauge "probe_attached" ["probe"]
-        "Whether a probe is attached (1) or not (0).";
+        "1 if the probe is attached, else 0.";
     EVENTS_LOST Counter "events_lost_total" ["reason"]
-        "What could not be counted, attributed or told, by the reason.";
+        "Lost observations, by reason.";
     LOG_DROPPED Counter "log_lines_dropped_total" []
-        "Lines of the agent's log that were dropped, as nobody took them: a journald that is stuck, a pipe that is full.";
+        "Log lines dropped because the log's reader was stuck (journald, a full pipe).";
     MAP_ENTRIES Gauge "map_entries" ["map"]
-        "Entries in use in a BPF map.";
+        "Entries in a BPF map.";
     MAP_CAPACITY Gauge "map_capacity" ["map"]
-        "Entries that a BPF map has room for.";
+        "Capacity of a BPF map, in entries.";
     PROGRAM_RUNS Counter "program_runs_total" ["program"]
-        "Runs of a BPF program; only while the kernel's BPF statistics are on.";
+        "Runs of a BPF program; only while the kernel's BPF statistics are enabled.";
     PROGRAM_RUN_SECONDS Counter "program_run_seconds_total" ["program"]
-        "Time spent in a BPF program; only while the kernel's BPF statistics are on.";
+        "Run time of a BPF program; only while the kernel's BPF statistics are enabled.";
     CONFIG_SUCCESSFUL Gauge "config_last_reload_successful" []
-        "Whether the configuration's files could be read and taken over when they were last looked at (1) or not (0): then what was read before holds.";
+        "1 if the last configuration reload succeeded, 0 if the previous configuration remains in force.";
     CONFIG_READ_AT Gauge "config_last_reload_success_timestamp_seconds" []
-        "When the configuration that holds was read.";
+        "Time at which the active configuration was read.";
     BUILD_INFO Gauge "build_info" ["version"]
-        "This agent; always 1.";
+        "Build information; always 1.";
 }
 
 #[cfg(test)]
@@ -105,23 +105,21 @@ mod tests {
     use super::*;
     use std::{env, fmt::Write as _, fs};
 
-    /// docs/metrics.md, from the definitions.
+    /// The content of docs/metrics.md.
     fn reference() -> String {
         let mut text = String::from(
             "# Metrics\n\nGenerated from guestreq-user/src/metrics/definitions.rs by its tests \
              (`UPDATE_DOCS=1 cargo test -p guestreq`): edit there.\n\n\
-             Values of `message` are the request types of the SEV-SNP firmware ABI in lower case; \
-             responses' and unlisted numbers are `unknown`. SEV-TIO's (`tio_…`) are rare, as VMMs \
-             have those made by another command, `tio_guest_request`. Values of `command` are the kernel's \
-             names without `SEV_CMD_`. What a guest controls never becomes a label's value as it \
-             is: a VM has at most 64 pairs of `message` and `result`, whatever comes after them \
-             is counted as `unknown`, `unknown_status`; and 48 triples of `message`, `decision` \
-             and `mode`, whatever comes after them is counted as `unknown`. In a VM's name control \
-             characters, backticks and `$` become `_`, so that no name changes a query that has it. \
-             A VM's series end five minutes after the \
-             VM (`keep_exited_vms`); series without a `vm` label never fall while the agent \
-             runs. What alerts look at is 0 from the start for report, key and tsc_info; an agent \
-             that waits (`--stay`) exports no counts, as it knows none.\n\n\
+             `message` is the message type of the SEV-SNP firmware ABI in lower case; responses and \
+             unlisted numbers are `unknown`. SEV-TIO types (`tio_…`) are rare: VMMs send these with \
+             another command, `tio_guest_request`. `command` is the kernel's name without `SEV_CMD_`.\n\n\
+             Guests cannot create arbitrary label values. A VM has at most 64 pairs of `message` and \
+             `result`, and 48 triples of `message`, `decision` and `mode`; further ones count as \
+             `unknown` (result `unknown_status`). Control characters, backticks and `$` in a VM's name \
+             become `_`, so that a name cannot change a query.\n\n\
+             A VM's series end five minutes after it exits (`keep_exited_vms`). Series without a `vm` \
+             label never decrease while the agent runs. Series that alerts use start at 0 for report, key \
+             and tsc_info. An agent still waiting to attach (`--stay`) exports no VM or PSP counters.\n\n\
              | metric | type | labels | meaning |\n|---|---|---|---|\n",
         );
         for metric in ALL {

@@ -1,7 +1,6 @@
-//! # Families of series
+//! # Metric families
 //!
-//! The numbers come from maps, not from this process, so families are made at
-//! each scrape instead of being registered once.
+//! Values come from BPF maps, so families are built at each scrape instead of being registered once.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use prometheus::proto::{
 
 use super::definitions::{Metric, Type};
 
-/// Every how many of the kernel's bounds one is exported: 16 buckets a histogram.
+/// One of this many kernel bounds is exported: 16 buckets per histogram.
 const EVERY: usize = 2;
 
 #[derive(Default)]

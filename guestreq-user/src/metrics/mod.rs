@@ -1,8 +1,7 @@
 //! # Metrics
 //!
-//! [`definitions`] says what there is, for code and documentation alike;
-//! [`collect`] fills it from the records; [`render`] writes the text that
-//! Prometheus scrapes.
+//! [`definitions`] lists the metrics, [`collect`] fills them from the records, [`render`] writes the
+//! text format that Prometheus scrapes.
 
 mod collect;
 mod decisions;
@@ -25,15 +24,15 @@ use crate::{
 use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED};
 use families::Families;
 
-/// The answer to a scrape.
+/// Renders the response to a scrape.
 pub fn render(shared: &Shared) -> Result<String> {
     let mut families = Families::default();
     families.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     configuration(&mut families, &shared.config());
     families.counter(&LOG_DROPPED, &[], logger::dropped() as f64);
     match &mut *shared.state() {
-        // Counts are in records that nobody has opened: 0 would be a number that nobody knows, and
-        // what an earlier agent counted would look like a rise when they are opened.
+        // The pinned records are not open yet. Exporting 0 would make an earlier agent's counts look
+        // like an increase once they are.
         State::Waiting { .. } => {
             for probe in &PROBES {
                 families.gauge(&PROBE_ATTACHED, &[probe.name], 0.0);

@@ -1,7 +1,7 @@
-//! # What a scrape takes
+//! # Cost of a scrape
 //!
-//! Records as the programs would fill them, in memory that is mapped as theirs is; read and
-//! rendered by the agent's own code. Left out of the other tests: `cargo xtask bench` runs it.
+//! Fills records as the programs do, in memory mapped like theirs; the agent's own code reads and
+//! renders them. `cargo xtask bench` runs the ignored measurement.
 
 use std::{
     fs::{self, File},
@@ -18,22 +18,22 @@ use crate::bpf::records::Records;
 
 const RUNS: usize = 200;
 const COUNTS: [usize; 4] = [1, 10, 100, 500];
-/// Records are u64s: some number that has as many digits as counters come to have.
+/// A value with as many digits as real counters reach.
 const COUNT: u64 = 1_234_567;
 
-/// A host's VMs, and what it takes to read and to render them.
+/// A host's VMs, with what reading and rendering needs.
 struct Hosted {
     records: Records,
     tracked: Vec<TrackedVm>,
 }
 
-/// Memory with these bytes, to be mapped.
+/// A mappable file with these bytes.
 fn memory(bytes: &[u8]) -> OwnedFd {
     // SAFETY: a new descriptor, of a name that outlives the call.
     let fd = unsafe { OwnedFd::from_raw_fd(libc::memfd_create(c"records".as_ptr(), 0)) };
     let mut file = File::from(fd);
     file.write_all(bytes).expect("memory");
-    // A mapping is of whole pages.
+    // Mappings consist of whole pages.
     file.set_len((bytes.len() as u64).next_multiple_of(4096)).expect("memory");
     file.into()
 }
@@ -44,7 +44,7 @@ fn bytes_of<T>(records: &[T]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(records.as_ptr().cast(), size) }
 }
 
-/// Of a VM that asks for reports, keys and TSC data; or of one that tries everything.
+/// Fills the record of an ordinary VM, or of one that sends every message type.
 fn fill(vm: &mut Vm, hostile: bool) {
     vm.generation = 1;
     vm.life = Life::Running as u32;
@@ -103,8 +103,8 @@ impl Hosted {
         TextEncoder::new().encode_to_string(&families.finish()).expect("a text")
     }
 
-    /// Median and p99 of many scrapes, in ms of CPU time, and how long the text is. On a machine
-    /// that does other work, too, time on the wall is mostly its.
+    /// Median and p99 of many scrapes in ms of CPU time, and the size of the text in bytes. Wall time
+    /// would include other processes' work.
     fn measure(&mut self) -> (f64, f64, usize) {
         let bytes = self.scrape().len();
         let mut times: Vec<f64> = (0..RUNS)
@@ -119,7 +119,7 @@ impl Hosted {
     }
 }
 
-/// What this process has in memory, in MiB.
+/// Resident memory of this process, in MiB.
 fn resident() -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("our own status");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
@@ -131,7 +131,6 @@ fn resident() -> f64 {
 #[ignore = "a measurement"]
 fn a_scrape_of_500_vms() {
     let mut figures = json!({ "scrapes": RUNS });
-    // What the agent had before it is asked for the first time does not matter: it is asked again.
     let mut hosted = Hosted::new(500, false);
     let (median, p99, bytes) = hosted.measure();
     figures["scrape_500_vms_ms"] = median.into();
