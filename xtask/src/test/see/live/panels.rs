@@ -16,14 +16,14 @@ pub const VM: &str = r#"wéb"{_x}|.*\d'_})#"#;
 /// Queries that have no data in the rig: panel, a metric of that query, and what has data without its
 /// condition.
 pub const OTHERWISE: [(&str, &str, &str); 3] = [
-    // Nothing passes undecided.
+    // Nothing bypasses enforcement.
     (
-        "Undecided requests, by node",
+        "Bypassed requests, by node",
         "guestreq_enforcement_bypassed_total",
         "increase(guestreq_enforcement_bypassed_total[40s])",
     ),
     // What it is joined with comes from kube-state-metrics: that it joins is not shown here.
-    ("Who it is", "kube_pod_info", r#"guestreq_vm_info{pod_uid=""}"#),
+    ("Identity", "kube_pod_info", r#"guestreq_vm_info{pod_uid=""}"#),
     // On the fleet's dashboard only critical alerts; dashboards/rules/tests fire each of them.
     ("Alerts", "ALERTS", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
 ];
