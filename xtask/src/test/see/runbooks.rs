@@ -9,7 +9,7 @@ use super::{Faults, commands::Commands, files_in, name, read, rules::Rule};
 
 /// What somebody who was woken needs, in this order.
 const HEADINGS: [&str; 4] =
-    ["## What it means", "## What to look at", "## What to type", "## When it is harmless"];
+    ["## What it means", "## What to look at", "## What to do", "## When it is harmless"];
 
 pub fn check(root: &Path, alerts: &[&Rule], faults: &mut Faults) -> Result<()> {
     let mut alerts: BTreeSet<_> = alerts.iter().filter_map(|rule| rule.alert.as_deref()).collect();
