@@ -9,28 +9,26 @@ fn reference() -> String {
     let mut text = String::from(
         "# Doctor\n\nGenerated from guestreq-user/src/doctor by its tests (`UPDATE_DOCS=1 cargo \
          test -p guestreq`): edit there.\n\n\
-         `guestreq doctor` looks at everything that this host needs. It changes nothing, and needs \
-         neither an agent nor root; what only root can see is skipped. Exit status 0: nothing \
-         fails; 1: something does; 2: usage.\n\n\
-         | state | means |\n|---|---|\n\
-         | pass | as it should be |\n\
-         | warn | something is lost, or may not be meant; enforcing might not work, and nothing is \
-         to be enforced |\n\
-         | fail | what was asked for does not work |\n\
-         | skip | not looked at: root is needed (`sudo guestreq doctor`), or another check comes \
-         first |\n\n\
-         The agent refuses to start by the same code. What it runs with (`backend`, `mode`) is \
-         asked of it; without an agent the configuration and what the command line has set tell. \
-         With backend `vcpu` or `none` the gate's checks are skipped, but for a gate that is \
-         closed: it denies every request.\n\n\
-         The PSP is asked for its status once, if KVM uses it: one command, `snp_platform_status`, \
-         which waits its turn.\n\n\
+         `guestreq doctor` checks everything that this host needs. It changes nothing and needs no \
+         agent; without root some checks are skipped. Exit status 0: nothing fails; 1: a check \
+         fails; 2: usage.\n\n\
+         | state | meaning |\n|---|---|\n\
+         | pass | as required |\n\
+         | warn | something is lost or may be unintended; enforcement might not work but is not \
+         configured |\n\
+         | fail | something that is configured does not work |\n\
+         | skip | not checked: it needs root (`sudo guestreq doctor`), or an earlier check failed |\n\n\
+         The agent runs the same checks at its start. `backend` and `mode` come from the running \
+         agent, otherwise from configuration and overrides. With backend `vcpu` or `none` the \
+         gate's checks are skipped, unless the gate is closed and so denies every request.\n\n\
+         If KVM uses the PSP, doctor sends it one command, `snp_platform_status`, which queues like \
+         any other.\n\n\
          ## From copied files\n\n\
-         `guestreq doctor --procfs DIR --sysfs DIR` (or HOST_PROC and HOST_SYS) looks at copies of \
-         a host's /proc and /sys that somebody has sent. What has to be asked, of the kernel, the \
-         PSP or an agent, is skipped (`not this host`), as is what was not collected; nothing of \
-         the machine that it runs on takes its place. Where the two were not collected of one \
-         running kernel it says so, and leaves /sys out. Collected as root, this is enough:\n\n\
+         `guestreq doctor --procfs DIR --sysfs DIR` (or HOST_PROC and HOST_SYS) checks copies of \
+         another host's /proc and /sys. Checks that query the kernel, the PSP or an agent are skipped \
+         (`not this host`), as are files that were not collected; the local machine is never used \
+         instead. If the copies are from different kernels, doctor says so and ignores /sys. This is \
+         enough, as root:\n\n\
          ```sh\nmkdir -p host/proc host/sys\n\
          (cd /proc; cp --parents cmdline cpuinfo kallsyms meminfo modules sys/kernel/osrelease \\\n  \
          sys/kernel/{kptr_restrict,perf_event_paranoid,bpf_stats_enabled,ftrace_enabled} \
@@ -39,12 +37,12 @@ fn reference() -> String {
          kernel/iommu_groups class/iommu/*/amd-iommu kernel/security/{lsm,lockdown} \\\n  \
          kernel/btf/vmlinux kernel/debug/kprobes/enabled kernel/livepatch firmware/sev \\\n  \
          fs/cgroup/misc.capacity $OLDPWD/host/sys) 2>/dev/null\n```\n\n\
-         ## In JSON\n\n`-o json` prints the same, its fields are in [cli.md](cli.md#json). Checks are known by \
-         their `id`, which stays.\n",
+         ## In JSON\n\n`-o json` prints the same; [cli.md](cli.md#json) lists the fields. A check's `id` is \
+         stable.\n",
     );
     for (group, checks) in CHECKS {
         write!(text, "\n## {}\n\n", group.title()).unwrap();
-        text.push_str("| check | `id` | what for, and what to do | more |\n|---|---|---|---|\n");
+        text.push_str("| check | `id` | purpose and fix | more |\n|---|---|---|---|\n");
         for Check { id, title, needed, docs, .. } in checks {
             let (page, _) = docs.split_once('#').unwrap();
             let name = page.trim_start_matches("docs/");
