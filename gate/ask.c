@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The question. It goes to every LSM on the host, so it is asked in a way that
- * none of them has a reason to object to: with the kernel's own credentials, as
- * the VMM's confinement is not to answer, and with a private anonymous inode.
+ * The question goes to every LSM of the host. The kernel's credentials and a
+ * private anonymous inode keep other LSMs, and the VMM's confinement, from
+ * rejecting it.
  */
 #include "gate.h"
 
@@ -19,12 +19,12 @@
 #include <linux/string.h>
 
 #ifndef CONFIG_SECURITY
-#error "without CONFIG_SECURITY nobody could answer the gate"
+#error "the gate needs CONFIG_SECURITY"
 #endif
 
 static_assert(sizeof(struct guestreq_gate_question) == 0x78);
 
-/* Each counts for itself, so a relaxed atomic is exact. */
+/* Independent counters, so relaxed atomics are exact. */
 struct gate_counts gate_counts;
 
 bool gate_closed;
@@ -33,9 +33,9 @@ static const struct cred *gate_cred;
 static u64 gate_cookie;
 
 /*
- * Keeps gate_file in place for those who come through sysfs, where parameters
- * can be read and written before ask_open() and after ask_close(). Requests need
- * no lock: the hook is installed after the one and removed before the other.
+ * Protects gate_file against sysfs, where parameters are accessible before
+ * ask_open() and after ask_close(). Requests need no lock: the hook exists only
+ * in between.
  */
 static DEFINE_MUTEX(file_lock);
 static struct file *gate_file;
@@ -63,7 +63,7 @@ static enum verdict verdict_of(int answer)
 	}
 }
 
-/* Never UNANSWERED: what that means is decided here. */
+/* Never returns UNANSWERED: gate_closed resolves it. */
 enum verdict ask_request(const struct sev_data_snp_guest_request *req)
 {
 	struct guestreq_gate_question q = {
@@ -72,7 +72,7 @@ enum verdict ask_request(const struct sev_data_snp_guest_request *req)
 	};
 	enum verdict verdict;
 
-	/* KVM's own copy of the message: the guest cannot change it any more */
+	/* KVM's own copy of the message, which the guest can no longer change */
 	memcpy(q.header, __va(__sme_clr(req->req_paddr)), sizeof(q.header));
 
 	verdict = verdict_of(put_question(&q));
@@ -109,7 +109,7 @@ int ask_test(u64 nonce, enum verdict *verdict)
 	return ret;
 }
 
-/* Only to be compared with: it may not be followed. */
+/* For comparison only: must not be dereferenced. */
 unsigned long ask_file(void)
 {
 	return (unsigned long)READ_ONCE(gate_file);
@@ -128,15 +128,15 @@ int ask_open(void)
 	gate_cred = prepare_kernel_cred(&init_task);
 	if (!gate_cred)
 		return -ENOMEM;
-	/* 0 is what an uninitialised program compares with */
+	/* an uninitialised program compares with 0 */
 	do {
 		gate_cookie = get_random_u64();
 	} while (!gate_cookie);
 
 	/*
-	 * Its operations are the kernel's, so that the last fput() may come after
-	 * this module is gone. It is made with the credentials that it is used
-	 * with: SELinux has nothing to say to a private inode and its own file.
+	 * generic_ro_fops lives in the kernel, so a late fput() is safe after
+	 * unload. Creation and use share credentials: SELinux checks neither a
+	 * private inode nor a file of the same context.
 	 */
 	old = override_creds(gate_cred);
 	file = anon_inode_getfile("[guestreq_gate]", &generic_ro_fops, NULL, O_RDONLY);
@@ -145,7 +145,7 @@ int ask_open(void)
 		put_cred(gate_cred);
 		return PTR_ERR(file);
 	}
-	mutex_lock(&file_lock);		/* a self-test may be looking at it */
+	mutex_lock(&file_lock);		/* against a concurrent self-test */
 	gate_file = file;
 	mutex_unlock(&file_lock);
 	return 0;
@@ -155,7 +155,7 @@ void ask_close(void)
 {
 	struct file *file;
 
-	mutex_lock(&file_lock);		/* waits for a self-test; the next finds no file */
+	mutex_lock(&file_lock);		/* waits for a self-test; later ones find no file */
 	file = gate_file;
 	gate_file = NULL;
 	mutex_unlock(&file_lock);

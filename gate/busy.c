@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * BUSY. The ccp driver can only hand a firmware error to KVM, which gives it to
- * the guest as the lower half of exit_info_2; BUSY is a code of the VMM's, in the
- * upper half. So hook.c reports an error that no firmware has, and it is replaced
- * at the tracepoint kvm_vmgexit_exit: the same vCPU, before it enters the guest,
- * with its GHCB still mapped.
+ * BUSY is a VMM error in the upper half of exit_info_2, but ccp can only return
+ * a firmware error, which KVM puts into the lower half. So hook.c returns an
+ * error that no firmware uses, and the tracepoint kvm_vmgexit_exit replaces it:
+ * on the same vCPU, before it enters the guest, with the GHCB still mapped.
  */
 #include "gate.h"
 
@@ -18,29 +17,26 @@
 
 #define VMM_ERR_BUSY	(2ULL << 32)
 
-/* Exported by kvm, whose header with the declaration is private. */
+/* Exported by kvm, but declared in a private header. */
 extern struct tracepoint __tracepoint_kvm_vmgexit_exit;
 
 /*
- * The tasks that were told the magic and have not been at the tracepoint since: for
- * them the probe has to stay. Known by their addresses, not counted: what the probe
- * sees in a GHCB proves nothing, as the guest can write there, but a guest cannot
- * choose which task it runs on.
+ * Tasks that got the magic and have not reached the tracepoint since: the probe
+ * must stay for them. A set of task addresses instead of a counter, because a guest
+ * can forge the magic in its GHCB but cannot choose the task that runs it.
  *
- * A task is in one place at most, among the PROBES ones that follow its hash. It
- * puts itself there and takes itself out; nobody else writes a place that is taken.
- * So there is no lock, and a task that looks for itself needs no ordering. Towards
- * unloading there is, see busy_unwatch().
+ * A task occupies at most one of the PROBES places that follow its hash. Only the
+ * task itself adds and removes its address, so lookups need neither lock nor
+ * ordering. For ordering against unload see busy_unwatch().
  *
- * One that is gone, or whose vCPU another thread runs now, stays in. It is never
- * followed, so it may be gone; a new task at the same address finds itself in here
- * and takes itself out.
+ * The address of an exited task, or of one whose vCPU moved to another thread, stays
+ * in the set. It is never dereferenced; a new task at that address removes it.
  */
 #define PLACES_SHIFT	10
 #define PROBES		16
 static atomic_long_t told[1 << PLACES_SHIFT];
 
-/* Whether a task found no place: then it is not known whom to wait for. Never reset. */
+/* A task found no place, so unloading cannot know which to wait for. Never reset. */
 static bool crowded;
 
 static atomic_long_t *place(unsigned int probe)
@@ -48,7 +44,7 @@ static atomic_long_t *place(unsigned int probe)
 	return &told[(hash_ptr(current, PLACES_SHIFT) + probe) % ARRAY_SIZE(told)];
 }
 
-/* Where this task is, or NULL. Relaxed: only this task writes its own address. */
+/* This task's place, or NULL. Relaxed: only this task writes its address. */
 static atomic_long_t *find_current(void)
 {
 	unsigned int i;
@@ -61,17 +57,17 @@ static atomic_long_t *find_current(void)
 }
 
 /*
- * Before the magic is told. Relaxed: hook.c counts this task out afterwards with a
- * release, which hook_remove() acquires before busy_unwatch() looks here.
+ * Called before the magic is returned. Relaxed: hook.c decrements callers afterwards
+ * with a release, which hook_remove() acquires before busy_unwatch() reads this.
  */
 void busy_expect(void)
 {
 	unsigned int i;
 
 	if (find_current())
-		return;		/* the last time it did not get as far as the probe */
+		return;		/* did not reach the probe last time */
 	for (i = 0; i < PROBES; i++) {
-		/* a failure means that another task was quicker, or is in there */
+		/* fails if the place is taken */
 		if (!atomic_long_cmpxchg_relaxed(place(i), 0, (long)current))
 			return;
 	}
@@ -79,14 +75,13 @@ void busy_expect(void)
 }
 
 /*
- * Runs at every VMGEXIT of every SEV-ES guest, with preemption disabled. The page
- * is shared with the guest: one that writes the magic there itself reads BUSY, and
- * one that hides it reads what it wrote. Neither changes whom unloading waits for
- * but this very task: if it makes its exit look like another, it is waited for in
- * vain.
+ * Runs at every VMGEXIT of every SEV-ES guest, with preemption disabled. The guest
+ * shares the page: if it writes the magic it reads BUSY, if it overwrites the magic
+ * it reads its own value. If it forges another exit code, only this task stays in
+ * the set, and unloading waits for it in vain.
  *
- * Relaxed: whoever sees this task gone from the table may still find it in here, and
- * waits for that in tracepoint_synchronize_unregister().
+ * Relaxed: after this task left the set it may still run here;
+ * tracepoint_synchronize_unregister() waits for that.
  */
 static void on_vmgexit_exit(void *unused, unsigned int vcpu_id, struct ghcb *ghcb)
 {
@@ -112,7 +107,7 @@ int busy_watch(void)
 	return ret;
 }
 
-/* How many have not been at the probe. */
+/* Tasks that have not reached the probe. */
 static unsigned int count_told(void)
 {
 	unsigned int i, count = 0;
@@ -123,9 +118,9 @@ static unsigned int count_told(void)
 }
 
 /*
- * After hook_remove(), so none are added, and all that were are seen. A vCPU needs
- * microseconds from the one to the other, unless its VMM has paused it there; and
- * one that was killed there stays in. So this waits for a while, and then says so.
+ * Called after hook_remove(), so the set is complete and only shrinks. A vCPU reaches
+ * the probe within microseconds, unless its VMM paused it or it was killed on the
+ * way. So wait for a while, then log the rest.
  */
 void busy_unwatch(void)
 {
@@ -134,10 +129,10 @@ void busy_unwatch(void)
 	while ((count_told() || READ_ONCE(crowded)) && time_before(jiffies, until))
 		msleep(20);
 	if (count_told())
-		pr_info("%u vCPUs were told to try again and have not run since: gone or paused\n",
+		pr_info("%u vCPUs got BUSY and have not run since: exited or paused\n",
 			count_told());
 	if (READ_ONCE(crowded))
-		pr_info("too many vCPUs were told to try again to know whether all have run since\n");
+		pr_info("too many vCPUs got BUSY to know whether all have run since\n");
 	tracepoint_probe_unregister(&__tracepoint_kvm_vmgexit_exit, on_vmgexit_exit, NULL);
-	tracepoint_synchronize_unregister();	/* waits for who is in on_vmgexit_exit() */
+	tracepoint_synchronize_unregister();	/* waits for running on_vmgexit_exit() */
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the gate's parts know of each other:
+ * Interfaces between the gate's source files:
  *
- *	main.c		loading, and unloading under load
- *	hook.c		stands in front of the ccp driver and carries out the verdict
- *	ask.c		asks the LSM hook and counts what it hears
- *	busy.c		puts BUSY into the guest's GHCB
- *	params.c	what user space reads and sets in sysfs
+ *	main.c		init and exit
+ *	hook.c		intercepts requests to ccp and applies the verdict
+ *	ask.c		asks the LSM hook and counts the answers
+ *	busy.c		writes BUSY into the guest's GHCB
+ *	params.c	module parameters in sysfs
  */
 #ifndef GATE_H
 #define GATE_H
@@ -14,15 +14,15 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
-#include <linux/fs.h>		/* struct file, which psp-sev.h of 6.12 takes for granted */
+#include <linux/fs.h>		/* struct file, which psp-sev.h of 6.12 needs but does not include */
 #include <linux/moduleparam.h>
 #include <linux/psp-sev.h>
 
 #include "guestreq_gate.h"
 
 /*
- * A firmware error that no firmware returns ("GATE"): tells busy.c which of the
- * host's VMGEXITs was turned away.
+ * A firmware error that no firmware returns ("GATE"): marks refused VMGEXITs for
+ * busy.c.
  */
 #define GATE_BUSY_MAGIC	0x47415445
 

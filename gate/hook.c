@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The hook: KVM hands each guest request to sev_issue_cmd_external_user() of the
- * ccp driver. An ftrace handler sends such a call to gate_issue_cmd() instead,
- * which asks, and then calls the real one or does not.
+ * KVM passes each guest request to sev_issue_cmd_external_user() of the ccp driver.
+ * An ftrace handler redirects the call to gate_issue_cmd(), which asks, and calls
+ * the real function if the request is admitted.
  */
 #include "gate.h"
 
@@ -16,9 +16,9 @@
 #endif
 
 /*
- * Tasks between gate_hook() and the last line of gate_issue_cmd(), where they
- * may sleep for as long as the PSP takes. Released by their decrement and acquired
- * by hook_remove(): who reads zero sees them done with everything.
+ * Tasks between gate_hook() and the end of gate_issue_cmd(), where they may sleep
+ * for as long as the PSP takes. The decrement releases, hook_remove() acquires: at
+ * zero, all their effects are visible.
  */
 static atomic_t callers = ATOMIC_INIT(0);
 
@@ -29,7 +29,7 @@ static int refuse(int *error, int status)
 	return -EIO;	/* what ccp returns for a firmware error */
 }
 
-/* KVM's thread comes here instead of sev_issue_cmd_external_user(). */
+/* Replaces sev_issue_cmd_external_user() for KVM's thread. */
 static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
 {
 	enum verdict verdict = ADMIT;
@@ -49,31 +49,31 @@ static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *da
 	default:
 		ret = sev_issue_cmd_external_user(filp, cmd, data, error);
 		/*
-		 * gate_hook() knows this call by its return address, which a tail
-		 * call would not leave, and the two would call each other for ever.
+		 * gate_hook() recognises this call by its return address. A tail
+		 * call would hide it and cause endless recursion.
 		 */
 		barrier();
 	}
-	/* The last thing: from here on only synchronize_rcu_tasks() holds the module. */
+	/* Must be last: from here on only synchronize_rcu_tasks() keeps the module. */
 	atomic_dec_return_release(&callers);
 	return ret;
 }
 
-/* ftrace calls this at the function's entry; it may not sleep nor be traced. */
+/* Called by ftrace at the function's entry; must not sleep or be traced. */
 static void notrace gate_hook(unsigned long ip, unsigned long parent_ip,
 			      struct ftrace_ops *op, struct ftrace_regs *fregs)
 {
 	if (within_module(parent_ip, THIS_MODULE))
 		return;		/* the gate's own call */
-	/* Counted in here, not there: unregistering waits only for this function. */
+	/* Count here, because unregistering waits only for this function. */
 	atomic_inc(&callers);
 	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)gate_issue_cmd);
 }
 
 /*
- * IPMODIFY: nobody else may redirect the same function, a live patch included.
- * PERMANENT: kernel.ftrace_enabled=0, which would disarm us, is refused.
- * RECURSION: gate_hook() calls nothing that could be traced.
+ * IPMODIFY: nobody else, such as a live patch, may redirect the function.
+ * PERMANENT: refuse kernel.ftrace_enabled=0, which would disable the hook.
+ * RECURSION: gate_hook() calls nothing traceable.
  */
 static struct ftrace_ops gate_ops = {
 	.func = gate_hook,
@@ -82,9 +82,9 @@ static struct ftrace_ops gate_ops = {
 };
 
 /*
- * By address: a name could also be that of another module's static function.
- * The address is that of the very function that gate_issue_cmd() calls, and
- * linking to it has compared its type and keeps ccp in place.
+ * By address, because a name could match another module's static function. It is
+ * the function that gate_issue_cmd() calls; linking to it checked its type and
+ * pins ccp.
  */
 int hook_install(void)
 {
@@ -108,16 +108,16 @@ int hook_install(void)
 
 /*
  * Returns when no task executes or will execute gate_hook() or gate_issue_cmd().
- * Requests go straight to ccp from the first line on.
+ * New requests go straight to ccp.
  */
 void hook_remove(void)
 {
-	/* Waits for all who are in gate_hook(): the operations are a module's. */
+	/* Waits for running gate_hook(), because the ops belong to a module. */
 	unregister_ftrace_function(&gate_ops);
 	ftrace_free_filter(&gate_ops);
-	/* So no more are counted in; a request takes as long as the PSP's queue. */
+	/* Callers can only decrease now; a request takes as long as the PSP's queue. */
 	while (atomic_read_acquire(&callers))
 		msleep(20);
-	/* The last one is counted out, but may be preempted before its return. */
+	/* The last caller may be preempted before its return. */
 	synchronize_rcu_tasks();
 }

@@ -2,8 +2,8 @@
 /*
  * guestreq_gate - let a BPF LSM program decide on SEV-SNP guest requests
  *
- * Stands between KVM and the ccp driver, and asks security_file_ioctl() before
- * each guest request: see guestreq_gate.h for the protocol, gate.h for the parts.
+ * Calls security_file_ioctl() before KVM passes a guest request to ccp. See
+ * guestreq_gate.h for the protocol, gate.h for the source files.
  */
 #include "gate.h"
 
@@ -19,7 +19,7 @@ static int __init gate_init(void)
 	ret = busy_watch();
 	if (ret)
 		goto close;
-	ret = hook_install();		/* last: from here on requests come */
+	ret = hook_install();		/* last: requests arrive from here on */
 	if (ret)
 		goto unwatch;
 	return 0;
@@ -31,7 +31,7 @@ close:
 	return ret;
 }
 
-/* In this order no request meets a part that is gone. */
+/* In reverse order, so that no request meets a part that was torn down. */
 static void __exit gate_exit(void)
 {
 	hook_remove();
@@ -42,7 +42,7 @@ static void __exit gate_exit(void)
 module_init(gate_init);
 module_exit(gate_exit);
 
-MODULE_DESCRIPTION("Puts SEV-SNP guest requests before the file_ioctl LSM hook");
+MODULE_DESCRIPTION("Lets a BPF LSM program decide on SEV-SNP guest requests");
 MODULE_AUTHOR("guestreq developers");
 MODULE_VERSION("0.1.0");
 MODULE_LICENSE("GPL");

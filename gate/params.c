@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The gate in /sys/module/guestreq_gate/parameters. Readers and writers of a
- * module's parameters are serialised by kernel_param_lock(). They may come before
- * the module's init is done and after its exit has begun.
+ * /sys/module/guestreq_gate/parameters. kernel_param_lock() serialises reads and
+ * writes, which can happen before the module's init ends and after its exit begins.
  *
- * A file's mode keeps out every uid but 0, and uid 0 is also that of containers
- * from which all power was taken. So what gives something away or changes something
- * asks for a capability as well, of whoever reads or writes, at that moment.
+ * File modes only restrict the uid, and unprivileged containers also run as uid 0.
+ * So parameters that change or reveal something also check a capability of the
+ * reader or writer at that moment.
  */
 #include "gate.h"
 
@@ -16,8 +15,8 @@
 #include <linux/sysfs.h>
 
 /*
- * When the module is loaded, its loader sets this, who may need no other capability
- * (systemd's and udev's loaders are left with that one).
+ * At load time the loader sets this, and may have only CAP_SYS_MODULE, like
+ * systemd's and udev's loaders.
  */
 static int closed_set(const char *val, const struct kernel_param *kp)
 {
@@ -35,9 +34,9 @@ static const struct kernel_param_ops closed_ops = {
 };
 module_param_cb(closed, &closed_ops, &gate_closed, 0600);
 __MODULE_PARM_TYPE(closed, "bool");
-MODULE_PARM_DESC(closed, "refuse requests that no LSM program answers for (default: let them pass)");
+MODULE_PARM_DESC(closed, "refuse requests that no LSM program answers (default: admit them)");
 
-/* The kernel does not expect this one to be missing when a module is loaded. */
+/* Module loading requires a set function. */
 static int no_set(const char *val, const struct kernel_param *kp)
 {
 	return -EPERM;
@@ -50,9 +49,9 @@ static int protocol_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops protocol_ops = { .set = no_set, .get = protocol_get };
 module_param_cb(protocol, &protocol_ops, NULL, 0444);
-MODULE_PARM_DESC(protocol, "version of the protocol with the LSM program (read only)");
+MODULE_PARM_DESC(protocol, "version of the LSM program protocol (read only)");
 
-/* An address in the kernel, so the capability that /proc/kallsyms asks for. */
+/* A kernel address, so require the same capability as /proc/kallsyms. */
 static int file_get(char *buf, const struct kernel_param *kp)
 {
 	if (!capable(CAP_SYSLOG))
@@ -62,7 +61,7 @@ static int file_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops file_ops = { .set = no_set, .get = file_get };
 module_param_cb(file, &file_ops, NULL, 0400);
-MODULE_PARM_DESC(file, "address of the file by which a program knows the gate (read only)");
+MODULE_PARM_DESC(file, "address of the file that identifies the gate (read only)");
 
 static int cookie_get(char *buf, const struct kernel_param *kp)
 {
@@ -73,7 +72,7 @@ static int cookie_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops cookie_ops = { .set = no_set, .get = cookie_get };
 module_param_cb(cookie, &cookie_ops, NULL, 0400);
-MODULE_PARM_DESC(cookie, "the number that the gate puts into each question (read only)");
+MODULE_PARM_DESC(cookie, "random number in each question (read only)");
 
 static int count_get(char *buf, const struct kernel_param *kp)
 {
@@ -82,17 +81,17 @@ static int count_get(char *buf, const struct kernel_param *kp)
 
 static const struct kernel_param_ops count_ops = { .set = no_set, .get = count_get };
 module_param_cb(admitted, &count_ops, &gate_counts.admitted, 0400);
-MODULE_PARM_DESC(admitted, "requests that a program admitted (read only)");
+MODULE_PARM_DESC(admitted, "admitted requests (read only)");
 module_param_cb(denied, &count_ops, &gate_counts.denied, 0400);
-MODULE_PARM_DESC(denied, "requests that a program denied (read only)");
+MODULE_PARM_DESC(denied, "denied requests (read only)");
 module_param_cb(busy, &count_ops, &gate_counts.busy, 0400);
-MODULE_PARM_DESC(busy, "requests that a program put off (read only)");
+MODULE_PARM_DESC(busy, "requests answered with BUSY (read only)");
 module_param_cb(unanswered, &count_ops, &gate_counts.unanswered, 0400);
-MODULE_PARM_DESC(unanswered, "requests that nobody answered for (read only)");
+MODULE_PARM_DESC(unanswered, "unanswered requests (read only)");
 
 /*
- * The last self-test, none while the nonce is 0. For those who may load programs
- * that could answer: it sends a question to every LSM.
+ * The last self-test; none while the nonce is 0. It calls every LSM, so it requires
+ * the capability to load programs that could answer.
  */
 static u64 test_nonce;
 static enum verdict test_verdict;
@@ -109,7 +108,7 @@ static int self_test_set(const char *val, const struct kernel_param *kp)
 	if (ret)
 		return ret;
 	if (!nonce)
-		return -EINVAL;		/* that would be a guest's request */
+		return -EINVAL;		/* means a guest request */
 	ret = ask_test(nonce, &verdict);
 	if (ret)
 		return ret;
@@ -136,4 +135,4 @@ static const struct kernel_param_ops self_test_ops = {
 	.get = self_test_get,
 };
 module_param_cb(self_test, &self_test_ops, NULL, 0600);
-MODULE_PARM_DESC(self_test, "write a number to ask about no request, read it with the answer");
+MODULE_PARM_DESC(self_test, "write a number to run a self-test, read it back with the answer");
