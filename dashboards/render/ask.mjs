@@ -1,8 +1,8 @@
-// What Prometheus answers to a dashboard's queries, with variables replaced as Grafana does.
+// Runs a dashboard's queries in Prometheus, with variables replaced as Grafana does.
 
 const escaped = (value) => value.replace(/[\\^$*+?.()|{}[\]/]/g, '\\$&');
 
-// `choice`: instance, vm (or nothing for all of them), and from, to, step in seconds.
+// `choice`: instance, vm (none: all), and from, to, step in seconds.
 function chosen(expression, choice, step) {
   const seconds = (n) => `${Math.round(n)}s`;
   const values = {
@@ -28,7 +28,7 @@ export async function answers(dashboard, choice) {
   const all = {};
   for (const panel of dashboard.panels) {
     all[panel.id] = [];
-    // A panel may ask for longer steps.
+    // A panel may set a minimum step.
     const step = Math.max(choice.step, 60 * parseInt(panel.interval ?? '0m'));
     for (const { expr, refId, instant, legendFormat } of panel.targets) {
       const query = chosen(expr, choice, step);

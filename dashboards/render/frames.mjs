@@ -1,4 +1,4 @@
-// From Prometheus' answers to Grafana's data frames.
+// Converts Prometheus' answers to Grafana's data frames.
 
 import {
   FieldType, fieldMatchers, getDisplayProcessor, standardTransformers, standardTransformersRegistry, toDataFrame,
@@ -14,7 +14,7 @@ const THRESHOLDS = [{ value: -Infinity, color: 'green' }, { value: 80, color: 'r
 
 const named = (format, labels) => format.replace(/{{\s*(\w+)\s*}}/g, (_, label) => labels[label] ?? '');
 
-// One frame for each series, on a grid of times that has no holes.
+// One frame per series, on a complete grid of times.
 export function lines(answers, range) {
   return answers.flatMap(({ refId, legendFormat, step, series }) => series.map(({ metric, values, value }) => {
     const times = [];
@@ -30,7 +30,7 @@ export function lines(answers, range) {
   }));
 }
 
-// One frame for each query, with a column for each label.
+// One frame per query, one column per label.
 export function rows(answers) {
   return answers.map(({ refId, series }) => {
     const name = answers.length > 1 ? `Value #${refId}` : 'Value';
@@ -47,7 +47,7 @@ export function rows(answers) {
 export const transformed = (panel, frames) =>
   lastValueFrom(transformDataFrame(panel.transformations ?? [], frames));
 
-// The panel's own settings for a field. No link is followed in a picture.
+// The panel's settings for a field, without links.
 function settings(panel, field, frame, frames) {
   const { defaults, overrides } = panel.fieldConfig;
   const config = { ...structuredClone(defaults), ...field.config, custom: { ...defaults.custom } };
@@ -57,7 +57,7 @@ function settings(panel, field, frame, frames) {
     const [where, key] = id.startsWith('custom.') ? [config.custom, id.slice('custom.'.length)] : [config, id];
     where[key] = value;
   }
-  // Grafana's own defaults.
+  // Grafana's defaults.
   config.color ??= { mode: panel.type === 'timeseries' ? 'palette-classic' : 'thresholds' };
   config.thresholds ??= { mode: 'absolute', steps: THRESHOLDS };
   return config;

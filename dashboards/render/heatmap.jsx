@@ -1,5 +1,4 @@
-// A heatmap of cumulative buckets. Grafana's own is in no package of its libraries: this one is drawn
-// here, with its colours and its axes in its units.
+// A heatmap of cumulative buckets, because no Grafana library exports its own. Same colours, axes and units.
 
 import React, { useEffect, useRef } from 'react';
 import { dateTimeFormat, getValueFormat, formattedValueToString } from '@grafana/data';

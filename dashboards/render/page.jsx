@@ -1,4 +1,4 @@
-// The page that is photographed: the dashboard's panels, where and as large as Grafana puts them.
+// The rendered page: the dashboard's panels with Grafana's positions and sizes.
 
 import React from 'react';
 import { createRoot } from 'react-dom/client';
@@ -9,7 +9,7 @@ import { configured, lines, rows, transformed } from './frames.mjs';
 import { Heatmap } from './heatmap.jsx';
 
 const { dashboard, answers, choice, heading } = window.picture;
-// Frames of tables, made before anything is drawn: transformations take their time.
+// Table frames, prepared before rendering because transformations are asynchronous.
 const tables = {};
 const theme = createTheme({ colors: { mode: 'dark' } });
 const range = { from: dateTime(choice.from * 1000), to: dateTime(choice.to * 1000) };

@@ -1,10 +1,10 @@
-// Draws a dashboard, with what a Prometheus has of it, into a PNG:
+// Renders a dashboard with a Prometheus' data into a PNG:
 //
 //   npm ci && npm run render -- ../node.json http://127.0.0.1:9090 picture.png \
 //     '{"instance": "127.0.0.1:9940", "minutes": 15, "rows": 36}'
 //
-// It wants Chromium. Choices: instance, vm (one, for vm.json), minutes and to (seconds; now), step and
-// scrape (seconds), width (pixels), rows (of Grafana's grid, from the top; all), heading.
+// Requires Chromium. Options: instance, vm (for vm.json), minutes, to (seconds; default now), step and
+// scrape (seconds), width (pixels), rows (of Grafana's grid, from the top; default all), heading.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -34,16 +34,16 @@ function bundle(folder) {
     define: { 'process.env.NODE_ENV': '"production"', global: 'window' },
     loader: { '.svg': 'dataurl', '.ttf': 'dataurl' },
     logLevel: 'error',
-    // What .mjs files import of CommonJS, esbuild takes as Node.js does, and these libraries were made
-    // for webpack: so take all of it as CommonJS.
+    // These libraries expect webpack's interop, but esbuild treats CommonJS imports from .mjs files like
+    // Node.js: so load everything as CommonJS.
     alias: Object.fromEntries(['@grafana/ui', '@grafana/data'].map((name) => [name, require.resolve(name)])),
   });
 }
 
 function page(folder, picture) {
-  // Icons are fetched from where Grafana has them.
+  // Serve icons under Grafana's paths.
   symlinkSync(join(dirname(require.resolve('@grafana/ui/package.json')), 'dist/public'), join(folder, 'public'));
-  // A name in the data must not end the script.
+  // Data must not terminate the script element.
   const data = JSON.stringify(picture).replaceAll('<', '\\u003c');
   const file = join(folder, 'page.html');
   writeFileSync(file, `<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="page.css"><body>
