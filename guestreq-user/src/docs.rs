@@ -4,6 +4,7 @@
 //! writes it anew.
 
 mod unsafe_code;
+mod vocabulary;
 
 use std::{env, fs, path::Path, path::PathBuf};
 
