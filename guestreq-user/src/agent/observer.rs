@@ -94,7 +94,7 @@ impl Observer {
             anyhow::bail!("{reason}");
         }
         fault::point(Point::AllAttached);
-        programs.drop_old(&records);
+        programs.drop_old();
         fault::point(Point::OldDropped);
         enforcement.verify(&records, &programs, &shared.journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {

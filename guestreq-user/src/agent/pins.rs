@@ -4,7 +4,6 @@
 //! is enforced goes on when the agent ends, however it ends. The next agent finds
 //! them here. It believes nothing that it has not compared.
 
-mod inherit;
 pub mod look;
 mod remove;
 
@@ -16,7 +15,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-pub use inherit::missed_by_old;
 pub use look::{Found, MAPS};
 pub use remove::{are_any, remove_all};
 
