@@ -158,10 +158,7 @@ impl Policies {
 fn seen<'a>(table: &'a Table, snapshot: &'a Snapshot) -> Vec<Seen<'a>> {
     let known = table.vms().iter().zip(&snapshot.vms);
     let vms = known.map(|(tracked, record)| Seen {
-        label: &tracked.label,
-        identity: &tracked.identity,
-        pid: tracked.tgid,
-        exited: tracked.exited,
+        vm: tracked.candidate(),
         sent: record.as_deref().map_or_else(|| Types::from_iter([]), sent),
         was_over: record.as_deref().is_some_and(was_over),
     });

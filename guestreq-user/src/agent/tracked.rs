@@ -9,6 +9,7 @@ use super::remembered::Known;
 use crate::{
     api::events::Whom,
     host::{Because, Identity},
+    policy::Candidate,
 };
 
 /// Pairs of message and result that a VM may have as series of their own; what a hostile
@@ -56,6 +57,12 @@ impl Tracked {
             uuid: uuid.cloned(),
             pid: self.tgid,
         }
+    }
+
+    /// How it may be called.
+    pub fn candidate(&self) -> Candidate<'_> {
+        let Tracked { label, identity, tgid, exited, .. } = self;
+        Candidate { label, identity, pid: *tgid, exited: *exited }
     }
 
     /// Its process, which is told from others of its number by its start.

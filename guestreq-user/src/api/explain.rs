@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{control::observing, server::failure};
 use crate::{
-    agent::{Observer, Shared},
+    agent::{Observer, Shared, table::Tracked},
     host::{Because, Identity},
     json::Json,
-    policy::{Candidate, Effective, Refusal, Tried, Unclear, find},
+    policy::{Effective, Refusal, Tried, find},
 };
 
 /// A VM as the agent knows it.
@@ -30,7 +30,7 @@ pub struct Explained {
     /// Its process does not answer, so that nothing is known of it yet.
     pub unread: bool,
     pub identity: Identity,
-    /// Empty if an agent of an older version has read it.
+    /// What of its process told that.
     pub because: Vec<Because>,
     pub rules: Vec<Tried>,
     pub policy: Effective,
@@ -56,20 +56,8 @@ pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response
 fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
     observer.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
     let vms = observer.table.vms();
-    let all: Vec<_> = vms
-        .iter()
-        .map(|vm| Candidate {
-            label: &vm.label,
-            identity: &vm.identity,
-            pid: vm.tgid,
-            exited: vm.exited,
-        })
-        .collect();
-    let found = find(vm, &all).map_err(|unclear| match unclear {
-        Unclear::Unknown(why) => Refusal::UnknownVm(why),
-        Unclear::Ambiguous(why) => Refusal::Refused(why),
-    })?;
-    let vm = &vms[found];
+    let all: Vec<_> = vms.iter().map(Tracked::candidate).collect();
+    let vm = &vms[find(vm, &all)?];
     let book = observer.policies.book();
     Ok(Explained {
         vm: vm.label.clone(),

@@ -25,7 +25,7 @@ use crate::{
     fuzz::assert_a_line,
     host::Identity,
     json,
-    policy::{Apply, Book, Overrides, Refusal, Seen, Stamp, Types},
+    policy::{Apply, Book, Candidate, Overrides, Refusal, Seen, Stamp, Types},
 };
 
 /// As a shell shows it: `#` for root or `$` for anyone, then `METHOD PATH`, then the body.
@@ -170,7 +170,8 @@ fn with_vms(try_it: impl FnOnce(&Book, &Stamp, &[Seen<'_>])) {
         .zip(7..)
         .map(|((label, identity), pid)| {
             let sent = Types(guestreq_common::policy::Allowed::DEFAULT);
-            Seen { label, identity, pid, exited: false, sent, was_over: pid == 8 }
+            let vm = Candidate { label, identity, pid, exited: false };
+            Seen { vm, sent, was_over: pid == 8 }
         })
         .collect();
     let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Book, Effective, Limit, Named, Override, Set, Stamp, Throttle, Types, key_of,
     naming::{self, Candidate, Unclear, quoted},
-    refusals::{self, Touched},
+    refusals,
 };
 use crate::host::Identity;
 
@@ -62,10 +62,7 @@ pub enum Change {
 
 /// A VM that has a record.
 pub struct Seen<'a> {
-    pub label: &'a str,
-    pub identity: &'a Identity,
-    pub pid: u32,
-    pub exited: bool,
+    pub vm: Candidate<'a>,
     /// Types that it has sent.
     pub sent: Types,
     /// Whether it was over its limit in audit.
@@ -90,6 +87,15 @@ pub enum Refusal {
     Refused(String),
     /// It could not be kept.
     Failed(String),
+}
+
+impl From<Unclear> for Refusal {
+    fn from(unclear: Unclear) -> Refusal {
+        match unclear {
+            Unclear::Unknown(why) => Refusal::UnknownVm(why),
+            Unclear::Ambiguous(why) => Refusal::Refused(why),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -121,22 +127,10 @@ impl Book {
         if let Some((_, why)) = book.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let touched: Vec<Touched<'_>> = vms
-            .iter()
-            .filter(|vm| !vm.exited)
-            .map(|vm| Touched {
-                label: vm.label,
-                before: self.resolve(vm.identity),
-                after: book.resolve(vm.identity),
-                sent: vm.sent,
-                was_over: vm.was_over,
-            })
-            .collect();
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
-        let losing = refusals::losing(&touched);
         let mut warnings = Vec::new();
-        match losing {
+        match refusals::losing(&refusals::touched(self, &book, vms)) {
             Some(why) if asks && !request.yes => {
                 return Err(Refusal::Refused(format!("{why} (--yes does it all the same)")));
             }
@@ -144,11 +138,11 @@ impl Book {
             None => {}
         }
         warnings.extend(remarks(&change, &old, &new));
-        let called_so = |other: &&Seen<'_>| {
+        let called_so = |other: &&Candidate<'_>| {
             !other.exited && vm.as_ref().is_some_and(|vm| key_of(other.identity) == key_of(vm))
         };
-        let namesakes: Vec<_> =
-            vms.iter().filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
+        let all = vms.iter().map(|seen| &seen.vm);
+        let namesakes: Vec<_> = all.filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
         if namesakes.len() > 1 {
             let all = refusals::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
@@ -159,25 +153,16 @@ impl Book {
 
     /// The VM that is meant, or a name that something was set for.
     fn find(&self, name: &str, vms: &[Seen<'_>]) -> Result<Identity, Refusal> {
-        let all: Vec<_> = vms
-            .iter()
-            .map(|&Seen { label, identity, pid, exited, .. }| Candidate {
-                label,
-                identity,
-                pid,
-                exited,
-            })
-            .collect();
+        let all: Vec<_> = vms.iter().map(|seen| seen.vm).collect();
         // A name that something was set for is no pid or UUID of another VM.
         let set = self.overrides.vms.contains_key(name);
         let vm = match naming::find(name, &all) {
-            Ok(at) if !set || self.overrides.key(vms[at].identity).as_deref() == Some(name) => {
-                &vms[at]
+            Ok(at) if !set || self.overrides.key(all[at].identity).as_deref() == Some(name) => {
+                &all[at]
             }
             Ok(_) => return Ok(Book::absent(name)),
             Err(Unclear::Unknown(_)) if set => return Ok(Book::absent(name)),
-            Err(Unclear::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
-            Err(Unclear::Ambiguous(why)) => return Err(Refusal::Refused(why)),
+            Err(unclear) => return Err(unclear.into()),
         };
         if key_of(vm.identity).is_some() {
             return Ok(vm.identity.clone());

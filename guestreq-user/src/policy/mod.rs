@@ -44,7 +44,7 @@ pub use explain::Tried;
 pub use glob::Glob;
 pub use limit::{Limit, Throttle, default_burst};
 pub use names::{Named, Types};
-pub use naming::{Candidate, Unclear, find, instead, quoted};
+pub use naming::{Candidate, find, instead, quoted};
 pub use overrides::{Applied, Override, Overrides, Set, Stamp, key_of};
 pub use rate::Rate;
 pub use replace::{Apply, Difference, Replacement, describe};

@@ -11,7 +11,7 @@ use guestreq_common::{
     policy::Mode,
 };
 
-use super::{Effective, Limit, Types};
+use super::{Book, Effective, Limit, Seen, Types};
 
 /// For how long a guest comes back.
 const PATIENCE_NS: u64 = 60_000_000_000;
@@ -64,6 +64,20 @@ pub struct Touched<'a> {
     pub sent: Types,
     /// Whether it was over its limit in audit.
     pub was_over: bool,
+}
+
+/// The running VMs, each with its policy of either book.
+pub fn touched<'a>(before: &Book, after: &Book, vms: &[Seen<'a>]) -> Vec<Touched<'a>> {
+    vms.iter()
+        .filter(|seen| !seen.vm.exited)
+        .map(|&Seen { vm, sent, was_over }| Touched {
+            label: vm.label,
+            before: before.resolve(vm.identity),
+            after: after.resolve(vm.identity),
+            sent,
+            was_over,
+        })
+        .collect()
 }
 
 impl Touched<'_> {

@@ -7,9 +7,7 @@ use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Applied, Book, Effective, Override, Refusal, Seen, Sheet, Stamp,
-    naming::quoted,
-    refusals::{self, Touched},
+    Applied, Book, Effective, Override, Refusal, Seen, Sheet, Stamp, naming::quoted, refusals,
 };
 
 /// What `policy apply` asks for: this file instead of the last one, or none.
@@ -87,24 +85,14 @@ impl Book {
         if let Some((_, why)) = book.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let running = || vms.iter().filter(|vm| !vm.exited);
-        let mut all = vec![Difference { vm: None, old: self.default(), new: book.default() }];
-        all.extend(running().map(|vm| Difference {
-            vm: Some(vm.label.to_owned()),
-            old: self.resolve(vm.identity),
-            new: book.resolve(vm.identity),
-        }));
-        let touched: Vec<Touched<'_>> = running()
-            .zip(&all[1..])
-            .map(|(vm, Difference { old, new, .. })| Touched {
-                label: vm.label,
-                before: old.clone(),
-                after: new.clone(),
-                sent: vm.sent,
-                was_over: vm.was_over,
-            })
-            .collect();
+        let touched = refusals::touched(self, &book, vms);
         let warnings = refusals::losing(&touched).into_iter().collect();
+        let mut all = vec![Difference { vm: None, old: self.default(), new: book.default() }];
+        all.extend(touched.into_iter().map(|vm| Difference {
+            vm: Some(vm.label.to_owned()),
+            old: vm.before,
+            new: vm.after,
+        }));
         let starts = |all: &Difference| {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce

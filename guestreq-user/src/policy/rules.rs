@@ -19,11 +19,11 @@ use crate::host::Identity;
 pub struct Rule {
     #[serde(rename = "match")]
     pub matches: Match,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Named<Mode>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Types>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
 }
 
@@ -34,11 +34,8 @@ pub struct Rule {
 pub struct FileRule {
     #[serde(rename = "match")]
     matches: Match,
-    #[serde(default)]
     mode: Option<Named<Mode>>,
-    #[serde(default)]
     allow: Option<Types>,
-    #[serde(default)]
     limit: Option<FileLimit>,
 }
 
