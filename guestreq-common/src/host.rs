@@ -6,7 +6,7 @@
 
 mod totals;
 
-pub use totals::{CommandTotals, LAYOUT, Message, OFFSET, SIGNED_SINCE, Totals, WORDS};
+pub use totals::{CommandTotals, Message, Totals};
 
 use crate::{
     command, event,
@@ -101,14 +101,7 @@ pub struct Enforcement {
 pub struct Host {
     /// [`crate::SCHEMA`], set by the agent: what a later agent knows this record by.
     pub schema: u64,
-    /// [`LAYOUT`] and [`WORDS`], set by the agent: by these a later agent of another schema finds
-    /// the next two.
-    pub layout: u64,
-    pub words: u64,
     pub totals: Totals,
-    /// Set by the agent: what an earlier one of another schema had counted, and is to be added.
-    pub inherited: Totals,
-    /// A later agent of another schema reads its first two words as well.
     pub now: Stack,
     /// Set by the agent: where the direct map begins (`page_offset_base`), and the encryption bit
     /// of physical addresses (`sme_me_mask`). For a later agent: both hold until the next boot.

@@ -82,7 +82,7 @@ fn records(it: &mut String) {
     record!(it, message::Summary { seqno, message_type, kind, vmpck });
     record!(it, policy::Policy { rules, limit });
     record!(it, host::Host {
-        schema, layout, words, totals, inherited, now, page_offset, encryption_mask, signal_of_task,
+        schema, totals, now, page_offset, encryption_mask, signal_of_task,
         live_of_signal, enforcement, tell_all, slow_ns, service_ns, turn, queued, dequeued, threads,
         contexts, full_since,
     });
@@ -139,7 +139,7 @@ fn layout() -> String {
         message::KINDS, message::VMPCKS, outcome::OUTCOMES, outcome::OK, outcome::UNKNOWN_STATUS,
         outcome::DENIED, outcome::BUSY, outcome::HOST_ERROR, policy::DECISIONS, sequence::ANOMALIES,
         histogram::SLOTS, command::COMMANDS, command::CLASSES, request::STAGES, request::DEPTH,
-        request::NO_VM, request::STOPPED, host::LOSSES, host::LAYOUT, ghcb::TOLD, vm::NO_KICK,
+        request::NO_VM, request::STOPPED, host::LOSSES, ghcb::TOLD, vm::NO_KICK,
     );
     numbers!(
         it,

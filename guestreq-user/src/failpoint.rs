@@ -26,8 +26,6 @@ pub enum Point {
     ProgramPinned(&'static str),
     /// Everything is attached and pinned; what another version left is there, too.
     AllAttached,
-    /// What another version had counted is added to ours, but its record is still pinned.
-    Inherited,
     /// What another version left is gone.
     OldDropped,
     /// An override is written, but not in its place.
@@ -57,7 +55,6 @@ impl Point {
         match self {
             Point::Maps | Point::Placed(_) | Point::Slots | Point::Policies => "start",
             Point::AllAttached | Point::OldDropped => "start",
-            Point::Inherited => "inherit",
             Point::Attached(_) | Point::ProgramPinned(_) => "attach",
             Point::OverrideWritten | Point::OverrideKept | Point::PolicyApplied => "change",
             Point::ReloadRead | Point::DefaultWritten => "reload",
@@ -79,7 +76,6 @@ impl fmt::Display for Point {
             Point::Attached(entry) => write!(f, "attached:{entry}"),
             Point::ProgramPinned(entry) => write!(f, "pinned:{entry}"),
             Point::AllAttached => f.write_str("all_attached"),
-            Point::Inherited => f.write_str("inherited"),
             Point::OldDropped => f.write_str("old_dropped"),
             Point::OverrideWritten => f.write_str("override_written"),
             Point::OverrideKept => f.write_str("override_kept"),
@@ -105,7 +101,7 @@ fn all() -> Vec<Point> {
     for probe in &PROBES {
         points.extend([Point::Attached(probe.entry), Point::ProgramPinned(probe.entry)]);
     }
-    points.extend([Point::AllAttached, Point::Inherited, Point::OldDropped]);
+    points.extend([Point::AllAttached, Point::OldDropped]);
     points.extend([Point::OverrideWritten, Point::OverrideKept, Point::PolicyApplied]);
     points.extend([Point::ReloadRead, Point::DefaultWritten]);
     points.extend([Point::VmWritten, Point::ReloadApplied]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::setup::EbpfTools;
 use crate::{process, project, say, setup};
@@ -69,7 +69,18 @@ pub fn static_binaries(packages: &[&str]) -> Result<()> {
     for package in packages {
         cargo.args(["--package", package]);
     }
-    step("build", &format!("{} (static)", packages.join(", ")), &mut cargo)
+    step("build", &format!("{} (static)", packages.join(", ")), &mut cargo)?;
+    let binary = project::static_binary("guestreq");
+    let size = fs::metadata(&binary).with_context(|| binary.display().to_string())?.len();
+    check_size(size)
+}
+
+/// What the static binary may have at most, in bytes.
+const MAX_SIZE: u64 = 8_500_000;
+
+fn check_size(size: u64) -> Result<()> {
+    ensure!(size < MAX_SIZE, "guestreq has {size} bytes; it must have less than {MAX_SIZE}");
+    Ok(())
 }
 
 /// A cargo command for the tests of packages. What is theirs is built as in a debug build; all that
@@ -78,7 +89,10 @@ pub fn test_cargo(packages: &[&str]) -> Command {
     let mut cargo = static_cargo("test");
     for package in packages {
         cargo.args(["--package", package]);
-        for setting in ["opt-level=0", "debug-assertions=true", "overflow-checks=true"] {
+        // One codegen unit makes a small binary; several are built at the same time.
+        for setting in
+            ["opt-level=0", "codegen-units=16", "debug-assertions=true", "overflow-checks=true"]
+        {
             cargo.args(["--config", &format!("profile.release.package.{package}.{setting}")]);
         }
     }
@@ -111,4 +125,16 @@ pub fn log(verb: &str, what: &str) -> PathBuf {
     let name = format!("{verb} {what}");
     let words: Vec<_> = name.split(|c| !word(c)).filter(|w| !w.is_empty()).collect();
     project::logs().join(words.join("-") + ".log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_that_has_grown_too_large_is_an_error_with_its_size() {
+        check_size(8_499_999).unwrap();
+        let error = check_size(8_500_000).unwrap_err().to_string();
+        assert!(error.starts_with("guestreq has 8500000 bytes"), "{error}");
+    }
 }

@@ -1,30 +1,7 @@
-//! # The host's totals, which never fall
-//!
-//! Not even where an agent takes over from one whose records are laid out differently: where
-//! these stand, and what they mean, changes less than all the rest. A later version only adds
-//! fields at the end; whatever else it changes about them is another [`LAYOUT`].
+//! # The host's totals
 
-use core::mem::{offset_of, size_of};
-
-use super::{Host, LOSSES, Stack};
-use crate::{
-    command, ghcb::TOLD, histogram::Slots, message::KINDS, outcome, request::STAGES, vm::Results,
-};
-
-/// Changes whenever [`Totals`] does, unless fields are added at its end.
-pub const LAYOUT: u64 = 1;
-/// The first schema that says where its totals are.
-pub const SIGNED_SINCE: u64 = 4;
-/// Where they begin, in bytes, in every schema.
-pub const OFFSET: usize = offset_of!(Host, totals);
-/// How many words they are.
-pub const WORDS: usize = size_of::<Totals>() / size_of::<u64>();
-
-const _: () = assert!(OFFSET == 3 * size_of::<u64>());
-const _: () = assert!(offset_of!(Host, inherited) == OFFSET + size_of::<Totals>());
-const _: () = assert!(offset_of!(Host, now) == OFFSET + 2 * size_of::<Totals>());
-const _: () = assert!(offset_of!(Stack, depth) == 0);
-const _: () = assert!(offset_of!(Stack, counting) == size_of::<u64>());
+use super::LOSSES;
+use crate::{command, ghcb::TOLD, histogram::Slots, message::KINDS, request::STAGES, vm::Results};
 
 /// A command's totals.
 #[repr(C)]
@@ -70,54 +47,4 @@ impl Totals {
     pub fn message(&mut self, kind: u8) -> &mut Message {
         &mut self.messages[kind as usize & (KINDS - 1)]
     }
-
-    /// From words, as the first ones of a later layout, or as all of an earlier one.
-    pub fn from_words(words: impl Iterator<Item = u64>) -> Totals {
-        // SAFETY: integers, for which zeros are a value.
-        let mut totals: Totals = unsafe { core::mem::zeroed() };
-        totals.words_mut().iter_mut().zip(words).for_each(|(to, from)| *to = from);
-        totals
-    }
-
-    pub fn words(&self) -> &[u64; WORDS] {
-        // SAFETY: nothing but u64 in repr(C), as many as that.
-        unsafe { &*core::ptr::from_ref(self).cast() }
-    }
-
-    fn words_mut(&mut self) -> &mut [u64; WORDS] {
-        // SAFETY: as above, and every word is a value.
-        unsafe { &mut *core::ptr::from_mut(self).cast() }
-    }
-
-    pub fn add(&mut self, others: &Totals) {
-        let words = self.words_mut().iter_mut().zip(others.words());
-        words.for_each(|(word, more)| *word = word.wrapping_add(*more));
-    }
-
-    /// What these have to be added to, so that nothing is lost or counted twice, when another
-    /// version's programs, which have counted `old`, are let go of.
-    ///
-    /// Both were attached for a while, and both saw what happened then; hence the difference,
-    /// modulo 2^64: of one time both took, ours may be the longer. But a refusal was counted by
-    /// the one that was asked, and a loss is each one's own.
-    pub fn inherit(&self, old: &Totals) -> Totals {
-        let mut inherited = *old;
-        let words = inherited.words_mut().iter_mut().zip(self.words());
-        words.for_each(|(word, ours)| *word = word.wrapping_sub(*ours));
-        for (message, old) in inherited.messages.iter_mut().zip(&old.messages) {
-            for result in [outcome::DENIED, outcome::BUSY] {
-                *message.results.cell(result) = old.results.get(result);
-            }
-        }
-        (inherited.lost, inherited.bypassed) = (old.lost, old.bypassed);
-        inherited
-    }
-
-    /// How many commands they are of.
-    pub fn commands(&self) -> u64 {
-        self.commands.iter().fold(0, |sum, command| sum.wrapping_add(command.count))
-    }
 }
-
-#[cfg(test)]
-mod tests;

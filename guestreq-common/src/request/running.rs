@@ -105,8 +105,7 @@ pub const DEPTH: usize = 4;
 pub struct Stack {
     /// How many of `running` are valid.
     pub depth: u64,
-    /// Nonzero from before a command's entry is popped until all that it adds is counted: together
-    /// with `depth` it tells another version's agent whether the totals stand.
+    /// Nonzero from when a command's entry is popped until all that it adds is counted.
     pub counting: u64,
     pub running: [Running; DEPTH],
 }
@@ -155,7 +154,7 @@ impl Stack {
         if self.running[top & (DEPTH - 1)].thread != thread {
             return None;
         }
-        self.set_counting(1);
+        self.counting = 1;
         self.depth = top as u64;
         Some(&mut self.running[top & (DEPTH - 1)])
     }
@@ -170,13 +169,7 @@ impl Stack {
     /// All that the popped command adds is counted.
     #[inline(always)]
     pub fn counted(&mut self) {
-        self.set_counting(0);
-    }
-
-    #[inline(always)]
-    fn set_counting(&mut self, counting: u64) {
-        // SAFETY: a field of our own; volatile, as another reads it meanwhile.
-        unsafe { core::ptr::write_volatile(&mut self.counting, counting) };
+        self.counting = 0;
     }
 
     /// Time that the command which has just returned took is not its enclosing one's.

@@ -100,7 +100,7 @@ impl Observer {
             anyhow::bail!("{reason}");
         }
         failpoint::point(Point::AllAttached);
-        programs.drop_old(&records);
+        programs.drop_old();
         failpoint::point(Point::OldDropped);
         enforcement.verify(&records, &programs, journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {

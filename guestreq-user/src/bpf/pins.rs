@@ -5,7 +5,6 @@
 //! them here. It believes nothing that it has not compared.
 
 pub mod identities;
-mod inherit;
 pub mod inspect;
 mod remove;
 
@@ -17,7 +16,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-pub use inherit::missed_by_old;
 pub use inspect::{Found, MAPS};
 pub use remove::{are_any, remove_all};
 

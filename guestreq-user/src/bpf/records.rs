@@ -14,13 +14,13 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use guestreq_common::{
     SCHEMA,
-    host::{self as of_host, Enforcement, Host, Loss, Totals},
+    host::{Enforcement, Host, Loss, Totals},
     policy::{Backend, Policy, Rules},
     request::Thread,
     vm::{Life, Vm},
 };
 use mapped::Mapped;
-pub use pinned::{Foreign, known_gate, signature};
+pub use pinned::{known_gate, signature};
 
 use crate::{bpf::kernel_constants::KernelConstants, host};
 
@@ -58,36 +58,14 @@ impl Records {
         })
     }
 
-    /// With what was counted before these records were made.
     pub fn host(&self) -> Result<Box<Host>> {
-        let mut host = self.counted()?;
-        let Host { totals, inherited, .. } = &mut *host;
-        totals.add(inherited);
-        Ok(host)
-    }
-
-    /// As the programs write it.
-    pub fn counted(&self) -> Result<Box<Host>> {
         self.host.read(0).context("the host's record")
     }
 
-    /// From now on these are shown with what another version had counted.
-    pub fn set_inherited(&self, totals: &Totals) {
-        let words = self.host.words(0).unwrap_or_default().iter();
-        let inherited = words.skip(mem::offset_of!(Host, inherited) / WORD);
-        for (word, value) in inherited.zip(totals.words()) {
-            word.store(*value, Ordering::Release);
-        }
-    }
-
-    /// Requests that passed though they should not have, with those of before these records were
-    /// made.
+    /// Requests that passed though they should not have.
     pub fn bypassed(&self) -> u64 {
-        let of = |totals: usize| {
-            let word = self.host.word(0, totals + mem::offset_of!(Totals, bypassed));
-            word.map_or(0, |word| word.load(Ordering::Acquire))
-        };
-        of(mem::offset_of!(Host, totals)).wrapping_add(of(mem::offset_of!(Host, inherited)))
+        let offset = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, bypassed);
+        self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
     pub fn max_vms(&self) -> usize {
@@ -209,8 +187,6 @@ impl Records {
             (mem::offset_of!(Host, page_offset), words.page_offset),
             (mem::offset_of!(Host, encryption_mask), words.encryption_mask),
             (mem::offset_of!(Host, signal_of_task), words.offsets()),
-            (mem::offset_of!(Host, layout), of_host::LAYOUT),
-            (mem::offset_of!(Host, words), of_host::WORDS as u64),
         ] {
             if let Some(word) = self.host.word(0, offset) {
                 word.store(value, Ordering::Relaxed);

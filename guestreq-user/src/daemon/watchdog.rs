@@ -18,7 +18,9 @@ use crate::agent::shared::Shared;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks on until this is dropped.
-pub struct Watchdog(#[allow(dead_code, reason = "the thread ends with it")] Sender<()>);
+pub struct Watchdog {
+    _end: Sender<()>,
+}
 
 impl Watchdog {
     /// Of the loop that this thread runs.
@@ -38,7 +40,7 @@ impl Watchdog {
             }
         };
         thread::Builder::new().name("watchdog".to_owned()).spawn(look_on)?;
-        Ok(Watchdog(end))
+        Ok(Watchdog { _end: end })
     }
 }
 

@@ -153,10 +153,7 @@ impl Policies {
 pub fn known_vms<'a>(vms: &'a [TrackedVm], records: &[Option<Box<Vm>>]) -> Vec<KnownVm<'a>> {
     let known = vms.iter().zip(records);
     let vms = known.map(|(tracked, record)| KnownVm {
-        label: &tracked.label,
-        identity: &tracked.identity,
-        pid: tracked.tgid,
-        exited: tracked.exited,
+        vm: tracked.candidate(),
         sent: record.as_deref().map_or_else(|| Types::from_iter([]), sent),
         was_over: record.as_deref().is_some_and(was_over),
     });

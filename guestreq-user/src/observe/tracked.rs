@@ -8,6 +8,7 @@ use guestreq_common::{
 use crate::{
     bpf::pins::identities::Known,
     host::{Evidence, Identity},
+    policy::Candidate,
     wire::events::EventVm,
 };
 
@@ -56,6 +57,12 @@ impl TrackedVm {
             uuid: uuid.cloned(),
             pid: self.tgid,
         }
+    }
+
+    /// How it may be called.
+    pub fn candidate(&self) -> Candidate<'_> {
+        let TrackedVm { label, identity, tgid, exited, .. } = self;
+        Candidate { label, identity, pid: *tgid, exited: *exited }
     }
 
     /// Its process, which is told from others of its number by its start.

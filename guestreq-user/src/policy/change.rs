@@ -9,18 +9,14 @@ use guestreq_common::{message::Kind, policy::Mode};
 
 use super::{Change, Request, Target};
 use super::{
-    Effective, Limit, Named, Override, PolicySet, Stamp, Stamped, Throttle, Types, key_of,
-    safety::{self, AffectedVm},
+    Effective, Limit, Named, Override, PolicySet, Stamp, Stamped, Throttle, Types, key_of, safety,
     vm_lookup::{self, Candidate, LookupError},
 };
 use crate::host::Identity;
 
 /// A VM that has a record.
 pub struct KnownVm<'a> {
-    pub label: &'a str,
-    pub identity: &'a Identity,
-    pub pid: u32,
-    pub exited: bool,
+    pub vm: Candidate<'a>,
     /// Types that it has sent.
     pub sent: Types,
     /// Whether it was over its limit in audit.
@@ -45,6 +41,15 @@ pub enum Refusal {
     Refused(String),
     /// It could not be kept.
     Failed(String),
+}
+
+impl From<LookupError> for Refusal {
+    fn from(unclear: LookupError) -> Refusal {
+        match unclear {
+            LookupError::Unknown(why) => Refusal::UnknownVm(why),
+            LookupError::Ambiguous(why) => Refusal::Refused(why),
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -77,22 +82,10 @@ impl PolicySet {
         if let Some((_, why)) = policy_set.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let affected: Vec<AffectedVm<'_>> = vms
-            .iter()
-            .filter(|vm| !vm.exited)
-            .map(|vm| AffectedVm {
-                label: vm.label,
-                before: self.resolve(vm.identity),
-                after: policy_set.resolve(vm.identity),
-                sent: vm.sent,
-                was_over: vm.was_over,
-            })
-            .collect();
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
-        let losing = safety::losing(&affected);
         let mut warnings = Vec::new();
-        match losing {
+        match safety::losing(&safety::affected(self, &policy_set, vms)) {
             Some(why) if asks && !request.yes => {
                 return Err(Refusal::Refused(format!("{why} (--yes does it all the same)")));
             }
@@ -100,11 +93,11 @@ impl PolicySet {
             None => {}
         }
         warnings.extend(remarks(&change, &old, &new));
-        let called_so = |other: &&KnownVm<'_>| {
+        let called_so = |other: &&Candidate<'_>| {
             !other.exited && vm.as_ref().is_some_and(|vm| key_of(other.identity) == key_of(vm))
         };
-        let namesakes: Vec<_> =
-            vms.iter().filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
+        let all = vms.iter().map(|seen| &seen.vm);
+        let namesakes: Vec<_> = all.filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
         if namesakes.len() > 1 {
             let all = safety::some_of(&namesakes);
             warnings.push(format!("it holds for all running VMs of this name: {all}"));
@@ -115,25 +108,16 @@ impl PolicySet {
 
     /// The VM that is meant, or a name that something was set for.
     fn find(&self, name: &str, vms: &[KnownVm<'_>]) -> Result<Identity, Refusal> {
-        let all: Vec<_> = vms
-            .iter()
-            .map(|&KnownVm { label, identity, pid, exited, .. }| Candidate {
-                label,
-                identity,
-                pid,
-                exited,
-            })
-            .collect();
+        let all: Vec<_> = vms.iter().map(|seen| seen.vm).collect();
         // A name that something was set for is no pid or UUID of another VM.
         let set = self.overrides.vms.contains_key(name);
         let vm = match vm_lookup::find(name, &all) {
-            Ok(at) if !set || self.overrides.key(vms[at].identity).as_deref() == Some(name) => {
-                &vms[at]
+            Ok(at) if !set || self.overrides.key(all[at].identity).as_deref() == Some(name) => {
+                &all[at]
             }
             Ok(_) => return Ok(PolicySet::absent(name)),
             Err(LookupError::Unknown(_)) if set => return Ok(PolicySet::absent(name)),
-            Err(LookupError::Unknown(why)) => return Err(Refusal::UnknownVm(why)),
-            Err(LookupError::Ambiguous(why)) => return Err(Refusal::Refused(why)),
+            Err(unclear) => return Err(unclear.into()),
         };
         if key_of(vm.identity).is_some() {
             return Ok(vm.identity.clone());

@@ -34,7 +34,7 @@ pub use replace::{Replacement, describe};
 pub use rules::{FileLimit, FileRule};
 pub use set::PolicySet;
 pub use store::Store;
-pub use vm_lookup::{Candidate, LookupError, find, instead};
+pub use vm_lookup::{Candidate, find, instead};
 
 pub use crate::wire::policy::{
     Apply, Change, Difference, Effective, Glob, Level, Limit, Located, LocatedRule, Match, Named,

@@ -19,22 +19,20 @@ pub struct Stamped<T> {
     pub stamp: Stamp,
 }
 
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<Stamped<Named<Mode>>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Stamped<Types>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Stamped<Limit>>,
 }
 
 impl Override {
-    pub const NONE: Override = Override { mode: None, allow: None, limit: None };
-
     fn is_empty(&self) -> bool {
-        *self == Override::NONE
+        *self == Override::default()
     }
 }
 
@@ -47,26 +45,16 @@ pub struct Applied {
 }
 
 /// All that is set. VMs are known by [`key_of`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Overrides {
-    #[serde(default = "none", skip_serializing_if = "Override::is_empty")]
+    #[serde(default, skip_serializing_if = "Override::is_empty")]
     pub default: Override,
     #[serde(default)]
     pub vms: BTreeMap<String, Override>,
     /// The last one; what is set one by one goes before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
-}
-
-fn none() -> Override {
-    Override::NONE
-}
-
-impl Default for Overrides {
-    fn default() -> Self {
-        Overrides { default: Override::NONE, vms: BTreeMap::new(), applied: None }
-    }
 }
 
 /// By what a VM is found again after it, or the agent, was restarted: its own name, behind its
@@ -95,7 +83,7 @@ impl Overrides {
     /// Changes a VM's, or with `None` the default; an override that sets nothing is none.
     pub fn edit(&mut self, key: Option<&str>, edit: impl FnOnce(&mut Override)) {
         let Some(key) = key else { return edit(&mut self.default) };
-        let mut of_vm = self.vms.remove(key).unwrap_or(Override::NONE);
+        let mut of_vm = self.vms.remove(key).unwrap_or_default();
         edit(&mut of_vm);
         if !of_vm.is_empty() {
             self.vms.insert(key.to_owned(), of_vm);

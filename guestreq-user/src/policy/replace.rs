@@ -5,10 +5,7 @@
 
 use guestreq_common::policy::Mode;
 
-use super::{
-    Applied, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp,
-    safety::{self, AffectedVm},
-};
+use super::{Applied, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp, safety};
 use super::{Apply, Difference};
 use crate::text::quoted;
 
@@ -75,24 +72,14 @@ impl PolicySet {
         if let Some((_, why)) = policy_set.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let running = || vms.iter().filter(|vm| !vm.exited);
-        let mut all = vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
-        all.extend(running().map(|vm| Difference {
-            vm: Some(vm.label.to_owned()),
-            old: self.resolve(vm.identity),
-            new: policy_set.resolve(vm.identity),
-        }));
-        let affected: Vec<AffectedVm<'_>> = running()
-            .zip(&all[1..])
-            .map(|(vm, Difference { old, new, .. })| AffectedVm {
-                label: vm.label,
-                before: old.clone(),
-                after: new.clone(),
-                sent: vm.sent,
-                was_over: vm.was_over,
-            })
-            .collect();
+        let affected = safety::affected(self, &policy_set, vms);
         let warnings = safety::losing(&affected).into_iter().collect();
+        let mut all = vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
+        all.extend(affected.into_iter().map(|vm| Difference {
+            vm: Some(vm.label.to_owned()),
+            old: vm.before,
+            new: vm.after,
+        }));
         let starts = |all: &Difference| {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce

@@ -21,11 +21,8 @@ use crate::{host::Identity, text::quoted};
 pub struct FileRule {
     #[serde(rename = "match")]
     matches: Match,
-    #[serde(default)]
     mode: Option<Named<Mode>>,
-    #[serde(default)]
     allow: Option<Types>,
-    #[serde(default)]
     limit: Option<FileLimit>,
 }
 

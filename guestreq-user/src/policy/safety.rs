@@ -11,7 +11,7 @@ use guestreq_common::{
     policy::Mode,
 };
 
-use super::{Effective, Limit, Types};
+use super::{Effective, KnownVm, Limit, PolicySet, Types};
 
 /// For how long a guest comes back.
 const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
@@ -64,6 +64,24 @@ pub struct AffectedVm<'a> {
     pub sent: Types,
     /// Whether it was over its limit in audit.
     pub was_over: bool,
+}
+
+/// The running VMs, each with its policy of either policy_set.
+pub fn affected<'a>(
+    before: &PolicySet,
+    after: &PolicySet,
+    vms: &[KnownVm<'a>],
+) -> Vec<AffectedVm<'a>> {
+    vms.iter()
+        .filter(|seen| !seen.vm.exited)
+        .map(|&KnownVm { vm, sent, was_over }| AffectedVm {
+            label: vm.label,
+            before: before.resolve(vm.identity),
+            after: after.resolve(vm.identity),
+            sent,
+            was_over,
+        })
+        .collect()
 }
 
 impl AffectedVm<'_> {

@@ -12,7 +12,8 @@ use axum::{
 use crate::wire::explain::Explained;
 use crate::{
     agent::{observer::Observer, shared::Shared},
-    policy::{Candidate, LookupError, Refusal, find},
+    observe::tracked::TrackedVm,
+    policy::{Refusal, find},
     serve::{
         answer::{failure, observing},
         json::Json,
@@ -33,20 +34,8 @@ pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response
 fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
     observer.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
     let vms = observer.table.vms();
-    let all: Vec<_> = vms
-        .iter()
-        .map(|vm| Candidate {
-            label: &vm.label,
-            identity: &vm.identity,
-            pid: vm.tgid,
-            exited: vm.exited,
-        })
-        .collect();
-    let found = find(vm, &all).map_err(|unclear| match unclear {
-        LookupError::Unknown(why) => Refusal::UnknownVm(why),
-        LookupError::Ambiguous(why) => Refusal::Refused(why),
-    })?;
-    let vm = &vms[found];
+    let all: Vec<_> = vms.iter().map(TrackedVm::candidate).collect();
+    let vm = &vms[find(vm, &all)?];
     let policy_set = observer.policies.policy_set();
     Ok(Explained {
         vm: vm.label.clone(),

@@ -24,7 +24,7 @@ use crate::{
     fuzz::assert_a_line,
     host::Identity,
     json,
-    policy::{Apply, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types},
+    policy::{Apply, Candidate, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types},
     serve::{peer::Peer, server},
     wire::{Failure, events},
 };
@@ -171,7 +171,8 @@ fn with_vms(try_it: impl FnOnce(&PolicySet, &Stamp, &[KnownVm<'_>])) {
         .zip(7..)
         .map(|((label, identity), pid)| {
             let sent = Types(guestreq_common::policy::Allowed::DEFAULT);
-            KnownVm { label, identity, pid, exited: false, sent, was_over: pid == 8 }
+            let vm = Candidate { label, identity, pid, exited: false };
+            KnownVm { vm, sent, was_over: pid == 8 }
         })
         .collect();
     let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };

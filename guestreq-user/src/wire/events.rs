@@ -45,13 +45,13 @@ pub struct Event {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct EventVm {
     /// Its label.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
     /// As its VMM was told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Absent where its VMM was given none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
     /// Its VMM's process.
     pub pid: u32,

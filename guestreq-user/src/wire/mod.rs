@@ -38,10 +38,8 @@ pub struct Vm {
     /// `qemu`, `cloud-hypervisor`, `firecracker`, or the process' name.
     pub vmm: String,
     /// Its pod's, of a VM of KubeVirt; else empty.
-    #[serde(default)]
     pub namespace: String,
     /// Of the pod that it runs in; empty without.
-    #[serde(default)]
     pub pod_uid: String,
     /// Of its VMM.
     pub pid: u32,
@@ -53,7 +51,6 @@ pub struct Vm {
     pub extended_requests: u64,
     /// SEV-TIO guest requests, which its process has made for it. They are not in the others: no
     /// policy decides them.
-    #[serde(default)]
     pub tio_requests: u64,
     /// By message type, then by result.
     pub results: Counts,
@@ -74,10 +71,8 @@ pub struct Vm {
     /// Of the PSP's time, 0 to 1.
     pub recent_psp_share: f64,
     /// By message; those that it sent.
-    #[serde(default)]
     pub recent_messages_per_second: BTreeMap<String, f64>,
     /// By decision, whatever the mode: those that there were.
-    #[serde(default)]
     pub recent_decisions_per_second: BTreeMap<String, f64>,
     /// Of a whole request; absent without recent requests.
     pub recent_p50_seconds: Option<f64>,
@@ -101,14 +96,11 @@ pub struct Psp {
     /// Mean number of guest requests that waited.
     pub recent_queue_length: f64,
     /// By stage, of all guest requests that the PSP answered within the window.
-    #[serde(default)]
     pub recent_stages: BTreeMap<String, Recent>,
     /// All that the PSP worked, the running command included: between two answers, what happened
     /// per time.
-    #[serde(default)]
     pub busy_seconds: f64,
     /// All that guest requests waited for it, likewise.
-    #[serde(default)]
     pub waited_seconds: f64,
     pub commands: Vec<Command>,
     pub messages: Vec<Message>,

@@ -20,10 +20,10 @@ impl Observer {
     /// line what is different.
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
-        let planned =
-            self.policies.plan_file(&known_vms(self.table.vms(), &snapshot.vms), &config.policy);
-        let replacement = planned.and_then(|planned| self.enforceable(planned));
-        let replacement = replacement.map_err(|refusal| anyhow!("{refusal}"))?;
+        let vms = known_vms(self.table.vms(), &snapshot.vms);
+        let planned = self.policies.plan_file(&vms, &config.policy);
+        let replacement = planned.map_err(|refusal| anyhow!("{refusal}"))?;
+        self.check_enforceable(replacement.begins).map_err(|refusal| anyhow!("{refusal}"))?;
         failpoint::point(Point::ReloadRead);
         self.records.set_slow(slow_ns(config));
         self.keep = config.keep_exited_vms;
@@ -40,11 +40,7 @@ impl Observer {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
-        let begins = old != Mode::Enforce && new == Mode::Enforce;
-        if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
-            // It would be said and not done, now and when an agent starts next.
-            return Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")));
-        }
+        self.check_enforceable(old != Mode::Enforce && new == Mode::Enforce)?;
         Ok(plan)
     }
 
@@ -58,9 +54,10 @@ impl Observer {
     /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
-        let planned =
-            self.policies.plan_apply(&known_vms(self.table.vms(), &snapshot.vms), apply, uid)?;
-        self.enforceable(planned)
+        let vms = known_vms(self.table.vms(), &snapshot.vms);
+        let planned = self.policies.plan_apply(&vms, apply, uid)?;
+        self.check_enforceable(planned.begins)?;
+        Ok(planned)
     }
 
     /// Has it hold from now on.
@@ -80,10 +77,10 @@ impl Observer {
         failpoint::point(Point::PolicyApplied);
     }
 
-    /// What is planned, unless it would be said to be enforced and is not.
-    fn enforceable(&self, planned: Replacement) -> Result<Replacement, Refusal> {
-        match self.enforcement.status().reason.filter(|_| planned.begins) {
-            None => Ok(planned),
+    /// Fails if something begins to be enforced that cannot be, now or when an agent starts next.
+    fn check_enforceable(&self, begins: bool) -> Result<(), Refusal> {
+        match self.enforcement.status().reason.filter(|_| begins) {
+            None => Ok(()),
             Some(reason) => {
                 Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")))
             }

@@ -28,8 +28,7 @@ const FOLDER: &str = "/run/guestreq/vms";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub identity: Identity,
-    /// What told it; nothing, where an older version has read it.
-    #[serde(default)]
+    /// What told it.
     pub evidence: Vec<Evidence>,
     /// The process that was looked at: the one that launched it, or that runs it.
     pub pid: u32,
@@ -143,18 +142,6 @@ mod tests {
         assert_eq!(remembered.get(4, &vm(1, 50)), None);
         remembered.remove(3);
         assert_eq!(remembered.get(3, &vm(1, 50)), None);
-    }
-
-    #[test]
-    fn what_a_version_wrote_that_did_not_tell_why_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let remembered = Remembered { folder: folder.path().to_owned() };
-        let old = r#"{"generation":1,"first_seen":50,"known":{"identity":{"name":"web","named":true,
-            "uuid":"7a","vmm":"qemu","namespace":"prod","pod_uid":""},"pid":9,"started":7}}"#;
-        fs::write(folder.path().join("0"), old).unwrap();
-        let known = remembered.get(0, &vm(1, 50)).unwrap();
-        assert_eq!((known.identity.full_name().as_ref(), known.pid), ("prod/web", 9));
-        assert_eq!(known.evidence, []);
     }
 
     #[test]

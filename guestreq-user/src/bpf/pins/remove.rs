@@ -109,7 +109,7 @@ fn parent() -> &'static Path {
 }
 
 /// What was put aside and is still there.
-pub(super) fn olds() -> Vec<PathBuf> {
+fn olds() -> Vec<PathBuf> {
     let entries = fs::read_dir(parent()).into_iter().flatten().flatten();
     let olds = entries.filter(|entry| is_old(&entry.file_name()));
     olds.map(|entry| entry.path()).collect()

@@ -227,7 +227,7 @@ fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
         Found::Foreign(why) => {
             warn!(
                 "what is pinned at {} cannot be taken over ({why}): it stays attached until this \
-                 version's programs stand beside it, and go on from the host's counts",
+                 version's programs are, and counters start at zero",
                 pins::ROOT
             );
             pins.put_aside()?;

@@ -7,10 +7,7 @@ use log::{info, warn};
 
 use super::Programs;
 use crate::{
-    bpf::{
-        pins::{self, Found, Pins},
-        records::Records,
-    },
+    bpf::pins::{self, Found, Pins},
     probes::PROBES,
 };
 
@@ -105,15 +102,9 @@ impl Programs {
         }
     }
 
-    /// Ends what another version left, now that this one's stands, and goes on from its counts.
-    pub fn drop_old(&mut self, records: &Records) {
+    /// Removes another version's pins, now that this version's programs are attached.
+    pub fn drop_old(&self) {
         let Some(pins) = &self.pins else { return };
-        match pins.inherit(records) {
-            Ok(0) => {}
-            Ok(commands) => info!("another version's counts go on, of {commands} PSP commands"),
-            Err(error) => warn!("counts begin anew: {error:#}"),
-        }
-        self.missed_before += pins::missed_by_old();
         let (dropped, errors) = pins.drop_old();
         if dropped {
             info!("another version's programs are detached");

@@ -27,8 +27,6 @@ unsafe impl Record for Host {}
 unsafe impl Record for Vm {}
 // SAFETY: as for Host.
 unsafe impl Record for Thread {}
-// SAFETY: a word itself.
-unsafe impl Record for u64 {}
 
 /// An array map, mapped.
 pub struct Mapped<T> {

@@ -29,11 +29,13 @@ mod tests {
     fn vms(names: &[(&str, bool)]) -> Vms {
         let vm = |(name, running): &(&str, bool)| {
             json!({
-                "vm": name, "name": name, "uuid": "", "vmm": "qemu", "pid": 1, "running": running,
-                "requests": 0, "extended_requests": 0, "results": {}, "vmpck": [],
+                "vm": name, "name": name, "uuid": "", "vmm": "qemu", "namespace": "",
+                "pod_uid": "", "pid": 1, "running": running, "requests": 0, "extended_requests": 0,
+                "tio_requests": 0, "results": {}, "vmpck": [],
                 "stage_seconds": {}, "p50_seconds": null, "p99_seconds": null, "psp_seconds": {},
                 "sequence_anomalies": {}, "recent_requests_per_second": 0.0,
-                "recent_psp_share": 0.0, "last_request_seconds_ago": null,
+                "recent_psp_share": 0.0, "recent_messages_per_second": {},
+                "recent_decisions_per_second": {}, "last_request_seconds_ago": null,
             })
         };
         let vms: Vec<_> = names.iter().map(vm).collect();

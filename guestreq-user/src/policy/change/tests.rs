@@ -17,14 +17,8 @@ fn vm(name: &str, uuid: &str) -> Identity {
 }
 
 fn seen<'a>(label: &'a str, identity: &'a Identity) -> KnownVm<'a> {
-    KnownVm {
-        label,
-        identity,
-        pid: 7,
-        exited: false,
-        sent: Types(Allowed::DEFAULT),
-        was_over: false,
-    }
+    let vm = Candidate { label, identity, pid: 7, exited: false };
+    KnownVm { vm, sent: Types(Allowed::DEFAULT), was_over: false }
 }
 
 /// Parses what the API gets.
@@ -61,7 +55,8 @@ fn a_limit_is_set_and_cleared() {
 #[test]
 fn an_unknown_vm_is_told_with_those_that_run() {
     let (web, gone) = (vm("web", ""), vm("gone", ""));
-    let vms = [seen("web", &web), KnownVm { exited: true, ..seen("gone", &gone) }];
+    let mut vms = [seen("web", &web), seen("gone", &gone)];
+    vms[1].vm.exited = true;
     let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
     assert_eq!(
         policy_set("").plan(&wrong, &stamp(), &vms).unwrap_err(),

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     config::Config,
     host::Identity,
-    policy::{Named, Overrides, Request},
+    policy::{Candidate, Named, Overrides, Request},
 };
 
 fn policy_file(text: &str) -> PolicyFile {
@@ -26,7 +26,8 @@ fn vm(name: &str) -> Identity {
 
 fn seen<'a>(identity: &'a Identity, sent: &[Kind]) -> KnownVm<'a> {
     let sent = sent.iter().copied().collect();
-    KnownVm { label: &identity.name, identity, pid: 7, exited: false, sent, was_over: false }
+    let vm = Candidate { label: &identity.name, identity, pid: 7, exited: false };
+    KnownVm { vm, sent, was_over: false }
 }
 
 fn apply(text: &str) -> Apply {

@@ -83,7 +83,7 @@ pub struct Ended {
     /// What KVM was told: 0, or a negative errno.
     pub ret: i32,
     /// Absent where the PSP was not asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stage_seconds: Option<StageSeconds>,
 }
 

@@ -16,7 +16,8 @@ fn psp(requests: u64, seconds: f64) -> Psp {
     };
     serde_json::from_value(serde_json::json!({
         "window_seconds": 10.0, "holder": null, "queue_length": 0, "recent_utilisation": 0.0,
-        "recent_queue_length": 0.0, "commands": [], "guest_requests": {}, "guest_told": {},
+        "recent_queue_length": 0.0, "recent_stages": {}, "busy_seconds": 0.0,
+        "waited_seconds": 0.0, "commands": [], "guest_requests": {}, "guest_told": {},
         "lost": {}, "probes": {},
         "messages": [
             {"message": "report", "results": {"ok": requests, "busy": 7000}, "stages": stage(seconds)},
