@@ -8,21 +8,22 @@ use core::mem::{offset_of, size_of};
 
 use super::{Host, LOSSES, Stack};
 use crate::{
-    command, ghcb::TOLD, histogram::Slots, message::KINDS, outcome, request::STAGES, vm::Results,
+    command, ghcb::GUEST_STATUSES, histogram::Slots, message::MESSAGE_TYPES, outcome::Outcome,
+    request::STAGES, vm::Results,
 };
 
-/// Changes whenever [`Totals`] does, unless fields are added at its end.
+/// Changes whenever [`HostTotals`] does, unless fields are added at its end.
 pub const LAYOUT: u64 = 1;
 /// The first schema that says where its totals are.
 pub const SIGNED_SINCE: u64 = 4;
 /// Where they begin, in bytes, in every schema.
 pub const OFFSET: usize = offset_of!(Host, totals);
 /// How many words they are.
-pub const WORDS: usize = size_of::<Totals>() / size_of::<u64>();
+pub const WORDS: usize = size_of::<HostTotals>() / size_of::<u64>();
 
 const _: () = assert!(OFFSET == 3 * size_of::<u64>());
-const _: () = assert!(offset_of!(Host, inherited) == OFFSET + size_of::<Totals>());
-const _: () = assert!(offset_of!(Host, now) == OFFSET + 2 * size_of::<Totals>());
+const _: () = assert!(offset_of!(Host, inherited) == OFFSET + size_of::<HostTotals>());
+const _: () = assert!(offset_of!(Host, now) == OFFSET + 2 * size_of::<HostTotals>());
 const _: () = assert!(offset_of!(Stack, depth) == 0);
 const _: () = assert!(offset_of!(Stack, counting) == size_of::<u64>());
 
@@ -36,11 +37,10 @@ pub struct CommandTotals {
     pub failed: u64,
 }
 
-/// A message kind's totals. One request touches one of these: what is written together
-/// stands together.
+/// A message type's totals, contiguous as one request writes all of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Message {
+pub struct MessageTotals {
     /// Cells of `host_error`, `denied` and `busy` are written atomically.
     pub results: Results,
     pub stage: [Slots; STAGES],
@@ -49,32 +49,31 @@ pub struct Message {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Totals {
-    pub messages: [Message; KINDS],
+pub struct HostTotals {
+    pub messages: [MessageTotals; MESSAGE_TYPES],
     pub commands: [CommandTotals; command::COMMANDS],
-    /// VMGEXITs that were plain and extended guest requests; written atomically.
+    /// VMGEXITs for plain and extended guest requests; written atomically.
     pub exits: [u64; 2],
-    /// What guests were told, by [`crate::ghcb::Told`]; written atomically.
-    pub told: [u64; TOLD],
+    /// What guests got, by [`crate::ghcb::GuestStatus`]; written atomically.
+    pub guest_statuses: [u64; GUEST_STATUSES],
     /// By [`super::Loss`]; written atomically.
     pub lost: [u64; LOSSES],
-    /// Requests that passed though they should not have: they reached the PSP undecided while
-    /// the gate should have asked, or their vCPU could not be stopped; written under
-    /// `sev_cmd_mutex`.
+    /// Requests that bypassed enforcement: they reached the PSP undecided while the gate should
+    /// have asked, or their vCPU could not be stopped; written under `sev_cmd_mutex`.
     pub bypassed: u64,
 }
 
-impl Totals {
-    /// The totals of a kind. Masked, not checked: the verifier must see the bound.
+impl HostTotals {
+    /// The totals of a message type's row. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn message(&mut self, kind: u8) -> &mut Message {
-        &mut self.messages[kind as usize & (KINDS - 1)]
+    pub fn message(&mut self, row: u8) -> &mut MessageTotals {
+        &mut self.messages[row as usize & (MESSAGE_TYPES - 1)]
     }
 
     /// From words, as the first ones of a later layout, or as all of an earlier one.
-    pub fn from_words(words: impl Iterator<Item = u64>) -> Totals {
+    pub fn from_words(words: impl Iterator<Item = u64>) -> HostTotals {
         // SAFETY: integers, for which zeros are a value.
-        let mut totals: Totals = unsafe { core::mem::zeroed() };
+        let mut totals: HostTotals = unsafe { core::mem::zeroed() };
         totals.words_mut().iter_mut().zip(words).for_each(|(to, from)| *to = from);
         totals
     }
@@ -89,7 +88,7 @@ impl Totals {
         unsafe { &mut *core::ptr::from_mut(self).cast() }
     }
 
-    pub fn add(&mut self, others: &Totals) {
+    pub fn add(&mut self, others: &HostTotals) {
         let words = self.words_mut().iter_mut().zip(others.words());
         words.for_each(|(word, more)| *word = word.wrapping_add(*more));
     }
@@ -100,12 +99,12 @@ impl Totals {
     /// Both were attached for a while, and both saw what happened then; hence the difference,
     /// modulo 2^64: of one time both took, ours may be the longer. But a refusal was counted by
     /// the one that was asked, and a loss is each one's own.
-    pub fn inherit(&self, old: &Totals) -> Totals {
+    pub fn inherit(&self, old: &HostTotals) -> HostTotals {
         let mut inherited = *old;
         let words = inherited.words_mut().iter_mut().zip(self.words());
         words.for_each(|(word, ours)| *word = word.wrapping_sub(*ours));
         for (message, old) in inherited.messages.iter_mut().zip(&old.messages) {
-            for result in [outcome::DENIED, outcome::BUSY] {
+            for result in [Outcome::DENIED, Outcome::BUSY] {
                 *message.results.cell(result) = old.results.get(result);
             }
         }

@@ -10,10 +10,10 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use guestreq_common::{
-    event::{self, Event},
-    message, outcome,
+    event::{Event, EventKind},
+    message,
+    outcome::Outcome,
     policy::{Decision, Mode},
-    request::{self, NO_VM},
 };
 use log::Log;
 use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
@@ -107,8 +107,8 @@ fn tell(batch: &[Option<Event>], shared: &Shared) {
     let State::Observing(observer) = &mut *shared.state() else { return };
     let mut looked = false;
     for event in batch.iter().flatten() {
-        let is_new = event.kind == event::Kind::NewVm as u8;
-        let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
+        let is_new = event.kind == EventKind::NewVm as u8;
+        let is_known = event.vm.is_none() || vm_of(observer, event).is_some();
         if !is_known && !looked {
             // While its process lives: it may not do so for long.
             observer.look_for_vms();
@@ -117,19 +117,19 @@ fn tell(batch: &[Option<Event>], shared: &Shared) {
         let Some(what) = what(event) else { continue };
         let nobody = || Whom { vm: None, name: None, uuid: None, pid: event.tgid };
         let whom = vm_of(observer, event).map_or_else(nobody, Tracked::whom);
-        shared.journal.record_of(Some(whom), what, event.time);
+        shared.journal.record_of(Some(whom), what, event.time.0);
     }
 }
 
 fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a Tracked> {
     let mut vms = observer.table.vms().iter();
-    vms.find(|vm| vm.slot == event.vm as usize && vm.generation == event.generation)
+    vms.find(|vm| vm.id == event.vm)
 }
 
 /// `None`: of VMs that are new the table tells, once it knows them.
 fn what(event: &Event) -> Option<What> {
     let message = Message {
-        message: Named(message::Kind::of(event.message_type)),
+        message: Named(message::MessageType::of(event.message_type)),
         message_type: event.message_type,
         vmpck: event.vmpck,
         seqno: event.seqno,
@@ -140,26 +140,26 @@ fn what(event: &Event) -> Option<What> {
         // What is not carried out is not told.
         mode: Named(Mode::Enforce),
     };
-    Some(match event::Kind::from_number(event.kind)? {
-        event::Kind::Request => What::Request(ended(event, message)),
-        event::Kind::Slow => What::Slow(ended(event, message)),
-        event::Kind::Replay => What::Replay(ended(event, message)),
-        event::Kind::Gap => What::Gap(ended(event, message)),
-        event::Kind::HostError => What::HostError(ended(event, message)),
-        event::Kind::NewVm => return None,
-        event::Kind::Denied => What::Denied(decided(message, Decision::Deny)),
-        event::Kind::Throttled => What::Throttled(decided(message, Decision::Busy)),
-        event::Kind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
-        event::Kind::Bypassed => What::Bypassed(message),
+    Some(match EventKind::from_number(event.kind)? {
+        EventKind::Request => What::Request(ended(event, message)),
+        EventKind::Slow => What::Slow(ended(event, message)),
+        EventKind::Replay => What::Replay(ended(event, message)),
+        EventKind::Gap => What::Gap(ended(event, message)),
+        EventKind::HostError => What::HostError(ended(event, message)),
+        EventKind::NewVm => return None,
+        EventKind::Denied => What::Denied(decided(message, Decision::Deny)),
+        EventKind::Throttled => What::Throttled(decided(message, Decision::Busy)),
+        EventKind::Unthrottled => What::Unthrottled(decided(message, Decision::Admit)),
+        EventKind::Bypassed => What::Bypassed(message),
     })
 }
 
 fn ended(event: &Event, message: Message) -> Ended {
-    let answered = request::answered(event.outcome) && event.outcome != outcome::BUSY;
+    let answered = event.outcome.is_answered() && event.outcome != Outcome::BUSY;
     let [vm_lock, psp_queue, psp_service] = event.stage_ns.map(|ns| ns as f64 / 1e9);
     Ended {
         message,
-        result: outcome::name(event.outcome).into(),
+        result: event.outcome.name().into(),
         ret: event.ret,
         stage_seconds: answered.then_some(StageSeconds { vm_lock, psp_queue, psp_service }),
     }

@@ -15,6 +15,7 @@ use anyhow::Result;
 use guestreq_common::{
     host::Host,
     policy::{Backend, Mode},
+    units::MonotonicNs,
     vm::Vm,
 };
 use log::{info, warn};
@@ -201,8 +202,8 @@ impl Observer {
         let mut vms = Vec::with_capacity(self.table.vms().len());
         for tracked in self.table.vms() {
             // The slot may have been taken over since: then its VM is not this one.
-            let record = self.records.vm(tracked.slot);
-            vms.push(record.filter(|vm| vm.generation == tracked.generation));
+            let record = self.records.vm(tracked.id.index());
+            vms.push(record.filter(|vm| vm.generation == tracked.id.generation));
         }
         let sample = sample(&host, self.table.vms(), &vms);
         Ok(Snapshot { host, vms, sample })
@@ -235,10 +236,9 @@ pub struct Snapshot {
 fn sample(host: &Host, tracked: &[Tracked], vms: &[Option<Box<Vm>>]) -> Sample {
     let now = now_ns();
     // A command that has not returned yet is the PSP's present, not its past.
-    let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
+    let running = host.now.top().map_or(0, |command| MonotonicNs(now).since(command.started));
     let of_vm = |(tracked, vm): (&Tracked, &Option<Box<Vm>>)| {
-        let key = (tracked.slot as u32, tracked.generation);
-        Some((key, Totals::of(vm.as_deref()?)))
+        Some((tracked.id, Totals::of(vm.as_deref()?)))
     };
     Sample {
         at_ns: now,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Backend, Decision, Mode},
     vm::Vm,
 };
@@ -70,7 +70,8 @@ impl Policies {
 
     /// What holds for a VM.
     pub fn apply(&self, records: &Records, vm: &Tracked) {
-        records.set_policy(vm.slot, self.book.resolve(&vm.identity).to_policy(vm.generation));
+        records
+            .set_policy(vm.id.index(), self.book.resolve(&vm.identity).to_policy(vm.id.generation));
     }
 
     /// Whether VMs' vCPUs are taken out of the guest, by a signal that their VMM handles.
@@ -170,7 +171,7 @@ fn seen<'a>(table: &'a Table, snapshot: &'a Snapshot) -> Vec<Seen<'a>> {
 
 /// All types that it has sent, whatever became of them.
 fn sent(vm: &Vm) -> Types {
-    Kind::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
+    MessageType::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
 }
 
 fn was_over(vm: &Vm) -> bool {

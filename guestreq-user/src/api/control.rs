@@ -9,7 +9,7 @@ use axum::{
     serve::IncomingStream,
 };
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Decision, Mode},
     vm::Vm,
 };
@@ -215,8 +215,8 @@ fn decisions(vm: &Vm) -> BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>
 }
 
 /// Every decision that was taken for a VM, and how often.
-pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64)> {
-    let cells = Kind::ALL.into_iter().flat_map(|kind| {
+pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (MessageType, Mode, Decision, u64)> {
+    let cells = MessageType::ALL.into_iter().flat_map(|kind| {
         let modes = [Mode::Audit, Mode::Enforce].into_iter();
         modes.flat_map(move |mode| Decision::ALL.map(|decision| (kind, mode, decision)))
     });

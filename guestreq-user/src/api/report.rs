@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use guestreq_common::{
     command::{self, Class},
-    ghcb::Told,
+    ghcb::GuestStatus,
     histogram::{self, Slots},
     host::{Host, Loss},
     message,
-    outcome::{self, OUTCOMES},
+    outcome::Outcome,
     policy::Decision,
-    request::{NO_VM, STAGE_NAMES},
+    request::STAGE_NAMES,
     sequence::Anomaly,
+    units::MonotonicNs,
     vm::{Life, Results, Vm as Record},
 };
 
@@ -50,9 +51,9 @@ pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
 }
 
 fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Record) -> Vm {
-    let recent = observer.window.vm(&snapshot.sample, (tracked.slot as u32, tracked.generation));
+    let recent = observer.window.vm(&snapshot.sample, tracked.id);
     let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
-    let now = snapshot.sample.at_ns;
+    let now = MonotonicNs(snapshot.sample.at_ns);
     Vm {
         vm: tracked.label.clone(),
         name: tracked.identity.name.clone(),
@@ -81,15 +82,16 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &Tracked, record: &Reco
         recent_requests_per_second: recent.requests_per_second,
         recent_psp_share: recent.psp_share,
         recent_messages_per_second: rates(
-            message::Kind::ALL.map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
+            message::MessageType::ALL
+                .map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
         ),
         recent_decisions_per_second: rates(
             Decision::ALL.map(|of| (of.name(), recent.decisions_per_second[of as usize])),
         ),
         recent_p50_seconds: recent.quantiles.p50.map(seconds),
         recent_p99_seconds: recent.quantiles.p99.map(seconds),
-        last_request_seconds_ago: (record.last_request != 0)
-            .then(|| seconds(now.saturating_sub(record.last_request))),
+        last_request_seconds_ago: (!record.last_request.is_never())
+            .then(|| seconds(now.since(record.last_request))),
     }
 }
 
@@ -106,11 +108,11 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
     let holder = host.now.top().map(|running| Holder {
         command: command_name(running.command),
         vm: labels
-            .get(&(running.vm, running.generation))
-            .filter(|_| running.vm != NO_VM)
+            .get(&running.vm)
+            .filter(|_| !running.vm.is_none())
             .map(|label| (*label).to_owned()),
-        pid: (running.thread >> 32) as u32,
-        seconds: seconds(snapshot.sample.at_ns.saturating_sub(running.started)),
+        pid: running.thread.tgid(),
+        seconds: seconds(MonotonicNs(snapshot.sample.at_ns).since(running.started)),
     });
     let mut commands: Vec<Command> = (0..)
         .zip(&host.totals.commands)
@@ -136,9 +138,9 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         commands,
         messages: messages(host),
         guest_requests: names.into_iter().zip(host.totals.exits).collect(),
-        guest_told: Told::ALL
+        guest_told: GuestStatus::ALL
             .iter()
-            .map(|told| (told.name().to_owned(), host.totals.told[*told as usize]))
+            .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
         lost: lost(host, observer),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
@@ -169,8 +171,8 @@ fn stage_names() -> impl Iterator<Item = String> {
 }
 
 fn results(counts: &Results) -> BTreeMap<String, u64> {
-    (0..OUTCOMES as u8)
-        .map(|number| (outcome::name(number), counts.get(number)))
+    Outcome::all()
+        .map(|outcome| (outcome.name(), counts.get(outcome)))
         .filter(|(_, count)| *count > 0)
         .fold(BTreeMap::new(), |mut results, (name, count)| {
             // Numbers that no specification lists share a name.
@@ -180,7 +182,7 @@ fn results(counts: &Results) -> BTreeMap<String, u64> {
 }
 
 fn counts(record: &Record) -> Counts {
-    message::Kind::ALL
+    message::MessageType::ALL
         .iter()
         .map(|kind| (kind.name().to_owned(), results(&record.requests[*kind as usize])))
         .filter(|(_, results)| !results.is_empty())
@@ -193,7 +195,7 @@ fn messages(host: &Host) -> Vec<Message> {
         p50_seconds: histogram::quantile(slots, 0.5).map(seconds),
         p99_seconds: histogram::quantile(slots, 0.99).map(seconds),
     };
-    message::Kind::ALL
+    message::MessageType::ALL
         .iter()
         .map(|kind| {
             let totals = &host.totals.messages[*kind as usize];

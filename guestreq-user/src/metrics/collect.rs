@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use guestreq_common::{
     command::Class,
-    message::Kind,
-    outcome::{self, OUTCOMES, UNKNOWN_STATUS},
+    message::MessageType,
+    outcome::Outcome,
     request::{STAGE_NAMES, STAGES},
     sequence::Anomaly,
     vm::{Results, Vm},
@@ -48,16 +48,16 @@ pub fn enforcement(families: &mut Families, status: &Status) {
 
 fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
-    for kind in Kind::ALL {
-        let ordinary = Kind::ORDINARY.contains(&kind);
+    for kind in MessageType::ALL {
+        let ordinary = MessageType::ORDINARY.contains(&kind);
         let mut any = ordinary;
         let totals = &host.totals.messages[kind as usize];
         for (name, count) in results(&totals.results) {
             any |= count > 0;
             // What an alert adds up is there before the first one is counted: a series that begins
             // with it has not risen.
-            let awaited = name == outcome::name(outcome::OK)
-                || ordinary && name == outcome::name(outcome::HOST_ERROR);
+            let awaited =
+                name == Outcome::OK.name() || ordinary && name == Outcome::HOST_ERROR.name();
             if count > 0 || awaited {
                 families.counter(&metric::MESSAGES, &[kind.name(), name], count as f64);
             }
@@ -84,14 +84,14 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
 
 /// A kind's counts by name; numbers that no specification lists share one.
 fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
-    let name = outcome::name(UNKNOWN_STATUS);
-    let unlisted: u64 = (0..OUTCOMES as u8)
-        .filter(|number| outcome::name(*number) == name)
-        .map(|number| counts.get(number))
+    let name = Outcome::UNKNOWN_STATUS.name();
+    let unlisted: u64 = Outcome::all()
+        .filter(|outcome| outcome.name() == name)
+        .map(|outcome| counts.get(outcome))
         .sum();
-    let listed = (0..OUTCOMES as u8)
-        .filter(move |number| outcome::name(*number) != name)
-        .map(move |number| (outcome::name(number), counts.get(number)));
+    let listed = Outcome::all()
+        .filter(move |outcome| outcome.name() != name)
+        .map(move |outcome| (outcome.name(), counts.get(outcome)));
     listed.chain([(name, unlisted)])
 }
 
@@ -125,7 +125,7 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
         families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
         families.counter(&metric::RUNS_REFUSED, &[label], record.refused_runs as f64);
     }
-    let first_seen = host::unix_seconds(record.first_seen);
+    let first_seen = host::unix_seconds(record.first_seen.0);
     families.gauge(&metric::VM_FIRST_SEEN, &[label], first_seen as f64);
     let identity = &tracked.identity;
     let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;
@@ -137,10 +137,10 @@ pub fn vm(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
 /// A guest chooses message types and, within limits, results: beyond a number of pairs its
 /// requests go into one series, so that it cannot fill Prometheus.
 fn requests(families: &mut Families, tracked: &mut Tracked, record: &Vm) {
-    const FOLDED: (Kind, &str) = (Kind::Unknown, outcome::name(UNKNOWN_STATUS));
-    let mut counts: BTreeMap<(Kind, &str), u64> =
+    const FOLDED: (MessageType, &str) = (MessageType::Unknown, Outcome::UNKNOWN_STATUS.name());
+    let mut counts: BTreeMap<(MessageType, &str), u64> =
         tracked.pairs.iter().map(|pair| (*pair, 0)).collect();
-    for kind in Kind::ALL {
+    for kind in MessageType::ALL {
         for (result, count) in
             results(&record.requests[kind as usize]).filter(|(_, count)| *count > 0)
         {

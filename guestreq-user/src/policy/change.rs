@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use guestreq_common::{message::Kind, policy::Mode};
+use guestreq_common::{message::MessageType, policy::Mode};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -54,8 +54,8 @@ pub enum Change {
     ClearLimit,
     Mode(Named<Mode>),
     /// Beside what is allowed now.
-    Allow(Vec<Named<Kind>>),
-    Deny(Vec<Named<Kind>>),
+    Allow(Vec<Named<MessageType>>),
+    Deny(Vec<Named<MessageType>>),
     /// Drops what was set of mode and types.
     ClearPolicy,
 }
@@ -206,7 +206,7 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
     fn set<T>(value: T, stamp: &Stamp) -> Option<Set<T>> {
         Some(Set { value, stamp: stamp.clone() })
     }
-    let with = |kinds: &[Named<Kind>], allowed| {
+    let with = |kinds: &[Named<MessageType>], allowed| {
         Types(kinds.iter().fold(old.allow.value.0, |all, kind| all.with(kind.0, allowed)))
     };
     match change {

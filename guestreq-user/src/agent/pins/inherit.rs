@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use aya::maps::{MapData, MapInfo};
-use guestreq_common::host::Totals;
+use guestreq_common::host::HostTotals;
 use log::warn;
 
 use super::{Pins, remove::olds};
@@ -93,7 +93,7 @@ fn open(path: &Path) -> Result<Foreign> {
 ///
 /// Better still, nothing else is counted then, either; but where guests that are over their limit
 /// try again and again, there may be no such moment.
-fn difference(old: &Foreign, records: &Records) -> Result<Totals> {
+fn difference(old: &Foreign, records: &Records) -> Result<HostTotals> {
     let mut last = Look::at(old, records)?;
     for look in 0..LOOKS {
         thread::sleep(PAUSE);
@@ -110,8 +110,8 @@ fn difference(old: &Foreign, records: &Records) -> Result<Totals> {
 
 /// What both have counted, word by word. What two looks find alike stood still between them.
 struct Look {
-    old: Box<Totals>,
-    ours: Box<Totals>,
+    old: Box<HostTotals>,
+    ours: Box<HostTotals>,
     /// How many commands each has seen begin, but not end; `None` while it counts one.
     running: [Option<u64>; 2],
 }

@@ -5,7 +5,7 @@
 use std::{mem, os::fd::BorrowedFd, sync::atomic::Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use guestreq_common::host::{self, Enforcement, Host, Totals};
+use guestreq_common::host::{self, EnforcementRecord, Host, HostTotals};
 
 use super::{WORD, mapped::Mapped};
 use crate::agent::words::KernelWords;
@@ -25,7 +25,10 @@ pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelWords)> {
 
 /// The file by which the programs of a pinned record know the gate; 0: they know none.
 pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
-    word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
+    word_of_host(
+        map,
+        mem::offset_of!(Host, enforcement) + mem::offset_of!(EnforcementRecord, gate_file),
+    )
 }
 
 /// The record of another version's programs, of which only the totals are known.
@@ -44,11 +47,11 @@ impl Foreign {
     }
 
     /// What its programs count, by now, with what it had inherited itself.
-    pub fn totals(&self) -> Box<Totals> {
+    pub fn totals(&self) -> Box<HostTotals> {
         let len = self.len();
         let words = |from: usize| (from..).take(len).map_while(|index| self.word(index));
-        let mut totals = Box::new(Totals::from_words(words(Self::FIRST)));
-        totals.add(&Totals::from_words(words(Self::FIRST + len)));
+        let mut totals = Box::new(HostTotals::from_words(words(Self::FIRST)));
+        totals.add(&HostTotals::from_words(words(Self::FIRST + len)));
         totals
     }
 
