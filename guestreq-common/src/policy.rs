@@ -64,23 +64,6 @@ named_enum! {
     }
 }
 
-impl Decision {
-    #[inline(always)]
-    pub const fn is_admit(self) -> bool {
-        self as u8 == Decision::Admit as u8
-    }
-
-    #[inline(always)]
-    pub const fn is_deny(self) -> bool {
-        self as u8 == Decision::Deny as u8
-    }
-
-    #[inline(always)]
-    pub const fn is_busy(self) -> bool {
-        self as u8 == Decision::Busy as u8
-    }
-}
-
 /// Columns for decisions in tables; a power of two, so that a mask bounds an index.
 pub const DECISIONS: usize = 4;
 

@@ -78,7 +78,7 @@ pub fn at_gate<C: EbpfContext>(
         count_refusal(&sender, row, effect, now);
         return effect;
     };
-    if effect.is_admit() {
+    if effect == Decision::Admit {
         thread.set_admitted();
         return effect;
     }
@@ -240,7 +240,7 @@ fn count_in(vm: &mut Vm, row: u8, mode: Mode, decision: Decision) {
     if vm.used != ContextUse::Decided as u32 {
         vm.used = ContextUse::Decided as u32;
     }
-    if row == MessageType::TscInfo as u8 && decision.is_admit() {
+    if row == MessageType::TscInfo as u8 && decision == Decision::Admit {
         atomic::add(&mut vm.tsc_infos, 1);
     }
 }

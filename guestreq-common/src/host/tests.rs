@@ -14,6 +14,18 @@ fn host_total(host: &Host) -> u64 {
     host.totals.messages.iter().map(|message| message.results.total()).sum()
 }
 
+/// A command returns `ret`, and its status is `status`.
+fn finish(
+    host: &mut Host,
+    vm: Option<&mut Vm>,
+    command: &Running,
+    now: u64,
+    ret: i32,
+    status: u32,
+) -> Completion {
+    host.finish(vm, command, MonotonicNs(now), ret, Outcome::of_command(ret, status))
+}
+
 fn request(message_type: u8, times: [u64; 3]) -> Running {
     Running {
         command: command::SNP_GUEST_REQUEST,
@@ -28,13 +40,7 @@ fn request(message_type: u8, times: [u64; 3]) -> Running {
 #[test]
 fn an_answered_request_counts_once_everywhere() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let completion = host.finish(
-        Some(&mut vm),
-        &request(5, [100, 300, 600]),
-        MonotonicNs(1_000),
-        0,
-        Outcome::OK,
-    );
+    let completion = finish(&mut host, Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, 0);
     assert_eq!(completion.outcome, Outcome::OK);
     assert_eq!(completion.stages.ns, [200, 300, 400]);
     assert_eq!(vm.requests(MessageType::Report as u8).get(Outcome::OK), 1);
@@ -54,7 +60,7 @@ fn a_stage_is_counted_by_how_long_it_took_and_adds_up() {
     // 30 µs for the VM's lock, 1.17 ms for the PSP, 200 ms of its work.
     let times = [ms, ms + 30_000, ms + 1_200_000];
     for _ in 0..2 {
-        host.finish(None, &request(5, times), MonotonicNs(times[2] + 200 * ms), 0, Outcome::OK);
+        finish(&mut host, None, &request(5, times), times[2] + 200 * ms, 0, 0);
     }
     let report = host.totals.messages[MessageType::Report as usize];
     for (stage, ns) in [30_000, 1_170_000, 200 * ms].into_iter().enumerate() {
@@ -68,7 +74,7 @@ fn a_stage_is_counted_by_how_long_it_took_and_adds_up() {
 fn how_long_the_psp_takes_follows_the_last_requests_by_an_eighth_each() {
     let mut host = zeroed::<Host>();
     let mut after = |service: u64| {
-        host.finish(None, &request(5, [0, 0, 100]), MonotonicNs(100 + service), 0, Outcome::OK);
+        finish(&mut host, None, &request(5, [0, 0, 100]), 100 + service, 0, 0);
         host.service_ns
     };
     assert_eq!(after(800), 800, "the first one is all that is known");
@@ -79,13 +85,7 @@ fn how_long_the_psp_takes_follows_the_last_requests_by_an_eighth_each() {
 #[test]
 fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let completion = host.finish(
-        Some(&mut vm),
-        &request(5, [0, 0, 0]),
-        MonotonicNs(9_000),
-        -110,
-        Outcome::of_command(-110, 0),
-    );
+    let completion = finish(&mut host, Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, 0);
     assert_eq!(completion.outcome, Outcome::HOST_ERROR);
     assert_eq!((vm.total(), host_total(&host)), (0, 0), "the caller's to count");
     assert_eq!(vm.duration.iter().sum::<u64>(), 0);
@@ -97,7 +97,7 @@ fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
 fn another_command_touches_no_message() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let launch = Running { command: 0xa1, ..Running::default() };
-    host.finish(Some(&mut vm), &launch, MonotonicNs(70), 0, Outcome::OK);
+    finish(&mut host, Some(&mut vm), &launch, 70, 0, 0);
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
     assert_eq!(vm.psp_ns, [0, 70, 0]);
     assert_eq!(host.totals.commands[0xa1].count, 1);
@@ -111,8 +111,8 @@ fn a_message_about_devices_counts_for_its_vm_and_is_no_guest_request() {
         started: MonotonicNs(30),
         ..Running::default()
     };
-    let completion = host.finish(Some(&mut vm), &tio, MonotonicNs(100), 0, Outcome::OK);
-    host.finish(Some(&mut vm), &tio, MonotonicNs(100), -5, Outcome::of_command(-5, 0x16));
+    let completion = finish(&mut host, Some(&mut vm), &tio, 100, 0, 0);
+    finish(&mut host, Some(&mut vm), &tio, 100, -5, 0x16);
     assert_eq!(vm.tio_requests, 2);
     assert!(!vm.is_launched_again(), "another VM of its process may have asked, before its launch");
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
@@ -130,9 +130,9 @@ fn a_nested_command_s_time_is_not_counted_twice() {
         (running.command, running.started) = (command, MonotonicNs(started));
     }
     let inner = *host.now.pop(PidTgid(1)).expect("the inner one");
-    host.finish(None, &inner, MonotonicNs(500), 0, Outcome::OK);
+    finish(&mut host, None, &inner, 500, 0, 0);
     let outer = *host.now.pop(PidTgid(1)).expect("the outer one");
-    host.finish(None, &outer, MonotonicNs(1_000), 0, Outcome::OK);
+    finish(&mut host, None, &outer, 1_000, 0, 0);
     assert_eq!(host.totals.commands[0xc7].busy_ns, 200);
     assert_eq!(host.totals.commands[4].busy_ns, 700);
 }
@@ -165,7 +165,7 @@ proptest! {
             let mut request = request(message_type, [1, 2, 3]);
             request.message.vmpck = vmpck;
             let ret = if status == 0 { 0 } else { -5 };
-            let completion = host.finish(Some(&mut vm), &request, MonotonicNs(10), ret, Outcome::of_command(ret, u32::from(status)));
+            let completion = finish(&mut host, Some(&mut vm), &request, 10, ret, u32::from(status));
             answered += u64::from(completion.outcome.is_answered());
         }
         let count = requests.len() as u64;

@@ -1,7 +1,11 @@
 use core::mem::offset_of;
 
 use super::*;
-use crate::message::MessageType;
+use crate::{
+    message::MessageType,
+    outcome::OUTCOMES,
+    policy::{Decision, Mode},
+};
 
 fn zeroed() -> Box<Vm> {
     // SAFETY: Vm consists of integers, for which all zeros is a value.
@@ -112,7 +116,7 @@ fn every_outcome_has_a_cell_of_its_own() {
         assert_eq!(results.get(outcome), 0);
         *results.cell(outcome) += 1;
     }
-    assert!(results.0.iter().all(|&count| count == 1));
+    assert!(Outcome::all().all(|outcome| results.get(outcome) == 1));
     assert_eq!(results.total(), OUTCOMES as u64);
     assert_eq!(results.get(Outcome(255)), 0);
 }

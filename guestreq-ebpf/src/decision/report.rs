@@ -4,8 +4,7 @@ use guestreq_common::{
     event::{Event, EventKind},
     message::Summary,
     outcome::Outcome,
-    policy::Evaluation,
-    request::STAGES,
+    policy::{Decision, Evaluation},
     units::MonotonicNs,
 };
 
@@ -23,8 +22,8 @@ pub fn report(
     now: MonotonicNs,
 ) {
     let effect = evaluation.effect();
-    let busy = effect.is_busy();
-    let kind = if effect.is_deny() {
+    let busy = effect == Decision::Busy;
+    let kind = if effect == Decision::Deny {
         EventKind::Denied
     } else if maps::vm(sender.vm).is_some_and(|vm| vm.throttle_edge(busy, now)) {
         if busy { EventKind::Throttled } else { EventKind::Unthrottled }
@@ -51,14 +50,12 @@ fn report_as(kind: EventKind, sender: &Sender, message: &Summary, now: Monotonic
     maps::report(Event {
         time: now,
         seqno: message.seqno,
-        stage_ns: [0; STAGES],
         tgid: sender.tgid,
         vm: sender.vm,
-        ret: 0,
         kind: kind as u8,
         message_type: message.message_type,
         vmpck: message.vmpck,
         outcome,
-        reserved: 0,
+        ..Event::default()
     });
 }

@@ -140,6 +140,6 @@ fn report(host: &Host, running: &Running, completion: &Completion) {
         message_type: running.message.message_type,
         vmpck: running.message.vmpck,
         outcome: completion.outcome,
-        reserved: 0,
+        ..Event::default()
     });
 }

@@ -99,7 +99,7 @@ impl Records {
     pub fn peek(&self, slot: usize) -> Option<(VmRef, SlotState)> {
         let word = self.vms.word(slot, mem::offset_of!(Vm, generation))?;
         let state = SlotState(word.load(Ordering::Acquire));
-        Some((VmRef { slot: slot as u32, generation: state.generation() }, state))
+        Some((VmRef::new(slot, state.generation()), state))
     }
 
     pub fn vm(&self, slot: usize) -> Option<Box<Vm>> {

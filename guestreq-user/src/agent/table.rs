@@ -199,7 +199,7 @@ impl Table {
         let label = self.unique_label(&identity, pid);
         let ordinary = MessageType::ORDINARY.iter().map(|kind| (*kind, Outcome::OK.name()));
         let tracked = Tracked {
-            id: VmRef { slot: slot as u32, generation: vm.generation },
+            id: VmRef::new(slot, vm.generation),
             tgid: pid,
             started,
             label,

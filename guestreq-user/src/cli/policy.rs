@@ -8,14 +8,20 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
 use clap::Subcommand;
-use guestreq_common::{message::MessageType, policy::Mode};
+use guestreq_common::{
+    message::MessageType,
+    policy::{Allowed, Mode},
+};
 
 use super::{
     Reading,
     change::{Insist, Writing},
     table::{self, name, printable},
 };
-use crate::api::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy};
+use crate::{
+    api::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
+    policy,
+};
 
 /// What a VM may ask the PSP for, and whether that is enforced: show and set
 #[derive(clap::Args)]
@@ -26,18 +32,13 @@ pub struct Args {
 }
 
 fn message_types() -> String {
-    let names = |ordinary| {
-        let is_listed = |of: &MessageType| MessageType::ORDINARY.contains(of) == ordinary;
-        let listed: Vec<_> =
-            MessageType::ALL.into_iter().filter(is_listed).map(|of| of.name()).collect();
-        listed.join(", ")
-    };
+    let ordinary = policy::Types(Allowed::DEFAULT);
+    let others = MessageType::ALL.into_iter().filter(|of| !ordinary.0.has(*of));
+    let others: policy::Types = others.collect();
     format!(
-        "Message types: Linux guests use {}. The others are {} (any other number). Those of tio_ are \
-         seldom sent as guest requests: what VMMs have made for their guests' devices (SEV-TIO) is \
-         counted, and no policy decides it.",
-        names(true),
-        names(false),
+        "Message types: {ordinary} are what Linux guests use. The others are {others} (for any other \
+         number). Those of tio_ are seldom sent as guest requests: what VMMs have made for their \
+         guests' devices (SEV-TIO) is counted, and no policy decides it."
     )
 }
 

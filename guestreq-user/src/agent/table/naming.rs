@@ -116,7 +116,8 @@ impl Table {
             // Whoever is not known by its name would have others' policy.
             Read::Unread(why) => {
                 self.unread.why = why;
-                let since = self.unread.waiting.entry(id_of(slot, vm)).or_insert(now);
+                let since =
+                    self.unread.waiting.entry(VmRef::new(slot, vm.generation)).or_insert(now);
                 let is_slow = now.saturating_sub(*since) >= SLOW_NS;
                 if exited {
                     return is_slow.then(|| Who::Known(nobody("exited", vm.tgid)));
@@ -127,7 +128,7 @@ impl Table {
     }
 
     fn read(&mut self, slot: usize, vm: &Vm, exited: bool) -> Read {
-        let of = |pid, began_by| Look { pid, vm: id_of(slot, vm), began_by };
+        let of = |pid, began_by| Look { pid, vm: VmRef::new(slot, vm.generation), began_by };
         let launcher = of(vm.tgid, vm.first_seen.0);
         // Its launcher has gone, or was never known: who runs it shares that one's memory.
         let runner = (!exited && vm.runner != vm.tgid).then(|| of(vm.runner, u64::MAX));
@@ -160,8 +161,7 @@ impl Table {
     pub(super) fn name_late(&mut self, records: &Records, policies: &Policies) {
         let unread: Vec<usize> = (0..self.vms.len()).filter(|at| self.vms[*at].unread).collect();
         for at in unread {
-            let VmRef { slot, generation } = self.vms[at].id;
-            let slot = slot as usize;
+            let (slot, generation) = (self.vms[at].id.index(), self.vms[at].id.generation);
             let record = records.vm(slot).filter(|vm| vm.generation == generation);
             let Some(record) = record.filter(|_| !self.vms[at].exited) else {
                 // It keeps the label that its end is counted under.
@@ -189,10 +189,6 @@ impl Table {
         let named: Vec<_> = self.vms.iter().map(|vm| vm.id).collect();
         self.unread.waiting.retain(|vm, _| !named.contains(vm));
     }
-}
-
-fn id_of(slot: usize, vm: &Vm) -> VmRef {
-    VmRef { slot: slot as u32, generation: vm.generation }
 }
 
 /// Who has no name.

@@ -6,7 +6,7 @@ use super::*;
 
 fn table(vms: &[(&str, bool)]) -> Table {
     let vms = vms.iter().enumerate().map(|(slot, (label, exited))| Tracked {
-        id: VmRef { slot: slot as u32, generation: 0 },
+        id: VmRef::new(slot, 0),
         tgid: slot as u32 + 1,
         exited: *exited,
         ..Tracked::of(label, Identity::default())
@@ -53,7 +53,7 @@ proptest! {
         for (slot, (name, is_named, tgid, exits)) in vms.into_iter().enumerate() {
             let identity = Identity { named: is_named, ..named(ADVERSARIAL[name]) };
             let label = table.unique_label(&identity, tgid);
-            let id = VmRef { slot: slot as u32, generation: 0 };
+            let id = VmRef::new(slot, 0);
             table.vms.push(Tracked { id, tgid, exited: exits, ..Tracked::of(&label, identity) });
             let labels: BTreeSet<&str> = table.vms.iter().map(|vm| vm.label.as_str()).collect();
             prop_assert_eq!(labels.len(), table.vms.len(), "{:?}", labels);

@@ -91,10 +91,7 @@ impl Hosted {
                 pod_uid: format!("9b1c7c52-0000-4000-8000-{slot:012}"),
                 ..Identity::default()
             };
-            Tracked {
-                id: VmRef { slot: slot as u32, generation: 1 },
-                ..Tracked::of(&host::clean(&name), identity)
-            }
+            Tracked { id: VmRef::new(slot, 1), ..Tracked::of(&host::clean(&name), identity) }
         });
         Hosted { records, tracked: tracked.collect() }
     }
