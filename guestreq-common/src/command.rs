@@ -1,43 +1,42 @@
-//! # Commands of the secure processor
+//! # PSP commands
 //!
-//! Every SEV and SNP command of a host goes through ccp's
-//! `__sev_do_cmd_locked`, one at a time. Numbers and names: `enum sev_cmd` in
-//! include/linux/psp-sev.h; of SEV-TIO, what the mainline does not have yet is
-//! called as in the series that bring it.
+//! Every SEV and SNP command of a host goes through ccp's `__sev_do_cmd_locked`, one at a time.
+//! Numbers and names: `enum sev_cmd` in include/linux/psp-sev.h; SEV-TIO commands that mainline
+//! lacks are named as in the patch series.
 
 pub const SNP_DECOMMISSION: u32 = 0x90;
 pub const SNP_GCTX_CREATE: u32 = 0x93;
 pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_LAUNCH_START: u32 = 0xa0;
-/// Loads firmware into a PSP that runs.
+/// Loads firmware into a running PSP.
 pub const SNP_DOWNLOAD_FIRMWARE_EX: u32 = 0xca;
-/// A message of a guest's about its devices. KVM hands it to the VMM, which has it sent by an
-/// ioctl(2) of its own: it comes by `sev_do_cmd`, where neither the gate nor a request's stages are.
+/// A guest's message about its devices. KVM hands it to the VMM, whose ioctl(2) sends it through
+/// `sev_do_cmd`: neither the gate nor the stages of a request see it.
 pub const TIO_GUEST_REQUEST: u32 = 0xe0;
 
-/// Whether a command is about one guest context, with whose address its data begins:
-/// `struct sev_data_snp_*` in include/linux/psp-sev.h.
+/// Whether the command's data begins with a guest context's address: `struct sev_data_snp_*` in
+/// include/linux/psp-sev.h.
 #[inline(always)]
 pub const fn names_context(command: u32) -> bool {
     matches!(command, 0x90..=0x94 | 0xa0..=0xa2 | 0xb0 | 0xb1)
 }
 
-/// Whether a command that is about a guest context shows that there is one, so that it gets a record
-/// if it has none: what creates it, launches it or runs for its guest. What ends or examines a
-/// context that nobody has seen begins nothing.
+/// Whether the command proves that its guest context exists, so that the context gets a record:
+/// the command creates or launches it, or serves its guest. Ending or examining an unseen context
+/// creates none.
 #[inline(always)]
 pub const fn begins_vm(command: u32) -> bool {
     matches!(command, 0x91 | SNP_GCTX_CREATE | SNP_GUEST_REQUEST | 0xa0..=0xa2)
 }
 
-/// Whether a command is one VM's, and its data does not say so in a place that all kernels give it:
-/// it is the VM's whose process issues it.
+/// Whether the command belongs to the VM of the process that issues it: its data names no VM at an
+/// offset that all kernels share.
 #[inline(always)]
 pub const fn is_of_process(command: u32) -> bool {
     command == TIO_GUEST_REQUEST
 }
 
-/// Room for commands in tables; larger numbers share the last row.
+/// Rows for commands in tables; larger numbers share the last.
 pub const COMMANDS: usize = 256;
 
 #[inline(always)]
@@ -45,21 +44,19 @@ pub const fn index_of(command: u32) -> usize {
     if command < COMMANDS as u32 { command as usize } else { COMMANDS - 1 }
 }
 
-/// What the PSP's time is spent on, seen from a VM.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    Request = 0,
-    Launch = 1,
-    Other = 2,
+named_enum! {
+    /// What the PSP spends time on for a VM.
+    pub enum Class {
+        Request = 0 => "request",
+        Launch = 1 => "launch",
+        Other = 2 => "other",
+    }
 }
 
-pub const CLASSES: usize = 3;
+pub const CLASSES: usize = Class::ALL.len();
 
 impl Class {
-    pub const ALL: [Class; CLASSES] = [Class::Request, Class::Launch, Class::Other];
-
-    /// Launch commands are what a VMM's own thread issues before its guest can run.
+    /// Launch commands come from the VMM before its guest can run.
     #[inline(always)]
     pub const fn of(command: u32) -> Class {
         match command {
@@ -68,17 +65,9 @@ impl Class {
             _ => Class::Other,
         }
     }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Class::Request => "request",
-            Class::Launch => "launch",
-            Class::Other => "other",
-        }
-    }
 }
 
-/// The kernel's name in lower case, without SEV_CMD_; `None` for a number it does not list.
+/// The kernel's name in lower case, without SEV_CMD_; `None` for unlisted numbers.
 pub const fn name(command: u32) -> Option<&'static str> {
     Some(match command {
         0x01 => "init",

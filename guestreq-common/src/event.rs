@@ -1,59 +1,33 @@
 //! # Events
 //!
-//! What someone must see one by one goes through a ring buffer. Everything
-//! else is counted in maps, so that cost does not grow with traffic.
+//! What users must see one by one goes through a ring buffer. All else is counted in maps, so that
+//! cost does not grow with traffic.
 
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Any request, while someone listens to all.
-    Request = 0,
-    Slow = 1,
-    Replay = 2,
-    Gap = 3,
-    HostError = 4,
-    /// A VM is seen for the first time: the agent names it while it lives.
-    NewVm = 5,
-    /// A disallowed type was refused.
-    Denied = 6,
-    /// The first of a row of requests over the limit.
-    Throttled = 7,
-    /// The first admitted one after such a row.
-    Unthrottled = 8,
-    /// A request passed though it should have been decided, or stopped.
-    Bypassed = 9,
+use crate::{outcome::Outcome, request::STAGES, units::MonotonicNs, vm::VmRef};
+
+named_enum! {
+    pub enum EventKind {
+        /// Any request, while a follower streams all of them.
+        Request = 0 => "request",
+        Slow = 1 => "slow",
+        Replay = 2 => "replay",
+        Gap = 3 => "gap",
+        HostError = 4 => "host_error",
+        /// A new VM: the agent names it while its process lives.
+        NewVm = 5 => "new_vm",
+        /// A disallowed message type was denied.
+        Denied = 6 => "denied",
+        /// The first of a series of requests over the limit.
+        Throttled = 7 => "throttled",
+        /// The first admitted request after such a series.
+        Unthrottled = 8 => "unthrottled",
+        /// A request passed without a decision, or was not stopped.
+        Bypassed = 9 => "bypassed",
+    }
 }
 
-impl Kind {
-    pub const ALL: [Kind; 10] = [
-        Kind::Request,
-        Kind::Slow,
-        Kind::Replay,
-        Kind::Gap,
-        Kind::HostError,
-        Kind::NewVm,
-        Kind::Denied,
-        Kind::Throttled,
-        Kind::Unthrottled,
-        Kind::Bypassed,
-    ];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Request => "request",
-            Kind::Slow => "slow",
-            Kind::Replay => "replay",
-            Kind::Gap => "gap",
-            Kind::HostError => "host_error",
-            Kind::NewVm => "new_vm",
-            Kind::Denied => "denied",
-            Kind::Throttled => "throttled",
-            Kind::Unthrottled => "unthrottled",
-            Kind::Bypassed => "bypassed",
-        }
-    }
-
-    pub fn from_number(number: u8) -> Option<Kind> {
+impl EventKind {
+    pub fn from_number(number: u8) -> Option<EventKind> {
         Self::ALL.get(usize::from(number)).copied()
     }
 }
@@ -62,19 +36,18 @@ impl Kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Event {
-    /// In ns of CLOCK_MONOTONIC.
-    pub time: u64,
+    pub time: MonotonicNs,
     pub seqno: u64,
-    pub stage_ns: [u64; crate::request::STAGES],
+    pub stage_ns: [u64; STAGES],
     pub tgid: u32,
-    pub vm: u32,
-    pub generation: u32,
+    pub vm: VmRef,
     /// What `__sev_do_cmd_locked` or KVM_RUN returned.
     pub ret: i32,
+    /// [`EventKind`]
     pub kind: u8,
     pub message_type: u8,
     pub vmpck: u8,
-    pub outcome: u8,
+    pub outcome: Outcome,
     pub reserved: u32,
 }
 
@@ -83,10 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_no_kind_has_is_none() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::from_number(kind as u8), Some(kind));
+    fn a_number_without_a_kind_is_none() {
+        for kind in EventKind::ALL {
+            assert_eq!(EventKind::from_number(kind as u8), Some(kind));
         }
-        assert_eq!(Kind::from_number(Kind::ALL.len() as u8), None);
+        assert_eq!(EventKind::from_number(EventKind::ALL.len() as u8), None);
     }
 }

@@ -1,23 +1,21 @@
-//! # The gate's question
+//! # The gate's ABI
 //!
-//! The gate is a kernel module that stands in front of the call by which KVM
-//! hands a guest request to the PSP's driver. It asks the LSM hook `file_ioctl`
-//! first. The ABI is gate/guestreq_gate.h; here is the same for Rust.
+//! The gate is a kernel module in front of the call by which KVM hands a guest request to ccp. It
+//! first calls the LSM hook `file_ioctl`. This mirrors gate/guestreq_gate.h.
 
-use crate::message::HEADER_SIZE;
+use crate::{message::HEADER_SIZE, units::GuestContext};
 
 pub const PROTOCOL: u64 = 1;
 
-/// What the LSM hook gets as `arg`: an address in the kernel.
+/// The LSM hook's `arg` is the kernel address of one.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Question {
-    /// The number that only the gate and root know.
+    /// A secret of the gate and root.
     pub cookie: u64,
-    /// 0 for a guest's request; else a self-test's.
+    /// 0 for a guest request; nonzero for a self-test.
     pub nonce: u64,
-    /// The guest context.
-    pub context: u64,
+    pub context: GuestContext,
     pub header: [u8; HEADER_SIZE],
 }
 
@@ -29,15 +27,14 @@ pub const ADMIT: i32 = -3001;
 pub const DENY: i32 = -3002;
 pub const BUSY: i32 = -3003;
 
-/// The firmware status under which BUSY travels to the exit, where the gate writes what the
-/// guest knows.
+/// The firmware status that carries BUSY to the exit, where the gate writes what guests expect.
 pub const BUSY_STATUS: u32 = 0x4741_5445;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a constant of the ABI is in the gate's header, without its parentheses.
+    /// A constant of the gate's header, without its parentheses.
     fn in_the_header(name: &str) -> i32 {
         let header = include_str!("../../gate/guestreq_gate.h");
         let define = format!("#define GUESTREQ_GATE_{name}\t");

@@ -1,108 +1,107 @@
-//! # GCRA: how often a VM may ask
+//! # GCRA: rate limits
 //!
-//! The generic cell rate algorithm: one number of state per VM, the *theoretical
-//! arrival time* at which the next request would arrive if they all came evenly
-//! spaced. A request conforms if it comes at most `tolerance` before it. So a VM
-//! that was quiet may send `burst` requests at once, then one per `interval`.
+//! The generic cell rate algorithm keeps one number per VM: the *theoretical arrival time* of the
+//! next request if all came evenly spaced. A request conforms if it comes at most `tolerance` before
+//! that. An idle VM may send `burst` requests at once, then one per `interval`.
 //!
-//! Over any time t no more than burst + t / interval requests are admitted, and
-//! one that comes `interval` after the last admitted one always is.
+//! In any time t at most burst + t / interval requests are admitted; one that comes `interval` after
+//! the last admitted one always is.
 //!
-//! VMs with the same limit that push against it would come back together, and queue
-//! for the PSP together. So one that was refused waits for its turn as well
-//! ([`Turn`]): such VMs come one after the other, as fast as the PSP answers.
+//! VMs that push against the same limit would retry together and queue for the PSP together. So a
+//! refused VM also waits for its [`Turn`]: such VMs follow one another as fast as the PSP answers.
+//!
+//! Times are ns of CLOCK_MONOTONIC.
 
-/// A limit in one word, so that it changes at once: 20 bits of burst, 44 of interval in ns.
+/// Burst (20 bits) and interval in ns (44 bits) in one word, so that both change atomically.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limit(u64);
+pub struct GcraLimit(u64);
 
 const INTERVAL_BITS: u32 = 44;
 
-/// Requests that may come at once, at most.
+/// Requests at once, at most.
 pub const MAX_BURST: u64 = (1 << 20) - 1;
 /// A million requests a second: more than any PSP answers.
 pub const MIN_INTERVAL_NS: u64 = 1_000;
 /// One request an hour.
 pub const MAX_INTERVAL_NS: u64 = 3_600_000_000_000;
 
-/// How far ahead of what a limit allows a state may be before it is taken for another limit's.
-/// Callers that race may differ by what a clock read on another CPU differs; this is far more.
+/// A state further ahead than its limit allows plus this is another limit's. Racing callers may
+/// differ by the skew between CPUs' clocks; this is far more.
 const SLACK_NS: u64 = 1_000_000_000;
 
-/// In the state: the last request was refused. The time below it lasts for 292 years.
+/// In the state: the last request was refused. The 63 bits below last 292 years.
 const REFUSED: u64 = 1 << 63;
 
-/// How long a request that was refused, and would conform now, may have to wait for its turn.
-pub const PATIENCE_NS: u64 = 500_000_000;
-/// VMs that were refused come no further apart, however slow the PSP is.
-pub const MAX_SPACING_NS: u64 = PATIENCE_NS / 2;
+/// How long a refused request that now conforms may have to wait for its turn.
+pub const MAX_TURN_WAIT_NS: u64 = 500_000_000;
+/// Refused VMs come no further apart, however slow the PSP is.
+pub const MAX_SPACING_NS: u64 = MAX_TURN_WAIT_NS / 2;
 
-/// Where a state stands. Implemented by an atomic natively, and by an instruction on a
-/// map's element in the kernel.
+/// A state: natively an atomic, in the kernel a map element and one instruction.
 pub trait Cell {
     fn load(&self) -> u64;
-    /// Stores `new` if `old` still stands there; whether it did.
+    /// Compare and exchange; whether it succeeded.
     fn replace(&self, old: u64, new: u64) -> bool;
 }
 
-/// Tries to write the state before a caller that races with others is told to come back.
+/// Attempts to write the state before a racing caller gets BUSY.
 pub const TRIES: u32 = 4;
 
-/// What became of a request that asked the limiter.
+/// The limiter's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
-    /// It came too early by so many ns.
+    /// Too early by so many ns.
     Early(u64),
-    /// It would conform, and another VM that was refused has just come.
+    /// It conforms, but another refused VM has just come.
     NotItsTurn,
-    /// Others wrote the state each time: it counts as too early.
+    /// Others wrote the state at each attempt: counts as too early.
     Contended,
 }
 
-/// The host's VMs that were over their limits come one after the other.
+/// Spaces out the host's VMs that were over their limits.
 pub struct Turn<'a, C> {
     /// When the next may come.
     pub next: &'a C,
-    /// How far apart they come: how long the PSP takes.
+    /// The spacing: how long the PSP takes.
     pub spacing_ns: u64,
 }
 
 impl<C: Cell> Turn<'_, C> {
-    /// Whether a request that has waited for so long since it would conform may come now.
+    /// Whether a request may come that would have conformed `waited` ns ago.
     #[inline(always)]
     fn take(&self, now: u64, waited: u64) -> bool {
         let next = self.next.load();
         let spacing =
             if self.spacing_ns > MAX_SPACING_NS { MAX_SPACING_NS } else { self.spacing_ns };
         let ahead = next.saturating_sub(now);
-        // Further ahead than it can be: another clock's.
+        // Further ahead than possible: another clock's.
         let free = ahead == 0 || ahead > MAX_SPACING_NS;
-        if !free && waited < PATIENCE_NS {
+        if !free && waited < MAX_TURN_WAIT_NS {
             return false;
         }
-        // Of those that race one has come first.
-        self.next.replace(next, now.saturating_add(spacing)) || waited >= PATIENCE_NS
+        // One of those that race is first.
+        self.next.replace(next, now.saturating_add(spacing)) || waited >= MAX_TURN_WAIT_NS
     }
 }
 
-impl Limit {
-    pub const OFF: Limit = Limit(0);
+impl GcraLimit {
+    pub const OFF: GcraLimit = GcraLimit(0);
 
     /// `None` outside the bounds above.
-    pub const fn new(interval_ns: u64, burst: u64) -> Option<Limit> {
+    pub const fn new(interval_ns: u64, burst: u64) -> Option<GcraLimit> {
         if interval_ns < MIN_INTERVAL_NS || interval_ns > MAX_INTERVAL_NS {
             return None;
         }
         if burst == 0 || burst > MAX_BURST {
             return None;
         }
-        Some(Limit(burst << INTERVAL_BITS | interval_ns))
+        Some(GcraLimit(burst << INTERVAL_BITS | interval_ns))
     }
 
-    pub const fn from_bits(bits: u64) -> Limit {
-        Limit(bits)
+    pub const fn from_bits(bits: u64) -> GcraLimit {
+        GcraLimit(bits)
     }
 
     pub const fn to_bits(self) -> u64 {
@@ -130,8 +129,8 @@ impl Limit {
         self.interval_ns().wrapping_mul(self.burst().wrapping_sub(1))
     }
 
-    /// How far the state is ahead of now; bounded, so that a state that another limit left, or
-    /// another clock, is used up in a second more than this limit's own would be.
+    /// How far the state is ahead of now. Bounded, so that a state of another limit or clock delays
+    /// at most a second longer than this limit's own.
     #[inline(always)]
     const fn ahead(self, state: u64, now: u64) -> u64 {
         let ahead = (state & !REFUSED).saturating_sub(now);
@@ -139,7 +138,7 @@ impl Limit {
         if ahead > most { most } else { ahead }
     }
 
-    /// A request that comes now: the state after it is admitted, or by how much it is early.
+    /// For a request now, the state once it is admitted, or by how many ns it is early.
     #[inline(always)]
     pub const fn admit(self, state: u64, now: u64) -> Result<u64, u64> {
         let ahead = self.ahead(state, now);
@@ -150,14 +149,14 @@ impl Limit {
         Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()) & !REFUSED)
     }
 
-    /// For how long a request would have conformed already, at least.
+    /// For how many ns a request would have conformed, at least.
     #[inline(always)]
     const fn waited(self, state: u64, now: u64) -> u64 {
         now.saturating_add(self.tolerance()).saturating_sub(state & !REFUSED)
     }
 
-    /// A request that cannot be refused any more: the state after it, and if it came too early
-    /// the time before which its sender is not to send another.
+    /// For a request that can no longer be refused, the state after it, and if it was early the
+    /// earliest time its sender may send again.
     #[inline(always)]
     pub const fn charge(self, state: u64, now: u64) -> (u64, Option<u64>) {
         let ahead = self.ahead(state, now);
@@ -166,14 +165,14 @@ impl Limit {
         (state, if early { Some(state.saturating_sub(self.tolerance())) } else { None })
     }
 
-    /// The state after a refusal. A bucket that another limit left far behind begins anew: a
-    /// request that waited for that would be refused for hours.
+    /// The state after a refusal. Drops what another limit left far ahead, which would refuse
+    /// requests for hours.
     #[inline(always)]
     const fn refuse(self, state: u64, now: u64) -> u64 {
         now.saturating_add(self.ahead(state, now)) | REFUSED
     }
 
-    /// Asks for one request at `now`, whoever else does.
+    /// Asks for one request at `now`, concurrently with others.
     #[inline(always)]
     pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, now: u64) -> Admission {
         if self.is_off() {
@@ -197,7 +196,7 @@ impl Limit {
                 Err(early) => {
                     let refused = self.refuse(old, now);
                     if refused != old {
-                        // Whoever else comes writes the same.
+                        // Others write the same.
                         cell.replace(old, refused);
                     }
                     return Admission::Early(early);
@@ -207,8 +206,7 @@ impl Limit {
         Admission::Contended
     }
 
-    /// Charges one request at `now`; if it came too early, the time before which its sender is
-    /// not to send another.
+    /// Charges one request at `now`; if it was early, the earliest time its sender may send again.
     #[inline(always)]
     pub fn take<C: Cell>(self, cell: &C, now: u64) -> Option<u64> {
         if self.is_off() {

@@ -1,8 +1,7 @@
 //! # Histogram slots
 //!
-//! Durations fall into 32 slots: five bounds per decade from 25 µs to 60 s,
-//! which is what lies between a fast PSP command and a guest that gave up. The
-//! bounds are decimal because people read them on dashboards' axes.
+//! Durations fall into 32 slots: five bounds per decade from 25 µs (a fast PSP command) to 60 s (the
+//! guest has given up). Bounds are decimal because people read them on dashboards.
 
 /// Slots of a histogram; the last one has no upper bound.
 pub const SLOTS: usize = 32;
@@ -49,7 +48,7 @@ pub const BOUNDS: [u64; SLOTS - 1] = [
 /// Counts per slot.
 pub type Slots = [u64; SLOTS];
 
-/// [`BOUNDS`], and one that nothing exceeds: a power of two, for the search below.
+/// [`BOUNDS`] and one that nothing exceeds: a power of two, for the binary search.
 const SEARCH: [u64; SLOTS] = {
     let mut search = [i64::MAX as u64; SLOTS];
     let mut i = 0;
@@ -66,12 +65,12 @@ const fn exceeds(ns: u64, bound: usize) -> usize {
     (SEARCH[bound].wrapping_sub(ns) >> 63) as usize
 }
 
-/// The slot of a duration: a binary search of five steps, without a branch. Branches would
-/// have the verifier walk through 32 paths for each duration, times each other. The
-/// bits of the slot are found from the highest down, so that its bound is plain to see.
+/// The slot of a duration: a branchless binary search in five steps. With branches the verifier
+/// would walk 32 paths per duration, multiplied by each other. Bits are set from the highest down,
+/// so that the verifier sees the bound.
 #[inline(always)]
 pub const fn slot(ns: u64) -> usize {
-    // Longer ones, of more than 292 years, would look negative.
+    // More than 292 years would look negative.
     let ns = ns & i64::MAX as u64;
     let mut low = exceeds(ns, 15) << 4;
     low |= exceeds(ns, low | 7) << 3;
@@ -80,9 +79,9 @@ pub const fn slot(ns: u64) -> usize {
     low | exceeds(ns, low)
 }
 
-/// The value below which `quantile` (0 to 1) of the observations lie, in nanoseconds,
-/// interpolated linearly within its slot as PromQL's `histogram_quantile` does;
-/// `None` without observations. The open last slot answers with its lower bound.
+/// The `quantile` (0 to 1) of the observations in ns, interpolated linearly within its slot like
+/// PromQL's `histogram_quantile`; `None` without observations. The open last slot returns its lower
+/// bound.
 pub fn quantile(slots: &Slots, quantile: f64) -> Option<u64> {
     let total: u64 = slots.iter().sum();
     if total == 0 {

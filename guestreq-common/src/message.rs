@@ -1,14 +1,13 @@
 //! # The guest message header and its types
 //!
-//! The header is plaintext that the guest wrote: every field is hostile input.
-//! Layout: SEV-SNP Firmware ABI (AMD 56860), table "Message Header"; Linux's
-//! `struct snp_guest_msg_hdr`. Types: `enum msg_type` in
-//! arch/x86/include/asm/sev.h, numbers 19 to 26 from the SEV-TIO specification,
-//! whose messages come by another command ([`crate::command::TIO_GUEST_REQUEST`]).
+//! The header is plaintext from the guest: every field is hostile input. Layout: SEV-SNP Firmware ABI
+//! (AMD 56860), table "Message Header"; Linux's `struct snp_guest_msg_hdr`. Types: `enum msg_type` in
+//! arch/x86/include/asm/sev.h; 19 to 26: SEV-TIO specification, whose messages use another command
+//! ([`crate::command::TIO_GUEST_REQUEST`]).
 
 /// Bytes of the plaintext header; the payload follows.
 pub const HEADER_SIZE: usize = 0x60;
-/// Where the part that we read begins: the authentication tag stands before it.
+/// Where [`Header`] begins, after the authentication tag.
 pub const HEADER_OFFSET: u64 = 0x20;
 
 /// Bytes 0x20 to 0x40 of a message header, as the PSP will read them.
@@ -32,34 +31,34 @@ pub struct Header {
     pub reserved3: [u8; 3],
 }
 
-/// What is kept of a message while its request is on its way.
+/// What a request's records keep of its message.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     pub seqno: u64,
     pub message_type: u8,
-    /// The row of its type in every table.
-    pub kind: u8,
+    /// [`MessageType`], the row in tables.
+    pub row: u8,
     pub vmpck: u8,
 }
 
 impl Summary {
-    /// Of a message that could not be read.
+    /// Of an unreadable message.
     pub const UNKNOWN: Summary =
-        Summary { seqno: 0, message_type: 0, kind: Kind::Unknown as u8, vmpck: 0 };
+        Summary { seqno: 0, message_type: 0, row: MessageType::Unknown as u8, vmpck: 0 };
 
     #[inline(always)]
     pub const fn of(header: &Header) -> Summary {
         let Header { seqno, message_type, vmpck, .. } = *header;
-        Summary { seqno, message_type, kind: Kind::index_of(message_type), vmpck }
+        Summary { seqno, message_type, row: MessageType::row_of(message_type), vmpck }
     }
 
-    /// Field by field: of an assignment of the whole the compiler makes a call, as it cannot see
-    /// that two records are not one.
+    /// Field by field: for a whole assignment the compiler emits a call, as it cannot see that the
+    /// records are distinct.
     #[inline(always)]
     pub fn copy_from(&mut self, other: &Summary) {
-        let Summary { seqno, message_type, kind, vmpck } = *other;
-        *self = Summary { seqno, message_type, kind, vmpck };
+        let Summary { seqno, message_type, row, vmpck } = *other;
+        *self = Summary { seqno, message_type, row, vmpck };
     }
 }
 
@@ -72,92 +71,58 @@ impl Default for Summary {
 /// VMPCKs of a guest.
 pub const VMPCKS: usize = 4;
 
-/// Room for kinds of messages in tables; a power of two, so that a mask bounds an index.
-pub const KINDS: usize = 16;
+/// Rows for message types in tables; a power of two, so that a mask bounds an index.
+pub const MESSAGE_TYPES: usize = 16;
 
-/// What a guest asks for: a request's number, folded so that a guest cannot invent values.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    Cpuid = 0,
-    Key = 1,
-    Report = 2,
-    Export = 3,
-    Import = 4,
-    Absorb = 5,
-    Vmrk = 6,
-    AbsorbNoma = 7,
-    TscInfo = 8,
-    TioTdiInfo = 9,
-    TioMmioValidate = 10,
-    TioMmioConfig = 11,
-    TioSdteWrite = 12,
-    /// A response's number, or one that no specification lists.
-    Unknown = 13,
+named_enum! {
+    /// A message type, folded so that a guest cannot invent values. Its number is its row in tables.
+    pub enum MessageType {
+        Cpuid = 0 => "cpuid",
+        Key = 1 => "key",
+        Report = 2 => "report",
+        Export = 3 => "export",
+        Import = 4 => "import",
+        Absorb = 5 => "absorb",
+        Vmrk = 6 => "vmrk",
+        AbsorbNoma = 7 => "absorb_noma",
+        TscInfo = 8 => "tsc_info",
+        TioTdiInfo = 9 => "tio_tdi_info",
+        TioMmioValidate = 10 => "tio_mmio_validate",
+        TioMmioConfig = 11 => "tio_mmio_config",
+        TioSdteWrite = 12 => "tio_sdte_write",
+        /// A response's number, or one that no specification lists.
+        Unknown = 13 => "unknown",
+    }
 }
 
-/// Requests have the odd numbers 1 to 25.
-static INDEX: [u8; 256] = {
-    let mut index = [Kind::Unknown as u8; 256];
+const _: () = assert!(MessageType::ALL.len() <= MESSAGE_TYPES);
+
+/// Rows by number: requests have the odd numbers 1 to 25.
+static ROW: [u8; 256] = {
+    let mut row = [MessageType::Unknown as u8; 256];
     let mut number = 1;
     while number <= 25 {
-        index[number] = (number >> 1) as u8;
+        row[number] = (number >> 1) as u8;
         number += 2;
     }
-    index
+    row
 };
 
-impl Kind {
-    pub const ALL: [Kind; 14] = [
-        Kind::Cpuid,
-        Kind::Key,
-        Kind::Report,
-        Kind::Export,
-        Kind::Import,
-        Kind::Absorb,
-        Kind::Vmrk,
-        Kind::AbsorbNoma,
-        Kind::TscInfo,
-        Kind::TioTdiInfo,
-        Kind::TioMmioValidate,
-        Kind::TioMmioConfig,
-        Kind::TioSdteWrite,
-        Kind::Unknown,
-    ];
-
-    /// The index of a message type's row in every table. Looked up and not computed: of a
-    /// computed one the compiler knows the range and drops the mask that the verifier needs.
+impl MessageType {
+    /// A number's row. Looked up, not computed: the compiler would know the range of a computed
+    /// one and drop the mask that the verifier needs.
     #[inline(always)]
-    pub const fn index_of(message_type: u8) -> u8 {
-        INDEX[message_type as usize]
+    pub const fn row_of(message_type: u8) -> u8 {
+        ROW[message_type as usize]
     }
 
-    pub fn of(message_type: u8) -> Kind {
-        Self::ALL[Self::index_of(message_type) as usize]
+    pub fn of(message_type: u8) -> MessageType {
+        Self::ALL[Self::row_of(message_type) as usize]
     }
 
-    /// The name users see: in metrics, on the command line, in configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Cpuid => "cpuid",
-            Kind::Key => "key",
-            Kind::Report => "report",
-            Kind::Export => "export",
-            Kind::Import => "import",
-            Kind::Absorb => "absorb",
-            Kind::Vmrk => "vmrk",
-            Kind::AbsorbNoma => "absorb_noma",
-            Kind::TscInfo => "tsc_info",
-            Kind::TioTdiInfo => "tio_tdi_info",
-            Kind::TioMmioValidate => "tio_mmio_validate",
-            Kind::TioMmioConfig => "tio_mmio_config",
-            Kind::TioSdteWrite => "tio_sdte_write",
-            Kind::Unknown => "unknown",
-        }
-    }
-
-    /// Kinds that an ordinary Linux guest uses; their series exist from the start.
-    pub const ORDINARY: [Kind; 3] = [Kind::Report, Kind::Key, Kind::TscInfo];
+    /// What ordinary Linux guests send; their series exist from the start.
+    pub const ORDINARY: [MessageType; 3] =
+        [MessageType::Report, MessageType::Key, MessageType::TscInfo];
 }
 
 #[cfg(test)]
@@ -182,24 +147,15 @@ mod tests {
     #[test]
     fn every_message_type_has_one_known_row() {
         for number in 0..=255u8 {
-            let kind = Kind::of(number);
+            let folded = MessageType::of(number);
             let listed = number % 2 == 1 && number <= 25;
-            assert_eq!(kind != Kind::Unknown, listed, "type {number}");
+            assert_eq!(folded != MessageType::Unknown, listed, "type {number}");
             if listed {
-                assert_eq!(kind as u8, number / 2);
+                assert_eq!(folded as u8, number / 2);
             }
         }
-        assert_eq!(Kind::of(5), Kind::Report);
-        assert_eq!(Kind::of(6), Kind::Unknown, "responses are not requests");
-        assert_eq!(Kind::of(17), Kind::TscInfo);
-    }
-
-    #[test]
-    fn rows_and_names_are_distinct() {
-        for (i, kind) in Kind::ALL.iter().enumerate() {
-            assert_eq!(*kind as usize, i);
-            assert!(i < KINDS);
-            assert!(Kind::ALL[..i].iter().all(|other| other.name() != kind.name()));
-        }
+        assert_eq!(MessageType::of(5), MessageType::Report);
+        assert_eq!(MessageType::of(6), MessageType::Unknown, "responses are not requests");
+        assert_eq!(MessageType::of(17), MessageType::TscInfo);
     }
 }

@@ -1,46 +1,76 @@
-//! # Names that users see
+//! # Enums with numbers and names
 //!
-//! In metrics, on the command line, in configuration: words that stay, and that tell what they
-//! name apart.
+//! Numbers index rows of pinned tables; names appear in metrics, JSON, configuration and on the
+//! command line. Both are interfaces, so [`named_enum`] takes them literally: renaming a variant
+//! changes neither.
 
-use std::collections::BTreeSet;
+/// An enum with `ALL`, its values by number, and `name`. Numbers count up from 0.
+macro_rules! named_enum {
+    ($(#[$attribute:meta])* pub enum $Enum:ident {
+        $($(#[$doc:meta])* $Variant:ident = $number:literal => $name:literal,)+
+    }) => {
+        $(#[$attribute])*
+        #[repr(u8)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $Enum {
+            $($(#[$doc])* $Variant = $number,)+
+        }
 
-use crate::{command::Class, event, ghcb::Told, host::Loss, message, policy, sequence::Anomaly};
+        impl $Enum {
+            /// Each value at the index that is its number.
+            pub const ALL: [$Enum; [$($number),+].len()] = {
+                let all = [$($Enum::$Variant),+];
+                let mut index = 0;
+                while index < all.len() {
+                    assert!(all[index] as usize == index);
+                    index += 1;
+                }
+                all
+            };
 
-fn assert_tell_apart(names: impl IntoIterator<Item = &'static str>) {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        let is_word = |name: &str| name.chars().all(|c| c == '_' || c.is_ascii_lowercase());
-        assert!(!name.is_empty() && is_word(name), "{name:?} is no word");
-        assert!(seen.insert(name), "two are called {name}");
-    }
+            /// The name that users see.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($Enum::$Variant => $name,)+
+                }
+            }
+        }
+    };
 }
 
-#[test]
-fn names_are_words_that_tell_what_they_name_apart() {
-    assert_tell_apart(Class::ALL.map(Class::name));
-    assert_tell_apart(event::Kind::ALL.map(event::Kind::name));
-    assert_tell_apart(Told::ALL.map(Told::name));
-    assert_tell_apart(Loss::ALL.map(Loss::name));
-    assert_tell_apart(message::Kind::ALL.map(message::Kind::name));
-    assert_tell_apart(policy::Mode::ALL.map(policy::Mode::name));
-    assert_tell_apart(policy::Backend::ALL.map(policy::Backend::name));
-    assert_tell_apart(policy::Decision::ALL.map(policy::Decision::name));
-    assert_tell_apart(Anomaly::ALL.map(Anomaly::name));
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
 
-/// What the records' numbers are counted by has the place of its name.
-#[test]
-fn a_number_is_its_place_among_all() {
-    fn numbers<T: Copy, const N: usize>(all: [T; N], number: impl Fn(T) -> u8) {
-        assert!(all.into_iter().map(number).eq(0..N as u8));
+    use crate::{
+        command::Class,
+        event::EventKind,
+        ghcb::GuestStatus,
+        host::Loss,
+        message::MessageType,
+        policy::{Backend, Decision, Mode},
+        sequence::Anomaly,
+    };
+
+    fn assert_distinct_words(names: impl IntoIterator<Item = &'static str>) {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            let is_word = |name: &str| name.chars().all(|c| c == '_' || c.is_ascii_lowercase());
+            assert!(!name.is_empty() && is_word(name), "{name:?} is no word");
+            assert!(seen.insert(name), "two are called {name}");
+        }
     }
-    numbers(Class::ALL, |class| class as u8);
-    numbers(event::Kind::ALL, |kind| kind as u8);
-    numbers(Told::ALL, |told| told as u8);
-    numbers(Loss::ALL, |loss| loss as u8);
-    numbers(policy::Mode::ALL, |mode| mode as u8);
-    numbers(policy::Backend::ALL, |backend| backend as u8);
-    numbers(policy::Decision::ALL, |decision| decision as u8);
-    numbers(Anomaly::ALL, |anomaly| anomaly as u8);
+
+    #[test]
+    fn names_are_distinct_words() {
+        assert_distinct_words(Class::ALL.map(Class::name));
+        assert_distinct_words(EventKind::ALL.map(EventKind::name));
+        assert_distinct_words(GuestStatus::ALL.map(GuestStatus::name));
+        assert_distinct_words(Loss::ALL.map(Loss::name));
+        assert_distinct_words(MessageType::ALL.map(MessageType::name));
+        assert_distinct_words(Mode::ALL.map(Mode::name));
+        assert_distinct_words(Backend::ALL.map(Backend::name));
+        assert_distinct_words(Decision::ALL.map(Decision::name));
+        assert_distinct_words(Anomaly::ALL.map(Anomaly::name));
+    }
 }

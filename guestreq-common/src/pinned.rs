@@ -1,30 +1,30 @@
-//! # What a later version finds in the maps
+//! # Guard for pinned layouts
 //!
-//! Maps outlive the agent: the next one, of another version perhaps, reads what stands in them by
-//! [`crate::SCHEMA`] alone. Here everything that this number stands for is written down, for each
-//! number that there was, in guestreq-common/pinned/. A record that changes without it is a failed
-//! test; a new number writes its own file, with UPDATE_DOCS=1.
+//! Maps survive the agent: the next one, perhaps of another version, trusts [`crate::SCHEMA`] alone.
+//! guestreq-common/pinned/ lists all that each schema stands for. A record that changes without it
+//! fails a test; a new schema writes its own file, with UPDATE_DOCS=1.
 
 use core::mem::{align_of, offset_of, size_of};
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
 
 use crate::{
     SCHEMA, command, event, gate,
-    gcra::Limit,
-    ghcb, histogram, hook, host,
-    message::{self, Kind},
-    outcome,
+    gcra::GcraLimit,
+    ghcb, histogram, host,
+    message::{self, MessageType},
+    outcome::{self, Outcome},
     policy::{self, Allowed, Backend, Decision, Mode, Rules},
-    request::{self, Decided, Numbered, State},
+    request::{self, DecidedBy, SequenceCheck, State},
     sequence::{self, Anomaly},
-    vm::{self, Life, Used},
+    tail_calls,
+    vm::{self, ContextUse, Life, VmRef},
 };
 
 const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
     size_of::<F>()
 }
 
-/// Writes where each field of a record is. Taking it apart sees to it that none is left out.
+/// Writes the offset and size of each field. Destructuring makes the list complete.
 macro_rules! record {
     ($text:ident, $path:path { $($field:ident),* $(,)? }) => {{
         type Record = $path;
@@ -42,7 +42,7 @@ macro_rules! record {
     }};
 }
 
-/// Writes each value of an enum, in which none is left out either.
+/// Writes each value of an enum; the match makes the list complete.
 macro_rules! values {
     ($text:ident, $path:path { $($variant:ident),* $(,)? }) => {{
         type Values = $path;
@@ -57,9 +57,9 @@ macro_rules! values {
 }
 
 macro_rules! numbers {
-    ($text:ident, $($path:path),* $(,)?) => {{
+    ($text:ident, $($number:expr),* $(,)?) => {{
         let _ = writeln!($text);
-        $(let _ = writeln!($text, "const {} {:#x}", stringify!($path), $path as i64);)*
+        $(let _ = writeln!($text, "const {} {:#x}", stringify!($number), $number as i64);)*
     }};
 }
 
@@ -72,52 +72,51 @@ fn records(it: &mut String) {
         last_request, exited, vmpck, extended, tio_requests, duration, stage_ns, psp_ns, anomalies, requests,
     });
     record!(it, request::Thread {
-        wants_lock, queued, context, message, tid, tgid, vm, generation, state, decided, held_until,
+        wants_lock, queued, context, message, tid, tgid, vm, state, decided, held_until,
     });
     record!(it, request::Running {
         thread, stack, started, nested, status_at, wants_lock, queued, context, message, command,
-        vm, generation, outcome, held_until, ended, ret, numbered,
+        vm, outcome, held_until, ended, ret, sequence,
     });
     record!(it, request::Stack { depth, counting, running });
-    record!(it, message::Summary { seqno, message_type, kind, vmpck });
+    record!(it, message::Summary { seqno, message_type, row, vmpck });
     record!(it, policy::Policy { rules, limit });
     record!(it, host::Host {
         schema, totals, now, page_offset, encryption_mask, signal_of_task,
-        live_of_signal, enforcement, tell_all, slow_ns, service_ns, turn, queued, dequeued, threads,
+        live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, queued, dequeued, threads,
         contexts, full_since,
     });
-    record!(it, host::Totals { messages, commands, exits, told, lost, bypassed });
-    record!(it, host::Message { results, stage, stage_ns });
+    record!(it, host::HostTotals { messages, commands, exits, guest_statuses, lost, bypassed });
+    record!(it, host::MessageTotals { results, stage, stage_ns });
     record!(it, host::CommandTotals { count, busy_ns, failed });
-    record!(it, host::Enforcement {
+    record!(it, host::EnforcementRecord {
         policy, backend, gate_file, gate_cookie, armed_at, heartbeat, waits, challenge, self_test,
     });
     record!(it, event::Event {
-        time, seqno, stage_ns, tgid, vm, generation, ret, kind, message_type, vmpck, outcome,
-        reserved,
+        time, seqno, stage_ns, tgid, vm, ret, kind, message_type, vmpck, outcome, reserved,
     });
     record!(it, gate::Question { cookie, nonce, context, header });
 }
 
 #[rustfmt::skip]
 fn enums(it: &mut String) {
-    values!(it, message::Kind {
+    values!(it, message::MessageType {
         Cpuid, Key, Report, Export, Import, Absorb, Vmrk, AbsorbNoma, TscInfo, TioTdiInfo,
         TioMmioValidate, TioMmioConfig, TioSdteWrite, Unknown,
     });
-    values!(it, event::Kind {
+    values!(it, event::EventKind {
         Request, Slow, Replay, Gap, HostError, NewVm, Denied, Throttled, Unthrottled, Bypassed,
     });
     values!(it, Life { Free, Running, Exited, Clearing });
-    values!(it, Used { Not, Launched, Decided });
+    values!(it, ContextUse { Created, Launched, Decided });
     values!(it, State { Idle, WantsLock, Queued });
-    values!(it, Decided { NotYet, AtTheGate });
-    values!(it, Numbered { NotYet, Right, Replay, Gap });
+    values!(it, DecidedBy { Nobody, Gate });
+    values!(it, SequenceCheck { Unchecked, InOrder, Replay, Gap });
     values!(it, Mode { Observe, Audit, Enforce });
     values!(it, Backend { None, Gate, Vcpu });
     values!(it, Decision { Admit, Deny, Busy });
     values!(it, Anomaly { Replay, Gap });
-    values!(it, ghcb::Told { Ok, FirmwareError, InvalidLength, Busy, Generic });
+    values!(it, ghcb::GuestStatus { Ok, FirmwareError, InvalidLength, Busy, Generic });
     values!(it, command::Class { Request, Launch, Other });
     values!(it, host::Loss {
         VmTableFull, ThreadTableFull, ContextTableFull, RingBufferFull, CommandUnmatched,
@@ -136,24 +135,25 @@ fn layout() -> String {
     enums(it);
     numbers!(
         it,
-        message::KINDS, message::VMPCKS, outcome::OUTCOMES, outcome::OK, outcome::UNKNOWN_STATUS,
-        outcome::DENIED, outcome::BUSY, outcome::HOST_ERROR, policy::DECISIONS, sequence::ANOMALIES,
+        message::MESSAGE_TYPES, message::VMPCKS, outcome::OUTCOMES, Outcome::OK.0,
+        Outcome::UNKNOWN_STATUS.0, Outcome::DENIED.0, Outcome::BUSY.0, Outcome::HOST_ERROR.0,
+        policy::DECISIONS, sequence::ANOMALIES,
         histogram::SLOTS, command::COMMANDS, command::CLASSES, request::STAGES, request::DEPTH,
-        request::NO_VM, request::STOPPED, host::LOSSES, ghcb::TOLD, vm::NO_KICK,
+        VmRef::NONE.slot, request::STOPPED.0, host::LOSSES, ghcb::GUEST_STATUSES, vm::NO_KICK,
     );
     numbers!(
         it,
-        hook::kprobe::GUEST_REQUEST, hook::kprobe::ISSUE_COMMAND, hook::kprobe::COMMAND_START,
-        hook::kprobe::COMMAND_END, hook::kprobe::UNDECIDED, hook::kprobe::GUEST_REQUEST_SLOW,
-        hook::kprobe::ISSUE_COMMAND_SLOW, hook::kprobe::COMMAND_START_SLOW,
-        hook::kprobe::COMMAND_END_SLOW, hook::kprobe::HOLD, hook::kprobe::PLACES,
-        hook::tracepoint::VMGEXIT_ENTER, hook::tracepoint::VMGEXIT_EXIT,
-        hook::tracepoint::USERSPACE_EXIT, hook::tracepoint::THREAD_EXIT, hook::tracepoint::PLACES,
-        hook::lsm::FILE_IOCTL, hook::lsm::FILE_IOCTL_SLOW, hook::lsm::PLACES,
+        tail_calls::kprobe::GUEST_REQUEST, tail_calls::kprobe::ISSUE_COMMAND, tail_calls::kprobe::COMMAND_START,
+        tail_calls::kprobe::COMMAND_END, tail_calls::kprobe::UNDECIDED, tail_calls::kprobe::GUEST_REQUEST_SLOW,
+        tail_calls::kprobe::ISSUE_COMMAND_SLOW, tail_calls::kprobe::COMMAND_START_SLOW,
+        tail_calls::kprobe::COMMAND_END_SLOW, tail_calls::kprobe::HOLD, tail_calls::kprobe::SLOTS,
+        tail_calls::tracepoint::VMGEXIT_ENTER, tail_calls::tracepoint::VMGEXIT_EXIT,
+        tail_calls::tracepoint::USERSPACE_EXIT, tail_calls::tracepoint::THREAD_EXIT, tail_calls::tracepoint::SLOTS,
+        tail_calls::lsm::FILE_IOCTL, tail_calls::lsm::FILE_IOCTL_SLOW, tail_calls::lsm::SLOTS,
     );
-    let rules = Rules::new(Mode::Enforce, Allowed::NONE.with(Kind::Unknown, true), 0x89ab_cdef);
+    let rules = Rules::new(Mode::Enforce, Allowed::NONE.with(MessageType::Unknown, true), 0x89ab_cdef);
     let _ = writeln!(it, "\nRules::new(Enforce, unknown, 0x89abcdef) {:#x}", rules.to_bits());
-    let _ = writeln!(it, "Limit::new(…) {:#x}", Limit::new(1_000_000, 5).map_or(0, Limit::to_bits));
+    let _ = writeln!(it, "GcraLimit::new(…) {:#x}", GcraLimit::new(1_000_000, 5).map_or(0, GcraLimit::to_bits));
     text
 }
 
@@ -162,7 +162,7 @@ fn file(schema: u32) -> PathBuf {
     PathBuf::from(format!("{root}/pinned/schema-{schema}.txt"))
 }
 
-/// Writes down what a new schema stands for, and never anew what another one does.
+/// Writes the file of a new schema; never overwrites one.
 fn write_if_asked() {
     let file = file(SCHEMA);
     if env::var_os("UPDATE_DOCS").is_some() && !file.exists() {
@@ -171,7 +171,7 @@ fn write_if_asked() {
 }
 
 #[test]
-fn what_is_pinned_changes_only_with_the_schema() {
+fn pinned_layouts_change_only_with_the_schema() {
     write_if_asked();
     let file = file(SCHEMA);
     let before = fs::read_to_string(&file).unwrap_or_else(|error| {
@@ -187,24 +187,24 @@ fn what_is_pinned_changes_only_with_the_schema() {
     );
 }
 
-/// Policies of other versions name message kinds by these numbers, and so do their counts.
+/// Policies and counts of other versions use these numbers.
 #[test]
-fn a_kind_of_message_has_the_number_that_it_always_had() {
-    let kinds = |text: &str| -> BTreeMap<String, String> {
+fn a_message_type_never_changes_its_number() {
+    let types = |text: &str| -> BTreeMap<String, String> {
         let of_enum =
-            text.lines().skip_while(|line| !line.starts_with("enum message::Kind")).skip(1);
+            text.lines().skip_while(|line| !line.starts_with("enum message::MessageType")).skip(1);
         let rows = of_enum.take_while(|line| line.starts_with("  "));
         rows.filter_map(|row| row.trim().split_once(' '))
             .map(|(number, name)| (name.to_owned(), number.to_owned()))
             .collect()
     };
-    let now = kinds(&layout());
-    assert_eq!(now.len(), Kind::ALL.len());
+    let now = types(&layout());
+    assert_eq!(now.len(), MessageType::ALL.len());
     write_if_asked();
     let mut seen = 0;
     for schema in 0..=SCHEMA {
         let Ok(text) = fs::read_to_string(file(schema)) else { continue };
-        for (name, number) in kinds(&text) {
+        for (name, number) in types(&text) {
             assert_eq!(now.get(&name), Some(&number), "{name} in schema {schema}");
             seen += 1;
         }

@@ -1,33 +1,34 @@
-//! # Policy: what a VM may ask for
+//! # Policy: which requests a VM may send
 //!
-//! One decision function, used by the programs as it is. What it reads of a
-//! policy is two words, each of which changes at once.
+//! One decision function, which the programs use unchanged. It reads two words of a policy; each
+//! changes atomically.
 
 use crate::{
-    gcra::{Admission, Cell, Limit, Turn},
-    message::Kind,
+    gcra::{Admission, Cell, GcraLimit, Turn},
+    message::MessageType,
+    units::MonotonicNs,
 };
 
-/// What is done with a decision.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
-    /// Nothing is decided.
-    Observe = 0,
-    /// Decided and counted; every request passes.
-    Audit = 1,
-    Enforce = 2,
+named_enum! {
+    /// What is done with a decision.
+    pub enum Mode {
+        /// Nothing is decided.
+        Observe = 0 => "observe",
+        /// Decided and counted; every request passes.
+        Audit = 1 => "audit",
+        Enforce = 2 => "enforce",
+    }
 }
 
 impl Mode {
-    pub const ALL: [Mode; 3] = [Mode::Observe, Mode::Audit, Mode::Enforce];
+    #[inline(always)]
+    pub const fn is_observe(self) -> bool {
+        self as u8 == Mode::Observe as u8
+    }
 
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mode::Observe => "observe",
-            Mode::Audit => "audit",
-            Mode::Enforce => "enforce",
-        }
+    #[inline(always)]
+    pub const fn is_enforce(self) -> bool {
+        self as u8 == Mode::Enforce as u8
     }
 
     #[inline(always)]
@@ -40,77 +41,57 @@ impl Mode {
     }
 }
 
-/// What carries a decision out.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backend {
-    /// Nothing: decisions are only counted.
-    None = 0,
-    /// The gate asks before the PSP is.
-    Gate = 1,
-    /// A vCPU is kept out of its guest, after its request.
-    Vcpu = 2,
-}
-
-impl Backend {
-    pub const ALL: [Backend; 3] = [Backend::None, Backend::Gate, Backend::Vcpu];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Backend::None => "none",
-            Backend::Gate => "gate",
-            Backend::Vcpu => "vcpu",
-        }
+named_enum! {
+    /// What enforces decisions.
+    pub enum Backend {
+        /// Nothing: decisions are only counted.
+        None = 0 => "none",
+        /// The gate asks before the request reaches the PSP.
+        Gate = 1 => "gate",
+        /// A vCPU is kept out of its guest after its request.
+        Vcpu = 2 => "vcpu",
     }
 }
 
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    Admit = 0,
-    /// This VM may not send this type.
-    Deny = 1,
-    /// Over the limit: the guest is to come back.
-    Busy = 2,
+named_enum! {
+    /// What the policy says for one request.
+    pub enum Decision {
+        Admit = 0 => "admit",
+        /// The VM may not send this message type.
+        Deny = 1 => "deny",
+        /// Over the limit: the guest must retry.
+        Busy = 2 => "busy",
+    }
 }
 
+/// Columns for decisions in tables; a power of two, so that a mask bounds an index.
 pub const DECISIONS: usize = 4;
 
-impl Decision {
-    pub const ALL: [Decision; 3] = [Decision::Admit, Decision::Deny, Decision::Busy];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Decision::Admit => "admit",
-            Decision::Deny => "deny",
-            Decision::Busy => "busy",
-        }
-    }
-}
-
-/// The kinds of messages that a VM may send, one bit each, by [`Kind`].
+/// The message types that a VM may send: one bit each, by row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Allowed(pub u16);
 
 impl Allowed {
-    /// What Linux guests use. Everything else is the migration family, CPUID (which leaked the
-    /// PSP's memory once, CVE-2023-31346), unknown, or SEV-TIO's, which guests send another way
+    /// What Linux guests use. The rest is the migration family, CPUID (which once leaked PSP memory,
+    /// CVE-2023-31346), unknown, or SEV-TIO, which guests send another way
     /// ([`crate::command::TIO_GUEST_REQUEST`]).
-    pub const DEFAULT: Allowed =
-        Allowed::NONE.with(Kind::Report, true).with(Kind::Key, true).with(Kind::TscInfo, true);
+    pub const DEFAULT: Allowed = Allowed::NONE
+        .with(MessageType::Report, true)
+        .with(MessageType::Key, true)
+        .with(MessageType::TscInfo, true);
     pub const NONE: Allowed = Allowed(0);
 
-    pub const fn with(self, kind: Kind, allowed: bool) -> Allowed {
-        let bit = 1 << kind as u16;
+    pub const fn with(self, message: MessageType, allowed: bool) -> Allowed {
+        let bit = 1 << message as u16;
         Allowed(if allowed { self.0 | bit } else { self.0 & !bit })
     }
 
-    pub const fn has(self, kind: Kind) -> bool {
-        self.0 >> (kind as u16) & 1 == 1
+    pub const fn has(self, message: MessageType) -> bool {
+        self.0 >> (message as u16) & 1 == 1
     }
 }
 
-/// Mode, allowed kinds, and the generation of the VM that they were written for, in one word.
+/// Mode, allowed message types and the [`crate::vm::VmRef`] generation they are for, in one word.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules(u64);
@@ -138,10 +119,10 @@ impl Rules {
         Allowed((self.0 >> 16) as u16)
     }
 
-    /// Whether a kind is allowed, by its index.
+    /// Whether a message type is allowed, by its row.
     #[inline(always)]
-    pub const fn allows(self, kind: u8) -> bool {
-        self.0 >> (16 + (kind & 15)) & 1 == 1
+    pub const fn allows(self, row: u8) -> bool {
+        self.0 >> (16 + (row & 15)) & 1 == 1
     }
 
     #[inline(always)]
@@ -150,18 +131,18 @@ impl Rules {
     }
 }
 
-/// What holds for one VM, or for the host's VMs that no rule names.
+/// The policy of one VM, or of all VMs that no rule names.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// [`Rules`]
     pub rules: u64,
-    /// [`Limit`]
+    /// [`GcraLimit`]
     pub limit: u64,
 }
 
 impl Policy {
-    pub const fn new(rules: Rules, limit: Limit) -> Policy {
+    pub const fn new(rules: Rules, limit: GcraLimit) -> Policy {
         Policy { rules: rules.to_bits(), limit: limit.to_bits() }
     }
 
@@ -171,53 +152,50 @@ impl Policy {
     }
 
     #[inline(always)]
-    pub const fn limit(&self) -> Limit {
-        Limit::from_bits(self.limit)
+    pub const fn limit(&self) -> GcraLimit {
+        GcraLimit::from_bits(self.limit)
     }
 
-    /// Whether requests of a kind pass by this policy alone, whatever came before them: [`decide`]
-    /// would admit them and leave the limiter's state as it is. False is no refusal.
+    /// Whether this policy alone admits requests of a row, whatever came before: [`decide`] would
+    /// admit them and not touch the limiter's state. False is no refusal.
     #[inline(always)]
-    pub const fn passes(&self, kind: u8) -> bool {
-        let decides = self.rules().mode() as u8 != Mode::Observe as u8;
-        !decides || self.rules().allows(kind) && self.limit().is_off()
+    pub const fn passes(&self, row: u8) -> bool {
+        let decides = !self.rules().mode().is_observe();
+        !decides || self.rules().allows(row) && self.limit().is_off()
     }
 }
 
-/// TSC_INFO requests of a VM that no limit holds up: they belong to early boot, where a failure
-/// ends it.
+/// TSC_INFO requests per VM that no limit delays: a failure in early boot is fatal.
 pub const FREE_TSC_INFOS: u64 = 4;
 
-/// What is to be known of a request to decide it.
+/// What a decision depends on, beside the policy.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
-    /// By [`Kind`].
-    pub kind: u8,
-    /// In ns of CLOCK_MONOTONIC.
-    pub now: u64,
-    /// TSC_INFO requests of this VM that were admitted before.
+pub struct PolicyInput {
+    /// [`MessageType`]
+    pub row: u8,
+    pub now: MonotonicNs,
+    /// This VM's TSC_INFO requests admitted so far.
     pub tsc_infos: u64,
-    /// The agent has not yet said which policy is this VM's, and is expected to.
+    /// The agent has yet to assign this VM's policy.
     pub unresolved: bool,
-    /// It is on its way to the PSP already: it is charged for, and who sent it is to wait.
+    /// The request already has the PSP: it is charged, and its sender must wait.
     pub spent: bool,
 }
 
-/// A decision, and what is done about it.
+/// A decision and its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Evaluation {
     pub mode: Mode,
     /// The same in audit and enforce.
     pub decision: Decision,
-    /// The limiter's state was written by others each time.
+    /// Others wrote the limiter's state at each attempt.
     pub contended: bool,
-    /// Before when whoever sent it is not to send another, where it is charged for; in ns of
-    /// CLOCK_MONOTONIC.
-    pub until: u64,
+    /// For a charged request, the earliest time the sender may send again.
+    pub until: MonotonicNs,
 }
 
-impl Verdict {
-    /// What becomes of the request.
+impl Evaluation {
+    /// What happens to the request.
     #[inline(always)]
     pub const fn effect(&self) -> Decision {
         match self.mode {
@@ -227,63 +205,61 @@ impl Verdict {
     }
 }
 
-/// Decides a request, once: in audit and enforce the limiter's state and the turn move on.
+/// Decides a request. Called once per request: audit and enforce advance the limiter and the turn.
 #[inline(always)]
 pub fn decide<C: Cell, T: Cell>(
     policy: &Policy,
-    question: &Question,
+    input: &PolicyInput,
     limiter: &C,
     turn: &Turn<'_, T>,
-) -> Verdict {
+) -> Evaluation {
     let rules = policy.rules();
-    let verdict = |decision| Verdict { mode: rules.mode(), decision, contended: false, until: 0 };
-    if question.unresolved {
-        // Whatever its policy will be: nothing is decided by another one's.
-        return Verdict { mode: Mode::Enforce, ..verdict(Decision::Busy) };
+    let mode = rules.mode();
+    let decided =
+        |decision| Evaluation { mode, decision, contended: false, until: MonotonicNs::NEVER };
+    if input.unresolved {
+        // Whatever its policy will be: another policy must not decide.
+        return Evaluation { mode: Mode::Enforce, ..decided(Decision::Busy) };
     }
-    if rules.mode() as u8 == Mode::Observe as u8 {
-        return verdict(Decision::Admit);
+    if mode.is_observe() {
+        return decided(Decision::Admit);
     }
-    if !rules.allows(question.kind) {
-        return verdict(Decision::Deny);
+    if !rules.allows(input.row) {
+        return decided(Decision::Deny);
     }
-    if question.kind == Kind::TscInfo as u8 && question.tsc_infos < FREE_TSC_INFOS {
-        return verdict(Decision::Admit);
+    if input.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
+        return decided(Decision::Admit);
     }
-    if question.spent {
-        return match policy.limit().take(limiter, question.now) {
-            None => verdict(Decision::Admit),
-            Some(until) => Verdict { until, ..verdict(Decision::Busy) },
+    if input.spent {
+        return match policy.limit().take(limiter, input.now.0) {
+            None => decided(Decision::Admit),
+            Some(until) => Evaluation { until: MonotonicNs(until), ..decided(Decision::Busy) },
         };
     }
-    match policy.limit().ask(limiter, turn, question.now) {
-        Admission::Admitted => verdict(Decision::Admit),
-        Admission::Early(_) | Admission::NotItsTurn => verdict(Decision::Busy),
-        Admission::Contended => Verdict { contended: true, ..verdict(Decision::Busy) },
+    match policy.limit().ask(limiter, turn, input.now.0) {
+        Admission::Admitted => decided(Decision::Admit),
+        Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),
+        Admission::Contended => Evaluation { contended: true, ..decided(Decision::Busy) },
     }
 }
 
-/// How long after its first sight a VM may wait for the agent to say which policy is its.
+/// How long after its first command a VM may wait for its policy.
 pub const RESOLVE_NS: u64 = 10_000_000_000;
-/// How old the agent's heartbeat may be before nobody waits for it.
+/// The agent's heartbeat may be this old before VMs stop waiting for it.
 pub const HEARTBEAT_NS: u64 = 3_000_000_000;
 
 /// Whether a VM's first requests wait for the agent.
 ///
-/// `waits`: rules name VMs, and some policy enforces. `resolved`: the policy was written for
-/// this very VM.
+/// `waits`: rules name VMs, and some policy enforces. `resolved`: the policy is this very VM's.
 #[inline(always)]
 pub const fn is_unresolved(
     waits: bool,
     resolved: bool,
-    first_seen: u64,
-    heartbeat: u64,
-    now: u64,
+    first_seen: MonotonicNs,
+    heartbeat: MonotonicNs,
+    now: MonotonicNs,
 ) -> bool {
-    waits
-        && !resolved
-        && now.saturating_sub(first_seen) < RESOLVE_NS
-        && now.saturating_sub(heartbeat) < HEARTBEAT_NS
+    waits && !resolved && now.since(first_seen) < RESOLVE_NS && now.since(heartbeat) < HEARTBEAT_NS
 }
 
 #[cfg(test)]

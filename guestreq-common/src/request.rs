@@ -1,20 +1,23 @@
-//! # A request on its way
+//! # Requests in flight
 //!
-//! A guest request lives on one thread from the moment KVM wants the VM's lock
-//! until the PSP has answered. [`Thread`] is its state until the PSP takes it,
-//! [`Running`] from then on.
+//! A guest request lives on one thread from the moment KVM wants the VM's lock until the PSP has
+//! answered. [`Thread`] holds it until the PSP takes it, [`Running`] from then on.
 
 mod running;
 
-pub use running::{DEPTH, Numbered, Running, Stack};
+pub use running::{DEPTH, Running, SequenceCheck, Stack};
 
-use crate::{message::Summary, outcome, vm::VmRef};
+use crate::{
+    message::Summary,
+    units::{GuestContext, MonotonicNs},
+    vm::VmRef,
+};
 
 /// Where a thread's request is.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// No request, or one that the PSP took over.
+    /// No request, or the PSP took it.
     Idle = 0,
     /// KVM wants the VM's `guest_req_mutex` (t0).
     WantsLock = 1,
@@ -26,44 +29,42 @@ pub enum State {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Thread {
-    /// When it wanted the VM's lock, and when it wanted the PSP, in ns of CLOCK_MONOTONIC.
-    pub wants_lock: u64,
-    pub queued: u64,
-    pub context: u64,
+    /// When it wanted the VM's lock, and when the PSP.
+    pub wants_lock: MonotonicNs,
+    pub queued: MonotonicNs,
+    pub context: GuestContext,
     pub message: Summary,
-    /// The thread's number; 0 while the record is nobody's. Taken atomically.
+    /// 0 while the record is free. Taken atomically.
     pub tid: u32,
-    /// Whose thread it is: a number whose owner's exit nobody saw is used again by another.
+    /// The thread's process: where an exit was missed, another process may reuse the tid.
     pub tgid: u32,
-    /// The slot and generation of the VM that it ran last. Any thread of any process that shares
-    /// the VMM's memory may run any of its vCPUs, so this is only where a request's VM is looked
-    /// for first: its guest context says which it is.
-    pub vm: u32,
-    pub generation: u32,
+    /// The VM that it ran last, where the lookup of a request's VM begins. The guest context
+    /// decides: any thread of any process that shares the VMM's memory may run its vCPUs.
+    pub vm: VmRef,
+    /// [`State`]
     pub state: u32,
-    /// [`Decided`]: whether the request that is on its way was decided, and by whom.
+    /// [`DecidedBy`], for the request in flight.
     pub decided: u32,
-    /// Until when the thread's vCPU is kept out of its guest, in ns of CLOCK_MONOTONIC;
-    /// [`STOPPED`] for good.
-    pub held_until: u64,
+    /// Until when the vCPU is kept out of its guest; [`STOPPED`] for good.
+    pub held_until: MonotonicNs,
 }
 
-/// A vCPU that sent what it may not does not run on.
-pub const STOPPED: u64 = u64::MAX;
+/// A vCPU that sent a disallowed message never runs again.
+pub const STOPPED: MonotonicNs = MonotonicNs(u64::MAX);
 
 /// A request is decided once.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decided {
-    NotYet = 0,
+pub enum DecidedBy {
+    Nobody = 0,
     /// Admitted when the gate asked.
-    AtTheGate = 1,
+    Gate = 1,
 }
 
-/// A request that was still open, and whose end was not seen or was on the host.
+/// An open request whose end was not seen or was on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Abandoned {
-    /// Unknown where the header was never read.
+    /// Unknown if the header was never read.
     pub message: Summary,
     /// Whether it had queued for the PSP.
     pub queued: bool,
@@ -72,9 +73,9 @@ pub struct Abandoned {
 }
 
 impl Abandoned {
-    /// Whether it queued, and the gate, if there is one, got its answer from somebody else: another
-    /// version's programs during a takeover, which have counted it, or another LSM program. The gate
-    /// is never skipped, and asks about each request.
+    /// Whether it queued, and something else answered the gate: during a takeover another version's
+    /// programs, which count it, or another LSM program. The gate is never skipped, and asks about
+    /// each request.
     #[inline(always)]
     pub const fn is_refused_elsewhere(&self, has_gate: bool) -> bool {
         self.queued && has_gate && !self.decided
@@ -82,80 +83,95 @@ impl Abandoned {
 }
 
 impl Thread {
-    /// The VM that it ran last.
     #[inline(always)]
-    pub const fn ran(&self) -> VmRef {
-        VmRef { slot: self.vm, generation: self.generation }
+    pub const fn is_idle(&self) -> bool {
+        self.state == State::Idle as u32
     }
 
     #[inline(always)]
-    pub fn runs(&mut self, vm: VmRef) {
-        (self.vm, self.generation) = (vm.slot, vm.generation);
+    pub const fn is_queued(&self) -> bool {
+        self.state == State::Queued as u32
     }
 
-    /// t0: KVM wants the VM's lock. Returns an older request that is still open: it ended unseen.
     #[inline(always)]
-    pub fn want_lock(&mut self, now: u64) -> Option<Abandoned> {
+    pub fn set_idle(&mut self) {
+        self.state = State::Idle as u32;
+    }
+
+    /// t0: KVM wants the VM's lock. Returns an older request that is still open: its end was missed.
+    #[inline(always)]
+    pub fn want_lock(&mut self, now: MonotonicNs) -> Option<Abandoned> {
         let abandoned = self.abandon();
         self.begin(now);
         abandoned
     }
 
-    /// The same of a thread that has no request open.
+    /// The same for a thread without an open request.
     #[inline(always)]
-    pub fn begin(&mut self, now: u64) {
-        self.decided = Decided::NotYet as u32;
+    pub fn begin(&mut self, now: MonotonicNs) {
+        self.decided = DecidedBy::Nobody as u32;
         self.wants_lock = now;
         self.state = State::WantsLock as u32;
     }
 
-    /// Whether this very message is the one that queues. The call by which a request reaches ccp
-    /// may be seen twice (KVM's and the gate's), with the gate's question between; any of them
-    /// may be missed, and the request before may have ended unseen.
+    /// Whether this very message is queued. The call that takes a request to ccp may be seen twice
+    /// (KVM's and the gate's), with the gate's question between; each may be missed, as may the end
+    /// of the previous request.
     #[inline(always)]
-    pub fn queues(&self, context: u64, message: &Summary) -> bool {
-        self.state == State::Queued as u32 && self.context == context && self.message == *message
+    pub fn queues(&self, context: GuestContext, message: &Summary) -> bool {
+        self.is_queued() && self.context == context && self.message == *message
     }
 
-    /// t1: the header is final and the thread queues for the PSP. Of a message that does not queue
-    /// yet ([`Thread::queues`]): nobody has decided it.
+    /// t1: the header is final and the thread queues for the PSP. For a message that is not queued
+    /// yet ([`Thread::queues`]), and so undecided.
     #[inline(always)]
-    pub fn queue(&mut self, now: u64, context: u64, message: Summary) {
+    pub fn queue(&mut self, now: MonotonicNs, context: GuestContext, message: Summary) {
         if self.state != State::WantsLock as u32 {
-            // No probe saw it want the lock: the lock's part is lost, the request is not.
+            // The probe at the lock missed it: that stage is lost, the request is not.
             self.wants_lock = now;
         }
         self.queued = now;
         self.context = context;
         self.message = message;
         self.state = State::Queued as u32;
-        self.decided = Decided::NotYet as u32;
+        self.decided = DecidedBy::Nobody as u32;
     }
 
-    /// Takes the decision away, as the PSP takes the request over: the next one has none.
+    /// The gate was told to admit the request.
+    #[inline(always)]
+    pub fn set_admitted(&mut self) {
+        self.decided = DecidedBy::Gate as u32;
+    }
+
+    #[inline(always)]
+    const fn is_admitted(&self) -> bool {
+        self.decided == DecidedBy::Gate as u32
+    }
+
+    /// Whether the gate admitted the request that the PSP now takes. Resets it for the next one.
     #[inline(always)]
     pub fn take_decided(&mut self) -> bool {
-        let decided = self.decided == Decided::AtTheGate as u32;
-        self.decided = Decided::NotYet as u32;
+        let decided = self.is_admitted();
+        self.decided = DecidedBy::Nobody as u32;
         decided
     }
 
-    /// Another thread has this record now: nothing of the last one's is its.
+    /// Hands the record to another thread, which inherits nothing.
     #[inline(always)]
     pub fn belongs_to(&mut self, tgid: u32) {
         self.tgid = tgid;
-        self.vm = NO_VM;
-        self.state = State::Idle as u32;
-        self.decided = Decided::NotYet as u32;
-        self.held_until = 0;
+        self.vm.slot = VmRef::NONE.slot;
+        self.set_idle();
+        self.decided = DecidedBy::Nobody as u32;
+        self.held_until = MonotonicNs::NEVER;
     }
 
     /// Closes a request that can no longer reach the PSP.
     #[inline(always)]
     pub fn abandon(&mut self) -> Option<Abandoned> {
         let state = self.state;
-        self.state = State::Idle as u32;
-        let decided = self.decided == Decided::AtTheGate as u32;
+        self.set_idle();
+        let decided = self.is_admitted();
         if state == State::Queued as u32 {
             Some(Abandoned { message: self.message, queued: true, decided })
         } else if state == State::WantsLock as u32 {
@@ -166,27 +182,24 @@ impl Thread {
     }
 }
 
-/// No VM: a command that no VM asked for, or one that found the table full.
-pub const NO_VM: u32 = u32::MAX;
-
-/// The three stages of a request that the PSP answered. Their sum is the total, by construction.
+/// The stages of a request that the PSP answered. Their sum is the total, by construction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stages {
     pub ns: [u64; STAGES],
 }
 
 pub const STAGES: usize = 3;
-/// The stages' names, in the order of [`Stages::ns`].
+/// Names in the order of [`Stages::ns`].
 pub const STAGE_NAMES: [&str; STAGES] = ["vm_lock", "psp_queue", "psp_service"];
 
 impl Stages {
     #[inline(always)]
-    pub fn of(request: &Running, now: u64) -> Stages {
+    pub fn of(request: &Running, now: MonotonicNs) -> Stages {
         Stages {
             ns: [
-                request.queued.saturating_sub(request.wants_lock),
-                request.started.saturating_sub(request.queued),
-                now.saturating_sub(request.started),
+                request.queued.since(request.wants_lock),
+                request.started.since(request.queued),
+                now.since(request.started),
             ],
         }
     }
@@ -195,12 +208,6 @@ impl Stages {
     pub fn total(&self) -> u64 {
         self.ns[0].wrapping_add(self.ns[1]).wrapping_add(self.ns[2])
     }
-}
-
-/// Whether a command's end counts as answered: durations count only those.
-#[inline(always)]
-pub const fn answered(outcome: u8) -> bool {
-    outcome != outcome::HOST_ERROR
 }
 
 #[cfg(test)]

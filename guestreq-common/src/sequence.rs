@@ -1,36 +1,24 @@
 //! # Sequence numbers
 //!
-//! A guest context has one message counter per VMPCK. A request carries the
-//! counter plus one, the answer plus two: numbers rise by two per success. A
-//! request that failed, or was told to come back, repeats its number and is no
-//! replay, so a number is compared with the last one that succeeded.
+//! A guest context has one message counter per VMPCK. A request carries the counter plus one, the
+//! answer plus two: numbers rise by two per success. A request that failed or got BUSY repeats its
+//! number and is no replay, so numbers are compared with the last that succeeded.
 
 use crate::message::VMPCKS;
 
-/// What is wrong with a message's number.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anomaly {
-    /// The number was used before: an AES-GCM IV would be, too.
-    Replay = 0,
-    /// Numbers were left out.
-    Gap = 1,
-}
-
-pub const ANOMALIES: usize = 2;
-
-impl Anomaly {
-    pub const ALL: [Anomaly; ANOMALIES] = [Anomaly::Replay, Anomaly::Gap];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Anomaly::Replay => "replay",
-            Anomaly::Gap => "gap",
-        }
+named_enum! {
+    /// What is wrong with a sequence number.
+    pub enum Anomaly {
+        /// It was used before, and with it an AES-GCM IV.
+        Replay = 0 => "replay",
+        /// Numbers were skipped.
+        Gap = 1 => "gap",
     }
 }
 
-/// No message of this VMPCK has been seen to succeed, and the launch was not seen either.
+pub const ANOMALIES: usize = Anomaly::ALL.len();
+
+/// Neither the launch nor a success with this VMPCK was seen.
 const UNKNOWN: u64 = u64::MAX;
 
 /// The counters of a guest context.
@@ -41,13 +29,13 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Of a context whose launch was seen: they stand at zero, the first request has number 1.
+    /// Of a context whose launch was seen: the first request has number 1.
     #[inline(always)]
     pub const fn launched() -> Counters {
         Counters { last: [UNKNOWN - 1; VMPCKS] }
     }
 
-    /// Of a context that was there before us: its first success sets the counter.
+    /// Of a context that existed before: its first success sets the counter.
     #[inline(always)]
     pub const fn found() -> Counters {
         Counters { last: [UNKNOWN; VMPCKS] }
@@ -61,15 +49,15 @@ impl Counters {
         }
     }
 
-    /// Judges a message that reached the PSP, and remembers it if it succeeded.
-    /// A VMPCK above 3 has no counter; the firmware refuses it.
+    /// Checks a message that reached the PSP, and stores its number if it succeeded.
+    /// A VMPCK above 3 has no counter; the firmware rejects it.
     #[inline(always)]
     pub fn check(&mut self, vmpck: u8, seqno: u64, succeeded: bool) -> Option<Anomaly> {
         if vmpck as usize >= VMPCKS {
             return None;
         }
         let last = &mut self.last[vmpck as usize & (VMPCKS - 1)];
-        let anomaly = judge(*last, seqno);
+        let anomaly = compare(*last, seqno);
         if succeeded {
             *last = seqno;
         }
@@ -78,7 +66,7 @@ impl Counters {
 }
 
 #[inline(always)]
-const fn judge(last: u64, seqno: u64) -> Option<Anomaly> {
+const fn compare(last: u64, seqno: u64) -> Option<Anomaly> {
     if last == UNKNOWN {
         return None;
     }

@@ -1,276 +1,276 @@
-//! # What is known of one VM
+//! # VM records
 //!
-//! A VM is a guest context of the PSP's (`gctx_paddr`), from its creation to its
-//! decommissioning, whichever process or thread runs its vCPUs: KVM lets any process run
-//! them that shares the VMM's memory. Its record is written under `sev_cmd_mutex`, which
-//! serialises the PSP's answers, so plain additions are exact; the fields that other hooks
-//! write, too, say so and are written atomically.
+//! A VM is a guest context (`gctx_paddr`) from creation to decommissioning, whichever process or
+//! thread runs its vCPUs: KVM lets any process that shares the VMM's memory run them. Most fields
+//! are written under `sev_cmd_mutex`, which serialises the PSP's answers, so plain additions are
+//! exact. Fields that other hooks write are marked, and written atomically.
+
+mod counts;
+
+pub use counts::{Decisions, Results};
 
 use crate::{
     command,
     histogram::{self, SLOTS, Slots},
-    message::{self, Summary},
-    outcome,
-    policy::{DECISIONS, Decision, Mode, Policy},
-    request::{NO_VM, Numbered, Running, STAGES, Stages},
+    message::{MESSAGE_TYPES, Summary, VMPCKS},
+    outcome::Outcome,
+    policy::Policy,
+    request::{Running, STAGES, SequenceCheck, Stages},
     sequence::{ANOMALIES, Counters},
+    units::{GuestContext, MonotonicNs},
 };
 
-/// Counts by outcome.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-pub struct Results([u64; outcome::OUTCOMES]);
-
-impl Results {
-    pub const NONE: Results = Results([0; outcome::OUTCOMES]);
-
-    /// An outcome's cell. Masked, not checked: the verifier must see the bound.
-    #[inline(always)]
-    pub fn cell(&mut self, outcome: u8) -> &mut u64 {
-        &mut self.0[outcome as usize & (outcome::OUTCOMES - 1)]
-    }
-
-    pub fn get(&self, outcome: u8) -> u64 {
-        self.0.get(usize::from(outcome)).copied().unwrap_or(0)
-    }
-
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-/// Counts of decisions: in audit, then in enforce.
-#[repr(transparent)]
-#[derive(Clone, Copy, Debug)]
-pub struct Decisions([u64; 2 * DECISIONS]);
-
-impl Decisions {
-    /// Where a decision is counted.
-    #[inline(always)]
-    pub fn cell(&mut self, mode: Mode, decision: Decision) -> &mut u64 {
-        let half = if mode as u8 == Mode::Enforce as u8 { DECISIONS } else { 0 };
-        &mut self.0[(half + decision as usize) & (2 * DECISIONS - 1)]
-    }
-
-    pub fn get(&self, mode: Mode, decision: Decision) -> u64 {
-        let half = if mode == Mode::Enforce { DECISIONS } else { 0 };
-        self.0[half + decision as usize]
-    }
-}
-
-/// A VM's life.
+/// The life of a slot and its VM.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// The slot is free.
     Free = 0,
     Running = 1,
-    /// Its guest context is decommissioned; the slot is kept for a while, so that a scrape sees
-    /// its end.
+    /// The guest context is decommissioned; the slot is kept for a while, so that scrapes see the
+    /// final counts.
     Exited = 2,
-    /// Cleared, and on its way to the free slots. An agent that finds this after another's
-    /// death does not know whether it arrived, and offers it again.
+    /// Cleared, and being returned to the free slots. An agent that finds this after another's
+    /// crash cannot know whether that finished, and returns the slot again.
     Clearing = 3,
 }
 
-/// What a guest context has been used for so far.
+/// What a guest context has been used for.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Used {
-    /// Nothing: it was created.
-    Not = 0,
+pub enum ContextUse {
+    /// It was created.
+    Created = 0,
     /// SNP_LAUNCH_START was seen.
     Launched = 1,
-    /// A request of it was decided, and is counted so.
+    /// One of its requests was decided and counted.
     Decided = 2,
 }
 
-/// Where a VM's record stands, for as long as it is that VM's.
+/// A VM's record: its slot, for as long as the slot has this generation.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VmRef {
     pub slot: u32,
-    /// The slot's, which changes with each VM that has it.
+    /// Changes with each VM in the slot; 0: none yet.
     pub generation: u32,
 }
 
 impl VmRef {
-    pub const NONE: VmRef = VmRef { slot: NO_VM, generation: 0 };
+    /// A command of no VM, or of one for which there was no slot.
+    pub const NONE: VmRef = VmRef { slot: u32::MAX, generation: 0 };
+
+    /// Whether there is no VM, whatever the generation.
+    #[inline(always)]
+    pub const fn is_none(self) -> bool {
+        self.slot == VmRef::NONE.slot
+    }
+
+    pub const fn new(slot: usize, generation: u32) -> VmRef {
+        VmRef { slot: slot as u32, generation }
+    }
+
+    /// The slot as an index.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// The first word of a [`Vm`]: generation and life, which change together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotState(pub u64);
+
+impl SlotState {
+    pub const fn new(generation: u32, life: Life) -> SlotState {
+        SlotState(generation as u64 | (life as u64) << 32)
+    }
+
+    pub const fn generation(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub fn is(self, life: Life) -> bool {
+        self == SlotState::new(self.generation(), life)
+    }
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Vm {
-    /// Counts up with every VM that had this slot.
+    /// The slot's: see [`VmRef`].
     pub generation: u32,
+    /// [`Life`]
     pub life: u32,
-    /// The process that launched it; of a VM that was there before us, the one that made the first
-    /// request that we saw. It tells the VM's name. It may end before the VM does.
+    /// The process that launched it, or sent the first request seen. It names the VM, and may end
+    /// before the VM does.
     pub tgid: u32,
-    /// The process that took this slot; taken atomically, as a slot may be offered twice.
+    /// The process that took this slot; written atomically, as a slot may be offered twice.
     pub taken_by: u32,
-    /// That process' start, in the ticks of /proc/PID/stat: with the tgid it names the process for
-    /// good. Written by the agent, once it has looked.
+    /// The start of process `tgid` in ticks, as in /proc/PID/stat: together they identify the
+    /// process. Written by the agent.
     pub started: u64,
-    /// The guest context's physical address, as commands name it; 0 once it is decommissioned.
-    pub context: u64,
-    /// Its messages' numbers.
+    /// None once it is decommissioned.
+    pub context: GuestContext,
     pub counters: Counters,
-    /// The process that made its last request; nearly always the one above.
+    /// The process of the last request; nearly always `tgid`.
     pub runner: u32,
-    /// A [`Used`]; only grows. Nobody writes it at the same time as another: a guest makes no request
-    /// before its launch is over.
+    /// [`ContextUse`]; only grows. Writes never race: a guest sends no request before its launch
+    /// is over.
     pub used: u32,
-    /// What this VM may ask for; written by the agent, and its own once the generation in it is
-    /// this record's.
+    /// Written by the agent; valid once its rules carry this record's generation.
     pub policy: Policy,
     /// The limiter's state; written atomically.
     pub limiter: u64,
-    /// TSC_INFO requests that were admitted; written atomically.
+    /// Admitted TSC_INFO requests; written atomically.
     pub tsc_infos: u64,
-    /// When a request was last over the limit, in ns of CLOCK_MONOTONIC; 0 once that row has
-    /// ended, see [`Vm::changes_row`].
-    pub throttled: u64,
-    /// The signal that takes one of its vCPUs out of the guest, if its VMM is known to handle
-    /// one; [`NO_KICK`] if it is not known, 0 while it is not yet looked for, or not yet
-    /// handled. Written by the agent.
+    /// The last request over the limit; never, if the series has ended ([`Vm::throttle_edge`]).
+    pub throttled: MonotonicNs,
+    /// The signal that makes a vCPU leave the guest, if the VMM handles one; [`NO_KICK`] if that is
+    /// unknown, 0 until the VMM was examined or handles one. Written by the agent.
     pub kick: u64,
-    /// KVM_RUNs that were refused to hold a vCPU, vCPUs that were held, and that were stopped;
-    /// written atomically.
+    /// Refused KVM_RUNs, held vCPUs and stopped vCPUs; written atomically.
     pub refused_runs: u64,
     pub held: u64,
     pub stopped: u64,
-    /// Decisions in audit and in enforce, by kind; written atomically.
-    pub decisions: [Decisions; message::KINDS],
-    /// When the record began, when the last request ended, when the context was decommissioned, in
-    /// ns of CLOCK_MONOTONIC.
-    pub first_seen: u64,
-    pub last_request: u64,
-    pub exited: u64,
-    /// Requests that the PSP answered, by VMPCK; the last cell counts numbers above 3.
-    pub vmpck: [u64; message::VMPCKS + 1],
+    /// By message type; written atomically.
+    pub decisions: [Decisions; MESSAGE_TYPES],
+    /// When the record began, the last request ended, and the context was decommissioned.
+    pub first_seen: MonotonicNs,
+    pub last_request: MonotonicNs,
+    pub exited: MonotonicNs,
+    /// Answered requests by VMPCK; the last cell counts numbers above 3.
+    pub vmpck: [u64; VMPCKS + 1],
     /// Extended requests; written atomically.
     pub extended: u64,
-    /// Messages about its devices: [`command::TIO_GUEST_REQUEST`].
+    /// Messages about devices: [`command::TIO_GUEST_REQUEST`].
     pub tio_requests: u64,
     pub duration: Slots,
     pub stage_ns: [u64; STAGES],
-    /// The PSP's time by [`command::Class`].
+    /// PSP time by [`command::Class`].
     pub psp_ns: [u64; command::CLASSES],
     /// By [`crate::sequence::Anomaly`].
     pub anomalies: [u64; ANOMALIES],
-    /// Requests by kind and outcome. Cells of `host_error` are written atomically.
-    pub requests: [Results; message::KINDS],
+    /// By message type and outcome. Cells of [`Outcome::HOST_ERROR`] are written atomically.
+    pub requests: [Results; MESSAGE_TYPES],
 }
 
-/// A VMM that is not known to handle any signal gets none.
+/// The VMM is not known to handle a signal: it gets none.
 pub const NO_KICK: u64 = u64::MAX;
 
-/// How long a VM keeps to its limit before a row of requests over it counts as ended.
-pub const ROW_ENDS_NS: u64 = 1_000_000_000;
+/// How long a VM must stay below its limit before a series of requests over it ends.
+pub const THROTTLE_ENDS_NS: u64 = 1_000_000_000;
 
 impl Vm {
-    /// The counts of a kind. Masked, not checked: the verifier must see the bound.
+    /// Counts of a message type's row. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn requests(&mut self, kind: u8) -> &mut Results {
-        &mut self.requests[kind as usize & (message::KINDS - 1)]
+    pub fn requests(&mut self, row: u8) -> &mut Results {
+        &mut self.requests[row as usize & (MESSAGE_TYPES - 1)]
     }
 
-    /// The decisions on a kind. Masked, not checked: the verifier must see the bound.
+    /// Decisions on a message type's row. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn decisions(&mut self, kind: u8) -> &mut Decisions {
-        &mut self.decisions[kind as usize & (message::KINDS - 1)]
+    pub fn decisions(&mut self, row: u8) -> &mut Decisions {
+        &mut self.decisions[row as usize & (MESSAGE_TYPES - 1)]
+    }
+
+    #[inline(always)]
+    pub fn set_life(&mut self, life: Life) {
+        self.life = life as u32;
     }
 
     /// Counts a guest request that the PSP answered.
     #[inline(always)]
-    pub fn answer(&mut self, request: &Running, stages: &Stages, outcome: u8) {
-        *self.requests(request.message.kind).cell(outcome) += 1;
+    pub fn answer(&mut self, request: &Running, stages: &Stages, outcome: Outcome) {
+        *self.requests(request.message.row).cell(outcome) += 1;
         for (sum, ns) in self.stage_ns.iter_mut().zip(stages.ns) {
             *sum += ns;
         }
         self.duration[histogram::slot(stages.total()) & (SLOTS - 1)] += 1;
         let vmpck = request.message.vmpck as usize;
-        self.vmpck[if vmpck < message::VMPCKS { vmpck } else { message::VMPCKS }] += 1;
+        self.vmpck[if vmpck < VMPCKS { vmpck } else { VMPCKS }] += 1;
     }
 
-    /// Judges the number of a message that reached the PSP, and counts what is wrong with it.
+    /// Checks the sequence number of a message that reached the PSP, and counts an anomaly.
     #[inline(always)]
-    pub fn judge(&mut self, message: &Summary, succeeded: bool) -> Numbered {
+    pub fn check_sequence(&mut self, message: &Summary, succeeded: bool) -> SequenceCheck {
         let anomaly = self.counters.check(message.vmpck, message.seqno, succeeded);
         if let Some(anomaly) = anomaly {
             self.anomalies[anomaly as usize & (ANOMALIES - 1)] += 1;
         }
-        Numbered::of(anomaly)
+        SequenceCheck::of(anomaly)
     }
 
-    /// Begins the record of a guest context. The record is the caller's alone until the context's
-    /// address leads to it.
+    /// Begins a guest context's record. Only the caller uses it until the context's address leads
+    /// here.
     #[inline(always)]
-    pub fn begin(&mut self, context: u64, tgid: u32, counters: Counters, now: u64) {
+    pub fn begin(
+        &mut self,
+        context: GuestContext,
+        tgid: u32,
+        counters: Counters,
+        now: MonotonicNs,
+    ) {
         self.context = context;
         self.tgid = tgid;
         self.runner = tgid;
         self.counters = counters;
-        self.used = Used::Not as u32;
+        self.used = ContextUse::Created as u32;
         self.first_seen = now;
     }
 
-    /// The guest context is gone: no command names this VM any more, and its address may become
-    /// another's.
+    /// The guest context is decommissioned: its address may become another VM's.
     #[inline(always)]
-    pub fn end(&mut self, now: u64) {
-        self.context = 0;
+    pub fn end(&mut self, now: MonotonicNs) {
+        self.context = GuestContext::NONE;
         self.exited = now;
-        self.life = Life::Exited as u32;
+        self.set_life(Life::Exited);
     }
 
-    /// Makes the record of a VM that made no request another one's: under a new generation, so that
-    /// what still leads here finds nothing. What only requests write is as it was.
+    /// Resets the record of a VM without requests for the next VM, under a new generation, so that
+    /// old references find nothing. Fields that only requests write are untouched.
     #[inline(always)]
     pub fn clear(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);
-        self.context = 0;
-        (self.tgid, self.runner, self.used) = (0, 0, Used::Not as u32);
-        (self.started, self.first_seen, self.kick) = (0, 0, 0);
+        self.context = GuestContext::NONE;
+        (self.tgid, self.runner, self.used) = (0, 0, ContextUse::Created as u32);
+        (self.started, self.first_seen, self.kick) = (0, MonotonicNs::NEVER, 0);
         (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
         self.tio_requests = 0;
         self.psp_ns = [0; command::CLASSES];
-        self.life = Life::Free as u32;
+        self.set_life(Life::Free);
     }
 
-    /// Whether SNP_LAUNCH_START comes for another guest context than this record's: one context is
-    /// launched once, so that its address is another's by now, and nobody saw its end.
+    /// Whether SNP_LAUNCH_START must be for a new guest context at this record's address, whose end
+    /// was not seen: a context is launched once.
     #[inline(always)]
     pub fn is_launched_again(&self) -> bool {
-        self.used != Used::Not as u32 || self.last_request != 0
+        self.used != ContextUse::Created as u32 || !self.last_request.is_never()
     }
 
-    /// Whether anything of its requests is counted here. One whose end no program saw, as the kernel
-    /// skips programs, has left its decision alone.
+    /// Whether any request is counted here, be it only by its decision: the kernel may skip the
+    /// program that sees its end.
     #[inline(always)]
     pub fn has_requests(&self) -> bool {
-        self.last_request != 0 || self.used == Used::Decided as u32
+        !self.last_request.is_never() || self.used == ContextUse::Decided as u32
     }
 
-    /// Takes in whether a request was over the limit. True if it begins a row of such requests,
-    /// or ends one: the first that is admitted [`ROW_ENDS_NS`] after the last that was not. A VM
-    /// that pushes against its limit is admitted every now and then, which ends nothing.
+    /// Records whether a request was over the limit. True if it begins a series of such requests,
+    /// or ends one: the first admitted [`THROTTLE_ENDS_NS`] after the last over the limit. A VM
+    /// that keeps pushing is admitted now and then, which ends nothing.
     #[inline(always)]
-    pub fn changes_row(&mut self, over: bool, now: u64) -> bool {
+    pub fn throttle_edge(&mut self, over: bool, now: MonotonicNs) -> bool {
         let last = self.throttled;
         if over {
-            self.throttled = now.max(1);
-            return last == 0;
+            self.throttled = now.max(MonotonicNs(1));
+            return last.is_never();
         }
-        let ends = last != 0 && now.saturating_sub(last) >= ROW_ENDS_NS;
+        let ends = !last.is_never() && now.since(last) >= THROTTLE_ENDS_NS;
         if ends {
-            self.throttled = 0;
+            self.throttled = MonotonicNs::NEVER;
         }
         ends
     }
 
-    /// All requests, whatever became of them.
+    /// All requests, whatever their outcome.
     pub fn total(&self) -> u64 {
         self.requests.iter().map(Results::total).sum()
     }

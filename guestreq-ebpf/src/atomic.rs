@@ -1,6 +1,6 @@
 //! # Atomic access
 //!
-//! To counters that hooks outside `sev_cmd_mutex` write, and to the limiters' states.
+//! For counters that hooks outside `sev_cmd_mutex` write, and for limiters' states.
 
 use core::cell::UnsafeCell;
 
@@ -18,7 +18,7 @@ pub fn decrement(counter: &mut u64) {
     add(counter, u64::MAX);
 }
 
-/// Takes what is nobody's: writes `mine` where 0 stands.
+/// Takes ownership: replaces 0 by `mine`. Whether it succeeded.
 #[inline(always)]
 pub fn take(owner: &mut u32, mine: u32) -> bool {
     instruction::replace_u32(owner, 0, mine)
@@ -77,7 +77,7 @@ mod instruction {
     }
 }
 
-/// The same for the host, where nothing of this runs.
+/// For builds on the host, where none of this runs.
 #[cfg(not(target_arch = "bpf"))]
 mod instruction {
     use core::{

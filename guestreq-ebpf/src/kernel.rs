@@ -2,8 +2,9 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use guestreq_common::{
-    hook::RDONLY_CAST,
     message::{HEADER_OFFSET, Header, Summary},
+    tail_calls::RDONLY_CAST,
+    units::{GuestContext, MonotonicNs, PhysAddr, PidTgid},
 };
 
 use crate::maps;
@@ -15,14 +16,14 @@ pub fn read<T>(address: u64) -> Option<T> {
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }
 
-/// A word of kernel memory, without a call; 0 where none can be read. For hooks that run for much
-/// that is not ours.
+/// A word of kernel memory, read without a call; 0 where it cannot be read. For hooks that mostly
+/// run for others.
 ///
-/// `bpf_rdonly_cast` (kernel/bpf/helpers.c, since Linux 6.2) makes an address a pointer of a type
-/// of the kernel's. The verifier replaces its call by a move, and the JIT gives a load through
-/// such a pointer an entry in the table of exceptions. aya knows no such functions: the agent
-/// puts this one's number where [`RDONLY_CAST`] stands. Without the kernel's types it leaves
-/// everything as it is, and the helper is called.
+/// `bpf_rdonly_cast` (kernel/bpf/helpers.c, since Linux 6.2) turns an address into a typed kernel
+/// pointer. The verifier replaces its call by a move, and the JIT adds loads through such pointers to
+/// the exception table. aya does not support kernel functions, so the agent patches in the number
+/// of this one for [`RDONLY_CAST`]. On kernels without BTF it patches nothing, and the helper is
+/// called.
 #[inline(always)]
 pub fn word(address: u64) -> u64 {
     let registers = maps::registers_type();
@@ -38,28 +39,28 @@ pub fn word(address: u64) -> u64 {
 }
 
 #[inline(always)]
-pub fn now() -> u64 {
+pub fn now() -> MonotonicNs {
     // SAFETY: no arguments.
-    unsafe { bpf_ktime_get_ns() }
+    MonotonicNs(unsafe { bpf_ktime_get_ns() })
 }
 
-/// The current thread: its process (tgid) in the high half, its own number in the low.
+/// The current thread.
 #[inline(always)]
-pub fn thread() -> u64 {
-    bpf_get_current_pid_tgid()
+pub fn thread() -> PidTgid {
+    PidTgid(bpf_get_current_pid_tgid())
 }
 
 /// The first fields of `struct sev_data_snp_guest_request`.
 #[repr(C)]
 pub struct GuestRequest {
-    pub context: u64,
-    pub request: u64,
+    pub context: GuestContext,
+    pub request: PhysAddr,
 }
 
-/// A guest request's context and message, from KVM's own copy of the message: what
-/// the PSP will read. Anything earlier could still be changed by the guest.
+/// A guest request's context and message, read from KVM's own copy of the message as the PSP will
+/// read it: the guest could still change anything earlier.
 #[inline(always)]
-pub fn guest_request(data: u64) -> Option<(u64, Summary)> {
+pub fn guest_request(data: u64) -> Option<(GuestContext, Summary)> {
     let request: GuestRequest = read(data)?;
     let header: Header = read(maps::direct_map(request.request).wrapping_add(HEADER_OFFSET))?;
     Some((request.context, Summary::of(&header)))

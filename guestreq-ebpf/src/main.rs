@@ -1,23 +1,22 @@
 //! # guestreq's eBPF programs
 //!
-//! One file per hook, in [`hooks`], each a thin function over guestreq-common.
-//! A request's way through them is drawn in docs/architecture.md.
-
+//! One file per hook in [`hooks`], each a thin function over guestreq-common. docs/architecture.md
+//! draws a request's path through them.
 //!
-//! They run in the kernel alone. That they compile for the host as well, as an empty program, is
-//! for editors and for `cargo check` by a stable compiler.
+//! They only run in the kernel. They also compile for the host, as an empty program, so that editors
+//! and `cargo check` work with a stable compiler.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // core::sync::atomic has no read-modify-write on this target; the intrinsic is the instruction.
 #![cfg_attr(target_arch = "bpf", allow(internal_features), feature(core_intrinsics))]
 
 mod atomic;
+mod decision;
 mod entry;
 mod hooks;
 mod kernel;
 mod maps;
 mod threads;
-mod verdict;
 mod verifier;
 mod vms;
 
@@ -33,6 +32,6 @@ fn main() {}
 #[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
-    // The verifier refuses endless loops: that this loads proves that nothing here panics.
+    // The verifier rejects endless loops: programs that load cannot panic.
     loop {}
 }

@@ -1,32 +1,33 @@
-//! # Threads' requests on their way
+//! # Requests in flight, by thread
 //!
-//! A request is one thread's until the PSP takes it.
+//! A request is its thread's until the PSP takes it.
 
 use guestreq_common::{
-    event::{self, Event},
+    event::{Event, EventKind},
     host::Loss,
     message::Summary,
-    outcome::HOST_ERROR,
-    request::{Abandoned, State, Thread},
+    outcome::Outcome,
+    request::{Abandoned, Thread},
+    units::{GuestContext, PidTgid},
     vm::VmRef,
 };
 
 use crate::{atomic, kernel, maps, vms};
 
-/// Places where a thread's record may be.
+/// Ways of the set-associative thread table.
 const WAYS: u32 = 4;
 
-/// The record of the current thread where nearly all are: in the first of its places.
+/// The current thread's record, if it is in the first way, as nearly all are.
 #[inline(always)]
-pub fn known(thread: u64) -> Option<&'static mut Thread> {
-    let record = maps::thread(thread as u32, 0)?;
-    (record.tid == thread as u32 && record.tgid == (thread >> 32) as u32).then_some(record)
+pub fn find_fast(thread: PidTgid) -> Option<&'static mut Thread> {
+    let record = maps::thread(thread.tid(), 0)?;
+    (record.tid == thread.tid() && record.tgid == thread.tgid()).then_some(record)
 }
 
-/// The record of the current thread, if it ever asked for something.
+/// The record with the current thread's tid, if any.
 #[inline(always)]
-pub fn find(thread: u64) -> Option<&'static mut Thread> {
-    let tid = thread as u32;
+pub fn find(thread: PidTgid) -> Option<&'static mut Thread> {
+    let tid = thread.tid();
     for way in 0..WAYS {
         let record = maps::thread(tid, way)?;
         if record.tid == tid {
@@ -36,33 +37,33 @@ pub fn find(thread: u64) -> Option<&'static mut Thread> {
     None
 }
 
-/// The record of the current thread, made if there is none.
+/// The current thread's record, made if there is none.
 #[inline(always)]
-pub fn record(thread: u64) -> Option<&'static mut Thread> {
-    let tgid = (thread >> 32) as u32;
+pub fn find_or_make(thread: PidTgid) -> Option<&'static mut Thread> {
+    let tgid = thread.tgid();
     let record = match find(thread) {
         Some(record) => record,
-        None => make(thread as u32)?,
+        None => make(thread.tid())?,
     };
     if record.tgid != tgid {
-        // New, or its owner's exit was missed and the number is another's now.
+        // New, or the owner's exit was missed and the tid was reused.
         record.belongs_to(tgid);
     }
     Some(record)
 }
 
-/// The record of the current thread whose request is on its way from KVM to the PSP. With a gate none
-/// is made: where there is none, the gate asks or has asked while there was no room, and a record that
-/// is made after that would not know what was decided.
+/// The record of the current thread, whose request goes from KVM to the PSP. Where there is a gate,
+/// none is made: the gate asked or will ask when there was no room, and a later record would not
+/// know the decision.
 #[inline(always)]
-pub fn waiting(thread: u64) -> Option<&'static mut Thread> {
-    if has_gate() { own(thread) } else { record(thread) }
+pub fn find_for_psp(thread: PidTgid) -> Option<&'static mut Thread> {
+    if has_gate() { find_own(thread) } else { find_or_make(thread) }
 }
 
-/// The record of the current thread, and not of one that had its number and ended unseen.
+/// The current thread's record, and not that of an earlier owner of its tid.
 #[inline(always)]
-pub fn own(thread: u64) -> Option<&'static mut Thread> {
-    find(thread).filter(|record| record.tgid == (thread >> 32) as u32)
+pub fn find_own(thread: PidTgid) -> Option<&'static mut Thread> {
+    find(thread).filter(|record| record.tgid == thread.tgid())
 }
 
 #[inline(always)]
@@ -81,60 +82,58 @@ fn make(tid: u32) -> Option<&'static mut Thread> {
     None
 }
 
-/// Frees the record of a thread that ends.
+/// Frees the record of an exiting thread.
 #[inline(always)]
 pub fn free(record: &mut Thread) {
     record.tgid = 0;
-    // Last: from here on it is whoever's takes it.
+    // Last: from here on another thread may take it.
     record.tid = 0;
     if let Some(host) = maps::host() {
         atomic::decrement(&mut host.threads);
     }
 }
 
-/// Counts a request that ended without the PSP. Hooks outside `sev_cmd_mutex` do
-/// that too, hence atomically.
+/// Counts a request that failed on the host. Atomically, as hooks outside `sev_cmd_mutex` do it, too.
 #[inline(always)]
-pub fn count_host_error(vm: VmRef, kind: u8) {
+pub fn count_host_error(vm: VmRef, row: u8) {
     if let Some(host) = maps::host() {
-        atomic::add(host.message(kind).results.cell(HOST_ERROR), 1);
+        atomic::add(host.message(row).results.cell(Outcome::HOST_ERROR), 1);
     }
     if let Some(vm) = maps::vm(vm) {
-        atomic::add(vm.requests(kind).cell(HOST_ERROR), 1);
+        atomic::add(vm.requests(row).cell(Outcome::HOST_ERROR), 1);
     }
 }
 
-/// Counts and tells a request that failed on the host. `ret`: what KVM_RUN returned.
+/// Counts and reports a request that failed on the host. `ret`: what KVM_RUN returned.
 #[inline(always)]
 pub fn count_failed(thread: &Thread, abandoned: &Abandoned, ret: i32) {
     let message = &abandoned.message;
-    let vm = if abandoned.queued { vms::find(thread.context) } else { thread.ran() };
-    // Before its header was read nothing tells its guest context: the VM that its thread ran
-    // last, or its process launched.
-    let runs = maps::vm(vm).is_some_and(|vm| vm.context != 0);
-    let vm = if runs { vm } else { vms::of_process(thread.tgid) };
-    maps::tell(Event {
+    let vm = if abandoned.queued { vms::find(thread.context) } else { thread.vm };
+    // Before the header is read the guest context is unknown: take the VM that the thread ran last,
+    // or that its process launched.
+    let runs = maps::vm(vm).is_some_and(|vm| !vm.context.is_none());
+    let vm = if runs { vm } else { vms::launched_by(thread.tgid) };
+    maps::report(Event {
         time: kernel::now(),
         seqno: message.seqno,
         tgid: thread.tgid,
-        vm: vm.slot,
-        generation: vm.generation,
+        vm,
         ret,
-        kind: event::Kind::HostError as u8,
+        kind: EventKind::HostError as u8,
         message_type: message.message_type,
         vmpck: message.vmpck,
-        outcome: HOST_ERROR,
+        outcome: Outcome::HOST_ERROR,
         ..Event::default()
     });
-    count_host_error(vm, message.kind);
+    count_host_error(vm, message.row);
     if let Some(vm) = maps::vm(vm) {
         vm.last_request = kernel::now();
     }
     no_longer_queued(abandoned);
 }
 
-/// Counts a request whose end was not seen. The kernel skips programs now and then, so that it may
-/// have been answered: nothing is said of it but that it was lost.
+/// Counts a request whose end was missed. The kernel skips programs now and then, so it may have
+/// been answered: it only counts as lost.
 #[inline(always)]
 pub fn count_unmatched(thread: &Thread, abandoned: &Abandoned) {
     if !abandoned.is_refused_elsewhere(has_gate()) {
@@ -142,7 +141,7 @@ pub fn count_unmatched(thread: &Thread, abandoned: &Abandoned) {
         if abandoned.queued
             && let Some(vm) = maps::vm(vms::find(thread.context))
         {
-            // If it succeeded, its number was used: the next one's would seem to leave it out.
+            // If it succeeded, its number is used: the next one would look like a gap.
             vm.counters.forget(abandoned.message.vmpck);
         }
     }
@@ -163,14 +162,14 @@ fn no_longer_queued(abandoned: &Abandoned) {
     }
 }
 
-/// The current thread's request is on its way to the PSP: KVM hands it to ccp, or the gate asks
-/// about it. Whichever comes first begins to wait.
+/// The current thread's request queues for the PSP: KVM hands it to ccp, or the gate asks about it,
+/// whichever is first.
 #[inline(always)]
-pub fn queue(thread: &mut Thread, context: u64, message: Summary) {
+pub fn queue(thread: &mut Thread, context: GuestContext, message: Summary) {
     if thread.queues(context, &message) {
         return;
     }
-    if thread.state == State::Queued as u32
+    if thread.is_queued()
         && let Some(unmatched) = thread.abandon()
     {
         count_unmatched(thread, &unmatched);

@@ -1,12 +1,11 @@
-//! # What the verifier does not know
+//! # Hiding values from the verifier
 //!
-//! The verifier walks what follows for each value that it knows a number to have.
-//! Where ways meet again that differ in a number only, it walks on once if it does
-//! not know the number any more.
+//! The verifier walks what follows once for each value that it knows a number to have. Paths that
+//! differ only in a number merge once that number is unknown.
 
 use core::hint::black_box;
 
-/// A number by way of memory in a map, so that the verifier does not know it any more.
+/// Passes a number through map memory, so that the verifier no longer knows it.
 #[inline(always)]
 pub fn forget(memory: &mut u32, number: u32) -> u32 {
     // SAFETY: the reference is valid and aligned.
@@ -14,14 +13,14 @@ pub fn forget(memory: &mut u32, number: u32) -> u32 {
     reload(memory)
 }
 
-/// A part of a record, by an address of its own. An instruction reaches 32 KiB from the one that it
-/// knows, and what is beyond takes two more for each access.
+/// A part of a record by its own address: an instruction reaches 32 KiB from a known address, and
+/// each access beyond takes two more.
 #[inline(always)]
 pub fn near<T>(part: &mut T) -> &mut T {
     black_box(part)
 }
 
-/// Reads a word anew, even one that was just written.
+/// Reads a word again, even one just written.
 #[inline(always)]
 pub fn reload<T: Copy>(word: &T) -> T {
     // SAFETY: the reference is valid and aligned; a word is read at once.

@@ -1,9 +1,8 @@
-//! # Which VM a guest context is
+//! # Guest contexts and their VMs
 //!
-//! A command names its guest context. That leads to the VM's record, from the
-//! context's creation to its end, whichever process or thread issues the command.
-//! The process says something once: whose arguments tell the name of a VM that has
-//! no record yet.
+//! A command names its guest context. That leads to the VM's record from the context's creation to
+//! its end, whichever process or thread issues the command. The process matters once: for a new
+//! record, its arguments name the VM.
 
 use aya_ebpf::{
     EbpfContext,
@@ -12,17 +11,18 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use guestreq_common::{
     command,
-    event::{self, Event},
+    event::{Event, EventKind},
     host::Loss,
     sequence::Counters,
+    units::GuestContext,
     vm::{Life, Vm, VmRef},
 };
 
 use crate::{atomic, kernel, maps};
 
-/// The VM that a guest context is, if it has a record.
+/// The VM of a guest context, if it has a record.
 #[inline(always)]
-pub fn find(context: u64) -> VmRef {
+pub fn find(context: GuestContext) -> VmRef {
     // SAFETY: the value is copied at once; an entry that is replaced meanwhile gives the old or
     // the new record, and the generation tells a stale one.
     unsafe { maps::CONTEXTS.get(context) }.copied().unwrap_or(VmRef::NONE)
@@ -30,17 +30,22 @@ pub fn find(context: u64) -> VmRef {
 
 /// The VM that a process launched last.
 #[inline(always)]
-pub fn of_process(tgid: u32) -> VmRef {
+pub fn launched_by(tgid: u32) -> VmRef {
     // SAFETY: as above.
     unsafe { maps::VM_OF_PROCESS.get(tgid) }.copied().unwrap_or(VmRef::NONE)
 }
 
-/// The VM that a guest context is, with a record that is made if it has none: in the name of the
-/// process whose command shows that there is such a context. [`VmRef::NONE`] if there is no room.
+/// The VM of a guest context. Makes a record if there is none, named by the process whose command
+/// proves that the context exists. [`VmRef::NONE`] if there is no room.
 #[inline(always)]
-pub fn find_or_make<C: EbpfContext>(ctx: &C, context: u64, tgid: u32, counters: Counters) -> VmRef {
-    // It could not be read; or it is no guest's.
-    if context == 0 || maps::is_no_page(context) {
+pub fn find_or_make<C: EbpfContext>(
+    ctx: &C,
+    context: GuestContext,
+    tgid: u32,
+    counters: Counters,
+) -> VmRef {
+    // Unreadable, or no guest's.
+    if context.is_none() || maps::is_no_page(context.address()) {
         return VmRef::NONE;
     }
     let found = find(context);
@@ -57,38 +62,37 @@ pub fn find_or_make<C: EbpfContext>(ctx: &C, context: u64, tgid: u32, counters: 
     let made = VmRef { slot, generation: vm.generation };
     if maps::CONTEXTS.insert(context, made, BPF_NOEXIST.into()).is_err() {
         // Another vCPU of the same guest was faster.
-        vm.context = 0;
+        vm.context = GuestContext::NONE;
         maps::give_slot_back(slot, vm);
         let found = find(context);
         if maps::vm(found).is_none() {
-            warn!(ctx, "no room for guest context {:x} of process {}", context, tgid);
+            warn!(ctx, "no room for guest context {:x} of process {}", context.0, tgid);
             maps::count_loss(Loss::ContextTableFull, 1);
-            // Should it be a record's that is gone, the next command finds room.
+            // If it is a stale record's, the next command finds room.
             let _ = maps::CONTEXTS.remove(context);
         }
         return found;
     }
-    // What needs it does without where there is no room.
+    // Its users cope if there is no room.
     let _ = maps::VM_OF_PROCESS.insert(tgid, made, BPF_ANY.into());
     if let Some(host) = maps::host() {
         atomic::add(&mut host.contexts, 1);
     }
-    // Last: the agent reads the record once it sees life in it.
-    vm.life = Life::Running as u32;
-    maps::tell(Event {
-        time: now,
-        tgid,
-        vm: slot,
-        generation: made.generation,
-        kind: event::Kind::NewVm as u8,
-        ..Event::default()
-    });
+    // Last: from here on the agent reads the record.
+    vm.set_life(Life::Running);
+    let kind = EventKind::NewVm as u8;
+    maps::report(Event { time: now, tgid, vm: made, kind, ..Event::default() });
     made
 }
 
 /// The VM of a command that names a guest context and has the PSP now.
 #[inline(always)]
-pub fn of_command<C: EbpfContext>(ctx: &C, context: u64, command: u32, tgid: u32) -> VmRef {
+pub fn of_command<C: EbpfContext>(
+    ctx: &C,
+    context: GuestContext,
+    command: u32,
+    tgid: u32,
+) -> VmRef {
     let found = find(context);
     let vm = maps::vm(found);
     let begins_anew = match command {
@@ -97,13 +101,13 @@ pub fn of_command<C: EbpfContext>(ctx: &C, context: u64, command: u32, tgid: u32
         _ => false,
     };
     if begins_anew && let Some(vm) = vm {
-        // Its address is another's by now, and nobody saw its end.
+        // Its address is reused; its end was missed.
         end(found, vm, context);
     }
     if !command::begins_vm(command) {
         return found;
     }
-    // A guest that makes requests was launched unseen.
+    // The launch of a guest that already sends requests was missed.
     let counters = if command == command::SNP_GUEST_REQUEST {
         Counters::found()
     } else {
@@ -114,7 +118,7 @@ pub fn of_command<C: EbpfContext>(ctx: &C, context: u64, command: u32, tgid: u32
 
 /// A guest context ends, and with it its VM.
 #[inline(always)]
-pub fn end(it: VmRef, vm: &mut Vm, context: u64) {
+pub fn end(it: VmRef, vm: &mut Vm, context: GuestContext) {
     if maps::CONTEXTS.remove(context).is_ok()
         && let Some(host) = maps::host()
     {
@@ -122,19 +126,18 @@ pub fn end(it: VmRef, vm: &mut Vm, context: u64) {
     }
     forget_process(vm.tgid, it);
     if !vm.has_requests() {
-        // A launch that failed, or was given up. Nothing is counted for it, and who launches in
-        // vain without end takes no other VM's room.
+        // A failed or aborted launch. It has no counts, and endless failed launches must not take
+        // other VMs' slots.
         vm.clear();
         return maps::give_slot_back(it.slot, vm);
     }
     vm.end(kernel::now());
 }
 
-/// A process has launched no VM last, if it was this one.
+/// Removes a VM as the last that its process launched.
 #[inline(always)]
 fn forget_process(tgid: u32, it: VmRef) {
-    let last = of_process(tgid);
-    if last.slot == it.slot && last.generation == it.generation {
+    if launched_by(tgid) == it {
         let _ = maps::VM_OF_PROCESS.remove(tgid);
     }
 }

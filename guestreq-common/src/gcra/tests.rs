@@ -19,22 +19,22 @@ impl Cell for AtomicU64 {
     }
 }
 
-fn limit(interval_ns: u64, burst: u64) -> Limit {
-    Limit::new(interval_ns, burst).expect("within bounds")
+fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
+    GcraLimit::new(interval_ns, burst).expect("within bounds")
 }
 
 /// Nobody else asks: whoever was refused has its turn.
-fn ask(limit: Limit, state: &AtomicU64, now: u64) -> Admission {
+fn ask(limit: GcraLimit, state: &AtomicU64, now: u64) -> Admission {
     limit.ask(state, &Turn { next: &AtomicU64::new(0), spacing_ns: 0 }, now)
 }
 
 /// How many of requests at these times are admitted, each with its time.
-fn admitted(limit: Limit, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
+fn admitted(limit: GcraLimit, times: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let state = AtomicU64::new(0);
     times.into_iter().filter(|&now| ask(limit, &state, now) == Admission::Admitted).collect()
 }
 
-fn any_limit() -> impl Strategy<Value = Limit> {
+fn any_limit() -> impl Strategy<Value = GcraLimit> {
     (MIN_INTERVAL_NS..=MAX_INTERVAL_NS, 1..=MAX_BURST).prop_map(|(i, b)| limit(i, b))
 }
 
@@ -42,12 +42,12 @@ fn any_limit() -> impl Strategy<Value = Limit> {
 fn a_limit_keeps_what_it_was_made_of_and_has_bounds() {
     let some = limit(200_000_000, 10);
     assert_eq!((some.interval_ns(), some.burst()), (200_000_000, 10));
-    assert_eq!(Limit::from_bits(some.to_bits()), some);
+    assert_eq!(GcraLimit::from_bits(some.to_bits()), some);
     let most = limit(MAX_INTERVAL_NS, MAX_BURST);
     assert_eq!((most.interval_ns(), most.burst()), (MAX_INTERVAL_NS, MAX_BURST));
     assert!(most.tolerance() < u64::MAX / 2, "no overflow");
     for (interval, burst) in [(0, 1), (MAX_INTERVAL_NS + 1, 1), (1_000, 0), (1_000, 1 << 20)] {
-        assert_eq!(Limit::new(interval, burst), None);
+        assert_eq!(GcraLimit::new(interval, burst), None);
     }
 }
 
@@ -60,11 +60,11 @@ fn a_quiet_vm_may_burst_and_then_keeps_to_the_rate() {
 
 #[test]
 fn off_admits_everything() {
-    assert_eq!(admitted(Limit::OFF, [7; 1_000]).len(), 1_000);
+    assert_eq!(admitted(GcraLimit::OFF, [7; 1_000]).len(), 1_000);
     // Whatever a limit has left.
     let state = AtomicU64::new(u64::MAX);
-    assert_eq!(ask(Limit::OFF, &state, 7), Admission::Admitted);
-    assert_eq!(Limit::OFF.take(&state, 7), None);
+    assert_eq!(ask(GcraLimit::OFF, &state, 7), Admission::Admitted);
+    assert_eq!(GcraLimit::OFF.take(&state, 7), None);
     assert_eq!(Cell::load(&state), u64::MAX);
 }
 

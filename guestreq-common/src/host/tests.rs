@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
-    message::{Header, Kind, Summary},
-    outcome::{HOST_ERROR, OK, of_command},
+    message::{Header, MessageType, Summary},
+    units::PidTgid,
 };
 use proptest::prelude::*;
 
@@ -14,12 +14,24 @@ fn host_total(host: &Host) -> u64 {
     host.totals.messages.iter().map(|message| message.results.total()).sum()
 }
 
+/// A command returns `ret`, and its status is `status`.
+fn finish(
+    host: &mut Host,
+    vm: Option<&mut Vm>,
+    command: &Running,
+    now: u64,
+    ret: i32,
+    status: u32,
+) -> Completion {
+    host.finish(vm, command, MonotonicNs(now), ret, Outcome::of_command(ret, status))
+}
+
 fn request(message_type: u8, times: [u64; 3]) -> Running {
     Running {
         command: command::SNP_GUEST_REQUEST,
-        wants_lock: times[0],
-        queued: times[1],
-        started: times[2],
+        wants_lock: MonotonicNs(times[0]),
+        queued: MonotonicNs(times[1]),
+        started: MonotonicNs(times[2]),
         message: Summary::of(&Header { message_type, seqno: 1, ..Header::default() }),
         ..Running::default()
     }
@@ -28,10 +40,10 @@ fn request(message_type: u8, times: [u64; 3]) -> Running {
 #[test]
 fn an_answered_request_counts_once_everywhere() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let verdict = host.finish(Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, OK);
-    assert_eq!(verdict.outcome, outcome::OK);
-    assert_eq!(verdict.stages.ns, [200, 300, 400]);
-    assert_eq!(vm.requests(Kind::Report as u8).get(outcome::OK), 1);
+    let completion = finish(&mut host, Some(&mut vm), &request(5, [100, 300, 600]), 1_000, 0, 0);
+    assert_eq!(completion.outcome, Outcome::OK);
+    assert_eq!(completion.stages.ns, [200, 300, 400]);
+    assert_eq!(vm.requests(MessageType::Report as u8).get(Outcome::OK), 1);
     assert_eq!((vm.total(), host_total(&host)), (1, 1));
     assert_eq!(vm.stage_ns, [200, 300, 400]);
     assert_eq!(vm.duration.iter().sum::<u64>(), 1);
@@ -48,9 +60,9 @@ fn a_stage_is_counted_by_how_long_it_took_and_adds_up() {
     // 30 µs for the VM's lock, 1.17 ms for the PSP, 200 ms of its work.
     let times = [ms, ms + 30_000, ms + 1_200_000];
     for _ in 0..2 {
-        host.finish(None, &request(5, times), times[2] + 200 * ms, 0, OK);
+        finish(&mut host, None, &request(5, times), times[2] + 200 * ms, 0, 0);
     }
-    let report = host.totals.messages[Kind::Report as usize];
+    let report = host.totals.messages[MessageType::Report as usize];
     for (stage, ns) in [30_000, 1_170_000, 200 * ms].into_iter().enumerate() {
         let slots = report.stage[stage];
         assert_eq!((slots[histogram::slot(ns)], slots.iter().sum()), (2, 2), "{stage}");
@@ -62,7 +74,7 @@ fn a_stage_is_counted_by_how_long_it_took_and_adds_up() {
 fn how_long_the_psp_takes_follows_the_last_requests_by_an_eighth_each() {
     let mut host = zeroed::<Host>();
     let mut after = |service: u64| {
-        host.finish(None, &request(5, [0, 0, 100]), 100 + service, 0, OK);
+        finish(&mut host, None, &request(5, [0, 0, 100]), 100 + service, 0, 0);
         host.service_ns
     };
     assert_eq!(after(800), 800, "the first one is all that is known");
@@ -73,9 +85,8 @@ fn how_long_the_psp_takes_follows_the_last_requests_by_an_eighth_each() {
 #[test]
 fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let verdict =
-        host.finish(Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, of_command(-110, 0));
-    assert_eq!(verdict.outcome, HOST_ERROR);
+    let completion = finish(&mut host, Some(&mut vm), &request(5, [0, 0, 0]), 9_000, -110, 0);
+    assert_eq!(completion.outcome, Outcome::HOST_ERROR);
     assert_eq!((vm.total(), host_total(&host)), (0, 0), "the caller's to count");
     assert_eq!(vm.duration.iter().sum::<u64>(), 0);
     assert_eq!(vm.psp_ns[0], 9_000);
@@ -86,7 +97,7 @@ fn a_host_error_has_no_duration_but_its_time_was_the_psp_s() {
 fn another_command_touches_no_message() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
     let launch = Running { command: 0xa1, ..Running::default() };
-    host.finish(Some(&mut vm), &launch, 70, 0, OK);
+    finish(&mut host, Some(&mut vm), &launch, 70, 0, 0);
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
     assert_eq!(vm.psp_ns, [0, 70, 0]);
     assert_eq!(host.totals.commands[0xa1].count, 1);
@@ -95,13 +106,17 @@ fn another_command_touches_no_message() {
 #[test]
 fn a_message_about_devices_counts_for_its_vm_and_is_no_guest_request() {
     let (mut host, mut vm) = (zeroed::<Host>(), zeroed::<Vm>());
-    let tio = Running { command: command::TIO_GUEST_REQUEST, started: 30, ..Running::default() };
-    let verdict = host.finish(Some(&mut vm), &tio, 100, 0, OK);
-    host.finish(Some(&mut vm), &tio, 100, -5, of_command(-5, 0x16));
+    let tio = Running {
+        command: command::TIO_GUEST_REQUEST,
+        started: MonotonicNs(30),
+        ..Running::default()
+    };
+    let completion = finish(&mut host, Some(&mut vm), &tio, 100, 0, 0);
+    finish(&mut host, Some(&mut vm), &tio, 100, -5, 0x16);
     assert_eq!(vm.tio_requests, 2);
     assert!(!vm.is_launched_again(), "another VM of its process may have asked, before its launch");
     assert_eq!((vm.total(), host_total(&host)), (0, 0));
-    assert_eq!((vm.psp_ns, verdict.stages.total()), ([0, 0, 140], 0));
+    assert_eq!((vm.psp_ns, completion.stages.total()), ([0, 0, 140], 0));
     let row = &host.totals.commands[0xe0];
     assert_eq!((row.count, row.failed), (2, 1));
 }
@@ -110,14 +125,14 @@ fn a_message_about_devices_counts_for_its_vm_and_is_no_guest_request() {
 fn a_nested_command_s_time_is_not_counted_twice() {
     let mut host = zeroed::<Host>();
     for (stack, command, started) in [(0x2000, 4, 100), (0x1000, 0xc7, 300)] {
-        host.now.push(1, stack);
-        let running = host.now.begin(host.now.depth, 1, stack);
-        (running.command, running.started) = (command, started);
+        host.now.push(PidTgid(1), stack);
+        let running = host.now.begin(host.now.depth, PidTgid(1), stack);
+        (running.command, running.started) = (command, MonotonicNs(started));
     }
-    let inner = *host.now.pop(1).expect("the inner one");
-    host.finish(None, &inner, 500, 0, OK);
-    let outer = *host.now.pop(1).expect("the outer one");
-    host.finish(None, &outer, 1_000, 0, OK);
+    let inner = *host.now.pop(PidTgid(1)).expect("the inner one");
+    finish(&mut host, None, &inner, 500, 0, 0);
+    let outer = *host.now.pop(PidTgid(1)).expect("the outer one");
+    finish(&mut host, None, &outer, 1_000, 0, 0);
     assert_eq!(host.totals.commands[0xc7].busy_ns, 200);
     assert_eq!(host.totals.commands[4].busy_ns, 700);
 }
@@ -126,16 +141,16 @@ fn a_nested_command_s_time_is_not_counted_twice() {
 fn what_is_told_depends_on_who_listens() {
     let mut host = zeroed::<Host>();
     host.slow_ns = 1_000;
-    let usual = Verdict { stages: Stages { ns: [1, 2, 3] }, ..Verdict::default() };
-    assert_eq!(worth_telling(&host, &usual), None);
-    let slow = Verdict { stages: Stages { ns: [1, 2, 3_000] }, ..Verdict::default() };
-    assert_eq!(worth_telling(&host, &slow), Some(event::Kind::Slow));
-    let as_long = Verdict { stages: Stages { ns: [1, 2, 997] }, ..Verdict::default() };
-    assert_eq!(worth_telling(&host, &as_long), None, "it takes no longer");
-    let replay = Verdict { anomaly: Some(Anomaly::Replay), ..slow };
-    assert_eq!(worth_telling(&host, &replay), Some(event::Kind::Replay));
-    host.tell_all = 1;
-    assert_eq!(worth_telling(&host, &usual), Some(event::Kind::Request));
+    let usual = Completion { stages: Stages { ns: [1, 2, 3] }, ..Completion::default() };
+    assert_eq!(event_of(&host, &usual), None);
+    let slow = Completion { stages: Stages { ns: [1, 2, 3_000] }, ..Completion::default() };
+    assert_eq!(event_of(&host, &slow), Some(EventKind::Slow));
+    let as_long = Completion { stages: Stages { ns: [1, 2, 997] }, ..Completion::default() };
+    assert_eq!(event_of(&host, &as_long), None, "it takes no longer");
+    let replay = Completion { anomaly: Some(Anomaly::Replay), ..slow };
+    assert_eq!(event_of(&host, &replay), Some(EventKind::Replay));
+    host.report_all = 1;
+    assert_eq!(event_of(&host, &usual), Some(EventKind::Request));
 }
 
 proptest! {
@@ -150,8 +165,8 @@ proptest! {
             let mut request = request(message_type, [1, 2, 3]);
             request.message.vmpck = vmpck;
             let ret = if status == 0 { 0 } else { -5 };
-            let verdict = host.finish(Some(&mut vm), &request, 10, ret, of_command(ret, u32::from(status)));
-            answered += u64::from(request::answered(verdict.outcome));
+            let completion = finish(&mut host, Some(&mut vm), &request, 10, ret, u32::from(status));
+            answered += u64::from(completion.outcome.is_answered());
         }
         let count = requests.len() as u64;
         prop_assert_eq!(answered, count);

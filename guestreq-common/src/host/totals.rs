@@ -1,7 +1,10 @@
 //! # The host's totals
 
 use super::LOSSES;
-use crate::{command, ghcb::TOLD, histogram::Slots, message::KINDS, request::STAGES, vm::Results};
+use crate::{
+    command, ghcb::GUEST_STATUSES, histogram::Slots, message::MESSAGE_TYPES, request::STAGES,
+    vm::Results,
+};
 
 /// A command's totals.
 #[repr(C)]
@@ -13,11 +16,10 @@ pub struct CommandTotals {
     pub failed: u64,
 }
 
-/// A message kind's totals. One request touches one of these: what is written together
-/// stands together.
+/// A message type's totals, contiguous as one request writes all of them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Message {
+pub struct MessageTotals {
     /// Cells of `host_error`, `denied` and `busy` are written atomically.
     pub results: Results,
     pub stage: [Slots; STAGES],
@@ -26,25 +28,24 @@ pub struct Message {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Totals {
-    pub messages: [Message; KINDS],
+pub struct HostTotals {
+    pub messages: [MessageTotals; MESSAGE_TYPES],
     pub commands: [CommandTotals; command::COMMANDS],
-    /// VMGEXITs that were plain and extended guest requests; written atomically.
+    /// VMGEXITs for plain and extended guest requests; written atomically.
     pub exits: [u64; 2],
-    /// What guests were told, by [`crate::ghcb::Told`]; written atomically.
-    pub told: [u64; TOLD],
+    /// What guests got, by [`crate::ghcb::GuestStatus`]; written atomically.
+    pub guest_statuses: [u64; GUEST_STATUSES],
     /// By [`super::Loss`]; written atomically.
     pub lost: [u64; LOSSES],
-    /// Requests that passed though they should not have: they reached the PSP undecided while
-    /// the gate should have asked, or their vCPU could not be stopped; written under
-    /// `sev_cmd_mutex`.
+    /// Requests that bypassed enforcement: they reached the PSP undecided while the gate should
+    /// have asked, or their vCPU could not be stopped; written under `sev_cmd_mutex`.
     pub bypassed: u64,
 }
 
-impl Totals {
-    /// The totals of a kind. Masked, not checked: the verifier must see the bound.
+impl HostTotals {
+    /// The totals of a message type's row. Masked, not checked: the verifier must see the bound.
     #[inline(always)]
-    pub fn message(&mut self, kind: u8) -> &mut Message {
-        &mut self.messages[kind as usize & (KINDS - 1)]
+    pub fn message(&mut self, row: u8) -> &mut MessageTotals {
+        &mut self.messages[row as usize & (MESSAGE_TYPES - 1)]
     }
 }

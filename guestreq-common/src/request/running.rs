@@ -1,76 +1,77 @@
-//! # Commands that have the PSP
+//! # Running commands
 //!
-//! `__sev_do_cmd_locked` runs under `sev_cmd_mutex`, so there is one running
-//! command per host, or two when ccp reclaims pages from within one: [`Stack`]
-//! holds them.
+//! `__sev_do_cmd_locked` runs under `sev_cmd_mutex`, so a host runs one command at a time, or two
+//! when ccp reclaims pages within one: [`Stack`] holds them.
 
 use super::{Stages, State, Thread};
-use crate::{message::Summary, sequence::Anomaly, vm::VmRef};
+use crate::{
+    message::Summary,
+    sequence::Anomaly,
+    units::{GuestContext, MonotonicNs, PidTgid},
+    vm::VmRef,
+};
 
-/// A command that the PSP works on. The request's part is empty for other commands.
+/// A command that the PSP works on. Fields of requests are unused for other commands.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Running {
-    /// `bpf_get_current_pid_tgid()` of the thread that issued it.
-    pub thread: u64,
-    /// The thread's stack pointer on entry: a nested call's is lower.
+    /// The thread that issued it.
+    pub thread: PidTgid,
+    /// Its stack pointer on entry: a nested call's is lower.
     pub stack: u64,
-    /// When the PSP was taken (t2), in ns of CLOCK_MONOTONIC.
-    pub started: u64,
-    /// How long other commands ran inside this one.
+    /// When the PSP was taken (t2).
+    pub started: MonotonicNs,
+    /// How long nested commands ran, in ns.
     pub nested: u64,
     /// Where ccp will store the firmware's status.
     pub status_at: u64,
-    pub wants_lock: u64,
-    pub queued: u64,
-    pub context: u64,
+    pub wants_lock: MonotonicNs,
+    pub queued: MonotonicNs,
+    pub context: GuestContext,
     pub message: Summary,
     pub command: u32,
-    pub vm: u32,
-    pub generation: u32,
-    /// How it ended ([`crate::outcome::of_command`]). Written here and read anew: of each value that the
-    /// verifier knows it walks all of what follows; what has been in a map it does not know.
+    pub vm: VmRef,
+    /// [`crate::outcome::Outcome`]. Written and read again: the verifier walks what follows once per
+    /// known value, and forgets a value that went through a map.
     pub outcome: u32,
-    /// Until when its vCPU is to be kept out of its guest, if it is: [`Thread::held_until`].
-    pub held_until: u64,
-    /// When it ended, what it returned, and what was found about its number: for the program
-    /// that does what not every command needs.
-    pub ended: u64,
+    /// Until when to keep its vCPU out of the guest: [`Thread::held_until`].
+    pub held_until: MonotonicNs,
+    /// When it ended, what it returned, and its [`SequenceCheck`]: for the slow path.
+    pub ended: MonotonicNs,
     pub ret: i32,
-    /// [`Numbered`]
-    pub numbered: u32,
+    pub sequence: u32,
 }
 
-/// Whether a message's number was looked at, and what was found.
+/// The check of a message's sequence number.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numbered {
-    /// It was not: its VM has no record, or its header could not be read.
-    NotYet = 0,
-    Right = 1,
+pub enum SequenceCheck {
+    /// The VM has no record, or the header was unreadable.
+    Unchecked = 0,
+    InOrder = 1,
     Replay = 2,
     Gap = 3,
 }
 
-impl Numbered {
+impl SequenceCheck {
     #[inline(always)]
-    pub const fn of(anomaly: Option<Anomaly>) -> Numbered {
+    pub const fn of(anomaly: Option<Anomaly>) -> SequenceCheck {
         match anomaly {
-            None => Numbered::Right,
-            Some(Anomaly::Replay) => Numbered::Replay,
-            Some(Anomaly::Gap) => Numbered::Gap,
+            None => SequenceCheck::InOrder,
+            Some(Anomaly::Replay) => SequenceCheck::Replay,
+            Some(Anomaly::Gap) => SequenceCheck::Gap,
         }
     }
 }
 
 impl Running {
-    /// t2: the PSP takes a thread's request over. Whether it was seen to queue: if not, its context
-    /// and header are the caller's to read.
+    /// t2: the PSP takes a thread's request. Whether it was seen to queue: if not, the caller must
+    /// read its context and header.
     #[inline(always)]
-    pub fn take_over(&mut self, thread: &mut Thread, now: u64) -> bool {
+    pub fn take_over(&mut self, thread: &mut Thread, now: MonotonicNs) -> bool {
         let state = thread.state;
-        thread.state = State::Idle as u32;
-        (self.vm, self.generation) = (thread.vm, thread.generation);
+        thread.set_idle();
+        self.vm = thread.vm;
         self.started = now;
         self.wants_lock = if state == State::Idle as u32 { now } else { thread.wants_lock };
         let queued = state == State::Queued as u32;
@@ -84,20 +85,14 @@ impl Running {
         queued
     }
 
-    /// Whose it is.
-    #[inline(always)]
-    pub const fn whose(&self) -> VmRef {
-        VmRef { slot: self.vm, generation: self.generation }
-    }
-
-    /// Of one that has ended.
+    /// The stages of a request that has ended.
     #[inline(always)]
     pub fn stages(&self) -> Stages {
         Stages::of(self, self.ended)
     }
 }
 
-/// Commands that run inside each other; the mutex makes it the host's only ones.
+/// Room for nested commands; the mutex admits no others.
 pub const DEPTH: usize = 4;
 
 #[repr(C)]
@@ -111,11 +106,11 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// A command has the PSP: makes room for it on top, and says how many older ones were
-    /// dropped. Their return was never seen, as the mutex' holder is another thread now, or
-    /// this one at the same depth.
+    /// A command has the PSP: makes room for it on top. Returns how many older commands were
+    /// dropped: their return was missed, as the mutex is now held by another thread, or by this one
+    /// at the same depth.
     #[inline(always)]
-    pub fn push(&mut self, thread: u64, stack: u64) -> u64 {
+    pub fn push(&mut self, thread: PidTgid, stack: u64) -> u64 {
         let mut depth = self.depth as usize;
         let mut lost = 0;
         if depth != 0 {
@@ -132,9 +127,9 @@ impl Stack {
         lost
     }
 
-    /// The entry at a depth that [`Stack::push`] made, to be filled where it stands.
+    /// The entry at a depth that [`Stack::push`] made, to be filled in place.
     #[inline(always)]
-    pub fn begin(&mut self, depth: u64, thread: u64, stack: u64) -> &mut Running {
+    pub fn begin(&mut self, depth: u64, thread: PidTgid, stack: u64) -> &mut Running {
         let entry = &mut self.running[depth.wrapping_sub(1) as usize & (DEPTH - 1)];
         entry.thread = thread;
         entry.stack = stack;
@@ -142,10 +137,10 @@ impl Stack {
         entry
     }
 
-    /// The command that `thread` issued has returned; `None` if its start was not seen. Until
-    /// [`Stack::counted`] it is being counted.
+    /// The command that `thread` issued has returned; `None` if its start was missed. It is being
+    /// counted until [`Stack::counted`].
     #[inline(always)]
-    pub fn pop(&mut self, thread: u64) -> Option<&mut Running> {
+    pub fn pop(&mut self, thread: PidTgid) -> Option<&mut Running> {
         let depth = self.depth as usize;
         if depth == 0 || depth > DEPTH {
             return None;
@@ -159,9 +154,9 @@ impl Stack {
         Some(&mut self.running[top & (DEPTH - 1)])
     }
 
-    /// The command that was popped last, if it was this thread's and is still being counted.
+    /// The last popped command, if it is this thread's and still being counted.
     #[inline(always)]
-    pub fn popped(&mut self, thread: u64) -> Option<&mut Running> {
+    pub fn popped(&mut self, thread: PidTgid) -> Option<&mut Running> {
         let popped = &mut self.running[self.depth as usize & (DEPTH - 1)];
         (self.counting != 0 && popped.thread == thread).then_some(popped)
     }
@@ -172,7 +167,7 @@ impl Stack {
         self.counting = 0;
     }
 
-    /// Time that the command which has just returned took is not its enclosing one's.
+    /// Excludes a returned command's time from the command that encloses it.
     #[inline(always)]
     pub fn charge_enclosing(&mut self, ns: u64) {
         let depth = self.depth as usize;
@@ -181,15 +176,16 @@ impl Stack {
         }
     }
 
-    /// The same, for a program; masked, not checked: the verifier must see the bound.
+    /// The innermost running command, if it is this thread's. For programs: masked, not checked, as
+    /// the verifier must see the bound.
     #[inline(always)]
-    pub fn top_of(&mut self, thread: u64) -> Option<&mut Running> {
+    pub fn top_of(&mut self, thread: PidTgid) -> Option<&mut Running> {
         let top = (self.depth.wrapping_sub(1) as usize) & (DEPTH - 1);
         let running = &mut self.running[top];
         (self.depth != 0 && running.thread == thread).then_some(running)
     }
 
-    /// The innermost command that runs now.
+    /// The innermost running command.
     pub fn top(&self) -> Option<&Running> {
         let depth = usize::try_from(self.depth).ok()?;
         self.running.get(depth.checked_sub(1)?)

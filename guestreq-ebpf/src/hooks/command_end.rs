@@ -1,20 +1,19 @@
 //! # kretprobe/__sev_do_cmd_locked
 //!
-//! t3: the PSP has answered, and `sev_cmd_mutex` is still held, so that all that
-//! is counted here is counted by one thread at a time. Return probes have few
-//! instances (`kretprobe.maxactive`); behind this mutex two are enough.
+//! t3: the PSP has answered. `sev_cmd_mutex` is still held, so one thread at a time counts here.
+//! Return probes have few instances (`kretprobe.maxactive`); under this mutex two suffice.
 
 use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
 use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_START},
     event::Event,
-    hook::kprobe,
-    host::{self, Host, Loss, Verdict},
-    outcome,
-    request::{Numbered, Running},
+    host::{self, Completion, Host, Loss},
+    outcome::Outcome,
+    request::{Running, SequenceCheck},
     sequence::Anomaly,
-    vm::{Used, Vm},
+    tail_calls::kprobe,
+    vm::{ContextUse, Vm},
 };
 
 use crate::{entry, kernel, maps, threads, verifier, vms};
@@ -25,7 +24,7 @@ pub fn on_command_end(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// Counts it. What only some commands need is left to the second program.
+/// Counts the command. The slow path does what only some commands need.
 #[kretprobe]
 pub fn command_end(ctx: RetProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
@@ -34,42 +33,49 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
         let ret = ctx.ret::<u64>() as i32;
         let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
         (running.ended, running.ret) = (now, ret);
-        running.numbered = Numbered::NotYet as u32;
-        let outcome = outcome::of_command(ret, status);
-        let outcome = verifier::forget(&mut running.outcome, outcome.into()) as u8;
+        running.sequence = SequenceCheck::Unchecked as u32;
+        let outcome = u32::from(Outcome::of_command(ret, status).0);
+        let outcome = Outcome(verifier::forget(&mut running.outcome, outcome) as u8);
         // SAFETY: the entry stands in the host's record, of which `finish` writes other fields;
         // the mutex keeps other commands away until this program has ended.
         let running = unsafe { &mut *(running as *mut Running) };
-        let mut vm = maps::vm(running.whose());
-        let verdict = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
-        if is_done(host, vm, running, &verdict) {
+        let mut vm = maps::vm(running.vm);
+        let completion = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
+        if is_done(host, vm, running, &completion) {
             host.now.counted();
             return 0;
         }
     } else if host.now.depth == 0 {
-        // It began before we were there.
+        // It began before this was attached.
         return 0;
     }
     entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_END_SLOW);
     0
 }
 
-/// Whether that was all; if it was a guest request whose number is at hand, judges that, too.
+/// Whether nothing is left for the slow path. Checks the sequence number of a guest request, if it
+/// is known.
 #[inline(always)]
-fn is_done(host: &Host, vm: Option<&mut Vm>, running: &mut Running, verdict: &Verdict) -> bool {
+fn is_done(
+    host: &Host,
+    vm: Option<&mut Vm>,
+    running: &mut Running,
+    completion: &Completion,
+) -> bool {
     match running.command {
         SNP_GUEST_REQUEST => {}
         SNP_LAUNCH_START | SNP_DECOMMISSION | SNP_GCTX_CREATE => return false,
         _ => return true,
     }
-    // Without a record, or a header that could be read, there is nothing to compare a number with.
-    if verdict.outcome == outcome::HOST_ERROR || running.context == 0 {
+    // Without a record or a readable header there is nothing to compare with.
+    if !completion.outcome.is_answered() || running.context.is_none() {
         return false;
     }
     let Some(vm) = vm else { return false };
-    let numbered = vm.judge(&running.message, verdict.outcome == outcome::OK) as u32;
-    running.numbered = numbered;
-    numbered == Numbered::Right as u32 && host::worth_telling(host, verdict).is_none()
+    let succeeded = completion.outcome == Outcome::OK;
+    let sequence = vm.check_sequence(&running.message, succeeded) as u32;
+    running.sequence = sequence;
+    sequence == SequenceCheck::InOrder as u32 && host::event_of(host, completion).is_none()
 }
 
 #[kretprobe]
@@ -86,55 +92,54 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
     let running = unsafe { &*(running as *const Running) };
     match running.command {
         SNP_GUEST_REQUEST => {
-            let outcome = running.outcome as u8;
-            if outcome == outcome::HOST_ERROR {
-                threads::count_host_error(running.whose(), running.message.kind);
+            let outcome = Outcome(running.outcome as u8);
+            if !outcome.is_answered() {
+                threads::count_host_error(running.vm, running.message.row);
             }
-            let anomaly = match running.numbered {
+            let anomaly = match running.sequence {
                 REPLAY => Some(Anomaly::Replay),
                 GAP => Some(Anomaly::Gap),
                 _ => None,
             };
-            tell(host, running, &Verdict { outcome, anomaly, stages: running.stages() });
+            report(host, running, &Completion { outcome, anomaly, stages: running.stages() });
         }
-        _ => follow_life(running),
+        _ => update_life(running),
     }
     host.now.counted();
     0
 }
 
-const REPLAY: u32 = Numbered::Replay as u32;
-const GAP: u32 = Numbered::Gap as u32;
+const REPLAY: u32 = SequenceCheck::Replay as u32;
+const GAP: u32 = SequenceCheck::Gap as u32;
 
-/// A guest context is launched; or it ends, or never came about. KVM decommissions it from a
-/// kernel thread, and never uses it again even if the PSP refuses.
+/// A guest context was launched, ended, or failed to be created. KVM decommissions it from a kernel
+/// thread, and never uses it again even if the PSP refuses.
 #[inline(always)]
-fn follow_life(running: &Running) {
-    let Some(vm) = maps::vm(running.whose()) else { return };
+fn update_life(running: &Running) {
+    let Some(vm) = maps::vm(running.vm) else { return };
     let succeeded = running.ret == 0;
     match running.command {
-        SNP_LAUNCH_START if succeeded => vm.used = Used::Launched as u32,
-        SNP_GCTX_CREATE if !succeeded => vms::end(running.whose(), vm, running.context),
-        SNP_DECOMMISSION => vms::end(running.whose(), vm, running.context),
+        SNP_LAUNCH_START if succeeded => vm.used = ContextUse::Launched as u32,
+        SNP_GCTX_CREATE if !succeeded => vms::end(running.vm, vm, running.context),
+        SNP_DECOMMISSION => vms::end(running.vm, vm, running.context),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn tell(host: &Host, running: &Running, verdict: &Verdict) {
-    let Some(kind) = host::worth_telling(host, verdict) else { return };
-    maps::tell(Event {
+fn report(host: &Host, running: &Running, completion: &Completion) {
+    let Some(kind) = host::event_of(host, completion) else { return };
+    maps::report(Event {
         time: running.ended,
         seqno: running.message.seqno,
-        stage_ns: verdict.stages.ns,
-        tgid: (running.thread >> 32) as u32,
+        stage_ns: completion.stages.ns,
+        tgid: running.thread.tgid(),
         vm: running.vm,
-        generation: running.generation,
         ret: running.ret,
         kind: kind as u8,
         message_type: running.message.message_type,
         vmpck: running.message.vmpck,
-        outcome: verdict.outcome,
-        reserved: 0,
+        outcome: completion.outcome,
+        ..Event::default()
     });
 }

@@ -1,20 +1,20 @@
 //! # lsm/file_ioctl and lsm/file_ioctl_compat
 //!
-//! `(struct file *, unsigned int cmd, unsigned long arg)`, for every ioctl(2) of
-//! every process, with whatever pointer it likes; the second for 32-bit ones.
-//! Two are ours: the gate's question, known by a file that nobody else holds and
-//! a number that nobody else knows; and KVM_RUN, where a vCPU may be held.
+//! `(struct file *, unsigned int cmd, unsigned long arg)`, for every ioctl(2) of every process, with
+//! any pointer; the second for 32-bit ones. Two matter: the gate's question, identified by a file
+//! that only it holds and its secret; and KVM_RUN, where a vCPU may be held.
 
 use aya_ebpf::{macros::lsm, programs::LsmContext};
 use guestreq_common::{
-    gate, hook,
-    host::{Enforcement, Host},
+    gate,
+    host::{EnforcementRecord, Host},
     message::{HEADER_OFFSET, Header, Summary},
     policy::{Backend, Decision},
-    request::Decided,
+    tail_calls,
+    units::GuestContext,
 };
 
-use crate::{entry, kernel, maps, threads, verdict};
+use crate::{decision, entry, kernel, maps, threads};
 
 /// `_IO(KVMIO, 0x80)`
 const KVM_RUN: u32 = 0xae80;
@@ -22,7 +22,7 @@ const KVM_RUN: u32 = 0xae80;
 #[lsm(hook = "file_ioctl")]
 pub fn on_file_ioctl(ctx: LsmContext) -> i32 {
     if is_ours(&ctx) {
-        entry::jump(&ctx, &maps::IOCTLS, hook::lsm::FILE_IOCTL);
+        entry::jump(&ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL);
     }
     0
 }
@@ -30,12 +30,12 @@ pub fn on_file_ioctl(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_ioctl_compat")]
 pub fn on_ioctl_compat(ctx: LsmContext) -> i32 {
     if is_ours(&ctx) {
-        entry::jump(&ctx, &maps::IOCTLS_COMPAT, hook::lsm::FILE_IOCTL);
+        entry::jump(&ctx, &maps::IOCTLS_COMPAT, tail_calls::lsm::FILE_IOCTL);
     }
     0
 }
 
-/// A request that passes by its VM's policy alone; a vCPU that nothing holds.
+/// A request that its VM's policy alone admits; a vCPU that nothing holds.
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
@@ -46,14 +46,14 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
     } else if passes(&ctx, host) {
         return gate::ADMIT;
     }
-    entry::jump(&ctx, &maps::IOCTLS, hook::lsm::FILE_IOCTL_SLOW);
+    entry::jump(&ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL_SLOW);
     0
 }
 
 #[inline(always)]
 fn runs_on(host: &Host) -> bool {
     match threads::find(kernel::thread()) {
-        Some(thread) => thread.held_until == 0,
+        Some(thread) => thread.held_until.is_never(),
         None => host.enforcement.backend != Backend::Vcpu as u64,
     }
 }
@@ -65,15 +65,15 @@ fn passes(ctx: &LsmContext, host: &Host) -> bool {
         return false;
     }
     let Some(message) = message(ctx) else { return false };
-    let Some(thread) = threads::known(kernel::thread()) else { return false };
-    let Some(vm) = maps::vm(thread.ran()) else { return false };
-    // Its thread may have run another VM last, and its first call may have been missed.
+    let Some(thread) = threads::find_fast(kernel::thread()) else { return false };
+    let Some(vm) = maps::vm(thread.vm) else { return false };
+    // The thread may have run another VM last, and its first call may have been missed.
     if vm.context != context || !thread.queues(context, &message) {
         return false;
     }
-    let passes = verdict::passes_at_the_gate(&host.enforcement, vm, message.kind);
+    let passes = decision::passes_at_gate(&host.enforcement, vm, message.row);
     if passes {
-        thread.decided = Decided::AtTheGate as u32;
+        thread.set_admitted();
     }
     passes
 }
@@ -95,16 +95,16 @@ fn is_ours(ctx: &LsmContext) -> bool {
     command == gate::ASK || command == KVM_RUN
 }
 
-/// If the gate asks: the nonce of its question, 0 for a request, and the guest context.
+/// If the gate asks: the nonce (0 for a request) and the guest context.
 #[inline(always)]
-fn question(ctx: &LsmContext, enforcement: &Enforcement) -> Option<(u64, u64)> {
+fn question(ctx: &LsmContext, enforcement: &EnforcementRecord) -> Option<(u64, GuestContext)> {
     let file: u64 = ctx.arg(0);
     if enforcement.gate_file == 0 || file != enforcement.gate_file {
         return None;
     }
     let [cookie, nonce, context] = kernel::read::<[u64; 3]>(ctx.arg(2))?;
-    // A file of somebody else's may stand where the gate's stood once.
-    (cookie == enforcement.gate_cookie).then_some((nonce, context))
+    // Another file may have reused the address of the gate's.
+    (cookie == enforcement.gate_cookie).then_some((nonce, GuestContext(context)))
 }
 
 /// The message that the gate asks about.
@@ -133,7 +133,7 @@ fn answer(ctx: &LsmContext) -> i32 {
         return gate::DENY;
     }
     let Some(message) = message(ctx) else { return 0 };
-    match verdict::at_the_gate(ctx, kernel::thread(), context, message) {
+    match decision::at_gate(ctx, kernel::thread(), context, message) {
         Decision::Admit => gate::ADMIT,
         Decision::Deny => gate::DENY,
         Decision::Busy => gate::BUSY,
@@ -144,9 +144,9 @@ fn answer(ctx: &LsmContext) -> i32 {
 fn run() -> i32 {
     let thread = kernel::thread();
     match threads::find(thread) {
-        Some(record) if record.held_until != 0 => verdict::may_run(record),
+        Some(record) if !record.held_until.is_never() => decision::may_run(record),
         Some(_) => 0,
-        // It has not asked for anything yet.
-        None => verdict::may_begin((thread >> 32) as u32),
+        // It has sent no request yet.
+        None => decision::may_begin(thread.tgid()),
     }
 }

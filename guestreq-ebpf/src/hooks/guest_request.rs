@@ -1,10 +1,10 @@
 //! # kprobe/snp_handle_guest_req
 //!
-//! `(struct vcpu_svm *, gpa_t req, gpa_t resp)` in kvm_amd: t0, KVM wants the
-//! VM's `guest_req_mutex`.
+//! `(struct vcpu_svm *, gpa_t req, gpa_t resp)` in kvm_amd: t0, KVM wants the VM's
+//! `guest_req_mutex`.
 
 use aya_ebpf::{macros::kprobe, programs::ProbeContext};
-use guestreq_common::{hook::kprobe, request::State};
+use guestreq_common::tail_calls::kprobe;
 
 use crate::{entry, kernel, maps, threads};
 
@@ -14,11 +14,11 @@ pub fn on_guest_request(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// Of a thread that asked before, and has no request open.
+/// For a known thread without an open request.
 #[kprobe]
 pub fn guest_request(ctx: ProbeContext) -> u32 {
-    match threads::known(kernel::thread()) {
-        Some(thread) if thread.state == State::Idle as u32 => thread.begin(kernel::now()),
+    match threads::find_fast(kernel::thread()) {
+        Some(thread) if thread.is_idle() => thread.begin(kernel::now()),
         _ => entry::jump(&ctx, &maps::KPROBES, kprobe::GUEST_REQUEST_SLOW),
     }
     0
@@ -30,10 +30,10 @@ pub fn guest_request_slow(_ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A request that is still open now was answered unseen, or failed unseen.
+/// The end of a request that is still open was missed.
 #[inline(always)]
 pub fn want_lock() {
-    if let Some(thread) = threads::record(kernel::thread())
+    if let Some(thread) = threads::find_or_make(kernel::thread())
         && let Some(unmatched) = thread.want_lock(kernel::now())
     {
         threads::count_unmatched(thread, &unmatched);

@@ -1,6 +1,6 @@
 //! # Hooks
 //!
-//! In the order in which a request meets them.
+//! docs/architecture.md draws the order in which a request meets them.
 
 mod command_end;
 mod command_start;

@@ -1,7 +1,7 @@
-//! # raw_tracepoint, run by the agent and never attached
+//! # A raw_tracepoint that the agent runs and never attaches
 //!
-//! Reads one word of kernel memory for the agent, once at start: where the
-//! direct map begins, and which bit of an address means encryption.
+//! Reads one word of kernel memory for the agent when it starts: the start of the direct map, or the
+//! encryption bit.
 
 use aya_ebpf::{
     macros::{map, raw_tracepoint},

@@ -1,11 +1,10 @@
 //! # raw_tracepoint/sched_process_exit
 //!
-//! `(struct task_struct *)`, in the exiting thread. A thread takes its record
-//! with it: a number that is used again inherits nothing. A VM goes on without the process
-//! that launched it; it ends when its guest context is decommissioned.
+//! `(struct task_struct *)`, in the exiting thread. Frees its record, so that a reused tid inherits
+//! nothing. A VM survives the process that launched it, until its guest context is decommissioned.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::{hook::tracepoint, request::NO_VM};
+use guestreq_common::tail_calls::tracepoint;
 
 use crate::{entry, kernel, maps, threads, vms};
 
@@ -24,20 +23,20 @@ pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
         }
         threads::free(record);
     }
-    let tgid = (thread >> 32) as u32;
-    if vms::of_process(tgid).slot != NO_VM && is_last(ctx.arg(0)) {
-        // Its number may become another's before the VM ends.
+    let tgid = thread.tgid();
+    if !vms::launched_by(tgid).is_none() && is_last(ctx.arg(0)) {
+        // The pid may be reused before the VM ends.
         let _ = maps::VM_OF_PROCESS.remove(tgid);
     }
     0
 }
 
-/// Whether a thread that exits is its process' last. Its first may exit before the others: the
-/// process then goes on under that one's number.
+/// Whether an exiting thread is its process' last. The first thread may exit before others: the
+/// process keeps its pid.
 #[inline(always)]
 fn is_last(task: u64) -> bool {
     let Some((signal_of_task, live_of_signal)) = maps::signal_of_task() else { return false };
-    // `do_exit` in kernel/exit.c has counted this thread out already.
+    // `do_exit` in kernel/exit.c has already subtracted this thread.
     let live = |signal: u64| kernel::read::<u32>(signal.wrapping_add(live_of_signal));
     kernel::read(task.wrapping_add(signal_of_task)).and_then(live) == Some(0)
 }

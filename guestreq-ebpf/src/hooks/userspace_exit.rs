@@ -1,16 +1,16 @@
 //! # raw_tracepoint/kvm_userspace_exit
 //!
-//! `(reason, errno)`, when KVM_RUN returns to the VMM. A request cannot outlive
-//! the KVM_RUN that failed: what is still open ended on the host. A signal is no failure.
+//! `(reason, errno)`, when KVM_RUN returns to the VMM. If KVM_RUN failed, a request that is still
+//! open failed on the host. A signal is no failure.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::hook::tracepoint;
+use guestreq_common::tail_calls::tracepoint;
 
 use crate::{entry, kernel, maps, threads};
 
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn on_userspace_exit(ctx: RawTracePointContext) -> i32 {
-    // Runs for each return to a VMM; few of them are failures.
+    // Runs for each return to a VMM; few are failures.
     if errno(&ctx) < 0 && errno(&ctx) != EINTR {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::USERSPACE_EXIT);
     }
@@ -27,7 +27,7 @@ pub fn userspace_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// A signal came before the guest was entered again: the request before that was answered.
+/// A signal before the next guest entry: the request was answered.
 const EINTR: i32 = -4;
 
 #[inline(always)]

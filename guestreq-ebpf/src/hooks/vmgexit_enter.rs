@@ -1,11 +1,10 @@
 //! # raw_tracepoint/kvm_vmgexit_enter
 //!
-//! `(vcpu_id, struct ghcb *)`, for every VMGEXIT of every SEV-ES and SNP guest:
-//! MMIO, port I/O, page states. Attached only where nothing better tells when
-//! KVM wants the VM's lock (`snp_handle_guest_req` inlined): then this is t0.
+//! `(vcpu_id, struct ghcb *)`, for every VMGEXIT of every SEV-ES and SNP guest: MMIO, port I/O, page
+//! states. Serves as t0 where `snp_handle_guest_req` is inlined, and is attached only there.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::{ghcb, hook::tracepoint};
+use guestreq_common::{ghcb, tail_calls::tracepoint};
 
 use super::guest_request::want_lock;
 use crate::{entry, kernel, maps};

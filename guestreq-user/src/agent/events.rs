@@ -1,9 +1,6 @@
 //! # The programs' events, into the journal
 
-use guestreq_common::{
-    event::{self, Event},
-    request::NO_VM,
-};
+use guestreq_common::event::{Event, EventKind};
 
 use super::{
     observer::Observer,
@@ -26,8 +23,8 @@ impl Sink for Shared {
         let State::Observing(observer) = &mut *self.state() else { return };
         let mut looked = false;
         for event in batch.iter().flatten() {
-            let is_new = event.kind == event::Kind::NewVm as u8;
-            let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
+            let is_new = event.kind == EventKind::NewVm as u8;
+            let is_known = event.vm.is_none() || vm_of(observer, event).is_some();
             if !is_known && !looked {
                 // While its process lives: it may not do so for long.
                 observer.refresh_vms();
@@ -36,7 +33,7 @@ impl Sink for Shared {
             let Some(what) = what(event) else { continue };
             let nobody = || EventVm { vm: None, name: None, uuid: None, pid: event.tgid };
             let event_vm = vm_of(observer, event).map_or_else(nobody, TrackedVm::event_vm);
-            self.journal.record_of(Some(event_vm), what, event.time);
+            self.journal.record_of(Some(event_vm), what, event.time.0);
         }
     }
 
@@ -49,5 +46,5 @@ impl Sink for Shared {
 
 fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a TrackedVm> {
     let mut vms = observer.table.vms().iter();
-    vms.find(|vm| vm.slot == event.vm as usize && vm.generation == event.generation)
+    vms.find(|vm| vm.id == event.vm)
 }

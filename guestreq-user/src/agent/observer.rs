@@ -209,8 +209,8 @@ impl Observer {
         let mut vms = Vec::with_capacity(self.table.vms().len());
         for tracked in self.table.vms() {
             // The slot may have been taken over since: then its VM is not this one.
-            let record = self.records.vm(tracked.slot);
-            vms.push(record.filter(|vm| vm.generation == tracked.generation));
+            let record = self.records.vm(tracked.id.index());
+            vms.push(record.filter(|vm| vm.generation == tracked.id.generation));
         }
         let sample = sample(&host, self.table.vms(), &vms);
         Ok(Snapshot { host, vms, sample })

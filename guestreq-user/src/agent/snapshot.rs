@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use guestreq_common::{
     host::{Host, Loss},
-    message::Kind,
+    message::MessageType,
     policy::{Decision, Mode},
+    units::MonotonicNs,
     vm::Vm,
 };
 
@@ -31,10 +32,9 @@ pub struct Snapshot {
 pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sample {
     let now = now_ns();
     // A command that has not returned yet is the PSP's present, not its past.
-    let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
+    let running = host.now.top().map_or(0, |command| MonotonicNs(now).since(command.started));
     let of_vm = |(tracked, vm): (&TrackedVm, &Option<Box<Vm>>)| {
-        let key = (tracked.slot as u32, tracked.generation);
-        Some((key, Totals::of(vm.as_deref()?)))
+        Some((tracked.id, Totals::of(vm.as_deref()?)))
     };
     Sample {
         at_ns: now,
@@ -64,8 +64,8 @@ pub fn queue_length(host: &Host) -> u64 {
 }
 
 /// Every decision that was taken for a VM, and how often.
-pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64)> {
-    let cells = Kind::ALL.into_iter().flat_map(|kind| {
+pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (MessageType, Mode, Decision, u64)> {
+    let cells = MessageType::ALL.into_iter().flat_map(|kind| {
         let modes = [Mode::Audit, Mode::Enforce].into_iter();
         modes.flat_map(move |mode| Decision::ALL.map(|decision| (kind, mode, decision)))
     });

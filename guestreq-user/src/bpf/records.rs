@@ -14,10 +14,10 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use guestreq_common::{
     SCHEMA,
-    host::{Enforcement, Host, Loss, Totals},
+    host::{EnforcementRecord, Host, HostTotals, Loss},
     policy::{Backend, Policy, Rules},
     request::Thread,
-    vm::{Life, Vm},
+    vm::{Life, SlotState, Vm, VmRef},
 };
 use mapped::Mapped;
 pub use pinned::{known_gate, signature};
@@ -64,7 +64,7 @@ impl Records {
 
     /// Requests that passed though they should not have.
     pub fn bypassed(&self) -> u64 {
-        let offset = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, bypassed);
+        let offset = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, bypassed);
         self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
@@ -72,10 +72,11 @@ impl Records {
         self.vms.len
     }
 
-    /// A slot's generation and life, without copying the record.
-    pub fn peek(&self, slot: usize) -> Option<(u32, u32)> {
-        let word = self.vms.word(slot, mem::offset_of!(Vm, generation))?.load(Ordering::Acquire);
-        Some((word as u32, (word >> 32) as u32))
+    /// A slot's VM and state, without copying the record.
+    pub fn peek(&self, slot: usize) -> Option<(VmRef, SlotState)> {
+        let word = self.vms.word(slot, mem::offset_of!(Vm, generation))?;
+        let state = SlotState(word.load(Ordering::Acquire));
+        Some((VmRef::new(slot, state.generation()), state))
     }
 
     pub fn vm(&self, slot: usize) -> Option<Box<Vm>> {
@@ -85,24 +86,23 @@ impl Records {
     /// Clears a slot for its next VM, under a new generation, so that what a late
     /// request of the old one brings is not counted for the new one. It is not free yet.
     pub fn clear_vm(&self, slot: usize) {
-        let (Some(words), Some((generation, _))) = (self.vms.words(slot), self.peek(slot)) else {
+        let (Some(words), Some((vm, _))) = (self.vms.words(slot), self.peek(slot)) else {
             return;
         };
-        let next = u64::from(generation.wrapping_add(1).max(1));
-        let clearing = (Life::Clearing as u64) << 32;
+        let clearing = SlotState::new(vm.generation.wrapping_add(1).max(1), Life::Clearing);
         for (i, word) in words.iter().enumerate() {
-            word.store(if i == 0 { next | clearing } else { 0 }, Ordering::Release);
+            word.store(if i == 0 { clearing.0 } else { 0 }, Ordering::Release);
         }
     }
 
     /// A slot that was cleared is among the free ones; unless it was taken already.
     pub fn set_free(&self, slot: usize) {
         let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) else { return };
-        let old = word.load(Ordering::Acquire);
-        if old >> 32 == Life::Clearing as u64 {
-            let free = old & u64::from(u32::MAX);
+        let old = SlotState(word.load(Ordering::Acquire));
+        if old.is(Life::Clearing) {
+            let free = SlotState::new(old.generation(), Life::Free);
             // A program may have taken it since: then life is no longer ours to write.
-            let _ = word.compare_exchange(old, free, Ordering::AcqRel, Ordering::Acquire);
+            let _ = word.compare_exchange(old.0, free.0, Ordering::AcqRel, Ordering::Acquire);
         }
     }
 
@@ -128,7 +128,8 @@ impl Records {
         let before = if has_own {
             limit.load(Ordering::Acquire)
         } else {
-            let default = mem::offset_of!(Enforcement, policy) + mem::offset_of!(Policy, limit);
+            let default =
+                mem::offset_of!(EnforcementRecord, policy) + mem::offset_of!(Policy, limit);
             self.enforcement(default)
         };
         if before != policy.limit {
@@ -158,14 +159,14 @@ impl Records {
     /// Writes what holds for VMs that have no policy of their own, and whether new ones wait
     /// until they have.
     pub fn set_default_policy(&self, policy: Policy, waits: bool) {
-        let offset = mem::offset_of!(Enforcement, policy);
-        self.set_enforcement(mem::offset_of!(Enforcement, waits), u64::from(waits));
+        let offset = mem::offset_of!(EnforcementRecord, policy);
+        self.set_enforcement(mem::offset_of!(EnforcementRecord, waits), u64::from(waits));
         self.set_enforcement(offset + mem::offset_of!(Policy, limit), policy.limit);
         self.set_enforcement(offset + mem::offset_of!(Policy, rules), policy.rules);
     }
 
     pub fn set_backend(&self, backend: Backend) {
-        self.set_enforcement(mem::offset_of!(Enforcement, backend), backend as u64);
+        self.set_enforcement(mem::offset_of!(EnforcementRecord, backend), backend as u64);
     }
 
     /// Writes one word of how decisions are carried out.
@@ -206,14 +207,14 @@ impl Records {
 
     /// Whether every request is told one by one.
     pub fn set_report_all(&self, all: bool) {
-        if let Some(word) = self.host.word(0, mem::offset_of!(Host, tell_all)) {
+        if let Some(word) = self.host.word(0, mem::offset_of!(Host, report_all)) {
             word.store(u64::from(all), Ordering::Release);
         }
     }
 
     /// How often something was lost so, as these records' programs count it.
     pub fn lost(&self, loss: Loss) -> u64 {
-        let lost = mem::offset_of!(Host, totals) + mem::offset_of!(Totals, lost);
+        let lost = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, lost);
         let offset = lost + loss as usize * WORD;
         self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }

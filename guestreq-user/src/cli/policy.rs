@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
 use clap::Subcommand;
-use guestreq_common::{message::Kind, policy::Mode};
+use guestreq_common::{
+    message::MessageType,
+    policy::{Allowed, Mode},
+};
 
 use super::{
     Reading,
@@ -17,19 +20,26 @@ use super::{
 };
 use crate::{
     text::printable,
-    wire::policy::{Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
+    wire::policy::{self, Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
 };
 
 /// What a VM may ask the PSP for, and whether that is enforced: show and set
 #[derive(clap::Args)]
-#[command(after_help = "\
-Message types: report, key and tsc_info are what Linux guests use. The others are cpuid, export, \
-import, absorb, absorb_noma, vmrk, tio_tdi_info, tio_mmio_validate, tio_mmio_config, \
-tio_sdte_write, and unknown for any other number. Those of tio_ are seldom sent as guest requests: \
-what VMMs have made for their guests' devices (SEV-TIO) is counted, and no policy decides it.")]
+#[command(after_help = message_types())]
 pub struct Args {
     #[command(subcommand)]
     verb: Verb,
+}
+
+fn message_types() -> String {
+    let ordinary = policy::Types(Allowed::DEFAULT);
+    let others = MessageType::ALL.into_iter().filter(|of| !ordinary.0.has(*of));
+    let others: policy::Types = others.collect();
+    format!(
+        "Message types: {ordinary} are what Linux guests use. The others are {others} (for any other \
+         number). Those of tio_ are seldom sent as guest requests: what VMMs have made for their \
+         guests' devices (SEV-TIO) is counted, and no policy decides it."
+    )
 }
 
 #[derive(Subcommand)]
@@ -68,7 +78,7 @@ Example: guestreq policy deny cpuid unknown --default")]
 struct Types {
     /// Message types, such as report or unknown
     #[arg(value_name = "TYPE", required = true)]
-    types: Vec<Named<Kind>>,
+    types: Vec<Named<MessageType>>,
     #[command(flatten)]
     writing: Writing,
     #[command(flatten)]

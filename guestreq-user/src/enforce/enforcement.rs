@@ -13,7 +13,7 @@ use std::{mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
-    host::Enforcement as Words,
+    host::EnforcementRecord as Words,
     policy::{Backend, Mode},
 };
 use log::warn;

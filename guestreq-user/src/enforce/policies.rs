@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Backend, Decision, Mode},
     vm::Vm,
 };
@@ -70,7 +70,8 @@ impl Policies {
 
     /// What holds for a VM.
     pub fn apply(&self, records: &Records, vm: &TrackedVm) {
-        records.set_policy(vm.slot, self.policy_set.resolve(&vm.identity).to_policy(vm.generation));
+        let policy = self.policy_set.resolve(&vm.identity).to_policy(vm.id.generation);
+        records.set_policy(vm.id.index(), policy);
     }
 
     /// Whether VMs' vCPUs are taken out of the guest, by a signal that their VMM handles.
@@ -162,7 +163,7 @@ pub fn known_vms<'a>(vms: &'a [TrackedVm], records: &[Option<Box<Vm>>]) -> Vec<K
 
 /// All types that it has sent, whatever became of them.
 fn sent(vm: &Vm) -> Types {
-    Kind::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
+    MessageType::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
 }
 
 fn was_over(vm: &Vm) -> bool {

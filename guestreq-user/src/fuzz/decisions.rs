@@ -7,11 +7,12 @@
 mod bucket;
 
 use guestreq_common::{
-    gcra::{Limit, Turn},
-    message::{Header, Kind, Summary},
-    policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, Question, Rules},
-    request::{Abandoned, DEPTH, Decided, Stack, Stages, Thread},
+    gcra::{GcraLimit, Turn},
+    message::{Header, MessageType, Summary},
+    policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, PolicyInput, Rules},
+    request::{Abandoned, DEPTH, Stack, Stages, Thread},
     sequence::{Anomaly, Counters},
+    units::{GuestContext, MonotonicNs, PidTgid},
 };
 
 use self::bucket::{Bucket, State};
@@ -55,9 +56,10 @@ pub fn decisions(data: &[u8]) {
 impl Vm {
     fn new(input: &mut Input<'_>) -> Vm {
         let mode = Mode::ALL[usize::from(input.byte() % 3)];
-        let allowed = Allowed(u16::from_le_bytes(input.bytes()) & ((1 << Kind::ALL.len()) - 1));
+        let allowed =
+            Allowed(u16::from_le_bytes(input.bytes()) & ((1 << MessageType::ALL.len()) - 1));
         let interval = u64::from(input.u32()) << (input.byte() % 12);
-        let limit = Limit::new(interval, u64::from(input.byte())).unwrap_or(Limit::OFF);
+        let limit = GcraLimit::new(interval, u64::from(input.byte())).unwrap_or(GcraLimit::OFF);
         Vm {
             policy: Policy::new(Rules::new(mode, allowed, 1), limit),
             limiter: State::default(),
@@ -83,7 +85,7 @@ impl Vm {
             ..Header::default()
         });
         let had_one = self.ended + 1 == self.begun;
-        let abandoned = self.thread.want_lock(now);
+        let abandoned = self.thread.want_lock(MonotonicNs(now));
         assert_eq!(abandoned.is_some(), had_one, "an open request is closed by the next");
         self.ended += u64::from(abandoned.is_some());
         self.begun += 1;
@@ -91,7 +93,7 @@ impl Vm {
             // It never gets further, and the next one closes it.
             return;
         }
-        self.thread.queue(now, 0x1000, message);
+        self.thread.queue(MonotonicNs(now), GuestContext(0x1000), message);
         let spent = how & 2 == 2;
         let admitted = self.decide(&message, now, spent);
         if !admitted && !spent {
@@ -100,50 +102,55 @@ impl Vm {
             self.ended += 1;
             return;
         }
-        self.thread.decided = Decided::AtTheGate as u32;
+        self.thread.set_admitted();
         assert!(self.thread.take_decided() && !self.thread.take_decided(), "decided once");
         self.run(&message, input, now, how);
     }
 
     fn decide(&mut self, message: &Summary, now: u64, spent: bool) -> bool {
-        let kind = Kind::of(message.message_type);
-        assert_eq!(message.kind, kind as u8);
-        let question =
-            Question { kind: kind as u8, now, tsc_infos: self.tsc_infos, unresolved: false, spent };
+        let kind = MessageType::of(message.message_type);
+        assert_eq!(message.row, kind as u8);
+        let input = PolicyInput {
+            row: kind as u8,
+            now: MonotonicNs(now),
+            tsc_infos: self.tsc_infos,
+            unresolved: false,
+            spent,
+        };
         let turn = Turn { next: &self.turn, spacing_ns: 0 };
-        let verdict = policy::decide(&self.policy, &question, &self.limiter, &turn);
+        let evaluation = policy::decide(&self.policy, &input, &self.limiter, &turn);
         let rules = self.policy.rules();
-        let free = kind == Kind::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
+        let free = kind == MessageType::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
         let limited = !free && !self.policy.limit().is_off();
-        match verdict.decision {
+        match evaluation.decision {
             _ if rules.mode() == Mode::Observe => {
-                assert_eq!(verdict.decision, Decision::Admit, "nothing is decided");
+                assert_eq!(evaluation.decision, Decision::Admit, "nothing is decided");
             }
             Decision::Deny => assert!(!rules.allowed().has(kind), "an allowed type is denied"),
             Decision::Busy => assert!(rules.allowed().has(kind) && limited, "nothing limits it"),
             Decision::Admit => assert!(rules.allowed().has(kind), "a forbidden type is admitted"),
         }
-        assert!(!verdict.contended, "nobody else asks");
+        assert!(!evaluation.contended, "nobody else asks");
         let passes = self.policy.passes(kind as u8);
-        assert!(!passes || verdict.decision == Decision::Admit, "it passes by its policy alone");
+        assert!(!passes || evaluation.decision == Decision::Admit, "it passes by its policy alone");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
             let conforms = self.bucket.charge(self.policy.limit(), now, spent);
-            assert_eq!(verdict.decision == Decision::Admit, conforms, "not what GCRA says");
+            assert_eq!(evaluation.decision == Decision::Admit, conforms, "not what GCRA says");
         }
-        let admitted = verdict.effect() == Decision::Admit;
+        let admitted = evaluation.effect() == Decision::Admit;
         assert!(admitted || rules.mode() == Mode::Enforce, "only enforce refuses");
-        self.tsc_infos += u64::from(admitted && kind == Kind::TscInfo);
+        self.tsc_infos += u64::from(admitted && kind == MessageType::TscInfo);
         admitted
     }
 
     fn run(&mut self, message: &Summary, input: &mut Input<'_>, now: u64, how: u8) {
         let depth = self.stack.depth;
         let nested = how & 4 == 4;
-        let (thread, sp) = (7, if nested { 0x1000 - depth * 8 } else { 0x2000 });
+        let (thread, sp) = (PidTgid(7), if nested { 0x1000 - depth * 8 } else { 0x2000 });
         let lost = self.stack.push(thread, sp);
         assert!(lost <= depth && self.stack.depth <= DEPTH as u64 && self.stack.depth > 0);
         let running = self.stack.begin(self.stack.depth, thread, sp);
-        assert!(running.take_over(&mut self.thread, now), "the PSP takes it over");
+        assert!(running.take_over(&mut self.thread, MonotonicNs(now)), "the PSP takes it over");
         assert_eq!((running.message, self.thread.abandon()), (*message, None));
         self.ended += 1;
         if how & 8 == 8 {
@@ -151,8 +158,9 @@ impl Vm {
             return;
         }
         let took = u64::from(input.byte());
-        assert!(self.stack.pop(thread + 1).is_none(), "another thread's");
-        let stages = self.stack.pop(thread).map(|running| Stages::of(running, now + took));
+        assert!(self.stack.pop(PidTgid(8)).is_none(), "another thread's");
+        let stages =
+            self.stack.pop(thread).map(|running| Stages::of(running, MonotonicNs(now + took)));
         assert_eq!(stages.map(|stages| stages.total()), Some(took));
         self.sequence(message, how & 16 == 16);
     }

@@ -3,8 +3,8 @@
 //! Read a second time, as the specifications write them.
 
 use guestreq_common::{
-    ghcb::{self, Told},
-    message::{HEADER_OFFSET, HEADER_SIZE, Header, Kind},
+    ghcb::{self, GuestStatus},
+    message::{HEADER_OFFSET, HEADER_SIZE, Header, MessageType},
 };
 
 use super::Input;
@@ -58,8 +58,8 @@ fn kind(message_type: u8) {
         25 => "tio_sdte_write",
         _ => "unknown",
     };
-    assert_eq!(Kind::of(message_type).name(), name);
-    assert_eq!(Kind::of(message_type) as u8, Kind::index_of(message_type));
+    assert_eq!(MessageType::of(message_type).name(), name);
+    assert_eq!(MessageType::of(message_type) as u8, MessageType::row_of(message_type));
 }
 
 /// GHCB standardization (AMD 56421), table "List of Supported Non-Automatic Events".
@@ -71,13 +71,13 @@ fn exit(code: u64, info2: u64) {
     };
     assert_eq!(ghcb::request(code), request);
     let (vmm, firmware) = (info2 >> 32, info2 & 0xffff_ffff);
-    let told = match (vmm, firmware) {
-        (0, 0) => Told::Ok,
+    let status = match (vmm, firmware) {
+        (0, 0) => GuestStatus::Ok,
         // "GATE": what the gate leaves until KVM writes 2 << 32 over it.
-        (0, 0x4741_5445) | (2, _) => Told::Busy,
-        (0, _) => Told::FirmwareError,
-        (1, _) => Told::InvalidLength,
-        _ => Told::Generic,
+        (0, 0x4741_5445) | (2, _) => GuestStatus::Busy,
+        (0, _) => GuestStatus::FirmwareError,
+        (1, _) => GuestStatus::InvalidLength,
+        _ => GuestStatus::Generic,
     };
-    assert_eq!(Told::of(info2), told);
+    assert_eq!(GuestStatus::of(info2), status);
 }

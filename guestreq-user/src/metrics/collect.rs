@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use guestreq_common::{
     command::Class,
-    message::Kind,
-    outcome::{self, OUTCOMES, UNKNOWN_STATUS},
+    message::MessageType,
+    outcome::Outcome,
     request::{STAGE_NAMES, STAGES},
     sequence::Anomaly,
     vm::{Results, Vm},
@@ -51,15 +51,15 @@ pub fn enforcement(families: &mut Families, status: &Status) {
 
 fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
-    for kind in Kind::ALL {
-        let ordinary = Kind::ORDINARY.contains(&kind);
+    for kind in MessageType::ALL {
+        let ordinary = MessageType::ORDINARY.contains(&kind);
         let mut any = ordinary;
         let totals = &host.totals.messages[kind as usize];
         for (name, count) in results(&totals.results) {
             any |= count > 0;
             // Alerts need these series at 0 first: a new series is not an increase.
-            let awaited = name == outcome::name(outcome::OK)
-                || ordinary && name == outcome::name(outcome::HOST_ERROR);
+            let awaited =
+                name == Outcome::OK.name() || ordinary && name == Outcome::HOST_ERROR.name();
             if count > 0 || awaited {
                 families.counter(&metric::MESSAGES, &[kind.name(), name], count as f64);
             }
@@ -86,14 +86,14 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
 
 /// A kind's counts by result name; unlisted numbers share one name.
 fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
-    let name = outcome::name(UNKNOWN_STATUS);
-    let unlisted: u64 = (0..OUTCOMES as u8)
-        .filter(|number| outcome::name(*number) == name)
-        .map(|number| counts.get(number))
+    let name = Outcome::UNKNOWN_STATUS.name();
+    let unlisted: u64 = Outcome::all()
+        .filter(|outcome| outcome.name() == name)
+        .map(|outcome| counts.get(outcome))
         .sum();
-    let listed = (0..OUTCOMES as u8)
-        .filter(move |number| outcome::name(*number) != name)
-        .map(move |number| (outcome::name(number), counts.get(number)));
+    let listed = Outcome::all()
+        .filter(move |outcome| outcome.name() != name)
+        .map(move |outcome| (outcome.name(), counts.get(outcome)));
     listed.chain([(name, unlisted)])
 }
 
@@ -127,7 +127,7 @@ pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
         families.counter(&metric::VCPU_STOPPED, &[label], record.stopped as f64);
         families.counter(&metric::RUNS_REFUSED, &[label], record.refused_runs as f64);
     }
-    let first_seen = host::unix_seconds(record.first_seen);
+    let first_seen = host::unix_seconds(record.first_seen.0);
     families.gauge(&metric::VM_FIRST_SEEN, &[label], first_seen as f64);
     let identity = &tracked.identity;
     let Identity { name, uuid, vmm, namespace, pod_uid, .. } = identity;
@@ -139,10 +139,10 @@ pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
 /// Guests choose message types and influence results, so further pairs are folded into one series:
 /// a guest cannot flood Prometheus.
 fn requests(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
-    const FOLDED: (Kind, &str) = (Kind::Unknown, outcome::name(UNKNOWN_STATUS));
-    let mut counts: BTreeMap<(Kind, &str), u64> =
+    const FOLDED: (MessageType, &str) = (MessageType::Unknown, Outcome::UNKNOWN_STATUS.name());
+    let mut counts: BTreeMap<(MessageType, &str), u64> =
         tracked.pairs.iter().map(|pair| (*pair, 0)).collect();
-    for kind in Kind::ALL {
+    for kind in MessageType::ALL {
         for (result, count) in
             results(&record.requests[kind as usize]).filter(|(_, count)| *count > 0)
         {

@@ -1,7 +1,7 @@
 //! # Series for decisions and limits
 
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Decision, Mode},
     vm::Vm,
 };
@@ -36,12 +36,12 @@ fn decisions(tracked: &mut TrackedVm, record: &Vm) -> Vec<(Decided, u64)> {
     // Alerts need these series at 0 first: a new series is not an increase. Denials exist in any mode,
     // as the mode can change and a request be denied between two scrapes. The alert sums all types, so
     // the ordinary ones suffice.
-    for kind in Kind::ORDINARY {
+    for kind in MessageType::ORDINARY {
         tracked.admit_decided((kind, Decision::Deny, Mode::Enforce));
     }
     let mode = record.policy.rules().mode();
     if is_own(record) && mode != Mode::Observe {
-        for kind in Kind::ORDINARY {
+        for kind in MessageType::ORDINARY {
             tracked.admit_decided((kind, Decision::Admit, mode));
         }
     }
@@ -49,7 +49,7 @@ fn decisions(tracked: &mut TrackedVm, record: &Vm) -> Vec<(Decided, u64)> {
         tracked.decided.iter().map(|decided| (*decided, 0)).collect();
     for (kind, mode, decision, count) in each_decision(record) {
         let own = tracked.admit_decided((kind, decision, mode));
-        let decided = (if own { kind } else { Kind::Unknown }, decision, mode);
+        let decided = (if own { kind } else { MessageType::Unknown }, decision, mode);
         match counts.iter_mut().find(|(other, _)| *other == decided) {
             Some((_, sum)) => *sum += count,
             None => counts.push((decided, count)),
@@ -61,8 +61,8 @@ fn decisions(tracked: &mut TrackedVm, record: &Vm) -> Vec<(Decided, u64)> {
 #[cfg(test)]
 mod tests {
     use guestreq_common::{
-        gcra::Limit,
-        outcome::OUTCOMES,
+        gcra::GcraLimit,
+        outcome::Outcome,
         policy::{Allowed, Policy, Rules},
     };
     use prometheus::TextEncoder;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::{host::Identity, metrics::collect};
 
-    fn record(mode: Mode, limit: Limit) -> Box<Vm> {
+    fn record(mode: Mode, limit: GcraLimit) -> Box<Vm> {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
         let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
         vm.generation = 3;
@@ -78,7 +78,7 @@ mod tests {
         vm
     }
 
-    fn count(vm: &mut Vm, kind: Kind, mode: Mode, decision: Decision, count: u64) {
+    fn count(vm: &mut Vm, kind: MessageType, mode: Mode, decision: Decision, count: u64) {
         *vm.decisions[kind as usize].cell(mode, decision) += count;
     }
 
@@ -96,9 +96,9 @@ mod tests {
 
     #[test]
     fn ordinary_types_are_there_from_the_start_and_others_once_decided() {
-        let mut vm = record(Mode::Audit, Limit::OFF);
-        count(&mut vm, Kind::Export, Mode::Audit, Decision::Deny, 2);
-        count(&mut vm, Kind::Report, Mode::Audit, Decision::Admit, 5);
+        let mut vm = record(Mode::Audit, GcraLimit::OFF);
+        count(&mut vm, MessageType::Export, Mode::Audit, Decision::Deny, 2);
+        count(&mut vm, MessageType::Report, Mode::Audit, Decision::Admit, 5);
         let series = series(&vm);
         let of = |message: &str, decision: &str, count: u64| {
             format!(
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn what_an_alert_of_denials_adds_up_is_there_before_the_first_in_any_mode() {
         for mode in Mode::ALL {
-            let series = series(&record(mode, Limit::OFF));
-            for kind in Kind::ORDINARY {
+            let series = series(&record(mode, GcraLimit::OFF));
+            for kind in MessageType::ORDINARY {
                 let denied = format!(
                     "guestreq_decisions_total{{vm=\"web\",message=\"{}\",decision=\"deny\",\
                      mode=\"enforce\"}} 0",
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_limit_shows_as_the_kernel_has_it() {
-        let vm = record(Mode::Enforce, Limit::new(200_000_000, 10).unwrap());
+        let vm = record(Mode::Enforce, GcraLimit::new(200_000_000, 10).unwrap());
         let series = series(&vm);
         assert_eq!(
             with(&series, "guestreq_limit"),
@@ -146,14 +146,14 @@ mod tests {
     /// docs/fleets.md promises at most 60 for a VM that uses report, key and tsc_info, 160 for any.
     #[test]
     fn a_vm_has_a_bounded_number_of_series() {
-        let limit = Limit::new(200_000_000, 10).unwrap();
+        let limit = GcraLimit::new(200_000_000, 10).unwrap();
         let mut usual = record(Mode::Enforce, limit);
-        for kind in Kind::ORDINARY {
-            *usual.requests(kind as u8).cell(guestreq_common::outcome::OK) = 1;
+        for kind in MessageType::ORDINARY {
+            *usual.requests(kind as u8).cell(Outcome::OK) = 1;
         }
         assert_eq!(series(&usual).len(), 40, "as docs/fleets.md has it");
-        for kind in Kind::ORDINARY {
-            *usual.requests(kind as u8).cell(guestreq_common::outcome::BUSY) = 1;
+        for kind in MessageType::ORDINARY {
+            *usual.requests(kind as u8).cell(Outcome::BUSY) = 1;
             for mode in [Mode::Audit, Mode::Enforce] {
                 count(&mut usual, kind, mode, Decision::Admit, 1);
                 count(&mut usual, kind, mode, Decision::Busy, 1);
@@ -162,8 +162,8 @@ mod tests {
         let lines = series(&usual).len();
         assert!(lines <= 60, "{lines}");
         let mut hostile = record(Mode::Enforce, limit);
-        for kind in Kind::ALL {
-            for outcome in 0..OUTCOMES as u8 {
+        for kind in MessageType::ALL {
+            for outcome in Outcome::all() {
                 *hostile.requests(kind as u8).cell(outcome) = 1;
             }
             for mode in [Mode::Audit, Mode::Enforce] {
@@ -178,6 +178,6 @@ mod tests {
             .iter()
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum();
-        assert_eq!(total, (Kind::ALL.len() * 2 * 3) as f64, "folded, not lost");
+        assert_eq!(total, (MessageType::ALL.len() * 2 * 3) as f64, "folded, not lost");
     }
 }

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guestreq_common::vm::VmRef;
 use tokio::sync::Notify;
 
 use self::threads::Threads;
@@ -47,9 +48,7 @@ pub struct Processes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lookup {
     pub pid: u32,
-    /// The VM's place.
-    pub slot: usize,
-    pub generation: u32,
+    pub vm: VmRef,
     /// By when the process must have begun, in ns of CLOCK_MONOTONIC.
     pub began_by: u64,
 }
@@ -57,8 +56,7 @@ pub struct Lookup {
 /// A running VM, of which it is asked from time to time which pod its process is in.
 #[derive(Clone, Debug)]
 pub struct Running {
-    pub slot: usize,
-    pub generation: u32,
+    pub id: VmRef,
     pub pid: u32,
     /// The process' start, in ticks.
     pub started: Option<u64>,
@@ -74,16 +72,14 @@ pub struct Found {
 
 /// A running VM whose VMM's signal is wanted.
 pub struct Handler {
-    pub slot: usize,
-    pub generation: u32,
+    pub id: VmRef,
     pub pid: u32,
     pub vmm: String,
 }
 
 /// The signal that takes its vCPUs out of the guest: see [`host::kick_signal`].
 pub struct Signal {
-    pub slot: usize,
-    pub generation: u32,
+    pub id: VmRef,
     pub signal: Option<u64>,
 }
 
@@ -201,8 +197,8 @@ fn find(vm: Running) -> Option<Found> {
     Some(Found { vm, pod_uid, evidence })
 }
 
-fn signal(Handler { slot, generation, pid, vmm }: Handler) -> Signal {
-    Signal { slot, generation, signal: host::kick_signal(system::host(), pid, &vmm) }
+fn signal(Handler { id, pid, vmm }: Handler) -> Signal {
+    Signal { id, signal: host::kick_signal(system::host(), pid, &vmm) }
 }
 
 /// What is left of the loop's patience.

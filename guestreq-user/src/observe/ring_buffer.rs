@@ -10,10 +10,10 @@ use aya::{
     maps::{MapData, RingBuf},
 };
 use guestreq_common::{
-    event::{self, Event},
-    message, outcome,
+    event::{Event, EventKind},
+    message,
+    outcome::Outcome,
     policy::{Decision, Mode},
-    request,
 };
 use log::Log;
 use tokio::{io::unix::AsyncFd, task::JoinHandle, time::timeout};
@@ -115,7 +115,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
 /// `None`: of VMs that are new the table tells, once it knows them.
 pub fn what(event: &Event) -> Option<EventData> {
     let message = Message {
-        message: Named(message::Kind::of(event.message_type)),
+        message: Named(message::MessageType::of(event.message_type)),
         message_type: event.message_type,
         vmpck: event.vmpck,
         seqno: event.seqno,
@@ -126,26 +126,26 @@ pub fn what(event: &Event) -> Option<EventData> {
         // What is not carried out is not told.
         mode: Named(Mode::Enforce),
     };
-    Some(match event::Kind::from_number(event.kind)? {
-        event::Kind::Request => EventData::Request(ended(event, message)),
-        event::Kind::Slow => EventData::Slow(ended(event, message)),
-        event::Kind::Replay => EventData::Replay(ended(event, message)),
-        event::Kind::Gap => EventData::Gap(ended(event, message)),
-        event::Kind::HostError => EventData::HostError(ended(event, message)),
-        event::Kind::NewVm => return None,
-        event::Kind::Denied => EventData::Denied(decided(message, Decision::Deny)),
-        event::Kind::Throttled => EventData::Throttled(decided(message, Decision::Busy)),
-        event::Kind::Unthrottled => EventData::Unthrottled(decided(message, Decision::Admit)),
-        event::Kind::Bypassed => EventData::Bypassed(message),
+    Some(match EventKind::from_number(event.kind)? {
+        EventKind::Request => EventData::Request(ended(event, message)),
+        EventKind::Slow => EventData::Slow(ended(event, message)),
+        EventKind::Replay => EventData::Replay(ended(event, message)),
+        EventKind::Gap => EventData::Gap(ended(event, message)),
+        EventKind::HostError => EventData::HostError(ended(event, message)),
+        EventKind::NewVm => return None,
+        EventKind::Denied => EventData::Denied(decided(message, Decision::Deny)),
+        EventKind::Throttled => EventData::Throttled(decided(message, Decision::Busy)),
+        EventKind::Unthrottled => EventData::Unthrottled(decided(message, Decision::Admit)),
+        EventKind::Bypassed => EventData::Bypassed(message),
     })
 }
 
 fn ended(event: &Event, message: Message) -> Ended {
-    let answered = request::answered(event.outcome) && event.outcome != outcome::BUSY;
+    let answered = event.outcome.is_answered() && event.outcome != Outcome::BUSY;
     let [vm_lock, psp_queue, psp_service] = event.stage_ns.map(|ns| ns as f64 / 1e9);
     Ended {
         message,
-        result: outcome::name(event.outcome).into(),
+        result: event.outcome.name().into(),
         ret: event.ret,
         stage_seconds: answered.then_some(StageSeconds { vm_lock, psp_queue, psp_service }),
     }

@@ -1,8 +1,9 @@
 //! # A VM in the table
 
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Decision, Mode},
+    vm::VmRef,
 };
 
 use crate::{
@@ -19,12 +20,11 @@ const MAX_PAIRS: usize = 64;
 const MAX_DECIDED: usize = 48;
 
 /// Of which type, what was decided, and in which mode.
-pub type Decided = (Kind, Decision, Mode);
+pub type Decided = (MessageType, Decision, Mode);
 
 /// A VM with a record.
 pub struct TrackedVm {
-    pub slot: usize,
-    pub generation: u32,
+    pub id: VmRef,
     /// The process that was looked at: the one that launched it, or that runs it. It may have gone.
     pub tgid: u32,
     /// The process' start, in ticks; `None` if it was gone before we looked.
@@ -42,7 +42,7 @@ pub struct TrackedVm {
     pub unread: bool,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
-    pub pairs: Vec<(Kind, &'static str)>,
+    pub pairs: Vec<(MessageType, &'static str)>,
     /// The same for decisions.
     pub decided: Vec<Decided>,
 }
@@ -77,7 +77,7 @@ impl TrackedVm {
     }
 
     /// Whether a pair of kind and result has a series of its own; the first ones get it.
-    pub fn admit(&mut self, kind: Kind, result: &'static str) -> bool {
+    pub fn admit(&mut self, kind: MessageType, result: &'static str) -> bool {
         if self.pairs.contains(&(kind, result)) {
             return true;
         }
@@ -106,8 +106,7 @@ impl TrackedVm {
     /// A VM that runs.
     pub fn of(label: &str, identity: Identity) -> TrackedVm {
         TrackedVm {
-            slot: 0,
-            generation: 0,
+            id: VmRef::default(),
             tgid: 1,
             started: None,
             label: label.to_owned(),
@@ -125,7 +124,7 @@ impl TrackedVm {
 
 #[cfg(test)]
 mod tests {
-    use guestreq_common::outcome;
+    use guestreq_common::outcome::Outcome;
 
     use super::*;
 
@@ -133,15 +132,15 @@ mod tests {
     fn a_hostile_guest_has_a_bounded_number_of_series() {
         let mut vm = TrackedVm::of("evil", Identity::default());
         let mut admitted = 0;
-        for kind in Kind::ALL {
-            for number in 0..0x1d {
-                admitted += usize::from(vm.admit(kind, outcome::name(number)));
+        for kind in MessageType::ALL {
+            for outcome in Outcome::all().take(0x1d) {
+                admitted += usize::from(vm.admit(kind, outcome.name()));
             }
         }
         assert_eq!(admitted, MAX_PAIRS);
-        assert!(vm.admit(Kind::Cpuid, "ok"), "the first ones stay");
+        assert!(vm.admit(MessageType::Cpuid, "ok"), "the first ones stay");
         let mut admitted = 0;
-        for kind in Kind::ALL {
+        for kind in MessageType::ALL {
             for decision in Decision::ALL {
                 for mode in Mode::ALL {
                     admitted += usize::from(vm.admit_decided((kind, decision, mode)));

@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use guestreq_common::{
-    message::Kind,
-    outcome,
-    vm::{Life, NO_KICK},
+    message::MessageType,
+    outcome::Outcome,
+    vm::{Life, NO_KICK, SlotState, VmRef},
 };
 use labels::Unread;
 use log::debug;
@@ -84,24 +84,24 @@ impl VmTable {
         now: u64,
     ) -> Result<()> {
         self.drop_failed(records, now);
-        let known: BTreeMap<(usize, u32), usize> =
-            self.vms.iter().enumerate().map(|(at, vm)| ((vm.slot, vm.generation), at)).collect();
+        let known: BTreeMap<VmRef, usize> =
+            self.vms.iter().enumerate().map(|(at, vm)| (vm.id, at)).collect();
         let mut new = Vec::new();
         for slot in 0..records.max_vms() {
-            let Some((generation, life)) = records.peek(slot) else { break };
-            match known.get(&(slot, generation)).copied() {
-                None if life == Life::Free as u32 || life == Life::Clearing as u32 => {
+            let Some((vm, state)) = records.peek(slot) else { break };
+            match known.get(&vm).copied() {
+                None if state.is(Life::Free) || state.is(Life::Clearing) => {
                     // Slots are handed out from the bottom: beyond one that no VM ever had, none
                     // has another. One more is looked at, as two vCPUs may race for a slot.
-                    let next = records.peek(slot + 1).unwrap_or_default();
-                    if (generation, life) == (0, 0) && next == (0, 0) {
+                    let (_, next) = records.peek(slot + 1).unwrap_or_default();
+                    if [state, next] == [SlotState::default(); 2] {
                         break;
                     }
                 }
                 None => new.push(slot),
-                Some(at) if life == Life::Exited as u32 && !self.vms[at].exited => {
+                Some(at) if state.is(Life::Exited) && !self.vms[at].exited => {
                     self.vms[at].exited = true;
-                    let gone = records.vm(slot).map_or(now, |record| record.exited);
+                    let gone = records.vm(slot).map_or(now, |record| record.exited.0);
                     self.news.push((self.vms[at].event_vm(), EventData::ExitedVm {}, gone));
                 }
                 Some(_) => {}
@@ -137,7 +137,7 @@ impl VmTable {
     fn drop_failed(&mut self, records: &Records, now: u64) {
         let VmTable { vms, news, .. } = self;
         vms.retain(|vm| {
-            let is_its = records.peek(vm.slot).is_some_and(|(it, _)| it == vm.generation);
+            let is_its = records.peek(vm.id.index()).is_some_and(|(it, _)| it == vm.id);
             if !is_its && !vm.exited {
                 news.push((vm.event_vm(), EventData::ExitedVm {}, now));
             }
@@ -151,8 +151,7 @@ impl VmTable {
             |vm: &&mut TrackedVm| !vm.exited && vm.looks_left > 0 && vm.identity.pod_uid.is_empty();
         let ask = |vm: &mut TrackedVm| {
             vm.looks_left -= 1;
-            let (slot, generation) = (vm.slot, vm.generation);
-            Running { slot, generation, pid: vm.tgid, started: vm.started }
+            Running { id: vm.id, pid: vm.tgid, started: vm.started }
         };
         self.vms.iter_mut().filter(wanted).map(ask).collect()
     }
@@ -160,10 +159,7 @@ impl VmTable {
     /// Rules may say something of the pod that a VM is found in.
     fn set_pods(&mut self, records: &Records, identified: Identified<'_>, found: Vec<Found>) {
         for Found { vm: asked, pod_uid, evidence } in found {
-            let is_it = |vm: &&mut TrackedVm| {
-                (vm.slot, vm.generation, vm.started)
-                    == (asked.slot, asked.generation, asked.started)
-            };
+            let is_it = |vm: &&mut TrackedVm| (vm.id, vm.started) == (asked.id, asked.started);
             let Some(vm) = self.vms.iter_mut().find(is_it).filter(|vm| !vm.exited) else {
                 continue;
             };
@@ -171,8 +167,8 @@ impl VmTable {
             vm.identity.pod_uid = pod_uid;
             vm.evidence.push(evidence);
             identified(vm);
-            if let Some(record) = records.vm(vm.slot) {
-                self.remembered.put(vm.slot, &record, vm.known());
+            if let Some(record) = records.vm(vm.id.index()) {
+                self.remembered.put(vm.id.index(), &record, vm.known());
             }
         }
     }
@@ -180,21 +176,16 @@ impl VmTable {
     /// A VMM installs its signal handlers some time after its first command.
     fn find_signals(&mut self, records: &Records) {
         let VmTable { processes, vms, .. } = self;
-        let known = |vm: &TrackedVm| vm.signal_read && records.has_kick(vm.slot);
+        let known = |vm: &TrackedVm| vm.signal_read && records.has_kick(vm.id.index());
         let wanted = |vm: &&TrackedVm| !(vm.exited || known(vm));
-        let handler = |vm: &TrackedVm| Handler {
-            slot: vm.slot,
-            generation: vm.generation,
-            pid: vm.tgid,
-            vmm: vm.identity.vmm.clone(),
-        };
+        let handler =
+            |vm: &TrackedVm| Handler { id: vm.id, pid: vm.tgid, vmm: vm.identity.vmm.clone() };
         let read = processes.signals(|| vms.iter().filter(wanted).map(handler).collect());
         for signal in read.unwrap_or_default() {
-            let of = (signal.slot, signal.generation);
-            let vm = vms.iter_mut().find(|vm| !vm.exited && (vm.slot, vm.generation) == of);
+            let vm = vms.iter_mut().find(|vm| !vm.exited && vm.id == signal.id);
             if let Some(vm) = vm {
                 vm.signal_read = true;
-                records.set_kick(vm.slot, signal.signal.unwrap_or(NO_KICK));
+                records.set_kick(vm.id.index(), signal.signal.unwrap_or(NO_KICK));
             }
         }
     }
@@ -202,7 +193,7 @@ impl VmTable {
     fn insert(&mut self, records: &Records, identified: Identified<'_>, slot: usize, now: u64) {
         let Some(vm) = records.vm(slot) else { return };
         let exited = vm.life == Life::Exited as u32;
-        if vm.tgid == 0 || vm.first_seen == 0 {
+        if vm.tgid == 0 || vm.first_seen.is_never() {
             // It failed to launch just now, and its record is another one's.
             return;
         }
@@ -211,10 +202,9 @@ impl VmTable {
         let Known { identity, evidence, pid, started } = who.known();
         records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, pid);
-        let ordinary = Kind::ORDINARY.iter().map(|kind| (*kind, outcome::name(outcome::OK)));
+        let ordinary = MessageType::ORDINARY.iter().map(|kind| (*kind, Outcome::OK.name()));
         let tracked = TrackedVm {
-            slot,
-            generation: vm.generation,
+            id: VmRef::new(slot, vm.generation),
             tgid: pid,
             started,
             label,
@@ -230,9 +220,9 @@ impl VmTable {
         // At once: its requests may be waiting for it.
         identified(&tracked);
         let seen = EventData::NewVm { vmm: tracked.identity.vmm.clone() };
-        self.news.push((tracked.event_vm(), seen, vm.first_seen));
+        self.news.push((tracked.event_vm(), seen, vm.first_seen.0));
         if exited {
-            self.news.push((tracked.event_vm(), EventData::ExitedVm {}, vm.exited));
+            self.news.push((tracked.event_vm(), EventData::ExitedVm {}, vm.exited.0));
         }
         self.vms.push(tracked);
     }
@@ -280,13 +270,14 @@ impl VmTable {
         // An eighth of the slots stays free for VMs to come, as far as it is up to us.
         let max = records.max_vms();
         let scarce = (self.vms.len() + max / 8).saturating_sub(max);
-        let gone = |vm: &TrackedVm| records.vm(vm.slot).map_or(0, |record| record.exited);
+        let gone = |vm: &TrackedVm| records.vm(vm.id.index()).map_or(0, |record| record.exited.0);
         let ends = self.vms.iter().filter(|vm| vm.exited);
-        let mut ends: Vec<End> =
-            ends.map(|vm| End { at: gone(vm), slot: vm.slot, process: vm.process() }).collect();
+        let mut ends: Vec<End> = ends
+            .map(|vm| End { at: gone(vm), slot: vm.id.index(), process: vm.process() })
+            .collect();
         ends.sort_unstable();
         let freed = due(&ends, scarce, keep, now);
-        self.vms.retain(|vm| !freed.contains(&vm.slot));
+        self.vms.retain(|vm| !freed.contains(&vm.id.index()));
         for slot in freed {
             self.remembered.remove(slot);
             records.clear_vm(slot);
@@ -304,8 +295,8 @@ impl VmTable {
 }
 
 /// Labels by slot, for whoever needs many.
-pub fn labels(table: &VmTable) -> BTreeMap<(u32, u32), &str> {
-    table.vms.iter().map(|vm| ((vm.slot as u32, vm.generation), vm.label.as_str())).collect()
+pub fn labels(table: &VmTable) -> BTreeMap<VmRef, &str> {
+    table.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
 }
 
 /// A VM's end: when, where its record stands, and whose it was.

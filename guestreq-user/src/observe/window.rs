@@ -11,17 +11,14 @@ use std::{
 use guestreq_common::{
     histogram::{self, SLOTS, Slots},
     host::Host,
-    message::KINDS,
+    message::MESSAGE_TYPES,
     policy::{DECISIONS, Decision, Mode},
     request::STAGES,
-    vm::Vm,
+    vm::{Vm, VmRef},
 };
 
 /// How far "now" reaches back, in seconds.
 const WINDOW: usize = 10;
-
-/// A VM, by its slot and the slot's generation.
-type Key = (u32, u32);
 
 /// Totals at one moment.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +28,7 @@ pub struct Sample {
     pub queue_ns: u64,
     /// Of all guest requests, whatever their message.
     pub stages: [Slots; STAGES],
-    pub vms: BTreeMap<Key, Totals>,
+    pub vms: BTreeMap<VmRef, Totals>,
 }
 
 /// A VM's.
@@ -39,7 +36,7 @@ pub struct Sample {
 pub struct Totals {
     pub psp_ns: u64,
     /// Requests by message.
-    pub requests: [u64; KINDS],
+    pub requests: [u64; MESSAGE_TYPES],
     /// Decisions, whatever the mode.
     pub decisions: [u64; DECISIONS],
     pub duration: Slots,
@@ -83,7 +80,7 @@ pub struct Recent {
     pub requests_per_second: f64,
     /// PSP time per time, 0 to 1.
     pub psp_share: f64,
-    pub messages_per_second: [f64; KINDS],
+    pub messages_per_second: [f64; MESSAGE_TYPES],
     pub decisions_per_second: [f64; DECISIONS],
     /// Of whole requests.
     pub quantiles: Quantiles,
@@ -125,7 +122,7 @@ impl Window {
         array::from_fn(|stage| Quantiles::between(&old.stages[stage], &now.stages[stage]))
     }
 
-    pub fn vm(&self, now: &Sample, key: Key) -> Recent {
+    pub fn vm(&self, now: &Sample, key: VmRef) -> Recent {
         let (Some(old), Some(vm)) = (self.samples.front(), now.vms.get(&key)) else {
             return Recent::default();
         };
@@ -133,7 +130,7 @@ impl Window {
         // A VM that came within the window began at zero.
         let old = old.vms.get(&key).copied().unwrap_or_default();
         let rate = |now: u64, old: u64| now.saturating_sub(old) as f64 * 1e9 / elapsed;
-        let requests: [f64; KINDS] =
+        let requests: [f64; MESSAGE_TYPES] =
             array::from_fn(|kind| rate(vm.requests[kind], old.requests[kind]));
         Recent {
             requests_per_second: requests.iter().sum(),

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use guestreq_common::{message::Kind, policy::Mode};
+use guestreq_common::{message::MessageType, policy::Mode};
 
 use super::{Change, Request, Target};
 use super::{
@@ -146,7 +146,7 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
     fn set<T>(value: T, stamp: &Stamp) -> Option<Stamped<T>> {
         Some(Stamped { value, stamp: stamp.clone() })
     }
-    let with = |kinds: &[Named<Kind>], allowed| {
+    let with = |kinds: &[Named<MessageType>], allowed| {
         Types(kinds.iter().fold(old.allow.value.0, |all, kind| all.with(kind.0, allowed)))
     };
     match change {

@@ -7,7 +7,7 @@
 
 use guestreq_common::{
     gcra,
-    message::{Kind, VMPCKS},
+    message::{MessageType, VMPCKS},
     policy::Mode,
 };
 
@@ -21,7 +21,7 @@ const RETRY_NS: u64 = 2_000_000_000;
 /// The longest that an honest guest could be told BUSY: all of its VMPCKs wait, and each time
 /// the one that comes next comes a moment too early, or before it is its turn.
 fn longest_wait_ns(interval_ns: u64) -> u64 {
-    let each = interval_ns.saturating_add(gcra::PATIENCE_NS + RETRY_NS);
+    let each = interval_ns.saturating_add(gcra::MAX_TURN_WAIT_NS + RETRY_NS);
     each.saturating_mul(VMPCKS as u64)
 }
 
@@ -51,7 +51,7 @@ fn starves(limit: Limit) -> Option<String> {
 
 /// What forbidding TSC_INFO does.
 pub fn no_tsc_info(allow: Types) -> Option<&'static str> {
-    (!allow.0.has(Kind::TscInfo))
+    (!allow.0.has(MessageType::TscInfo))
         .then_some("tsc_info is not allowed: guests with Secure TSC cannot boot")
 }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn who_sent_what_would_be_refused_is_named() {
-        let affected = |mode, label, sent: &[Kind]| AffectedVm {
+        let affected = |mode, label, sent: &[MessageType]| AffectedVm {
             label,
             before: policy(mode, Allowed::DEFAULT, Limit::Off),
             after: policy(Mode::Enforce, Allowed::DEFAULT, Limit::Off),
@@ -181,9 +181,13 @@ mod tests {
             was_over: true,
         };
         let vms = [
-            affected(Mode::Audit, "web", &[Kind::Report]),
-            affected(Mode::Audit, "evil", &[Kind::Report, Kind::Export, Kind::Unknown]),
-            affected(Mode::Enforce, "lost it before", &[Kind::Export]),
+            affected(Mode::Audit, "web", &[MessageType::Report]),
+            affected(
+                Mode::Audit,
+                "evil",
+                &[MessageType::Report, MessageType::Export, MessageType::Unknown],
+            ),
+            affected(Mode::Enforce, "lost it before", &[MessageType::Export]),
         ];
         assert_eq!(
             losing(&vms).unwrap(),

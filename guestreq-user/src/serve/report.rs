@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use guestreq_common::{
     command::Class,
-    ghcb::Told,
+    ghcb::GuestStatus,
     histogram::{self, Slots},
     host::Host,
     message,
-    outcome::{self, OUTCOMES},
+    outcome::Outcome,
     policy::Decision,
-    request::{NO_VM, STAGE_NAMES},
+    request::STAGE_NAMES,
     sequence::Anomaly,
+    units::MonotonicNs,
     vm::{Life, Results, Vm as Record},
 };
 
@@ -41,9 +42,9 @@ pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
 }
 
 fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Record) -> Vm {
-    let recent = observer.window.vm(&snapshot.sample, (tracked.slot as u32, tracked.generation));
+    let recent = observer.window.vm(&snapshot.sample, tracked.id);
     let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
-    let now = snapshot.sample.at_ns;
+    let now = MonotonicNs(snapshot.sample.at_ns);
     Vm {
         vm: tracked.label.clone(),
         name: tracked.identity.name.clone(),
@@ -72,15 +73,16 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Re
         recent_requests_per_second: recent.requests_per_second,
         recent_psp_share: recent.psp_share,
         recent_messages_per_second: rates(
-            message::Kind::ALL.map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
+            message::MessageType::ALL
+                .map(|kind| (kind.name(), recent.messages_per_second[kind as usize])),
         ),
         recent_decisions_per_second: rates(
             Decision::ALL.map(|of| (of.name(), recent.decisions_per_second[of as usize])),
         ),
         recent_p50_seconds: recent.quantiles.p50.map(seconds),
         recent_p99_seconds: recent.quantiles.p99.map(seconds),
-        last_request_seconds_ago: (record.last_request != 0)
-            .then(|| seconds(now.saturating_sub(record.last_request))),
+        last_request_seconds_ago: (!record.last_request.is_never())
+            .then(|| seconds(now.since(record.last_request))),
     }
 }
 
@@ -97,11 +99,11 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
     let holder = host.now.top().map(|running| Holder {
         command: command_name(running.command),
         vm: labels
-            .get(&(running.vm, running.generation))
-            .filter(|_| running.vm != NO_VM)
+            .get(&running.vm)
+            .filter(|_| !running.vm.is_none())
             .map(|label| (*label).to_owned()),
-        pid: (running.thread >> 32) as u32,
-        seconds: seconds(snapshot.sample.at_ns.saturating_sub(running.started)),
+        pid: running.thread.tgid(),
+        seconds: seconds(MonotonicNs(snapshot.sample.at_ns).since(running.started)),
     });
     let mut commands: Vec<Command> = (0..)
         .zip(&host.totals.commands)
@@ -127,9 +129,9 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         commands,
         messages: messages(host),
         guest_requests: names.into_iter().zip(host.totals.exits).collect(),
-        guest_told: Told::ALL
+        guest_told: GuestStatus::ALL
             .iter()
-            .map(|told| (told.name().to_owned(), host.totals.told[*told as usize]))
+            .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
         lost: lost(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
@@ -149,8 +151,8 @@ fn stage_names() -> impl Iterator<Item = String> {
 }
 
 fn results(counts: &Results) -> BTreeMap<String, u64> {
-    (0..OUTCOMES as u8)
-        .map(|number| (outcome::name(number), counts.get(number)))
+    Outcome::all()
+        .map(|outcome| (outcome.name(), counts.get(outcome)))
         .filter(|(_, count)| *count > 0)
         .fold(BTreeMap::new(), |mut results, (name, count)| {
             // Numbers that no specification lists share a name.
@@ -160,7 +162,7 @@ fn results(counts: &Results) -> BTreeMap<String, u64> {
 }
 
 fn counts(record: &Record) -> Counts {
-    message::Kind::ALL
+    message::MessageType::ALL
         .iter()
         .map(|kind| (kind.name().to_owned(), results(&record.requests[*kind as usize])))
         .filter(|(_, results)| !results.is_empty())
@@ -173,7 +175,7 @@ fn messages(host: &Host) -> Vec<Message> {
         p50_seconds: histogram::quantile(slots, 0.5).map(seconds),
         p99_seconds: histogram::quantile(slots, 0.99).map(seconds),
     };
-    message::Kind::ALL
+    message::MessageType::ALL
         .iter()
         .map(|kind| {
             let totals = &host.totals.messages[*kind as usize];

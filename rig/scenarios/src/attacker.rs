@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use guestreq_common::gate::{ASK, Question};
+use guestreq_common::{
+    gate::{ASK, Question},
+    units::GuestContext,
+};
 
 const NOBODY: u32 = 65_534;
 
@@ -93,7 +96,8 @@ fn questions() -> Vec<(&'static str, Question)> {
     let mut header = [0; 0x60];
     header[0x20] = 1;
     header[0x30..0x35].copy_from_slice(&[1, 1, 0x60, 0, 7]);
-    let question = |cookie, nonce| Question { cookie, nonce, context: 0x1000, header };
+    let question =
+        |cookie, nonce| Question { cookie, nonce, context: GuestContext(0x1000), header };
     vec![
         ("cookie-0", question(0, 0)),
         ("cookie-1", question(1, 0)),

@@ -69,7 +69,7 @@ impl Remembered {
         };
         // An agent may have died while it wrote this.
         let entry: Entry = serde_json::from_slice(&text).ok()?;
-        let same = entry.generation == vm.generation && entry.first_seen == vm.first_seen;
+        let same = entry.generation == vm.generation && entry.first_seen == vm.first_seen.0;
         same.then_some(entry.known)
     }
 
@@ -81,7 +81,7 @@ impl Remembered {
 
     fn try_put(&self, slot: usize, vm: &Vm, known: Known) -> Result<()> {
         group::make_folder(&self.folder).with_context(|| format!("{}", self.folder.display()))?;
-        let entry = Entry { generation: vm.generation, first_seen: vm.first_seen, known };
+        let entry = Entry { generation: vm.generation, first_seen: vm.first_seen.0, known };
         let (path, new) = (self.path(slot), self.folder.join("new"));
         let text = serde_json::to_vec(&entry)?;
         let write = || {
@@ -117,13 +117,15 @@ pub fn forget() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use guestreq_common::units::MonotonicNs;
+
     use super::*;
     use crate::host::EvidenceSource;
 
     fn vm(generation: u32, first_seen: u64) -> Box<Vm> {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
         let zeroed = unsafe { Box::<Vm>::new_zeroed().assume_init() };
-        Box::new(Vm { generation, first_seen, ..*zeroed })
+        Box::new(Vm { generation, first_seen: MonotonicNs(first_seen), ..*zeroed })
     }
 
     #[test]

@@ -13,9 +13,10 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{MapData, MapInfo, MapType};
 use guestreq_common::{
-    SCHEMA, hook,
+    SCHEMA,
     host::Host,
     request::Thread,
+    tail_calls,
     vm::{Vm, VmRef},
 };
 
@@ -171,9 +172,9 @@ pub mod fuzz;
 /// How many places this version's program array of that name has.
 fn places(array: &str) -> u32 {
     match array {
-        "KPROBES" => hook::kprobe::PLACES,
-        "TRACEPOINTS" => hook::tracepoint::PLACES,
-        _ => hook::lsm::PLACES,
+        "KPROBES" => tail_calls::kprobe::SLOTS,
+        "TRACEPOINTS" => tail_calls::tracepoint::SLOTS,
+        _ => tail_calls::lsm::SLOTS,
     }
 }
 

@@ -6,7 +6,7 @@
 
 use aya::Btf;
 use aya_obj::btf::BtfKind;
-use guestreq_common::hook::RDONLY_CAST;
+use guestreq_common::tail_calls::RDONLY_CAST;
 
 /// `call` of the kernel's instructions, of a helper and of a function known by its type
 /// (BPF_PSEUDO_KFUNC_CALL in include/uapi/linux/bpf.h).
@@ -15,7 +15,7 @@ const CALL_FUNCTION: [u8; 4] = [0x85, 2 << 4, 0, 0];
 
 pub struct RdonlyCast {
     function: u32,
-    /// `struct pt_regs`, for [`guestreq_common::hook::RDONLY_CAST`]'s second argument.
+    /// `struct pt_regs`, for [`guestreq_common::tail_calls::RDONLY_CAST`]'s second argument.
     pub registers: u32,
 }
 

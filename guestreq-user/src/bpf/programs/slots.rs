@@ -25,8 +25,8 @@ impl Programs {
             return Ok(());
         }
         for slot in 0..records.max_vms() {
-            let Some((_, life)) = records.peek(slot) else { break };
-            if life == Life::Clearing as u32 {
+            let Some((_, state)) = records.peek(slot) else { break };
+            if state.is(Life::Clearing) {
                 let _undisturbed = RealtimeGuard::begin();
                 let _ = self.free_slots()?.push(slot as u32, 0);
                 records.set_free(slot);

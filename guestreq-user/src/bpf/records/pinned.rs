@@ -5,7 +5,7 @@
 use std::{mem, os::fd::BorrowedFd, sync::atomic::Ordering};
 
 use anyhow::{Context as _, Result};
-use guestreq_common::host::{Enforcement, Host};
+use guestreq_common::host::{EnforcementRecord, Host};
 
 use super::mapped::Mapped;
 use crate::bpf::kernel_constants::KernelConstants;
@@ -25,7 +25,10 @@ pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelConstants)> {
 
 /// The file by which the programs of a pinned record know the gate; 0: they know none.
 pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
-    word_of_host(map, mem::offset_of!(Host, enforcement) + mem::offset_of!(Enforcement, gate_file))
+    word_of_host(
+        map,
+        mem::offset_of!(Host, enforcement) + mem::offset_of!(EnforcementRecord, gate_file),
+    )
 }
 
 fn word_of_host(map: BorrowedFd<'_>, offset: usize) -> Result<u64> {

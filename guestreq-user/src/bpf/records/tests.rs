@@ -1,7 +1,7 @@
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 
 use guestreq_common::{
-    gcra::{Limit, MAX_INTERVAL_NS, MIN_INTERVAL_NS},
+    gcra::{GcraLimit, MAX_INTERVAL_NS, MIN_INTERVAL_NS},
     policy::{Allowed, Mode, Rules},
     request::Thread,
 };
@@ -29,8 +29,8 @@ fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_
     let records = in_memory(1, 1);
     let rules = |generation| Rules::new(Mode::Enforce, Allowed::DEFAULT, generation);
     let limiter = records.vms.word(0, mem::offset_of!(Vm, limiter)).unwrap();
-    let (slow, fast) = (Limit::new(MAX_INTERVAL_NS, 1), Limit::new(MIN_INTERVAL_NS, 1));
-    let set = |generation, limit: Option<Limit>| {
+    let (slow, fast) = (GcraLimit::new(MAX_INTERVAL_NS, 1), GcraLimit::new(MIN_INTERVAL_NS, 1));
+    let set = |generation, limit: Option<GcraLimit>| {
         records.set_policy(0, Policy::new(rules(generation), limit.unwrap()));
     };
     set(1, slow);
@@ -47,7 +47,7 @@ fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_
 #[test]
 fn a_new_vm_that_keeps_the_default_s_limit_gets_no_second_burst() {
     let records = in_memory(2, 1);
-    let limits = [MAX_INTERVAL_NS, MIN_INTERVAL_NS].map(|ns| Limit::new(ns, 1).unwrap());
+    let limits = [MAX_INTERVAL_NS, MIN_INTERVAL_NS].map(|ns| GcraLimit::new(ns, 1).unwrap());
     let policy = |limit| Policy::new(Rules::new(Mode::Enforce, Allowed::DEFAULT, 1), limit);
     records.set_default_policy(policy(limits[0]), false);
     let limiters = [0, 1].map(|slot| records.vms.word(slot, mem::offset_of!(Vm, limiter)).unwrap());

@@ -4,7 +4,7 @@
 //! starved by it.
 
 use anyhow::{Result, bail, ensure};
-use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome};
+use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome::Outcome};
 use serde::Serialize;
 
 use crate::{
@@ -65,11 +65,11 @@ impl Measured {
         let allowed: Vec<_> = default.allow.value.iter().map(|kind| kind.name()).collect();
         for message in &psp.messages {
             let Some(service) = message.stages.get("psp_service") else { continue };
-            let unanswered = [outcome::DENIED, outcome::BUSY, outcome::HOST_ERROR];
+            let unanswered = [Outcome::DENIED, Outcome::BUSY, Outcome::HOST_ERROR];
             let answered: u64 = message
                 .results
                 .iter()
-                .filter(|(result, _)| !unanswered.map(outcome::name).contains(&result.as_str()))
+                .filter(|(result, _)| !unanswered.map(Outcome::name).contains(&result.as_str()))
                 .map(|(_, count)| count)
                 .sum();
             if answered > 0 && allowed.contains(&message.message.as_str()) {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Backend, Mode},
 };
 use syn::{GenericArgument, PathArguments, Type};
@@ -172,7 +172,7 @@ fn named(ty: Option<&Type>) -> String {
     let names: Vec<&str> = match name.as_str() {
         "Mode" => Mode::ALL.iter().map(|mode| mode.name()).collect(),
         "Backend" => Backend::ALL.iter().map(|backend| backend.name()).collect(),
-        "Kind" => Kind::ALL.iter().map(|kind| kind.name()).collect(),
+        "MessageType" => MessageType::ALL.iter().map(|kind| kind.name()).collect(),
         // A type's parameter, or a set of names that is not known here.
         _ => return "string".to_owned(),
     };

@@ -5,7 +5,7 @@ use std::{fs, mem::offset_of};
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
     gate::{ASK, DENY},
-    host::Enforcement as Words,
+    host::EnforcementRecord as Words,
 };
 
 use crate::{

@@ -64,7 +64,8 @@ fn a_change_within_the_time_to_settle_begins_it_anew() {
     let records = records();
     policies.apply_default(&records);
     let new_vms_wait = || {
-        records.enforcement(std::mem::offset_of!(guestreq_common::host::Enforcement, waits)) != 0
+        records.enforcement(std::mem::offset_of!(guestreq_common::host::EnforcementRecord, waits))
+            != 0
     };
     assert!(new_vms_wait());
     let policy_set = |text: &str| Config::parse(text).unwrap().policy_set(Overrides::default());

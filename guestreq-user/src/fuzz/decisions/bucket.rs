@@ -2,7 +2,7 @@
 
 use std::cell::Cell as Word;
 
-use guestreq_common::gcra::{Cell, Limit};
+use guestreq_common::gcra::{Cell, GcraLimit};
 
 /// A limiter's state, where nobody else asks.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub struct Bucket {
 impl Bucket {
     /// Whether a request conforms. One that is spent is charged either way, and a state is no more
     /// than a second too far ahead.
-    pub fn charge(&mut self, limit: Limit, now: u64, spent: bool) -> bool {
+    pub fn charge(&mut self, limit: GcraLimit, now: u64, spent: bool) -> bool {
         let tolerance = limit.interval_ns() * (limit.burst() - 1);
         let conforms = self.arrival <= now + tolerance;
         self.arrival = self.arrival.min(now + tolerance + limit.interval_ns() + 1_000_000_000);
@@ -48,7 +48,7 @@ impl Bucket {
     }
 
     /// Over any time t no more than burst + t / interval.
-    pub fn is_within(&self, limit: Limit) {
+    pub fn is_within(&self, limit: GcraLimit) {
         for (i, first) in self.conformed.iter().enumerate() {
             for (requests, last) in (1..).zip(&self.conformed[i..]) {
                 let most = limit.burst() + (last - first) / limit.interval_ns();

@@ -9,7 +9,12 @@ use std::{
     os::fd::{AsFd as _, FromRawFd as _, OwnedFd},
 };
 
-use guestreq_common::{host::Host, message::KINDS, vm::Life};
+use guestreq_common::{
+    host::Host,
+    message::MESSAGE_TYPES,
+    outcome::OUTCOMES,
+    vm::{Life, VmRef},
+};
 use prometheus::TextEncoder;
 use serde_json::json;
 
@@ -51,9 +56,9 @@ fn fill(vm: &mut Vm, hostile: bool) {
     vm.duration.fill(COUNT);
     vm.stage_ns.fill(COUNT << 20);
     vm.psp_ns.fill(COUNT << 20);
-    let kinds: &[Kind] = if hostile { &Kind::ALL } else { &Kind::ORDINARY };
+    let kinds: &[MessageType] = if hostile { &MessageType::ALL } else { &MessageType::ORDINARY };
     for &kind in kinds {
-        for outcome in 0..if hostile { OUTCOMES as u8 } else { 1 } {
+        for outcome in Outcome::all().take(if hostile { OUTCOMES } else { 1 }) {
             *vm.requests(kind as u8).cell(outcome) = COUNT;
         }
     }
@@ -66,8 +71,8 @@ impl Hosted {
         records.iter_mut().for_each(|vm| fill(vm, hostile));
         // SAFETY: as above.
         let mut host: Box<Host> = unsafe { Box::new_zeroed().assume_init() };
-        for kind in 0..KINDS as u8 {
-            host.message(kind).results.cell(0).clone_from(&COUNT);
+        for kind in 0..MESSAGE_TYPES as u8 {
+            host.message(kind).results.cell(Outcome::OK).clone_from(&COUNT);
             host.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
         }
         let maps = [bytes_of(std::slice::from_ref(&*host)), bytes_of(&records), &[]].map(memory);
@@ -86,14 +91,14 @@ impl Hosted {
                 pod_uid: format!("9b1c7c52-0000-4000-8000-{slot:012}"),
                 ..Identity::default()
             };
-            TrackedVm { slot, generation: 1, ..TrackedVm::of(&host::clean(&name), identity) }
+            TrackedVm { id: VmRef::new(slot, 1), ..TrackedVm::of(&host::clean(&name), identity) }
         });
         Hosted { records, tracked: tracked.collect() }
     }
 
     fn scrape(&mut self) -> String {
         let mut families = Families::default();
-        let vms = self.tracked.iter().map(|vm| self.records.vm(vm.slot)).collect();
+        let vms = self.tracked.iter().map(|vm| self.records.vm(vm.id.index())).collect();
         let host = self.records.host().expect("a record");
         let snapshot = Snapshot { host, vms, sample: Default::default() };
         of_host(&mut families, &snapshot);

@@ -7,8 +7,10 @@ use std::{
 use super::*;
 use crate::host::Identity;
 
+const VM: VmRef = VmRef { slot: 0, generation: 1 };
+
 fn look(pid: u32) -> Lookup {
-    Lookup { pid, slot: 0, generation: 1, began_by: u64::MAX }
+    Lookup { pid, vm: VM, began_by: u64::MAX }
 }
 
 fn known(name: &str) -> Known {
@@ -73,7 +75,7 @@ fn a_process_that_does_not_answer_holds_nobody_up_and_is_taken_when_it_does() {
     assert!(processes.look_by(look(7), stuck.reader()).is_none());
     assert!(processes.why(&look(7)).contains("/proc/7"));
     // Nor is it asked twice, for this VM or another.
-    let other = Lookup { slot: 1, ..look(7) };
+    let other = Lookup { vm: VmRef { slot: 1, ..VM }, ..look(7) };
     for again in [look(7), other] {
         assert!(processes.look_by(again, |_| unreachable!()).is_none());
     }
@@ -125,7 +127,7 @@ fn an_answer_that_nobody_wants_any_more_is_another_vm_s() {
     }
     processes.keep(|_| false);
     // The slot's next VM, by a process of the same number.
-    let next = Lookup { generation: 2, ..look(7) };
+    let next = Lookup { vm: VmRef { generation: 2, ..VM }, ..look(7) };
     assert_eq!(ask(&mut processes, next, |_| Ok(Some(known("new")))), Some(known("new")));
 }
 
@@ -168,6 +170,6 @@ fn ourselves_are_read() {
     let known = ask(&mut processes, own, look_at).expect("it is gone");
     assert!(known.started.is_some());
     assert_eq!(ask(&mut processes, look(u32::MAX), look_at), None);
-    let too_late = Lookup { began_by: 0, slot: 1, ..own };
+    let too_late = Lookup { began_by: 0, vm: VmRef { slot: 1, ..VM }, ..own };
     assert_eq!(ask(&mut processes, too_late, look_at), None);
 }

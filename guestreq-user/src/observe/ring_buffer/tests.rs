@@ -7,11 +7,11 @@ fn line(event: &Event) -> String {
 #[test]
 fn a_request_s_end_has_its_result_and_its_stages() {
     let event = Event {
-        kind: event::Kind::Replay as u8,
+        kind: EventKind::Replay as u8,
         message_type: 5,
         vmpck: 2,
         seqno: 41,
-        outcome: 0x1d,
+        outcome: Outcome(0x1d),
         ret: -5,
         stage_ns: [1_000, 2_000_000, 35_000_000],
         ..Event::default()
@@ -26,7 +26,7 @@ fn a_request_s_end_has_its_result_and_its_stages() {
 #[test]
 fn what_the_psp_did_not_answer_has_no_stages() {
     for (kind, outcome) in
-        [(event::Kind::HostError, outcome::HOST_ERROR), (event::Kind::Request, outcome::BUSY)]
+        [(EventKind::HostError, Outcome::HOST_ERROR), (EventKind::Request, Outcome::BUSY)]
     {
         let event = Event { kind: kind as u8, message_type: 5, outcome, ..Event::default() };
         assert!(!line(&event).contains("psp_service"), "{}", line(&event));
@@ -36,7 +36,7 @@ fn what_the_psp_did_not_answer_has_no_stages() {
 #[test]
 fn a_decision_has_neither_result_nor_times() {
     let event =
-        Event { kind: event::Kind::Denied as u8, message_type: 7, seqno: 3, ..Event::default() };
+        Event { kind: EventKind::Denied as u8, message_type: 7, seqno: 3, ..Event::default() };
     assert_eq!(line(&event), "export (type 7), VMPCK 0, sequence number 3");
     let Some(EventData::Denied(decided)) = what(&event) else { panic!() };
     assert_eq!((&*decided.decision, decided.mode), ("deny", Named(Mode::Enforce)));
@@ -44,11 +44,11 @@ fn a_decision_has_neither_result_nor_times() {
 
 #[test]
 fn every_kind_of_the_programs_has_one_of_the_api_with_the_same_name() {
-    for kind in event::Kind::ALL {
+    for kind in EventKind::ALL {
         let event = Event { kind: kind as u8, ..Event::default() };
         match what(&event) {
             Some(what) => assert_eq!(what.kind().name(), kind.name()),
-            None => assert_eq!(kind, event::Kind::NewVm),
+            None => assert_eq!(kind, EventKind::NewVm),
         }
     }
     assert!(what(&Event { kind: 99, ..Event::default() }).is_none());

@@ -6,7 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use guestreq_common::{policy::RESOLVE_NS, vm::Vm};
+use guestreq_common::{
+    policy::RESOLVE_NS,
+    units::MonotonicNs,
+    vm::{Vm, VmRef},
+};
 use log::{info, warn};
 
 use super::{Identified, LOOKS, Records, VmTable};
@@ -50,8 +54,8 @@ enum Read {
 /// VMs whose processes are unread.
 #[derive(Default)]
 pub struct Unread {
-    /// Since when some wait for their names, by slot and generation.
-    waiting: BTreeMap<(usize, u32), u64>,
+    /// Since when some wait for their names.
+    waiting: BTreeMap<VmRef, u64>,
     /// How many of these have waited for longer than a process is merely slow.
     slow: usize,
     /// How many are shown without a name.
@@ -97,7 +101,7 @@ impl VmTable {
         if let Some(known) = self.remembered.get(slot, vm) {
             return Some(Who::Known(known));
         }
-        let is_new = now.saturating_sub(vm.first_seen) < RESOLVE_NS;
+        let is_new = MonotonicNs(now).since(vm.first_seen) < RESOLVE_NS;
         match self.read(slot, vm, exited) {
             Read::Found(known) => {
                 self.remembered.put(slot, vm, known.clone());
@@ -118,7 +122,8 @@ impl VmTable {
             // Whoever is not known by its name would have others' policy.
             Read::Unread(why) => {
                 self.unread.why = why;
-                let since = self.unread.waiting.entry((slot, vm.generation)).or_insert(now);
+                let since =
+                    self.unread.waiting.entry(VmRef::new(slot, vm.generation)).or_insert(now);
                 let is_slow = now.saturating_sub(*since) >= SLOW_NS;
                 if exited {
                     return is_slow.then(|| Who::Known(nobody("exited", vm.tgid)));
@@ -129,8 +134,8 @@ impl VmTable {
     }
 
     fn read(&mut self, slot: usize, vm: &Vm, exited: bool) -> Read {
-        let of = |pid, began_by| Lookup { pid, slot, generation: vm.generation, began_by };
-        let launcher = of(vm.tgid, vm.first_seen);
+        let of = |pid, began_by| Lookup { pid, vm: VmRef::new(slot, vm.generation), began_by };
+        let launcher = of(vm.tgid, vm.first_seen.0);
         // Its launcher has gone, or was never known: who runs it shares that one's memory.
         let runner = (!exited && vm.runner != vm.tgid).then(|| of(vm.runner, u64::MAX));
         for look in [Some(launcher), runner].into_iter().flatten() {
@@ -151,10 +156,10 @@ impl VmTable {
 
     /// Those of VMs that have gone, or that have their name; `new` have none yet.
     pub(super) fn cancel_lookups(&mut self, records: &Records, new: &[usize]) {
-        let new = new.iter().filter_map(|slot| Some((*slot, records.peek(*slot)?.0)));
-        let shown = self.vms.iter().filter(|vm| vm.unread).map(|vm| (vm.slot, vm.generation));
-        let wanted: Vec<(usize, u32)> = new.chain(shown).collect();
-        self.processes.keep(|look| wanted.contains(&(look.slot, look.generation)));
+        let new = new.iter().filter_map(|slot| Some(records.peek(*slot)?.0));
+        let shown = self.vms.iter().filter(|vm| vm.unread).map(|vm| vm.id);
+        let wanted: Vec<VmRef> = new.chain(shown).collect();
+        self.processes.keep(|look| wanted.contains(&look.vm));
         self.unread.waiting.retain(|vm, _| wanted.contains(vm));
     }
 
@@ -162,7 +167,7 @@ impl VmTable {
     pub(super) fn name_late(&mut self, records: &Records, identified: Identified<'_>) {
         let unread: Vec<usize> = (0..self.vms.len()).filter(|at| self.vms[*at].unread).collect();
         for at in unread {
-            let (slot, generation) = (self.vms[at].slot, self.vms[at].generation);
+            let (slot, generation) = (self.vms[at].id.index(), self.vms[at].id.generation);
             let record = records.vm(slot).filter(|vm| vm.generation == generation);
             let Some(record) = record.filter(|_| !self.vms[at].exited) else {
                 // It keeps the label that its end is counted under.
@@ -187,7 +192,7 @@ impl VmTable {
             }
         }
         self.unread.shown = self.vms.iter().filter(|vm| vm.unread).count();
-        let named: Vec<_> = self.vms.iter().map(|vm| (vm.slot, vm.generation)).collect();
+        let named: Vec<_> = self.vms.iter().map(|vm| vm.id).collect();
         self.unread.waiting.retain(|vm, _| !named.contains(vm));
     }
 }
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_unread_is_counted_once_it_is_more_than_slow_and_until_it_is_read() {
         let mut unread = Unread::default();
-        unread.waiting.insert((0, 1), 0);
+        unread.waiting.insert(VmRef::default(), 0);
         unread.tell(SLOW_NS - 1);
         assert_eq!((unread.slow, unread.told), (0, false), "it is merely slow");
         unread.tell(SLOW_NS);

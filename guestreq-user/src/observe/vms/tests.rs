@@ -6,7 +6,7 @@ use super::*;
 
 fn table(vms: &[(&str, bool)]) -> VmTable {
     let vms = vms.iter().enumerate().map(|(slot, (label, exited))| TrackedVm {
-        slot,
+        id: VmRef::new(slot, 0),
         tgid: slot as u32 + 1,
         exited: *exited,
         ..TrackedVm::of(label, Identity::default())
@@ -53,7 +53,8 @@ proptest! {
         for (slot, (name, is_named, tgid, exits)) in vms.into_iter().enumerate() {
             let identity = Identity { named: is_named, ..named(ADVERSARIAL[name]) };
             let label = table.unique_label(&identity, tgid);
-            table.vms.push(TrackedVm { slot, tgid, exited: exits, ..TrackedVm::of(&label, identity) });
+            let id = VmRef::new(slot, 0);
+            table.vms.push(TrackedVm { id, tgid, exited: exits, ..TrackedVm::of(&label, identity) });
             let labels: BTreeSet<&str> = table.vms.iter().map(|vm| vm.label.as_str()).collect();
             prop_assert_eq!(labels.len(), table.vms.len(), "{:?}", labels);
         }

@@ -2,12 +2,14 @@ use super::*;
 
 const S: u64 = 1_000_000_000;
 
+const VM: VmRef = VmRef { slot: 3, generation: 1 };
+
 fn sample(second: u64, busy: u64, vm: Option<Totals>) -> Sample {
     Sample {
         at_ns: second * S,
         busy_ns: busy,
         queue_ns: 2 * busy,
-        vms: vm.map(|totals| ((3, 1), totals)).into_iter().collect(),
+        vms: vm.map(|totals| (VM, totals)).into_iter().collect(),
         ..Sample::default()
     }
 }
@@ -28,7 +30,7 @@ fn only_the_window_counts() {
     let now = sample(30, 15 * S, Some(totals([120, 90], 0)));
     assert_eq!(window.seconds(&now), 10.0);
     assert_eq!(window.host(&now), (0.5, 1.0));
-    let recent = window.vm(&now, (3, 1));
+    let recent = window.vm(&now, VM);
     assert_eq!(recent.requests_per_second, 7.0);
     assert_eq!(recent.messages_per_second[..3], [4.0, 3.0, 0.0]);
 }
@@ -39,7 +41,7 @@ fn a_vm_that_came_just_now_began_at_zero() {
     window.push(sample(0, 0, None));
     let mut vm = totals([10, 0], S);
     vm.decisions = [6, 4, 0, 0];
-    let recent = window.vm(&sample(2, 0, Some(vm)), (3, 1));
+    let recent = window.vm(&sample(2, 0, Some(vm)), VM);
     assert_eq!((recent.requests_per_second, recent.psp_share), (5.0, 0.5));
     assert_eq!(recent.decisions_per_second, [3.0, 2.0, 0.0, 0.0]);
 }
@@ -64,7 +66,7 @@ fn quantiles_forget_what_was_slow_before_the_window() {
 fn counts_that_begin_anew_claim_nothing() {
     let mut window = Window::default();
     window.push(sample(0, 5, Some(totals([100, 0], 100))));
-    let recent = window.vm(&sample(1, 0, Some(totals([1, 0], 1))), (3, 1));
+    let recent = window.vm(&sample(1, 0, Some(totals([1, 0], 1))), VM);
     assert_eq!(recent, Recent::default());
 }
 
@@ -72,6 +74,6 @@ fn counts_that_begin_anew_claim_nothing() {
 fn without_samples_nothing_is_claimed() {
     let now = sample(5, 9, Some(totals([1, 0], 1)));
     assert_eq!(Window::default().host(&now), (0.0, 0.0));
-    assert_eq!(Window::default().vm(&now, (3, 1)), Recent::default());
+    assert_eq!(Window::default().vm(&now, VM), Recent::default());
     assert_eq!(Window::default().stages(&now), [Quantiles::default(); 3]);
 }

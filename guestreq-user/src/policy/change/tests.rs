@@ -111,7 +111,7 @@ fn a_limit_that_is_too_low_is_refused_unless_forced() {
 #[test]
 fn enforcing_what_running_vms_would_not_survive_needs_a_yes() {
     let (web, evil) = (vm("web", ""), vm("evil", ""));
-    let export = [Kind::Export].into_iter().collect();
+    let export = [MessageType::Export].into_iter().collect();
     let vms = [seen("web", &web), KnownVm { sent: export, ..seen("evil", &evil) }];
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
     let why = refused(policy_set("").plan(&enforce, &stamp(), &vms));

@@ -1,4 +1,4 @@
-use guestreq_common::{message::Kind, policy::Backend};
+use guestreq_common::{message::MessageType, policy::Backend};
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +24,7 @@ fn vm(name: &str) -> Identity {
     Identity { name: name.to_owned(), named: true, ..Identity::default() }
 }
 
-fn seen<'a>(identity: &'a Identity, sent: &[Kind]) -> KnownVm<'a> {
+fn seen<'a>(identity: &'a Identity, sent: &[MessageType]) -> KnownVm<'a> {
     let sent = sent.iter().copied().collect();
     let vm = Candidate { label: &identity.name, identity, pid: 7, exited: false };
     KnownVm { vm, sent, was_over: false }
@@ -89,7 +89,7 @@ fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_on
 fn what_is_refused_of_a_command_is_refused_of_a_file() {
     let web = vm("web");
     let enforce = apply("mode = \"enforce\"");
-    let vms = [seen(&web, &[Kind::Export])];
+    let vms = [seen(&web, &[MessageType::Export])];
     let why = refused(policy_set("").with_applied(&enforce, &stamp(), &vms));
     assert!(why.contains("\"web\" has sent export (--yes does it all the same)"), "{why}");
     let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
@@ -120,7 +120,7 @@ fn what_may_not_be_meant_is_told_of_a_file_and_not_again_of_what_held_before() {
 #[test]
 fn another_configuration_is_never_asked_about_but_told() {
     let web = vm("web");
-    let vms = [seen(&web, &[Kind::Export])];
+    let vms = [seen(&web, &[MessageType::Export])];
     let planned = policy_set("").with_file(policy_file("mode = \"enforce\""), &vms).unwrap();
     assert!(planned.begins && planned.warnings[0].contains("would lose a VMPCK"), "{planned:?}");
     assert!(!planned.policy_set.with_file(policy_file("mode = \"enforce\""), &vms).unwrap().begins);

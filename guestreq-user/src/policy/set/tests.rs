@@ -1,5 +1,5 @@
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Allowed, Mode},
 };
 
@@ -172,7 +172,7 @@ fn a_policy_reads_in_the_kernel_as_it_was_resolved() {
     let policy = policy_set(RULES).resolve(&vm("db-1")).to_policy(7);
     assert_eq!(policy.rules().generation(), 7);
     assert_eq!(policy.rules().mode(), Mode::Enforce);
-    assert!(policy.rules().allows(Kind::Report as u8));
+    assert!(policy.rules().allows(MessageType::Report as u8));
     assert_eq!(policy.limit().interval_ns(), 1_000_000_000);
 }
 

@@ -10,8 +10,12 @@ use crate::wire::policy::{Effective, Named, Target};
 
 /// One of each kind, in their order.
 pub fn examples() -> Vec<EventData> {
-    let message =
-        || Message { message: Named(message::Kind::Report), message_type: 5, vmpck: 1, seqno: 9 };
+    let message = || Message {
+        message: Named(message::MessageType::Report),
+        message_type: 5,
+        vmpck: 1,
+        seqno: 9,
+    };
     let stage_seconds =
         Some(StageSeconds { vm_lock: 0.000_1, psp_queue: 0.002, psp_service: 0.017 });
     let ended = || Ended { message: message(), result: "ok".into(), ret: 0, stage_seconds };

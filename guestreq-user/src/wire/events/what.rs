@@ -63,7 +63,7 @@ pub enum EventData {
 /// What a request said of itself: its message's header, which the guest wrote.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Message {
-    pub message: Named<message::Kind>,
+    pub message: Named<message::MessageType>,
     /// The type's number.
     pub message_type: u8,
     /// Which of the four keys, 0 to 3.

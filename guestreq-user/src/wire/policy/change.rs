@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use guestreq_common::{message::Kind, policy::Mode};
+use guestreq_common::{message::MessageType, policy::Mode};
 use serde::{Deserialize, Serialize};
 
 use super::{Effective, Limit, Named, PolicyFile};
@@ -47,8 +47,8 @@ pub enum Change {
     ClearLimit,
     Mode(Named<Mode>),
     /// Beside what is allowed now.
-    Allow(Vec<Named<Kind>>),
-    Deny(Vec<Named<Kind>>),
+    Allow(Vec<Named<MessageType>>),
+    Deny(Vec<Named<MessageType>>),
     /// Drops what was set of mode and types.
     ClearPolicy,
 }

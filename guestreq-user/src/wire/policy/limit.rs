@@ -37,12 +37,12 @@ pub fn default_burst(rate: Rate) -> u64 {
 
 impl Limit {
     /// As the kernel reads it.
-    pub fn to_gcra(self) -> gcra::Limit {
+    pub fn to_gcra(self) -> gcra::GcraLimit {
         match self {
-            Limit::Off => gcra::Limit::OFF,
+            Limit::Off => gcra::GcraLimit::OFF,
             // Both are within bounds, as nothing else can be read; no limit is never a guess.
             Limit::On(Throttle { rate, burst, .. }) => {
-                gcra::Limit::new(rate.interval_ns(), burst).unwrap_or(gcra::Limit::OFF)
+                gcra::GcraLimit::new(rate.interval_ns(), burst).unwrap_or(gcra::GcraLimit::OFF)
             }
         }
     }

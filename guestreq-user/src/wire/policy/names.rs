@@ -6,7 +6,7 @@
 use std::{fmt, marker::PhantomData, str::FromStr};
 
 use guestreq_common::{
-    message::Kind,
+    message::MessageType,
     policy::{Allowed, Backend, Mode},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -35,11 +35,11 @@ impl Name for Backend {
 }
 
 /// `unknown` is one of them: the responses' numbers and those that no specification lists.
-impl Name for Kind {
+impl Name for MessageType {
     const WHAT: &'static str = "message type";
-    const ALL: &'static [Kind] = &Kind::ALL;
+    const ALL: &'static [MessageType] = &MessageType::ALL;
     fn name(self) -> &'static str {
-        Kind::name(self)
+        MessageType::name(self)
     }
 }
 
@@ -97,20 +97,20 @@ impl<'de, T: Name> Deserialize<'de> for Named<T> {
 pub struct Types(pub Allowed);
 
 impl Types {
-    pub fn iter(self) -> impl Iterator<Item = Kind> {
-        Kind::ALL.into_iter().filter(move |kind| self.0.has(*kind))
+    pub fn iter(self) -> impl Iterator<Item = MessageType> {
+        MessageType::ALL.into_iter().filter(move |kind| self.0.has(*kind))
     }
 }
 
-impl FromIterator<Kind> for Types {
-    fn from_iter<I: IntoIterator<Item = Kind>>(kinds: I) -> Types {
+impl FromIterator<MessageType> for Types {
+    fn from_iter<I: IntoIterator<Item = MessageType>>(kinds: I) -> Types {
         Types(kinds.into_iter().fold(Allowed::NONE, |set, kind| set.with(kind, true)))
     }
 }
 
 impl fmt::Display for Types {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.iter().map(Kind::name).collect();
+        let names: Vec<_> = self.iter().map(MessageType::name).collect();
         f.write_str(if names.is_empty() { "nothing" } else { "" })?;
         f.write_str(&names.join(", "))
     }
@@ -118,13 +118,13 @@ impl fmt::Display for Types {
 
 impl Serialize for Types {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(self.iter().map(Kind::name))
+        to.collect_seq(self.iter().map(MessageType::name))
     }
 }
 
 impl<'de> Deserialize<'de> for Types {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let kinds = Vec::<Named<Kind>>::deserialize(from)?;
+        let kinds = Vec::<Named<MessageType>>::deserialize(from)?;
         Ok(kinds.into_iter().map(|kind| kind.0).collect())
     }
 }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn every_name_reads_as_what_it_names() {
-        for kind in Kind::ALL {
+        for kind in MessageType::ALL {
             assert_eq!(kind.name().parse(), Ok(Named(kind)));
         }
         assert_eq!("enforce".parse(), Ok(Named(Mode::Enforce)));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_told_with_all_that_there_are() {
-        let error = "Report".parse::<Named<Kind>>().unwrap_err();
+        let error = "Report".parse::<Named<MessageType>>().unwrap_err();
         assert!(error.starts_with("unknown message type \"Report\": there are cpuid, key, report"));
         assert!(error.ends_with("unknown"), "{error}");
         let error = "on".parse::<Named<Mode>>().unwrap_err();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use guestreq_common::{message::Kind, outcome};
+use guestreq_common::{message::MessageType, outcome::Outcome};
 
 use crate::{agent::Agent, exposition::Metrics, host::Firmware};
 
@@ -17,8 +17,8 @@ pub fn expected(firmware: &Firmware) -> Counts {
     let mut counts = Counts::new();
     for (&(message, status), count) in &firmware.messages {
         let ret = if status == 0 { 0 } else { -5 };
-        let name = outcome::name(outcome::of_command(ret, status));
-        let key = (Kind::of(message).name().to_owned(), name.to_owned());
+        let name = Outcome::of_command(ret, status).name();
+        let key = (MessageType::of(message).name().to_owned(), name.to_owned());
         *counts.entry(key).or_default() += count;
     }
     counts
@@ -30,7 +30,7 @@ pub fn counted(metrics: &Metrics, name: &str) -> Counts {
     for sample in metrics.select(name, &[]) {
         let label = |label: &str| sample.labels.get(label).cloned().unwrap_or_default();
         let key = (label("message"), label("result"));
-        if sample.value > 0.0 && key.1 != outcome::name(outcome::HOST_ERROR) {
+        if sample.value > 0.0 && key.1 != Outcome::HOST_ERROR.name() {
             *counts.entry(key).or_default() += sample.value as u64;
         }
     }

@@ -109,7 +109,7 @@ fn every_status(_: &Context) -> Result<Outcome> {
     host::Firmware::reset()?;
     let metrics = agent.scrape()?;
     for status in 1..=0x28u8 {
-        let name = outcome::name(status);
+        let name = outcome::Outcome(status).name();
         let labels = [("result", name)];
         let count = metrics.sum("guestreq_messages_total", &labels);
         ensure!(count >= 1.0, "status {status:#x} is not counted as {name}");

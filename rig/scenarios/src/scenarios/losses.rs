@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use guestreq_common::hook::tracepoint;
+use guestreq_common::tail_calls::tracepoint;
 
 use super::{assert_exact, assert_exact_but, counted, expected, losses, outlive::PINS};
 use crate::{

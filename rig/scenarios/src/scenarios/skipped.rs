@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use guestreq_common::{command::SNP_DECOMMISSION, hook::kprobe};
+use guestreq_common::{command::SNP_DECOMMISSION, tail_calls::kprobe};
 
 use super::{counted, losses, outlive::PINS};
 use crate::{

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guestreq_common::message::Kind;
+use guestreq_common::message::MessageType;
 use serde_json::Value;
 
 use crate::{
@@ -116,7 +116,7 @@ pub fn exact(finished: &[Finished], metrics: &Metrics) -> Result<u64> {
         let label = vm["vm"].as_str().context("no label")?;
         let mut truth: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (kind, outcomes) in &seen.outcomes {
-            let kind = Kind::of(kind.parse().context("a type")?).name().to_owned();
+            let kind = MessageType::of(kind.parse().context("a type")?).name().to_owned();
             for (outcome, count) in outcomes {
                 let result = if outcome == "fw:0x16" { "denied" } else { outcome };
                 *truth.entry((kind.clone(), result.to_owned())).or_default() += count;

@@ -1,28 +1,29 @@
 //! # Keeping a vCPU out of its guest
 //!
-//! Backend vcpu: what a verdict comes to where no gate asks.
+//! Backend vcpu: enforces decisions where no gate asks.
 
 use aya_ebpf::helpers::bpf_send_signal_thread;
 use guestreq_common::{
-    policy::{self, Backend, Mode},
+    policy::{self, Backend},
     request::{Running, STOPPED, Thread},
+    units::MonotonicNs,
     vm::NO_KICK,
 };
 
-use super::{Asker, own_or_default, tell::tell_bypass};
+use super::{Sender, own_or_default, report::report_bypass};
 use crate::{atomic, kernel, maps, vms};
 
-/// A vCPU is held so long at a stretch, at most: its VMM shall not take it for dead.
+/// Longest single hold of a vCPU, so that its VMM does not take it for hung.
 pub const STRETCH_NS: u64 = 500_000_000;
 
 const EPERM: i32 = -1;
 const EAGAIN: i32 = -11;
 
-/// Keeps the current vCPU out of its guest from the end of this request on.
+/// Keeps the current vCPU out of its guest once this request ends.
 #[inline(always)]
 pub fn hold(thread: Option<&mut Thread>, running: &Running) {
-    let asker = Asker::of(running);
-    let vm = maps::vm(asker.vm);
+    let sender = Sender::of(running);
+    let vm = maps::vm(sender.vm);
     let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
     let until = running.held_until;
     match thread {
@@ -36,17 +37,17 @@ pub fn hold(thread: Option<&mut Thread>, running: &Running) {
     // SAFETY: no memory is passed. The signal is one that this VMM's vCPU threads handle; it
     // makes KVM_RUN return once this request is done.
     if kick == 0 || unsafe { bpf_send_signal_thread(kick) } != 0 {
-        // It runs on until it leaves its guest by itself.
+        // It runs until it leaves its guest by itself.
         if let Some(host) = maps::host() {
             host.totals.bypassed += 1;
         }
-        tell_bypass(&asker, &running.message, running.started);
+        report_bypass(&sender, &running.message, running.started);
     }
 }
 
-/// Whether a process' vCPUs may begin to run, or what KVM_RUN returns instead: once they run,
-/// they can be stopped only by a policy and a signal that are known. KVM_RUN names no guest
-/// context, so this goes by the VM that the process launched last.
+/// Whether a process' vCPUs may start to run, or KVM_RUN's error: running vCPUs can be stopped only
+/// once policy and signal are known. KVM_RUN names no guest context, so this uses the VM that the
+/// process launched last.
 #[inline(always)]
 pub fn may_begin(tgid: u32) -> i32 {
     let Some(host) = maps::host() else { return 0 };
@@ -54,9 +55,9 @@ pub fn may_begin(tgid: u32) -> i32 {
     if enforcement.backend != Backend::Vcpu as u64 {
         return 0;
     }
-    let Some(vm) = maps::vm(vms::of_process(tgid)) else { return 0 };
+    let Some(vm) = maps::vm(vms::launched_by(tgid)) else { return 0 };
     let (policy, own) = own_or_default(vm, enforcement);
-    let enforces = policy.rules().mode() as u8 == Mode::Enforce as u8;
+    let enforces = policy.rules().mode().is_enforce();
     let waits = enforces || enforcement.waits != 0;
     let known = own && (vm.kick != 0 || !enforces);
     let (seen, alive) = (vm.first_seen, enforcement.heartbeat);
@@ -67,22 +68,22 @@ pub fn may_begin(tgid: u32) -> i32 {
     0
 }
 
-/// Whether the current thread's vCPU may run now, or what KVM_RUN returns instead.
+/// Whether the current thread's vCPU may run now, or KVM_RUN's error.
 #[inline(always)]
 pub fn may_run(thread: &mut Thread) -> i32 {
     let Some(host) = maps::host() else { return 0 };
-    let vm = maps::vm(thread.ran());
+    let vm = maps::vm(thread.vm);
     let policy =
         vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
-    let enforces = host.enforcement.backend == Backend::Vcpu as u64
-        && policy.rules().mode() as u8 == Mode::Enforce as u8;
+    let enforces =
+        host.enforcement.backend == Backend::Vcpu as u64 && policy.rules().mode().is_enforce();
     if !enforces {
-        // It was held by a policy that is gone.
-        thread.held_until = 0;
+        // A former policy held it.
+        thread.held_until = MonotonicNs::NEVER;
         return 0;
     }
     if thread.held_until != STOPPED && kernel::now() >= thread.held_until {
-        thread.held_until = 0;
+        thread.held_until = MonotonicNs::NEVER;
         return 0;
     }
     if let Some(vm) = vm {

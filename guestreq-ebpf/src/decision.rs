@@ -1,0 +1,263 @@
+//! # Deciding a request
+//!
+//! Once per request: when the gate asks, or without a gate when the request has the PSP.
+//! guestreq-common's `policy::decide` decides; this collects its inputs and acts on the result.
+
+mod report;
+mod vcpu;
+
+use aya_ebpf::EbpfContext;
+use guestreq_common::{
+    gcra::Turn,
+    host::{EnforcementRecord, Host, Loss},
+    message::{MessageType, Summary},
+    outcome::Outcome,
+    policy::{self, Backend, Decision, Evaluation, Mode, Policy, PolicyInput},
+    request::{Running, STOPPED, Thread},
+    sequence::Counters,
+    units::{GuestContext, MonotonicNs, PidTgid},
+    vm::{ContextUse, Vm, VmRef},
+};
+use report::{report, report_bypass};
+use vcpu::STRETCH_NS;
+pub use vcpu::{hold, may_begin, may_run};
+
+use crate::{
+    atomic::{self, Limiter},
+    kernel, maps, threads, vms,
+};
+
+/// The VM that sends a request.
+struct Sender {
+    vm: VmRef,
+    context: GuestContext,
+    /// The process that runs its vCPU.
+    tgid: u32,
+}
+
+impl Sender {
+    #[inline(always)]
+    fn of(running: &Running) -> Sender {
+        Sender { vm: running.vm, context: running.context, tgid: running.thread.tgid() }
+    }
+}
+
+/// Answers the gate about the current thread's request. The guest context alone selects the policy.
+#[inline(always)]
+pub fn at_gate<C: EbpfContext>(
+    ctx: &C,
+    thread: PidTgid,
+    context: GuestContext,
+    message: Summary,
+) -> Decision {
+    let tgid = thread.tgid();
+    // First: the verifier would track anything done before on each path to a record.
+    let ran = threads::find_fast(thread).map_or(VmRef::NONE, |thread| thread.vm);
+    let vm = match maps::vm(ran) {
+        Some(vm) if vm.context == context => ran,
+        _ => vms::find_or_make(ctx, context, tgid, Counters::found()),
+    };
+    if let Some(vm) = maps::vm(vm) {
+        vm.runner = tgid;
+    }
+    let mut thread = threads::find_or_make(thread);
+    if let Some(thread) = &mut thread {
+        thread.vm = vm;
+        // If the call before this was missed, the request queues from now on.
+        threads::queue(thread, context, message);
+    }
+    let Some(host) = maps::host() else { return Decision::Admit };
+    let now = kernel::now();
+    let sender = Sender { vm, context, tgid };
+    let row = message.row;
+    let evaluation = decide(host, &sender, row, now, false);
+    count(&sender, row, &evaluation);
+    let effect = evaluation.effect();
+    report(host.report_all != 0, &sender, &message, &evaluation, now);
+    let Some(thread) = thread else {
+        count_refusal(&sender, row, effect, now);
+        return effect;
+    };
+    if effect == Decision::Admit {
+        thread.set_admitted();
+        return effect;
+    }
+    // The request ends here.
+    if thread.is_queued() {
+        atomic::add(&mut host.dequeued, 1);
+    }
+    thread.set_idle();
+    count_refusal(&sender, row, effect, now);
+    effect
+}
+
+/// Whether the VM's policy alone admits a request, with nothing to report; if so, counts it. All
+/// else is for [`at_gate`].
+#[inline(always)]
+pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, kind: u8) -> bool {
+    passes(enforcement, vm, kind, true)
+}
+
+/// The same for a request that has the PSP; all else is for [`at_psp`].
+#[inline(always)]
+pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Running) -> bool {
+    if bypasses_gate(enforcement, running) {
+        return false;
+    }
+    passes(enforcement, vm, running.message.row, enforcement.backend == Backend::Vcpu as u64)
+}
+
+/// Whether the gate should have asked about an undecided request.
+#[inline(always)]
+fn bypasses_gate(enforcement: &EnforcementRecord, running: &Running) -> bool {
+    let armed = enforcement.armed_at;
+    !armed.is_never() && running.queued > armed
+}
+
+#[inline(always)]
+fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool) -> bool {
+    let (policy, own) = own_or_default(vm, enforcement);
+    let waits = enforcement.waits != 0 && !own;
+    if waits || !vm.throttled.is_never() || !policy.passes(row) {
+        return false;
+    }
+    let mode = policy.rules().mode();
+    if !mode.is_observe() {
+        let mode = if enforced { mode } else { Mode::Audit };
+        count_in(vm, row, mode, Decision::Admit);
+    }
+    true
+}
+
+/// Decides a request that has the PSP undecided, or whose thread has no record, so that its decision
+/// is unknown. True if its vCPU must be held, until `held_until` in the request's record.
+#[inline(always)]
+pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
+    let Some(host) = maps::host() else { return false };
+    let enforcement = &host.enforcement;
+    if thread.is_none() && enforcement.gate_file != 0 {
+        // The gate asks without a record, too.
+        return false;
+    }
+    let sender = Sender::of(running);
+    if bypasses_gate(enforcement, running) {
+        host.totals.bypassed += 1;
+        report_bypass(&sender, &running.message, running.started);
+    }
+    let row = running.message.row;
+    let held = enforcement.backend == Backend::Vcpu as u64;
+    let now = running.started;
+    let mut evaluation = decide(host, &sender, row, now, held);
+    if held && evaluation.mode.is_enforce() {
+        count(&sender, row, &evaluation);
+        // Each of them reaches the PSP, and is reported at its end.
+        report(false, &sender, &running.message, &evaluation, now);
+        running.held_until = match evaluation.decision {
+            Decision::Admit => return false,
+            Decision::Deny => STOPPED,
+            // Its policy is not known yet: the longest hold.
+            _ if evaluation.until.is_never() => now.plus(STRETCH_NS),
+            _ => evaluation.until.min(now.plus(STRETCH_NS)),
+        };
+        return true;
+    }
+    if !evaluation.mode.is_observe() {
+        // Nothing enforces it.
+        evaluation.mode = Mode::Audit;
+        count(&sender, row, &evaluation);
+    }
+    false
+}
+
+/// The VM's own policy once the agent has written it, else the default; and whether it is its own.
+#[inline(always)]
+fn own_or_default(vm: &Vm, enforcement: &EnforcementRecord) -> (Policy, bool) {
+    if vm.policy.rules().generation() == vm.generation {
+        (vm.policy, true)
+    } else {
+        (enforcement.policy, false)
+    }
+}
+
+#[inline(always)]
+fn decide(host: &mut Host, sender: &Sender, row: u8, now: MonotonicNs, spent: bool) -> Evaluation {
+    let Host { enforcement, turn, service_ns, full_since, .. } = host;
+    let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
+    let mut input =
+        PolicyInput { row, now, tsc_infos: policy::FREE_TSC_INFOS, unresolved: false, spent };
+    // Without a slot the default applies, with a limiter per guest context. TSC_INFOs are not
+    // counted there, so none is free. Without room for a limiter, the request is over any limit.
+    let mut policy = enforcement.policy;
+    let mut nothing = u64::MAX;
+    let mut state = &mut nothing;
+    if let Some(vm) = maps::vm(sender.vm) {
+        let own;
+        (policy, own) = own_or_default(vm, enforcement);
+        input.tsc_infos = vm.tsc_infos;
+        input.unresolved = policy::is_unresolved(
+            enforcement.waits != 0,
+            own,
+            vm.first_seen,
+            enforcement.heartbeat,
+            now,
+        );
+        state = &mut vm.limiter;
+    } else {
+        // A rule may name it: it waits for a slot, and then the default decides. If there are slots
+        // by now, one was freed just now.
+        let full_since = if full_since.is_never() { now } else { *full_since };
+        input.unresolved = policy::is_unresolved(
+            enforcement.waits != 0,
+            false,
+            full_since,
+            enforcement.heartbeat,
+            now,
+        );
+        if let Some(own) = maps::limiter(sender.context) {
+            state = own;
+        }
+    }
+    policy::decide(&policy, &input, &Limiter::new(state), &turn)
+}
+
+#[inline(always)]
+fn count(sender: &Sender, row: u8, evaluation: &Evaluation) {
+    if evaluation.contended {
+        maps::count_loss(Loss::LimiterContended, 1);
+    }
+    if evaluation.mode.is_observe() {
+        return;
+    }
+    if let Some(vm) = maps::vm(sender.vm) {
+        count_in(vm, row, evaluation.mode, evaluation.decision);
+    }
+}
+
+#[inline(always)]
+fn count_in(vm: &mut Vm, row: u8, mode: Mode, decision: Decision) {
+    atomic::add(vm.decisions(row).cell(mode, decision), 1);
+    // Read first: the cache line stays shared between CPUs.
+    if vm.used != ContextUse::Decided as u32 {
+        vm.used = ContextUse::Decided as u32;
+    }
+    if row == MessageType::TscInfo as u8 && decision == Decision::Admit {
+        atomic::add(&mut vm.tsc_infos, 1);
+    }
+}
+
+/// Counts a request that the gate refuses, as nothing else sees its end.
+#[inline(always)]
+fn count_refusal(sender: &Sender, row: u8, effect: Decision, now: MonotonicNs) {
+    let outcome = match effect {
+        Decision::Admit => return,
+        Decision::Deny => Outcome::DENIED,
+        Decision::Busy => Outcome::BUSY,
+    };
+    if let Some(host) = maps::host() {
+        atomic::add(host.message(row).results.cell(outcome), 1);
+    }
+    if let Some(vm) = maps::vm(sender.vm) {
+        atomic::add(vm.requests(row).cell(outcome), 1);
+        vm.last_request = now;
+    }
+}
