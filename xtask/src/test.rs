@@ -22,8 +22,8 @@ pub struct Args {
     /// Only kernels whose version begins with, or else contains, this
     #[arg(long, value_name = "PATTERN")]
     kernel: Option<String>,
-    /// Only this scenario
-    #[arg(long, value_name = "SCENARIO")]
+    /// Only this scenario (`limits/fairness`, or how its id begins), subject (`limits`) or group
+    #[arg(long, value_name = "ID|GROUP")]
     only: Option<String>,
     /// How long `soak`, `hostile` and `storm` go on, instead of a short while
     #[arg(long, value_name = "N", requires = "only")]

@@ -1,11 +1,10 @@
 //! # The rig's scenarios
 //!
-//! Runs inside a disposable SNP host, as its first program: one scenario for
-//! each thing that guestreq promises, named after it. `cargo xtask test` boots
-//! each group of them once per kernel.
+//! Runs inside a disposable SNP host, as its first program: one scenario for each promise of
+//! guestreq. `cargo xtask test` boots each group of them once per kernel.
 //!
-//! scenarios --list                          what there is
-//! scenarios run GROUP [--only NAME] [--long] [--brief]
+//! scenarios --list                          ids, descriptions and groups
+//! scenarios run GROUP [--only ID,...] [--long] [--brief]
 //! scenarios bench --only PART [--long]      what it costs, for `cargo xtask bench`
 //! scenarios demo [--live]                   what the operator would see; or no tables, but
 //!                                           the agent's socket, bridged, for `guestreq top`
@@ -71,7 +70,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         _ => bail!(
             "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
-             [--only NAME] [--long] [--brief]"
+             [--only ID,...] [--long] [--brief]"
         ),
     }
 }

@@ -27,10 +27,12 @@ impl Context {
     }
 }
 
-/// One promise, checked.
+/// One promise and its check.
 pub struct Scenario {
-    /// In words, as the promise is read.
-    pub name: &'static str,
+    /// `SUBJECT/NAME`, where the subject is a file or a group.
+    pub id: &'static str,
+    /// The promise, in one sentence.
+    pub description: &'static str,
     pub check: fn(&Context) -> Result<Outcome>,
 }
 
@@ -55,11 +57,23 @@ pub struct Group {
 }
 
 impl Group {
+    /// No scenarios, on an SNP host with all modules and a GiB.
+    pub const DEFAULT: Group = Group {
+        name: "",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[],
+    };
+
     pub fn all(&self) -> impl Iterator<Item = &'static Scenario> {
         self.scenarios.iter().chain(self.once)
     }
 }
 
+/// A line per scenario and group: id, description, group, kernels (`every`, `one` or `realtime`),
+/// memory in MiB, and what the group adds to the kernel's command line.
 pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
@@ -70,13 +84,14 @@ pub fn list() {
                 false => "one",
             };
             println!(
-                "{}\t{}\t{cmdline}\t{}\t{kernels}",
-                group.name, scenario.name, group.memory_mib
+                "{}\t{}\t{}\t{kernels}\t{}\t{cmdline}",
+                scenario.id, scenario.description, group.name, group.memory_mib
             );
         }
     }
 }
 
+/// Runs a group, or of it only the scenarios with the ids `only`, separated by commas.
 pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()> {
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
@@ -85,9 +100,10 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
     let prepared = (group.prepare)();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
     for scenario in all {
-        if only.is_some_and(|only| only != scenario.name) {
+        if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id)) {
             continue;
         }
+        println!("RIG: run {}: {}", scenario.id, scenario.description);
         let start = Instant::now();
         let outcome = match &prepared {
             Ok(()) => (scenario.check)(&context),
@@ -95,10 +111,10 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
         };
         let seconds = start.elapsed().as_secs_f64();
         match outcome {
-            Ok(Outcome::Kept) => println!("RIG: ok {} ({seconds:.1} s)", scenario.name),
-            Ok(Outcome::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.name),
+            Ok(Outcome::Kept) => println!("RIG: ok {} ({seconds:.1} s)", scenario.id),
+            Ok(Outcome::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.id),
             Err(error) => {
-                println!("RIG: FAILED {}: {}", scenario.name, one_line(&format!("{error:#}")));
+                println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
                 // What the agent said is half of the explanation.
                 println!("{}", Agent::last_words());
             }

@@ -12,7 +12,9 @@ pub enum Outcome {
 
 #[derive(Debug, Clone)]
 pub struct Report {
-    pub name: String,
+    pub id: String,
+    /// What the scenario checks; empty for a part of the benchmark.
+    pub description: String,
     pub outcome: Outcome,
     /// The rest of the line: how long it took, or why not.
     pub detail: String,
@@ -22,6 +24,8 @@ pub struct Report {
 pub struct Verdict {
     pub reports: Vec<Report>,
     pub done: bool,
+    /// The id and description of the scenario that runs.
+    running: Option<(String, String)>,
     expected: Vec<String>,
     troubles: Vec<String>,
 }
@@ -39,15 +43,19 @@ impl Verdict {
             return None;
         };
         let (word, rest) = message.split_once(' ').unwrap_or((message, ""));
-        let (outcome, name, detail) = match word {
+        let (outcome, id, detail) = match word {
+            "run" => {
+                self.running = rest.split_once(": ").map(|(id, it)| (id.into(), it.into()));
+                return None;
+            }
             "ok" => {
-                let (name, time) = rest.split_once(" (").unwrap_or((rest, ""));
-                (Outcome::Passed, name, time.trim_end_matches(')'))
+                let (id, time) = rest.split_once(" (").unwrap_or((rest, ""));
+                (Outcome::Passed, id, time.trim_end_matches(')'))
             }
             "FAILED" | "skipped" => {
-                let (name, reason) = rest.split_once(": ").unwrap_or((rest, "no reason given"));
+                let (id, reason) = rest.split_once(": ").unwrap_or((rest, "no reason given"));
                 let failed = word == "FAILED";
-                (if failed { Outcome::Failed } else { Outcome::Skipped }, name, reason)
+                (if failed { Outcome::Failed } else { Outcome::Skipped }, id, reason)
             }
             "done" => {
                 self.done = true;
@@ -59,8 +67,15 @@ impl Verdict {
             }
             _ => return None,
         };
-        self.reports.push(Report { name: name.into(), outcome, detail: detail.into() });
+        let running = self.running.take().filter(|(running, _)| running == id);
+        let description = running.map(|(_, description)| description).unwrap_or_default();
+        self.reports.push(Report { id: id.into(), description, outcome, detail: detail.into() });
         self.reports.last()
+    }
+
+    /// The scenario that has begun and not ended.
+    pub fn running(&self) -> Option<&str> {
+        self.running.as_ref().map(|(id, _)| id.as_str())
     }
 
     /// The first line of trouble that no scenario announced.
@@ -85,26 +100,30 @@ mod tests {
     #[test]
     fn reports_are_read() {
         let verdict = read(&[
-            "RIG: ok counts (1.2 s)",
-            "RIG: FAILED latency: p99 was 3: too low",
-            "RIG: skipped gate: not built",
+            "RIG: run a/counts: it counts",
+            "RIG: ok a/counts (1.2 s)",
+            "RIG: FAILED a/latency: p99 was 3: too low",
+            "RIG: run a/gate: the gate: it decides",
+            "RIG: skipped a/gate: not built",
             "RIG: done",
         ]);
         let reports: Vec<_> = verdict
             .reports
             .iter()
-            .map(|r| (r.name.as_str(), &r.outcome, r.detail.as_str()))
+            .map(|r| (r.id.as_str(), r.description.as_str(), &r.outcome, r.detail.as_str()))
             .collect();
         assert_eq!(
             reports,
             [
-                ("counts", &Outcome::Passed, "1.2 s"),
-                ("latency", &Outcome::Failed, "p99 was 3: too low"),
-                ("gate", &Outcome::Skipped, "not built"),
+                ("a/counts", "it counts", &Outcome::Passed, "1.2 s"),
+                ("a/latency", "", &Outcome::Failed, "p99 was 3: too low"),
+                ("a/gate", "the gate: it decides", &Outcome::Skipped, "not built"),
             ]
         );
         assert!(verdict.done);
         assert_eq!(verdict.trouble(), None);
+        assert_eq!(verdict.running(), None);
+        assert_eq!(read(&["RIG: run a/hangs: it ends"]).running(), Some("a/hangs"));
     }
 
     #[test]

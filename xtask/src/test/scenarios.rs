@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use groups::{is_due, parse};
+use groups::{is_due, parse, select};
 
 use super::tally::Tally;
 use super::{Args, see};
@@ -23,10 +23,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
     let mut groups = parse(&list)?;
     if let Some(only) = &args.only {
-        groups.retain(|name, group| name == only || group.names.contains(only));
-        if groups.is_empty() {
-            bail!("no scenario and no group of them is called {only}");
-        }
+        select(&mut groups, only)?;
     }
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
@@ -39,8 +36,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 continue;
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
-            if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
-                cmdline += &format!(" rig.only={only}");
+            if group.is_partial {
+                cmdline += &format!(" rig.only={}", group.ids.join(","));
             }
             if let Some(minutes) = args.minutes {
                 cmdline += &format!(" rig.minutes={minutes}");
@@ -56,7 +53,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             let memory_mib = group.memory_mib;
             let forward = see::live::forward(name)?;
             let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
-            boots.push((group.names.len(), name.as_str(), boot));
+            boots.push((group.ids.len(), name.as_str(), boot));
         }
     }
     if boots.is_empty() {
@@ -95,7 +92,8 @@ fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) 
 /// Boots one group and shows its scenarios as they end.
 fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) -> Result<()> {
     let abi = &boot.kernel.0.abi;
-    let name = format!("{} {group}", abi.trim_end_matches("-amd64"));
+    let kernel = abi.trim_end_matches("-amd64");
+    let name = format!("{kernel} {group}");
     let path = project::logs().join(format!("{abi}-{group}.log"));
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -110,17 +108,19 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(report) = verdict.line(&line) {
-            print_report(&name, report);
+            print_report(kernel, report);
         }
     };
     for report in watch.map(see::live::Watch::finish).into_iter().flatten() {
-        print_report(&name, &report);
+        print_report(kernel, &report);
         verdict.reports.push(report);
     }
     let mut trouble: Vec<_> =
         verdict.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
     if !verdict.done {
-        trouble.push(format!("the guest {ended}, after {:.0} s", start.elapsed().as_secs_f64()));
+        let during = verdict.running().map_or(String::new(), |id| format!(" during {id}"));
+        let seconds = start.elapsed().as_secs_f64();
+        trouble.push(format!("the guest {ended}{during}, after {seconds:.0} s"));
     }
     if !trouble.is_empty() {
         let text = fs::read_to_string(&path)?;
@@ -136,11 +136,13 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     Ok(())
 }
 
-fn print_report(boot: &str, report: &Report) {
-    let word = match report.outcome {
-        Outcome::Passed => "ok",
-        Outcome::Failed => "FAILED",
-        Outcome::Skipped => "skipped",
-    };
-    println!("  {word:<9}{boot} {}: {}", report.name, report.detail);
+fn print_report(kernel: &str, report: &Report) {
+    let Report { id, description, detail, .. } = report;
+    match report.outcome {
+        Outcome::Passed => println!("  {:<9}{kernel} {id}: {description} ({detail})", "ok"),
+        Outcome::Skipped => println!("  {:<9}{kernel} {id}: {description} ({detail})", "skipped"),
+        Outcome::Failed => {
+            println!("  {:<9}{kernel} {id}: {description}\n  {:<9}{detail}", "FAILED", "");
+        }
+    }
 }

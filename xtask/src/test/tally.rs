@@ -34,7 +34,8 @@ impl Tally {
             skipped: count(Outcome::Skipped),
         });
         for report in reports.iter().filter(|r| r.outcome == Outcome::Failed) {
-            self.failures.push(format!("{name} {}: {}", report.name, report.detail));
+            let Report { id, description, detail, .. } = report;
+            self.failures.push(format!("{name} {id}: {description}: {detail}"));
         }
         self.failures.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
     }

@@ -14,18 +14,36 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const NO_KVM_AMD: Scenario =
-    Scenario { name: "without_kvm_amd_it_refuses_and_says_why", check: no_kvm_amd };
-pub const NO_ROOT: Scenario =
-    Scenario { name: "without_root_it_refuses_and_says_why", check: no_root };
-pub const NO_BPF: Scenario =
-    Scenario { name: "without_bpf_it_refuses_and_says_why", check: no_bpf };
-pub const STAY: Scenario =
-    Scenario { name: "asked_to_stay_it_stays_up_and_not_ready", check: stay };
-pub const NO_SNP: Scenario =
-    Scenario { name: "without_snp_it_refuses_and_says_why", check: no_snp };
-pub const STAY_RECOVERS: Scenario =
-    Scenario { name: "asked_to_stay_it_observes_once_it_can", check: stay_recovers };
+pub const NO_KVM_AMD: Scenario = Scenario {
+    id: "missing_prerequisites/kvm_amd",
+    description: "without kvm_amd the agent refuses to start and says why",
+    check: no_kvm_amd,
+};
+pub const NO_ROOT: Scenario = Scenario {
+    id: "missing_prerequisites/root",
+    description: "without root the agent refuses to start and says why",
+    check: no_root,
+};
+pub const NO_BPF: Scenario = Scenario {
+    id: "missing_prerequisites/bpf",
+    description: "without bpf(2) the agent refuses to start and says why",
+    check: no_bpf,
+};
+pub const STAY: Scenario = Scenario {
+    id: "missing_prerequisites/stay",
+    description: "with --stay the agent stays up, but not ready",
+    check: stay,
+};
+pub const NO_SNP: Scenario = Scenario {
+    id: "missing_prerequisites/snp",
+    description: "without SNP the agent refuses to start and says why",
+    check: no_snp,
+};
+pub const STAY_RECOVERS: Scenario = Scenario {
+    id: "missing_prerequisites/stay_recovers",
+    description: "with --stay the agent observes as soon as it can",
+    check: stay_recovers,
+};
 
 fn expect(result: (i32, String), words: &str) -> Result<Outcome> {
     let (code, line) = result;

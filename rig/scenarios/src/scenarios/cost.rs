@@ -15,8 +15,11 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const BPF_TIME: Scenario =
-    Scenario { name: "a_request_costs_a_small_multiple_of_empty_programs", check: bpf_time };
+pub const BPF_TIME: Scenario = Scenario {
+    id: "cost/observe",
+    description: "observing a request costs a small multiple of empty programs",
+    check: bpf_time,
+};
 
 /// The agent's programs on a request's way, and their hooks.
 pub const ON_THE_WAY: [(&str, Hook); 5] = [

@@ -18,7 +18,8 @@ use crate::{
 /// xtask knows it by this name.
 pub const GROUP: &str = "dashboards";
 pub const WATCHED: Scenario = Scenario {
-    name: "an_agent_is_scraped_from_outside_without_vms_and_under_load",
+    id: "dashboards/scraped",
+    description: "a Prometheus outside scrapes the agent without VMs and under load",
     check: watched,
 };
 

@@ -20,15 +20,28 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const READY: Scenario = Scenario { name: "doctor_passes_a_ready_host", check: ready };
-pub const BROKEN: Scenario =
-    Scenario { name: "doctor_says_what_is_missing_and_how_to_mend_it", check: broken };
-pub const COMPLETION: Scenario =
-    Scenario { name: "a_shell_completes_running_vms_as_one_word", check: completion };
-pub const HUNG_PSP: Scenario =
-    Scenario { name: "doctor_returns_from_a_psp_that_hangs", check: hung_psp };
-pub const NO_LSM: Scenario =
-    Scenario { name: "doctor_says_how_bpf_comes_among_the_lsms", check: no_lsm };
+pub const READY: Scenario =
+    Scenario { id: "doctor/ready", description: "doctor passes a ready host", check: ready };
+pub const BROKEN: Scenario = Scenario {
+    id: "doctor/broken",
+    description: "doctor says what is missing and how to fix it",
+    check: broken,
+};
+pub const COMPLETION: Scenario = Scenario {
+    id: "doctor/completion",
+    description: "a shell completes the names of running VMs as one word",
+    check: completion,
+};
+pub const HUNG_PSP: Scenario = Scenario {
+    id: "doctor/hung_psp",
+    description: "doctor does not hang with the PSP",
+    check: hung_psp,
+};
+pub const NO_LSM: Scenario = Scenario {
+    id: "doctor/no_lsm",
+    description: "doctor says how to add bpf to the LSMs",
+    check: no_lsm,
+};
 
 const CONFIG: &str = "/tmp/guestreq.toml";
 const ENFORCE: &str = "mode = \"enforce\"\n";

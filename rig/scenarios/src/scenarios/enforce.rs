@@ -14,15 +14,25 @@ use crate::{
 };
 
 pub const DENIED_AND_BUSY: Scenario = Scenario {
-    name: "a_disallowed_type_reads_invalid_param_and_one_over_the_limit_busy",
+    id: "enforce/denied_and_busy",
+    description: "a disallowed message type gets INVALID_PARAM, and a request over the limit BUSY",
     check: denied_and_busy,
 };
-pub const AUDIT: Scenario =
-    Scenario { name: "audit_counts_what_enforce_would_do_and_lets_it_pass", check: audit };
-pub const RACE: Scenario =
-    Scenario { name: "the_verdict_is_on_the_message_that_the_psp_would_read", check: race };
-pub const ATTACKER: Scenario =
-    Scenario { name: "a_process_that_asks_the_gate_s_question_learns_nothing", check: attack };
+pub const AUDIT: Scenario = Scenario {
+    id: "enforce/audit",
+    description: "audit counts what enforce would refuse, and lets it pass",
+    check: audit,
+};
+pub const RACE: Scenario = Scenario {
+    id: "enforce/race",
+    description: "the decision is on the message that the PSP reads",
+    check: race,
+};
+pub const ATTACKER: Scenario = Scenario {
+    id: "enforce/attacker",
+    description: "a process that sends the gate's ioctl learns nothing while the agent enforces",
+    check: attack,
+};
 
 /// Every type that Linux guests do not use is disallowed by default.
 const DISALLOWED: &str = "export,import,absorb,vmrk,absorb_noma,cpuid,26,200";

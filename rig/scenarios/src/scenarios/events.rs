@@ -14,8 +14,11 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const KINDS: Scenario =
-    Scenario { name: "each_kind_of_event_is_told_with_its_fields_while_load_runs", check: kinds };
+pub const KINDS: Scenario = Scenario {
+    id: "events/kinds",
+    description: "each kind of event is reported with its fields under load",
+    check: kinds,
+};
 
 fn kinds(_: &Context) -> Result<Outcome> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";

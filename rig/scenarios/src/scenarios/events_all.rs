@@ -16,11 +16,15 @@ use crate::{
 };
 
 pub const EXACT: Scenario = Scenario {
-    name: "all_tells_every_request_or_how_many_it_could_not_and_ends_with_its_listener",
+    id: "events/all",
+    description: "events --all reports every request or how many were lost, and ends with its follower",
     check: exact,
 };
-pub const COST: Scenario =
-    Scenario { name: "to_tell_every_request_costs_each_less_than_it_costs_anyway", check: cost };
+pub const COST: Scenario = Scenario {
+    id: "events/all_cost",
+    description: "events --all costs less per request than observing it does",
+    check: cost,
+};
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";

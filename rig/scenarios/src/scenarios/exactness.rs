@@ -13,12 +13,21 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const COUNTS_EQUAL_THE_FIRMWARE: Scenario =
-    Scenario { name: "counts_equal_the_firmware_s_to_the_last_one_during_scrapes", check: counts };
-pub const TWO_HUNDRED_VMS: Scenario =
-    Scenario { name: "two_hundred_vms_are_told_apart", check: two_hundred };
-pub const EVERY_STATUS: Scenario =
-    Scenario { name: "every_firmware_status_has_its_name", check: every_status };
+pub const COUNTS_EQUAL_THE_FIRMWARE: Scenario = Scenario {
+    id: "counting/exact",
+    description: "every count equals the firmware's, while the agent is scraped",
+    check: counts,
+};
+pub const TWO_HUNDRED_VMS: Scenario = Scenario {
+    id: "counting/many_vms",
+    description: "200 VMs are counted separately",
+    check: two_hundred,
+};
+pub const EVERY_STATUS: Scenario = Scenario {
+    id: "counting/statuses",
+    description: "every firmware status is counted under its name",
+    check: every_status,
+};
 
 /// Many VMs at once, alone and several in a process, with every manner; scraped all the while.
 fn counts(context: &Context) -> Result<Outcome> {

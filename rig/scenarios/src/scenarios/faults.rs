@@ -27,43 +27,53 @@ use crate::{
 };
 
 pub const THOUSAND: Scenario = Scenario {
-    name: "a_thousand_connections_keep_neither_a_scrape_nor_the_command_line_out",
+    id: "faults/thousand_connections",
+    description: "a thousand connections block neither scrapes nor the command line",
     check: |_| survives(clients::thousand),
 };
 pub const NEVER_READ: Scenario = Scenario {
-    name: "a_scrape_that_never_finishes_is_dropped_and_the_others_do_not_wait",
+    id: "faults/scrape_never_read",
+    description: "a scrape that is never read is dropped, and others do not wait for it",
     check: |_| survives(clients::never_read),
 };
 pub const READERS: Scenario = Scenario {
-    name: "a_full_reading_group_takes_neither_memory_nor_a_place_from_root",
+    id: "faults/readers",
+    description: "members of the reading group cost root neither memory nor a connection",
     check: |_| survives(readers::full_group),
 };
 pub const MEMORY: Scenario = Scenario {
-    name: "vmms_whose_memory_is_locked_hold_nobody_up_and_are_named_when_they_answer",
+    id: "faults/locked_memory",
+    description: "VMMs whose memory is locked block nothing, and get their names once they answer",
     check: |_| survives(memory::locked),
 };
 pub const SLOW_DISK: Scenario = Scenario {
-    name: "a_disk_that_hangs_holds_up_the_change_that_waits_for_it_and_nothing_else",
+    id: "faults/slow_disk",
+    description: "a hung disk blocks the change that waits for it and nothing else",
     check: |_| survives(files::slow_disk),
 };
 pub const LOG: Scenario = Scenario {
-    name: "a_log_that_nobody_reads_holds_nothing_up",
+    id: "faults/log",
+    description: "a log that nobody reads blocks nothing",
     check: |_| survives(log::blocked),
 };
 pub const DESCRIPTORS: Scenario = Scenario {
-    name: "out_of_descriptors_it_counts_and_enforces_on_and_says_why_nobody_can_connect",
+    id: "faults/descriptors",
+    description: "out of file descriptors the agent counts and enforces, and logs why nobody can connect",
     check: |_| survives(clients::descriptors),
 };
 pub const SOCKET: Scenario = Scenario {
-    name: "a_socket_that_was_removed_is_made_anew_and_it_is_said",
+    id: "faults/socket_removed",
+    description: "a removed socket is recreated, and this is logged",
     check: |_| survives(files::socket),
 };
 pub const PINS_GONE: Scenario = Scenario {
-    name: "a_bpf_file_system_that_is_unmounted_is_told_and_pinned_to_again_once_it_is_back",
+    id: "faults/pins_removed",
+    description: "an unmounted BPF file system is reported, and pins are restored once it is back",
     check: |_| survives(files::pins),
 };
 pub const CLOCK: Scenario = Scenario {
-    name: "a_clock_that_is_set_changes_no_count_and_no_rate",
+    id: "faults/clock",
+    description: "setting the clock changes no count and no rate",
     check: |_| survives(files::clock),
 };
 

@@ -16,21 +16,30 @@ use crate::{
 };
 
 pub const NOBODY_ANSWERS: Scenario = Scenario {
-    name: "where_nobody_answers_an_open_gate_admits_and_a_closed_one_refuses",
+    id: "gate/unanswered",
+    description: "without an answer an open gate admits, and a closed one denies",
     check: nobody_answers,
 };
 pub const ANSWERS: Scenario = Scenario {
-    name: "the_gate_carries_out_the_answer_and_what_it_refuses_never_reaches_the_psp",
+    id: "gate/answers",
+    description: "the gate follows the answer, and refused requests never reach the PSP",
     check: answers,
 };
-pub const SELF_TEST: Scenario =
-    Scenario { name: "a_self_test_tells_who_answers_and_counts_nowhere", check: self_test };
+pub const SELF_TEST: Scenario = Scenario {
+    id: "gate/self_test",
+    description: "a self-test shows the answer and is not counted",
+    check: self_test,
+};
 pub const PARAMETERS: Scenario = Scenario {
-    name: "the_gate_s_secrets_are_root_s_and_its_numbers_cannot_be_set",
+    id: "gate/parameters",
+    description: "only root reads the gate's secrets, and its counters cannot be set",
     check: parameters,
 };
-pub const ATTACKER: Scenario =
-    Scenario { name: "an_unprivileged_process_learns_nothing_from_the_gate", check: attacker };
+pub const ATTACKER: Scenario = Scenario {
+    id: "gate/attacker",
+    description: "an unprivileged process learns nothing from the gate alone",
+    check: attacker,
+};
 
 /// What guests saw, of all message types together.
 pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {

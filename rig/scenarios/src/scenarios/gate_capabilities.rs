@@ -16,11 +16,15 @@ use crate::{
 };
 
 pub const CAPABILITIES: Scenario = Scenario {
-    name: "root_without_the_capability_neither_reads_the_gate_s_secrets_nor_sets_anything",
+    id: "gate/capabilities",
+    description: "root without the capability neither reads the gate's secrets nor sets anything",
     check: capabilities,
 };
-pub const LOADER: Scenario =
-    Scenario { name: "whoever_may_load_the_gate_may_load_it_closed", check: loader };
+pub const LOADER: Scenario = Scenario {
+    id: "gate/loader",
+    description: "CAP_SYS_MODULE suffices to load the gate closed",
+    check: loader,
+};
 
 const DENIED_BY_MODE: i32 = libc::EACCES;
 const DENIED: i32 = libc::EPERM;

@@ -15,17 +15,23 @@ use crate::{
 };
 
 pub const FTRACE: Scenario = Scenario {
-    name: "ftrace_cannot_be_switched_off_while_the_gate_is_loaded",
+    id: "gate/ftrace",
+    description: "ftrace cannot be switched off while the gate is loaded",
     check: ftrace_stays_on,
 };
-pub const LOADED_TWICE: Scenario =
-    Scenario { name: "a_second_gate_is_refused_and_the_first_goes_on", check: loaded_twice };
+pub const LOADED_TWICE: Scenario = Scenario {
+    id: "gate/loaded_twice",
+    description: "a second gate is refused, and the first keeps working",
+    check: loaded_twice,
+};
 pub const LIVE_PATCH: Scenario = Scenario {
-    name: "a_live_patch_of_the_gate_s_function_and_the_gate_keep_each_other_out_and_doctor_says_so",
+    id: "gate/live_patch",
+    description: "the gate and a live patch of its function exclude each other, and doctor says so",
     check: live_patch,
 };
 pub const PINS: Scenario = Scenario {
-    name: "the_gate_keeps_kvm_and_ccp_in_place_and_lets_kvm_amd_come_and_go",
+    id: "gate/module_references",
+    description: "the gate keeps kvm and ccp loaded, but not kvm_amd",
     check: pins,
 };
 

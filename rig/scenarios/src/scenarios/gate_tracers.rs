@@ -16,7 +16,8 @@ use crate::{
 };
 
 pub const TRACED: Scenario = Scenario {
-    name: "the_gate_and_all_that_traces_its_function_leave_each_other_alone",
+    id: "gate/tracers",
+    description: "the gate and tracers of its function do not affect each other",
     check: traced,
 };
 

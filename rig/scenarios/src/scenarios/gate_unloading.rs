@@ -17,15 +17,18 @@ use crate::{
 };
 
 pub const UNDER_LOAD: Scenario = Scenario {
-    name: "the_gate_can_be_removed_while_sixteen_vms_wait_for_a_slow_psp",
+    id: "gate/unload_under_load",
+    description: "the gate can be removed while sixteen VMs wait for a slow PSP",
     check: under_load,
 };
 pub const WHILE_BUSY: Scenario = Scenario {
-    name: "the_gate_can_be_removed_while_it_turns_guests_away_and_none_reads_its_magic",
+    id: "gate/unload_while_busy",
+    description: "the gate can be removed while guests get BUSY, and none reads its magic value",
     check: while_busy,
 };
 pub const BESIDE_A_FORGER: Scenario = Scenario {
-    name: "a_guest_that_forges_the_gate_s_magic_does_not_hide_a_vcpu_that_was_turned_away",
+    id: "gate/unload_forged",
+    description: "a guest that forges the gate's magic value does not hide another vCPU that got BUSY",
     check: beside_a_forger,
 };
 

@@ -12,20 +12,43 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const HOSTILE_HEADERS: Scenario =
-    Scenario { name: "a_hostile_guest_cannot_invent_series", check: hostile_headers };
-pub const SEQUENCE_NUMBERS: Scenario =
-    Scenario { name: "replays_and_gaps_are_told_per_vmpck", check: sequence_numbers };
-pub const VMPCKS: Scenario = Scenario { name: "vmpcks_are_told_apart", check: vmpcks };
-pub const EXTENDED: Scenario =
-    Scenario { name: "extended_requests_are_told_from_plain_ones", check: extended };
-pub const CERTIFICATES: Scenario =
-    Scenario { name: "requests_that_ask_the_vmm_for_certificates_count_once", check: certificates };
-pub const HOST_ERRORS: Scenario =
-    Scenario { name: "requests_that_fail_on_the_host_are_host_errors", check: host_errors };
-pub const DIES_MID_REQUEST: Scenario =
-    Scenario { name: "a_vm_that_dies_mid_request_is_counted_and_retired", check: dies };
-pub const ORDINARY: Scenario = Scenario { name: "an_ordinary_vm_is_no_snp_vm", check: ordinary };
+pub const HOSTILE_HEADERS: Scenario = Scenario {
+    id: "guests/hostile_headers",
+    description: "a hostile guest cannot create new series",
+    check: hostile_headers,
+};
+pub const SEQUENCE_NUMBERS: Scenario = Scenario {
+    id: "guests/sequence_numbers",
+    description: "replayed and skipped sequence numbers are reported per VMPCK",
+    check: sequence_numbers,
+};
+pub const VMPCKS: Scenario =
+    Scenario { id: "guests/vmpcks", description: "requests are counted per VMPCK", check: vmpcks };
+pub const EXTENDED: Scenario = Scenario {
+    id: "guests/extended",
+    description: "extended requests are counted apart from plain ones",
+    check: extended,
+};
+pub const CERTIFICATES: Scenario = Scenario {
+    id: "guests/certificates",
+    description: "a request that fetches certificates from the VMM counts once",
+    check: certificates,
+};
+pub const HOST_ERRORS: Scenario = Scenario {
+    id: "guests/host_errors",
+    description: "requests that fail on the host are host errors",
+    check: host_errors,
+};
+pub const DIES_MID_REQUEST: Scenario = Scenario {
+    id: "guests/exit_mid_request",
+    description: "a VM that exits during a request is counted, then retired",
+    check: dies,
+};
+pub const ORDINARY: Scenario = Scenario {
+    id: "guests/not_snp",
+    description: "a VM without SNP is not listed",
+    check: ordinary,
+};
 
 /// More than any table of ours has room for, were it not folded.
 fn hostile_headers(_: &Context) -> Result<Outcome> {

@@ -13,8 +13,11 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const HUNG_PSP: Scenario =
-    Scenario { name: "a_hung_psp_is_seen_and_its_requests_are_host_errors", check: hung };
+pub const HUNG_PSP: Scenario = Scenario {
+    id: "hung_psp/host_errors",
+    description: "a hung PSP is reported, and its requests are host errors",
+    check: hung,
+};
 
 fn hung(_: &Context) -> Result<Outcome> {
     // KVM cannot decommission a VM once the PSP is dead, and says so.

@@ -13,15 +13,23 @@ use crate::{
 };
 
 pub const HELD: Scenario = Scenario {
-    name: "a_vcpu_over_its_limit_is_held_out_of_its_guest_and_its_vmm_runs_on",
+    id: "vcpu_backend/held",
+    description: "a vCPU over its limit is held outside its guest, and its VMM keeps running",
     check: held,
 };
-pub const STOPPED: Scenario =
-    Scenario { name: "a_vcpu_that_sent_a_disallowed_type_does_not_run_on", check: stopped };
-pub const COMPAT: Scenario =
-    Scenario { name: "a_32_bit_vmm_s_vcpus_are_held_and_stopped_as_well", check: compat };
+pub const STOPPED: Scenario = Scenario {
+    id: "vcpu_backend/stopped",
+    description: "a vCPU that sent a disallowed type never runs again",
+    check: stopped,
+};
+pub const COMPAT: Scenario = Scenario {
+    id: "vcpu_backend/compat",
+    description: "vCPUs of a 32-bit VMM are held and stopped, too",
+    check: compat,
+};
 pub const STRANGER: Scenario = Scenario {
-    name: "a_vmm_that_is_not_known_never_gets_a_signal_and_what_passes_is_told",
+    id: "vcpu_backend/unknown_vmm",
+    description: "an unknown VMM never gets a signal, and what passes is reported",
     check: stranger,
 };
 

@@ -17,21 +17,35 @@ use crate::{
 };
 
 pub const REFUSES: Scenario = Scenario {
-    name: "asked_to_enforce_where_it_cannot_the_agent_refuses_to_start",
+    id: "verification/refuses",
+    description: "the agent refuses to start where it cannot enforce as configured",
     check: refuses,
 };
-pub const STAYS: Scenario =
-    Scenario { name: "with_stay_it_observes_is_not_ready_and_enforces_once_it_can", check: stays };
+pub const STAYS: Scenario = Scenario {
+    id: "verification/stay",
+    description: "with --stay the agent observes, is not ready, and enforces as soon as it can",
+    check: stays,
+};
 pub const GATE_GONE: Scenario = Scenario {
-    name: "a_gate_that_is_removed_and_what_passes_then_is_told_within_a_scrape",
+    id: "verification/gate_removed",
+    description: "the next scrape reports a removed gate and what passed without it",
     check: gate_gone,
 };
-pub const FOREIGN_ANSWER: Scenario =
-    Scenario { name: "another_lsm_s_answer_is_told_within_a_scrape", check: foreign_answer };
-pub const CHANGES: Scenario =
-    Scenario { name: "a_change_to_enforce_where_it_cannot_be_done_is_refused", check: changes };
-pub const NO_LSM: Scenario =
-    Scenario { name: "without_bpf_among_the_lsms_nobody_claims_to_enforce", check: no_lsm };
+pub const FOREIGN_ANSWER: Scenario = Scenario {
+    id: "verification/foreign_answer",
+    description: "the next scrape reports that another LSM program answers",
+    check: foreign_answer,
+};
+pub const CHANGES: Scenario = Scenario {
+    id: "verification/mode_change",
+    description: "a change to enforce is refused where the agent cannot enforce",
+    check: changes,
+};
+pub const NO_LSM: Scenario = Scenario {
+    id: "verification/no_lsm",
+    description: "without bpf among the LSMs the agent never claims to enforce",
+    check: no_lsm,
+};
 
 const ENFORCE: &str = "mode = \"enforce\"\n";
 

@@ -25,7 +25,8 @@ use crate::{
 };
 
 pub const AT_FULL_SPEED: Scenario = Scenario {
-    name: "hostile_guests_at_full_speed_bypass_nothing_blur_no_count_and_take_no_memory",
+    id: "hostile/full_speed",
+    description: "hostile guests at full speed bypass nothing, falsify no count and take no memory",
     check: at_full_speed,
 };
 

@@ -13,15 +13,18 @@ use crate::{
 };
 
 pub const ADMITTED_RATE: Scenario = Scenario {
-    name: "the_admitted_rate_is_the_configured_one_however_hard_vms_push",
+    id: "limits/admitted_rate",
+    description: "the admitted rate is the configured one, however hard VMs push",
     check: admitted_rate,
 };
 pub const FIRST_REQUEST: Scenario = Scenario {
-    name: "the_first_request_after_limit_set_is_decided_by_the_new_limit",
+    id: "limits/first_request",
+    description: "the first request after `limit set` is decided by the new limit",
     check: first_request,
 };
 pub const FAIRNESS: Scenario = Scenario {
-    name: "a_well_behaved_vm_is_not_slowed_by_hammering_ones_that_are_limited",
+    id: "limits/fairness",
+    description: "VMs that send in a loop do not slow a well-behaved one once they are limited",
     check: fairness,
 };
 

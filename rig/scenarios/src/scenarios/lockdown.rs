@@ -14,10 +14,14 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const INTEGRITY: Scenario =
-    Scenario { name: "under_lockdown_integrity_it_observes", check: integrity };
+pub const INTEGRITY: Scenario = Scenario {
+    id: "lockdown/integrity",
+    description: "under lockdown=integrity the agent observes",
+    check: integrity,
+};
 pub const CONFIDENTIALITY: Scenario = Scenario {
-    name: "under_lockdown_confidentiality_it_refuses_and_says_why",
+    id: "lockdown/confidentiality",
+    description: "under lockdown=confidentiality the agent refuses to start and says why",
     check: confidentiality,
 };
 

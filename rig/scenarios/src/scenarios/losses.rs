@@ -17,27 +17,43 @@ use crate::{
 };
 
 pub const VM_TABLE: Scenario = Scenario {
-    name: "a_full_table_of_vms_is_told_and_the_host_s_counts_stay_exact",
+    id: "losses/vm_table",
+    description: "a full VM table is reported, and the host's counts stay exact",
     check: vm_table,
 };
 pub const THREAD_TABLE: Scenario = Scenario {
-    name: "a_full_table_of_threads_is_told_and_costs_waiting_times_only",
+    id: "losses/thread_table",
+    description: "a full thread table is reported and costs only waiting times",
     check: thread_table,
 };
-pub const SEVERAL_VMS: Scenario =
-    Scenario { name: "a_process_with_several_vms_has_a_record_for_each", check: several_vms };
+pub const SEVERAL_VMS: Scenario = Scenario {
+    id: "losses/several_vms",
+    description: "each VM of a process has its own record",
+    check: several_vms,
+};
 pub const LOST_RETURN: Scenario = Scenario {
-    name: "a_command_whose_end_was_missed_is_told_and_the_next_ones_count",
+    id: "losses/command_end",
+    description: "a PSP command whose end was missed is reported as lost, and later ones count",
     check: lost_return,
 };
-pub const RING_BUFFER: Scenario =
-    Scenario { name: "a_full_ring_buffer_is_told_and_counts_stay_exact", check: ring_buffer };
-pub const MISSED_PROBES: Scenario =
-    Scenario { name: "missed_probes_are_told", check: missed_probes };
-pub const MISSED_EXIT: Scenario =
-    Scenario { name: "a_thread_whose_end_was_missed_leaves_no_record", check: missed_exit };
+pub const RING_BUFFER: Scenario = Scenario {
+    id: "losses/ring_buffer",
+    description: "a full ring buffer is reported, and counts stay exact",
+    check: ring_buffer,
+};
+pub const MISSED_PROBES: Scenario = Scenario {
+    id: "losses/missed_probes",
+    description: "missed probes are reported",
+    check: missed_probes,
+};
+pub const MISSED_EXIT: Scenario = Scenario {
+    id: "losses/thread_exit",
+    description: "a thread whose exit was missed leaves no record",
+    check: missed_exit,
+};
 pub const NO_PROBE: Scenario = Scenario {
-    name: "a_probe_that_cannot_be_attached_costs_only_what_it_measured",
+    id: "losses/no_probe",
+    description: "without one probe, only what it measures is missing",
     check: no_probe,
 };
 

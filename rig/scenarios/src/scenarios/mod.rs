@@ -41,6 +41,8 @@ mod skipped;
 mod soak;
 mod stages;
 mod storm;
+#[cfg(test)]
+mod tests;
 mod tio;
 mod top;
 mod unresolved;
@@ -52,9 +54,7 @@ use crate::{host, scenario::Group};
 pub const GROUPS: &[Group] = &[
     Group {
         name: "observe",
-        cmdline: "",
         memory_mib: 3072,
-        prepare: host::load_all,
         scenarios: &[
             exactness::COUNTS_EQUAL_THE_FIRMWARE,
             stages::ADD_UP,
@@ -92,36 +92,25 @@ pub const GROUPS: &[Group] = &[
             operation::COMMAND_LINE,
             operation::BAD_INPUT,
         ],
+        ..Group::DEFAULT
     },
-    Group {
-        name: "modules",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[modules::RELOADED],
-        once: &[],
-    },
+    Group { name: "modules", scenarios: &[modules::RELOADED], ..Group::DEFAULT },
     Group {
         name: "hang",
-        cmdline: "",
-        memory_mib: 1024,
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
         scenarios: &[hang::HUNG_PSP],
-        once: &[],
+        ..Group::DEFAULT
     },
     Group {
         name: "bare",
-        cmdline: "",
-        memory_mib: 1024,
         prepare: || Ok(()),
         scenarios: &[bare::NO_KVM_AMD],
         once: &[bare::NO_ROOT, bare::NO_BPF, bare::STAY, bare::NO_SNP, bare::STAY_RECOVERS],
+        ..Group::DEFAULT
     },
     Group {
         name: "gate",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             gate::NOBODY_ANSWERS,
             gate::ANSWERS,
@@ -139,13 +128,11 @@ pub const GROUPS: &[Group] = &[
             gate_unloading::WHILE_BUSY,
             gate_unloading::BESIDE_A_FORGER,
         ],
-        once: &[],
+        ..Group::DEFAULT
     },
     Group {
         name: "enforce",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             enforce::DENIED_AND_BUSY,
             limits::ADMITTED_RATE,
@@ -155,12 +142,11 @@ pub const GROUPS: &[Group] = &[
             enforce::ATTACKER,
         ],
         once: &[enforce::AUDIT],
+        ..Group::DEFAULT
     },
     Group {
         name: "honest",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             honest::GATE_GONE,
             honest::FOREIGN_ANSWER,
@@ -185,21 +171,19 @@ pub const GROUPS: &[Group] = &[
             odd::CLOCK_STEPS,
             unresolved::AGENT_STOPPED,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "no_lsm",
         // Debian's own, without bpf.
         cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
-        memory_mib: 1024,
-        prepare: host::load_all,
         scenarios: &[honest::NO_LSM],
         once: &[doctor::NO_LSM],
+        ..Group::DEFAULT
     },
     Group {
         name: "outlive",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             outlive::takeover::GOES_ON,
             outlive::takeover::FLOOD,
@@ -217,12 +201,11 @@ pub const GROUPS: &[Group] = &[
             outlive::alone::SECOND_AGENT,
             outlive::alone::PID_REUSE,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "attack",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             attack::processes::LIMIT,
             attack::processes::DENIED,
@@ -249,13 +232,11 @@ pub const GROUPS: &[Group] = &[
             attack::names::HIDDEN,
             attack::names::HIDDEN_LONG,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "config",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[
             config::RELOADED,
             config::AT_RELOAD,
@@ -263,62 +244,36 @@ pub const GROUPS: &[Group] = &[
             config::FULL_DISK,
             config::ASKED,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "doctor",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
         scenarios: &[doctor::READY],
         once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
+        ..Group::DEFAULT
     },
     Group {
         name: "events",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[events::KINDS, events_all::EXACT, events_all::COST],
+        ..Group::DEFAULT
     },
     Group {
         name: "lockdown",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
-        once: &[],
+        ..Group::DEFAULT
     },
     Group {
         name: dashboards::GROUP,
         // Who looks at it is outside.
         cmdline: "rig.ip=10.0.2.15/24",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[dashboards::WATCHED],
+        ..Group::DEFAULT
     },
-    Group {
-        name: "pods",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[pods::RULES, pods::MOVED, packages::UPGRADE],
-    },
-    Group {
-        name: "top",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[top::LIVE],
-    },
+    Group { name: "pods", once: &[pods::RULES, pods::MOVED, packages::UPGRADE], ..Group::DEFAULT },
+    Group { name: "top", once: &[top::LIVE], ..Group::DEFAULT },
     Group {
         name: "faults",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[
             faults::THOUSAND,
             faults::SOCKET,
@@ -331,37 +286,15 @@ pub const GROUPS: &[Group] = &[
             faults::DESCRIPTORS,
             faults::PINS_GONE,
         ],
+        ..Group::DEFAULT
     },
-    Group {
-        name: "hostile",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[hostile::AT_FULL_SPEED],
-    },
-    Group {
-        name: "soak",
-        cmdline: "",
-        memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[soak::SOAK],
-    },
-    Group {
-        name: "storm",
-        cmdline: "",
-        memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[storm::STORM],
-    },
+    Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
+    Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
+    Group { name: "storm", memory_mib: 2048, once: &[storm::STORM], ..Group::DEFAULT },
     Group {
         name: "pod",
-        cmdline: "",
         memory_mib: 2048,
         prepare: pod::prepare,
-        scenarios: &[],
         once: &[
             pod::DOES_EVERYTHING,
             pod::runtimes::DEFAULT_PROFILES,
@@ -369,37 +302,7 @@ pub const GROUPS: &[Group] = &[
             pod::lacking::ONE_CAPABILITY,
             pod::lacking::THE_NODE,
         ],
+        ..Group::DEFAULT
     },
     realtime::GROUP,
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::GROUPS;
-
-    /// Each row of the threat model is shown by tests that there are, or says why none shows it.
-    #[test]
-    fn the_threat_model_names_scenarios_that_there_are() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/threat-model.md");
-        let text = fs::read_to_string(path).expect("the threat model");
-        let mut named = 0;
-        for line in text.lines() {
-            assert!(!line.ends_with("| – |"), "nothing shows it, and no reason is given: {line}");
-            if line.contains("(a unit test)") {
-                continue;
-            }
-            // Scenarios' names are sentences.
-            let names = line.split('`').skip(1).step_by(2).filter(|name| {
-                name.matches('_').count() >= 5 && !name.contains(['/', '(', '{', ' ', '.'])
-            });
-            for name in names {
-                let there_is = GROUPS.iter().any(|group| group.all().any(|it| it.name == name));
-                assert!(there_is, "there is no scenario {name}");
-                named += 1;
-            }
-        }
-        assert!(named > 50, "only {named} are named");
-    }
-}

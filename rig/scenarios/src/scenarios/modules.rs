@@ -10,8 +10,11 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const RELOADED: Scenario =
-    Scenario { name: "modules_can_be_unloaded_and_loaded_again_under_the_agent", check: reloaded };
+pub const RELOADED: Scenario = Scenario {
+    id: "module_reload/under_agent",
+    description: "kernel modules can be reloaded while the agent runs",
+    check: reloaded,
+};
 
 /// All three, in the order in which `modprobe -r kvm_amd` would take them.
 fn reloaded(_: &Context) -> Result<Outcome> {

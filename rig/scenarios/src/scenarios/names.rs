@@ -10,14 +10,24 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const VMMS: Scenario =
-    Scenario { name: "vms_have_the_names_their_vmms_gave_them", check: vmms };
-pub const OTHER_NAME: Scenario =
-    Scenario { name: "a_vmm_under_another_name_is_known_and_it_is_told_why", check: other_name };
-pub const SAME_NAME: Scenario =
-    Scenario { name: "two_vms_of_one_name_never_break_a_scrape", check: same_name };
+pub const VMMS: Scenario = Scenario {
+    id: "vm_names/vmms",
+    description: "VMs have the names that their VMMs gave them",
+    check: vmms,
+};
+pub const OTHER_NAME: Scenario = Scenario {
+    id: "vm_names/renamed_vmm",
+    description: "a VMM under another program name is recognized, and policy explain says how",
+    check: other_name,
+};
+pub const SAME_NAME: Scenario = Scenario {
+    id: "vm_names/duplicates",
+    description: "two VMs of the same name never break a scrape",
+    check: same_name,
+};
 pub const RETENTION: Scenario = Scenario {
-    name: "a_dead_vm_s_series_stay_for_a_while_and_its_slot_is_used_again",
+    id: "vm_names/retention",
+    description: "an exited VM's series stay for the configured time, then its slot is reused",
     check: retention,
 };
 

@@ -13,11 +13,15 @@ use crate::{
 };
 
 pub const TABLE_FULL: Scenario = Scenario {
-    name: "with_more_vms_than_room_the_default_applies_to_each_and_it_is_counted",
+    id: "edge_cases/vm_table_full",
+    description: "VMs beyond max_vms get the default policy, each with its own limiter, and are counted",
     check: table_full,
 };
-pub const CLOCK_STEPS: Scenario =
-    Scenario { name: "a_clock_that_is_set_neither_opens_nor_shuts_a_limit", check: clock_steps };
+pub const CLOCK_STEPS: Scenario = Scenario {
+    id: "edge_cases/clock_steps",
+    description: "setting the clock neither opens nor closes a limit",
+    check: clock_steps,
+};
 
 fn table_full(_: &Context) -> Result<Outcome> {
     let Enforcing { agent, gate } = Enforcing::start(
@@ -78,7 +82,8 @@ pub fn step(seconds: i64) -> Result<()> {
 
 /// What a verdict costs, and an ioctl that is none of ours.
 pub const COST: Scenario = Scenario {
-    name: "an_ioctl_that_is_not_ours_costs_a_few_instructions_and_a_verdict_little_more_than_a_probe",
+    id: "edge_cases/cost",
+    description: "a foreign ioctl costs a few instructions, and a decision little more than a probe",
     check: cost,
 };
 

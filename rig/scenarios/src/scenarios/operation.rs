@@ -17,14 +17,26 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const METRICS_ARE_CLEAN: Scenario =
-    Scenario { name: "promtool_finds_nothing_to_complain_of", check: promtool };
-pub const COMMAND_LINE: Scenario =
-    Scenario { name: "vms_and_psp_answer_who_asks_and_who_holds_the_psp", check: command_line };
-pub const BAD_INPUT: Scenario =
-    Scenario { name: "bad_input_gets_one_clear_line", check: bad_input };
-pub const STOPS_CLEANLY: Scenario =
-    Scenario { name: "sigterm_detaches_everything_and_exits_0", check: stops };
+pub const METRICS_ARE_CLEAN: Scenario = Scenario {
+    id: "operation/promtool",
+    description: "promtool finds nothing wrong with the metrics",
+    check: promtool,
+};
+pub const COMMAND_LINE: Scenario = Scenario {
+    id: "operation/command_line",
+    description: "vms and psp show which VM sends requests and which one holds the PSP",
+    check: command_line,
+};
+pub const BAD_INPUT: Scenario = Scenario {
+    id: "operation/bad_input",
+    description: "bad input gets one clear line",
+    check: bad_input,
+};
+pub const STOPS_CLEANLY: Scenario = Scenario {
+    id: "operation/sigterm",
+    description: "SIGTERM detaches everything and exits with 0",
+    check: stops,
+};
 
 fn promtool(_: &Context) -> Result<Outcome> {
     let agent = Agent::start(&[])?;

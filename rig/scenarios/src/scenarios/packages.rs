@@ -23,7 +23,8 @@ use crate::{
 };
 
 pub const UPGRADE: Scenario = Scenario {
-    name: "an_upgrade_of_the_package_lets_nothing_pass_and_a_removal_ends_enforcement",
+    id: "packages/upgrade",
+    description: "a package upgrade lets nothing pass, and a removal ends enforcement",
     check: upgrade,
 };
 

@@ -21,7 +21,8 @@ use crate::{
 };
 
 pub const DOES_EVERYTHING: Scenario = Scenario {
-    name: "with_what_the_daemonset_grants_the_agent_observes_enforces_reloads_and_is_replaced",
+    id: "daemonset/everything",
+    description: "with the DaemonSet's privileges the agent observes, enforces, reloads and is replaced",
     check: does_everything,
 };
 

@@ -19,10 +19,16 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const RULES: Scenario =
-    Scenario { name: "a_rule_for_a_pod_holds_for_its_vms_and_for_no_others", check: rules };
-pub const MOVED: Scenario =
-    Scenario { name: "a_vm_that_is_moved_into_its_pod_later_is_found_there", check: moved };
+pub const RULES: Scenario = Scenario {
+    id: "pods/rules",
+    description: "a rule for a pod holds for its VMs and no others",
+    check: rules,
+};
+pub const MOVED: Scenario = Scenario {
+    id: "pods/moved",
+    description: "a VM that is moved into its pod later is found there",
+    check: moved,
+};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";

@@ -9,13 +9,11 @@ use super::{
     attack, enforce, exactness, gate, gate_unloading, guests, hold, limits, losses, names,
     operation, pods, skipped, stages,
 };
-use crate::{host, scenario::Group};
+use crate::scenario::Group;
 
 pub const GROUP: Group = Group {
     name: "realtime",
-    cmdline: "",
     memory_mib: 2048,
-    prepare: host::load_all,
     scenarios: &[
         exactness::COUNTS_EQUAL_THE_FIRMWARE,
         stages::ADD_UP,
@@ -40,7 +38,7 @@ pub const GROUP: Group = Group {
         hold::STOPPED,
         operation::STOPS_CLEANLY,
     ],
-    once: &[],
+    ..Group::DEFAULT
 };
 
 #[cfg(test)]
@@ -50,9 +48,9 @@ mod tests {
     #[test]
     fn it_is_a_selection_of_what_other_groups_have() {
         for scenario in GROUP.scenarios {
-            let has = |group: &&Group| group.all().any(|other| other.name == scenario.name);
+            let has = |group: &&Group| group.all().any(|other| other.id == scenario.id);
             let groups: Vec<_> = GROUPS.iter().filter(has).map(|group| group.name).collect();
-            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.name);
+            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.id);
         }
     }
 }

@@ -15,13 +15,20 @@ use crate::{
 };
 
 pub const CHANGES: Scenario = Scenario {
-    name: "a_change_that_would_cost_a_guest_its_vmpck_says_why_and_wants_to_be_insisted_on",
+    id: "policy_changes/vmpck_at_risk",
+    description: "a change that would cost a guest its VMPCK says why and needs --yes",
     check: changes,
 };
-pub const ONE_REPORT: Scenario =
-    Scenario { name: "a_guest_has_one_report_after_boot_and_then_none", check: one_report };
-pub const NOBODY: Scenario =
-    Scenario { name: "nobody_but_root_changes_a_policy_and_every_change_is_told", check: nobody };
+pub const ONE_REPORT: Scenario = Scenario {
+    id: "policy_changes/sealed",
+    description: "a guest can be allowed one report after boot and none later",
+    check: one_report,
+};
+pub const NOBODY: Scenario = Scenario {
+    id: "policy_changes/only_root",
+    description: "only root changes a policy, and every change is logged",
+    check: nobody,
+};
 
 fn refused(line: &str, what: &str) -> Result<()> {
     let mut command = Command::new("/bin/guestreq");

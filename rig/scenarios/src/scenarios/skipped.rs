@@ -24,14 +24,19 @@ use crate::{
 };
 
 pub const CALL: Scenario = Scenario {
-    name: "a_request_that_the_gate_admitted_stays_decided_whatever_is_skipped",
+    id: "skipped_probes/admitted",
+    description: "a request that the gate admitted counts as decided, whichever probes are skipped",
     check: call,
 };
-pub const START: Scenario =
-    Scenario { name: "a_request_whose_start_was_skipped_is_lost_and_no_host_error", check: start };
+pub const START: Scenario = Scenario {
+    id: "skipped_probes/start",
+    description: "a request whose start was skipped is lost, not a host error",
+    check: start,
+};
 
 pub const DECIDED: Scenario = Scenario {
-    name: "decisions_stay_with_a_vm_of_which_no_request_s_end_was_seen",
+    id: "skipped_probes/decisions",
+    description: "a VM keeps its decisions even if no request's end was seen",
     check: decided,
 };
 

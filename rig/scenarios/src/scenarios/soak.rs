@@ -25,7 +25,8 @@ use crate::{
 };
 
 pub const SOAK: Scenario = Scenario {
-    name: "after_scrapes_reloads_changes_restarts_and_new_vms_counts_are_exact_and_memory_is_flat",
+    id: "soak/soak",
+    description: "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat",
     check: soak,
 };
 

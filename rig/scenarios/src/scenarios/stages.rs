@@ -11,13 +11,26 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const ADD_UP: Scenario = Scenario { name: "stages_add_up_to_the_whole", check: add_up };
-pub const BUSY_TIME: Scenario =
-    Scenario { name: "busy_time_is_what_the_firmware_was_busy", check: busy_time };
-pub const VM_LOCK: Scenario =
-    Scenario { name: "vcpus_of_one_vm_wait_for_its_lock", check: vm_lock };
-pub const PSP_QUEUE: Scenario =
-    Scenario { name: "vms_wait_for_each_other_in_the_psp_s_queue", check: psp_queue };
+pub const ADD_UP: Scenario = Scenario {
+    id: "stages/sum",
+    description: "a request's stages add up to its duration",
+    check: add_up,
+};
+pub const BUSY_TIME: Scenario = Scenario {
+    id: "stages/busy_time",
+    description: "the PSP's busy time is the time for which the firmware was busy",
+    check: busy_time,
+};
+pub const VM_LOCK: Scenario = Scenario {
+    id: "stages/vm_lock",
+    description: "vCPUs of one VM wait in the stage vm_lock",
+    check: vm_lock,
+};
+pub const PSP_QUEUE: Scenario = Scenario {
+    id: "stages/psp_queue",
+    description: "VMs that compete for the PSP wait in the stage psp_queue",
+    check: psp_queue,
+};
 
 const GUEST_REQUEST: [(&str, &str); 1] = [("command", "snp_guest_request")];
 

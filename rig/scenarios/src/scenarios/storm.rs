@@ -38,7 +38,8 @@ use crate::{
 };
 
 pub const STORM: Scenario = Scenario {
-    name: "with_all_of_it_at_once_it_counts_exactly_enforces_answers_root_and_says_nothing_untrue",
+    id: "stress/all_at_once",
+    description: "with all faults at once counts are exact, enforcement holds, root is served and all reports are true",
     check: storm,
 };
 

@@ -14,7 +14,8 @@ use crate::{
 };
 
 pub const UNDECIDED: Scenario = Scenario {
-    name: "requests_of_sev_tio_pass_whatever_the_policy_and_are_counted_by_name_and_vm",
+    id: "tio/undecided",
+    description: "SEV-TIO requests pass whatever the policy, and are counted by name and VM",
     check: undecided,
 };
 

@@ -13,8 +13,11 @@ use crate::{
     screen::Screen,
 };
 
-pub const LIVE: Scenario =
-    Scenario { name: "top_shows_who_has_the_psp_and_why_others_wait", check: live };
+pub const LIVE: Scenario = Scenario {
+    id: "top/live",
+    description: "top shows which VM has the PSP and why others wait",
+    check: live,
+};
 
 /// An emulated machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -14,11 +14,13 @@ use crate::{
 };
 
 pub const FIRST_REQUEST: Scenario = Scenario {
-    name: "a_new_vm_s_first_request_is_decided_by_the_policy_that_matches_it",
+    id: "unresolved_vms/first_request",
+    description: "a new VM's first request is decided by the policy that matches it",
     check: first_request,
 };
 pub const AGENT_STOPPED: Scenario = Scenario {
-    name: "a_new_vm_waits_for_a_slow_agent_but_not_for_one_that_is_stopped_or_dead",
+    id: "unresolved_vms/agent_stopped",
+    description: "a new VM waits for a slow agent, but not for one that is stopped or dead",
     check: agent_stopped,
 };
 

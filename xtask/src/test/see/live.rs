@@ -23,6 +23,11 @@ use panels::Panels;
 
 /// The group of scenarios that is watched from outside.
 const GROUP: &str = "dashboards";
+/// What is reported of it: ids and descriptions, as scenarios have them.
+const EMPTY: (&str, &str) =
+    ("dashboards/without_vms", "no query of a dashboard fails on hosts without VMs");
+const BUSY: (&str, &str) =
+    ("dashboards/under_load", "every query of every panel has data under load");
 /// Where the agent's metrics are in the guest, and where it waits for us.
 const METRICS: u16 = 9940;
 const TURN: u16 = 9941;
@@ -73,7 +78,7 @@ impl Watch {
     /// What was seen; the guest has ended.
     pub fn finish(self) -> Vec<Report> {
         self.over.store(true, Ordering::Relaxed);
-        let panicked = |_| vec![report("the_watch_goes_on", Err(anyhow!("it has panicked")))];
+        let panicked = |_| vec![report(EMPTY, Err(anyhow!("the watch has panicked")))];
         self.thread.join().unwrap_or_else(panicked)
     }
 }
@@ -90,14 +95,8 @@ impl Session {
         // The guest waits for us, whatever we have seen.
         let busy = self.next().and_then(|()| self.busy(targets));
         let end = self.next();
-        let reports = [
-            ("no_query_of_a_dashboard_fails_on_hosts_without_vms", empty),
-            (
-                "every_query_of_every_panel_has_data_under_load",
-                busy.and_then(|seen| end.map(|()| seen)),
-            ),
-        ];
-        reports.map(|(name, result)| report(name, result)).into()
+        let reports = [(EMPTY, empty), (BUSY, busy.and_then(|seen| end.map(|()| seen)))];
+        reports.map(|(of, result)| report(of, result)).into()
     }
 
     /// Tells the guest to go on: it closes the connection when it has understood.
@@ -148,10 +147,10 @@ impl Session {
     }
 }
 
-fn report(name: &str, result: Result<String>) -> Report {
+fn report((id, description): (&str, &str), result: Result<String>) -> Report {
     let (outcome, detail) = match result {
         Ok(seen) => (Outcome::Passed, seen),
         Err(error) => (Outcome::Failed, format!("{error:#}")),
     };
-    Report { name: name.to_owned(), outcome, detail }
+    Report { id: id.to_owned(), description: description.to_owned(), outcome, detail }
 }

@@ -14,11 +14,13 @@ use crate::{
 };
 
 pub const MOVES: Scenario = Scenario {
-    name: "a_vm_that_moves_between_processes_has_its_policy_while_that_and_the_agent_change",
+    id: "attack/moves",
+    description: "a VM that moves between processes keeps its policy while policy and agent change",
     check: moves,
 };
 pub const REPLACED: Scenario = Scenario {
-    name: "the_next_agent_knows_a_vm_whose_arguments_lie_or_whose_main_thread_has_exited",
+    id: "attack/forged_arguments",
+    description: "the next agent recognizes a VM whose arguments lie or whose main thread has exited",
     check: replaced,
 };
 

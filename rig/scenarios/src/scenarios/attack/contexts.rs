@@ -11,14 +11,20 @@ use crate::{
 };
 
 pub const SEVERAL: Scenario = Scenario {
-    name: "each_vm_of_a_process_has_a_record_a_label_and_a_limiter_of_its_own",
+    id: "attack/several_contexts",
+    description: "each VM of a process has its own record, label and limiter",
     check: several,
 };
-pub const RESET: Scenario =
-    Scenario { name: "a_vm_that_is_reset_in_its_process_keeps_what_was_set_for_it", check: reset };
-pub const BURST: Scenario = Scenario { name: "a_new_burst_costs_a_vmm_a_launch", check: burst };
+pub const RESET: Scenario = Scenario {
+    id: "attack/reset",
+    description: "a VM that is reset within its process keeps its overrides",
+    check: reset,
+};
+pub const BURST: Scenario =
+    Scenario { id: "attack/burst", description: "a new burst costs a VMM a launch", check: burst };
 pub const REUSE: Scenario = Scenario {
-    name: "a_guest_that_is_given_the_context_address_of_another_inherits_nothing",
+    id: "attack/address_reuse",
+    description: "a guest that gets another one's context address inherits nothing",
     check: reuse,
 };
 
@@ -99,7 +105,8 @@ fn reuse(_: &Context) -> Result<Outcome> {
 }
 
 pub const UNSEEN: Scenario = Scenario {
-    name: "a_guest_whose_launch_nobody_saw_is_who_it_was_when_it_was_first_looked_at",
+    id: "attack/unseen_launch",
+    description: "a guest whose launch was not observed keeps the identity it had when first observed",
     check: unseen,
 };
 

@@ -16,20 +16,24 @@ use crate::{
 };
 
 pub const VANISH: Scenario = Scenario {
-    name: "processes_that_are_gone_when_they_are_looked_at_have_the_default_and_are_counted",
+    id: "attack/exited_processes",
+    description: "VMs whose process has exited before it could be read get the default policy and are counted",
     check: vanish,
 };
 pub const HIDDEN: Scenario = Scenario {
-    name: "where_proc_hides_processes_from_the_agent_the_default_holds_and_vms_are_counted",
+    id: "attack/hidden",
+    description: "VMs whose processes /proc hides from the agent get the default policy and are counted",
     check: hidden,
 };
 pub const HIDEPID: Scenario = Scenario {
-    name: "where_proc_hides_processes_from_others_the_agent_knows_vms_all_the_same",
+    id: "attack/hidepid",
+    description: "with /proc mounted with hidepid the agent still identifies VMs",
     check: hidepid,
 };
 
 pub const HIDDEN_LONG: Scenario = Scenario {
-    name: "where_proc_hides_threads_that_wait_for_the_psp_they_keep_what_was_decided",
+    id: "attack/hidden_long",
+    description: "threads that /proc hides while they wait for the PSP keep their decisions",
     check: hidden_long,
 };
 

@@ -9,18 +9,24 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const LIMIT: Scenario =
-    Scenario { name: "a_limit_holds_whichever_threads_and_processes_run_the_vcpu", check: limit };
+pub const LIMIT: Scenario = Scenario {
+    id: "attack/limit",
+    description: "a limit holds, whichever threads and processes run the vCPU",
+    check: limit,
+};
 pub const DENIED: Scenario = Scenario {
-    name: "what_is_denied_stays_denied_whoever_runs_the_vcpu_and_under_whatever_name",
+    id: "attack/denied",
+    description: "denied types stay denied, whoever runs the vCPU and under whatever name",
     check: stays_denied,
 };
 pub const FREE: Scenario = Scenario {
-    name: "four_tsc_infos_pass_a_limit_at_each_launch_whoever_runs_the_vcpu",
+    id: "attack/free_tsc_info",
+    description: "four TSC_INFO pass a limit at each launch, whoever runs the vCPU",
     check: free,
 };
 pub const SCRIBBLED: Scenario = Scenario {
-    name: "a_guest_that_scribbles_while_processes_take_turns_sends_nothing_that_is_not_allowed",
+    id: "attack/scribbled",
+    description: "a guest that overwrites its pages while processes take turns gets nothing disallowed through",
     check: scribbled,
 };
 

@@ -11,31 +11,44 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const PARKED: Scenario =
-    Scenario { name: "a_vm_that_eighty_processes_share_takes_no_other_vm_s_room", check: parked };
-pub const THOUSAND: Scenario =
-    Scenario { name: "a_thousand_processes_that_share_a_vm_s_memory_are_one_vm", check: thousand };
+pub const PARKED: Scenario = Scenario {
+    id: "attack/shared_vm",
+    description: "a VM that 80 processes share takes no other VM's table entries",
+    check: parked,
+};
+pub const THOUSAND: Scenario = Scenario {
+    id: "attack/thousand_processes",
+    description: "a thousand processes that share a VM's memory are one VM",
+    check: thousand,
+};
 pub const CHURN: Scenario = Scenario {
-    name: "vms_that_come_and_go_or_fail_to_launch_leave_room_and_every_other_vm_s_rule",
+    id: "attack/churn",
+    description: "short-lived VMs and failed launches leave room, and every other VM keeps its rule",
     check: churn,
 };
 pub const CONTEXTS_FULL: Scenario = Scenario {
-    name: "a_vm_with_a_stricter_rule_keeps_it_while_others_take_all_room_there_is",
+    id: "attack/contexts_full",
+    description: "a VM with a stricter rule keeps it while others fill the VM table",
     check: contexts_full,
 };
 
 pub const THREADS_FULL: Scenario = Scenario {
-    name: "a_request_that_was_decided_without_a_record_of_its_thread_is_not_said_to_have_passed",
+    id: "attack/threads_full",
+    description: "a request decided without a thread record is not reported as bypassed",
     check: threads_full,
 };
 
 pub const EVICTED: Scenario = Scenario {
-    name: "a_vm_that_was_silent_while_others_took_all_room_keeps_its_policy",
+    id: "attack/evicted",
+    description: "a VM that was silent while others filled the VM table keeps its policy",
     check: evicted,
 };
 
-pub const FLOOD: Scenario =
-    Scenario { name: "launches_that_fail_without_end_cost_no_new_vm_its_rule", check: flood };
+pub const FLOOD: Scenario = Scenario {
+    id: "attack/failed_launches",
+    description: "endless failed launches cost no new VM its rule",
+    check: flood,
+};
 
 /// The strict VM asks for what everybody else may have.
 const STRICT: &str =

@@ -17,12 +17,19 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const APPLIED: Scenario =
-    Scenario { name: "a_file_that_is_applied_holds_whole_or_not_at_all", check: applied };
-pub const FULL_DISK: Scenario =
-    Scenario { name: "on_a_full_disk_a_change_is_refused_and_nothing_changes", check: full_disk };
+pub const APPLIED: Scenario = Scenario {
+    id: "config/applied",
+    description: "a policy file is applied atomically",
+    check: applied,
+};
+pub const FULL_DISK: Scenario = Scenario {
+    id: "config/full_disk",
+    description: "on a full disk a change is refused, and nothing changes",
+    check: full_disk,
+};
 pub const ASKED: Scenario = Scenario {
-    name: "whoever_asks_for_a_vm_or_without_permission_is_told_what_is_right",
+    id: "config/wrong_requests",
+    description: "unknown VMs and missing permissions get an error that says what is right",
     check: asked,
 };
 

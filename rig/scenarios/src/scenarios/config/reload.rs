@@ -17,11 +17,13 @@ use crate::{
 };
 
 pub const RELOADED: Scenario = Scenario {
-    name: "a_configuration_that_changes_holds_and_one_that_is_wrong_changes_nothing",
+    id: "config/reloaded",
+    description: "a changed configuration takes effect, and an invalid one changes nothing",
     check: reloaded,
 };
 pub const AT_RELOAD: Scenario = Scenario {
-    name: "agents_that_die_while_they_read_the_configuration_leave_enforcement_as_it_is",
+    id: "config/dies_at_reload",
+    description: "agents that die during a reload leave enforcement in place",
     check: at_reload,
 };
 

@@ -13,11 +13,13 @@ use crate::{
 };
 
 pub const SECOND_AGENT: Scenario = Scenario {
-    name: "a_second_agent_is_refused_whatever_its_socket_and_port",
+    id: "takeover/second_agent",
+    description: "a second agent is refused, whatever its socket and port",
     check: second_agent,
 };
 pub const PID_REUSE: Scenario = Scenario {
-    name: "a_process_with_the_number_of_a_vm_that_went_unseen_inherits_nothing",
+    id: "takeover/pid_reuse",
+    description: "a process that reuses an exited VM's pid inherits nothing",
     check: pid_reuse,
 };
 

@@ -17,21 +17,30 @@ use crate::{
 };
 
 pub const AT_START: Scenario = Scenario {
-    name: "an_agent_that_dies_at_any_step_of_its_first_start_leaves_nothing_in_the_way",
+    id: "takeover/dies_at_start",
+    description: "an agent that dies at any step of its first start does not hinder the next one",
     check: at_start,
 };
 pub const AT_TAKEOVER: Scenario = Scenario {
-    name: "agents_that_die_at_any_step_of_a_takeover_leave_enforcement_as_it_is",
+    id: "takeover/dies_at_takeover",
+    description: "agents that die at any step of a takeover leave enforcement in place",
     check: at_takeover,
 };
 pub const AT_CHANGE: Scenario = Scenario {
-    name: "an_agent_that_dies_while_it_changes_a_policy_has_kept_it_or_not",
+    id: "takeover/dies_at_change",
+    description: "an agent that dies during a policy change has saved it completely or not at all",
     check: at_change,
 };
-pub const AT_STOP: Scenario =
-    Scenario { name: "an_agent_that_dies_while_it_stops_can_be_started_again", check: at_stop };
-pub const AT_DETACH: Scenario =
-    Scenario { name: "detach_leaves_nothing_and_can_be_repeated_after_any_step", check: at_detach };
+pub const AT_STOP: Scenario = Scenario {
+    id: "takeover/dies_at_stop",
+    description: "an agent that dies while it stops can be started again",
+    check: at_stop,
+};
+pub const AT_DETACH: Scenario = Scenario {
+    id: "takeover/dies_at_detach",
+    description: "detach leaves nothing and can be repeated after dying at any step",
+    check: at_detach,
+};
 
 /// Requests of a VM that comes and goes: so many pass, and as many do not.
 const LOAD: &str = "--vmm qemu --name brief --type report,export --count 10";

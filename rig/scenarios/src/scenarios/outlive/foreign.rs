@@ -14,8 +14,11 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const FOREIGN: Scenario =
-    Scenario { name: "what_is_not_guestreq_s_is_told_and_never_adopted", check: foreign };
+pub const FOREIGN: Scenario = Scenario {
+    id: "takeover/foreign_pins",
+    description: "foreign pins are reported and never adopted",
+    check: foreign,
+};
 
 const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 

@@ -12,10 +12,14 @@ use crate::{
     scenario::{Context, Outcome, Scenario},
 };
 
-pub const GOES_ON: Scenario =
-    Scenario { name: "enforcement_goes_on_when_the_agent_is_killed_or_stopped", check: goes_on };
+pub const GOES_ON: Scenario = Scenario {
+    id: "takeover/survives",
+    description: "enforcement survives an agent that is killed or stopped",
+    check: goes_on,
+};
 pub const FLOOD: Scenario = Scenario {
-    name: "no_disallowed_message_passes_while_agents_are_killed_and_policies_change",
+    id: "takeover/flood",
+    description: "no disallowed message passes while agents are killed and policies change",
     check: flood,
 };
 

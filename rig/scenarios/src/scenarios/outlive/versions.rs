@@ -18,15 +18,18 @@ use crate::{
 };
 
 pub const OTHER_PROGRAMS: Scenario = Scenario {
-    name: "another_version_s_programs_take_over_under_load_and_no_count_is_lost",
+    id: "takeover/other_programs",
+    description: "another version's programs take over under load, and no count is lost",
     check: other_programs,
 };
 pub const OTHER_ENTRIES: Scenario = Scenario {
-    name: "another_version_s_entries_are_replaced_and_nothing_disallowed_passes_meanwhile",
+    id: "takeover/other_entries",
+    description: "another version's entry programs are replaced, and nothing disallowed passes meanwhile",
     check: other_entries,
 };
 pub const OTHER_SCHEMA: Scenario = Scenario {
-    name: "pins_of_another_schema_enforce_until_this_version_does_and_totals_go_on",
+    id: "takeover/other_schema",
+    description: "pins of another schema enforce until this version does, and totals continue",
     check: other_schema,
 };
 

@@ -15,11 +15,13 @@ use crate::{
 };
 
 pub const ONE_CAPABILITY: Scenario = Scenario {
-    name: "one_capability_less_than_the_daemonset_grants_and_the_pod_says_which",
+    id: "daemonset/one_capability",
+    description: "with one capability missing the pod says which",
     check: one_capability,
 };
 pub const THE_NODE: Scenario = Scenario {
-    name: "on_a_node_that_lacks_something_the_pod_stays_up_and_says_what",
+    id: "daemonset/node",
+    description: "on a node that lacks something the pod stays up and says what",
     check: the_node,
 };
 

@@ -15,11 +15,13 @@ use crate::{
 };
 
 pub const DEFAULT_PROFILES: Scenario = Scenario {
-    name: "under_containerd_s_default_profiles_the_pod_works_and_under_cri_o_s_it_says_what_is_refused",
+    id: "daemonset/default_profiles",
+    description: "the pod works under containerd's default profiles, and says what CRI-O's refuses",
     check: default_profiles,
 };
 pub const OWN_PROFILE: Scenario = Scenario {
-    name: "under_its_own_seccomp_profile_the_pod_works_whatever_the_runtime",
+    id: "daemonset/own_profile",
+    description: "the pod works under its own seccomp profile with every runtime",
     check: own_profile,
 };
 
