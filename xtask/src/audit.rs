@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, process, project, say};
+use crate::{build, process, progress, project};
 
 /// The workspaces, each with a lockfile.
 const WORKSPACES: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
@@ -40,7 +40,7 @@ fn advisories(manifest: &str) -> Result<()> {
     let what = format!("advisories of {manifest}");
     let log = build::log("audit", &what);
     let mut unknown = false;
-    say::step("audit", &what, || {
+    progress::step("audit", &what, || {
         let result = process::logged(&mut deny(manifest, &["advisories"]), &log);
         let Err(error) = result else { return Ok(()) };
         let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -48,7 +48,7 @@ fn advisories(manifest: &str) -> Result<()> {
         if unknown { Ok(()) } else { Err(error) }
     })?;
     if unknown {
-        say::note(&format!(
+        progress::note(&format!(
             "not checked: the database of advisories cannot be fetched here ({})",
             log.display()
         ));

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::setup::EbpfTools;
-use crate::{process, project, say, setup};
+use crate::{process, progress, project, setup};
 
 pub fn execute() -> Result<()> {
     ebpf(&setup::ebpf()?)?;
@@ -98,7 +98,7 @@ pub fn static_cargo(subcommand: &str) -> Command {
 /// Runs cargo as a step, with its output in [`log`], and shows that when it fails.
 pub fn step(verb: &str, what: &str, cargo: &mut Command) -> Result<()> {
     let log = log(verb, what);
-    say::step(verb, what, || process::logged(cargo, &log)).with_context(|| {
+    progress::step(verb, what, || process::logged(cargo, &log)).with_context(|| {
         eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
         let subcommand = cargo.get_args().next().unwrap_or_default().display();
         format!("cargo {subcommand} failed; its output is above, and in {}", log.display())

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, process, project, say};
+use crate::{build, process, progress, project};
 
 /// Of the workspace: guestreq's, and so the packages'.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -151,11 +151,15 @@ impl<'a> Package<'a> {
         // Whatever the umask is.
         let mut modes = Command::new("chmod");
         process::output(modes.args(["-R", "u=rwX,go=rX"]).arg(&self.tree))?;
-        say::step("pack", &self.file.file_name().unwrap_or_default().to_string_lossy(), || {
-            let mut pack = Command::new("dpkg-deb");
-            pack.args(["--build", "--root-owner-group"]).arg(&self.tree).arg(&self.file);
-            process::output(&mut pack).context("cannot pack")
-        })?;
+        progress::step(
+            "pack",
+            &self.file.file_name().unwrap_or_default().to_string_lossy(),
+            || {
+                let mut pack = Command::new("dpkg-deb");
+                pack.args(["--build", "--root-owner-group"]).arg(&self.tree).arg(&self.file);
+                process::output(&mut pack).context("cannot pack")
+            },
+        )?;
         fs::remove_dir_all(&self.tree).with_context(|| format!("{}", self.tree.display()))?;
         Ok(self.file.clone())
     }

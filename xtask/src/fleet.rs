@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::prometheus::{Server, Settings, replaced};
-use crate::test::see::live::fleet_queries;
-use crate::{port, project, say, setup};
+use crate::test::dashboards::live::fleet_queries;
+use crate::{port, progress, project, setup};
 
 /// Series of a host at the centre, at most, and those of alerts for it: docs/fleets.md.
 const AT_CENTRE: f64 = 47.0;
@@ -46,7 +46,7 @@ pub fn execute(args: &Args) -> Result<()> {
     let leaf = start("leaf", &leaf(agents, sent_port, args.hosts)?, leaf_port, &[])?;
     let fetched = start("fetched", &centre(leaf_port)?, port::free()?, &[])?;
     let (hosts, vms, minutes) = (args.hosts, args.vms, args.minutes);
-    say::step("scrape", &format!("{hosts} hosts of {vms} VMs, {minutes} minutes"), || {
+    progress::step("scrape", &format!("{hosts} hosts of {vms} VMs, {minutes} minutes"), || {
         thread::sleep(Duration::from_secs(minutes * 60));
         Ok(())
     })?;

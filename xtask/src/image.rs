@@ -12,14 +12,14 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{dist, project, say};
+use crate::{dist, progress, project};
 use layout::Layout;
 use recipe::Recipe;
 
 pub fn execute() -> Result<()> {
     dist::execute()?;
     let dist = project::target().join("dist");
-    say::step("image", "what the binary holds", || {
+    progress::step("image", "what the binary holds", || {
         let sbom = dist.join("guestreq.cdx.json");
         fs::write(&sbom, sbom::cyclonedx()?)
             .with_context(|| format!("cannot write {}", sbom.display()))

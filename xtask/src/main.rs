@@ -17,10 +17,10 @@ mod manifests;
 mod mutants;
 mod port;
 mod process;
+mod progress;
 mod project;
 mod prometheus;
 mod rig;
-mod say;
 mod setup;
 mod test;
 

@@ -16,7 +16,7 @@ use crate::setup::Prometheus;
 use crate::{process, project};
 
 /// How long a start may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to start.
 pub struct Settings<'a> {
@@ -77,7 +77,7 @@ impl Server {
         let start = Instant::now();
         while get(&format!("http://127.0.0.1:{}/-/ready", self.port)).is_err() {
             let ended = self.child.try_wait()?.is_some();
-            if ended || start.elapsed() > PATIENCE {
+            if ended || start.elapsed() > START_TIMEOUT {
                 let text = fs::read_to_string(&self.log).unwrap_or_default();
                 let last = text.lines().last().unwrap_or("it said nothing");
                 bail!("Prometheus does not start: {last} (full log: {})", self.log.display());
@@ -91,7 +91,7 @@ impl Server {
     pub fn query(&self, expression: &str) -> Result<Vec<Sample>> {
         let address = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let answer = ureq::get(address).config().http_status_as_error(false);
-        let answer = answer.timeout_global(Some(PATIENCE)).build();
+        let answer = answer.timeout_global(Some(START_TIMEOUT)).build();
         let mut answer = answer.query("query", expression).call()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
         let result = answer.pointer("/data/result").and_then(Value::as_array);

@@ -1,8 +1,8 @@
 //! # test: everything that has to hold before a change lands
 
+pub mod dashboards;
 mod deploy;
 mod scenarios;
-pub mod see;
 mod tally;
 
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow};
 use tally::Tally;
 
 use crate::setup::EbpfTools;
-use crate::{build, process, project, rig, say, setup};
+use crate::{build, process, progress, project, rig, setup};
 
 #[derive(Default, clap::Args)]
 pub struct Args {
@@ -25,7 +25,7 @@ pub struct Args {
     /// Only this scenario (`limits/fairness`, or how its id begins), subject (`limits`) or group
     #[arg(long, value_name = "ID|GROUP")]
     only: Option<String>,
-    /// How long `soak`, `hostile` and `storm` go on, instead of a short while
+    /// How long `soak`, `hostile` and `stress` run, instead of a short while
     #[arg(long, value_name = "N", requires = "only")]
     minutes: Option<u32>,
     /// Leave the rig out: no root, no network, no kernels
@@ -93,18 +93,20 @@ fn plain_cargo() -> Result<()> {
 fn dashboards(args: &Args) -> Result<()> {
     let promtool = setup::promtool(!args.no_rig)?;
     if promtool.is_none() {
-        say::note("no promtool: rules and their tests are read, but not run");
+        progress::note("no promtool: rules and their tests are read, but not run");
     }
-    say::step("check", "dashboards, alerts and runbooks", || see::check(promtool.as_deref()))
+    progress::step("check", "dashboards, alerts and runbooks", || {
+        dashboards::check(promtool.as_deref())
+    })
 }
 
 /// Without the network kubectl is used if it is there.
 fn manifests(args: &Args) -> Result<()> {
     let Some(kubectl) = setup::kubectl(!args.no_rig)? else {
-        say::note("no kubectl: the Kubernetes manifests are not rendered");
+        progress::note("no kubectl: the Kubernetes manifests are not rendered");
         return Ok(());
     };
-    say::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
+    progress::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
 }
 
 /// Runs the unit tests of every default member.

@@ -19,7 +19,7 @@ use crate::{exposition::Metrics, host::wait_until};
 const ADDRESS: &str = "127.0.0.1:9940";
 const LOG: &str = "/tmp/agent.log";
 /// An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Agent {
     child: Child,
@@ -28,17 +28,17 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Result<Agent> {
-        Agent::spawn(arguments)?.until_ready()
+        Agent::spawn(arguments)?.wait_until_ready()
     }
 
     /// The same of one that is started in another way.
-    pub fn of(command: &mut Command) -> Result<Agent> {
-        Agent::spawn_of(command)?.until_ready()
+    pub fn start_command(command: &mut Command) -> Result<Agent> {
+        Agent::spawn_command(command)?.wait_until_ready()
     }
 
-    pub fn until_ready(mut self) -> Result<Agent> {
+    pub fn wait_until_ready(mut self) -> Result<Agent> {
         let agent = &mut self;
-        wait_until("the agent is ready", PATIENCE, || {
+        wait_until("the agent is ready", AGENT_TIMEOUT, || {
             agent.still_runs()?;
             Ok(get("/readyz").is_ok_and(|(status, _)| status == 200))
         })?;
@@ -47,10 +47,10 @@ impl Agent {
 
     /// Starts an agent that may not become ready.
     pub fn spawn(arguments: &[&str]) -> Result<Agent> {
-        Agent::spawn_of(Command::new("/bin/guestreq").arg("agent").args(arguments))
+        Agent::spawn_command(Command::new("/bin/guestreq").arg("agent").args(arguments))
     }
 
-    pub fn spawn_of(command: &mut Command) -> Result<Agent> {
+    pub fn spawn_command(command: &mut Command) -> Result<Agent> {
         let log = File::create(LOG).context(LOG)?;
         command.stdout(log.try_clone().context(LOG)?);
         Agent::spawn_to(command, Stdio::from(log))
@@ -82,7 +82,7 @@ impl Agent {
         mut so: impl FnMut(&Metrics) -> bool,
     ) -> Result<Metrics> {
         let mut last = Metrics::default();
-        let waited = wait_until(what, PATIENCE, || {
+        let waited = wait_until(what, AGENT_TIMEOUT, || {
             self.still_runs()?;
             last = self.scrape()?;
             Ok(so(&last))
@@ -105,7 +105,7 @@ impl Agent {
     pub fn stop(mut self) -> Result<ExitStatus> {
         signal(self.child.id(), libc::SIGTERM)?;
         let mut status = None;
-        wait_until("the agent has stopped", PATIENCE, || {
+        wait_until("the agent has stopped", AGENT_TIMEOUT, || {
             status = self.child.try_wait().context("the agent")?;
             Ok(status.is_some())
         })?;
@@ -122,7 +122,7 @@ impl Agent {
     /// Waits for it to be killed by its own hand, as `--die-at` asks.
     pub fn dies(mut self) -> Result<()> {
         let mut status = None;
-        wait_until("the agent has died", PATIENCE, || {
+        wait_until("the agent has died", AGENT_TIMEOUT, || {
             status = self.child.try_wait().context("the agent")?;
             Ok(status.is_some())
         })?;
@@ -132,7 +132,7 @@ impl Agent {
     }
 
     /// What the agent that ran last has logged.
-    pub fn last_words() -> String {
+    pub fn last_log() -> String {
         log()
     }
 }
@@ -162,10 +162,10 @@ pub fn log() -> String {
 /// An agent that is expected to refuse: its exit code and what it said.
 pub fn refusal(arguments: &[&str]) -> Result<(i32, String)> {
     let mut command = Command::new("/bin/guestreq");
-    refusal_of(command.arg("agent").args(arguments))
+    refusal_from(command.arg("agent").args(arguments))
 }
 
-pub fn refusal_of(command: &mut Command) -> Result<(i32, String)> {
+pub fn refusal_from(command: &mut Command) -> Result<(i32, String)> {
     let output = command.stdin(Stdio::null()).output().context("guestreq")?;
     let said = String::from_utf8_lossy(&output.stderr);
     // Log lines come before the reason.
@@ -177,7 +177,7 @@ pub fn refusal_of(command: &mut Command) -> Result<(i32, String)> {
 /// GET, without a client that could hide something.
 pub fn get(path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(ADDRESS).context(ADDRESS)?;
-    stream.set_read_timeout(Some(PATIENCE)).context("a timeout")?;
+    stream.set_read_timeout(Some(AGENT_TIMEOUT)).context("a timeout")?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("the answer")?;

@@ -1,6 +1,6 @@
 //! # The attacker
 //!
-//! A process without any privilege that knows the gate's protocol and asks its
+//! A process without any privilege that wait_for_requests the gate's protocol and asks its
 //! question of whatever it can open, with whatever pointer. It prints each answer,
 //! so that a scenario can compare: nothing that it is told may depend on the gate.
 
@@ -106,7 +106,7 @@ fn questions() -> Vec<(&'static str, Question)> {
 fn pointers(questions: &[(&'static str, Question)]) -> Vec<(&'static str, u64)> {
     let mut pointers = vec![
         ("null", 0),
-        ("odd", 1),
+        ("unaligned", 1),
         ("unmapped", 0x1000),
         ("user-end", 0x7fff_ffff_f000),
         ("non-canonical", 0x8000_0000_0000_0000),
@@ -150,7 +150,10 @@ mod tests {
 
     #[test]
     fn lines_are_the_same_wherever_memory_is() {
-        assert_eq!(line("null", "odd", Err(io::Error::from_raw_os_error(25))), "null odd -> 25");
+        assert_eq!(
+            line("null", "unaligned", Err(io::Error::from_raw_os_error(25))),
+            "null unaligned -> 25"
+        );
         assert_eq!(line("kvm", "null", Ok(3)), "kvm null -> returned 3");
     }
 }

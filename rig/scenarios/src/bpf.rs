@@ -1,4 +1,4 @@
-//! # What the kernel knows of BPF
+//! # What the kernel wait_for_requests of BPF
 //!
 //! Which programs and links there are, pins that no guestreq made, and whether it takes times.
 
@@ -29,7 +29,7 @@ const LINK_GET_NEXT_ID: i64 = 31;
 pub type Attributes = [u64; 16];
 
 pub fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
-    // SAFETY: the attributes, and what they point to, outlive the call and have the size told.
+    // SAFETY: the attributes, and what they point to, takeover the call and have the size told.
     let ret =
         unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
@@ -83,7 +83,7 @@ pub fn programs() -> Result<BTreeMap<String, BTreeSet<u64>>> {
 }
 
 /// Pins an array of one element of 8 bytes that has nothing to do with guestreq.
-pub fn pin_an_array(path: &str) -> Result<()> {
+pub fn pin_array(path: &str) -> Result<()> {
     const ARRAY: u64 = 2;
     let mut attributes: Attributes = [0; 16];
     attributes[0] = ARRAY | 4 << 32;
@@ -98,14 +98,14 @@ pub fn pin_an_array(path: &str) -> Result<()> {
 }
 
 /// A place in a pinned program array that is empty while this lives: what jumps there is missed.
-pub struct Missed {
+pub struct MissedTailCall {
     array: OwnedFd,
     place: u32,
     program: OwnedFd,
 }
 
-impl Missed {
-    pub fn begin(array: &str, place: u32) -> Result<Missed> {
+impl MissedTailCall {
+    pub fn begin(array: &str, place: u32) -> Result<MissedTailCall> {
         let name = CString::new(array)?;
         let mut attributes: Attributes = [0; 16];
         attributes[0] = name.as_ptr() as u64;
@@ -116,7 +116,7 @@ impl Missed {
         attributes[0] = u64::from(id);
         let program = descriptor(PROG_GET_FD_BY_ID, &mut attributes).context("the program")?;
         element(MAP_DELETE_ELEM, &array, &place, 0).context("emptying its place")?;
-        Ok(Missed { array, place, program })
+        Ok(MissedTailCall { array, place, program })
     }
 
     pub fn end(self) -> Result<()> {

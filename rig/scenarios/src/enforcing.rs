@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     agent::{Agent, cli},
     gate::Gate,
-    scenario::Outcome,
+    scenario::Status,
 };
 
 pub struct Enforcing {
@@ -24,10 +24,10 @@ impl Enforcing {
     }
 
     /// Nothing enforces any more, and the gate could be removed: the promise was kept.
-    pub fn end(self) -> Result<Outcome> {
+    pub fn end(self) -> Result<Status> {
         drop(self.agent);
         cli(&["detach"])?;
         self.gate.remove()?;
-        Ok(Outcome::Kept)
+        Ok(Status::Passed)
     }
 }

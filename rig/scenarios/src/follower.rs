@@ -13,7 +13,7 @@ use crate::{agent::signal, host::wait_until};
 
 const HEARD: &str = "/tmp/events.jsonl";
 const SAID: &str = "/tmp/events.stderr";
-const PATIENCE: Duration = Duration::from_secs(60);
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `guestreq events -o json`, killed when dropped.
 pub struct Follower(Child);
@@ -45,7 +45,7 @@ impl Follower {
     }
 
     pub fn wait_until(&self, what: &str, mut so: impl FnMut(&[Value]) -> bool) -> Result<()> {
-        wait_until(what, PATIENCE, || Ok(so(&self.heard()?)))
+        wait_until(what, EVENT_TIMEOUT, || Ok(so(&self.heard()?)))
             .with_context(|| format!("heard {:?}", self.heard().map(kinds)))
     }
 

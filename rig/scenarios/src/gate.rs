@@ -17,14 +17,14 @@ pub struct Gate {
 
 /// What the gate counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct GateCounts {
     pub admitted: u64,
     pub denied: u64,
     pub busy: u64,
     pub unanswered: u64,
 }
 
-impl Counts {
+impl GateCounts {
     pub fn sum(&self) -> u64 {
         self.admitted + self.denied + self.busy + self.unanswered
     }
@@ -62,9 +62,9 @@ impl Gate {
         fs::write(Gate::path(parameter), value).with_context(|| format!("{parameter} = {value}"))
     }
 
-    pub fn counts(&self) -> Result<Counts> {
+    pub fn counts(&self) -> Result<GateCounts> {
         let count = |name: &str| self.get(name)?.parse().context(name.to_owned());
-        Ok(Counts {
+        Ok(GateCounts {
             admitted: count("admitted")?,
             denied: count("denied")?,
             busy: count("busy")?,

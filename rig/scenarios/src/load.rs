@@ -27,13 +27,13 @@ pub struct Load {
 
 /// What the guests saw.
 #[allow(dead_code, reason = "one vocabulary for all scenarios, whether or not they need it yet")]
-pub struct Seen {
+pub struct LoadReport {
     pub requests: u64,
     /// By message type (a number, or "raced"), then by outcome: ok, busy, fw:0x16, errno:5.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
     /// By message type: requests that were still answered with BUSY when their time was over.
     pub busy_give_ups: BTreeMap<String, u64>,
-    pub per_vm: Vec<VmSeen>,
+    pub per_vm: Vec<VmReport>,
     /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and for how long.
     pub reruns: u64,
     pub held: Duration,
@@ -45,7 +45,7 @@ pub struct Seen {
 
 /// What one VM's guest saw. Its requests are whole ones: repetitions on BUSY are part of them.
 #[allow(dead_code, reason = "as above")]
-pub struct VmSeen {
+pub struct VmReport {
     pub name: String,
     pub requests: u64,
     pub p50: Duration,
@@ -79,7 +79,7 @@ pub fn start_named(arguments: &str, name: Option<&str>) -> Result<Load> {
 }
 
 /// Runs a load to its end.
-pub fn run(arguments: &str) -> Result<Seen> {
+pub fn run(arguments: &str) -> Result<LoadReport> {
     start(arguments)?.finish()
 }
 
@@ -94,7 +94,7 @@ impl Load {
     }
 
     /// Has its guests stop, lets go of held VMs, and tells what they saw.
-    pub fn stop(self) -> Result<Seen> {
+    pub fn stop(self) -> Result<LoadReport> {
         agent::signal(self.pid, libc::SIGTERM)?;
         self.finish()
     }
@@ -130,7 +130,7 @@ impl Load {
     }
 
     /// Lets go of held VMs, waits for the end and tells what the guests saw.
-    pub fn finish(self) -> Result<Seen> {
+    pub fn finish(self) -> Result<LoadReport> {
         let arguments = self.arguments.clone();
         let output = self.end()?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -159,7 +159,7 @@ impl Drop for Load {
     }
 }
 
-fn parse(text: &str) -> Result<Seen> {
+fn parse(text: &str) -> Result<LoadReport> {
     let line = text.lines().last().context("no report")?;
     let report: Value = serde_json::from_str(line).with_context(|| format!("{line:?}"))?;
     let mut outcomes = BTreeMap::new();
@@ -167,7 +167,7 @@ fn parse(text: &str) -> Result<Seen> {
         outcomes.insert(message.clone(), counts(of).context("outcomes are no objects")?);
     }
     let per_vm = report["per_vm"].as_array().context("no per_vm")?;
-    Ok(Seen {
+    Ok(LoadReport {
         requests: count(&report, "requests")?,
         outcomes,
         busy_give_ups: counts(&report["busy_give_ups"]).context("no busy_give_ups")?,
@@ -179,8 +179,8 @@ fn parse(text: &str) -> Result<Seen> {
     })
 }
 
-fn vm(vm: &Value) -> Result<VmSeen> {
-    Ok(VmSeen {
+fn vm(vm: &Value) -> Result<VmReport> {
+    Ok(VmReport {
         name: vm["name"].as_str().context("no name of a VM")?.to_owned(),
         requests: count(vm, "requests")?,
         p50: time(vm, "p50_us")?,

@@ -10,21 +10,21 @@
 //!                                           the agent's socket, bridged, for `guestreq top`
 
 mod agent;
-mod answer;
 mod attacker;
 mod bench;
 mod bpf;
 mod bridge;
 mod btf;
 mod demo;
-mod empty;
+mod empty_program;
 mod enforcing;
 mod exposition;
+mod fixed_answer;
 mod follower;
 mod gate;
 mod host;
 mod load;
-mod locked;
+mod locked_memory;
 mod pod;
 mod privileges;
 mod scenario;
@@ -61,7 +61,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["demo", "--live"] => demo::run(true),
         // Only for scenarios, which start it without privileges.
         ["attack"] => attacker::attack(),
-        ["hold-memory", pid] => locked::hold(pid),
+        ["hold-memory", pid] => locked_memory::hold(pid),
         ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");

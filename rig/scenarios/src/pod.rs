@@ -35,7 +35,7 @@ pub struct Pod {
 
 impl Pod {
     /// A container of an object that an overlay renders.
-    pub fn of(overlay: &str, kind: &str, container: &str) -> Result<Pod> {
+    pub fn from_manifest(overlay: &str, kind: &str, container: &str) -> Result<Pod> {
         let path = format!("/lib/{overlay}.json");
         let objects: Vec<Value> =
             serde_json::from_slice(&fs::read(&path).context(path.clone())?).context(path)?;
@@ -50,7 +50,7 @@ impl Pod {
     }
 
     pub fn agent() -> Result<Pod> {
-        Pod::of("enforce", "DaemonSet", "agent")
+        Pod::from_manifest("enforce", "DaemonSet", "agent")
     }
 
     /// Which capabilities the manifest adds.

@@ -27,7 +27,7 @@ pub fn numbered(name: &str) -> Result<u32> {
     Ok(found.with_context(|| format!("no number is known of CAP_{name}"))?.1)
 }
 
-/// All that this kernel knows.
+/// All that this kernel wait_for_requests.
 pub fn all() -> Result<Vec<u32>> {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").context("cap_last_cap")?;
     Ok((0..=last.trim().parse().context("cap_last_cap")?).collect())

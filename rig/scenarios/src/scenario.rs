@@ -33,11 +33,11 @@ pub struct Scenario {
     pub id: &'static str,
     /// The promise, in one sentence.
     pub description: &'static str,
-    pub check: fn(&Context) -> Result<Outcome>,
+    pub check: fn(&Context) -> Result<Status>,
 }
 
-pub enum Outcome {
-    Kept,
+pub enum Status {
+    Passed,
     /// Does not apply here, and why.
     Skipped(&'static str),
 }
@@ -111,12 +111,12 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
         };
         let seconds = start.elapsed().as_secs_f64();
         match outcome {
-            Ok(Outcome::Kept) => println!("RIG: ok {} ({seconds:.1} s)", scenario.id),
-            Ok(Outcome::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.id),
+            Ok(Status::Passed) => println!("RIG: ok {} ({seconds:.1} s)", scenario.id),
+            Ok(Status::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.id),
             Err(error) => {
                 println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
                 // What the agent said is half of the explanation.
-                println!("{}", Agent::last_words());
+                println!("{}", Agent::last_log());
             }
         }
     }

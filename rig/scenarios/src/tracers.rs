@@ -39,10 +39,10 @@ pub const ALL: [Tracer; 5] =
 /// One that is attached; detached when dropped.
 pub struct Tracing {
     tracer: Tracer,
-    program: Option<Program>,
+    program: Option<TracingProgram>,
 }
 
-struct Program {
+struct TracingProgram {
     /// The program, and what attaches it.
     attached: [OwnedFd; 2],
     _statistics: Statistics,
@@ -55,8 +55,8 @@ impl Tracer {
         // What was traced before.
         write("trace", "")?;
         match self {
-            Tracer::Fentry => tracing.program = Some(Program::attach(FENTRY)?),
-            Tracer::Fexit => tracing.program = Some(Program::attach(FEXIT)?),
+            Tracer::Fentry => tracing.program = Some(TracingProgram::attach(FENTRY)?),
+            Tracer::Fexit => tracing.program = Some(TracingProgram::attach(FEXIT)?),
             Tracer::FunctionGraph => {
                 write("set_ftrace_filter", FUNCTION)?;
                 write("current_tracer", "function_graph")?;
@@ -137,14 +137,14 @@ fn append(file: &str, text: &str) -> Result<()> {
     opened.write_all(text.as_bytes()).with_context(|| format!("{path} += {text:?}"))
 }
 
-impl Program {
+impl TracingProgram {
     /// A program that does nothing, on the function's entry or return. The kernel counts its runs.
-    fn attach(kind: u32) -> Result<Program> {
+    fn attach(kind: u32) -> Result<TracingProgram> {
         const TRACING: u32 = 26;
         const RETURN_0: [u64; 2] = [0xb7, 0x95];
         let statistics = Statistics::on()?;
         let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
         let attached = bpf::attach((TRACING, kind), &RETURN_0, (Some(&btf), number))?;
-        Ok(Program { attached, _statistics: statistics })
+        Ok(TracingProgram { attached, _statistics: statistics })
     }
 }

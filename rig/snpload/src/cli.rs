@@ -20,7 +20,7 @@ pub struct Options {
     /// Each VM in a process of its own
     #[arg(long)]
     pub processes: bool,
-    /// Disguise each VM's process as this VMM (implies --processes)
+    /// VmmIdentity each VM's process as this VMM (implies --processes)
     #[arg(long)]
     pub vmm: Option<Vmm>,
     /// The VM's name; of several, VM i is PREFIX-i
@@ -37,7 +37,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub vcpus: u32,
     #[command(flatten)]
-    pub manner: Manner,
+    pub behavior: Behavior,
     /// VMs of each process, with --processes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub contexts: u32,
@@ -72,7 +72,7 @@ pub struct Options {
 
 /// What a guest does, and when.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
-pub struct Manner {
+pub struct Behavior {
     /// Key to use: 0 to 3, or all in turn
     #[arg(long, default_value = "0")]
     pub vmpck: Vmpck,
@@ -145,7 +145,7 @@ pub struct Manner {
     pub vmgexits: u64,
 }
 
-impl Manner {
+impl Behavior {
     /// How many requests a vCPU is to send, if there is a limit.
     pub fn limit(&self) -> Option<u64> {
         match (self.count, self.seconds) {
@@ -159,9 +159,10 @@ impl Manner {
 impl Options {
     /// Follows the implications that clap does not know.
     pub fn complete(mut self) -> Self {
-        self.processes |= self.vmm.is_some() || self.manner.attack == Some(Technique::LeaderExits);
-        self.manner.certs |= self.manner.certs_error.is_some();
-        self.manner.extended |= self.manner.certs;
+        self.processes |=
+            self.vmm.is_some() || self.behavior.attack == Some(Technique::LeaderExits);
+        self.behavior.certs |= self.behavior.certs_error.is_some();
+        self.behavior.extended |= self.behavior.certs;
         self
     }
 
@@ -191,28 +192,28 @@ mod tests {
     fn defaults() {
         let o = parse(&[]);
         assert_eq!((o.vms, o.vcpus, o.processes), (1, 1, false));
-        assert_eq!(o.manner.types, [5]);
-        assert_eq!(o.manner.vmpck, Vmpck::One(0));
-        assert_eq!(o.manner.limit(), Some(1));
+        assert_eq!(o.behavior.types, [5]);
+        assert_eq!(o.behavior.vmpck, Vmpck::One(0));
+        assert_eq!(o.behavior.limit(), Some(1));
     }
 
     #[test]
     fn types() {
-        assert_eq!(parse(&["--type", "report,key,26"]).manner.types, [5, 3, 26]);
+        assert_eq!(parse(&["--type", "report,key,26"]).behavior.types, [5, 3, 26]);
         refused(&["--type", "report,256"]);
         refused(&["--fault", "replay:0"]);
     }
 
     #[test]
     fn an_answer_to_forge_is_a_hexadecimal_number() {
-        assert_eq!(parse(&["--forge-answer", "0x200000000"]).manner.forge_answer, Some(2 << 32));
+        assert_eq!(parse(&["--forge-answer", "0x200000000"]).behavior.forge_answer, Some(2 << 32));
         refused(&["--forge-answer", "busy"]);
     }
 
     #[test]
     fn a_race_has_its_own_types() {
-        let manner = parse(&["--race", "report:export"]).manner;
-        assert_eq!(manner.race, Some(Race { from: 5, to: 7 }));
+        let behavior = parse(&["--race", "report:export"]).behavior;
+        assert_eq!(behavior.race, Some(Race { from: 5, to: 7 }));
         refused(&["--race", "report:export", "--type", "key"]);
         refused(&["--race", "report:5"]);
     }
@@ -220,9 +221,9 @@ mod tests {
     #[test]
     fn implications() {
         let o = parse(&["--vmm", "qemu", "--certs-error", "invalid_len"]);
-        assert!(o.processes && o.manner.certs && o.manner.extended);
-        assert_eq!(parse(&["--seconds", "1.5"]).manner.limit(), None);
-        assert_eq!(parse(&["--vmgexits", "10"]).manner.limit(), Some(0));
+        assert!(o.processes && o.behavior.certs && o.behavior.extended);
+        assert_eq!(parse(&["--seconds", "1.5"]).behavior.limit(), None);
+        assert_eq!(parse(&["--vmgexits", "10"]).behavior.limit(), Some(0));
         assert!(parse(&["--attack", "leader-exits"]).processes);
     }
 

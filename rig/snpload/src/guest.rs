@@ -10,16 +10,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use crate::attack;
-use crate::cli::{Manner, Options};
+use crate::behavior::{STOPPED, behave};
+use crate::cli::{Behavior, Options};
+use crate::cpu_time::cpu_time;
 use crate::keys::Keys;
-use crate::manner::{STOPPED, behave};
 use crate::ordinary::OrdinaryVm;
-use crate::outcome::Deed;
+use crate::outcome::Action;
 use crate::pace::Pace;
 use crate::report::Report;
 use crate::sim::Sim;
 use crate::tally::Tally;
-use crate::usage::cpu_time;
 use crate::values::Vmm;
 use crate::vcpu::Vcpu;
 use crate::vm::SnpVm;
@@ -61,19 +61,19 @@ impl Guests {
     }
 
     fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
-        let manner = &options.manner;
+        let behavior = &options.behavior;
         for i in 0..options.failed_launches {
             SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
         }
-        let mut vm = attack::launch(manner, || SnpVm::new(options))?;
+        let mut vm = attack::launch(behavior, || SnpVm::new(options))?;
         // Not by whoever launched it: in the process of the first KVM_RUN newer kernels start
         // a thread that lives as long as the VM.
         vm.boot()?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
-            let (keys, manner) = (keys.clone(), manner.clone());
+            let (keys, behavior) = (keys.clone(), behavior.clone());
             self.worker(vm_index, thread_name(options.vmm, index), move || {
-                let tally = behave(&mut vcpu, index, &keys, &manner)?;
+                let tally = behave(&mut vcpu, index, &keys, &behavior)?;
                 Ok((tally, Kept::Vcpu(vcpu)))
             })?;
         }
@@ -83,9 +83,9 @@ impl Guests {
 
     fn add_ordinary(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let mut vm = OrdinaryVm::new()?;
-        let manner = options.manner.clone();
+        let behavior = options.behavior.clone();
         self.worker(vm_index, thread_name(options.vmm, 0), move || {
-            let tally = behave_ordinarily(&mut vm, &manner)?;
+            let tally = run_ordinary(&mut vm, &behavior)?;
             Ok((tally, Kept::Ordinary(vm)))
         })
     }
@@ -146,13 +146,13 @@ impl Guests {
     }
 }
 
-fn behave_ordinarily(vm: &mut OrdinaryVm, manner: &Manner) -> Result<Tally> {
+fn run_ordinary(vm: &mut OrdinaryVm, behavior: &Behavior) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut pace = Pace::new(manner);
+    let mut pace = Pace::new(behavior);
     while pace.next() {
         let start = Instant::now();
         let outcome = vm.run()?;
-        tally.add(Deed::Ordinary, outcome, start.elapsed());
+        tally.add(Action::Ordinary, outcome, start.elapsed());
         if outcome == STOPPED {
             break;
         }

@@ -8,15 +8,14 @@
 //! 1 if not; 2 for a wrong command line.
 
 mod attack;
+mod behavior;
 mod cli;
 mod compat;
-mod disguise;
-mod fleet;
+mod cpu_time;
 mod ghcb;
 mod guest;
 mod histogram;
 mod keys;
-mod manner;
 mod memory;
 mod message;
 mod noise;
@@ -31,10 +30,11 @@ mod scribble;
 mod signals;
 mod sim;
 mod tally;
-mod usage;
 mod values;
 mod vcpu;
 mod vm;
+mod vm_process;
+mod vmm_identity;
 
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ use crate::cli::Options;
 use crate::guest::Guests;
 
 fn main() -> ExitCode {
-    let done = fleet::run_as_child().unwrap_or_else(|| run(&Options::parse().complete()));
+    let done = vm_process::run_as_child().unwrap_or_else(|| run(&Options::parse().complete()));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -73,7 +73,7 @@ fn run(options: &Options) -> Result<()> {
     // a disguise is the children's, and so is what it handles
     signals::set_up(None)?;
     if options.processes {
-        return fleet::run(options);
+        return vm_process::run(options);
     }
     let names = (0..options.vms).map(|i| options.vm_name(i)).collect();
     let guests = Guests::new(options, names)?;
@@ -81,7 +81,7 @@ fn run(options: &Options) -> Result<()> {
         signals::die_after(ms);
     }
     let (report, _kept) = guests.run_lives(options)?;
-    fleet::print_report(&report)?;
+    vm_process::print_report(&report)?;
     if options.hold {
         signals::hold();
     }

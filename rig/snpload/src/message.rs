@@ -40,7 +40,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// A well-formed message of an honest guest.
+    /// A well-formed message of an valid guest.
     pub fn new(kind: u8, vmpck: u8, seqno: u64) -> Self {
         Self { seqno, kind, vmpck, header_version: HEADER_VERSION }
     }

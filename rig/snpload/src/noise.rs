@@ -34,8 +34,8 @@ impl Noise {
 
     /// A message of some type: one in four is nothing but noise, two have a wrong number or key,
     /// one is right otherwise.
-    pub fn header(mut self, kind: u8, honest: Message) -> [u8; HEADER] {
-        let honest = Message { kind, ..honest };
+    pub fn header(mut self, kind: u8, valid: Message) -> [u8; HEADER] {
+        let valid = Message { kind, ..valid };
         match self.next() % 4 {
             0 => {
                 let mut header = [0; HEADER];
@@ -45,9 +45,9 @@ impl Noise {
                 header[crate::message::MESSAGE_TYPE] = kind;
                 header
             }
-            1 => Message { seqno: self.next(), ..honest }.header(),
-            2 => Message { vmpck: self.next() as u8, ..honest }.header(),
-            _ => honest.header(),
+            1 => Message { seqno: self.next(), ..valid }.header(),
+            2 => Message { vmpck: self.next() as u8, ..valid }.header(),
+            _ => valid.header(),
         }
     }
 }
@@ -62,8 +62,8 @@ mod tests {
         assert_eq!(header(3, 5), header(3, 5));
         assert_ne!(header(3, 5), header(4, 5));
         let all: Vec<_> = (0..64).map(|i| header(1, i)).collect();
-        let honest = Message::new(9, 2, 7).header();
-        assert!(all.contains(&honest) && all.iter().any(|header| header[0x30] != honest[0x30]));
+        let valid = Message::new(9, 2, 7).header();
+        assert!(all.contains(&valid) && all.iter().any(|header| header[0x30] != valid[0x30]));
         assert!(all.iter().all(|header| header[0x34] == 9));
     }
 }

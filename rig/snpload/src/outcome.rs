@@ -10,7 +10,7 @@ const VMM_BUSY: u32 = 2;
 
 /// What a guest did: a request of some message type, or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Deed {
+pub enum Action {
     Request(u8),
     /// a request whose type nobody knows until it is copied, and the guest never
     Raced,
@@ -18,7 +18,7 @@ pub enum Deed {
     Ordinary,
 }
 
-impl Deed {
+impl Action {
     pub fn key(self) -> String {
         match self {
             Self::Request(kind) => kind.to_string(),

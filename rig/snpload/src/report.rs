@@ -109,7 +109,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Deed, Outcome};
+    use crate::outcome::{Action, Outcome};
     use crate::tally::Tally;
     use std::time::Duration;
 
@@ -117,8 +117,8 @@ mod tests {
         let mut tally = Tally::default();
         for (outcome, us) in attempts {
             let took = Duration::from_micros(*us);
-            tally.add(Deed::Request(5), *outcome, took);
-            tally.add_whole(Deed::Request(5), *outcome, took);
+            tally.add(Action::Request(5), *outcome, took);
+            tally.add_whole(Action::Request(5), *outcome, took);
         }
         Report { elapsed_s, cpu_us: 10, ..tally.report(name.into()) }
     }

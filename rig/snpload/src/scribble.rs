@@ -25,7 +25,7 @@ pub struct Pages {
 /// Words of the header: the number, what says type and sizes, the key.
 const HEADER_WORDS: [u64; 3] = [0x20, 0x30, 0x38];
 /// What a header says when it is right, but for the type.
-const HONEST: u64 = 0x0060_0100_0060_0101;
+const VALID: u64 = 0x0060_0100_0060_0101;
 /// So many words are written before others get a turn.
 const BURST: u32 = 32;
 
@@ -65,7 +65,7 @@ fn one(pages: Pages, noise: &mut Noise) -> (u64, u64) {
         let word = noise.pick(&HEADER_WORDS);
         let kind = noise.next() & 0xff;
         let value = match word {
-            0x30 => noise.either(HONEST | kind << 32),
+            0x30 => noise.either(VALID | kind << 32),
             _ => noise.either(1),
         };
         return (pages.request + word, value);

@@ -10,9 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::VcpuFd;
 
 use crate::attack::{Attack, Entered};
+use crate::behavior::STOPPED;
 use crate::compat;
 use crate::ghcb::{Ghcb, MSR_REGISTER, PROTOCOL, PROTOCOL_VERSION, SW_EXIT_INFO_1, SW_EXIT_INFO_2};
-use crate::manner::STOPPED;
 use crate::memory::GuestMemory;
 use crate::message::{HEADER, MESSAGE_TYPE, PAGE};
 use crate::outcome::Outcome;

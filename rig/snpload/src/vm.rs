@@ -15,7 +15,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VmFd};
 
-use crate::cli::{Manner, Options};
+use crate::cli::{Behavior, Options};
 use crate::memory::GuestMemory;
 use crate::sim::Sim;
 use crate::vcpu::{Shared, Vcpu, memory_size};
@@ -47,7 +47,7 @@ struct Draft {
 
 impl Draft {
     fn new(options: &Options) -> Result<Self> {
-        let Options { vcpus, compat, manner: Manner { certs, certs_error, .. }, .. } = *options;
+        let Options { vcpus, compat, behavior: Behavior { certs, certs_error, .. }, .. } = *options;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm_with_type(u64::from(KVM_X86_SNP_VM)).context("KVM_CREATE_VM")?;
         let sev = OpenOptions::new().read(true).write(true).open("/dev/sev").context("/dev/sev")?;

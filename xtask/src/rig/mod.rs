@@ -4,9 +4,9 @@
 //! module snpsim stands in for the hardware.
 
 pub mod boot;
+pub mod console;
 mod cpio;
 pub mod image;
-pub mod verdict;
 
 use anyhow::Result;
 use boot::Boot;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::cache::Cache;
 use super::mirrors::Mirrors;
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITES: &[&str] = &[
     "bookworm",
@@ -46,7 +46,7 @@ impl Apt {
             None => apt.refresh()?,
             Some(_) => {
                 if let Err(error) = apt.refresh() {
-                    say::note(&format!("going on with the old package index: {error:#}"));
+                    progress::note(&format!("going on with the old package index: {error:#}"));
                 }
             }
         }
@@ -65,7 +65,7 @@ impl Apt {
 
     /// Fetches the index anew.
     pub fn refresh(&self) -> Result<()> {
-        say::step("index", &format!("packages of {}", SUITES.join(", ")), || {
+        progress::step("index", &format!("packages of {}", SUITES.join(", ")), || {
             for sub in ["lists/partial", "cache/archives/partial"] {
                 fs::create_dir_all(self.dir.join(sub))?;
             }

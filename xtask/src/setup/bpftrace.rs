@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
 use super::cache::{self, Cache};
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITE: &str = "trixie";
 const PACKAGES: &[&str] = &[
@@ -44,7 +44,7 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// A folder with `bpftrace`, `ld.so` and the libraries.
 pub fn ensure(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     cache.once("bpftrace", |part| {
-        say::step("fetch", "bpftrace", || {
+        progress::step("fetch", "bpftrace", || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;
             let packages: Vec<_> = PACKAGES.iter().map(|name| format!("{name}/{SUITE}")).collect();

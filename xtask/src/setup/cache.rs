@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::say;
+use crate::progress;
 
 pub struct Cache {
     root: PathBuf,
@@ -30,7 +30,7 @@ impl Cache {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let path = root.join("lock");
-                say::step("wait", &format!("another xtask holds {}", path.display()), || {
+                progress::step("wait", &format!("another xtask holds {}", path.display()), || {
                     lock.lock().context("cannot lock")
                 })?;
             }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::apt::Apt;
 use super::cache::Cache;
 use super::seccomp;
-use crate::say;
+use crate::progress;
 
 const SUITE: &str = "trixie";
 
@@ -49,7 +49,7 @@ pub fn runtime(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
 /// A folder with the profiles, all of containers-common's form.
 pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     cache.once("seccomp", |part| {
-        say::step("fetch", "the container runtimes' seccomp profiles", || {
+        progress::step("fetch", "the container runtimes' seccomp profiles", || {
             let tree = part.join("tree");
             for (to, package, suite, from) in PROFILES {
                 fs::create_dir(&tree)?;
@@ -73,7 +73,7 @@ pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
 
 fn fetch(cache: &Cache, apt: &Apt, name: &str, files: &[(&str, &str, &str)]) -> Result<PathBuf> {
     cache.once(name, |part| {
-        say::step("fetch", name, || {
+        progress::step("fetch", name, || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;
             // Not by version, as kernels are: looking a version up takes apt seconds for each.

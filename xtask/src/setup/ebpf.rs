@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::apt::Apt;
 use super::cache::Cache;
-use crate::{process, say};
+use crate::{process, progress};
 
 const LINKER: &str = "0.10.4";
 
@@ -57,7 +57,8 @@ fn source(cache: &Cache, sysroot: &Path, version: &str) -> Result<Option<PathBuf
         let mut rustup = Command::new("rustup");
         rustup.args(["component", "add", "rust-src"]);
         let log = cache.log("rust-src.log");
-        let done = say::step("rustup", "component rust-src", || process::logged(&mut rustup, &log));
+        let done =
+            progress::step("rustup", "component rust-src", || process::logged(&mut rustup, &log));
         if done.is_ok() && own.exists() {
             return Ok(None);
         }
@@ -77,7 +78,7 @@ fn from_debian(cache: &Cache, version: &str, part: &Path) -> Result<()> {
         .iter()
         .find(|offer| offer.version.starts_with(&format!("{version}+")))
         .with_context(|| format!("Debian has no rust-src {version}"))?;
-    say::step("fetch", &format!("rust-src {} from {}", offer.version, offer.suite), || {
+    progress::step("fetch", &format!("rust-src {} from {}", offer.version, offer.suite), || {
         apt.unpack(&[format!("rust-src={}", offer.version)], part)
     })
 }
@@ -85,7 +86,7 @@ fn from_debian(cache: &Cache, version: &str, part: &Path) -> Result<()> {
 fn linker(cache: &Cache, version: &str) -> Result<PathBuf> {
     // Bound to the LLVM of the rustc that builds it.
     let dir = cache.once(format!("bpf-linker-{LINKER}-rustc-{version}"), |part| {
-        say::step("install", &format!("bpf-linker {LINKER}"), || {
+        progress::step("install", &format!("bpf-linker {LINKER}"), || {
             let mut install = process::cargo("install");
             install.args(["bpf-linker", "--locked", "--version", LINKER, "--root"]).arg(part);
             install.arg("--target-dir").arg(part.join("target"));

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::cache::Cache;
-use crate::{process, say};
+use crate::{process, progress};
 
 /// A program or file, and Debian's package that brings it.
 const RIG: &[(&str, &str)] = &[
@@ -52,7 +52,7 @@ pub fn ensure_rig(cache: &Cache) -> Result<()> {
              {packages} (Debian's names): use a Debian 12 or later; {INSTEAD}"
         );
     }
-    say::step("install", &packages, || install(cache, &packages))
+    progress::step("install", &packages, || install(cache, &packages))
 }
 
 fn install(cache: &Cache, packages: &str) -> Result<()> {

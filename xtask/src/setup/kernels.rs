@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::matrix::{Flavour, Kind, MATRIX};
 use super::toolroot::Toolroot;
 use super::unpack;
-use crate::say;
+use crate::progress;
 
 /// An unpacked kernel: `vmlinuz`, `btf/` and `modules/` are in its directory.
 pub struct Kernel {
@@ -53,7 +53,7 @@ pub fn prepare(
 fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -> Result<Kernel> {
     let get = |abi: &str| {
         let dir = cache.once(format!("kernels/{abi}"), |part| {
-            say::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
+            progress::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
         })?;
         let flavour = kind.flavour();
         headers(cache, apt, tools, abi, flavour)?;
@@ -61,10 +61,10 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
     };
     get(&abi).or_else(|error| {
         // Perhaps the archive dropped this version since the index was fetched: choose again.
-        say::note(&format!("{error:#}"));
+        progress::note(&format!("{error:#}"));
         let Err(offline) = apt.refresh() else { return get(&kind.abi(cache, apt)?) };
         let kept = kind.newest_kept(cache).ok_or(offline)?;
-        say::note(&format!("going on with the older {kept}, which is in the cache"));
+        progress::note(&format!("going on with the older {kept}, which is in the cache"));
         get(&kept)
     })
 }
@@ -94,7 +94,7 @@ fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavo
     let part = cache.path("part/headers");
     super::cache::remove(&part)?;
     fs::create_dir_all(&part)?;
-    say::step("fetch", &format!("linux-headers-{abi}"), || {
+    progress::step("fetch", &format!("linux-headers-{abi}"), || {
         let packages = flavour.headers(abi);
         apt.unpack(&packages, &part)?;
         let [kbuild, common, own] = packages;

@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{manifests, process, say};
+use crate::{manifests, process, progress};
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -114,7 +114,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
-    say::ready("setup", start);
+    progress::ready("setup", start);
     Ok(Rig { tools, prometheus, manifests, runtime, profiles, bpftrace: None, kernels })
 }
 

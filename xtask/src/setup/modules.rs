@@ -9,7 +9,7 @@ use super::cache::{Cache, digest};
 use super::kernels::Kernel;
 use super::offsets;
 use super::toolroot::{Toolroot, WORK};
-use crate::{process, project, say};
+use crate::{process, progress, project};
 
 /// A module of this project.
 struct Source {
@@ -55,7 +55,7 @@ fn build_one(
         for (file, text) in &files {
             fs::write(work.join(file), text)?;
         }
-        say::step("module", &format!("{module} for {abi}"), || {
+        progress::step("module", &format!("{module} for {abi}"), || {
             // The module's own Makefile, called as its users call it.
             let mut make = tools.command(&work, "make");
             make.args(["-C", WORK, &format!("KDIR=/usr/src/linux-headers-{abi}")]);

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::apt::Apt;
 use super::cache::Cache;
-use crate::say;
+use crate::progress;
 
 const SUITE: &str = "bookworm";
 const NAME: &str = "prometheus";
@@ -44,7 +44,7 @@ impl Prometheus {
     }
 
     pub fn ensure(cache: &Cache, apt: &Apt) -> Result<Self> {
-        let fill = |part: &Path| say::step("fetch", "Prometheus", || unpack(apt, part));
+        let fill = |part: &Path| progress::step("fetch", "Prometheus", || unpack(apt, part));
         cache.once(NAME, fill).map(Self)
     }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::cache::{Cache, digest};
 use super::mirrors::{KEYRING, Mirrors};
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITE: &str = "trixie";
 const PACKAGES: &[&str] = &[
@@ -47,7 +47,7 @@ impl Toolroot {
         let key = digest(PACKAGES.iter().chain(OPTIONS).chain(&[SUITE]));
         let path = cache.once(format!("toolroot-{key}"), |part| {
             let sources = Mirrors::of_this_machine()?.sources(&[SUITE, "trixie-security"]);
-            say::step("toolroot", &PACKAGES.join(" "), || {
+            progress::step("toolroot", &PACKAGES.join(" "), || {
                 let mut make = process::contained("mmdebstrap");
                 make.args(OPTIONS).arg(format!("--include={}", PACKAGES.join(",")));
                 make.arg(format!("--keyring={KEYRING}")).arg(SUITE).arg(part);

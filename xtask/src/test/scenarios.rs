@@ -13,9 +13,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use groups::{is_due, parse, select};
 
 use super::tally::Tally;
-use super::{Args, see};
+use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
-use crate::rig::verdict::{Outcome, Report, Verdict};
+use crate::rig::console::{Console, ScenarioReport, Status};
 use crate::setup::Rig;
 use crate::{process, project};
 
@@ -51,7 +51,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 cmdline += " rig.brief";
             }
             let memory_mib = group.memory_mib;
-            let forward = see::live::forward(name)?;
+            let forward = dashboards::live::forward(name)?;
             let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
             boots.push((group.ids.len(), name.as_str(), boot));
         }
@@ -97,9 +97,9 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     let path = project::logs().join(format!("{abi}-{group}.log"));
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let (mut verdict, start) = (Verdict::default(), Instant::now());
+    let (mut console, start) = (Console::default(), Instant::now());
     let mut guest = boot.start()?;
-    let watch = see::live::Watch::start(boot)?;
+    let watch = dashboards::live::Watch::start(boot)?;
     let ended = loop {
         let line = match guest.next(Some(start + limit))? {
             Event::Line(line) => line,
@@ -107,18 +107,18 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
             Event::Deadline => break "ran into its time limit",
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
-        if let Some(report) = verdict.line(&line) {
+        if let Some(report) = console.line(&line) {
             print_report(kernel, report);
         }
     };
-    for report in watch.map(see::live::Watch::finish).into_iter().flatten() {
+    for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
         print_report(kernel, &report);
-        verdict.reports.push(report);
+        console.reports.push(report);
     }
     let mut trouble: Vec<_> =
-        verdict.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
-    if !verdict.done {
-        let during = verdict.running().map_or(String::new(), |id| format!(" during {id}"));
+        console.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
+    if !console.done {
+        let during = console.running().map_or(String::new(), |id| format!(" during {id}"));
         let seconds = start.elapsed().as_secs_f64();
         trouble.push(format!("the guest {ended}{during}, after {seconds:.0} s"));
     }
@@ -127,21 +127,21 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].iter().for_each(|line| println!("    {line}"));
     }
-    if !trouble.is_empty() || verdict.reports.iter().any(|r| r.outcome == Outcome::Failed) {
+    if !trouble.is_empty() || console.reports.iter().any(|r| r.status == Status::Failed) {
         println!("  {:<9}{}", "log", path.display());
     }
     let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
     let mut tally = tally.lock().map_err(|_| anyhow!("a worker has panicked"))?;
-    tally.boot(&name, &verdict.reports, trouble.as_deref());
+    tally.boot(&name, &console.reports, trouble.as_deref());
     Ok(())
 }
 
-fn print_report(kernel: &str, report: &Report) {
-    let Report { id, description, detail, .. } = report;
-    match report.outcome {
-        Outcome::Passed => println!("  {:<9}{kernel} {id}: {description} ({detail})", "ok"),
-        Outcome::Skipped => println!("  {:<9}{kernel} {id}: {description} ({detail})", "skipped"),
-        Outcome::Failed => {
+fn print_report(kernel: &str, report: &ScenarioReport) {
+    let ScenarioReport { id, description, detail, .. } = report;
+    match report.status {
+        Status::Passed => println!("  {:<9}{kernel} {id}: {description} ({detail})", "ok"),
+        Status::Skipped => println!("  {:<9}{kernel} {id}: {description} ({detail})", "skipped"),
+        Status::Failed => {
             println!("  {:<9}{kernel} {id}: {description}\n  {:<9}{detail}", "FAILED", "");
         }
     }

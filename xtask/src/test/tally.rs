@@ -1,6 +1,6 @@
 //! # Adding up what passed and what failed
 
-use crate::rig::verdict::{Outcome, Report};
+use crate::rig::console::{ScenarioReport, Status};
 
 #[derive(Default)]
 struct Row {
@@ -25,16 +25,16 @@ impl Tally {
     }
 
     /// Adds one boot: its scenarios, and what went wrong with the boot itself.
-    pub fn boot(&mut self, name: &str, reports: &[Report], trouble: Option<&str>) {
-        let count = |outcome: Outcome| reports.iter().filter(|r| r.outcome == outcome).count();
+    pub fn boot(&mut self, name: &str, reports: &[ScenarioReport], trouble: Option<&str>) {
+        let count = |status: Status| reports.iter().filter(|r| r.status == status).count();
         self.rows.push(Row {
             name: name.into(),
-            passed: count(Outcome::Passed),
-            failed: count(Outcome::Failed) + usize::from(trouble.is_some()),
-            skipped: count(Outcome::Skipped),
+            passed: count(Status::Passed),
+            failed: count(Status::Failed) + usize::from(trouble.is_some()),
+            skipped: count(Status::Skipped),
         });
-        for report in reports.iter().filter(|r| r.outcome == Outcome::Failed) {
-            let Report { id, description, detail, .. } = report;
+        for report in reports.iter().filter(|r| r.status == Status::Failed) {
+            let ScenarioReport { id, description, detail, .. } = report;
             self.failures.push(format!("{name} {id}: {description}: {detail}"));
         }
         self.failures.extend(trouble.map(|trouble| format!("{name}: {trouble}")));

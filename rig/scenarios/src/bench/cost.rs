@@ -13,13 +13,13 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    beside::{self, Bpftrace, Observed},
-    programs::{self, Program},
+    programs::{self, ProgramStats},
     report, sizes,
+    subjects::{self, Bpftrace, MeasuredAgent},
 };
 use crate::{
     bpf::Statistics,
-    empty::Empty,
+    empty_program::EmptyProgram,
     host::{Firmware, wait_until},
     load,
 };
@@ -34,34 +34,34 @@ pub fn run(long: bool) -> Result<()> {
     let _on = Statistics::on()?;
     let mut sum = Sum::default();
     {
-        let agent = Observed::start()?;
-        let empty = beside::empty()?;
+        let agent = MeasuredAgent::start()?;
+        let empty = subjects::empty()?;
         let bpftrace = Bpftrace::start()?;
-        sum.round(&Sides { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
+        sum.round(&Subjects { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
         sizes::instructions("guestreq", &agent.ids)?;
         sizes::instructions("bpftrace", &bpftrace.ids)?;
     }
     let bpftrace = Bpftrace::start()?;
-    let empty = beside::empty()?;
-    let agent = Observed::start()?;
-    sum.round(&Sides { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
+    let empty = subjects::empty()?;
+    let agent = MeasuredAgent::start()?;
+    sum.round(&Subjects { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
     sum.report();
     Ok(())
 }
 
 /// Who is measured.
-struct Sides<'a> {
+struct Subjects<'a> {
     ours: &'a BTreeSet<u32>,
-    empty: &'a [NamedEmpty],
+    empty: &'a [NamedProgram],
     bpftrace: &'a Bpftrace,
 }
 
 /// The hook, and its program.
-type NamedEmpty = (&'static str, Empty);
+type NamedProgram = (&'static str, EmptyProgram);
 
 /// Runs and nanoseconds of ours on a request's way, of the empty ones, of bpftrace's; and of ours
 /// around KVM_RUN.
-type Totals = [(u64, u64); 4];
+type RunTotals = [(u64, u64); 4];
 
 /// Our entries on a request's way; the kernel cuts names to 15 bytes.
 pub const ON_REQUESTS: [&str; 5] =
@@ -70,8 +70,8 @@ const AROUND_KVM_RUN: [&str; 2] = ["on_file_ioctl", "on_userspace_ex"];
 /// Of these the only one that an unrelated VMGEXIT meets.
 const VMGEXIT_EXIT: &str = "on_vmgexit_exit";
 
-impl Sides<'_> {
-    fn totals(&self) -> Result<Totals> {
+impl Subjects<'_> {
+    fn totals(&self) -> Result<RunTotals> {
         Ok([
             of(self.ours, &ON_REQUESTS)?,
             of_empty(self.empty)?,
@@ -81,7 +81,7 @@ impl Sides<'_> {
     }
 
     /// Only of the programs that an unrelated VMGEXIT meets: its VM's launch met others.
-    fn totals_of_vmgexits(&self) -> Result<Totals> {
+    fn totals_of_vmgexits(&self) -> Result<RunTotals> {
         let one = self.empty.iter().filter(|(name, _)| *name == "vmgexit_exit");
         Ok([
             of(self.ours, &[VMGEXIT_EXIT])?,
@@ -99,7 +99,7 @@ pub fn of(ids: &BTreeSet<u32>, names: &[&str]) -> Result<(u64, u64)> {
     Ok(named.fold((0, 0), |sum, program| (sum.0 + program.runs, sum.1 + program.ns)))
 }
 
-pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedEmpty>) -> Result<(u64, u64)> {
+pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedProgram>) -> Result<(u64, u64)> {
     let mut sum = (0, 0);
     for (_, program) in programs {
         let (runs, seconds) = program.totals()?;
@@ -111,12 +111,12 @@ pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedEmpty>) -> Resul
 #[derive(Default)]
 struct Sum {
     requests: u64,
-    of_requests: Totals,
-    of_vmgexits: Totals,
+    of_requests: RunTotals,
+    of_vmgexits: RunTotals,
 }
 
 impl Sum {
-    fn round(&mut self, sides: &Sides, requests: u64) -> Result<()> {
+    fn round(&mut self, sides: &Subjects, requests: u64) -> Result<()> {
         let first = Firmware::read()?;
         let count = requests / VMS + WARM;
         let load = load::start(&format!("--vms {VMS} --processes --count {count} --hold"))?;
@@ -127,7 +127,7 @@ impl Sum {
         let after = sides.totals()?;
         self.requests += Firmware::read()?.since(&warm).guest_requests;
         add(&mut self.of_requests, &before, &after);
-        tell_each(&by_program, &programs::all(sides.ours)?);
+        print_each(&by_program, &programs::all(sides.ours)?);
         load.finish()?;
 
         let before = sides.totals_of_vmgexits()?;
@@ -163,7 +163,7 @@ impl Sum {
     }
 }
 
-fn add(sum: &mut Totals, before: &Totals, after: &Totals) {
+fn add(sum: &mut RunTotals, before: &RunTotals, after: &RunTotals) {
     for ((sum, before), after) in sum.iter_mut().zip(before).zip(after) {
         sum.0 += after.0 - before.0;
         sum.1 += after.1 - before.1;
@@ -171,7 +171,7 @@ fn add(sum: &mut Totals, before: &Totals, after: &Totals) {
 }
 
 /// What each program did between two looks.
-pub fn tell_each(before: &[Program], after: &[Program]) {
+pub fn print_each(before: &[ProgramStats], after: &[ProgramStats]) {
     for (old, new) in before.iter().zip(after) {
         if new.runs > old.runs {
             let (runs, ns) = (new.runs - old.runs, new.ns - old.ns);

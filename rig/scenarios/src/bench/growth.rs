@@ -9,11 +9,11 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    beside::{self, Observed},
-    cost::{ON_REQUESTS, of, of_empty, per, tell_each, until_sent},
+    cost::{ON_REQUESTS, of, of_empty, per, print_each, until_sent},
     programs, report,
+    subjects::{self, MeasuredAgent},
 };
-use crate::{agent, bpf::Statistics, host::Firmware, load, scenarios::exactness::resident_kib};
+use crate::{agent, bpf::Statistics, host::Firmware, load, scenarios::counting::resident_kib};
 
 /// The last one is almost as many as a host has ASIDs.
 const VMS: [u64; 4] = [1, 10, 100, 500];
@@ -31,8 +31,8 @@ const WARM: u64 = 10;
 const EACH: u64 = 20;
 
 fn vms(count: u64, requests: u64) -> Result<()> {
-    let agent = Observed::start()?;
-    let empty = beside::empty()?;
+    let agent = MeasuredAgent::start()?;
+    let empty = subjects::empty()?;
     let each = requests.div_ceil(count).max(EACH) + WARM;
     let first = Firmware::read()?;
     let load = load::start(&format!(
@@ -45,7 +45,7 @@ fn vms(count: u64, requests: u64) -> Result<()> {
     let (requests, ns) = since(&before, &sent(&agent)?);
     let empty_ns = of_empty(&empty)?.1 - empty_before.1;
     println!("  {count} VMs");
-    tell_each(&by_program, &programs::all(&agent.ids)?);
+    print_each(&by_program, &programs::all(&agent.ids)?);
     let (bytes, seconds) = scrape(&agent)?;
     report(&json!({ "growth_vms": {
         "vms": count, "bpf_ns_per_request": per(ns, requests), "requests": requests,
@@ -60,7 +60,7 @@ fn vms(count: u64, requests: u64) -> Result<()> {
 /// Requests until now, and the time of our programs on their way.
 type Sent = (Firmware, u64);
 
-fn sent(agent: &Observed) -> Result<Sent> {
+fn sent(agent: &MeasuredAgent) -> Result<Sent> {
     Ok((Firmware::read()?, of(&agent.ids, &ON_REQUESTS)?.1))
 }
 
@@ -69,7 +69,7 @@ fn since(before: &Sent, after: &Sent) -> (u64, u64) {
 }
 
 /// Bytes, and seconds of the quickest of some scrapes.
-fn scrape(agent: &Observed) -> Result<(usize, f64)> {
+fn scrape(agent: &MeasuredAgent) -> Result<(usize, f64)> {
     agent.agent.scrape()?;
     let (mut bytes, mut seconds) = (0, f64::MAX);
     for _ in 0..SCRAPES {
@@ -83,7 +83,7 @@ fn scrape(agent: &Observed) -> Result<(usize, f64)> {
 
 /// One VM: its first requests, and then each time ten times as many.
 fn requests(most: u64) -> Result<()> {
-    let agent = Observed::start()?;
+    let agent = MeasuredAgent::start()?;
     let first = Firmware::read()?;
     let load = load::start(&format!("--count {most} --hold"))?;
     let mut before = sent(&agent)?;

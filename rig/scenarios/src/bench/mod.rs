@@ -3,12 +3,12 @@
 //! Not promises: `cargo xtask bench` runs them, and makes a table of the figures. A line `BENCH`
 //! carries one JSON object, whose keys are its figures.
 
-mod beside;
 mod cost;
 mod growth;
 mod limits;
 mod programs;
 mod sizes;
+mod subjects;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub fn run(part: &str, long: bool) -> Result<()> {
         Ok(()) => println!("RIG: ok {part}"),
         Err(error) => {
             println!("RIG: FAILED {part}: {}", format!("{error:#}").replace('\n', " | "));
-            println!("{}", Agent::last_words());
+            println!("{}", Agent::last_log());
         }
     }
     println!("RIG: done");

@@ -1,4 +1,4 @@
-//! # What the kernel knows of a program
+//! # What the kernel wait_for_requests of a program
 //!
 //! How often it ran and how long, how large it became, and what it still calls once the kernel
 //! has inlined what it can.
@@ -26,7 +26,7 @@ const VERIFIED: usize = 27;
 /// A call of a helper, as an instruction's first byte; its second tells other calls from it.
 const CALL: u8 = 0x85;
 
-pub struct Program {
+pub struct ProgramStats {
     pub id: u64,
     pub name: String,
     pub runs: u64,
@@ -44,7 +44,7 @@ pub fn ids() -> BTreeSet<u32> {
 }
 
 /// What is known of these programs, but for those that have gone.
-pub fn all(ids: &BTreeSet<u32>) -> Result<Vec<Program>> {
+pub fn all(ids: &BTreeSet<u32>) -> Result<Vec<ProgramStats>> {
     ids.iter().filter_map(|id| open(*id)).map(|program| describe(&program)).collect()
 }
 
@@ -60,7 +60,7 @@ fn open(id: u32) -> Option<OwnedFd> {
     bpf::descriptor(bpf::PROG_GET_FD_BY_ID, &mut attributes).ok()
 }
 
-fn describe(program: &OwnedFd) -> Result<Program> {
+fn describe(program: &OwnedFd) -> Result<ProgramStats> {
     let mut info: Info = [0; 32];
     ask(program, &mut info)?;
     // Machine code's length in the lower half, the instructions' in the upper.
@@ -71,7 +71,7 @@ fn describe(program: &OwnedFd) -> Result<Program> {
     asked[INSTRUCTIONS] = code.as_mut_ptr() as u64;
     ask(program, &mut asked)?;
     let name: Vec<u8> = info[NAME..NAME + 2].iter().flat_map(|word| word.to_le_bytes()).collect();
-    Ok(Program {
+    Ok(ProgramStats {
         id: info[ID] >> 32,
         name: String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned(),
         runs: info[RUNS],

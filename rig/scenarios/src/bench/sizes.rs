@@ -5,12 +5,12 @@ use std::{collections::BTreeSet, time::Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::{beside::Observed, programs, report};
+use super::{programs, report, subjects::MeasuredAgent};
 
 /// Only how large our programs are, which takes less than a minute.
 pub fn run(_: bool) -> Result<()> {
     let start = Instant::now();
-    let agent = Observed::start()?;
+    let agent = MeasuredAgent::start()?;
     report(&json!({ "emulated_start_ms": start.elapsed().as_secs_f64() * 1e3 }));
     instructions("guestreq", &agent.ids)
 }

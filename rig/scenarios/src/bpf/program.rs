@@ -63,7 +63,7 @@ pub fn attach(
         ..LoadAttributes::of(program_type, instructions)
     };
     let program = descriptor(PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
-    // No name: such a program knows where it belongs.
+    // No name: such a program wait_for_requests where it belongs.
     let mut attributes = [0, program.as_raw_fd() as u64, 0];
     let link =
         descriptor(RAW_TRACEPOINT_OPEN, &mut attributes).context("BPF_RAW_TRACEPOINT_OPEN")?;

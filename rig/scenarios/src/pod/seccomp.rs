@@ -96,7 +96,7 @@ fn applies(rule: &Value, capabilities: &[String], release: &str) -> Result<bool>
     for part in ["includes", "excludes"] {
         let named = rule[part].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
         let unknown: Vec<&str> = named.filter(|name| !KNOWN.contains(name)).collect();
-        ensure!(unknown.is_empty(), "conditions that nobody knows: {unknown:?}");
+        ensure!(unknown.is_empty(), "conditions that nobody wait_for_requests: {unknown:?}");
     }
     let list = |part: &str, name: &str| -> Vec<String> {
         let names = rule[part][name].as_array().into_iter().flatten();
@@ -154,8 +154,8 @@ mod tests {
         assert_eq!(made["defaultErrnoRet"], 38);
         assert_eq!(made["syscalls"][0]["errnoRet"], 1, "what it answers is kept");
         assert_eq!(made["architectures"], json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
-        let odd = json!({"syscalls": [rule("odd", json!({"moon": "full"}), json!({}))],
+        let unknown = json!({"syscalls": [rule("unknown", json!({"moon": "full"}), json!({}))],
                          "architectures": []});
-        assert!(filter(&odd, &[], "6.12.1").is_err());
+        assert!(filter(&unknown, &[], "6.12.1").is_err());
     }
 }

@@ -4,43 +4,43 @@
 //! time. What reaches the firmware is what the VM's policy allows, and all of it is the VM's.
 
 pub mod agents;
+pub mod capacity;
 pub mod contexts;
-pub mod names;
+pub mod hidden_processes;
 pub mod processes;
-pub mod room;
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::outlive::{self, Host};
+use super::takeover::{self, Host};
 use crate::{
     agent::{self, Agent, cli},
     exposition::Metrics,
     host::{Firmware, wait_until},
-    load::{self, Load, Seen},
-    scenario::Outcome,
+    load::{self, Load, LoadReport},
+    scenario::Status,
 };
 
 /// A VM that waits for the cue after its first request, and then has these manners.
 const WAITING: &str = "--vmm qemu --cue /tmp/cue --cue-after 1 --busy-retry-ms 5";
 const CUE: &str = "/tmp/cue";
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A host that enforces, and what its firmware had done before.
-struct Attacked {
+struct AttackedHost {
     host: Host,
     agent: Agent,
     before: Firmware,
 }
 
-impl Attacked {
+impl AttackedHost {
     /// With a configuration of these lines.
-    fn start(lines: &str) -> Result<Attacked> {
+    fn start(lines: &str) -> Result<AttackedHost> {
         no_cue();
         let host = Host::fresh(lines)?;
-        let agent = outlive::start(&[])?;
-        Ok(Attacked { host, agent, before: Firmware::read()? })
+        let agent = takeover::start(&[])?;
+        Ok(AttackedHost { host, agent, before: Firmware::read()? })
     }
 
     /// What reached the firmware; none of it may be of a type that nobody is allowed.
@@ -49,7 +49,7 @@ impl Attacked {
     }
 
     /// Waits until a VM is known by its name and so many of its requests were answered.
-    fn knows(&mut self, vm: &str, requests: f64) -> Result<()> {
+    fn wait_for_requests(&mut self, vm: &str, requests: f64) -> Result<()> {
         self.agent.wait_until(&format!("{vm} has {requests} requests"), |metrics| {
             metrics.sum("guestreq_requests_total", &[("vm", vm), ("result", "ok")]) >= requests
         })?;
@@ -81,7 +81,7 @@ impl Attacked {
 
     /// Where losses are counted: nothing passed undecided, and the agent stands by
     /// that.
-    fn told_nothing_passed(&self) -> Result<()> {
+    fn nothing_bypassed(&self) -> Result<()> {
         let bypassed = self.agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
         ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
         let (status, why) = agent::get("/readyz")?;
@@ -89,10 +89,10 @@ impl Attacked {
         Ok(())
     }
 
-    fn end(self) -> Result<Outcome> {
+    fn end(self) -> Result<Status> {
         no_cue();
         self.host.end(self.agent)?;
-        Ok(Outcome::Kept)
+        Ok(Status::Passed)
     }
 }
 
@@ -123,21 +123,21 @@ fn no_cue() {
 }
 
 /// A VM that is known, from now on denied reports, and waits for the cue.
-fn denied(attacked: &mut Attacked, name: &str, manner: &str) -> Result<Load> {
+fn denied(attacked: &mut AttackedHost, name: &str, manner: &str) -> Result<Load> {
     let load = load::start(&format!("{WAITING} --name {name} {manner}"))?;
-    attacked.knows(name, 1.0)?;
+    attacked.wait_for_requests(name, 1.0)?;
     cli(&["policy", "deny", "report", "--vm", name, "--yes"])?;
     Ok(load)
 }
 
 /// How many of a load's messages were answered by the firmware.
-fn passed(seen: &Seen) -> u64 {
+fn passed(seen: &LoadReport) -> u64 {
     seen.outcomes.values().filter_map(|of| of.get("ok")).sum()
 }
 
 /// Waits until a load has sent so many requests to the firmware.
-fn has_sent(before: &Firmware, requests: u64) -> Result<()> {
-    wait_until(&format!("{requests} requests have reached the firmware"), PATIENCE, || {
+fn wait_until_sent(before: &Firmware, requests: u64) -> Result<()> {
+    wait_until(&format!("{requests} requests have reached the firmware"), STEP_TIMEOUT, || {
         Ok(Firmware::read()?.since(before).guest_requests >= requests)
     })
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, cli, refusal_of},
+    agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
@@ -93,7 +93,7 @@ fn decided(name: &str, passes: bool) -> Result<()> {
 
 /// What a verb says that is expected to refuse.
 fn refused(arguments: &[&str]) -> Result<String> {
-    let (code, line) = refusal_of(std::process::Command::new("/bin/guestreq").args(arguments))?;
+    let (code, line) = refusal_from(std::process::Command::new("/bin/guestreq").args(arguments))?;
     ensure!(code == 1, "exit status {code}: {line}");
     Ok(line)
 }

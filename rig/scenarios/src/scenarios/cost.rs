@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     agent::Agent,
     bpf::Statistics,
-    empty::{Empty, Hook},
+    empty_program::{EmptyProgram, Hook},
     exposition::Metrics,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const BPF_TIME: Scenario = Scenario {
@@ -30,18 +30,18 @@ pub const ON_THE_WAY: [(&str, Hook); 5] = [
     ("vmgexit_exit", Hook::RawTracepoint("kvm_vmgexit_exit")),
 ];
 
-fn bpf_time(_: &Context) -> Result<Outcome> {
+fn bpf_time(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     ensure!(agent.scrape()?.select("guestreq_program_runs_total", &[]).count() == 0);
     let mut empty = Vec::new();
     for (program, hook) in ON_THE_WAY {
-        empty.push((program, Empty::attach(hook).with_context(|| program.to_owned())?));
+        empty.push((program, EmptyProgram::attach(hook).with_context(|| program.to_owned())?));
     }
     let _on = Statistics::on()?;
     measure(&agent, &empty)
 }
 
-fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
+fn measure(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Status> {
     // The first request of a thread makes its records.
     let held = load::start("--vms 2 --processes --count 2000 --hold")?;
     let before = totals(agent, empty)?;
@@ -66,7 +66,7 @@ fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
     let other = after.per_run(&before, "vmgexit_exit", 1);
     println!("an unrelated VMGEXIT: {own:.0} ns, empty {other:.0} ns: {:.2}x", own / other);
     ensure!(own < 8.0 * other, "an unrelated VMGEXIT costs {:.1}x an empty program", own / other);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// Runs and seconds by program, of ours and of the empty ones.
@@ -84,7 +84,7 @@ impl Totals {
     }
 }
 
-fn totals(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Totals> {
+fn totals(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Totals> {
     let metrics: Metrics = agent.scrape()?;
     let mut totals = Vec::new();
     for (program, empty) in empty {

@@ -1,7 +1,7 @@
 //! # What dashboards show
 //!
 //! The agent is watched from outside the guest, by a Prometheus that xtask starts: what it sees are
-//! tests of their own there (xtask/src/test/see/live.rs). Here is only what there is to see.
+//! tests of their own there (xtask/src/test/dashboards/live.rs). Here is only what there is to see.
 
 use std::net::TcpListener;
 
@@ -12,10 +12,10 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
-/// xtask knows it by this name.
+/// xtask wait_for_requests it by this name.
 pub const GROUP: &str = "dashboards";
 pub const WATCHED: Scenario = Scenario {
     id: "dashboards/scraped",
@@ -32,7 +32,7 @@ const CONFIG: &str =
 const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;
 
-fn watched(_: &Context) -> Result<Outcome> {
+fn watched(_: &Context) -> Result<Status> {
     let turn = TcpListener::bind(TURN).context(TURN)?;
     demo::times()?;
     let agent = Agent::with_config(CONFIG)?;
@@ -44,5 +44,5 @@ fn watched(_: &Context) -> Result<Outcome> {
     drop(guests);
     drop(agent);
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -13,11 +13,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, cli, refusal_of},
+    agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const READY: Scenario =
@@ -46,30 +46,30 @@ pub const NO_LSM: Scenario = Scenario {
 const CONFIG: &str = "/tmp/guestreq.toml";
 const ENFORCE: &str = "mode = \"enforce\"\n";
 
-pub struct Report {
+pub struct DoctorReport {
     code: Option<i32>,
     json: Value,
 }
 
-impl Report {
+impl DoctorReport {
     /// Of a host that is to enforce.
-    pub fn of_enforcing_host() -> Result<Report> {
+    pub fn of_enforcing_host() -> Result<DoctorReport> {
         fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-        Report::get()
+        DoctorReport::get()
     }
 
     /// What the configuration of the agents here leads to.
-    fn get() -> Result<Report> {
+    fn get() -> Result<DoctorReport> {
         let mut command = Command::new("/bin/guestreq");
-        Report::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
+        DoctorReport::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
     }
 
-    fn of(command: &mut Command) -> Result<Report> {
+    fn of(command: &mut Command) -> Result<DoctorReport> {
         let output = command.output().context("guestreq doctor")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(said.is_empty(), "it said {said}");
         let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
-        Ok(Report { code: output.status.code(), json })
+        Ok(DoctorReport { code: output.status.code(), json })
     }
 
     fn ids(&self, state: &str) -> Vec<&str> {
@@ -108,12 +108,12 @@ fn enforcing() -> Result<(Gate, Agent)> {
     Ok((gate, Agent::with_config(ENFORCE)?))
 }
 
-fn ready(_: &Context) -> Result<Outcome> {
+fn ready(_: &Context) -> Result<Status> {
     let (gate, agent) = enforcing()?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     println!("{}", cli(&["doctor", "--config", CONFIG])?);
     report.exits(0)?;
-    // Kernels of which the fake firmware knows what it mends are still to come.
+    // Kernels of which the fake firmware wait_for_requests what it mends are still to come.
     ensure!(report.ids("skip") == ["mitigations"], "skipped: {:?}", report.ids("skip"));
     // Some compilers inline this one.
     let warned: Vec<_> =
@@ -123,7 +123,7 @@ fn ready(_: &Context) -> Result<Outcome> {
     // Nobody's eyes: what they do not see fails nothing.
     let mut command = Command::new("/bin/guestreq");
     command.args(["doctor", "-o", "json", "--config", CONFIG]).uid(65_534).gid(65_534);
-    let report = Report::of(&mut command)?;
+    let report = DoctorReport::of(&mut command)?;
     report.exits(0)?;
     for id in ["kernel_addresses", "kprobes", "psp", "agent_running"] {
         report.says(id, "skip", "run with sudo to see")?;
@@ -131,13 +131,13 @@ fn ready(_: &Context) -> Result<Outcome> {
     drop(agent);
     cli(&["detach"])?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn broken(_: &Context) -> Result<Outcome> {
+fn broken(_: &Context) -> Result<Status> {
     let (gate, agent) = enforcing()?;
     gate.remove()?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("gate_loaded", "fail", "`modprobe guestreq_gate`")?;
     report.says("enforcement", "fail", "the gate is not loaded")?;
@@ -145,7 +145,7 @@ fn broken(_: &Context) -> Result<Outcome> {
 
     agent.kill()?;
     let gate = Gate::load(&["closed=1"])?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     // What it left knew the gate that is gone, and not this one.
     report.exits(1)?;
     report.says("agent_running", "warn", "sudo guestreq agent")?;
@@ -154,11 +154,11 @@ fn broken(_: &Context) -> Result<Outcome> {
 
     // Row 2 of the second review.
     let mut detach = Command::new("/bin/guestreq");
-    let (code, said) = refusal_of(detach.arg("detach"))?;
+    let (code, said) = refusal_from(detach.arg("detach"))?;
     ensure!(code == 1 && said.contains("the gate is closed (closed=Y)"), "exit {code}: {said}");
     let said = cli(&["detach", "--yes"])?;
     ensure!(said.contains("every request of every VM is denied"), "{said}");
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("pins", "pass", "nothing")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
@@ -166,7 +166,7 @@ fn broken(_: &Context) -> Result<Outcome> {
     host::run_command("umount", &["/sys/fs/bpf"])?;
     fs::write("/proc/sys/kernel/kptr_restrict", "2").context("kptr_restrict")?;
     fs::write("/sys/kernel/debug/kprobes/enabled", "0").context("kprobes")?;
-    let report = Report::get();
+    let report = DoctorReport::get();
     fs::write("/sys/kernel/debug/kprobes/enabled", "1").context("kprobes")?;
     fs::write("/proc/sys/kernel/kptr_restrict", "1").context("kptr_restrict")?;
     host::run_command("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"])?;
@@ -175,10 +175,10 @@ fn broken(_: &Context) -> Result<Outcome> {
     report.says("kernel_addresses", "fail", "kernel.kptr_restrict=1")?;
     report.says("kprobes", "fail", "echo 1 > /sys/kernel/debug/kprobes/enabled")?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn completion(_: &Context) -> Result<Outcome> {
+fn completion(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("mode = \"audit\"\n")?;
     let vm = load::start("--vmm qemu --name a;b(c) --seconds 5 --rate 4")?;
     host::wait_until("the VM is known", Duration::from_secs(20), || {
@@ -198,29 +198,29 @@ fn completion(_: &Context) -> Result<Outcome> {
     agent.stop()?;
     // Nobody is there to be asked, and nobody is told so in the middle of a line.
     ensure!(ask("bash")?.is_empty(), "something without an agent");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The last one of its boot: ccp waits long for the answer.
-fn hung_psp(_: &Context) -> Result<Outcome> {
+fn hung_psp(_: &Context) -> Result<Status> {
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
     Firmware::set("hang", 1)?;
     let begun = Instant::now();
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     let took = begun.elapsed();
     report.exits(1)?;
     report.says("psp", "fail", "did not answer within 5 s")?;
     ensure!(took < Duration::from_secs(30), "it took {took:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// In a kernel that was booted so.
-fn no_lsm(_: &Context) -> Result<Outcome> {
+fn no_lsm(_: &Context) -> Result<Status> {
     fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    Report::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
-    Ok(Outcome::Kept)
+    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
+    Ok(Status::Passed)
 }

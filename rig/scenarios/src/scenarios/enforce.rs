@@ -10,7 +10,7 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const DENIED_AND_BUSY: Scenario = Scenario {
@@ -49,7 +49,7 @@ pub fn results(metrics: &Metrics, result: &str) -> u64 {
     metrics.sum("guestreq_messages_total", &[("result", result)]) as u64
 }
 
-fn denied_and_busy(_: &Context) -> Result<Outcome> {
+fn denied_and_busy(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
     let before = Firmware::read()?;
     let seen = load::run(&format!(
@@ -83,7 +83,7 @@ fn denied_and_busy(_: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-fn audit(_: &Context) -> Result<Outcome> {
+fn audit(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let line = "limit = { rate = \"10/s\", burst = 2 }\n";
     for (how, loaded) in [("at the gate", true), ("at the PSP", false)] {
@@ -109,7 +109,7 @@ fn audit(_: &Context) -> Result<Outcome> {
         agent.stop()?;
     }
     std::mem::forget(gate);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn host_rmmod(gate: &Gate) -> Result<()> {
@@ -117,7 +117,7 @@ fn host_rmmod(gate: &Gate) -> Result<()> {
     host::rmmod("guestreq_gate")
 }
 
-fn race(context: &Context) -> Result<Outcome> {
+fn race(context: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let before = Firmware::read()?;
     let count = if context.long { 20_000 } else { 400 };
@@ -135,7 +135,7 @@ fn race(context: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-fn attack(_: &Context) -> Result<Outcome> {
+fn attack(_: &Context) -> Result<Status> {
     let before = attacker::transcript()?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
     load::run("--vmm qemu --name victim --count 5")?;

@@ -11,7 +11,7 @@ use crate::{
     follower::Follower,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const KINDS: Scenario = Scenario {
@@ -20,7 +20,7 @@ pub const KINDS: Scenario = Scenario {
     check: kinds,
 };
 
-fn kinds(_: &Context) -> Result<Outcome> {
+fn kinds(_: &Context) -> Result<Status> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";
     let Enforcing { agent, gate } = Enforcing::start(limited)?;
     let follower = Follower::start(&["-n", "0"])?;
@@ -75,7 +75,7 @@ fn kinds(_: &Context) -> Result<Outcome> {
     drop(busy);
     cli(&["detach"])?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn find<'a>(heard: &'a [Value], kind: &str, vm: &str) -> Option<&'a Value> {

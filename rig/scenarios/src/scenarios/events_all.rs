@@ -12,7 +12,7 @@ use crate::{
     follower::Follower,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const EXACT: Scenario = Scenario {
@@ -50,7 +50,7 @@ fn told(heard: &[Value]) -> (u64, u64) {
     (ended as u64, lost.filter_map(|event| event["count"].as_u64()).sum())
 }
 
-fn exact(_: &Context) -> Result<Outcome> {
+fn exact(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let follower = follow_all()?;
     let before = Firmware::read()?;
@@ -88,7 +88,7 @@ fn exact(_: &Context) -> Result<Outcome> {
     drop(follower);
     let agent = Agent::start(&[])?;
     ensure_quiet(&agent)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// Requests while the agent sleeps.
@@ -108,7 +108,7 @@ fn ensure_quiet(agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-fn cost(_: &Context) -> Result<Outcome> {
+fn cost(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let _on = Statistics::on()?;
     measure(&agent)
@@ -118,7 +118,7 @@ fn cost(_: &Context) -> Result<Outcome> {
 const MOST: f64 = 2.0;
 
 /// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
-fn measure(agent: &Agent) -> Result<Outcome> {
+fn measure(agent: &Agent) -> Result<Status> {
     let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
     for round in 0..20 {
         // Beside other emulators it may take more of them to see one undisturbed.
@@ -134,7 +134,7 @@ fn measure(agent: &Agent) -> Result<Outcome> {
     println!("BPF time of a request: {off:.0} ns; with --all {on:.0} ns: {:.2}x", on / off);
     // An emulator's times: they catch what is grossly wrong.
     ensure!(on < MOST * off, "--all costs {:.2}x", on / off);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The mean time of the programs on a request's way, in ns. The agent sleeps meanwhile, with room

@@ -2,7 +2,7 @@
 //!
 //! One after the other, under one agent that enforces, beside guests that go on asking: what the
 //! user is told, and that nothing is lost that had been counted. A hung PSP is in `hang`, a full disk
-//! in `config`, a limit's clock in `odd`.
+//! in `config`, a limit's clock in `edge_cases`.
 
 pub mod clients;
 pub mod files;
@@ -18,12 +18,12 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::outlive::{self, Host};
+use super::takeover::{self, Host};
 use crate::{
     agent::{self, Agent, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Outcome, Scenario},
+    scenario::{Scenario, Status},
 };
 
 pub const THOUSAND: Scenario = Scenario {
@@ -77,13 +77,13 @@ pub const CLOCK: Scenario = Scenario {
     check: |_| survives(files::clock),
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Half of its requests pass, half are refused.
 const LOAD: &str = "--vmm qemu --name web --vcpus 2 --vmpck all --type report,export --rate 20 \
                     --seconds 36000";
 
-pub struct Stage {
+pub struct FaultyHost {
     host: Host,
     agent: Agent,
     /// A scraper that never reads, from the beginning.
@@ -91,48 +91,52 @@ pub struct Stage {
 }
 
 /// Between two scenarios; what failed is not gone on with.
-static STAGE: Mutex<Option<Stage>> = Mutex::new(None);
+static HOST: Mutex<Option<FaultyHost>> = Mutex::new(None);
 
-impl Stage {
-    fn set() -> Result<Stage> {
+impl FaultyHost {
+    fn set() -> Result<FaultyHost> {
         let host = Host::fresh("")?;
-        let agent = outlive::start(&[])?;
+        let agent = takeover::start(&[])?;
         let scraper = clients::Scraper::start()?;
-        Ok(Stage { host, agent, scraper })
+        Ok(FaultyHost { host, agent, scraper })
     }
 }
 
 /// Something fails while guests ask: they go on asking, and all is counted.
-fn survives(fault: fn(&mut Stage) -> Result<()>) -> Result<Outcome> {
-    let mut held = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut stage = match held.take() {
-        Some(stage) => stage,
-        None => Stage::set()?,
+fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
+    let mut held = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut host = match held.take() {
+        Some(host) => host,
+        None => FaultyHost::set()?,
     };
     let load = load::start(LOAD)?;
-    go_on(5).context("at first")?;
-    fault(&mut stage)?;
-    go_on(5).context("at last")?;
+    requests_continue(5).context("at first")?;
+    fault(&mut host)?;
+    requests_continue(5).context("at last")?;
     agent::signal(load.pid(), libc::SIGTERM)?;
     let seen = load.finish()?;
-    let answered = stage.host.exact(&stage.agent)?;
-    let denied = stage.host.gate()?.denied;
+    let answered = host.host.exact(&host.agent)?;
+    let denied = host.host.gate()?.denied;
     ensure!(seen.outcomes["7"].keys().eq(["fw:0x16"]), "exports: {:?}", seen.outcomes["7"]);
     println!("{answered} passed and {denied} were denied since the start; all are counted");
-    *held = Some(stage);
-    Ok(Outcome::Kept)
+    *held = Some(host);
+    Ok(Status::Passed)
 }
 
 /// So many more requests reach the PSP.
-fn go_on(requests: u64) -> Result<()> {
+fn requests_continue(requests: u64) -> Result<()> {
     let before = Firmware::read()?.guest_requests;
-    wait_until("requests go on", PATIENCE, || {
+    wait_until("requests go on", STEP_TIMEOUT, || {
         Ok(Firmware::read()?.guest_requests >= before + requests)
     })
 }
 
-fn is_told(what: &str) -> Result<()> {
-    wait_until(&format!("the log says {what:?}"), PATIENCE, || Ok(agent::log().contains(what)))?;
+fn wait_for_log(what: &str) -> Result<()> {
+    wait_until(
+        &format!("the log says {what:?}"),
+        STEP_TIMEOUT,
+        || Ok(agent::log().contains(what)),
+    )?;
     let log = agent::log();
     println!("{}", log.lines().rfind(|line| line.contains(what)).unwrap_or_default());
     Ok(())
@@ -144,7 +148,7 @@ fn open_files(agent: &Agent) -> Result<usize> {
 }
 
 /// The load's VM runs under its own name, and once.
-fn web_runs() -> Result<()> {
+fn web_is_running() -> Result<()> {
     let vms = json("vms")?;
     let all = vms["vms"].as_array().context("no vms")?;
     let running: Vec<_> = all.iter().filter(|vm| vm["running"] == true).collect();

@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    answer::{Answer, Answering},
     attacker,
-    gate::{Counts, Gate},
+    fixed_answer::{Answer, FixedAnswer},
+    gate::{Gate, GateCounts},
     host::{Firmware, wait_until},
-    load::{self, Seen},
-    scenario::{Context, Outcome, Scenario},
+    load::{self, LoadReport},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const NOBODY_ANSWERS: Scenario = Scenario {
@@ -42,7 +42,7 @@ pub const ATTACKER: Scenario = Scenario {
 };
 
 /// What guests saw, of all message types together.
-pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {
+pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
     for (outcome, count) in seen.outcomes.values().flatten() {
         *sums.entry(outcome.clone()).or_default() += count;
@@ -50,19 +50,19 @@ pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {
     sums.into_iter().collect()
 }
 
-pub fn ensure_all(seen: &Seen, outcome: &str, count: u64) -> Result<()> {
+pub fn ensure_all(seen: &LoadReport, outcome: &str, count: u64) -> Result<()> {
     let outcomes = outcomes(seen);
     ensure!(outcomes == [(outcome.to_owned(), count)], "{outcomes:?}, not {count} {outcome}");
     Ok(())
 }
 
-fn nobody_answers(_: &Context) -> Result<Outcome> {
+fn nobody_answers(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     ensure!(gate.get("closed")? == "N", "closed by default");
     let before = Firmware::read()?;
     ensure_all(&load::run("--vms 4 --count 5 --type report,key")?, "ok", 20)?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 20, "not all were sent");
-    let open = Counts { unanswered: 20, ..Counts::default() };
+    let open = GateCounts { unanswered: 20, ..GateCounts::default() };
     ensure!(gate.counts()? == open, "open: {:?}", gate.counts()?);
 
     gate.set("closed", "Y")?;
@@ -70,7 +70,7 @@ fn nobody_answers(_: &Context) -> Result<Outcome> {
     let seen = load::run("--vms 4 --count 5 --type report,key")?;
     ensure_all(&seen, "fw:0x16", 20)?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP was asked");
-    let closed = Counts { unanswered: 40, ..open };
+    let closed = GateCounts { unanswered: 40, ..open };
     ensure!(gate.counts()? == closed, "closed: {:?}", gate.counts()?);
     gate.remove()?;
 
@@ -78,24 +78,24 @@ fn nobody_answers(_: &Context) -> Result<Outcome> {
     ensure_all(&load::run("--extended")?, "fw:0x16", 1)?;
     gate.remove()?;
     ensure_all(&load::run("--count 2")?, "ok", 2)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn answers(_: &Context) -> Result<Outcome> {
+fn answers(_: &Context) -> Result<Status> {
     // Closed, as an answer is an answer.
     let gate = Gate::load(&["closed=1"])?;
     let before = Firmware::read()?;
-    let admitting = Answering::with(Answer::Admit)?;
+    let admitting = FixedAnswer::with(Answer::Admit)?;
     ensure_all(&load::run("--vms 2 --count 5 --type report,export")?, "ok", 10)?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 10, "admitted, not all sent");
     drop(admitting);
 
     let before = Firmware::read()?;
-    let denying = Answering::with(Answer::Deny)?;
+    let denying = FixedAnswer::with(Answer::Deny)?;
     ensure_all(&load::run("--vms 2 --count 5")?, "fw:0x16", 10)?;
     ensure_all(&load::run("--vms 2 --count 5 --extended")?, "fw:0x16", 10)?;
     drop(denying);
-    let turning_away = Answering::with(Answer::Busy)?;
+    let turning_away = FixedAnswer::with(Answer::Busy)?;
     let mut turned_away = load::start("--vms 2 --count 3")?;
     wait_until("both were told to come back", Duration::from_secs(60), || {
         ensure!(turned_away.is_running()?, "a guest took BUSY for an answer");
@@ -104,7 +104,7 @@ fn answers(_: &Context) -> Result<Outcome> {
     let during = Firmware::read()?.since(&before);
     ensure!(during.guest_requests == 0, "{} reached the PSP", during.guest_requests);
 
-    let admitting = Answering::with(Answer::Admit)?;
+    let admitting = FixedAnswer::with(Answer::Admit)?;
     drop(turning_away);
     let seen = turned_away.finish()?;
     let ok = outcomes(&seen).into_iter().find(|(outcome, _)| outcome == "ok");
@@ -114,16 +114,16 @@ fn answers(_: &Context) -> Result<Outcome> {
     let counts = gate.counts()?;
     drop(admitting);
     ensure!((counts.admitted, counts.denied, counts.unanswered) == (16, 20, 0), "{counts:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn self_test(_: &Context) -> Result<Outcome> {
+fn self_test(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
     ensure!(gate.self_test(7)? == "7 unanswered", "{:?}", gate.get("self_test"));
     for (answer, word) in [(Answer::Admit, "admit"), (Answer::Deny, "deny"), (Answer::Busy, "busy")]
     {
-        let _answering = Answering::with(answer)?;
+        let _answering = FixedAnswer::with(answer)?;
         let said = gate.self_test(u64::MAX)?;
         ensure!(said == format!("{} {word}", u64::MAX), "{said:?} with {answer:?}");
     }
@@ -140,11 +140,11 @@ fn self_test(_: &Context) -> Result<Outcome> {
         ensure!(errno == expected, "{garbage:?}: {error:?}");
     }
     ensure!(gate.get("self_test")? == "16 unanswered", "{:?}", gate.get("self_test"));
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
+    Ok(Status::Passed)
 }
 
-fn parameters(_: &Context) -> Result<Outcome> {
+fn parameters(_: &Context) -> Result<Status> {
     // Read-only means that they cannot be set when loading, either.
     for lie in ["protocol=2", "file=1", "cookie=1", "admitted=1", "unanswered=9", "self_test=1"] {
         let loaded = Gate::load(&[lie]);
@@ -176,16 +176,16 @@ fn parameters(_: &Context) -> Result<Outcome> {
     gate.remove()?;
     let gate = Gate::load(&[])?;
     ensure!(gate.get("cookie")? != cookie, "the same cookie twice");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn attacker(_: &Context) -> Result<Outcome> {
+fn attacker(_: &Context) -> Result<Status> {
     let without = attacker::transcript()?;
     ensure!(without.lines().count() > 100, "the attacker was short: {without}");
     let gate = Gate::load(&[])?;
     let with = attacker::transcript()?;
     ensure!(with == without, "with the gate: {with}");
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
     ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

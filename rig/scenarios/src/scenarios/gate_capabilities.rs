@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     attacker,
-    gate::{Counts, Gate},
+    gate::{Gate, GateCounts},
     pod::Pod,
     privileges::{self, Answers, SYS_ADMIN, SYS_MODULE, numbered, root_with, tried},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const CAPABILITIES: Scenario = Scenario {
@@ -55,7 +55,7 @@ fn without_counter(mut answers: Answers) -> Result<Answers> {
     Ok(answers)
 }
 
-fn capabilities(_: &Context) -> Result<Outcome> {
+fn capabilities(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let pods: Vec<u32> =
         Pod::agent()?.capabilities().iter().map(|name| numbered(name)).collect::<Result<_>>()?;
@@ -85,12 +85,12 @@ fn capabilities(_: &Context) -> Result<Outcome> {
         let expected = if what == "read protocol" { 0 } else { DENIED_BY_MODE };
         ensure!(errno == expected, "nobody: {what}: {errno}");
     }
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
+    Ok(Status::Passed)
 }
 
 /// With nothing but the capability to load modules.
-fn loader(_: &Context) -> Result<Outcome> {
+fn loader(_: &Context) -> Result<Status> {
     for (parameter, closed) in [("closed=Y", "Y"), ("closed=N", "N"), ("closed", "Y")] {
         let mut insmod = Command::new("insmod");
         insmod.args(["/modules/guestreq_gate.ko", parameter]);
@@ -99,5 +99,5 @@ fn loader(_: &Context) -> Result<Outcome> {
         gate.remove()?;
     }
     ensure!(Gate::load(&["closed=maybe"]).is_err(), "closed=maybe was taken");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

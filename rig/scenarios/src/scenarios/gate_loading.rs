@@ -11,7 +11,7 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const FTRACE: Scenario = Scenario {
@@ -35,7 +35,7 @@ pub const PINS: Scenario = Scenario {
     check: pins,
 };
 
-fn ftrace_stays_on(_: &Context) -> Result<Outcome> {
+fn ftrace_stays_on(_: &Context) -> Result<Status> {
     const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
     let gate = Gate::load(&[])?;
     let refused = fs::write(SWITCH, "0");
@@ -46,10 +46,10 @@ fn ftrace_stays_on(_: &Context) -> Result<Outcome> {
     ensure!(fs::read_to_string(SWITCH)?.trim() == "1", "ftrace is off");
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn loaded_twice(_: &Context) -> Result<Outcome> {
+fn loaded_twice(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let file = gate.get("file")?;
     let Err(error) = host::insmod("guestreq_gate", &[]) else {
@@ -59,11 +59,11 @@ fn loaded_twice(_: &Context) -> Result<Outcome> {
     ensure!(gate.get("file")? == file, "the gate's file has changed");
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// Whoever comes second is told, and the first goes on.
-fn live_patch(_: &Context) -> Result<Outcome> {
+fn live_patch(_: &Context) -> Result<Status> {
     const MODULE: &str = "rig_livepatch";
     const ENABLED: &str = "/sys/kernel/livepatch/rig_livepatch/enabled";
     let gate = Gate::load(&[])?;
@@ -76,7 +76,7 @@ fn live_patch(_: &Context) -> Result<Outcome> {
     host::insmod(MODULE, &[])?;
     let Err(error) = Gate::load(&[]) else { bail!("the gate took a live patch's place") };
     ensure!(format!("{error:#}").contains("busy"), "{error:#}");
-    let report = doctor::Report::of_enforcing_host()?;
+    let report = doctor::DoctorReport::of_enforcing_host()?;
     let found = "rig_livepatch patches sev_issue_cmd_external_user, which the gate hooks";
     report.says("gate_livepatch", "fail", found)?;
     // As doctor says.
@@ -85,10 +85,10 @@ fn live_patch(_: &Context) -> Result<Outcome> {
     wait_until("the live patch is gone", Duration::from_secs(60), || Ok(!fs::exists(ENABLED)?))?;
     host::rmmod(MODULE)?;
     Gate::load(&[])?.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn pins(_: &Context) -> Result<Outcome> {
+fn pins(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     host::rmmod("kvm_amd")?;
     for module in ["kvm", "ccp"] {
@@ -112,5 +112,5 @@ fn pins(_: &Context) -> Result<Outcome> {
     Firmware::reset()?;
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::gate::ensure_all;
 use crate::{
-    answer::{Answer, Answering},
-    gate::{Counts, Gate},
+    fixed_answer::{Answer, FixedAnswer},
+    gate::{Gate, GateCounts},
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
     tracers::{self, Tracer},
 };
 
@@ -27,12 +27,12 @@ const COUNT: u64 = 5;
 /// How many runs of guests `decides` makes, one for each answer.
 const RUNS: u64 = 3;
 
-fn traced(_: &Context) -> Result<Outcome> {
+fn traced(_: &Context) -> Result<Status> {
     for tracer in tracers::ALL {
         let launch = tracer_first(tracer).with_context(|| format!("{tracer:?} before the gate"))?;
         gate_first(tracer, launch).with_context(|| format!("{tracer:?} after the gate"))?;
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// With the gate: KVM's call of each command, and the gate's own unless it refuses the command,
@@ -75,7 +75,7 @@ fn decides(gate: &Gate) -> Result<()> {
     let answers = [(Answer::Admit, "ok"), (Answer::Deny, "fw:0x16"), (Answer::Busy, "busy")];
     for (answer, outcome) in answers {
         let before = Firmware::read()?.guest_requests;
-        let answering = Answering::with(answer)?;
+        let answering = FixedAnswer::with(answer)?;
         let seen = load::run(&format!("--count {COUNT} --busy-give-up-ms 0"))?;
         drop(answering);
         ensure_all(&seen, outcome, COUNT)?;
@@ -89,7 +89,7 @@ fn decides(gate: &Gate) -> Result<()> {
         };
         *count += COUNT;
     }
-    let counts: Counts = gate.counts()?;
+    let counts: GateCounts = gate.counts()?;
     ensure!(counts == expected, "{counts:?}, not {expected:?}");
     Ok(())
 }

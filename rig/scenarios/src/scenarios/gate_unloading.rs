@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::gate::{ensure_all, outcomes};
 use crate::{
     agent::signal,
-    answer::{Answer, Answering},
+    fixed_answer::{Answer, FixedAnswer},
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const UNDER_LOAD: Scenario = Scenario {
@@ -32,7 +32,7 @@ pub const BESIDE_A_FORGER: Scenario = Scenario {
     check: beside_a_forger,
 };
 
-fn under_load(context: &Context) -> Result<Outcome> {
+fn under_load(context: &Context) -> Result<Status> {
     let rounds = if context.long { 200 } else { 6 };
     let before = Firmware::read()?;
     let mut load = load::start("--vms 16 --processes --seconds 3600 --start-together")?;
@@ -55,21 +55,21 @@ fn under_load(context: &Context) -> Result<Outcome> {
     let sent = Firmware::read()?.since(&before).guest_requests;
     ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
     println!("{sent} requests, {asked} of them asked about, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// What the gate tells ccp's caller, and no guest may ever read.
 const MAGIC: u64 = 0x4741_5445;
 
-fn while_busy(context: &Context) -> Result<Outcome> {
+fn while_busy(context: &Context) -> Result<Status> {
     let (outcomes, rounds) = removed_while_busy(context)?;
     println!("{outcomes:?}, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// A guest that writes the magic into its GHCB itself is as one that was turned away, to who looks
 /// at the GHCB. It may not stand for one that was.
-fn beside_a_forger(context: &Context) -> Result<Outcome> {
+fn beside_a_forger(context: &Context) -> Result<Status> {
     let forgers =
         load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
     let (outcomes, rounds) = removed_while_busy(context)?;
@@ -80,7 +80,7 @@ fn beside_a_forger(context: &Context) -> Result<Outcome> {
     let raw = format!("fw:{MAGIC:#x}");
     ensure!(forged.keys().eq(["busy", &raw]), "{forged:?}");
     println!("{outcomes:?}, forged: {forged:?}, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// A guest that reads the magic has lost its key: it takes it for a firmware error. To have some
@@ -89,7 +89,7 @@ fn beside_a_forger(context: &Context) -> Result<Outcome> {
 fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
     let rounds = if context.long { 200 } else { 12 };
     let before = Firmware::read()?;
-    let _turning_away = Answering::with(Answer::Busy)?;
+    let _turning_away = FixedAnswer::with(Answer::Busy)?;
     let mut load = load::start(
         "--vms 16 --seconds 3600 --start-together --busy-retry-ms 1 --busy-give-up-ms 3600000",
     )?;

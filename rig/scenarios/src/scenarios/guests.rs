@@ -9,7 +9,7 @@ use crate::{
     agent::{Agent, json},
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const HOSTILE_HEADERS: Scenario = Scenario {
@@ -51,7 +51,7 @@ pub const ORDINARY: Scenario = Scenario {
 };
 
 /// More than any table of ours has room for, were it not folded.
-fn hostile_headers(_: &Context) -> Result<Outcome> {
+fn hostile_headers(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     for status in [0, 1, 2, 7, 9, 0xb, 0x10, 0x16, 0x17, 0x27] {
@@ -84,13 +84,13 @@ fn hostile_headers(_: &Context) -> Result<Outcome> {
     let of_hog = metrics.sum("guestreq_requests_total", &[("vm", "hog")]);
     ensure!(of_hog == 9000.0, "{of_hog} of 9000 requests remain after folding");
     println!("hog has {series} series");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn sequence_numbers(_: &Context) -> Result<Outcome> {
+fn sequence_numbers(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    load::run("--name honest --vmm qemu --count 40 --vmpck all --vcpus 2")?;
+    load::run("--name normal --vmm qemu --count 40 --vmpck all --vcpus 2")?;
     load::run("--name replays --vmm qemu --count 20 --fault replay:4")?;
     load::run("--name gaps --vmm qemu --count 20 --fault gap:4")?;
     assert_exact(&agent, &before)?;
@@ -98,15 +98,15 @@ fn sequence_numbers(_: &Context) -> Result<Outcome> {
     let count = |vm: &str, kind: &str| {
         metrics.sum("guestreq_sequence_anomalies_total", &[("vm", vm), ("kind", kind)])
     };
-    ensure!(count("honest", "replay") + count("honest", "gap") == 0.0, "an honest VM is accused");
+    ensure!(count("normal", "replay") + count("normal", "gap") == 0.0, "an normal VM is accused");
     let refused = metrics.sum("guestreq_messages_total", &[("result", "aead_oflow")]);
     let told = count("replays", "replay") + count("gaps", "gap");
     ensure!(told == refused && refused > 0.0, "{told} told, the firmware refused {refused}");
     ensure!(count("replays", "gap") + count("gaps", "replay") == 0.0, "kinds are mixed up");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn vmpcks(_: &Context) -> Result<Outcome> {
+fn vmpcks(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--vmpck 2 --count 7 --name two --vmm firecracker")?;
     load::run("--vmpck all --count 8 --name all --vmm firecracker")?;
@@ -120,10 +120,10 @@ fn vmpcks(_: &Context) -> Result<Outcome> {
     ensure!(counts("two")? == [0, 0, 7, 0, 0], "{:?}", counts("two")?);
     ensure!(counts("all")? == [2, 2, 2, 2, 0], "{:?}", counts("all")?);
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn extended(_: &Context) -> Result<Outcome> {
+fn extended(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--count 3")?;
@@ -137,12 +137,12 @@ fn extended(_: &Context) -> Result<Outcome> {
     let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "extended"));
     let count = vm.map(|vm| vm["extended_requests"].clone());
     ensure!(count == Some(4.into()), "{count:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn certificates(context: &Context) -> Result<Outcome> {
+fn certificates(context: &Context) -> Result<Status> {
     if !context.has_request_certificates() {
-        return Ok(Outcome::Skipped("KVM_EXIT_SNP_REQ_CERTS came with Linux 7.0"));
+        return Ok(Status::Skipped("KVM_EXIT_SNP_REQ_CERTS came with Linux 7.0"));
     }
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -154,10 +154,10 @@ fn certificates(context: &Context) -> Result<Outcome> {
     assert_exact(&agent, &before)?;
     let told = json("psp")?["guest_told"].clone();
     ensure!(told["ok"] == 15 && told["invalid_length"] == 2, "{told}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn host_errors(_: &Context) -> Result<Outcome> {
+fn host_errors(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let seen = load::run("--count 12 --fault bad-gpa:3 --name lost --vmm qemu")?;
@@ -175,10 +175,10 @@ fn host_errors(_: &Context) -> Result<Outcome> {
         let errors = metrics.sum(name, &[("result", "host_error")]);
         ensure!(errors == 4.0, "{name} has {errors} host errors");
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn dies(_: &Context) -> Result<Outcome> {
+fn dies(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 50_000)?;
@@ -198,15 +198,15 @@ fn dies(_: &Context) -> Result<Outcome> {
     let vms = json("vms")?;
     let running = vms["vms"].as_array().map(|vms| vms.iter().filter(|vm| vm["running"] == true));
     ensure!(running.map(Iterator::count) == Some(0), "{vms}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn ordinary(_: &Context) -> Result<Outcome> {
+fn ordinary(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--ordinary --vms 2")?;
     std::thread::sleep(Duration::from_millis(300));
     let vms = agent.scrape()?.values("guestreq_vm_info", "vm");
     ensure!(vms.is_empty(), "{vms:?}");
     host::Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

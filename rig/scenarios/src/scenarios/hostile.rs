@@ -12,16 +12,16 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::{
+    counting::{anonymous_kib, resident_kib},
     enforce::disallowed_that_reached,
-    exactness::{anonymous_kib, resident_kib},
-    outlive::{self, Host, Random},
     soak::length,
+    takeover::{self, Host, Random},
 };
 use crate::{
     agent::cli,
     exposition::Metrics,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const AT_FULL_SPEED: Scenario = Scenario {
@@ -48,10 +48,10 @@ const GUESTS: [&str; 5] = [
     "--vmm qemu --name ones --vmpck all --fault ff",
 ];
 
-fn at_full_speed(context: &Context) -> Result<Outcome> {
+fn at_full_speed(context: &Context) -> Result<Status> {
     let length = length(context, Duration::from_secs(12), Duration::from_secs(300))?;
     let host = Host::fresh("keep_exited_vms = \"1d\"\n")?;
-    let agent = outlive::start(&[])?;
+    let agent = takeover::start(&[])?;
     let seed = Random::new()?.0;
     println!("seed {seed}");
     let mut loads = Vec::new();
@@ -104,7 +104,7 @@ fn at_full_speed(context: &Context) -> Result<Outcome> {
         ensure!(late <= early + SLACK_KIB, "{early} KiB when the journal was full, {late} at last");
     }
     host.end(agent)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// How many events the agent has kept or forgotten. Of those that were denied some never reached it,

@@ -9,12 +9,12 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const ADMITTED_RATE: Scenario = Scenario {
     id: "limits/admitted_rate",
-    description: "the admitted rate is the configured one, however hard VMs push",
+    description: "the admitted rate is the configured one, however hard VMs load_at_limit",
     check: admitted_rate,
 };
 pub const FIRST_REQUEST: Scenario = Scenario {
@@ -28,15 +28,15 @@ pub const FAIRNESS: Scenario = Scenario {
     check: fairness,
 };
 
-/// VMs that push as hard as they can against a limit.
-pub struct Push {
+/// VMs that load_at_limit as hard as they can against a limit.
+pub struct SaturatingLoad {
     pub vms: u64,
     pub rate: u64,
     pub burst: u64,
     pub seconds: u64,
 }
 
-impl Push {
+impl SaturatingLoad {
     /// The limit, as the configuration has it.
     pub fn limit(&self) -> String {
         format!("limit = {{ rate = \"{}/s\", burst = {} }}\n", self.rate, self.burst)
@@ -49,10 +49,10 @@ impl Push {
 
     /// How many were let through, and of the VM with the fewest.
     pub fn run(&self) -> Result<(u64, u64)> {
-        let Push { vms, seconds, .. } = self;
+        let SaturatingLoad { vms, seconds, .. } = self;
         let before = Firmware::read()?;
         let seen = load::run(&format!(
-            "--vms {vms} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
+            "--vms {vms} --processes --name load_at_limit --vcpus 1 --start-together --seconds {seconds} \
              --busy-retry-ms 5 --busy-give-up-ms 600000"
         ))?;
         let admitted = Firmware::read()?.since(&before).guest_requests;
@@ -60,11 +60,16 @@ impl Push {
     }
 }
 
-fn admitted_rate(context: &Context) -> Result<Outcome> {
-    let push = Push { vms: 16, rate: 10, burst: 4, seconds: if context.long { 120 } else { 30 } };
-    let Enforcing { agent, gate } = Enforcing::start(&push.limit())?;
-    let (admitted, least) = push.run()?;
-    let expected = push.expected();
+fn admitted_rate(context: &Context) -> Result<Status> {
+    let load_at_limit = SaturatingLoad {
+        vms: 16,
+        rate: 10,
+        burst: 4,
+        seconds: if context.long { 120 } else { 30 },
+    };
+    let Enforcing { agent, gate } = Enforcing::start(&load_at_limit.limit())?;
+    let (admitted, least) = load_at_limit.run()?;
+    let expected = load_at_limit.expected();
     let ratio = admitted as f64 / expected as f64;
     println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
     // A VM begins a little after the others, and the last request may come after the end.
@@ -72,7 +77,7 @@ fn admitted_rate(context: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-fn first_request(_: &Context) -> Result<Outcome> {
+fn first_request(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let mut load = load::start("--vmm qemu --name steady --count 4000 --rate 200")?;
     thread::sleep(Duration::from_secs(2));
@@ -109,20 +114,20 @@ pub const SERVICE_US: u64 = 10_000;
 const ATTEMPTS: u32 = 3;
 
 /// p50 and p99 of a VM that asks twenty times a second.
-pub fn meek(count: u32) -> Result<[Duration; 2]> {
+pub fn well_behaved(count: u32) -> Result<[Duration; 2]> {
     let seen = load::run(&format!("--vmm qemu --name meek --rate 20 --count {count}"))?;
     let vm = seen.per_vm.first().context("no VM")?;
     Ok([vm.p50, vm.p99])
 }
 
 /// The same beside hammering ones.
-pub fn beside(count: u32) -> Result<[Duration; 2]> {
+pub fn with_hammering(count: u32) -> Result<[Duration; 2]> {
     let hammers = load::start(&format!(
         "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
          --busy-retry-ms 200 --busy-give-up-ms 600000"
     ))?;
     thread::sleep(Duration::from_secs(4));
-    let seen = meek(count);
+    let seen = well_behaved(count);
     agent::signal(hammers.pid(), libc::SIGTERM)?;
     hammers.end()?;
     seen
@@ -141,21 +146,21 @@ pub fn quarter(agent: &Agent) -> Result<String> {
     Ok(format!("{:.2}/s", 1.0 / service(agent)? / 4.0 / f64::from(HAMMERING)))
 }
 
-fn fairness(_: &Context) -> Result<Outcome> {
+fn fairness(_: &Context) -> Result<Status> {
     Firmware::set("latency_us", SERVICE_US)?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let times = |than: [Duration; 2], p99: Duration| p99.as_secs_f64() / than[1].as_secs_f64();
     let (mut kept, mut unlimited) = (false, None);
     for _ in 0..ATTEMPTS {
-        let alone = meek(100)?;
+        let alone = well_behaved(100)?;
         let unlimited = match unlimited {
             Some(unlimited) => unlimited,
-            None => *unlimited.insert(beside(20)?),
+            None => *unlimited.insert(with_hammering(20)?),
         };
         let (rate, service) = (quarter(&agent)?, service(&agent)?);
         cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
         cli(&["limit", "set", "--vm", "meek", "--off"])?;
-        let limited = beside(200)?;
+        let limited = with_hammering(200)?;
         cli(&["limit", "clear", "--default"])?;
         cli(&["limit", "clear", "--vm", "meek"])?;
         println!(

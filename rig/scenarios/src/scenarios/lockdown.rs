@@ -11,7 +11,7 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const INTEGRITY: Scenario = Scenario {
@@ -29,20 +29,20 @@ fn raise(level: &str) -> Result<()> {
     fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))
 }
 
-fn integrity(_: &Context) -> Result<Outcome> {
+fn integrity(_: &Context) -> Result<Status> {
     raise("integrity")?;
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--vms 2 --count 10 --type report,key")?;
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered == 20, "{answered} of 20");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn confidentiality(_: &Context) -> Result<Outcome> {
+fn confidentiality(_: &Context) -> Result<Status> {
     raise("confidentiality")?;
     let (code, line) = agent::refusal(&[])?;
     ensure!(code == 1 && line.contains("confidentiality"), "exit {code}: {line}");
     println!("{line}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -6,14 +6,14 @@ use anyhow::{Context as _, Result, ensure};
 
 use guestreq_common::hook::tracepoint;
 
-use super::{assert_exact, assert_exact_but, counted, expected, losses, outlive::PINS};
+use super::{assert_exact, assert_exact_but, counted, expected, losses, takeover::PINS};
 use crate::{
     agent::{Agent, json, signal},
-    bpf::Missed,
+    bpf::MissedTailCall,
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const VM_TABLE: Scenario = Scenario {
@@ -58,11 +58,12 @@ pub const NO_PROBE: Scenario = Scenario {
 };
 
 /// As where tracepoints are preempted; here for all threads of a VM.
-fn missed_exit(_: &Context) -> Result<Outcome> {
+fn missed_exit(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let threads = |metrics: &Metrics| metrics.sum("guestreq_map_entries", &[("map", "threads")]);
-    let missed = Missed::begin(&format!("{PINS}/maps/TRACEPOINTS"), tracepoint::THREAD_EXIT)?;
+    let missed =
+        MissedTailCall::begin(&format!("{PINS}/maps/TRACEPOINTS"), tracepoint::THREAD_EXIT)?;
     load::run("--name unseen --vmm qemu --vcpus 3 --count 30")?;
     let left = threads(&agent.scrape()?);
     missed.end()?;
@@ -70,7 +71,7 @@ fn missed_exit(_: &Context) -> Result<Outcome> {
     agent.wait_until("their records are free", |metrics| threads(metrics) == 0.0)?;
     load::run("--name seen --vmm qemu --vcpus 3 --count 30")?;
     assert_exact(&agent, &before)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
@@ -80,7 +81,7 @@ fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
     Ok(())
 }
 
-fn vm_table(_: &Context) -> Result<Outcome> {
+fn vm_table(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 4\n")?;
     let before = Firmware::read()?;
     let load = load::start("--vms 9 --processes --count 10 --hold")?;
@@ -92,11 +93,11 @@ fn vm_table(_: &Context) -> Result<Outcome> {
     ensure!(lost.contains_key("vm_table_full") && lost.len() == 1, "{lost:?}");
     let vms = metrics.values("guestreq_vm_info", "vm").len();
     ensure!(vms == 4, "{vms} VMs have records");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// One VM's worth of room is 32 threads.
-fn thread_table(_: &Context) -> Result<Outcome> {
+fn thread_table(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 1\n")?;
     let before = Firmware::read()?;
     // Slow enough for all to wait at the same time.
@@ -109,11 +110,11 @@ fn thread_table(_: &Context) -> Result<Outcome> {
     ensure!(lost.contains_key("thread_table_full") && lost.len() == 1, "{lost:?}");
     let of_vm = metrics.sum("guestreq_requests_total", &[]);
     ensure!(of_vm == 160.0, "{of_vm} of 160 are the VM's");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// A VM is a guest context, and a process may have more than one.
-fn several_vms(_: &Context) -> Result<Outcome> {
+fn several_vms(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 7\n")?;
     let before = Firmware::read()?;
     let load = load::start("--vms 7 --count 3 --hold")?;
@@ -129,11 +130,11 @@ fn several_vms(_: &Context) -> Result<Outcome> {
     }
     load.finish()?;
     assert_exact(&agent, &before)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The kernel goes blind while a request is in the PSP.
-fn lost_return(_: &Context) -> Result<Outcome> {
+fn lost_return(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 5_000_000)?;
     let unseen = load::start("--count 1")?;
@@ -150,11 +151,11 @@ fn lost_return(_: &Context) -> Result<Outcome> {
     ensure!(lost.get("command_unmatched") == Some(&1), "{lost:?}");
     let counted = metrics.sum("guestreq_messages_total", &[]);
     ensure!(counted == 10.0, "{counted} of the 10 that could be seen");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The agent sleeps while guests provoke event after event.
-fn ring_buffer(_: &Context) -> Result<Outcome> {
+fn ring_buffer(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     signal(agent.pid(), libc::SIGSTOP)?;
@@ -167,12 +168,12 @@ fn ring_buffer(_: &Context) -> Result<Outcome> {
     ensure!(host == truth, "{host:?}, the firmware {truth:?}");
     let lost = losses(&metrics);
     ensure!(lost.contains_key("ring_buffer_full") && lost.len() == 1, "{lost:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. The fake
 /// hardware raises the very counter by which it does so.
-fn missed_probes(_: &Context) -> Result<Outcome> {
+fn missed_probes(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--count 10")?;
@@ -190,10 +191,10 @@ fn missed_probes(_: &Context) -> Result<Outcome> {
     ensure!(counted == 20.0, "{counted} of the 20 that could be seen");
     let after = metrics.sum("guestreq_requests_total", &[("vm", "after")]);
     ensure!(after == 10.0, "{after} of 10 after sight returned");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn no_probe(_: &Context) -> Result<Outcome> {
+fn no_probe(_: &Context) -> Result<Status> {
     for (probe, stage) in [
         ("kprobe/snp_handle_guest_req", None),
         ("kprobe/sev_issue_cmd_external_user", Some("psp_queue")),
@@ -224,5 +225,5 @@ fn no_probe(_: &Context) -> Result<Outcome> {
             ensure!(queue > 0.0 && queue < whole, "queue {queue} s of {whole} s without {probe}");
         }
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -3,16 +3,16 @@
 //! One file per subject; a group is a boot.
 
 mod attack;
-mod bare;
 mod config;
 pub mod cost;
+pub mod counting;
+mod daemonset;
 mod dashboards;
 mod doctor;
+mod edge_cases;
 mod enforce;
 mod events;
 mod events_all;
-mod exact;
-pub mod exactness;
 mod faults;
 mod gate;
 mod gate_capabilities;
@@ -20,34 +20,33 @@ mod gate_loading;
 mod gate_tracers;
 mod gate_unloading;
 mod guests;
-mod hang;
-mod hold;
-mod honest;
 mod hostile;
+mod hung_psp;
 pub mod limits;
 mod lockdown;
 mod losses;
-mod modules;
-mod names;
-mod odd;
+mod missing_prerequisites;
+mod module_reload;
 mod operation;
-mod outlive;
 mod packages;
-mod pod;
 mod pods;
+mod policy_changes;
 pub mod realtime;
-mod refusals;
-mod skipped;
+mod skipped_probes;
 mod soak;
 mod stages;
-mod storm;
+mod stress;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod tio;
 mod top;
-mod unresolved;
+mod unresolved_vms;
+mod vcpu_backend;
+mod verification;
+mod vm_names;
 
-use exact::{assert_exact, assert_exact_but, counted, expected, losses};
+use counting::{assert_exact, assert_exact_but, counted, expected, losses};
 
 use crate::{host, scenario::Group};
 
@@ -56,7 +55,7 @@ pub const GROUPS: &[Group] = &[
         name: "observe",
         memory_mib: 3072,
         scenarios: &[
-            exactness::COUNTS_EQUAL_THE_FIRMWARE,
+            counting::COUNTS_EQUAL_THE_FIRMWARE,
             stages::ADD_UP,
             stages::BUSY_TIME,
             stages::VM_LOCK,
@@ -70,19 +69,19 @@ pub const GROUPS: &[Group] = &[
             guests::ORDINARY,
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
-            skipped::START,
+            skipped_probes::START,
             losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,
         ],
         once: &[
-            exactness::TWO_HUNDRED_VMS,
+            counting::TWO_HUNDRED_VMS,
             guests::HOSTILE_HEADERS,
-            exactness::EVERY_STATUS,
-            names::VMMS,
-            names::OTHER_NAME,
-            names::SAME_NAME,
-            names::RETENTION,
+            counting::EVERY_STATUS,
+            vm_names::VMMS,
+            vm_names::OTHER_NAME,
+            vm_names::SAME_NAME,
+            vm_names::RETENTION,
             losses::VM_TABLE,
             losses::THREAD_TABLE,
             losses::SEVERAL_VMS,
@@ -94,18 +93,24 @@ pub const GROUPS: &[Group] = &[
         ],
         ..Group::DEFAULT
     },
-    Group { name: "modules", scenarios: &[modules::RELOADED], ..Group::DEFAULT },
+    Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },
     Group {
-        name: "hang",
+        name: "hung_psp",
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-        scenarios: &[hang::HUNG_PSP],
+        scenarios: &[hung_psp::HUNG_PSP],
         ..Group::DEFAULT
     },
     Group {
-        name: "bare",
+        name: "missing_prerequisites",
         prepare: || Ok(()),
-        scenarios: &[bare::NO_KVM_AMD],
-        once: &[bare::NO_ROOT, bare::NO_BPF, bare::STAY, bare::NO_SNP, bare::STAY_RECOVERS],
+        scenarios: &[missing_prerequisites::NO_KVM_AMD],
+        once: &[
+            missing_prerequisites::NO_ROOT,
+            missing_prerequisites::NO_BPF,
+            missing_prerequisites::STAY,
+            missing_prerequisites::NO_SNP,
+            missing_prerequisites::STAY_RECOVERS,
+        ],
         ..Group::DEFAULT
     },
     Group {
@@ -145,31 +150,31 @@ pub const GROUPS: &[Group] = &[
         ..Group::DEFAULT
     },
     Group {
-        name: "honest",
+        name: "verification",
         memory_mib: 2048,
         scenarios: &[
-            honest::GATE_GONE,
-            honest::FOREIGN_ANSWER,
-            skipped::CALL,
-            skipped::DECIDED,
-            odd::COST,
-            hold::HELD,
-            hold::STOPPED,
-            hold::COMPAT,
-            hold::STRANGER,
-            unresolved::FIRST_REQUEST,
+            verification::GATE_GONE,
+            verification::FOREIGN_ANSWER,
+            skipped_probes::CALL,
+            skipped_probes::DECIDED,
+            edge_cases::COST,
+            vcpu_backend::HELD,
+            vcpu_backend::STOPPED,
+            vcpu_backend::COMPAT,
+            vcpu_backend::STRANGER,
+            unresolved_vms::FIRST_REQUEST,
             tio::UNDECIDED,
         ],
         once: &[
-            honest::REFUSES,
-            honest::STAYS,
-            honest::CHANGES,
-            refusals::CHANGES,
-            refusals::NOBODY,
-            refusals::ONE_REPORT,
-            odd::TABLE_FULL,
-            odd::CLOCK_STEPS,
-            unresolved::AGENT_STOPPED,
+            verification::REFUSES,
+            verification::STAYS,
+            verification::CHANGES,
+            policy_changes::CHANGES,
+            policy_changes::NOBODY,
+            policy_changes::ONE_REPORT,
+            edge_cases::TABLE_FULL,
+            edge_cases::CLOCK_STEPS,
+            unresolved_vms::AGENT_STOPPED,
         ],
         ..Group::DEFAULT
     },
@@ -177,29 +182,29 @@ pub const GROUPS: &[Group] = &[
         name: "no_lsm",
         // Debian's own, without bpf.
         cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
-        scenarios: &[honest::NO_LSM],
+        scenarios: &[verification::NO_LSM],
         once: &[doctor::NO_LSM],
         ..Group::DEFAULT
     },
     Group {
-        name: "outlive",
+        name: "takeover",
         memory_mib: 2048,
         scenarios: &[
-            outlive::takeover::GOES_ON,
-            outlive::takeover::FLOOD,
-            outlive::versions::OTHER_PROGRAMS,
-            outlive::versions::OTHER_ENTRIES,
+            takeover::restarts::SURVIVES,
+            takeover::restarts::FLOOD,
+            takeover::versions::OTHER_PROGRAMS,
+            takeover::versions::OTHER_ENTRIES,
         ],
         once: &[
-            outlive::faults::AT_START,
-            outlive::faults::AT_TAKEOVER,
-            outlive::faults::AT_CHANGE,
-            outlive::faults::AT_STOP,
-            outlive::faults::AT_DETACH,
-            outlive::versions::OTHER_SCHEMA,
-            outlive::foreign::FOREIGN,
-            outlive::alone::SECOND_AGENT,
-            outlive::alone::PID_REUSE,
+            takeover::failpoints::AT_START,
+            takeover::failpoints::AT_TAKEOVER,
+            takeover::failpoints::AT_CHANGE,
+            takeover::failpoints::AT_STOP,
+            takeover::failpoints::AT_DETACH,
+            takeover::versions::OTHER_SCHEMA,
+            takeover::foreign_pins::FOREIGN,
+            takeover::single_agent::SECOND_AGENT,
+            takeover::single_agent::PID_REUSE,
         ],
         ..Group::DEFAULT
     },
@@ -210,27 +215,27 @@ pub const GROUPS: &[Group] = &[
             attack::processes::LIMIT,
             attack::processes::DENIED,
             attack::processes::SCRIBBLED,
-            attack::room::PARKED,
+            attack::capacity::PARKED,
             attack::contexts::SEVERAL,
             attack::contexts::UNSEEN,
             attack::agents::MOVES,
         ],
         once: &[
             attack::processes::FREE,
-            attack::room::THOUSAND,
-            attack::room::CHURN,
-            attack::room::CONTEXTS_FULL,
-            attack::room::THREADS_FULL,
-            attack::room::EVICTED,
-            attack::room::FLOOD,
+            attack::capacity::THOUSAND,
+            attack::capacity::CHURN,
+            attack::capacity::CONTEXTS_FULL,
+            attack::capacity::THREADS_FULL,
+            attack::capacity::EVICTED,
+            attack::capacity::FLOOD,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,
             attack::agents::REPLACED,
-            attack::names::VANISH,
-            attack::names::HIDEPID,
-            attack::names::HIDDEN,
-            attack::names::HIDDEN_LONG,
+            attack::hidden_processes::VANISH,
+            attack::hidden_processes::HIDEPID,
+            attack::hidden_processes::HIDDEN,
+            attack::hidden_processes::HIDDEN_LONG,
         ],
         ..Group::DEFAULT
     },
@@ -290,17 +295,17 @@ pub const GROUPS: &[Group] = &[
     },
     Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
     Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
-    Group { name: "storm", memory_mib: 2048, once: &[storm::STORM], ..Group::DEFAULT },
+    Group { name: "stress", memory_mib: 2048, once: &[stress::ALL_AT_ONCE], ..Group::DEFAULT },
     Group {
-        name: "pod",
+        name: "daemonset",
         memory_mib: 2048,
-        prepare: pod::prepare,
+        prepare: daemonset::prepare,
         once: &[
-            pod::DOES_EVERYTHING,
-            pod::runtimes::DEFAULT_PROFILES,
-            pod::runtimes::OWN_PROFILE,
-            pod::lacking::ONE_CAPABILITY,
-            pod::lacking::THE_NODE,
+            daemonset::DOES_EVERYTHING,
+            daemonset::runtimes::DEFAULT_PROFILES,
+            daemonset::runtimes::OWN_PROFILE,
+            daemonset::missing::ONE_CAPABILITY,
+            daemonset::missing::THE_NODE,
         ],
         ..Group::DEFAULT
     },

@@ -14,7 +14,7 @@ use crate::{
     agent::{self, Agent, cli, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const METRICS_ARE_CLEAN: Scenario = Scenario {
@@ -38,7 +38,7 @@ pub const STOPS_CLEANLY: Scenario = Scenario {
     check: stops,
 };
 
-fn promtool(_: &Context) -> Result<Outcome> {
+fn promtool(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--vms 3 --vmm qemu --name a\"b\\c --count 20 --fault type-random")?;
     let text = agent.scrape()?.text;
@@ -60,10 +60,10 @@ fn promtool(_: &Context) -> Result<Outcome> {
     let series = agent.scrape()?.series_of_vm("usual");
     ensure!(series <= 60, "a usual VM has {series} series");
     println!("a usual VM has {series} series");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn command_line(_: &Context) -> Result<Outcome> {
+fn command_line(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     ensure!(cli(&["vms"])?.starts_with("No VM"), "{}", cli(&["vms"])?);
     Firmware::set("latency_us", 20_000)?;
@@ -91,10 +91,10 @@ fn command_line(_: &Context) -> Result<Outcome> {
     ensure!(vms_table.lines().count() == 3, "{vms_table}");
     ensure!(psp_table.contains("Held by"), "{psp_table}");
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn bad_input(_: &Context) -> Result<Outcome> {
+fn bad_input(_: &Context) -> Result<Status> {
     let config = "/tmp/bad.toml";
     fs::write(config, "listen = \"127.0.0.1:9940\"\nmodee = \"audit\"\n").context(config)?;
     let (code, line) = agent::refusal(&["--config", config])?;
@@ -109,7 +109,7 @@ fn bad_input(_: &Context) -> Result<Outcome> {
     let (code, line) = agent::refusal(&["--without-probe", "kprobe/nonsense"])?;
     ensure!(code == 1 && line.contains("there is no probe"), "{code} {line}");
 
-    let (code, line) = agent::refusal_of(Command::new("/bin/guestreq").arg("vms"))?;
+    let (code, line) = agent::refusal_from(Command::new("/bin/guestreq").arg("vms"))?;
     ensure!(code == 1 && line.contains("no agent answers"), "{code} {line}");
 
     let agent = Agent::start(&[])?;
@@ -117,10 +117,10 @@ fn bad_input(_: &Context) -> Result<Outcome> {
     ensure!(code == 1 && line.contains("another agent is running"), "{code} {line}");
     ensure!(cli(&["psp"]).is_ok(), "the first agent no longer answers");
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn stops(_: &Context) -> Result<Outcome> {
+fn stops(_: &Context) -> Result<Status> {
     let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
     // The kernel frees probes after a grace period, those of earlier agents, too.
     let ours = ["__sev_do_cmd_locked", "sev_issue_cmd_external_user", "snp_handle_guest_req"];
@@ -139,5 +139,5 @@ fn stops(_: &Context) -> Result<Outcome> {
     ensure!(status.code() == Some(0), "{status}");
     wait_until("the probes are gone", Duration::from_secs(10), || Ok(probes()? == before))?;
     ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "a socket is left");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

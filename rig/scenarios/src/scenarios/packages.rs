@@ -19,7 +19,7 @@ use crate::{
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const UPGRADE: Scenario = Scenario {
@@ -45,7 +45,7 @@ case $1 in start | restart)
 esac
 ";
 
-fn upgrade(_: &Context) -> Result<Outcome> {
+fn upgrade(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     prepare()?;
     unpack()?;
@@ -75,7 +75,7 @@ fn upgrade(_: &Context) -> Result<Outcome> {
     ensure!(seen.outcomes["7"].get("ok") == Some(&1), "still enforced: {:?}", seen.outcomes);
     gate.remove()?;
     fs::remove_file(CONFIG).context(CONFIG)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// What a host with systemd has, and a configuration.

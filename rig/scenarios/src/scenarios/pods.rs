@@ -16,7 +16,7 @@ use crate::{
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const RULES: Scenario = Scenario {
@@ -34,16 +34,16 @@ const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
 /// A pod's cgroup, as long as it is needed.
-struct Pod {
+struct PodCgroup {
     folder: String,
 }
 
-impl Pod {
-    fn new() -> Result<Pod> {
+impl PodCgroup {
+    fn new() -> Result<PodCgroup> {
         let name = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
         let folder = format!("{ROOT}/kubepods.slice/kubepods-burstable.slice/{name}");
         fs::create_dir_all(&folder).with_context(|| folder.clone())?;
-        Ok(Pod { folder })
+        Ok(PodCgroup { folder })
     }
 
     /// A load whose processes are in it from the start.
@@ -70,12 +70,12 @@ fn kubevirt(namespace: &str) -> String {
 }
 
 /// The default refuses exports; one pod's VMs may send them, others of that name may not.
-fn rules(_: &Context) -> Result<Outcome> {
+fn rules(_: &Context) -> Result<Status> {
     let enforcing = Enforcing::start(&format!(
         "allow = [\"report\"]\n[[vm]]\nmatch = {{ namespace = \"prod\", pod_uid = \"{UID}\" }}\n\
          allow = [\"report\", \"export\"]\n"
     ))?;
-    let pod = Pod::new()?;
+    let pod = PodCgroup::new()?;
     let inside = pod.start(&kubevirt("prod"))?.finish()?;
     ensure!(inside.outcomes["7"].get("ok") == Some(&2), "in the pod: {:?}", inside.outcomes);
     let outside = load::run(&kubevirt("prod"))?;
@@ -92,7 +92,7 @@ fn rules(_: &Context) -> Result<Outcome> {
 }
 
 /// As Kata does, whose VMM has made its guest's context by then.
-fn moved(_: &Context) -> Result<Outcome> {
+fn moved(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;
     wait_until("the VM is known", Duration::from_secs(60), || {
@@ -101,11 +101,11 @@ fn moved(_: &Context) -> Result<Outcome> {
     let vm = &json("vms")?["vms"][0];
     ensure!(vm["pod_uid"] == "", "it is in no pod yet: {vm}");
     let pid = vm["pid"].as_u64().context("a pid")?;
-    enter(&Pod::new()?.folder, u32::try_from(pid)?)?;
+    enter(&PodCgroup::new()?.folder, u32::try_from(pid)?)?;
     agent.wait_until("its pod is found", |metrics| {
         let labels = [("vm", "sandbox-5a3f"), ("pod_uid", UID)];
         metrics.select("guestreq_vm_info", &labels).count() == 1
     })?;
     load.finish()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

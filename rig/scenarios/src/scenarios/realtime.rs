@@ -6,8 +6,8 @@
 //! them. `cargo xtask test --kernel rt` runs all others, too.
 
 use super::{
-    attack, enforce, exactness, gate, gate_unloading, guests, hold, limits, losses, names,
-    operation, pods, skipped, stages,
+    attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, pods,
+    skipped_probes, stages, vcpu_backend, vm_names,
 };
 use crate::scenario::Group;
 
@@ -15,7 +15,7 @@ pub const GROUP: Group = Group {
     name: "realtime",
     memory_mib: 2048,
     scenarios: &[
-        exactness::COUNTS_EQUAL_THE_FIRMWARE,
+        counting::COUNTS_EQUAL_THE_FIRMWARE,
         stages::ADD_UP,
         stages::VM_LOCK,
         stages::PSP_QUEUE,
@@ -23,7 +23,7 @@ pub const GROUP: Group = Group {
         guests::HOST_ERRORS,
         guests::DIES_MID_REQUEST,
         losses::MISSED_PROBES,
-        names::VMMS,
+        vm_names::VMMS,
         pods::RULES,
         gate::ANSWERS,
         gate_unloading::UNDER_LOAD,
@@ -31,11 +31,11 @@ pub const GROUP: Group = Group {
         enforce::DENIED_AND_BUSY,
         attack::processes::LIMIT,
         attack::processes::DENIED,
-        attack::room::PARKED,
-        skipped::CALL,
+        attack::capacity::PARKED,
+        skipped_probes::CALL,
         limits::FIRST_REQUEST,
-        hold::HELD,
-        hold::STOPPED,
+        vcpu_backend::HELD,
+        vcpu_backend::STOPPED,
         operation::STOPS_CLEANLY,
     ],
     ..Group::DEFAULT

@@ -14,14 +14,14 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use round::Soak;
 
-use super::{counted, expected, losses, outlive::Host};
+use super::{counted, expected, losses, takeover::Host};
 use crate::{
     agent,
     demo::{self, GUESTS},
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const SOAK: Scenario = Scenario {
@@ -43,7 +43,7 @@ pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Dura
     }
 }
 
-fn soak(context: &Context) -> Result<Outcome> {
+fn soak(context: &Context) -> Result<Status> {
     let length = length(context, Duration::from_secs(15), Duration::from_secs(3600))?;
     let is_long = length >= Duration::from_secs(120);
     demo::times()?;
@@ -55,7 +55,7 @@ fn soak(context: &Context) -> Result<Outcome> {
     }
     let start = Instant::now();
     // Each kind of change, and both ends of an agent, at the least.
-    while start.elapsed() < length || !soak.has_done_all() {
+    while start.elapsed() < length || !soak.is_complete() {
         soak.round()?;
         for (guests, load) in &mut loads {
             ensure!(load.is_running()?, "{guests} has ended");
@@ -86,7 +86,7 @@ fn soak(context: &Context) -> Result<Outcome> {
     soak.slots_return()?;
     host.end(soak.agent)?;
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The host's counts are the firmware's and the gate's, over all agents; what was answered. Of the

@@ -8,7 +8,7 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const ADD_UP: Scenario = Scenario {
@@ -40,7 +40,7 @@ fn close(what: &str, a: f64, b: f64, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-fn add_up(_: &Context) -> Result<Outcome> {
+fn add_up(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 2000)?;
@@ -66,11 +66,11 @@ fn add_up(_: &Context) -> Result<Outcome> {
     let by_vm = metrics.sum("guestreq_vm_psp_seconds_total", &[("class", "request")]);
     let by_command = metrics.sum("guestreq_psp_busy_seconds_total", &GUEST_REQUEST);
     close("the PSP's time", by_vm, by_command, 1e-6)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The firmware knows how long it was busy; we see that, and the interrupt's way back.
-fn busy_time(_: &Context) -> Result<Outcome> {
+/// The firmware wait_for_requests how long it was busy; we see that, and the interrupt's way back.
+fn busy_time(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 8000)?;
@@ -94,14 +94,14 @@ fn busy_time(_: &Context) -> Result<Outcome> {
         let counted = metrics.sum("guestreq_psp_commands_total", &[("command", name)]);
         ensure!(counted == *count as f64, "{name}: {counted} of {count}");
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn stage(metrics: &Metrics, stage: &str) -> f64 {
     metrics.sum("guestreq_vm_stage_seconds_total", &[("stage", stage)])
 }
 
-fn vm_lock(_: &Context) -> Result<Outcome> {
+fn vm_lock(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 3000)?;
     load::run("--vcpus 8 --vmpck all --count 10 --start-together")?;
@@ -112,10 +112,10 @@ fn vm_lock(_: &Context) -> Result<Outcome> {
     // Four VMPCKs, so three of four wait, for the lock and not for the PSP.
     ensure!(lock > service, "lock {lock} s, service {service} s");
     ensure!(queue < service / 4.0, "queue {queue} s, service {service} s");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn psp_queue(_: &Context) -> Result<Outcome> {
+fn psp_queue(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 3000)?;
     let load = load::start("--vms 8 --processes --count 15 --start-together")?;
@@ -134,5 +134,5 @@ fn psp_queue(_: &Context) -> Result<Outcome> {
     ensure!((2.0..=8.0).contains(&longest), "the queue of 8 VMs was seen {longest} long");
     let now = metrics.sum("guestreq_psp_queue_length", &[]);
     ensure!(now == 0.0, "{now} still wait");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

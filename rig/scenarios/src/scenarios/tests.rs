@@ -59,7 +59,10 @@ fn named(text: &str) -> (Vec<&str>, Vec<&str>) {
     };
     let commands = text.split('\n').filter(|line| line.contains("xtask test "));
     let only = commands.filter_map(|line| words(line).skip_while(|it| *it != "--only").nth(1));
-    (words(text).filter(is_id).collect(), only.filter(|it| *it != "SCENARIO").collect())
+    (
+        words(text).filter(is_id).collect(),
+        only.filter(|it| is_word(it.split('/').next().unwrap_or_default())).collect(),
+    )
 }
 
 fn documents() -> Vec<(String, String)> {

@@ -10,7 +10,7 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const UNDECIDED: Scenario = Scenario {
@@ -19,7 +19,7 @@ pub const UNDECIDED: Scenario = Scenario {
     check: undecided,
 };
 
-fn undecided(_: &Context) -> Result<Outcome> {
+fn undecided(_: &Context) -> Result<Status> {
     // No type of SEV-TIO is among those.
     let enforcing = Enforcing::start("allow = [\"report\"]\n")?;
     let before = Firmware::read()?;

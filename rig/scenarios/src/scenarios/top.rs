@@ -9,7 +9,7 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
     screen::Screen,
 };
 
@@ -20,9 +20,9 @@ pub const LIVE: Scenario = Scenario {
 };
 
 /// An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SCREEN_TIMEOUT: Duration = Duration::from_secs(60);
 
-fn live(_: &Context) -> Result<Outcome> {
+fn live(_: &Context) -> Result<Status> {
     demo::times()?;
     let mut agent = Agent::start(&[])?;
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 90"));
@@ -31,7 +31,7 @@ fn live(_: &Context) -> Result<Outcome> {
         metrics.sum("guestreq_messages_total", &[]) > 200.0
     })?;
     let mut command = Command::new("/bin/guestreq");
-    let mut top = Screen::start(command.arg("top"), (100, 30), PATIENCE)?;
+    let mut top = Screen::start(command.arg("top"), (100, 30), SCREEN_TIMEOUT)?;
     // Lines over time, long enough to be looked at.
     let busy_for = |text: &str| text.lines().nth(3).map_or(0, |line| line.matches('█').count());
     let text = top.wait_until("what the demo shows", |text| {
@@ -57,5 +57,5 @@ fn live(_: &Context) -> Result<Outcome> {
     ensure!(top.wait()?.success() && !top.is_alternate() && !top.is_cursor_hidden());
     drop(guests);
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use self::{cue::Cue, forge::Forger, kick::Kicks, process::Parked};
-use crate::cli::Manner;
+use crate::cli::Behavior;
 
 /// How one KVM_RUN ended: the exit's reason, or an errno.
 pub type Entered = Result<u32, i32>;
@@ -52,9 +52,9 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// None if the manner is to attack nobody.
-    pub fn new(manner: &Manner) -> Result<Option<Self>> {
-        let Manner { attack: technique, forge, .. } = manner;
+    /// None if the behavior is to attack nobody.
+    pub fn new(behavior: &Behavior) -> Result<Option<Self>> {
+        let Behavior { attack: technique, forge, .. } = behavior;
         let technique = technique.filter(|technique| *technique != Technique::Launcher);
         if technique.is_none() && forge.is_empty() {
             return Ok(None);
@@ -64,7 +64,7 @@ impl Attack {
             confine::confine()?;
         }
         let kicks = (technique == Some(Technique::Hops)).then(Kicks::start).transpose()?;
-        let cue = Cue::new(manner.cue.as_ref());
+        let cue = Cue::new(behavior.cue.as_ref());
         Ok(Some(Self { technique, forger, kicks, parked: Vec::new(), cue, turn: 0 }))
     }
 
@@ -116,11 +116,11 @@ fn in_thread(work: impl FnOnce() -> Entered + Send) -> Result<Entered> {
 }
 
 /// Makes a VM, if need be by a process that is gone when this returns.
-pub fn launch<T>(manner: &Manner, launch: impl FnOnce() -> Result<T>) -> Result<T> {
-    if manner.attack != Some(Technique::Launcher) {
+pub fn launch<T>(behavior: &Behavior, launch: impl FnOnce() -> Result<T>) -> Result<T> {
+    if behavior.attack != Some(Technique::Launcher) {
         return launch();
     }
-    let forger = (!manner.forge.is_empty()).then(|| Forger::new(&manner.forge)).transpose()?;
+    let forger = (!behavior.forge.is_empty()).then(|| Forger::new(&behavior.forge)).transpose()?;
     process::sharing(|| {
         if let Some(forger) = &forger {
             forger.take_name(0);
@@ -137,7 +137,7 @@ mod tests {
 
     fn attack(args: &[&str]) -> Option<Attack> {
         let options = Options::try_parse_from([&["snpload"], args].concat()).unwrap();
-        Attack::new(&options.complete().manner).unwrap()
+        Attack::new(&options.complete().behavior).unwrap()
     }
 
     /// Who is asked to run: process and thread.
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_vm_may_be_made_by_a_process_that_is_gone() {
         let options = Options::try_parse_from(["snpload", "--attack", "launcher"]).unwrap();
-        let maker = launch(&options.manner, || Ok(process::process_id())).unwrap();
+        let maker = launch(&options.behavior, || Ok(process::process_id())).unwrap();
         assert_ne!(maker, process::process_id());
         assert!(!std::path::Path::new(&format!("/proc/{maker}")).exists());
     }

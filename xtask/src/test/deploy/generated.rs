@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 
-use super::super::see::{files_in, name, read};
+use super::super::dashboards::{files_in, name, read};
 use crate::project;
 
 const FOLDER: &str = "deploy/kubernetes/prometheus-operator";

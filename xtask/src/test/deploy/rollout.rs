@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::super::see::read;
+use super::super::dashboards::read;
 use crate::project;
 
 /// What becomes of the pods of a cluster.

@@ -4,13 +4,13 @@ use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Attacked, PATIENCE, cue, denied, passed};
-use crate::scenarios::outlive::succeed;
+use super::{AttackedHost, STEP_TIMEOUT, cue, denied, passed};
+use crate::scenarios::takeover::replace_agent;
 use crate::{
     agent::cli,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const MOVES: Scenario = Scenario {
@@ -24,26 +24,26 @@ pub const REPLACED: Scenario = Scenario {
     check: replaced,
 };
 
-fn moves(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
+fn moves(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
     let load = load::start(
         "--vmm qemu --name mover --vcpus 2 --vmpck all --attack hops --type report,export \
          --seconds 3600 --busy-retry-ms 5",
     )?;
-    attacked.knows("mover", 5.0)?;
+    attacked.wait_for_requests("mover", 5.0)?;
     let (mut agents, mut refused) = (0, 0);
     for signal in [libc::SIGKILL, libc::SIGTERM] {
         cli(&["policy", "deny", "report", "--vm", "mover", "--yes"])?;
         // What was decided before may be on its way.
         let before = load.while_stopped(|| attacked.reached())?;
-        succeed(&mut attacked.agent, signal)?;
+        replace_agent(&mut attacked.agent, signal)?;
         agents += 1;
         sleep(Duration::from_millis(300));
         let denied = attacked.host.gate()?.denied;
         let passed = attacked.reached()? - before;
         ensure!(passed == 0, "{passed} reports passed that were denied, agent {agents}");
         cli(&["policy", "allow", "report", "--vm", "mover"])?;
-        wait_until("reports pass again", PATIENCE, || Ok(attacked.reached()? > before))?;
+        wait_until("reports pass again", STEP_TIMEOUT, || Ok(attacked.reached()? > before))?;
         refused = denied;
     }
     let seen = load.stop()?;
@@ -54,8 +54,8 @@ fn moves(_: &Context) -> Result<Outcome> {
 }
 
 /// Where a new agent looks it finds another name, or none.
-fn replaced(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
+fn replaced(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
     let manner = "--seconds 3600 --rate 20";
     let liar = denied(&mut attacked, "liar", &format!("{manner} --forge good"))?;
     let lead = denied(&mut attacked, "lead", &format!("{manner} --attack leader-exits"))?;
@@ -63,9 +63,9 @@ fn replaced(_: &Context) -> Result<Outcome> {
     cue(0)?;
     left(&lead)?;
     for signal in [libc::SIGKILL, libc::SIGTERM] {
-        succeed(&mut attacked.agent, signal)?;
+        replace_agent(&mut attacked.agent, signal)?;
         let decided = attacked.host.gate()?.sum();
-        wait_until("both go on", PATIENCE, || Ok(attacked.host.gate()?.sum() > decided + 20))?;
+        wait_until("both go on", STEP_TIMEOUT, || Ok(attacked.host.gate()?.sum() > decided + 20))?;
         let passed = attacked.reached()? - before;
         ensure!(passed == 0, "{passed} reports passed with the next agent: {}", cli(&["vms"])?);
     }
@@ -81,7 +81,7 @@ fn left(load: &Load) -> Result<()> {
     let path = format!("/proc/{0}/task/{0}/children", load.pid());
     let children = fs::read_to_string(&path).context(path)?;
     let child = children.split_whitespace().next().context("no VM")?;
-    wait_until("the main thread has exited", PATIENCE, || {
+    wait_until("the main thread has exited", STEP_TIMEOUT, || {
         Ok(fs::read_to_string(format!("/proc/{child}/stat"))?.contains(") Z "))
     })
 }

@@ -2,12 +2,12 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Attacked, PATIENCE, answered, cue, denied, no_cue, passed};
+use super::{AttackedHost, STEP_TIMEOUT, answered, cue, denied, no_cue, passed};
 use crate::{
     agent::cli,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const SEVERAL: Scenario = Scenario {
@@ -29,9 +29,9 @@ pub const REUSE: Scenario = Scenario {
 };
 
 /// A limiter that all shared would let two requests pass in all.
-fn several(_: &Context) -> Result<Outcome> {
+fn several(_: &Context) -> Result<Status> {
     const VMS: u64 = 5;
-    let attacked = Attacked::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
+    let attacked = AttackedHost::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
     let seen = load::run(&format!(
         "--vmm qemu --name many --contexts {VMS} --seconds 2 --busy-retry-ms 20 \
          --busy-give-up-ms 200"
@@ -46,8 +46,8 @@ fn several(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn reset(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("keep_exited_vms = \"1d\"\n")?;
+fn reset(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("keep_exited_vms = \"1d\"\n")?;
     // By command, and only while its first guest runs.
     let load = denied(&mut attacked, "reborn", "--relaunch 3 --count 4")?;
     cue(0)?;
@@ -60,10 +60,11 @@ fn reset(_: &Context) -> Result<Outcome> {
 }
 
 /// Neither a process nor a thread more, but a launch that the PSP sees.
-fn burst(_: &Context) -> Result<Outcome> {
+fn burst(_: &Context) -> Result<Status> {
     const BURST: u64 = 3;
-    let attacked =
-        Attacked::start(&format!("limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"))?;
+    let attacked = AttackedHost::start(&format!(
+        "limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"
+    ))?;
     let manner = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
     let mut passed = 0;
     for technique in ["child", "hops"] {
@@ -83,11 +84,11 @@ fn burst(_: &Context) -> Result<Outcome> {
 
 /// The allocator gives out again what was freed. Each round launches a guest that may ask for
 /// reports, and one that may not, until some address has come back a few times.
-fn reuse(_: &Context) -> Result<Outcome> {
+fn reuse(_: &Context) -> Result<Status> {
     const ROUNDS: usize = 10;
     const MOST: usize = 100;
     const AGAIN: usize = 3;
-    let attacked = Attacked::start(
+    let attacked = AttackedHost::start(
         "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n",
     )?;
     let (mut rounds, mut again) = (0, 0);
@@ -112,7 +113,7 @@ pub const UNSEEN: Scenario = Scenario {
 
 /// It may be called what it likes when it is first looked at, but not afterwards. Its processes stay,
 /// so that one can be looked at.
-fn unseen(_: &Context) -> Result<Outcome> {
+fn unseen(_: &Context) -> Result<Status> {
     const RULES: &str = "allow = [\"tsc_info\"]\n\
         [[vm]]\nmatch = { name = \"first\" }\nallow = [\"report\"]\n\
         [[vm]]\nmatch = { name = \"second\" }\nallow = [\"report\", \"key\"]\n";
@@ -122,16 +123,18 @@ fn unseen(_: &Context) -> Result<Outcome> {
         "--vmm qemu --name born --cue /tmp/cue --attack parked --forge first,second \
          --type report,key --seconds 3600 --rate 20 --busy-retry-ms 20",
     )?;
-    wait_until("the guest is launched", PATIENCE, || Ok(Firmware::read()?.contexts != launched))?;
-    let host = super::outlive::Host::fresh(RULES)?;
-    let mut agent = super::outlive::start(&[])?;
+    wait_until("the guest is launched", STEP_TIMEOUT, || {
+        Ok(Firmware::read()?.contexts != launched)
+    })?;
+    let host = super::takeover::Host::fresh(RULES)?;
+    let mut agent = super::takeover::start(&[])?;
     cue(0)?;
     agent.wait_until("it is known by its first name", |metrics| {
         metrics.sum("guestreq_requests_total", &[("vm", "first"), ("result", "ok")]) >= 3.0
     })?;
     cue(1)?;
     let reports = host.firmware()?.guest_requests;
-    wait_until("it goes on", PATIENCE, || Ok(host.firmware()?.guest_requests > reports + 10))?;
+    wait_until("it goes on", STEP_TIMEOUT, || Ok(host.firmware()?.guest_requests > reports + 10))?;
     let seen = load.stop()?;
     let keys = seen.outcomes["3"].get("ok");
     ensure!(keys.is_none(), "{keys:?} keys passed under another name");
@@ -139,5 +142,5 @@ fn unseen(_: &Context) -> Result<Outcome> {
     host.exact(&agent)?;
     no_cue();
     host.end(agent)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -2,11 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Attacked, cue, denied, passed};
+use super::{AttackedHost, cue, denied, passed};
 use crate::{
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const LIMIT: Scenario = Scenario {
@@ -36,9 +36,9 @@ const BURST: f64 = 2.0;
 const FREE_TSC_INFOS: u64 = 4;
 
 /// Every way to be another process, each by a VM of its own.
-fn limit(_: &Context) -> Result<Outcome> {
+fn limit(_: &Context) -> Result<Status> {
     let attacked =
-        Attacked::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
+        AttackedHost::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
     let mut loads = Vec::new();
     for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits", "confined"] {
         let load = format!(
@@ -66,8 +66,8 @@ fn limit(_: &Context) -> Result<Outcome> {
 }
 
 /// Each VM has been allowed one report, and asks for ten more.
-fn stays_denied(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
+fn stays_denied(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
     let manners = [
         ("bad", "--forge good --attack child"),
         ("stays", "--forge good --attack parked"),
@@ -97,8 +97,8 @@ fn stays_denied(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn free(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
+fn free(_: &Context) -> Result<Status> {
+    let attacked = AttackedHost::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
     let seen = load::run(
         "--vmm qemu --name clocks --attack child --type tsc_info --count 8 --relaunch 2 \
          --busy-retry-ms 5 --busy-give-up-ms 100",
@@ -113,8 +113,8 @@ fn free(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn scribbled(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
+fn scribbled(_: &Context) -> Result<Status> {
+    let attacked = AttackedHost::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
     let before = Firmware::read()?;
     let seen = load::run(
         "--vmm qemu --name scribbler --vcpus 2 --vmpck all --type export,report --scribble \

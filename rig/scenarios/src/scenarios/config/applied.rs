@@ -14,7 +14,7 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const APPLIED: Scenario = Scenario {
@@ -35,7 +35,7 @@ pub const ASKED: Scenario = Scenario {
 
 const FILE: &str = "/tmp/config/apply.toml";
 
-fn applied(_: &Context) -> Result<Outcome> {
+fn applied(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let agent = start(&[])?;
@@ -85,7 +85,7 @@ fn applied(_: &Context) -> Result<Outcome> {
     exporter.finish()?;
     suggested()?;
     end(agent, gate)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// What is suggested can be done.
@@ -103,7 +103,7 @@ fn suggested() -> Result<()> {
     Ok(())
 }
 
-fn full_disk(_: &Context) -> Result<Outcome> {
+fn full_disk(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     mount(STATE, 16)?;
@@ -126,7 +126,7 @@ fn full_disk(_: &Context) -> Result<Outcome> {
     decided("denied", false)?;
     end(agent, gate)?;
     host::run_command("umount", &[STATE])?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 const GROUP: u32 = 990;
@@ -138,7 +138,7 @@ fn as_member(group: u32, arguments: &[&str]) -> Result<Output> {
     command.uid(NOBODY).gid(group).args(arguments).output().context("guestreq")
 }
 
-fn asked(_: &Context) -> Result<Outcome> {
+fn asked(_: &Context) -> Result<Status> {
     let line = refused(&["vms"])?;
     ensure!(line.contains("`sudo systemctl start guestreq`, or `sudo guestreq agent`"), "{line}");
     fs::write("/etc/group", format!("root:x:0:\nguestreq:x:{GROUP}:\n"))?;
@@ -152,7 +152,7 @@ fn asked(_: &Context) -> Result<Outcome> {
     names(&agent)?;
     agent.stop()?;
     fs::remove_file("/etc/group")?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// The group that is there is used; its members read, and nobody writes.

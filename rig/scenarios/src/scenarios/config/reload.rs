@@ -13,7 +13,7 @@ use crate::{
     gate::Gate,
     host::{self, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Scenario, Status},
 };
 
 pub const RELOADED: Scenario = Scenario {
@@ -34,7 +34,7 @@ fn successful(metrics: &Metrics) -> bool {
     metrics.sum("guestreq_config_last_reload_successful", &[]) == 1.0
 }
 
-fn reloaded(_: &Context) -> Result<Outcome> {
+fn reloaded(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let mut agent = start(&[])?;
@@ -75,7 +75,7 @@ fn reloaded(_: &Context) -> Result<Outcome> {
     ensure!(text.contains("Changed: max_vms: takes effect at the next start"), "{text}");
     decided("last", false)?;
     end(agent, gate)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// What it is, how it comes there, and what is told of it.
@@ -116,7 +116,10 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         let shown = shows(what, told)?;
         let error = shown["config"]["failed"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(path) && !error.contains('\n'), "{error}");
-        ensure!(!successful(&agent.scrape()?), "{what}: the metric knows nothing of it");
+        ensure!(
+            !successful(&agent.scrape()?),
+            "{what}: the metric wait_for_requests nothing of it"
+        );
         ensure!(
             agent::log().contains(&format!("the configuration stays as it was: {error}")),
             "{what}"
@@ -133,7 +136,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
     Ok(())
 }
 
-fn at_reload(_: &Context) -> Result<Outcome> {
+fn at_reload(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let list = cli(&["agent", "--die-at", "list"])?;
@@ -179,7 +182,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
     agent.kill()?;
     cli(&["detach"])?;
     let _ = fs::remove_dir_all(FOLDER);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// Without a gate: from audit to enforce, by a file.

@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{PATIENCE, Stage, go_on, is_told, open_files, web_runs};
+use super::{
+    FaultyHost, STEP_TIMEOUT, open_files, requests_continue, wait_for_log, web_is_running,
+};
 use crate::{
     agent::{self, cli},
     host::wait_until,
@@ -39,19 +41,19 @@ impl Scraper {
     }
 }
 
-pub fn never_read(stage: &mut Stage) -> Result<()> {
+pub fn never_read(host: &mut FaultyHost) -> Result<()> {
     // Its time may be over by now: a new one, which others do not wait for.
     let mut second = Scraper::start()?;
     for _ in 0..5 {
-        stage.agent.scrape()?;
+        host.agent.scrape()?;
     }
     ensure!(!second.is_dropped(), "a scrape is dropped at once");
-    let scraper = &mut stage.scraper;
-    wait_until("the scraper is dropped", PATIENCE, || Ok(scraper.is_dropped()))
+    let scraper = &mut host.scraper;
+    wait_until("the scraper is dropped", STEP_TIMEOUT, || Ok(scraper.is_dropped()))
 }
 
-pub fn thousand(stage: &mut Stage) -> Result<()> {
-    let before = open_files(&stage.agent)?;
+pub fn thousand(host: &mut FaultyHost) -> Result<()> {
+    let before = open_files(&host.agent)?;
     limit_files(std::process::id(), 4096)?;
     let mut silent = Vec::new();
     let mut local = Vec::new();
@@ -61,28 +63,28 @@ pub fn thousand(stage: &mut Stage) -> Result<()> {
             local.push(UnixStream::connect(SOCKET).with_context(|| format!("connection {i}"))?);
         }
     }
-    stage.agent.scrape().context("beside them")?;
-    web_runs().context("beside them")?;
+    host.agent.scrape().context("beside them")?;
+    web_is_running().context("beside them")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
-    let most = open_files(&stage.agent)?;
+    let most = open_files(&host.agent)?;
     println!("{before} descriptors before, {most} beside {}", silent.len() + local.len());
     // 64 and 128 places, who waits for one, and who is on the way out.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
-    is_told("64 connections are open: the most silent ones are closed")?;
+    wait_for_log("64 connections are open: the most silent ones are closed")?;
     drop((silent, local));
-    wait_until("they are let go of", PATIENCE, || Ok(open_files(&stage.agent)? <= before + 2))
+    wait_until("they are let go of", STEP_TIMEOUT, || Ok(open_files(&host.agent)? <= before + 2))
 }
 
-pub fn descriptors(stage: &mut Stage) -> Result<()> {
-    let pid = stage.agent.pid();
+pub fn descriptors(host: &mut FaultyHost) -> Result<()> {
+    let pid = host.agent.pid();
     // What is open stays; nothing more can be opened.
     let usual = limit_files(pid, 1)?;
     let waiting = TcpStream::connect(METRICS).context(METRICS)?;
-    is_told("nobody can connect: Too many open files")?;
-    is_told("raise its limit")?;
+    wait_for_log("nobody can connect: Too many open files")?;
+    wait_for_log("raise its limit")?;
     let (cpu, since) = (cpu_time(pid)?, Instant::now());
-    go_on(20)?;
+    requests_continue(20)?;
     // Long enough for every look that is taken at VMs.
     while since.elapsed() < Duration::from_secs(11) {
         thread::sleep(Duration::from_millis(200));
@@ -92,11 +94,11 @@ pub fn descriptors(stage: &mut Stage) -> Result<()> {
     ensure!(spent < passed / 2, "it spins: {spent:?} of {passed:?}");
     limit_files(pid, usual)?;
     drop(waiting);
-    wait_until("it is ready again", PATIENCE, || {
+    wait_until("it is ready again", STEP_TIMEOUT, || {
         Ok(agent::get("/readyz").is_ok_and(|(status, _)| status == 200))
     })?;
     // It was not taken for gone.
-    web_runs()
+    web_is_running()
 }
 
 /// User's and system's time of a process.
@@ -112,7 +114,7 @@ fn limit_files(pid: u32, most: u64) -> Result<u64> {
     let pid = i32::try_from(pid).context("a pid")?;
     // SAFETY: integers, for which zeros are a value.
     let mut old: libc::rlimit = unsafe { mem::zeroed() };
-    // SAFETY: both structures outlive the calls.
+    // SAFETY: both structures takeover the calls.
     let ret = unsafe {
         libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old);
         let new = libc::rlimit { rlim_cur: most, rlim_max: old.rlim_max.max(most) };

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{PATIENCE, Stage, web_runs};
+use super::{FaultyHost, STEP_TIMEOUT, web_is_running};
 use crate::agent::cli;
 
 pub const SOCKET: &str = "/run/guestreq/agent.sock";
@@ -25,8 +25,8 @@ pub const BODY: usize = 8 << 20;
 /// Far from what bodies took, 1 GiB, and from what connections may take.
 const MOST: u64 = 32 << 20;
 
-pub fn full_group(stage: &mut Stage) -> Result<()> {
-    let pid = stage.agent.pid();
+pub fn full_group(host: &mut FaultyHost) -> Result<()> {
+    let pid = host.agent.pid();
     chown(SOCKET, None, Some(GROUP)).context(SOCKET)?;
     let before = taken(pid)?;
     let mut members = connect()?;
@@ -62,7 +62,7 @@ pub fn full_group(stage: &mut Stage) -> Result<()> {
     root.write_all(follow)?;
     let answer = heard(&mut root)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "root is kept out: {answer}");
-    web_runs().context("beside them")?;
+    web_is_running().context("beside them")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
     chown(SOCKET, None, Some(0)).context(SOCKET)
@@ -114,7 +114,7 @@ pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
 /// What comes first.
 pub fn heard(stream: &mut UnixStream) -> Result<String> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(STEP_TIMEOUT))?;
     let mut answer = [0; 4096];
     let read = stream.read(&mut answer).context("no answer")?;
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())

@@ -9,19 +9,19 @@ use crate::{
     bpf,
     host::wait_until,
     load::{self, Load},
-    scenarios::{exactness::resident_kib, outlive},
+    scenarios::{counting::resident_kib, takeover},
 };
 
 /// Kinds of rounds.
 const KINDS: u32 = 4;
 /// In a long run an agent lives for so many rounds: long enough to grow, if it grows.
 const LIFE: u32 = 48;
-const PATIENCE: Duration = Duration::from_secs(60);
+const UNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// What an agent may have at any time.
 const MOST_KIB: u64 = 32 << 10;
 /// Allocators keep a little of what they were given once.
 const SLACK_KIB: u64 = 2 << 10;
-const CONFIG: &str = outlive::CONFIG;
+const CONFIG: &str = takeover::CONFIG;
 
 pub struct Soak {
     pub agent: Agent,
@@ -51,7 +51,7 @@ pub fn lines(version: u32) -> String {
 impl Soak {
     pub fn start(is_long: bool) -> Result<Soak> {
         Ok(Soak {
-            agent: outlive::start(&[])?,
+            agent: takeover::start(&[])?,
             rounds: 0,
             is_long,
             reloads: 0,
@@ -65,7 +65,7 @@ impl Soak {
         })
     }
 
-    pub fn has_done_all(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         [self.reloads, self.changes, self.visited, self.kills, self.stops].iter().all(|&n| n > 0)
     }
 
@@ -80,7 +80,7 @@ impl Soak {
             0 => self.reload()?,
             1 => self.change()?,
             2 => self.visit()?,
-            _ if !self.is_long || self.rounds % LIFE == LIFE - 1 => self.succeed()?,
+            _ if !self.is_long || self.rounds % LIFE == LIFE - 1 => self.replace_agent()?,
             _ => {}
         }
         self.rounds += 1;
@@ -128,7 +128,7 @@ impl Soak {
     }
 
     /// An agent ends, in one way or the other, and the next one begins.
-    fn succeed(&mut self) -> Result<()> {
+    fn replace_agent(&mut self) -> Result<()> {
         self.resident.push(resident_kib(self.agent.pid())?);
         let by = if (self.kills + self.stops).is_multiple_of(2) {
             self.kills += 1;
@@ -137,7 +137,7 @@ impl Soak {
             self.stops += 1;
             libc::SIGTERM
         };
-        outlive::succeed(&mut self.agent, by)?;
+        takeover::replace_agent(&mut self.agent, by)?;
         self.loaded.get_or_insert_with(bpf::loaded);
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Soak {
             let (early, late) = (most(&others[..third]), most(&others[others.len() - third..]));
             ensure!(late <= early + SLACK_KIB, "{early} KiB resident at first, {late} at last");
         }
-        wait_until("as much is loaded as after the first takeover", PATIENCE, || {
+        wait_until("as much is loaded as after the first takeover", UNLOAD_TIMEOUT, || {
             Ok(Some(bpf::loaded()) == self.loaded)
         })
         .with_context(|| format!("{:?}, first {:?}", bpf::loaded(), self.loaded))

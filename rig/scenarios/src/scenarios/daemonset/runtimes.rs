@@ -1,0 +1,75 @@
+//! # Under each runtime's own seccomp profile
+//!
+//! containerd's lets through what the agent's capabilities are for. CRI-O's does not, and the agent
+//! says what is refused; under its own profile, which deploy/kubernetes/localhost has, it works
+//! everywhere.
+
+use anyhow::{Result, ensure};
+
+use super::{decided, is_seen, missing::says, run};
+use crate::{
+    agent::{self, Agent},
+    gate::Gate,
+    pod::{Pod, Runtime},
+    scenario::{Context, Scenario, Status},
+};
+
+pub const DEFAULT_PROFILES: Scenario = Scenario {
+    id: "daemonset/default_profiles",
+    description: "the pod works under containerd's default profiles, and says what CRI-O's refuses",
+    check: default_profiles,
+};
+pub const OWN_PROFILE: Scenario = Scenario {
+    id: "daemonset/own_profile",
+    description: "the pod works under its own seccomp profile with every runtime",
+    check: own_profile,
+};
+
+const REFUSED: &str = "a seccomp profile refuses perf_event_open(2)";
+
+fn default_profiles(_: &Context) -> Result<Status> {
+    let gate = Gate::load(&[])?;
+    for runtime in [Runtime::Containerd1, Runtime::Containerd2] {
+        let doctor = Pod::from_manifest("enforce", "DaemonSet", "doctor")?.under(runtime);
+        works(Pod::agent()?.under(runtime), &doctor, runtime)?;
+    }
+    gate.remove()?;
+    says(&Pod::agent()?.under(Runtime::CriO), REFUSED)?;
+    let found = run(&Pod::from_manifest("enforce", "DaemonSet", "doctor")?.under(Runtime::CriO))?;
+    let fails = |title: &str| {
+        let line = found.lines().find(|line| line.contains(title)).unwrap_or_default();
+        println!("{line}");
+        line.contains("FAIL") && line.contains(REFUSED)
+    };
+    ensure!(fails(" seccomp ") && fails(" Kprobes "), "{found}");
+    ensure!(found.contains("deploy/kubernetes/localhost"), "no remedy: {found}");
+    Ok(Status::Passed)
+}
+
+fn own_profile(_: &Context) -> Result<Status> {
+    let gate = Gate::load(&[])?;
+    for runtime in Runtime::ALL {
+        let doctor = Pod::from_manifest("localhost", "DaemonSet", "doctor")?.under(runtime);
+        let pod = Pod::from_manifest("localhost", "DaemonSet", "agent")?.under(runtime);
+        works(pod, &doctor, runtime)?;
+    }
+    gate.remove()?;
+    Ok(Status::Passed)
+}
+
+/// Doctor finds nothing that fails, the agent enforces, its command line answers, it ends, and the Job,
+/// under the runtime's default profile, ends what goes on.
+fn works(pod: Pod, doctor: &Pod, runtime: Runtime) -> Result<()> {
+    let name = &format!("{runtime:?}");
+    let found = run(doctor)?;
+    ensure!(found.lines().any(|line| line.starts_with("0 failed,")), "{name}: {found}");
+    let agent = Agent::start_command(&mut pod.command()?)?;
+    decided(name, false)?;
+    is_seen(&pod, &format!("{name}-seen"))?;
+    ensure!(!agent::log().contains("WARN"), "{name}: it complains: {}", agent::log());
+    ensure!(agent.stop()?.success(), "{name}: it did not stop cleanly");
+    let said = run(&Pod::from_manifest("detach", "Job", "detach")?.under(runtime))?;
+    ensure!(said.contains("Detached."), "{name}: {said}");
+    println!("{name}: works");
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! # All of it at once
+//!
+//! VMMs whose memory is locked, names that are made to be mistaken, readers who take every place
+//! that they get, a log that nobody takes, a disk that hangs, VMs that come and go, and agents that
+//! end and begin all the while, under an agent that enforces. What is promised of each alone holds of
+//! all together: counts are the firmware's, nothing that is denied reaches it, root is answered, and
+//! nothing is said that is not so. Under a minute in the tests; for as long as one likes with
+//! `cargo xtask test --only stress --minutes N`.
+
+mod agents;
+mod clients;
+mod disk;
+mod final_counts;
+mod guests;
+mod locked_vms;
+mod queries;
+mod round;
+mod scrapes;
+
+use std::{
+    sync::{
+        RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use queries::Latencies;
+use round::Stress;
+
+use super::{soak::length, takeover::Host};
+use crate::{
+    agent,
+    host::{self, Firmware},
+    scenario::{Context, Scenario, Status},
+};
+
+pub const ALL_AT_ONCE: Scenario = Scenario {
+    id: "stress/all_at_once",
+    description: "with all faults at once counts are exact, enforcement holds, root is served and all reports are true",
+    check: all_at_once,
+};
+
+/// What those who act and those who watch know of each other.
+pub struct Shared {
+    /// Who reads it holds an agent that is up: it ends only under the lock of who writes.
+    up: RwLock<()>,
+    pid: AtomicU32,
+    /// Changes wait for the disk, and are not asked for.
+    disk_hangs: AtomicBool,
+    /// The agent's log is taken.
+    log_is_read: AtomicBool,
+    /// Somebody of the clients has followed events.
+    is_followed: AtomicBool,
+    over: AtomicBool,
+}
+
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+fn all_at_once(context: &Context) -> Result<Status> {
+    let length = length(context, Duration::from_secs(30), Duration::from_secs(600))?;
+    let host = Host::fresh(&guests::lines())?;
+    let shared = Shared {
+        up: RwLock::new(()),
+        pid: AtomicU32::new(0),
+        disk_hangs: AtomicBool::new(false),
+        log_is_read: AtomicBool::new(true),
+        is_followed: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+    };
+    let mut stress = Stress::start(&host, &shared)?;
+    stress.guests()?;
+    let idle = Latencies::at_rest(&shared)?;
+    let start = Instant::now();
+    let (queries, scrapes, clients) = thread::scope(|scope| {
+        let queries = scope.spawn(|| queries::run(&shared));
+        let scrapes = scope.spawn(|| scrapes::watch(&shared, &host));
+        let clients = scope.spawn(|| clients::run(&shared));
+        let mut rounds = || -> Result<()> {
+            while start.elapsed() < length || !stress.is_complete() {
+                ensure!(!queries.is_finished() && !scrapes.is_finished(), "nobody watches");
+                stress.round()?;
+            }
+            stress.release()
+        };
+        let done = rounds();
+        shared.over.store(true, Ordering::Relaxed);
+        // Who watches wait_for_requests more of what went wrong than who acted.
+        let watched = (joined(queries), joined(scrapes), joined(clients));
+        Ok::<_, anyhow::Error>(match (done, watched) {
+            (Ok(()), (queries, scrapes, clients)) => (queries?, scrapes?, clients?),
+            (Err(error), (queries, scrapes, _)) => {
+                queries.context("who asks")?;
+                scrapes.context("who scrapes")?;
+                return Err(error);
+            }
+        })
+    })?;
+    let seconds = start.elapsed().as_secs_f64();
+    let summary = stress.summary();
+    let counted = stress.finish_guests()?;
+    gate_gone(&stress)?;
+    println!(
+        "{seconds:.0} s: {}, {clients}, {scrapes}, {counted}, worst answer {:.0?}",
+        summary,
+        queries.worst()
+    );
+    println!("{}", queries.compared(&idle)?);
+    queries.check_latencies(&idle)?;
+    let agent = stress.end()?;
+    host.end(agent)?;
+    Firmware::reset()?;
+    Ok(Status::Passed)
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread has panicked"))?
+}
+
+/// "Verified" was no word that is always there.
+fn gate_gone(stress: &Stress<'_>) -> Result<()> {
+    host::rmmod("guestreq_gate")?;
+    let verified = |expected: f64| -> Result<()> {
+        let metrics = stress.agent()?.scrape()?;
+        let said = metrics.sum("guestreq_enforcement_info", &[("verified", "true")]);
+        ensure!(said == expected, "verified {said}: {}", agent::get("/readyz")?.1);
+        Ok(())
+    };
+    let told = verified(0.0).context("without a gate");
+    host::insmod("guestreq_gate", &[])?;
+    told?;
+    verified(1.0).context("with the gate again")
+}

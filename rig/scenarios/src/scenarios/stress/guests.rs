@@ -1,0 +1,136 @@
+//! # The guests, and what must have been counted of them
+
+use std::{collections::BTreeMap, time::Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use guestreq_common::message::Kind;
+use serde_json::Value;
+
+use crate::{
+    agent::{self, json},
+    exposition::Metrics,
+    host::wait_until,
+    load::{self, Load, LoadReport},
+};
+
+const RATE: f64 = 4.0;
+const BURST: f64 = 4.0;
+/// Changes a query that has it, if it stands there as it is.
+const HOSTILE_NAME: &str = "q`$__range`";
+/// Of VMs that go on to the end: an export is denied to each, as to all.
+const ASK: &str = "--vmm qemu --busy-retry-ms 50 --busy-give-up-ms 600000 --seconds 1000000";
+
+/// Reports are denied to two VMs by their names, and one is limited.
+pub fn lines() -> String {
+    let deny = |name: &str| format!("[[vm]]\nmatch = {{ name = '{name}' }}\nallow = [\"key\"]\n");
+    format!(
+        "keep_exited_vms = \"1d\"\n{}{}[[vm]]\nmatch = {{ name = \"greedy\" }}\nlimit = {{ rate = \
+         \"{RATE}/s\", burst = {BURST} }}\n",
+        deny("strict"),
+        deny(HOSTILE_NAME),
+    )
+}
+
+/// A VM of one process.
+pub struct Guest {
+    pub name: String,
+    pub pid: u32,
+    load: Load,
+    since: Instant,
+}
+
+impl Guest {
+    pub fn start(name: &str, more: &str) -> Result<Guest> {
+        let since = Instant::now();
+        let load = load::start_named(&format!("{ASK} {more}"), Some(name))?;
+        let mut pid = None;
+        wait_until("its process runs", super::round::STEP_TIMEOUT, || {
+            pid = load.processes()?.into_iter().find(|pid| *pid != load.pid());
+            Ok(pid.is_some())
+        })?;
+        Ok(Guest { name: name.to_owned(), pid: pid.context("no process")?, load, since })
+    }
+
+    /// One that says who it is after it was told to end.
+    pub fn finish(self) -> Result<Finished> {
+        let Guest { name, pid, load, since } = self;
+        agent::signal(load.pid(), libc::SIGTERM)?;
+        let seen = load.finish()?;
+        let denied = match name.as_str() {
+            "strict" | HOSTILE_NAME => vec![5, 7],
+            _ => vec![7],
+        };
+        for (kind, outcomes) in &seen.outcomes {
+            let is_denied = denied.iter().any(|denied| denied.to_string() == *kind);
+            let expected = if is_denied { "fw:0x16" } else { "ok" };
+            let other = outcomes.keys().find(|key| *key != expected && *key != "busy");
+            ensure!(other.is_none(), "{name:?}, type {kind}: {outcomes:?}");
+        }
+        let passed: u64 = seen.outcomes.values().filter_map(|of| of.get("ok")).sum();
+        if name == "greedy" {
+            let most = RATE * since.elapsed().as_secs_f64() + BURST;
+            ensure!(passed as f64 <= most, "{passed} passed, the limit allows {most:.0}");
+        }
+        Ok(Finished { name, pid, seen })
+    }
+}
+
+/// A VM that has ended, and what its guest saw.
+pub struct Finished {
+    name: String,
+    pid: u32,
+    pub seen: LoadReport,
+}
+
+/// All those that are there from the beginning to the end.
+pub fn start_all() -> Result<Vec<Guest>> {
+    let mut guests = Vec::new();
+    let many = "--rate 8 --vcpus 2 --vmpck all --type report,export,key";
+    for name in ["web", "strict", "greedy"] {
+        guests.push(Guest::start(name, many)?);
+    }
+    let few = "--rate 2 --type report,export";
+    let long = "x".repeat(4000);
+    let twins = [HOSTILE_NAME, "twin", "twin", "twin", "line\nfeed", "csi\u{9b}31m", &long, &long];
+    for name in twins {
+        guests.push(Guest::start(name, few)?);
+    }
+    // No UTF-8; and what another one is called, or would be called by the agent.
+    guests.push(Guest::start("caf\u{e9}", &format!("{few} --latin1"))?);
+    guests.push(Guest::start("caf\u{e8}", &format!("{few} --latin1"))?);
+    let twin = guests[5].pid;
+    for name in [format!("twin@{twin}"), format!("twin@{twin}.2"), format!("unread-{twin}")] {
+        guests.push(Guest::start(&name, few)?);
+    }
+    Ok(guests)
+}
+
+/// What was counted of each VM is what its guest saw, by type and result; how much that was.
+pub fn exact(finished: &[Finished], metrics: &Metrics) -> Result<u64> {
+    let vms = json("vms")?;
+    let vms = vms["vms"].as_array().context("no vms")?;
+    let mut all = 0;
+    for Finished { name, pid, seen } in finished {
+        let told: Vec<&Value> = vms.iter().filter(|vm| vm["pid"] == *pid).collect();
+        let [vm] = told.as_slice() else { bail!("{name:?} is told {} times", told.len()) };
+        let label = vm["vm"].as_str().context("no label")?;
+        let mut truth: BTreeMap<(String, String), u64> = BTreeMap::new();
+        for (kind, outcomes) in &seen.outcomes {
+            let kind = Kind::of(kind.parse().context("a type")?).name().to_owned();
+            for (outcome, count) in outcomes {
+                let result = if outcome == "fw:0x16" { "denied" } else { outcome };
+                *truth.entry((kind.clone(), result.to_owned())).or_default() += count;
+                all += count;
+            }
+        }
+        let mut counted = BTreeMap::new();
+        for sample in metrics.select("guestreq_requests_total", &[("vm", label)]) {
+            if sample.value > 0.0 {
+                let key = (sample.labels["message"].clone(), sample.labels["result"].clone());
+                counted.insert(key, sample.value as u64);
+            }
+        }
+        ensure!(counted == truth, "{name:?} ({label:?}): {counted:?}, its guest saw {truth:?}");
+    }
+    Ok(all)
+}

@@ -1,0 +1,169 @@
+//! # Who scrapes, and believes nothing
+//!
+//! Each answer is held against the one before and against what the firmware and the gate had counted
+//! just before it and just after.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Result, bail, ensure};
+
+use super::Shared;
+use crate::{
+    agent,
+    exposition::{Metrics, Sample},
+    scenarios::{losses, takeover::Host},
+};
+
+/// More than there are vCPUs: each may have a request that one has counted and the other has not
+/// yet.
+const UNDER_WAY: u64 = 40;
+/// An agent's own; all others are in the kernel, and go on with the next one.
+const ITS_OWN: [&str; 1] = ["guestreq_log_lines_dropped_total"];
+
+#[derive(Default)]
+pub struct ScrapeChecks {
+    checked: u64,
+    /// While no agent was there, or one began or ended.
+    unanswered: u64,
+    not_verified: u64,
+    most_dropped: f64,
+    last: HashMap<String, f64>,
+    /// When each label's record began.
+    since: BTreeMap<String, f64>,
+}
+
+impl fmt::Display for ScrapeChecks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ScrapeChecks { checked, unanswered, not_verified, most_dropped, .. } = self;
+        write!(
+            f,
+            "{checked} scrapes checked ({not_verified} not yet verified, {unanswered} beside \
+             restarts unanswered, {most_dropped} log lines told as dropped)"
+        )
+    }
+}
+
+pub fn watch(shared: &Shared, host: &Host) -> Result<ScrapeChecks> {
+    let mut scraped = ScrapeChecks::default();
+    while !shared.is_over() {
+        // While it is held the agent stays; else one may be on its way.
+        let up = shared.up.try_read();
+        let before = counts(host)?;
+        match agent::get("/metrics") {
+            Ok((status, text)) => {
+                ensure!(status == 200, "/metrics answers {status}: {text}");
+                let after = counts(host)?;
+                scraped.check(&text, [before, after], up.is_ok(), shared)?;
+                scraped.checked += 1;
+            }
+            Err(error) if up.is_ok() => {
+                return Err(error.context("/metrics of an agent that is up"));
+            }
+            Err(_) => scraped.unanswered += 1,
+        }
+        drop(up);
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(scraped)
+}
+
+/// What the firmware answered, and what the gate denied.
+fn counts(host: &Host) -> Result<[u64; 2]> {
+    Ok([host.firmware()?.guest_requests, host.gate()?.denied])
+}
+
+impl ScrapeChecks {
+    fn check(&mut self, text: &str, truth: [[u64; 2]; 2], is_up: bool, it: &Shared) -> Result<()> {
+        let metrics = Metrics::parse(text);
+        let lines = text.lines().filter(|line| !line.starts_with('#')).count();
+        ensure!(metrics.samples.len() == lines, "{lines} lines, {} read", metrics.samples.len());
+        check_unique(&metrics)?;
+        self.check_monotonic(text, &metrics)?;
+        let counted = answered_and_denied(&metrics);
+        for ((counted, before), after) in counted.into_iter().zip(truth[0]).zip(truth[1]) {
+            let may_be = before.saturating_sub(UNDER_WAY)..=after + UNDER_WAY;
+            ensure!(
+                may_be.contains(&counted),
+                "{counted} counted; {before} before it and {after} after"
+            );
+        }
+        let lost = losses(&metrics);
+        ensure!(lost.is_empty(), "said to be lost: {lost:?}");
+        let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
+        ensure!(bypassed == 0.0, "{bypassed} are said to have passed");
+        let said: Vec<&Sample> = metrics.select("guestreq_enforcement_info", &[]).collect();
+        let [said] = said.as_slice() else { bail!("enforcement is told thus: {said:?}") };
+        ensure!(said.labels["mode"] == "enforce", "the files say enforce: {said:?}");
+        let is_verified = said.labels["verified"] == "true";
+        ensure!(is_verified || !is_up, "an agent that is up has it not verified");
+        self.not_verified += u64::from(!is_verified);
+        let dropped = metrics.sum("guestreq_log_lines_dropped_total", &[]);
+        let is_taken = is_up && it.log_is_read.load(Ordering::Relaxed);
+        ensure!(dropped == 0.0 || !is_taken, "{dropped} lines dropped of a log that is taken");
+        self.most_dropped = self.most_dropped.max(dropped);
+        Ok(())
+    }
+
+    /// No counter is less than it was, but of a label that has become another VM's, which is told.
+    fn check_monotonic(&mut self, text: &str, metrics: &Metrics) -> Result<()> {
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let rising: BTreeMap<&str, &str> = types.filter(|(_, kind)| *kind != "gauge").collect();
+        let since: BTreeMap<String, f64> = metrics
+            .select("guestreq_vm_first_seen_timestamp_seconds", &[])
+            .map(|sample| (sample.labels["vm"].clone(), sample.value))
+            .collect();
+        let mut last = HashMap::new();
+        for sample in &metrics.samples {
+            let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| {
+                sample.name.strip_suffix(end).filter(|name| rising.contains_key(name))
+            });
+            let name = family.unwrap_or(&sample.name);
+            if !rising.contains_key(name) || ITS_OWN.contains(&name) {
+                continue;
+            }
+            let key = format!("{}{:?}", sample.name, sample.labels);
+            let vm = sample.labels.get("vm");
+            let same = vm.is_none_or(|vm| self.since.get(vm) == since.get(vm));
+            let before = self.last.get(&key).copied().unwrap_or(0.0);
+            ensure!(
+                !same || sample.value >= before,
+                "{key} fell from {before} to {}",
+                sample.value
+            );
+            last.insert(key, sample.value);
+        }
+        for key in self.last.keys().filter(|key| !key.contains("\"vm\": ")) {
+            ensure!(last.contains_key(key), "{key} is exited");
+        }
+        (self.last, self.since) = (last, since);
+        Ok(())
+    }
+}
+
+/// No two samples have the same name and labels, and no two VMs the same label.
+fn check_unique(metrics: &Metrics) -> Result<()> {
+    let mut series = HashMap::new();
+    for sample in &metrics.samples {
+        let again = series.insert((&sample.name, &sample.labels), sample.value);
+        ensure!(again.is_none(), "twice: {sample:?}");
+    }
+    let mut labels = metrics.values("guestreq_vm_info", "vm");
+    let all = labels.len();
+    labels.sort_unstable();
+    labels.dedup();
+    ensure!(labels.len() == all, "{all} VMs have {} labels", labels.len());
+    Ok(())
+}
+
+fn answered_and_denied(metrics: &Metrics) -> [u64; 2] {
+    let of = |result: &str| metrics.sum("guestreq_messages_total", &[("result", result)]);
+    let refused = ["denied", "busy", "host_error"].map(of);
+    let all = metrics.sum("guestreq_messages_total", &[]);
+    [(all - refused.iter().sum::<f64>()) as u64, refused[0] as u64]
+}

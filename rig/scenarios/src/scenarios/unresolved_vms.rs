@@ -1,0 +1,78 @@
+//! # A VM that is new
+
+use std::{thread, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use super::enforce::disallowed_that_reached;
+use crate::{
+    agent::signal,
+    enforcing::Enforcing,
+    host::Firmware,
+    load,
+    scenario::{Context, Scenario, Status},
+};
+
+pub const FIRST_REQUEST: Scenario = Scenario {
+    id: "unresolved_vms/first_request",
+    description: "a new VM's first request is decided by the policy that matches it",
+    check: first_request,
+};
+pub const AGENT_STOPPED: Scenario = Scenario {
+    id: "unresolved_vms/agent_stopped",
+    description: "a new VM waits for a slow agent, but not for one that is stopped or dead",
+    check: agent_stopped,
+};
+
+/// The default refuses exports, the rule allows them; and the other way round.
+const RULES: &str = "\
+allow = [\"report\", \"import\"]\n\
+[[vm]]\nmatch = { name = \"free-*\" }\nallow = [\"report\", \"export\"]\n";
+
+fn first_request(_: &Context) -> Result<Status> {
+    let Enforcing { agent, gate } = Enforcing::start(RULES)?;
+    for round in 0..10 {
+        let before = Firmware::read()?;
+        let seen =
+            load::run(&format!("--vmm qemu --name free-{round} --type export,import --count 2"))?;
+        let firmware = Firmware::read()?.since(&before);
+        ensure!(seen.outcomes["7"]["ok"] == 1, "round {round}: {:?}", seen.outcomes);
+        ensure!(seen.outcomes["9"]["fw:0x16"] == 1, "round {round}: {:?}", seen.outcomes);
+        ensure!(firmware.guest_requests == 1, "round {round}: {:?}", firmware.messages);
+    }
+    Enforcing { agent, gate }.end()
+}
+
+fn agent_stopped(_: &Context) -> Result<Status> {
+    let Enforcing { agent, gate } = Enforcing::start(RULES)?;
+    // Slow: it looks away for two seconds while a VM starts.
+    signal(agent.pid(), libc::SIGSTOP)?;
+    let slow = load::start("--vmm qemu --name free-slow --type export --count 3")?;
+    thread::sleep(Duration::from_millis(1500));
+    signal(agent.pid(), libc::SIGCONT)?;
+    let seen = slow.finish()?;
+    let busy = seen.per_vm[0].busy;
+    ensure!(seen.outcomes["7"].get("ok") == Some(&3), "slow: {:?}", seen.outcomes);
+    println!("beside a slow agent a new VM reads BUSY {busy} times");
+    ensure!(busy > 0, "nothing waited");
+
+    // Stopped for good, then dead: the default decides.
+    signal(agent.pid(), libc::SIGSTOP)?;
+    thread::sleep(Duration::from_secs(4));
+    by_default("free-stopped")?;
+    signal(agent.pid(), libc::SIGKILL)?;
+    signal(agent.pid(), libc::SIGCONT)?;
+    by_default("free-dead")?;
+    Enforcing { agent, gate }.end()
+}
+
+/// The default refuses exports.
+fn by_default(name: &str) -> Result<()> {
+    let before = Firmware::read()?;
+    let seen = load::run(&format!("--vmm qemu --name {name} --type report,export --count 6"))?;
+    let firmware = Firmware::read()?.since(&before);
+    ensure!(seen.outcomes["5"].get("ok") == Some(&3), "{name}: {:?}", seen.outcomes);
+    ensure!(seen.outcomes["7"].get("fw:0x16") == Some(&3), "{name}: {:?}", seen.outcomes);
+    ensure!(disallowed_that_reached(&firmware) == 0, "{name}: {:?}", firmware.messages);
+    Ok(())
+}
