@@ -3,17 +3,15 @@
 //! By which BPF programs are attached to them: in the kernel's BTF, or a module's.
 //! Documentation/bpf/btf.rst: a header, then types of varying length, then strings.
 
-use std::{
-    fs,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::{fs, mem, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    bpf_btf_info,
+    bpf_cmd::{BPF_BTF_GET_FD_BY_ID, BPF_BTF_GET_NEXT_ID},
+};
 
-use crate::bpf::{self, Attributes, OBJ_GET_INFO_BY_FD};
-
-const BTF_GET_FD_BY_ID: i64 = 19;
-const BTF_GET_NEXT_ID: i64 = 23;
+use crate::bpf;
 
 /// The number of a function of the kernel itself.
 pub fn of_kernel(function: &str) -> Result<u32> {
@@ -29,11 +27,9 @@ pub fn of_module(module: &str, function: &str) -> Result<(OwnedFd, u32)> {
     let btf = Btf::of(&bytes, Some(&kernel)).context("the module's BTF is cut short")?;
     let number =
         btf.find(function).with_context(|| format!("{function} is not in the BTF of {module}"))?;
-    for id in bpf::ids(BTF_GET_NEXT_ID) {
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = u64::from(id);
-        // Gone since.
-        let Ok(object) = bpf::descriptor(BTF_GET_FD_BY_ID, &mut attributes) else { continue };
+    for id in bpf::ids(BPF_BTF_GET_NEXT_ID) {
+        // Unloaded since.
+        let Ok(object) = bpf::open_id(BPF_BTF_GET_FD_BY_ID, id) else { continue };
         if name(&object)? == module {
             return Ok((object, number));
         }
@@ -49,12 +45,11 @@ fn read(name: &str) -> Result<Vec<u8>> {
 /// What a BTF object is of.
 fn name(object: &OwnedFd) -> Result<String> {
     let mut name = [0_u8; 64];
-    // `struct bpf_btf_info`: data, its size and the id, the name and its length
-    let mut info = [0, 0, name.as_mut_ptr() as u64, name.len() as u64];
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = object.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
-    attributes[1] = info.as_mut_ptr() as u64;
-    bpf::bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("what a BTF is of")?;
+    // SAFETY: integers, for which zeros are a value.
+    let mut info: bpf_btf_info = unsafe { mem::zeroed() };
+    info.name = name.as_mut_ptr() as u64;
+    info.name_len = name.len() as u32;
+    bpf::info(object, &mut info).context("a BTF object's name")?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 

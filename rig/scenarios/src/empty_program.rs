@@ -1,14 +1,19 @@
-//! # EmptyProgram BPF programs
+//! # Empty BPF programs
 //!
 //! `return 0` on a hook: what the kernel's own machinery costs.
 
 use std::{
     ffi::CString,
-    fs, io,
+    fs, io, mem,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF,
+    bpf_prog_type::{BPF_PROG_TYPE_KPROBE, BPF_PROG_TYPE_RAW_TRACEPOINT},
+    perf_event_attr,
+};
 
 use crate::bpf;
 
@@ -25,52 +30,11 @@ pub struct EmptyProgram {
     _link: OwnedFd,
 }
 
-const BPF_RAW_TRACEPOINT_OPEN: i64 = 17;
-const BPF_PROG_TYPE_KPROBE: u32 = 2;
-const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
-const PERF_EVENT_IOC_SET_BPF: u64 = 0x4004_2408;
-const PERF_EVENT_IOC_ENABLE: u64 = 0x2400;
 /// `config` of the kprobe PMU: the event is a return probe.
 const RETURN_PROBE: u64 = 1;
 
 /// `r0 = 0; exit`
 static PROGRAM: [u64; 2] = [0xb7, 0x95];
-
-/// The beginning of `union bpf_attr`, for attaching to a raw tracepoint.
-#[repr(C)]
-#[derive(Default)]
-struct RawTracepointAttributes {
-    name: u64,
-    program: u32,
-    reserved: [u32; 3],
-}
-
-/// The beginning of `struct perf_event_attr`.
-#[repr(C)]
-#[derive(Default)]
-struct PerfAttributes {
-    event_type: u32,
-    size: u32,
-    config: u64,
-    period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup: u32,
-    breakpoint_type: u32,
-    /// `kprobe_func`
-    function: u64,
-    /// `probe_offset`
-    offset: u64,
-}
-
-fn new_fd(ret: i64) -> io::Result<OwnedFd> {
-    if ret < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a descriptor that the kernel has just made for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(ret as RawFd) })
-}
 
 impl EmptyProgram {
     pub fn attach(hook: Hook) -> Result<EmptyProgram> {
@@ -83,33 +47,29 @@ impl EmptyProgram {
 
     fn raw_tracepoint(name: &str) -> Result<EmptyProgram> {
         let program = bpf::load(BPF_PROG_TYPE_RAW_TRACEPOINT, &PROGRAM)?;
-        let name = CString::new(name)?;
-        let mut attributes = RawTracepointAttributes {
-            name: name.as_ptr() as u64,
-            program: program.as_raw_fd() as u32,
-            ..RawTracepointAttributes::default()
-        };
-        let link = bpf::descriptor(BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
-            .context("BPF_RAW_TRACEPOINT_OPEN")?;
-        Ok(EmptyProgram { program, _link: link })
+        let link = bpf::attach_raw_tracepoint(Some(&CString::new(name)?), &program);
+        Ok(EmptyProgram { program, _link: link.context("BPF_RAW_TRACEPOINT_OPEN")? })
     }
 
     fn kprobe(function: &str, config: u64) -> Result<EmptyProgram> {
         let program = bpf::load(BPF_PROG_TYPE_KPROBE, &PROGRAM)?;
         let event_type = fs::read_to_string("/sys/bus/event_source/devices/kprobe/type")?;
         let function = CString::new(function)?;
-        let attributes = PerfAttributes {
-            event_type: event_type.trim().parse()?,
-            size: size_of::<PerfAttributes>() as u32,
-            config,
-            function: function.as_ptr() as u64,
-            ..PerfAttributes::default()
-        };
-        // SAFETY: attributes and name takeover the call.
-        let event = new_fd(unsafe {
+        // SAFETY: integers, for which zeros are a value.
+        let mut attributes: perf_event_attr = unsafe { mem::zeroed() };
+        attributes.type_ = event_type.trim().parse()?;
+        attributes.size = size_of::<perf_event_attr>() as u32;
+        attributes.config = config;
+        attributes.__bindgen_anon_3.kprobe_func = function.as_ptr() as u64;
+        // SAFETY: attributes and name outlive the call.
+        let event = unsafe {
             libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, 0, -1, 0)
-        });
-        let event = event.context("perf_event_open")?;
+        };
+        if event < 0 {
+            return Err(io::Error::last_os_error()).context("perf_event_open");
+        }
+        // SAFETY: a descriptor that the kernel has just made for us.
+        let event = unsafe { OwnedFd::from_raw_fd(event as RawFd) };
         for (request, argument) in
             [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)]
         {
@@ -124,11 +84,7 @@ impl EmptyProgram {
 
     /// Runs and seconds, from the kernel's statistics.
     pub fn totals(&self) -> Result<(f64, f64)> {
-        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.program.as_raw_fd()))?;
-        let field = |name: &str| {
-            let line = info.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|value| value.trim().parse::<f64>().ok()).context("fdinfo")
-        };
-        Ok((field("run_cnt:")?, field("run_time_ns:")? / 1e9))
+        let info = bpf::program_info(&self.program).context("BPF_OBJ_GET_INFO_BY_FD")?;
+        Ok((info.run_cnt as f64, info.run_time_ns as f64 / 1e9))
     }
 }

@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 
 use anyhow::Result;
+use aya_obj::generated::{bpf_attach_type::BPF_LSM_MAC, bpf_prog_type::BPF_PROG_TYPE_LSM};
 use guestreq_common::gate::{self, ASK};
 
 use crate::{bpf, btf};
@@ -24,13 +25,10 @@ pub struct FixedAnswer {
     _attached: [OwnedFd; 2],
 }
 
-const LSM: u32 = 29;
-const LSM_MAC: u32 = 27;
-
 impl FixedAnswer {
     pub fn with(answer: Answer) -> Result<FixedAnswer> {
         let function = (None, btf::of_kernel("bpf_lsm_file_ioctl")?);
-        let attached = bpf::attach((LSM, LSM_MAC), &program(answer), function)?;
+        let attached = bpf::attach((BPF_PROG_TYPE_LSM, BPF_LSM_MAC), &program(answer), function)?;
         Ok(FixedAnswer { _attached: attached })
     }
 }

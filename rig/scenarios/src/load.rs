@@ -26,13 +26,10 @@ pub struct Load {
 }
 
 /// What the guests saw.
-#[allow(dead_code, reason = "one vocabulary for all scenarios, whether or not they need it yet")]
 pub struct LoadReport {
     pub requests: u64,
     /// By message type (a number, or "raced"), then by outcome: ok, busy, fw:0x16, errno:5.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
-    /// By message type: requests that were still answered with BUSY when their time was over.
-    pub busy_give_ups: BTreeMap<String, u64>,
     pub per_vm: Vec<VmReport>,
     /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and for how long.
     pub reruns: u64,
@@ -44,7 +41,6 @@ pub struct LoadReport {
 }
 
 /// What one VM's guest saw. Its requests are whole ones: repetitions on BUSY are part of them.
-#[allow(dead_code, reason = "as above")]
 pub struct VmReport {
     pub name: String,
     pub requests: u64,
@@ -52,10 +48,6 @@ pub struct VmReport {
     pub p99: Duration,
     pub max: Duration,
     pub busy: u64,
-    pub busy_give_ups: u64,
-    pub vmpcks_wiped: u64,
-    pub reruns: u64,
-    pub held: Duration,
 }
 
 /// Starts a load; arguments as on the command line.
@@ -170,7 +162,6 @@ fn parse(text: &str) -> Result<LoadReport> {
     Ok(LoadReport {
         requests: count(&report, "requests")?,
         outcomes,
-        busy_give_ups: counts(&report["busy_give_ups"]).context("no busy_give_ups")?,
         per_vm: per_vm.iter().map(vm).collect::<Result<_>>()?,
         reruns: count(&report, "reruns")?,
         held: time(&report, "held_us")?,
@@ -187,10 +178,6 @@ fn vm(vm: &Value) -> Result<VmReport> {
         p99: time(vm, "p99_us")?,
         max: time(vm, "max_us")?,
         busy: count(vm, "busy")?,
-        busy_give_ups: count(vm, "busy_give_ups")?,
-        vmpcks_wiped: count(vm, "vmpcks_wiped")?,
-        reruns: count(vm, "reruns")?,
-        held: time(vm, "held_us")?,
     })
 }
 
@@ -230,11 +217,11 @@ mod tests {
         assert_eq!(seen.requests, 5);
         assert_eq!(seen.outcomes["5"]["ok"], 3);
         assert_eq!(seen.outcomes["9"]["fw:0x16"], 1);
-        assert_eq!((seen.busy_give_ups["5"], seen.reruns), (2, 7));
+        assert_eq!(seen.reruns, 7);
         assert_eq!((seen.held, seen.cpu), (Duration::from_secs(2), Duration::from_micros(500)));
         assert_eq!(seen.elapsed, Duration::from_millis(1500));
         let vm = &seen.per_vm[0];
-        assert_eq!((vm.name.as_str(), vm.requests, vm.busy_give_ups), ("a", 4, 2));
+        assert_eq!((vm.name.as_str(), vm.requests, vm.busy), ("a", 4, 1));
         assert_eq!((vm.p50, vm.p99), (Duration::from_nanos(99_500), Duration::from_millis(1)));
     }
 }

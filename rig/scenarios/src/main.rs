@@ -29,7 +29,7 @@ mod pod;
 mod privileges;
 mod scenario;
 mod scenarios;
-#[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
+#[expect(dead_code, reason = "shared with the tests of top, which use more of it")]
 #[path = "../../../guestreq-user/tests/top/screen.rs"]
 mod screen;
 mod tracers;

@@ -10,6 +10,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    bpf_attach_type::{self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT},
+    bpf_prog_type::BPF_PROG_TYPE_TRACING,
+};
 
 use crate::{
     bpf::{self, Statistics, run_count},
@@ -18,9 +22,6 @@ use crate::{
 
 const FUNCTION: &str = "sev_issue_cmd_external_user";
 const MODULE: &str = "ccp";
-/// Of `enum bpf_attach_type`.
-const FENTRY: u32 = 24;
-const FEXIT: u32 = 25;
 const TRACEFS: &str = "/sys/kernel/tracing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,8 @@ impl Tracer {
         // What was traced before.
         write("trace", "")?;
         match self {
-            Tracer::Fentry => tracing.program = Some(TracingProgram::attach(FENTRY)?),
-            Tracer::Fexit => tracing.program = Some(TracingProgram::attach(FEXIT)?),
+            Tracer::Fentry => tracing.program = Some(TracingProgram::attach(BPF_TRACE_FENTRY)?),
+            Tracer::Fexit => tracing.program = Some(TracingProgram::attach(BPF_TRACE_FEXIT)?),
             Tracer::FunctionGraph => {
                 write("set_ftrace_filter", FUNCTION)?;
                 write("current_tracer", "function_graph")?;
@@ -139,12 +140,11 @@ fn append(file: &str, text: &str) -> Result<()> {
 
 impl TracingProgram {
     /// A program that does nothing, on the function's entry or return. The kernel counts its runs.
-    fn attach(kind: u32) -> Result<TracingProgram> {
-        const TRACING: u32 = 26;
+    fn attach(kind: bpf_attach_type) -> Result<TracingProgram> {
         const RETURN_0: [u64; 2] = [0xb7, 0x95];
         let statistics = Statistics::on()?;
         let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
-        let attached = bpf::attach((TRACING, kind), &RETURN_0, (Some(&btf), number))?;
+        let attached = bpf::attach((BPF_PROG_TYPE_TRACING, kind), &RETURN_0, (Some(&btf), number))?;
         Ok(TracingProgram { attached, _statistics: statistics })
     }
 }

@@ -2,10 +2,11 @@
 
 use std::{io, thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::enforce::disallowed_that_reached;
 use crate::{
+    bpf::Statistics,
     enforcing::Enforcing,
     host::Firmware,
     load,
@@ -91,7 +92,6 @@ fn cost(_: &Context) -> Result<Status> {
     const IOCTLS: u32 = 20_000;
     let Enforcing { agent, gate } =
         Enforcing::start("limit = { rate = \"1000000/s\", burst = 1000 }\n")?;
-    let statistics = "/proc/sys/kernel/bpf_stats_enabled";
     let totals = |program: &str| -> Result<(f64, f64)> {
         let (metrics, labels) = (agent.scrape()?, [("program", program)]);
         Ok((
@@ -100,7 +100,7 @@ fn cost(_: &Context) -> Result<Status> {
         ))
     };
     let mean = |from: (f64, f64), to: (f64, f64)| (to.1 - from.1) * 1e9 / (to.0 - from.0).max(1.0);
-    std::fs::write(statistics, "1").context(statistics)?;
+    let _on = Statistics::on()?;
     let before = totals("file_ioctl")?;
     let null = std::fs::File::open("/dev/null")?;
     for _ in 0..IOCTLS {
@@ -123,7 +123,6 @@ fn cost(_: &Context) -> Result<Status> {
     let before = (totals("file_ioctl")?, gate.counts()?, probes()?);
     load::run("--vms 2 --processes --count 2000")?;
     let after = (totals("file_ioctl")?, gate.counts()?, probes()?);
-    std::fs::write(statistics, "0").context(statistics)?;
     let probe: f64 = before.2.iter().zip(after.2).map(|(from, to)| mean(*from, to)).sum();
     // Most runs are for KVM_RUN and others: their time is the foreign ones' or a little more.
     let verdicts = (after.1.sum() - before.1.sum()) as f64;

@@ -52,7 +52,7 @@ fn finish(load: Load) -> Result<()> {
 }
 
 /// Tags of our programs that are loaded now, by name.
-fn tags() -> Result<BTreeMap<String, BTreeSet<u64>>> {
+fn tags() -> Result<BTreeMap<String, BTreeSet<[u8; 8]>>> {
     const HOOKS: [&str; 4] = ["command_start", "command_end", "file_ioctl", "guest_request"];
     let mut programs = bpf::programs()?;
     // The kernel cuts names after 15 characters.
