@@ -1,6 +1,6 @@
 //! # The agent under test
 //!
-//! The very binary that users run, started as they would start it.
+//! The binary that users run, started as they start it.
 
 use std::{
     fs::{self, File},
@@ -31,7 +31,7 @@ impl Agent {
         Agent::spawn(arguments)?.wait_until_ready()
     }
 
-    /// The same of one that is started in another way.
+    /// Starts an agent by another command and waits until it is ready.
     pub fn start_command(command: &mut Command) -> Result<Agent> {
         Agent::spawn_command(command)?.wait_until_ready()
     }
@@ -62,7 +62,7 @@ impl Agent {
         Ok(Agent { child })
     }
 
-    /// With a configuration of these lines.
+    /// Starts an agent with these lines as its configuration.
     pub fn with_config(lines: &str) -> Result<Agent> {
         fs::write("/tmp/guestreq.toml", lines).context("/tmp/guestreq.toml")?;
         Agent::start(&["--config", "/tmp/guestreq.toml"])
@@ -75,7 +75,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits until something is so, as long as the agent runs.
+    /// Waits for a condition; fails if the agent exits.
     pub fn wait_until(
         &mut self,
         what: &str,
@@ -101,7 +101,7 @@ impl Agent {
         self.child.id()
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> Result<ExitStatus> {
         signal(self.child.id(), libc::SIGTERM)?;
         let mut status = None;
@@ -112,14 +112,14 @@ impl Agent {
         status.context("the agent's exit status")
     }
 
-    /// SIGKILL: it has no chance to do anything more.
+    /// Sends SIGKILL.
     pub fn kill(mut self) -> Result<()> {
         signal(self.child.id(), libc::SIGKILL)?;
         self.child.wait().context("the agent")?;
         Ok(())
     }
 
-    /// Waits for it to be killed by its own hand, as `--die-at` asks.
+    /// Waits until it has killed itself, as `--die-at` asks.
     pub fn dies(mut self) -> Result<()> {
         let mut status = None;
         wait_until("the agent has died", AGENT_TIMEOUT, || {
@@ -131,7 +131,7 @@ impl Agent {
         Ok(())
     }
 
-    /// What the agent that ran last has logged.
+    /// The log of the last agent.
     pub fn last_log() -> String {
         log()
     }
@@ -159,7 +159,7 @@ pub fn log() -> String {
     fs::read_to_string(LOG).unwrap_or_default()
 }
 
-/// An agent that is expected to refuse: its exit code and what it said.
+/// Exit code and message of an agent that is expected to refuse to start.
 pub fn refusal(arguments: &[&str]) -> Result<(i32, String)> {
     let mut command = Command::new("/bin/guestreq");
     refusal_from(command.arg("agent").args(arguments))
@@ -174,7 +174,7 @@ pub fn refusal_from(command: &mut Command) -> Result<(i32, String)> {
     Ok((output.status.code().unwrap_or(-1), reason[0].to_owned()))
 }
 
-/// GET, without a client that could hide something.
+/// GET without an HTTP library, which could hide faults.
 pub fn get(path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(ADDRESS).context(ADDRESS)?;
     stream.set_read_timeout(Some(AGENT_TIMEOUT)).context("a timeout")?;
@@ -191,7 +191,7 @@ pub fn get(path: &str) -> Result<(u16, String)> {
     Ok((status.context("an answer without a status")?, body.to_owned()))
 }
 
-/// What a verb of the command line prints.
+/// What a guestreq command prints.
 pub fn cli(arguments: &[&str]) -> Result<String> {
     let output = Command::new("/bin/guestreq").args(arguments).output().context("guestreq")?;
     let said = String::from_utf8_lossy(&output.stderr);

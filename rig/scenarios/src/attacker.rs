@@ -1,8 +1,8 @@
 //! # The attacker
 //!
-//! A process without any privilege that wait_for_requests the gate's protocol and asks its
-//! question of whatever it can open, with whatever pointer. It prints each answer,
-//! so that a scenario can compare: nothing that it is told may depend on the gate.
+//! An unprivileged process that knows the gate's protocol and sends its ioctl to every file it can
+//! open, with various pointers. It prints each answer; a scenario compares them with and without
+//! the gate.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ use guestreq_common::gate::{ASK, Question};
 
 const NOBODY: u32 = 65_534;
 
-/// Runs the attacker and returns what it was told.
+/// Runs the attacker and returns the answers.
 pub fn transcript() -> Result<String> {
     let mut command = Command::new("/bin/scenarios");
     let output = nobody(command.arg("attack")).output().context("the attacker")?;
@@ -28,12 +28,12 @@ pub fn transcript() -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Takes all privileges from a command.
+/// Runs a command as nobody.
 pub fn nobody(command: &mut Command) -> &mut Command {
     command.uid(NOBODY).gid(NOBODY)
 }
 
-/// The hidden verb `attack`: what the attacker does.
+/// The hidden command `attack`.
 pub fn attack() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     ensure!(status.contains("CapEff:\t0000000000000000\n"), "the attacker has capabilities");
@@ -51,7 +51,7 @@ pub fn attack() -> Result<()> {
     Ok(())
 }
 
-/// What anybody may open or make.
+/// Files that any process may open or create.
 fn files() -> Vec<(&'static str, io::Result<OwnedFd>)> {
     let open = |path: &str| File::open(path).map(OwnedFd::from);
     vec![
@@ -88,7 +88,7 @@ fn new_fd(fd: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A request of type export and a self-test, each with the cookies that one would guess.
+/// An export and a self-test, each with cookies that an attacker would guess.
 fn questions() -> Vec<(&'static str, Question)> {
     let mut header = [0; 0x60];
     header[0x20] = 1;
@@ -126,7 +126,7 @@ fn ask(file: &OwnedFd, pointer: u64) -> io::Result<i32> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// `FILE POINTER -> ERRNO`, or what was returned.
+/// `FILE POINTER -> ERRNO`, or the return value.
 fn line(file: &str, pointer: &str, result: io::Result<i32>) -> String {
     match result {
         Ok(value) => format!("{file} {pointer} -> returned {value}"),

@@ -1,6 +1,6 @@
-//! # The numbers of functions
+//! # BTF ids of functions
 //!
-//! By which BPF programs are attached to them: in the kernel's BTF, or a module's.
+//! BPF programs are attached to functions by their ids in the kernel's BTF or a module's.
 //! Documentation/bpf/btf.rst: a header, then types of varying length, then strings.
 
 use std::{fs, mem, os::fd::OwnedFd};
@@ -13,14 +13,14 @@ use aya_obj::generated::{
 
 use crate::bpf;
 
-/// The number of a function of the kernel itself.
+/// The id of a kernel function.
 pub fn of_kernel(function: &str) -> Result<u32> {
     let bytes = read("vmlinux")?;
     let kernel = Btf::of(&bytes, None).context("the kernel's BTF is cut short")?;
     kernel.find(function).with_context(|| format!("{function} is not in the kernel's BTF"))
 }
 
-/// A module's BTF, and the number of a function in it.
+/// A module's BTF and the id of a function in it.
 pub fn of_module(module: &str, function: &str) -> Result<(OwnedFd, u32)> {
     let (kernel, bytes) = (read("vmlinux")?, read(module)?);
     let kernel = Btf::of(&kernel, None).context("the kernel's BTF is cut short")?;
@@ -42,7 +42,7 @@ fn read(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).context(path)
 }
 
-/// What a BTF object is of.
+/// The module that a BTF object belongs to, or vmlinux.
 fn name(object: &OwnedFd) -> Result<String> {
     let mut name = [0_u8; 64];
     // SAFETY: integers, for which zeros are a value.
@@ -53,7 +53,7 @@ fn name(object: &OwnedFd) -> Result<String> {
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
-/// One that is read. A module's goes on where the kernel's ends, with types and with strings.
+/// Parsed BTF. A module's types and strings continue those of the kernel.
 struct Btf<'a> {
     bytes: &'a [u8],
     base: Option<&'a Btf<'a>>,
@@ -74,7 +74,7 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Each type's number, kind and name.
+    /// Each type's id, kind and name.
     fn types(&self) -> impl Iterator<Item = (u32, u32, usize)> {
         let mut at = self.types.start;
         let mut id = self.base.map_or(1, |base| 1 + base.types().count() as u32);
@@ -169,7 +169,7 @@ mod tests {
         let bytes = btf(&[&function(5), &function(13)], b"\0sev\0");
         let module = Btf::of(&bytes, Some(&kernel)).unwrap();
         assert_eq!(module.find("sev"), Some(5));
-        // A string that the kernel has as well is not there twice.
+        // A string that the kernel's BTF has is not repeated.
         assert_eq!(module.find("fileio"), Some(4));
     }
 }

@@ -1,6 +1,6 @@
 //! # An agent that enforces behind a gate
 //!
-//! How most scenarios of enforcement begin and end.
+//! The setup and teardown of most enforcement scenarios.
 
 use anyhow::Result;
 
@@ -16,14 +16,14 @@ pub struct Enforcing {
 }
 
 impl Enforcing {
-    /// With a configuration of these lines.
+    /// With these lines as configuration.
     pub fn start(lines: &str) -> Result<Enforcing> {
         let gate = Gate::load(&[])?;
         let agent = Agent::with_config(&format!("mode = \"enforce\"\n{lines}"))?;
         Ok(Enforcing { agent, gate })
     }
 
-    /// Nothing enforces any more, and the gate could be removed: the promise was kept.
+    /// Stops enforcement and removes the gate.
     pub fn end(self) -> Result<Status> {
         drop(self.agent);
         cli(&["detach"])?;

@@ -1,8 +1,7 @@
-//! # One answer for every question
+//! # A fixed answer to the gate
 //!
-//! An LSM program of six instructions that answers the gate always the same. It
-//! looks at the command only, so it answers anybody who wait_for_requests the number: for
-//! tests of the gate by itself, and what a real program must not do.
+//! An LSM program of six instructions that always gives the gate the same answer. It checks the
+//! ioctl number only, which a real program must not do.
 
 use std::os::fd::OwnedFd;
 

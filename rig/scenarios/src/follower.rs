@@ -1,4 +1,4 @@
-//! # Somebody who follows the events
+//! # A follower of events
 
 use std::{
     fs::{self, File},
@@ -31,15 +31,15 @@ impl Follower {
         Ok(Follower(child))
     }
 
-    /// What it has heard so far.
+    /// The events so far.
     pub fn heard(&self) -> Result<Vec<Value>> {
         let text = fs::read_to_string(HEARD).context(HEARD)?;
-        // The last line may be half written.
+        // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| serde_json::from_str(line).context(HEARD)).collect()
     }
 
-    /// What it told whoever started it.
+    /// Its standard error.
     pub fn said(&self) -> Result<String> {
         fs::read_to_string(SAID).context(SAID)
     }
@@ -49,7 +49,7 @@ impl Follower {
             .with_context(|| format!("heard {:?}", self.heard().map(kinds)))
     }
 
-    /// Ctrl-C, and its exit status.
+    /// Sends Ctrl-C and returns the exit status.
     pub fn interrupt(mut self) -> Result<ExitStatus> {
         signal(self.0.id(), libc::SIGINT)?;
         self.0.wait().context("guestreq events")
@@ -63,7 +63,7 @@ impl Drop for Follower {
     }
 }
 
-/// How often each kind was told.
+/// The number of events of each kind.
 fn kinds(heard: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
     let mut kinds = std::collections::BTreeMap::new();
     for event in heard {

@@ -1,6 +1,6 @@
 //! # The gate
 //!
-//! The kernel module that lets an LSM program decide, as its users load and read it.
+//! The kernel module that lets an LSM program decide; here as users load and read it.
 
 use std::{fs, process::Command};
 
@@ -36,7 +36,7 @@ impl Gate {
         Ok(Gate { loaded: true })
     }
 
-    /// Loaded by a command of somebody's.
+    /// Loaded by another command.
     pub fn load_by(insmod: &mut Command) -> Result<Gate> {
         let output = insmod.output().with_context(|| format!("{insmod:?}"))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -72,7 +72,7 @@ impl Gate {
         })
     }
 
-    /// What a self-test with this number says.
+    /// The result of a self-test with this nonce.
     pub fn self_test(&self, nonce: u64) -> Result<String> {
         self.set("self_test", &nonce.to_string())?;
         self.get("self_test")

@@ -1,7 +1,7 @@
-//! # Memory that is locked
+//! # Locked process memory
 //!
-//! A program of its own holds the lock of a process' memory, by snpsim, as a driver that is stuck
-//! does: whoever reads that process' arguments waits for as long as it runs.
+//! A helper process holds another process' mmap lock through snpsim, as a stuck driver does:
+//! reading that process' arguments blocks while the helper runs.
 
 use std::{
     fs::{self, File},
@@ -21,7 +21,7 @@ use crate::host::{Firmware, wait_until};
 const SNPSIM_HOLD_MEMORY: u64 = (b'S' as u64) << 8 | 2;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The locked memory of a process; let go of when this is dropped.
+/// A process' mmap lock, held until dropped.
 pub struct LockedMemory(Child);
 
 impl LockedMemory {
@@ -42,7 +42,7 @@ impl Drop for LockedMemory {
     }
 }
 
-/// The hidden verb `hold-memory`: returns when snpsim's `hold_memory` is cleared.
+/// The hidden command `hold-memory`: returns when snpsim's `hold_memory` is cleared.
 pub fn hold(pid: &str) -> Result<()> {
     let device = File::open("/dev/snpsim").context("/dev/snpsim")?;
     let number: libc::c_ulong = pid.parse().context("a pid")?;
@@ -52,7 +52,7 @@ pub fn hold(pid: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether who reads its arguments waits; that thread then does as long as it is locked.
+/// Whether reading its arguments blocks; the thread that tries stays blocked.
 fn is_locked(pid: u32) -> bool {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || tell.send(fs::read(format!("/proc/{pid}/cmdline"))));

@@ -3,11 +3,11 @@
 //! Runs inside a disposable SNP host, as its first program: one scenario for each promise of
 //! guestreq. `cargo xtask test` boots each group of them once per kernel.
 //!
-//! scenarios --list                          ids, descriptions and groups
-//! scenarios run GROUP [--only ID,...] [--long] [--brief]
-//! scenarios bench --only PART [--long]      what it costs, for `cargo xtask bench`
-//! scenarios demo [--live]                   what the operator would see; or no tables, but
-//!                                           the agent's socket, bridged, for `guestreq top`
+//! scenarios --list                          ids, descriptions and groups scenarios run GROUP
+//! [--only ID,...] [--long] [--brief] scenarios bench --only PART [--long]      measurements for
+//! `cargo xtask bench` scenarios demo [--live]                   tables as the operator sees them;
+//! or, live,
+//!                                           the agent's socket over TCP for `guestreq top`
 
 mod agent;
 mod attacker;
@@ -59,7 +59,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["bench", "--only", part, options @ ..] => bench::run(part, options.contains(&"--long")),
         ["demo"] => demo::run(false),
         ["demo", "--live"] => demo::run(true),
-        // Only for scenarios, which start it without privileges.
+        // Only for scenarios, which start these with fewer privileges.
         ["attack"] => attacker::attack(),
         ["hold-memory", pid] => locked_memory::hold(pid),
         ["try-parameters"] => privileges::try_parameters(),

@@ -1,4 +1,4 @@
-//! # What a scenario is, and how they are run
+//! # Scenarios and how they run
 
 use std::time::Instant;
 
@@ -6,21 +6,21 @@ use anyhow::{Result, bail};
 
 use crate::{agent::Agent, host, scenarios};
 
-/// What a scenario may want to know.
+/// What a scenario may depend on.
 pub struct Context {
-    /// A run that may take an hour.
+    /// Whether the run may take an hour.
     pub long: bool,
     /// The kernel's release.
     pub kernel: String,
 }
 
 impl Context {
-    /// Whether this kernel is one of Debian's with PREEMPT_RT.
+    /// Whether this is Debian's PREEMPT_RT kernel.
     pub fn is_realtime(&self) -> bool {
         self.kernel.ends_with("-rt-amd64")
     }
 
-    /// Whether this kernel is 7.0 or later: guests may then get certificates from their VMM.
+    /// Whether this kernel is 7.0 or later, where guests can get certificates from their VMM.
     pub fn has_request_certificates(&self) -> bool {
         let major = self.kernel.split('.').next().and_then(|major| major.parse::<u32>().ok());
         major.is_some_and(|major| major >= 7)
@@ -29,7 +29,7 @@ impl Context {
 
 /// One promise and its check.
 pub struct Scenario {
-    /// `SUBJECT/NAME`, where the subject is a file or a group.
+    /// `SUBJECT/NAME`; the subject is a file or a group.
     pub id: &'static str,
     /// The promise, in one sentence.
     pub description: &'static str,
@@ -38,21 +38,21 @@ pub struct Scenario {
 
 pub enum Status {
     Passed,
-    /// Does not apply here, and why.
+    /// Why the scenario does not apply.
     Skipped(&'static str),
 }
 
 /// Scenarios that share a boot.
 pub struct Group {
     pub name: &'static str,
-    /// More for the kernel's command line.
+    /// Added to the kernel's command line.
     pub cmdline: &'static str,
     pub memory_mib: u32,
-    /// Brings the host up.
+    /// Prepares the host.
     pub prepare: fn() -> Result<()>,
-    /// What may differ from kernel to kernel.
+    /// Scenarios that depend on the kernel.
     pub scenarios: &'static [Scenario],
-    /// What the agent does by itself: one kernel is enough.
+    /// Scenarios that do not: one kernel suffices.
     pub once: &'static [Scenario],
 }
 
@@ -91,7 +91,7 @@ pub fn list() {
     }
 }
 
-/// Runs a group, or of it only the scenarios with the ids `only`, separated by commas.
+/// Runs a group, or only its scenarios with these ids, separated by commas.
 pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()> {
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
@@ -115,7 +115,6 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
             Ok(Status::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.id),
             Err(error) => {
                 println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
-                // What the agent said is half of the explanation.
                 println!("{}", Agent::last_log());
             }
         }

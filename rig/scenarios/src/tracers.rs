@@ -1,7 +1,6 @@
-//! # Others who look at the gate's function
+//! # Tracers of the gate's function
 //!
-//! Each way that the kernel has to trace a function's calls or returns, on the one that the gate
-//! hooks.
+//! Every kind of kernel tracer, on the function that the gate hooks.
 
 use std::{
     fs::{self, OpenOptions},
@@ -26,7 +25,7 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracer {
-    /// BPF programs at its entry and at its return.
+    /// BPF programs at the function's entry and return.
     Fentry,
     Fexit,
     FunctionGraph,
@@ -37,23 +36,23 @@ pub enum Tracer {
 pub const ALL: [Tracer; 5] =
     [Tracer::Fentry, Tracer::Fexit, Tracer::FunctionGraph, Tracer::Fprobe, Tracer::Kretprobe];
 
-/// One that is attached; detached when dropped.
+/// An attached tracer; detached when dropped.
 pub struct Tracing {
     tracer: Tracer,
     program: Option<TracingProgram>,
 }
 
 struct TracingProgram {
-    /// The program, and what attaches it.
+    /// The program and its link.
     attached: [OwnedFd; 2],
     _statistics: Statistics,
 }
 
 impl Tracer {
     pub fn attach(self) -> Result<Tracing> {
-        // Before anything is attached, so that what fails halfway is undone.
+        // Created first, so that a partial attachment is undone.
         let mut tracing = Tracing { tracer: self, program: None };
-        // What was traced before.
+        // Clears the trace.
         write("trace", "")?;
         match self {
             Tracer::Fentry => tracing.program = Some(TracingProgram::attach(BPF_TRACE_FENTRY)?),
@@ -72,7 +71,7 @@ impl Tracer {
 }
 
 impl Tracing {
-    /// How many calls it has seen.
+    /// The number of calls seen.
     pub fn calls(&self) -> Result<u64> {
         let mark = match self.tracer {
             Tracer::Fentry | Tracer::Fexit => {
@@ -83,7 +82,7 @@ impl Tracing {
             Tracer::Fprobe | Tracer::Kretprobe => "seen:",
         };
         let trace = fs::read_to_string(format!("{TRACEFS}/trace")).context("trace")?;
-        // Where a task has changed its CPU, function_graph tells at the return, too, what returned.
+        // After a task has changed its CPU, function_graph also names the function at its return.
         let other = |line: &str| line.starts_with('#') || line.contains('}');
         let lines = trace.lines().filter(|line| !other(line) && line.contains(mark));
         Ok(lines.count() as u64)
@@ -131,7 +130,7 @@ fn write(file: &str, text: &str) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("{path} = {text:?}"))
 }
 
-/// Other events stay.
+/// Keeps other events.
 fn append(file: &str, text: &str) -> Result<()> {
     let path = format!("{TRACEFS}/{file}");
     let mut opened = OpenOptions::new().append(true).open(&path).context(path.clone())?;
@@ -139,7 +138,7 @@ fn append(file: &str, text: &str) -> Result<()> {
 }
 
 impl TracingProgram {
-    /// A program that does nothing, on the function's entry or return. The kernel counts its runs.
+    /// An empty program on the function's entry or return, whose runs the kernel counts.
     fn attach(kind: bpf_attach_type) -> Result<TracingProgram> {
         const RETURN_0: [u64; 2] = [0xb7, 0x95];
         let statistics = Statistics::on()?;

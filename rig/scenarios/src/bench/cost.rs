@@ -1,11 +1,11 @@
 //! # What a request costs
 //!
-//! By the kernel's own statistics: our programs, empty ones on the same hooks, and a bpftrace
-//! script, all attached at once, for the same requests. Whose program is first on a hook pays for
-//! what all of them touch, so there are two rounds, and who was first in one is last in the other.
+//! From the kernel's statistics: our programs, empty ones on the same hooks, and a bpftrace script,
+//! all attached at once, for the same requests. The first program on a hook pays for cold caches,
+//! so there are two rounds with opposite orders.
 //!
-//! A guest of the rig leaves KVM_RUN with each request, as no guest on real hardware does. What
-//! that costs, by our programs on ioctl(2) and on KVM_RUN's end, is a figure of its own.
+//! A guest of the rig leaves KVM_RUN with each request; guests on real hardware do not. The cost of
+//! our programs on ioctl(2) and at KVM_RUN's end is therefore reported separately.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 const VMS: u64 = 2;
-/// The first requests of a thread make its records.
+/// A thread's first requests create its records.
 const WARM: u64 = 200;
 const VMGEXITS: u64 = 20_000;
 
@@ -49,7 +49,7 @@ pub fn run(long: bool) -> Result<()> {
     Ok(())
 }
 
-/// Who is measured.
+/// The programs that are measured.
 struct Subjects<'a> {
     ours: &'a BTreeSet<u32>,
     empty: &'a [NamedProgram],
@@ -59,15 +59,15 @@ struct Subjects<'a> {
 /// The hook, and its program.
 type NamedProgram = (&'static str, EmptyProgram);
 
-/// Runs and nanoseconds of ours on a request's way, of the empty ones, of bpftrace's; and of ours
-/// around KVM_RUN.
+/// Runs and nanoseconds of our programs on a request's path, of the empty ones, of bpftrace's, and
+/// of ours around KVM_RUN.
 type RunTotals = [(u64, u64); 4];
 
-/// Our entries on a request's way; the kernel cuts names to 15 bytes.
+/// Our entry programs on a request's path; the kernel cuts names to 15 bytes.
 pub const ON_REQUESTS: [&str; 5] =
     ["on_guest_reques", "on_issue_comman", "on_command_star", "on_command_end", VMGEXIT_EXIT];
 const AROUND_KVM_RUN: [&str; 2] = ["on_file_ioctl", "on_userspace_ex"];
-/// Of these the only one that an unrelated VMGEXIT meets.
+/// The only one of these that an unrelated VMGEXIT runs.
 const VMGEXIT_EXIT: &str = "on_vmgexit_exit";
 
 impl Subjects<'_> {
@@ -80,7 +80,7 @@ impl Subjects<'_> {
         ])
     }
 
-    /// Only of the programs that an unrelated VMGEXIT meets: its VM's launch met others.
+    /// Only the programs that an unrelated VMGEXIT runs: its VM's launch ran others.
     fn totals_of_vmgexits(&self) -> Result<RunTotals> {
         let one = self.empty.iter().filter(|(name, _)| *name == "vmgexit_exit");
         Ok([
@@ -92,7 +92,7 @@ impl Subjects<'_> {
     }
 }
 
-/// Runs and nanoseconds of those programs that have one of these names.
+/// Runs and nanoseconds of the programs with these names.
 pub fn of(ids: &BTreeSet<u32>, names: &[&str]) -> Result<(u64, u64)> {
     let all = programs::all(ids)?;
     let named = all.iter().filter(|program| names.contains(&program.name.as_str()));
@@ -170,7 +170,7 @@ fn add(sum: &mut RunTotals, before: &RunTotals, after: &RunTotals) {
     }
 }
 
-/// What each program did between two looks.
+/// Prints what each program did between two readings.
 pub fn print_each(before: &[ProgramStats], after: &[ProgramStats]) {
     for (old, new) in before.iter().zip(after) {
         if new.runs > old.runs {
@@ -184,7 +184,7 @@ pub fn per(ns: u64, runs: u64) -> f64 {
     ns as f64 / runs.max(1) as f64
 }
 
-/// Waits until the firmware has got so many requests more than it had.
+/// Waits until the firmware has received this many more requests.
 pub fn until_sent(before: &Firmware, requests: u64) -> Result<()> {
     wait_until("the requests are sent", Duration::from_secs(3600), || {
         Ok(Firmware::read()?.since(before).guest_requests >= requests)

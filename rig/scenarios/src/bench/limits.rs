@@ -1,7 +1,7 @@
-//! # What enforcement is good for
+//! # What limits achieve
 //!
-//! How many requests a limit lets through, and how long a well-behaved VM waits beside VMs that
-//! hammer, with and without one.
+//! How many requests a limit admits, and how long a well-behaved VM waits while others send in a
+//! loop, with and without a limit.
 
 use anyhow::Result;
 use serde_json::json;
@@ -29,7 +29,7 @@ pub fn run(long: bool) -> Result<()> {
 
     Firmware::set("latency_us", SERVICE_US)?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
-    // p99 of a hundred is the second worst: of few requests, the worst.
+    // The p99 of 100 requests is the second worst; of fewer, the worst.
     let requests = if long { 1000 } else { 200 };
     let alone = limits::well_behaved(requests)?;
     let unlimited = limits::with_hammering(if long { 200 } else { 30 })?;

@@ -1,7 +1,7 @@
 //! # Measurements
 //!
-//! Not promises: `cargo xtask bench` runs them, and makes a table of the figures. A line `BENCH`
-//! carries one JSON object, whose keys are its figures.
+//! `cargo xtask bench` runs them and prints a table. A line `BENCH` carries one JSON object, whose
+//! keys are the figures.
 
 mod cost;
 mod growth;
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{agent::Agent, host};
 
-/// A part, which is a boot: measures, longer if told so.
+/// A part of the benchmark, one boot; `true` measures for longer.
 type Part = fn(bool) -> Result<()>;
 
 const PARTS: [(&str, Part); 4] = [

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{programs, report, subjects::MeasuredAgent};
 
-/// Only how large our programs are, which takes less than a minute.
+/// Only the sizes of our programs, in less than a minute.
 pub fn run(_: bool) -> Result<()> {
     let start = Instant::now();
     let agent = MeasuredAgent::start()?;
@@ -15,7 +15,7 @@ pub fn run(_: bool) -> Result<()> {
     instructions("guestreq", &agent.ids)
 }
 
-/// How large programs are, and what they call.
+/// Sizes of programs and how many helpers they call.
 pub fn instructions(whose: &str, ids: &BTreeSet<u32>) -> Result<()> {
     let all = programs::all(ids)?;
     ensure!(!all.is_empty(), "{whose} has no programs");

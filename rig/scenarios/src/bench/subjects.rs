@@ -1,6 +1,6 @@
-//! # Whose programs are measured
+//! # The programs that are measured
 //!
-//! Ours, and what stands beside them: empty ones, and a bpftrace script that measures the same.
+//! Ours, empty ones, and a bpftrace script that measures the same.
 
 use std::{
     collections::BTreeSet,
@@ -23,10 +23,10 @@ use crate::{
 const FOLDER: &str = "/lib/bpftrace";
 const CONFIG: &str = "/tmp/bench.toml";
 const LOG: &str = "/tmp/bpftrace.log";
-/// It compiles the script, in an emulator.
+/// bpftrace compiles the script in an emulator.
 const BPFTRACE_START_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// An agent, and which programs are its.
+/// An agent and the ids of its programs.
 pub struct MeasuredAgent {
     pub agent: Agent,
     pub ids: BTreeSet<u32>,
@@ -34,7 +34,7 @@ pub struct MeasuredAgent {
 
 impl MeasuredAgent {
     pub fn start() -> Result<MeasuredAgent> {
-        // Where hundreds queue, all are slow, and each would be told.
+        // With hundreds of VMs in the queue all requests are slow, and each would be logged.
         fs::write(CONFIG, "slow_request = \"1h\"\n").context(CONFIG)?;
         let before = programs::ids();
         let agent = Agent::start(&["--config", CONFIG])?;
@@ -42,25 +42,25 @@ impl MeasuredAgent {
     }
 }
 
-/// EmptyProgram programs on a request's way.
+/// Empty programs on a request's path.
 pub fn empty() -> Result<Vec<(&'static str, EmptyProgram)>> {
     let attach =
         |(program, hook)| Ok((program, EmptyProgram::attach(hook).with_context(|| program)?));
     ON_THE_WAY.into_iter().map(attach).collect()
 }
 
-/// The script, while it runs.
+/// The running script.
 pub struct Bpftrace {
     child: Child,
     pub ids: BTreeSet<u32>,
 }
 
 impl Bpftrace {
-    /// Starts it, and waits until it has seen a request in each of its hooks.
+    /// Starts it and waits until each of its hooks has seen a request.
     pub fn start() -> Result<Bpftrace> {
         let before = programs::ids();
         let log = File::create(LOG).context(LOG)?;
-        // By its own loader: its libraries are newer than what else is linked here.
+        // With its own loader, as it needs newer libraries.
         let child = Command::new(format!("{FOLDER}/ld.so"))
             .args(["--library-path", FOLDER, &format!("{FOLDER}/bpftrace")])
             .arg(format!("{FOLDER}/guest-requests.bt"))

@@ -1,8 +1,7 @@
 //! # What observing costs
 //!
-//! The kernel's own statistics of our programs, next to empty programs on the
-//! same hooks in the same run: ratios, since an emulated machine's times mean
-//! nothing.
+//! Kernel statistics of our programs and of empty programs on the same hooks in the same run. Only
+//! ratios count, as an emulated machine's times mean nothing.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -21,7 +20,7 @@ pub const BPF_TIME: Scenario = Scenario {
     check: bpf_time,
 };
 
-/// The agent's programs on a request's way, and their hooks.
+/// The agent's programs on a request's path, and their hooks.
 pub const ON_THE_WAY: [(&str, Hook); 5] = [
     ("guest_request", Hook::Kprobe("snp_handle_guest_req")),
     ("issue_command", Hook::Kprobe("sev_issue_cmd_external_user")),
@@ -42,7 +41,7 @@ fn bpf_time(_: &Context) -> Result<Status> {
 }
 
 fn measure(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Status> {
-    // The first request of a thread makes its records.
+    // A thread's first request creates its records.
     let held = load::start("--vms 2 --processes --count 2000 --hold")?;
     let before = totals(agent, empty)?;
     held.finish()?;
@@ -55,8 +54,8 @@ fn measure(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Status> {
         theirs += other;
     }
     println!("a request: {ours:.0} ns, empty programs {theirs:.0} ns: {:.2}x", ours / theirs);
-    // An emulator pays for each page that a program touches, so this is far above real hardware's:
-    // it catches what is grossly wrong.
+    // An emulator pays for each page that a program touches, so this bound is far above real
+    // hardware's and only catches gross errors.
     ensure!(ours < 15.0 * theirs, "a request costs {:.1}x empty programs", ours / theirs);
 
     let before = totals(agent, empty)?;
@@ -69,7 +68,7 @@ fn measure(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Runs and seconds by program, of ours and of the empty ones.
+/// Runs and seconds of our programs and the empty ones.
 struct Totals(Vec<(String, [(f64, f64); 2])>);
 
 impl Totals {

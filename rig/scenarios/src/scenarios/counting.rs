@@ -1,4 +1,4 @@
-//! # The agent's counts are the firmware's
+//! # The agent's counts equal the firmware's
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -29,18 +29,19 @@ pub const EVERY_STATUS: Scenario = Scenario {
     check: every_status,
 };
 
-/// Many VMs at once, alone and several in a process, with every manner; scraped all the while.
+/// Many VMs at once, with own and shared processes and all kinds of behavior, while the agent is
+/// scraped.
 fn counts(context: &Context) -> Result<Status> {
     let total: u64 = match context.long {
         true => 1_050_000,
-        // The kernel that the emulator is fastest with.
+        // The emulator runs this kernel fastest.
         false if context.kernel.contains("+deb12") => 102_000,
         false => 11_000,
     };
-    // A long run outlasts the usual five minutes, after which a VM's own series end.
+    // A long run outlasts the default retention of five minutes.
     let agent = Agent::with_config("keep_exited_vms = \"1d\"\n")?;
     let before = Firmware::read()?;
-    // Shares in hundredths; what misbehaves does so in some of its requests.
+    // Shares in percent; misbehaving VMs do so in some of their requests.
     let shares = [
         (40, "--vms 16 --processes --name alone --type report,key,tsc_info", 16),
         (30, "--vms 12 --name together --type report,key", 12),
@@ -92,12 +93,12 @@ fn two_hundred(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What a process has in memory.
+/// A process' resident memory.
 pub fn resident_kib(pid: u32) -> Result<u64> {
     status_kib(pid, "VmRSS:")
 }
 
-/// What it has taken for itself. The pages of its executable come and go as the kernel likes.
+/// Its anonymous memory, without pages of its executable, which the kernel may drop.
 pub fn anonymous_kib(pid: u32) -> Result<u64> {
     status_kib(pid, "RssAnon:")
 }
@@ -127,10 +128,10 @@ fn every_status(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// RequestCounts by the names that users see.
+/// Counts by message and result.
 pub type RequestCounts = BTreeMap<(String, String), u64>;
 
-/// The firmware's counts, named as the agent should name them.
+/// The firmware's counts under the agent's names.
 pub fn expected(firmware: &Firmware) -> RequestCounts {
     let mut counts = RequestCounts::new();
     for (&(message, status), count) in &firmware.messages {
@@ -142,7 +143,7 @@ pub fn expected(firmware: &Firmware) -> RequestCounts {
     counts
 }
 
-/// The agent's counts of what the firmware answered, for the whole host or summed over VMs.
+/// The agent's counts of what the firmware answered, for the host or summed over VMs.
 pub fn counted(metrics: &Metrics, name: &str) -> RequestCounts {
     let mut counts = RequestCounts::new();
     for sample in metrics.select(name, &[]) {
@@ -155,13 +156,13 @@ pub fn counted(metrics: &Metrics, name: &str) -> RequestCounts {
     counts
 }
 
-/// The central promise: the agent's counts are the firmware's, by message and result, for the
-/// host and summed over the VMs, and nothing was lost.
+/// The central promise: by message and result, the agent's counts equal the firmware's for the host
+/// and summed over VMs, and nothing was lost.
 pub fn assert_exact(agent: &Agent, before: &Firmware) -> Result<u64> {
     assert_exact_but(agent, before, "nothing")
 }
 
-/// The same, where one kind of loss is no surprise.
+/// The same, with one permitted reason for losses.
 pub fn assert_exact_but(agent: &Agent, before: &Firmware, excused: &str) -> Result<u64> {
     let firmware = Firmware::read()?.since(before);
     let metrics = agent.scrape()?;
@@ -179,7 +180,7 @@ pub fn assert_exact_but(agent: &Agent, before: &Firmware, excused: &str) -> Resu
     Ok(answered)
 }
 
-/// What was lost; but for tracepoints' hits, which cost no request's count.
+/// Losses by reason, except missed tracepoints, which cost no request's count.
 pub fn losses(metrics: &Metrics) -> BTreeMap<String, u64> {
     let samples = metrics.select("guestreq_events_lost_total", &[]);
     samples

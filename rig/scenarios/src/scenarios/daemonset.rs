@@ -1,7 +1,7 @@
-//! # In a pod
+//! # The DaemonSet's pod
 //!
-//! With the DaemonSet's user, capabilities, mounts, root and seccomp profile, read from the manifest
-//! as kubectl renders it.
+//! With user, capabilities, mounts, root and seccomp profile from the manifest as kubectl renders
+//! it.
 
 pub mod missing;
 pub mod runtimes;
@@ -29,13 +29,13 @@ pub const DOES_EVERYTHING: Scenario = Scenario {
 const PINS: &str = "/sys/fs/bpf/guestreq";
 const POD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// An SNP host as the pod wants it.
+/// An SNP host as the pod needs it.
 pub fn prepare() -> Result<()> {
     host::load_all()?;
     paranoid(2)
 }
 
-/// What Debian's kernels set to 3, and the installation has set to 2.
+/// Debian's kernels set this to 3; the installation sets it to 2.
 fn paranoid(level: u8) -> Result<()> {
     const FILE: &str = "/proc/sys/kernel/perf_event_paranoid";
     fs::write(FILE, level.to_string()).context(FILE)
@@ -55,20 +55,20 @@ fn does_everything(_: &Context) -> Result<Status> {
     refuses_second_agent()?;
     reloads(&mut pod)?;
 
-    // A rolling update: the old one goes, what it enforced stays, the new one takes it over.
+    // A rolling update: the old agent stops, enforcement stays, the new one takes over.
     ensure!(agent.stop()?.success(), "it did not stop cleanly");
     decided("between", false)?;
     let agent = Agent::start_command(&mut Pod::agent()?.command()?)?;
     ensure!(agent::log().contains("took over lsm/file_ioctl"), "{}", agent::log());
     decided("updated", false)?;
 
-    // The Job does nothing under an agent, and leaves nothing after it.
+    // The Job refuses to detach while an agent runs.
     let detach = Pod::from_manifest("detach", "Job", "detach")?;
     let (code, said) = refusal_from(&mut detach.command()?)?;
     ensure!(code == 1 && said.contains("an agent is running"), "exit {code}: {said}");
     agent.stop()?;
     ensure!(Path::new(PINS).exists(), "nothing went on without an agent");
-    // Nor does it leave a closed gate without an answer.
+    // Nor does it leave a closed gate unanswered.
     gate.set("closed", "Y")?;
     let (code, said) = refusal_from(&mut detach.command()?)?;
     let refused = said.contains("the gate is closed (closed=Y)") && said.contains("--yes");
@@ -81,7 +81,7 @@ fn does_everything(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What a container prints that is to succeed.
+/// The output of a container that must succeed.
 fn run(pod: &Pod) -> Result<String> {
     output(&mut pod.command()?)
 }
@@ -93,7 +93,7 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// A guest's reports come through; its exports do if they are allowed, else none does.
+/// A guest's reports pass; its exports only if they are allowed.
 fn decided(name: &str, allowed: bool) -> Result<()> {
     let before = Firmware::read()?;
     let load = format!("--vmm qemu --name {name} --count 5 --type report,export --busy-retry-ms 5");
@@ -107,8 +107,8 @@ fn decided(name: &str, allowed: bool) -> Result<()> {
     Ok(())
 }
 
-/// A VM is seen by the host's command line, as the socket is there, and by `kubectl exec`, as the
-/// same binary is in the container. It lives until then, as its process tells who it is.
+/// The command line lists a VM on the host and by `kubectl exec`. The VM runs until then, as its
+/// name comes from its process.
 fn is_seen(pod: &Pod, name: &str) -> Result<()> {
     let load = load::start(&format!("--vmm qemu --name {name} --count 1 --hold"))?;
     let seen = || Ok(pod.exec(&["vms"])?.contains(name));
@@ -118,7 +118,7 @@ fn is_seen(pod: &Pod, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Of a host's package beside the DaemonSet, or of a DaemonSet in another namespace.
+/// Such as the host's package next to the DaemonSet, or a DaemonSet in another namespace.
 fn refuses_second_agent() -> Result<()> {
     let second = Pod::agent()?.called("second");
     let (code, said) = refusal_from(&mut second.command()?)?;
@@ -129,7 +129,8 @@ fn refuses_second_agent() -> Result<()> {
     Ok(())
 }
 
-/// A ConfigMap that changes holds, without a restart; one that is wrong changes nothing and is told.
+/// A changed ConfigMap takes effect without a restart; an invalid one changes nothing and is
+/// reported.
 fn reloads(pod: &mut Pod) -> Result<()> {
     let told = |what: &str, successful: u8| {
         let line = format!("guestreq_config_last_reload_successful {successful}");

@@ -1,7 +1,7 @@
-//! # What dashboards show
+//! # Dashboards
 //!
-//! The agent is watched from outside the guest, by a Prometheus that xtask starts: what it sees are
-//! tests of their own there (xtask/src/test/dashboards/live.rs). Here is only what there is to see.
+//! A Prometheus that xtask starts outside the guest scrapes the agent, and xtask checks the results
+//! (xtask/src/test/dashboards/live.rs). This scenario provides agent and guests.
 
 use std::net::TcpListener;
 
@@ -15,7 +15,7 @@ use crate::{
     scenario::{Context, Scenario, Status},
 };
 
-/// xtask wait_for_requests it by this name.
+/// xtask uses this name.
 pub const GROUP: &str = "dashboards";
 pub const WATCHED: Scenario = Scenario {
     id: "dashboards/scraped",
@@ -23,12 +23,13 @@ pub const WATCHED: Scenario = Scenario {
     check: watched,
 };
 
-/// Whoever watches connects to this to say that we may go on.
+/// xtask connects here to let the scenario continue.
 const TURN: &str = "0.0.0.0:9941";
-/// A limit that `greedy` exceeds, and the backend that has most to show: in audit both change nothing.
+/// A limit that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
+/// effect.
 const CONFIG: &str =
     "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\nlimit = { rate = \"5/s\", burst = 10 }\n";
-/// Its name is chosen to break queries and legends; xtask looks for it.
+/// A name that could break queries and legends; xtask looks for it.
 const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;
 

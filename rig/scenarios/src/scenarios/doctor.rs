@@ -1,6 +1,6 @@
-//! # What `guestreq doctor` says
+//! # `guestreq doctor`
 //!
-//! Of a host that is ready, and of the same host with something taken away.
+//! On a ready host, and on the same host with prerequisites removed.
 
 use std::{
     fs,
@@ -52,13 +52,13 @@ pub struct DoctorReport {
 }
 
 impl DoctorReport {
-    /// Of a host that is to enforce.
+    /// For a host that is configured to enforce.
     pub fn of_enforcing_host() -> Result<DoctorReport> {
         fs::write(CONFIG, ENFORCE).context(CONFIG)?;
         DoctorReport::get()
     }
 
-    /// What the configuration of the agents here leads to.
+    /// For the agents' configuration.
     fn get() -> Result<DoctorReport> {
         let mut command = Command::new("/bin/guestreq");
         DoctorReport::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
@@ -78,7 +78,7 @@ impl DoctorReport {
         of_state.filter_map(|check| check["id"].as_str()).collect()
     }
 
-    /// One check is in this state, and says this in what it found or how it is mended.
+    /// A check is in this state, and its finding or fix contains `part`.
     pub fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
         let mut checks = self.json["checks"].as_array().into_iter().flatten();
         let check = checks.find(|check| check["id"] == id).context(id.to_owned())?;
@@ -93,7 +93,7 @@ impl DoctorReport {
     }
 }
 
-/// The gate where DKMS would have put it.
+/// Installs the gate where DKMS would.
 fn install_gate() -> Result<()> {
     let folder = format!("/lib/modules/{}", host::kernel()?);
     let module = "updates/dkms/guestreq_gate.ko";
@@ -113,14 +113,14 @@ fn ready(_: &Context) -> Result<Status> {
     let report = DoctorReport::get()?;
     println!("{}", cli(&["doctor", "--config", CONFIG])?);
     report.exits(0)?;
-    // Kernels of which the fake firmware wait_for_requests what it mends are still to come.
+    // No kernel has yet what the fake firmware mitigates.
     ensure!(report.ids("skip") == ["mitigations"], "skipped: {:?}", report.ids("skip"));
-    // Some compilers inline this one.
+    // Some compilers inline this function.
     let warned: Vec<_> =
         report.ids("warn").into_iter().filter(|id| *id != "symbol_snp_handle_guest_req").collect();
     ensure!(warned.is_empty() && report.ids("fail").is_empty(), "{}", report.json);
 
-    // Nobody's eyes: what they do not see fails nothing.
+    // As nobody: a check that cannot see something does not fail.
     let mut command = Command::new("/bin/guestreq");
     command.args(["doctor", "-o", "json", "--config", CONFIG]).uid(65_534).gid(65_534);
     let report = DoctorReport::of(&mut command)?;
@@ -146,13 +146,12 @@ fn broken(_: &Context) -> Result<Status> {
     agent.kill()?;
     let gate = Gate::load(&["closed=1"])?;
     let report = DoctorReport::get()?;
-    // What it left knew the gate that is gone, and not this one.
+    // The pins are bound to the removed gate, not to this one.
     report.exits(1)?;
     report.says("agent_running", "warn", "sudo guestreq agent")?;
     report.says("pins", "fail", "nothing is enforced")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
-    // Row 2 of the second review.
     let mut detach = Command::new("/bin/guestreq");
     let (code, said) = refusal_from(detach.arg("detach"))?;
     ensure!(code == 1 && said.contains("the gate is closed (closed=Y)"), "exit {code}: {said}");
@@ -196,12 +195,12 @@ fn completion(_: &Context) -> Result<Status> {
     vm.finish()?;
     ensure!(word == "a\\;b\\(c\\)", "{word:?}");
     agent.stop()?;
-    // Nobody is there to be asked, and nobody is told so in the middle of a line.
+    // Without an agent completion is silent.
     ensure!(ask("bash")?.is_empty(), "something without an agent");
     Ok(Status::Passed)
 }
 
-/// The last one of its boot: ccp waits long for the answer.
+/// The last scenario of its boot: ccp waits long for the answer.
 fn hung_psp(_: &Context) -> Result<Status> {
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
     Firmware::set("hang", 1)?;
@@ -214,7 +213,7 @@ fn hung_psp(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// In a kernel that was booted so.
+/// On a kernel booted without bpf among the LSMs.
 fn no_lsm(_: &Context) -> Result<Status> {
     fs::write(CONFIG, ENFORCE).context(CONFIG)?;
     let report = DoctorReport::get()?;

@@ -1,4 +1,4 @@
-//! # Odd conditions under enforcement
+//! # Edge cases of enforcement
 
 use std::{io, thread, time::Duration};
 
@@ -37,7 +37,7 @@ fn table_full(_: &Context) -> Result<Status> {
     ensure!(disallowed_that_reached(&firmware) == 0, "{:?}", firmware.messages);
     ensure!(seen.outcomes["7"]["fw:0x16"] == 90, "{:?}", seen.outcomes);
     ensure!(seen.outcomes["5"]["ok"] == 90, "{:?}", seen.outcomes);
-    // Each has a limiter of its own: none waits for the others'.
+    // Each has its own limiter and does not wait for the others.
     for vm in &seen.per_vm {
         ensure!(vm.busy > 0, "{} was not limited", vm.name);
         ensure!(vm.max < Duration::from_secs(5), "{} waited {:?}", vm.name, vm.max);
@@ -68,7 +68,7 @@ fn clock_steps(_: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-/// Sets the host's clock by so many seconds.
+/// Sets the host's clock forward by this many seconds.
 pub fn step(seconds: i64) -> Result<()> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the structure outlives both calls.
@@ -81,7 +81,7 @@ pub fn step(seconds: i64) -> Result<()> {
     Ok(())
 }
 
-/// What a verdict costs, and an ioctl that is none of ours.
+/// The cost of a decision and of a foreign ioctl.
 pub const COST: Scenario = Scenario {
     id: "edge_cases/cost",
     description: "a foreign ioctl costs a few instructions, and a decision little more than a probe",
@@ -105,7 +105,7 @@ fn cost(_: &Context) -> Result<Status> {
     let null = std::fs::File::open("/dev/null")?;
     for _ in 0..IOCTLS {
         let mut words = [0u64; 8];
-        // SAFETY: /dev/null wait_for_requests no such request and touches nothing.
+        // SAFETY: /dev/null knows no such request and touches nothing.
         unsafe {
             libc::ioctl(
                 std::os::fd::AsRawFd::as_raw_fd(&null),
@@ -118,13 +118,14 @@ fn cost(_: &Context) -> Result<Status> {
     ensure!(after.0 - before.0 >= f64::from(IOCTLS), "the program did not run");
     let foreign = mean(before, after);
 
-    // The first request of a thread makes its records.
+    // A thread's first request creates its records.
     let probes = || Ok::<_, anyhow::Error>([totals("issue_command")?, totals("command_start")?]);
     let before = (totals("file_ioctl")?, gate.counts()?, probes()?);
     load::run("--vms 2 --processes --count 2000")?;
     let after = (totals("file_ioctl")?, gate.counts()?, probes()?);
     let probe: f64 = before.2.iter().zip(after.2).map(|(from, to)| mean(*from, to)).sum();
-    // Most runs are for KVM_RUN and others: their time is the foreign ones' or a little more.
+    // Most runs are for other ioctls such as KVM_RUN, which take as long as foreign ones or a
+    // little longer.
     let verdicts = (after.1.sum() - before.1.sum()) as f64;
     let runs = after.0.0 - before.0.0;
     let verdict =

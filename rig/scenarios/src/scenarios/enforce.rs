@@ -1,4 +1,4 @@
-//! # What the gate enforces
+//! # Enforcement by the gate
 
 use anyhow::{Result, ensure};
 
@@ -34,17 +34,17 @@ pub const ATTACKER: Scenario = Scenario {
     check: attack,
 };
 
-/// Every type that Linux guests do not use is disallowed by default.
+/// By default every type that Linux guests do not use is disallowed.
 const DISALLOWED: &str = "export,import,absorb,vmrk,absorb_noma,cpuid,26,200";
 
-/// What reached the firmware of types that are not allowed.
+/// The number of disallowed messages that reached the firmware.
 pub fn disallowed_that_reached(firmware: &Firmware) -> u64 {
     let allowed = |kind: u8| [3, 5, 17].contains(&kind);
     let reached = firmware.messages.iter().filter(|((kind, _), _)| !allowed(*kind));
     reached.map(|(_, count)| count).sum()
 }
 
-/// A VM's requests with this result.
+/// Requests with this result.
 pub fn results(metrics: &Metrics, result: &str) -> u64 {
     metrics.sum("guestreq_messages_total", &[("result", result)]) as u64
 }
@@ -69,7 +69,7 @@ fn denied_and_busy(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let seen = load::run("--vmm qemu --name eager --count 30 --vcpus 4 --vmpck all")?;
     let firmware = Firmware::read()?.since(&before);
-    // Each was sent again until it was let through.
+    // Each was repeated until it was admitted.
     ensure!(seen.outcomes["5"]["ok"] == 120, "{:?}", seen.outcomes);
     ensure!(firmware.guest_requests == 120, "{}", firmware.guest_requests);
     let busy = seen.per_vm[0].busy;

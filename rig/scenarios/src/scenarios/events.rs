@@ -1,4 +1,4 @@
-//! # What is told one by one
+//! # Events
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
 
@@ -24,7 +24,7 @@ fn kinds(_: &Context) -> Result<Status> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";
     let Enforcing { agent, gate } = Enforcing::start(limited)?;
     let follower = Follower::start(&["-n", "0"])?;
-    // The first that it hears shows that it listens.
+    // Its first event shows that it follows.
     let busy = load::start("--vmm qemu --name busy --rate 5 --seconds 3600")?;
     follower.wait_until("it listens", |heard| find(heard, "new_vm", "busy").is_some())?;
 
@@ -82,7 +82,7 @@ fn find<'a>(heard: &'a [Value], kind: &str, vm: &str) -> Option<&'a Value> {
     heard.iter().find(|event| event["kind"] == kind && event["vm"] == vm)
 }
 
-/// What happened before somebody asked.
+/// Past events.
 fn past() -> Result<()> {
     let ask = |more: &[&str]| {
         let all = ["events", "--no-follow", "--since", "10m"];
@@ -112,7 +112,7 @@ fn past() -> Result<()> {
     Ok(())
 }
 
-/// The follower outlives the agent, and hears nothing twice.
+/// The follower survives the agent's restart and gets no event twice.
 fn restarted(follower: Follower, agent: Agent) -> Result<()> {
     agent.kill()?;
     let next = Agent::start(&["--config", "/tmp/guestreq.toml"])?;

@@ -1,4 +1,4 @@
-//! # Every request, one by one
+//! # events --all
 
 use std::{thread::sleep, time::Duration};
 
@@ -29,7 +29,7 @@ pub const COST: Scenario = Scenario {
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";
 
-/// Listens, and has heard of every request so far: the last one is of another type.
+/// Starts a follower and waits until it has every request so far: the last one has another type.
 fn follow_all() -> Result<Follower> {
     let follower = Follower::start(&["--all", "-n", "0"])?;
     wait_until("it listens to all", Duration::from_secs(30), || {
@@ -43,7 +43,7 @@ fn follow_all() -> Result<Follower> {
     Ok(follower)
 }
 
-/// How many requests' ends were told, and how many events were lost.
+/// The numbers of finished requests and of lost events.
 fn told(heard: &[Value]) -> (u64, u64) {
     let ended = heard.iter().filter(|event| event.get("result").is_some()).count();
     let lost = heard.iter().filter(|event| event["kind"] == "lost");
@@ -54,7 +54,7 @@ fn exact(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let follower = follow_all()?;
     let before = Firmware::read()?;
-    // What was there when it began to listen.
+    // The state when it began to follow.
     let start = told(&follower.heard()?);
     load::run("--vms 4 --processes --count 100 --type report,key,export")?;
     load::run("--count 20 --fault gap:3")?;
@@ -77,12 +77,12 @@ fn exact(_: &Context) -> Result<Status> {
     let reasons: Vec<_> = heard.iter().filter_map(|event| event.get("reason")).collect();
     println!("{reasons:?}");
 
-    // SIGKILL: it has no chance to say that it goes.
+    // SIGKILL: it cannot unsubscribe.
     drop(follower);
     sleep(Duration::from_secs(1));
     ensure_quiet(&agent)?;
 
-    // An agent that is killed cannot switch it off.
+    // A killed agent cannot switch it off.
     let follower = follow_all()?;
     agent.kill()?;
     drop(follower);
@@ -91,7 +91,7 @@ fn exact(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Requests while the agent sleeps.
+/// Runs a load while the agent is stopped.
 fn asleep(agent: &Agent, load: &str) -> Result<()> {
     signal(agent.pid(), libc::SIGSTOP)?;
     let load = load::run(load);
@@ -99,7 +99,7 @@ fn asleep(agent: &Agent, load: &str) -> Result<()> {
     load.map(drop)
 }
 
-/// What nobody listens to is not told: it does not fill the ring buffer.
+/// Without a follower requests do not fill the ring buffer.
 fn ensure_quiet(agent: &Agent) -> Result<()> {
     let before = losses(&agent.scrape()?);
     asleep(agent, FLOOD)?;
@@ -114,14 +114,14 @@ fn cost(_: &Context) -> Result<Status> {
     measure(&agent)
 }
 
-/// Each costs less than it costs anyway: so many times as much, at most.
+/// The largest permitted ratio of the costs with and without --all.
 const MOST: f64 = 2.0;
 
-/// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
+/// In turn, as an emulator gets faster at what it repeats; the minimum excludes disturbances.
 fn measure(agent: &Agent) -> Result<Status> {
     let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
     for round in 0..20 {
-        // Beside other emulators it may take more of them to see one undisturbed.
+        // With other emulators running it may take more rounds until one is undisturbed.
         if round >= 5 && on < MOST * off {
             break;
         }
@@ -132,13 +132,14 @@ fn measure(agent: &Agent) -> Result<Status> {
         sleep(Duration::from_millis(500));
     }
     println!("BPF time of a request: {off:.0} ns; with --all {on:.0} ns: {:.2}x", on / off);
-    // An emulator's times: they catch what is grossly wrong.
+    // An emulator's times only catch gross errors.
     ensure!(on < MOST * off, "--all costs {:.2}x", on / off);
     Ok(Status::Passed)
 }
 
-/// The mean time of the programs on a request's way, in ns. The agent sleeps meanwhile, with room
-/// for all in the ring buffer: what it does on the emulator's other CPU counts as the programs'.
+/// The mean time of the programs on a request's path, in ns. The agent is stopped meanwhile, with
+/// room for all in the ring buffer: its work on the emulator's other CPU would count as the
+/// programs'.
 fn of_a_request(agent: &Agent) -> Result<f64> {
     let before = agent.scrape()?;
     asleep(agent, "--vms 2 --processes --count 400")?;

@@ -1,8 +1,8 @@
-//! # What fails around the agent
+//! # Faults around the agent
 //!
-//! One after the other, under one agent that enforces, beside guests that go on asking: what the
-//! user is told, and that nothing is lost that had been counted. A hung PSP is in `hang`, a full disk
-//! in `config`, a limit's clock in `edge_cases`.
+//! One after the other, with one enforcing agent and guests that keep sending: what is reported,
+//! and that no count is lost. A hung PSP is in `hung_psp`, a full disk in `config`, a limit's clock
+//! in `edge_cases`.
 
 pub mod clients;
 pub mod files;
@@ -86,11 +86,11 @@ const LOAD: &str = "--vmm qemu --name web --vcpus 2 --vmpck all --type report,ex
 pub struct FaultyHost {
     host: Host,
     agent: Agent,
-    /// A scraper that never reads, from the beginning.
+    /// A scraper that never reads, started first.
     scraper: clients::Scraper,
 }
 
-/// Between two scenarios; what failed is not gone on with.
+/// Kept between scenarios, except after a failure.
 static HOST: Mutex<Option<FaultyHost>> = Mutex::new(None);
 
 impl FaultyHost {
@@ -102,7 +102,7 @@ impl FaultyHost {
     }
 }
 
-/// Something fails while guests ask: they go on asking, and all is counted.
+/// Injects a fault while guests send: they keep sending, and all is counted.
 fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
     let mut held = HOST.lock().unwrap_or_else(PoisonError::into_inner);
     let mut host = match held.take() {
@@ -123,7 +123,7 @@ fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// So many more requests reach the PSP.
+/// Waits until this many more requests reach the PSP.
 fn requests_continue(requests: u64) -> Result<()> {
     let before = Firmware::read()?.guest_requests;
     wait_until("requests go on", STEP_TIMEOUT, || {
@@ -147,7 +147,7 @@ fn open_files(agent: &Agent) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{}/fd", agent.pid())).context("its descriptors")?.count())
 }
 
-/// The load's VM runs under its own name, and once.
+/// The load's VM is listed once, under its name.
 fn web_is_running() -> Result<()> {
     let vms = json("vms")?;
     let all = vms["vms"].as_array().context("no vms")?;

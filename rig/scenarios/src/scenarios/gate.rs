@@ -1,6 +1,6 @@
-//! # The gate by itself
+//! # The gate without the agent
 //!
-//! Without the agent: what the module promises whoever answers it, or nobody.
+//! What the module promises, whichever program answers it, or none.
 
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
@@ -41,7 +41,7 @@ pub const ATTACKER: Scenario = Scenario {
     check: attacker,
 };
 
-/// What guests saw, of all message types together.
+/// What guests saw, summed over message types.
 pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
     for (outcome, count) in seen.outcomes.values().flatten() {
@@ -82,7 +82,7 @@ fn nobody_answers(_: &Context) -> Result<Status> {
 }
 
 fn answers(_: &Context) -> Result<Status> {
-    // Closed, as an answer is an answer.
+    // Closed, to show that answers count.
     let gate = Gate::load(&["closed=1"])?;
     let before = Firmware::read()?;
     let admitting = FixedAnswer::with(Answer::Admit)?;
@@ -131,7 +131,7 @@ fn self_test(_: &Context) -> Result<Status> {
     for garbage in ["", "0", "-1", "x", "7 8", "7x", "18446744073709551616"] {
         let error = fs::write(Gate::path("self_test"), garbage).err();
         let errno = error.as_ref().and_then(std::io::Error::raw_os_error);
-        // Nothing at all is not even written.
+        // An empty string is not written at all.
         let expected = match garbage {
             "" => None,
             "18446744073709551616" => Some(libc::ERANGE),
@@ -145,7 +145,7 @@ fn self_test(_: &Context) -> Result<Status> {
 }
 
 fn parameters(_: &Context) -> Result<Status> {
-    // Read-only means that they cannot be set when loading, either.
+    // Read-only parameters cannot be set when loading, either.
     for lie in ["protocol=2", "file=1", "cookie=1", "admitted=1", "unanswered=9", "self_test=1"] {
         let loaded = Gate::load(&[lie]);
         ensure!(loaded.is_err(), "loaded with {lie}");

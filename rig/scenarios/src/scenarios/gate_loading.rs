@@ -1,6 +1,6 @@
-//! # The gate comes and goes
+//! # Loading the gate
 //!
-//! What it keeps from changing while it is loaded.
+//! What it prevents while it is loaded.
 
 use std::{fs, time::Duration};
 
@@ -40,7 +40,7 @@ fn ftrace_stays_on(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let refused = fs::write(SWITCH, "0");
     let errno = refused.err().and_then(|error| error.raw_os_error());
-    // Linux 7 does not let anybody switch it off any more.
+    // Since Linux 7 it cannot be switched off at all.
     let refusals = [Some(libc::EBUSY), Some(libc::EOPNOTSUPP)];
     ensure!(refusals.contains(&errno), "switching ftrace off: {errno:?}");
     ensure!(fs::read_to_string(SWITCH)?.trim() == "1", "ftrace is off");
@@ -62,7 +62,7 @@ fn loaded_twice(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Whoever comes second is told, and the first goes on.
+/// The second one is refused, and the first keeps working.
 fn live_patch(_: &Context) -> Result<Status> {
     const MODULE: &str = "rig_livepatch";
     const ENABLED: &str = "/sys/kernel/livepatch/rig_livepatch/enabled";
@@ -79,7 +79,7 @@ fn live_patch(_: &Context) -> Result<Status> {
     let report = doctor::DoctorReport::of_enforcing_host()?;
     let found = "rig_livepatch patches sev_issue_cmd_external_user, which the gate hooks";
     report.says("gate_livepatch", "fail", found)?;
-    // As doctor says.
+    // As doctor suggests.
     report.says("gate_livepatch", "fail", &format!("echo 0 > {ENABLED}"))?;
     fs::write(ENABLED, "0").context(ENABLED)?;
     wait_until("the live patch is gone", Duration::from_secs(60), || Ok(!fs::exists(ENABLED)?))?;

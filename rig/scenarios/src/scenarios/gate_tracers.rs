@@ -1,7 +1,7 @@
-//! # Others trace what the gate hooks
+//! # Tracers of the gate's function
 //!
-//! Debuggers, profilers and security agents attach to any function. Whoever comes first, the gate
-//! decides as ever, they see the calls, and both can go. A warning of the kernel's fails the boot.
+//! Debuggers, profilers and security agents attach to any function. In either order the gate
+//! decides as usual, they see the calls, and both can be removed. A kernel warning fails the boot.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -21,10 +21,10 @@ pub const TRACED: Scenario = Scenario {
     check: traced,
 };
 
-/// How many requests of each kind.
+/// Requests for each answer.
 const COUNT: u64 = 5;
 
-/// How many runs of guests `decides` makes, one for each answer.
+/// Loads that `decides` runs, one for each answer.
 const RUNS: u64 = 3;
 
 fn traced(_: &Context) -> Result<Status> {
@@ -35,13 +35,13 @@ fn traced(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// With the gate: KVM's call of each command, and the gate's own unless it refuses the command,
-/// which it does with a denied request and with one that is put off.
+/// Calls with the gate: KVM's for each command, and the gate's own unless the request is denied or
+/// BUSY.
 fn calls(launch: u64) -> u64 {
     2 * (RUNS * launch + COUNT) + 2 * COUNT
 }
 
-/// How many calls a launch is; it is the same function.
+/// Returns how many calls of the same function a launch makes.
 fn tracer_first(tracer: Tracer) -> Result<u64> {
     let tracing = tracer.attach()?;
     let gate = Gate::load(&[])?;
@@ -69,7 +69,7 @@ fn gate_first(tracer: Tracer, launch: u64) -> Result<()> {
     gate.remove()
 }
 
-/// Each answer holds, and what the gate counts as admitted is what the firmware got.
+/// Each answer takes effect, and the gate's count of admitted requests equals the firmware's.
 fn decides(gate: &Gate) -> Result<()> {
     let mut expected = gate.counts()?;
     let answers = [(Answer::Admit, "ok"), (Answer::Deny, "fw:0x16"), (Answer::Busy, "busy")];

@@ -1,6 +1,6 @@
-//! # The gate is removed under load
+//! # Removing the gate under load
 //!
-//! No request is lost, none is sent twice, and no guest reads what was meant for the gate itself.
+//! No request is lost or sent twice, and no guest reads the gate's magic value.
 
 use std::{fs, thread, time::Duration};
 
@@ -38,7 +38,7 @@ fn under_load(context: &Context) -> Result<Status> {
     let mut load = load::start("--vms 16 --processes --seconds 3600 --start-together")?;
     let mut asked = 0;
     for round in 0..rounds {
-        // With the second time the queue outlasts all that the kernel itself waits for.
+        // With the second latency the queue outlasts all of the kernel's own waits.
         Firmware::set("latency_us", if round % 2 == 0 { 3000 } else { 100_000 })?;
         let gate = Gate::load(&[])?;
         wait_until("the gate was asked", Duration::from_secs(60), || {
@@ -58,7 +58,7 @@ fn under_load(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What the gate tells ccp's caller, and no guest may ever read.
+/// What the gate returns to ccp's caller and no guest may ever read.
 const MAGIC: u64 = 0x4741_5445;
 
 fn while_busy(context: &Context) -> Result<Status> {
@@ -67,25 +67,25 @@ fn while_busy(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// A guest that writes the magic into its GHCB itself is as one that was turned away, to who looks
-/// at the GHCB. It may not stand for one that was.
+/// A guest that writes the magic value into its own GHCB looks like one that got BUSY. It must not
+/// hide one that did.
 fn beside_a_forger(context: &Context) -> Result<Status> {
     let forgers =
         load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
     let (outcomes, rounds) = removed_while_busy(context)?;
     signal(forgers.pid(), libc::SIGTERM)?;
     let forged = forgers.finish()?.outcomes.remove("vmgexit").context("nothing was forged")?;
-    // With the gate the forger reads what one would read that was turned away, and its own magic
-    // without: so it stands where the gate looks.
+    // The forger reads BUSY with the gate, and its own magic value without: it forges where the
+    // gate looks.
     let raw = format!("fw:{MAGIC:#x}");
     ensure!(forged.keys().eq(["busy", &raw]), "{forged:?}");
     println!("{outcomes:?}, forged: {forged:?}, the gate removed {rounds} times");
     Ok(Status::Passed)
 }
 
-/// A guest that reads the magic has lost its key: it takes it for a firmware error. To have some
-/// between magic and BUSY, their VMM is stopped while the gate is removed. What they saw, and how
-/// many times the gate was removed.
+/// A guest that reads the magic value takes it for a firmware error and loses its key. Their VMM is
+/// stopped while the gate is removed, so that some guests are between magic and BUSY. Returns what
+/// they saw, and how often the gate was removed.
 fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
     let rounds = if context.long { 200 } else { 12 };
     let before = Firmware::read()?;

@@ -1,4 +1,4 @@
-//! # Whatever guests do
+//! # Guest behavior
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub const ORDINARY: Scenario = Scenario {
     check: ordinary,
 };
 
-/// More than any table of ours has room for, were it not folded.
+/// More combinations than any table would hold without folding.
 fn hostile_headers(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -70,7 +70,7 @@ fn hostile_headers(_: &Context) -> Result<Status> {
     ensure!(host == truth, "{host:?}, the firmware {truth:?}");
     ensure!(losses(&metrics).is_empty(), "{:?}", losses(&metrics));
 
-    // One VM that brings every type and many results, in one life.
+    // One VM with every type and many results.
     let hog = load::start("--name hog --vmm qemu --count 9000 --rate 3000 --fault type-random")?;
     for status in [1, 2, 3, 7, 9, 0xb, 0x10, 0x16, 0x17, 0x27, 0] {
         Firmware::set("status", status)?;
@@ -149,7 +149,7 @@ fn certificates(context: &Context) -> Result<Status> {
     load::run("--count 5 --certs --processes --vms 3")?;
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered == 15, "{answered} of 15");
-    // A VMM that refuses: the request never reaches the PSP, and the guest is told why.
+    // If the VMM refuses, the request never reaches the PSP, and the guest gets the reason.
     load::run("--count 2 --certs-error invalid_len")?;
     assert_exact(&agent, &before)?;
     let told = json("psp")?["guest_told"].clone();
@@ -187,7 +187,7 @@ fn dies(_: &Context) -> Result<Status> {
         load::start(&format!("{arguments} --die-after {}", 100 + 37 * i))?.end()?;
     }
     Firmware::reset()?;
-    // KVM tears the VMs down from a kernel thread of its own.
+    // KVM destroys the VMs in a kernel thread.
     agent.wait_until("all VMs have gone", |metrics| {
         metrics.sum("guestreq_map_entries", &[("map", "threads")]) == 0.0
             && metrics.sum("guestreq_map_entries", &[("map", "contexts")]) == 0.0

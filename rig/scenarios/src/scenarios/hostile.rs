@@ -1,7 +1,7 @@
-//! # Guests at their worst, at full speed
+//! # Hostile guests at full speed
 //!
-//! Headers that are made up, every type, every key, pages that are written while the kernel copies
-//! them, on several VMs and vCPUs at once. The seed is printed.
+//! Random headers, every type, every key, and pages written while the kernel copies them, on
+//! several VMs and vCPUs at once. The seed is printed.
 
 use std::{
     thread,
@@ -32,12 +32,12 @@ pub const AT_FULL_SPEED: Scenario = Scenario {
 
 /// What docs/metrics.md promises.
 const MOST_SERIES: usize = 160;
-/// Allocators keep some of what they were given once: nearly 4 MiB more have been seen at the end of
-/// twelve seconds, and none between the first and the third minute.
+/// Allocators keep some freed memory: nearly 4 MiB more were seen after twelve seconds, none
+/// between the first and the third minute.
 const SLACK_KIB: u64 = 6 << 10;
-/// What the agent may have at any time.
+/// The agent's largest permitted resident memory.
 const MOST_KIB: u64 = 32 << 10;
-/// Twice as many events as the agent keeps: each has taken another one's place by then.
+/// Twice as many events as the agent keeps.
 const EVENTS: u64 = 20_000;
 
 const GUESTS: [&str; 5] = [
@@ -107,15 +107,14 @@ fn at_full_speed(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// How many events the agent has kept or forgotten. Of those that were denied some never reached it,
-/// if it was too slow.
+/// How many events the agent has kept or forgotten; of denials some may be lost.
 fn events() -> Result<u64> {
     let last = cli(&["events", "-n", "1", "--no-follow", "-o", "json"])?;
     let last: Value = serde_json::from_str(&last).context("an event")?;
     last["id"].as_u64().context("an event's number")
 }
 
-/// No VM has more series than are promised; how many the largest has.
+/// No VM has more series than promised; returns the largest number.
 fn bounded(metrics: &Metrics) -> Result<usize> {
     let mut most = 0;
     for vm in metrics.values("guestreq_vm_info", "vm") {

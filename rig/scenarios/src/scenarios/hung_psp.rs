@@ -1,4 +1,4 @@
-//! # A PSP that hangs
+//! # A hung PSP
 //!
 //! After one timeout ccp declares the PSP dead, and every later command fails.
 
@@ -20,11 +20,11 @@ pub const HUNG_PSP: Scenario = Scenario {
 };
 
 fn hung(_: &Context) -> Result<Status> {
-    // KVM cannot decommission a VM once the PSP is dead, and says so.
+    // KVM warns that it cannot decommission a VM once the PSP is dead.
     println!("RIG: expect-warning snp_decommission_context");
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    // Each VM's first request is answered, the second one comes seconds later.
+    // Each VM's first request is answered; the second follows seconds later.
     let waiting = load::start("--vms 3 --processes --count 2 --start-together --rate 0.2")?;
     wait_until("all VMs have asked once", Duration::from_secs(60), || {
         Ok(Firmware::read()?.since(&before).guest_requests == 3)

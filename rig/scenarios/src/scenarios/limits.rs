@@ -28,7 +28,7 @@ pub const FAIRNESS: Scenario = Scenario {
     check: fairness,
 };
 
-/// VMs that load_at_limit as hard as they can against a limit.
+/// VMs that send as fast as they can against a limit.
 pub struct SaturatingLoad {
     pub vms: u64,
     pub rate: u64,
@@ -37,17 +37,17 @@ pub struct SaturatingLoad {
 }
 
 impl SaturatingLoad {
-    /// The limit, as the configuration has it.
+    /// The limit as a line of the configuration.
     pub fn limit(&self) -> String {
         format!("limit = {{ rate = \"{}/s\", burst = {} }}\n", self.rate, self.burst)
     }
 
-    /// How many requests it lets through.
+    /// How many requests it admits.
     pub fn expected(&self) -> u64 {
         self.vms * (self.rate * self.seconds + self.burst)
     }
 
-    /// How many were let through, and of the VM with the fewest.
+    /// Requests admitted in total, and for the VM with the fewest.
     pub fn run(&self) -> Result<(u64, u64)> {
         let SaturatingLoad { vms, seconds, .. } = self;
         let before = Firmware::read()?;
@@ -72,7 +72,7 @@ fn admitted_rate(context: &Context) -> Result<Status> {
     let expected = load_at_limit.expected();
     let ratio = admitted as f64 / expected as f64;
     println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
-    // A VM begins a little after the others, and the last request may come after the end.
+    // VMs start at slightly different times, and the last request may come after the end.
     ensure!((0.99..=1.01).contains(&ratio), "admitted {admitted}, configured {expected}");
     Enforcing { agent, gate }.end()
 }
@@ -82,12 +82,12 @@ fn first_request(_: &Context) -> Result<Status> {
     let mut load = load::start("--vmm qemu --name steady --count 4000 --rate 200")?;
     thread::sleep(Duration::from_secs(2));
     for round in 0..6 {
-        // One an hour, of which the first is let through at once: then nothing.
+        // One an hour: the first is admitted at once, then none.
         let limit = || {
             cli(&["limit", "set", "--vm", "steady", "--rate", "1/h", "--burst", "1", "--force"])?;
             Firmware::read()
         };
-        // One that was decided before may reach the PSP after the command has returned.
+        // A request decided earlier may reach the PSP after the command has returned.
         let (before, under_way) =
             if round % 2 == 0 { (load.while_stopped(limit)?, 0) } else { (limit()?, 1) };
         thread::sleep(Duration::from_millis(300));
@@ -105,22 +105,21 @@ fn first_request(_: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-/// VMs that ask as fast as they can, looking again ten times as often as Linux guests do.
+/// VMs that send in a loop and repeat on BUSY ten times as often as Linux guests.
 const HAMMERING: u32 = 14;
-/// How long the PSP takes for a request.
+/// The PSP's time for a request.
 pub const SERVICE_US: u64 = 10_000;
-/// Another guest on the same processors can only make it worse; a limiter that does not work
-/// misses each time.
+/// Other load on the host can only make it worse; a broken limiter fails each time.
 const ATTEMPTS: u32 = 3;
 
-/// p50 and p99 of a VM that asks twenty times a second.
+/// p50 and p99 of a VM that sends 20 requests a second.
 pub fn well_behaved(count: u32) -> Result<[Duration; 2]> {
     let seen = load::run(&format!("--vmm qemu --name meek --rate 20 --count {count}"))?;
     let vm = seen.per_vm.first().context("no VM")?;
     Ok([vm.p50, vm.p99])
 }
 
-/// The same beside hammering ones.
+/// The same while others send in a loop.
 pub fn with_hammering(count: u32) -> Result<[Duration; 2]> {
     let hammers = load::start(&format!(
         "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
@@ -133,7 +132,7 @@ pub fn with_hammering(count: u32) -> Result<[Duration; 2]> {
     seen
 }
 
-/// How long the PSP takes in truth, in seconds.
+/// The PSP's measured time for a request, in seconds.
 fn service(agent: &Agent) -> Result<f64> {
     let labels = [("stage", "psp_service"), ("message", "report")];
     let metrics = agent.scrape()?;
@@ -141,7 +140,7 @@ fn service(agent: &Agent) -> Result<f64> {
     Ok(sum / metrics.sum("guestreq_stage_duration_seconds_count", &labels))
 }
 
-/// The limit of each hammering VM that leaves them a quarter of what the PSP can do, together.
+/// The limit for each hammering VM that gives them a quarter of the PSP's capacity together.
 pub fn quarter(agent: &Agent) -> Result<String> {
     Ok(format!("{:.2}/s", 1.0 / service(agent)? / 4.0 / f64::from(HAMMERING)))
 }

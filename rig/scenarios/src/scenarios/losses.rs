@@ -57,7 +57,7 @@ pub const NO_PROBE: Scenario = Scenario {
     check: no_probe,
 };
 
-/// As where tracepoints are preempted; here for all threads of a VM.
+/// As with preempted tracepoints; here for all threads of a VM.
 fn missed_exit(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -96,11 +96,11 @@ fn vm_table(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// One VM's worth of room is 32 threads.
+/// There is room for 32 threads per VM.
 fn thread_table(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 1\n")?;
     let before = Firmware::read()?;
-    // Slow enough for all to wait at the same time.
+    // Slow enough that all wait at the same time.
     Firmware::set("latency_us", 10_000)?;
     load::run("--vcpus 80 --vmpck all --count 2")?;
     Firmware::reset()?;
@@ -133,7 +133,7 @@ fn several_vms(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The kernel goes blind while a request is in the PSP.
+/// The kernel skips probes while a request is in the PSP.
 fn lost_return(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 5_000_000)?;
@@ -154,7 +154,7 @@ fn lost_return(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The agent sleeps while guests provoke event after event.
+/// The agent is stopped while guests provoke events.
 fn ring_buffer(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -171,8 +171,8 @@ fn ring_buffer(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. The fake
-/// hardware raises the very counter by which it does so.
+/// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. snpsim raises the
+/// counter that it checks.
 fn missed_probes(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -207,7 +207,7 @@ fn no_probe(_: &Context) -> Result<Status> {
         load::run("--vms 4 --processes --count 10 --start-together --type report,key")?;
         load::run("--count 2 --fault bad-gpa:2")?;
         Firmware::reset()?;
-        // Whether KVM_RUN has failed is not known without this one.
+        // Only this probe shows whether KVM_RUN has failed.
         let failures = probe == "raw_tracepoint/kvm_userspace_exit";
         let excused = if failures { "request_unmatched" } else { "nothing" };
         assert_exact_but(&agent, &before, excused).with_context(|| format!("without {probe}"))?;

@@ -1,6 +1,6 @@
-//! # Hosts that cannot be observed
+//! # Missing prerequisites
 //!
-//! In this order: the modules come one by one.
+//! In this order, as modules are loaded one by one.
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -59,11 +59,11 @@ fn no_kvm_amd(_: &Context) -> Result<Status> {
 fn no_root(_: &Context) -> Result<Status> {
     let mut command = Command::new("/bin/guestreq");
     command.arg("agent").uid(65_534).gid(65_534);
-    // It may not make its socket either; what is asked for first is the reason that is given.
+    // It may not create its socket either; the first missing prerequisite is reported.
     expect(agent::refusal_from(&mut command)?, "run as root")
 }
 
-/// A kernel without bpf(2), played by a filter that answers ENOSYS for it.
+/// A kernel without bpf(2), simulated by a seccomp filter that returns ENOSYS.
 fn no_bpf(_: &Context) -> Result<Status> {
     let mut command = Command::new("/bin/guestreq");
     command.arg("agent");
@@ -114,7 +114,7 @@ fn agent_up(agent: &mut Agent) -> Result<String> {
     Ok(agent.scrape()?.text)
 }
 
-/// As a host whose firmware has SNP switched off: nothing has told KVM of it.
+/// Like a host whose firmware has SNP disabled.
 fn no_snp(context: &Context) -> Result<Status> {
     if context.is_realtime() {
         return Ok(Status::Skipped("without snpsim KVM refuses PREEMPT_RT on an emulated CPU"));
@@ -129,7 +129,7 @@ fn no_snp(context: &Context) -> Result<Status> {
     refused
 }
 
-/// The agent is there first, the modules come after it.
+/// The agent starts before the modules are loaded.
 fn stay_recovers(_: &Context) -> Result<Status> {
     let mut agent = Agent::spawn(&["--stay"])?;
     agent_up(&mut agent)?;

@@ -1,6 +1,6 @@
-//! # What guestreq promises
+//! # Groups of scenarios
 //!
-//! One file per subject; a group is a boot.
+//! One file per subject, one boot per group.
 
 mod attack;
 mod config;
@@ -180,7 +180,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "no_lsm",
-        // Debian's own, without bpf.
+        // Debian's default, without bpf.
         cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
         scenarios: &[verification::NO_LSM],
         once: &[doctor::NO_LSM],
@@ -270,7 +270,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: dashboards::GROUP,
-        // Who looks at it is outside.
+        // It is scraped from outside.
         cmdline: "rig.ip=10.0.2.15/24",
         once: &[dashboards::WATCHED],
         ..Group::DEFAULT

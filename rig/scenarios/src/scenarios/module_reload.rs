@@ -1,4 +1,4 @@
-//! # Modules come and go
+//! # Reloading kernel modules
 
 use anyhow::{Result, ensure};
 
@@ -16,7 +16,7 @@ pub const RELOADED: Scenario = Scenario {
     check: reloaded,
 };
 
-/// All three, in the order in which `modprobe -r kvm_amd` would take them.
+/// All three, in the order of `modprobe -r kvm_amd`.
 fn reloaded(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -24,7 +24,7 @@ fn reloaded(_: &Context) -> Result<Status> {
         load::run("--vms 2 --processes --count 20")?;
         host::rmmod("kvm_amd")?;
         agent.wait_until("the agent let go of kvm", |metrics| {
-            // ccp's three, and what belongs to no module.
+            // Three in ccp, three outside modules.
             metrics.sum("guestreq_probe_attached", &[]) == 3.0 + 3.0
         })?;
         host::rmmod("kvm")?;
@@ -44,8 +44,8 @@ fn reloaded(_: &Context) -> Result<Status> {
         ensure!(agent::get("/readyz")?.0 == 200, "not ready after round {round}");
     }
     load::run("--vms 2 --processes --count 20")?;
-    // LoadReport once, on 6.12.95 and a busy machine, with every request counted. The cause is not known;
-    // a driver's own command that was in the PSP while its probes came or went would explain it.
+    // Seen once, on 6.12.95 and a busy machine, with every request counted. The cause is unknown; a
+    // command of ccp's own in the PSP while probes were attached or detached would explain it.
     let answered = assert_exact_but(&agent, &before, "command_unmatched")?;
     ensure!(answered == 160, "{answered} of 160");
     Ok(Status::Passed)

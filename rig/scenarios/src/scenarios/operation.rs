@@ -55,7 +55,7 @@ fn promtool(_: &Context) -> Result<Status> {
     let told = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success() && said.is_empty() && told.is_empty(), "{told}{said}");
 
-    // A VM that uses what Linux guests use stays within its bound.
+    // A VM that behaves like a Linux guest stays within its bound.
     load::run("--vmm qemu --name usual --count 30 --type report,key,tsc_info")?;
     let series = agent.scrape()?.series_of_vm("usual");
     ensure!(series <= 60, "a usual VM has {series} series");
@@ -71,7 +71,7 @@ fn command_line(_: &Context) -> Result<Status> {
     let meek = load::start("--vmm qemu --name meek --rate 2 --seconds 12")?;
     std::thread::sleep(Duration::from_secs(4));
     let vms = json("vms")?;
-    // Between two requests nobody holds it.
+    // Between two requests no VM holds it.
     let mut psp = json("psp")?;
     wait_until("somebody holds the PSP", Duration::from_secs(20), || {
         psp = json("psp")?;
@@ -122,7 +122,7 @@ fn bad_input(_: &Context) -> Result<Status> {
 
 fn stops(_: &Context) -> Result<Status> {
     let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
-    // The kernel frees probes after a grace period, those of earlier agents, too.
+    // The kernel frees probes, also those of earlier agents, after a grace period.
     let ours = ["__sev_do_cmd_locked", "sev_issue_cmd_external_user", "snp_handle_guest_req"];
     let gone = || {
         let probes = probes()?;

@@ -1,7 +1,7 @@
-//! # Installed, upgraded and removed
+//! # Installing, upgrading and removing the package
 //!
-//! What dpkg would run, the package's own scripts, with a stand-in for systemd that starts and
-//! stops the agent as they ask.
+//! The package's own scripts as dpkg runs them, with a stand-in for systemd that starts and stops
+//! the agent.
 
 use std::{
     fs::{self, Permissions},
@@ -78,7 +78,7 @@ fn upgrade(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What a host with systemd has, and a configuration.
+/// Creates what a host with systemd has, and a configuration.
 fn prepare() -> Result<()> {
     for folder in ["/usr/bin", "/run/systemd/system", "/etc/guestreq", TOOLS] {
         fs::create_dir_all(folder).context(folder)?;
@@ -96,7 +96,7 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// Puts the binary in place as dpkg does: beside it, then by a rename.
+/// Replaces the binary by a rename, as dpkg does.
 fn unpack() -> Result<()> {
     let new = format!("{BINARY}.dpkg-new");
     fs::copy("/bin/guestreq", &new).with_context(|| new.clone())?;

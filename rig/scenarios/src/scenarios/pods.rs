@@ -1,6 +1,6 @@
 //! # VMs in pods
 //!
-//! The cgroups that kubelet would make, and the arguments that virt-launcher gives.
+//! With kubelet's cgroups and virt-launcher's arguments.
 
 use std::{
     fs::{self, File},
@@ -33,7 +33,7 @@ pub const MOVED: Scenario = Scenario {
 const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
-/// A pod's cgroup, as long as it is needed.
+/// A pod's cgroup.
 struct PodCgroup {
     folder: String,
 }
@@ -46,7 +46,7 @@ impl PodCgroup {
         Ok(PodCgroup { folder })
     }
 
-    /// A load whose processes are in it from the start.
+    /// Starts a load inside it.
     fn start(&self, arguments: &str) -> Result<Load> {
         enter(&self.folder, process::id())?;
         let load = load::start(arguments);
@@ -69,7 +69,7 @@ fn kubevirt(namespace: &str) -> String {
     )
 }
 
-/// The default refuses exports; one pod's VMs may send them, others of that name may not.
+/// The default denies exports; one pod's VMs may send them, other VMs of that name may not.
 fn rules(_: &Context) -> Result<Status> {
     let enforcing = Enforcing::start(&format!(
         "allow = [\"report\"]\n[[vm]]\nmatch = {{ namespace = \"prod\", pod_uid = \"{UID}\" }}\n\
@@ -91,7 +91,7 @@ fn rules(_: &Context) -> Result<Status> {
     enforcing.end()
 }
 
-/// As Kata does, whose VMM has made its guest's context by then.
+/// As with Kata, whose VMM has created its guest context by then.
 fn moved(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;

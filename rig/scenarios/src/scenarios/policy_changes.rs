@@ -1,4 +1,4 @@
-//! # What is refused before it does harm
+//! # Policy changes
 
 use std::process::Command;
 
@@ -48,7 +48,7 @@ fn changes(_: &Context) -> Result<Status> {
     refused("limit set --vm nobody --off", "nobody")?;
     ensure!(cli(&["policy", "show"])?.contains("audit"), "something has changed");
 
-    // Insisted on, it is done.
+    // With --force and --yes it is done.
     cli(&["limit", "set", "--default", "--rate", "1/m", "--burst", "1", "--force"])?;
     cli(&["policy", "mode", "enforce", "--default", "--yes"])?;
     let before = Firmware::read()?;
@@ -89,7 +89,7 @@ fn one_report(_: &Context) -> Result<Status> {
     let denied = enforcing.agent.scrape()?.sum("guestreq_requests_total", &denied);
     ensure!(denied == 4.0, "{denied} of 4 are denied");
 
-    // It holds for whatever is started under the name, until it is cleared.
+    // It holds for every VM of that name until it is cleared.
     load::run("--vmm qemu --name sealed")?;
     ensure!(reports()? == 1, "{} reports", reports()?);
     cli(&["policy", "clear", "--vm", "sealed"])?;
@@ -106,7 +106,7 @@ fn agent_has(agent: &Agent, requests: f64) -> Result<()> {
 
 fn nobody(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
-    // Whoever may open the socket may read, but not write.
+    // Others who may open the socket can read, but not write.
     std::process::Command::new("chmod").args(["666", "/run/guestreq/agent.sock"]).status()?;
     let mut command = Command::new("/bin/guestreq");
     let nobody = crate::attacker::nobody(&mut command);

@@ -1,9 +1,9 @@
-//! # What has to hold on a PREEMPT_RT kernel at every change
+//! # The selection for PREEMPT_RT kernels
 //!
-//! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. So of
-//! each subject those that depend on how the kernel locks and schedules: counting, the gate,
-//! deciding, holding vCPUs, telling VMs apart. One boot, since each costs as much as three of
-//! them. `cargo xtask test --kernel rt` runs all others, too.
+//! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. These are
+//! the scenarios that depend on how the kernel locks and schedules: counting, the gate, decisions,
+//! holding vCPUs, VM names. One boot, as a boot takes three times as long there. `cargo xtask test
+//! --kernel rt` runs all others, too.
 
 use super::{
     attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, pods,

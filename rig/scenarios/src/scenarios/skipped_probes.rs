@@ -1,8 +1,8 @@
-//! # Programs that the kernel skips
+//! # Skipped probes
 //!
-//! It skips kprobes' programs on a CPU while bpf(2) works on a map there, as any other agent of
-//! the host may have it do. Nothing that was decided may then seem undecided, and nothing that was
-//! answered a host's failure. Here a hook's place in the program array is empty now and then.
+//! The kernel skips kprobe programs on a CPU while bpf(2) works on a map there, which any other
+//! agent on the host may cause. Decided requests must not count as bypassed then, nor answered ones
+//! as host errors. Here a hook's index in the program array is emptied now and then.
 
 use std::{
     fs,
@@ -40,7 +40,7 @@ pub const DECIDED: Scenario = Scenario {
     check: decided,
 };
 
-/// Has a hook's program missed now and then, for so long.
+/// Makes a hook's program miss now and then, for this long.
 fn now_and_then(place: u32, time: Duration) -> Result<u32> {
     let (begin, mut times) = (Instant::now(), 0);
     while begin.elapsed() < time {
@@ -54,8 +54,8 @@ fn host_errors(metrics: &Metrics) -> f64 {
     metrics.sum("guestreq_messages_total", &[("result", "host_error")])
 }
 
-/// What is not counted is lost, and no more than that. The calls by which a program is made to miss
-/// have the kernel skip others, too, which it counts hit by hit.
+/// What is not counted is reported as lost, and nothing else. The bpf(2) calls here make the kernel
+/// skip other programs, too, and it counts each miss.
 fn accounted_for(metrics: &Metrics, firmware: &Firmware) -> Result<()> {
     let counted: u64 = counted(metrics, "guestreq_messages_total").values().sum();
     let lost = losses(metrics);
@@ -67,7 +67,7 @@ fn accounted_for(metrics: &Metrics, firmware: &Firmware) -> Result<()> {
     Ok(())
 }
 
-/// With the gate ccp is called twice for a request: here either call is missed, or both are.
+/// With the gate ccp is called twice for a request: here either call is missed, or both.
 fn call(context: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let before = Firmware::read()?;
@@ -93,7 +93,7 @@ fn call(context: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-/// The PSP takes a request that no program sees it take.
+/// No program sees the PSP take a request.
 fn start(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -113,8 +113,8 @@ fn start(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Of a VM's requests only the decisions are counted, as neither the PSP's start nor its end is
-/// seen. They are that VM's after its end, and no other's.
+/// Only a VM's decisions are counted, as neither start nor end in the PSP is seen. They stay with
+/// that VM after its exit.
 fn decided(_: &Context) -> Result<Status> {
     const REQUESTS: u64 = 20;
     const CUE: &str = "/tmp/cue";

@@ -1,8 +1,8 @@
-//! # A long time
+//! # Soak test
 //!
-//! The demo's guests under an agent that enforces, which is scraped, asked, changed, killed and
-//! stopped all the while, with VMs that come and go. A quarter of a minute in the tests; for as
-//! long as one likes with `cargo xtask test --only soak --minutes N`.
+//! The demo's guests and short-lived VMs under an enforcing agent, which is scraped, queried,
+//! changed, killed and stopped. 15 s in the tests, longer with `cargo xtask test --only soak
+//! --minutes N`.
 
 mod round;
 
@@ -30,8 +30,7 @@ pub const SOAK: Scenario = Scenario {
     check: soak,
 };
 
-/// How long something is to go on: `rig.minutes=N` of the kernel's command line, or else short, or
-/// with `--long` long.
+/// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {
     let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let asked = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
@@ -54,7 +53,7 @@ fn soak(context: &Context) -> Result<Status> {
         loads.push((guests, load::start(&format!("{guests} --seconds 1000000"))?));
     }
     let start = Instant::now();
-    // Each kind of change, and both ends of an agent, at the least.
+    // At least one change of each kind, and one agent killed and one stopped.
     while start.elapsed() < length || !soak.is_complete() {
         soak.round()?;
         for (guests, load) in &mut loads {
@@ -89,8 +88,8 @@ fn soak(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The host's counts are the firmware's and the gate's, over all agents; what was answered. Of the
-/// VMs that came and went many have no series any more.
+/// Over all agents the host's counts equal the firmware's and the gate's; returns the answered
+/// requests. Many exited VMs have no series any more.
 fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     let (firmware, gate) = (host.firmware()?, host.gate()?);
     let mut answered = counted(metrics, "guestreq_messages_total");
@@ -104,7 +103,7 @@ fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     let expected = expected(&firmware);
     ensure!(answered == expected, "{answered:?}, the firmware {expected:?}");
     let mut lost = losses(metrics);
-    // Nobody reads what is told one by one while no agent runs.
+    // Without an agent nobody reads events.
     lost.remove("ring_buffer_full");
     ensure!(lost.is_empty(), "lost: {lost:?}");
     let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
@@ -112,7 +111,7 @@ fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     Ok(firmware.messages.values().sum())
 }
 
-/// What was counted for the VMs of a load, which run from the beginning to the end.
+/// The requests counted for the VMs of a load that runs throughout.
 fn of_guests(guests: &str, metrics: &Metrics) -> Result<u64> {
     let name = guests.split_whitespace().skip_while(|word| *word != "--name").nth(1);
     let name = name.context("a load without a name")?;

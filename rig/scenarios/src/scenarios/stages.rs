@@ -1,4 +1,4 @@
-//! # Where the time goes
+//! # Stages of a request
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -69,7 +69,7 @@ fn add_up(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The firmware wait_for_requests how long it was busy; we see that, and the interrupt's way back.
+/// The agent's busy time also includes the interrupt's way back.
 fn busy_time(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
@@ -85,10 +85,10 @@ fn busy_time(_: &Context) -> Result<Status> {
     let counted = metrics.sum("guestreq_psp_commands_total", &GUEST_REQUEST);
     ensure!(counted == count as f64, "{counted} commands of {count}");
     ensure!(busy >= truth && busy >= slept, "busy {busy} s, the firmware {truth} s");
-    // The driver's wake-up under emulation is what may be on top.
+    // Allows for the driver's wake-up under emulation.
     ensure!(busy <= truth * 1.5, "busy {busy} s, the firmware {truth} s");
     println!("busy {busy:.3} s, the firmware was busy {truth:.3} s and slept {slept:.3} s of it");
-    // The other commands, too, are all seen.
+    // All other commands are seen, too.
     for (command, (count, _)) in &firmware.commands {
         let name = guestreq_common::command::name(*command).context("a command without name")?;
         let counted = metrics.sum("guestreq_psp_commands_total", &[("command", name)]);
@@ -109,7 +109,7 @@ fn vm_lock(_: &Context) -> Result<Status> {
     let metrics = agent.scrape()?;
     let (lock, queue, service) =
         (stage(&metrics, "vm_lock"), stage(&metrics, "psp_queue"), stage(&metrics, "psp_service"));
-    // Four VMPCKs, so three of four wait, for the lock and not for the PSP.
+    // Of four VMPCKs three wait for the lock, not for the PSP.
     ensure!(lock > service, "lock {lock} s, service {service} s");
     ensure!(queue < service / 4.0, "queue {queue} s, service {service} s");
     Ok(Status::Passed)

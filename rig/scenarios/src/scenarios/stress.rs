@@ -1,10 +1,9 @@
-//! # All of it at once
+//! # All faults at once
 //!
-//! VMMs whose memory is locked, names that are made to be mistaken, readers who take every place
-//! that they get, a log that nobody takes, a disk that hangs, VMs that come and go, and agents that
-//! end and begin all the while, under an agent that enforces. What is promised of each alone holds of
-//! all together: counts are the firmware's, nothing that is denied reaches it, root is answered, and
-//! nothing is said that is not so. Under a minute in the tests; for as long as one likes with
+//! VMMs with locked memory, misleading names, readers that take all connections, an unread log, a
+//! hung disk, short-lived VMs, and agents that are replaced. What holds for each fault holds for
+//! all together: counts equal the firmware's, nothing denied reaches it, root is served, and every
+//! report is true. Under a minute in the tests, longer with
 //! `cargo xtask test --only stress --minutes N`.
 
 mod agents;
@@ -43,16 +42,16 @@ pub const ALL_AT_ONCE: Scenario = Scenario {
     check: all_at_once,
 };
 
-/// What those who act and those who watch know of each other.
+/// State shared by the threads that act and those that watch.
 pub struct Shared {
-    /// Who reads it holds an agent that is up: it ends only under the lock of who writes.
+    /// Readers hold an agent that is up; it is replaced under the write lock.
     up: RwLock<()>,
     pid: AtomicU32,
-    /// Changes wait for the disk, and are not asked for.
+    /// Changes would wait for the disk and are not requested.
     disk_hangs: AtomicBool,
-    /// The agent's log is taken.
+    /// The agent's log is read.
     log_is_read: AtomicBool,
-    /// Somebody of the clients has followed events.
+    /// A client has followed events.
     is_followed: AtomicBool,
     over: AtomicBool,
 }
@@ -91,7 +90,7 @@ fn all_at_once(context: &Context) -> Result<Status> {
         };
         let done = rounds();
         shared.over.store(true, Ordering::Relaxed);
-        // Who watches wait_for_requests more of what went wrong than who acted.
+        // The watching threads know best what went wrong.
         let watched = (joined(queries), joined(scrapes), joined(clients));
         Ok::<_, anyhow::Error>(match (done, watched) {
             (Ok(()), (queries, scrapes, clients)) => (queries?, scrapes?, clients?),
@@ -123,7 +122,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     thread.join().map_err(|_| anyhow!("a thread has panicked"))?
 }
 
-/// "Verified" was no word that is always there.
+/// Shows that `verified` can become false.
 fn gate_gone(stress: &Stress<'_>) -> Result<()> {
     host::rmmod("guestreq_gate")?;
     let verified = |expected: f64| -> Result<()> {

@@ -1,7 +1,7 @@
-//! # Enforcement outlives the agent
+//! # Enforcement survives the agent
 //!
-//! Killed or stopped, at any moment, replaced by itself or by another version: what
-//! is not allowed never reaches the PSP, and nothing is counted twice or not at all.
+//! Whenever an agent is killed, stopped, or replaced by the same or another version, disallowed
+//! messages never reach the PSP, and every request is counted once.
 
 pub mod failpoints;
 pub mod foreign_pins;
@@ -29,16 +29,16 @@ pub const CONFIG: &str = "/tmp/takeover.toml";
 const STATE: &str = "/tmp/takeover";
 pub const PINS: &str = "/sys/fs/bpf/guestreq";
 
-/// A host that enforces: whatever becomes of its agents.
+/// A host that enforces while its agents are replaced.
 pub struct Host {
     gate: Gate,
-    /// What was counted before the beginning.
+    /// The counts at the beginning.
     before: (Firmware, GateCounts),
     since: Instant,
 }
 
 impl Host {
-    /// Nothing pinned, nothing set, and a configuration of these lines.
+    /// With nothing pinned, no overrides, and these lines as configuration.
     pub fn fresh(lines: &str) -> Result<Host> {
         let lines = format!("mode = \"enforce\"\nstate = \"{STATE}\"\n{lines}");
         fs::write(CONFIG, lines).context(CONFIG)?;
@@ -48,7 +48,7 @@ impl Host {
         Ok(host)
     }
 
-    /// From here on, and from nothing: nothing is pinned, and nothing set.
+    /// Starts over, with nothing pinned and no overrides.
     pub fn begin(&mut self) -> Result<()> {
         cli(&["detach"])?;
         ensure!(fs::symlink_metadata(PINS).is_err(), "{PINS} is left");
@@ -58,7 +58,7 @@ impl Host {
         Ok(())
     }
 
-    /// What the gate has counted since the beginning.
+    /// The gate's counts since the beginning.
     pub fn gate(&self) -> Result<GateCounts> {
         let (now, before) = (self.gate.counts()?, self.before.1);
         Ok(GateCounts {
@@ -69,8 +69,8 @@ impl Host {
         })
     }
 
-    /// What reached the firmware since the beginning; of that nothing may be disallowed, and none
-    /// of the gate's questions unanswered.
+    /// The firmware's counts since the beginning; fails if a disallowed message reached it, or the
+    /// gate got no answer.
     pub fn firmware(&self) -> Result<Firmware> {
         let firmware = Firmware::read()?.since(&self.before.0);
         let reached = disallowed_that_reached(&firmware);
@@ -80,7 +80,7 @@ impl Host {
         Ok(firmware)
     }
 
-    /// The agent's counts are the firmware's and the gate's, of the whole time.
+    /// Since the beginning the agent's counts equal the firmware's and the gate's.
     pub fn exact(&self, agent: &Agent) -> Result<u64> {
         let firmware = self.firmware()?;
         let metrics = agent.scrape()?;
@@ -88,7 +88,7 @@ impl Host {
             self.totals(&metrics, name)?;
         }
         let mut lost = losses(&metrics);
-        // Nobody reads what is told one by one while no agent runs.
+        // Without an agent nobody reads events.
         lost.remove("ring_buffer_full");
         ensure!(lost.is_empty(), "lost: {lost:?}");
         let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
@@ -101,7 +101,7 @@ impl Host {
         Ok(answered)
     }
 
-    /// A metric's sums over everything but message and result are the firmware's and the gate's.
+    /// A metric's sums by message and result equal the counts of firmware and gate.
     fn totals(&self, metrics: &Metrics, name: &str) -> Result<()> {
         let (expected, gate) = (expected(&self.firmware()?), self.gate()?);
         let mut answered = counted(metrics, name);
@@ -117,7 +117,7 @@ impl Host {
         Ok(())
     }
 
-    /// Ends it all.
+    /// Kills the agent, detaches, and removes the gate.
     pub fn end(self, agent: Agent) -> Result<()> {
         agent.kill()?;
         cli(&["detach"])?;
@@ -125,19 +125,19 @@ impl Host {
     }
 }
 
-/// An agent that is ready, with the host's configuration and more arguments.
+/// Starts an agent with the host's configuration and waits until it is ready.
 pub fn start(arguments: &[&str]) -> Result<Agent> {
     Agent::start(&[&["--config", CONFIG], arguments].concat())
 }
 
-/// One ends by this signal, and the next one begins.
+/// Ends an agent by a signal and starts the next one.
 pub fn replace_agent(agent: &mut Agent, by: i32) -> Result<()> {
     ends(agent, by)?;
     *agent = start(&[])?;
     Ok(())
 }
 
-/// One ends by this signal.
+/// Ends an agent by a signal.
 pub fn ends(agent: &Agent, by: i32) -> Result<()> {
     let pid = agent.pid();
     agent::signal(pid, by)?;
@@ -147,18 +147,18 @@ pub fn ends(agent: &Agent, by: i32) -> Result<()> {
     })
 }
 
-/// The same, as soon as it runs.
+/// Starts an agent without waiting.
 fn spawn(arguments: &[&str]) -> Result<Agent> {
     Agent::spawn(&[&["--config", CONFIG], arguments].concat())
 }
 
-/// An agent dies at this point.
+/// Starts an agent that dies at this failpoint.
 fn die_at(point: &str, arguments: &[&str]) -> Result<()> {
     let agent = spawn(&[&["--die-at", point], arguments].concat())?;
     agent.dies().with_context(|| format!("at {point}"))
 }
 
-/// The points of these phases at which an agent can be told to die.
+/// The failpoints of these phases.
 fn points(phases: &[&str]) -> Result<Vec<String>> {
     let list = cli(&["agent", "--die-at", "list"])?;
     let of = |line: &str| {
@@ -170,14 +170,14 @@ fn points(phases: &[&str]) -> Result<Vec<String>> {
     Ok(points)
 }
 
-/// What a verb says that is expected to refuse.
+/// The message of a command that is expected to refuse.
 fn refused(arguments: &[&str]) -> Result<String> {
     let (code, line) = agent::refusal_from(Command::new("/bin/guestreq").args(arguments))?;
     ensure!(code == 1, "exit status {code}: {line}");
     Ok(line)
 }
 
-/// xorshift64: kill times that differ, from a seed that is told.
+/// xorshift64 with a printed seed.
 pub struct Random(pub u64);
 
 impl Random {

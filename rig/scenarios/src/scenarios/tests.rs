@@ -45,7 +45,7 @@ fn a_description_is_one_sentence_that_follows_a_colon() {
     }
 }
 
-/// What reads like an id, and what follows `--only` in a command.
+/// Words that look like ids, and arguments of `--only` in commands.
 fn named(text: &str) -> (Vec<&str>, Vec<&str>) {
     let subjects: BTreeSet<_> =
         descriptions().keys().filter_map(|id| id.split('/').next()).collect();
@@ -90,7 +90,7 @@ fn documents() -> Vec<(String, String)> {
 #[test]
 fn documents_name_scenarios_that_exist() {
     let mut descriptions = descriptions();
-    // xtask's own, of what it sees from outside.
+    // xtask's own.
     descriptions.extend([("dashboards/without_vms", ""), ("dashboards/under_load", "")]);
     for (path, text) in documents() {
         let (ids, only) = named(&text);

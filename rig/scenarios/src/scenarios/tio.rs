@@ -1,4 +1,4 @@
-//! # Messages about a guest's devices
+//! # SEV-TIO
 //!
 //! SEV-TIO guest requests reach the PSP by the VMM's ioctl(2), past the gate.
 
@@ -20,7 +20,7 @@ pub const UNDECIDED: Scenario = Scenario {
 };
 
 fn undecided(_: &Context) -> Result<Status> {
-    // No type of SEV-TIO is among those.
+    // No SEV-TIO type is among these.
     let enforcing = Enforcing::start("allow = [\"report\"]\n")?;
     let before = Firmware::read()?;
     load::run("--vmm qemu --name devices --tio 7 --count 3")?;
@@ -38,7 +38,7 @@ fn undecided(_: &Context) -> Result<Status> {
     ensure!((all, of_devices) == (7.0, 7.0), "{of_devices} of 7 are the VM's, {all} are some VM's");
     let seconds = |vm| count("guestreq_vm_psp_seconds_total", &[("vm", vm), ("class", "other")]);
     ensure!(seconds("devices") > seconds("none"), "the PSP's time is not its VM's");
-    // They are no guest requests, which count and are decided as ever.
+    // They are not guest requests, which are counted and decided as usual.
     let requests = count("guestreq_requests_total", &[("vm", "devices")]);
     let decisions = count("guestreq_decisions_total", &[("vm", "devices")]);
     ensure!((requests, decisions) == (3.0, 3.0), "{requests} requests, {decisions} decisions");

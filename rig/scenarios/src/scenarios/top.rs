@@ -32,7 +32,7 @@ fn live(_: &Context) -> Result<Status> {
     })?;
     let mut command = Command::new("/bin/guestreq");
     let mut top = Screen::start(command.arg("top"), (100, 30), SCREEN_TIMEOUT)?;
-    // Lines over time, long enough to be looked at.
+    // Sparklines of some length.
     let busy_for = |text: &str| text.lines().nth(3).map_or(0, |line| line.matches('█').count());
     let text = top.wait_until("what the demo shows", |text| {
         text.contains("by PSP share") && busy_for(text) >= 12

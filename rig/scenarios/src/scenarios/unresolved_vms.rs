@@ -1,4 +1,4 @@
-//! # A VM that is new
+//! # New VMs
 
 use std::{thread, time::Duration};
 
@@ -24,7 +24,7 @@ pub const AGENT_STOPPED: Scenario = Scenario {
     check: agent_stopped,
 };
 
-/// The default refuses exports, the rule allows them; and the other way round.
+/// The default denies exports and the rule allows them; for imports the other way round.
 const RULES: &str = "\
 allow = [\"report\", \"import\"]\n\
 [[vm]]\nmatch = { name = \"free-*\" }\nallow = [\"report\", \"export\"]\n";
@@ -45,7 +45,7 @@ fn first_request(_: &Context) -> Result<Status> {
 
 fn agent_stopped(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start(RULES)?;
-    // Slow: it looks away for two seconds while a VM starts.
+    // Slow: the agent is stopped while a VM starts.
     signal(agent.pid(), libc::SIGSTOP)?;
     let slow = load::start("--vmm qemu --name free-slow --type export --count 3")?;
     thread::sleep(Duration::from_millis(1500));
@@ -66,7 +66,7 @@ fn agent_stopped(_: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-/// The default refuses exports.
+/// The default denies exports.
 fn by_default(name: &str) -> Result<()> {
     let before = Firmware::read()?;
     let seen = load::run(&format!("--vmm qemu --name {name} --type report,export --count 6"))?;

@@ -1,4 +1,4 @@
-//! # Without a gate: vCPUs are held, or stopped
+//! # The vcpu backend
 
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ fn holding(lines: &str) -> Result<Agent> {
     Agent::with_config(&format!("mode = \"enforce\"\nbackend = \"vcpu\"\n{lines}"))
 }
 
-/// Nothing enforces any more: the promise was kept.
+/// Stops enforcement.
 fn end(agent: Agent) -> Result<Status> {
     drop(agent);
     cli(&["detach"])?;
@@ -49,7 +49,7 @@ fn end(agent: Agent) -> Result<Status> {
 fn held(_: &Context) -> Result<Status> {
     const RATE: f64 = 5.0;
     let agent = holding("limit = { rate = \"5/s\", burst = 2 }\n")?;
-    // The kick is what differs.
+    // They differ in their kick signal.
     for (vmm, vcpus) in VMMS.into_iter().zip([2u64, 1, 1]) {
         let before = Firmware::read()?;
         let start = Instant::now();
@@ -57,7 +57,7 @@ fn held(_: &Context) -> Result<Status> {
         let seen = load::run(&load)?;
         let seconds = start.elapsed().as_secs_f64();
         let passed = Firmware::read()?.since(&before).guest_requests;
-        // The burst, and of each vCPU the one that was too much.
+        // The burst, and for each vCPU the one request over the limit.
         let most = RATE * seconds + 2.0 + vcpus as f64;
         println!(
             "{vmm}, {vcpus} vCPUs: {passed} requests in {seconds:.1} s at 5/s, held {:?}, \
@@ -90,7 +90,7 @@ fn stopped(_: &Context) -> Result<Status> {
         println!("{vmm}: {reached} of 200 exports reached the PSP: {outcomes:?}");
         ensure!(outcomes.get("errno:1") == Some(&4), "{vmm}: not all are stopped: {outcomes:?}");
     }
-    // Another VM is none the worse.
+    // Another VM is unaffected.
     let seen = load::run("--vmm qemu --name normal --count 20")?;
     ensure!(seen.outcomes["5"]["ok"] == 20, "{:?}", seen.outcomes);
     let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
@@ -112,7 +112,7 @@ fn compat(_: &Context) -> Result<Status> {
 
 fn stranger(_: &Context) -> Result<Status> {
     let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
-    // It handles no signal: one would kill it.
+    // It handles no signal, so a kick would kill it.
     let seen = load::run("--processes --name stranger --type report,export --count 20")?;
     ensure!(seen.requests > 0, "the stranger did not get far");
     let metrics = agent.scrape()?;

@@ -1,4 +1,4 @@
-//! # The truth about what is enforced
+//! # Verification of enforcement
 
 use std::{fs, thread, time::Duration};
 
@@ -54,7 +54,7 @@ fn config(lines: &str) -> Result<[&'static str; 2]> {
     Ok(["--config", "/tmp/verification.toml"])
 }
 
-/// What `guestreq_enforcement_info` says of being verified.
+/// `verified` of `guestreq_enforcement_info`.
 fn verified(metrics: &Metrics, backend: &str, mode: &str) -> Option<String> {
     let labels = [("backend", backend), ("mode", mode)];
     metrics
@@ -81,7 +81,7 @@ fn refuses(_: &Context) -> Result<Status> {
     let (code, line) = agent::refusal(&arguments)?;
     ensure!(code == 1 && line.contains("backend"), "{code} {line}");
 
-    // Without a file system to pin in, enforcement would end with the agent.
+    // Without a BPF file system enforcement would not survive the agent.
     let gate = Gate::load(&[])?;
     host::run_command("umount", &["/sys/fs/bpf"])?;
     let refusal = agent::refusal(&config(ENFORCE)?);
@@ -106,7 +106,7 @@ fn stays(_: &Context) -> Result<Status> {
     let metrics = agent.scrape()?;
     let seen = metrics.sum("guestreq_messages_total", &[]);
     ensure!(seen == 10.0, "{seen} of 10 were observed");
-    // They were not decided in vain: what would have been refused is known.
+    // What would have been denied is counted.
     let would = metrics.sum("guestreq_decisions_total", &[("decision", "deny"), ("mode", "audit")]);
     ensure!(would == 5.0, "{would} of 5");
 
@@ -126,7 +126,7 @@ fn gate_gone(_: &Context) -> Result<Status> {
     ensure_verified(&agent, "false")?;
     let gate = Gate::load(&[])?;
     ensure_verified(&agent, "true")?;
-    // Nothing passed meanwhile. Now something does.
+    // Nothing was bypassed so far. Now something is.
     gate.remove()?;
     load::run("--vmm qemu --name lucky --type export --count 3")?;
     let metrics = agent.scrape()?;
@@ -143,7 +143,7 @@ fn gate_gone(_: &Context) -> Result<Status> {
 fn foreign_answer(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     ensure_verified(&agent, "true")?;
-    // Attached later, asked first.
+    // Attached last, it answers first.
     let foreign = FixedAnswer::with(Answer::Admit)?;
     ensure_verified(&agent, "false")?;
     let (_, why) = agent::get("/readyz")?;
@@ -184,7 +184,7 @@ fn no_lsm(_: &Context) -> Result<Status> {
     let (code, line) = agent::refusal(&config(ENFORCE)?)?;
     ensure!(code == 1 && line.contains(",bpf on the kernel's command line"), "{code} {line}");
     println!("{line}");
-    // It observes all the same.
+    // It still observes.
     let agent = Agent::with_config("mode = \"audit\"\n")?;
     load::run("--vmm qemu --name watched --type export --count 5")?;
     let metrics = agent.scrape()?;

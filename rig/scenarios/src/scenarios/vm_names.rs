@@ -1,4 +1,4 @@
-//! # Which VM is which
+//! # VM names
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -122,7 +122,7 @@ fn same_name(_: &Context) -> Result<Status> {
     labels.dedup();
     ensure!(labels.len() == 3, "{labels:?}");
     ensure!(labels[0] == "twin" && labels[1].starts_with("twin@"), "{labels:?}");
-    // And once more, now that those are gone: the name is free again.
+    // After they have exited the name is free again.
     load::run("--vmm qemu --name twin --count 3")?;
     let metrics = agent.scrape()?;
     let fresh = metrics.sum("guestreq_requests_total", &[("vm", "twin")]);
@@ -130,7 +130,7 @@ fn same_name(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// More VMs than there is room for at a time, one after the other.
+/// More VMs than there is room for, one after the other.
 fn retention(_: &Context) -> Result<Status> {
     let mut agent = Agent::with_config("max_vms = 3\nkeep_exited_vms = \"3s\"\n")?;
     let before = Firmware::read()?;

@@ -1,4 +1,4 @@
-//! # Attacks while agents come and go
+//! # Attacks while agents are replaced
 
 use std::{fs, thread::sleep, time::Duration};
 
@@ -34,7 +34,7 @@ fn moves(_: &Context) -> Result<Status> {
     let (mut agents, mut refused) = (0, 0);
     for signal in [libc::SIGKILL, libc::SIGTERM] {
         cli(&["policy", "deny", "report", "--vm", "mover", "--yes"])?;
-        // What was decided before may be on its way.
+        // Requests decided earlier may be in flight.
         let before = load.while_stopped(|| attacked.reached())?;
         replace_agent(&mut attacked.agent, signal)?;
         agents += 1;
@@ -53,7 +53,7 @@ fn moves(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Where a new agent looks it finds another name, or none.
+/// A new agent finds another name in /proc, or none.
 fn replaced(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("")?;
     let manner = "--seconds 3600 --rate 20";

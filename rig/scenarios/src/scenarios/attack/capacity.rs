@@ -1,4 +1,4 @@
-//! # Tables that somebody fills
+//! # Full tables
 
 use std::time::Duration;
 
@@ -50,11 +50,11 @@ pub const FLOOD: Scenario = Scenario {
     check: flood,
 };
 
-/// The strict VM asks for what everybody else may have.
+/// The strict VM sends what all others may.
 const STRICT: &str =
     "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
 
-/// A strict VM that goes on, once it is known.
+/// A strict VM that keeps sending; returns once it is known.
 fn strict(attacked: &mut AttackedHost) -> Result<Load> {
     let load = load::start("--vmm qemu --name strict --type report --seconds 3600 --rate 20")?;
     attacked.agent.wait_until("the strict VM is known", |metrics| {
@@ -86,7 +86,7 @@ fn thousand(_: &Context) -> Result<Status> {
     let seen = load::run("--vmm qemu --name strict --type report --count 5")?;
     ensure!(passed(&seen) == 0, "{} of 5 reports passed: {:?}", passed(&seen), seen.outcomes);
     many.finish()?;
-    // Their threads' records are no VM's: some of them cost waiting times, and are counted.
+    // Thread records belong to no VM: missing ones cost waiting times and are counted.
     let metrics = attacked.agent.scrape()?;
     let counted = answered(&metrics);
     ensure!(counted.get("many") == Some(&PROCESSES), "{counted:?}");
@@ -98,7 +98,7 @@ fn thousand(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Two processes launch 36 guests each that fail, and 12 that do not, where there is room for 16.
+/// Two processes launch 36 guests each that fail and 12 that do not, with room for 16.
 fn churn(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start(&format!("max_vms = 16\n{STRICT}"))?;
     let before = strict(&mut attacked)?;
@@ -107,7 +107,7 @@ fn churn(_: &Context) -> Result<Status> {
          --count 2",
     )?;
     ensure!(passed(&seen) == 24, "{:?}", seen.outcomes);
-    // One that was there, and one that comes after what all that left behind.
+    // One strict VM from before the churn, and one from after it.
     let after = load::start("--vmm qemu --name strict --type report --count 5")?.finish()?;
     for seen in [before.stop()?, after] {
         ensure!(passed(&seen) == 0, "{} reports passed: {:?}", passed(&seen), seen.outcomes);
@@ -118,7 +118,7 @@ fn churn(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Twelve guests where there is room for eight.
+/// Twelve guests with room for eight.
 fn contexts_full(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start(&format!("max_vms = 8\n{STRICT}"))?;
     let strict = strict(&mut attacked)?;
@@ -139,8 +139,8 @@ fn contexts_full(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Others' threads take all records. Two VMs ask the gate, and wait for the PSP; meanwhile the
-/// others go, so that there is room when the PSP takes the second one's request.
+/// Other threads take all records. Two VMs are admitted by the gate and wait for the PSP; meanwhile
+/// the others exit, so there is room when the PSP takes the second request.
 fn threads_full(_: &Context) -> Result<Status> {
     const PROCESSES: u64 = 300;
     let attacked = AttackedHost::start("max_vms = 4\n")?;
@@ -169,7 +169,7 @@ fn threads_full(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Its launcher has gone, though its process has not; it is silent, and then calls itself another.
+/// Its launcher has exited, its process has not; it is silent, then changes its name.
 fn evicted(_: &Context) -> Result<Status> {
     let rules = "max_vms = 8\n[[vm]]\nmatch = { name = \"first\" }\nallow = [\"key\"]\n";
     let mut attacked = AttackedHost::start(rules)?;
@@ -197,7 +197,7 @@ fn evicted(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Each failed launch has a record for a moment.
+/// Each failed launch briefly has a record.
 fn flood(_: &Context) -> Result<Status> {
     let attacked = AttackedHost::start(&format!("max_vms = 16\n{STRICT}"))?;
     let many = load::start("--vmm qemu --vms 6 --name many --failed-launches 1000000")?;
@@ -211,7 +211,7 @@ fn flood(_: &Context) -> Result<Status> {
     let launches = metrics.sum("guestreq_psp_commands_total", &[("command", "snp_gctx_create")]);
     drop(many);
     println!("{launches} launches, {full} times there was no room");
-    // Where there is none for a moment, who may have a rule waits for it.
+    // While the table is full, a VM that may match a rule waits.
     ensure!(reports == 0, "{reports} of 122 reports passed");
     attacked.end()
 }

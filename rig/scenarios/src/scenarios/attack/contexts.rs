@@ -1,4 +1,4 @@
-//! # A process with several guests, at once and one after the other
+//! # A process with several guests, at once or in turn
 
 use anyhow::{Result, ensure};
 
@@ -28,7 +28,7 @@ pub const REUSE: Scenario = Scenario {
     check: reuse,
 };
 
-/// A limiter that all shared would let two requests pass in all.
+/// A shared limiter would admit two requests in total.
 fn several(_: &Context) -> Result<Status> {
     const VMS: u64 = 5;
     let attacked = AttackedHost::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
@@ -48,7 +48,7 @@ fn several(_: &Context) -> Result<Status> {
 
 fn reset(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("keep_exited_vms = \"1d\"\n")?;
-    // By command, and only while its first guest runs.
+    // Set by command while its first guest runs.
     let load = denied(&mut attacked, "reborn", "--relaunch 3 --count 4")?;
     cue(0)?;
     let seen = load.finish()?;
@@ -59,7 +59,7 @@ fn reset(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Neither a process nor a thread more, but a launch that the PSP sees.
+/// It costs neither a process nor a thread, but a launch by the PSP.
 fn burst(_: &Context) -> Result<Status> {
     const BURST: u64 = 3;
     let attacked = AttackedHost::start(&format!(
@@ -82,8 +82,8 @@ fn burst(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// The allocator gives out again what was freed. Each round launches a guest that may ask for
-/// reports, and one that may not, until some address has come back a few times.
+/// The allocator reuses freed pages. Each round launches a guest that may send reports and one that
+/// may not, until addresses have been reused a few times.
 fn reuse(_: &Context) -> Result<Status> {
     const ROUNDS: usize = 10;
     const MOST: usize = 100;
@@ -111,8 +111,8 @@ pub const UNSEEN: Scenario = Scenario {
     check: unseen,
 };
 
-/// It may be called what it likes when it is first looked at, but not afterwards. Its processes stay,
-/// so that one can be looked at.
+/// Its name counts when it is first observed, not later. Its processes keep running, so that one
+/// can be observed.
 fn unseen(_: &Context) -> Result<Status> {
     const RULES: &str = "allow = [\"tsc_info\"]\n\
         [[vm]]\nmatch = { name = \"first\" }\nallow = [\"report\"]\n\

@@ -1,4 +1,4 @@
-//! # Processes that cannot be looked at
+//! # Processes that the agent cannot read
 
 use std::{fs, io, os::unix::process::CommandExt as _, process::Command};
 
@@ -39,7 +39,7 @@ pub const HIDDEN_LONG: Scenario = Scenario {
 
 const STRICT: &str = "[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
 
-/// Launched by a process that is gone, or gone themselves after a request.
+/// VMs whose launcher has exited, or that exit after a request.
 fn vanish(_: &Context) -> Result<Status> {
     let attacked = AttackedHost::start("keep_exited_vms = \"1d\"\nallow = [\"report\"]\n")?;
     let mut sent = 0;
@@ -60,7 +60,7 @@ fn vanish(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// 2 hides them from all but the group of the mount, which is root's.
+/// hidepid=2 hides them from all but the mount's group, which is root.
 fn hidepid(_: &Context) -> Result<Status> {
     while_hidden(2, |mut attacked| {
         let seen = load::run("--vmm qemu --name strict --type report,key --count 10")?;
@@ -71,7 +71,8 @@ fn hidepid(_: &Context) -> Result<Status> {
     })
 }
 
-/// 4 hides them from all who could not trace them, for which README.md's capabilities are too few.
+/// hidepid=4 hides them from all that may not trace them; the documented capabilities do not
+/// suffice.
 fn hidden(_: &Context) -> Result<Status> {
     while_hidden(4, |attacked| {
         let seen = load::run("--vmm qemu --name strict --type report,export --count 10")?;
@@ -81,11 +82,11 @@ fn hidden(_: &Context) -> Result<Status> {
     })
 }
 
-/// Longer than it takes until the agent looks for threads that are gone.
+/// Longer than the agent's interval for reclaiming exited threads.
 fn hidden_long(_: &Context) -> Result<Status> {
     while_hidden(4, |attacked| {
         Firmware::set("latency_us", 300_000)?;
-        // They wait for each other: one has the PSP, the others were admitted and queue for it.
+        // One has the PSP; the others were admitted and queue for it.
         let seen = load::run("--vmm qemu --vms 4 --name web --type report --seconds 13");
         Firmware::reset()?;
         ensure!(passed(&seen?) > 0, "nothing passed");
@@ -95,9 +96,9 @@ fn hidden_long(_: &Context) -> Result<Status> {
     })
 }
 
-/// An agent with few capabilities, and a procfs that does not show it others' processes.
+/// Runs an agent with few capabilities and a procfs that hides others' processes from it.
 fn while_hidden(how: u32, check: impl FnOnce(AttackedHost) -> Result<Status>) -> Result<Status> {
-    // Debian's kernels want more where this is 3.
+    // Debian's kernels need more capabilities if this is 3.
     fs::write("/proc/sys/kernel/perf_event_paranoid", "2")?;
     let host = Host::fresh(STRICT)?;
     let mount =

@@ -1,4 +1,4 @@
-//! # A vCPU that is run by others than its VM's main process
+//! # vCPUs run by other threads and processes
 
 use anyhow::{Result, ensure};
 
@@ -32,10 +32,10 @@ pub const SCRIBBLED: Scenario = Scenario {
 
 const RATE: f64 = 5.0;
 const BURST: f64 = 2.0;
-/// Secure TSC is asked for before a guest has booted: a limit leaves these alone, of each guest.
+/// Guests request Secure TSC before they boot: limits do not apply to the first ones of each guest.
 const FREE_TSC_INFOS: u64 = 4;
 
-/// Every way to be another process, each by a VM of its own.
+/// Every technique to run as another process, each with its own VM.
 fn limit(_: &Context) -> Result<Status> {
     let attacked =
         AttackedHost::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
@@ -65,7 +65,7 @@ fn limit(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-/// Each VM has been allowed one report, and asks for ten more.
+/// Each VM has sent one allowed report and sends ten more.
 fn stays_denied(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("")?;
     let manners = [
@@ -103,7 +103,7 @@ fn free(_: &Context) -> Result<Status> {
         "--vmm qemu --name clocks --attack child --type tsc_info --count 8 --relaunch 2 \
          --busy-retry-ms 5 --busy-give-up-ms 100",
     )?;
-    // A guest that is new has a burst of its own, of one.
+    // A new guest has its own burst, of one.
     let (passed, launches) = (passed(&seen), 3);
     ensure!(
         (FREE_TSC_INFOS * launches + 1..=(FREE_TSC_INFOS + 1) * launches).contains(&passed),
@@ -121,7 +121,7 @@ fn scribbled(_: &Context) -> Result<Status> {
          --attack child --seconds 2 --busy-retry-ms 5 --busy-give-up-ms 20",
     )?;
     let firmware = Firmware::read()?.since(&before).guest_requests as f64;
-    // What it scribbles may be the TSC_INFO that a limit leaves alone.
+    // What it scribbles may be TSC_INFO, to which limits do not apply.
     let limit = 5.0 + 20.0 * seen.elapsed.as_secs_f64() + 1.0 + FREE_TSC_INFOS as f64;
     ensure!(firmware <= limit, "{firmware} reached the firmware, the limit is {limit:.0}");
     let outcomes = &seen.outcomes["raced"];

@@ -1,4 +1,4 @@
-//! # What the command line does with files, VMs and the socket
+//! # The command line, policy files, VM names and the socket
 
 use std::{
     fs,
@@ -49,7 +49,7 @@ fn applied(_: &Context) -> Result<Status> {
     host::wait_until("its reports are counted", std::time::Duration::from_secs(20), || {
         Ok(cli(&["vms"])?.contains("report 3"))
     })?;
-    // One VM would lose a key: nothing of it holds.
+    // One VM would lose a VMPCK: nothing is applied.
     let line = refused(&["policy", "apply", FILE])?;
     ensure!(line.contains("\"exporter\" has sent report (--yes"), "{line}");
     ensure!(policy()?["default"] == before["default"], "some of it holds: {}", policy()?);
@@ -74,7 +74,7 @@ fn applied(_: &Context) -> Result<Status> {
     println!("{}", told.context("the log does not tell")?);
     println!("{}", cli(&["policy", "show"])?);
 
-    // It outlives the agent, and goes when it is dropped.
+    // It survives the agent's restart until it is cleared.
     agent.kill()?;
     let agent = start(&[])?;
     let shown = policy()?;
@@ -88,7 +88,7 @@ fn applied(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What is suggested can be done.
+/// The suggested command works.
 fn suggested() -> Result<()> {
     Firmware::set("latency_us", 5_000)?;
     load::run("--vmm qemu --name measured --count 110")?;
@@ -111,7 +111,7 @@ fn full_disk(_: &Context) -> Result<Status> {
     cli(&["policy", "allow", "export", "--default"])?;
     decided("allowed", true)?;
     let kept = fs::read(format!("{STATE}/overrides.json"))?;
-    // Until nothing more goes in.
+    // Fills the disk.
     let _ = fs::write(format!("{STATE}/filler"), vec![0; 64 << 10]);
     let line = refused(&["policy", "deny", "export", "--default"])?;
     println!("{line}");
@@ -132,7 +132,7 @@ fn full_disk(_: &Context) -> Result<Status> {
 const GROUP: u32 = 990;
 const NOBODY: u32 = 65534;
 
-/// As a user who is in this group only.
+/// Runs guestreq as a user in this group only.
 fn as_member(group: u32, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new("/bin/guestreq");
     command.uid(NOBODY).gid(group).args(arguments).output().context("guestreq")
@@ -155,7 +155,7 @@ fn asked(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// The group that is there is used; its members read, and nobody writes.
+/// Members of an existing group may read; nobody may write.
 fn socket() -> Result<()> {
     let output = as_member(GROUP, &["policy", "show"])?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! # Files that change under an agent
+//! # Reloading
 
 use std::fs;
 
@@ -54,7 +54,7 @@ fn reloaded(_: &Context) -> Result<Status> {
     shows("the link that was turned holds", |p| allows(&p["default"], "export"))?;
     decided("turned", true)?;
 
-    // A rule for one VM, in a file of its own, over what stands in the main one.
+    // A rule for one VM in a separate file overrides the main one.
     let web = "[[vm]]\nmatch = { name = \"web\" }\nallow = [\"report\"]\n";
     replace(CONF_D, web)?;
     shows("a file more holds", |p| p["rules"][0]["file"] == CONF_D)?;
@@ -66,7 +66,7 @@ fn reloaded(_: &Context) -> Result<Status> {
     shows("a file less holds", |p| p["rules"].as_array().is_some_and(Vec::is_empty))?;
     decided("web", true)?;
 
-    // On a signal at once; what needs a start is told.
+    // SIGHUP reloads at once; what needs a restart is reported.
     replace(MAIN, &lines("max_vms = 7\n"))?;
     signal(agent.pid(), libc::SIGHUP)?;
     let shown = shows("it is read", |p| !allows(&p["default"], "export"))?;
@@ -78,10 +78,10 @@ fn reloaded(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What it is, how it comes there, and what is told of it.
+/// Name, setup, and the reported error.
 type Case<'a> = (&'a str, &'a dyn Fn() -> Result<()>, &'a str);
 
-/// Whatever stands there: one line, told everywhere, and the running policy stays.
+/// Every invalid file is reported in one line everywhere, and the running policy stays.
 fn wrong(agent: &mut Agent) -> Result<()> {
     let path = CONF_D;
     let random: Vec<u8> =
@@ -107,7 +107,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         let _ = fs::remove_file(path);
         make().with_context(|| (*what).to_owned())?;
         if i > 0 {
-            // The first one is noticed without.
+            // The first one is noticed without a signal.
             signal(agent.pid(), libc::SIGHUP)?;
         }
         let told = |p: &serde_json::Value| {
@@ -116,10 +116,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         let shown = shows(what, told)?;
         let error = shown["config"]["failed"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(path) && !error.contains('\n'), "{error}");
-        ensure!(
-            !successful(&agent.scrape()?),
-            "{what}: the metric wait_for_requests nothing of it"
-        );
+        ensure!(!successful(&agent.scrape()?), "{what}: the reload metric still reports success");
         ensure!(
             agent::log().contains(&format!("the configuration stays as it was: {error}")),
             "{what}"
@@ -146,7 +143,7 @@ fn at_reload(_: &Context) -> Result<Status> {
     let mut web = None;
     let before = host::Firmware::read()?;
     for point in &points {
-        // Each takes over from one that died.
+        // Each takes over from one that has died.
         let dying = start(&["--die-at", point])?;
         shows("the next agent has what the files say", |p| {
             allows(&p["default"], "export") == allowed
@@ -176,7 +173,7 @@ fn at_reload(_: &Context) -> Result<Status> {
     let counts = gate.counts()?;
     ensure!(counts.denied > 0 && counts.unanswered == 0, "{counts:?}");
 
-    // What cannot be enforced is refused, as a command would be; what holds goes on.
+    // A mode that cannot be enforced is refused, as for a command, and the policy stays.
     gate.remove()?;
     beyond_reach(&agent)?;
     agent.kill()?;
@@ -185,7 +182,7 @@ fn at_reload(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Without a gate: from audit to enforce, by a file.
+/// Without a gate a file changes the mode from audit to enforce.
 fn beyond_reach(agent: &Agent) -> Result<()> {
     let audit = lines("").replace("enforce", "audit");
     replace(MAIN, &audit)?;

@@ -1,4 +1,4 @@
-//! # A pod that lacks something
+//! # A pod without a prerequisite
 //!
 //! It stays up, is not ready, and says what is missing.
 
@@ -41,7 +41,7 @@ fn one_capability(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Starts the pod, and waits until it answers that it is not ready, and why.
+/// Starts the pod and waits until it is not ready for this reason.
 pub(super) fn says(pod: &Pod, reason: &str) -> Result<()> {
     let agent = Agent::spawn_command(&mut pod.command()?)?;
     let mut last = String::new();
@@ -65,7 +65,7 @@ fn the_node(_: &Context) -> Result<Status> {
     let said = says(&Pod::agent()?, "perf_event_paranoid=2");
     paranoid(2)?;
     said?;
-    // Last: after it this is no SNP host.
+    // Last, as it leaves no SNP host.
     host::rmmod("kvm-amd")?;
     says(&Pod::agent()?, "modprobe kvm_amd")?;
     ensure!(fs::symlink_metadata("/sys/fs/bpf/guestreq").is_err(), "pins are left");

@@ -1,7 +1,7 @@
-//! # Under each runtime's own seccomp profile
+//! # Seccomp profiles of container runtimes
 //!
-//! containerd's lets through what the agent's capabilities are for. CRI-O's does not, and the agent
-//! says what is refused; under its own profile, which deploy/kubernetes/localhost has, it works
+//! containerd's profiles allow what the agent's capabilities are for. CRI-O's does not, and the
+//! agent says what is refused; with its own profile in deploy/kubernetes/localhost it works
 //! everywhere.
 
 use anyhow::{Result, ensure};
@@ -57,8 +57,8 @@ fn own_profile(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Doctor finds nothing that fails, the agent enforces, its command line answers, it ends, and the Job,
-/// under the runtime's default profile, ends what goes on.
+/// Doctor passes, the agent enforces, its command line answers, it stops, and the Job detaches
+/// under the runtime's default profile.
 fn works(pod: Pod, doctor: &Pod, runtime: Runtime) -> Result<()> {
     let name = &format!("{runtime:?}");
     let found = run(doctor)?;

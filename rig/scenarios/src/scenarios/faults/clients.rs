@@ -1,4 +1,4 @@
-//! # Too many clients, and such as never read
+//! # Too many clients, and clients that never read
 
 use std::{
     io::{self, Write as _},
@@ -22,7 +22,7 @@ use crate::{
 pub const METRICS: &str = "127.0.0.1:9940";
 const SOCKET: &str = "/run/guestreq/agent.sock";
 
-/// Asks for more than any buffer takes, and reads nothing.
+/// Requests more than any buffer holds and reads nothing.
 pub struct Scraper(TcpStream);
 
 impl Scraper {
@@ -30,7 +30,7 @@ impl Scraper {
         let mut stream = TcpStream::connect(METRICS).context(METRICS)?;
         let ask = "GET /metrics HTTP/1.1\r\nHost: rig\r\n\r\n".repeat(4000);
         stream.set_nonblocking(true)?;
-        // Not more of it than is taken at once.
+        // As much as one write takes.
         let _ = stream.write(ask.as_bytes())?;
         Ok(Scraper(stream))
     }
@@ -42,7 +42,7 @@ impl Scraper {
 }
 
 pub fn never_read(host: &mut FaultyHost) -> Result<()> {
-    // Its time may be over by now: a new one, which others do not wait for.
+    // The first may have timed out by now: a second one, for which others do not wait.
     let mut second = Scraper::start()?;
     for _ in 0..5 {
         host.agent.scrape()?;
@@ -69,7 +69,7 @@ pub fn thousand(host: &mut FaultyHost) -> Result<()> {
     cli(&["limit", "clear", "--vm", "web"])?;
     let most = open_files(&host.agent)?;
     println!("{before} descriptors before, {most} beside {}", silent.len() + local.len());
-    // 64 and 128 places, who waits for one, and who is on the way out.
+    // 64 and 128 connections, those waiting, and those being closed.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
     wait_for_log("64 connections are open: the most silent ones are closed")?;
     drop((silent, local));
@@ -78,14 +78,14 @@ pub fn thousand(host: &mut FaultyHost) -> Result<()> {
 
 pub fn descriptors(host: &mut FaultyHost) -> Result<()> {
     let pid = host.agent.pid();
-    // What is open stays; nothing more can be opened.
+    // Open files stay open; no more can be opened.
     let usual = limit_files(pid, 1)?;
     let waiting = TcpStream::connect(METRICS).context(METRICS)?;
     wait_for_log("nobody can connect: Too many open files")?;
     wait_for_log("raise its limit")?;
     let (cpu, since) = (cpu_time(pid)?, Instant::now());
     requests_continue(20)?;
-    // Long enough for every look that is taken at VMs.
+    // Longer than every interval at which the agent checks VMs.
     while since.elapsed() < Duration::from_secs(11) {
         thread::sleep(Duration::from_millis(200));
     }
@@ -97,11 +97,11 @@ pub fn descriptors(host: &mut FaultyHost) -> Result<()> {
     wait_until("it is ready again", STEP_TIMEOUT, || {
         Ok(agent::get("/readyz").is_ok_and(|(status, _)| status == 200))
     })?;
-    // It was not taken for gone.
+    // It was not taken for exited.
     web_is_running()
 }
 
-/// User's and system's time of a process.
+/// User and system time of a process.
 fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(')').context("its stat")?;
@@ -109,7 +109,7 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
 }
 
-/// Sets how many files a process may open; how many it could before.
+/// Limits a process' open files and returns the old limit.
 fn limit_files(pid: u32, most: u64) -> Result<u64> {
     let pid = i32::try_from(pid).context("a pid")?;
     // SAFETY: integers, for which zeros are a value.

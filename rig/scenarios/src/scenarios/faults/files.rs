@@ -1,4 +1,4 @@
-//! # Files that go, and a clock that is set
+//! # Removed files, a hung disk, a set clock
 
 use std::{
     ffi::CString,
@@ -40,7 +40,7 @@ pub fn pins(host: &mut FaultyHost) -> Result<()> {
     wait_for_log("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would takeover")?;
     wait_for_log("pinned again at")?;
     wait_until("it is ready again", STEP_TIMEOUT, || Ok(agent::get("/readyz")?.0 == 200))?;
-    // The same by hand; and the next agent finds all of it.
+    // The same after removal by hand; and the next agent takes everything over.
     fs::remove_dir_all(PINS).context(PINS)?;
     wait_until("it is pinned again", STEP_TIMEOUT, || {
         Ok(fs::exists(format!("{PINS}/maps/HOST"))?)
@@ -64,7 +64,7 @@ pub fn clock(_: &mut FaultyHost) -> Result<()> {
     seen
 }
 
-/// What is measured over a window is as it was.
+/// Rates over a window are unaffected.
 fn rates() -> Result<()> {
     let vms = json("vms")?;
     let window = vms["window_seconds"].as_f64().context("window_seconds")?;
@@ -79,7 +79,7 @@ fn rates() -> Result<()> {
     web_is_running()
 }
 
-/// From now on the disk hangs for what the command line sets.
+/// Makes writing overrides hang.
 pub fn hang() -> Result<()> {
     let name = CString::new(NEW_OVERRIDES)?;
     // SAFETY: a string that ends, and that outlives the call.
@@ -88,16 +88,16 @@ pub fn hang() -> Result<()> {
     Ok(())
 }
 
-/// Where what the command line sets is written before it takes its place.
+/// The temporary file of overrides.
 pub const NEW_OVERRIDES: &str = "/tmp/takeover/overrides.json.new";
 
-/// A pipe in its place is waited for, as a disk that hangs is.
+/// Opening a pipe blocks like a hung disk.
 pub fn slow_disk(host: &mut FaultyHost) -> Result<()> {
     fs::create_dir_all("/tmp/takeover").context("/tmp/takeover")?;
     hang()?;
     let set = ["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"];
     let waits = thread::spawn(move || cli(&set));
-    // For longer than what was verified before counts as verified.
+    // For longer than a verification is valid.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(5) {
         let metrics = host.agent.scrape()?;
@@ -110,7 +110,7 @@ pub fn slow_disk(host: &mut FaultyHost) -> Result<()> {
     let holds =
         || Ok::<_, anyhow::Error>(cli(&["policy", "show", "-o", "json"])?.contains("1000/s"));
     ensure!(!holds()?, "it holds before it is kept");
-    // Which cannot be synced: the change fails, and nothing is changed.
+    // A pipe cannot be synced: the change fails, and nothing changes.
     fs::read(NEW_OVERRIDES).context(NEW_OVERRIDES)?;
     let refused = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
     let refused = format!("{:#}", refused.err().context("a change that was not kept holds")?);

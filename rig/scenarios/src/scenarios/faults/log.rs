@@ -1,6 +1,6 @@
-//! # A log that is stuck
+//! # A log that nobody reads
 //!
-//! Row 6 of the second review: one that nobody reads stopped the agent, SIGTERM included.
+//! It once blocked the agent, even SIGTERM.
 
 use std::{
     fs::File,
@@ -34,7 +34,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     let metrics = host.agent.scrape()?;
     let dropped = metrics.sum("guestreq_log_lines_dropped_total", &[]);
     ensure!(dropped == 0.0, "{dropped} of a few lines were dropped");
-    // Once somebody reads, it is all there.
+    // Once it is read, it is complete.
     let log = read(reader);
     requests_continue(5)?;
     takeover::replace_agent(&mut host.agent, SIGTERM)?;
@@ -43,7 +43,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
         ensure!(log.contains(line), "{line:?} is missing: {log}");
     }
 
-    // And whoever ends it does not wait for a reader.
+    // And SIGTERM does not wait for a reader.
     let (_unread, writer) = io::pipe().context("a pipe")?;
     let writer = fill(File::from(OwnedFd::from(writer)))?;
     takeover::ends(&host.agent, SIGTERM)?;
@@ -53,7 +53,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     takeover::replace_agent(&mut host.agent, SIGTERM).context("with a log that is full")
 }
 
-/// Until nothing more goes in, as if somebody had read for a while and then no more.
+/// Fills a pipe, as if its reader had stopped reading.
 pub fn fill(mut pipe: File) -> Result<File> {
     let nonblocking = |on: bool| {
         // SAFETY: no memory is passed.

@@ -1,7 +1,7 @@
-//! # VMMs whose memory is locked
+//! # VMMs with locked memory
 //!
-//! Row 1 of the second review: /proc/PID/cmdline was read by the agent's loop, and waits for the
-//! lock of that process' memory. Whoever held that, held up all of the agent.
+//! Reading /proc/PID/cmdline waits for that process' mmap lock. When the agent's loop read it, such
+//! a process blocked the whole agent.
 
 use std::time::Instant;
 
@@ -17,11 +17,11 @@ use crate::{
     scenarios::takeover,
 };
 
-/// Each keeps a reader waiting.
+/// Each blocks a reader.
 const VMS: usize = 20;
 
 pub fn locked(host: &mut FaultyHost) -> Result<()> {
-    // New VMs, which the agent sees for the first time when their memory is locked.
+    // New VMs, which the agent first sees with locked memory.
     signal(host.agent.pid(), libc::SIGSTOP)?;
     let before = Firmware::read()?;
     let stuck = load::start(&format!(
@@ -51,17 +51,17 @@ pub fn locked(host: &mut FaultyHost) -> Result<()> {
     Ok(())
 }
 
-/// Everything goes on.
+/// The agent keeps working.
 fn while_locked(host: &mut FaultyHost) -> Result<()> {
     check_agent(&mut host.agent, "fresh")?;
     wait_for_log("a VM's process cannot be read: ")?;
-    // They hide nothing for want of names.
+    // They are listed without names.
     host.agent.wait_until("they are shown without names", |metrics| {
         let unread = |vm: &String| vm.starts_with("unread-");
         metrics.values("guestreq_vm_info", "vm").into_iter().filter(unread).count() == VMS
     })?;
     check_agent(&mut host.agent, "fresher")?;
-    // Nor do they hold up its end, or the next one's start.
+    // Nor do they block its stop or the next one's start.
     takeover::replace_agent(&mut host.agent, SIGTERM)?;
     check_agent(&mut host.agent, "freshest")
 }
@@ -80,7 +80,7 @@ fn check_agent(agent: &mut Agent, name: &str) -> Result<()> {
         ensure!(status == 200, "{path}: {why}");
     }
     requests_continue(10)?;
-    // A new VM has its name at once, and its own policy.
+    // A new VM gets its name and policy at once.
     let rate = ["--rate", "1000/s", "--burst", "1000"];
     cli(&[&["limit", "set", "--vm", "web"], &rate[..]].concat())?;
     cli(&["limit", "clear", "--vm", "web"])?;

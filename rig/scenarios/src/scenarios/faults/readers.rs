@@ -1,7 +1,7 @@
-//! # Everybody who may only read, at once
+//! # Members of the reading group
 //!
-//! Rows 5 and 12 of the second review: who may open the socket and change nothing had the agent
-//! keep a GiB of bodies that it would refuse, and took all followers' places.
+//! They may open the socket but change nothing. They once made the agent hold a GiB of bodies that
+//! it would refuse, and took all followers' slots.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use crate::agent::cli;
 pub const SOCKET: &str = "/run/guestreq/agent.sock";
 const NOBODY: libc::uid_t = 65_534;
 pub const GROUP: libc::gid_t = 990;
-/// As many as there are places.
+/// As many as there are connections.
 const MEMBERS: usize = 128;
 pub const BODY: usize = 8 << 20;
-/// Far from what bodies took, 1 GiB, and from what connections may take.
+/// Far below the 1 GiB that bodies once took, and above what connections may take.
 const MOST: u64 = 32 << 20;
 
 pub fn full_group(host: &mut FaultyHost) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn full_group(host: &mut FaultyHost) -> Result<()> {
     let of_bodies = taken(pid)?;
     println!("{} KiB of bodies were taken, the agent {} KiB", said >> 10, of_bodies >> 10);
     ensure!(of_bodies < before + MOST, "{before} bytes before, {of_bodies} with bodies");
-    // They are told why, before they have sent it all.
+    // They get the reason before they have sent everything.
     let answer = heard(&mut members[0])?;
     ensure!(answer.starts_with("HTTP/1.1 403") && answer.contains("use `sudo`"), "{answer}");
     drop(members);
@@ -68,11 +68,11 @@ pub fn full_group(host: &mut FaultyHost) -> Result<()> {
     chown(SOCKET, None, Some(0)).context(SOCKET)
 }
 
-/// Connections of somebody who is in the group, and nobody else.
+/// Connections of a member of the group.
 pub fn connect() -> Result<Vec<UnixStream>> {
     let member = || -> Result<Vec<UnixStream>> {
-        // Of this thread alone: the library's functions would ask all threads to.
-        // SAFETY: no memory is passed but the number of groups, of which there are none.
+        // For this thread only: libc's functions change all threads. SAFETY: no memory is passed
+        // but the number of groups, of which there are none.
         let done = unsafe {
             libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
                 && libc::syscall(libc::SYS_setresgid, GROUP, GROUP, GROUP) == 0
@@ -90,7 +90,7 @@ pub fn connect() -> Result<Vec<UnixStream>> {
     thread::spawn(member).join().map_err(|_| anyhow!("who connects has panicked"))?
 }
 
-/// Says all that is taken; how much that was.
+/// Sends until nothing more is accepted, and returns how much was.
 pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
     let filler = vec![b'x'; 64 << 10];
     if member.write_all(head).is_err() {
@@ -104,14 +104,14 @@ pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
                 waits += 1;
                 thread::sleep(Duration::from_millis(5));
             }
-            // It is closed: that is an answer, too.
+            // Closed, which is an answer, too.
             Err(_) => break,
         }
     }
     said
 }
 
-/// What comes first.
+/// The first part of an answer.
 pub fn heard(stream: &mut UnixStream) -> Result<String> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(STEP_TIMEOUT))?;
@@ -120,7 +120,7 @@ pub fn heard(stream: &mut UnixStream) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
-/// What the agent has taken for itself, in bytes.
+/// The agent's anonymous memory in bytes.
 fn taken(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("its status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;

@@ -1,4 +1,4 @@
-//! # One agent after the other
+//! # Replacing agents
 
 use std::{
     fs::File,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Stress<'_> {
-    /// One agent ends, and another begins.
+    /// Ends one agent and starts the next.
     pub fn replace_agent(&mut self) -> Result<()> {
         let shared = self.shared;
         let _down = shared.up.write().unwrap_or_else(PoisonError::into_inner);
@@ -40,7 +40,7 @@ impl Stress<'_> {
         self.begin_agent()
     }
 
-    /// Its log is a file, or a pipe that is full already: of which some are taken later.
+    /// Its log is a file or a full pipe, which is read later or never.
     pub fn begin_agent(&mut self) -> Result<()> {
         let mut command = Command::new("/bin/guestreq");
         command.args(["agent", "--config", takeover::CONFIG]);
@@ -68,8 +68,7 @@ impl Stress<'_> {
         Ok(())
     }
 
-    /// With a gate that is closed and no agent, whoever would take the programs away is told what that
-    /// would do, and does not.
+    /// With a closed gate and no agent, detach refuses and says what it would do.
     fn check_detach_is_refused(&self) -> Result<()> {
         let refused = cli(&["detach"]).err().context("it left a closed gate alone")?;
         ensure!(format!("{refused:#}").contains("closed"), "{refused:#}");

@@ -1,8 +1,8 @@
-//! # Everybody else who connects
+//! # Clients
 //!
-//! The group that may read takes all places that it gets, again and again: with bodies, with heads
-//! that do not end, as followers who say nothing more, and a byte at a time. Others hold connections
-//! to /metrics that say nothing, or never read.
+//! Members of the reading group take all connections they get, again and again: with bodies,
+//! endless heads, as followers, and a byte at a time. Others hold connections to /metrics that send
+//! nothing or never read.
 
 use std::{
     fmt,
@@ -19,9 +19,9 @@ use anyhow::{Result, ensure};
 use super::Shared;
 use crate::scenarios::faults::{clients, readers};
 
-/// Beyond the places that there are.
+/// More than there are connections.
 const SILENT: usize = 70;
-/// What a member says of a body or head: four times 128 would be a load for the emulator alone.
+/// What a member sends of a body or head; more would overload the emulator.
 const SAID: usize = 256 << 10;
 
 #[derive(Default)]
@@ -46,7 +46,7 @@ pub fn run(shared: &Shared) -> Result<ClientTotals> {
         let unread = clients::Scraper::start();
         pressed.connections += tcp.len() + usize::from(unread.is_ok());
         for way in [bodies, heads, followers, trickle] {
-            // Where no agent answers, the next one is waited for.
+            // Without an agent, wait for the next one.
             let Ok(mut members) = readers::connect() else {
                 thread::sleep(Duration::from_millis(200));
                 continue;
@@ -74,9 +74,9 @@ fn heads(members: &mut [UnixStream], _: &Shared, _: &mut ClientTotals) {
     }
 }
 
-/// More than there are places for followers.
+/// More than may follow.
 const FOLLOWERS: usize = 40;
-/// All of them together wait so long for their first answers.
+/// How long all of them together wait for their first answers.
 const FOLLOWERS_WAIT: Duration = Duration::from_secs(5);
 
 fn followers(members: &mut [UnixStream], shared: &Shared, pressed: &mut ClientTotals) {
@@ -85,7 +85,7 @@ fn followers(members: &mut [UnixStream], shared: &Shared, pressed: &mut ClientTo
     for member in members.iter_mut() {
         let _ = member.write(FOLLOW);
     }
-    // Between two agents nobody answers any of them.
+    // Between two agents none gets an answer.
     let until = Instant::now() + FOLLOWERS_WAIT;
     for member in members {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -103,7 +103,7 @@ fn followers(members: &mut [UnixStream], shared: &Shared, pressed: &mut ClientTo
     rest(shared);
 }
 
-/// Who always says a little is never silent.
+/// A client that keeps sending a little is never silent.
 fn trickle(members: &mut [UnixStream], shared: &Shared, _: &mut ClientTotals) {
     for byte in b"GET /v1/vms HTTP/1.1\r\nHost: r" {
         if shared.is_over() {
@@ -124,7 +124,7 @@ fn rest(shared: &Shared) {
     }
 }
 
-/// Whether it was closed, or told that it may not.
+/// Whether it was closed or refused.
 fn is_refused(member: &mut UnixStream) -> Option<()> {
     let mut answer = [0; 12];
     match member.read(&mut answer) {

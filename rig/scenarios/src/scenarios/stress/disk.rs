@@ -1,6 +1,6 @@
-//! # A disk that hangs
+//! # A hung disk
 //!
-//! While a change waits for it, agents end and begin.
+//! Agents are replaced while a change waits for it.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use super::round::Stress;
 use crate::{agent::cli, scenarios::faults::files};
 
 impl Stress<'_> {
-    /// A change waits for the disk from now on.
+    /// Starts a change that waits for the disk.
     pub fn disk_hangs(&mut self) -> Result<JoinHandle<Result<String>>> {
         let _down = self.shared.up.write().unwrap_or_else(PoisonError::into_inner);
         self.shared.disk_hangs.store(true, Ordering::Relaxed);
@@ -24,13 +24,13 @@ impl Stress<'_> {
         let set = ["limit", "set", "--vm", "web", "--rate", "999/s", "--burst", "999"];
         let waits = thread::spawn(move || cli(&set));
         drop(_down);
-        // Questions are asked meanwhile.
+        // Queries run meanwhile.
         thread::sleep(Duration::from_secs(2));
         ensure!(!waits.is_finished(), "nobody waits for the disk");
         Ok(waits)
     }
 
-    /// The agent of whom it was asked has ended meanwhile: it was not done, and is not said to be.
+    /// The agent has ended meanwhile: the change was not made and is not reported as made.
     pub fn disk_recovers(&mut self, waits: JoinHandle<Result<String>>) -> Result<()> {
         let said = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
         ensure!(said.is_err(), "what was not kept is said to hold: {said:?}");

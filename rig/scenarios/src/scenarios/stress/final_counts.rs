@@ -1,4 +1,4 @@
-//! # What must have been counted in the end
+//! # Final counts
 
 use anyhow::{Context as _, Result};
 
@@ -9,7 +9,7 @@ use super::{
 use crate::{host::Firmware, scenarios::attack};
 
 impl Stress<'_> {
-    /// They end, and what was counted of each is what it saw, and what its context was answered.
+    /// Ends all guests; the counts of each equal what it saw and what its context was answered.
     pub fn finish_guests(&mut self) -> Result<String> {
         let mut finished: Vec<Finished> = self.exited.drain(..).collect();
         let left = self.guests.drain(..).chain(self.visitor.take());
@@ -23,7 +23,7 @@ impl Stress<'_> {
         let of_guests = guests::exact(&finished, &metrics)?;
         let contexts = Firmware::read()?.since(&self.before).contexts;
         let mut counted: Vec<u64> = attack::answered(&metrics).into_values().collect();
-        // An address that was given out twice tells the sum of two guests.
+        // A reused address holds the sum of two guests.
         for (_, requests) in contexts.into_values().filter(|(launches, _)| *launches == 1) {
             let at = counted.iter().position(|count| *count == requests);
             counted.swap_remove(at.with_context(|| format!("no VM has {requests}: {counted:?}"))?);

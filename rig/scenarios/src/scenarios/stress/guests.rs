@@ -1,4 +1,4 @@
-//! # The guests, and what must have been counted of them
+//! # Guests and their counts
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -15,12 +15,12 @@ use crate::{
 
 const RATE: f64 = 4.0;
 const BURST: f64 = 4.0;
-/// Changes a query that has it, if it stands there as it is.
+/// Changes a PromQL query that contains it unescaped.
 const HOSTILE_NAME: &str = "q`$__range`";
-/// Of VMs that go on to the end: an export is denied to each, as to all.
+/// Options of VMs that run to the end; exports are denied to all.
 const ASK: &str = "--vmm qemu --busy-retry-ms 50 --busy-give-up-ms 600000 --seconds 1000000";
 
-/// Reports are denied to two VMs by their names, and one is limited.
+/// Reports are denied to two VMs by name, and one VM is limited.
 pub fn lines() -> String {
     let deny = |name: &str| format!("[[vm]]\nmatch = {{ name = '{name}' }}\nallow = [\"key\"]\n");
     format!(
@@ -31,7 +31,7 @@ pub fn lines() -> String {
     )
 }
 
-/// A VM of one process.
+/// A VM in its own process.
 pub struct Guest {
     pub name: String,
     pub pid: u32,
@@ -51,7 +51,7 @@ impl Guest {
         Ok(Guest { name: name.to_owned(), pid: pid.context("no process")?, load, since })
     }
 
-    /// One that says who it is after it was told to end.
+    /// Ends the VM and checks what its guest saw.
     pub fn finish(self) -> Result<Finished> {
         let Guest { name, pid, load, since } = self;
         agent::signal(load.pid(), libc::SIGTERM)?;
@@ -75,14 +75,14 @@ impl Guest {
     }
 }
 
-/// A VM that has ended, and what its guest saw.
+/// An exited VM and what its guest saw.
 pub struct Finished {
     name: String,
     pid: u32,
     pub seen: LoadReport,
 }
 
-/// All those that are there from the beginning to the end.
+/// All VMs that run throughout.
 pub fn start_all() -> Result<Vec<Guest>> {
     let mut guests = Vec::new();
     let many = "--rate 8 --vcpus 2 --vmpck all --type report,export,key";
@@ -95,7 +95,7 @@ pub fn start_all() -> Result<Vec<Guest>> {
     for name in twins {
         guests.push(Guest::start(name, few)?);
     }
-    // No UTF-8; and what another one is called, or would be called by the agent.
+    // Not UTF-8; and labels that other VMs have or would get.
     guests.push(Guest::start("caf\u{e9}", &format!("{few} --latin1"))?);
     guests.push(Guest::start("caf\u{e8}", &format!("{few} --latin1"))?);
     let twin = guests[5].pid;
@@ -105,7 +105,7 @@ pub fn start_all() -> Result<Vec<Guest>> {
     Ok(guests)
 }
 
-/// What was counted of each VM is what its guest saw, by type and result; how much that was.
+/// The counts of each VM equal what its guest saw, by type and result; returns the sum.
 pub fn exact(finished: &[Finished], metrics: &Metrics) -> Result<u64> {
     let vms = json("vms")?;
     let vms = vms["vms"].as_array().context("no vms")?;

@@ -1,7 +1,6 @@
-//! # VMMs whose memory is locked
+//! # VMMs with locked memory
 //!
-//! They begin while no agent is there, so that each next agent sees them for the first time when
-//! they do not answer, or after it knew them.
+//! They are locked while no agent runs, so that an agent may first see them locked.
 
 use anyhow::{Result, ensure};
 
@@ -15,13 +14,13 @@ use crate::{
     locked_memory::LockedMemory,
 };
 
-/// At a time; each keeps a reader of the agent's waiting.
+/// At a time; each blocks one of the agent's readers.
 const MOST: usize = 8;
 
 #[derive(Default)]
 pub struct LockedVms {
     vms: Vec<Vm>,
-    /// How many have begun, and how often one was locked.
+    /// How many were started.
     begun: usize,
     pub locked: u32,
     released: u32,
@@ -30,7 +29,7 @@ pub struct LockedVms {
 struct Vm {
     guest: Guest,
     lock: Option<LockedMemory>,
-    /// An agent has read who it is.
+    /// An agent has read its identity.
     is_known: bool,
 }
 
@@ -39,7 +38,7 @@ impl LockedVms {
         self.vms.len() >= 2 && self.released > 0 && self.vms.iter().any(|vm| vm.is_known)
     }
 
-    /// While no agent is there: one more begins, or the oldest that answers is locked again.
+    /// Without an agent: starts and locks another VM, or locks the oldest unlocked one again.
     pub fn begin(&mut self) -> Result<()> {
         if self.vms.len() < MOST {
             self.begun += 1;
@@ -61,7 +60,7 @@ impl LockedVms {
         Ok(())
     }
 
-    /// The one that has been locked for the longest time answers.
+    /// Unlocks the one that was locked first.
     pub fn release(&mut self) {
         if let Some(vm) = self.vms.iter_mut().find(|vm| vm.lock.is_some()) {
             vm.lock = None;
@@ -75,15 +74,14 @@ impl LockedVms {
         }
     }
 
-    /// The agent tells those that do not answer, and no others, and where it says `unread`, that is
-    /// one of them.
+    /// The agent reports exactly the locked VMs as unread.
     pub fn wait_until_reported(&mut self, agent: &mut Agent) -> Result<()> {
         let hung: Vec<u32> = self.hung().collect();
         let metrics = agent.wait_until("those that do not answer are unread", |metrics| {
             let told = metrics.values("guestreq_vm_info", "vm");
             metrics.sum("guestreq_vms_unread", &[]) == hung.len() as f64
                 && hung.iter().all(|pid| {
-                    // A guest may be called so.
+                    // A guest may have such a name.
                     let label = format!("unread-{pid}");
                     told.iter().any(|vm| vm == &label)
                 })
@@ -105,7 +103,7 @@ impl LockedVms {
         Ok(())
     }
 
-    /// Those that have not answered any agent.
+    /// Those whose identity no agent has read.
     fn hung(&self) -> impl Iterator<Item = u32> {
         self.vms.iter().filter(|vm| vm.lock.is_some() && !vm.is_known).map(|vm| vm.guest.pid)
     }

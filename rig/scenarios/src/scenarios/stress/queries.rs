@@ -1,10 +1,9 @@
-//! # What root asks all the while
+//! # Root's queries
 //!
-//! One question after the other, each of an agent that is up. A second on a real host is another
-//! one here: the emulator has one thread for all of this, and shares its processor. So beside the
-//! questions `guestreq --version` runs, which asks no agent: the baseline. Answers are compared with
-//! it, and with those of an agent at rest in the same boot; the command line's own deadlines hold
-//! besides. How long they took is printed.
+//! One query after the other while an agent is up. The emulator has one thread for everything and
+//! shares its processor, so absolute times mean nothing: answers are compared with a baseline,
+//! `guestreq --version`, which needs no agent, and with those of an idle agent in the same boot.
+//! The command line's own deadlines hold as well. Times are printed.
 
 use std::{
     collections::BTreeMap,
@@ -27,12 +26,13 @@ use crate::{
     scenarios::faults::readers::SOCKET,
 };
 
-/// A program that starts and ends without asking the agent.
+/// A command that does not contact the agent.
 const BASELINE: &str = "baseline";
 
-/// By how much the median answer may slow down against rest, beyond what the baseline does.
+/// By how much the median answer may slow down compared with an idle agent, beyond the baseline's
+/// slowdown.
 const MEDIAN: f64 = 5.0;
-/// How many times as long as the baseline's worst run the worst answer may take.
+/// The permitted ratio of the worst answer to the baseline's worst.
 const WORST: f64 = 20.0;
 
 type Query = fn(&Shared) -> Result<()>;
@@ -46,7 +46,7 @@ const QUERIES: [(&str, Query); 6] = [
     ("limit set", limit),
 ];
 
-/// Answers, by question.
+/// Latencies by query.
 #[derive(Default)]
 pub struct Latencies(BTreeMap<&'static str, Vec<Duration>>);
 
@@ -60,7 +60,7 @@ pub fn run(shared: &Shared) -> Result<Latencies> {
 }
 
 impl Latencies {
-    /// Of an agent that has nothing else to do.
+    /// With an idle agent.
     pub fn at_rest(shared: &Shared) -> Result<Latencies> {
         let mut asked = Latencies::default();
         for _ in 0..10 {
@@ -83,7 +83,7 @@ impl Latencies {
     }
 }
 
-/// Those that run are told once, under labels of their own.
+/// Each VM is listed once, under its own label.
 fn vms(_: &Shared) -> Result<()> {
     let vms = json("vms")?;
     let vms = vms["vms"].as_array().context("no vms")?;
@@ -121,7 +121,7 @@ fn policy(_: &Shared) -> Result<()> {
     is_verified(&said["enforcement"])
 }
 
-/// Another one each time, and no hindrance.
+/// A new limit each time, too high to matter.
 fn limit(_: &Shared) -> Result<()> {
     static BURST: AtomicU32 = AtomicU32::new(1000);
     let burst = BURST.fetch_add(1, Ordering::Relaxed).to_string();
@@ -147,7 +147,7 @@ impl Latencies {
         asked.flat_map(|(_, times)| times).max().copied().unwrap_or_default()
     }
 
-    /// Median and worst answers, and at rest.
+    /// Median and worst latencies, now and idle.
     pub fn compared(&self, idle: &Latencies) -> Result<String> {
         let mut text = String::from("median and worst answers, and at rest:");
         for (name, _) in QUERIES {
@@ -160,8 +160,8 @@ impl Latencies {
         Ok(text)
     }
 
-    /// The emulator slows the baseline down as well, so that answers may take longer by some multiple
-    /// of that. An agent that a VMM, a reader, a log or a disk held up would exceed it by far.
+    /// The emulator slows the baseline down as well, so answers may take a multiple of it. An agent
+    /// blocked by a VMM, a reader, a log or a disk would exceed it by far.
     pub fn check_latencies(&self, idle: &Latencies) -> Result<()> {
         let ratio = |time: Duration, other: Duration| time.as_secs_f64() / other.as_secs_f64();
         let (baseline, at_rest) = (self.of(BASELINE)?, idle.of(BASELINE)?);

@@ -1,8 +1,7 @@
-//! # What happens in a round
+//! # Rounds
 //!
-//! An agent ends, in one way or the other; VMs begin and are locked while there is none; the next one
-//! begins, with a log of another kind; and a while passes. Now and then the disk hangs, the gate is
-//! closed, a VM comes and goes, and the configuration is written anew.
+//! The agent is killed or stopped, VMs are started and locked, and the next agent starts with
+//! another kind of log. Now and then the disk hangs, the gate is closed, or a VM exits.
 
 use std::{fs, io::PipeReader, sync::atomic::Ordering, thread, time::Duration};
 
@@ -16,7 +15,7 @@ use super::{
 use crate::{agent::Agent, gate::Gate, host::Firmware, scenarios::takeover::Host};
 
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(60);
-/// Rounds in which the crowd may try to follow events; one is enough as a rule.
+/// Rounds in which clients may try to follow events; one usually suffices.
 const MOST_ROUNDS: u32 = 20;
 
 pub struct Stress<'a> {
@@ -24,7 +23,7 @@ pub struct Stress<'a> {
     pub shared: &'a Shared,
     pub before: Firmware,
     pub agent: Option<Agent>,
-    /// The other end of a log that nobody takes.
+    /// The read end of a log that nobody reads.
     pub unread: Option<PipeReader>,
     pub guests: Vec<Guest>,
     pub visitor: Option<Guest>,
@@ -73,8 +72,7 @@ impl<'a> Stress<'a> {
         self.agent.as_ref().context("no agent")
     }
 
-    /// Whether everything has happened that is to; where nobody could follow events, that many rounds
-    /// were tried.
+    /// Whether everything has happened at least once; following events may fail for MOST_ROUNDS.
     pub fn is_complete(&self) -> bool {
         let followed =
             self.shared.is_followed.load(Ordering::Relaxed) || self.rounds >= MOST_ROUNDS;
@@ -103,7 +101,7 @@ impl<'a> Stress<'a> {
         Ok(())
     }
 
-    /// One comes, the one before goes.
+    /// Starts a VM and ends the previous one.
     fn visit(&mut self) -> Result<()> {
         let name = format!("visitor{}", self.rounds);
         let next = Guest::start(&name, "--rate 5 --type report,export")?;
@@ -113,7 +111,7 @@ impl<'a> Stress<'a> {
         Ok(())
     }
 
-    /// All VMs answer again, and are known.
+    /// Releases all VMs and waits until they are known.
     pub fn release(&mut self) -> Result<()> {
         self.stuck.release_all();
         close_gate(false)?;

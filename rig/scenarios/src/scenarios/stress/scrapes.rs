@@ -1,7 +1,7 @@
-//! # Who scrapes, and believes nothing
+//! # Checking each scrape
 //!
-//! Each answer is held against the one before and against what the firmware and the gate had counted
-//! just before it and just after.
+//! Each scrape is compared with the previous one and with the counts of firmware and gate just
+//! before and after it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,21 +20,20 @@ use crate::{
     scenarios::{losses, takeover::Host},
 };
 
-/// More than there are vCPUs: each may have a request that one has counted and the other has not
-/// yet.
+/// More than there are vCPUs: each may have a request that only one side has counted yet.
 const UNDER_WAY: u64 = 40;
-/// An agent's own; all others are in the kernel, and go on with the next one.
+/// Counters of the agent process; all others are in the kernel and survive it.
 const ITS_OWN: [&str; 1] = ["guestreq_log_lines_dropped_total"];
 
 #[derive(Default)]
 pub struct ScrapeChecks {
     checked: u64,
-    /// While no agent was there, or one began or ended.
+    /// While the agent was being replaced.
     unanswered: u64,
     not_verified: u64,
     most_dropped: f64,
     last: HashMap<String, f64>,
-    /// When each label's record began.
+    /// When each label's record was created.
     since: BTreeMap<String, f64>,
 }
 
@@ -52,7 +51,7 @@ impl fmt::Display for ScrapeChecks {
 pub fn watch(shared: &Shared, host: &Host) -> Result<ScrapeChecks> {
     let mut scraped = ScrapeChecks::default();
     while !shared.is_over() {
-        // While it is held the agent stays; else one may be on its way.
+        // Held, the agent stays up; otherwise it may be being replaced.
         let up = shared.up.try_read();
         let before = counts(host)?;
         match agent::get("/metrics") {
@@ -73,7 +72,7 @@ pub fn watch(shared: &Shared, host: &Host) -> Result<ScrapeChecks> {
     Ok(scraped)
 }
 
-/// What the firmware answered, and what the gate denied.
+/// Requests answered by the firmware and denied by the gate.
 fn counts(host: &Host) -> Result<[u64; 2]> {
     Ok([host.firmware()?.guest_requests, host.gate()?.denied])
 }
@@ -110,7 +109,7 @@ impl ScrapeChecks {
         Ok(())
     }
 
-    /// No counter is less than it was, but of a label that has become another VM's, which is told.
+    /// No counter decreases, except for a label that another VM now has.
     fn check_monotonic(&mut self, text: &str, metrics: &Metrics) -> Result<()> {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
         let rising: BTreeMap<&str, &str> = types.filter(|(_, kind)| *kind != "gauge").collect();

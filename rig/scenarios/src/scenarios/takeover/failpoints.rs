@@ -1,7 +1,6 @@
-//! # Killed at each step
+//! # Agents that die at failpoints
 //!
-//! The agent lists the points at which it can be told to die; each is tried, and
-//! the next agent starts as if nothing had happened.
+//! The agent lists its failpoints; after each the next agent starts as usual.
 
 use std::{fs, process::Command};
 
@@ -42,10 +41,10 @@ pub const AT_DETACH: Scenario = Scenario {
     check: at_detach,
 };
 
-/// Requests of a VM that comes and goes: so many pass, and as many do not.
+/// A short-lived VM: half of its requests pass, half are denied.
 const LOAD: &str = "--vmm qemu --name brief --type report,export --count 10";
 
-/// What stands in for this is attached only without it.
+/// A fallback that is attached only without this probe.
 const FALLBACK: (&str, &[&str]) = ("on_vmgexit_enter", &["--without-probe", WANTS_LOCK]);
 const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
 
@@ -53,7 +52,7 @@ fn at_start(context: &Context) -> Result<Status> {
     let mut points = points(&["start", "attach"])?;
     let all = points.len();
     if !context.long {
-        // Programs and entries are one like the other: each sixth, another one each time.
+        // Programs are alike: every sixth, starting with a random one.
         let first = Random::new()?.below(6) as usize;
         let mut hooks = 0;
         points.retain(|point| {
@@ -97,7 +96,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
     for (i, point) in points.iter().enumerate() {
         die_at(point, &[])?;
         host.firmware().with_context(|| format!("after {point}"))?;
-        // Each begins with what the last one left; now and then all of it is looked at.
+        // Each starts with what the last one left; now and then a full agent checks it.
         if context.long || i % 8 == 7 {
             let agent = start(&[])?;
             ensure!(json("vms")?["vms"][0]["vm"] == "steady", "{}", cli(&["vms"])?);
@@ -131,7 +130,7 @@ fn at_change(_: &Context) -> Result<Status> {
         dying.dies().with_context(|| point.to_owned())?;
         agent = start(&[])?;
         let kept = cli(&["limit", "show"])?.contains(&rate);
-        // Before the file has its name nothing is changed; from then on it is.
+        // Before the file is renamed nothing has changed; from then on it has.
         ensure!(kept == (point != "override_written"), "{point}: kept is {kept}");
         load::run(LOAD)?;
         host.exact(&agent).with_context(|| format!("after {point}"))?;
@@ -140,7 +139,7 @@ fn at_change(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Also where it is to end everything as it stops, and comes only half of the way.
+/// Also where it detaches as it stops and dies half-way.
 fn at_stop(_: &Context) -> Result<Status> {
     let host = Host::fresh("")?;
     let stop = |agent: Agent| -> Result<()> {
@@ -198,13 +197,13 @@ fn at_detach(_: &Context) -> Result<Status> {
     ensure!(unanswered == 10, "{unanswered} of 10 unanswered");
     drop(host);
 
-    // Each goes on from where the last one died.
+    // Each continues where the last one died.
     let points = points(&["detach"])?;
     let host = Host::fresh("")?;
     start(&[])?.stop()?;
     for point in &points {
         if point == "maps_dropped" {
-            // The end of it: only what is left of the folders.
+            // The last step, which leaves only folders.
             continue;
         }
         die(point)?;
@@ -216,7 +215,7 @@ fn at_detach(_: &Context) -> Result<Status> {
     cli(&["detach"])?;
     gone()?;
 
-    // Half detached, and an agent starts after all.
+    // An agent starts after half a detach.
     start(&[])?.stop()?;
     die("dropped:on_file_ioctl")?;
     let agent = start(&[])?;

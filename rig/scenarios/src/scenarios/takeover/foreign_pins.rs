@@ -1,4 +1,4 @@
-//! # Under our name, but not ours
+//! # Foreign pins
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -22,7 +22,7 @@ pub const FOREIGN: Scenario = Scenario {
 
 const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 
-/// What it is, what is told of it, and how it comes about.
+/// Name, reported message, and setup.
 type Case = (&'static str, &'static str, fn() -> Result<()>);
 
 const CASES: [Case; 4] = [
@@ -60,7 +60,7 @@ fn foreign(_: &Context) -> Result<Status> {
     beside(host)
 }
 
-/// Beside our pins: nobody's business, until they are to go.
+/// Next to our pins: ignored until these are removed.
 fn beside(host: Host) -> Result<Status> {
     let agent = start(&[])?;
     let alien = format!("{PINS}/alien");
@@ -72,7 +72,7 @@ fn beside(host: Host) -> Result<Status> {
     let line = refused(&["detach"])?;
     ensure!(line.contains("alien is not guestreq's: remove it by hand"), "{line}");
     ensure!(Path::new(&alien).exists(), "it was removed");
-    // Put aside, as of another schema, it is told and in nobody's way.
+    // Set aside with pins of another schema, it is reported and does not matter.
     let agent = start(&[])?;
     agent.kill()?;
     bpf::write_first_word(HOST_RECORD, 99)?;

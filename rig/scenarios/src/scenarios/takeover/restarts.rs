@@ -1,4 +1,4 @@
-//! # Without an agent, and with the next one
+//! # Without an agent and after restarts
 
 use std::{thread::sleep, time::Duration};
 
@@ -87,7 +87,7 @@ fn flood(context: &Context) -> Result<Status> {
     let (mut killed, mut changes) = (0, 0);
     while killed < kills || host.gate()?.denied < disallowed {
         for change in CHANGES {
-            // It may be on its way; then nothing has changed, and it is said.
+            // The agent may be restarting; then the command fails and nothing has changed.
             if random.below(3) != 0 && cli(&change.split(' ').collect::<Vec<_>>()).is_ok() {
                 changes += 1;
             }
@@ -95,13 +95,13 @@ fn flood(context: &Context) -> Result<Status> {
         agent.kill()?;
         host.firmware()?;
         match random.below(3) {
-            // While it starts, at whatever it does just then.
+            // At a random moment of its start.
             0 => {
                 let next = spawn(&[])?;
                 sleep(Duration::from_millis(random.below(1500)));
                 next.kill()?;
             }
-            // At a step that is known.
+            // At a failpoint.
             1 => {
                 let point = &at[random.below(at.len() as u64) as usize];
                 spawn(&["--die-at", point])?.dies().with_context(|| point.to_owned())?;
@@ -125,7 +125,7 @@ fn flood(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What no VM of the flood asks for is what changes.
+/// Changes that concern no VM of the flood.
 const CHANGES: [&str; 5] = [
     "policy deny tsc_info --default --yes",
     "limit set --default --rate 100000/s --burst 100000",

@@ -1,4 +1,4 @@
-//! # One agent, and VMs that are who they were
+//! # A second agent, and reused pids
 
 use std::{fs, time::Duration};
 
@@ -34,10 +34,10 @@ fn second_agent(_: &Context) -> Result<Status> {
         let expected = format!("another agent is running (pid {})", agent.pid());
         ensure!(code == 1 && line.contains(&expected), "{arguments:?}: {code} {line}");
     }
-    // The first one does not notice.
+    // The first agent is unaffected.
     load::run("--vmm qemu --name brief --type report,export --count 10")?;
     ensure!(host.exact(&agent)? == 5, "not 5 passed");
-    // Killed, it leaves no lock.
+    // A killed agent leaves no lock.
     let pid = agent.pid();
     agent.kill()?;
     let held = fs::read_to_string("/run/guestreq/lock").context("the lock")?;
@@ -47,7 +47,7 @@ fn second_agent(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// A VM's end is its guest context's, so it does not matter whether the process' end was seen.
+/// A VM ends with its guest context, so it does not matter whether the process' exit was seen.
 fn pid_reuse(_: &Context) -> Result<Status> {
     for seen in [true, false] {
         let host = Host::fresh("")?;
@@ -65,7 +65,7 @@ fn pid_reuse(_: &Context) -> Result<Status> {
         agent::signal(pid, libc::SIGKILL)?;
         agent::signal(first.pid(), libc::SIGKILL)?;
         first.end()?;
-        // The limit ends with its VM, though no agent runs.
+        // The limit ends with its VM even without an agent.
         let (second, _) = vm("second", Some(pid))?;
         let agent = start(&[])?;
         counted(&agent, "second", 20.0)?;
@@ -79,7 +79,7 @@ fn pid_reuse(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// Waits until a VM has so many requests that were answered.
+/// Waits until a VM has this many answered requests.
 fn counted(agent: &Agent, vm: &str, requests: f64) -> Result<()> {
     wait_until(&format!("{vm} has {requests} requests"), Duration::from_secs(30), || {
         let labels = [("vm", vm), ("result", "ok")];
@@ -93,11 +93,11 @@ fn finish(load: Load) -> Result<()> {
     Ok(())
 }
 
-/// A VM that makes 20 requests and stays, in a process of this number.
+/// A VM in a process with this pid that sends 20 requests and keeps running.
 fn vm(name: &str, wanted: Option<u32>) -> Result<(Load, u32)> {
     for _ in 0..50 {
         if let Some(pid) = wanted {
-            // snpload's own number, then its VM's; others may come between.
+            // snpload's own pid, then its VM's; other processes may come between.
             fs::write("/proc/sys/kernel/ns_last_pid", (pid - 2).to_string())?;
         }
         let load = load::start(&format!("--vmm qemu --name {name} --count 20 --hold"))?;

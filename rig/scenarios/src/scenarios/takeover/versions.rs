@@ -1,4 +1,4 @@
-//! # Another version takes over, or finds what it does not know
+//! # Takeover by another version
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +51,7 @@ fn finish(load: Load) -> Result<()> {
     Ok(())
 }
 
-/// Tags of our programs that are loaded now, by name.
+/// Tags of our loaded programs by name.
 fn tags() -> Result<BTreeMap<String, BTreeSet<[u8; 8]>>> {
     const HOOKS: [&str; 4] = ["command_start", "command_end", "file_ioctl", "guest_request"];
     let mut programs = bpf::programs()?;
@@ -76,7 +76,7 @@ fn other_programs(_: &Context) -> Result<Status> {
     sleep(Duration::from_secs(1));
     let theirs = tags()?;
     for (name, tag) in &ours {
-        // An object that is gone may take a while to go.
+        // The old programs may take a while to unload.
         let same = theirs.get(name).is_some_and(|theirs| theirs.is_subset(tag));
         ensure!(same == name.starts_with("on_"), "{name}: {tag:x?} and {:x?}", theirs.get(name));
     }
@@ -91,7 +91,7 @@ fn other_entries(context: &Context) -> Result<Status> {
     let host = Host::fresh("")?;
     let mut agent = start(&[])?;
     let load = some_load()?;
-    // Where the gate's answer is at stake; the others differ in nothing that this is about.
+    // Only the program that answers the gate matters here.
     let mut at = points(&["attach"])?;
     at.retain(|point| {
         !point.ends_with("vmgexit_enter") && (context.long || point.ends_with("on_file_ioctl"))
@@ -110,7 +110,7 @@ fn other_entries(context: &Context) -> Result<Status> {
     finish(load)?;
     let firmware = host.firmware()?.guest_requests;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[("result", "ok")]) as u64;
-    // Between an old entry and a new one; how long that is, the kernel's grace periods say.
+    // Between an old entry and a new one, for as long as the kernel's grace periods take.
     let missed = firmware.checked_sub(counted).context("counted twice")?;
     ensure!(missed <= firmware / 10, "{counted} of {firmware} counted");
     let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
@@ -121,7 +121,7 @@ fn other_entries(context: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// What comes now is counted to the last one.
+/// New requests are counted exactly.
 pub fn counts_new_requests(agent: &Agent) -> Result<()> {
     let count = || -> Result<f64> { Ok(agent.scrape()?.sum("guestreq_messages_total", &[])) };
     let before = count()?;
@@ -168,7 +168,7 @@ fn other_schema(_: &Context) -> Result<Status> {
 
 fn check_totals(host: &Host, agent: &Agent) -> Result<()> {
     let metrics = agent.scrape()?;
-    // First, as it would explain the rest.
+    // First, as losses would explain the rest.
     let lost = losses(&metrics);
     ensure!(lost.is_empty(), "lost: {lost:?}");
     host.totals(&metrics, "guestreq_messages_total")?;
@@ -178,7 +178,7 @@ fn check_totals(host: &Host, agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// What stands beside our pins, and was put aside.
+/// Pins that were set aside.
 pub fn aside() -> Result<Vec<String>> {
     let entries = fs::read_dir("/sys/fs/bpf").context("/sys/fs/bpf")?.flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
