@@ -1,7 +1,7 @@
-//! # A guest's manners
+//! # A guest's behavior
 //!
-//! What one vCPU does: its requests, and how it takes BUSY and errors. The honest
-//! part is what Linux does in drivers/virt/coco/sev-guest.
+//! What one vCPU does: its requests, and how it handles BUSY and errors. Without options it follows
+//! Linux' drivers/virt/coco/sev-guest.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use crate::signals::{stopping, with_request_in_flight};
 use crate::tally::Tally;
 use crate::vcpu::Vcpu;
 
-/// What a vCPU that somebody stopped for good is told by KVM_RUN.
+/// KVM_RUN's result on a vCPU that was stopped for good.
 pub const STOPPED: Outcome = Outcome::Errno(libc::EPERM);
 
-/// Does all that the behavior says, with one vCPU.
+/// Runs the whole behavior with one vCPU.
 pub fn behave(vcpu: &mut Vcpu, index: u32, keys: &Keys, behavior: &Behavior) -> Result<Tally> {
     if !behavior.scribble {
         return requests(vcpu, index, keys, behavior);
@@ -65,7 +65,7 @@ fn requests(vcpu: &mut Vcpu, index: u32, keys: &Keys, behavior: &Behavior) -> Re
     Ok(tally)
 }
 
-/// Waits for the cue. From here on the VMM is hostile, if it is at all.
+/// Waits for the cue, then starts the attack, if any.
 fn attack(vcpu: &mut Vcpu, behavior: &Behavior) -> Result<()> {
     Cue::new(behavior.cue.as_ref()).wait();
     if behavior.attack == Some(Technique::LeaderExits) {
@@ -93,9 +93,8 @@ fn forge(vcpu: &mut Vcpu, answer: u64, tally: &mut Tally) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Sends one message, again and again while the VMM says BUSY, and tells how that
-/// ended; None if its key was wiped. A number that did not pass is the next
-/// message's again: hostile guests go on after a refusal.
+/// Sends one message, repeating it on BUSY, and returns the outcome; None if its key was wiped.
+/// After a refusal the next message reuses the sequence number.
 fn send(
     vcpu: &mut Vcpu,
     keys: &Keys,
@@ -111,7 +110,7 @@ fn send(
     let begin = Instant::now();
     let give_up = begin + Duration::from_millis(behavior.busy_give_up_ms);
     let last = loop {
-        // the hypervisor overwrites the GHCB, and could the message
+        // the hypervisor overwrites the GHCB and could overwrite the message
         vcpu.put_message(&header)?;
         let (outcome, took) = attempt(vcpu, request, behavior.extended)?;
         tally.add(request.action(), outcome, took);
@@ -135,7 +134,7 @@ fn send(
     Ok(Some(last))
 }
 
-/// One VMGEXIT with the message that lies ready, and how long it took.
+/// One VMGEXIT with the prepared message, and its duration.
 fn attempt(vcpu: &mut Vcpu, request: &Request, extended: bool) -> Result<(Outcome, Duration)> {
     let ghcb = request.ghcb(vcpu, extended);
     let memory = vcpu.memory();

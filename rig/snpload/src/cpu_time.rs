@@ -1,4 +1,4 @@
-//! # What the process takes
+//! # CPU time
 
 use std::mem::MaybeUninit;
 use std::time::Duration;

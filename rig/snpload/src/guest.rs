@@ -1,6 +1,6 @@
 //! # The VMs of one process
 //!
-//! Makes them, runs each vCPU in a thread of its own, and adds up what they say.
+//! Creates them, runs each vCPU in its own thread, and adds up the results.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
@@ -24,7 +24,7 @@ use crate::values::Vmm;
 use crate::vcpu::Vcpu;
 use crate::vm::SnpVm;
 
-/// What a thread gives back: its count, and what is to live until the end.
+/// A thread's results, and what must live until the end.
 type Worker = JoinHandle<Result<(Tally, Kept)>>;
 
 #[expect(dead_code, reason = "held, so that the VM lives on, and not used")]
@@ -36,14 +36,14 @@ enum Kept {
 
 pub struct Guests {
     names: Vec<String>,
-    /// each with the number of its VM
+    /// each with its VM's index
     workers: Vec<(usize, Worker)>,
     kept: Vec<Kept>,
     line: Arc<Barrier>,
 }
 
 impl Guests {
-    /// Makes the VMs of these names, with their vCPUs waiting for `run`.
+    /// Creates VMs with these names, whose vCPUs wait for `run`.
     pub fn new(options: &Options, names: Vec<String>) -> Result<Self> {
         let vcpus = if options.ordinary { 1 } else { options.vcpus };
         let line = Arc::new(Barrier::new(names.len() * vcpus as usize + 1));
@@ -66,8 +66,8 @@ impl Guests {
             SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
         }
         let mut vm = attack::launch(behavior, || SnpVm::new(options))?;
-        // Not by whoever launched it: in the process of the first KVM_RUN newer kernels start
-        // a thread that lives as long as the VM.
+        // Not in the launching process: newer kernels start a thread that lives as long as the VM
+        // in the process of the first KVM_RUN.
         vm.boot()?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
@@ -106,8 +106,8 @@ impl Guests {
         Ok(())
     }
 
-    /// Runs them, and then others in their place, as a VMM does that resets its guests. The last
-    /// ones live on.
+    /// Runs them and then their replacements, like a VMM that resets its guests. The last ones
+    /// stay.
     pub fn run_lives(mut self, options: &Options) -> Result<(Report, Self)> {
         if options.tio > 0 {
             let sim = Sim::open()?;
@@ -116,7 +116,7 @@ impl Guests {
         let mut report = self.run()?;
         for life in 1..=options.relaunch {
             let names = std::mem::take(&mut self.names);
-            // closed before the next is made, which may be given what the last one had
+            // closed first, so that the next may reuse its resources
             drop(self);
             self = Self::new(options, names).with_context(|| format!("life {life}"))?;
             report.follow(self.run()?);
@@ -161,7 +161,7 @@ fn run_ordinary(vm: &mut OrdinaryVm, behavior: &Behavior) -> Result<Tally> {
     Ok(tally)
 }
 
-/// As the real ones name their vCPU threads.
+/// As real VMMs name their vCPU threads.
 fn thread_name(vmm: Option<Vmm>, index: u32) -> String {
     match vmm {
         Some(Vmm::Qemu | Vmm::Kvm) => format!("CPU {index}/KVM"),

@@ -1,11 +1,11 @@
 //! # snpload
 //!
-//! A load generator for the rig: real SNP VMs, made through the KVM API, that
-//! send guest requests, honestly or not. Prints one line of JSON on standard
-//! output, see [`report::Report`]; everything else goes to standard error.
+//! A load generator for the rig: real SNP VMs, created through the KVM API, that send valid or
+//! hostile guest requests. Prints one line of JSON on standard output, see [`report::Report`];
+//! everything else goes to standard error.
 //!
-//! Exits with 0 if it could do what was asked, whatever the guests were told;
-//! 1 if not; 2 for a wrong command line.
+//! Exit status: 0 if it could run, whatever the guests' outcomes; 1 if not; 2 for a wrong command
+//! line.
 
 mod attack;
 mod behavior;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Each VM takes some files, more than processes are commonly given for 200.
+/// 200 VMs need more open files than the usual limit.
 fn allow_many_files() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls take one rlimit, which outlives them. If they fail, the
@@ -70,7 +70,7 @@ fn allow_many_files() {
 
 fn run(options: &Options) -> Result<()> {
     allow_many_files();
-    // a disguise is the children's, and so is what it handles
+    // only children imitate a VMM and handle its signals
     signals::set_up(None)?;
     if options.processes {
         return vm_process::run(options);

@@ -1,6 +1,6 @@
-//! # Noise
+//! # Random data
 //!
-//! Headers and pages as nobody would write them, the same for the same seed.
+//! Random headers and pages, reproducible by their seed.
 
 use crate::message::{HEADER, Message};
 
@@ -9,7 +9,7 @@ use crate::message::{HEADER, Message};
 pub struct Noise(u64);
 
 impl Noise {
-    /// What the i-th request of a vCPU is made of.
+    /// The generator for the i-th request of a vCPU.
     pub fn of(seed: u64, vcpu: u32, i: u64) -> Self {
         Self(seed ^ u64::from(vcpu) << 48 ^ i.wrapping_mul(0xd134_2543_de82_ef95))
     }
@@ -22,18 +22,18 @@ impl Noise {
         mixed ^ mixed >> 31
     }
 
-    /// One of these.
+    /// Picks one of these.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[(self.next() % of.len() as u64) as usize]
     }
 
-    /// This, or anything.
+    /// This value or a random one.
     pub fn either(&mut self, this: u64) -> u64 {
         if self.next().is_multiple_of(2) { this } else { self.next() }
     }
 
-    /// A message of some type: one in four is nothing but noise, two have a wrong number or key,
-    /// one is right otherwise.
+    /// A message of this type: a quarter are random, half have a wrong sequence number or key, a
+    /// quarter are valid.
     pub fn header(mut self, kind: u8, valid: Message) -> [u8; HEADER] {
         let valid = Message { kind, ..valid };
         match self.next() % 4 {

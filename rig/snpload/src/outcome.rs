@@ -1,6 +1,6 @@
-//! # How an attempt ended
+//! # Outcomes of attempts
 //!
-//! What a guest did, what it was told, and the names of both in the report.
+//! What a guest did, the outcome, and the names of both in the report.
 
 use crate::ghcb::INFO_1_MALFORMED;
 
@@ -8,11 +8,11 @@ use crate::ghcb::INFO_1_MALFORMED;
 /// of its codes that have a name.
 const VMM_BUSY: u32 = 2;
 
-/// What a guest did: a request of some message type, or something else.
+/// What a guest did: a request of a message type, or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Request(u8),
-    /// a request whose type nobody knows until it is copied, and the guest never
+    /// a request whose type is only known to whoever copies it
     Raced,
     Vmgexit,
     Ordinary,
@@ -29,17 +29,17 @@ impl Action {
     }
 }
 
-/// How one attempt at it ended, as the guest sees it.
+/// How an attempt ended, as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     Ok,
-    /// the VMM wants the same message again, later
+    /// the guest is to repeat the message later
     Busy,
     /// the firmware's status
     Firmware(u32),
     /// another code of the VMM's
     Vmm(u32),
-    /// KVM could make nothing of the GHCB
+    /// KVM rejected the GHCB
     Malformed(u64),
     /// KVM_RUN failed
     Errno(i32),
@@ -48,7 +48,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the guest was told anything; if not, it still waits.
+    /// Whether the guest got an answer; if not, it still waits.
     pub fn is_answer(self) -> bool {
         !matches!(self, Self::Errno(_) | Self::Exit(_))
     }

@@ -1,6 +1,6 @@
 //! # Pace
 //!
-//! When a vCPU sends what it sends.
+//! When a vCPU sends its requests.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::signals::stopping;
 pub struct Pace<'a> {
     behavior: &'a Behavior,
     start: Instant,
-    /// Requests that were done by then.
+    /// Requests done by then.
     before: u64,
     limit: Option<u64>,
     pub done: u64,
@@ -23,13 +23,13 @@ impl<'a> Pace<'a> {
         Self { behavior, start: Instant::now(), before: 0, limit: behavior.limit(), done: 0 }
     }
 
-    /// What was waited for besides counts neither as time nor as a delay to make up for. To be called
-    /// with a request just due.
+    /// Excludes other waiting: it counts neither as time nor as a delay to catch up. Call it when a
+    /// request is due.
     pub fn begin_anew(&mut self) {
         (self.start, self.before) = (Instant::now(), self.done - 1);
     }
 
-    /// Waits until the next request is due; false when there is none any more.
+    /// Waits until the next request is due; false after the last.
     pub fn next(&mut self) -> bool {
         let i = self.done;
         if self.limit.is_some_and(|limit| i >= limit) {
@@ -52,7 +52,7 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// Sleeps in pieces, so that a stop is not missed for long.
+/// Sleeps in short steps, to notice a stop soon.
 pub fn wait_until(due: Instant) {
     while let Some(left) = due.checked_duration_since(Instant::now()) {
         if left.is_zero() || stopping() {

@@ -1,6 +1,6 @@
 //! # A request
 //!
-//! What the i-th request of a vCPU is, faults included.
+//! The i-th request of a vCPU, including faults.
 
 use crate::cli::Behavior;
 use crate::ghcb::Ghcb;
@@ -10,7 +10,7 @@ use crate::outcome::{Action, Outcome};
 use crate::values::{Fault, FaultKind, Race, Vmpck};
 use crate::vcpu::Vcpu;
 
-/// What the i-th request of a vCPU is to be.
+/// The i-th request of a vCPU.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
     pub kind: u8,
@@ -18,7 +18,7 @@ pub struct Request {
     pub race: Option<Race>,
     fault: Option<FaultKind>,
     noise: Noise,
-    /// What it says when it is read, nobody knows.
+    /// Its content when it is read is unknown.
     scribbled: bool,
 }
 
@@ -28,12 +28,12 @@ impl Request {
             .fault
             .filter(|fault: &Fault| (i + 1).is_multiple_of(fault.every))
             .map(|fault| fault.kind);
-        // a faulty request loses no race: it has its one fault
+        // a faulty request has its one fault and does not race
         let race = behavior.race.filter(|_| fault.is_none());
         let mut noise = Noise::of(behavior.seed, vcpu, i);
         let kind = match (fault, race) {
             (Some(FaultKind::Noise), _) => noise.next() as u8,
-            // an odd factor: each 256 requests have every type once
+            // an odd factor, so that 256 requests have every type once
             (Some(FaultKind::TypeRandom), _) => (i.wrapping_mul(167)) as u8,
             (Some(FaultKind::Ff), _) => 0xff,
             (None, Some(race)) => race.from,
@@ -88,8 +88,8 @@ impl Request {
         }
     }
 
-    /// Whether the message counts as passed. After a lost response only the
-    /// firmware knows that it was; a guest would be stuck, this one carries on.
+    /// Whether the message counts as passed. After a lost response only the firmware knows; a real
+    /// guest would be stuck, this one continues.
     pub fn passed(&self, outcome: Outcome) -> bool {
         outcome == Outcome::Ok
             || (self.fault == Some(FaultKind::BadResponseGpa)

@@ -1,6 +1,6 @@
-//! # One VM's own count
+//! # A VM's counts
 //!
-//! Kept by each vCPU for itself, cheap to add to, and merged for the VM.
+//! Kept by each vCPU and merged for the VM.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Tally {
         }
     }
 
-    /// Counts a whole request, whose last attempt ended so.
+    /// Counts a whole request by its last attempt.
     pub fn add_whole(&mut self, action: Action, last: Outcome, took: Duration) {
         if last.is_answer() {
             self.whole.add(took);

@@ -1,8 +1,8 @@
-//! # VMs in processes of their own
+//! # VMs in their own processes
 //!
-//! The parent starts a child for each VM and speaks with it over its standard
-//! input and output: the child says `ready`, may be told `go`, gives its report
-//! as a line of JSON, and holds its VM until its input ends.
+//! The parent starts a child for each VM and talks to it over standard input and output: the child
+//! writes `ready`, may wait for `go`, writes its report as a line of JSON, and holds its VM until
+//! its input ends.
 
 use std::io::{BufRead, BufReader, Write, stdin, stdout};
 use std::os::unix::process::ExitStatusExt;
@@ -85,7 +85,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     if options.start_together {
         for vm in &mut vms {
-            // one that died already shows when it is to report
+            // a child that died shows when it should report
             let _ = vm.input.write_all(b"go\n");
         }
     }
@@ -104,7 +104,7 @@ pub fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Who stops the parent means the children too.
+/// Forwards a stop to the children.
 fn forward_stop(pids: Vec<u32>) {
     std::thread::spawn(move || {
         while !signals::stopping() {
@@ -130,7 +130,7 @@ pub fn run_as_child() -> Option<Result<()>> {
     Some(serde_json::from_str(&child).context("the parent's child").and_then(run_child))
 }
 
-/// Obeys, with this thread or without it.
+/// Runs the VMs, if need be without the main thread.
 fn run_child(child: ChildOptions) -> Result<()> {
     let Behavior { attack, cue, .. } = &child.options.behavior;
     if *attack != Some(Technique::LeaderExits) {
@@ -146,7 +146,7 @@ fn run_child(child: ChildOptions) -> Result<()> {
     })
 }
 
-/// A process has one name, and may have several VMs.
+/// A process has one name and may have several VMs.
 fn names(options: &Options, name: &str) -> Vec<String> {
     match options.contexts {
         1 => vec![name.to_owned()],
@@ -174,8 +174,8 @@ fn run_vms(child: &ChildOptions) -> Result<()> {
     Ok(())
 }
 
-/// A process started through a link has the VMM's name; without one it needs
-/// help. And no child outlives its parent.
+/// Names the process after the VMM, also if it was not started through a link, and lets it die with
+/// its parent.
 fn name_process(options: &Options) {
     let name = program(options.vmm).and_then(|path| path.rsplit('/').next());
     let name = name.and_then(|name| std::ffi::CString::new(name).ok());

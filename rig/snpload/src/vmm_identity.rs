@@ -1,7 +1,6 @@
-//! # VmmIdentity
+//! # Imitating VMMs
 //!
-//! The command lines by which real VMMs are known on a host, so that whoever
-//! looks for a VM's name or UUID finds them where they really are.
+//! The command lines of real VMMs, with a VM's name and UUID in their real places.
 
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +12,7 @@ use std::process::Command;
 use crate::cli::Options;
 use crate::values::Vmm;
 
-/// One VM, as its process is to look.
+/// A VM's name and UUID.
 pub struct VmmIdentity {
     pub name: String,
     pub uuid: String,
@@ -26,8 +25,8 @@ impl VmmIdentity {
         Self { name, uuid }
     }
 
-    /// A command that runs this program again, looking like that VMM: through a
-    /// link of the VMM's name, or without one by its first argument alone.
+    /// Runs this program again as that VMM: through a link of the VMM's name, or with its name as
+    /// first argument.
     pub fn command(&self, options: &Options) -> Command {
         let program = program(options.vmm);
         let mut command = match program {
@@ -43,7 +42,7 @@ impl VmmIdentity {
     fn arguments(&self, vmm: Option<Vmm>, vcpus: u32) -> Vec<String> {
         let Self { name, uuid } = self;
         match vmm {
-            // in the order in which libvirt writes them
+            // in libvirt's order
             Some(Vmm::Qemu) => vec![
                 "-name".into(),
                 format!("guest={name},debug-threads=on"),
@@ -56,7 +55,7 @@ impl VmmIdentity {
                 "-uuid".into(),
                 uuid.clone(),
             ],
-            // in the order in which Proxmox VE's `qm showcmd` writes them
+            // in the order of Proxmox VE's `qm showcmd`
             Some(Vmm::Kvm) => vec![
                 "-id".into(),
                 "302".into(),
@@ -67,7 +66,7 @@ impl VmmIdentity {
                 "-smp".into(),
                 vcpus.to_string(),
             ],
-            // it has no option for a name
+            // which has no option for a name
             Some(Vmm::CloudHypervisor) => vec![
                 "--api-socket".into(),
                 format!("/run/ch/{name}.sock"),
@@ -96,7 +95,7 @@ pub fn program(vmm: Option<Vmm>) -> Option<&'static str> {
     }
 }
 
-/// As it is, or a byte for each character, as far as there is one.
+/// As UTF-8 or Latin-1.
 fn bytes(text: String, latin1: bool) -> OsString {
     match latin1 {
         false => text.into(),
@@ -104,7 +103,7 @@ fn bytes(text: String, latin1: bool) -> OsString {
     }
 }
 
-/// The same for the same VM in each run, and in the form of a random one.
+/// Reproducible, in the form of a random UUID.
 fn uuid(name: &str, i: u32) -> String {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_have_their_own_ways() {
+    fn other_vmms_are_named_in_their_own_ways() {
         let words = identity().arguments(Some(Vmm::CloudHypervisor), 2);
         assert_eq!(words[..2], ["--api-socket", "/run/ch/web-1.sock"]);
         let words = identity().arguments(Some(Vmm::Kvm), 2);
