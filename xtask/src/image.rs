@@ -1,8 +1,8 @@
-//! # image: the container image, made without a container engine
+//! # image: the container image, built without a container engine
 //!
-//! An archive in the OCI image layout, as `skopeo copy oci-archive:…`, `podman load` and `ctr images
-//! import` take it. The recipe is deploy/Containerfile. Nothing in it depends on when or where it was
-//! made: the same binary gives the same bytes.
+//! An archive in the OCI image layout for `skopeo copy oci-archive:…`, `podman load` and `ctr
+//! images import`, from deploy/Containerfile. It is reproducible: the same binary gives the same
+//! bytes.
 
 mod layout;
 mod recipe;

@@ -1,4 +1,4 @@
-//! # What a person sees: one line per step, with its time
+//! # Progress: one line per step, with its time
 
 use std::io::{IsTerminal as _, Write as _, stdout};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-/// The step whose line waits for its end. One that begins meanwhile, in another thread, shows when
-/// it ends.
+/// The step whose line is shown while it runs. A step that starts meanwhile in another thread is
+/// shown when it ends.
 static OPEN: Mutex<Option<String>> = Mutex::new(None);
 
 fn open() -> MutexGuard<'static, Option<String>> {
@@ -40,13 +40,13 @@ fn begin(line: &str) -> bool {
         return false;
     }
     print!("{line}");
-    // A terminal that cannot be written to is no reason to fail the step.
+    // A failed write to the terminal does not fail the step.
     let _ = stdout().flush();
     *open = Some(line.to_owned());
     true
 }
 
-/// A line of its own, also while a step's waits for its end: then that one is printed again.
+/// Prints a separate line; a running step's line is printed again after it.
 fn line(text: &str) {
     match &*open() {
         Some(waits) => {
@@ -58,12 +58,12 @@ fn line(text: &str) {
     }
 }
 
-/// Something worth knowing that is neither a step nor an error.
+/// Prints information that is neither a step nor an error.
 pub fn note(text: &str) {
     line(&format!("  {:<9}{text}", "note"));
 }
 
-/// That something is ready, and how long that took.
+/// Prints that something is ready, and the time it took.
 pub fn ready(what: &str, since: Instant) {
     line(&format!("  {what:<9}ready in {:.1} s", since.elapsed().as_secs_f64()));
 }

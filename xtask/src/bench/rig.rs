@@ -1,6 +1,6 @@
-//! # What is measured in the rig
+//! # Measurements in the rig
 //!
-//! A part is a boot. Its figures are lines `BENCH` and a JSON object.
+//! A part is a boot. Its figures are JSON objects on lines that start with `BENCH`.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::{project, setup};
 const LIMIT: Duration = Duration::from_secs(1800);
 const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
-/// Boots, and returns what was measured, with what kept the rest from it.
+/// Boots and returns the figures, and why some are missing.
 pub fn measure(
     host: &setup::Rig,
     part: &str,

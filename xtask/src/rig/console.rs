@@ -1,7 +1,7 @@
-//! # What a guest's console says about the scenarios that ran in it
+//! # Results on a guest's console
 //!
-//! Lines of the protocol begin with `RIG: `; everything else is somebody else's output, and is
-//! searched for signs of a kernel in trouble.
+//! Lines of the protocol start with `RIG: `; all other output is searched for warnings of the
+//! kernel.
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -16,7 +16,7 @@ pub struct ScenarioReport {
     /// What the scenario checks; empty for a part of the benchmark.
     pub description: String,
     pub status: Status,
-    /// The rest of the line: how long it took, or why not.
+    /// The duration, or why it failed or was skipped.
     pub detail: String,
 }
 
@@ -33,10 +33,10 @@ pub struct Console {
 const TROUBLES: &[&str] = &["Kernel panic", "Oops", "BUG:", "WARNING:"];
 
 impl Console {
-    /// Takes in a line; returns the report if it was one.
+    /// Reads a line and returns the report, if it is one.
     pub fn line(&mut self, line: &str) -> Option<&ScenarioReport> {
         let Some(message) = line.strip_prefix("RIG: ") else {
-            // The kernel's own lines begin with a time stamp in brackets.
+            // The kernel's lines start with a time stamp in brackets.
             if line.contains("] ") && TROUBLES.iter().any(|trouble| line.contains(trouble)) {
                 self.troubles.push(line.to_string());
             }
@@ -78,12 +78,12 @@ impl Console {
         self.reports.last()
     }
 
-    /// The scenario that has begun and not ended.
+    /// The scenario that has started and not ended.
     pub fn running(&self) -> Option<&str> {
         self.running.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// The first line of trouble that no scenario announced.
+    /// The first warning of the kernel that no scenario has announced.
     pub fn trouble(&self) -> Option<&str> {
         let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
         self.troubles.iter().map(String::as_str).find(|line| !expected(line))

@@ -1,7 +1,7 @@
-//! # bpftrace, Debian 13's, with all that it is linked with
+//! # Debian 13's bpftrace with its libraries
 //!
-//! What guestreq is measured against. It runs in a guest that has no libraries: by its own loader,
-//! from one folder.
+//! For the comparison in benchmarks. It runs in a guest without libraries, with its own loader from
+//! one folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ pub fn ensure(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     })
 }
 
-/// What the loader finds that the program needs.
+/// The program's libraries, as the loader finds them.
 fn libraries(tree: &Path) -> Result<Vec<String>> {
     let mut list = Command::new("chroot");
     list.arg(tree).arg(format!("/{LOADER}"));

@@ -1,6 +1,6 @@
-//! # What an eBPF build needs besides the stable toolchain: core's source and a linker
+//! # eBPF builds need core's source and a linker besides the stable toolchain
 //!
-//! bpf-linker 0.10 uses rustc's own LLVM; later ones want another one installed.
+//! bpf-linker 0.10 uses rustc's own LLVM; later ones need another one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ const LINKER: &str = "0.10.4";
 /// How to call cargo for the eBPF target.
 pub struct EbpfTools {
     linker: PathBuf,
-    /// Where core's source is, if not in the toolchain.
+    /// The path of core's source, if not in the toolchain.
     source: Option<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ impl EbpfTools {
         Ok(Self { linker: linker(cache, version)?, source })
     }
 
-    /// Points `cargo` at the tools. The target is built by stable, with its unstable flags on.
+    /// Configures `cargo`: the stable compiler with unstable flags enabled.
     pub fn apply(&self, cargo: &mut Command) {
         cargo
             .env("RUSTC_BOOTSTRAP", "1")
@@ -46,7 +46,7 @@ impl EbpfTools {
     }
 }
 
-/// core's source for this very rustc: the toolchain's, rustup's, or Debian's.
+/// core's source for this rustc: the toolchain's, rustup's, or Debian's.
 fn source(cache: &Cache, sysroot: &Path, version: &str) -> Result<Option<PathBuf>> {
     let own = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
     let kept = format!("rust-src-{version}");
@@ -90,8 +90,8 @@ fn linker(cache: &Cache, version: &str) -> Result<PathBuf> {
             let mut install = process::cargo("install");
             install.args(["bpf-linker", "--locked", "--version", LINKER, "--root"]).arg(part);
             install.arg("--target-dir").arg(part.join("target"));
-            // The work is LLVM's, which is rustc's own. What its release profile asks for, a
-            // debugger's information above all, doubles the time of the build.
+            // LLVM, which comes with rustc, does the work. The release profile's debug information
+            // would double the build time.
             install.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
             install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
             process::logged(&mut install, &cache.log("bpf-linker.log"))

@@ -1,4 +1,4 @@
-//! # Fetching the kernels of the matrix, with what modules for them are built with
+//! # Fetching the matrix's kernels and their headers
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
         anyhow::Ok(Kernel { abi: abi.to_string(), dir, flavour })
     };
     get(&abi).or_else(|error| {
-        // Perhaps the archive dropped this version since the index was fetched: choose again.
+        // The archive may have dropped this version since the index was fetched.
         progress::note(&format!("{error:#}"));
         let Err(offline) = apt.refresh() else { return get(&kind.abi(cache, apt)?) };
         let kept = kind.newest_kept(cache).ok_or(offline)?;
@@ -71,7 +71,7 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
 
 /// Unpacks the kernel and those of its modules that the rig loads.
 fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
-    // Since 7.0 linux-image is empty, and these two have what it had.
+    // Since 7.0 linux-image is empty, and these two have its content.
     let split = [format!("linux-binary-{abi}"), format!("linux-modules-{abi}")];
     let mut packages = vec![format!("linux-image-{abi}")];
     packages.extend(
@@ -85,7 +85,7 @@ fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
     super::cache::remove(&tree)
 }
 
-/// Unpacks what modules are built with into the toolroot, under the paths it is made for.
+/// Unpacks build tools and headers into the toolroot, under their own paths.
 fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavour) -> Result<()> {
     let usr = tools.path.join("usr");
     if usr.join("src").join(format!("linux-headers-{abi}")).exists() {
@@ -98,7 +98,7 @@ fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavo
         let packages = flavour.headers(abi);
         apt.unpack(&packages, &part)?;
         let [kbuild, common, own] = packages;
-        // The package's own directory last: it is the one that is looked for above.
+        // The package's own directory last, as its presence is checked above.
         for (sub, name) in [("lib", kbuild), ("src", common), ("src", own)] {
             let to = usr.join(sub).join(&name);
             super::cache::remove(&to)?;

@@ -1,4 +1,4 @@
-//! # cargo-mutants, which changes the code and runs the tests
+//! # cargo-mutants
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::{process, progress};
 
 const VERSION: &str = "27.1.0";
 
-/// The program; built if it is not there yet.
+/// The program; built if it is missing.
 pub fn ensure(cache: &Cache) -> Result<PathBuf> {
     let dir = cache.once(format!("cargo-mutants-{VERSION}"), |part| {
         progress::step("install", &format!("cargo-mutants {VERSION}"), || {

@@ -1,7 +1,6 @@
 //! # The toolroot: one Debian 13 chroot with the compiler and the QEMU that the rig uses
 //!
-//! The same on every host, whatever that host has installed. Kernel headers are unpacked into it,
-//! several versions side by side.
+//! The same on every host. Kernel headers of several versions are unpacked into it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,7 +21,7 @@ const PACKAGES: &[&str] = &[
     // Kernels and modules come compressed.
     "xz-utils",
     "zstd",
-    // The guest: its machine and its shell.
+    // The guest's machine and shell.
     "qemu-system-x86",
     "busybox-static",
 ];
@@ -35,7 +34,7 @@ const OPTIONS: &[&str] = &[
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ];
 
-/// Where a command in the toolroot sees its working directory.
+/// The path of a command's working directory in the toolroot.
 pub const WORK: &str = "/mnt";
 
 pub struct Toolroot {

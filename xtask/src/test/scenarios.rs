@@ -1,4 +1,4 @@
-//! # Booting each kernel once per group of scenarios
+//! # Booting each kernel once per group
 
 mod groups;
 
@@ -28,7 +28,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let mut boots = Vec::new();
-    // What does not depend on the kernel runs on the newest, unless there is time for all.
+    // Scenarios that do not depend on the kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
@@ -59,16 +59,16 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     if boots.is_empty() {
         bail!("nothing of that is for these kernels");
     }
-    // The longest ones last, to be taken first.
+    // Longest last, as the queue is taken from its end.
     boots.sort_by_key(|(scenarios, ..)| *scenarios);
     run_all(boots, limit, tally)
 }
 
-/// Guests at a time, at most: each takes up to 3 GiB.
+/// The maximum number of concurrent guests, which take up to 3 GiB each.
 const GUESTS: usize = 4;
 
-/// Boots one more at a time than there are processors: the emulator uses one each, and a quarter
-/// of their time guests wait for something.
+/// Boots one more at a time than there are processors, as a guest uses one and is idle a quarter of
+/// its time.
 fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
     let workers =
         thread::available_parallelism().map_or(2, |n| n.get() + 1).min(GUESTS).min(boots.len());
@@ -89,7 +89,7 @@ fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) 
     })
 }
 
-/// Boots one group and shows its scenarios as they end.
+/// Boots one group and prints its results.
 fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) -> Result<()> {
     let abi = &boot.kernel.0.abi;
     let kernel = abi.trim_end_matches("-amd64");

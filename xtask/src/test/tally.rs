@@ -1,4 +1,4 @@
-//! # Adding up what passed and what failed
+//! # Totals of passed and failed tests
 
 use crate::rig::console::{ScenarioReport, Status};
 
@@ -24,7 +24,7 @@ impl Tally {
         self.rows.push(Row { name: what.into(), passed, failed, skipped });
     }
 
-    /// Adds one boot: its scenarios, and what went wrong with the boot itself.
+    /// Adds a boot: its scenarios, and faults of the boot itself.
     pub fn boot(&mut self, name: &str, reports: &[ScenarioReport], trouble: Option<&str>) {
         let count = |status: Status| reports.iter().filter(|r| r.status == status).count();
         self.rows.push(Row {
@@ -44,9 +44,9 @@ impl Tally {
         self.rows.iter().map(|row| row.failed).sum()
     }
 
-    /// The table, the failures, and the closing line that machines read.
+    /// Prints the table, the failures, and the machine-readable last line.
     pub fn print(&mut self) {
-        // Boots end in any order; the unit tests came first and stay there.
+        // Boots end in any order; unit tests stay first.
         if let Some((_, boots)) = self.rows.split_first_mut() {
             boots.sort_by(|a, b| a.name.cmp(&b.name));
         }

@@ -1,9 +1,8 @@
 //! # Processes that share memory
 //!
-//! `clone()` with CLONE_VM and without CLONE_THREAD makes a process with a number of its own whose
-//! memory and files are its parent's: to KVM one of the VM's. The thread that makes it waits, and
-//! lends it what only one of both may use at a time, as posix_spawn() does: the C library's
-//! per-thread data.
+//! `clone()` with CLONE_VM and without CLONE_THREAD creates a process with its own pid that shares
+//! memory and files, so KVM accepts it. The creating thread waits, as with posix_spawn(), because
+//! both use the same per-thread data of the C library.
 
 use std::arch::asm;
 use std::io;

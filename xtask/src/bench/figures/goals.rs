@@ -1,12 +1,12 @@
-//! # What was to be reached, and what was
+//! # Goals
 
 use super::Figures;
 
-/// A figure, or the ratio of two, that is to be at most so much.
+/// A figure or the ratio of two, with a maximum.
 struct Goal {
     what: &'static str,
     figure: &'static str,
-    /// What it is compared with; alone it is the figure that counts.
+    /// What it is divided by, if anything.
     than: Option<(&'static str, &'static str)>,
     unit: &'static str,
     at_most: f64,

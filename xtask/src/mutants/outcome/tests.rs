@@ -2,7 +2,7 @@ use super::*;
 
 const FILE: &str = "fn positive(n: i32) -> bool {\n    n > 0\n}\n";
 
-/// As cargo-mutants lists them, with what is read of it.
+/// As cargo-mutants lists them, with the fields that are read.
 fn listing(names: &[(&str, usize, usize)]) -> String {
     let mutant = |&(change, line, column): &(&str, usize, usize)| {
         let start = serde_json::json!({ "line": line, "column": column });
@@ -72,7 +72,7 @@ fn what_survives_is_listed_or_told() {
         ["survives: a/src/lib.rs:2:7: replace > with >= in positive"]
     );
     assert_eq!(compare(&all, &outcomes, [&listed].into_iter()), [""; 0]);
-    // The reason was given for another line.
+    // The reason belongs to another line.
     let told =
         compare(&all, &outcomes, [&row("replace > with >= in positive", "n > 1")].into_iter());
     assert_eq!(told.len(), 2, "{told:?}");

@@ -1,11 +1,11 @@
-//! # Commands that a page tells people to type
+//! # Commands in runbooks
 //!
-//! At three in the morning an option that does not exist is worse than none: verbs, options and
-//! kinds of events are looked up in docs/cli.md, which is made of the command line itself.
+//! Commands, options and kinds of events must be in docs/cli.md, which is generated from the
+//! command line.
 
 use std::collections::BTreeMap;
 
-/// What docs/cli.md says of each verb, by its name.
+/// docs/cli.md's text on each command.
 pub struct Commands<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Commands<'a> {
@@ -16,7 +16,7 @@ impl<'a> Commands<'a> {
         Self(sections.filter_map(verb).collect())
     }
 
-    /// What is wrong with the commands in a page's code.
+    /// Faults of the commands in a page's code.
     pub fn faults(&self, page: &str) -> Vec<String> {
         let mut faults = Vec::new();
         for code in code(page) {
@@ -32,7 +32,7 @@ impl<'a> Commands<'a> {
     fn fault(&self, command: &str) -> Option<String> {
         let ends = |word: &&str| !["|", "&&", ";", "#"].contains(word);
         let words: Vec<_> = command.split_whitespace().take_while(ends).collect();
-        // Its name at the end of a command, as in `systemctl start guestreq`, is none of ours.
+        // At the end of a command, as in `systemctl start guestreq`, it is not a command of ours.
         let first = words.first()?;
         let two = words.iter().take(2).copied().collect::<Vec<_>>().join(" ");
         let Some(section) = self.0.get(two.as_str()).or_else(|| self.0.get(*first)) else {
@@ -41,7 +41,7 @@ impl<'a> Commands<'a> {
         let mut before = "";
         for word in words {
             let word = word.trim_end_matches([',', ';']);
-            // In the table an option stands before its value, or by itself.
+            // In the table an option precedes its value, or stands alone.
             let known = |word: &str| {
                 [' ', '`', ','].iter().any(|c| section.contains(&format!("{word}{c}")))
             };
@@ -57,7 +57,7 @@ impl<'a> Commands<'a> {
     }
 }
 
-/// What stands in fences and between backticks.
+/// Code in fences and backticks.
 fn code(page: &str) -> Vec<&str> {
     let mut fenced = false;
     let mut code = Vec::new();

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{Faults, name, promql, read, reference::Reference};
 
-/// What stands for Grafana's variables when a query is read: numbers and times where there must be
-/// some, and a VM's name that would get out of any other string than one between backticks.
+/// Values for Grafana's variables: numbers and times where required, and a VM name that would break
+/// out of any string not in backticks.
 const VARIABLES: [(&str, &str); 6] = [
     ("$__rate_interval", "5m"),
     ("$__interval", "5m"),
@@ -48,12 +48,12 @@ pub fn parse(path: &Path) -> Result<Value> {
     serde_json::from_str(&read(path)?).with_context(|| path.display().to_string())
 }
 
-/// What a panel or an annotation asks for, with Grafana's variables in it.
+/// The query of a panel or annotation, with Grafana's variables.
 pub struct Query<'a> {
     /// The title of the panel, or the annotation's name.
     pub of: &'a str,
     pub expression: &'a str,
-    /// How a line is named; empty where there are no lines.
+    /// The legend's format; empty without lines.
     pub legend: &'a str,
 }
 
@@ -75,7 +75,7 @@ pub fn asked(board: &Value) -> Vec<Query<'_>> {
     queries
 }
 
-/// All queries of a dashboard, as Prometheus would read them, and whose they are.
+/// All queries of a dashboard.
 pub fn queries(board: &Value) -> Vec<(String, String)> {
     let asked = asked(board).into_iter();
     let mut queries: Vec<_> =
@@ -131,7 +131,7 @@ fn of_board(board: &Value, uids: &BTreeSet<&str>, reference: &Reference) -> Vec<
     faults
 }
 
-/// Every data source is the one that the user chooses.
+/// Every data source must be the user's choice.
 fn data_sources(value: &Value, faults: &mut Vec<String>) {
     let inside: Vec<&Value> = match value {
         Value::Array(items) => items.iter().collect(),
@@ -167,7 +167,7 @@ fn of_panel(panel: &Value) -> Vec<String> {
     if targets.is_empty() || targets.iter().any(|target| target.get("datasource").is_none()) {
         faults.push("a query without a data source, or none".into());
     }
-    // A window of $__rate_interval is longer than a step: what a legend sums would count many times.
+    // $__rate_interval is longer than a step: sums in a legend would count samples many times.
     let sums = list(panel, "/options/legend/calcs").iter().any(|calc| calc == "sum");
     if sums && targets.iter().any(|target| text(target, "/expr").contains("$__rate_interval")) {
         faults.push("sums of windows that overlap: $__interval does not".into());

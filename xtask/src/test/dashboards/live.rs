@@ -1,8 +1,7 @@
-//! # Every panel of every dashboard, asked of a real Prometheus that scrapes the rig
+//! # Every panel's queries on a real Prometheus that scrapes the rig
 //!
-//! The scenario in the guest (rig/scenarios, `dashboards`) starts an agent, and guests when we have
-//! seen what dashboards show without any. Prometheus is Debian 12's, years older than the Grafana that
-//! dashboards are for: what it can answer, newer ones can.
+//! The scenario in the guest (rig/scenarios, `dashboards`) starts an agent, and guests after the
+//! checks without any. Prometheus is Debian 12's; newer ones can evaluate what it can.
 
 mod panels;
 
@@ -21,28 +20,28 @@ use crate::rig::boot::Boot;
 use crate::rig::console::{ScenarioReport, Status};
 use panels::Panels;
 
-/// The group of scenarios that is watched from outside.
+/// The group that is scraped from outside.
 const GROUP: &str = "dashboards";
-/// What is reported of it: ids and descriptions, as scenarios have them.
+/// Ids and descriptions of the results, like scenarios'.
 const EMPTY: (&str, &str) =
     ("dashboards/without_vms", "no query of a dashboard fails on hosts without VMs");
 const BUSY: (&str, &str) =
     ("dashboards/under_load", "every query of every panel has data under load");
-/// Where the agent's metrics are in the guest, and where it waits for us.
+/// The guest's ports for metrics and for continuing.
 const METRICS: u16 = 9940;
 const TURN: u16 = 9941;
-/// Often, so that the test is short; a scrape may take as long, which on a busy machine it does.
+/// Short, for a short test; a scrape on a busy machine may take as long.
 const SCRAPE: &str = "4s";
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What the fleet's dashboard asks for, of all hosts, and which panel.
+/// The fleet dashboard's panels and queries.
 pub fn fleet_queries() -> Result<Vec<(String, String)>> {
     let all = Panels::read("", "")?.queries.into_iter();
     let fleet = all.filter(|query| query.of.contains("fleet.json"));
     Ok(fleet.map(|query| (query.of, query.expression)).collect())
 }
 
-/// The ports that a group's guest is reached by.
+/// The forwarded ports of a group's guest.
 pub fn forward(group: &str) -> Result<Vec<(u16, u16)>> {
     match group {
         GROUP => Ok(vec![(METRICS, port::free()?), (TURN, port::free()?)]),
@@ -50,19 +49,19 @@ pub fn forward(group: &str) -> Result<Vec<(u16, u16)>> {
     }
 }
 
-/// Looks at a guest from outside while its scenarios run.
+/// Checks a guest from outside while its scenario runs.
 pub struct Watch {
     thread: JoinHandle<Vec<ScenarioReport>>,
     over: Arc<AtomicBool>,
 }
 
 impl Watch {
-    /// Nothing, if the guest cannot be reached.
+    /// None without forwarded ports.
     pub fn start(boot: &Boot) -> Result<Option<Self>> {
         let &[(_, metrics), (_, turn)] = boot.forward.as_slice() else {
             return Ok(None);
         };
-        // Under two names: two hosts whose VMs have the same names.
+        // Under two names, like two hosts whose VMs have the same names.
         let targets = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{metrics}"));
         let config = prometheus::config(&targets, SCRAPE)?;
         let packages = &boot.rig.prometheus;
@@ -75,7 +74,7 @@ impl Watch {
         Ok(Some(Self { thread, over }))
     }
 
-    /// What was seen; the guest has ended.
+    /// The results, after the guest's end.
     pub fn finish(self) -> Vec<ScenarioReport> {
         self.over.store(true, Ordering::Relaxed);
         let panicked = |_| vec![report(EMPTY, Err(anyhow!("the watch has panicked")))];
@@ -92,14 +91,14 @@ struct Session {
 impl Session {
     fn reports(&self, targets: &[String]) -> Vec<ScenarioReport> {
         let empty = self.empty(targets);
-        // The guest waits for us, whatever we have seen.
+        // The guest waits, whatever the result.
         let busy = self.next().and_then(|()| self.busy(targets));
         let end = self.next();
         let reports = [(EMPTY, empty), (BUSY, busy.and_then(|seen| end.map(|()| seen)))];
         reports.map(|(of, result)| report(of, result)).into()
     }
 
-    /// Tells the guest to go on: it closes the connection when it has understood.
+    /// Lets the guest continue; it closes the connection in reply.
     fn next(&self) -> Result<()> {
         let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.turn))?;
         guest.set_read_timeout(Some(WATCH_TIMEOUT))?;
@@ -131,7 +130,7 @@ impl Session {
         Ok(format!("{all} queries, {otherwise} of them by what they look at"))
     }
 
-    /// Tries again while the guest runs, as long as nobody can mean to wait.
+    /// Retries while the guest runs, up to WATCH_TIMEOUT.
     fn wait_until(&self, what: &str, check: impl Fn() -> Result<()>) -> Result<()> {
         let start = Instant::now();
         while let Err(error) = check() {

@@ -1,8 +1,8 @@
-//! # see: dashboards, rules and runbooks, held against the metrics that there are
+//! # Dashboards, rules and runbooks must match the metrics
 //!
-//! A panel whose metric was renamed shows nothing, and an alert never fires: both look like a host
-//! on which all is well. So every name and label in them is looked up in docs/metrics.md, which the
-//! code makes, and promtool tries the rest.
+//! With a renamed metric a panel is empty and an alert never fires, as on a healthy host. So every
+//! name and label is looked up in docs/metrics.md, which is generated, and promtool checks the
+//! rest.
 
 mod commands;
 mod grafana;
@@ -24,7 +24,7 @@ use anyhow::{Context, Result, bail};
 use crate::project;
 use reference::Reference;
 
-/// What is wrong, each with its file.
+/// Faults with their files.
 #[derive(Default)]
 struct Faults(Vec<String>);
 
@@ -36,7 +36,7 @@ impl Faults {
 
 pub fn check(promtool: Option<&Path>) -> Result<()> {
     let Faults(mut faults) = faults(project::root())?;
-    // A name that is gone is often asked for more than once.
+    // A missing name is often used more than once.
     faults.sort();
     faults.dedup();
     if !faults.is_empty() {
@@ -45,7 +45,7 @@ pub fn check(promtool: Option<&Path>) -> Result<()> {
     promtool.map_or(Ok(()), |tool| promtool::check(tool, project::root()))
 }
 
-/// All that can be found without promtool.
+/// All faults that can be found without promtool.
 fn faults(root: &Path) -> Result<Faults> {
     let mut faults = Faults::default();
     let mut reference = Reference::parse(&read(&root.join("docs/metrics.md"))?)?;
@@ -71,7 +71,7 @@ pub fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The files of a folder whose names end so, in their order.
+/// The files of a folder with this extension, sorted.
 pub fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -81,7 +81,7 @@ pub fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A file, as people name it.
+/// A file's path within the tree.
 pub fn name(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
@@ -102,7 +102,7 @@ mod tests {
             let board = grafana::parse(&project::root().join("dashboards").join(file)).unwrap();
             for query in grafana::asked(&board) {
                 for (metric, labels) in promql::uses(query.expression).selectors {
-                    // Of a pod, whose UID no other has, and not of a host.
+                    // For pods, whose UIDs are unique, not for hosts.
                     let is_pod_s = metric == "kube_pod_info";
                     assert!(
                         is_pod_s || labels.iter().any(|l| l == "instance"),

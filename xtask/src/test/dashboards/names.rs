@@ -1,8 +1,8 @@
 //! # VMs' names in the dashboards' queries and links
 //!
-//! Whoever starts a VM chooses its name. Wherever a dashboard puts one, it has to stay one string.
+//! Users choose VMs' names, so a dashboard must always insert them as one string.
 
-/// As Grafana's `:regex` does.
+/// Like Grafana's `:regex`.
 pub fn as_regex(value: &str) -> String {
     let mut escaped = String::new();
     for c in value.chars() {
@@ -22,11 +22,11 @@ mod tests {
     use super::*;
     use crate::project;
 
-    /// A query's place for the VM that was chosen: the only one that there is.
+    /// The only form in which a query may use the chosen VM.
     const PLACE: &str = "`${vm:regex}`";
 
-    /// Each character that a label may have: of printable ones all but two, which the agent replaces
-    /// (guestreq-user/src/host, `clean`).
+    /// Each character that a label may contain: all printable ones but two, which the agent
+    /// replaces (guestreq-user/src/host, `clean`).
     fn names() -> Vec<String> {
         let all: String = (' '..='~').filter(|c| !"`$".contains(*c)).collect();
         let hostile = [
@@ -44,8 +44,8 @@ mod tests {
         hostile.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// As Grafana does in two steps: its page puts the VM in, then its server puts times in, wherever
-    /// it finds what stands for them.
+    /// Like Grafana in two steps: its page inserts the VM, then its server replaces variables of
+    /// times anywhere.
     fn filled(query: &str, vm: &str) -> String {
         let query = query.replace("${vm:regex}", &as_regex(vm));
         let times = ["$__rate_interval", "$__interval", "$__range"];
@@ -57,7 +57,7 @@ mod tests {
         query.split('`').skip(1).step_by(2).collect()
     }
 
-    /// What a regular expression matches that is a string with everything escaped.
+    /// The string that an escaped regular expression matches.
     fn matched(regex: &str) -> Option<String> {
         let mut chars = regex.chars();
         let mut text = String::new();
@@ -71,7 +71,7 @@ mod tests {
         Some(text)
     }
 
-    /// Whether a query asks for that VM, and is otherwise as it is for any.
+    /// Whether a query selects this VM and is otherwise unchanged.
     fn keeps(query: &str, vm: &str) -> bool {
         let (with, plain) = (filled(query, vm), filled(query, "vm"));
         let strings = raw_strings(&with);
@@ -124,7 +124,7 @@ mod tests {
         assert!(!keeps(&query.replace('`', "\""), "\"}) or vector(1) #"));
     }
 
-    /// As Grafana's `:percentencode` does.
+    /// Like Grafana's `:percentencode`.
     fn encoded(value: &str) -> String {
         let encode = |byte: u8| match byte {
             b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'_' | b'.' | b'~' => {
@@ -162,7 +162,7 @@ mod tests {
             for (_, link) in
                 all.into_iter().filter(|(key, text)| *key == "url" && text.contains("/d/"))
             {
-                // Whatever stands for something in a link is encoded, or makes parameters itself.
+                // Every variable in a link is encoded or adds parameters itself.
                 for part in link.split("${").skip(1) {
                     let part = part.split('}').next().unwrap();
                     let safe = part.ends_with(":percentencode") || part.ends_with(":queryparam");

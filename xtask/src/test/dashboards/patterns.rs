@@ -1,10 +1,9 @@
-//! # Each alert, however its series come about
+//! # Each alert under every pattern of series
 //!
-//! Alerts are right on series that are always there, and wrong where one begins, has a gap, begins
-//! again, or is rarely scraped. So promtool tries each of them in each of these ways: that it fires
-//! where there is a fault ([`table`]), soon, and not before or for longer than it is true; and that
-//! nothing fires where there is none. All alerts share a test, each with a host of its own: what one
-//! host does fires nothing on another.
+//! Alerts that work on continuous series may fail where a series starts, has a gap, is reset, or is
+//! rarely scraped. So promtool tests each alert under each of these patterns: it fires for its
+//! fault ([`table`]), soon, not before it and not after it; and nothing fires without a fault. All
+//! alerts share a test, each with its own host, so that no host affects another.
 
 mod table;
 mod timeline;
@@ -19,24 +18,24 @@ use timeline::{NEVER, Timeline, Values};
 enum Pattern {
     /// Nothing.
     Steady,
-    /// Each series begins with what is told, or with what was counted long ago.
+    /// Each series starts with the reported value, or with an old count.
     FirstValue,
-    /// Twelve minutes in which the host cannot be reached; the fault is from within them.
+    /// The host is unreachable for twelve minutes, during which the fault starts.
     Gap,
-    /// Twelve minutes in which Prometheus is away.
+    /// Prometheus is down for twelve minutes.
     Away,
-    /// Counters begin again at 0, and come as far as they had been.
+    /// Counters are reset to 0 and reach their old values.
     Reset,
-    /// The agent is away for two minutes, and its counters begin again.
+    /// The agent is down for two minutes, and its counters are reset.
     Restart,
 }
 
 use Pattern::*;
 
 const PATTERNS: [Pattern; 6] = [Steady, FirstValue, Gap, Away, Reset, Restart];
-/// Seconds between scrapes: what README asks for, and what others' Prometheus do.
+/// Seconds between scrapes: README's and other common ones.
 const INTERVALS: [u32; 2] = [30, 60];
-/// Seconds, such that rules are seldom evaluated in the moment of a scrape.
+/// Seconds, so that rules are rarely evaluated at the moment of a scrape.
 const EVALUATED: u32 = 40;
 /// Minutes after the beginning.
 const FAULT: f64 = 40.0;
@@ -63,7 +62,7 @@ fn test(pattern: Pattern, interval: u32, faulty: bool) -> String {
         "- name: '{pattern:?}, scraped each {interval} s: {name}'\n  interval: {interval}s\n  \
          input_series:\n  - {{series: 'up{{job=\"guestreq\", instance=\"{OTHER}\"}}', values: 1x150}}\n"
     );
-    // promtool names the query that fails, and not the test: so hosts are called by it.
+    // promtool names the failing query, not the test: so hosts carry its name.
     let host = |row: &Row| format!("{}: {}; {pattern:?}, {interval} s", row.alert, row.fault);
     for row in ROWS {
         text += &series(row, &host(row), &timeline(pattern, row, faulty), interval);
@@ -88,7 +87,7 @@ fn timeline(pattern: Pattern, row: &Row, faulty: bool) -> Timeline {
         Steady => quiet,
         FirstValue => {
             let began = if row.is_of_a_vm() && faulty { FAULT - 0.3 } else { NEVER };
-            // Of a host's count nobody can say whether it is new: it is told from the second on.
+            // A host's first count may be old: it fires from the second on.
             Timeline { first: if row.was_before() { FAULT - 4.0 } else { FAULT }, began, ..quiet }
         }
         Gap => Timeline { gap: (FAULT - 6.0, FAULT + 6.0), ..quiet },
@@ -103,7 +102,7 @@ impl Row {
         self.series.iter().any(|(_, values)| matches!(values, Values::Began))
     }
 
-    /// Whether something must have been there before the fault.
+    /// Whether the host must have been known before the fault.
     fn was_before(&self) -> bool {
         let needs = |values| matches!(values, Values::Step(_, 1..) | Values::Until);
         !self.is_of_a_vm() && self.series.iter().any(|(_, values)| needs(*values))
@@ -118,7 +117,7 @@ fn series(row: &Row, host: &str, timeline: &Timeline, interval: u32) -> String {
         let name = name.replacen('{', &format!("{{{labels}"), 1).replace(", }", "}");
         let _ = writeln!(text, "  - {{series: '{name}', values: '{}'}}", samples.trim_end());
     };
-    // An agent that is known may have series that are not yet.
+    // A known agent may have series that do not exist yet.
     let always = Timeline { first: 0.0, fault: NEVER, ..*timeline };
     if !row.series.iter().any(|(name, _)| name.starts_with("up{")) {
         add("up{}", &always.up(Values::Level(1, 0), every));
@@ -133,7 +132,7 @@ fn series(row: &Row, host: &str, timeline: &Timeline, interval: u32) -> String {
     text
 }
 
-/// What fires on the host of a row at the moments that matter.
+/// What fires on a row's host at the moments that matter.
 fn expected(row: &Row, host: &str, pattern: Pattern, faulty: bool) -> String {
     let fires = format!("ALERTS{{alertstate=\"firing\", instance=\"{host}\"");
     let mut text = String::new();
@@ -144,7 +143,7 @@ fn expected(row: &Row, host: &str, pattern: Pattern, faulty: bool) -> String {
             "  - {{expr: '{query}', eval_time: {seconds}s, exp_samples: [{samples}]}}"
         );
     };
-    // That it cannot be reached for twelve minutes is told, and true.
+    // Being unreachable for twelve minutes rightly fires.
     let except = if pattern == Gap { ", alertname!=\"GuestreqAgentDown\"" } else { "" };
     let anything = |minutes: f64| format!("count_over_time({fires}{except}}}[{minutes}m])");
     let Some(after) = row.after.filter(|_| faulty) else {

@@ -1,7 +1,7 @@
-//! # Which metrics and labels an expression names
+//! # Metrics and labels in an expression
 //!
-//! Not a parser: promtool is one, and has the last word on whether an expression is right. Parsers
-//! of PromQL in Rust bring a hundred crates with them; to find names, tokens do.
+//! Not a parser: promtool checks the syntax. PromQL parsers in Rust bring a hundred crates, and
+//! tokens suffice to find names.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -10,7 +10,7 @@ use std::str::CharIndices;
 pub struct Uses {
     /// Metrics, each with the labels that its selector matches.
     pub selectors: Vec<(String, Vec<String>)>,
-    /// Labels of by, without, on, ignoring and their like.
+    /// Labels of by, without, on, ignoring and the like.
     pub grouping: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ pub fn uses(expression: &str) -> Uses {
     while let Some(token) = tokens.get(i) {
         i += 1;
         if *token == Token::Sign('{') {
-            // A selector without a name, which `__name__` may match.
+            // A selector without a name, which may match `__name__`.
             i -= 1;
             names_until(&tokens, &mut i, '{', '}');
         }
@@ -43,7 +43,7 @@ pub fn uses(expression: &str) -> Uses {
             // A function or an operator.
         } else if matches!(next, Some(Token::Name(word)) if GROUPING[..2].contains(&word.as_str()))
         {
-            // An aggregation, whose labels come first.
+            // An aggregation with its labels first.
         } else {
             uses.selectors.push((name.clone(), names_until(&tokens, &mut i, '{', '}')));
         }
@@ -51,7 +51,7 @@ pub fn uses(expression: &str) -> Uses {
     uses
 }
 
-/// The names between two signs, if the first of them is what comes next.
+/// The names between two delimiters, if the first one comes next.
 fn names_until(tokens: &[Token], i: &mut usize, open: char, close: char) -> Vec<String> {
     if tokens.get(*i) != Some(&Token::Sign(open)) {
         return Vec::new();
@@ -76,7 +76,7 @@ pub fn tokens(expression: &str) -> Vec<Token> {
                 skip_text(&mut chars, c);
                 tokens.push(Token::Text);
             }
-            // A range; what is in it is no name.
+            // A range, which contains no names.
             '[' => while chars.next().is_some_and(|(_, c)| c != ']') {},
             '0'..='9' => {
                 while chars.next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == '.').is_some() {}
@@ -99,7 +99,7 @@ fn is_of_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// Skips a string whose opening quote was read. Backticks know no escapes.
+/// Skips a string after its opening quote. Backticks have no escapes.
 fn skip_text(chars: &mut Peekable<CharIndices<'_>>, quote: char) {
     while let Some((_, c)) = chars.next() {
         if c == quote {

@@ -1,4 +1,4 @@
-//! # What only Prometheus itself can say: whether rules, their tests and configurations are right
+//! # Rules, their tests and configurations, checked by promtool
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,14 +28,14 @@ fn run(tool: &Path, what: &str, files: &[PathBuf]) -> Result<()> {
     process::logged(&mut command, &log).with_context(|| format!("promtool {what}"))
 }
 
-/// The dashboards' queries as rules that nobody loads: promtool reads no dashboards.
+/// The dashboards' queries as rules, as promtool reads no dashboards.
 fn queries(root: &Path) -> Result<PathBuf> {
     let mut rules = String::from("groups:\n- name: queries\n  rules:\n");
     let mut number = 0;
     for path in files_in(&root.join("dashboards"), "json")? {
         for (of, query) in grafana::queries(&grafana::parse(&path)?) {
             number += 1;
-            // Strings of JSON are strings of YAML.
+            // JSON strings are YAML strings.
             let query = serde_json::to_string(&query)?;
             let file = name(root, &path);
             writeln!(rules, "  # {file}: {of}\n  - {{record: 'query:{number}', expr: {query}}}")?;
@@ -44,7 +44,7 @@ fn queries(root: &Path) -> Result<PathBuf> {
     written("queries.yml", &rules)
 }
 
-/// What is made for promtool alone, beside its logs.
+/// Files for promtool, next to its logs.
 fn written(name: &str, text: &str) -> Result<PathBuf> {
     let path = project::logs().join(name);
     fs::create_dir_all(project::logs())?;

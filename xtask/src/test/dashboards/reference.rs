@@ -1,7 +1,6 @@
-//! # What may be asked for: metrics and their labels
+//! # Known metrics and their labels
 //!
-//! From docs/metrics.md, which is made of the code's own definitions and tested to be current; and
-//! the series that our rules record.
+//! From docs/metrics.md, which is generated from the code, and the series that our rules record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::promql::Uses;
 
-/// Labels that Prometheus adds to whatever it scrapes; the last stands for those that a site adds.
+/// Labels that Prometheus adds to scraped series; the last stands for a site's own.
 const TARGET: [&str; 3] = ["instance", "job", "cluster"];
 
 #[derive(Default)]
@@ -41,7 +40,7 @@ impl Reference {
         reference.add("up".into(), []);
         let alerts = ["alertname", "alertstate", "severity", "vm"];
         reference.add("ALERTS".into(), alerts.map(str::to_owned));
-        // kube-state-metrics', and what our queries copy its labels to.
+        // A metric of kube-state-metrics, and the labels that our queries make of its labels.
         let pod = ["namespace", "pod", "uid", "pod_namespace", "pod_uid"];
         reference.add("kube_pod_info".into(), pod.map(str::to_owned));
         Ok(reference)
@@ -51,13 +50,13 @@ impl Reference {
         self.0.insert(name, labels.into_iter().collect());
     }
 
-    /// A recorded series: the part of its name before the first colon says which labels it has.
+    /// A recorded series: the part of its name before the first colon lists its labels.
     pub fn record(&mut self, name: &str) {
         let level = name.split(':').next().unwrap_or_default();
         self.add(name.to_owned(), level.split('_').map(str::to_owned));
     }
 
-    /// What an expression asks for in vain.
+    /// Names in an expression that do not exist.
     pub fn missing(&self, uses: &Uses) -> Vec<String> {
         let mut missing = Vec::new();
         let mut any = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! # Runbooks: a page for each alert, and an alert for each page
+//! # Runbooks: one page for each alert
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Faults, commands::Commands, files_in, name, read, rules::Rule};
 
-/// What somebody who was woken needs, in this order.
+/// Headings of a page, in this order.
 const HEADINGS: [&str; 4] =
     ["## What it means", "## What to look at", "## What to type", "## When it is harmless"];
 

@@ -1,6 +1,6 @@
 //! # The rules' own unit tests, which promtool runs
 //!
-//! A test whose series has a name that no agent exports would pass for ever.
+//! A test with a name that no agent exports would always pass.
 
 use std::path::{Path, PathBuf};
 
@@ -73,7 +73,7 @@ fn names(file: &str, tests: &[Test], reference: &Reference, faults: &mut Faults)
     }
 }
 
-/// What is not shown of an alert: that it fires, and that it does not.
+/// What tests of an alert are missing: that it fires, and that it does not.
 fn untested(alert: &str, tests: &[Test]) -> Vec<String> {
     let of_alert = |fires: bool| {
         let mut all = tests.iter().flat_map(|test| &test.alert_rule_test);

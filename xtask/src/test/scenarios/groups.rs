@@ -1,4 +1,4 @@
-//! # Groups of scenarios, and on which kernels they run
+//! # Groups of scenarios and their kernels
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ pub struct Group {
     pub is_partial: bool,
     /// How many of them are for every kernel.
     pub every: usize,
-    /// Whether it is what a PREEMPT_RT kernel has to pass at every change.
+    /// Whether it is the selection for PREEMPT_RT kernels.
     realtime: bool,
     pub cmdline: String,
     pub memory_mib: u32,
@@ -43,8 +43,8 @@ pub fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
     Ok(groups)
 }
 
-/// Keeps what `--only` selects: a group, a scenario, the scenarios of a subject, or the only
-/// scenario whose id begins so.
+/// Keeps what `--only` selects: a group, a scenario, a subject's scenarios, or the only scenario
+/// whose id has this prefix.
 pub fn select(groups: &mut BTreeMap<String, Group>, only: &str) -> Result<()> {
     if groups.contains_key(only) {
         groups.retain(|name, _| name == only);
@@ -73,8 +73,8 @@ pub fn select(groups: &mut BTreeMap<String, Group>, only: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a group runs on a kernel. A PREEMPT_RT kernel passes its own selection, unless more is
-/// asked for: then it passes all that the selection is taken from.
+/// Whether a group runs on a kernel. A PREEMPT_RT kernel runs its selection, or, if more is
+/// requested, all other groups.
 pub fn is_due(args: &Args, realtime_kernel: bool, name: &str, group: &Group) -> bool {
     let more = args.long || args.kernel.is_some() || args.only.is_some();
     match (group.realtime, realtime_kernel) {

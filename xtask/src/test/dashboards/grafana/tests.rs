@@ -2,7 +2,7 @@ use super::*;
 
 const SOURCE: &str = r#"{"type": "prometheus", "uid": "${datasource}"}"#;
 
-/// A dashboard of one panel, with which nothing is wrong.
+/// A valid dashboard of one panel.
 fn board() -> String {
     let query = r#"max by (vm) (guestreq_x{instance=\"$instance\", vm=~`${vm:regex}`})"#;
     format!(
@@ -19,7 +19,7 @@ fn board() -> String {
     )
 }
 
-/// A line that its legend adds up.
+/// A line whose legend sums.
 const SUMMED: &str = r#""options": {"legend": {"calcs": ["sum"]}},
     "targets": [{"datasource": {"uid": "${datasource}"},
     "expr": "increase(guestreq_x{instance=\"$instance\"}[$__rate_interval])"}, "#;

@@ -1,4 +1,4 @@
-//! # The dashboards' queries, with what a user would have chosen in Grafana
+//! # The dashboards' queries, with values for Grafana's variables
 
 use std::collections::BTreeSet;
 
@@ -9,22 +9,21 @@ use super::super::{files_in, grafana, name, names};
 use crate::project;
 use crate::prometheus::Server;
 
-/// The VM that is chosen, by the label that the agent makes of a name which was chosen to break queries
-/// and legends (rig/scenarios, `dashboards`).
+/// The chosen VM: the label of a name that could break queries and legends (rig/scenarios,
+/// `dashboards`).
 pub const VM: &str = r#"wéb"{_x}|.*\d'_})#"#;
 
-/// Queries that have no data in the rig: panel, a metric of that query, and what has data without its
-/// condition.
+/// Queries without data in the rig: panel, a metric of the query, and an expression that has data.
 pub const OTHERWISE: [(&str, &str, &str); 3] = [
-    // Nothing passes undecided.
+    // Nothing is bypassed.
     (
         "Undecided requests, by node",
         "guestreq_enforcement_bypassed_total",
         "increase(guestreq_enforcement_bypassed_total[40s])",
     ),
-    // What it is joined with comes from kube-state-metrics: that it joins is not shown here.
+    // The join needs kube-state-metrics and is not tested here.
     ("Who it is", "kube_pod_info", r#"guestreq_vm_info{pod_uid=""}"#),
-    // On the fleet's dashboard only critical alerts; dashboards/rules/tests fire each of them.
+    // Only critical alerts on the fleet dashboard; dashboards/rules/tests fire each of them.
     ("Alerts", "ALERTS", r#"ALERTS{alertname=~"Guestreq.+", alertstate="firing"}"#),
 ];
 
@@ -41,7 +40,7 @@ pub struct Panels {
 }
 
 impl Panels {
-    /// Of one host and one VM on the dashboards for these; elsewhere of all.
+    /// With one host and one VM on their dashboards, else with all.
     pub fn read(instance: &str, vm: &str) -> Result<Self> {
         let mut queries = Vec::new();
         for path in files_in(&project::root().join("dashboards"), "json")? {
@@ -59,7 +58,7 @@ impl Panels {
         Ok(Self { queries })
     }
 
-    /// Whether each query has at least one number.
+    /// Whether each query has at least one value.
     pub fn have_data(&self, server: &Server) -> Result<()> {
         let mut without = Vec::new();
         for query in &self.queries {
@@ -77,8 +76,8 @@ impl Panels {
         Ok(())
     }
 
-    /// No two lines of a panel have one name, not even those of two hosts; and a VM's name is shown as
-    /// it is.
+    /// Lines of a panel have different names, also those of two hosts, and a VM's name is shown
+    /// unchanged.
     pub fn names_are_right(&self, server: &Server) -> Result<()> {
         let mut names = BTreeSet::new();
         for query in self.queries.iter().filter(|query| !query.legend.is_empty()) {
@@ -106,8 +105,8 @@ fn has_number(server: &Server, expression: &str) -> Result<bool> {
     Ok(samples.iter().any(|sample| sample.value.is_finite()))
 }
 
-/// As Grafana's Prometheus data source replaces variables: a single value as it is, one of several as
-/// a regular expression. Windows are ten scrapes long.
+/// Replaces variables like Grafana's Prometheus data source: a single value unchanged, one of
+/// several as a regular expression. Windows are ten scrapes long.
 fn chosen(expression: &str, instance: &str, vm: &str) -> String {
     let words = [
         ("$__rate_interval", "40s"),
@@ -121,7 +120,7 @@ fn chosen(expression: &str, instance: &str, vm: &str) -> String {
     words.iter().fold(expression.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// As Grafana fills a legend in.
+/// Formats a legend like Grafana.
 fn legend(format: &str, labels: &Value) -> String {
     let mut parts = format.split("{{");
     let mut name = parts.next().unwrap_or_default().to_owned();

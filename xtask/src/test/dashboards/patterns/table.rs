@@ -1,16 +1,15 @@
-//! # What each alert is for, as the series of one host
+//! # Each alert's faults, as series of one host
 
 use super::timeline::{Values, Values::*};
 
-/// A fault that an alert tells.
+/// A fault that an alert reports.
 pub struct Row {
     pub alert: &'static str,
-    /// Which of those that the alert tells; the host is called by it.
+    /// Which of the alert's faults; part of the host's name.
     pub fault: &'static str,
-    /// Minutes after which it is told, once it could be seen. None: it is none of the alert's, and
-    /// never is.
+    /// Minutes until it fires. None: it never does.
     pub after: Option<u32>,
-    /// Minutes after which a fault that happened once is not told any more.
+    /// Minutes after which a single occurrence no longer fires.
     pub over: Option<u32>,
     pub series: &'static [(&'static str, Values)],
 }
@@ -40,7 +39,7 @@ pub const ROWS: &[Row] = &[
             (r#"guestreq_messages_total{message="export", result="host_error"}"#, NewRate(10)),
         ],
     },
-    // Some fail, and none is ok: but the PSP answers, with a status that it never gave before.
+    // Some fail and none is ok, but the PSP answers, with a status it never returned before.
     Row {
         alert: "GuestreqPspDead",
         fault: "answered with a status",

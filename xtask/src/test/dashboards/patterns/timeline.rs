@@ -1,40 +1,40 @@
-//! # What Prometheus has of a host over an hour
+//! # A host's samples over an hour
 
-/// How a series goes on. Numbers of counters are per minute, unless they are counted once.
+/// The course of a series. Counters' numbers are per minute, except for single increments.
 #[derive(Clone, Copy)]
 pub enum Values {
     /// A gauge: without the fault, and with it.
     Level(u32, u32),
-    /// A counter that rises all the time: without the fault, and with it.
+    /// A rising counter: without the fault, and with it.
     Rate(u32, u32),
-    /// A counter that stands at a number, to which the fault adds once.
+    /// A constant counter, to which the fault adds once.
     Step(u32, u32),
-    /// A counter whose series the fault makes, and what it adds.
+    /// A counter whose series the fault creates, and what it adds.
     NewRate(u32),
     NewStep(u32),
     /// 1 until the fault, or from then on.
     Until,
     From,
-    /// When the VM's counters began.
+    /// When the VM was first seen.
     Began,
 }
 
 use Values::*;
 
-/// What happens on the way; in minutes. What does not happen is at [`NEVER`].
+/// Events in minutes; [`NEVER`] if they do not occur.
 #[derive(Clone, Copy)]
 pub struct Timeline {
-    /// From when on there is a fault.
+    /// The start of the fault.
     pub fault: f64,
     /// The first sample.
     pub first: f64,
-    /// When counters began again at 0.
+    /// When counters are reset.
     pub reset: f64,
-    /// When nothing is scraped.
+    /// The gap without scrapes.
     pub gap: (f64, f64),
-    /// In the gap Prometheus knows that it cannot scrape; else it was away itself.
+    /// In the gap Prometheus cannot scrape; otherwise it is down itself.
     pub noticed: bool,
-    /// When the VM began, if that is within that.
+    /// When the VM started, if within the hour.
     pub began: f64,
 }
 
@@ -42,16 +42,16 @@ pub const NEVER: f64 = f64::INFINITY;
 pub const MINUTES: f64 = 70.0;
 /// The day before.
 const LONG_AGO: f64 = -1440.0;
-/// Less than any series counts in.
+/// Shorter than any series' step.
 const BLINK: f64 = 1e-6;
 
 impl Timeline {
-    /// When there is the fault, or a scrape again after it.
+    /// The fault's start, or the first scrape after it.
     pub fn visible(&self) -> f64 {
         if (self.gap.0..self.gap.1).contains(&self.fault) { self.gap.1 } else { self.fault }
     }
 
-    /// The samples of a series, as promtool writes them, one each so many minutes.
+    /// A series' samples in promtool's notation, one per step.
     pub fn samples(&self, values: Values, every: f64) -> String {
         let steps = (MINUTES / every) as u32;
         let mut there = false;
@@ -71,7 +71,7 @@ impl Timeline {
         samples
     }
 
-    /// Of the agent that `up` tells of: 0 where it is known that it cannot be scraped.
+    /// The samples of `up`: 0 where scraping fails.
     pub fn up(&self, values: Values, every: f64) -> String {
         let known = Self { gap: if self.noticed { (NEVER, NEVER) } else { self.gap }, ..*self };
         let samples = known.samples(values, every);
@@ -110,7 +110,7 @@ impl Timeline {
         }
     }
 
-    /// What a counter that is never reset has counted until then.
+    /// The value of a counter that is never reset.
     fn counted(&self, values: Values, to: f64) -> f64 {
         let [quiet, faulty] = [to.min(self.fault), (to - self.fault).max(0.0)];
         let once = f64::from(u8::from(to >= self.fault));
@@ -137,7 +137,7 @@ mod tests {
         began: NEVER,
     };
 
-    /// From the minute before the fourth, which is when it happens.
+    /// From the minute before the fourth, when it happens.
     fn around(timeline: Timeline, values: Values) -> String {
         let samples = timeline.samples(values, 1.0);
         samples.split_whitespace().skip(3).take(4).collect::<Vec<_>>().join(" ")
