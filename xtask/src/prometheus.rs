@@ -79,7 +79,7 @@ impl Server {
             let ended = self.child.try_wait()?.is_some();
             if ended || start.elapsed() > START_TIMEOUT {
                 let text = fs::read_to_string(&self.log).unwrap_or_default();
-                let last = text.lines().last().unwrap_or("it said nothing");
+                let last = text.lines().last().unwrap_or("no output");
                 bail!("Prometheus does not start: {last} (full log: {})", self.log.display());
             }
             thread::sleep(Duration::from_millis(100));

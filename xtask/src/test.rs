@@ -54,7 +54,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
             lints(&tools)?;
             unit_tests(&mut tally)?;
         }
-        rig.map(|rig| rig.join().map_err(|_| anyhow!("setting the rig up has panicked"))?)
+        rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)
             .transpose()
     })?;
     if let Some(rig) = rig {
@@ -94,7 +94,7 @@ fn plain_cargo() -> Result<()> {
 fn dashboards(args: &Args) -> Result<()> {
     let promtool = setup::promtool(!args.no_rig)?;
     if promtool.is_none() {
-        progress::note("no promtool: rules and their tests are read, but not run");
+        progress::note("no promtool: rules and their tests are only parsed");
     }
     progress::step("check", "dashboards, alerts and runbooks", || {
         dashboards::check(promtool.as_deref())

@@ -127,7 +127,7 @@ impl Agent {
             Ok(status.is_some())
         })?;
         let signal = status.and_then(|status| status.signal());
-        ensure!(signal == Some(libc::SIGKILL), "it ended otherwise, {status:?}: {}", log().trim());
+        ensure!(signal == Some(libc::SIGKILL), "it was not killed, {status:?}: {}", log().trim());
         Ok(())
     }
 
@@ -167,10 +167,10 @@ pub fn refusal(arguments: &[&str]) -> Result<(i32, String)> {
 
 pub fn refusal_from(command: &mut Command) -> Result<(i32, String)> {
     let output = command.stdin(Stdio::null()).output().context("guestreq")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     // Log lines come before the reason.
-    let reason: Vec<&str> = said.lines().filter(|line| !line.starts_with('[')).collect();
-    ensure!(reason.len() == 1, "not one line: {said:?}");
+    let reason: Vec<&str> = stderr.lines().filter(|line| !line.starts_with('[')).collect();
+    ensure!(reason.len() == 1, "not one line: {stderr:?}");
     Ok((output.status.code().unwrap_or(-1), reason[0].to_owned()))
 }
 
@@ -194,8 +194,8 @@ pub fn get(path: &str) -> Result<(u16, String)> {
 /// What a guestreq command prints.
 pub fn cli(arguments: &[&str]) -> Result<String> {
     let output = Command::new("/bin/guestreq").args(arguments).output().context("guestreq")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "guestreq {arguments:?}: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "guestreq {arguments:?}: {}", stderr.trim());
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -23,8 +23,8 @@ const NOBODY: u32 = 65_534;
 pub fn transcript() -> Result<String> {
     let mut command = Command::new("/bin/scenarios");
     let output = nobody(command.arg("attack")).output().context("the attacker")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the attacker: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the attacker: {}", stderr.trim());
     Ok(String::from_utf8(output.stdout)?)
 }
 

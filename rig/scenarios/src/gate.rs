@@ -39,8 +39,8 @@ impl Gate {
     /// Loaded by another command.
     pub fn load_by(insmod: &mut Command) -> Result<Gate> {
         let output = insmod.output().with_context(|| format!("{insmod:?}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{insmod:?}: {}", said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{insmod:?}: {}", stderr.trim());
         Ok(Gate { loaded: true })
     }
 

@@ -39,8 +39,8 @@ pub fn run_command(program: &str, arguments: &[&str]) -> Result<()> {
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", stderr.trim());
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub fn load_with(ccp: &[&str]) -> Result<()> {
 pub fn wait_until(what: &str, limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !so()? {
-        ensure!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
+        ensure!(start.elapsed() < limit, "timed out after {limit:?} waiting until {what}");
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())

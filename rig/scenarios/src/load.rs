@@ -125,8 +125,8 @@ impl Load {
     pub fn finish(self) -> Result<LoadReport> {
         let arguments = self.arguments.clone();
         let output = self.end()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = said.lines().rev().take(3).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = stderr.lines().rev().take(3).collect();
         ensure!(output.status.success(), "snpload {arguments}: {}, {tail:?}", output.status);
         parse(&String::from_utf8_lossy(&output.stdout))
             .with_context(|| format!("snpload {arguments}"))

@@ -115,8 +115,8 @@ impl Pod {
         let mut command = Command::new("runc");
         command.args(["--root", "/run/runc", "exec", &self.name, "/guestreq"]).args(arguments);
         let output = command.output().context("runc exec")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "in the pod, guestreq {arguments:?}: {}", said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "in the pod, guestreq {arguments:?}: {}", stderr.trim());
         Ok(String::from_utf8(output.stdout)?)
     }
 

@@ -58,8 +58,8 @@ pub fn tried(
 ) -> Result<Answers> {
     let mut command = Command::new("/bin/scenarios");
     let output = lessen(command.arg("try-parameters"))?.output().context("trying parameters")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "trying parameters: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "trying parameters: {}", stderr.trim());
     let line = |line: &str| {
         let (what, errno) = line.rsplit_once(' ')?;
         Some((what.to_owned(), errno.parse().ok()?))

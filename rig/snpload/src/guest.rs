@@ -124,8 +124,7 @@ impl Guests {
         Ok((report, self))
     }
 
-    /// Lets all vCPUs go at once, and waits for the last. The VMs live on until
-    /// `self` goes.
+    /// Starts all vCPUs at once and waits for all. The VMs live until `self` is dropped.
     pub fn run(&mut self) -> Result<Report> {
         let (begin, cpu_begin) = (Instant::now(), cpu_time());
         self.line.wait();

@@ -4,8 +4,7 @@
 
 use crate::ghcb::INFO_1_MALFORMED;
 
-/// `exit_info_2` as the GHCB specification splits it: the VMM's half, and those
-/// of its codes that have a name.
+/// Codes in the VMM's half of `exit_info_2`, as the GHCB specification splits it.
 const VMM_BUSY: u32 = 2;
 
 /// What a guest did: a request of a message type, or something else.

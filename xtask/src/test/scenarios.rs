@@ -57,7 +57,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
         }
     }
     if boots.is_empty() {
-        bail!("nothing of that is for these kernels");
+        bail!("--only selects nothing for these kernels");
     }
     // Longest last, as the queue is taken from its end.
     boots.sort_by_key(|(scenarios, ..)| *scenarios);

@@ -27,7 +27,7 @@ const PARTS: [(&str, Part); 4] = [
 
 pub fn run(part: &str, long: bool) -> Result<()> {
     let Some((_, measure)) = PARTS.iter().find(|(name, _)| *name == part) else {
-        bail!("there is nothing to measure that is called {part}");
+        bail!("there is no part {part}");
     };
     match host::load_all().and_then(|()| measure(long)) {
         Ok(()) => println!("RIG: ok {part}"),

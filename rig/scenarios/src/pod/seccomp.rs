@@ -44,7 +44,7 @@ pub fn of(pod: &Pod, capabilities: &[String]) -> Result<Value> {
             filter(&read(pod.runtime.profile())?, capabilities, &host::kernel()?)
         }
         (Some("Localhost"), Some(name)) => read(&format!("/lib/kubelet/seccomp/{name}")),
-        _ => bail!("another seccomp profile: {asked}"),
+        _ => bail!("unknown seccomp profile: {asked}"),
     }
 }
 
@@ -96,7 +96,7 @@ fn applies(rule: &Value, capabilities: &[String], release: &str) -> Result<bool>
     for part in ["includes", "excludes"] {
         let named = rule[part].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
         let unknown: Vec<&str> = named.filter(|name| !KNOWN.contains(name)).collect();
-        ensure!(unknown.is_empty(), "conditions that nobody wait_for_requests: {unknown:?}");
+        ensure!(unknown.is_empty(), "unknown conditions: {unknown:?}");
     }
     let list = |part: &str, name: &str| -> Vec<String> {
         let names = rule[part][name].as_array().into_iter().flatten();

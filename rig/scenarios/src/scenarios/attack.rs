@@ -83,7 +83,7 @@ impl AttackedHost {
     /// Nothing was bypassed, and the agent reports so, whatever was lost.
     fn nothing_bypassed(&self) -> Result<()> {
         let bypassed = self.agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
-        ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+        ensure!(bypassed == 0.0, "{bypassed} requests are reported as bypassed");
         let (status, why) = agent::get("/readyz")?;
         ensure!(status == 200, "{why}");
         Ok(())

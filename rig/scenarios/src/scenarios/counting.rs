@@ -67,7 +67,7 @@ fn counts(context: &Context) -> Result<Status> {
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered >= total, "{answered} of {total} requests were answered");
     ensure!(answered == requests, "the firmware answered {answered}, the guests sent {requests}");
-    println!("exact: {answered} requests of 38 VMs, {scrapes} scrapes meanwhile, 0 lost");
+    println!("exact: {answered} requests of 38 VMs, {scrapes} scrapes, 0 lost");
     Ok(Status::Passed)
 }
 

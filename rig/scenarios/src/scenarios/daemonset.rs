@@ -51,7 +51,7 @@ fn does_everything(_: &Context) -> Result<Status> {
     decided("first", false)?;
     is_seen(&pod, "seen")?;
     let quiet = !agent::log().contains("WARN");
-    ensure!(quiet, "it complains: {}", agent::log());
+    ensure!(quiet, "it warns: {}", agent::log());
     refuses_second_agent()?;
     reloads(&mut pod)?;
 
@@ -64,19 +64,19 @@ fn does_everything(_: &Context) -> Result<Status> {
 
     // The Job refuses to detach while an agent runs.
     let detach = Pod::from_manifest("detach", "Job", "detach")?;
-    let (code, said) = refusal_from(&mut detach.command()?)?;
-    ensure!(code == 1 && said.contains("an agent is running"), "exit {code}: {said}");
+    let (code, message) = refusal_from(&mut detach.command()?)?;
+    ensure!(code == 1 && message.contains("an agent is running"), "exit {code}: {message}");
     agent.stop()?;
     ensure!(Path::new(PINS).exists(), "nothing went on without an agent");
     // Nor does it leave a closed gate unanswered.
     gate.set("closed", "Y")?;
-    let (code, said) = refusal_from(&mut detach.command()?)?;
-    let refused = said.contains("the gate is closed (closed=Y)") && said.contains("--yes");
-    ensure!(code == 1 && refused, "exit {code}: {said}");
+    let (code, message) = refusal_from(&mut detach.command()?)?;
+    let refused = message.contains("the gate is closed (closed=Y)") && message.contains("--yes");
+    ensure!(code == 1 && refused, "exit {code}: {message}");
     decided("closed", false)?;
     gate.set("closed", "N")?;
     println!("{}", run(&detach)?.trim());
-    ensure!(!Path::new(PINS).exists(), "{PINS} is left");
+    ensure!(!Path::new(PINS).exists(), "{PINS} still exists");
     gate.remove()?;
     Ok(Status::Passed)
 }
@@ -88,8 +88,8 @@ fn run(pod: &Pod) -> Result<String> {
 
 fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", stderr.trim());
     Ok(String::from_utf8(output.stdout)?)
 }
 
@@ -121,11 +121,14 @@ fn is_seen(pod: &Pod, name: &str) -> Result<()> {
 /// Such as the host's package next to the DaemonSet, or a DaemonSet in another namespace.
 fn refuses_second_agent() -> Result<()> {
     let second = Pod::agent()?.called("second");
-    let (code, said) = refusal_from(&mut second.command()?)?;
-    ensure!(code == 1 && said.contains("another agent is running (pid "), "exit {code}: {said}");
-    println!("{said}");
+    let (code, message) = refusal_from(&mut second.command()?)?;
+    ensure!(
+        code == 1 && message.contains("another agent is running (pid "),
+        "exit {code}: {message}"
+    );
+    println!("{message}");
     let (status, _) = get("/readyz")?;
-    ensure!(status == 200, "the first one has come to harm");
+    ensure!(status == 200, "the first agent is not ready");
     Ok(())
 }
 
@@ -142,9 +145,9 @@ fn reloads(pod: &mut Pod) -> Result<()> {
     })?;
     decided("allowed", true)?;
     pod.with_config("mode = \"enforce\"\nallow = [\"exprot\"]\n").project_config()?;
-    told("the broken ConfigMap is told", 0)?;
+    told("the broken ConfigMap is reported", 0)?;
     decided("broken", true)?;
     Pod::agent()?.project_config()?;
-    told("the mended ConfigMap holds", 1)?;
+    told("the fixed ConfigMap is applied", 1)?;
     decided("mended", false)
 }

@@ -37,11 +37,11 @@ fn watched(_: &Context) -> Result<Status> {
     let turn = TcpListener::bind(TURN).context(TURN)?;
     demo::times()?;
     let agent = Agent::with_config(CONFIG)?;
-    turn.accept().context("nobody watches")?;
+    turn.accept().context("xtask has not connected")?;
     let guests = demo::GUESTS.iter().chain(&[HOSTILE]);
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 86400"));
     let guests: Vec<_> = guests.map(start).collect::<Result<_>>()?;
-    turn.accept().context("nobody watches any more")?;
+    turn.accept().context("xtask has not connected again")?;
     drop(guests);
     drop(agent);
     Firmware::reset()?;

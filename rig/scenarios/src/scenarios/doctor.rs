@@ -66,8 +66,8 @@ impl DoctorReport {
 
     fn of(command: &mut Command) -> Result<DoctorReport> {
         let output = command.output().context("guestreq doctor")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(said.is_empty(), "it said {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(stderr.is_empty(), "it stderr {stderr}");
         let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
         Ok(DoctorReport { code: output.status.code(), json })
     }
@@ -153,10 +153,13 @@ fn broken(_: &Context) -> Result<Status> {
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
     let mut detach = Command::new("/bin/guestreq");
-    let (code, said) = refusal_from(detach.arg("detach"))?;
-    ensure!(code == 1 && said.contains("the gate is closed (closed=Y)"), "exit {code}: {said}");
-    let said = cli(&["detach", "--yes"])?;
-    ensure!(said.contains("every request of every VM is denied"), "{said}");
+    let (code, message) = refusal_from(detach.arg("detach"))?;
+    ensure!(
+        code == 1 && message.contains("the gate is closed (closed=Y)"),
+        "exit {code}: {message}"
+    );
+    let output = cli(&["detach", "--yes"])?;
+    ensure!(output.contains("every request of every VM is denied"), "{output}");
     let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("pins", "pass", "nothing")?;

@@ -141,7 +141,7 @@ fn attack(_: &Context) -> Result<Status> {
     load::run("--vmm qemu --name victim --count 5")?;
     let (counts, metrics) = (gate.counts()?, agent.scrape()?);
     let during = attacker::transcript()?;
-    ensure!(before == during, "an attacker sees that guestreq is here:\n{before}\n---\n{during}");
+    ensure!(before == during, "an attacker can detect guestreq:\n{before}\n---\n{during}");
     ensure!(gate.counts()? == counts, "an attacker moved the gate's counters");
     let after = agent.scrape()?;
     for name in

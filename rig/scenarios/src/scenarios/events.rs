@@ -101,13 +101,16 @@ fn past() -> Result<()> {
         .args(["events", "--no-follow", "--vm", "hostil"])
         .output()
         .context("guestreq events")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && said.contains("no VM \"hostil\" is known yet"), "{said}");
-    println!("{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && stderr.contains("no VM \"hostil\" is known yet"),
+        "{stderr}"
+    );
+    println!("{stderr}");
     for (wrong, what) in [("--kind=deny", "policy_changed"), ("--since=soon", "as 10m")] {
         let output = Command::new("/bin/guestreq").args(["events", wrong]).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.code() == Some(2) && said.contains(what), "{wrong}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2) && stderr.contains(what), "{wrong}: {stderr}");
     }
     Ok(())
 }
@@ -120,16 +123,16 @@ fn restarted(follower: Follower, agent: Agent) -> Result<()> {
         |heard: &[Value]| heard.iter().filter(|event| event["kind"] == "agent_started").count();
     follower.wait_until("the next agent was heard", |heard| starts(heard) == 1)?;
     load::run("--vmm qemu --name after --type export --count 1")?;
-    follower.wait_until("it goes on", |heard| find(heard, "denied", "after").is_some())?;
+    follower.wait_until("it continues", |heard| find(heard, "denied", "after").is_some())?;
     let heard = follower.heard()?;
     let ids: BTreeSet<_> =
         heard.iter().map(|event| (event["agent"].to_string(), event["id"].as_u64())).collect();
     ensure!(ids.len() == heard.len(), "{} of {} events are others", ids.len(), heard.len());
     let lives: BTreeSet<_> = ids.iter().map(|(agent, _)| agent).collect();
     ensure!(lives.len() == 2, "{lives:?}");
-    let said = follower.said()?;
-    ensure!(said.contains("the agent is gone"), "{said}");
-    println!("{said}");
+    let output = follower.said()?;
+    ensure!(output.contains("the agent is gone"), "{output}");
+    println!("{output}");
     sleep(Duration::from_millis(100));
     let status = follower.interrupt()?;
     ensure!(status.code() == Some(0), "Ctrl-C: {status}");

@@ -37,7 +37,7 @@ fn follow_all() -> Result<Follower> {
         Ok(told(&follower.heard()?).0 > 0)
     })?;
     load::run("--count 1 --type tsc_info")?;
-    follower.wait_until("the last request was told", |heard| {
+    follower.wait_until("the last request was reported", |heard| {
         heard.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
     })?;
     Ok(follower)
@@ -59,21 +59,25 @@ fn exact(_: &Context) -> Result<Status> {
     load::run("--vms 4 --processes --count 100 --type report,key,export")?;
     load::run("--count 20 --fault gap:3")?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
-    follower.wait_until("every request was told", |heard| told(heard).0 - start.0 >= firmware)?;
+    follower
+        .wait_until("every request was reported", |heard| told(heard).0 - start.0 >= firmware)?;
     let (ended, lost) = told(&follower.heard()?);
-    ensure!((ended - start.0, lost) == (firmware, 0), "{ended} of {firmware} told, {lost} lost");
-    println!("{firmware} requests, {firmware} told");
+    ensure!(
+        (ended - start.0, lost) == (firmware, 0),
+        "{ended} of {firmware} reported, {lost} lost"
+    );
+    println!("{firmware} requests, {firmware} reported");
 
     let start = told(&follower.heard()?);
     let before = Firmware::read()?;
     asleep(&agent, FLOOD)?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
     let all = |heard: &[Value]| told(heard).0 + told(heard).1 - start.0 - start.1;
-    follower.wait_until("each was told or counted", |heard| all(heard) >= firmware)?;
+    follower.wait_until("each was reported or counted as lost", |heard| all(heard) >= firmware)?;
     let heard = follower.heard()?;
     let (ended, lost) = told(&heard);
-    ensure!(all(&heard) == firmware && lost > 0, "{firmware}: {ended} told, {lost} lost");
-    println!("{firmware} requests, {} told, {lost} lost", ended - start.0);
+    ensure!(all(&heard) == firmware && lost > 0, "{firmware}: {ended} reported, {lost} lost");
+    println!("{firmware} requests, {} reported, {lost} lost", ended - start.0);
     let reasons: Vec<_> = heard.iter().filter_map(|event| event.get("reason")).collect();
     println!("{reasons:?}");
 
@@ -104,7 +108,7 @@ fn ensure_quiet(agent: &Agent) -> Result<()> {
     let before = losses(&agent.scrape()?);
     asleep(agent, FLOOD)?;
     let after = losses(&agent.scrape()?);
-    ensure!(before == after, "requests are still told: lost {before:?}, then {after:?}");
+    ensure!(before == after, "requests are still reported: lost {before:?}, then {after:?}");
     Ok(())
 }
 

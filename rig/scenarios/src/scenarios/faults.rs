@@ -126,7 +126,7 @@ fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
 /// Waits until this many more requests reach the PSP.
 fn requests_continue(requests: u64) -> Result<()> {
     let before = Firmware::read()?.guest_requests;
-    wait_until("requests go on", STEP_TIMEOUT, || {
+    wait_until("requests continue", STEP_TIMEOUT, || {
         Ok(Firmware::read()?.guest_requests >= before + requests)
     })
 }

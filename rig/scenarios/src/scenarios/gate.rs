@@ -69,7 +69,7 @@ fn nobody_answers(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let seen = load::run("--vms 4 --count 5 --type report,key")?;
     ensure_all(&seen, "fw:0x16", 20)?;
-    ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP was asked");
+    ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP got requests");
     let closed = GateCounts { unanswered: 40, ..open };
     ensure!(gate.counts()? == closed, "closed: {:?}", gate.counts()?);
     gate.remove()?;
@@ -97,7 +97,7 @@ fn answers(_: &Context) -> Result<Status> {
     drop(denying);
     let turning_away = FixedAnswer::with(Answer::Busy)?;
     let mut turned_away = load::start("--vms 2 --count 3")?;
-    wait_until("both were told to come back", Duration::from_secs(60), || {
+    wait_until("both got BUSY", Duration::from_secs(60), || {
         ensure!(turned_away.is_running()?, "a guest took BUSY for an answer");
         Ok(gate.counts()?.busy >= 6)
     })?;
@@ -124,8 +124,8 @@ fn self_test(_: &Context) -> Result<Status> {
     for (answer, word) in [(Answer::Admit, "admit"), (Answer::Deny, "deny"), (Answer::Busy, "busy")]
     {
         let _answering = FixedAnswer::with(answer)?;
-        let said = gate.self_test(u64::MAX)?;
-        ensure!(said == format!("{} {word}", u64::MAX), "{said:?} with {answer:?}");
+        let output = gate.self_test(u64::MAX)?;
+        ensure!(output == format!("{} {word}", u64::MAX), "{output:?} with {answer:?}");
     }
     gate.set("self_test", "0x10\n")?;
     for garbage in ["", "0", "-1", "x", "7 8", "7x", "18446744073709551616"] {

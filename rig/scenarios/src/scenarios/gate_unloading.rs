@@ -41,7 +41,7 @@ fn under_load(context: &Context) -> Result<Status> {
         // With the second latency the queue outlasts all of the kernel's own waits.
         Firmware::set("latency_us", if round % 2 == 0 { 3000 } else { 100_000 })?;
         let gate = Gate::load(&[])?;
-        wait_until("the gate was asked", Duration::from_secs(60), || {
+        wait_until("the gate got requests", Duration::from_secs(60), || {
             ensure!(load.is_running()?, "the load ended in round {round}");
             Ok(gate.counts()?.unanswered >= 17)
         })?;
@@ -54,7 +54,7 @@ fn under_load(context: &Context) -> Result<Status> {
     ensure_all(&seen, "ok", seen.requests)?;
     let sent = Firmware::read()?.since(&before).guest_requests;
     ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
-    println!("{sent} requests, {asked} of them asked about, the gate removed {rounds} times");
+    println!("{sent} requests, {asked} of them through the gate, which was removed {rounds} times");
     Ok(Status::Passed)
 }
 
@@ -95,7 +95,7 @@ fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
     )?;
     for round in 0..rounds {
         let gate = Gate::load(&[])?;
-        wait_until("guests were turned away", Duration::from_secs(60), || {
+        wait_until("guests got BUSY", Duration::from_secs(60), || {
             ensure!(load.is_running()?, "the load ended in round {round}");
             Ok(gate.counts()?.busy >= 50)
         })?;

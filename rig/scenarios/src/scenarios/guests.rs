@@ -98,10 +98,10 @@ fn sequence_numbers(_: &Context) -> Result<Status> {
     let count = |vm: &str, kind: &str| {
         metrics.sum("guestreq_sequence_anomalies_total", &[("vm", vm), ("kind", kind)])
     };
-    ensure!(count("normal", "replay") + count("normal", "gap") == 0.0, "an normal VM is accused");
+    ensure!(count("normal", "replay") + count("normal", "gap") == 0.0, "anomalies of a normal VM");
     let refused = metrics.sum("guestreq_messages_total", &[("result", "aead_oflow")]);
     let told = count("replays", "replay") + count("gaps", "gap");
-    ensure!(told == refused && refused > 0.0, "{told} told, the firmware refused {refused}");
+    ensure!(told == refused && refused > 0.0, "{told} reported, the firmware refused {refused}");
     ensure!(count("replays", "gap") + count("gaps", "replay") == 0.0, "kinds are mixed up");
     Ok(Status::Passed)
 }

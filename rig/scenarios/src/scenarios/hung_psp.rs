@@ -26,7 +26,7 @@ fn hung(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     // Each VM's first request is answered; the second follows seconds later.
     let waiting = load::start("--vms 3 --processes --count 2 --start-together --rate 0.2")?;
-    wait_until("all VMs have asked once", Duration::from_secs(60), || {
+    wait_until("all VMs have sent a request", Duration::from_secs(60), || {
         Ok(Firmware::read()?.since(&before).guest_requests == 3)
     })?;
     Firmware::set("hang", 1)?;

@@ -163,7 +163,7 @@ fn fairness(_: &Context) -> Result<Status> {
         cli(&["limit", "clear", "--default"])?;
         cli(&["limit", "clear", "--vm", "meek"])?;
         println!(
-            "p50 and p99 of a well-behaved VM: alone {alone:.1?}, beside {HAMMERING} hammering \
+            "p50 and p99 of a well-behaved VM: alone {alone:.1?}, with {HAMMERING} hammering \
              ones {unlimited:.1?} (p99 {:.1}x), those limited to {rate} each {limited:.1?} (p99 \
              {:.2}x); the PSP takes {:.1} ms",
             times(alone, unlimited[1]),

@@ -51,9 +51,9 @@ fn promtool(_: &Context) -> Result<Status> {
         .context("promtool")?;
     child.stdin.take().context("promtool's input")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output().context("promtool")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let told = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success() && said.is_empty() && told.is_empty(), "{told}{said}");
+    ensure!(output.status.success() && stderr.is_empty() && told.is_empty(), "{told}{stderr}");
 
     // A VM that behaves like a Linux guest stays within its bound.
     load::run("--vmm qemu --name usual --count 30 --type report,key,tsc_info")?;
@@ -138,6 +138,6 @@ fn stops(_: &Context) -> Result<Status> {
     let status = agent.stop()?;
     ensure!(status.code() == Some(0), "{status}");
     wait_until("the probes are gone", Duration::from_secs(10), || Ok(probes()? == before))?;
-    ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "a socket is left");
+    ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "the socket is left");
     Ok(Status::Passed)
 }

@@ -32,9 +32,9 @@ pub const NOBODY: Scenario = Scenario {
 
 fn refused(line: &str, what: &str) -> Result<()> {
     let mut command = Command::new("/bin/guestreq");
-    let (code, said) = refusal_from(command.args(line.split(' ')))?;
-    ensure!(code == 1 && said.contains(what), "guestreq {line}: {code} {said}");
-    println!("$ guestreq {line}\n{said}");
+    let (code, message) = refusal_from(command.args(line.split(' ')))?;
+    ensure!(code == 1 && message.contains(what), "guestreq {line}: {code} {message}");
+    println!("$ guestreq {line}\n{message}");
     Ok(())
 }
 
@@ -110,8 +110,8 @@ fn nobody(_: &Context) -> Result<Status> {
     std::process::Command::new("chmod").args(["666", "/run/guestreq/agent.sock"]).status()?;
     let mut command = Command::new("/bin/guestreq");
     let nobody = crate::attacker::nobody(&mut command);
-    let (code, said) = refusal_from(nobody.args(["limit", "set", "--default", "--off"]))?;
-    ensure!(code == 1 && said.contains("65534"), "{code} {said}");
+    let (code, message) = refusal_from(nobody.args(["limit", "set", "--default", "--off"]))?;
+    ensure!(code == 1 && message.contains("65534"), "{code} {message}");
     cli(&["limit", "set", "--default", "--rate", "50/s"])?;
     let log = agent::log();
     let told = log.lines().find(|line| line.contains("uid 0 changed the policy of default"));

@@ -83,7 +83,7 @@ fn call(context: &Context) -> Result<Status> {
     ensure!(seen.requests == firmware.guest_requests, "{} requests", seen.requests);
     ensure!(counts.admitted == seen.requests && counts.sum() == counts.admitted, "{counts:?}");
     let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
-    ensure!(bypassed == 0.0, "{bypassed} count as bypassed, and the gate was asked about each");
+    ensure!(bypassed == 0.0, "{bypassed} count as bypassed, though the gate decided each");
     let decided = metrics.sum("guestreq_decisions_total", &[]) as u64;
     ensure!(decided == seen.requests, "{decided} decisions");
     ensure!(host_errors(&metrics) == 0.0, "{} host errors", host_errors(&metrics));

@@ -83,7 +83,10 @@ fn all_at_once(context: &Context) -> Result<Status> {
         let clients = scope.spawn(|| clients::run(&shared));
         let mut rounds = || -> Result<()> {
             while start.elapsed() < length || !stress.is_complete() {
-                ensure!(!queries.is_finished() && !scrapes.is_finished(), "nobody watches");
+                ensure!(
+                    !queries.is_finished() && !scrapes.is_finished(),
+                    "the watching threads have ended"
+                );
                 stress.round()?;
             }
             stress.release()
@@ -95,8 +98,8 @@ fn all_at_once(context: &Context) -> Result<Status> {
         Ok::<_, anyhow::Error>(match (done, watched) {
             (Ok(()), (queries, scrapes, clients)) => (queries?, scrapes?, clients?),
             (Err(error), (queries, scrapes, _)) => {
-                queries.context("who asks")?;
-                scrapes.context("who scrapes")?;
+                queries.context("queries")?;
+                scrapes.context("scrapes")?;
                 return Err(error);
             }
         })

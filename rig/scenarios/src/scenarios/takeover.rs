@@ -51,7 +51,7 @@ impl Host {
     /// Starts over, with nothing pinned and no overrides.
     pub fn begin(&mut self) -> Result<()> {
         cli(&["detach"])?;
-        ensure!(fs::symlink_metadata(PINS).is_err(), "{PINS} is left");
+        ensure!(fs::symlink_metadata(PINS).is_err(), "{PINS} still exists");
         let _ = fs::remove_dir_all(STATE);
         self.before = (Firmware::read()?, self.gate.counts()?);
         self.since = Instant::now();
@@ -92,7 +92,7 @@ impl Host {
         lost.remove("ring_buffer_full");
         ensure!(lost.is_empty(), "lost: {lost:?}");
         let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
-        ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+        ensure!(bypassed == 0.0, "{bypassed} requests are reported as bypassed");
         let answered = firmware.messages.values().sum();
         let timed = metrics.sum("guestreq_request_duration_seconds_count", &[]) as u64;
         ensure!(timed == answered, "{timed} durations of {answered} requests");

@@ -53,7 +53,7 @@ fn agent_stopped(_: &Context) -> Result<Status> {
     let seen = slow.finish()?;
     let busy = seen.per_vm[0].busy;
     ensure!(seen.outcomes["7"].get("ok") == Some(&3), "slow: {:?}", seen.outcomes);
-    println!("beside a slow agent a new VM reads BUSY {busy} times");
+    println!("with a slow agent a new VM gets BUSY {busy} times");
     ensure!(busy > 0, "nothing waited");
 
     // Stopped for good, then dead: the default decides.

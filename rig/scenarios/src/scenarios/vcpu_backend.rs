@@ -113,13 +113,13 @@ fn compat(_: &Context) -> Result<Status> {
 fn stranger(_: &Context) -> Result<Status> {
     let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
     // It handles no signal, so a kick would kill it.
-    let seen = load::run("--processes --name stranger --type report,export --count 20")?;
-    ensure!(seen.requests > 0, "the stranger did not get far");
+    let seen = load::run("--processes --name unknown --type report,export --count 20")?;
+    ensure!(seen.requests > 0, "the unknown VMM sent nothing");
     let metrics = agent.scrape()?;
     let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
-    ensure!(bypassed > 0.0, "what passed is not told");
+    ensure!(bypassed > 0.0, "what passed is not reported");
     let (status, why) = agent::get("/readyz")?;
     ensure!(status == 503 && why.contains("passed and should not have"), "{status} {why}");
-    println!("{bypassed} told; /readyz: {}", why.trim());
+    println!("{bypassed} reported; /readyz: {}", why.trim());
     end(agent)
 }

@@ -75,7 +75,7 @@ fn refuses(_: &Context) -> Result<Status> {
     let arguments = config(ENFORCE)?;
     let (code, line) = agent::refusal(&arguments)?;
     ensure!(code == 1 && line.contains("the gate is not loaded"), "{code} {line}");
-    ensure!(!fs::exists("/sys/fs/bpf/guestreq")?, "something is left pinned");
+    ensure!(!fs::exists("/sys/fs/bpf/guestreq")?, "pins are left");
 
     let arguments = config("mode = \"enforce\"\nbackend = \"none\"\n")?;
     let (code, line) = agent::refusal(&arguments)?;
@@ -131,7 +131,7 @@ fn gate_gone(_: &Context) -> Result<Status> {
     load::run("--vmm qemu --name lucky --type export --count 3")?;
     let metrics = agent.scrape()?;
     let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
-    ensure!(bypassed == 3.0, "{bypassed} of 3 were told");
+    ensure!(bypassed == 3.0, "{bypassed} of 3 were reported");
     let gate = Gate::load(&[])?;
     ensure_verified(&agent, "false")?;
     let (_, why) = agent::get("/readyz")?;

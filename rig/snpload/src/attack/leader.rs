@@ -14,7 +14,7 @@ use super::cue::Cue;
 /// Does the process's work in another thread and ends the main thread at the cue.
 pub fn leave(cue: &Cue, work: impl FnOnce() -> i32 + Send + 'static) -> Result<()> {
     let thread = Builder::new().name("heir".into());
-    thread.spawn(move || exit(work())).context("no thread to go on")?;
+    thread.spawn(move || exit(work())).context("cannot start a thread")?;
     cue.wait();
     // SAFETY: ends this thread alone, which owns nothing that others use: it has only waited.
     unsafe { libc::syscall(libc::SYS_exit, 0) };

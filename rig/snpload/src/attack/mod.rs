@@ -101,7 +101,7 @@ impl Attack {
             },
             Some(Technique::Fork) => match fork::forked(&mut *kvm_run)? {
                 Err(libc::EIO) => Ok(kvm_run()),
-                other => bail!("KVM let a process with memory of its own run a vCPU: {other:?}"),
+                other => bail!("KVM let a process with its own memory run a vCPU: {other:?}"),
             },
         }
     }

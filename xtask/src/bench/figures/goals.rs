@@ -49,14 +49,14 @@ const GOALS: &[Goal] = &[
         at_most: 32.0,
     },
     Goal {
-        what: "p99 beside limited VMs",
+        what: "p99 with limited VMs",
         figure: "victim_p99_limited_us",
         than: Some(("alone", "victim_p99_alone_us")),
         unit: "µs",
         at_most: 3.0,
     },
     Goal {
-        what: "p99 beside VMs without limit",
+        what: "p99 with VMs without limit",
         figure: "victim_p99_unlimited_us",
         than: Some(("alone", "victim_p99_alone_us")),
         unit: "µs",

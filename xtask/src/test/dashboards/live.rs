@@ -102,7 +102,7 @@ impl Session {
     fn next(&self) -> Result<()> {
         let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.turn))?;
         guest.set_read_timeout(Some(WATCH_TIMEOUT))?;
-        guest.read(&mut [0]).map(|_| ()).context("the guest does not go on")
+        guest.read(&mut [0]).map(|_| ()).context("the guest does not continue")
     }
 
     fn empty(&self, targets: &[String]) -> Result<String> {

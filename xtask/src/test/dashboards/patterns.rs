@@ -57,7 +57,7 @@ pub fn unit_tests(rules: &str) -> String {
 }
 
 fn test(pattern: Pattern, interval: u32, faulty: bool) -> String {
-    let name = if faulty { "each fault is told" } else { "without a fault nothing is" };
+    let name = if faulty { "each fault fires" } else { "without a fault nothing fires" };
     let mut text = format!(
         "- name: '{pattern:?}, scraped each {interval} s: {name}'\n  interval: {interval}s\n  \
          input_series:\n  - {{series: 'up{{job=\"guestreq\", instance=\"{OTHER}\"}}', values: 1x150}}\n"

@@ -69,7 +69,7 @@ impl Schemas {
                 }
                 "properties" | "additionalProperties" | "type" | "enum" => {}
                 word if PASSED_OVER.contains(&word) => {}
-                _ => faults.push(format!("{at}: the schema says {word}, which is not known here")),
+                _ => faults.push(format!("{at}: the schema says {word}, which is not supported")),
             }
         }
         for (name, field) in value.as_object().into_iter().flatten() {

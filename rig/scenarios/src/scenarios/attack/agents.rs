@@ -65,7 +65,9 @@ fn replaced(_: &Context) -> Result<Status> {
     for signal in [libc::SIGKILL, libc::SIGTERM] {
         replace_agent(&mut attacked.agent, signal)?;
         let decided = attacked.host.gate()?.sum();
-        wait_until("both go on", STEP_TIMEOUT, || Ok(attacked.host.gate()?.sum() > decided + 20))?;
+        wait_until("both continue", STEP_TIMEOUT, || {
+            Ok(attacked.host.gate()?.sum() > decided + 20)
+        })?;
         let passed = attacked.reached()? - before;
         ensure!(passed == 0, "{passed} reports passed with the next agent: {}", cli(&["vms"])?);
     }

@@ -133,7 +133,7 @@ fn contexts_full(_: &Context) -> Result<Status> {
     ensure!(passed(&seen) == 36, "{:?}", seen.outcomes);
     let metrics = attacked.agent.scrape()?;
     let full = metrics.sum("guestreq_events_lost_total", &[("reason", "vm_table_full")]);
-    ensure!(full > 0.0, "nobody is told that there was no room");
+    ensure!(full > 0.0, "the full table is not reported");
     ensure!(attacked.reached()? == 36, "{}", attacked.reached()?);
     attacked.nothing_bypassed()?;
     attacked.end()

@@ -134,7 +134,11 @@ fn unseen(_: &Context) -> Result<Status> {
     })?;
     cue(1)?;
     let reports = host.firmware()?.guest_requests;
-    wait_until("it goes on", STEP_TIMEOUT, || Ok(host.firmware()?.guest_requests > reports + 10))?;
+    wait_until(
+        "it continues",
+        STEP_TIMEOUT,
+        || Ok(host.firmware()?.guest_requests > reports + 10),
+    )?;
     let seen = load.stop()?;
     let keys = seen.outcomes["3"].get("ok");
     ensure!(keys.is_none(), "{keys:?} keys passed under another name");

@@ -60,7 +60,7 @@ fn limit(_: &Context) -> Result<Status> {
         all += passed;
     }
     ensure!(sheds.is_empty(), "{sheds:?}");
-    ensure!(attacked.reached()? == all, "the guests were told of {all}");
+    ensure!(attacked.reached()? == all, "the guests got {all} answers");
     attacked.is_exact()?;
     attacked.end()
 }

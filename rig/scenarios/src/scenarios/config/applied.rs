@@ -71,7 +71,7 @@ fn applied(_: &Context) -> Result<Status> {
     let told = log
         .lines()
         .find(|line| line.contains("uid 0 applied /tmp/config/apply.toml: default: mode"));
-    println!("{}", told.context("the log does not tell")?);
+    println!("{}", told.context("it is not logged")?);
     println!("{}", cli(&["policy", "show"])?);
 
     // It survives the agent's restart until it is cleared.
@@ -120,7 +120,7 @@ fn full_disk(_: &Context) -> Result<Status> {
     ensure!(allows(&policy()?["default"], "export"), "{}", policy()?["default"]);
     decided("still-allowed", true)?;
     ensure!(fs::read(format!("{STATE}/overrides.json"))? == kept, "the file is another one");
-    ensure!(!fs::exists(format!("{STATE}/overrides.json.new"))?, "half of one is left");
+    ensure!(!fs::exists(format!("{STATE}/overrides.json.new"))?, "a temporary file is left");
     fs::remove_file(format!("{STATE}/filler"))?;
     cli(&["policy", "deny", "export", "--default"])?;
     decided("denied", false)?;
@@ -158,19 +158,19 @@ fn asked(_: &Context) -> Result<Status> {
 /// Members of an existing group may read; nobody may write.
 fn socket() -> Result<()> {
     let output = as_member(GROUP, &["policy", "show"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "a member may not read: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "a member may not read: {stderr}");
     let output = as_member(GROUP, &["limit", "set", "--default", "--rate", "5/s"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(said.contains("uid 65534 may not change anything"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(stderr.contains("uid 65534 may not change anything"), "{stderr}");
     let output = as_member(NOBODY, &["vms"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        said.contains("join group guestreq") && said.contains("usermod -aG guestreq"),
-        "{said}"
+        stderr.contains("join group guestreq") && stderr.contains("usermod -aG guestreq"),
+        "{stderr}"
     );
-    ensure!(output.status.code() == Some(1) && said.lines().count() == 1, "{said}");
-    print!("{said}");
+    ensure!(output.status.code() == Some(1) && stderr.lines().count() == 1, "{stderr}");
+    print!("{stderr}");
     Ok(())
 }
 

@@ -66,10 +66,10 @@ fn works(pod: Pod, doctor: &Pod, runtime: Runtime) -> Result<()> {
     let agent = Agent::start_command(&mut pod.command()?)?;
     decided(name, false)?;
     is_seen(&pod, &format!("{name}-seen"))?;
-    ensure!(!agent::log().contains("WARN"), "{name}: it complains: {}", agent::log());
+    ensure!(!agent::log().contains("WARN"), "{name}: it warns: {}", agent::log());
     ensure!(agent.stop()?.success(), "{name}: it did not stop cleanly");
-    let said = run(&Pod::from_manifest("detach", "Job", "detach")?.under(runtime))?;
-    ensure!(said.contains("Detached."), "{name}: {said}");
+    let output = run(&Pod::from_manifest("detach", "Job", "detach")?.under(runtime))?;
+    ensure!(output.contains("Detached."), "{name}: {output}");
     println!("{name}: works");
     Ok(())
 }

@@ -63,12 +63,12 @@ pub fn thousand(host: &mut FaultyHost) -> Result<()> {
             local.push(UnixStream::connect(SOCKET).with_context(|| format!("connection {i}"))?);
         }
     }
-    host.agent.scrape().context("beside them")?;
-    web_is_running().context("beside them")?;
+    host.agent.scrape().context("with many connections")?;
+    web_is_running().context("with many connections")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
     let most = open_files(&host.agent)?;
-    println!("{before} descriptors before, {most} beside {}", silent.len() + local.len());
+    println!("{before} descriptors before, {most} with {} connections", silent.len() + local.len());
     // 64 and 128 connections, those waiting, and those being closed.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
     wait_for_log("64 connections are open: the most silent ones are closed")?;

@@ -30,7 +30,7 @@ pub fn socket(_: &mut FaultyHost) -> Result<()> {
 pub fn pins(host: &mut FaultyHost) -> Result<()> {
     const BPFFS: &str = "/sys/fs/bpf";
     run_command("umount", &[BPFFS])?;
-    let told = wait_until("/readyz tells", STEP_TIMEOUT, || {
+    let told = wait_until("/readyz reports it", STEP_TIMEOUT, || {
         let (status, why) = agent::get("/readyz")?;
         Ok(status == 503 && why.contains("no BPF file system at /sys/fs/bpf"))
     });
@@ -46,9 +46,9 @@ pub fn pins(host: &mut FaultyHost) -> Result<()> {
         Ok(fs::exists(format!("{PINS}/maps/HOST"))?)
     })?;
     takeover::replace_agent(&mut host.agent, libc::SIGKILL)?;
-    let said = agent::log();
-    ensure!(said.contains("took over kretprobe/"), "it took nothing over: {said}");
-    ensure!(!said.contains("] attached "), "it attached something: {said}");
+    let log = agent::log();
+    ensure!(log.contains("took over kretprobe/"), "nothing was taken over: {log}");
+    ensure!(!log.contains("] attached "), "something was attached: {log}");
     web_is_running()
 }
 
@@ -106,18 +106,19 @@ pub fn slow_disk(host: &mut FaultyHost) -> Result<()> {
         requests_continue(5)?;
         web_is_running()?;
     }
-    ensure!(!waits.is_finished(), "nobody waits for the disk");
+    ensure!(!waits.is_finished(), "the change does not wait for the disk");
     let holds =
         || Ok::<_, anyhow::Error>(cli(&["policy", "show", "-o", "json"])?.contains("1000/s"));
-    ensure!(!holds()?, "it holds before it is kept");
+    ensure!(!holds()?, "it is in effect before it is saved");
     // A pipe cannot be synced: the change fails, and nothing changes.
     fs::read(NEW_OVERRIDES).context(NEW_OVERRIDES)?;
     let refused = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
-    let refused = format!("{:#}", refused.err().context("a change that was not kept holds")?);
+    let refused =
+        format!("{:#}", refused.err().context("a change that was not saved is in effect")?);
     ensure!(refused.contains("nothing is changed"), "{refused}");
-    ensure!(!holds()?, "it holds though it is not kept");
+    ensure!(!holds()?, "it is in effect though it is not saved");
     cli(&set)?;
-    ensure!(holds()?, "a change that was kept does not hold");
+    ensure!(holds()?, "a saved change is not in effect");
     cli(&["limit", "clear", "--vm", "web"])?;
     Ok(())
 }

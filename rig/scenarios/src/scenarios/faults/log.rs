@@ -27,7 +27,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     command.args(["agent", "--config", takeover::CONFIG]);
     host.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.wait_until_ready()?;
     drop(command);
-    requests_continue(10).context("with nobody who reads the log")?;
+    requests_continue(10).context("with an unread log")?;
     web_is_running()?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;

@@ -27,7 +27,7 @@ pub fn locked(host: &mut FaultyHost) -> Result<()> {
     let stuck = load::start(&format!(
         "--vms {VMS} --processes --vmm qemu --name stuck --type report --count 1 --hold"
     ))?;
-    wait_until("all have asked", STEP_TIMEOUT, || {
+    wait_until("all have sent a request", STEP_TIMEOUT, || {
         let firmware = Firmware::read()?.since(&before);
         let new = |(launches, requests): &&(u64, u64)| *launches > 0 && *requests > 0;
         Ok(firmware.contexts.values().filter(new).count() == VMS)
@@ -74,7 +74,7 @@ fn check_agent(agent: &mut Agent, name: &str) -> Result<()> {
     })?;
     let begin = Instant::now();
     agent.scrape()?;
-    println!("beside {VMS} VMMs whose memory is locked a scrape takes {:.1?}", begin.elapsed());
+    println!("with {VMS} locked VMMs a scrape takes {:.1?}", begin.elapsed());
     for path in ["/healthz", "/readyz"] {
         let (status, why) = agent::get(path)?;
         ensure!(status == 200, "{path}: {why}");

@@ -62,7 +62,7 @@ pub fn full_group(host: &mut FaultyHost) -> Result<()> {
     root.write_all(follow)?;
     let answer = heard(&mut root)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "root is kept out: {answer}");
-    web_is_running().context("beside them")?;
+    web_is_running().context("with many connections")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
     chown(SOCKET, None, Some(0)).context(SOCKET)

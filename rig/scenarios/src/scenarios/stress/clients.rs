@@ -34,7 +34,7 @@ pub struct ClientTotals {
 impl fmt::Display for ClientTotals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ClientTotals { connections, refused, followers } = self;
-        write!(f, "{connections} connections of a crowd, {refused} refused, {followers} followed")
+        write!(f, "{connections} connections, {refused} refused, {followers} followed")
     }
 }
 
@@ -56,7 +56,7 @@ pub fn run(shared: &Shared) -> Result<ClientTotals> {
             pressed.refused += members.iter_mut().filter_map(is_refused).count();
         }
     }
-    ensure!(pressed.refused > 0 && pressed.followers > 0, "it never was a crowd: {pressed}");
+    ensure!(pressed.refused > 0 && pressed.followers > 0, "too few clients: {pressed}");
     Ok(pressed)
 }
 

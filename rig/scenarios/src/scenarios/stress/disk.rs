@@ -26,16 +26,16 @@ impl Stress<'_> {
         drop(_down);
         // Queries run meanwhile.
         thread::sleep(Duration::from_secs(2));
-        ensure!(!waits.is_finished(), "nobody waits for the disk");
+        ensure!(!waits.is_finished(), "the change does not wait for the disk");
         Ok(waits)
     }
 
     /// The agent has ended meanwhile: the change was not made and is not reported as made.
     pub fn disk_recovers(&mut self, waits: JoinHandle<Result<String>>) -> Result<()> {
         let said = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
-        ensure!(said.is_err(), "what was not kept is said to hold: {said:?}");
+        ensure!(said.is_err(), "a change that was not saved is reported as made: {said:?}");
         let holds = cli(&["policy", "show", "-o", "json"])?.contains("999/s");
-        ensure!(!holds, "what was not kept holds");
+        ensure!(!holds, "a change that was not saved is in effect");
         fs::remove_file(files::NEW_OVERRIDES).context(files::NEW_OVERRIDES)?;
         self.shared.disk_hangs.store(false, Ordering::Relaxed);
         Ok(())

@@ -44,7 +44,7 @@ impl LockedVms {
             self.begun += 1;
             let before = Firmware::read()?;
             let guest = Guest::start(&format!("stuck{}", self.begun), "--rate 1 --type report")?;
-            wait_until("it has asked", STEP_TIMEOUT, || {
+            wait_until("it has sent a request", STEP_TIMEOUT, || {
                 let firmware = Firmware::read()?.since(&before);
                 let new = |(launches, requests): &(u64, u64)| *launches > 0 && *requests > 0;
                 Ok(firmware.contexts.values().any(new))
@@ -92,12 +92,12 @@ impl LockedVms {
                 let labels: Vec<String> = labels.filter(|vm| vm.contains("unread")).collect();
                 (metrics.sum("guestreq_vms_unread", &[]), labels)
             });
-            error.context(format!("hung: {hung:?}, told: {found:?}"))
+            error.context(format!("hung: {hung:?}, reported: {found:?}"))
         })?;
         for vm in self.vms.iter_mut().filter(|vm| vm.lock.is_none()) {
             let name = &vm.guest.name;
             let named = metrics.sum("guestreq_vm_info", &[("vm", name)]);
-            ensure!(named == 1.0, "{name} answers and is told {named} times");
+            ensure!(named == 1.0, "{name} answers and is listed {named} times");
             vm.is_known = true;
         }
         Ok(())

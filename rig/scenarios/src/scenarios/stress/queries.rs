@@ -136,7 +136,7 @@ fn is_verified(said: &Value) -> Result<()> {
 
 impl Latencies {
     fn of(&self, name: &str) -> Result<(Duration, Duration)> {
-        let mut times = self.0.get(name).with_context(|| format!("{name} was not asked"))?.clone();
+        let mut times = self.0.get(name).with_context(|| format!("{name} has no answers"))?.clone();
         times.sort_unstable();
         let last = times.last().copied().context("no answer")?;
         Ok((times[times.len() / 2], last))

@@ -42,7 +42,7 @@ impl fmt::Display for ScrapeChecks {
         let ScrapeChecks { checked, unanswered, not_verified, most_dropped, .. } = self;
         write!(
             f,
-            "{checked} scrapes checked ({not_verified} not yet verified, {unanswered} beside \
+            "{checked} scrapes checked ({not_verified} not yet verified, {unanswered} during \
              restarts unanswered, {most_dropped} log lines told as dropped)"
         )
     }
@@ -93,12 +93,12 @@ impl ScrapeChecks {
             );
         }
         let lost = losses(&metrics);
-        ensure!(lost.is_empty(), "said to be lost: {lost:?}");
+        ensure!(lost.is_empty(), "reported as lost: {lost:?}");
         let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
-        ensure!(bypassed == 0.0, "{bypassed} are said to have passed");
+        ensure!(bypassed == 0.0, "{bypassed} are reported as bypassed");
         let said: Vec<&Sample> = metrics.select("guestreq_enforcement_info", &[]).collect();
-        let [said] = said.as_slice() else { bail!("enforcement is told thus: {said:?}") };
-        ensure!(said.labels["mode"] == "enforce", "the files say enforce: {said:?}");
+        let [said] = said.as_slice() else { bail!("enforcement is reported as {said:?}") };
+        ensure!(said.labels["mode"] == "enforce", "the configured mode is enforce: {said:?}");
         let is_verified = said.labels["verified"] == "true";
         ensure!(is_verified || !is_up, "an agent that is up has it not verified");
         self.not_verified += u64::from(!is_verified);

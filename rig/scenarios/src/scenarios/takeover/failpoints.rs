@@ -175,7 +175,7 @@ fn at_detach(_: &Context) -> Result<Status> {
     let _ = cli(&["detach"])?;
     let before = (bpf::loaded(), probes()?);
     let gone = || -> Result<()> {
-        ensure!(!fs::exists(PINS)?, "{PINS} is left");
+        ensure!(!fs::exists(PINS)?, "{PINS} still exists");
         // The kernel frees programs and probes after a while.
         wait_until("everything is as before", std::time::Duration::from_secs(20), || {
             Ok((bpf::loaded(), probes()?) == before)

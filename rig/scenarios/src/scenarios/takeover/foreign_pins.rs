@@ -26,17 +26,17 @@ const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 type Case = (&'static str, &'static str, fn() -> Result<()>);
 
 const CASES: [Case; 4] = [
-    ("somebody's map under the name of ours", "HOST is no map of the name and type", || {
+    ("a foreign map under our name", "HOST is no map of the name and type", || {
         fs::create_dir_all(format!("{PINS}/maps"))?;
         bpf::pin_array(HOST_RECORD)
     }),
-    ("a map in the place of the folder", "is no folder", || bpf::pin_array(PINS)),
-    ("a folder of nobody's", "belongs to uid 65534, not to root", || {
+    ("a map instead of the folder", "is no folder", || bpf::pin_array(PINS)),
+    ("a folder owned by nobody", "belongs to uid 65534, not to root", || {
         let status = attacker::nobody(&mut Command::new("/bin/mkdir")).arg(PINS).status()?;
         ensure!(status.success(), "mkdir: {status}");
         Ok(())
     }),
-    ("a link to elsewhere", "is no folder", || Ok(symlink("/tmp", PINS)?)),
+    ("a link", "is no folder", || Ok(symlink("/tmp", PINS)?)),
 ];
 
 fn foreign(_: &Context) -> Result<Status> {
@@ -45,8 +45,8 @@ fn foreign(_: &Context) -> Result<Status> {
         host.begin()?;
         make().context(what)?;
         let agent = start(&[]).context(what)?;
-        let said = agent::log();
-        ensure!(said.contains(told), "{what}: {said}");
+        let log = agent::log();
+        ensure!(log.contains(told), "{what}: {log}");
         ensure!(aside()?.is_empty(), "{what}: {:?}", aside()?);
         agent.kill()?;
         let agent = start(&[])?;

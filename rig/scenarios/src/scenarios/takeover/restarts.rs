@@ -48,9 +48,9 @@ fn survives(_: &Context) -> Result<Status> {
 
     let second = start(&[])?;
     ensure!(json("vms")?["vms"][0]["vm"] == "web", "{}", cli(&["vms"])?);
-    let said = agent::log();
-    ensure!(said.contains("took over kretprobe/"), "it took nothing over: {said}");
-    ensure!(!said.contains("] attached "), "it attached something: {said}");
+    let log = agent::log();
+    ensure!(log.contains("took over kretprobe/"), "nothing was taken over: {log}");
+    ensure!(!log.contains("] attached "), "something was attached: {log}");
     let status = second.stop()?;
     ensure!(status.code() == Some(0), "{status}");
     let stopped = unwatched()?;

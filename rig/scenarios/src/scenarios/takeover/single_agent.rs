@@ -108,7 +108,7 @@ fn vm(name: &str, wanted: Option<u32>) -> Result<(Load, u32)> {
         agent::signal(load.pid(), libc::SIGKILL)?;
         load.end()?;
     }
-    bail!("no process of number {wanted:?} came about")
+    bail!("no process got pid {wanted:?}")
 }
 
 fn child_of(parent: u32) -> Result<u32> {

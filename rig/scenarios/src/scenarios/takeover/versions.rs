@@ -69,8 +69,8 @@ fn other_programs(_: &Context) -> Result<Status> {
     for (round, other) in [PROGRAMS, &[], PROGRAMS].into_iter().enumerate() {
         agent.kill()?;
         agent = start(other)?;
-        let said = agent::log();
-        ensure!(!said.contains("] attached "), "round {round}: it attached something: {said}");
+        let log = agent::log();
+        ensure!(!log.contains("] attached "), "round {round}: something was attached: {log}");
         host.firmware()?;
     }
     sleep(Duration::from_secs(1));
@@ -103,8 +103,8 @@ fn other_entries(context: &Context) -> Result<Status> {
         host.firmware().with_context(|| format!("after {point}"))?;
         agent = start(other)?;
         host.firmware().with_context(|| format!("after {point}, in the next agent"))?;
-        let said = agent::log();
-        ensure!(said.contains("another version's program"), "nothing was replaced: {said}");
+        let log = agent::log();
+        ensure!(log.contains("another version's program"), "nothing was replaced: {log}");
         other = if other.is_empty() { ENTRIES } else { &[] };
     }
     finish(load)?;
@@ -114,7 +114,7 @@ fn other_entries(context: &Context) -> Result<Status> {
     let missed = firmware.checked_sub(counted).context("counted twice")?;
     ensure!(missed <= firmware / 10, "{counted} of {firmware} counted");
     let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
-    ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+    ensure!(bypassed == 0.0, "{bypassed} requests are reported as bypassed");
     println!("{missed} of {firmware} missed in {} replacements", at.len());
     counts_new_requests(&agent)?;
     host.end(agent)?;
@@ -143,11 +143,11 @@ fn other_schema(_: &Context) -> Result<Status> {
         // The first word of the host's record.
         bpf::write_first_word(&format!("{PINS}/maps/HOST"), 99)?;
         die_at(point, &[])?;
-        let said = agent::log();
-        ensure!(said.contains("cannot be taken over (its maps are of schema 99"), "{said}");
+        let log = agent::log();
+        ensure!(log.contains("cannot be taken over (its maps are of schema 99"), "{log}");
         host.firmware().with_context(|| format!("after {point}"))?;
         agent = start(&[])?;
-        ensure!(!agent::log().contains("schema"), "told twice: {}", agent::log());
+        ensure!(!agent::log().contains("schema"), "reported twice: {}", agent::log());
         host.firmware().with_context(|| format!("after {point}, in the next agent"))?;
         let left = aside()?;
         ensure!(left.is_empty(), "after {point} there are {left:?}");
