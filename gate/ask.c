@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The question. It goes to every LSM on the host, so it is asked in a way that
- * none of them has a reason to object to: with the kernel's own credentials, as
- * the VMM's confinement is not to answer, and with a private anonymous inode.
+ * The question. It goes to every LSM on the host, so no LSM must have a reason
+ * to deny it: it is asked with the kernel's credentials, to exclude the VMM's
+ * confinement, and with a private anonymous inode.
  */
 #include "gate.h"
 
@@ -24,7 +24,7 @@
 
 static_assert(sizeof(struct guestreq_gate_question) == 0x78);
 
-/* Each counts for itself, so a relaxed atomic is exact. */
+/* Independent counters, so relaxed atomics are exact. */
 struct gate_counts gate_counts;
 
 bool gate_closed;
@@ -33,9 +33,9 @@ static const struct cred *gate_cred;
 static u64 gate_cookie;
 
 /*
- * Keeps gate_file in place for those who come through sysfs, where parameters
- * can be read and written before ask_open() and after ask_close(). Requests need
- * no lock: the hook is installed after the one and removed before the other.
+ * Protects gate_file from access through sysfs, where parameters can be read
+ * and written before ask_open() and after ask_close(). Requests need no lock:
+ * the hook is installed after the former and removed before the latter.
  */
 static DEFINE_MUTEX(file_lock);
 static struct file *gate_file;
@@ -49,7 +49,7 @@ static int put_question(const struct guestreq_gate_question *q)
 	return ret;
 }
 
-static enum verdict verdict_of(int answer)
+static enum decision decision_of(int answer)
 {
 	switch (answer) {
 	case GUESTREQ_GATE_ADMIT:
@@ -64,19 +64,19 @@ static enum verdict verdict_of(int answer)
 }
 
 /* Never UNANSWERED: what that means is decided here. */
-enum verdict ask_request(const struct sev_data_snp_guest_request *req)
+enum decision ask_request(const struct sev_data_snp_guest_request *req)
 {
 	struct guestreq_gate_question q = {
 		.cookie = gate_cookie,
 		.gctx_paddr = req->gctx_paddr,
 	};
-	enum verdict verdict;
+	enum decision decision;
 
 	/* KVM's own copy of the message: the guest cannot change it any more */
 	memcpy(q.header, __va(__sme_clr(req->req_paddr)), sizeof(q.header));
 
-	verdict = verdict_of(put_question(&q));
-	switch (verdict) {
+	decision = decision_of(put_question(&q));
+	switch (decision) {
 	case ADMIT:
 		atomic64_inc(&gate_counts.admitted);
 		break;
@@ -88,13 +88,13 @@ enum verdict ask_request(const struct sev_data_snp_guest_request *req)
 		break;
 	case UNANSWERED:
 		atomic64_inc(&gate_counts.unanswered);
-		verdict = READ_ONCE(gate_closed) ? DENY : ADMIT;
+		decision = READ_ONCE(gate_closed) ? DENY : ADMIT;
 		break;
 	}
-	return verdict;
+	return decision;
 }
 
-int ask_test(u64 nonce, enum verdict *verdict)
+int ask_test(u64 nonce, enum decision *decision)
 {
 	struct guestreq_gate_question q = { .nonce = nonce };
 	int ret = -ENODEV;
@@ -102,14 +102,14 @@ int ask_test(u64 nonce, enum verdict *verdict)
 	mutex_lock(&file_lock);
 	if (gate_file) {
 		q.cookie = gate_cookie;
-		*verdict = verdict_of(put_question(&q));
+		*decision = decision_of(put_question(&q));
 		ret = 0;
 	}
 	mutex_unlock(&file_lock);
 	return ret;
 }
 
-/* Only to be compared with: it may not be followed. */
+/* For comparison only; never dereferenced. */
 unsigned long ask_file(void)
 {
 	return (unsigned long)READ_ONCE(gate_file);
@@ -134,9 +134,9 @@ int ask_open(void)
 	} while (!gate_cookie);
 
 	/*
-	 * Its operations are the kernel's, so that the last fput() may come after
-	 * this module is gone. It is made with the credentials that it is used
-	 * with: SELinux has nothing to say to a private inode and its own file.
+	 * generic_ro_fops lives in the kernel, so a late fput() is safe after
+	 * unload. Created with the credentials it is used with: SELinux ignores
+	 * a private inode and its own file.
 	 */
 	old = override_creds(gate_cred);
 	file = anon_inode_getfile("[guestreq_gate]", &generic_ro_fops, NULL, O_RDONLY);

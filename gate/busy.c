@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * BUSY. The ccp driver can only hand a firmware error to KVM, which gives it to
- * the guest as the lower half of exit_info_2; BUSY is a code of the VMM's, in the
- * upper half. So hook.c reports an error that no firmware has, and it is replaced
- * at the tracepoint kvm_vmgexit_exit: the same vCPU, before it enters the guest,
- * with its GHCB still mapped.
+ * BUSY. The ccp driver can only return a firmware error to KVM, which gives it
+ * to the guest as the lower half of exit_info_2; BUSY is a VMM code, in the
+ * upper half. So hook.c returns an error that no firmware uses, and the
+ * tracepoint kvm_vmgexit_exit replaces it: on the same vCPU, before it enters
+ * the guest, with its GHCB still mapped.
  */
 #include "gate.h"
 
@@ -22,47 +22,49 @@
 extern struct tracepoint __tracepoint_kvm_vmgexit_exit;
 
 /*
- * The tasks that were told the magic and have not been at the tracepoint since: for
- * them the probe has to stay. Known by their addresses, not counted: what the probe
- * sees in a GHCB proves nothing, as the guest can write there, but a guest cannot
- * choose which task it runs on.
+ * The tasks that got the magic and have not reached the tracepoint since: for
+ * them the probe must stay. Stored by address instead of counted: a GHCB proves
+ * nothing, as the guest can write there, but a guest cannot choose which task
+ * it runs on.
  *
- * A task is in one place at most, among the PROBES ones that follow its hash. It
- * puts itself there and takes itself out; nobody else writes a place that is taken.
- * So there is no lock, and a task that looks for itself needs no ordering. Towards
- * unloading there is, see busy_unwatch().
+ * A task has at most one slot, among the PROBES ones from its hash. It adds and
+ * removes itself; no other task writes a used slot. So there is no lock, and a
+ * task needs no ordering to find itself. Unloading does, see busy_unwatch().
  *
- * One that is gone, or whose vCPU another thread runs now, stays in. It is never
- * followed, so it may be gone; a new task at the same address finds itself in here
- * and takes itself out.
+ * A task that has exited, or whose vCPU another thread runs now, keeps its
+ * slot. The address is never dereferenced; a new task at the same address finds
+ * and removes itself.
  */
-#define PLACES_SHIFT	10
+#define SLOTS_SHIFT	10
 #define PROBES		16
-static atomic_long_t told[1 << PLACES_SHIFT];
+static atomic_long_t busy_tasks[1 << SLOTS_SHIFT];
 
-/* Whether a task found no place: then it is not known whom to wait for. Never reset. */
-static bool crowded;
+/*
+ * Whether a task found no slot, so that unloading does not know it. Never
+ * reset.
+ */
+static bool overflow;
 
-static atomic_long_t *place(unsigned int probe)
+static atomic_long_t *slot(unsigned int probe)
 {
-	return &told[(hash_ptr(current, PLACES_SHIFT) + probe) % ARRAY_SIZE(told)];
+	return &busy_tasks[(hash_ptr(current, SLOTS_SHIFT) + probe) % ARRAY_SIZE(busy_tasks)];
 }
 
-/* Where this task is, or NULL. Relaxed: only this task writes its own address. */
+/* This task's slot, or NULL. Relaxed: only this task writes its own address. */
 static atomic_long_t *find_current(void)
 {
 	unsigned int i;
 
 	for (i = 0; i < PROBES; i++) {
-		if (atomic_long_read(place(i)) == (long)current)
-			return place(i);
+		if (atomic_long_read(slot(i)) == (long)current)
+			return slot(i);
 	}
 	return NULL;
 }
 
 /*
- * Before the magic is told. Relaxed: hook.c counts this task out afterwards with a
- * release, which hook_remove() acquires before busy_unwatch() looks here.
+ * Called before the magic is returned. Relaxed: hook.c later counts this task
+ * out with a release, which hook_remove() acquires before busy_unwatch().
  */
 void busy_expect(void)
 {
@@ -71,22 +73,21 @@ void busy_expect(void)
 	if (find_current())
 		return;		/* the last time it did not get as far as the probe */
 	for (i = 0; i < PROBES; i++) {
-		/* a failure means that another task was quicker, or is in there */
-		if (!atomic_long_cmpxchg_relaxed(place(i), 0, (long)current))
+		/* failed: another task was faster or uses the slot */
+		if (!atomic_long_cmpxchg_relaxed(slot(i), 0, (long)current))
 			return;
 	}
-	WRITE_ONCE(crowded, true);
+	WRITE_ONCE(overflow, true);
 }
 
 /*
- * Runs at every VMGEXIT of every SEV-ES guest, with preemption disabled. The page
- * is shared with the guest: one that writes the magic there itself reads BUSY, and
- * one that hides it reads what it wrote. Neither changes whom unloading waits for
- * but this very task: if it makes its exit look like another, it is waited for in
- * vain.
+ * Runs at every VMGEXIT of every SEV-ES guest, with preemption disabled. The
+ * page is shared with the guest: if it writes the magic itself, it reads BUSY;
+ * if it hides it, it reads what it wrote. Neither affects which other tasks
+ * unloading waits for; for this one it may wait until its timeout.
  *
- * Relaxed: whoever sees this task gone from the table may still find it in here, and
- * waits for that in tracepoint_synchronize_unregister().
+ * Relaxed: a task that is no longer in the table may still run this function,
+ * for which tracepoint_synchronize_unregister() waits.
  */
 static void on_vmgexit_exit(void *unused, unsigned int vcpu_id, struct ghcb *ghcb)
 {
@@ -112,32 +113,32 @@ int busy_watch(void)
 	return ret;
 }
 
-/* How many have not been at the probe. */
-static unsigned int count_told(void)
+/* How many have not reached the probe. */
+static unsigned int count_busy(void)
 {
 	unsigned int i, count = 0;
 
-	for (i = 0; i < ARRAY_SIZE(told); i++)
-		count += !!atomic_long_read(&told[i]);
+	for (i = 0; i < ARRAY_SIZE(busy_tasks); i++)
+		count += !!atomic_long_read(&busy_tasks[i]);
 	return count;
 }
 
 /*
- * After hook_remove(), so none are added, and all that were are seen. A vCPU needs
- * microseconds from the one to the other, unless its VMM has paused it there; and
- * one that was killed there stays in. So this waits for a while, and then says so.
+ * After hook_remove(), so none are added and all added ones are visible. A vCPU
+ * takes microseconds to reach the probe, unless its VMM has paused or killed it
+ * there. So this waits for a while, then warns.
  */
 void busy_unwatch(void)
 {
 	unsigned long until = jiffies + 2 * HZ;
 
-	while ((count_told() || READ_ONCE(crowded)) && time_before(jiffies, until))
+	while ((count_busy() || READ_ONCE(overflow)) && time_before(jiffies, until))
 		msleep(20);
-	if (count_told())
-		pr_info("%u vCPUs were told to try again and have not run since: gone or paused\n",
-			count_told());
-	if (READ_ONCE(crowded))
-		pr_info("too many vCPUs were told to try again to know whether all have run since\n");
+	if (count_busy())
+		pr_info("%u vCPUs got BUSY and have not run since: exited or paused\n",
+			count_busy());
+	if (READ_ONCE(overflow))
+		pr_info("too many vCPUs got BUSY to know whether all have run since\n");
 	tracepoint_probe_unregister(&__tracepoint_kvm_vmgexit_exit, on_vmgexit_exit, NULL);
 	tracepoint_synchronize_unregister();	/* waits for who is in on_vmgexit_exit() */
 }

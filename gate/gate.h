@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the gate's parts know of each other:
+ * The interfaces between the gate's parts:
  *
  *	main.c		loading, and unloading under load
- *	hook.c		stands in front of the ccp driver and carries out the verdict
- *	ask.c		asks the LSM hook and counts what it hears
+ *	hook.c		intercepts calls of the ccp driver and executes the answer
+ *	ask.c		asks the LSM hook and counts the answers
  *	busy.c		puts BUSY into the guest's GHCB
- *	params.c	what user space reads and sets in sysfs
+ *	params.c	parameters in sysfs
  */
 #ifndef GATE_H
 #define GATE_H
@@ -20,13 +20,10 @@
 
 #include "guestreq_gate.h"
 
-/*
- * A firmware error that no firmware returns ("GATE"): tells busy.c which of the
- * host's VMGEXITs was turned away.
- */
+/* A firmware error that no firmware returns ("GATE"): marks BUSY for busy.c. */
 #define GATE_BUSY_MAGIC	0x47415445
 
-enum verdict { ADMIT, DENY, BUSY, UNANSWERED };
+enum decision { ADMIT, DENY, BUSY, UNANSWERED };
 
 /* ask.c */
 struct gate_counts {
@@ -39,8 +36,8 @@ int ask_open(void);
 void ask_close(void);
 unsigned long ask_file(void);
 u64 ask_cookie(void);
-enum verdict ask_request(const struct sev_data_snp_guest_request *req);
-int ask_test(u64 nonce, enum verdict *verdict);
+enum decision ask_request(const struct sev_data_snp_guest_request *req);
+int ask_test(u64 nonce, enum decision *decision);
 
 /* hook.c */
 int hook_install(void);

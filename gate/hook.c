@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The hook: KVM hands each guest request to sev_issue_cmd_external_user() of the
- * ccp driver. An ftrace handler sends such a call to gate_issue_cmd() instead,
- * which asks, and then calls the real one or does not.
+ * The hook: KVM hands each guest request to sev_issue_cmd_external_user() of
+ * the ccp driver. An ftrace handler redirects the call to gate_issue_cmd(),
+ * which asks, and then calls the real function or does not.
  */
 #include "gate.h"
 
@@ -17,8 +17,8 @@
 
 /*
  * Tasks between gate_hook() and the last line of gate_issue_cmd(), where they
- * may sleep for as long as the PSP takes. Released by their decrement and acquired
- * by hook_remove(): who reads zero sees them done with everything.
+ * may sleep for as long as the PSP takes. The decrement releases and
+ * hook_remove() acquires: at zero all their effects are visible.
  */
 static atomic_t callers = ATOMIC_INIT(0);
 
@@ -29,16 +29,16 @@ static int refuse(int *error, int status)
 	return -EIO;	/* what ccp returns for a firmware error */
 }
 
-/* KVM's thread comes here instead of sev_issue_cmd_external_user(). */
+/* Called by KVM's thread instead of sev_issue_cmd_external_user(). */
 static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
 {
-	enum verdict verdict = ADMIT;
+	enum decision decision = ADMIT;
 	int ret;
 
 	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
-		verdict = ask_request(data);
+		decision = ask_request(data);
 
-	switch (verdict) {
+	switch (decision) {
 	case DENY:
 		ret = refuse(error, SEV_RET_INVALID_PARAM);
 		break;
@@ -49,8 +49,9 @@ static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *da
 	default:
 		ret = sev_issue_cmd_external_user(filp, cmd, data, error);
 		/*
-		 * gate_hook() knows this call by its return address, which a tail
-		 * call would not leave, and the two would call each other for ever.
+		 * gate_hook() recognizes this call by its return address. A
+		 * tail call would not leave it, and the two would call each
+		 * other forever.
 		 */
 		barrier();
 	}
@@ -65,13 +66,13 @@ static void notrace gate_hook(unsigned long ip, unsigned long parent_ip,
 {
 	if (within_module(parent_ip, THIS_MODULE))
 		return;		/* the gate's own call */
-	/* Counted in here, not there: unregistering waits only for this function. */
+	/* Counted here, as unregistering only waits for this function. */
 	atomic_inc(&callers);
 	ftrace_regs_set_instruction_pointer(fregs, (unsigned long)gate_issue_cmd);
 }
 
 /*
- * IPMODIFY: nobody else may redirect the same function, a live patch included.
+ * IPMODIFY: nothing else may redirect the function, not even a live patch.
  * PERMANENT: kernel.ftrace_enabled=0, which would disarm us, is refused.
  * RECURSION: gate_hook() calls nothing that could be traced.
  */
@@ -82,9 +83,9 @@ static struct ftrace_ops gate_ops = {
 };
 
 /*
- * By address: a name could also be that of another module's static function.
- * The address is that of the very function that gate_issue_cmd() calls, and
- * linking to it has compared its type and keeps ccp in place.
+ * By address: another module may have a static function of that name. It is the
+ * address of the function that gate_issue_cmd() calls; linking to it checked
+ * its type and keeps ccp loaded.
  */
 int hook_install(void)
 {
@@ -112,12 +113,16 @@ int hook_install(void)
  */
 void hook_remove(void)
 {
-	/* Waits for all who are in gate_hook(): the operations are a module's. */
+	/* Waits for all tasks in gate_hook(): the operations are a module's. */
 	unregister_ftrace_function(&gate_ops);
 	ftrace_free_filter(&gate_ops);
-	/* So no more are counted in; a request takes as long as the PSP's queue. */
+	/*
+	 * No more are counted in; a request takes as long as the PSP's queue.
+	 */
 	while (atomic_read_acquire(&callers))
 		msleep(20);
-	/* The last one is counted out, but may be preempted before its return. */
+	/*
+	 * The last one is counted out, but may be preempted before it returns.
+	 */
 	synchronize_rcu_tasks();
 }

@@ -31,7 +31,7 @@ close:
 	return ret;
 }
 
-/* In this order no request meets a part that is gone. */
+/* In this order no request uses a part that is already removed. */
 static void __exit gate_exit(void)
 {
 	hook_remove();

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The gate in /sys/module/guestreq_gate/parameters. Readers and writers of a
- * module's parameters are serialised by kernel_param_lock(). They may come before
- * the module's init is done and after its exit has begun.
+ * module's parameters are serialised by kernel_param_lock(). They may come
+ * before the module's init is done and after its exit has begun.
  *
- * A file's mode keeps out every uid but 0, and uid 0 is also that of containers
- * from which all power was taken. So what gives something away or changes something
- * asks for a capability as well, of whoever reads or writes, at that moment.
+ * A file's mode excludes every uid but 0, which containers without any
+ * capability have, too. So reading secrets and changing something also require
+ * a capability of the calling task.
  */
 #include "gate.h"
 
@@ -16,8 +16,8 @@
 #include <linux/sysfs.h>
 
 /*
- * When the module is loaded, its loader sets this, who may need no other capability
- * (systemd's and udev's loaders are left with that one).
+ * When the module is loaded, its loader sets this, which may have no other
+ * capability (as systemd's and udev's).
  */
 static int closed_set(const char *val, const struct kernel_param *kp)
 {
@@ -37,7 +37,7 @@ module_param_cb(closed, &closed_ops, &gate_closed, 0600);
 __MODULE_PARM_TYPE(closed, "bool");
 MODULE_PARM_DESC(closed, "refuse requests that no LSM program answers for (default: let them pass)");
 
-/* The kernel does not expect this one to be missing when a module is loaded. */
+/* The kernel requires it when a module is loaded. */
 static int no_set(const char *val, const struct kernel_param *kp)
 {
 	return -EPERM;
@@ -52,7 +52,7 @@ static const struct kernel_param_ops protocol_ops = { .set = no_set, .get = prot
 module_param_cb(protocol, &protocol_ops, NULL, 0444);
 MODULE_PARM_DESC(protocol, "version of the protocol with the LSM program (read only)");
 
-/* An address in the kernel, so the capability that /proc/kallsyms asks for. */
+/* A kernel address, so it needs the same capability as /proc/kallsyms. */
 static int file_get(char *buf, const struct kernel_param *kp)
 {
 	if (!capable(CAP_SYSLOG))
@@ -91,15 +91,15 @@ module_param_cb(unanswered, &count_ops, &gate_counts.unanswered, 0400);
 MODULE_PARM_DESC(unanswered, "requests that nobody answered for (read only)");
 
 /*
- * The last self-test, none while the nonce is 0. For those who may load programs
- * that could answer: it sends a question to every LSM.
+ * The last self-test, none while the nonce is 0. Needs the capability to load
+ * programs that could answer, as it asks every LSM.
  */
 static u64 test_nonce;
-static enum verdict test_verdict;
+static enum decision test_decision;
 
 static int self_test_set(const char *val, const struct kernel_param *kp)
 {
-	enum verdict verdict;
+	enum decision decision;
 	u64 nonce;
 	int ret;
 
@@ -110,11 +110,11 @@ static int self_test_set(const char *val, const struct kernel_param *kp)
 		return ret;
 	if (!nonce)
 		return -EINVAL;		/* that would be a guest's request */
-	ret = ask_test(nonce, &verdict);
+	ret = ask_test(nonce, &decision);
 	if (ret)
 		return ret;
 	test_nonce = nonce;
-	test_verdict = verdict;
+	test_decision = decision;
 	return 0;
 }
 
@@ -128,7 +128,7 @@ static int self_test_get(char *buf, const struct kernel_param *kp)
 		return -EPERM;
 	if (!test_nonce)
 		return sysfs_emit(buf, "none\n");
-	return sysfs_emit(buf, "%llu %s\n", test_nonce, names[test_verdict]);
+	return sysfs_emit(buf, "%llu %s\n", test_nonce, names[test_decision]);
 }
 
 static const struct kernel_param_ops self_test_ops = {
