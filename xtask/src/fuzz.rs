@@ -114,8 +114,8 @@ fn run(target: &str, args: &Args) -> Result<bool> {
     // Git keeps no empty folders.
     let _ = fs::remove_dir(&found);
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    let told = summary(&text).unwrap_or_else(|| format!("see {}", log.display()));
-    println!("  {:<9}{target}: {told}, {:.1} s", "fuzz", start.elapsed().as_secs_f64());
+    let found = summary(&text).unwrap_or_else(|| format!("see {}", log.display()));
+    println!("  {:<9}{target}: {found}, {:.1} s", "fuzz", start.elapsed().as_secs_f64());
     if !passed {
         println!("{}\nall of it: {}", found_in(&text).join("\n"), log.display());
     }
@@ -152,12 +152,12 @@ fn summary(log: &str) -> Option<String> {
 /// The finding in a log: a panic up to its backtrace, libFuzzer's error, and the path of the input.
 fn found_in(log: &str) -> Vec<&str> {
     let mut of_panic = false;
-    let tells = |line: &&str| {
+    let is_finding = |line: &&str| {
         of_panic |= line.contains("panicked at");
         of_panic &= !line.starts_with("stack backtrace") && !line.starts_with("note:");
         of_panic || line.contains("ERROR: libFuzzer") || line.contains("Test unit written to")
     };
-    log.lines().filter(tells).collect()
+    log.lines().filter(is_finding).collect()
 }
 
 #[cfg(test)]
@@ -178,9 +178,9 @@ mod tests {
         let log = "INFO: seed\n\nthread '<unnamed>' (7) panicked at host/fuzz.rs:84:5:\n\
             assertion `left == right` failed\n  left: 1\nstack backtrace:\n   0: core::panic\n\
             ==7== ERROR: libFuzzer: deadly signal\nartifact; Test unit written to a/crash-1\n";
-        let told = found_in(log);
-        assert_eq!(told.len(), 5, "{told:?}");
-        assert_eq!(told[1], "assertion `left == right` failed");
-        assert!(told[4].ends_with("a/crash-1"));
+        let found = found_in(log);
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(found[1], "assertion `left == right` failed");
+        assert!(found[4].ends_with("a/crash-1"));
     }
 }

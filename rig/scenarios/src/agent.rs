@@ -120,7 +120,7 @@ impl Agent {
     }
 
     /// Waits until it has killed itself, as `--die-at` asks.
-    pub fn dies(mut self) -> Result<()> {
+    pub fn wait_until_killed(mut self) -> Result<()> {
         let mut status = None;
         wait_until("the agent has died", AGENT_TIMEOUT, || {
             status = self.child.try_wait().context("the agent")?;

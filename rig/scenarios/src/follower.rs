@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::{agent::signal, host::wait_until};
 
-const HEARD: &str = "/tmp/events.jsonl";
-const SAID: &str = "/tmp/events.stderr";
+const EVENTS: &str = "/tmp/events.jsonl";
+const STDERR: &str = "/tmp/events.stderr";
 const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `guestreq events -o json`, killed when dropped.
@@ -24,29 +24,29 @@ impl Follower {
             .args(["events", "-o", "json"])
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(File::create(HEARD).context(HEARD)?)
-            .stderr(File::create(SAID).context(SAID)?)
+            .stdout(File::create(EVENTS).context(EVENTS)?)
+            .stderr(File::create(STDERR).context(STDERR)?)
             .spawn()
             .context("guestreq events")?;
         Ok(Follower(child))
     }
 
     /// The events so far.
-    pub fn heard(&self) -> Result<Vec<Value>> {
-        let text = fs::read_to_string(HEARD).context(HEARD)?;
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(EVENTS).context(EVENTS)?;
         // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).context(HEARD)).collect()
+        whole.lines().map(|line| serde_json::from_str(line).context(EVENTS)).collect()
     }
 
     /// Its standard error.
-    pub fn said(&self) -> Result<String> {
-        fs::read_to_string(SAID).context(SAID)
+    pub fn stderr(&self) -> Result<String> {
+        fs::read_to_string(STDERR).context(STDERR)
     }
 
     pub fn wait_until(&self, what: &str, mut so: impl FnMut(&[Value]) -> bool) -> Result<()> {
-        wait_until(what, EVENT_TIMEOUT, || Ok(so(&self.heard()?)))
-            .with_context(|| format!("heard {:?}", self.heard().map(kinds)))
+        wait_until(what, EVENT_TIMEOUT, || Ok(so(&self.events()?)))
+            .with_context(|| format!("events {:?}", self.events().map(kinds)))
     }
 
     /// Sends Ctrl-C and returns the exit status.
@@ -64,9 +64,9 @@ impl Drop for Follower {
 }
 
 /// The number of events of each kind.
-fn kinds(heard: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
+fn kinds(events: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
     let mut kinds = std::collections::BTreeMap::new();
-    for event in heard {
+    for event in events {
         *kinds.entry(event["kind"].to_string()).or_default() += 1;
     }
     kinds

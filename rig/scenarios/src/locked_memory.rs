@@ -54,7 +54,7 @@ pub fn hold(pid: &str) -> Result<()> {
 
 /// Whether reading its arguments blocks; the thread that tries stays blocked.
 fn is_locked(pid: u32) -> bool {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || tell.send(fs::read(format!("/proc/{pid}/cmdline"))));
-    matches!(told.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout))
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(fs::read(format!("/proc/{pid}/cmdline"))));
+    matches!(receiver.recv_timeout(Duration::from_millis(100)), Err(RecvTimeoutError::Timeout))
 }

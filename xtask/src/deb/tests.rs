@@ -122,7 +122,7 @@ fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
 
 #[test]
 fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
-    let Some(host) = Host::new("beside") else { return };
+    let Some(host) = Host::new("together") else { return };
     let dist = host.folder.join("dist");
     fs::create_dir_all(&dist).unwrap();
     fs::write(dist.join("guestreq"), "").unwrap();

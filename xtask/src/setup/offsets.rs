@@ -2,8 +2,8 @@
 //!
 //! The rig's modules access members that no header declares and whose offsets differ between
 //! kernels. So each build gets its kernel's `offsets.h`: `SZ_<struct>` is a struct's size and
-//! `OFF_<struct>__<member>` a member's offset in bytes. A member that a kernel does not have is
-//! left out, and `#ifdef` tells.
+//! `OFF_<struct>__<member>` a member's offset in bytes. A member that a kernel lacks is left
+//! out, for `#ifdef`.
 
 use std::fmt::Write;
 use std::fs;

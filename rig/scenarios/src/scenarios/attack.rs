@@ -123,8 +123,8 @@ fn no_cue() {
 }
 
 /// A known VM that is now denied reports and waits for the cue.
-fn denied(attacked: &mut AttackedHost, name: &str, manner: &str) -> Result<Load> {
-    let load = load::start(&format!("{WAITING} --name {name} {manner}"))?;
+fn denied(attacked: &mut AttackedHost, name: &str, options: &str) -> Result<Load> {
+    let load = load::start(&format!("{WAITING} --name {name} {options}"))?;
     attacked.wait_for_requests(name, 1.0)?;
     cli(&["policy", "deny", "report", "--vm", name, "--yes"])?;
     Ok(load)

@@ -15,7 +15,7 @@ use crate::{
     load,
 };
 
-pub use applied::{APPLIED, ASKED, FULL_DISK};
+pub use applied::{APPLIED, FULL_DISK, WRONG_REQUESTS};
 pub use reload::{AT_RELOAD, RELOADED};
 
 const FOLDER: &str = "/tmp/config";

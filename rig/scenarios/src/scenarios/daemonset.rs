@@ -135,7 +135,7 @@ fn refuses_second_agent() -> Result<()> {
 /// A changed ConfigMap takes effect without a restart; an invalid one changes nothing and is
 /// reported.
 fn reloads(pod: &mut Pod) -> Result<()> {
-    let told = |what: &str, successful: u8| {
+    let reported = |what: &str, successful: u8| {
         let line = format!("guestreq_config_last_reload_successful {successful}");
         wait_until(what, POD_TIMEOUT, || Ok(get("/metrics")?.1.lines().any(|found| found == line)))
     };
@@ -145,9 +145,9 @@ fn reloads(pod: &mut Pod) -> Result<()> {
     })?;
     decided("allowed", true)?;
     pod.with_config("mode = \"enforce\"\nallow = [\"exprot\"]\n").project_config()?;
-    told("the broken ConfigMap is reported", 0)?;
+    reported("the broken ConfigMap is reported", 0)?;
     decided("broken", true)?;
     Pod::agent()?.project_config()?;
-    told("the fixed ConfigMap is applied", 1)?;
+    reported("the fixed ConfigMap is applied", 1)?;
     decided("mended", false)
 }

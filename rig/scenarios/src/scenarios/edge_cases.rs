@@ -126,16 +126,16 @@ fn cost(_: &Context) -> Result<Status> {
     let probe: f64 = before.2.iter().zip(after.2).map(|(from, to)| mean(*from, to)).sum();
     // Most runs are for other ioctls such as KVM_RUN, which take as long as foreign ones or a
     // little longer.
-    let verdicts = (after.1.sum() - before.1.sum()) as f64;
+    let decisions = (after.1.sum() - before.1.sum()) as f64;
     let runs = after.0.0 - before.0.0;
-    let verdict =
-        ((after.0.1 - before.0.1) * 1e9 - (runs - verdicts) * foreign) / verdicts.max(1.0);
+    let decision =
+        ((after.0.1 - before.0.1) * 1e9 - (runs - decisions) * foreign) / decisions.max(1.0);
     println!(
-        "an ioctl that is not ours {foreign:.0} ns, a verdict {verdict:.0} ns, the two probes \
+        "an ioctl that is not ours {foreign:.0} ns, a decision {decision:.0} ns, the two probes \
          before and after it {probe:.0} ns"
     );
-    ensure!(verdicts > 50.0, "only {verdicts} verdicts");
-    ensure!(foreign * 10.0 < verdict, "an ioctl that is not ours costs {foreign:.0} ns");
-    ensure!(verdict < 4.0 * probe, "a verdict costs {verdict:.0} ns, the probes {probe:.0} ns");
+    ensure!(decisions > 50.0, "only {decisions} decisions");
+    ensure!(foreign * 10.0 < decision, "an ioctl that is not ours costs {foreign:.0} ns");
+    ensure!(decision < 4.0 * probe, "a decision costs {decision:.0} ns, the probes {probe:.0} ns");
     Enforcing { agent, gate }.end()
 }

@@ -34,19 +34,19 @@ fn follow_all() -> Result<Follower> {
     let follower = Follower::start(&["--all", "-n", "0"])?;
     wait_until("it listens to all", Duration::from_secs(30), || {
         load::run("--count 1")?;
-        Ok(told(&follower.heard()?).0 > 0)
+        Ok(reported(&follower.events()?).0 > 0)
     })?;
     load::run("--count 1 --type tsc_info")?;
-    follower.wait_until("the last request was reported", |heard| {
-        heard.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
+    follower.wait_until("the last request was reported", |events| {
+        events.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
     })?;
     Ok(follower)
 }
 
 /// The numbers of finished requests and of lost events.
-fn told(heard: &[Value]) -> (u64, u64) {
-    let ended = heard.iter().filter(|event| event.get("result").is_some()).count();
-    let lost = heard.iter().filter(|event| event["kind"] == "lost");
+fn reported(events: &[Value]) -> (u64, u64) {
+    let ended = events.iter().filter(|event| event.get("result").is_some()).count();
+    let lost = events.iter().filter(|event| event["kind"] == "lost");
     (ended as u64, lost.filter_map(|event| event["count"].as_u64()).sum())
 }
 
@@ -55,30 +55,32 @@ fn exact(_: &Context) -> Result<Status> {
     let follower = follow_all()?;
     let before = Firmware::read()?;
     // The state when it began to follow.
-    let start = told(&follower.heard()?);
+    let start = reported(&follower.events()?);
     load::run("--vms 4 --processes --count 100 --type report,key,export")?;
     load::run("--count 20 --fault gap:3")?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
-    follower
-        .wait_until("every request was reported", |heard| told(heard).0 - start.0 >= firmware)?;
-    let (ended, lost) = told(&follower.heard()?);
+    follower.wait_until("every request was reported", |events| {
+        reported(events).0 - start.0 >= firmware
+    })?;
+    let (ended, lost) = reported(&follower.events()?);
     ensure!(
         (ended - start.0, lost) == (firmware, 0),
         "{ended} of {firmware} reported, {lost} lost"
     );
     println!("{firmware} requests, {firmware} reported");
 
-    let start = told(&follower.heard()?);
+    let start = reported(&follower.events()?);
     let before = Firmware::read()?;
     asleep(&agent, FLOOD)?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
-    let all = |heard: &[Value]| told(heard).0 + told(heard).1 - start.0 - start.1;
-    follower.wait_until("each was reported or counted as lost", |heard| all(heard) >= firmware)?;
-    let heard = follower.heard()?;
-    let (ended, lost) = told(&heard);
-    ensure!(all(&heard) == firmware && lost > 0, "{firmware}: {ended} reported, {lost} lost");
+    let all = |events: &[Value]| reported(events).0 + reported(events).1 - start.0 - start.1;
+    follower
+        .wait_until("each was reported or counted as lost", |events| all(events) >= firmware)?;
+    let events = follower.events()?;
+    let (ended, lost) = reported(&events);
+    ensure!(all(&events) == firmware && lost > 0, "{firmware}: {ended} reported, {lost} lost");
     println!("{firmware} requests, {} reported, {lost} lost", ended - start.0);
-    let reasons: Vec<_> = heard.iter().filter_map(|event| event.get("reason")).collect();
+    let reasons: Vec<_> = events.iter().filter_map(|event| event.get("reason")).collect();
     println!("{reasons:?}");
 
     // SIGKILL: it cannot unsubscribe.

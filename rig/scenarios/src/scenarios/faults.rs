@@ -66,7 +66,7 @@ pub const SOCKET: Scenario = Scenario {
     description: "a removed socket is recreated, and this is logged",
     check: |_| survives(files::socket),
 };
-pub const PINS_GONE: Scenario = Scenario {
+pub const PINS_REMOVED: Scenario = Scenario {
     id: "faults/pins_removed",
     description: "an unmounted BPF file system is reported, and pins are restored once it is back",
     check: |_| survives(files::pins),

@@ -26,10 +26,10 @@ pub const WHILE_BUSY: Scenario = Scenario {
     description: "the gate can be removed while guests get BUSY, and none reads its magic value",
     check: while_busy,
 };
-pub const BESIDE_A_FORGER: Scenario = Scenario {
+pub const UNLOAD_FORGED: Scenario = Scenario {
     id: "gate/unload_forged",
     description: "a guest that forges the gate's magic value does not hide another vCPU that got BUSY",
-    check: beside_a_forger,
+    check: unload_forged,
 };
 
 fn under_load(context: &Context) -> Result<Status> {
@@ -69,7 +69,7 @@ fn while_busy(context: &Context) -> Result<Status> {
 
 /// A guest that writes the magic value into its own GHCB looks like one that got BUSY. It must not
 /// hide one that did.
-fn beside_a_forger(context: &Context) -> Result<Status> {
+fn unload_forged(context: &Context) -> Result<Status> {
     let forgers =
         load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
     let (outcomes, rounds) = removed_while_busy(context)?;

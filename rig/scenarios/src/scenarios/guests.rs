@@ -39,7 +39,7 @@ pub const HOST_ERRORS: Scenario = Scenario {
     description: "requests that fail on the host are host errors",
     check: host_errors,
 };
-pub const DIES_MID_REQUEST: Scenario = Scenario {
+pub const EXIT_MID_REQUEST: Scenario = Scenario {
     id: "guests/exit_mid_request",
     description: "a VM that exits during a request is counted, then retired",
     check: dies,
@@ -100,8 +100,11 @@ fn sequence_numbers(_: &Context) -> Result<Status> {
     };
     ensure!(count("normal", "replay") + count("normal", "gap") == 0.0, "anomalies of a normal VM");
     let refused = metrics.sum("guestreq_messages_total", &[("result", "aead_oflow")]);
-    let told = count("replays", "replay") + count("gaps", "gap");
-    ensure!(told == refused && refused > 0.0, "{told} reported, the firmware refused {refused}");
+    let reported = count("replays", "replay") + count("gaps", "gap");
+    ensure!(
+        reported == refused && refused > 0.0,
+        "{reported} reported, the firmware refused {refused}"
+    );
     ensure!(count("replays", "gap") + count("gaps", "replay") == 0.0, "kinds are mixed up");
     Ok(Status::Passed)
 }
@@ -152,8 +155,8 @@ fn certificates(context: &Context) -> Result<Status> {
     // If the VMM refuses, the request never reaches the PSP, and the guest gets the reason.
     load::run("--count 2 --certs-error invalid_len")?;
     assert_exact(&agent, &before)?;
-    let told = json("psp")?["guest_told"].clone();
-    ensure!(told["ok"] == 15 && told["invalid_length"] == 2, "{told}");
+    let reported = json("psp")?["guest_told"].clone();
+    ensure!(reported["ok"] == 15 && reported["invalid_length"] == 2, "{reported}");
     Ok(Status::Passed)
 }
 

@@ -52,8 +52,8 @@ fn promtool(_: &Context) -> Result<Status> {
     child.stdin.take().context("promtool's input")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output().context("promtool")?;
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let told = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success() && stderr.is_empty() && told.is_empty(), "{told}{stderr}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && stderr.is_empty() && stdout.is_empty(), "{stdout}{stderr}");
 
     // A VM that behaves like a Linux guest stays within its bound.
     load::run("--vmm qemu --name usual --count 30 --type report,key,tsc_info")?;

@@ -24,10 +24,10 @@ pub const ONE_REPORT: Scenario = Scenario {
     description: "a guest can be allowed one report after boot and none later",
     check: one_report,
 };
-pub const NOBODY: Scenario = Scenario {
+pub const ONLY_ROOT: Scenario = Scenario {
     id: "policy_changes/only_root",
     description: "only root changes a policy, and every change is logged",
-    check: nobody,
+    check: only_root,
 };
 
 fn refused(line: &str, what: &str) -> Result<()> {
@@ -104,7 +104,7 @@ fn agent_has(agent: &Agent, requests: f64) -> Result<()> {
     })
 }
 
-fn nobody(_: &Context) -> Result<Status> {
+fn only_root(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     // Others who may open the socket can read, but not write.
     std::process::Command::new("chmod").args(["666", "/run/guestreq/agent.sock"]).status()?;
@@ -114,10 +114,10 @@ fn nobody(_: &Context) -> Result<Status> {
     ensure!(code == 1 && message.contains("65534"), "{code} {message}");
     cli(&["limit", "set", "--default", "--rate", "50/s"])?;
     let log = agent::log();
-    let told = log.lines().find(|line| line.contains("uid 0 changed the policy of default"));
-    let told = told.unwrap_or_default();
-    ensure!(told.contains("limit off") && told.contains("limit 50/s"), "{log}");
-    println!("{told}");
+    let reported = log.lines().find(|line| line.contains("uid 0 changed the policy of default"));
+    let reported = reported.unwrap_or_default();
+    ensure!(reported.contains("limit off") && reported.contains("limit 50/s"), "{log}");
+    println!("{reported}");
     cli(&["limit", "clear", "--default"])?;
     Enforcing { agent, gate }.end()
 }

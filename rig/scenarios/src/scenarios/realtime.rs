@@ -21,7 +21,7 @@ pub const GROUP: Group = Group {
         stages::PSP_QUEUE,
         guests::SEQUENCE_NUMBERS,
         guests::HOST_ERRORS,
-        guests::DIES_MID_REQUEST,
+        guests::EXIT_MID_REQUEST,
         losses::MISSED_PROBES,
         vm_names::VMMS,
         pods::RULES,

@@ -41,7 +41,7 @@ pub const DECIDED: Scenario = Scenario {
 };
 
 /// Makes a hook's program miss now and then, for this long.
-fn now_and_then(place: u32, time: Duration) -> Result<u32> {
+fn miss_repeatedly(place: u32, time: Duration) -> Result<u32> {
     let (begin, mut times) = (Instant::now(), 0);
     while begin.elapsed() < time {
         MissedTailCall::begin(&format!("{PINS}/maps/KPROBES"), place)?.end()?;
@@ -74,7 +74,7 @@ fn call(context: &Context) -> Result<Status> {
     Firmware::set("latency_us", 100)?;
     let seconds = if context.long { 60 } else { 6 };
     let load = load::start(&format!("--vms 2 --processes --vmm qemu --seconds {seconds}"))?;
-    let times = now_and_then(kprobe::ISSUE_COMMAND, Duration::from_secs(seconds - 1))?;
+    let times = miss_repeatedly(kprobe::ISSUE_COMMAND, Duration::from_secs(seconds - 1))?;
     let seen = load.finish()?;
     Firmware::reset()?;
     let firmware = Firmware::read()?.since(&before);
@@ -99,7 +99,7 @@ fn start(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let load = load::start("--vms 2 --processes --vmm qemu --seconds 4")?;
     std::thread::sleep(Duration::from_secs(1));
-    let times = now_and_then(kprobe::COMMAND_START, Duration::from_secs(2))?;
+    let times = miss_repeatedly(kprobe::COMMAND_START, Duration::from_secs(2))?;
     load.finish()?;
     let firmware = Firmware::read()?.since(&before);
     let metrics = agent.scrape()?;

@@ -82,7 +82,7 @@ fn soak(context: &Context) -> Result<Status> {
         soak.memory()
     );
     soak.is_flat()?;
-    soak.slots_return()?;
+    soak.slots_are_freed()?;
     host.end(soak.agent)?;
     Firmware::reset()?;
     Ok(Status::Passed)

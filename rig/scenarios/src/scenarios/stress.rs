@@ -107,7 +107,7 @@ fn all_at_once(context: &Context) -> Result<Status> {
     let seconds = start.elapsed().as_secs_f64();
     let summary = stress.summary();
     let counted = stress.finish_guests()?;
-    gate_gone(&stress)?;
+    gate_removed(&stress)?;
     println!(
         "{seconds:.0} s: {}, {clients}, {scrapes}, {counted}, worst answer {:.0?}",
         summary,
@@ -126,7 +126,7 @@ fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 }
 
 /// Shows that `verified` can become false.
-fn gate_gone(stress: &Stress<'_>) -> Result<()> {
+fn gate_removed(stress: &Stress<'_>) -> Result<()> {
     host::rmmod("guestreq_gate")?;
     let verified = |expected: f64| -> Result<()> {
         let metrics = stress.agent()?.scrape()?;
@@ -134,8 +134,8 @@ fn gate_gone(stress: &Stress<'_>) -> Result<()> {
         ensure!(said == expected, "verified {said}: {}", agent::get("/readyz")?.1);
         Ok(())
     };
-    let told = verified(0.0).context("without a gate");
+    let reported = verified(0.0).context("without a gate");
     host::insmod("guestreq_gate", &[])?;
-    told?;
+    reported?;
     verified(1.0).context("with the gate again")
 }

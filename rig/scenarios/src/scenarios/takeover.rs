@@ -132,13 +132,13 @@ pub fn start(arguments: &[&str]) -> Result<Agent> {
 
 /// Ends an agent by a signal and starts the next one.
 pub fn replace_agent(agent: &mut Agent, by: i32) -> Result<()> {
-    ends(agent, by)?;
+    end_by_signal(agent, by)?;
     *agent = start(&[])?;
     Ok(())
 }
 
 /// Ends an agent by a signal.
-pub fn ends(agent: &Agent, by: i32) -> Result<()> {
+pub fn end_by_signal(agent: &Agent, by: i32) -> Result<()> {
     let pid = agent.pid();
     agent::signal(pid, by)?;
     wait_until("the agent has ended", Duration::from_secs(60), || {
@@ -155,7 +155,7 @@ fn spawn(arguments: &[&str]) -> Result<Agent> {
 /// Starts an agent that dies at this failpoint.
 fn die_at(point: &str, arguments: &[&str]) -> Result<()> {
     let agent = spawn(&[&["--die-at", point], arguments].concat())?;
-    agent.dies().with_context(|| format!("at {point}"))
+    agent.wait_until_killed().with_context(|| format!("at {point}"))
 }
 
 /// The failpoints of these phases.

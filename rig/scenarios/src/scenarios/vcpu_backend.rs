@@ -27,10 +27,10 @@ pub const COMPAT: Scenario = Scenario {
     description: "vCPUs of a 32-bit VMM are held and stopped, too",
     check: compat,
 };
-pub const STRANGER: Scenario = Scenario {
+pub const UNKNOWN_VMM: Scenario = Scenario {
     id: "vcpu_backend/unknown_vmm",
     description: "an unknown VMM never gets a signal, and what passes is reported",
-    check: stranger,
+    check: unknown_vmm,
 };
 
 const VMMS: [&str; 3] = ["qemu", "cloud-hypervisor", "firecracker"];
@@ -110,7 +110,7 @@ fn compat(_: &Context) -> Result<Status> {
     end(agent)
 }
 
-fn stranger(_: &Context) -> Result<Status> {
+fn unknown_vmm(_: &Context) -> Result<Status> {
     let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
     // It handles no signal, so a kick would kill it.
     let seen = load::run("--processes --name unknown --type report,export --count 20")?;

@@ -26,10 +26,10 @@ pub const STAYS: Scenario = Scenario {
     description: "with --stay the agent observes, is not ready, and enforces as soon as it can",
     check: stays,
 };
-pub const GATE_GONE: Scenario = Scenario {
+pub const GATE_REMOVED: Scenario = Scenario {
     id: "verification/gate_removed",
     description: "the next scrape reports a removed gate and what passed without it",
-    check: gate_gone,
+    check: gate_removed,
 };
 pub const FOREIGN_ANSWER: Scenario = Scenario {
     id: "verification/foreign_answer",
@@ -119,7 +119,7 @@ fn stays(_: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-fn gate_gone(_: &Context) -> Result<Status> {
+fn gate_removed(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     ensure_verified(&agent, "true")?;
     gate.remove()?;

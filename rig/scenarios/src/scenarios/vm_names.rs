@@ -77,16 +77,16 @@ fn other_name(_: &Context) -> Result<Status> {
         let answer: serde_json::Value = serde_json::from_str(&agent::cli(&words)?)?;
         let identity = &answer["identity"];
         ensure!(identity["name"] == "web" && identity["vmm"] == "qemu", "{answer}");
-        let told = |field: &str, from: &str, text: &str| {
+        let reported = |field: &str, from: &str, text: &str| {
             let because = answer["because"].as_array().into_iter().flatten();
             because.into_iter().any(|it| {
                 let says = it["text"].as_str().is_some_and(|it| it.starts_with(text));
                 it["field"] == field && it["from"] == from && says
             })
         };
-        ensure!(told("vmm", "argument", "/usr/bin/kvm"), "{answer}");
-        ensure!(told("name", "argument", "-name web"), "{answer}");
-        ensure!(told("uuid", "argument", "-smbios type=1,uuid="), "{answer}");
+        ensure!(reported("vmm", "argument", "/usr/bin/kvm"), "{answer}");
+        ensure!(reported("name", "argument", "-name web"), "{answer}");
+        ensure!(reported("uuid", "argument", "-smbios type=1,uuid="), "{answer}");
         ensure!(answer["now"].is_null(), "{answer}");
         Ok(answer)
     };

@@ -83,13 +83,13 @@ pub fn table(figures: &Figures) -> String {
             }
             None => (String::new(), value),
         };
-        let verdict = match goal.at_most {
+        let result = match goal.at_most {
             most if most.is_infinite() => String::new(),
             most if reached <= most => format!("goal {most}: reached"),
             most => format!("goal {most}: missed"),
         };
         let value = format!("{} {}", number(value), goal.unit);
-        let line = format!("  {:<29}{value:>13}  {compared:<32}{verdict}", goal.what);
+        let line = format!("  {:<29}{value:>13}  {compared:<32}{result}", goal.what);
         text += &format!("{}\n", line.trim_end());
     }
     text

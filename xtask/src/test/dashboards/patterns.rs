@@ -176,9 +176,9 @@ mod tests {
     fn each_alert_has_a_fault_that_it_tells_and_only_series_that_there_are() {
         let rules = rules::parse(&project::root().join("dashboards/rules/alerts.yml")).unwrap();
         let alerts: Vec<_> = rules.rules().filter_map(|rule| rule.alert.as_deref()).collect();
-        let told = |alert: &str| ROWS.iter().any(|row| row.alert == alert && row.after.is_some());
-        let untold: Vec<_> = alerts.iter().filter(|alert| !told(alert)).collect();
-        assert!(untold.is_empty() && !alerts.is_empty(), "{untold:?}");
+        let fires = |alert: &str| ROWS.iter().any(|row| row.alert == alert && row.after.is_some());
+        let missing: Vec<_> = alerts.iter().filter(|alert| !fires(alert)).collect();
+        assert!(missing.is_empty() && !alerts.is_empty(), "{missing:?}");
         let metrics = read(&project::root().join("docs/metrics.md")).unwrap();
         let reference = Reference::parse(&metrics).unwrap();
         for row in ROWS {
@@ -192,9 +192,9 @@ mod tests {
     #[test]
     fn a_host_is_told_before_the_fault_then_and_when_it_is_over() {
         let row = ROWS.iter().find(|row| row.alert == "GuestreqEventsLost").unwrap();
-        let told = expected(row, "a", Steady, true);
-        assert_eq!(told.matches("exp_samples: []").count(), 3, "{told}");
-        assert!(told.contains("eval_time: 2520s, exp_samples: [{value: 1}]"), "{told}");
+        let text = expected(row, "a", Steady, true);
+        assert_eq!(text.matches("exp_samples: []").count(), 3, "{text}");
+        assert!(text.contains("eval_time: 2520s, exp_samples: [{value: 1}]"), "{text}");
         assert!(expected(row, "a", Steady, false).contains("[69m]"));
     }
 }

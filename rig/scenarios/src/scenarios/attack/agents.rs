@@ -56,9 +56,9 @@ fn moves(_: &Context) -> Result<Status> {
 /// A new agent finds another name in /proc, or none.
 fn replaced(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("")?;
-    let manner = "--seconds 3600 --rate 20";
-    let liar = denied(&mut attacked, "liar", &format!("{manner} --forge good"))?;
-    let lead = denied(&mut attacked, "lead", &format!("{manner} --attack leader-exits"))?;
+    let options = "--seconds 3600 --rate 20";
+    let liar = denied(&mut attacked, "liar", &format!("{options} --forge good"))?;
+    let lead = denied(&mut attacked, "lead", &format!("{options} --attack leader-exits"))?;
     let before = attacked.reached()?;
     cue(0)?;
     left(&lead)?;

@@ -65,11 +65,11 @@ fn burst(_: &Context) -> Result<Status> {
     let attacked = AttackedHost::start(&format!(
         "limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"
     ))?;
-    let manner = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
+    let options = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
     let mut passed = 0;
     for technique in ["child", "hops"] {
         let seen =
-            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {manner}"));
+            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {options}"));
         passed += super::passed(&seen?);
     }
     let contexts = Firmware::read()?.since(&attacked.before).contexts;

@@ -68,7 +68,7 @@ fn limit(_: &Context) -> Result<Status> {
 /// Each VM has sent one allowed report and sends ten more.
 fn stays_denied(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("")?;
-    let manners = [
+    let all = [
         ("bad", "--forge good --attack child"),
         ("stays", "--forge good --attack parked"),
         ("hops", "--forge good --attack hops --vcpus 2 --vmpck all"),
@@ -77,8 +77,8 @@ fn stays_denied(_: &Context) -> Result<Status> {
         ("confined", "--attack confined"),
     ];
     let mut loads = Vec::new();
-    for (name, manner) in manners {
-        loads.push((name, denied(&mut attacked, name, &format!("{manner} --count 11"))?));
+    for (name, options) in all {
+        loads.push((name, denied(&mut attacked, name, &format!("{options} --count 11"))?));
     }
     let before = attacked.reached()?;
     cue(0)?;

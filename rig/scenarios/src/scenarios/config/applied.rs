@@ -27,10 +27,10 @@ pub const FULL_DISK: Scenario = Scenario {
     description: "on a full disk a change is refused, and nothing changes",
     check: full_disk,
 };
-pub const ASKED: Scenario = Scenario {
+pub const WRONG_REQUESTS: Scenario = Scenario {
     id: "config/wrong_requests",
     description: "unknown VMs and missing permissions get an error that says what is right",
-    check: asked,
+    check: wrong_requests,
 };
 
 const FILE: &str = "/tmp/config/apply.toml";
@@ -68,10 +68,10 @@ fn applied(_: &Context) -> Result<Status> {
     decided("then", true)?;
     decided("exp-2", false)?;
     let log = agent::log();
-    let told = log
+    let reported = log
         .lines()
         .find(|line| line.contains("uid 0 applied /tmp/config/apply.toml: default: mode"));
-    println!("{}", told.context("it is not logged")?);
+    println!("{}", reported.context("it is not logged")?);
     println!("{}", cli(&["policy", "show"])?);
 
     // It survives the agent's restart until it is cleared.
@@ -138,7 +138,7 @@ fn as_member(group: u32, arguments: &[&str]) -> Result<Output> {
     command.uid(NOBODY).gid(group).args(arguments).output().context("guestreq")
 }
 
-fn asked(_: &Context) -> Result<Status> {
+fn wrong_requests(_: &Context) -> Result<Status> {
     let line = refused(&["vms"])?;
     ensure!(line.contains("`sudo systemctl start guestreq`, or `sudo guestreq agent`"), "{line}");
     fs::write("/etc/group", format!("root:x:0:\nguestreq:x:{GROUP}:\n"))?;

@@ -110,10 +110,10 @@ fn wrong(agent: &mut Agent) -> Result<()> {
             // The first one is noticed without a signal.
             signal(agent.pid(), libc::SIGHUP)?;
         }
-        let told = |p: &serde_json::Value| {
+        let reported = |p: &serde_json::Value| {
             p["config"]["failed"]["error"].as_str().is_some_and(|error| error.contains(why))
         };
-        let shown = shows(what, told)?;
+        let shown = shows(what, reported)?;
         let error = shown["config"]["failed"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(path) && !error.contains('\n'), "{error}");
         ensure!(!successful(&agent.scrape()?), "{what}: the reload metric still reports success");
@@ -159,7 +159,7 @@ fn at_reload(_: &Context) -> Result<Status> {
         })?;
         allowed = !allowed;
         replace(MAIN, &lines(if allowed { EXPORT } else { "" }))?;
-        dying.dies().with_context(|| (*point).to_owned())?;
+        dying.wait_until_killed().with_context(|| (*point).to_owned())?;
     }
     let agent = start(&[])?;
     decided("converged", allowed)?;
@@ -175,7 +175,7 @@ fn at_reload(_: &Context) -> Result<Status> {
 
     // A mode that cannot be enforced is refused, as for a command, and the policy stays.
     gate.remove()?;
-    beyond_reach(&agent)?;
+    enforce_without_gate(&agent)?;
     agent.kill()?;
     cli(&["detach"])?;
     let _ = fs::remove_dir_all(FOLDER);
@@ -183,7 +183,7 @@ fn at_reload(_: &Context) -> Result<Status> {
 }
 
 /// Without a gate a file changes the mode from audit to enforce.
-fn beyond_reach(agent: &Agent) -> Result<()> {
+fn enforce_without_gate(agent: &Agent) -> Result<()> {
     let audit = lines("").replace("enforce", "audit");
     replace(MAIN, &audit)?;
     shows("it only counts", |p| p["default"]["mode"]["value"] == "audit")?;

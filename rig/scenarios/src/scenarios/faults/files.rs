@@ -30,13 +30,13 @@ pub fn socket(_: &mut FaultyHost) -> Result<()> {
 pub fn pins(host: &mut FaultyHost) -> Result<()> {
     const BPFFS: &str = "/sys/fs/bpf";
     run_command("umount", &[BPFFS])?;
-    let told = wait_until("/readyz reports it", STEP_TIMEOUT, || {
+    let reported = wait_until("/readyz reports it", STEP_TIMEOUT, || {
         let (status, why) = agent::get("/readyz")?;
         Ok(status == 503 && why.contains("no BPF file system at /sys/fs/bpf"))
     });
     let asked = requests_continue(20);
     run_command("mount", &["-t", "bpf", "bpf", BPFFS])?;
-    told.and(asked)?;
+    reported.and(asked)?;
     wait_for_log("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would takeover")?;
     wait_for_log("pinned again at")?;
     wait_until("it is ready again", STEP_TIMEOUT, || Ok(agent::get("/readyz")?.0 == 200))?;

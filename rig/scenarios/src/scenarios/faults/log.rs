@@ -22,7 +22,7 @@ use crate::{
 pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     let (reader, writer) = io::pipe().context("a pipe")?;
     let writer = fill(File::from(OwnedFd::from(writer)))?;
-    takeover::ends(&host.agent, SIGTERM)?;
+    takeover::end_by_signal(&host.agent, SIGTERM)?;
     let mut command = Command::new("/bin/guestreq");
     command.args(["agent", "--config", takeover::CONFIG]);
     host.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.wait_until_ready()?;
@@ -46,7 +46,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     // And SIGTERM does not wait for a reader.
     let (_unread, writer) = io::pipe().context("a pipe")?;
     let writer = fill(File::from(OwnedFd::from(writer)))?;
-    takeover::ends(&host.agent, SIGTERM)?;
+    takeover::end_by_signal(&host.agent, SIGTERM)?;
     let mut command = Command::new("/bin/guestreq");
     command.args(["agent", "--config", takeover::CONFIG]);
     host.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.wait_until_ready()?;

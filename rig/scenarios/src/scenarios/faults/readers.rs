@@ -4,7 +4,6 @@
 //! it would refuse, and took all followers' slots.
 
 use std::{
-    fs,
     io::{self, Read as _, Write as _},
     os::unix::{fs::chown, net::UnixStream},
     thread,
@@ -14,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 
 use super::{FaultyHost, STEP_TIMEOUT, web_is_running};
-use crate::agent::cli;
+use crate::{agent::cli, scenarios::counting::anonymous_kib};
 
 pub const SOCKET: &str = "/run/guestreq/agent.sock";
 const NOBODY: libc::uid_t = 65_534;
@@ -28,24 +27,24 @@ const MOST: u64 = 32 << 20;
 pub fn full_group(host: &mut FaultyHost) -> Result<()> {
     let pid = host.agent.pid();
     chown(SOCKET, None, Some(GROUP)).context(SOCKET)?;
-    let before = taken(pid)?;
+    let before = anonymous_bytes(pid)?;
     let mut members = connect()?;
     let head = format!("PUT /v1/policy HTTP/1.1\r\nHost: rig\r\nContent-Length: {BODY}\r\n\r\n");
-    let said = members.iter_mut().map(|member| say(member, head.as_bytes(), BODY)).sum::<usize>();
-    let of_bodies = taken(pid)?;
-    println!("{} KiB of bodies were taken, the agent {} KiB", said >> 10, of_bodies >> 10);
+    let sent = members.iter_mut().map(|member| send(member, head.as_bytes(), BODY)).sum::<usize>();
+    let of_bodies = anonymous_bytes(pid)?;
+    println!("{} KiB of bodies were taken, the agent {} KiB", sent >> 10, of_bodies >> 10);
     ensure!(of_bodies < before + MOST, "{before} bytes before, {of_bodies} with bodies");
     // They get the reason before they have sent everything.
-    let answer = heard(&mut members[0])?;
+    let answer = first_part(&mut members[0])?;
     ensure!(answer.starts_with("HTTP/1.1 403") && answer.contains("use `sudo`"), "{answer}");
     drop(members);
 
     let mut members = connect()?;
     let head = "GET /v1/vms HTTP/1.1\r\nHost: rig\r\nX-Long: ";
     members.iter_mut().for_each(|member| {
-        say(member, head.as_bytes(), BODY);
+        send(member, head.as_bytes(), BODY);
     });
-    let of_heads = taken(pid)?;
+    let of_heads = anonymous_bytes(pid)?;
     ensure!(of_heads < before + MOST, "{before} bytes before, {of_heads} with heads");
     drop(members);
 
@@ -55,12 +54,12 @@ pub fn full_group(host: &mut FaultyHost) -> Result<()> {
     for follower in &mut followers[..40] {
         follower.set_nonblocking(false)?;
         follower.write_all(follow)?;
-        refused += usize::from(heard(follower)?.starts_with("HTTP/1.1 503"));
+        refused += usize::from(first_part(follower)?.starts_with("HTTP/1.1 503"));
     }
     ensure!(refused == 8, "{refused} of 40 were refused");
     let mut root = UnixStream::connect(SOCKET).context(SOCKET)?;
     root.write_all(follow)?;
-    let answer = heard(&mut root)?;
+    let answer = first_part(&mut root)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "root is kept out: {answer}");
     web_is_running().context("with many connections")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
@@ -91,15 +90,15 @@ pub fn connect() -> Result<Vec<UnixStream>> {
 }
 
 /// Sends until nothing more is accepted, and returns how much was.
-pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
+pub fn send(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
     let filler = vec![b'x'; 64 << 10];
     if member.write_all(head).is_err() {
         return 0;
     }
-    let (mut said, mut waits) = (0, 0);
-    while said < most && waits < 10 {
+    let (mut sent, mut waits) = (0, 0);
+    while sent < most && waits < 10 {
         match member.write(&filler) {
-            Ok(written) => (said, waits) = (said + written, 0),
+            Ok(written) => (sent, waits) = (sent + written, 0),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 waits += 1;
                 thread::sleep(Duration::from_millis(5));
@@ -108,11 +107,11 @@ pub fn say(member: &mut UnixStream, head: &[u8], most: usize) -> usize {
             Err(_) => break,
         }
     }
-    said
+    sent
 }
 
 /// The first part of an answer.
-pub fn heard(stream: &mut UnixStream) -> Result<String> {
+pub fn first_part(stream: &mut UnixStream) -> Result<String> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(STEP_TIMEOUT))?;
     let mut answer = [0; 4096];
@@ -120,9 +119,6 @@ pub fn heard(stream: &mut UnixStream) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
-/// The agent's anonymous memory in bytes.
-fn taken(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("its status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
+fn anonymous_bytes(pid: u32) -> Result<u64> {
+    Ok(anonymous_kib(pid)? << 10)
 }

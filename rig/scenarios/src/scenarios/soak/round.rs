@@ -178,7 +178,7 @@ impl Soak {
     }
 
     /// All VMs have exited: their map entries are gone.
-    pub fn slots_return(&mut self) -> Result<()> {
+    pub fn slots_are_freed(&mut self) -> Result<()> {
         let text = fs::read_to_string(CONFIG).context(CONFIG)?;
         fs::write(CONFIG, text.replace("\"60s\"", "\"1s\"")).context(CONFIG)?;
         self.agent.wait_until("all slots are free", |metrics| {

@@ -22,7 +22,7 @@ use crate::scenarios::faults::{clients, readers};
 /// More than there are connections.
 const SILENT: usize = 70;
 /// What a member sends of a body or head; more would overload the emulator.
-const SAID: usize = 256 << 10;
+const SENT: usize = 256 << 10;
 
 #[derive(Default)]
 pub struct ClientTotals {
@@ -64,13 +64,13 @@ fn bodies(members: &mut [UnixStream], _: &Shared, _: &mut ClientTotals) {
     let length = readers::BODY;
     let head = format!("PUT /v1/policy HTTP/1.1\r\nHost: rig\r\nContent-Length: {length}\r\n\r\n");
     for member in members {
-        readers::say(member, head.as_bytes(), SAID);
+        readers::send(member, head.as_bytes(), SENT);
     }
 }
 
 fn heads(members: &mut [UnixStream], _: &Shared, _: &mut ClientTotals) {
     for member in members {
-        readers::say(member, b"GET /v1/vms HTTP/1.1\r\nHost: rig\r\nX-Long: ", SAID);
+        readers::send(member, b"GET /v1/vms HTTP/1.1\r\nHost: rig\r\nX-Long: ", SENT);
     }
 }
 

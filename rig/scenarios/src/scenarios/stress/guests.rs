@@ -111,8 +111,10 @@ pub fn exact(finished: &[Finished], metrics: &Metrics) -> Result<u64> {
     let vms = vms["vms"].as_array().context("no vms")?;
     let mut all = 0;
     for Finished { name, pid, seen } in finished {
-        let told: Vec<&Value> = vms.iter().filter(|vm| vm["pid"] == *pid).collect();
-        let [vm] = told.as_slice() else { bail!("{name:?} is listed {} times", told.len()) };
+        let reported: Vec<&Value> = vms.iter().filter(|vm| vm["pid"] == *pid).collect();
+        let [vm] = reported.as_slice() else {
+            bail!("{name:?} is listed {} times", reported.len())
+        };
         let label = vm["vm"].as_str().context("no label")?;
         let mut truth: BTreeMap<(String, String), u64> = BTreeMap::new();
         for (kind, outcomes) in &seen.outcomes {

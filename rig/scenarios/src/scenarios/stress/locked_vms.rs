@@ -78,12 +78,12 @@ impl LockedVms {
     pub fn wait_until_reported(&mut self, agent: &mut Agent) -> Result<()> {
         let hung: Vec<u32> = self.hung().collect();
         let metrics = agent.wait_until("those that do not answer are unread", |metrics| {
-            let told = metrics.values("guestreq_vm_info", "vm");
+            let reported = metrics.values("guestreq_vm_info", "vm");
             metrics.sum("guestreq_vms_unread", &[]) == hung.len() as f64
                 && hung.iter().all(|pid| {
                     // A guest may have such a name.
                     let label = format!("unread-{pid}");
-                    told.iter().any(|vm| vm == &label)
+                    reported.iter().any(|vm| vm == &label)
                 })
         });
         let metrics = metrics.map_err(|error| {

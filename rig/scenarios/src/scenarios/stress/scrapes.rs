@@ -43,7 +43,7 @@ impl fmt::Display for ScrapeChecks {
         write!(
             f,
             "{checked} scrapes checked ({not_verified} not yet verified, {unanswered} during \
-             restarts unanswered, {most_dropped} log lines told as dropped)"
+             restarts unanswered, {most_dropped} log lines reported as dropped)"
         )
     }
 }

@@ -127,7 +127,7 @@ fn at_change(_: &Context) -> Result<Status> {
         let rate = format!("{}/s", 70 + i);
         let change = ["limit", "set", "--default", "--rate", &rate, "--burst", "9"];
         ensure!(cli(&change).is_err(), "{point}: it answered");
-        dying.dies().with_context(|| point.to_owned())?;
+        dying.wait_until_killed().with_context(|| point.to_owned())?;
         agent = start(&[])?;
         let kept = cli(&["limit", "show"])?.contains(&rate);
         // Before the file is renamed nothing has changed; from then on it has.
@@ -144,7 +144,7 @@ fn at_stop(_: &Context) -> Result<Status> {
     let host = Host::fresh("")?;
     let stop = |agent: Agent| -> Result<()> {
         agent::signal(agent.pid(), libc::SIGTERM)?;
-        agent.dies()
+        agent.wait_until_killed()
     };
     for point in points(&["stop"])? {
         stop(start(&["--die-at", &point])?)?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{
     Host, PINS, refused, start,
-    versions::{aside, counts_new_requests},
+    versions::{counts_new_requests, set_aside},
 };
 use crate::{
     agent::{self, cli},
@@ -41,13 +41,13 @@ const CASES: [Case; 4] = [
 
 fn foreign(_: &Context) -> Result<Status> {
     let mut host = Host::fresh("")?;
-    for (what, told, make) in CASES {
+    for (what, reported, make) in CASES {
         host.begin()?;
         make().context(what)?;
         let agent = start(&[]).context(what)?;
         let log = agent::log();
-        ensure!(log.contains(told), "{what}: {log}");
-        ensure!(aside()?.is_empty(), "{what}: {:?}", aside()?);
+        ensure!(log.contains(reported), "{what}: {log}");
+        ensure!(set_aside()?.is_empty(), "{what}: {:?}", set_aside()?);
         agent.kill()?;
         let agent = start(&[])?;
         ensure!(!agent::log().contains("cannot be taken over"), "{what}: {}", agent::log());
@@ -57,11 +57,11 @@ fn foreign(_: &Context) -> Result<Status> {
     }
     host.begin()?;
 
-    beside(host)
+    next_to_ours(host)
 }
 
 /// Next to our pins: ignored until these are removed.
-fn beside(host: Host) -> Result<Status> {
+fn next_to_ours(host: Host) -> Result<Status> {
     let agent = start(&[])?;
     let alien = format!("{PINS}/alien");
     fs::create_dir(&alien).context("alien")?;
@@ -72,7 +72,7 @@ fn beside(host: Host) -> Result<Status> {
     let line = refused(&["detach"])?;
     ensure!(line.contains("alien is not guestreq's: remove it by hand"), "{line}");
     ensure!(Path::new(&alien).exists(), "it was removed");
-    // Set aside with pins of another schema, it is reported and does not matter.
+    // Set set_aside with pins of another schema, it is reported and does not matter.
     let agent = start(&[])?;
     agent.kill()?;
     bpf::write_first_word(HOST_RECORD, 99)?;
@@ -81,11 +81,11 @@ fn beside(host: Host) -> Result<Status> {
     host.firmware()?;
     agent.kill()?;
     refused(&["detach"])?;
-    for name in aside()? {
+    for name in set_aside()? {
         fs::remove_dir(format!("/sys/fs/bpf/{name}/alien"))?;
     }
     ensure!(cli(&["detach"])?.contains("Detached"));
-    ensure!(aside()?.is_empty(), "{:?}", aside()?);
+    ensure!(set_aside()?.is_empty(), "{:?}", set_aside()?);
     host.gate.remove()?;
     Ok(Status::Passed)
 }

@@ -104,7 +104,9 @@ fn flood(context: &Context) -> Result<Status> {
             // At a failpoint.
             1 => {
                 let point = &at[random.below(at.len() as u64) as usize];
-                spawn(&["--die-at", point])?.dies().with_context(|| point.to_owned())?;
+                spawn(&["--die-at", point])?
+                    .wait_until_killed()
+                    .with_context(|| point.to_owned())?;
             }
             _ => {}
         }

@@ -149,7 +149,7 @@ fn other_schema(_: &Context) -> Result<Status> {
         agent = start(&[])?;
         ensure!(!agent::log().contains("schema"), "reported twice: {}", agent::log());
         host.firmware().with_context(|| format!("after {point}, in the next agent"))?;
-        let left = aside()?;
+        let left = set_aside()?;
         ensure!(left.is_empty(), "after {point} there are {left:?}");
         let before = shown;
         shown = agent.scrape()?.sum("guestreq_messages_total", &[]);
@@ -178,8 +178,8 @@ fn check_totals(host: &Host, agent: &Agent) -> Result<()> {
     Ok(())
 }
 
-/// Pins that were set aside.
-pub fn aside() -> Result<Vec<String>> {
+/// Pins that were set set_aside.
+pub fn set_aside() -> Result<Vec<String>> {
     let entries = fs::read_dir("/sys/fs/bpf").context("/sys/fs/bpf")?.flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     Ok(names.filter(|name| name.starts_with("guestreq-old")).collect())
