@@ -36,6 +36,15 @@ pub struct Scenario {
     pub check: fn(&Context) -> Result<Status>,
 }
 
+/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`
+macro_rules! scenario {
+    ($name:ident: $id:literal = $check:expr, $description:literal) => {
+        pub const $name: $crate::scenario::Scenario =
+            $crate::scenario::Scenario { id: $id, description: $description, check: $check };
+    };
+}
+pub(crate) use scenario;
+
 pub enum Status {
     Passed,
     /// Why the scenario does not apply.

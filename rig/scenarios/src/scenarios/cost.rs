@@ -11,14 +11,11 @@ use crate::{
     empty_program::{EmptyProgram, Hook},
     exposition::Metrics,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const BPF_TIME: Scenario = Scenario {
-    id: "cost/observe",
-    description: "observing a request costs a small multiple of empty programs",
-    check: bpf_time,
-};
+scenario!(BPF_TIME: "cost/observe" = bpf_time,
+    "observing a request costs a small multiple of empty programs");
 
 /// The agent's programs on a request's path, and their hooks.
 pub const ON_THE_WAY: [(&str, Hook); 5] = [

@@ -10,24 +10,14 @@ use crate::{
     exposition::Metrics,
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const COUNTS_EQUAL_THE_FIRMWARE: Scenario = Scenario {
-    id: "counting/exact",
-    description: "every count equals the firmware's, while the agent is scraped",
-    check: counts,
-};
-pub const TWO_HUNDRED_VMS: Scenario = Scenario {
-    id: "counting/many_vms",
-    description: "200 VMs are counted separately",
-    check: two_hundred,
-};
-pub const EVERY_STATUS: Scenario = Scenario {
-    id: "counting/statuses",
-    description: "every firmware status is counted under its name",
-    check: every_status,
-};
+scenario!(COUNTS_EQUAL_THE_FIRMWARE: "counting/exact" = counts,
+    "every count equals the firmware's, while the agent is scraped");
+scenario!(TWO_HUNDRED_VMS: "counting/many_vms" = two_hundred, "200 VMs are counted separately");
+scenario!(EVERY_STATUS: "counting/statuses" = every_status,
+    "every firmware status is counted under its name");
 
 /// Many VMs at once, with own and shared processes and all kinds of behavior, while the agent is
 /// scraped.

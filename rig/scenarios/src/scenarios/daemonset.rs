@@ -17,14 +17,11 @@ use crate::{
     host::{self, Firmware, wait_until},
     load,
     pod::Pod,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const DOES_EVERYTHING: Scenario = Scenario {
-    id: "daemonset/everything",
-    description: "with the DaemonSet's privileges the agent observes, enforces, reloads and is replaced",
-    check: does_everything,
-};
+scenario!(DOES_EVERYTHING: "daemonset/everything" = does_everything,
+    "with the DaemonSet's privileges the agent observes, enforces, reloads and is replaced");
 
 const PINS: &str = "/sys/fs/bpf/guestreq";
 const POD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -12,16 +12,13 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
 /// xtask uses this name.
 pub const GROUP: &str = "dashboards";
-pub const WATCHED: Scenario = Scenario {
-    id: "dashboards/scraped",
-    description: "a Prometheus outside scrapes the agent without VMs and under load",
-    check: watched,
-};
+scenario!(WATCHED: "dashboards/scraped" = watched,
+    "a Prometheus outside scrapes the agent without VMs and under load");
 
 /// xtask connects here to let the scenario continue.
 const TURN: &str = "0.0.0.0:9941";

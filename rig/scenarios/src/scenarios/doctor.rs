@@ -17,31 +17,15 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const READY: Scenario =
-    Scenario { id: "doctor/ready", description: "doctor passes a ready host", check: ready };
-pub const BROKEN: Scenario = Scenario {
-    id: "doctor/broken",
-    description: "doctor says what is missing and how to fix it",
-    check: broken,
-};
-pub const COMPLETION: Scenario = Scenario {
-    id: "doctor/completion",
-    description: "a shell completes the names of running VMs as one word",
-    check: completion,
-};
-pub const HUNG_PSP: Scenario = Scenario {
-    id: "doctor/hung_psp",
-    description: "doctor does not hang with the PSP",
-    check: hung_psp,
-};
-pub const NO_LSM: Scenario = Scenario {
-    id: "doctor/no_lsm",
-    description: "doctor says how to add bpf to the LSMs",
-    check: no_lsm,
-};
+scenario!(READY: "doctor/ready" = ready, "doctor passes a ready host");
+scenario!(BROKEN: "doctor/broken" = broken, "doctor says what is missing and how to fix it");
+scenario!(COMPLETION: "doctor/completion" = completion,
+    "a shell completes the names of running VMs as one word");
+scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the PSP");
+scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the LSMs");
 
 const CONFIG: &str = "/tmp/guestreq.toml";
 const ENFORCE: &str = "mode = \"enforce\"\n";

@@ -10,19 +10,15 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const TABLE_FULL: Scenario = Scenario {
-    id: "edge_cases/vm_table_full",
-    description: "VMs beyond max_vms get the default policy, each with its own limiter, and are counted",
-    check: table_full,
-};
-pub const CLOCK_STEPS: Scenario = Scenario {
-    id: "edge_cases/clock_steps",
-    description: "setting the clock neither opens nor closes a limit",
-    check: clock_steps,
-};
+scenario!(TABLE_FULL: "edge_cases/vm_table_full" = table_full,
+    "VMs beyond max_vms get the default policy, each with its own limiter, and are counted");
+scenario!(CLOCK_STEPS: "edge_cases/clock_steps" = clock_steps,
+    "setting the clock neither opens nor closes a limit");
+scenario!(COST: "edge_cases/cost" = cost,
+    "a foreign ioctl costs a few instructions, and a decision little more than a probe");
 
 fn table_full(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start(
@@ -80,13 +76,6 @@ pub fn step(seconds: i64) -> Result<()> {
     ensure!(ret == 0, "clock_settime: {}", io::Error::last_os_error());
     Ok(())
 }
-
-/// The cost of a decision and of a foreign ioctl.
-pub const COST: Scenario = Scenario {
-    id: "edge_cases/cost",
-    description: "a foreign ioctl costs a few instructions, and a decision little more than a probe",
-    check: cost,
-};
 
 fn cost(_: &Context) -> Result<Status> {
     const IOCTLS: u32 = 20_000;

@@ -10,29 +10,16 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const DENIED_AND_BUSY: Scenario = Scenario {
-    id: "enforce/denied_and_busy",
-    description: "a disallowed message type gets INVALID_PARAM, and a request over the limit BUSY",
-    check: denied_and_busy,
-};
-pub const AUDIT: Scenario = Scenario {
-    id: "enforce/audit",
-    description: "audit counts what enforce would refuse, and lets it pass",
-    check: audit,
-};
-pub const RACE: Scenario = Scenario {
-    id: "enforce/race",
-    description: "the decision is on the message that the PSP reads",
-    check: race,
-};
-pub const ATTACKER: Scenario = Scenario {
-    id: "enforce/attacker",
-    description: "a process that sends the gate's ioctl learns nothing while the agent enforces",
-    check: attack,
-};
+scenario!(DENIED_AND_BUSY: "enforce/denied_and_busy" = denied_and_busy,
+    "a disallowed message type gets INVALID_PARAM, and a request over the limit BUSY");
+scenario!(AUDIT: "enforce/audit" = audit,
+    "audit counts what enforce would refuse, and lets it pass");
+scenario!(RACE: "enforce/race" = race, "the decision is on the message that the PSP reads");
+scenario!(ATTACKER: "enforce/attacker" = attack,
+    "a process that sends the gate's ioctl learns nothing while the agent enforces");
 
 /// By default every type that Linux guests do not use is disallowed.
 const DISALLOWED: &str = "export,import,absorb,vmrk,absorb_noma,cpuid,26,200";

@@ -11,14 +11,11 @@ use crate::{
     follower::Follower,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const KINDS: Scenario = Scenario {
-    id: "events/kinds",
-    description: "each kind of event is reported with its fields under load",
-    check: kinds,
-};
+scenario!(KINDS: "events/kinds" = kinds,
+    "each kind of event is reported with its fields under load");
 
 fn kinds(_: &Context) -> Result<Status> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";

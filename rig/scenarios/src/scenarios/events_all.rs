@@ -12,19 +12,13 @@ use crate::{
     follower::Follower,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const EXACT: Scenario = Scenario {
-    id: "events/all",
-    description: "events --all reports every request or how many were lost, and ends with its follower",
-    check: exact,
-};
-pub const COST: Scenario = Scenario {
-    id: "events/all_cost",
-    description: "events --all costs less per request than observing it does",
-    check: cost,
-};
+scenario!(EXACT: "events/all" = exact,
+    "events --all reports every request or how many were lost, and ends with its follower");
+scenario!(COST: "events/all_cost" = cost,
+    "events --all costs less per request than observing it does");
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";

@@ -23,59 +23,28 @@ use crate::{
     agent::{self, Agent, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Scenario, Status},
+    scenario::{Status, scenario},
 };
 
-pub const THOUSAND: Scenario = Scenario {
-    id: "faults/thousand_connections",
-    description: "a thousand connections block neither scrapes nor the command line",
-    check: |_| survives(clients::thousand),
-};
-pub const NEVER_READ: Scenario = Scenario {
-    id: "faults/scrape_never_read",
-    description: "a scrape that is never read is dropped, and others do not wait for it",
-    check: |_| survives(clients::never_read),
-};
-pub const READERS: Scenario = Scenario {
-    id: "faults/readers",
-    description: "members of the reading group cost root neither memory nor a connection",
-    check: |_| survives(readers::full_group),
-};
-pub const MEMORY: Scenario = Scenario {
-    id: "faults/locked_memory",
-    description: "VMMs whose memory is locked block nothing, and get their names once they answer",
-    check: |_| survives(memory::locked),
-};
-pub const SLOW_DISK: Scenario = Scenario {
-    id: "faults/slow_disk",
-    description: "a hung disk blocks the change that waits for it and nothing else",
-    check: |_| survives(files::slow_disk),
-};
-pub const LOG: Scenario = Scenario {
-    id: "faults/log",
-    description: "a log that nobody reads blocks nothing",
-    check: |_| survives(log::blocked),
-};
-pub const DESCRIPTORS: Scenario = Scenario {
-    id: "faults/descriptors",
-    description: "out of file descriptors the agent counts and enforces, and logs why nobody can connect",
-    check: |_| survives(clients::descriptors),
-};
-pub const SOCKET: Scenario = Scenario {
-    id: "faults/socket_removed",
-    description: "a removed socket is recreated, and this is logged",
-    check: |_| survives(files::socket),
-};
-pub const PINS_REMOVED: Scenario = Scenario {
-    id: "faults/pins_removed",
-    description: "an unmounted BPF file system is reported, and pins are restored once it is back",
-    check: |_| survives(files::pins),
-};
-pub const CLOCK: Scenario = Scenario {
-    id: "faults/clock",
-    description: "setting the clock changes no count and no rate",
-    check: |_| survives(files::clock),
-};
+scenario!(THOUSAND: "faults/thousand_connections" = |_| survives(clients::thousand),
+    "a thousand connections block neither scrapes nor the command line");
+scenario!(NEVER_READ: "faults/scrape_never_read" = |_| survives(clients::never_read),
+    "a scrape that is never read is dropped, and others do not wait for it");
+scenario!(READERS: "faults/readers" = |_| survives(readers::full_group),
+    "members of the reading group cost root neither memory nor a connection");
+scenario!(MEMORY: "faults/locked_memory" = |_| survives(memory::locked),
+    "VMMs whose memory is locked block nothing, and get their names once they answer");
+scenario!(SLOW_DISK: "faults/slow_disk" = |_| survives(files::slow_disk),
+    "a hung disk blocks the change that waits for it and nothing else");
+scenario!(LOG: "faults/log" = |_| survives(log::blocked), "a log that nobody reads blocks nothing");
+scenario!(DESCRIPTORS: "faults/descriptors" = |_| survives(clients::descriptors),
+    "out of file descriptors the agent counts and enforces, and logs why nobody can connect");
+scenario!(SOCKET: "faults/socket_removed" = |_| survives(files::socket),
+    "a removed socket is recreated, and this is logged");
+scenario!(PINS_REMOVED: "faults/pins_removed" = |_| survives(files::pins),
+    "an unmounted BPF file system is reported, and pins are restored once it is back");
+scenario!(CLOCK: "faults/clock" = |_| survives(files::clock),
+    "setting the clock changes no count and no rate");
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 

@@ -12,34 +12,19 @@ use crate::{
     gate::{Gate, GateCounts},
     host::{Firmware, wait_until},
     load::{self, LoadReport},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const NOBODY_ANSWERS: Scenario = Scenario {
-    id: "gate/unanswered",
-    description: "without an answer an open gate admits, and a closed one denies",
-    check: nobody_answers,
-};
-pub const ANSWERS: Scenario = Scenario {
-    id: "gate/answers",
-    description: "the gate follows the answer, and refused requests never reach the PSP",
-    check: answers,
-};
-pub const SELF_TEST: Scenario = Scenario {
-    id: "gate/self_test",
-    description: "a self-test shows the answer and is not counted",
-    check: self_test,
-};
-pub const PARAMETERS: Scenario = Scenario {
-    id: "gate/parameters",
-    description: "only root reads the gate's secrets, and its counters cannot be set",
-    check: parameters,
-};
-pub const ATTACKER: Scenario = Scenario {
-    id: "gate/attacker",
-    description: "an unprivileged process learns nothing from the gate alone",
-    check: attacker,
-};
+scenario!(NOBODY_ANSWERS: "gate/unanswered" = nobody_answers,
+    "without an answer an open gate admits, and a closed one denies");
+scenario!(ANSWERS: "gate/answers" = answers,
+    "the gate follows the answer, and refused requests never reach the PSP");
+scenario!(SELF_TEST: "gate/self_test" = self_test,
+    "a self-test shows the answer and is not counted");
+scenario!(PARAMETERS: "gate/parameters" = parameters,
+    "only root reads the gate's secrets, and its counters cannot be set");
+scenario!(ATTACKER: "gate/attacker" = attacker,
+    "an unprivileged process learns nothing from the gate alone");
 
 /// What guests saw, summed over message types.
 pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {

@@ -12,19 +12,12 @@ use crate::{
     gate::{Gate, GateCounts},
     pod::Pod,
     privileges::{self, Answers, SYS_ADMIN, SYS_MODULE, numbered, root_with, tried},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const CAPABILITIES: Scenario = Scenario {
-    id: "gate/capabilities",
-    description: "root without the capability neither reads the gate's secrets nor sets anything",
-    check: capabilities,
-};
-pub const LOADER: Scenario = Scenario {
-    id: "gate/loader",
-    description: "CAP_SYS_MODULE suffices to load the gate closed",
-    check: loader,
-};
+scenario!(CAPABILITIES: "gate/capabilities" = capabilities,
+    "root without the capability neither reads the gate's secrets nor sets anything");
+scenario!(LOADER: "gate/loader" = loader, "CAP_SYS_MODULE suffices to load the gate closed");
 
 const DENIED_BY_MODE: i32 = libc::EACCES;
 const DENIED: i32 = libc::EPERM;

@@ -11,29 +11,17 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const FTRACE: Scenario = Scenario {
-    id: "gate/ftrace",
-    description: "ftrace cannot be switched off while the gate is loaded",
-    check: ftrace_stays_on,
-};
-pub const LOADED_TWICE: Scenario = Scenario {
-    id: "gate/loaded_twice",
-    description: "a second gate is refused, and the first keeps working",
-    check: loaded_twice,
-};
-pub const LIVE_PATCH: Scenario = Scenario {
-    id: "gate/live_patch",
-    description: "the gate and a live patch of its function exclude each other, and doctor says so",
-    check: live_patch,
-};
-pub const PINS: Scenario = Scenario {
-    id: "gate/module_references",
-    description: "the gate keeps kvm and ccp loaded, but not kvm_amd",
-    check: pins,
-};
+scenario!(FTRACE: "gate/ftrace" = ftrace_stays_on,
+    "ftrace cannot be switched off while the gate is loaded");
+scenario!(LOADED_TWICE: "gate/loaded_twice" = loaded_twice,
+    "a second gate is refused, and the first keeps working");
+scenario!(LIVE_PATCH: "gate/live_patch" = live_patch,
+    "the gate and a live patch of its function exclude each other, and doctor says so");
+scenario!(PINS: "gate/module_references" = pins,
+    "the gate keeps kvm and ccp loaded, but not kvm_amd");
 
 fn ftrace_stays_on(_: &Context) -> Result<Status> {
     const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";

@@ -11,15 +11,12 @@ use crate::{
     gate::{Gate, GateCounts},
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
     tracers::{self, Tracer},
 };
 
-pub const TRACED: Scenario = Scenario {
-    id: "gate/tracers",
-    description: "the gate and tracers of its function do not affect each other",
-    check: traced,
-};
+scenario!(TRACED: "gate/tracers" = traced,
+    "the gate and tracers of its function do not affect each other");
 
 /// Requests for each answer.
 const COUNT: u64 = 5;

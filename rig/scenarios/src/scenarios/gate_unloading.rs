@@ -13,24 +13,15 @@ use crate::{
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UNDER_LOAD: Scenario = Scenario {
-    id: "gate/unload_under_load",
-    description: "the gate can be removed while sixteen VMs wait for a slow PSP",
-    check: under_load,
-};
-pub const WHILE_BUSY: Scenario = Scenario {
-    id: "gate/unload_while_busy",
-    description: "the gate can be removed while guests get BUSY, and none reads its magic value",
-    check: while_busy,
-};
-pub const UNLOAD_FORGED: Scenario = Scenario {
-    id: "gate/unload_forged",
-    description: "a guest that forges the gate's magic value does not hide another vCPU that got BUSY",
-    check: unload_forged,
-};
+scenario!(UNDER_LOAD: "gate/unload_under_load" = under_load,
+    "the gate can be removed while sixteen VMs wait for a slow PSP");
+scenario!(WHILE_BUSY: "gate/unload_while_busy" = while_busy,
+    "the gate can be removed while guests get BUSY, and none reads its magic value");
+scenario!(UNLOAD_FORGED: "gate/unload_forged" = unload_forged,
+    "a guest that forges the gate's magic value does not hide another vCPU that got BUSY");
 
 fn under_load(context: &Context) -> Result<Status> {
     let rounds = if context.long { 200 } else { 6 };

@@ -9,46 +9,23 @@ use crate::{
     agent::{Agent, json},
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const HOSTILE_HEADERS: Scenario = Scenario {
-    id: "guests/hostile_headers",
-    description: "a hostile guest cannot create new series",
-    check: hostile_headers,
-};
-pub const SEQUENCE_NUMBERS: Scenario = Scenario {
-    id: "guests/sequence_numbers",
-    description: "replayed and skipped sequence numbers are reported per VMPCK",
-    check: sequence_numbers,
-};
-pub const VMPCKS: Scenario =
-    Scenario { id: "guests/vmpcks", description: "requests are counted per VMPCK", check: vmpcks };
-pub const EXTENDED: Scenario = Scenario {
-    id: "guests/extended",
-    description: "extended requests are counted apart from plain ones",
-    check: extended,
-};
-pub const CERTIFICATES: Scenario = Scenario {
-    id: "guests/certificates",
-    description: "a request that fetches certificates from the VMM counts once",
-    check: certificates,
-};
-pub const HOST_ERRORS: Scenario = Scenario {
-    id: "guests/host_errors",
-    description: "requests that fail on the host are host errors",
-    check: host_errors,
-};
-pub const EXIT_MID_REQUEST: Scenario = Scenario {
-    id: "guests/exit_mid_request",
-    description: "a VM that exits during a request is counted, then retired",
-    check: dies,
-};
-pub const ORDINARY: Scenario = Scenario {
-    id: "guests/not_snp",
-    description: "a VM without SNP is not listed",
-    check: ordinary,
-};
+scenario!(HOSTILE_HEADERS: "guests/hostile_headers" = hostile_headers,
+    "a hostile guest cannot create new series");
+scenario!(SEQUENCE_NUMBERS: "guests/sequence_numbers" = sequence_numbers,
+    "replayed and skipped sequence numbers are reported per VMPCK");
+scenario!(VMPCKS: "guests/vmpcks" = vmpcks, "requests are counted per VMPCK");
+scenario!(EXTENDED: "guests/extended" = extended,
+    "extended requests are counted apart from plain ones");
+scenario!(CERTIFICATES: "guests/certificates" = certificates,
+    "a request that fetches certificates from the VMM counts once");
+scenario!(HOST_ERRORS: "guests/host_errors" = host_errors,
+    "requests that fail on the host are host errors");
+scenario!(EXIT_MID_REQUEST: "guests/exit_mid_request" = dies,
+    "a VM that exits during a request is counted, then retired");
+scenario!(ORDINARY: "guests/not_snp" = ordinary, "a VM without SNP is not listed");
 
 /// More combinations than any table would hold without folding.
 fn hostile_headers(_: &Context) -> Result<Status> {

@@ -21,14 +21,11 @@ use crate::{
     agent::cli,
     exposition::Metrics,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const AT_FULL_SPEED: Scenario = Scenario {
-    id: "hostile/full_speed",
-    description: "hostile guests at full speed bypass nothing, falsify no count and take no memory",
-    check: at_full_speed,
-};
+scenario!(AT_FULL_SPEED: "hostile/full_speed" = at_full_speed,
+    "hostile guests at full speed bypass nothing, falsify no count and take no memory");
 
 /// What docs/metrics.md promises.
 const MOST_SERIES: usize = 160;

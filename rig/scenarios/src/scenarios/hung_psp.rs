@@ -10,14 +10,11 @@ use crate::{
     agent::{self, Agent},
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const HUNG_PSP: Scenario = Scenario {
-    id: "hung_psp/host_errors",
-    description: "a hung PSP is reported, and its requests are host errors",
-    check: hung,
-};
+scenario!(HUNG_PSP: "hung_psp/host_errors" = hung,
+    "a hung PSP is reported, and its requests are host errors");
 
 fn hung(_: &Context) -> Result<Status> {
     // KVM warns that it cannot decommission a VM once the PSP is dead.

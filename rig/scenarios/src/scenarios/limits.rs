@@ -9,24 +9,15 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ADMITTED_RATE: Scenario = Scenario {
-    id: "limits/admitted_rate",
-    description: "the admitted rate is the configured one, however hard VMs load_at_limit",
-    check: admitted_rate,
-};
-pub const FIRST_REQUEST: Scenario = Scenario {
-    id: "limits/first_request",
-    description: "the first request after `limit set` is decided by the new limit",
-    check: first_request,
-};
-pub const FAIRNESS: Scenario = Scenario {
-    id: "limits/fairness",
-    description: "VMs that send in a loop do not slow a well-behaved one once they are limited",
-    check: fairness,
-};
+scenario!(ADMITTED_RATE: "limits/admitted_rate" = admitted_rate,
+    "the admitted rate is the configured one, however hard VMs load_at_limit");
+scenario!(FIRST_REQUEST: "limits/first_request" = first_request,
+    "the first request after `limit set` is decided by the new limit");
+scenario!(FAIRNESS: "limits/fairness" = fairness,
+    "VMs that send in a loop do not slow a well-behaved one once they are limited");
 
 /// VMs that send as fast as they can against a limit.
 pub struct SaturatingLoad {

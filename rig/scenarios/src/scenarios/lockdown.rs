@@ -11,19 +11,13 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const INTEGRITY: Scenario = Scenario {
-    id: "lockdown/integrity",
-    description: "under lockdown=integrity the agent observes",
-    check: integrity,
-};
-pub const CONFIDENTIALITY: Scenario = Scenario {
-    id: "lockdown/confidentiality",
-    description: "under lockdown=confidentiality the agent refuses to start and says why",
-    check: confidentiality,
-};
+scenario!(INTEGRITY: "lockdown/integrity" = integrity,
+    "under lockdown=integrity the agent observes");
+scenario!(CONFIDENTIALITY: "lockdown/confidentiality" = confidentiality,
+    "under lockdown=confidentiality the agent refuses to start and says why");
 
 fn raise(level: &str) -> Result<()> {
     fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))

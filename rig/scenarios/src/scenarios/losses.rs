@@ -13,49 +13,24 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const VM_TABLE: Scenario = Scenario {
-    id: "losses/vm_table",
-    description: "a full VM table is reported, and the host's counts stay exact",
-    check: vm_table,
-};
-pub const THREAD_TABLE: Scenario = Scenario {
-    id: "losses/thread_table",
-    description: "a full thread table is reported and costs only waiting times",
-    check: thread_table,
-};
-pub const SEVERAL_VMS: Scenario = Scenario {
-    id: "losses/several_vms",
-    description: "each VM of a process has its own record",
-    check: several_vms,
-};
-pub const LOST_RETURN: Scenario = Scenario {
-    id: "losses/command_end",
-    description: "a PSP command whose end was missed is reported as lost, and later ones count",
-    check: lost_return,
-};
-pub const RING_BUFFER: Scenario = Scenario {
-    id: "losses/ring_buffer",
-    description: "a full ring buffer is reported, and counts stay exact",
-    check: ring_buffer,
-};
-pub const MISSED_PROBES: Scenario = Scenario {
-    id: "losses/missed_probes",
-    description: "missed probes are reported",
-    check: missed_probes,
-};
-pub const MISSED_EXIT: Scenario = Scenario {
-    id: "losses/thread_exit",
-    description: "a thread whose exit was missed leaves no record",
-    check: missed_exit,
-};
-pub const NO_PROBE: Scenario = Scenario {
-    id: "losses/no_probe",
-    description: "without one probe, only what it measures is missing",
-    check: no_probe,
-};
+scenario!(VM_TABLE: "losses/vm_table" = vm_table,
+    "a full VM table is reported, and the host's counts stay exact");
+scenario!(THREAD_TABLE: "losses/thread_table" = thread_table,
+    "a full thread table is reported and costs only waiting times");
+scenario!(SEVERAL_VMS: "losses/several_vms" = several_vms,
+    "each VM of a process has its own record");
+scenario!(LOST_RETURN: "losses/command_end" = lost_return,
+    "a PSP command whose end was missed is reported as lost, and later ones count");
+scenario!(RING_BUFFER: "losses/ring_buffer" = ring_buffer,
+    "a full ring buffer is reported, and counts stay exact");
+scenario!(MISSED_PROBES: "losses/missed_probes" = missed_probes, "missed probes are reported");
+scenario!(MISSED_EXIT: "losses/thread_exit" = missed_exit,
+    "a thread whose exit was missed leaves no record");
+scenario!(NO_PROBE: "losses/no_probe" = no_probe,
+    "without one probe, only what it measures is missing");
 
 /// As with preempted tracepoints; here for all threads of a VM.
 fn missed_exit(_: &Context) -> Result<Status> {

@@ -11,39 +11,21 @@ use crate::{
     agent::{self, Agent},
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const NO_KVM_AMD: Scenario = Scenario {
-    id: "missing_prerequisites/kvm_amd",
-    description: "without kvm_amd the agent refuses to start and says why",
-    check: no_kvm_amd,
-};
-pub const NO_ROOT: Scenario = Scenario {
-    id: "missing_prerequisites/root",
-    description: "without root the agent refuses to start and says why",
-    check: no_root,
-};
-pub const NO_BPF: Scenario = Scenario {
-    id: "missing_prerequisites/bpf",
-    description: "without bpf(2) the agent refuses to start and says why",
-    check: no_bpf,
-};
-pub const STAY: Scenario = Scenario {
-    id: "missing_prerequisites/stay",
-    description: "with --stay the agent stays up, but not ready",
-    check: stay,
-};
-pub const NO_SNP: Scenario = Scenario {
-    id: "missing_prerequisites/snp",
-    description: "without SNP the agent refuses to start and says why",
-    check: no_snp,
-};
-pub const STAY_RECOVERS: Scenario = Scenario {
-    id: "missing_prerequisites/stay_recovers",
-    description: "with --stay the agent observes as soon as it can",
-    check: stay_recovers,
-};
+scenario!(NO_KVM_AMD: "missing_prerequisites/kvm_amd" = no_kvm_amd,
+    "without kvm_amd the agent refuses to start and says why");
+scenario!(NO_ROOT: "missing_prerequisites/root" = no_root,
+    "without root the agent refuses to start and says why");
+scenario!(NO_BPF: "missing_prerequisites/bpf" = no_bpf,
+    "without bpf(2) the agent refuses to start and says why");
+scenario!(STAY: "missing_prerequisites/stay" = stay,
+    "with --stay the agent stays up, but not ready");
+scenario!(NO_SNP: "missing_prerequisites/snp" = no_snp,
+    "without SNP the agent refuses to start and says why");
+scenario!(STAY_RECOVERS: "missing_prerequisites/stay_recovers" = stay_recovers,
+    "with --stay the agent observes as soon as it can");
 
 fn expect(result: (i32, String), words: &str) -> Result<Status> {
     let (code, line) = result;

@@ -7,14 +7,11 @@ use crate::{
     agent::{self, Agent},
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const RELOADED: Scenario = Scenario {
-    id: "module_reload/under_agent",
-    description: "kernel modules can be reloaded while the agent runs",
-    check: reloaded,
-};
+scenario!(RELOADED: "module_reload/under_agent" = reloaded,
+    "kernel modules can be reloaded while the agent runs");
 
 /// All three, in the order of `modprobe -r kvm_amd`.
 fn reloaded(_: &Context) -> Result<Status> {

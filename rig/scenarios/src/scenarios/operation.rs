@@ -14,29 +14,16 @@ use crate::{
     agent::{self, Agent, cli, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const METRICS_ARE_CLEAN: Scenario = Scenario {
-    id: "operation/promtool",
-    description: "promtool finds nothing wrong with the metrics",
-    check: promtool,
-};
-pub const COMMAND_LINE: Scenario = Scenario {
-    id: "operation/command_line",
-    description: "vms and psp show which VM sends requests and which one holds the PSP",
-    check: command_line,
-};
-pub const BAD_INPUT: Scenario = Scenario {
-    id: "operation/bad_input",
-    description: "bad input gets one clear line",
-    check: bad_input,
-};
-pub const STOPS_CLEANLY: Scenario = Scenario {
-    id: "operation/sigterm",
-    description: "SIGTERM detaches everything and exits with 0",
-    check: stops,
-};
+scenario!(METRICS_ARE_CLEAN: "operation/promtool" = promtool,
+    "promtool finds nothing wrong with the metrics");
+scenario!(COMMAND_LINE: "operation/command_line" = command_line,
+    "vms and psp show which VM sends requests and which one holds the PSP");
+scenario!(BAD_INPUT: "operation/bad_input" = bad_input, "bad input gets one clear line");
+scenario!(STOPS_CLEANLY: "operation/sigterm" = stops,
+    "SIGTERM detaches everything and exits with 0");
 
 fn promtool(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;

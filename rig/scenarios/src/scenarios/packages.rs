@@ -19,14 +19,11 @@ use crate::{
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UPGRADE: Scenario = Scenario {
-    id: "packages/upgrade",
-    description: "a package upgrade lets nothing pass, and a removal ends enforcement",
-    check: upgrade,
-};
+scenario!(UPGRADE: "packages/upgrade" = upgrade,
+    "a package upgrade lets nothing pass, and a removal ends enforcement");
 
 const BINARY: &str = "/usr/bin/guestreq";
 const TOOLS: &str = "/tmp/systemd";

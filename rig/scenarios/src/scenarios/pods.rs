@@ -16,19 +16,11 @@ use crate::{
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const RULES: Scenario = Scenario {
-    id: "pods/rules",
-    description: "a rule for a pod holds for its VMs and no others",
-    check: rules,
-};
-pub const MOVED: Scenario = Scenario {
-    id: "pods/moved",
-    description: "a VM that is moved into its pod later is found there",
-    check: moved,
-};
+scenario!(RULES: "pods/rules" = rules, "a rule for a pod holds for its VMs and no others");
+scenario!(MOVED: "pods/moved" = moved, "a VM that is moved into its pod later is found there");
 
 const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";

@@ -11,24 +11,15 @@ use crate::{
     gate::Gate,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const CHANGES: Scenario = Scenario {
-    id: "policy_changes/vmpck_at_risk",
-    description: "a change that would cost a guest its VMPCK says why and needs --yes",
-    check: changes,
-};
-pub const ONE_REPORT: Scenario = Scenario {
-    id: "policy_changes/sealed",
-    description: "a guest can be allowed one report after boot and none later",
-    check: one_report,
-};
-pub const ONLY_ROOT: Scenario = Scenario {
-    id: "policy_changes/only_root",
-    description: "only root changes a policy, and every change is logged",
-    check: only_root,
-};
+scenario!(CHANGES: "policy_changes/vmpck_at_risk" = changes,
+    "a change that would cost a guest its VMPCK says why and needs --yes");
+scenario!(ONE_REPORT: "policy_changes/sealed" = one_report,
+    "a guest can be allowed one report after boot and none later");
+scenario!(ONLY_ROOT: "policy_changes/only_root" = only_root,
+    "only root changes a policy, and every change is logged");
 
 fn refused(line: &str, what: &str) -> Result<()> {
     let mut command = Command::new("/bin/guestreq");

@@ -20,25 +20,15 @@ use crate::{
     exposition::Metrics,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const CALL: Scenario = Scenario {
-    id: "skipped_probes/admitted",
-    description: "a request that the gate admitted counts as decided, whichever probes are skipped",
-    check: call,
-};
-pub const START: Scenario = Scenario {
-    id: "skipped_probes/start",
-    description: "a request whose start was skipped is lost, not a host error",
-    check: start,
-};
-
-pub const DECIDED: Scenario = Scenario {
-    id: "skipped_probes/decisions",
-    description: "a VM keeps its decisions even if no request's end was seen",
-    check: decided,
-};
+scenario!(CALL: "skipped_probes/admitted" = call,
+    "a request that the gate admitted counts as decided, whichever probes are skipped");
+scenario!(START: "skipped_probes/start" = start,
+    "a request whose start was skipped is lost, not a host error");
+scenario!(DECIDED: "skipped_probes/decisions" = decided,
+    "a VM keeps its decisions even if no request's end was seen");
 
 /// Makes a hook's program miss now and then, for this long.
 fn miss_repeatedly(place: u32, time: Duration) -> Result<u32> {

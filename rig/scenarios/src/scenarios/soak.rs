@@ -21,14 +21,11 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SOAK: Scenario = Scenario {
-    id: "soak/soak",
-    description: "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat",
-    check: soak,
-};
+scenario!(SOAK: "soak/soak" = soak,
+    "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat");
 
 /// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {

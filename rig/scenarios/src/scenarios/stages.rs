@@ -8,29 +8,15 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ADD_UP: Scenario = Scenario {
-    id: "stages/sum",
-    description: "a request's stages add up to its duration",
-    check: add_up,
-};
-pub const BUSY_TIME: Scenario = Scenario {
-    id: "stages/busy_time",
-    description: "the PSP's busy time is the time for which the firmware was busy",
-    check: busy_time,
-};
-pub const VM_LOCK: Scenario = Scenario {
-    id: "stages/vm_lock",
-    description: "vCPUs of one VM wait in the stage vm_lock",
-    check: vm_lock,
-};
-pub const PSP_QUEUE: Scenario = Scenario {
-    id: "stages/psp_queue",
-    description: "VMs that compete for the PSP wait in the stage psp_queue",
-    check: psp_queue,
-};
+scenario!(ADD_UP: "stages/sum" = add_up, "a request's stages add up to its duration");
+scenario!(BUSY_TIME: "stages/busy_time" = busy_time,
+    "the PSP's busy time is the time for which the firmware was busy");
+scenario!(VM_LOCK: "stages/vm_lock" = vm_lock, "vCPUs of one VM wait in the stage vm_lock");
+scenario!(PSP_QUEUE: "stages/psp_queue" = psp_queue,
+    "VMs that compete for the PSP wait in the stage psp_queue");
 
 const GUEST_REQUEST: [(&str, &str); 1] = [("command", "snp_guest_request")];
 

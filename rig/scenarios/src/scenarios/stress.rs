@@ -33,14 +33,11 @@ use super::{soak::length, takeover::Host};
 use crate::{
     agent,
     host::{self, Firmware},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ALL_AT_ONCE: Scenario = Scenario {
-    id: "stress/all_at_once",
-    description: "with all faults at once counts are exact, enforcement holds, root is served and all reports are true",
-    check: all_at_once,
-};
+scenario!(ALL_AT_ONCE: "stress/all_at_once" = all_at_once,
+    "with all faults at once counts are exact, enforcement holds, root is served and all reports are true");
 
 /// State shared by the threads that act and those that watch.
 pub struct Shared {

@@ -10,14 +10,11 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UNDECIDED: Scenario = Scenario {
-    id: "tio/undecided",
-    description: "SEV-TIO requests pass whatever the policy, and are counted by name and VM",
-    check: undecided,
-};
+scenario!(UNDECIDED: "tio/undecided" = undecided,
+    "SEV-TIO requests pass whatever the policy, and are counted by name and VM");
 
 fn undecided(_: &Context) -> Result<Status> {
     // No SEV-TIO type is among these.

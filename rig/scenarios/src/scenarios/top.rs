@@ -9,15 +9,11 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
     screen::Screen,
 };
 
-pub const LIVE: Scenario = Scenario {
-    id: "top/live",
-    description: "top shows which VM has the PSP and why others wait",
-    check: live,
-};
+scenario!(LIVE: "top/live" = live, "top shows which VM has the PSP and why others wait");
 
 /// An emulated machine is slow.
 const SCREEN_TIMEOUT: Duration = Duration::from_secs(60);

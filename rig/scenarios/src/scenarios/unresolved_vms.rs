@@ -10,19 +10,13 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const FIRST_REQUEST: Scenario = Scenario {
-    id: "unresolved_vms/first_request",
-    description: "a new VM's first request is decided by the policy that matches it",
-    check: first_request,
-};
-pub const AGENT_STOPPED: Scenario = Scenario {
-    id: "unresolved_vms/agent_stopped",
-    description: "a new VM waits for a slow agent, but not for one that is stopped or dead",
-    check: agent_stopped,
-};
+scenario!(FIRST_REQUEST: "unresolved_vms/first_request" = first_request,
+    "a new VM's first request is decided by the policy that matches it");
+scenario!(AGENT_STOPPED: "unresolved_vms/agent_stopped" = agent_stopped,
+    "a new VM waits for a slow agent, but not for one that is stopped or dead");
 
 /// The default denies exports and the rule allows them; for imports the other way round.
 const RULES: &str = "\

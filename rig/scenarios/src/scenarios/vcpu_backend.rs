@@ -9,29 +9,17 @@ use crate::{
     agent::{self, Agent, cli},
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const HELD: Scenario = Scenario {
-    id: "vcpu_backend/held",
-    description: "a vCPU over its limit is held outside its guest, and its VMM keeps running",
-    check: held,
-};
-pub const STOPPED: Scenario = Scenario {
-    id: "vcpu_backend/stopped",
-    description: "a vCPU that sent a disallowed type never runs again",
-    check: stopped,
-};
-pub const COMPAT: Scenario = Scenario {
-    id: "vcpu_backend/compat",
-    description: "vCPUs of a 32-bit VMM are held and stopped, too",
-    check: compat,
-};
-pub const UNKNOWN_VMM: Scenario = Scenario {
-    id: "vcpu_backend/unknown_vmm",
-    description: "an unknown VMM never gets a signal, and what passes is reported",
-    check: unknown_vmm,
-};
+scenario!(HELD: "vcpu_backend/held" = held,
+    "a vCPU over its limit is held outside its guest, and its VMM keeps running");
+scenario!(STOPPED: "vcpu_backend/stopped" = stopped,
+    "a vCPU that sent a disallowed type never runs again");
+scenario!(COMPAT: "vcpu_backend/compat" = compat,
+    "vCPUs of a 32-bit VMM are held and stopped, too");
+scenario!(UNKNOWN_VMM: "vcpu_backend/unknown_vmm" = unknown_vmm,
+    "an unknown VMM never gets a signal, and what passes is reported");
 
 const VMMS: [&str; 3] = ["qemu", "cloud-hypervisor", "firecracker"];
 

@@ -13,39 +13,21 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const REFUSES: Scenario = Scenario {
-    id: "verification/refuses",
-    description: "the agent refuses to start where it cannot enforce as configured",
-    check: refuses,
-};
-pub const STAYS: Scenario = Scenario {
-    id: "verification/stay",
-    description: "with --stay the agent observes, is not ready, and enforces as soon as it can",
-    check: stays,
-};
-pub const GATE_REMOVED: Scenario = Scenario {
-    id: "verification/gate_removed",
-    description: "the next scrape reports a removed gate and what passed without it",
-    check: gate_removed,
-};
-pub const FOREIGN_ANSWER: Scenario = Scenario {
-    id: "verification/foreign_answer",
-    description: "the next scrape reports that another LSM program answers",
-    check: foreign_answer,
-};
-pub const CHANGES: Scenario = Scenario {
-    id: "verification/mode_change",
-    description: "a change to enforce is refused where the agent cannot enforce",
-    check: changes,
-};
-pub const NO_LSM: Scenario = Scenario {
-    id: "verification/no_lsm",
-    description: "without bpf among the LSMs the agent never claims to enforce",
-    check: no_lsm,
-};
+scenario!(REFUSES: "verification/refuses" = refuses,
+    "the agent refuses to start where it cannot enforce as configured");
+scenario!(STAYS: "verification/stay" = stays,
+    "with --stay the agent observes, is not ready, and enforces as soon as it can");
+scenario!(GATE_REMOVED: "verification/gate_removed" = gate_removed,
+    "the next scrape reports a removed gate and what passed without it");
+scenario!(FOREIGN_ANSWER: "verification/foreign_answer" = foreign_answer,
+    "the next scrape reports that another LSM program answers");
+scenario!(CHANGES: "verification/mode_change" = changes,
+    "a change to enforce is refused where the agent cannot enforce");
+scenario!(NO_LSM: "verification/no_lsm" = no_lsm,
+    "without bpf among the LSMs the agent never claims to enforce");
 
 const ENFORCE: &str = "mode = \"enforce\"\n";
 

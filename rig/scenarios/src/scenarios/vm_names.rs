@@ -7,29 +7,16 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const VMMS: Scenario = Scenario {
-    id: "vm_names/vmms",
-    description: "VMs have the names that their VMMs gave them",
-    check: vmms,
-};
-pub const OTHER_NAME: Scenario = Scenario {
-    id: "vm_names/renamed_vmm",
-    description: "a VMM under another program name is recognized, and policy explain says how",
-    check: other_name,
-};
-pub const SAME_NAME: Scenario = Scenario {
-    id: "vm_names/duplicates",
-    description: "two VMs of the same name never break a scrape",
-    check: same_name,
-};
-pub const RETENTION: Scenario = Scenario {
-    id: "vm_names/retention",
-    description: "an exited VM's series stay for the configured time, then its slot is reused",
-    check: retention,
-};
+scenario!(VMMS: "vm_names/vmms" = vmms, "VMs have the names that their VMMs gave them");
+scenario!(OTHER_NAME: "vm_names/renamed_vmm" = other_name,
+    "a VMM under another program name is recognized, and policy explain says how");
+scenario!(SAME_NAME: "vm_names/duplicates" = same_name,
+    "two VMs of the same name never break a scrape");
+scenario!(RETENTION: "vm_names/retention" = retention,
+    "an exited VM's series stay for the configured time, then its slot is reused");
 
 fn vmms(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;

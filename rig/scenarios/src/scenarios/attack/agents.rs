@@ -10,19 +10,13 @@ use crate::{
     agent::cli,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const MOVES: Scenario = Scenario {
-    id: "attack/moves",
-    description: "a VM that moves between processes keeps its policy while policy and agent change",
-    check: moves,
-};
-pub const REPLACED: Scenario = Scenario {
-    id: "attack/forged_arguments",
-    description: "the next agent recognizes a VM whose arguments lie or whose main thread has exited",
-    check: replaced,
-};
+scenario!(MOVES: "attack/moves" = moves,
+    "a VM that moves between processes keeps its policy while policy and agent change");
+scenario!(REPLACED: "attack/forged_arguments" = replaced,
+    "the next agent recognizes a VM whose arguments lie or whose main thread has exited");
 
 fn moves(_: &Context) -> Result<Status> {
     let mut attacked = AttackedHost::start("")?;

@@ -8,47 +8,23 @@ use super::{AttackedHost, answered, passed, wait_until_sent};
 use crate::{
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const PARKED: Scenario = Scenario {
-    id: "attack/shared_vm",
-    description: "a VM that 80 processes share takes no other VM's table entries",
-    check: parked,
-};
-pub const THOUSAND: Scenario = Scenario {
-    id: "attack/thousand_processes",
-    description: "a thousand processes that share a VM's memory are one VM",
-    check: thousand,
-};
-pub const CHURN: Scenario = Scenario {
-    id: "attack/churn",
-    description: "short-lived VMs and failed launches leave room, and every other VM keeps its rule",
-    check: churn,
-};
-pub const CONTEXTS_FULL: Scenario = Scenario {
-    id: "attack/contexts_full",
-    description: "a VM with a stricter rule keeps it while others fill the VM table",
-    check: contexts_full,
-};
-
-pub const THREADS_FULL: Scenario = Scenario {
-    id: "attack/threads_full",
-    description: "a request decided without a thread record is not reported as bypassed",
-    check: threads_full,
-};
-
-pub const EVICTED: Scenario = Scenario {
-    id: "attack/evicted",
-    description: "a VM that was silent while others filled the VM table keeps its policy",
-    check: evicted,
-};
-
-pub const FLOOD: Scenario = Scenario {
-    id: "attack/failed_launches",
-    description: "endless failed launches cost no new VM its rule",
-    check: flood,
-};
+scenario!(PARKED: "attack/shared_vm" = parked,
+    "a VM that 80 processes share takes no other VM's table entries");
+scenario!(THOUSAND: "attack/thousand_processes" = thousand,
+    "a thousand processes that share a VM's memory are one VM");
+scenario!(CHURN: "attack/churn" = churn,
+    "short-lived VMs and failed launches leave room, and every other VM keeps its rule");
+scenario!(CONTEXTS_FULL: "attack/contexts_full" = contexts_full,
+    "a VM with a stricter rule keeps it while others fill the VM table");
+scenario!(THREADS_FULL: "attack/threads_full" = threads_full,
+    "a request decided without a thread record is not reported as bypassed");
+scenario!(EVICTED: "attack/evicted" = evicted,
+    "a VM that was silent while others filled the VM table keeps its policy");
+scenario!(FLOOD: "attack/failed_launches" = flood,
+    "endless failed launches cost no new VM its rule");
 
 /// The strict VM sends what all others may.
 const STRICT: &str =

@@ -7,26 +7,16 @@ use crate::{
     agent::cli,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SEVERAL: Scenario = Scenario {
-    id: "attack/several_contexts",
-    description: "each VM of a process has its own record, label and limiter",
-    check: several,
-};
-pub const RESET: Scenario = Scenario {
-    id: "attack/reset",
-    description: "a VM that is reset within its process keeps its overrides",
-    check: reset,
-};
-pub const BURST: Scenario =
-    Scenario { id: "attack/burst", description: "a new burst costs a VMM a launch", check: burst };
-pub const REUSE: Scenario = Scenario {
-    id: "attack/address_reuse",
-    description: "a guest that gets another one's context address inherits nothing",
-    check: reuse,
-};
+scenario!(SEVERAL: "attack/several_contexts" = several,
+    "each VM of a process has its own record, label and limiter");
+scenario!(RESET: "attack/reset" = reset,
+    "a VM that is reset within its process keeps its overrides");
+scenario!(BURST: "attack/burst" = burst, "a new burst costs a VMM a launch");
+scenario!(REUSE: "attack/address_reuse" = reuse,
+    "a guest that gets another one's context address inherits nothing");
 
 /// A shared limiter would admit two requests in total.
 fn several(_: &Context) -> Result<Status> {
@@ -105,11 +95,8 @@ fn reuse(_: &Context) -> Result<Status> {
     attacked.end()
 }
 
-pub const UNSEEN: Scenario = Scenario {
-    id: "attack/unseen_launch",
-    description: "a guest whose launch was not observed keeps the identity it had when first observed",
-    check: unseen,
-};
+scenario!(UNSEEN: "attack/unseen_launch" = unseen,
+    "a guest whose launch was not observed keeps the identity it had when first observed");
 
 /// Its name counts when it is first observed, not later. Its processes keep running, so that one
 /// can be observed.

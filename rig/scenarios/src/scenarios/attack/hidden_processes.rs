@@ -12,30 +12,17 @@ use crate::{
     agent::Agent,
     host::{Firmware, run_command},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const VANISH: Scenario = Scenario {
-    id: "attack/exited_processes",
-    description: "VMs whose process has exited before it could be read get the default policy and are counted",
-    check: vanish,
-};
-pub const HIDDEN: Scenario = Scenario {
-    id: "attack/hidden",
-    description: "VMs whose processes /proc hides from the agent get the default policy and are counted",
-    check: hidden,
-};
-pub const HIDEPID: Scenario = Scenario {
-    id: "attack/hidepid",
-    description: "with /proc mounted with hidepid the agent still identifies VMs",
-    check: hidepid,
-};
-
-pub const HIDDEN_LONG: Scenario = Scenario {
-    id: "attack/hidden_long",
-    description: "threads that /proc hides while they wait for the PSP keep their decisions",
-    check: hidden_long,
-};
+scenario!(VANISH: "attack/exited_processes" = vanish,
+    "VMs whose process has exited before it could be read get the default policy and are counted");
+scenario!(HIDDEN: "attack/hidden" = hidden,
+    "VMs whose processes /proc hides from the agent get the default policy and are counted");
+scenario!(HIDEPID: "attack/hidepid" = hidepid,
+    "with /proc mounted with hidepid the agent still identifies VMs");
+scenario!(HIDDEN_LONG: "attack/hidden_long" = hidden_long,
+    "threads that /proc hides while they wait for the PSP keep their decisions");
 
 const STRICT: &str = "[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";
 

@@ -6,29 +6,17 @@ use super::{AttackedHost, cue, denied, passed};
 use crate::{
     host::Firmware,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const LIMIT: Scenario = Scenario {
-    id: "attack/limit",
-    description: "a limit holds, whichever threads and processes run the vCPU",
-    check: limit,
-};
-pub const DENIED: Scenario = Scenario {
-    id: "attack/denied",
-    description: "denied types stay denied, whoever runs the vCPU and under whatever name",
-    check: stays_denied,
-};
-pub const FREE: Scenario = Scenario {
-    id: "attack/free_tsc_info",
-    description: "four TSC_INFO pass a limit at each launch, whoever runs the vCPU",
-    check: free,
-};
-pub const SCRIBBLED: Scenario = Scenario {
-    id: "attack/scribbled",
-    description: "a guest that overwrites its pages while processes take turns gets nothing disallowed through",
-    check: scribbled,
-};
+scenario!(LIMIT: "attack/limit" = limit,
+    "a limit holds, whichever threads and processes run the vCPU");
+scenario!(DENIED: "attack/denied" = stays_denied,
+    "denied types stay denied, whoever runs the vCPU and under whatever name");
+scenario!(FREE: "attack/free_tsc_info" = free,
+    "four TSC_INFO pass a limit at each launch, whoever runs the vCPU");
+scenario!(SCRIBBLED: "attack/scribbled" = scribbled,
+    "a guest that overwrites its pages while processes take turns gets nothing disallowed through");
 
 const RATE: f64 = 5.0;
 const BURST: f64 = 2.0;

@@ -14,24 +14,14 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const APPLIED: Scenario = Scenario {
-    id: "config/applied",
-    description: "a policy file is applied atomically",
-    check: applied,
-};
-pub const FULL_DISK: Scenario = Scenario {
-    id: "config/full_disk",
-    description: "on a full disk a change is refused, and nothing changes",
-    check: full_disk,
-};
-pub const WRONG_REQUESTS: Scenario = Scenario {
-    id: "config/wrong_requests",
-    description: "unknown VMs and missing permissions get an error that says what is right",
-    check: wrong_requests,
-};
+scenario!(APPLIED: "config/applied" = applied, "a policy file is applied atomically");
+scenario!(FULL_DISK: "config/full_disk" = full_disk,
+    "on a full disk a change is refused, and nothing changes");
+scenario!(WRONG_REQUESTS: "config/wrong_requests" = wrong_requests,
+    "unknown VMs and missing permissions get an error that says what is right");
 
 const FILE: &str = "/tmp/config/apply.toml";
 

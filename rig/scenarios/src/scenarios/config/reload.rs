@@ -13,19 +13,13 @@ use crate::{
     gate::Gate,
     host::{self, wait_until},
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const RELOADED: Scenario = Scenario {
-    id: "config/reloaded",
-    description: "a changed configuration takes effect, and an invalid one changes nothing",
-    check: reloaded,
-};
-pub const AT_RELOAD: Scenario = Scenario {
-    id: "config/dies_at_reload",
-    description: "agents that die during a reload leave enforcement in place",
-    check: at_reload,
-};
+scenario!(RELOADED: "config/reloaded" = reloaded,
+    "a changed configuration takes effect, and an invalid one changes nothing");
+scenario!(AT_RELOAD: "config/dies_at_reload" = at_reload,
+    "agents that die during a reload leave enforcement in place");
 
 const EXPORT: &str = "allow = [\"report\", \"tsc_info\", \"export\"]\n";
 const CONF_D: &str = "/tmp/config/conf.d/50-web.toml";

@@ -11,19 +11,13 @@ use crate::{
     agent::{self, Agent, cli, get},
     host::{self, wait_until},
     pod::Pod,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ONE_CAPABILITY: Scenario = Scenario {
-    id: "daemonset/one_capability",
-    description: "with one capability missing the pod says which",
-    check: one_capability,
-};
-pub const THE_NODE: Scenario = Scenario {
-    id: "daemonset/node",
-    description: "on a node that lacks something the pod stays up and says what",
-    check: the_node,
-};
+scenario!(ONE_CAPABILITY: "daemonset/one_capability" = one_capability,
+    "with one capability missing the pod says which");
+scenario!(THE_NODE: "daemonset/node" = the_node,
+    "on a node that lacks something the pod stays up and says what");
 
 fn one_capability(_: &Context) -> Result<Status> {
     let granted = Pod::agent()?.capabilities();

@@ -11,19 +11,13 @@ use crate::{
     agent::{self, Agent},
     gate::Gate,
     pod::{Pod, Runtime},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const DEFAULT_PROFILES: Scenario = Scenario {
-    id: "daemonset/default_profiles",
-    description: "the pod works under containerd's default profiles, and says what CRI-O's refuses",
-    check: default_profiles,
-};
-pub const OWN_PROFILE: Scenario = Scenario {
-    id: "daemonset/own_profile",
-    description: "the pod works under its own seccomp profile with every runtime",
-    check: own_profile,
-};
+scenario!(DEFAULT_PROFILES: "daemonset/default_profiles" = default_profiles,
+    "the pod works under containerd's default profiles, and says what CRI-O's refuses");
+scenario!(OWN_PROFILE: "daemonset/own_profile" = own_profile,
+    "the pod works under its own seccomp profile with every runtime");
 
 const REFUSED: &str = "a seccomp profile refuses perf_event_open(2)";
 

@@ -12,34 +12,19 @@ use crate::{
     bpf,
     host::wait_until,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const AT_START: Scenario = Scenario {
-    id: "takeover/dies_at_start",
-    description: "an agent that dies at any step of its first start does not hinder the next one",
-    check: at_start,
-};
-pub const AT_TAKEOVER: Scenario = Scenario {
-    id: "takeover/dies_at_takeover",
-    description: "agents that die at any step of a takeover leave enforcement in place",
-    check: at_takeover,
-};
-pub const AT_CHANGE: Scenario = Scenario {
-    id: "takeover/dies_at_change",
-    description: "an agent that dies during a policy change has saved it completely or not at all",
-    check: at_change,
-};
-pub const AT_STOP: Scenario = Scenario {
-    id: "takeover/dies_at_stop",
-    description: "an agent that dies while it stops can be started again",
-    check: at_stop,
-};
-pub const AT_DETACH: Scenario = Scenario {
-    id: "takeover/dies_at_detach",
-    description: "detach leaves nothing and can be repeated after dying at any step",
-    check: at_detach,
-};
+scenario!(AT_START: "takeover/dies_at_start" = at_start,
+    "an agent that dies at any step of its first start does not hinder the next one");
+scenario!(AT_TAKEOVER: "takeover/dies_at_takeover" = at_takeover,
+    "agents that die at any step of a takeover leave enforcement in place");
+scenario!(AT_CHANGE: "takeover/dies_at_change" = at_change,
+    "an agent that dies during a policy change has saved it completely or not at all");
+scenario!(AT_STOP: "takeover/dies_at_stop" = at_stop,
+    "an agent that dies while it stops can be started again");
+scenario!(AT_DETACH: "takeover/dies_at_detach" = at_detach,
+    "detach leaves nothing and can be repeated after dying at any step");
 
 /// A short-lived VM: half of its requests pass, half are denied.
 const LOAD: &str = "--vmm qemu --name brief --type report,export --count 10";

@@ -11,14 +11,11 @@ use super::{
 use crate::{
     agent::{self, cli},
     attacker, bpf,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const FOREIGN: Scenario = Scenario {
-    id: "takeover/foreign_pins",
-    description: "foreign pins are reported and never adopted",
-    check: foreign,
-};
+scenario!(FOREIGN: "takeover/foreign_pins" = foreign,
+    "foreign pins are reported and never adopted");
 
 const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 

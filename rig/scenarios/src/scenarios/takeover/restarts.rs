@@ -9,19 +9,13 @@ use crate::{
     agent::{self, cli, json},
     host::wait_until,
     load,
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SURVIVES: Scenario = Scenario {
-    id: "takeover/survives",
-    description: "enforcement survives an agent that is killed or stopped",
-    check: survives,
-};
-pub const FLOOD: Scenario = Scenario {
-    id: "takeover/flood",
-    description: "no disallowed message passes while agents are killed and policies change",
-    check: flood,
-};
+scenario!(SURVIVES: "takeover/survives" = survives,
+    "enforcement survives an agent that is killed or stopped");
+scenario!(FLOOD: "takeover/flood" = flood,
+    "no disallowed message passes while agents are killed and policies change");
 
 const RATE: f64 = 20.0;
 const BURST: f64 = 5.0;

@@ -9,19 +9,13 @@ use crate::{
     agent::{self, Agent, cli},
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SECOND_AGENT: Scenario = Scenario {
-    id: "takeover/second_agent",
-    description: "a second agent is refused, whatever its socket and port",
-    check: second_agent,
-};
-pub const PID_REUSE: Scenario = Scenario {
-    id: "takeover/pid_reuse",
-    description: "a process that reuses an exited VM's pid inherits nothing",
-    check: pid_reuse,
-};
+scenario!(SECOND_AGENT: "takeover/second_agent" = second_agent,
+    "a second agent is refused, whatever its socket and port");
+scenario!(PID_REUSE: "takeover/pid_reuse" = pid_reuse,
+    "a process that reuses an exited VM's pid inherits nothing");
 
 fn second_agent(_: &Context) -> Result<Status> {
     let host = Host::fresh("")?;

@@ -14,24 +14,15 @@ use crate::{
     agent::{self, Agent},
     bpf,
     load::{self, Load},
-    scenario::{Context, Scenario, Status},
+    scenario::{Context, Status, scenario},
 };
 
-pub const OTHER_PROGRAMS: Scenario = Scenario {
-    id: "takeover/other_programs",
-    description: "another version's programs take over under load, and no count is lost",
-    check: other_programs,
-};
-pub const OTHER_ENTRIES: Scenario = Scenario {
-    id: "takeover/other_entries",
-    description: "another version's entry programs are replaced, and nothing disallowed passes meanwhile",
-    check: other_entries,
-};
-pub const OTHER_SCHEMA: Scenario = Scenario {
-    id: "takeover/other_schema",
-    description: "pins of another schema enforce until this version does, and totals continue",
-    check: other_schema,
-};
+scenario!(OTHER_PROGRAMS: "takeover/other_programs" = other_programs,
+    "another version's programs take over under load, and no count is lost");
+scenario!(OTHER_ENTRIES: "takeover/other_entries" = other_entries,
+    "another version's entry programs are replaced, and nothing disallowed passes meanwhile");
+scenario!(OTHER_SCHEMA: "takeover/other_schema" = other_schema,
+    "pins of another schema enforce until this version does, and totals continue");
 
 const PROGRAMS: &[&str] = &["--object", "/lib/other-programs"];
 const ENTRIES: &[&str] = &["--object", "/lib/other-entries"];
