@@ -114,7 +114,7 @@ fn limit_files(pid: u32, most: u64) -> Result<u64> {
     let pid = i32::try_from(pid).context("a pid")?;
     // SAFETY: integers, for which zeros are a value.
     let mut old: libc::rlimit = unsafe { mem::zeroed() };
-    // SAFETY: both structures takeover the calls.
+    // SAFETY: both structures outlive the calls.
     let ret = unsafe {
         libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut old);
         let new = libc::rlimit { rlim_cur: most, rlim_max: old.rlim_max.max(most) };

@@ -70,8 +70,8 @@ pub fn full_group(host: &mut FaultyHost) -> Result<()> {
 /// Connections of a member of the group.
 pub fn connect() -> Result<Vec<UnixStream>> {
     let member = || -> Result<Vec<UnixStream>> {
-        // For this thread only: libc's functions change all threads. SAFETY: no memory is passed
-        // but the number of groups, of which there are none.
+        // For this thread only: libc's functions change all threads.
+        // SAFETY: no memory is passed but the number of groups, of which there are none.
         let done = unsafe {
             libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
                 && libc::syscall(libc::SYS_setresgid, GROUP, GROUP, GROUP) == 0
