@@ -49,7 +49,7 @@ static int put_question(const struct guestreq_gate_question *q)
 	return ret;
 }
 
-static enum verdict verdict_of(int answer)
+static enum decision decision_of(int answer)
 {
 	switch (answer) {
 	case GUESTREQ_GATE_ADMIT:
@@ -70,13 +70,13 @@ enum verdict ask_request(const struct sev_data_snp_guest_request *req)
 		.cookie = gate_cookie,
 		.gctx_paddr = req->gctx_paddr,
 	};
-	enum verdict verdict;
+	enum decision decision;
 
 	/* KVM's own copy of the message, which the guest can no longer change */
 	memcpy(q.header, __va(__sme_clr(req->req_paddr)), sizeof(q.header));
 
-	verdict = verdict_of(put_question(&q));
-	switch (verdict) {
+	decision = decision_of(put_question(&q));
+	switch (decision) {
 	case ADMIT:
 		atomic64_inc(&gate_counts.admitted);
 		break;
@@ -88,13 +88,13 @@ enum verdict ask_request(const struct sev_data_snp_guest_request *req)
 		break;
 	case UNANSWERED:
 		atomic64_inc(&gate_counts.unanswered);
-		verdict = READ_ONCE(gate_closed) ? DENY : ADMIT;
+		decision = READ_ONCE(gate_closed) ? DENY : ADMIT;
 		break;
 	}
-	return verdict;
+	return decision;
 }
 
-int ask_test(u64 nonce, enum verdict *verdict)
+int ask_test(u64 nonce, enum decision *decision)
 {
 	struct guestreq_gate_question q = { .nonce = nonce };
 	int ret = -ENODEV;
@@ -102,7 +102,7 @@ int ask_test(u64 nonce, enum verdict *verdict)
 	mutex_lock(&file_lock);
 	if (gate_file) {
 		q.cookie = gate_cookie;
-		*verdict = verdict_of(put_question(&q));
+		*decision = decision_of(put_question(&q));
 		ret = 0;
 	}
 	mutex_unlock(&file_lock);

@@ -32,16 +32,16 @@ extern struct tracepoint __tracepoint_kvm_vmgexit_exit;
  * The address of an exited task, or of one whose vCPU moved to another thread, stays
  * in the set. It is never dereferenced; a new task at that address removes it.
  */
-#define PLACES_SHIFT	10
+#define SLOTS_SHIFT	10
 #define PROBES		16
-static atomic_long_t told[1 << PLACES_SHIFT];
+static atomic_long_t busy_tasks[1 << SLOTS_SHIFT];
 
 /* A task found no place, so unloading cannot know which to wait for. Never reset. */
 static bool crowded;
 
-static atomic_long_t *place(unsigned int probe)
+static atomic_long_t *slot(unsigned int probe)
 {
-	return &told[(hash_ptr(current, PLACES_SHIFT) + probe) % ARRAY_SIZE(told)];
+	return &busy_tasks[(hash_ptr(current, SLOTS_SHIFT) + probe) % ARRAY_SIZE(busy_tasks)];
 }
 
 /* This task's place, or NULL. Relaxed: only this task writes its address. */
@@ -50,8 +50,8 @@ static atomic_long_t *find_current(void)
 	unsigned int i;
 
 	for (i = 0; i < PROBES; i++) {
-		if (atomic_long_read(place(i)) == (long)current)
-			return place(i);
+		if (atomic_long_read(slot(i)) == (long)current)
+			return slot(i);
 	}
 	return NULL;
 }
@@ -71,7 +71,7 @@ void busy_expect(void)
 		if (!atomic_long_cmpxchg_relaxed(place(i), 0, (long)current))
 			return;
 	}
-	WRITE_ONCE(crowded, true);
+	WRITE_ONCE(overflow, true);
 }
 
 /*
@@ -112,8 +112,8 @@ static unsigned int count_told(void)
 {
 	unsigned int i, count = 0;
 
-	for (i = 0; i < ARRAY_SIZE(told); i++)
-		count += !!atomic_long_read(&told[i]);
+	for (i = 0; i < ARRAY_SIZE(busy_tasks); i++)
+		count += !!atomic_long_read(&busy_tasks[i]);
 	return count;
 }
 
@@ -126,7 +126,7 @@ void busy_unwatch(void)
 {
 	unsigned long until = jiffies + 2 * HZ;
 
-	while ((count_told() || READ_ONCE(crowded)) && time_before(jiffies, until))
+	while ((count_busy() || READ_ONCE(overflow)) && time_before(jiffies, until))
 		msleep(20);
 	if (count_told())
 		pr_info("%u vCPUs got BUSY and have not run since: exited or paused\n",

@@ -26,7 +26,7 @@
  */
 #define GATE_BUSY_MAGIC	0x47415445
 
-enum verdict { ADMIT, DENY, BUSY, UNANSWERED };
+enum decision { ADMIT, DENY, BUSY, UNANSWERED };
 
 /* ask.c */
 struct gate_counts {
@@ -39,8 +39,8 @@ int ask_open(void);
 void ask_close(void);
 unsigned long ask_file(void);
 u64 ask_cookie(void);
-enum verdict ask_request(const struct sev_data_snp_guest_request *req);
-int ask_test(u64 nonce, enum verdict *verdict);
+enum decision ask_request(const struct sev_data_snp_guest_request *req);
+int ask_test(u64 nonce, enum decision *decision);
 
 /* hook.c */
 int hook_install(void);

@@ -32,13 +32,13 @@ static int refuse(int *error, int status)
 /* Replaces sev_issue_cmd_external_user() for KVM's thread. */
 static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
 {
-	enum verdict verdict = ADMIT;
+	enum decision decision = ADMIT;
 	int ret;
 
 	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
-		verdict = ask_request(data);
+		decision = ask_request(data);
 
-	switch (verdict) {
+	switch (decision) {
 	case DENY:
 		ret = refuse(error, SEV_RET_INVALID_PARAM);
 		break;

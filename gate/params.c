@@ -94,11 +94,11 @@ MODULE_PARM_DESC(unanswered, "unanswered requests (read only)");
  * the capability to load programs that could answer.
  */
 static u64 test_nonce;
-static enum verdict test_verdict;
+static enum decision test_decision;
 
 static int self_test_set(const char *val, const struct kernel_param *kp)
 {
-	enum verdict verdict;
+	enum decision decision;
 	u64 nonce;
 	int ret;
 
@@ -113,7 +113,7 @@ static int self_test_set(const char *val, const struct kernel_param *kp)
 	if (ret)
 		return ret;
 	test_nonce = nonce;
-	test_verdict = verdict;
+	test_decision = decision;
 	return 0;
 }
 
@@ -127,7 +127,7 @@ static int self_test_get(char *buf, const struct kernel_param *kp)
 		return -EPERM;
 	if (!test_nonce)
 		return sysfs_emit(buf, "none\n");
-	return sysfs_emit(buf, "%llu %s\n", test_nonce, names[test_verdict]);
+	return sysfs_emit(buf, "%llu %s\n", test_nonce, names[test_decision]);
 }
 
 static const struct kernel_param_ops self_test_ops = {

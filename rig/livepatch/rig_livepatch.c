@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A live patch of the function that the gate hooks, as a distribution might send
- * one. The kernel lets only one redirect a function: the tests look at what
- * becomes of the other.
+ * A live patch of the function that the gate hooks, as a distribution might
+ * ship. The kernel lets only one redirect a function; tests check the other's
+ * error.
  */
 #include <linux/errno.h>
 #include <linux/fs.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
 
-/* Answers as ccp does where there is no PSP: nothing is sent while it is there. */
+/* Returns what ccp does without a PSP, and sends nothing. */
 static int rig_issue_cmd(struct file *filep, unsigned int cmd, void *data,
 			 int *error)
 {
@@ -42,7 +42,9 @@ static int __init rig_livepatch_init(void)
 	return klp_enable_patch(&patch);
 }
 
-/* A live patch is disabled through sysfs before its module can go. */
+/*
+ * A live patch must be disabled through sysfs before its module can be removed.
+ */
 static void __exit rig_livepatch_exit(void)
 {
 }

@@ -3,8 +3,8 @@
  * blind_bpf: while it is set, the kernel runs no BPF program on a kprobe, a
  * return probe or a tracepoint attached through perf, and counts each as
  * missed, exactly as it does when a probe fires inside a running BPF program:
- * trace_call_bpf() looks at the per-CPU bpf_prog_active, and so do we. Programs
- * on raw tracepoints and LSM hooks have counters of their own and go on.
+ * trace_call_bpf() checks the per-CPU bpf_prog_active, which this raises.
+ * Programs on raw tracepoints and LSM hooks have other counters and still run.
  */
 #include "snpsim.h"
 
@@ -13,11 +13,14 @@
 #include <linux/percpu.h>
 #include <linux/smp.h>
 
-/* Both are touched only by blind_set(), which runs under the parameter lock. */
+/* Both are used only by blind_set(), under the parameter lock. */
 static bool blind_bpf;
 static int __percpu *bpf_active;
 
-/* Each CPU changes its own, as BPF does, so a running program is not disturbed. */
+/*
+ * Each CPU changes its own counter, like BPF, so running programs are not
+ * disturbed.
+ */
 static void blind_this_cpu(void *delta)
 {
 	this_cpu_add(*bpf_active, (int)(long)delta);

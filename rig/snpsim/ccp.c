@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The device that the ccp driver drives: a platform device with the PSP's
- * registers, put through the driver's own sp_init() as its PCI probe would, and
- * through its sp_destroy() when the driver goes. Whatever the driver allocates
- * for the device goes with the device, so each life of ccp gets a new one.
+ * The ccp driver's device: a platform device with the PSP's registers, passed
+ * to the driver's sp_init() like its PCI probe would, and to sp_destroy() when
+ * the driver is removed. The driver's allocations belong to the device, so each
+ * load of ccp gets a new one.
  *
  * Called from module notifications, one at a time, see main.c.
  */
@@ -112,10 +112,10 @@ power_off:
 }
 
 /*
- * delete_module() calls the driver's exit function before it tells us: the
- * firmware has been shut down by then, but the driver's code is still there to
- * take apart what its exit function leaves alone, having no PCI device for it:
- * /dev/sev, the interrupt, and its list entry.
+ * delete_module() calls the driver's exit function before its notifiers: the
+ * firmware is shut down by then, but the driver's code still exists and can
+ * remove what its exit function leaves without a PCI device: /dev/sev, the
+ * interrupt, and its list entry.
  */
 void ccp_tear_down(void)
 {
@@ -134,8 +134,8 @@ void ccp_tear_down(void)
 #define CMD_TIO_GUEST_REQUEST	0xe0	/* in no kernel's enum sev_cmd yet */
 
 /*
- * Looked up and not linked: ccp is to come and go under us. Whoever calls sees to
- * it that it does not go meanwhile.
+ * Looked up instead of linked, so that ccp can be unloaded. The caller makes
+ * sure that it stays loaded meanwhile.
  */
 long ccp_tio_guest_request(void)
 {

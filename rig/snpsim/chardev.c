@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/snpsim: reading it gives the firmware's own count of what it did, taken
- * when the device is opened; its ioctls are the guest's hand on the GHCB MSR, a
- * driver that is stuck, and one that passes a guest's device on to it.
+ * /dev/snpsim: reading it gives the firmware's counts, taken when the device is
+ * opened. Its ioctls write the GHCB MSR for the guest, simulate a stuck driver,
+ * and make SEV-TIO guest requests.
  */
 #include "snpsim.h"
 #include "snpsim-uapi.h"

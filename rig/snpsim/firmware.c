@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The firmware: what it does with each command, how long that takes and how it
- * misbehaves when told to. Only the PSP thread runs it.
+ * The firmware: what it does with each command, its latency, and its faults.
+ * Only the PSP thread runs it.
  */
 #include "snpsim.h"
 
@@ -60,7 +60,7 @@ static u64 firmware_sleep(unsigned int us, unsigned int jitter)
 	return ktime_get_ns() - begin;
 }
 
-/* Status codes and fields that not every kernel's psp-sev.h names. */
+/* Status codes and fields that some kernels' psp-sev.h lacks. */
 #define STATUS_POLICY_FAILURE	0x07
 #define POLICY_ABI		GENMASK_ULL(15, 0)	/* major and minor, at least */
 
@@ -133,8 +133,8 @@ static u16 dispatch(unsigned int cmd, void *buf)
 }
 
 /*
- * Carries out a command and returns its status, or FW_HUNG. The time is counted
- * here, so that it is on the books before the driver can see the answer.
+ * Executes a command and returns its status, or FW_HUNG. The time is counted
+ * here, before the driver can see the answer.
  */
 int firmware_command(unsigned int cmd, void *buf)
 {

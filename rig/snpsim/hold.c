@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A driver that is stuck: it holds the lock of a process's memory for as long
- * as the parameter hold_memory is set, or its caller bears it. Whoever reads
- * /proc/PID/cmdline then, waits.
+ * A stuck driver: holds a process's mmap_lock while the parameter hold_memory
+ * is set and the caller gets no signal. Reading /proc/PID/cmdline blocks
+ * meanwhile.
  */
 #include "snpsim.h"
 

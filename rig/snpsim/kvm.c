@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * kvm_amd's side: the outcome of its look at the CPU, which is a few variables,
- * and the VMRUN instruction of SEV-ES and SNP vCPUs. Ordinary SVM guests still
- * execute a real VMRUN.
+ * kvm_amd's side: the variables it sets from CPUID, and VMRUN of SEV-ES and SNP
+ * vCPUs. Other SVM guests still execute a real VMRUN.
  */
 #include "snpsim.h"
 
@@ -17,7 +16,7 @@
 #include <linux/slab.h>
 #include <asm/svm.h>
 
-/* As many as a real host of that kind has: ASIDs below are for SEV-ES and SNP. */
+/* As on a real host; lower ASIDs are for SEV-ES and SNP. */
 #define NR_SNP_ASIDS	509
 #define FIRST_SEV_ASID	(NR_SNP_ASIDS + 1)
 #define LAST_ASID	(NR_SNP_ASIDS + 16)
@@ -32,8 +31,8 @@ static DEFINE_MUTEX(armed_lock);
 static const struct file_operations *vcpu_fops;
 
 /*
- * Instead of VMRUN: the guest executes VMGEXIT, and when KVM lets it go on, HLT,
- * with which KVM_RUN returns to user space. Runs where VMRUN does, with RCU not
+ * Replaces VMRUN: the guest executes VMGEXIT and, when KVM continues it, HLT,
+ * on which KVM_RUN returns to user space. Runs where VMRUN does, with RCU not
  * watching: no tracing and no calls.
  */
 static notrace void fake_vmrun(void *svm)
@@ -67,7 +66,7 @@ static int replace_vmrun(void)
 	return 0;
 }
 
-/* A variable that some kernels do not have is none of our business. */
+/* Skips variables that this kernel does not have. */
 #define SET(type, name, val) do {					\
 	type *p = (type *)snpsim_lookup("kvm_amd:" name);		\
 									\
@@ -101,7 +100,7 @@ free:
 
 /*
  * What sev_hardware_setup() would have found. kvm_amd's exit function frees the
- * bitmaps and tables and takes the capacities back, as its own.
+ * bitmaps and tables and returns the capacities as its own.
  */
 static int set_outcome(void __percpu *svm_data)
 {
@@ -139,8 +138,8 @@ free:
 }
 
 /*
- * To be called when kvm_amd has just become LIVE: that is the last moment at
- * which its __ro_after_init variables can be written.
+ * Call when kvm_amd has just become LIVE: the last moment at which its
+ * __ro_after_init variables can be written.
  */
 int kvm_arm(void)
 {
@@ -219,7 +218,7 @@ long kvm_ghcb_msr(int vcpu_fd, u64 *value)
 	if (IS_ERR(file))
 		return PTR_ERR(file);
 	vcpu = file->private_data;
-	/* the vCPU is not to run while we are at its VMCB */
+	/* the vCPU must not run while its VMCB is changed */
 	if (mutex_lock_killable(&vcpu->mutex)) {
 		ret = -EINTR;
 		goto put;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The order of things. snpsim is loaded before kvm_amd, and before or after ccp
- * and kvm (on PREEMPT_RT: before kvm); it stays while any of them is removed and
- * inserted again.
+ * Module init and notifications. snpsim is loaded before kvm_amd, and before or
+ * after ccp and kvm (on PREEMPT_RT: before kvm); it stays loaded while any of
+ * them is reloaded.
  */
 #include "snpsim.h"
 
@@ -16,7 +16,9 @@
 #include <asm/cpufeature.h>
 #include <asm/processor.h>
 
-/* Serialises what follows modules' coming and going: ccp_*() and kvm_*arm(). */
+/*
+ * Serialises the handling of loaded and unloaded modules: ccp_*(), kvm_*arm().
+ */
 static DEFINE_MUTEX(modules_lock);
 
 static unsigned long (*kallsyms)(const char *name);
@@ -35,7 +37,7 @@ unsigned long snpsim_need(const char *name)
 	return addr;
 }
 
-/* kallsyms_lookup_name() is not exported, but a kprobe may stand on it. */
+/* kallsyms_lookup_name() is not exported, but a kprobe gives its address. */
 static int find_kallsyms(void)
 {
 	struct kprobe kp = { .symbol_name = "kallsyms_lookup_name" };
@@ -62,11 +64,11 @@ static void set_cpu_features(void)
 }
 
 /*
- * Every EPYC has a constant TSC. QEMU's emulation does not say so (CPUID
- * 0x80000007, EDX bit 8), and without it kvm_amd refuses to be loaded on
- * PREEMPT_RT. kvm asks for the bit in two ways: its code is patched by it when
- * kvm is loaded, and it looks at boot_cpu_data when kvm_amd is. Where the two
- * disagree it waits for the TSC's frequency for ever, in KVM_RUN.
+ * Every EPYC has a constant TSC. QEMU's emulation does not report it (CPUID
+ * 0x80000007, EDX bit 8), and without it kvm_amd does not load on PREEMPT_RT.
+ * kvm checks the bit twice: its code is patched when kvm is loaded, and it
+ * reads boot_cpu_data when kvm_amd is. If the two differ, KVM_RUN waits for the
+ * TSC's frequency forever.
  */
 static int set_constant_tsc(void)
 {
@@ -115,7 +117,7 @@ static int module_event(struct notifier_block *nb, unsigned long state, void *da
 
 static struct notifier_block module_nb = { .notifier_call = module_event };
 
-/* Modules that were there before us get no notification. */
+/* Modules that were loaded earlier cause no notification. */
 static int catch_up(void)
 {
 	int ret = 0;
@@ -133,9 +135,9 @@ static int catch_up(void)
  * KVM's first VM turns on a static key in the scheduler, and its last turns it
  * off, each time by rewriting code that the PSP's thread runs through thousands
  * of times a second. QEMU's multi-threaded TCG can translate such code between
- * the invalidation of the old and the write of the new: the CPU then keeps
- * meeting the breakpoint of a rewriting that is over, and the kernel dies of an
- * unexpected int3. So the key stays on.
+ * the invalidation of the old and the write of the new: the CPU then hits the
+ * breakpoint of a finished rewrite, and the kernel panics on an unexpected
+ * int3. So the key stays on.
  */
 static void settle_scheduler(void)
 {
@@ -184,8 +186,8 @@ unhook:
 }
 
 /*
- * There is no exit function on purpose: kvm_amd's text jumps into this module,
- * and the rig's machine is thrown away after a test.
+ * No exit function: kvm_amd's text jumps into this module, and the rig's
+ * machine is discarded after a test.
  */
 module_init(snpsim_init);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A guest's message as the firmware judges it. There is no AES-GCM: the payload
- * is not looked at and the answer's is zeros, but the header is checked, and
- * the sequence numbers are kept, as the SEV-SNP firmware ABI (56860) says.
+ * The firmware's checks of a guest's message. There is no AES-GCM: the payload
+ * is ignored and the answer's is zeros, but header and sequence numbers are
+ * checked as in the SEV-SNP firmware ABI (56860).
  *
  * Only the PSP thread runs any of this, so the contexts need no lock.
  */
@@ -22,7 +22,7 @@
 #define LAST_REQUEST		17	/* TSC_INFO_REQ */
 #define ANSWER_SIZE		1024
 
-/* Status codes that not every kernel's psp-sev.h names. */
+/* Status codes that some kernels' psp-sev.h lacks. */
 #define STATUS_INVALID_PARAM	0x16
 #define STATUS_RESOURCE_LIMIT	0x17
 #define STATUS_AEAD_OFLOW	0x1d
@@ -46,7 +46,7 @@ struct message {
 static_assert(sizeof(struct message) == PAGE_SIZE);
 static_assert(offsetof(struct message, vmpck) == 0x3c);
 
-/* What the firmware keeps in a guest context page, found by its address. */
+/* The firmware's guest context, found by its page's address. */
 struct context {
 	struct hlist_node node;
 	u64 gctx;
@@ -95,7 +95,7 @@ void context_destroy(u64 gctx)
 	kfree(c);
 }
 
-/* The firmware starts anew and knows no guest. */
+/* The firmware restarts and knows no guest. */
 void firmware_reset(void)
 {
 	struct hlist_node *next;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The PSP: its registers are a block of RAM, its interrupt is one of our own,
- * and its processor is a kernel thread that looks at the mailbox. It is powered
- * on and off with the ccp driver, which is all that ever talks to it.
+ * The PSP: its registers are RAM, its interrupt is allocated here, and its
+ * processor is a kernel thread that polls the mailbox. It is powered on and off
+ * with the ccp driver, its only user.
  */
 #include "snpsim.h"
 
@@ -34,9 +34,9 @@ module_param(poll_us, uint, 0644);
 MODULE_PARM_DESC(poll_us, "how often the mailbox is looked at, except just after a command");
 
 /*
- * The thread spins for SPIN_NS after a command, since a busy host's next one
- * comes within that time. Then it polls, less often the longer nothing came, so
- * that an idle rig is idle.
+ * The thread spins for SPIN_NS after a command, since on a busy host the next
+ * one comes within that time. Then it polls ever less often, so that an idle
+ * rig is idle.
  */
 #define SPIN_NS		(200 * NSEC_PER_USEC)
 #define CALM_NS		(20 * NSEC_PER_MSEC)
@@ -64,7 +64,7 @@ unsigned int psp_irq_number(void)
 	return irq;
 }
 
-/* The firmware's sleep, cut short when the power goes off. */
+/* The firmware's sleep, interrupted by power-off. */
 void psp_sleep_us(u64 us)
 {
 	ktime_t until = ktime_add_us(ktime_get(), us);
@@ -83,7 +83,7 @@ static void wait_a_little(u64 idle_ns)
 {
 	unsigned int us = max(READ_ONCE(poll_us), 1U);
 
-	/* spinning would keep the very thread that waits for us from this CPU */
+	/* spinning would keep the waiting thread off this CPU */
 	if (idle_ns < SPIN_NS && single_task_running()) {
 		cpu_relax();
 	} else {
@@ -105,7 +105,7 @@ static int psp_thread(void *unused)
 {
 	u64 last = ktime_get_ns();
 
-	/* hardware does not wait for its turn behind two hundred VMs */
+	/* hardware does not compete with 200 VMs for a CPU */
 	set_user_nice(current, MIN_NICE);
 	while (!kthread_should_stop()) {
 		/* pairs with the driver's iowrite32(), which comes after the address */
@@ -145,7 +145,7 @@ int psp_power_on(const struct psp_layout *layout)
 	return 0;
 }
 
-/* The driver is through with us: no command can be under way or follow. */
+/* The driver has finished: no command is in flight or can follow. */
 void psp_power_off(void)
 {
 	if (!thread)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The RMP: rmp_make_private() and rmp_make_shared() always succeed. Both are
- * built into the kernel, so this needs no module and holds for good.
+ * built into the kernel, so this depends on no module and is permanent.
  */
 #include "snpsim.h"
 

@@ -2,16 +2,17 @@
 /*
  * snpsim - run the real KVM and ccp guest-request path without SNP hardware
  *
- * One file per idea:
- *   main.c      the order of things, modules coming and going
- *   psp.c       the PSP's registers and the thread that is its processor
+ * Files:
+ *   main.c      module init and notifications
+ *   psp.c       the PSP's registers and its thread
  *   firmware.c  what the firmware does with each command, and its parameters
- *   messages.c  what it does with a guest's message: header, sequence numbers
- *   stats.c     what it did: the ground truth behind `cat /dev/snpsim`
- *   ccp.c       puts a device on those registers for the ccp driver to drive
- *   kvm.c       makes kvm_amd believe in SNP, and stands in for VMRUN
+ *   messages.c  its checks of guest messages: header, sequence numbers
+ *   stats.c     its counts, shown by `cat /dev/snpsim`
+ *   ccp.c       the ccp driver's device on those registers
+ *   kvm.c       makes kvm_amd detect SNP, and replaces VMRUN
  *   rmp.c       makes RMP updates succeed
  *   blind.c     makes the kernel skip BPF programs, to provoke missed probes
+ *   hold.c      holds a process's mmap_lock
  *   chardev.c   /dev/snpsim
  *
  * offsets.h is generated from the BTF of the kernel the module is built for:
@@ -66,7 +67,7 @@ void *psp_registers(void);
 unsigned int psp_irq_number(void);
 void psp_sleep_us(u64 us);
 
-/* firmware.c and messages.c: run by the PSP thread and by nothing else */
+/* firmware.c and messages.c: only run by the PSP thread */
 enum { FW_HUNG = -1 };		/* instead of a status: never answer */
 
 int firmware_command(unsigned int cmd, void *buf);
@@ -90,7 +91,7 @@ struct stats *stats_snapshot(void);
 void stats_print(struct seq_file *m, const struct stats *s);
 void stats_free(struct stats *s);
 
-/* ccp.c, kvm.c: called with a module's coming and going, see main.c */
+/* ccp.c, kvm.c: called when a module is loaded or unloaded, see main.c */
 int ccp_bring_up(void);
 void ccp_tear_down(void);
 void *ccp_sev_device(void);

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The ground truth: what the fake firmware did, counted where it decides and
- * before the driver can see the answer. A snapshot is consistent: in each,
- * guest_requests is the sum of all message lines and hung, and each message
- * is a context's request, as long as there are no more than are told.
+ * before the driver can see the answer. Snapshots are consistent:
+ * guest_requests is the sum of all message lines and hung, and of the contexts'
+ * requests unless there are more than NR_CONTEXTS.
  *
- *	guest_requests N
- *	hung N				guest requests taken and never answered
- *	hung_other N			other commands, likewise
- *	message TYPE STATUS N		decimal, only those seen
- *	context ADDRESS LAUNCHES N	a guest context page: guests that had it, and
- *					their requests; the first NR_CONTEXTS pages
- *	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
- *	slept_ns CMD N			of that, slept because a parameter said so
+ * 	guest_requests N
+ * 	hung N				guest requests taken and never answered
+ * 	hung_other N			other commands, likewise
+ * 	message TYPE STATUS N		decimal, only those seen
+ * 	context ADDRESS LAUNCHES N	a guest context page: guests that had it, and
+ * 					their requests; the first NR_CONTEXTS pages
+ * 	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
+ * 	slept_ns CMD N			of that, slept because a parameter said so
  */
 #include "snpsim.h"
 
@@ -46,8 +46,8 @@ struct stats {
 static struct stats stats;
 
 /*
- * Guards stats. Held for one update by the PSP thread, or for one copy by a
- * reader; both may sleep, so a mutex does.
+ * Guards stats. Held for an update by the PSP thread or a copy by a reader,
+ * which may both sleep.
  */
 static DEFINE_MUTEX(stats_lock);
 

@@ -1,19 +1,18 @@
-//! # audit: what others' code comes with
+//! # audit: dependencies
 //!
-//! Licences, known vulnerabilities, second versions and where it all comes from, by cargo-deny and
-//! deny.toml; and that the lockfiles say what is built. What the binary holds in the end is listed
-//! by `cargo xtask image`.
+//! Checks licences, advisories, duplicate versions and sources by cargo-deny and deny.toml, and
+//! that the lockfiles are current. `cargo xtask image` lists what the binary contains.
 
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::{build, process, project, say};
+use crate::{build, process, progress, project};
 
 /// The workspaces, each with a lockfile.
 const WORKSPACES: [&str; 2] = ["Cargo.toml", "fuzz/Cargo.toml"];
 
-/// cargo-deny's words where it has no database of advisories.
+/// cargo-deny's message without a database of advisories.
 const NO_DATABASE: &str = "failed to fetch advisory database";
 
 pub fn execute() -> Result<()> {
@@ -35,12 +34,12 @@ pub fn execute() -> Result<()> {
     Ok(())
 }
 
-/// Advisories are fetched. Without them nothing is known, which is neither right nor wrong.
+/// Advisories are fetched; without them the result is unknown.
 fn advisories(manifest: &str) -> Result<()> {
     let what = format!("advisories of {manifest}");
     let log = build::log("audit", &what);
     let mut unknown = false;
-    say::step("audit", &what, || {
+    progress::step("audit", &what, || {
         let result = process::logged(&mut deny(manifest, &["advisories"]), &log);
         let Err(error) = result else { return Ok(()) };
         let text = std::fs::read_to_string(&log).unwrap_or_default();
@@ -48,7 +47,7 @@ fn advisories(manifest: &str) -> Result<()> {
         if unknown { Ok(()) } else { Err(error) }
     })?;
     if unknown {
-        say::note(&format!(
+        progress::note(&format!(
             "not checked: the database of advisories cannot be fetched here ({})",
             log.display()
         ));

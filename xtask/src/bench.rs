@@ -1,8 +1,8 @@
-//! # bench: what observing costs
+//! # bench: overhead
 //!
-//! In the rig, by the kernel's own statistics: our programs beside empty ones and a bpftrace
-//! script, how cost grows, what a limit does for others. Natively: a scrape. What the figures mean,
-//! and which of them an emulator may tell, is in docs/performance.md.
+//! In the rig, from the kernel's statistics: our programs compared with empty ones and a bpftrace
+//! script, how cost grows, and what limits achieve. Natively: a scrape. docs/performance.md
+//! explains the figures and which of them are meaningful under emulation.
 
 mod figures;
 mod rig;
@@ -17,13 +17,13 @@ use figures::Figures;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// More requests and longer runs; up to a million requests of one VM
+    /// Make more requests and longer runs; up to a million requests of one VM
     #[arg(long)]
     long: bool,
-    /// The kernel, by the beginning or a part of its version
+    /// The kernel whose version starts with, or else contains, this
     #[arg(long, value_name = "PATTERN", default_value = "7.")]
     kernel: String,
-    /// Only this part
+    /// Run only this part
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
     /// With json the last line is one object of raw figures
@@ -35,13 +35,13 @@ pub struct Args {
 enum Part {
     /// A scrape of 500 VMs, natively
     Scrape,
-    /// Our programs beside empty ones and bpftrace
+    /// Our programs, empty ones and bpftrace
     Cost,
     /// With VMs and with requests
     Growth,
-    /// What a limit admits, and what it does for others
+    /// What a limit admits and how it helps other VMs
     Limits,
-    /// How large our programs are; a part of cost, and left out unless asked for
+    /// Sizes of our programs, which cost includes; only on request
     Programs,
 }
 
@@ -51,7 +51,7 @@ enum Format {
     Json,
 }
 
-/// Parts that are a boot, and how much memory that takes.
+/// Parts that are a boot, and its memory.
 const BOOTS: [(Part, &str, u32); 4] = [
     (Part::Cost, "cost", 4096),
     (Part::Growth, "growth", 8192),

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::setup::EbpfTools;
-use crate::{process, project, say, setup};
+use crate::{process, progress, project, setup};
 
 pub fn execute() -> Result<()> {
     ebpf(&setup::ebpf()?)?;
@@ -16,8 +16,8 @@ pub fn execute() -> Result<()> {
 
 /// A cargo command for the eBPF crate.
 ///
-/// It has a target directory of its own: the unstable flags would make every dependency that the
-/// host's builds share build again, each time one follows the other.
+/// It has its own target directory: with the unstable flags, builds for host and eBPF would rebuild
+/// each other's dependencies.
 pub fn ebpf_cargo(tools: &EbpfTools, subcommand: &str) -> Command {
     let mut cargo = process::cargo(subcommand);
     tools.apply(&mut cargo);
@@ -25,8 +25,8 @@ pub fn ebpf_cargo(tools: &EbpfTools, subcommand: &str) -> Command {
         .args(["--package", "guestreq-ebpf", "--release", "--target", project::BPF])
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(project::target().join("ebpf"))
-        // v3: atomic operations that return a value. No debug info: the kernel refuses the BTF
-        // that comes of some Rust types.
+        // v3: atomic operations that return a value. No debug info: the kernel rejects the BTF of
+        // some Rust types.
         .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", "-C target-cpu=v3 -C debuginfo=0");
     cargo
 }
@@ -36,8 +36,8 @@ pub fn ebpf(tools: &EbpfTools) -> Result<()> {
     ebpf_with(tools, None, &project::ebpf_object())
 }
 
-/// Builds eBPF objects as other versions of guestreq would have them, for tests: an agent can be
-/// told to load another object than its own. That is cheaper than an agent for each.
+/// Builds eBPF objects of pretended other versions for tests: an agent can load another object than
+/// its own, which is cheaper than an agent for each.
 pub fn other_ebpf(tools: &EbpfTools) -> Result<()> {
     for feature in project::OTHER_EBPF {
         ebpf_with(tools, Some(feature), &project::other_ebpf_object(feature))?;
@@ -55,7 +55,7 @@ fn ebpf_with(tools: &EbpfTools, feature: Option<&str>, object: &Path) -> Result<
     step("build", &what, &mut cargo)?;
     let built = project::target().join("ebpf").join(project::BPF).join("release/guestreq-ebpf");
     let new = fs::read(&built).with_context(|| format!("no {}", built.display()))?;
-    // A copy that is newer without being different would rebuild what embeds it.
+    // Copying an unchanged object would rebuild what embeds it.
     if fs::read(object).is_ok_and(|old| old == new) {
         return Ok(());
     }
@@ -63,7 +63,7 @@ fn ebpf_with(tools: &EbpfTools, feature: Option<&str>, object: &Path) -> Result<
     fs::write(object, new).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// Builds release binaries that run without any library: in a bare guest, or an empty container.
+/// Builds static release binaries, for a guest or container without libraries.
 pub fn static_binaries(packages: &[&str]) -> Result<()> {
     let mut cargo = static_cargo("build");
     for package in packages {
@@ -83,8 +83,8 @@ fn check_size(size: u64) -> Result<()> {
     Ok(())
 }
 
-/// A cargo command for the tests of packages. What is theirs is built as in a debug build; all that
-/// they depend on as for [`static_binaries`], and so but once.
+/// A cargo command for tests of packages. They are built like a debug build, but share the
+/// dependencies of [`static_binaries`].
 pub fn test_cargo(packages: &[&str]) -> Command {
     let mut cargo = static_cargo("test");
     for package in packages {
@@ -112,7 +112,7 @@ pub fn static_cargo(subcommand: &str) -> Command {
 /// Runs cargo as a step, with its output in [`log`], and shows that when it fails.
 pub fn step(verb: &str, what: &str, cargo: &mut Command) -> Result<()> {
     let log = log(verb, what);
-    say::step(verb, what, || process::logged(cargo, &log)).with_context(|| {
+    progress::step(verb, what, || process::logged(cargo, &log)).with_context(|| {
         eprintln!("{}", fs::read_to_string(&log).unwrap_or_default());
         let subcommand = cargo.get_args().next().unwrap_or_default().display();
         format!("cargo {subcommand} failed; its output is above, and in {}", log.display())

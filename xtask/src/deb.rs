@@ -1,7 +1,7 @@
 //! # deb: packages for hosts without Kubernetes
 //!
-//! Trees of files that `dpkg-deb` packs: the agent's, and the gate's sources for DKMS. What dpkg
-//! runs, and what it says of them, is in deploy/debian.
+//! `dpkg-deb` packs the agent, and the gate's sources for DKMS. Maintainer scripts and control
+//! files are in deploy/debian.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,15 +10,15 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, process, project, say};
+use crate::{build, process, progress, project};
 
-/// Of the workspace: guestreq's, and so the packages'.
+/// The workspace's version, also that of the packages.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const AGENT: &str = "guestreq";
 const GATE: &str = "guestreq-gate-dkms";
-/// What dpkg runs, where a package has it.
+/// Maintainer scripts that a package may have.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-/// What DKMS builds of.
+/// The sources that DKMS builds.
 const SOURCES: [&str; 10] = [
     "Kbuild",
     "Makefile",
@@ -31,7 +31,7 @@ const SOURCES: [&str; 10] = [
     "main.c",
     "params.c",
 ];
-/// Shells, and where each looks for completions.
+/// Shells and their folders for completions.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/guestreq"),
     ("zsh", "usr/share/zsh/vendor-completions/_guestreq"),
@@ -51,7 +51,7 @@ pub fn execute() -> Result<()> {
     Ok(())
 }
 
-/// Both packages of a version, in `folder`.
+/// Builds both packages of a version in `folder`.
 pub fn pack(binary: &Path, version: &str, folder: &Path) -> Result<[PathBuf; 2]> {
     fs::create_dir_all(folder)?;
     let agent = Package::new(AGENT, version, "amd64", folder)?;
@@ -79,7 +79,7 @@ fn of_gate(package: &Package) -> Result<()> {
         let to = format!("usr/src/guestreq-gate-{}/{source}", package.version);
         let text = read(&project::root().join("gate").join(source))?;
         let text = String::from_utf8(text).context("a source is text")?;
-        // DKMS knows it by the package's version.
+        // DKMS uses the package's version.
         let text = text.replace(&format!("\"{VERSION}\""), &format!("\"{}\"", package.version));
         package.file(&to, text.as_bytes(), 0o644)?;
     }
@@ -87,7 +87,7 @@ fn of_gate(package: &Package) -> Result<()> {
     package.file("usr/lib/modules-load.d/guestreq_gate.conf", b"guestreq_gate\n", 0o644)
 }
 
-/// A package that is being put together.
+/// A package under construction.
 struct Package<'a> {
     name: &'a str,
     version: &'a str,
@@ -97,7 +97,7 @@ struct Package<'a> {
 
 impl<'a> Package<'a> {
     fn new(name: &'a str, version: &'a str, arch: &str, folder: &Path) -> Result<Self> {
-        // `dist` leaves the binary beside it, under the package's bare name.
+        // `dist` leaves the binary next to it under the package's name.
         let tree = folder.join(format!("{name}_{version}"));
         if tree.exists() {
             fs::remove_dir_all(&tree).with_context(|| format!("{}", tree.display()))?;
@@ -115,12 +115,12 @@ impl<'a> Package<'a> {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).with_context(failed)
     }
 
-    /// One of the working tree's files.
+    /// Adds a file of the working tree.
     fn copy(&self, from: &str, to: &str) -> Result<()> {
         self.file(to, &read(&project::root().join(from))?, 0o644)
     }
 
-    /// Without a name and a time in it, so that the same text makes the same file.
+    /// Without name and time, for reproducible files.
     fn gzip(&self, path: &str, content: &[u8]) -> Result<()> {
         self.file(path, content, 0o644)?;
         let mut gzip = Command::new("gzip");
@@ -148,14 +148,18 @@ impl<'a> Package<'a> {
                 self.file(&format!("DEBIAN/{name}"), fill(text).as_bytes(), mode)?;
             }
         }
-        // Whatever the umask is.
+        // Independent of the umask.
         let mut modes = Command::new("chmod");
         process::output(modes.args(["-R", "u=rwX,go=rX"]).arg(&self.tree))?;
-        say::step("pack", &self.file.file_name().unwrap_or_default().to_string_lossy(), || {
-            let mut pack = Command::new("dpkg-deb");
-            pack.args(["--build", "--root-owner-group"]).arg(&self.tree).arg(&self.file);
-            process::output(&mut pack).context("cannot pack")
-        })?;
+        progress::step(
+            "pack",
+            &self.file.file_name().unwrap_or_default().to_string_lossy(),
+            || {
+                let mut pack = Command::new("dpkg-deb");
+                pack.args(["--build", "--root-owner-group"]).arg(&self.tree).arg(&self.file);
+                process::output(&mut pack).context("cannot pack")
+            },
+        )?;
         fs::remove_dir_all(&self.tree).with_context(|| format!("{}", self.tree.display()))?;
         Ok(self.file.clone())
     }

@@ -1,6 +1,6 @@
 //! # demo: a simulated SNP host with guests, and guestreq's view of it
 //!
-//! On a terminal `guestreq top`; otherwise, and with --check, tables every few seconds.
+//! `guestreq top` on a terminal; otherwise, and with --check, tables every few seconds.
 
 mod dashboard;
 mod live;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use crate::rig::boot::{Boot, Event};
 use crate::{port, rig};
 
-/// Where guestreq's metrics are, in the guest and, unless told otherwise, here.
+/// The port of guestreq's metrics in the guest and, by default, here.
 const PORT: u16 = 9940;
 /// The address that QEMU's user network forwards to.
 const ADDRESS: &str = "10.0.2.15/24";
@@ -22,19 +22,19 @@ const COUNTER: &str = "guestreq_requests_total";
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// End after --seconds, and fail unless the agent's metrics show requests
+    /// Stop after --seconds and fail unless the agent's metrics show requests
     #[arg(long)]
     check: bool,
-    /// How long to run; without it, until Ctrl-C
+    /// How long to run (default: until Ctrl-C)
     #[arg(long, value_name = "N", default_value_if("check", "true", "30"))]
     seconds: Option<u64>,
     /// Port of 127.0.0.1 for the agent's metrics
     #[arg(long, default_value_t = PORT)]
     port: u16,
-    /// A kernel of the matrix, by the beginning or a part of its version
+    /// The kernel whose version starts with, or else contains, this
     #[arg(long, value_name = "PATTERN", default_value = "7.")]
     kernel: String,
-    /// Also Prometheus, with our rules, on this port of 127.0.0.1
+    /// Also run Prometheus with our rules on this port of 127.0.0.1
     #[arg(
         long,
         value_name = "PORT",
@@ -47,7 +47,7 @@ pub struct Args {
 
 pub fn execute(args: &Args) -> Result<()> {
     let port = args.port;
-    // QEMU would say so much later, and less clearly.
+    // QEMU would fail much later and less clearly.
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
         format!(
             "127.0.0.1:{port} is taken: choose another port with --port, e.g. --port {}",
@@ -84,7 +84,7 @@ pub fn execute(args: &Args) -> Result<()> {
         }
     }
     if args.check {
-        // An emulated guest on a busy machine may need a moment to answer.
+        // An emulated guest may be slow to answer.
         let metrics = scrape(port).or_else(|_| scrape(port)).or_else(|_| scrape(port))?;
         let count = total(&metrics)?;
         if count <= 0.0 {

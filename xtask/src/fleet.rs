@@ -1,7 +1,7 @@
-//! # fleet: what many hosts cost a Prometheus, measured
+//! # fleet: the cost of many hosts for Prometheus
 //!
-//! Agents that are made up, a leaf that scrapes them with dashboards/fleet/leaf.yml, a centre that it
-//! sends to and one that federates: docs/fleets.md says what came out.
+//! Simulated agents, a leaf that scrapes them with dashboards/fleet/leaf.yml, a centre that it
+//! sends to and one that federates. The results are in docs/fleets.md.
 
 mod agents;
 
@@ -12,24 +12,24 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::prometheus::{Server, Settings, replaced};
-use crate::test::see::live::fleet_queries;
-use crate::{port, project, say, setup};
+use crate::test::dashboards::live::fleet_queries;
+use crate::{port, progress, project, setup};
 
-/// Series of a host at the centre, at most, and those of alerts for it: docs/fleets.md.
+/// The maximum number of a host's series at the centre, and of its alerts' (docs/fleets.md).
 const AT_CENTRE: f64 = 47.0;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Hosts, each with an agent that is made up
+    /// Hosts, each with a simulated agent
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     hosts: u16,
     /// VMs of each host
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1024))]
     vms: u16,
-    /// How long to scrape before it is measured
+    /// How long to scrape before measuring
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1440))]
     minutes: u64,
-    /// Leave the leaf on this port of 127.0.0.1 until Ctrl-C, to look at it
+    /// Keep the leaf running on this port of 127.0.0.1 until Ctrl-C
     #[arg(long, value_name = "PORT")]
     stay: Option<u16>,
 }
@@ -46,7 +46,7 @@ pub fn execute(args: &Args) -> Result<()> {
     let leaf = start("leaf", &leaf(agents, sent_port, args.hosts)?, leaf_port, &[])?;
     let fetched = start("fetched", &centre(leaf_port)?, port::free()?, &[])?;
     let (hosts, vms, minutes) = (args.hosts, args.vms, args.minutes);
-    say::step("scrape", &format!("{hosts} hosts of {vms} VMs, {minutes} minutes"), || {
+    progress::step("scrape", &format!("{hosts} hosts of {vms} VMs, {minutes} minutes"), || {
         thread::sleep(Duration::from_secs(minutes * 60));
         Ok(())
     })?;
@@ -97,7 +97,7 @@ fn centre(leaf: u16) -> Result<String> {
     replaced(config, &[(targets, &format!("[\"127.0.0.1:{leaf}\"]"))])
 }
 
-/// What it costs, from the server's own metrics.
+/// The cost, from the server's own metrics.
 fn measure(name: &str, server: &Server) -> Result<()> {
     let own = server.metrics()?;
     let sum = |metric: &str| {
@@ -114,7 +114,7 @@ fn measure(name: &str, server: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Whether a centre has no more than it should, and all that the fleet's dashboard asks for.
+/// Whether a centre has no more series than it should, and all that the fleet dashboard needs.
 fn check(name: &str, server: &Server, hosts: f64) -> Result<()> {
     let count =
         server.number(r#"count({__name__=~"(instance.*:)?guestreq_.+|up", job="guestreq"})"#)?;

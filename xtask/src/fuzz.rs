@@ -1,8 +1,8 @@
-//! # fuzz: what is found by looking for it
+//! # fuzz: fuzzing with libFuzzer
 //!
-//! Builds the targets of fuzz/ and runs them. What cargo-fuzz would do with a nightly compiler is
-//! done with the stable one: it has coverage for libFuzzer, too, but no AddressSanitizer. What the
-//! targets call has next to no unsafe code; overflows and debug assertions are checked.
+//! Builds and runs the targets of fuzz/ with the stable compiler, without cargo-fuzz: it supports
+//! libFuzzer's coverage, but not AddressSanitizer. The targets call almost no unsafe code;
+//! overflows and debug assertions are checked.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::{build, process, project, setup};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only this target; without, all of them, one after the other
+    /// Run only this target (default: all, one after the other)
     target: Option<String>,
-    /// For how long each is tried
+    /// How long to run each
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// With how many processes
+    /// Number of processes
     #[arg(long, default_value_t = 1)]
     jobs: u32,
 }
 
-/// What libFuzzer wants of the compiler; as cargo-fuzz sets it.
+/// Compiler flags for libFuzzer, as cargo-fuzz sets them.
 const COVERAGE: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -101,7 +101,7 @@ fn build(targets: &[String]) -> Result<()> {
     build::step("build", "fuzz targets", &mut cargo)
 }
 
-/// Runs one target, and says what came of it; whether nothing was found.
+/// Runs one target and prints the result; true if nothing was found.
 fn run(target: &str, args: &Args) -> Result<bool> {
     let corpus = target_dir().join("corpus").join(target);
     let found = fuzz().join("found").join(target);
@@ -111,11 +111,11 @@ fn run(target: &str, args: &Args) -> Result<bool> {
     let log = build::log("fuzz", target);
     let start = Instant::now();
     let passed = fuzzer(target, args, [&corpus, &found], &log)?;
-    // Git keeps no empty folders, and nobody wants to see one.
+    // Git keeps no empty folders.
     let _ = fs::remove_dir(&found);
     let text = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    let told = summary(&text).unwrap_or_else(|| format!("see {}", log.display()));
-    println!("  {:<9}{target}: {told}, {:.1} s", "fuzz", start.elapsed().as_secs_f64());
+    let found = summary(&text).unwrap_or_else(|| format!("see {}", log.display()));
+    println!("  {:<9}{target}: {found}, {:.1} s", "fuzz", start.elapsed().as_secs_f64());
     if !passed {
         println!("{}\nall of it: {}", found_in(&text).join("\n"), log.display());
     }
@@ -141,7 +141,7 @@ fn fuzzer(target: &str, args: &Args, [corpus, found]: [&Path; 2], log: &Path) ->
     Ok(status.with_context(|| format!("cannot run {}", program.display()))?.success())
 }
 
-/// Of libFuzzer's last line that counts: `#71915 DONE cov: 2207 ft: …`, or `#71915: cov: …`.
+/// Of libFuzzer's last statistics line: `#71915 DONE cov: 2207 ft: …`, or `#71915: cov: …`.
 fn summary(log: &str) -> Option<String> {
     let line = log.lines().rfind(|line| line.starts_with('#') && line.contains("cov: "))?;
     let executions: String = line[1..].chars().take_while(char::is_ascii_digit).collect();
@@ -149,16 +149,15 @@ fn summary(log: &str) -> Option<String> {
     Some(format!("{executions} executions, {covered} edges covered"))
 }
 
-/// What a log says of what was found: a panic up to its backtrace, what libFuzzer calls an error,
-/// and where the case is.
+/// The finding in a log: a panic up to its backtrace, libFuzzer's error, and the path of the input.
 fn found_in(log: &str) -> Vec<&str> {
     let mut of_panic = false;
-    let tells = |line: &&str| {
+    let is_finding = |line: &&str| {
         of_panic |= line.contains("panicked at");
         of_panic &= !line.starts_with("stack backtrace") && !line.starts_with("note:");
         of_panic || line.contains("ERROR: libFuzzer") || line.contains("Test unit written to")
     };
-    log.lines().filter(tells).collect()
+    log.lines().filter(is_finding).collect()
 }
 
 #[cfg(test)]
@@ -179,9 +178,9 @@ mod tests {
         let log = "INFO: seed\n\nthread '<unnamed>' (7) panicked at host/fuzz.rs:84:5:\n\
             assertion `left == right` failed\n  left: 1\nstack backtrace:\n   0: core::panic\n\
             ==7== ERROR: libFuzzer: deadly signal\nartifact; Test unit written to a/crash-1\n";
-        let told = found_in(log);
-        assert_eq!(told.len(), 5, "{told:?}");
-        assert_eq!(told[1], "assertion `left == right` failed");
-        assert!(told[4].ends_with("a/crash-1"));
+        let found = found_in(log);
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(found[1], "assertion `left == right` failed");
+        assert!(found[4].ends_with("a/crash-1"));
     }
 }

@@ -1,8 +1,8 @@
-//! # image: the container image, made without a container engine
+//! # image: the container image, built without a container engine
 //!
-//! An archive in the OCI image layout, as `skopeo copy oci-archive:…`, `podman load` and `ctr images
-//! import` take it. The recipe is deploy/Containerfile. Nothing in it depends on when or where it was
-//! made: the same binary gives the same bytes.
+//! An archive in the OCI image layout for `skopeo copy oci-archive:…`, `podman load` and `ctr
+//! images import`, from deploy/Containerfile. It is reproducible: the same binary gives the same
+//! bytes.
 
 mod layout;
 mod recipe;
@@ -12,14 +12,14 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::{dist, project, say};
+use crate::{dist, progress, project};
 use layout::Layout;
 use recipe::Recipe;
 
 pub fn execute() -> Result<()> {
     dist::execute()?;
     let dist = project::target().join("dist");
-    say::step("image", "what the binary holds", || {
+    progress::step("image", "what the binary holds", || {
         let sbom = dist.join("guestreq.cdx.json");
         fs::write(&sbom, sbom::cyclonedx()?)
             .with_context(|| format!("cannot write {}", sbom.display()))

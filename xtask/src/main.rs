@@ -1,8 +1,8 @@
-//! # xtask: everything this project does besides its product
+//! # xtask: build, test and demo commands
 //!
 //! `cargo xtask build | dist | image | deb | test | bench | fuzz | mutants | audit | demo | fleet |
-//! rig`. Each command is a file of that name; what they share is in `setup` (what has to be on the
-//! machine) and `rig` (booting a disposable SNP host).
+//! rig`. Each command is a file of that name; shared are `setup` (prerequisites on the machine) and
+//! `rig` (booting a disposable SNP host).
 
 mod audit;
 mod bench;
@@ -17,10 +17,10 @@ mod manifests;
 mod mutants;
 mod port;
 mod process;
+mod progress;
 mod project;
 mod prometheus;
 mod rig;
-mod say;
 mod setup;
 mod test;
 
@@ -39,27 +39,27 @@ struct Cli {
 enum Command {
     /// Build the eBPF object, then the static guestreq binary
     Build,
-    /// Build, and leave the static binary in target/dist
+    /// Build the static binary into target/dist
     Dist,
-    /// Build, and leave a container image in target/dist
+    /// Build a container image into target/dist
     Image,
-    /// Build Debian packages of the agent and the gate, and leave them in target/dist
+    /// Build Debian packages of the agent and the gate into target/dist
     Deb,
-    /// Check everything: format, lints, unit tests, then the scenarios on four kernels
+    /// Check format and lints, run unit tests, then the scenarios on four kernels
     Test(test::Args),
-    /// Try inputs that nobody thought of, for as long as you like
+    /// Fuzz parsers and decisions
     Fuzz(fuzz::Args),
-    /// Change the code, one thing at a time, and see whether a test notices
+    /// Run mutation tests: change the code and check whether a test fails
     Mutants(mutants::Args),
-    /// Check others' code: licences, advisories, second versions, sources
+    /// Check dependencies: licences, advisories, duplicate versions, sources
     Audit,
-    /// Measure what observing costs, beside empty programs and a bpftrace script
+    /// Measure overhead, compared with empty programs and a bpftrace script
     Bench(bench::Args),
-    /// Boot a simulated SNP host with guests and watch guestreq at work
+    /// Boot a simulated SNP host with guests and show guestreq at work
     Demo(demo::Args),
-    /// Measure what many hosts cost a Prometheus, with agents that are made up
+    /// Measure the cost of many hosts for Prometheus, with simulated agents
     Fleet(fleet::Args),
-    /// Tools for those who work on the rig
+    /// Tools for working on the rig
     #[command(subcommand)]
     Rig(rig::Command),
 }
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Command::Rig(command) => rig::execute(&command).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        // One line, however many causes and whatever they quote.
+        // One line, whatever the causes quote.
         let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
         eprintln!("error: {line}");
         ExitCode::FAILURE

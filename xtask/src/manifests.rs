@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::{process, project};
 
-/// What people apply, below deploy/kubernetes.
+/// Overlays below deploy/kubernetes.
 pub const OVERLAYS: &[&str] =
     &["observe", "enforce", "prometheus-operator", "detach", "kmm", LOCALHOST];
-/// A component, which is rendered as a part of `enforce`.
+/// A component, rendered with `enforce`.
 const LOCALHOST: &str = "localhost";
 
 /// An overlay's objects.
@@ -28,7 +28,7 @@ pub fn render(kubectl: &Path, overlay: &str) -> Result<Vec<Value>> {
     serde_saphyr::from_multiple(&text).with_context(|| format!("{overlay}: not what YAML is"))
 }
 
-/// What somebody would write who adds a component to an overlay; kustomize takes relative paths only.
+/// An overlay with the component; kustomize takes relative paths only.
 fn with_component(all: &Path, component: &str) -> Result<PathBuf> {
     let folder = project::target().join("kustomize").join(component);
     fs::create_dir_all(&folder)?;

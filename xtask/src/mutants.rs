@@ -1,8 +1,8 @@
-//! # mutants: whether a test notices when the code is wrong
+//! # mutants: mutation testing
 //!
-//! cargo-mutants changes one thing at a time in a copy of the tree, and runs the unit tests of the
-//! crate that it changed. What no test notices is either missing a test or equivalent: then it is
-//! listed in docs/testing.md, with the reason. The list is held against the run both ways.
+//! cargo-mutants changes one thing at a time in a copy of the tree and runs the changed crate's
+//! unit tests. A surviving mutant needs a test, or is equivalent and listed in docs/testing.md with
+//! the reason. The list must match the run exactly.
 
 mod listed;
 mod outcome;
@@ -19,17 +19,16 @@ use outcome::{Mutant, Outcome};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Only these parts; without, all of them
+    /// Test only these parts (default: all)
     #[arg(value_enum, value_name = "PART")]
     parts: Vec<Part>,
-    /// How many mutants are tried at once, each in a copy of the tree with a target directory of
-    /// its own
+    /// How many mutants to test at once, each in its own copy of the tree
     #[arg(long, default_value_t = 1, value_name = "N")]
     jobs: usize,
-    /// Only the k-th of n shares, from 0/n on: for several machines, or several nights
+    /// Test only the k-th of n shares, from 0/n, to spread a run over machines or nights
     #[arg(long, value_name = "K/N")]
     shard: Option<String>,
-    /// Only mutants whose names, as they are printed, match this regular expression
+    /// Test only mutants whose printed names match this regular expression
     #[arg(long, value_name = "REGEX")]
     only: Option<String>,
 }
@@ -38,11 +37,11 @@ pub struct Args {
 enum Part {
     /// guestreq-common, which decides
     Common,
-    /// What VMs may do, as people write it
+    /// Policies as users write them
     Policy,
     /// The configuration's files
     Config,
-    /// What processes say of VMs
+    /// VM identities from processes
     Host,
 }
 
@@ -56,7 +55,7 @@ impl Part {
         }
     }
 
-    /// The file or folder that it is, without `.rs`.
+    /// Its file without `.rs`, or folder.
     fn module(self) -> &'static str {
         match self {
             Part::Common => "guestreq-common/src",
@@ -67,7 +66,7 @@ impl Part {
     }
 }
 
-/// The tests' own: built for tests and for fuzzing, where a wrong one tells nothing.
+/// Code built for tests and fuzzing only.
 const OURS: [&str; 2] = ["**/fuzz.rs", "**/fuzz/**"];
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
@@ -90,7 +89,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     Ok(if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What cargo-mutants leaves behind: a log of each mutant above all.
+/// cargo-mutants' output, mainly a log of each mutant.
 fn output() -> PathBuf {
     project::target().join("mutants")
 }
@@ -125,20 +124,20 @@ fn run(program: &Path, parts: &[Part], args: &Args) -> Result<()> {
     mutants.arg("--output").arg(output()).arg("--jobs").arg(args.jobs.to_string());
     mutants.args(args.shard.iter().flat_map(|shard| ["--shard", shard]));
     mutants.args(args.only.iter().flat_map(|only| ["--re", only]));
-    // Where others use the machine, too, a slow test is no endless one.
+    // On a busy machine a slow test is not a hung one.
     mutants.args(["--minimum-test-timeout", "60", "--no-times", "--colors", "never"]);
-    // Neither the binaries nor the tests of them. The pages that are made of the sources differ for
-    // any change, which says nothing of what the code does.
+    // Without binaries and their tests, and without tests of generated pages, which fail on any
+    // change.
     mutants.args(["--cargo-arg", "--lib", "--", "--", "--skip", "docs::"]);
     mutants
         .env("GUESTREQ_EBPF", project::ebpf_object())
-        // The short run of fuzzing keeps no case of a mutant's.
+        // The short fuzzing run keeps no mutant's inputs.
         .env("GUESTREQ_MUTANT", "1")
         .env("CARGO_INCREMENTAL", "1")
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_PROFILE_TEST_DEBUG", "0")
-        // Each copy has a target directory of its own; in one, jobs would wait for each other and
-        // build what the other one changed.
+        // Each copy has its own target directory; in a shared one jobs would wait and rebuild each
+        // other's changes.
         .env_remove("CARGO_TARGET_DIR");
     fs::create_dir_all(output())?;
     let status = mutants.status().context("cannot run cargo-mutants")?;

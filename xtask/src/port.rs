@@ -1,4 +1,4 @@
-//! # Ports of 127.0.0.1 that nobody has
+//! # Free ports of 127.0.0.1
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process;
@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Result, bail};
 
-/// Below those that Linux gives to outgoing connections: one of these could have taken a port again
-/// before who was told of it has bound it.
+/// Below Linux' ephemeral ports: an outgoing connection could take one of those before it is bound.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port that is free now, and that this process has not been given before.
+/// A free port that this process has not returned before.
 pub fn free() -> Result<u16> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
-    // Processes that start one after the other begin far from each other.
+    // Successive processes start far apart.
     let start = process::id().wrapping_mul(97);
     for _ in 0..COUNT {
         let count = u32::from(GIVEN.fetch_add(1, Ordering::Relaxed));

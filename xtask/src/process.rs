@@ -1,4 +1,4 @@
-//! # Running other programs, and saying in one line why one of them failed
+//! # Running programs, with one-line errors
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The cargo that runs us.
+/// The cargo that runs xtask.
 pub fn cargo(subcommand: &str) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -15,7 +15,7 @@ pub fn cargo(subcommand: &str) -> Command {
     command
 }
 
-/// Takes out what `cargo run` sets for us alone; inherited, it makes build scripts run again.
+/// Without the variables that `cargo run` sets, which would make build scripts run again.
 pub fn as_from_a_shell(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name
@@ -27,8 +27,8 @@ pub fn as_from_a_shell(command: &mut Command) {
     }
 }
 
-/// A command with mounts and process ids of its own: whatever ends it, or ends us, leaves nothing
-/// mounted and nothing running.
+/// A command in its own mount and pid namespaces, so that nothing stays mounted or running after it
+/// or xtask ends.
 pub fn contained(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--mount-proc"]);
@@ -36,7 +36,7 @@ pub fn contained(program: &str) -> Command {
     command
 }
 
-/// The line of a log that most likely says what went wrong.
+/// The line of a log that most likely shows the error.
 fn telling_line(log: &str) -> &str {
     let error = |l: &&str| {
         let l = l.trim_start();
@@ -49,8 +49,8 @@ fn telling_line(log: &str) -> &str {
         .trim()
 }
 
-/// Runs `command` with its output in the file `log`, which is quoted when it fails. What failed is
-/// for the caller to say.
+/// Runs `command` with its output in the file `log`, which is quoted in the error. The caller adds
+/// what failed.
 pub fn logged(command: &mut Command, log: &Path) -> Result<()> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;

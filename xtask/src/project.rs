@@ -1,4 +1,4 @@
-//! # Where things are in the working tree
+//! # Paths in the working tree
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -8,8 +8,7 @@ pub const BPF: &str = "bpfel-unknown-none";
 
 /// The root of the working tree.
 ///
-/// Cargo tells it to what it runs: a shared target directory may hold a binary that was built in
-/// another clone.
+/// Cargo passes it: a shared target directory may hold a binary built in another clone.
 pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
@@ -20,20 +19,20 @@ pub fn root() -> &'static Path {
     })
 }
 
-/// Cargo's target directory, where everything that a build leaves behind goes.
+/// Cargo's target directory, which holds everything that is built.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |d| root().join(d))
 }
 
-/// The eBPF object: guestreq's build script looks for it exactly here.
+/// The eBPF object, where guestreq's build script looks for it.
 pub fn ebpf_object() -> PathBuf {
     root().join("target").join(BPF).join("release/guestreq-ebpf")
 }
 
-/// Features of guestreq-ebpf that make objects as other versions would have them.
+/// Features of guestreq-ebpf that build objects of pretended other versions.
 pub const OTHER_EBPF: [&str; 2] = ["other-programs", "other-entries"];
 
-/// The object that one of [`OTHER_EBPF`] makes.
+/// The object of one of [`OTHER_EBPF`].
 pub fn other_ebpf_object(feature: &str) -> PathBuf {
     ebpf_object().with_file_name(format!("guestreq-ebpf-{feature}"))
 }

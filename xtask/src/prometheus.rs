@@ -1,6 +1,6 @@
-//! # A Prometheus of our own, beside the rig or beside agents that are made up
+//! # A Prometheus for the rig or simulated agents
 //!
-//! It listens on 127.0.0.1 only, keeps what it scrapes below target/, and ends with whoever started it.
+//! It listens on 127.0.0.1 only, stores data below target/, and ends with xtask.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,12 +16,12 @@ use crate::setup::Prometheus;
 use crate::{process, project};
 
 /// How long a start may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to start.
 pub struct Settings<'a> {
     pub packages: &'a Prometheus,
-    /// Tells its files from those of others.
+    /// Distinguishes its files from other servers'.
     pub name: &'a str,
     pub config: &'a str,
     pub port: u16,
@@ -44,7 +44,7 @@ pub struct Sample {
 impl Server {
     pub fn start(settings: &Settings) -> Result<Self> {
         let port = settings.port;
-        // Else the server that has it would be taken for ours.
+        // Otherwise another server there would be taken for ours.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .with_context(|| format!("127.0.0.1:{port} is taken"))?;
         let folder = project::logs().join(format!("prometheus-{}", settings.name));
@@ -58,7 +58,7 @@ impl Server {
         fs::write(&config, settings.config)?;
         let log = folder.with_extension("log");
         let file = File::create(&log)?;
-        // Debian's build looks for its pages in /usr/share: in a mount namespace of its own.
+        // Debian's build looks for its pages in /usr/share: mount them in its own namespace.
         const RUN: &str =
             r#"mount --bind "$0/usr/share" /usr/share && exec "$0/usr/bin/prometheus" "$@""#;
         let mut command = process::contained("sh");
@@ -77,9 +77,9 @@ impl Server {
         let start = Instant::now();
         while get(&format!("http://127.0.0.1:{}/-/ready", self.port)).is_err() {
             let ended = self.child.try_wait()?.is_some();
-            if ended || start.elapsed() > PATIENCE {
+            if ended || start.elapsed() > START_TIMEOUT {
                 let text = fs::read_to_string(&self.log).unwrap_or_default();
-                let last = text.lines().last().unwrap_or("it said nothing");
+                let last = text.lines().last().unwrap_or("no output");
                 bail!("Prometheus does not start: {last} (full log: {})", self.log.display());
             }
             thread::sleep(Duration::from_millis(100));
@@ -87,11 +87,11 @@ impl Server {
         Ok(())
     }
 
-    /// What an expression is worth now.
+    /// Evaluates an expression now.
     pub fn query(&self, expression: &str) -> Result<Vec<Sample>> {
         let address = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let answer = ureq::get(address).config().http_status_as_error(false);
-        let answer = answer.timeout_global(Some(PATIENCE)).build();
+        let answer = answer.timeout_global(Some(START_TIMEOUT)).build();
         let mut answer = answer.query("query", expression).call()?;
         let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string()?)?;
         let result = answer.pointer("/data/result").and_then(Value::as_array);
@@ -105,12 +105,12 @@ impl Server {
         Ok(result.iter().filter_map(sample).collect())
     }
 
-    /// What it exports of itself.
+    /// Its own metrics.
     pub fn metrics(&self) -> Result<String> {
         get(&format!("http://127.0.0.1:{}/metrics", self.port))
     }
 
-    /// The value of an expression that has one.
+    /// The single value of an expression.
     pub fn number(&self, expression: &str) -> Result<f64> {
         let samples = self.query(expression)?;
         samples
@@ -127,7 +127,7 @@ impl Drop for Server {
     }
 }
 
-/// The body of an answer that is 200.
+/// The body of a 200 response.
 fn get(address: &str) -> Result<String> {
     let mut answer = ureq::get(address)
         .config()
@@ -153,7 +153,7 @@ pub fn config(targets: &[String], interval: &str) -> Result<String> {
     )
 }
 
-/// The text with other words in it, all of which must have been there.
+/// Replaces words, all of which must occur in the text.
 pub fn replaced(mut text: String, words: &[(&str, &str)]) -> Result<String> {
     for (old, new) in words {
         if !text.contains(old) {

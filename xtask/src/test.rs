@@ -1,8 +1,8 @@
-//! # test: everything that has to hold before a change lands
+//! # test: all checks of a change
 
+pub mod dashboards;
 mod deploy;
 mod scenarios;
-pub mod see;
 mod tally;
 
 use std::process::ExitCode;
@@ -12,23 +12,24 @@ use anyhow::{Context as _, Result, anyhow};
 use tally::Tally;
 
 use crate::setup::EbpfTools;
-use crate::{build, process, project, rig, say, setup};
+use crate::{build, process, progress, project, rig, setup};
 
 #[derive(Default, clap::Args)]
 pub struct Args {
-    /// Also what takes minutes: soak and load
+    /// Also run scenarios for longer, and all of them on all kernels
     #[arg(long)]
     long: bool,
-    /// Only kernels whose version begins with, or else contains, this
+    /// Only kernels whose version starts with, or else contains, this
     #[arg(long, value_name = "PATTERN")]
     kernel: Option<String>,
-    /// Only this scenario
-    #[arg(long, value_name = "SCENARIO")]
+    /// Only this scenario (id or unambiguous prefix, such as `limits/fairness`), subject (`limits`)
+    /// or group
+    #[arg(long, value_name = "ID|GROUP")]
     only: Option<String>,
-    /// How long `soak`, `hostile` and `storm` go on, instead of a short while
+    /// How long `soak`, `hostile` and `stress` run
     #[arg(long, value_name = "N", requires = "only")]
     minutes: Option<u32>,
-    /// Leave the rig out: no root, no network, no kernels
+    /// Do not use the rig: no root, no network, no kernels
     #[arg(long, conflicts_with_all = ["kernel", "only", "long"])]
     no_rig: bool,
 }
@@ -36,7 +37,7 @@ pub struct Args {
 pub fn execute(args: &Args) -> Result<ExitCode> {
     let mut tally = Tally::default();
     let tools = setup::ebpf()?;
-    // Who asks for one scenario is at work on it: the rest can wait.
+    // With --only skip the other checks.
     let all = args.only.is_none();
     if all {
         build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
@@ -47,13 +48,13 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         manifests(args)?;
     }
     let rig = thread::scope(|scope| {
-        // Fetching and unpacking leaves processors to builds.
+        // Fetching and unpacking leave processors idle.
         let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernel.as_deref())));
         if all {
             lints(&tools)?;
             unit_tests(&mut tally)?;
         }
-        rig.map(|rig| rig.join().map_err(|_| anyhow!("setting the rig up has panicked"))?)
+        rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)
             .transpose()
     })?;
     if let Some(rig) = rig {
@@ -67,7 +68,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
 
 fn lints(tools: &EbpfTools) -> Result<()> {
     let deny = ["--", "--deny", "warnings"];
-    // As what is built next: macros and build scripts are compiled once for both.
+    // Like the next builds, which share macros and build scripts.
     let mut clippy = build::static_cargo("clippy");
     build::step("check", "lints", clippy.args(["--workspace", "--all-targets"]).args(deny))?;
     let mut clippy = build::ebpf_cargo(tools, "clippy");
@@ -78,7 +79,7 @@ fn lints(tools: &EbpfTools) -> Result<()> {
     plain_cargo()
 }
 
-/// What an editor, and who has just cloned the tree, runs: without an eBPF object.
+/// As in an editor or a fresh clone, without an eBPF object.
 fn plain_cargo() -> Result<()> {
     let target = project::target().join("plain");
     let no_object = target.join("no-object");
@@ -89,35 +90,37 @@ fn plain_cargo() -> Result<()> {
     build::step("check", "plain cargo", &mut cargo)
 }
 
-/// Without the network promtool is used if it is there.
+/// Without the network, promtool is only used if present.
 fn dashboards(args: &Args) -> Result<()> {
     let promtool = setup::promtool(!args.no_rig)?;
     if promtool.is_none() {
-        say::note("no promtool: rules and their tests are read, but not run");
+        progress::note("no promtool: rules and their tests are only parsed");
     }
-    say::step("check", "dashboards, alerts and runbooks", || see::check(promtool.as_deref()))
+    progress::step("check", "dashboards, alerts and runbooks", || {
+        dashboards::check(promtool.as_deref())
+    })
 }
 
-/// Without the network kubectl is used if it is there.
+/// Without the network, kubectl is only used if present.
 fn manifests(args: &Args) -> Result<()> {
     let Some(kubectl) = setup::kubectl(!args.no_rig)? else {
-        say::note("no kubectl: the Kubernetes manifests are not rendered");
+        progress::note("no kubectl: the Kubernetes manifests are not rendered");
         return Ok(());
     };
-    say::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
+    progress::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
 }
 
 /// Runs the unit tests of every default member.
 fn unit_tests(tally: &mut Tally) -> Result<()> {
     let packages = [&["guestreq-common"], rig::image::PROGRAMS].concat();
-    // We are built already, in another profile.
+    // xtask is already built in another profile.
     let mut xtask = process::cargo("test");
     xtask.args(["--package", "xtask"]);
     for (what, mut cargo) in [("units", build::test_cargo(&packages)), ("units of xtask", xtask)] {
         let result = build::step("test", what, cargo.arg("--no-fail-fast"));
         let log = std::fs::read_to_string(build::log("test", what))?;
         let (passed, failed, skipped) = tally::cargo_results(&log);
-        // Without a failed test it was the build that failed, and there is nothing to count.
+        // Without a failed test the build failed, and there is nothing to count.
         if failed == 0 {
             result?;
         }

@@ -1,6 +1,6 @@
 //! # The agent under test
 //!
-//! The very binary that users run, started as they would start it.
+//! The binary that users run, started as they start it.
 
 use std::{
     fs::{self, File},
@@ -19,7 +19,7 @@ use crate::{exposition::Metrics, host::wait_until};
 const ADDRESS: &str = "127.0.0.1:9940";
 const LOG: &str = "/tmp/agent.log";
 /// An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const AGENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Agent {
     child: Child,
@@ -28,17 +28,17 @@ pub struct Agent {
 impl Agent {
     /// Starts an agent and waits until it is ready.
     pub fn start(arguments: &[&str]) -> Result<Agent> {
-        Agent::spawn(arguments)?.until_ready()
+        Agent::spawn(arguments)?.wait_until_ready()
     }
 
-    /// The same of one that is started in another way.
-    pub fn of(command: &mut Command) -> Result<Agent> {
-        Agent::spawn_of(command)?.until_ready()
+    /// Starts an agent by another command and waits until it is ready.
+    pub fn start_command(command: &mut Command) -> Result<Agent> {
+        Agent::spawn_command(command)?.wait_until_ready()
     }
 
-    pub fn until_ready(mut self) -> Result<Agent> {
+    pub fn wait_until_ready(mut self) -> Result<Agent> {
         let agent = &mut self;
-        wait_until("the agent is ready", PATIENCE, || {
+        wait_until("the agent is ready", AGENT_TIMEOUT, || {
             agent.still_runs()?;
             Ok(get("/readyz").is_ok_and(|(status, _)| status == 200))
         })?;
@@ -47,10 +47,10 @@ impl Agent {
 
     /// Starts an agent that may not become ready.
     pub fn spawn(arguments: &[&str]) -> Result<Agent> {
-        Agent::spawn_of(Command::new("/bin/guestreq").arg("agent").args(arguments))
+        Agent::spawn_command(Command::new("/bin/guestreq").arg("agent").args(arguments))
     }
 
-    pub fn spawn_of(command: &mut Command) -> Result<Agent> {
+    pub fn spawn_command(command: &mut Command) -> Result<Agent> {
         let log = File::create(LOG).context(LOG)?;
         command.stdout(log.try_clone().context(LOG)?);
         Agent::spawn_to(command, Stdio::from(log))
@@ -62,7 +62,7 @@ impl Agent {
         Ok(Agent { child })
     }
 
-    /// With a configuration of these lines.
+    /// Starts an agent with these lines as its configuration.
     pub fn with_config(lines: &str) -> Result<Agent> {
         fs::write("/tmp/guestreq.toml", lines).context("/tmp/guestreq.toml")?;
         Agent::start(&["--config", "/tmp/guestreq.toml"])
@@ -75,14 +75,14 @@ impl Agent {
         Ok(())
     }
 
-    /// Waits until something is so, as long as the agent runs.
+    /// Waits for a condition; fails if the agent exits.
     pub fn wait_until(
         &mut self,
         what: &str,
         mut so: impl FnMut(&Metrics) -> bool,
     ) -> Result<Metrics> {
         let mut last = Metrics::default();
-        let waited = wait_until(what, PATIENCE, || {
+        let waited = wait_until(what, AGENT_TIMEOUT, || {
             self.still_runs()?;
             last = self.scrape()?;
             Ok(so(&last))
@@ -101,38 +101,38 @@ impl Agent {
         self.child.id()
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> Result<ExitStatus> {
         signal(self.child.id(), libc::SIGTERM)?;
         let mut status = None;
-        wait_until("the agent has stopped", PATIENCE, || {
+        wait_until("the agent has stopped", AGENT_TIMEOUT, || {
             status = self.child.try_wait().context("the agent")?;
             Ok(status.is_some())
         })?;
         status.context("the agent's exit status")
     }
 
-    /// SIGKILL: it has no chance to do anything more.
+    /// Sends SIGKILL.
     pub fn kill(mut self) -> Result<()> {
         signal(self.child.id(), libc::SIGKILL)?;
         self.child.wait().context("the agent")?;
         Ok(())
     }
 
-    /// Waits for it to be killed by its own hand, as `--die-at` asks.
-    pub fn dies(mut self) -> Result<()> {
+    /// Waits until it has killed itself, as `--die-at` asks.
+    pub fn wait_until_killed(mut self) -> Result<()> {
         let mut status = None;
-        wait_until("the agent has died", PATIENCE, || {
+        wait_until("the agent has died", AGENT_TIMEOUT, || {
             status = self.child.try_wait().context("the agent")?;
             Ok(status.is_some())
         })?;
         let signal = status.and_then(|status| status.signal());
-        ensure!(signal == Some(libc::SIGKILL), "it ended otherwise, {status:?}: {}", log().trim());
+        ensure!(signal == Some(libc::SIGKILL), "it was not killed, {status:?}: {}", log().trim());
         Ok(())
     }
 
-    /// What the agent that ran last has logged.
-    pub fn last_words() -> String {
+    /// The log of the last agent.
+    pub fn last_log() -> String {
         log()
     }
 }
@@ -159,25 +159,25 @@ pub fn log() -> String {
     fs::read_to_string(LOG).unwrap_or_default()
 }
 
-/// An agent that is expected to refuse: its exit code and what it said.
+/// Exit code and message of an agent that is expected to refuse to start.
 pub fn refusal(arguments: &[&str]) -> Result<(i32, String)> {
     let mut command = Command::new("/bin/guestreq");
-    refusal_of(command.arg("agent").args(arguments))
+    refusal_from(command.arg("agent").args(arguments))
 }
 
-pub fn refusal_of(command: &mut Command) -> Result<(i32, String)> {
+pub fn refusal_from(command: &mut Command) -> Result<(i32, String)> {
     let output = command.stdin(Stdio::null()).output().context("guestreq")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     // Log lines come before the reason.
-    let reason: Vec<&str> = said.lines().filter(|line| !line.starts_with('[')).collect();
-    ensure!(reason.len() == 1, "not one line: {said:?}");
+    let reason: Vec<&str> = stderr.lines().filter(|line| !line.starts_with('[')).collect();
+    ensure!(reason.len() == 1, "not one line: {stderr:?}");
     Ok((output.status.code().unwrap_or(-1), reason[0].to_owned()))
 }
 
-/// GET, without a client that could hide something.
+/// GET without an HTTP library, which could hide faults.
 pub fn get(path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(ADDRESS).context(ADDRESS)?;
-    stream.set_read_timeout(Some(PATIENCE)).context("a timeout")?;
+    stream.set_read_timeout(Some(AGENT_TIMEOUT)).context("a timeout")?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: rig\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).context("the answer")?;
@@ -191,11 +191,11 @@ pub fn get(path: &str) -> Result<(u16, String)> {
     Ok((status.context("an answer without a status")?, body.to_owned()))
 }
 
-/// What a verb of the command line prints.
+/// What a guestreq command prints.
 pub fn cli(arguments: &[&str]) -> Result<String> {
     let output = Command::new("/bin/guestreq").args(arguments).output().context("guestreq")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "guestreq {arguments:?}: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "guestreq {arguments:?}: {}", stderr.trim());
     Ok(String::from_utf8(output.stdout)?)
 }
 

@@ -1,8 +1,8 @@
 //! # The attacker
 //!
-//! A process without any privilege that knows the gate's protocol and asks its
-//! question of whatever it can open, with whatever pointer. It prints each answer,
-//! so that a scenario can compare: nothing that it is told may depend on the gate.
+//! An unprivileged process that knows the gate's protocol and sends its ioctl to every file it can
+//! open, with various pointers. It prints each answer; a scenario compares them with and without
+//! the gate.
 
 use std::{
     fs::{self, File},
@@ -22,21 +22,21 @@ use guestreq_common::{
 
 const NOBODY: u32 = 65_534;
 
-/// Runs the attacker and returns what it was told.
+/// Runs the attacker and returns the answers.
 pub fn transcript() -> Result<String> {
     let mut command = Command::new("/bin/scenarios");
     let output = nobody(command.arg("attack")).output().context("the attacker")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the attacker: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the attacker: {}", stderr.trim());
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Takes all privileges from a command.
+/// Runs a command as nobody.
 pub fn nobody(command: &mut Command) -> &mut Command {
     command.uid(NOBODY).gid(NOBODY)
 }
 
-/// The hidden verb `attack`: what the attacker does.
+/// The hidden command `attack`.
 pub fn attack() -> Result<()> {
     let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     ensure!(status.contains("CapEff:\t0000000000000000\n"), "the attacker has capabilities");
@@ -54,7 +54,7 @@ pub fn attack() -> Result<()> {
     Ok(())
 }
 
-/// What anybody may open or make.
+/// Files that any process may open or create.
 fn files() -> Vec<(&'static str, io::Result<OwnedFd>)> {
     let open = |path: &str| File::open(path).map(OwnedFd::from);
     vec![
@@ -91,7 +91,7 @@ fn new_fd(fd: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A request of type export and a self-test, each with the cookies that one would guess.
+/// An export and a self-test, each with cookies that an attacker would guess.
 fn questions() -> Vec<(&'static str, Question)> {
     let mut header = [0; 0x60];
     header[0x20] = 1;
@@ -110,7 +110,7 @@ fn questions() -> Vec<(&'static str, Question)> {
 fn pointers(questions: &[(&'static str, Question)]) -> Vec<(&'static str, u64)> {
     let mut pointers = vec![
         ("null", 0),
-        ("odd", 1),
+        ("unaligned", 1),
         ("unmapped", 0x1000),
         ("user-end", 0x7fff_ffff_f000),
         ("non-canonical", 0x8000_0000_0000_0000),
@@ -130,7 +130,7 @@ fn ask(file: &OwnedFd, pointer: u64) -> io::Result<i32> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// `FILE POINTER -> ERRNO`, or what was returned.
+/// `FILE POINTER -> ERRNO`, or the return value.
 fn line(file: &str, pointer: &str, result: io::Result<i32>) -> String {
     match result {
         Ok(value) => format!("{file} {pointer} -> returned {value}"),
@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn lines_are_the_same_wherever_memory_is() {
-        assert_eq!(line("null", "odd", Err(io::Error::from_raw_os_error(25))), "null odd -> 25");
+        assert_eq!(
+            line("null", "unaligned", Err(io::Error::from_raw_os_error(25))),
+            "null unaligned -> 25"
+        );
         assert_eq!(line("kvm", "null", Ok(3)), "kvm null -> returned 3");
     }
 }

@@ -1,144 +1,166 @@
-//! # What the kernel knows of BPF
+//! # bpf(2)
 //!
-//! Which programs and links there are, pins that no guestreq made, and whether it takes times.
+//! With the kernel's own types: which programs and links are loaded, foreign pins, statistics.
 
 mod program;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::CString,
-    fs, io,
+    ffi::{CStr, CString, c_char},
+    fs, io, mem,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use anyhow::{Context as _, Result, ensure};
-pub use program::{attach, load, run_count};
+use aya_obj::generated::{
+    bpf_attr,
+    bpf_cmd::{self, *},
+    bpf_map_type::BPF_MAP_TYPE_ARRAY,
+    bpf_prog_info,
+};
+pub use program::{attach, attach_raw_tracepoint, load, run_count};
 
-const MAP_CREATE: i64 = 0;
-const MAP_LOOKUP_ELEM: i64 = 1;
-const MAP_UPDATE_ELEM: i64 = 2;
-const MAP_DELETE_ELEM: i64 = 3;
-const OBJ_PIN: i64 = 6;
-const OBJ_GET: i64 = 7;
-pub const PROG_GET_NEXT_ID: i64 = 11;
-pub const PROG_GET_FD_BY_ID: i64 = 13;
-pub const OBJ_GET_INFO_BY_FD: i64 = 15;
-const LINK_GET_NEXT_ID: i64 = 31;
+/// Attributes of which every field is 0, which the kernel takes for absent.
+pub fn attributes() -> bpf_attr {
+    // SAFETY: integers, for which zeros are a value.
+    unsafe { mem::zeroed() }
+}
 
-/// As much of `union bpf_attr` as is used here, in words.
-pub type Attributes = [u64; 16];
-
-pub fn bpf<T>(command: i64, attributes: &mut T) -> io::Result<i64> {
-    // SAFETY: the attributes, and what they point to, outlive the call and have the size told.
-    let ret =
-        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+pub fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i64> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: the attributes and what they point to outlive the call.
+    let ret = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// A call that makes an object; `attributes` is the beginning of `union bpf_attr`.
-pub fn descriptor<T>(command: i64, attributes: &mut T) -> io::Result<OwnedFd> {
+/// A command that returns a descriptor.
+pub fn descriptor(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<OwnedFd> {
     let fd = bpf(command, attributes)? as RawFd;
     // SAFETY: a descriptor that the kernel has just made for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub fn ids(command: i64) -> Vec<u32> {
+/// The ids of all objects that a `BPF_*_GET_NEXT_ID` enumerates.
+pub fn ids(command: bpf_cmd) -> Vec<u32> {
     let (mut ids, mut id) = (Vec::new(), 0);
     loop {
-        // start_id, and next_id above it
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = u64::from(id);
+        let mut attributes = attributes();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
         if bpf(command, &mut attributes).is_err() {
             return ids;
         }
-        id = (attributes[0] >> 32) as u32;
+        // SAFETY: an integer that the kernel has set.
+        id = unsafe { attributes.__bindgen_anon_6.next_id };
         ids.push(id);
     }
 }
 
-/// How many programs and links are loaded, anybody's.
-pub fn loaded() -> (usize, usize) {
-    (ids(PROG_GET_NEXT_ID).len(), ids(LINK_GET_NEXT_ID).len())
+/// Opens an object by its id, with a `BPF_*_GET_FD_BY_ID`.
+pub fn open_id(command: bpf_cmd, id: u32) -> io::Result<OwnedFd> {
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
+    descriptor(command, &mut attributes)
 }
 
-/// Names and tags of all programs that are loaded.
-pub fn programs() -> Result<BTreeMap<String, BTreeSet<u64>>> {
-    let mut programs = BTreeMap::<String, BTreeSet<u64>>::new();
-    for id in ids(PROG_GET_NEXT_ID) {
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = u64::from(id);
-        // Gone since.
-        let Ok(program) = descriptor(PROG_GET_FD_BY_ID, &mut attributes) else { continue };
-        // `struct bpf_prog_info`: type and id, the tag, …, at byte 64 the name
-        let mut info = [0u64; 32];
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = program.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
-        attributes[1] = info.as_mut_ptr() as u64;
-        bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("a program's information")?;
-        let name: Vec<u8> = info[8..10].iter().flat_map(|word| word.to_le_bytes()).collect();
-        let name = String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned();
-        programs.entry(name).or_default().insert(info[1]);
+/// Fills a `bpf_*_info` of an object.
+pub fn info<T>(object: &OwnedFd, info: &mut T) -> io::Result<()> {
+    let mut attributes = attributes();
+    attributes.info.bpf_fd = object.as_raw_fd() as u32;
+    attributes.info.info_len = size_of::<T>() as u32;
+    attributes.info.info = &raw mut *info as u64;
+    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attributes).map(drop)
+}
+
+pub fn program_info(program: &OwnedFd) -> io::Result<bpf_prog_info> {
+    // SAFETY: integers, for which zeros are a value.
+    let mut found: bpf_prog_info = unsafe { mem::zeroed() };
+    info(program, &mut found)?;
+    Ok(found)
+}
+
+/// An object's name, which the kernel cuts to 15 bytes.
+pub fn name(bytes: &[c_char]) -> String {
+    let bytes: Vec<u8> = bytes.iter().map(|byte| *byte as u8).collect();
+    let name = CStr::from_bytes_until_nul(&bytes).unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// How many programs and links are loaded, whoever loaded them.
+pub fn loaded() -> (usize, usize) {
+    (ids(BPF_PROG_GET_NEXT_ID).len(), ids(BPF_LINK_GET_NEXT_ID).len())
+}
+
+/// Names and tags of all loaded programs.
+pub fn programs() -> Result<BTreeMap<String, BTreeSet<[u8; 8]>>> {
+    let mut programs = BTreeMap::<_, BTreeSet<_>>::new();
+    for id in ids(BPF_PROG_GET_NEXT_ID) {
+        // Unloaded since.
+        let Ok(program) = open_id(BPF_PROG_GET_FD_BY_ID, id) else { continue };
+        let info = program_info(&program).context("BPF_OBJ_GET_INFO_BY_FD")?;
+        programs.entry(name(&info.name)).or_default().insert(info.tag);
     }
     Ok(programs)
 }
 
 /// Pins an array of one element of 8 bytes that has nothing to do with guestreq.
-pub fn pin_an_array(path: &str) -> Result<()> {
-    const ARRAY: u64 = 2;
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = ARRAY | 4 << 32;
-    attributes[1] = 8 | 1 << 32;
-    let map = descriptor(MAP_CREATE, &mut attributes).context("a map")?;
+pub fn pin_array(path: &str) -> Result<()> {
+    let mut array = attributes();
+    array.__bindgen_anon_1.map_type = BPF_MAP_TYPE_ARRAY as u32;
+    array.__bindgen_anon_1.key_size = 4;
+    array.__bindgen_anon_1.value_size = 8;
+    array.__bindgen_anon_1.max_entries = 1;
+    let array = descriptor(BPF_MAP_CREATE, &mut array).context("BPF_MAP_CREATE")?;
     let name = CString::new(path)?;
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = name.as_ptr() as u64;
-    attributes[1] = map.as_raw_fd() as u64;
-    bpf(OBJ_PIN, &mut attributes).with_context(|| path.to_owned())?;
+    let mut pin = attributes();
+    pin.__bindgen_anon_4.pathname = name.as_ptr() as u64;
+    pin.__bindgen_anon_4.bpf_fd = array.as_raw_fd() as u32;
+    bpf(BPF_OBJ_PIN, &mut pin).with_context(|| path.to_owned())?;
     Ok(())
 }
 
-/// A place in a pinned program array that is empty while this lives: what jumps there is missed.
-pub struct Missed {
+fn open_pin(path: &str) -> Result<OwnedFd> {
+    let name = CString::new(path)?;
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_4.pathname = name.as_ptr() as u64;
+    descriptor(BPF_OBJ_GET, &mut attributes).with_context(|| path.to_owned())
+}
+
+/// An emptied index of a pinned program array: its tail calls are missed until `end`.
+pub struct MissedTailCall {
     array: OwnedFd,
-    place: u32,
+    index: u32,
     program: OwnedFd,
 }
 
-impl Missed {
-    pub fn begin(array: &str, place: u32) -> Result<Missed> {
-        let name = CString::new(array)?;
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = name.as_ptr() as u64;
-        let array = descriptor(OBJ_GET, &mut attributes).with_context(|| array.to_owned())?;
+impl MissedTailCall {
+    pub fn begin(array: &str, index: u32) -> Result<MissedTailCall> {
+        let array = open_pin(array)?;
         let mut id = 0_u32;
-        element(MAP_LOOKUP_ELEM, &array, &place, &raw mut id as u64).context("the program")?;
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = u64::from(id);
-        let program = descriptor(PROG_GET_FD_BY_ID, &mut attributes).context("the program")?;
-        element(MAP_DELETE_ELEM, &array, &place, 0).context("emptying its place")?;
-        Ok(Missed { array, place, program })
+        element(BPF_MAP_LOOKUP_ELEM, &array, &index, &raw mut id as u64).context("the program")?;
+        let program = open_id(BPF_PROG_GET_FD_BY_ID, id).context("the program")?;
+        element(BPF_MAP_DELETE_ELEM, &array, &index, 0).context("removing the program")?;
+        Ok(MissedTailCall { array, index, program })
     }
 
     pub fn end(self) -> Result<()> {
         let program = self.program.as_raw_fd();
         let value = &raw const program as u64;
-        element(MAP_UPDATE_ELEM, &self.array, &self.place, value).context("filling its place")
+        element(BPF_MAP_UPDATE_ELEM, &self.array, &self.index, value).context("the program again")
     }
 }
 
-/// A call on an element of a map: file, key, value.
-fn element(command: i64, map: &OwnedFd, key: &u32, value: u64) -> Result<()> {
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = map.as_raw_fd() as u64;
-    attributes[1] = key as *const u32 as u64;
-    attributes[2] = value;
+fn element(command: bpf_cmd, map: &OwnedFd, key: &u32, value: u64) -> Result<()> {
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_2.map_fd = map.as_raw_fd() as u32;
+    attributes.__bindgen_anon_2.key = &raw const *key as u64;
+    attributes.__bindgen_anon_2.__bindgen_anon_1.value = value;
     bpf(command, &mut attributes)?;
     Ok(())
 }
 
 const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The kernel's statistics are on while this lives.
+/// The kernel measures programs until this is dropped.
 pub struct Statistics;
 
 impl Statistics {
@@ -156,17 +178,14 @@ impl Drop for Statistics {
 
 /// Writes the first word of a pinned array that can be mapped.
 pub fn write_first_word(path: &str, value: u64) -> Result<()> {
-    let name = CString::new(path)?;
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = name.as_ptr() as u64;
-    let map = descriptor(OBJ_GET, &mut attributes).with_context(|| path.to_owned())?;
+    let map = open_pin(path)?;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new mapping at an address of the kernel's choice.
     let start = unsafe {
         libc::mmap(std::ptr::null_mut(), 4096, access, libc::MAP_SHARED, map.as_raw_fd(), 0)
     };
     ensure!(start != libc::MAP_FAILED, "mmap of {path}: {}", io::Error::last_os_error());
-    // SAFETY: the mapping's first word; others may write it at the same time, as we are to.
+    // SAFETY: the mapping's first word, which others may write at the same time.
     unsafe { start.cast::<u64>().write_volatile(value) };
     // SAFETY: what was mapped above.
     unsafe { libc::munmap(start, 4096) };

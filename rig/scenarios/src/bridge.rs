@@ -1,7 +1,7 @@
 //! # The agent's socket, over TCP
 //!
-//! For the live demo only: QEMU forwards TCP ports, not unix sockets. Whoever reaches the port
-//! may do what root may, to a host that is thrown away.
+//! For the live demo only: QEMU forwards TCP ports, not unix sockets. Whoever reaches the port has
+//! root's rights on a host that is thrown away.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ pub fn start(address: &'static str, socket: &'static str) -> Result<()> {
     Ok(())
 }
 
-/// Both ways, until either side has said everything.
+/// Copies both ways until either side closes.
 fn pass_on(outside: &TcpStream, socket: &str) -> io::Result<()> {
     let agent = UnixStream::connect(socket)?;
     thread::scope(|scope| {

@@ -1,39 +1,35 @@
-//! # The numbers of functions
+//! # BTF ids of functions
 //!
-//! By which BPF programs are attached to them: in the kernel's BTF, or a module's.
+//! BPF programs are attached to functions by their ids in the kernel's BTF or a module's.
 //! Documentation/bpf/btf.rst: a header, then types of varying length, then strings.
 
-use std::{
-    fs,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::{fs, mem, os::fd::OwnedFd};
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    bpf_btf_info,
+    bpf_cmd::{BPF_BTF_GET_FD_BY_ID, BPF_BTF_GET_NEXT_ID},
+};
 
-use crate::bpf::{self, Attributes, OBJ_GET_INFO_BY_FD};
+use crate::bpf;
 
-const BTF_GET_FD_BY_ID: i64 = 19;
-const BTF_GET_NEXT_ID: i64 = 23;
-
-/// The number of a function of the kernel itself.
+/// The id of a kernel function.
 pub fn of_kernel(function: &str) -> Result<u32> {
     let bytes = read("vmlinux")?;
     let kernel = Btf::of(&bytes, None).context("the kernel's BTF is cut short")?;
     kernel.find(function).with_context(|| format!("{function} is not in the kernel's BTF"))
 }
 
-/// A module's BTF, and the number of a function in it.
+/// A module's BTF and the id of a function in it.
 pub fn of_module(module: &str, function: &str) -> Result<(OwnedFd, u32)> {
     let (kernel, bytes) = (read("vmlinux")?, read(module)?);
     let kernel = Btf::of(&kernel, None).context("the kernel's BTF is cut short")?;
     let btf = Btf::of(&bytes, Some(&kernel)).context("the module's BTF is cut short")?;
     let number =
         btf.find(function).with_context(|| format!("{function} is not in the BTF of {module}"))?;
-    for id in bpf::ids(BTF_GET_NEXT_ID) {
-        let mut attributes: Attributes = [0; 16];
-        attributes[0] = u64::from(id);
-        // Gone since.
-        let Ok(object) = bpf::descriptor(BTF_GET_FD_BY_ID, &mut attributes) else { continue };
+    for id in bpf::ids(BPF_BTF_GET_NEXT_ID) {
+        // Unloaded since.
+        let Ok(object) = bpf::open_id(BPF_BTF_GET_FD_BY_ID, id) else { continue };
         if name(&object)? == module {
             return Ok((object, number));
         }
@@ -46,19 +42,18 @@ fn read(name: &str) -> Result<Vec<u8>> {
     fs::read(&path).context(path)
 }
 
-/// What a BTF object is of.
+/// The module that a BTF object belongs to, or vmlinux.
 fn name(object: &OwnedFd) -> Result<String> {
     let mut name = [0_u8; 64];
-    // `struct bpf_btf_info`: data, its size and the id, the name and its length
-    let mut info = [0, 0, name.as_mut_ptr() as u64, name.len() as u64];
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = object.as_raw_fd() as u64 | (size_of_val(&info) as u64) << 32;
-    attributes[1] = info.as_mut_ptr() as u64;
-    bpf::bpf(OBJ_GET_INFO_BY_FD, &mut attributes).context("what a BTF is of")?;
+    // SAFETY: integers, for which zeros are a value.
+    let mut info: bpf_btf_info = unsafe { mem::zeroed() };
+    info.name = name.as_mut_ptr() as u64;
+    info.name_len = name.len() as u32;
+    bpf::info(object, &mut info).context("a BTF object's name")?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
-/// One that is read. A module's goes on where the kernel's ends, with types and with strings.
+/// Parsed BTF. A module's types and strings continue those of the kernel.
 struct Btf<'a> {
     bytes: &'a [u8],
     base: Option<&'a Btf<'a>>,
@@ -79,7 +74,7 @@ impl<'a> Btf<'a> {
         })
     }
 
-    /// Each type's number, kind and name.
+    /// Each type's id, kind and name.
     fn types(&self) -> impl Iterator<Item = (u32, u32, usize)> {
         let mut at = self.types.start;
         let mut id = self.base.map_or(1, |base| 1 + base.types().count() as u32);
@@ -174,7 +169,7 @@ mod tests {
         let bytes = btf(&[&function(5), &function(13)], b"\0sev\0");
         let module = Btf::of(&bytes, Some(&kernel)).unwrap();
         assert_eq!(module.find("sev"), Some(5));
-        // A string that the kernel has as well is not there twice.
+        // A string that the kernel's BTF has is not repeated.
         assert_eq!(module.find("fileio"), Some(4));
     }
 }

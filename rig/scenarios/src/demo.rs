@@ -1,6 +1,6 @@
 //! # The demo
 //!
-//! A handful of VMs with different manners, and what their host's operator sees.
+//! A handful of VMs with different behavior, and what their host's operator sees.
 
 use std::{thread, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     load,
 };
 
-/// Who is there, and how they behave.
+/// The VMs and their behavior.
 pub const GUESTS: [&str; 6] = [
     "--vmm qemu --name web --vms 3 --rate 1 --type report",
     "--vmm qemu --name batch --burst 20 --pause 4000 --type report,key",
@@ -30,10 +30,10 @@ pub fn times() -> Result<()> {
     Firmware::set("other_us", 2_000)
 }
 
-/// Where the agent's socket is found over TCP, in a live demo.
+/// The agent's socket over TCP in a live demo.
 const BRIDGE: &str = "0.0.0.0:9941";
 
-/// `live`: somebody outside looks at the agent, and nothing is printed.
+/// `live`: the agent is watched from outside, and nothing is printed.
 pub fn run(live: bool) -> Result<()> {
     host::load_all()?;
     times()?;

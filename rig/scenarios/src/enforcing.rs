@@ -1,13 +1,13 @@
 //! # An agent that enforces behind a gate
 //!
-//! How most scenarios of enforcement begin and end.
+//! The setup and teardown of most enforcement scenarios.
 
 use anyhow::Result;
 
 use crate::{
     agent::{Agent, cli},
     gate::Gate,
-    scenario::Outcome,
+    scenario::Status,
 };
 
 pub struct Enforcing {
@@ -16,18 +16,18 @@ pub struct Enforcing {
 }
 
 impl Enforcing {
-    /// With a configuration of these lines.
+    /// With these lines as configuration.
     pub fn start(lines: &str) -> Result<Enforcing> {
         let gate = Gate::load(&[])?;
         let agent = Agent::with_config(&format!("mode = \"enforce\"\n{lines}"))?;
         Ok(Enforcing { agent, gate })
     }
 
-    /// Nothing enforces any more, and the gate could be removed: the promise was kept.
-    pub fn end(self) -> Result<Outcome> {
+    /// Stops enforcement and removes the gate.
+    pub fn end(self) -> Result<Status> {
         drop(self.agent);
         cli(&["detach"])?;
         self.gate.remove()?;
-        Ok(Outcome::Kept)
+        Ok(Status::Passed)
     }
 }

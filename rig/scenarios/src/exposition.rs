@@ -1,4 +1,4 @@
-//! # Prometheus' text format, as far as the scenarios read it
+//! # The part of Prometheus' text format that scenarios read
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ impl Metrics {
         self.select(name, labels).map(|sample| sample.value).sum()
     }
 
-    /// The values of a label, over a name's samples.
+    /// The values of a label in all samples of a name.
     pub fn values(&self, name: &str, label: &str) -> Vec<String> {
         let values = self.samples.iter().filter(|sample| sample.name == name);
         values.filter_map(|sample| sample.labels.get(label).cloned()).collect()
@@ -63,7 +63,7 @@ fn sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels: parse_labels(labels.strip_suffix('}')?)?, value })
 }
 
-/// `a="b",c="d"`, with backslashes before quotes, backslashes and `n` for a newline.
+/// `a="b",c="d"`, with escaped quotes, backslashes and newlines.
 fn parse_labels(text: &str) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     let mut rest = text;

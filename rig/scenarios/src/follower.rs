@@ -1,4 +1,4 @@
-//! # Somebody who follows the events
+//! # A follower of events
 
 use std::{
     fs::{self, File},
@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::{agent::signal, host::wait_until};
 
-const HEARD: &str = "/tmp/events.jsonl";
-const SAID: &str = "/tmp/events.stderr";
-const PATIENCE: Duration = Duration::from_secs(60);
+const EVENTS: &str = "/tmp/events.jsonl";
+const STDERR: &str = "/tmp/events.stderr";
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `guestreq events -o json`, killed when dropped.
 pub struct Follower(Child);
@@ -24,32 +24,32 @@ impl Follower {
             .args(["events", "-o", "json"])
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(File::create(HEARD).context(HEARD)?)
-            .stderr(File::create(SAID).context(SAID)?)
+            .stdout(File::create(EVENTS).context(EVENTS)?)
+            .stderr(File::create(STDERR).context(STDERR)?)
             .spawn()
             .context("guestreq events")?;
         Ok(Follower(child))
     }
 
-    /// What it has heard so far.
-    pub fn heard(&self) -> Result<Vec<Value>> {
-        let text = fs::read_to_string(HEARD).context(HEARD)?;
-        // The last line may be half written.
+    /// The events so far.
+    pub fn events(&self) -> Result<Vec<Value>> {
+        let text = fs::read_to_string(EVENTS).context(EVENTS)?;
+        // The last line may be incomplete.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole.lines().map(|line| serde_json::from_str(line).context(HEARD)).collect()
+        whole.lines().map(|line| serde_json::from_str(line).context(EVENTS)).collect()
     }
 
-    /// What it told whoever started it.
-    pub fn said(&self) -> Result<String> {
-        fs::read_to_string(SAID).context(SAID)
+    /// Its standard error.
+    pub fn stderr(&self) -> Result<String> {
+        fs::read_to_string(STDERR).context(STDERR)
     }
 
     pub fn wait_until(&self, what: &str, mut so: impl FnMut(&[Value]) -> bool) -> Result<()> {
-        wait_until(what, PATIENCE, || Ok(so(&self.heard()?)))
-            .with_context(|| format!("heard {:?}", self.heard().map(kinds)))
+        wait_until(what, EVENT_TIMEOUT, || Ok(so(&self.events()?)))
+            .with_context(|| format!("events {:?}", self.events().map(kinds)))
     }
 
-    /// Ctrl-C, and its exit status.
+    /// Sends Ctrl-C and returns the exit status.
     pub fn interrupt(mut self) -> Result<ExitStatus> {
         signal(self.0.id(), libc::SIGINT)?;
         self.0.wait().context("guestreq events")
@@ -63,10 +63,10 @@ impl Drop for Follower {
     }
 }
 
-/// How often each kind was told.
-fn kinds(heard: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
+/// The number of events of each kind.
+fn kinds(events: Vec<Value>) -> std::collections::BTreeMap<String, usize> {
     let mut kinds = std::collections::BTreeMap::new();
-    for event in heard {
+    for event in events {
         *kinds.entry(event["kind"].to_string()).or_default() += 1;
     }
     kinds

@@ -1,6 +1,6 @@
 //! # The gate
 //!
-//! The kernel module that lets an LSM program decide, as its users load and read it.
+//! The kernel module that lets an LSM program decide; here as users load and read it.
 
 use std::{fs, process::Command};
 
@@ -17,14 +17,14 @@ pub struct Gate {
 
 /// What the gate counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct GateCounts {
     pub admitted: u64,
     pub denied: u64,
     pub busy: u64,
     pub unanswered: u64,
 }
 
-impl Counts {
+impl GateCounts {
     pub fn sum(&self) -> u64 {
         self.admitted + self.denied + self.busy + self.unanswered
     }
@@ -36,11 +36,11 @@ impl Gate {
         Ok(Gate { loaded: true })
     }
 
-    /// Loaded by a command of somebody's.
+    /// Loaded by another command.
     pub fn load_by(insmod: &mut Command) -> Result<Gate> {
         let output = insmod.output().with_context(|| format!("{insmod:?}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{insmod:?}: {}", said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{insmod:?}: {}", stderr.trim());
         Ok(Gate { loaded: true })
     }
 
@@ -62,9 +62,9 @@ impl Gate {
         fs::write(Gate::path(parameter), value).with_context(|| format!("{parameter} = {value}"))
     }
 
-    pub fn counts(&self) -> Result<Counts> {
+    pub fn counts(&self) -> Result<GateCounts> {
         let count = |name: &str| self.get(name)?.parse().context(name.to_owned());
-        Ok(Counts {
+        Ok(GateCounts {
             admitted: count("admitted")?,
             denied: count("denied")?,
             busy: count("busy")?,
@@ -72,7 +72,7 @@ impl Gate {
         })
     }
 
-    /// What a self-test with this number says.
+    /// The result of a self-test with this nonce.
     pub fn self_test(&self, nonce: u64) -> Result<String> {
         self.set("self_test", &nonce.to_string())?;
         self.get("self_test")

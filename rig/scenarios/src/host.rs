@@ -13,8 +13,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// In the order of loading. snpsim comes before kvm, whose code is patched to the CPU's features
-/// when it is loaded.
+/// In the order of loading. snpsim precedes kvm, whose code is patched for the CPU's features when
+/// it is loaded.
 pub const MODULES: [&str; 5] = ["irqbypass", "snpsim", "kvm", "ccp", "kvm-amd"];
 
 pub fn kernel() -> Result<String> {
@@ -32,15 +32,15 @@ pub fn rmmod(module: &str) -> Result<()> {
     run(Command::new("rmmod").arg(module))
 }
 
-/// Runs a program that is to succeed.
+/// Runs a program that must succeed.
 pub fn run_command(program: &str, arguments: &[&str]) -> Result<()> {
     run(Command::new(program).args(arguments))
 }
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?}: {}", stderr.trim());
     Ok(())
 }
 
@@ -58,11 +58,11 @@ pub fn load_with(ccp: &[&str]) -> Result<()> {
     Firmware::reset()
 }
 
-/// Waits until something is so; polls twenty times a second.
+/// Waits for a condition, polling 20 times a second.
 pub fn wait_until(what: &str, limit: Duration, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !so()? {
-        ensure!(start.elapsed() < limit, "waited {limit:?} in vain until {what}");
+        ensure!(start.elapsed() < limit, "timed out after {limit:?} waiting until {what}");
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
@@ -72,15 +72,15 @@ pub fn wait_until(what: &str, limit: Duration, mut so: impl FnMut() -> Result<bo
 #[derive(Clone, Debug, Default)]
 pub struct Firmware {
     pub guest_requests: u64,
-    /// Requests that it took and never answered.
+    /// Requests that it accepted and never answered.
     pub hung: u64,
     /// By message type and status.
     pub messages: BTreeMap<(u8, u32), u64>,
-    /// Guests that had a context page, and their requests, by its address.
+    /// Launches and requests by the address of the context page.
     pub contexts: BTreeMap<u64, (u64, u64)>,
     /// Count and busy time in ns, by command.
     pub commands: BTreeMap<u32, (u64, u64)>,
-    /// Time that it slept on purpose, in ns, by command.
+    /// Deliberate sleep in ns, by command.
     pub slept: BTreeMap<u32, u64>,
 }
 
@@ -148,7 +148,7 @@ impl Firmware {
         fs::write(&path, value.to_string()).with_context(|| format!("{path} = {value}"))
     }
 
-    /// As fast as it can be, and well-behaved.
+    /// As fast as possible, and without faults.
     pub fn reset() -> Result<()> {
         let times = ["latency_us", "jitter_us", "other_us"];
         let faults = ["status_steps", "status", "hang", "blind_bpf", "hold_memory"];

@@ -1,6 +1,6 @@
 //! # Guests
 //!
-//! snpload makes the VMs; what its guests saw is a second witness.
+//! snpload creates the VMs; what its guests saw is compared with what the agent counted.
 
 use std::{
     collections::BTreeMap,
@@ -17,31 +17,31 @@ use crate::agent;
 
 /// A running load.
 pub struct Load {
-    /// Gone once its end is waited for.
+    /// None once its end is awaited.
     child: Option<Child>,
     pid: u32,
-    /// Ends a load that holds its VMs.
+    /// Closing it ends a load that holds its VMs.
     input: Option<ChildStdin>,
     arguments: String,
 }
 
 /// What the guests saw.
-pub struct Seen {
+pub struct LoadReport {
     pub requests: u64,
     /// By message type (a number, or "raced"), then by outcome: ok, busy, fw:0x16, errno:5.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
-    pub per_vm: Vec<VmSeen>,
-    /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and for how long.
+    pub per_vm: Vec<VmReport>,
+    /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and the time that took.
     pub reruns: u64,
     pub held: Duration,
-    /// How long the guests were at it.
+    /// How long the guests ran.
     pub elapsed: Duration,
-    /// What the processes of the VMs took of the host's CPUs.
+    /// CPU time of the VMs' processes.
     pub cpu: Duration,
 }
 
-/// What one VM's guest saw. Its requests are whole ones: repetitions on BUSY are part of them.
-pub struct VmSeen {
+/// What one VM's guest saw. A request includes its repetitions on BUSY.
+pub struct VmReport {
     pub name: String,
     pub requests: u64,
     pub p50: Duration,
@@ -55,7 +55,7 @@ pub fn start(arguments: &str) -> Result<Load> {
     start_named(arguments, None)
 }
 
-/// The same, of a VM whose name may have anything in it.
+/// The same, with a VM name that may contain anything.
 pub fn start_named(arguments: &str, name: Option<&str>) -> Result<Load> {
     let mut child = Command::new("/bin/snpload")
         .args(arguments.split_whitespace())
@@ -71,7 +71,7 @@ pub fn start_named(arguments: &str, name: Option<&str>) -> Result<Load> {
 }
 
 /// Runs a load to its end.
-pub fn run(arguments: &str) -> Result<Seen> {
+pub fn run(arguments: &str) -> Result<LoadReport> {
     start(arguments)?.finish()
 }
 
@@ -85,32 +85,32 @@ impl Load {
         Ok(child.try_wait().context("snpload")?.is_none())
     }
 
-    /// Has its guests stop, lets go of held VMs, and tells what they saw.
-    pub fn stop(self) -> Result<Seen> {
+    /// Stops the guests, releases held VMs, and returns what they saw.
+    pub fn stop(self) -> Result<LoadReport> {
         agent::signal(self.pid, libc::SIGTERM)?;
         self.finish()
     }
 
-    /// Does something while no guest runs, and none of their requests is under way.
+    /// Calls `what` while no guest runs and no request is in flight.
     pub fn while_stopped<T>(&self, what: impl FnOnce() -> Result<T>) -> Result<T> {
         let processes = self.processes()?;
         let signal = |number| processes.iter().try_for_each(|pid| agent::signal(*pid, number));
         signal(libc::SIGSTOP)?;
-        // What is in the kernel goes on to its end.
+        // Requests in the kernel run to their end.
         sleep(Duration::from_millis(500));
         let result = what();
         signal(libc::SIGCONT)?;
         result
     }
 
-    /// Its own, and those of its VMs.
+    /// Its pid and those of its VMs.
     pub fn processes(&self) -> Result<Vec<u32>> {
         let mut found = vec![self.pid];
         for entry in fs::read_dir("/proc")?.flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // "pid (name) state parent …", where a name may hold anything.
+            // "pid (name) state parent …", where a name may contain anything.
             let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
             let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
             let parent = after.split_whitespace().nth(1).and_then(|parent| parent.parse().ok());
@@ -121,18 +121,18 @@ impl Load {
         Ok(found)
     }
 
-    /// Lets go of held VMs, waits for the end and tells what the guests saw.
-    pub fn finish(self) -> Result<Seen> {
+    /// Releases held VMs, waits for the end and returns what the guests saw.
+    pub fn finish(self) -> Result<LoadReport> {
         let arguments = self.arguments.clone();
         let output = self.end()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        let tail: Vec<&str> = said.lines().rev().take(3).collect();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let tail: Vec<&str> = stderr.lines().rev().take(3).collect();
         ensure!(output.status.success(), "snpload {arguments}: {}, {tail:?}", output.status);
         parse(&String::from_utf8_lossy(&output.stdout))
             .with_context(|| format!("snpload {arguments}"))
     }
 
-    /// The same for a load that is expected not to end well.
+    /// The same for a load that may fail.
     pub fn end(mut self) -> Result<Output> {
         drop(self.input.take());
         let child = self.child.take().context("it has ended")?;
@@ -140,18 +140,18 @@ impl Load {
     }
 }
 
-/// A scenario that failed leaves no load to those after it.
+/// A failed scenario leaves no load behind.
 impl Drop for Load {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // Its VMs' processes go with it.
+            // Its VMs' processes exit with it.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-fn parse(text: &str) -> Result<Seen> {
+fn parse(text: &str) -> Result<LoadReport> {
     let line = text.lines().last().context("no report")?;
     let report: Value = serde_json::from_str(line).with_context(|| format!("{line:?}"))?;
     let mut outcomes = BTreeMap::new();
@@ -159,7 +159,7 @@ fn parse(text: &str) -> Result<Seen> {
         outcomes.insert(message.clone(), counts(of).context("outcomes are no objects")?);
     }
     let per_vm = report["per_vm"].as_array().context("no per_vm")?;
-    Ok(Seen {
+    Ok(LoadReport {
         requests: count(&report, "requests")?,
         outcomes,
         per_vm: per_vm.iter().map(vm).collect::<Result<_>>()?,
@@ -170,8 +170,8 @@ fn parse(text: &str) -> Result<Seen> {
     })
 }
 
-fn vm(vm: &Value) -> Result<VmSeen> {
-    Ok(VmSeen {
+fn vm(vm: &Value) -> Result<VmReport> {
+    Ok(VmReport {
         name: vm["name"].as_str().context("no name of a VM")?.to_owned(),
         requests: count(vm, "requests")?,
         p50: time(vm, "p50_us")?,

@@ -1,36 +1,35 @@
 //! # The rig's scenarios
 //!
-//! Runs inside a disposable SNP host, as its first program: one scenario for
-//! each thing that guestreq promises, named after it. `cargo xtask test` boots
-//! each group of them once per kernel.
+//! Runs inside a disposable SNP host, as its first program: one scenario for each promise of
+//! guestreq. `cargo xtask test` boots each group of them once per kernel.
 //!
-//! scenarios --list                          what there is
-//! scenarios run GROUP [--only NAME] [--long] [--brief]
-//! scenarios bench --only PART [--long]      what it costs, for `cargo xtask bench`
-//! scenarios demo [--live]                   what the operator would see; or no tables, but
-//!                                           the agent's socket, bridged, for `guestreq top`
+//! scenarios --list                          ids, descriptions and groups scenarios run GROUP
+//! [--only ID,...] [--long] [--brief] scenarios bench --only PART [--long]      measurements for
+//! `cargo xtask bench` scenarios demo [--live]                   tables as the operator sees them;
+//! or, live,
+//!                                           the agent's socket over TCP for `guestreq top`
 
 mod agent;
-mod answer;
 mod attacker;
 mod bench;
 mod bpf;
 mod bridge;
 mod btf;
 mod demo;
-mod empty;
+mod empty_program;
 mod enforcing;
 mod exposition;
+mod fixed_answer;
 mod follower;
 mod gate;
 mod host;
 mod load;
-mod locked;
+mod locked_memory;
 mod pod;
 mod privileges;
 mod scenario;
 mod scenarios;
-#[allow(dead_code, reason = "also what only the tests of top in guestreq-user need")]
+#[expect(dead_code, reason = "shared with the tests of top, which use more of it")]
 #[path = "../../../guestreq-user/tests/top/screen.rs"]
 mod screen;
 mod tracers;
@@ -60,9 +59,9 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["bench", "--only", part, options @ ..] => bench::run(part, options.contains(&"--long")),
         ["demo"] => demo::run(false),
         ["demo", "--live"] => demo::run(true),
-        // Only for scenarios, which start it without privileges.
+        // Only for scenarios, which start these with fewer privileges.
         ["attack"] => attacker::attack(),
-        ["hold-memory", pid] => locked::hold(pid),
+        ["hold-memory", pid] => locked_memory::hold(pid),
         ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
             let long = options.contains(&"--long");
@@ -71,7 +70,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         _ => bail!(
             "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
-             [--only NAME] [--long] [--brief]"
+             [--only ID,...] [--long] [--brief]"
         ),
     }
 }

@@ -1,8 +1,8 @@
 //! # A pod on this host
 //!
-//! The manifests as kubectl renders them, and runc, started as containerd or CRI-O would have it started:
-//! user, capabilities, root, seccomp, mounts and arguments are the manifest's, none is repeated
-//! here. The image is its one file. What a cluster has and this has not: a network namespace.
+//! The manifests as kubectl renders them, run by runc as containerd or CRI-O would: user,
+//! capabilities, root, seccomp, mounts and arguments come from the manifest. The image is its one
+//! file. Unlike in a cluster there is no network namespace.
 
 mod oci;
 mod seccomp;
@@ -20,22 +20,22 @@ use serde_json::Value;
 
 use crate::host::run_command;
 
-/// Where pods' files are.
+/// The folder of pods' files.
 const ROOT: &str = "/tmp/pods";
 
-/// A container of a pod, to be started.
+/// A container of a pod, not yet started.
 pub struct Pod {
     template: Value,
     container: Value,
-    /// What its ConfigMap holds; in the manifest, to begin with.
+    /// The ConfigMap's data; at first the manifest's.
     config: Value,
     name: String,
     runtime: Runtime,
 }
 
 impl Pod {
-    /// A container of an object that an overlay renders.
-    pub fn of(overlay: &str, kind: &str, container: &str) -> Result<Pod> {
+    /// A container of an object in a rendered overlay.
+    pub fn from_manifest(overlay: &str, kind: &str, container: &str) -> Result<Pod> {
         let path = format!("/lib/{overlay}.json");
         let objects: Vec<Value> =
             serde_json::from_slice(&fs::read(&path).context(path.clone())?).context(path)?;
@@ -50,16 +50,16 @@ impl Pod {
     }
 
     pub fn agent() -> Result<Pod> {
-        Pod::of("enforce", "DaemonSet", "agent")
+        Pod::from_manifest("enforce", "DaemonSet", "agent")
     }
 
-    /// Which capabilities the manifest adds.
+    /// The capabilities that the manifest adds.
     pub fn capabilities(&self) -> Vec<String> {
         let added = self.container["securityContext"]["capabilities"]["add"].as_array();
         added.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
     }
 
-    /// The same with one capability less.
+    /// Without one capability.
     pub fn without(mut self, capability: &str) -> Pod {
         self.name = format!("{}-without-{capability}", self.name);
         let added = self.capabilities().into_iter().filter(|name| name != capability).collect();
@@ -67,7 +67,7 @@ impl Pod {
         self
     }
 
-    /// The same with a volume mounted so that nothing can be written to it.
+    /// With a volume mounted read-only.
     pub fn read_only(mut self, volume: &str) -> Result<Pod> {
         self.name = format!("{}-read-only-{volume}", self.name);
         let mounts = self.container["volumeMounts"].as_array_mut().context("no mounts")?;
@@ -76,26 +76,26 @@ impl Pod {
         Ok(self)
     }
 
-    /// The same on a node with another runtime.
+    /// On a node with another runtime.
     pub fn under(mut self, runtime: Runtime) -> Pod {
         self.name = format!("{}-{runtime:?}", self.name);
         self.runtime = runtime;
         self
     }
 
-    /// The same under another name: another pod.
+    /// Under another name, as another pod.
     pub fn called(mut self, name: &str) -> Pod {
         self.name = name.to_owned();
         self
     }
 
-    /// What its ConfigMap is to hold from the next projection on.
+    /// Sets the ConfigMap's data for the next projection.
     pub fn with_config(&mut self, text: &str) -> &Pod {
         self.config["config.toml"] = text.into();
         self
     }
 
-    /// What starts it: runc, in the foreground, which hands on signals and exit status.
+    /// Starts it with runc in the foreground, which forwards signals and the exit status.
     pub fn command(&self) -> Result<Command> {
         let bundle = Path::new(ROOT).join(&self.name);
         let rootfs = bundle.join("rootfs");
@@ -110,18 +110,17 @@ impl Pod {
         Ok(command)
     }
 
-    /// A command in the running container, as `kubectl exec` would run it.
+    /// Runs a command in the container as `kubectl exec` does.
     pub fn exec(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new("runc");
         command.args(["--root", "/run/runc", "exec", &self.name, "/guestreq"]).args(arguments);
         let output = command.output().context("runc exec")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "in the pod, guestreq {arguments:?}: {}", said.trim());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "in the pod, guestreq {arguments:?}: {}", stderr.trim());
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Writes the ConfigMap's files as a kubelet does: into a new folder, to which a link is
-    /// swapped at once.
+    /// Writes the ConfigMap's files as a kubelet does: into a new folder, then swaps a link to it.
     pub fn project_config(&self) -> Result<()> {
         let folder = self.config_folder();
         let version = (0..).map(|n| format!("..version-{n}")).find(|n| !folder.join(n).exists());
@@ -141,7 +140,7 @@ impl Pod {
         Path::new(ROOT).join(&self.name).join("config")
     }
 
-    /// Where on this host a volume is.
+    /// The host's path of a volume.
     fn source(&self, volume: &str) -> Result<PathBuf> {
         let mut volumes = self.template["volumes"].as_array().into_iter().flatten();
         let volume = volumes.find(|it| it["name"] == volume).context("no such volume")?;

@@ -1,7 +1,7 @@
 //! # Root with less than root's powers
 //!
-//! A process of uid 0 that has some capabilities only, as a container's is. What it can do with the
-//! gate's parameters, it tries and prints.
+//! A process with uid 0 and few capabilities, as in a container, tries each of the gate's
+//! parameters and prints the results.
 
 use std::{collections::BTreeMap, fs, io, os::unix::process::CommandExt as _, process::Command};
 
@@ -12,7 +12,7 @@ use crate::gate::Gate;
 pub const SYS_MODULE: u32 = 16;
 pub const SYS_ADMIN: u32 = 21;
 
-/// Those of Linux, by their names without CAP_.
+/// Linux' capabilities, without CAP_.
 const NAMED: [(&str, u32); 6] = [
     ("SYS_MODULE", SYS_MODULE),
     ("SYS_ADMIN", SYS_ADMIN),
@@ -27,14 +27,13 @@ pub fn numbered(name: &str) -> Result<u32> {
     Ok(found.with_context(|| format!("no number is known of CAP_{name}"))?.1)
 }
 
-/// All that this kernel knows.
+/// All capabilities of this kernel.
 pub fn all() -> Result<Vec<u32>> {
     let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").context("cap_last_cap")?;
     Ok((0..=last.trim().parse().context("cap_last_cap")?).collect())
 }
 
-/// Leaves a command uid 0, and these capabilities only: what it executes has root's, but for those
-/// that are not in its bounding set.
+/// Runs a command with uid 0 and only these capabilities in its bounding set.
 pub fn root_with<'a>(command: &'a mut Command, kept: &[u32]) -> Result<&'a mut Command> {
     let dropped: Vec<u32> = all()?.into_iter().filter(|number| !kept.contains(number)).collect();
     let drop_them = move || {
@@ -50,17 +49,17 @@ pub fn root_with<'a>(command: &'a mut Command, kept: &[u32]) -> Result<&'a mut C
     Ok(unsafe { command.pre_exec(drop_them) })
 }
 
-/// What reading and writing each parameter was answered: an errno, or 0.
+/// The errno of reading and writing each parameter, or 0.
 pub type Answers = BTreeMap<String, i32>;
 
-/// Has a process without something try the gate's parameters.
+/// Tries the gate's parameters in a process with fewer privileges.
 pub fn tried(
     lessen: impl for<'a> FnOnce(&'a mut Command) -> Result<&'a mut Command>,
 ) -> Result<Answers> {
     let mut command = Command::new("/bin/scenarios");
     let output = lessen(command.arg("try-parameters"))?.output().context("trying parameters")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "trying parameters: {}", said.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "trying parameters: {}", stderr.trim());
     let line = |line: &str| {
         let (what, errno) = line.rsplit_once(' ')?;
         Some((what.to_owned(), errno.parse().ok()?))
@@ -69,9 +68,9 @@ pub fn tried(
     text.lines().map(|text| line(text).with_context(|| format!("{text:?}"))).collect()
 }
 
-/// The hidden verb `try-parameters`.
+/// The hidden command `try-parameters`.
 pub fn try_parameters() -> Result<()> {
-    // Written first, so that what is read of a self-test could be one.
+    // Written first, so that a self-test can be read.
     for (name, value) in [("self_test", "7"), ("closed", "Y"), ("admitted", "7")] {
         println!("write {name} {}", errno(fs::write(Gate::path(name), value)));
     }

@@ -1,4 +1,4 @@
-//! # What a scenario is, and how they are run
+//! # Scenarios and how they run
 
 use std::time::Instant;
 
@@ -6,60 +6,83 @@ use anyhow::{Result, bail};
 
 use crate::{agent::Agent, host, scenarios};
 
-/// What a scenario may want to know.
+/// What a scenario may depend on.
 pub struct Context {
-    /// A run that may take an hour.
+    /// Whether the run may take an hour.
     pub long: bool,
     /// The kernel's release.
     pub kernel: String,
 }
 
 impl Context {
-    /// Whether this kernel is one of Debian's with PREEMPT_RT.
+    /// Whether this is Debian's PREEMPT_RT kernel.
     pub fn is_realtime(&self) -> bool {
         self.kernel.ends_with("-rt-amd64")
     }
 
-    /// Whether this kernel is 7.0 or later: guests may then get certificates from their VMM.
+    /// Whether this kernel is 7.0 or later, where guests can get certificates from their VMM.
     pub fn has_request_certificates(&self) -> bool {
         let major = self.kernel.split('.').next().and_then(|major| major.parse::<u32>().ok());
         major.is_some_and(|major| major >= 7)
     }
 }
 
-/// One promise, checked.
+/// One promise and its check.
 pub struct Scenario {
-    /// In words, as the promise is read.
-    pub name: &'static str,
-    pub check: fn(&Context) -> Result<Outcome>,
+    /// `SUBJECT/NAME`; the subject is a file or a group.
+    pub id: &'static str,
+    /// The promise, in one sentence.
+    pub description: &'static str,
+    pub check: fn(&Context) -> Result<Status>,
 }
 
-pub enum Outcome {
-    Kept,
-    /// Does not apply here, and why.
+/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`
+macro_rules! scenario {
+    ($name:ident: $id:literal = $check:expr, $description:literal) => {
+        pub const $name: $crate::scenario::Scenario =
+            $crate::scenario::Scenario { id: $id, description: $description, check: $check };
+    };
+}
+pub(crate) use scenario;
+
+pub enum Status {
+    Passed,
+    /// Why the scenario does not apply.
     Skipped(&'static str),
 }
 
 /// Scenarios that share a boot.
 pub struct Group {
     pub name: &'static str,
-    /// More for the kernel's command line.
+    /// Added to the kernel's command line.
     pub cmdline: &'static str,
     pub memory_mib: u32,
-    /// Brings the host up.
+    /// Prepares the host.
     pub prepare: fn() -> Result<()>,
-    /// What may differ from kernel to kernel.
+    /// Scenarios that depend on the kernel.
     pub scenarios: &'static [Scenario],
-    /// What the agent does by itself: one kernel is enough.
+    /// Scenarios that do not: one kernel suffices.
     pub once: &'static [Scenario],
 }
 
 impl Group {
+    /// No scenarios, on an SNP host with all modules and a GiB.
+    pub const DEFAULT: Group = Group {
+        name: "",
+        cmdline: "",
+        memory_mib: 1024,
+        prepare: host::load_all,
+        scenarios: &[],
+        once: &[],
+    };
+
     pub fn all(&self) -> impl Iterator<Item = &'static Scenario> {
         self.scenarios.iter().chain(self.once)
     }
 }
 
+/// A line per scenario and group: id, description, group, kernels (`every`, `one` or `realtime`),
+/// memory in MiB, and what the group adds to the kernel's command line.
 pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
@@ -70,13 +93,14 @@ pub fn list() {
                 false => "one",
             };
             println!(
-                "{}\t{}\t{cmdline}\t{}\t{kernels}",
-                group.name, scenario.name, group.memory_mib
+                "{}\t{}\t{}\t{kernels}\t{}\t{cmdline}",
+                scenario.id, scenario.description, group.name, group.memory_mib
             );
         }
     }
 }
 
+/// Runs a group, or only its scenarios with these ids, separated by commas.
 pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()> {
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
@@ -85,9 +109,10 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
     let prepared = (group.prepare)();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
     for scenario in all {
-        if only.is_some_and(|only| only != scenario.name) {
+        if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id)) {
             continue;
         }
+        println!("RIG: run {}: {}", scenario.id, scenario.description);
         let start = Instant::now();
         let outcome = match &prepared {
             Ok(()) => (scenario.check)(&context),
@@ -95,12 +120,11 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
         };
         let seconds = start.elapsed().as_secs_f64();
         match outcome {
-            Ok(Outcome::Kept) => println!("RIG: ok {} ({seconds:.1} s)", scenario.name),
-            Ok(Outcome::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.name),
+            Ok(Status::Passed) => println!("RIG: ok {} ({seconds:.1} s)", scenario.id),
+            Ok(Status::Skipped(reason)) => println!("RIG: skipped {}: {reason}", scenario.id),
             Err(error) => {
-                println!("RIG: FAILED {}: {}", scenario.name, one_line(&format!("{error:#}")));
-                // What the agent said is half of the explanation.
-                println!("{}", Agent::last_words());
+                println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
+                println!("{}", Agent::last_log());
             }
         }
     }

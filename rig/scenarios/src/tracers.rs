@@ -1,7 +1,6 @@
-//! # Others who look at the gate's function
+//! # Tracers of the gate's function
 //!
-//! Each way that the kernel has to trace a function's calls or returns, on the one that the gate
-//! hooks.
+//! Every kind of kernel tracer, on the function that the gate hooks.
 
 use std::{
     fs::{self, OpenOptions},
@@ -10,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    bpf_attach_type::{self, BPF_TRACE_FENTRY, BPF_TRACE_FEXIT},
+    bpf_prog_type::BPF_PROG_TYPE_TRACING,
+};
 
 use crate::{
     bpf::{self, Statistics, run_count},
@@ -18,14 +21,11 @@ use crate::{
 
 const FUNCTION: &str = "sev_issue_cmd_external_user";
 const MODULE: &str = "ccp";
-/// Of `enum bpf_attach_type`.
-const FENTRY: u32 = 24;
-const FEXIT: u32 = 25;
 const TRACEFS: &str = "/sys/kernel/tracing";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracer {
-    /// BPF programs at its entry and at its return.
+    /// BPF programs at the function's entry and return.
     Fentry,
     Fexit,
     FunctionGraph,
@@ -36,27 +36,27 @@ pub enum Tracer {
 pub const ALL: [Tracer; 5] =
     [Tracer::Fentry, Tracer::Fexit, Tracer::FunctionGraph, Tracer::Fprobe, Tracer::Kretprobe];
 
-/// One that is attached; detached when dropped.
+/// An attached tracer; detached when dropped.
 pub struct Tracing {
     tracer: Tracer,
-    program: Option<Program>,
+    program: Option<TracingProgram>,
 }
 
-struct Program {
-    /// The program, and what attaches it.
+struct TracingProgram {
+    /// The program and its link.
     attached: [OwnedFd; 2],
     _statistics: Statistics,
 }
 
 impl Tracer {
     pub fn attach(self) -> Result<Tracing> {
-        // Before anything is attached, so that what fails halfway is undone.
+        // Created first, so that a partial attachment is undone.
         let mut tracing = Tracing { tracer: self, program: None };
-        // What was traced before.
+        // Clears the trace.
         write("trace", "")?;
         match self {
-            Tracer::Fentry => tracing.program = Some(Program::attach(FENTRY)?),
-            Tracer::Fexit => tracing.program = Some(Program::attach(FEXIT)?),
+            Tracer::Fentry => tracing.program = Some(TracingProgram::attach(BPF_TRACE_FENTRY)?),
+            Tracer::Fexit => tracing.program = Some(TracingProgram::attach(BPF_TRACE_FEXIT)?),
             Tracer::FunctionGraph => {
                 write("set_ftrace_filter", FUNCTION)?;
                 write("current_tracer", "function_graph")?;
@@ -71,7 +71,7 @@ impl Tracer {
 }
 
 impl Tracing {
-    /// How many calls it has seen.
+    /// The number of calls seen.
     pub fn calls(&self) -> Result<u64> {
         let mark = match self.tracer {
             Tracer::Fentry | Tracer::Fexit => {
@@ -82,7 +82,7 @@ impl Tracing {
             Tracer::Fprobe | Tracer::Kretprobe => "seen:",
         };
         let trace = fs::read_to_string(format!("{TRACEFS}/trace")).context("trace")?;
-        // Where a task has changed its CPU, function_graph tells at the return, too, what returned.
+        // After a task has changed its CPU, function_graph also names the function at its return.
         let other = |line: &str| line.starts_with('#') || line.contains('}');
         let lines = trace.lines().filter(|line| !other(line) && line.contains(mark));
         Ok(lines.count() as u64)
@@ -130,21 +130,20 @@ fn write(file: &str, text: &str) -> Result<()> {
     fs::write(&path, text).with_context(|| format!("{path} = {text:?}"))
 }
 
-/// Other events stay.
+/// Keeps other events.
 fn append(file: &str, text: &str) -> Result<()> {
     let path = format!("{TRACEFS}/{file}");
     let mut opened = OpenOptions::new().append(true).open(&path).context(path.clone())?;
     opened.write_all(text.as_bytes()).with_context(|| format!("{path} += {text:?}"))
 }
 
-impl Program {
-    /// A program that does nothing, on the function's entry or return. The kernel counts its runs.
-    fn attach(kind: u32) -> Result<Program> {
-        const TRACING: u32 = 26;
+impl TracingProgram {
+    /// An empty program on the function's entry or return, whose runs the kernel counts.
+    fn attach(kind: bpf_attach_type) -> Result<TracingProgram> {
         const RETURN_0: [u64; 2] = [0xb7, 0x95];
         let statistics = Statistics::on()?;
         let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
-        let attached = bpf::attach((TRACING, kind), &RETURN_0, (Some(&btf), number))?;
-        Ok(Program { attached, _statistics: statistics })
+        let attached = bpf::attach((BPF_PROG_TYPE_TRACING, kind), &RETURN_0, (Some(&btf), number))?;
+        Ok(TracingProgram { attached, _statistics: statistics })
     }
 }

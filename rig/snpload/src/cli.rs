@@ -1,7 +1,7 @@
 //! # The command line
 //!
-//! Everything a run can be asked for. A VM in a process of its own gets the same
-//! options as JSON in its environment, since its command line is its disguise.
+//! A VM in its own process gets the same options as JSON in its environment, since its command line
+//! imitates a VMM's.
 
 use std::path::PathBuf;
 
@@ -12,141 +12,141 @@ use crate::attack::Technique;
 use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, number, positive};
 
 #[derive(Debug, Clone, PartialEq, Parser, Serialize, Deserialize)]
-#[command(about = "Real SNP VMs that send guest requests, with scripted manners")]
+#[command(about = "Run real SNP VMs that send scripted guest requests")]
 pub struct Options {
-    /// How many VMs
+    /// Number of VMs
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub vms: u32,
-    /// Each VM in a process of its own
+    /// Run each VM in its own process
     #[arg(long)]
     pub processes: bool,
-    /// Disguise each VM's process as this VMM (implies --processes)
+    /// Give each VM's process this VMM's name and arguments (implies --processes)
     #[arg(long)]
     pub vmm: Option<Vmm>,
-    /// The VM's name; of several, VM i is PREFIX-i
+    /// The VM's name; with several VMs, VM i is PREFIX-i
     #[arg(long, value_name = "PREFIX", default_value = "snpload")]
     pub name: String,
     /// Give all VMs the same name
     #[arg(long)]
     pub same_name: bool,
-    /// Give the process the name's characters as one byte each, so that those beyond ASCII are no
-    /// UTF-8
+    /// Encode the name as Latin-1, so that it may not be UTF-8
     #[arg(long)]
     pub latin1: bool,
-    /// vCPUs of each VM, a thread each
+    /// vCPUs of each VM, one thread each
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub vcpus: u32,
     #[command(flatten)]
-    pub manner: Manner,
+    pub behavior: Behavior,
     /// VMs of each process, with --processes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub contexts: u32,
-    /// When done, close the VMs and make others in their place, in the same process, so many times
+    /// When done, replace the VMs by new ones in the same process, this many times
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub relaunch: u32,
-    /// Before each launch fail at so many: refused by KVM, by the PSP, and begun but not finished
+    /// Failed launches before each launch: refused by KVM, refused by the PSP, and not finished, in
+    /// turn
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub failed_launches: u32,
-    /// First so many SEV-TIO guest requests, which a VMM makes for its guest by an ioctl(2)
+    /// First make this many SEV-TIO guest requests, which a VMM makes by an ioctl(2)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub tio: u32,
-    /// Begin all at once, in all VMs
+    /// Start all vCPUs of all VMs at once
     #[arg(long)]
     pub start_together: bool,
-    /// Die by SIGKILL with a request in flight, so many ms after the start
+    /// Die by SIGKILL during a request, this many ms after the start
     #[arg(long, value_name = "MS")]
     pub die_after: Option<u64>,
-    /// When done keep the VMs until standard input (a pipe or terminal) ends, or SIGTERM
+    /// When done, keep the VMs until standard input (a pipe or terminal) ends, or SIGTERM
     #[arg(long)]
     pub hold: bool,
-    /// Ordinary guests instead, which run real code
+    /// Run guests without SNP, which execute real code
     #[arg(long)]
     pub ordinary: bool,
     /// Make KVM_RUN a 32-bit system call
     #[arg(long)]
     pub compat: bool,
-    /// More arguments for the disguise
+    /// More arguments of the VMM
     #[arg(last = true, value_name = "VMM-ARGS")]
     pub vmm_args: Vec<String>,
 }
 
 /// What a guest does, and when.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
-pub struct Manner {
-    /// Key to use: 0 to 3, or all in turn
+pub struct Behavior {
+    /// VMPCK to use: 0 to 3, or all in turn
     #[arg(long, default_value = "0")]
     pub vmpck: Vmpck,
-    /// Message types, in turn, by name or number: report,key,tsc_info,26
+    /// Message types, in turn, by name or number, such as report,key,26
     #[arg(long = "type", value_name = "TYPES", value_delimiter = ',', default_value = "report", value_parser = message_type)]
     pub types: Vec<u8>,
-    /// Flip the type of each message between these two while it is in flight
+    /// Flip each message's type between these two while it is in flight
     #[arg(long, value_name = "FROM:TO", conflicts_with = "types")]
     pub race: Option<Race>,
-    /// Requests of each vCPU (1, or no limit with --seconds)
+    /// Requests of each vCPU (default: 1, or unlimited with --seconds)
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// Stop after so many seconds
+    /// Stop after this many seconds
     #[arg(long, value_name = "S")]
     pub seconds: Option<f64>,
-    /// Requests a second of each vCPU
+    /// Requests per second of each vCPU
     #[arg(long, value_name = "R", conflicts_with = "burst", value_parser = positive)]
     pub rate: Option<f64>,
-    /// So many requests in a row, then a pause
+    /// Send this many requests in a row, then pause
     #[arg(long, value_name = "N", requires = "pause", value_parser = clap::value_parser!(u64).range(1..))]
     pub burst: Option<u64>,
-    /// The pause between bursts
+    /// Pause between bursts
     #[arg(long, value_name = "MS", requires = "burst")]
     pub pause: Option<u64>,
-    /// Extended requests, which ask for certificates
+    /// Send extended requests, which fetch certificates
     #[arg(long)]
     pub extended: bool,
-    /// Certificates come from user space (implies --extended; Linux 7.0 and later)
+    /// Take certificates from user space (implies --extended; Linux 7.0 and later)
     #[arg(long)]
     pub certs: bool,
     /// Refuse the certificates (implies --certs)
     #[arg(long, value_name = "ERROR")]
     pub certs_error: Option<CertsError>,
-    /// Misbehave, in every request or every EVERYth
+    /// Misbehave in every request, or in every EVERYth
     #[arg(long, value_name = "KIND[:EVERY]")]
     pub fault: Option<Fault>,
-    /// Of headers that are made up, and of what is scribbled
+    /// Seed of random headers and of --scribble
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Write to GHCB and request page all the while
+    /// Overwrite GHCB and request page all the time
     #[arg(long)]
     pub scribble: bool,
-    /// No requests: VMGEXITs that look at their end like requests with this answer, 0x…
+    /// Instead of requests, make VMGEXITs that end like requests with this answer, 0x…
     #[arg(long, value_name = "ANSWER", value_parser = number, conflicts_with = "scribble")]
     pub forge_answer: Option<u64>,
-    /// How long a guest waits before it repeats a message on BUSY
+    /// Delay before a message is repeated on BUSY
     #[arg(long, value_name = "MS", default_value_t = 10)]
     pub busy_retry_ms: u64,
-    /// How long it goes on repeating it
+    /// How long to keep repeating it
     #[arg(long, value_name = "MS", default_value_t = 60_000)]
     pub busy_give_up_ms: u64,
-    /// Never use a key again after an error, or BUSY to the end, as Linux does
+    /// Never use a VMPCK again after an error or when giving up on BUSY, as Linux does
     #[arg(long)]
     pub give_up_on_error: bool,
-    /// What the VMM does to be somebody else, from the first request on or from the cue
+    /// How the VMM tries to be taken for another, from the start or from the cue
     #[arg(long, value_name = "TECHNIQUE")]
     pub attack: Option<Technique>,
-    /// Who runs a vCPU first overwrites the process's arguments with QEMU's, of these names in
-    /// turn; with a cue, of the one whose number the file holds
+    /// Before each run overwrite the process's arguments with QEMU's, with these names in turn, or
+    /// the one whose index the cue file holds
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub forge: Vec<String>,
-    /// After --cue-after requests wait until this file exists
+    /// Wait for this file after --cue-after requests
     #[arg(long, value_name = "FILE")]
     pub cue: Option<PathBuf>,
-    /// Of each vCPU, before the cue
+    /// Requests of each vCPU before the cue
     #[arg(long, value_name = "N", default_value_t = 0, requires = "cue")]
     pub cue_after: u64,
-    /// First so many VMGEXITs of each vCPU that are no guest requests
+    /// First make this many VMGEXITs per vCPU that are not guest requests
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub vmgexits: u64,
 }
 
-impl Manner {
-    /// How many requests a vCPU is to send, if there is a limit.
+impl Behavior {
+    /// How many requests a vCPU sends; None: no limit.
     pub fn limit(&self) -> Option<u64> {
         match (self.count, self.seconds) {
             (Some(count), _) => Some(count),
@@ -157,11 +157,12 @@ impl Manner {
 }
 
 impl Options {
-    /// Follows the implications that clap does not know.
+    /// Applies implications that clap does not know.
     pub fn complete(mut self) -> Self {
-        self.processes |= self.vmm.is_some() || self.manner.attack == Some(Technique::LeaderExits);
-        self.manner.certs |= self.manner.certs_error.is_some();
-        self.manner.extended |= self.manner.certs;
+        self.processes |=
+            self.vmm.is_some() || self.behavior.attack == Some(Technique::LeaderExits);
+        self.behavior.certs |= self.behavior.certs_error.is_some();
+        self.behavior.extended |= self.behavior.certs;
         self
     }
 
@@ -191,28 +192,28 @@ mod tests {
     fn defaults() {
         let o = parse(&[]);
         assert_eq!((o.vms, o.vcpus, o.processes), (1, 1, false));
-        assert_eq!(o.manner.types, [5]);
-        assert_eq!(o.manner.vmpck, Vmpck::One(0));
-        assert_eq!(o.manner.limit(), Some(1));
+        assert_eq!(o.behavior.types, [5]);
+        assert_eq!(o.behavior.vmpck, Vmpck::One(0));
+        assert_eq!(o.behavior.limit(), Some(1));
     }
 
     #[test]
     fn types() {
-        assert_eq!(parse(&["--type", "report,key,26"]).manner.types, [5, 3, 26]);
+        assert_eq!(parse(&["--type", "report,key,26"]).behavior.types, [5, 3, 26]);
         refused(&["--type", "report,256"]);
         refused(&["--fault", "replay:0"]);
     }
 
     #[test]
     fn an_answer_to_forge_is_a_hexadecimal_number() {
-        assert_eq!(parse(&["--forge-answer", "0x200000000"]).manner.forge_answer, Some(2 << 32));
+        assert_eq!(parse(&["--forge-answer", "0x200000000"]).behavior.forge_answer, Some(2 << 32));
         refused(&["--forge-answer", "busy"]);
     }
 
     #[test]
     fn a_race_has_its_own_types() {
-        let manner = parse(&["--race", "report:export"]).manner;
-        assert_eq!(manner.race, Some(Race { from: 5, to: 7 }));
+        let behavior = parse(&["--race", "report:export"]).behavior;
+        assert_eq!(behavior.race, Some(Race { from: 5, to: 7 }));
         refused(&["--race", "report:export", "--type", "key"]);
         refused(&["--race", "report:5"]);
     }
@@ -220,9 +221,9 @@ mod tests {
     #[test]
     fn implications() {
         let o = parse(&["--vmm", "qemu", "--certs-error", "invalid_len"]);
-        assert!(o.processes && o.manner.certs && o.manner.extended);
-        assert_eq!(parse(&["--seconds", "1.5"]).manner.limit(), None);
-        assert_eq!(parse(&["--vmgexits", "10"]).manner.limit(), Some(0));
+        assert!(o.processes && o.behavior.certs && o.behavior.extended);
+        assert_eq!(parse(&["--seconds", "1.5"]).behavior.limit(), None);
+        assert_eq!(parse(&["--vmgexits", "10"]).behavior.limit(), Some(0));
         assert!(parse(&["--attack", "leader-exits"]).processes);
     }
 

@@ -1,7 +1,7 @@
-//! # As a 32-bit process would
+//! # 32-bit system calls
 //!
-//! A 64-bit process may make 32-bit system calls: the kernel takes them for those
-//! of a 32-bit VMM, and asks other LSM hooks.
+//! A 64-bit process can make 32-bit system calls, which the kernel treats like a 32-bit VMM's, with
+//! other LSM hooks.
 
 use std::arch::asm;
 use std::os::fd::RawFd;
@@ -11,7 +11,7 @@ const IOCTL: u64 = 54;
 /// `_IO(KVMIO, 0x80)`
 const KVM_RUN: u64 = 0xae80;
 
-/// KVM_RUN; the errno if it fails.
+/// KVM_RUN; fails with its errno.
 pub fn kvm_run(fd: RawFd) -> Result<(), i32> {
     let mut result = IOCTL;
     // SAFETY: the call reads and writes no memory of ours but the vCPU's mapped struct kvm_run,

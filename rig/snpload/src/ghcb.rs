@@ -1,7 +1,7 @@
 //! # The GHCB
 //!
-//! The page through which an SEV-ES or SNP guest speaks to its hypervisor:
-//! register values, each with a bit that says it is meant, and an exit code.
+//! The page through which an SEV-ES or SNP guest talks to its hypervisor: register values, each
+//! with a valid bit, and an exit code.
 
 const RAX: usize = 0x1f8;
 const RBX: usize = 0x318;
@@ -9,39 +9,37 @@ pub const SW_EXIT_CODE: usize = 0x390;
 pub const SW_EXIT_INFO_1: usize = 0x398;
 pub const SW_EXIT_INFO_2: usize = 0x3a0;
 pub const VALID_BITMAP: usize = 0x3f0;
-/// All that a request changes lies before this: the rest of the page stays as it is.
+/// A request changes nothing beyond this offset.
 const END: usize = 0x400;
 
-/// The word in which the guest says which version of the protocol it speaks, at 0xffa, and that it
-/// is 2; the usage behind it stays 0.
+/// Offset and value of the protocol version; the usage after it stays 0.
 pub const PROTOCOL_VERSION: usize = 0xff8;
 pub const PROTOCOL: [u8; 8] = (2u64 << 16).to_le_bytes();
 
 const EXIT_GUEST_REQUEST: u64 = 0x8000_0011;
 const EXIT_EXT_GUEST_REQUEST: u64 = 0x8000_0012;
-/// Answered by KVM itself at once, without an emulated device or a trip to user
-/// space: what an unrelated VMGEXIT costs at least.
+/// KVM answers it at once, without emulating a device or leaving to user space: the cheapest
+/// unrelated VMGEXIT.
 const EXIT_HV_FEATURES: u64 = 0x8000_fffd;
 
-/// Port I/O, as the intercept of it is called; what it says in `sw_exit_info_1`: one byte, out.
+/// Port I/O, and its `sw_exit_info_1` for writing one byte.
 const EXIT_IOIO: u64 = 0x7b;
 const ONE_BYTE_OUT: u64 = 1 << 4;
 
-/// What the host reads of the page for these exits.
+/// The fields that the host reads for these exits.
 pub const FIELDS: [usize; 7] =
     [RAX, RBX, SW_EXIT_CODE, SW_EXIT_INFO_1, SW_EXIT_INFO_2, VALID_BITMAP, VALID_BITMAP + 8];
-/// Requests of both kinds, what is none, and what no hypervisor knows.
+/// Both kinds of requests, another exit, and an unknown one.
 pub const EXIT_CODES: [u64; 5] =
     [EXIT_GUEST_REQUEST, EXIT_GUEST_REQUEST, EXIT_EXT_GUEST_REQUEST, EXIT_HV_FEATURES, 0x8bad_f00d];
 
-/// The low half of `sw_exit_info_1` by which KVM says that it could make nothing
-/// of the GHCB.
+/// The low half of `sw_exit_info_1` if KVM rejects the GHCB.
 pub const INFO_1_MALFORMED: u32 = 2;
 
 /// Low bits of the GHCB MSR by which a guest registers its GHCB.
 pub const MSR_REGISTER: u64 = 0x12;
 
-/// The part of a GHCB that a guest fills in anew for each VMGEXIT.
+/// The part of a GHCB that a guest fills in for each VMGEXIT.
 pub struct Ghcb([u8; END]);
 
 impl Ghcb {
@@ -53,7 +51,7 @@ impl Ghcb {
         ghcb
     }
 
-    /// A guest request, from one page of the guest to another.
+    /// A guest request, with request and response page.
     pub fn request(request: u64, response: u64) -> Self {
         let mut ghcb = Self::new(EXIT_GUEST_REQUEST);
         ghcb.set(SW_EXIT_INFO_1, request);
@@ -61,7 +59,7 @@ impl Ghcb {
         ghcb
     }
 
-    /// The same with a page for certificates.
+    /// An extended guest request, with a page for certificates.
     pub fn extended_request(request: u64, response: u64, certificates: u64) -> Self {
         let mut ghcb = Self::new(EXIT_EXT_GUEST_REQUEST);
         ghcb.set(SW_EXIT_INFO_1, request);
@@ -71,12 +69,12 @@ impl Ghcb {
         ghcb
     }
 
-    /// A VMGEXIT that is no guest request.
+    /// A VMGEXIT that is not a guest request.
     pub fn unrelated() -> Self {
         Self::new(EXIT_HV_FEATURES)
     }
 
-    /// A byte for a port that only the VMM knows: KVM_RUN returns with it.
+    /// A byte to a port of the VMM's: KVM_RUN returns with it.
     pub fn port_output(port: u16) -> Self {
         let mut ghcb = Self::new(EXIT_IOIO);
         ghcb.set(SW_EXIT_INFO_1, u64::from(port) << 16 | ONE_BYTE_OUT);
@@ -84,14 +82,14 @@ impl Ghcb {
         ghcb
     }
 
-    /// As the host leaves it after a guest request that it has answered.
+    /// The GHCB after a guest request with this answer.
     pub fn answered(answer: u64) -> Self {
         let mut ghcb = Self::new(EXIT_GUEST_REQUEST);
         ghcb.set(SW_EXIT_INFO_2, answer);
         ghcb
     }
 
-    /// A field of 8 bytes, and its bit in the bitmap.
+    /// Sets an 8-byte field and its valid bit.
     fn set(&mut self, offset: usize, value: u64) {
         self.0[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
         self.0[VALID_BITMAP + offset / 64] |= 1 << (offset / 8 % 8);

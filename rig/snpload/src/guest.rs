@@ -1,6 +1,6 @@
 //! # The VMs of one process
 //!
-//! Makes them, runs each vCPU in a thread of its own, and adds up what they say.
+//! Creates them, runs each vCPU in its own thread, and adds up the results.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
@@ -10,21 +10,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use crate::attack;
-use crate::cli::{Manner, Options};
+use crate::behavior::{STOPPED, behave};
+use crate::cli::{Behavior, Options};
+use crate::cpu_time::cpu_time;
 use crate::keys::Keys;
-use crate::manner::{STOPPED, behave};
 use crate::ordinary::OrdinaryVm;
-use crate::outcome::Deed;
+use crate::outcome::Action;
 use crate::pace::Pace;
 use crate::report::Report;
 use crate::sim::Sim;
 use crate::tally::Tally;
-use crate::usage::cpu_time;
 use crate::values::Vmm;
 use crate::vcpu::Vcpu;
 use crate::vm::SnpVm;
 
-/// What a thread gives back: its count, and what is to live until the end.
+/// A thread's results, and what must live until the end.
 type Worker = JoinHandle<Result<(Tally, Kept)>>;
 
 #[expect(dead_code, reason = "held, so that the VM lives on, and not used")]
@@ -36,14 +36,14 @@ enum Kept {
 
 pub struct Guests {
     names: Vec<String>,
-    /// each with the number of its VM
+    /// each with its VM's index
     workers: Vec<(usize, Worker)>,
     kept: Vec<Kept>,
     line: Arc<Barrier>,
 }
 
 impl Guests {
-    /// Makes the VMs of these names, with their vCPUs waiting for `run`.
+    /// Creates VMs with these names, whose vCPUs wait for `run`.
     pub fn new(options: &Options, names: Vec<String>) -> Result<Self> {
         let vcpus = if options.ordinary { 1 } else { options.vcpus };
         let line = Arc::new(Barrier::new(names.len() * vcpus as usize + 1));
@@ -61,19 +61,19 @@ impl Guests {
     }
 
     fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
-        let manner = &options.manner;
+        let behavior = &options.behavior;
         for i in 0..options.failed_launches {
             SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
         }
-        let mut vm = attack::launch(manner, || SnpVm::new(options))?;
-        // Not by whoever launched it: in the process of the first KVM_RUN newer kernels start
-        // a thread that lives as long as the VM.
+        let mut vm = attack::launch(behavior, || SnpVm::new(options))?;
+        // Not in the launching process: newer kernels start a thread that lives as long as the VM
+        // in the process of the first KVM_RUN.
         vm.boot()?;
         let keys = Keys::default();
         for (index, mut vcpu) in (0..).zip(vm.take_vcpus()) {
-            let (keys, manner) = (keys.clone(), manner.clone());
+            let (keys, behavior) = (keys.clone(), behavior.clone());
             self.worker(vm_index, thread_name(options.vmm, index), move || {
-                let tally = behave(&mut vcpu, index, &keys, &manner)?;
+                let tally = behave(&mut vcpu, index, &keys, &behavior)?;
                 Ok((tally, Kept::Vcpu(vcpu)))
             })?;
         }
@@ -83,9 +83,9 @@ impl Guests {
 
     fn add_ordinary(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let mut vm = OrdinaryVm::new()?;
-        let manner = options.manner.clone();
+        let behavior = options.behavior.clone();
         self.worker(vm_index, thread_name(options.vmm, 0), move || {
-            let tally = behave_ordinarily(&mut vm, &manner)?;
+            let tally = run_ordinary(&mut vm, &behavior)?;
             Ok((tally, Kept::Ordinary(vm)))
         })
     }
@@ -106,8 +106,8 @@ impl Guests {
         Ok(())
     }
 
-    /// Runs them, and then others in their place, as a VMM does that resets its guests. The last
-    /// ones live on.
+    /// Runs them and then their replacements, like a VMM that resets its guests. The last ones
+    /// stay.
     pub fn run_lives(mut self, options: &Options) -> Result<(Report, Self)> {
         if options.tio > 0 {
             let sim = Sim::open()?;
@@ -116,7 +116,7 @@ impl Guests {
         let mut report = self.run()?;
         for life in 1..=options.relaunch {
             let names = std::mem::take(&mut self.names);
-            // closed before the next is made, which may be given what the last one had
+            // closed first, so that the next may reuse its resources
             drop(self);
             self = Self::new(options, names).with_context(|| format!("life {life}"))?;
             report.follow(self.run()?);
@@ -124,8 +124,7 @@ impl Guests {
         Ok((report, self))
     }
 
-    /// Lets all vCPUs go at once, and waits for the last. The VMs live on until
-    /// `self` goes.
+    /// Starts all vCPUs at once and waits for all. The VMs live until `self` is dropped.
     pub fn run(&mut self) -> Result<Report> {
         let (begin, cpu_begin) = (Instant::now(), cpu_time());
         self.line.wait();
@@ -146,13 +145,13 @@ impl Guests {
     }
 }
 
-fn behave_ordinarily(vm: &mut OrdinaryVm, manner: &Manner) -> Result<Tally> {
+fn run_ordinary(vm: &mut OrdinaryVm, behavior: &Behavior) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut pace = Pace::new(manner);
+    let mut pace = Pace::new(behavior);
     while pace.next() {
         let start = Instant::now();
         let outcome = vm.run()?;
-        tally.add(Deed::Ordinary, outcome, start.elapsed());
+        tally.add(Action::Ordinary, outcome, start.elapsed());
         if outcome == STOPPED {
             break;
         }
@@ -161,7 +160,7 @@ fn behave_ordinarily(vm: &mut OrdinaryVm, manner: &Manner) -> Result<Tally> {
     Ok(tally)
 }
 
-/// As the real ones name their vCPU threads.
+/// As real VMMs name their vCPU threads.
 fn thread_name(vmm: Option<Vmm>, index: u32) -> String {
     match vmm {
         Some(Vmm::Qemu | Vmm::Kvm) => format!("CPU {index}/KVM"),

@@ -1,7 +1,7 @@
 //! # Durations
 //!
-//! Counted in slots whose width grows with the duration: 64 for each doubling,
-//! so that a percentile is off by less than 1 %, however many were counted.
+//! Counted in slots whose width grows with the duration: 64 for each doubling, so that percentiles
+//! are off by less than 1 %.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const PRECISION: u32 = 6;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Histogram {
-    /// at most some 3800 slots, of which a run sees a few hundred
+    /// at most some 3800 slots; a run fills a few hundred
     slots: BTreeMap<u16, u64>,
     count: u64,
     max: Duration,
@@ -41,8 +41,8 @@ impl Histogram {
         self.max.as_secs_f64() * 1e6
     }
 
-    /// The least duration that so many percent do not exceed, in microseconds;
-    /// 0 if there is none.
+    /// The shortest duration that this percentage does not exceed, in microseconds; 0 if there is
+    /// none.
     pub fn percentile_us(&self, percent: f64) -> f64 {
         let rank = ((self.count as f64 * percent / 100.0).ceil() as u64).max(1);
         let mut seen = 0;

@@ -1,40 +1,39 @@
-//! # A VM's message keys
+//! # A VM's VMPCKs
 //!
-//! Shared by its vCPUs, as a guest's four VMPCKs are.
+//! Shared by its vCPUs.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::values::Vmpck;
 
-/// For each key, how many messages have passed, both ways. The lock is held from
-/// the making of a request to its end, waiting included, as Linux holds its mutex:
-/// at most one request is in flight for each key.
+/// The number of messages per key, both ways. The lock is held for a whole request, including
+/// waiting, like Linux' mutex: at most one request per key is in flight.
 #[derive(Clone, Default)]
 pub struct Keys(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     counts: [Mutex<u64>; 4],
-    /// a bit for each key that is never to be used again; set with the lock held
+    /// a bit for each wiped key; set with the lock held
     wiped: AtomicU8,
 }
 
 impl Keys {
     /// The key's count, or None if the key was wiped.
     pub fn hold(&self, vmpck: u8) -> Option<MutexGuard<'_, u64>> {
-        // a counter is as good after a panic as before
+        // a counter is valid after a panic
         let count =
             self.0.counts[usize::from(vmpck & 3)].lock().unwrap_or_else(PoisonError::into_inner);
         (!self.wiped(Vmpck::One(vmpck))).then_some(count)
     }
 
-    /// Wipes the key, for all vCPUs.
+    /// Wipes the key for all vCPUs.
     pub fn wipe(&self, vmpck: u8) {
         self.0.wiped.fetch_or(bits(Vmpck::One(vmpck)), Ordering::Relaxed);
     }
 
-    /// Whether none of these is left.
+    /// Whether all of these are wiped.
     pub fn wiped(&self, vmpck: Vmpck) -> bool {
         let bits = bits(vmpck);
         self.0.wiped.load(Ordering::Relaxed) & bits == bits

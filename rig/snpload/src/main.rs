@@ -1,22 +1,21 @@
 //! # snpload
 //!
-//! A load generator for the rig: real SNP VMs, made through the KVM API, that
-//! send guest requests, honestly or not. Prints one line of JSON on standard
-//! output, see [`report::Report`]; everything else goes to standard error.
+//! A load generator for the rig: real SNP VMs, created through the KVM API, that send valid or
+//! hostile guest requests. Prints one line of JSON on standard output, see [`report::Report`];
+//! everything else goes to standard error.
 //!
-//! Exits with 0 if it could do what was asked, whatever the guests were told;
-//! 1 if not; 2 for a wrong command line.
+//! Exit status: 0 if it could run, whatever the guests' outcomes; 1 if not; 2 for a wrong command
+//! line.
 
 mod attack;
+mod behavior;
 mod cli;
 mod compat;
-mod disguise;
-mod fleet;
+mod cpu_time;
 mod ghcb;
 mod guest;
 mod histogram;
 mod keys;
-mod manner;
 mod memory;
 mod message;
 mod noise;
@@ -31,10 +30,11 @@ mod scribble;
 mod signals;
 mod sim;
 mod tally;
-mod usage;
 mod values;
 mod vcpu;
 mod vm;
+mod vm_process;
+mod vmm_identity;
 
 use std::process::ExitCode;
 
@@ -45,7 +45,7 @@ use crate::cli::Options;
 use crate::guest::Guests;
 
 fn main() -> ExitCode {
-    let done = fleet::run_as_child().unwrap_or_else(|| run(&Options::parse().complete()));
+    let done = vm_process::run_as_child().unwrap_or_else(|| run(&Options::parse().complete()));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Each VM takes some files, more than processes are commonly given for 200.
+/// 200 VMs need more open files than the usual limit.
 fn allow_many_files() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls take one rlimit, which outlives them. If they fail, the
@@ -70,10 +70,10 @@ fn allow_many_files() {
 
 fn run(options: &Options) -> Result<()> {
     allow_many_files();
-    // a disguise is the children's, and so is what it handles
+    // only children imitate a VMM and handle its signals
     signals::set_up(None)?;
     if options.processes {
-        return fleet::run(options);
+        return vm_process::run(options);
     }
     let names = (0..options.vms).map(|i| options.vm_name(i)).collect();
     let guests = Guests::new(options, names)?;
@@ -81,7 +81,7 @@ fn run(options: &Options) -> Result<()> {
         signals::die_after(ms);
     }
     let (report, _kept) = guests.run_lives(options)?;
-    fleet::print_report(&report)?;
+    vm_process::print_report(&report)?;
     if options.hold {
         signals::hold();
     }

@@ -1,7 +1,7 @@
 //! # Guest memory
 //!
-//! Anonymous shared memory that is a guest's RAM from address 0 up. KVM writes
-//! to it while a vCPU runs, and a hostile guest's threads do, so each word is read and written at once.
+//! Anonymous shared memory that is a guest's RAM from address 0. KVM and a hostile guest's threads
+//! write to it while a vCPU runs, so each word is accessed atomically.
 
 use std::io;
 use std::ptr::NonNull;
@@ -55,7 +55,7 @@ impl GuestMemory {
         Ok(unsafe { self.start.as_ptr().add(gpa as usize) })
     }
 
-    /// Whole words: anything else would tear one that another thread writes.
+    /// Whole words, which other threads may write at the same time.
     pub fn write(&self, gpa: u64, bytes: &[u8]) -> Result<()> {
         self.range(gpa, bytes.len())?;
         ensure!(bytes.len().is_multiple_of(8), "{} bytes are no words", bytes.len());
@@ -65,7 +65,7 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// A word for several threads.
+    /// A word that several threads use.
     pub fn word(&self, gpa: u64) -> Result<&AtomicU64> {
         ensure!(gpa.is_multiple_of(8), "guest address {gpa:#x} is no word's");
         let at = self.range(gpa, 8)?;
@@ -74,8 +74,7 @@ impl GuestMemory {
         Ok(unsafe { AtomicU64::from_ptr(at.cast()) })
     }
 
-    /// A byte for several threads. Whoever copies to it does so while no other
-    /// thread uses it.
+    /// A byte that several threads use; it may be copied to while no other thread uses it.
     pub fn byte(&self, gpa: u64) -> Result<&AtomicU8> {
         let at = self.range(gpa, 1)?;
         // SAFETY: range() checked that the byte is inside the mapping, which lives as

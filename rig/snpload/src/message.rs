@@ -1,23 +1,21 @@
-//! # A guest's message to the firmware
+//! # Guest messages
 //!
-//! The page that the guest hands over: a plaintext header as the SEV-SNP
-//! firmware ABI defines it, and a payload that would be encrypted. There is no
-//! firmware to decrypt anything here, so the payload stays the zeros that the
-//! page is at first.
+//! A plaintext header as the SEV-SNP firmware ABI defines it, and a payload, which would be
+//! encrypted. The fake firmware decrypts nothing, so the payload stays zero.
 
-/// Size of a guest page, and so of a message.
+/// Size of a guest page and of a message.
 pub const PAGE: usize = 4096;
-/// Size of the header, which the header states itself.
+/// Size of the header, which it contains.
 pub const HEADER: usize = 0x60;
-/// The payload length that the header states; nothing looks at the payload.
+/// The header's payload length; nothing reads the payload.
 const PAYLOAD: u16 = 0x60;
-/// Where the header has the message's type.
+/// Offset of the message type in the header.
 pub const MESSAGE_TYPE: usize = 0x34;
 const ALGO_AES_256_GCM: u8 = 1;
 const HEADER_VERSION: u8 = 1;
 const MESSAGE_VERSION: u8 = 1;
 
-/// The names that `--type` knows, with their numbers; requests are odd.
+/// Names for `--type` and their numbers; requests have odd ones.
 pub const TYPES: [(&str, u8); 9] = [
     ("cpuid", 1),
     ("key", 3),
@@ -30,7 +28,7 @@ pub const TYPES: [(&str, u8); 9] = [
     ("tsc_info", 17),
 ];
 
-/// What a guest decides about one message.
+/// What a guest chooses for one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Message {
     pub seqno: u64,
@@ -40,12 +38,12 @@ pub struct Message {
 }
 
 impl Message {
-    /// A well-formed message of an honest guest.
+    /// A valid message.
     pub fn new(kind: u8, vmpck: u8, seqno: u64) -> Self {
         Self { seqno, kind, vmpck, header_version: HEADER_VERSION }
     }
 
-    /// The header as the guest puts it at the beginning of the page.
+    /// The header at the start of the page.
     pub fn header(&self) -> [u8; HEADER] {
         let mut header = [0; HEADER];
         header[0x20..0x28].copy_from_slice(&self.seqno.to_le_bytes());
@@ -60,7 +58,7 @@ impl Message {
     }
 }
 
-/// Nothing but 0xff, as from a guest that writes garbage.
+/// All bytes 0xff, as from a guest that writes garbage.
 pub const ALL_ONES: [u8; HEADER] = [0xff; HEADER];
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! # Noise
+//! # Random data
 //!
-//! Headers and pages as nobody would write them, the same for the same seed.
+//! Random headers and pages, reproducible by their seed.
 
 use crate::message::{HEADER, Message};
 
@@ -9,7 +9,7 @@ use crate::message::{HEADER, Message};
 pub struct Noise(u64);
 
 impl Noise {
-    /// What the i-th request of a vCPU is made of.
+    /// The generator for the i-th request of a vCPU.
     pub fn of(seed: u64, vcpu: u32, i: u64) -> Self {
         Self(seed ^ u64::from(vcpu) << 48 ^ i.wrapping_mul(0xd134_2543_de82_ef95))
     }
@@ -22,20 +22,20 @@ impl Noise {
         mixed ^ mixed >> 31
     }
 
-    /// One of these.
+    /// Picks one of these.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[(self.next() % of.len() as u64) as usize]
     }
 
-    /// This, or anything.
+    /// This value or a random one.
     pub fn either(&mut self, this: u64) -> u64 {
         if self.next().is_multiple_of(2) { this } else { self.next() }
     }
 
-    /// A message of some type: one in four is nothing but noise, two have a wrong number or key,
-    /// one is right otherwise.
-    pub fn header(mut self, kind: u8, honest: Message) -> [u8; HEADER] {
-        let honest = Message { kind, ..honest };
+    /// A message of this type: a quarter are random, half have a wrong sequence number or key, a
+    /// quarter are valid.
+    pub fn header(mut self, kind: u8, valid: Message) -> [u8; HEADER] {
+        let valid = Message { kind, ..valid };
         match self.next() % 4 {
             0 => {
                 let mut header = [0; HEADER];
@@ -45,9 +45,9 @@ impl Noise {
                 header[crate::message::MESSAGE_TYPE] = kind;
                 header
             }
-            1 => Message { seqno: self.next(), ..honest }.header(),
-            2 => Message { vmpck: self.next() as u8, ..honest }.header(),
-            _ => honest.header(),
+            1 => Message { seqno: self.next(), ..valid }.header(),
+            2 => Message { vmpck: self.next() as u8, ..valid }.header(),
+            _ => valid.header(),
         }
     }
 }
@@ -62,8 +62,8 @@ mod tests {
         assert_eq!(header(3, 5), header(3, 5));
         assert_ne!(header(3, 5), header(4, 5));
         let all: Vec<_> = (0..64).map(|i| header(1, i)).collect();
-        let honest = Message::new(9, 2, 7).header();
-        assert!(all.contains(&honest) && all.iter().any(|header| header[0x30] != honest[0x30]));
+        let valid = Message::new(9, 2, 7).header();
+        assert!(all.contains(&valid) && all.iter().any(|header| header[0x30] != valid[0x30]));
         assert!(all.iter().all(|header| header[0x34] == 9));
     }
 }

@@ -1,7 +1,6 @@
-//! # An ordinary guest
+//! # A guest without SNP
 //!
-//! No SNP: a few instructions that a real VMRUN executes, to see that the rig
-//! leaves such guests alone.
+//! A few instructions that a real VMRUN executes, to show that the rig leaves such guests alone.
 
 use anyhow::{Context, Result, ensure};
 use kvm_bindings::{kvm_regs, kvm_userspace_memory_region};
@@ -12,13 +11,13 @@ use crate::message::PAGE;
 use crate::outcome::Outcome;
 use crate::reruns::Reruns;
 
-/// `mov $0x42,%al; out %al,$0x10; hlt`, and nothing that is ever run.
+/// `mov $0x42,%al; out %al,$0x10; hlt`, and padding that never runs.
 const CODE: [u8; 8] = [0xb0, 0x42, 0xe6, 0x10, 0xf4, 0, 0, 0];
 
 pub struct OrdinaryVm {
     vcpu: VcpuFd,
     pub reruns: Reruns,
-    // the VM goes before the memory that it uses
+    // the VM is dropped before its memory
     _vm: VmFd,
     _memory: GuestMemory,
 }

@@ -1,24 +1,23 @@
-//! # How an attempt ended
+//! # Outcomes of attempts
 //!
-//! What a guest did, what it was told, and the names of both in the report.
+//! What a guest did, the outcome, and the names of both in the report.
 
 use crate::ghcb::INFO_1_MALFORMED;
 
-/// `exit_info_2` as the GHCB specification splits it: the VMM's half, and those
-/// of its codes that have a name.
+/// Codes in the VMM's half of `exit_info_2`, as the GHCB specification splits it.
 const VMM_BUSY: u32 = 2;
 
-/// What a guest did: a request of some message type, or something else.
+/// What a guest did: a request of a message type, or something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Deed {
+pub enum Action {
     Request(u8),
-    /// a request whose type nobody knows until it is copied, and the guest never
+    /// a request whose type is only known to whoever copies it
     Raced,
     Vmgexit,
     Ordinary,
 }
 
-impl Deed {
+impl Action {
     pub fn key(self) -> String {
         match self {
             Self::Request(kind) => kind.to_string(),
@@ -29,17 +28,17 @@ impl Deed {
     }
 }
 
-/// How one attempt at it ended, as the guest sees it.
+/// How an attempt ended, as the guest sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     Ok,
-    /// the VMM wants the same message again, later
+    /// the guest is to repeat the message later
     Busy,
     /// the firmware's status
     Firmware(u32),
     /// another code of the VMM's
     Vmm(u32),
-    /// KVM could make nothing of the GHCB
+    /// KVM rejected the GHCB
     Malformed(u64),
     /// KVM_RUN failed
     Errno(i32),
@@ -48,7 +47,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the guest was told anything; if not, it still waits.
+    /// Whether the guest got an answer; if not, it still waits.
     pub fn is_answer(self) -> bool {
         !matches!(self, Self::Errno(_) | Self::Exit(_))
     }

@@ -1,49 +1,49 @@
 //! # Pace
 //!
-//! When a vCPU sends what it sends.
+//! When a vCPU sends its requests.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::cli::Manner;
+use crate::cli::Behavior;
 use crate::signals::stopping;
 
 /// When the next request is due, and whether there is one.
 pub struct Pace<'a> {
-    manner: &'a Manner,
+    behavior: &'a Behavior,
     start: Instant,
-    /// Requests that were done by then.
+    /// Requests done by then.
     before: u64,
     limit: Option<u64>,
     pub done: u64,
 }
 
 impl<'a> Pace<'a> {
-    pub fn new(manner: &'a Manner) -> Self {
-        Self { manner, start: Instant::now(), before: 0, limit: manner.limit(), done: 0 }
+    pub fn new(behavior: &'a Behavior) -> Self {
+        Self { behavior, start: Instant::now(), before: 0, limit: behavior.limit(), done: 0 }
     }
 
-    /// What was waited for besides counts neither as time nor as a delay to make up for. To be called
-    /// with a request just due.
+    /// Excludes other waiting: it counts neither as time nor as a delay to catch up. Call it when a
+    /// request is due.
     pub fn begin_anew(&mut self) {
         (self.start, self.before) = (Instant::now(), self.done - 1);
     }
 
-    /// Waits until the next request is due; false when there is none any more.
+    /// Waits until the next request is due; false after the last.
     pub fn next(&mut self) -> bool {
         let i = self.done;
         if self.limit.is_some_and(|limit| i >= limit) {
             return false;
         }
-        if let Some(rate) = self.manner.rate {
+        if let Some(rate) = self.behavior.rate {
             wait_until(self.start + Duration::from_secs_f64((i - self.before) as f64 / rate));
-        } else if let (Some(burst), Some(pause)) = (self.manner.burst, self.manner.pause)
+        } else if let (Some(burst), Some(pause)) = (self.behavior.burst, self.behavior.pause)
             && i > 0
             && i.is_multiple_of(burst)
         {
             wait_until(Instant::now() + Duration::from_millis(pause));
         }
-        let over = self.manner.seconds.is_some_and(|s| self.start.elapsed().as_secs_f64() >= s);
+        let over = self.behavior.seconds.is_some_and(|s| self.start.elapsed().as_secs_f64() >= s);
         if over || stopping() {
             return false;
         }
@@ -52,7 +52,7 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// Sleeps in pieces, so that a stop is not missed for long.
+/// Sleeps in short steps, to notice a stop soon.
 pub fn wait_until(due: Instant) {
     while let Some(left) = due.checked_duration_since(Instant::now()) {
         if left.is_zero() || stopping() {
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn the_pace_ends() {
         let args = ["snpload", "--count", "3", "--burst", "2", "--pause", "1"];
-        let manner = Options::try_parse_from(args).unwrap().complete().manner;
-        let mut pace = Pace::new(&manner);
+        let behavior = Options::try_parse_from(args).unwrap().complete().behavior;
+        let mut pace = Pace::new(&behavior);
         while pace.next() {}
         assert_eq!(pace.done, 3);
     }

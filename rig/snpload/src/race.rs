@@ -1,7 +1,7 @@
-//! # A race for a byte
+//! # Racing the host for a byte
 //!
-//! The page that a guest hands over stays the guest's: another of its threads
-//! can write there while the host reads. Whoever looks twice sees two messages.
+//! The request page stays writable for the guest: another thread can write while the host reads.
+//! Reading it twice may yield two messages.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::{Builder, scope, yield_now};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::values::Race;
 
-/// Ends the race also if the request panics: the scope waits for the other thread.
+/// Ends the race even if the request panics, as the scope waits for the other thread.
 struct Ends<'a>(&'a AtomicBool);
 
 impl Drop for Ends<'_> {
@@ -19,8 +19,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Makes a request while a thread of its own flips the byte between the two, from
-/// before it begins until after it ended.
+/// Makes a request while another thread flips the byte between the two, from before it starts until
+/// after it ends.
 pub fn race<T>(byte: &AtomicU8, race: Race, request: impl FnOnce() -> T) -> Result<T> {
     let (begun, over) = (AtomicBool::new(false), AtomicBool::new(false));
     let flip = || {

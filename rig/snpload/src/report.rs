@@ -1,6 +1,6 @@
-//! # What came of it
+//! # The report
 //!
-//! Added up over VMs and processes, and printed as one line of JSON.
+//! Summed over VMs and processes, printed as one line of JSON.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ pub struct Latency {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VmReport {
     pub name: String,
-    /// whole requests that got a final answer, whatever it was; a message that
-    /// was repeated on BUSY is one, even if BUSY was the last word
+    /// requests with a final answer; repetitions on BUSY are part of a request, even if BUSY was
+    /// the last answer
     pub requests: u64,
     /// their durations, from the first attempt to the final answer
     pub p50_us: f64,
@@ -25,38 +25,37 @@ pub struct VmReport {
     pub max_us: f64,
     /// attempts answered with BUSY
     pub busy: u64,
-    /// requests that were still answered with BUSY when their time was over
+    /// requests that still got BUSY when they gave up
     pub busy_give_ups: u64,
-    /// keys given up for good, with --give-up-on-error
+    /// VMPCKs wiped by --give-up-on-error
     pub vmpcks_wiped: u64,
     pub reruns: u64,
     pub held_us: u64,
 }
 
-/// The line that is printed. `requests` counts attempts, so a message repeated
-/// on BUSY counts each time, and is the sum of all outcomes of requests.
+/// The printed line. `requests` counts attempts, including repetitions on BUSY: the sum of all
+/// outcomes of requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub vms: u32,
     pub requests: u64,
-    /// by message type; "raced" for requests of a type that nobody knows,
-    /// "vmgexit" and "ordinary" for what is no request
+    /// by message type; "raced" for requests of unknown type, "vmgexit" and "ordinary" for other
+    /// actions
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
     /// by the same names
     pub busy_give_ups: BTreeMap<String, u64>,
     pub vmpcks_wiped: u64,
     /// of attempts
     pub latency_us: Latency,
-    /// without those that died
+    /// without VMs that died
     pub per_vm: Vec<VmReport>,
     /// average of an unrelated VMGEXIT
     pub vmgexit_us: f64,
-    /// KVM_RUNs that ended early with EINTR or EAGAIN, and were simply repeated
+    /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated
     pub reruns: u64,
-    /// how long KVM_RUNs failed with these one after the other, over all vCPUs
+    /// for how long KVM_RUNs failed with these in a row, summed over vCPUs
     pub held_us: u64,
-    /// CPU time of the processes that run VMs, from when their guests began until
-    /// they were done, user and system
+    /// user and system time of the VMs' processes while their guests ran
     pub cpu_us: u64,
     /// VMs whose process died before it reported
     pub died: u32,
@@ -68,14 +67,14 @@ impl Report {
         self.outcomes.get("vmgexit").map_or(0, |m| m.values().sum())
     }
 
-    /// Adds what the same VMs' successors report.
+    /// Adds the report of the VMs' replacements.
     pub fn follow(&mut self, next: Self) {
         let (vms, elapsed_s) = (self.vms, self.elapsed_s + next.elapsed_s);
         self.add(next);
         (self.vms, self.elapsed_s) = (vms, elapsed_s);
     }
 
-    /// Adds what another VM or process, at work at the same time, reports.
+    /// Adds the report of another VM or process that ran concurrently.
     pub fn add(&mut self, other: Self) {
         let weighted = |a: f64, n: u64, b: f64, m: u64| {
             if n + m == 0 { 0.0 } else { (a * n as f64 + b * m as f64) / (n + m) as f64 }
@@ -109,7 +108,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Deed, Outcome};
+    use crate::outcome::{Action, Outcome};
     use crate::tally::Tally;
     use std::time::Duration;
 
@@ -117,8 +116,8 @@ mod tests {
         let mut tally = Tally::default();
         for (outcome, us) in attempts {
             let took = Duration::from_micros(*us);
-            tally.add(Deed::Request(5), *outcome, took);
-            tally.add_whole(Deed::Request(5), *outcome, took);
+            tally.add(Action::Request(5), *outcome, took);
+            tally.add_whole(Action::Request(5), *outcome, took);
         }
         Report { elapsed_s, cpu_us: 10, ..tally.report(name.into()) }
     }

@@ -1,16 +1,16 @@
 //! # A request
 //!
-//! What the i-th request of a vCPU is, faults included.
+//! The i-th request of a vCPU, including faults.
 
-use crate::cli::Manner;
+use crate::cli::Behavior;
 use crate::ghcb::Ghcb;
 use crate::message::{ALL_ONES, HEADER, Message};
 use crate::noise::Noise;
-use crate::outcome::{Deed, Outcome};
+use crate::outcome::{Action, Outcome};
 use crate::values::{Fault, FaultKind, Race, Vmpck};
 use crate::vcpu::Vcpu;
 
-/// What the i-th request of a vCPU is to be.
+/// The i-th request of a vCPU.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request {
     pub kind: u8,
@@ -18,36 +18,40 @@ pub struct Request {
     pub race: Option<Race>,
     fault: Option<FaultKind>,
     noise: Noise,
-    /// What it says when it is read, nobody knows.
+    /// Its content when it is read is unknown.
     scribbled: bool,
 }
 
 impl Request {
-    pub fn plan(manner: &Manner, vcpu: u32, i: u64) -> Self {
-        let fault = manner
+    pub fn plan(behavior: &Behavior, vcpu: u32, i: u64) -> Self {
+        let fault = behavior
             .fault
             .filter(|fault: &Fault| (i + 1).is_multiple_of(fault.every))
             .map(|fault| fault.kind);
-        // a faulty request loses no race: it has its one fault
-        let race = manner.race.filter(|_| fault.is_none());
-        let mut noise = Noise::of(manner.seed, vcpu, i);
+        // a faulty request has its one fault and does not race
+        let race = behavior.race.filter(|_| fault.is_none());
+        let mut noise = Noise::of(behavior.seed, vcpu, i);
         let kind = match (fault, race) {
             (Some(FaultKind::Noise), _) => noise.next() as u8,
-            // an odd factor: each 256 requests have every type once
+            // an odd factor, so that 256 requests have every type once
             (Some(FaultKind::TypeRandom), _) => (i.wrapping_mul(167)) as u8,
             (Some(FaultKind::Ff), _) => 0xff,
             (None, Some(race)) => race.from,
-            _ => manner.types[i as usize % manner.types.len().max(1)],
+            _ => behavior.types[i as usize % behavior.types.len().max(1)],
         };
-        let vmpck = match manner.vmpck {
+        let vmpck = match behavior.vmpck {
             Vmpck::One(vmpck) => vmpck,
             Vmpck::All => ((u64::from(vcpu) + i) % 4) as u8,
         };
-        Self { kind, vmpck, race, fault, noise, scribbled: manner.scribble }
+        Self { kind, vmpck, race, fault, noise, scribbled: behavior.scribble }
     }
 
-    pub fn deed(&self) -> Deed {
-        if self.race.is_some() || self.scribbled { Deed::Raced } else { Deed::Request(self.kind) }
+    pub fn action(&self) -> Action {
+        if self.race.is_some() || self.scribbled {
+            Action::Raced
+        } else {
+            Action::Request(self.kind)
+        }
     }
 
     pub fn seqno(&self, count: u64) -> u64 {
@@ -59,12 +63,12 @@ impl Request {
     }
 
     pub fn header(&self, seqno: u64) -> [u8; HEADER] {
-        let honest = Message::new(self.kind, self.vmpck, seqno);
+        let valid = Message::new(self.kind, self.vmpck, seqno);
         match self.fault {
             Some(FaultKind::Ff) => ALL_ONES,
-            Some(FaultKind::Noise) => self.noise.header(self.kind, honest),
-            Some(FaultKind::BadHeader) => Message { header_version: 0xff, ..honest }.header(),
-            _ => honest.header(),
+            Some(FaultKind::Noise) => self.noise.header(self.kind, valid),
+            Some(FaultKind::BadHeader) => Message { header_version: 0xff, ..valid }.header(),
+            _ => valid.header(),
         }
     }
 
@@ -84,8 +88,8 @@ impl Request {
         }
     }
 
-    /// Whether the message counts as passed. After a lost response only the
-    /// firmware knows that it was; a guest would be stuck, this one carries on.
+    /// Whether the message counts as passed. After a lost response only the firmware knows; a real
+    /// guest would be stuck, this one continues.
     pub fn passed(&self, outcome: Outcome) -> bool {
         outcome == Outcome::Ok
             || (self.fault == Some(FaultKind::BadResponseGpa)
@@ -99,41 +103,41 @@ mod tests {
     use crate::cli::Options;
     use clap::Parser;
 
-    fn manner(args: &[&str]) -> Manner {
-        Options::try_parse_from([&["snpload"], args].concat()).unwrap().complete().manner
+    fn behavior(args: &[&str]) -> Behavior {
+        Options::try_parse_from([&["snpload"], args].concat()).unwrap().complete().behavior
     }
 
     #[test]
-    fn honest_requests_count_on() {
-        let request = Request::plan(&manner(&[]), 0, 0);
+    fn valid_requests_count_on() {
+        let request = Request::plan(&behavior(&[]), 0, 0);
         assert_eq!((request.kind, request.vmpck, request.race, request.fault), (5, 0, None, None));
         assert_eq!((request.seqno(0), request.seqno(2)), (1, 3));
     }
 
     #[test]
     fn faults_come_every_so_often() {
-        let manner = manner(&["--fault", "replay:3"]);
+        let behavior = behavior(&["--fault", "replay:3"]);
         let faulty: Vec<u64> =
-            (0..9).filter(|i| Request::plan(&manner, 0, *i).fault.is_some()).collect();
+            (0..9).filter(|i| Request::plan(&behavior, 0, *i).fault.is_some()).collect();
         assert_eq!(faulty, [2, 5, 8]);
-        assert_eq!(Request::plan(&manner, 0, 2).seqno(4), 3);
+        assert_eq!(Request::plan(&behavior, 0, 2).seqno(4), 3);
     }
 
     #[test]
     fn random_types_are_all_types() {
-        let manner = manner(&["--fault", "type-random"]);
+        let behavior = behavior(&["--fault", "type-random"]);
         let mut seen = [false; 256];
         for i in 0..256 {
-            seen[usize::from(Request::plan(&manner, 0, i).kind)] = true;
+            seen[usize::from(Request::plan(&behavior, 0, i).kind)] = true;
         }
         assert!(seen.iter().all(|seen| *seen));
     }
 
     #[test]
     fn types_and_keys_take_turns() {
-        let manner = manner(&["--type", "report,key", "--vmpck", "all"]);
+        let behavior = behavior(&["--type", "report,key", "--vmpck", "all"]);
         let plan: Vec<(u8, u8)> = (0..4)
-            .map(|i| Request::plan(&manner, 1, i))
+            .map(|i| Request::plan(&behavior, 1, i))
             .map(|request| (request.kind, request.vmpck))
             .collect();
         assert_eq!(plan, [(5, 1), (3, 2), (5, 3), (3, 0)]);
@@ -141,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_was_refused_has_not_passed() {
-        let request = Request::plan(&manner(&["--type", "export"]), 0, 0);
+        let request = Request::plan(&behavior(&["--type", "export"]), 0, 0);
         assert!(request.passed(Outcome::Ok));
         for refused in [Outcome::Busy, Outcome::Firmware(0x16), Outcome::Vmm(1), Outcome::Errno(5)]
         {
@@ -150,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn a_raced_request_is_honest_otherwise() {
-        let manner = manner(&["--race", "key:export", "--fault", "gap:2"]);
-        let request = Request::plan(&manner, 0, 0);
-        assert_eq!(request.deed(), Deed::Raced);
+    fn a_raced_request_is_valid_otherwise() {
+        let behavior = behavior(&["--race", "key:export", "--fault", "gap:2"]);
+        let request = Request::plan(&behavior, 0, 0);
+        assert_eq!(request.action(), Action::Raced);
         assert_eq!(request.header(1), Message::new(3, 0, 1).header());
-        let faulty = Request::plan(&manner, 0, 1);
-        assert_eq!((faulty.deed(), faulty.seqno(0)), (Deed::Request(5), 3));
+        let faulty = Request::plan(&behavior, 0, 1);
+        assert_eq!((faulty.action(), faulty.seqno(0)), (Action::Request(5), 3));
     }
 }

@@ -1,21 +1,20 @@
 //! # Repeated KVM_RUNs
 //!
-//! Every VMM simply calls KVM_RUN again after EINTR and EAGAIN. A vCPU whose
-//! calls fail with them one after the other is held.
+//! Every VMM repeats KVM_RUN after EINTR and EAGAIN. A vCPU whose calls fail with these in a row is
+//! held.
 
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reruns {
     pub count: u64,
-    /// from the first failed call to the last of each row: what comes before and
-    /// after may be work
+    /// from the first failed call of a row to the last
     pub held: Duration,
     last: Option<Instant>,
 }
 
 impl Reruns {
-    /// Whether to go on after that errno; if so it counts.
+    /// Whether to repeat after this errno; if so, counts it.
     pub fn repeat(&mut self, errno: i32) -> bool {
         if errno != libc::EINTR && errno != libc::EAGAIN {
             return false;
@@ -27,7 +26,7 @@ impl Reruns {
         true
     }
 
-    /// The vCPU was let run, or failed for good.
+    /// Ends a row: the vCPU ran, or failed for good.
     pub fn over(&mut self) {
         self.last = None;
     }

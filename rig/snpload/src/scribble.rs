@@ -1,8 +1,7 @@
-//! # A guest that writes while it is read
+//! # Overwriting pages that the host reads
 //!
-//! GHCB and request page stay the guest's while the host works on them. A thread of the guest
-//! writes there all the time: exit codes, addresses, the bitmap that says which are meant, and
-//! what the PSP's message says.
+//! GHCB and request page stay writable for the guest while the host works on them. A thread writes
+//! there all the time: exit codes, addresses, the valid bitmap, and the message header.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, scope, yield_now};
@@ -13,23 +12,23 @@ use crate::ghcb::{EXIT_CODES, FIELDS, SW_EXIT_CODE, VALID_BITMAP};
 use crate::memory::GuestMemory;
 use crate::noise::Noise;
 
-/// Where a vCPU's pages are.
+/// The addresses of a vCPU's pages.
 #[derive(Clone, Copy)]
 pub struct Pages {
     pub ghcb: u64,
     pub request: u64,
-    /// Addresses that mean something, and one that does not.
+    /// Valid addresses, and an invalid one.
     pub addresses: [u64; 5],
 }
 
-/// Words of the header: the number, what says type and sizes, the key.
+/// Words of the header: sequence number, type and sizes, key.
 const HEADER_WORDS: [u64; 3] = [0x20, 0x30, 0x38];
-/// What a header says when it is right, but for the type.
-const HONEST: u64 = 0x0060_0100_0060_0101;
-/// So many words are written before others get a turn.
+/// The word of type and sizes in a valid header, without the type.
+const VALID: u64 = 0x0060_0100_0060_0101;
+/// Words written before yielding.
 const BURST: u32 = 32;
 
-/// Does the work while a thread of its own writes.
+/// Does the work while another thread writes.
 pub fn scribble<T>(
     memory: &GuestMemory,
     pages: Pages,
@@ -59,13 +58,13 @@ pub fn scribble<T>(
     })
 }
 
-/// Where to write next, and what.
+/// The next address and value.
 fn one(pages: Pages, noise: &mut Noise) -> (u64, u64) {
     if noise.next().is_multiple_of(2) {
         let word = noise.pick(&HEADER_WORDS);
         let kind = noise.next() & 0xff;
         let value = match word {
-            0x30 => noise.either(HONEST | kind << 32),
+            0x30 => noise.either(VALID | kind << 32),
             _ => noise.either(1),
         };
         return (pages.request + word, value);

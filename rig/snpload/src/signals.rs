@@ -1,8 +1,7 @@
 //! # Signals
 //!
-//! SIGTERM and SIGINT end the work in good order. The signal by which a VMM takes
-//! a vCPU out of KVM_RUN is handled by doing nothing, if the process is disguised
-//! as that VMM. And this is where a VM kills itself in the middle of a request.
+//! SIGTERM and SIGINT stop the work in good order. A process that imitates a VMM handles that VMM's
+//! kick signal by doing nothing. A VM may also kill itself during a request.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -29,7 +28,7 @@ pub fn stopping() -> bool {
 fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> Result<()> {
     // SAFETY: sigaction is plain data, for which zeros are a valid value.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // no SA_RESTART: KVM_RUN and poll() are to return
+    // no SA_RESTART: KVM_RUN and poll() must return
     action.sa_sigaction = handler as *const () as usize;
     // SAFETY: a valid action, and handlers that touch nothing but an atomic.
     let ret = unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
@@ -39,24 +38,23 @@ fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> Result<()
     Ok(())
 }
 
-/// A signal that is to end a system call and nothing else.
+/// Handles a signal that only ends system calls.
 pub fn handle_by_doing_nothing(signal: libc::c_int) -> Result<()> {
     handle(signal, kick)
 }
 
-/// To be called before there are threads, which then are as this one is.
+/// Call it before creating threads, which inherit the mask.
 pub fn set_up(vmm: Option<Vmm>) -> Result<()> {
     handle(libc::SIGTERM, stop)?;
     handle(libc::SIGINT, stop)?;
     handle_kicks(vmm)
 }
 
-/// SIGRTMIN as glibc has it, and as musl has it.
+/// SIGRTMIN of glibc and of musl.
 const SIGRTMIN: [libc::c_int; 2] = [34, 35];
 
-/// QEMU kicks a vCPU with SIGUSR1, the others with SIGRTMIN. Without a disguise
-/// this is a stranger, and a kick kills it, as it kills every VMM that expects
-/// another one.
+/// QEMU kicks vCPUs with SIGUSR1, the others with SIGRTMIN. An unknown VMM handles neither, and a
+/// kick kills it.
 fn handle_kicks(vmm: Option<Vmm>) -> Result<()> {
     let signals: &[libc::c_int] = match vmm {
         None => &[],
@@ -67,7 +65,7 @@ fn handle_kicks(vmm: Option<Vmm>) -> Result<()> {
     unblock_kicks()
 }
 
-/// Whoever started this may have blocked them, and a blocked kick is none.
+/// The parent may have blocked them, and a blocked kick has no effect.
 fn unblock_kicks() -> Result<()> {
     // SAFETY: sigset_t is plain data, which sigemptyset() fills in; the other calls
     // take it as it is.
@@ -92,7 +90,7 @@ pub fn with_request_in_flight<T>(request: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Kills this process after that time, at the next moment a request is in flight.
+/// Kills this process during the first request after this time.
 pub fn die_after(ms: u64) {
     let due = Instant::now() + Duration::from_millis(ms);
     std::thread::spawn(move || {
@@ -105,8 +103,8 @@ pub fn die_after(ms: u64) {
     });
 }
 
-/// Waits until standard input ends or a signal says stop. Input that is neither
-/// pipe, socket nor terminal, such as /dev/null, never ends.
+/// Waits until standard input ends or a stop signal arrives. Input other than a pipe, socket or
+/// terminal, such as /dev/null, never ends.
 pub fn hold() {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: fstat() fills in the stat, and is believed only if it says so.
@@ -129,7 +127,7 @@ pub fn hold() {
     }
 }
 
-/// Looks for at most a fifth of a second.
+/// Waits for at most 200 ms.
 fn input_ended() -> bool {
     let mut poll = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
     // SAFETY: one pollfd, which outlives the call.
@@ -145,13 +143,13 @@ fn input_ended() -> bool {
 mod tests {
     use super::*;
 
-    /// A set of signals as /proc has it, with a bit for each from 1 up.
+    /// A signal set in /proc, with a bit for each signal from 1.
     fn set(status: &str, key: &str) -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
     }
 
-    // One test, since the handlers are the whole process's.
+    // One test, since handlers belong to the whole process.
     #[test]
     fn a_vmm_handles_its_own_kick_and_no_thread_blocks_it() {
         let status = || {

@@ -1,7 +1,7 @@
 //! # /dev/snpsim
 //!
-//! The rig's stand-in for SNP hardware: through it a vCPU's GHCB MSR is written,
-//! which the guest's own code would do.
+//! The rig's fake SNP hardware. Through it a vCPU's GHCB MSR is written, which a guest's code would
+//! do itself.
 
 use std::fs::File;
 use std::io;
@@ -43,7 +43,7 @@ impl Sim {
         Ok(msr.value)
     }
 
-    /// What a VMM does whose guest has something to ask about a device of its own.
+    /// Makes a SEV-TIO guest request, as a VMM does for a guest with a device.
     pub fn tio_guest_request(&self) -> Result<()> {
         // SAFETY: the ioctl takes no memory.
         let ret = unsafe { libc::ioctl(self.0.as_raw_fd(), SNPSIM_TIO_GUEST_REQUEST as _) };

@@ -1,18 +1,18 @@
-//! # One VM's own count
+//! # A VM's counts
 //!
-//! Kept by each vCPU for itself, cheap to add to, and merged for the VM.
+//! Kept by each vCPU and merged for the VM.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::histogram::Histogram;
-use crate::outcome::{Deed, Outcome};
+use crate::outcome::{Action, Outcome};
 use crate::report::{Latency, Report, VmReport};
 use crate::reruns::Reruns;
 
 #[derive(Debug, Default)]
 pub struct Tally {
-    counts: BTreeMap<(Deed, Outcome), u64>,
+    counts: BTreeMap<(Action, Outcome), u64>,
     requests: u64,
     request_time: Duration,
     request_max: Duration,
@@ -20,36 +20,36 @@ pub struct Tally {
     vmgexit_time: Duration,
     /// from the first attempt to the answer
     whole: Histogram,
-    busy_give_ups: BTreeMap<Deed, u64>,
+    busy_give_ups: BTreeMap<Action, u64>,
     pub wiped: u64,
     pub reruns: Reruns,
 }
 
 impl Tally {
     /// Counts an attempt.
-    pub fn add(&mut self, deed: Deed, outcome: Outcome, took: Duration) {
-        *self.counts.entry((deed, outcome)).or_default() += 1;
-        match deed {
-            Deed::Request(_) | Deed::Raced => {
+    pub fn add(&mut self, action: Action, outcome: Outcome, took: Duration) {
+        *self.counts.entry((action, outcome)).or_default() += 1;
+        match action {
+            Action::Request(_) | Action::Raced => {
                 self.requests += 1;
                 self.request_time += took;
                 self.request_max = self.request_max.max(took);
             }
-            Deed::Vmgexit => {
+            Action::Vmgexit => {
                 self.vmgexits += 1;
                 self.vmgexit_time += took;
             }
-            Deed::Ordinary => {}
+            Action::Ordinary => {}
         }
     }
 
-    /// Counts a whole request, whose last attempt ended so.
-    pub fn add_whole(&mut self, deed: Deed, last: Outcome, took: Duration) {
+    /// Counts a whole request by its last attempt.
+    pub fn add_whole(&mut self, action: Action, last: Outcome, took: Duration) {
         if last.is_answer() {
             self.whole.add(took);
         }
         if last == Outcome::Busy {
-            *self.busy_give_ups.entry(deed).or_default() += 1;
+            *self.busy_give_ups.entry(action).or_default() += 1;
         }
     }
 
@@ -63,8 +63,8 @@ impl Tally {
         self.vmgexits += other.vmgexits;
         self.vmgexit_time += other.vmgexit_time;
         self.whole.merge(other.whole);
-        for (deed, n) in other.busy_give_ups {
-            *self.busy_give_ups.entry(deed).or_default() += n;
+        for (action, n) in other.busy_give_ups {
+            *self.busy_give_ups.entry(action).or_default() += n;
         }
         self.wiped += other.wiped;
         self.reruns.merge(other.reruns);
@@ -76,9 +76,9 @@ impl Tally {
         };
         let mut outcomes = BTreeMap::<String, BTreeMap<String, u64>>::new();
         let mut busy = 0;
-        for ((deed, outcome), n) in self.counts {
+        for ((action, outcome), n) in self.counts {
             busy += if outcome == Outcome::Busy { n } else { 0 };
-            outcomes.entry(deed.key()).or_default().insert(outcome.key(), n);
+            outcomes.entry(action.key()).or_default().insert(outcome.key(), n);
         }
         let held_us = self.reruns.held.as_micros() as u64;
         let vm = VmReport {
@@ -121,15 +121,15 @@ mod tests {
     #[test]
     fn a_whole_request_is_one_however_often_it_was_busy() {
         let mut tally = Tally::default();
-        let deed = Deed::Request(5);
+        let action = Action::Request(5);
         for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Ok] {
-            tally.add(deed, outcome, MS);
+            tally.add(action, outcome, MS);
         }
-        tally.add_whole(deed, Outcome::Ok, 30 * MS);
-        tally.add(deed, Outcome::Busy, MS);
-        tally.add_whole(deed, Outcome::Busy, 20 * MS);
-        tally.add(deed, Outcome::Errno(1), MS);
-        tally.add_whole(deed, Outcome::Errno(1), MS);
+        tally.add_whole(action, Outcome::Ok, 30 * MS);
+        tally.add(action, Outcome::Busy, MS);
+        tally.add_whole(action, Outcome::Busy, 20 * MS);
+        tally.add(action, Outcome::Errno(1), MS);
+        tally.add_whole(action, Outcome::Errno(1), MS);
 
         let report = tally.report("a".into());
         assert_eq!(report.requests, 5, "attempts");
@@ -144,8 +144,8 @@ mod tests {
     fn vcpus_of_a_vm_are_counted_together() {
         let vcpu = |outcome, ms| {
             let mut tally = Tally::default();
-            tally.add(Deed::Raced, outcome, ms * MS);
-            tally.add_whole(Deed::Raced, outcome, ms * MS);
+            tally.add(Action::Raced, outcome, ms * MS);
+            tally.add_whole(Action::Raced, outcome, ms * MS);
             tally.reruns.repeat(libc::EAGAIN);
             tally
         };

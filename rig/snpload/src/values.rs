@@ -1,6 +1,6 @@
 //! # Values of options
 //!
-//! What an option's argument can be, and how it is read.
+//! The types of options' arguments and their parsers.
 
 use std::str::FromStr;
 
@@ -12,7 +12,7 @@ use crate::message::TYPES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Vmm {
     Qemu,
-    /// QEMU as Proxmox VE has it, under another name and with its UUID elsewhere
+    /// QEMU as in Proxmox VE, with another program name and another place of the UUID
     Kvm,
     CloudHypervisor,
     Firecracker,
@@ -46,21 +46,21 @@ impl FromStr for Vmpck {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum FaultKind {
-    /// the sequence number of the last message again
+    /// the last message's sequence number again
     Replay,
-    /// a sequence number too high by 2
+    /// a sequence number 2 too high
     Gap,
     /// hdr_version 0xff
     BadHeader,
-    /// a header of nothing but 0xff
+    /// a header of 0xff bytes
     Ff,
     /// a request page outside the guest's memory
     BadGpa,
-    /// a response page outside it: the firmware has done its part by then
+    /// a response page outside the guest's memory, used after the firmware has answered
     BadResponseGpa,
-    /// all 256 types, in an order that looks random
+    /// all 256 types in a pseudo-random order
     TypeRandom,
-    /// headers that --seed makes up
+    /// random headers from --seed
     Noise,
 }
 
@@ -89,7 +89,7 @@ impl FromStr for Fault {
     }
 }
 
-/// Two message types, between which a message is made to flip.
+/// Two message types between which a message flips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Race {
     pub from: u8,
@@ -126,7 +126,7 @@ pub fn positive(s: &str) -> Result<f64, String> {
     }
 }
 
-/// A hexadecimal number, with 0x.
+/// A hexadecimal number with 0x.
 pub fn number(s: &str) -> Result<u64, String> {
     let digits = s.strip_prefix("0x").ok_or("a hexadecimal number, 0x…")?;
     u64::from_str_radix(digits, 16).map_err(|error| error.to_string())

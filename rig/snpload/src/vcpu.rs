@@ -10,9 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use kvm_ioctls::VcpuFd;
 
 use crate::attack::{Attack, Entered};
+use crate::behavior::STOPPED;
 use crate::compat;
 use crate::ghcb::{Ghcb, MSR_REGISTER, PROTOCOL, PROTOCOL_VERSION, SW_EXIT_INFO_1, SW_EXIT_INFO_2};
-use crate::manner::STOPPED;
 use crate::memory::GuestMemory;
 use crate::message::{HEADER, MESSAGE_TYPE, PAGE};
 use crate::outcome::Outcome;
@@ -23,7 +23,7 @@ use crate::values::CertsError;
 
 /// `KVM_EXIT_IO`
 const EXIT_IO: u32 = 2;
-/// A port that KVM has no device at.
+/// A port without a KVM device.
 const PORT: u16 = 0x10;
 /// `KVM_EXIT_HLT`
 const EXIT_HLT: u32 = 5;
@@ -32,18 +32,18 @@ const EXIT_SNP_REQ_CERTS: u32 = 43;
 /// `ret` in the exit's part of struct kvm_run, after gpa and npages.
 const REQ_CERTS_RET: usize = 16;
 
-/// Each vCPU has four pages: GHCB, request, response, certificates. Page 0 is
-/// left alone, since a GHCB at 0 means none.
+/// Each vCPU has four pages: GHCB, request, response, certificates. Page 0 is unused, since a GHCB
+/// at 0 means none.
 const PAGES_PER_VCPU: usize = 4;
 
 pub fn memory_size(vcpus: u32) -> usize {
     (1 + PAGES_PER_VCPU * vcpus as usize) * PAGE
 }
 
-/// What a VM keeps for as long as any of its vCPUs.
+/// What lives as long as any of the VM's vCPUs.
 pub struct Shared {
     pub sim: Sim,
-    /// KVM knows it by its number only, and looks it up for each guest request
+    /// KVM keeps only its number and looks it up for each guest request
     pub _sev: File,
     pub memory: Arc<GuestMemory>,
     /// Its VMM makes 32-bit system calls.
@@ -56,11 +56,11 @@ pub struct Vcpu {
     ghcb: u64,
     certs_answer: u64,
     pub reruns: Reruns,
-    /// Who else runs it.
+    /// How other threads or processes run it.
     pub attack: Option<Attack>,
 }
 
-/// What KVM expects in `ret` of the exit, and makes the guest's VMM code of.
+/// What KVM expects in `ret` of the exit and translates for the guest.
 fn certs_answer(error: Option<CertsError>) -> u64 {
     let errno = match error {
         None => 0,
@@ -97,7 +97,7 @@ impl Vcpu {
         self.ghcb + 3 * PAGE as u64
     }
 
-    /// An address that is none of the guest's.
+    /// An address outside the guest's memory.
     pub fn beyond_memory(&self) -> u64 {
         (self.shared.memory.size() as u64).next_multiple_of(1 << 20) + (1 << 20)
     }
@@ -121,15 +121,15 @@ impl Vcpu {
         self.shared.memory.write(self.request_gpa(), header)
     }
 
-    /// One VMGEXIT: KVM_RUN until the guest goes on, which in the rig means HLT.
+    /// One VMGEXIT: KVM_RUN until the guest continues, which in the rig means HLT.
     pub fn vmgexit(&mut self, ghcb: &Ghcb) -> Result<Outcome> {
         self.shared.memory.write(self.ghcb, ghcb.bytes())?;
         let end = self.run()?;
         self.outcome(end)
     }
 
-    /// A VMGEXIT that is no request, but leaves the guest's page as a request would that was
-    /// answered so: it is written while the VMM has the vCPU.
+    /// A VMGEXIT that is not a request, but leaves the GHCB like a request with this answer: it is
+    /// written while the VMM has the vCPU.
     pub fn forge(&mut self, answer: u64) -> Result<Outcome> {
         self.shared.memory.write(self.ghcb, Ghcb::port_output(PORT).bytes())?;
         let end = match self.run()? {
@@ -142,7 +142,7 @@ impl Vcpu {
         self.outcome(end)
     }
 
-    /// What the guest is told in the end.
+    /// The guest's outcome.
     fn outcome(&mut self, end: Run) -> Result<Outcome> {
         let outcome = match end {
             Run::Halted => {
@@ -154,10 +154,10 @@ impl Vcpu {
             Run::Failed(errno) => Outcome::Errno(errno),
         };
         if outcome == STOPPED {
-            // for good: there is no next time
+            // final
             return Ok(outcome);
         }
-        // the guest is in the middle of something: begin anew next time
+        // the guest is interrupted: start over next time
         self.shared.sim.ghcb_msr(&self.fd, self.ghcb)?;
         Ok(outcome)
     }
@@ -168,7 +168,7 @@ impl Vcpu {
             if let Err(errno) = result
                 && self.reruns.repeat(errno)
             {
-                // every VMM goes on after these
+                // every VMM continues after these
                 continue;
             }
             self.reruns.over();
@@ -185,7 +185,7 @@ impl Vcpu {
         }
     }
 
-    /// KVM_RUN, by this thread or whoever is to.
+    /// KVM_RUN, in this thread or as the attack wants.
     fn enter(&mut self) -> Result<Entered> {
         let Self { fd, shared, attack, .. } = self;
         let mut kvm_run = || kvm_run(fd, shared.compat);
@@ -195,8 +195,7 @@ impl Vcpu {
         }
     }
 
-    /// There are no certificates to give, only the answer; KVM goes on with the
-    /// request in the next KVM_RUN.
+    /// Sets only the answer, without certificates; KVM continues the request in the next KVM_RUN.
     fn answer_certs_exit(&mut self) {
         let run = self.fd.get_kvm_run();
         // SAFETY: padding covers the whole union, of which it is a plain view.
@@ -206,7 +205,7 @@ impl Vcpu {
         }
     }
 
-    /// As every SNP guest does first: tell the hypervisor where the GHCB is.
+    /// Registers the GHCB, which every SNP guest does first.
     pub fn register_ghcb(&mut self) -> Result<()> {
         self.shared.memory.write(self.ghcb + PROTOCOL_VERSION as u64, &PROTOCOL)?;
         self.shared.sim.ghcb_msr(&self.fd, self.ghcb | MSR_REGISTER)?;

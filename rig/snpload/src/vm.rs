@@ -1,7 +1,7 @@
 //! # An SNP VM
 //!
-//! Made through the KVM API as a VMM makes it, except that no memory is measured
-//! and no code is loaded: the rig's VMRUN does nothing but VMGEXIT and HLT.
+//! Created through the KVM API as a VMM does, but without measured memory or code: the rig's VMRUN
+//! only does VMGEXIT and HLT.
 
 use std::fs::OpenOptions;
 use std::os::fd::AsRawFd;
@@ -15,7 +15,7 @@ use kvm_bindings::{
 };
 use kvm_ioctls::{Kvm, VmFd};
 
-use crate::cli::{Manner, Options};
+use crate::cli::{Behavior, Options};
 use crate::memory::GuestMemory;
 use crate::sim::Sim;
 use crate::vcpu::{Shared, Vcpu, memory_size};
@@ -23,16 +23,16 @@ use crate::vcpu::{Shared, Vcpu, memory_size};
 /// Newer than the bindings: Linux 7.0.
 const SEV_SNP_ENABLE_REQ_CERTS: u32 = 103;
 
-/// SMT allowed, and a bit that the ABI wants set.
+/// SMT allowed, and a bit that the ABI requires.
 const POLICY: u64 = 0x30000;
-/// A bit that KVM lets nobody set.
+/// A bit that KVM rejects.
 const NO_POLICY: u64 = 1 << 63;
-/// The guest wants firmware of ABI 255.255, which KVM leaves to the PSP to judge.
+/// Requires firmware ABI 255.255, which only the PSP checks.
 const FUTURE_ABI: u64 = 0xffff;
 
 pub struct SnpVm {
     vcpus: Vec<Vcpu>,
-    // the VM goes before the memory that it uses
+    // the VM is dropped before its memory
     _vm: VmFd,
     _shared: Arc<Shared>,
 }
@@ -47,7 +47,7 @@ struct Draft {
 
 impl Draft {
     fn new(options: &Options) -> Result<Self> {
-        let Options { vcpus, compat, manner: Manner { certs, certs_error, .. }, .. } = *options;
+        let Options { vcpus, compat, behavior: Behavior { certs, certs_error, .. }, .. } = *options;
         let kvm = Kvm::new().context("/dev/kvm")?;
         let vm = kvm.create_vm_with_type(u64::from(KVM_X86_SNP_VM)).context("KVM_CREATE_VM")?;
         let sev = OpenOptions::new().read(true).write(true).open("/dev/sev").context("/dev/sev")?;
@@ -81,7 +81,7 @@ impl Draft {
         Ok(Self { vcpus: made, vm, psp, shared })
     }
 
-    /// Makes its guest context.
+    /// Creates its guest context.
     fn start(&self, policy: u64) -> Result<()> {
         let mut start = kvm_sev_snp_launch_start { policy, ..Default::default() };
         sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, &mut start)
@@ -98,7 +98,7 @@ impl Draft {
 }
 
 impl SnpVm {
-    /// Launched, but not run yet.
+    /// Launched, but not yet run.
     pub fn new(options: &Options) -> Result<Self> {
         let draft = Draft::new(options)?;
         draft.start(POLICY)?;
@@ -110,8 +110,7 @@ impl SnpVm {
         self.vcpus.iter_mut().try_for_each(Vcpu::register_ghcb)
     }
 
-    /// A launch that comes to nothing: refused before the PSP, refused by the PSP, and given up
-    /// after it has begun, in turn.
+    /// A failed launch: refused by KVM, refused by the PSP, or not finished, in turn.
     pub fn fail(options: &Options, turn: u32) -> Result<()> {
         let draft = Draft::new(options)?;
         match turn % 3 {
@@ -122,7 +121,7 @@ impl SnpVm {
         Ok(())
     }
 
-    /// The vCPUs, each for a thread to run. The VM is to be kept meanwhile.
+    /// The vCPUs, one for each thread. The VM must be kept meanwhile.
     pub fn take_vcpus(&mut self) -> Vec<Vcpu> {
         std::mem::take(&mut self.vcpus)
     }

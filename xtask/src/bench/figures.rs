@@ -8,7 +8,7 @@ mod tests;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-/// The keys of the JSON, with what was counted to get at them.
+/// The keys of the JSON, and the counts they are based on.
 const KEYS: &[&str] = &[
     "bpf_ns_per_request",
     "bpf_requests",
@@ -49,13 +49,13 @@ const KEYS: &[&str] = &[
 #[derive(Default)]
 pub struct Figures {
     figures: Map<String, Value>,
-    /// Rows of the tables below: each a key, and an object.
+    /// Rows of the tables below: a key and an object each.
     rows: Vec<(String, Value)>,
     faults: Vec<String>,
 }
 
 impl Figures {
-    /// Takes in what a part has measured, and why not all.
+    /// Adds what a part has measured, and why something is missing.
     pub fn part(&mut self, name: &str, measured: Result<(Vec<Value>, Option<String>)>) {
         let (measured, fault) = match measured {
             Ok(measured) => measured,
@@ -79,7 +79,7 @@ impl Figures {
         KEYS.iter().copied().filter(|key| self.get(key).is_none()).collect()
     }
 
-    /// Whether nothing went wrong, and, where all was asked for, nothing is missing.
+    /// Whether nothing failed and, for a complete run, nothing is missing.
     pub fn is_complete(&self, all: bool) -> bool {
         self.faults.is_empty() && (!all || self.missing().is_empty())
     }
@@ -99,7 +99,7 @@ impl Figures {
         [goals::table(self), growth::tables(&self.rows)].concat()
     }
 
-    /// One object with every key; null where there is no figure.
+    /// One object with every key; null without a figure.
     pub fn json(&self) -> Value {
         let value = |key: &&str| self.figures.get(*key).cloned().unwrap_or(Value::Null);
         KEYS.iter().map(|key| ((*key).to_owned(), value(key))).collect::<Map<_, _>>().into()

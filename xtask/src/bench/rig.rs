@@ -1,6 +1,6 @@
-//! # What is measured in the rig
+//! # Measurements in the rig
 //!
-//! A part is a boot. Its figures are lines `BENCH` and a JSON object.
+//! A part is a boot. Its figures are JSON objects on lines that start with `BENCH`.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,13 +10,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::rig::boot::{Boot, Event};
-use crate::rig::verdict::{Outcome, Verdict};
+use crate::rig::console::{Console, Status};
 use crate::{project, setup};
 
 const LIMIT: Duration = Duration::from_secs(1800);
 const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
-/// Boots, and returns what was measured, with what kept the rest from it.
+/// Boots and returns the figures, and why some are missing.
 pub fn measure(
     host: &setup::Rig,
     part: &str,
@@ -32,7 +32,7 @@ pub fn measure(
     let path = project::logs().join(format!("{}-bench-{part}.log", kernel.0.abi));
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let (mut verdict, mut measured) = (Verdict::default(), Vec::new());
+    let (mut console, mut measured) = (Console::default(), Vec::new());
     let until = Instant::now() + if long { LONG_LIMIT } else { LIMIT };
     let mut guest = Boot { cmdline, memory_mib, forward: Vec::new(), rig: host, kernel }.start()?;
     loop {
@@ -41,13 +41,13 @@ pub fn measure(
                 writeln!(log, "{line}")
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 measured.extend(figure(&line)?);
-                verdict.line(&line);
+                console.line(&line);
             }
             Event::PoweredOff => break,
             Event::Deadline => bail!("it ran into its time limit; see {}", path.display()),
         }
     }
-    Ok((measured, fault(&verdict).map(|fault| format!("{fault}; see {}", path.display()))))
+    Ok((measured, fault(&console).map(|fault| format!("{fault}; see {}", path.display()))))
 }
 
 fn figure(line: &str) -> Result<Option<Value>> {
@@ -55,15 +55,15 @@ fn figure(line: &str) -> Result<Option<Value>> {
     serde_json::from_str(json).map(Some).with_context(|| format!("not JSON: {line}"))
 }
 
-fn fault(verdict: &Verdict) -> Option<String> {
-    let failed = verdict.reports.iter().find(|report| report.outcome == Outcome::Failed);
+fn fault(console: &Console) -> Option<String> {
+    let failed = console.reports.iter().find(|report| report.status == Status::Failed);
     if let Some(report) = failed {
         return Some(report.detail.clone());
     }
-    if let Some(line) = verdict.trouble() {
+    if let Some(line) = console.trouble() {
         return Some(format!("kernel: {line}"));
     }
-    (!verdict.done).then(|| "the guest ended too early".to_owned())
+    (!console.done).then(|| "the guest ended too early".to_owned())
 }
 
 #[cfg(test)]
@@ -80,11 +80,11 @@ mod tests {
     #[test]
     fn a_part_that_did_not_end_well_says_why() {
         let read = |lines: &[&str]| {
-            let mut verdict = Verdict::default();
+            let mut console = Console::default();
             for line in lines {
-                verdict.line(line);
+                console.line(line);
             }
-            fault(&verdict)
+            fault(&console)
         };
         assert_eq!(read(&["RIG: ok cost", "RIG: done"]), None);
         assert_eq!(read(&["RIG: ok cost"]).unwrap(), "the guest ended too early");

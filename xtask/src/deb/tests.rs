@@ -2,7 +2,7 @@ use super::*;
 
 mod aborted;
 
-/// A root of its own for dpkg, with stand-ins for what its scripts call: each notes its call.
+/// A root for dpkg with stand-ins for the commands that scripts call; each logs its call.
 struct Host {
     folder: PathBuf,
 }
@@ -11,7 +11,7 @@ const TOOLS: [&str; 5] =
     ["deb-systemd-helper", "deb-systemd-invoke", "systemctl", "dkms", "modprobe"];
 
 impl Host {
-    /// None where dpkg cannot be tried.
+    /// None where dpkg cannot run.
     fn new(name: &str) -> Option<Self> {
         let root = process::output(Command::new("id").arg("-u")).unwrap().trim() == "0";
         if !root || !process::is_installed("dpkg") {
@@ -60,7 +60,7 @@ impl Host {
         dpkg
     }
 
-    /// What was called by what dpkg was told to do.
+    /// The calls that a dpkg command made.
     fn dpkg(&self, arguments: &[&str]) -> Result<Vec<String>> {
         let log = self.folder.join("log");
         fs::write(&log, "").unwrap();
@@ -68,7 +68,7 @@ impl Host {
         Ok(fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect())
     }
 
-    /// What is said of something that dpkg cannot do.
+    /// The error of a dpkg command that must fail.
     fn refused(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
         assert!(!output.status.success());
@@ -122,7 +122,7 @@ fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
 
 #[test]
 fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
-    let Some(host) = Host::new("beside") else { return };
+    let Some(host) = Host::new("together") else { return };
     let dist = host.folder.join("dist");
     fs::create_dir_all(&dist).unwrap();
     fs::write(dist.join("guestreq"), "").unwrap();
@@ -157,7 +157,7 @@ fn a_package_whose_programs_cannot_be_detached_stays() {
     let Some(host) = Host::new("stays") else { return };
     let [package, _] = host.pack("0.1.0");
     host.install(&package);
-    // As under a closed gate, whose words are not lost.
+    // As with a closed gate, whose message must be shown.
     let refuses = "echo 'guestreq: nothing is detached: the gate is closed' >&2; exit 1";
     host.stand_in("root/usr/bin/guestreq", refuses);
     let said = host.refused(&["--remove", "guestreq"]);
@@ -211,6 +211,6 @@ fn the_service_may_all_that_the_pod_may() {
     for capability in needed {
         assert!(granted.contains(&capability.as_str()), "the unit lacks {capability}");
     }
-    // It takes away what CAP_SYS_NICE is for.
+    // It removes the need for CAP_SYS_NICE.
     assert!(!unit.lines().any(|line| line.starts_with("RestrictRealtime=yes")));
 }

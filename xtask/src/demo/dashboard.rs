@@ -1,16 +1,16 @@
-//! # Prometheus beside the demo, with our rules, for dashboards
+//! # Prometheus for the demo's dashboards
 
 use anyhow::{Context, Result};
 
 use crate::prometheus::{self, Server, Settings};
 use crate::setup::Prometheus;
 
-/// Where dashboards/provisioning tells Grafana to look.
+/// The port in dashboards/provisioning.
 const PORT: u16 = 9090;
-/// For those who have containers: Grafana alone, provisioned.
+/// Runs Grafana, provisioned, in a container.
 const GRAFANA: &str = "docker compose up -d --no-deps grafana";
 
-/// Starts it on 127.0.0.1, and says where to look.
+/// Starts it on 127.0.0.1 and prints its address.
 pub fn start(packages: &Prometheus, metrics: u16, port: u16) -> Result<Server> {
     let config = prometheus::config(&[format!("127.0.0.1:{metrics}")], "5s")?;
     let settings = Settings { packages, name: "demo", config: &config, port, options: &[] };

@@ -1,7 +1,7 @@
-//! # `guestreq top` on this terminal, of the agent in the guest
+//! # `guestreq top` for the agent in the guest
 //!
-//! The agent listens on a unix socket in the guest, where the demo passes it on to a TCP port; QEMU
-//! forwards that to one of ours, and here it becomes a unix socket again.
+//! In the guest the demo forwards a TCP port to the agent's unix socket; QEMU forwards a local port
+//! to that one, and here it becomes a unix socket again.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, IsTerminal as _};
@@ -20,17 +20,17 @@ use crate::rig::boot::{Event, Running};
 
 /// The guest's port that leads to the agent's socket.
 pub const PORT: u16 = 9941;
-/// What the guest says once its agent can be asked.
+/// The guest's message once its agent is ready.
 const READY: &str = "the agent is attached";
-/// How often it is seen that top has ended.
+/// How often to check whether top has ended.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Whether there is a terminal to draw on.
+/// Whether standard output is a terminal.
 pub fn is_possible() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// Shows top until it is quit, or until then.
+/// Shows top until it is quit or this time is reached.
 pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()> {
     loop {
         match guest.next(until)? {
@@ -47,7 +47,7 @@ pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()>
         .spawn()
         .context("guestreq top")?;
     while top.try_wait()?.is_none() {
-        // What the guest says has no place on top's screen.
+        // The guest's console would disturb top's screen.
         match guest.next(Some(Instant::now() + GLANCE))? {
             Event::PoweredOff => {
                 end(&mut top)?;
@@ -60,14 +60,14 @@ pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()>
     Ok(())
 }
 
-/// By a signal that it obeys, so that it gives the terminal back.
+/// By a signal on which it restores the terminal.
 fn end(top: &mut Child) -> Result<()> {
     Command::new("sh").args(["-c", "kill \"$0\"", &top.id().to_string()]).status()?;
     top.wait()?;
     Ok(())
 }
 
-/// A unix socket that leads to a TCP port, in a folder of its own; gone when this is dropped.
+/// A unix socket that forwards to a TCP port, in its own folder; removed when dropped.
 struct Bridge(PathBuf);
 
 impl Bridge {
@@ -98,7 +98,7 @@ impl Drop for Bridge {
     }
 }
 
-/// Both ways, until either side has said everything.
+/// Copies both ways until either side closes.
 fn pass_on(top: &UnixStream, port: u16) -> io::Result<()> {
     let agent = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     thread::scope(|scope| {

@@ -1,8 +1,7 @@
-//! # Agents that are made up
+//! # Simulated agents
 //!
-//! host.prom is what an agent in the rig has exported, with one of its VMs. Each host here exports that
-//! with as many VMs as asked for, and counters that grow: busy hosts and idle ones, VMs of the same
-//! names on all of them.
+//! host.prom was exported by an agent in the rig with one VM. Each host here exports it with more
+//! VMs and growing counters; some hosts are busy, some idle, and VMs have the same names on all.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -16,16 +15,16 @@ use anyhow::{Context, Result};
 const HOST: &str = include_str!("host.prom");
 /// The VM in it.
 const VM: &str = "\"web-0\"";
-/// How long its agent had run.
+/// The agent's uptime in seconds.
 const AGE: f64 = 110.0;
-/// How fast load comes and goes.
+/// How fast load changes.
 const TIDE: f64 = 200.0;
-/// Where a counter's name ends so.
+/// Suffixes of counters' names.
 const COUNTERS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
 
 pub struct Agents {
     hosts: usize,
-    /// Lines of a host, and of its VM.
+    /// Lines of a host and of its VM.
     host: Vec<Line>,
     vm: Vec<Line>,
     vms: usize,
@@ -89,9 +88,9 @@ impl Agents {
         Ok(())
     }
 
-    /// What a host exports so many seconds after the start.
+    /// A host's metrics this many seconds after the start.
     fn text(&self, host: usize, seconds: f64) -> String {
-        // From idle to two thirds as busy as the host in the rig, in no order, and now more, now less.
+        // From idle to two thirds as busy as the host in the rig, in no order, and varying.
         let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64 / 1.5;
         let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
         let seconds = seconds + tide(seconds) - tide(0.0);
@@ -106,7 +105,7 @@ impl Agents {
         self.host.iter().for_each(|line| write(line, &line.series, share));
         for vm in 0..self.vms {
             let name = format!("\"vm-{vm}\"");
-            // The first ask most. Together they have as much of the PSP as those in the rig had.
+            // The first VMs send most. Together they use the PSP as much as those in the rig did.
             let weight = share * 10.0 / (vm + 1) as f64;
             self.vm.iter().for_each(|line| write(line, &line.series.replace(VM, &name), weight));
         }

@@ -1,7 +1,7 @@
 //! # The OCI image layout
 //!
-//! <https://github.com/opencontainers/image-spec>: blobs by their digest, and an index. The layer is
-//! not compressed: what a compressor makes of it differs from version to version.
+//! <https://github.com/opencontainers/image-spec>: blobs by their digest, and an index. The layer
+//! is not compressed, as compressors' output differs between versions.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,14 +19,14 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 pub struct Layout {
-    /// By their digests in hexadecimal.
+    /// By their hexadecimal digests.
     blobs: BTreeMap<String, Vec<u8>>,
-    /// What describes the manifest.
+    /// The descriptor of the manifest.
     manifest: Value,
 }
 
 impl Layout {
-    /// The image of a recipe, its files taken from a folder.
+    /// The image of a recipe, with files from a folder.
     pub fn of(recipe: &Recipe, folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
         for (from, to) in &recipe.copies {
@@ -62,12 +62,12 @@ impl Layout {
         Ok(layout)
     }
 
-    /// By which a registry knows it.
+    /// The manifest's digest, by which registries address it.
     pub fn digest(&self) -> &str {
         self.manifest["digest"].as_str().unwrap_or_default()
     }
 
-    /// The whole of it in one file, under that name.
+    /// The layout in one tar archive, with this reference name.
     pub fn archive(&self, tag: &str) -> Result<Vec<u8>> {
         let mut manifest = self.manifest.clone();
         manifest["platform"] = json!({"architecture": "amd64", "os": "linux"});
@@ -96,7 +96,7 @@ impl Layout {
     }
 }
 
-/// Files of root's, of no time.
+/// A tar of files owned by root, without times.
 fn tar(files: Vec<(String, u32, Vec<u8>)>) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, mode, content) in files {

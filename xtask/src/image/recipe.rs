@@ -1,7 +1,7 @@
-//! # What the Containerfile says
+//! # The Containerfile
 //!
-//! The few instructions that an image without a build needs. Any other is an error, so that the two
-//! ways of building cannot come to differ.
+//! The few instructions that an image without a build needs. Any other is an error, so that both
+//! ways of building stay equivalent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recipe {
     pub labels: BTreeMap<String, String>,
-    /// From the folder of what was built, to the image's root.
+    /// From the build folder to the image's root.
     pub copies: Vec<(String, String)>,
     pub user: String,
     pub entrypoint: Vec<String>,
@@ -57,7 +57,7 @@ impl Recipe {
         Ok(())
     }
 
-    /// Title and version, as the manifests name it.
+    /// Title and version, as in the manifests.
     pub fn tag(&self) -> String {
         let label = |name: &str| {
             let name = format!("org.opencontainers.image.{name}");

@@ -1,7 +1,7 @@
-//! # What the binary holds
+//! # The SBOM
 //!
-//! A list of its parts in CycloneDX, <https://cyclonedx.org>: the crates that are linked into it and
-//! into its eBPF programs, as cargo resolves them, and what comes with compiler and machine.
+//! In CycloneDX, <https://cyclonedx.org>: the crates linked into the binary and its eBPF programs,
+//! as cargo resolves them, and the libraries of compiler and machine.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -17,7 +17,7 @@ type Crates = BTreeMap<(String, String), String>;
 pub fn cyclonedx() -> Result<String> {
     let mut crates = Crates::new();
     for package in ["guestreq", "guestreq-ebpf"] {
-        // Macros and build scripts run on the way, and are not in it.
+        // Without macros and build scripts, which only run during the build.
         let mut tree = process::cargo("tree");
         tree.args(["--package", package, "--edges", "normal,no-proc-macro", "--prefix", "none"]);
         tree.args(["--no-dedupe", "--locked", "--target", project::HOST, "--format", "{p}|{l}"]);

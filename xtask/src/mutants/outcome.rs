@@ -83,7 +83,7 @@ pub fn outcomes<'a>(json: &str, all: &'a [Mutant]) -> Result<Vec<(&'a Mutant, Ou
     }
     let mut outcomes = Vec::new();
     for Scenario { scenario, summary } in serde_json::from_str::<File>(json)?.outcomes {
-        // The other scenario is the tree as it is.
+        // The other scenario is the unchanged tree.
         let Some(name) = scenario["Mutant"]["name"].as_str() else { continue };
         let mutant = all.iter().find(|mutant| mutant.name == name);
         let mutant = mutant.with_context(|| format!("the code has changed meanwhile: {name}"))?;
@@ -110,8 +110,8 @@ pub fn tally(outcomes: impl Iterator<Item = Outcome>) -> String {
     )
 }
 
-/// What has to be done: a line for each survivor that is not listed, and for each listed one that
-/// does not survive, or that is none.
+/// A line for each survivor that is not listed, and for each listed one that does not survive or
+/// does not exist.
 pub fn compare<'a>(
     all: &[Mutant],
     outcomes: &[(&Mutant, Outcome)],

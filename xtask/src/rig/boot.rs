@@ -15,33 +15,33 @@ use crate::project;
 use crate::setup::toolroot::WORK;
 use crate::setup::{Kernel, Rig};
 
-/// Fixed part of the kernel's command line. At log level 5 warnings reach the console, and with
-/// it the log that decides whether a test passed. From `nokaslr` on it leaves out what hardens or
-/// watches a kernel: that costs an emulator a quarter of its time, and is far from what is tested.
+/// Fixed part of the kernel's command line. At log level 5 warnings reach the console, where they
+/// fail a boot. From `nokaslr` on it disables hardening and watchdogs, which take a quarter of an
+/// emulator's time and are irrelevant here.
 const CMDLINE: &str = "console=ttyS0 loglevel=5 panic=-1 tsc=reliable lsm=landlock,yama,bpf \
                        nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off \
                        randomize_kstack_offset=off nowatchdog audit=0";
 
-/// What to boot, and how.
+/// A boot's parameters.
 pub struct Boot<'a> {
-    /// What init is to do: `rig.run=…`, and further words for the kernel's command line.
+    /// `rig.run=…` for init, and further words for the kernel's command line.
     pub cmdline: String,
     pub memory_mib: u32,
-    /// TCP ports of the guest, and those of 127.0.0.1 that lead there.
+    /// TCP ports of the guest, and ports of 127.0.0.1 forwarded to them.
     pub forward: Vec<(u16, u16)>,
     pub rig: &'a Rig,
     pub kernel: &'a (Kernel, Vec<PathBuf>),
 }
 
-/// What happens to a guest.
+/// An event of a guest.
 pub enum Event {
     Line(String),
     PoweredOff,
-    /// The moment up to which the caller wanted to wait has come.
+    /// The caller's deadline has passed.
     Deadline,
 }
 
-/// A guest that runs; it ends when this is dropped, and its files are removed.
+/// A running guest; ended when dropped, and its files removed.
 pub struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -50,7 +50,7 @@ pub struct Running {
 }
 
 impl Boot<'_> {
-    /// Boots with the guest's console in our hands.
+    /// Boots and captures the guest's console.
     pub fn start(&self) -> Result<Running> {
         let work = Work::new(self)?;
         let mut qemu = self.qemu(&work);
@@ -81,8 +81,8 @@ impl Boot<'_> {
 
     fn qemu(&self, work: &Work) -> Command {
         let mut qemu = self.rig.tools.command(&work.0, "qemu-system-x86_64");
-        // Nested SVM is emulated as well, which is all that kvm_amd asks for. What is taken away
-        // is slower here than what the kernel does without it.
+        // Nested SVM is emulated, which is all that kvm_amd needs. Disabled features are slower
+        // under emulation than the kernel's alternatives.
         qemu.args([
             "-accel",
             "tcg,thread=single",
@@ -109,7 +109,7 @@ impl Boot<'_> {
 impl Running {
     /// Waits for the next event, but not beyond `until`.
     pub fn next(&mut self, until: Option<Instant>) -> Result<Event> {
-        // Without a deadline, wait in portions that cannot overflow a clock.
+        // Without a deadline, waits in steps that cannot overflow a clock.
         let hour = Duration::from_secs(3600);
         loop {
             let left = until.map_or(hour, |until| until.saturating_duration_since(Instant::now()));
@@ -127,14 +127,14 @@ impl Running {
 }
 
 impl Drop for Running {
-    // For when we leave early; should we be killed, QEMU ends by itself.
+    // For an early return; if xtask is killed, QEMU ends by itself.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Says what QEMU said, besides its remarks on features that its emulation lacks.
+/// Prints QEMU's messages, except about features that its emulation lacks.
 fn check(status: ExitStatus, errors: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
@@ -144,14 +144,14 @@ fn check(status: ExitStatus, errors: &Path) -> Result<()> {
     bail!("QEMU failed ({status}): {}", line.unwrap_or("it printed nothing"))
 }
 
-/// The files of one boot, gone when it is over.
+/// A boot's files, removed at its end.
 struct Work(PathBuf);
 
 impl Work {
     fn new(boot: &Boot) -> Result<Self> {
         Self::remove_orphans();
         let (kernel, modules) = boot.kernel;
-        // Several at a time: this process' number tells whose they are, a count which.
+        // Named by this process' pid and a count, as several may run at a time.
         static BOOTS: AtomicU32 = AtomicU32::new(0);
         let count = BOOTS.fetch_add(1, Ordering::Relaxed);
         let work = Self(project::logs().join(format!("boot-{}-{count}", std::process::id())));

@@ -1,8 +1,8 @@
-//! # The archive format of an initramfs ("newc")
-//!
-//! <https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>
+//! # The guest's initramfs as a cpio archive
 
 use std::io::{Result, Write};
+
+use cpio::newc::{Builder, trailer};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -30,29 +30,19 @@ impl<W: Write> Archive<W> {
         self.entry(name, SYMLINK, to.as_bytes())
     }
 
-    pub fn finish(mut self) -> Result<()> {
-        self.entry("TRAILER!!!", 0, &[])?;
-        self.out.flush()
+    pub fn finish(self) -> Result<()> {
+        trailer(self.out)?.flush()
     }
 
     fn entry(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<()> {
         let too_long = |_| std::io::Error::other(format!("{name}: over 4 GiB"));
         let size = u32::try_from(content.len()).map_err(too_long)?;
-        let name_size = u32::try_from(name.len() + 1).map_err(too_long)?;
         self.inode += 1;
         let links = if mode == DIRECTORY { 2 } else { 1 };
-        // inode, mode, uid, gid, links, mtime, size, device (2), special device (2), name, sum
-        let fields = [self.inode, mode, 0, 0, links, 0, size, 0, 0, 0, 0, name_size, 0]
-            .map(|n| format!("{n:08x}"));
-        let header = format!("070701{}{name}\0", fields.concat());
-        self.padded(header.as_bytes())?;
-        self.padded(content)
-    }
-
-    fn padded(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes)?;
-        let missing = bytes.len().next_multiple_of(4) - bytes.len();
-        self.out.write_all(&[0; 4][..missing])
+        let entry = Builder::new(name).ino(self.inode).mode(mode).nlink(links);
+        let mut entry = entry.write(&mut self.out, size);
+        entry.write_all(content)?;
+        entry.finish().map(drop)
     }
 }
 

@@ -1,4 +1,4 @@
-//! # What a guest finds in its initramfs
+//! # The guest's initramfs
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -13,7 +13,7 @@ use crate::setup::{Kernel, Rig};
 /// Packages of the workspace whose binaries go to /bin.
 pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
 
-/// Names under which snpload plays a virtual machine monitor.
+/// Names under which snpload imitates a VMM.
 const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];
 
 const DIRECTORIES: &[&str] = &[
@@ -36,7 +36,7 @@ const DIRECTORIES: &[&str] = &[
     "var",
 ];
 
-/// What promtool is linked with, and where its loader looks for that.
+/// promtool's libraries, and their paths in the guest.
 const LIBRARIES: &[&str] = &["lib64/ld-linux-x86-64.so.2", "lib/libc.so.6"];
 
 /// Writes the initramfs for `kernel` to `path`.
@@ -70,7 +70,7 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
     }
-    // What dpkg runs: the scenario of an upgrade does, too.
+    // Maintainer scripts, which packages/upgrade runs.
     for script in ["postinst", "prerm"] {
         let from = project::root().join("deploy/debian/guestreq").join(script);
         add(&format!("lib/deb/{script}"), &from)?;

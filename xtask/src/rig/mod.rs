@@ -1,12 +1,12 @@
 //! # The rig: a disposable SNP host that boots on any machine
 //!
-//! A stock Debian kernel with its unmodified kvm, kvm-amd and ccp runs under QEMU's emulation; the
-//! module snpsim stands in for the hardware.
+//! A stock Debian kernel with unmodified kvm, kvm-amd and ccp runs under QEMU's emulation; the
+//! module snpsim fakes the hardware.
 
 pub mod boot;
+pub mod console;
 mod cpio;
 pub mod image;
-pub mod verdict;
 
 use anyhow::Result;
 use boot::Boot;
@@ -17,7 +17,7 @@ use crate::{build, setup};
 pub enum Command {
     /// Boot to a shell on this terminal; Ctrl-A x ends it
     Shell {
-        /// A kernel of the matrix, by the beginning or a part of its version
+        /// The kernel whose version starts with, or else contains, this
         #[arg(long, default_value = "7.")]
         kernel: String,
     },
@@ -33,7 +33,7 @@ pub fn execute(command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// Sets everything up for boots: the eBPF object, the guest's programs and the kernels.
+/// Prepares boots: the eBPF object, the guest's programs and the kernels.
 pub fn prepare(kernel: Option<&str>) -> Result<setup::Rig> {
     let tools = setup::ebpf()?;
     build::ebpf(&tools)?;

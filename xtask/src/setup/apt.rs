@@ -1,7 +1,6 @@
-//! # A private apt root: packages of suites that the machine's own apt need not list
+//! # A private apt root with suites that the machine's apt may not have
 //!
-//! Nothing of the machine's apt is changed; only the address of its mirror and its proxy settings
-//! are taken over.
+//! The machine's apt is not changed; only its mirror and proxy settings are reused.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +11,7 @@ use anyhow::{Context, Result};
 
 use super::cache::Cache;
 use super::mirrors::Mirrors;
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITES: &[&str] = &[
     "bookworm",
@@ -20,7 +19,7 @@ const SUITES: &[&str] = &[
     "trixie",
     "trixie-backports",
     "trixie-security",
-    // Only for what is no program: profiles of newer container runtimes.
+    // Only for data: profiles of newer container runtimes.
     "forky",
 ];
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -38,7 +37,7 @@ pub struct Offer {
 }
 
 impl Apt {
-    /// Opens the root; its index is fetched if there is none or it is older than a day.
+    /// Opens the root; fetches its index if it is missing or older than a day.
     pub fn open(cache: &Cache) -> Result<Self> {
         let apt = Self { dir: cache.path("apt"), log: cache.log("apt-update.log") };
         match apt.index_time() {
@@ -46,14 +45,14 @@ impl Apt {
             None => apt.refresh()?,
             Some(_) => {
                 if let Err(error) = apt.refresh() {
-                    say::note(&format!("going on with the old package index: {error:#}"));
+                    progress::note(&format!("going on with the old package index: {error:#}"));
                 }
             }
         }
         Ok(apt)
     }
 
-    /// Of an index that has all suites.
+    /// Exists once the index has all suites.
     pub fn index_time(&self) -> Option<SystemTime> {
         let sources = fs::read_to_string(self.dir.join("sources.list")).ok()?;
         let has = |suite: &&str| sources.split_whitespace().any(|word| word == *suite);
@@ -65,7 +64,7 @@ impl Apt {
 
     /// Fetches the index anew.
     pub fn refresh(&self) -> Result<()> {
-        say::step("index", &format!("packages of {}", SUITES.join(", ")), || {
+        progress::step("index", &format!("packages of {}", SUITES.join(", ")), || {
             for sub in ["lists/partial", "cache/archives/partial"] {
                 fs::create_dir_all(self.dir.join(sub))?;
             }
@@ -80,7 +79,7 @@ impl Apt {
             let mirrors = Mirrors::of_this_machine()?;
             fs::write(self.dir.join("sources.list"), mirrors.sources(SUITES))?;
             let mut update = self.command("apt-get");
-            // Files that only software centres read, but larger than all the rest.
+            // Large files that only software centres read.
             update.args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]);
             process::logged(update.args(["--error-on=any", "update"]), &self.log)
                 .context("cannot fetch Debian's package index (is there a network?)")?;

@@ -1,7 +1,7 @@
-//! # bpftrace, Debian 13's, with all that it is linked with
+//! # Debian 13's bpftrace with its libraries
 //!
-//! What guestreq is measured against. It runs in a guest that has no libraries: by its own loader,
-//! from one folder.
+//! For the comparison in benchmarks. It runs in a guest without libraries, with its own loader from
+//! one folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
 use super::cache::{self, Cache};
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITE: &str = "trixie";
 const PACKAGES: &[&str] = &[
@@ -44,7 +44,7 @@ const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 /// A folder with `bpftrace`, `ld.so` and the libraries.
 pub fn ensure(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     cache.once("bpftrace", |part| {
-        say::step("fetch", "bpftrace", || {
+        progress::step("fetch", "bpftrace", || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;
             let packages: Vec<_> = PACKAGES.iter().map(|name| format!("{name}/{SUITE}")).collect();
@@ -62,7 +62,7 @@ pub fn ensure(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     })
 }
 
-/// What the loader finds that the program needs.
+/// The program's libraries, as the loader finds them.
 fn libraries(tree: &Path) -> Result<Vec<String>> {
     let mut list = Command::new("chroot");
     list.arg(tree).arg(format!("/{LOADER}"));

@@ -1,6 +1,6 @@
-//! # The cache: what setup fetched and built, for all working trees of this user
+//! # The cache of fetched and built files, shared by the user's working trees
 //!
-//! An entry is filled under another name and then renamed, so whatever has its final name is whole.
+//! An entry is filled under another name and then renamed, so an entry is always complete.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{DefaultHasher, Hasher};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::say;
+use crate::progress;
 
 pub struct Cache {
     root: PathBuf,
@@ -30,7 +30,7 @@ impl Cache {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let path = root.join("lock");
-                say::step("wait", &format!("another xtask holds {}", path.display()), || {
+                progress::step("wait", &format!("another xtask holds {}", path.display()), || {
                     lock.lock().context("cannot lock")
                 })?;
             }
@@ -48,7 +48,7 @@ impl Cache {
         self.root.join("logs").join(name)
     }
 
-    /// The directory `name`; if it is not there yet, `fill` is handed an empty one to make it of.
+    /// The directory `name`; if it is missing, `fill` fills an empty one.
     pub fn once(
         &self,
         name: impl AsRef<Path>,
@@ -72,7 +72,7 @@ impl Cache {
 
 /// Removes a directory that an interrupted run may have left behind.
 pub fn remove(dir: &Path) -> Result<()> {
-    // Something mounted in it would be emptied along with it.
+    // A file system mounted in it would be emptied, too.
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let prefix = format!("{}/", dir.display());
     if mounts.lines().any(|m| m.split(' ').nth(1).is_some_and(|at| at.starts_with(&prefix))) {
@@ -86,7 +86,7 @@ pub fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// A short name for some content. Not for secrets: it only tells versions apart.
+/// A short name for some content, to distinguish versions; not cryptographic.
 pub fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
     let mut hasher = DefaultHasher::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! # What stands in for a Kubernetes node, from Debian
+//! # Parts of a Kubernetes node, from Debian
 //!
 //! kubectl renders the manifests; runc starts a pod's container in the rig as containerd and CRI-O
-//! would have it started, under the seccomp profiles that they call RuntimeDefault.
+//! would, with their RuntimeDefault seccomp profiles.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,19 +11,19 @@ use anyhow::{Context, Result};
 use super::apt::Apt;
 use super::cache::Cache;
 use super::seccomp;
-use crate::say;
+use crate::progress;
 
 const SUITE: &str = "trixie";
 
-/// Packages, and what is taken of them under which name.
+/// Packages, the files taken from them, and their new names.
 const KUBECTL: &[(&str, &str, &str)] = &[("kubectl", "usr/bin/kubectl", "kubectl")];
 const RUNTIME: &[(&str, &str, &str)] = &[
     ("runc", "usr/sbin/runc", "runc"),
     ("libseccomp2", "usr/lib/x86_64-linux-gnu/libseccomp.so.2", "libseccomp.so.2"),
 ];
 
-/// Runtimes' default seccomp profiles: under which name, of which package of which suite. CRI-O's is
-/// containers-common's; containerd's is Go.
+/// Runtimes' default seccomp profiles: name, package and suite. CRI-O's is containers-common's;
+/// containerd's is Go.
 const PROFILES: &[(&str, &str, &str, &str)] = &[
     ("crio.json", "golang-github-containers-common", SUITE, "usr/share/containers/seccomp.json"),
     ("containerd-1.7.json", CONTAINERD, SUITE, "contrib/seccomp/seccomp_default.go"),
@@ -46,10 +46,10 @@ pub fn runtime(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     fetch(cache, apt, "runc", RUNTIME)
 }
 
-/// A folder with the profiles, all of containers-common's form.
+/// A folder with the profiles in containers-common's format.
 pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     cache.once("seccomp", |part| {
-        say::step("fetch", "the container runtimes' seccomp profiles", || {
+        progress::step("fetch", "the container runtimes' seccomp profiles", || {
             let tree = part.join("tree");
             for (to, package, suite, from) in PROFILES {
                 fs::create_dir(&tree)?;
@@ -73,10 +73,10 @@ pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
 
 fn fetch(cache: &Cache, apt: &Apt, name: &str, files: &[(&str, &str, &str)]) -> Result<PathBuf> {
     cache.once(name, |part| {
-        say::step("fetch", name, || {
+        progress::step("fetch", name, || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;
-            // Not by version, as kernels are: looking a version up takes apt seconds for each.
+            // Not by version, unlike kernels: looking up a version takes apt seconds.
             let packages: Vec<_> =
                 files.iter().map(|(package, ..)| format!("{package}/{SUITE}")).collect();
             apt.unpack(&packages, &tree)?;

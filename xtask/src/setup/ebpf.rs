@@ -1,6 +1,6 @@
-//! # What an eBPF build needs besides the stable toolchain: core's source and a linker
+//! # eBPF builds need core's source and a linker besides the stable toolchain
 //!
-//! bpf-linker 0.10 uses rustc's own LLVM; later ones want another one installed.
+//! bpf-linker 0.10 uses rustc's own LLVM; later ones need another one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,14 +9,14 @@ use anyhow::{Context, Result};
 
 use super::apt::Apt;
 use super::cache::Cache;
-use crate::{process, say};
+use crate::{process, progress};
 
 const LINKER: &str = "0.10.4";
 
 /// How to call cargo for the eBPF target.
 pub struct EbpfTools {
     linker: PathBuf,
-    /// Where core's source is, if not in the toolchain.
+    /// The path of core's source, if not in the toolchain.
     source: Option<PathBuf>,
 }
 
@@ -33,7 +33,7 @@ impl EbpfTools {
         Ok(Self { linker: linker(cache, version)?, source })
     }
 
-    /// Points `cargo` at the tools. The target is built by stable, with its unstable flags on.
+    /// Configures `cargo`: the stable compiler with unstable flags enabled.
     pub fn apply(&self, cargo: &mut Command) {
         cargo
             .env("RUSTC_BOOTSTRAP", "1")
@@ -46,7 +46,7 @@ impl EbpfTools {
     }
 }
 
-/// core's source for this very rustc: the toolchain's, rustup's, or Debian's.
+/// core's source for this rustc: the toolchain's, rustup's, or Debian's.
 fn source(cache: &Cache, sysroot: &Path, version: &str) -> Result<Option<PathBuf>> {
     let own = sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs");
     let kept = format!("rust-src-{version}");
@@ -57,7 +57,8 @@ fn source(cache: &Cache, sysroot: &Path, version: &str) -> Result<Option<PathBuf
         let mut rustup = Command::new("rustup");
         rustup.args(["component", "add", "rust-src"]);
         let log = cache.log("rust-src.log");
-        let done = say::step("rustup", "component rust-src", || process::logged(&mut rustup, &log));
+        let done =
+            progress::step("rustup", "component rust-src", || process::logged(&mut rustup, &log));
         if done.is_ok() && own.exists() {
             return Ok(None);
         }
@@ -77,7 +78,7 @@ fn from_debian(cache: &Cache, version: &str, part: &Path) -> Result<()> {
         .iter()
         .find(|offer| offer.version.starts_with(&format!("{version}+")))
         .with_context(|| format!("Debian has no rust-src {version}"))?;
-    say::step("fetch", &format!("rust-src {} from {}", offer.version, offer.suite), || {
+    progress::step("fetch", &format!("rust-src {} from {}", offer.version, offer.suite), || {
         apt.unpack(&[format!("rust-src={}", offer.version)], part)
     })
 }
@@ -85,12 +86,12 @@ fn from_debian(cache: &Cache, version: &str, part: &Path) -> Result<()> {
 fn linker(cache: &Cache, version: &str) -> Result<PathBuf> {
     // Bound to the LLVM of the rustc that builds it.
     let dir = cache.once(format!("bpf-linker-{LINKER}-rustc-{version}"), |part| {
-        say::step("install", &format!("bpf-linker {LINKER}"), || {
+        progress::step("install", &format!("bpf-linker {LINKER}"), || {
             let mut install = process::cargo("install");
             install.args(["bpf-linker", "--locked", "--version", LINKER, "--root"]).arg(part);
             install.arg("--target-dir").arg(part.join("target"));
-            // The work is LLVM's, which is rustc's own. What its release profile asks for, a
-            // debugger's information above all, doubles the time of the build.
+            // LLVM, which comes with rustc, does the work. The release profile's debug information
+            // would double the build time.
             install.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
             install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
             process::logged(&mut install, &cache.log("bpf-linker.log"))

@@ -1,4 +1,4 @@
-//! # What has to be installed on the machine itself
+//! # Packages that the machine itself needs
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use super::cache::Cache;
-use crate::{process, say};
+use crate::{process, progress};
 
-/// A program or file, and Debian's package that brings it.
+/// A program or file, and its Debian package.
 const RIG: &[(&str, &str)] = &[
     ("apt-get", "apt"),
     ("dpkg", "dpkg"),
@@ -27,7 +27,7 @@ pub fn is_root() -> bool {
     Path::new("/proc/self").metadata().is_ok_and(|me| me.uid() == 0)
 }
 
-/// Sees to it that the rig can be set up here.
+/// Installs what the rig's setup needs.
 pub fn ensure_rig(cache: &Cache) -> Result<()> {
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         bail!("the rig runs on x86_64 Linux only; {INSTEAD}");
@@ -52,7 +52,7 @@ pub fn ensure_rig(cache: &Cache) -> Result<()> {
              {packages} (Debian's names): use a Debian 12 or later; {INSTEAD}"
         );
     }
-    say::step("install", &packages, || install(cache, &packages))
+    progress::step("install", &packages, || install(cache, &packages))
 }
 
 fn install(cache: &Cache, packages: &str) -> Result<()> {
@@ -64,7 +64,7 @@ fn install(cache: &Cache, packages: &str) -> Result<()> {
     };
     let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
     arguments.extend(packages.split(' '));
-    // A new machine has no lists yet, an old one has lists of packages that are gone.
+    // A new machine has no package lists, and an old one has outdated lists.
     let result = apt(&arguments).or_else(|_| apt(&["update"]).and_then(|()| apt(&arguments)));
     result.map_err(|error| error.context(format!("cannot apt-get install {packages}")))
 }

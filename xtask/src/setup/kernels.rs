@@ -1,4 +1,4 @@
-//! # Fetching the kernels of the matrix, with what modules for them are built with
+//! # Fetching the matrix's kernels and their headers
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::matrix::{Flavour, Kind, MATRIX};
 use super::toolroot::Toolroot;
 use super::unpack;
-use crate::say;
+use crate::progress;
 
 /// An unpacked kernel: `vmlinuz`, `btf/` and `modules/` are in its directory.
 pub struct Kernel {
@@ -53,25 +53,25 @@ pub fn prepare(
 fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -> Result<Kernel> {
     let get = |abi: &str| {
         let dir = cache.once(format!("kernels/{abi}"), |part| {
-            say::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
+            progress::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
         })?;
         let flavour = kind.flavour();
         headers(cache, apt, tools, abi, flavour)?;
         anyhow::Ok(Kernel { abi: abi.to_string(), dir, flavour })
     };
     get(&abi).or_else(|error| {
-        // Perhaps the archive dropped this version since the index was fetched: choose again.
-        say::note(&format!("{error:#}"));
+        // The archive may have dropped this version since the index was fetched.
+        progress::note(&format!("{error:#}"));
         let Err(offline) = apt.refresh() else { return get(&kind.abi(cache, apt)?) };
         let kept = kind.newest_kept(cache).ok_or(offline)?;
-        say::note(&format!("going on with the older {kept}, which is in the cache"));
+        progress::note(&format!("going on with the older {kept}, which is in the cache"));
         get(&kept)
     })
 }
 
 /// Unpacks the kernel and those of its modules that the rig loads.
 fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
-    // Since 7.0 linux-image is empty, and these two have what it had.
+    // Since 7.0 linux-image is empty, and these two have its content.
     let split = [format!("linux-binary-{abi}"), format!("linux-modules-{abi}")];
     let mut packages = vec![format!("linux-image-{abi}")];
     packages.extend(
@@ -85,7 +85,7 @@ fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
     super::cache::remove(&tree)
 }
 
-/// Unpacks what modules are built with into the toolroot, under the paths it is made for.
+/// Unpacks build tools and headers into the toolroot, under their own paths.
 fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavour) -> Result<()> {
     let usr = tools.path.join("usr");
     if usr.join("src").join(format!("linux-headers-{abi}")).exists() {
@@ -94,11 +94,11 @@ fn headers(cache: &Cache, apt: &Apt, tools: &Toolroot, abi: &str, flavour: Flavo
     let part = cache.path("part/headers");
     super::cache::remove(&part)?;
     fs::create_dir_all(&part)?;
-    say::step("fetch", &format!("linux-headers-{abi}"), || {
+    progress::step("fetch", &format!("linux-headers-{abi}"), || {
         let packages = flavour.headers(abi);
         apt.unpack(&packages, &part)?;
         let [kbuild, common, own] = packages;
-        // The package's own directory last: it is the one that is looked for above.
+        // The package's own directory last, as its presence is checked above.
         for (sub, name) in [("lib", kbuild), ("src", common), ("src", own)] {
             let to = usr.join(sub).join(&name);
             super::cache::remove(&to)?;

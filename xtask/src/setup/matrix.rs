@@ -1,4 +1,4 @@
-//! # The kinds of kernel that guestreq is tested on, and the newest of each in Debian's archive
+//! # The matrix of kernels: the newest of each kind in Debian's archive
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::apt::{Apt, Offer};
 use super::cache::Cache;
 
-/// A kind of kernel. Suites move on, so it is a pattern and never one version.
+/// A kind of kernel: a pattern, as versions change.
 pub struct Kind {
     suites: &'static [&'static str],
     version: &'static str,
@@ -15,7 +15,7 @@ pub struct Kind {
     flavour: Flavour,
 }
 
-/// How Debian configured a kernel. Its cloud flavour is not here: it has neither ccp nor SEV.
+/// Debian's kernel flavours, without the cloud one, which has neither ccp nor SEV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     Plain,
@@ -23,8 +23,8 @@ pub enum Flavour {
     Realtime,
 }
 
-/// Oldest first; the last is the one for the demo. Plain kernels follow the realtime one of their
-/// version, so that a pattern for both still ends in the plain one.
+/// Oldest first; the demo uses the last. Plain kernels follow the realtime one of their version, so
+/// that a pattern for both still ends in the plain one.
 pub const MATRIX: &[Kind] = &[
     Kind::plain(&["bookworm-backports"], "6.12.", "deb12"),
     Kind {
@@ -36,7 +36,7 @@ pub const MATRIX: &[Kind] = &[
 ];
 
 impl Flavour {
-    /// The end of the names of its packages, and of its release.
+    /// The suffix of its packages and its release.
     const fn suffix(self) -> &'static str {
         match self {
             Flavour::Plain => "-amd64",
@@ -44,8 +44,8 @@ impl Flavour {
         }
     }
 
-    /// The packages that modules for `abi` are built with, in the order of their dependence: the
-    /// build tools, the headers that flavours share, the kernel's own.
+    /// The packages for building modules for `abi`, in order of dependence: build tools, shared
+    /// headers, the kernel's headers.
     pub fn headers(self, abi: &str) -> [String; 3] {
         let version = abi.trim_end_matches(self.suffix());
         let common = match self {
@@ -77,8 +77,7 @@ impl Kind {
         format!("linux-image-{}*+{}{}", self.version, self.release, self.flavour.suffix())
     }
 
-    /// Whether a package is of this kind; -cloud-, -unsigned and -dbg never are, nor is another
-    /// flavour.
+    /// Whether a package is of this kind; never -cloud-, -unsigned, -dbg or another flavour.
     fn fits(&self, package: &str) -> bool {
         let numbers = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || b == b'.');
         package
@@ -115,7 +114,7 @@ impl Kind {
             .max_by_key(|abi| version_key(abi))
     }
 
-    /// The choice, remembered until the index changes, so that a warm start asks apt nothing.
+    /// The choice, kept until the index changes, so that a warm start does not run apt.
     pub fn abi(&self, cache: &Cache, apt: &Apt) -> Result<String> {
         let name = match self.flavour {
             Flavour::Plain => format!("{}{}", self.version, self.release),
@@ -180,7 +179,7 @@ mod tests {
         );
     }
 
-    /// The demo, and what runs once, want the newest as most hosts have it.
+    /// The demo and scenarios that run once use the newest plain kernel.
     #[test]
     fn the_last_kernel_is_a_plain_one() {
         assert_eq!(MATRIX.last().map(Kind::flavour), Some(Flavour::Plain));

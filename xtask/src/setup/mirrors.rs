@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::host;
 use crate::process;
 
-/// The keys that every suite is checked against, whatever the machine's own apt trusts.
+/// The keys for every suite, whatever the machine's apt trusts.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 pub struct Mirrors {
@@ -20,7 +20,7 @@ impl Mirrors {
         if let Some(mirrors) = Self::listed()? {
             return Ok(mirrors);
         }
-        // The address is known only once the machine has an index of its own.
+        // The address is only known once the machine has an index.
         if host::is_root() {
             process::output(Command::new("apt-get").arg("update"))?;
         }

@@ -1,7 +1,6 @@
-//! # Setup: all that a fresh Debian 12 with a stable Rust toolchain lacks
+//! # Setup: what a fresh Debian 12 with a stable Rust toolchain lacks
 //!
-//! Every part is fetched or built once and kept in the cache, so that a second run finds it there
-//! and says nothing.
+//! Every part is fetched or built once and cached.
 
 mod apt;
 mod bpftrace;
@@ -25,7 +24,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{manifests, process, say};
+use crate::{manifests, process, progress};
 use apt::Apt;
 use cache::Cache;
 pub use ebpf::EbpfTools;
@@ -33,17 +32,17 @@ pub use kernels::Kernel;
 pub use prometheus::Prometheus;
 use toolroot::Toolroot;
 
-/// What a boot of the rig is made of.
+/// The parts of a boot.
 pub struct Rig {
     pub tools: Toolroot,
     pub prometheus: Prometheus,
     /// Overlays of deploy/kubernetes by name, as JSON; rendered once for all boots.
     pub manifests: Vec<(&'static str, Vec<u8>)>,
-    /// A folder: runc, what it is linked with.
+    /// A folder with runc and its libraries.
     pub runtime: PathBuf,
-    /// A folder: the container runtimes' seccomp profiles.
+    /// A folder with the container runtimes' seccomp profiles.
     pub profiles: PathBuf,
-    /// A folder, for measurements: bpftrace and what it is linked with.
+    /// For measurements, a folder with bpftrace and its libraries.
     pub bpftrace: Option<PathBuf>,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
@@ -59,7 +58,7 @@ pub fn mutants() -> Result<PathBuf> {
     mutants::ensure(&Cache::open()?)
 }
 
-/// Prometheus's checker; fetched only if that is allowed.
+/// Prometheus' checker; fetched only if allowed.
 pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
     let cached = |cache: &Cache| Some(Prometheus::cached(cache)?.promtool());
     let fetch = |cache: &Cache, apt: &Apt| Ok(Prometheus::ensure(cache, apt)?.promtool());
@@ -72,12 +71,12 @@ pub fn prometheus() -> Result<Prometheus> {
     Prometheus::ensure(&cache, &Apt::open(&cache)?)
 }
 
-/// kubectl; fetched only if that is allowed.
+/// kubectl; fetched only if allowed.
 pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
     tool("kubectl", may_fetch, container::cached_kubectl, container::kubectl)
 }
 
-/// What was fetched before, or is now if that is allowed; else this machine's own, if it has one.
+/// The cached program, or a fetched one if allowed, else the machine's own.
 fn tool(
     name: &str,
     may_fetch: bool,
@@ -114,7 +113,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
-    say::ready("setup", start);
+    progress::ready("setup", start);
     Ok(Rig { tools, prometheus, manifests, runtime, profiles, bpftrace: None, kernels })
 }
 

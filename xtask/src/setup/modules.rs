@@ -9,13 +9,13 @@ use super::cache::{Cache, digest};
 use super::kernels::Kernel;
 use super::offsets;
 use super::toolroot::{Toolroot, WORK};
-use crate::{process, project, say};
+use crate::{process, progress, project};
 
 /// A module of this project.
 struct Source {
-    /// Where its files are.
+    /// Its folder.
     dir: &'static str,
-    /// What they make, without `.ko`.
+    /// The module's name without `.ko`.
     module: &'static str,
     /// Whether it needs an `offsets.h`.
     offsets: bool,
@@ -24,7 +24,7 @@ struct Source {
 const SOURCES: &[Source] = &[
     Source { dir: "rig/snpsim", module: "snpsim", offsets: true },
     Source { dir: "rig/livepatch", module: "rig_livepatch", offsets: false },
-    // Users build it without us, so it gets nothing that they do not have.
+    // Users build it without xtask, so it gets nothing more.
     Source { dir: "gate", module: "guestreq_gate", offsets: false },
 ];
 
@@ -55,11 +55,11 @@ fn build_one(
         for (file, text) in &files {
             fs::write(work.join(file), text)?;
         }
-        say::step("module", &format!("{module} for {abi}"), || {
+        progress::step("module", &format!("{module} for {abi}"), || {
             // The module's own Makefile, called as its users call it.
             let mut make = tools.command(&work, "make");
             make.args(["-C", WORK, &format!("KDIR=/usr/src/linux-headers-{abi}")]);
-            // Each kernel was built by its own release's compiler; one newer serves them all.
+            // One newer compiler serves all kernels.
             make.args(["CC=gcc-14", "HOSTCC=gcc-14"]);
             process::logged(&mut make, &cache.log(&format!("{module}-{abi}.log")))
                 .with_context(|| format!("cannot build {dir} for {abi}"))
@@ -71,7 +71,7 @@ fn build_one(
     Ok(built.join(ko))
 }
 
-/// A module's own files, by name: what is neither hidden nor made by a build.
+/// A module's source files: neither hidden nor built.
 fn sources(dir: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {

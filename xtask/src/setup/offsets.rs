@@ -1,9 +1,9 @@
 //! # Offsets of private struct members, read from the target kernel's own BTF
 //!
-//! The rig's modules touch members that no header declares. Their places differ from kernel to
-//! kernel, so each build gets an `offsets.h` of its kernel: `SZ_<struct>` is a struct's size and
-//! `OFF_<struct>__<member>` a member's offset in bytes. A member that a kernel does not have is
-//! left out, and `#ifdef` tells.
+//! The rig's modules access members that no header declares and whose offsets differ between
+//! kernels. So each build gets its kernel's `offsets.h`: `SZ_<struct>` is a struct's size and
+//! `OFF_<struct>__<member>` a member's offset in bytes. A member that a kernel lacks is left
+//! out, for `#ifdef`.
 
 use std::fmt::Write;
 use std::fs;
@@ -13,7 +13,7 @@ use btf_rs::{Btf, Type};
 
 use super::kernels::Kernel;
 
-/// The module whose BTF has a struct, the struct, and the members that are wanted of it.
+/// A module, a struct in its BTF, and the members to export.
 const WANTED: &[(&str, &str, &str)] = &[
     (
         "ccp",
@@ -41,7 +41,7 @@ const WANTED: &[(&str, &str, &str)] = &[
 
 /// The text of `offsets.h` for `kernel`.
 pub fn header(kernel: &Kernel) -> Result<String> {
-    // Reading the BTF takes seconds, so the result is kept; a changed table makes a new one.
+    // Reading BTF takes seconds, so the result is cached per table.
     let key = super::cache::digest([format!("{WANTED:?}")]);
     let memory = kernel.dir.join(format!("offsets-{key}.h"));
     if let Ok(text) = fs::read_to_string(&memory) {

@@ -1,6 +1,6 @@
 //! # Prometheus, and promtool, its checker of metrics and rules, from Debian 12
 //!
-//! That is 2.42, of February 2023: what our rules and dashboards are to do with, as many sites have no
+//! Version 2.42 of February 2023: rules and dashboards must work with it, as many sites have no
 //! newer one.
 
 use std::fs;
@@ -10,11 +10,11 @@ use anyhow::Result;
 
 use super::apt::Apt;
 use super::cache::Cache;
-use crate::say;
+use crate::progress;
 
 const SUITE: &str = "bookworm";
 const NAME: &str = "prometheus";
-/// What Debian's build of its pages is made of.
+/// The files of Debian's build of its pages.
 const PAGES: &[&str] = &[
     "fonts-glyphicons-halflings",
     "libjs-bootstrap",
@@ -38,17 +38,17 @@ const UNUSED: &[&str] =
 pub struct Prometheus(PathBuf);
 
 impl Prometheus {
-    /// If they were fetched before.
+    /// None unless they were fetched before.
     pub fn cached(cache: &Cache) -> Option<Self> {
         Some(Self(cache.path(NAME))).filter(|packages| packages.promtool().is_file())
     }
 
     pub fn ensure(cache: &Cache, apt: &Apt) -> Result<Self> {
-        let fill = |part: &Path| say::step("fetch", "Prometheus", || unpack(apt, part));
+        let fill = |part: &Path| progress::step("fetch", "Prometheus", || unpack(apt, part));
         cache.once(NAME, fill).map(Self)
     }
 
-    /// Where they were unpacked to.
+    /// The folder of the unpacked packages.
     pub fn root(&self) -> &Path {
         &self.0
     }
@@ -59,7 +59,7 @@ impl Prometheus {
 }
 
 fn unpack(apt: &Apt, part: &Path) -> Result<()> {
-    // Not by version, as kernels are: looking a version up takes apt seconds for each.
+    // Not by version, unlike kernels: looking up a version takes apt seconds.
     let packages: Vec<_> =
         PAGES.iter().chain(&[NAME]).map(|name| format!("{name}/{SUITE}")).collect();
     apt.unpack(&packages, part)?;

@@ -1,8 +1,8 @@
-//! # containerd's default seccomp profile, of its source
+//! # containerd's default seccomp profile, from its source
 //!
-//! It is a function in Go, that makes rules of the container's capabilities, the architecture and
-//! the kernel's version: a list of literals, with conditions around some. Read here are the literals,
-//! and which conditions are open where each stands, so that the rig has what containerd would make.
+//! A Go function creates the rules from the container's capabilities, the architecture and the
+//! kernel's version: literals, some of them in conditions. This reads the literals with their
+//! enclosing conditions, so that the rig can apply what containerd would.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ const OPERATORS: &[(&str, &str)] = &[
 ];
 const ENOSYS: u64 = 38;
 
-/// A profile of containers-common's form, for amd64.
+/// A profile in containers-common's format, for amd64.
 pub fn of_go(source: &str) -> Result<Value> {
     let body = source.split_once("func DefaultProfile(").context("no DefaultProfile")?.1;
     ensure!(body.contains("DefaultAction: specs.ActErrno"), "another default");
@@ -44,7 +44,7 @@ pub fn of_go(source: &str) -> Result<Value> {
     }))
 }
 
-/// What has to be so for a rule.
+/// A rule's conditions.
 struct Conditions {
     includes: Map<String, Value>,
     excludes: Map<String, Value>,
@@ -52,9 +52,9 @@ struct Conditions {
 }
 
 impl Conditions {
-    /// Of the blocks that are open at the end.
+    /// The conditions of the blocks that are open at the end.
     fn at(before: &str) -> Result<Conditions> {
-        // The line that opened each, and the case that holds in it, if it is a switch.
+        // The opening line of each, and the current case of a switch.
         let mut open: Vec<(&str, &str)> = Vec::new();
         for line in before.lines().map(str::trim) {
             if let (true, Some((_, case))) = (is_case(line), open.last_mut()) {
@@ -104,7 +104,7 @@ fn is_case(line: &str) -> bool {
     line.starts_with("case ") || line.starts_with("default:")
 }
 
-/// The braces around a place, and what is in them.
+/// The open blocks, outermost first.
 fn literal(body: &str, at: usize) -> Result<&str> {
     let begin = body[..at].rfind('{').context("no literal")?;
     let mut depth = 0;
@@ -159,7 +159,7 @@ fn argument(text: &str) -> Result<Value> {
     Ok(json!({"index": index, "value": value, "valueTwo": two, "op": operator}))
 }
 
-/// `0x8`, or names with `|` between them.
+/// `0x8`, or names joined by `|`.
 fn number(text: &str) -> Result<u64> {
     let one = |word: &str| match CONSTANTS.iter().find(|(name, _)| *name == word) {
         Some((_, value)) => Ok(*value),
@@ -172,7 +172,7 @@ fn number(text: &str) -> Result<u64> {
     text.split('|').map(|word| one(word.trim())).try_fold(0, |all, one| Ok(all | one?))
 }
 
-/// What stands in quotes; comments do not.
+/// Quoted strings outside comments.
 fn strings(text: &str) -> Vec<String> {
     let of_line = |line: &str| -> Vec<String> {
         let code = line.split("//").next().unwrap_or_default();

@@ -1,7 +1,6 @@
 //! # The toolroot: one Debian 13 chroot with the compiler and the QEMU that the rig uses
 //!
-//! The same on every host, whatever that host has installed. Kernel headers are unpacked into it,
-//! several versions side by side.
+//! The same on every host. Kernel headers of several versions are unpacked into it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::cache::{Cache, digest};
 use super::mirrors::{KEYRING, Mirrors};
-use crate::{process, say};
+use crate::{process, progress};
 
 const SUITE: &str = "trixie";
 const PACKAGES: &[&str] = &[
@@ -22,7 +21,7 @@ const PACKAGES: &[&str] = &[
     // Kernels and modules come compressed.
     "xz-utils",
     "zstd",
-    // The guest: its machine and its shell.
+    // The guest's machine and shell.
     "qemu-system-x86",
     "busybox-static",
 ];
@@ -35,7 +34,7 @@ const OPTIONS: &[&str] = &[
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ];
 
-/// Where a command in the toolroot sees its working directory.
+/// The path of a command's working directory in the toolroot.
 pub const WORK: &str = "/mnt";
 
 pub struct Toolroot {
@@ -47,7 +46,7 @@ impl Toolroot {
         let key = digest(PACKAGES.iter().chain(OPTIONS).chain(&[SUITE]));
         let path = cache.once(format!("toolroot-{key}"), |part| {
             let sources = Mirrors::of_this_machine()?.sources(&[SUITE, "trixie-security"]);
-            say::step("toolroot", &PACKAGES.join(" "), || {
+            progress::step("toolroot", &PACKAGES.join(" "), || {
                 let mut make = process::contained("mmdebstrap");
                 make.args(OPTIONS).arg(format!("--include={}", PACKAGES.join(",")));
                 make.arg(format!("--keyring={KEYRING}")).arg(SUITE).arg(part);

@@ -1,4 +1,4 @@
-//! # From Debian's kernel packages to what the rig uses: vmlinuz, uncompressed modules, BTF
+//! # vmlinuz, uncompressed modules and BTF from Debian's kernel packages
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,10 +9,10 @@ use btf_rs::utils::elf;
 
 use super::toolroot::Toolroot;
 
-/// Modules that a guest loads; what these depend on comes along.
+/// Modules that a guest loads, without their dependencies.
 const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000"];
 
-/// Picks from `tree`, the unpacked packages, and leaves the result in `dest`.
+/// Copies from the unpacked packages in `tree` to `dest`.
 pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
     let mut files = BTreeMap::new();
     index(tree, &mut files)?;
@@ -26,7 +26,7 @@ pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
     let mut wanted: Vec<String> = MODULES.iter().map(ToString::to_string).collect();
     while let Some(name) = wanted.pop() {
         let ko = dest.join("modules").join(format!("{name}.ko"));
-        // A module that is not there is built in.
+        // A missing module is built in.
         let Some(path) = files.get(&format!("{name}.ko")).filter(|_| !ko.exists()) else {
             continue;
         };
@@ -49,7 +49,7 @@ pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Every file below `dir` by its name, without `.xz` or `.zst` and with `-` for `_`.
+/// Every file below `dir`, by its name without `.xz` or `.zst` and with `-` for `_`.
 fn index(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -1,7 +1,8 @@
-//! # deploy: the Kubernetes manifests, held against what a cluster would take
+//! # The Kubernetes manifests must be valid
 //!
-//! Each overlay is rendered as `kubectl apply -k` would, and each object looked up in the published
-//! schemas, in which an unknown field is an error. What is generated is compared with its sources.
+//! Each overlay is rendered as by `kubectl apply -k`, and each object checked against the published
+//! schemas, where an unknown field is an error. Generated manifests are compared with their
+//! sources.
 
 #[cfg(test)]
 mod generated;
@@ -40,7 +41,7 @@ fn of_object(schemas: &Schemas, object: &Value) -> impl Iterator<Item = String> 
     if object.pointer(NAME) != Some(&Value::from("guestreq")) {
         faults.push(": has no label app.kubernetes.io/name: guestreq".into());
     }
-    // A placeholder or a moving tag would be another program tomorrow.
+    // No placeholder and no moving tag.
     for list in ["initContainers", "containers"] {
         for container in object["spec"]["template"]["spec"][list].as_array().into_iter().flatten() {
             let image = container["image"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! # Booting each kernel once per group of scenarios
+//! # Booting each kernel once per group
 
 mod groups;
 
@@ -10,12 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use groups::{is_due, parse};
+use groups::{is_due, parse, select};
 
 use super::tally::Tally;
-use super::{Args, see};
+use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
-use crate::rig::verdict::{Outcome, Report, Verdict};
+use crate::rig::console::{Console, ScenarioReport, Status};
 use crate::setup::Rig;
 use crate::{process, project};
 
@@ -23,15 +23,12 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
     let mut groups = parse(&list)?;
     if let Some(only) = &args.only {
-        groups.retain(|name, group| name == only || group.names.contains(only));
-        if groups.is_empty() {
-            bail!("no scenario and no group of them is called {only}");
-        }
+        select(&mut groups, only)?;
     }
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let mut boots = Vec::new();
-    // What does not depend on the kernel runs on the newest, unless there is time for all.
+    // Scenarios that do not depend on the kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
@@ -39,8 +36,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 continue;
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
-            if let Some(only) = args.only.as_ref().filter(|only| *only != name) {
-                cmdline += &format!(" rig.only={only}");
+            if group.is_partial {
+                cmdline += &format!(" rig.only={}", group.ids.join(","));
             }
             if let Some(minutes) = args.minutes {
                 cmdline += &format!(" rig.minutes={minutes}");
@@ -54,24 +51,24 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 cmdline += " rig.brief";
             }
             let memory_mib = group.memory_mib;
-            let forward = see::live::forward(name)?;
+            let forward = dashboards::live::forward(name)?;
             let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
-            boots.push((group.names.len(), name.as_str(), boot));
+            boots.push((group.ids.len(), name.as_str(), boot));
         }
     }
     if boots.is_empty() {
-        bail!("nothing of that is for these kernels");
+        bail!("--only selects nothing for these kernels");
     }
-    // The longest ones last, to be taken first.
+    // Longest last, as the queue is taken from its end.
     boots.sort_by_key(|(scenarios, ..)| *scenarios);
     run_all(boots, limit, tally)
 }
 
-/// Guests at a time, at most: each takes up to 3 GiB.
+/// The maximum number of concurrent guests, which take up to 3 GiB each.
 const GUESTS: usize = 4;
 
-/// Boots one more at a time than there are processors: the emulator uses one each, and a quarter
-/// of their time guests wait for something.
+/// Boots one more at a time than there are processors, as a guest uses one and is idle a quarter of
+/// its time.
 fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
     let workers =
         thread::available_parallelism().map_or(2, |n| n.get() + 1).min(GUESTS).min(boots.len());
@@ -92,16 +89,17 @@ fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) 
     })
 }
 
-/// Boots one group and shows its scenarios as they end.
+/// Boots one group and prints its results.
 fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) -> Result<()> {
     let abi = &boot.kernel.0.abi;
-    let name = format!("{} {group}", abi.trim_end_matches("-amd64"));
+    let kernel = abi.trim_end_matches("-amd64");
+    let name = format!("{kernel} {group}");
     let path = project::logs().join(format!("{abi}-{group}.log"));
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    let (mut verdict, start) = (Verdict::default(), Instant::now());
+    let (mut console, start) = (Console::default(), Instant::now());
     let mut guest = boot.start()?;
-    let watch = see::live::Watch::start(boot)?;
+    let watch = dashboards::live::Watch::start(boot)?;
     let ended = loop {
         let line = match guest.next(Some(start + limit))? {
             Event::Line(line) => line,
@@ -109,38 +107,42 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
             Event::Deadline => break "ran into its time limit",
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
-        if let Some(report) = verdict.line(&line) {
-            print_report(&name, report);
+        if let Some(report) = console.line(&line) {
+            print_report(kernel, report);
         }
     };
-    for report in watch.map(see::live::Watch::finish).into_iter().flatten() {
-        print_report(&name, &report);
-        verdict.reports.push(report);
+    for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
+        print_report(kernel, &report);
+        console.reports.push(report);
     }
     let mut trouble: Vec<_> =
-        verdict.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
-    if !verdict.done {
-        trouble.push(format!("the guest {ended}, after {:.0} s", start.elapsed().as_secs_f64()));
+        console.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
+    if !console.done {
+        let during = console.running().map_or(String::new(), |id| format!(" during {id}"));
+        let seconds = start.elapsed().as_secs_f64();
+        trouble.push(format!("the guest {ended}{during}, after {seconds:.0} s"));
     }
     if !trouble.is_empty() {
         let text = fs::read_to_string(&path)?;
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].iter().for_each(|line| println!("    {line}"));
     }
-    if !trouble.is_empty() || verdict.reports.iter().any(|r| r.outcome == Outcome::Failed) {
+    if !trouble.is_empty() || console.reports.iter().any(|r| r.status == Status::Failed) {
         println!("  {:<9}{}", "log", path.display());
     }
     let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
     let mut tally = tally.lock().map_err(|_| anyhow!("a worker has panicked"))?;
-    tally.boot(&name, &verdict.reports, trouble.as_deref());
+    tally.boot(&name, &console.reports, trouble.as_deref());
     Ok(())
 }
 
-fn print_report(boot: &str, report: &Report) {
-    let word = match report.outcome {
-        Outcome::Passed => "ok",
-        Outcome::Failed => "FAILED",
-        Outcome::Skipped => "skipped",
-    };
-    println!("  {word:<9}{boot} {}: {}", report.name, report.detail);
+fn print_report(kernel: &str, report: &ScenarioReport) {
+    let ScenarioReport { id, description, detail, .. } = report;
+    match report.status {
+        Status::Passed => println!("  {:<9}{kernel} {id}: {description} ({detail})", "ok"),
+        Status::Skipped => println!("  {:<9}{kernel} {id}: {description} ({detail})", "skipped"),
+        Status::Failed => {
+            println!("  {:<9}{kernel} {id}: {description}\n  {:<9}{detail}", "FAILED", "");
+        }
+    }
 }

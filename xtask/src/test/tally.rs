@@ -1,6 +1,6 @@
-//! # Adding up what passed and what failed
+//! # Totals of passed and failed tests
 
-use crate::rig::verdict::{Outcome, Report};
+use crate::rig::console::{ScenarioReport, Status};
 
 #[derive(Default)]
 struct Row {
@@ -24,17 +24,18 @@ impl Tally {
         self.rows.push(Row { name: what.into(), passed, failed, skipped });
     }
 
-    /// Adds one boot: its scenarios, and what went wrong with the boot itself.
-    pub fn boot(&mut self, name: &str, reports: &[Report], trouble: Option<&str>) {
-        let count = |outcome: Outcome| reports.iter().filter(|r| r.outcome == outcome).count();
+    /// Adds a boot: its scenarios, and faults of the boot itself.
+    pub fn boot(&mut self, name: &str, reports: &[ScenarioReport], trouble: Option<&str>) {
+        let count = |status: Status| reports.iter().filter(|r| r.status == status).count();
         self.rows.push(Row {
             name: name.into(),
-            passed: count(Outcome::Passed),
-            failed: count(Outcome::Failed) + usize::from(trouble.is_some()),
-            skipped: count(Outcome::Skipped),
+            passed: count(Status::Passed),
+            failed: count(Status::Failed) + usize::from(trouble.is_some()),
+            skipped: count(Status::Skipped),
         });
-        for report in reports.iter().filter(|r| r.outcome == Outcome::Failed) {
-            self.failures.push(format!("{name} {}: {}", report.name, report.detail));
+        for report in reports.iter().filter(|r| r.status == Status::Failed) {
+            let ScenarioReport { id, description, detail, .. } = report;
+            self.failures.push(format!("{name} {id}: {description}: {detail}"));
         }
         self.failures.extend(trouble.map(|trouble| format!("{name}: {trouble}")));
     }
@@ -43,9 +44,9 @@ impl Tally {
         self.rows.iter().map(|row| row.failed).sum()
     }
 
-    /// The table, the failures, and the closing line that machines read.
+    /// Prints the table, the failures, and the machine-readable last line.
     pub fn print(&mut self) {
-        // Boots end in any order; the unit tests came first and stay there.
+        // Boots end in any order; unit tests stay first.
         if let Some((_, boots)) = self.rows.split_first_mut() {
             boots.sort_by(|a, b| a.name.cmp(&b.name));
         }

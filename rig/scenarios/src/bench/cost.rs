@@ -1,11 +1,11 @@
 //! # What a request costs
 //!
-//! By the kernel's own statistics: our programs, empty ones on the same hooks, and a bpftrace
-//! script, all attached at once, for the same requests. Whose program is first on a hook pays for
-//! what all of them touch, so there are two rounds, and who was first in one is last in the other.
+//! From the kernel's statistics: our programs, empty ones on the same hooks, and a bpftrace script,
+//! all attached at once, for the same requests. The first program on a hook pays for cold caches,
+//! so there are two rounds with opposite orders.
 //!
-//! A guest of the rig leaves KVM_RUN with each request, as no guest on real hardware does. What
-//! that costs, by our programs on ioctl(2) and on KVM_RUN's end, is a figure of its own.
+//! A guest of the rig leaves KVM_RUN with each request; guests on real hardware do not. The cost of
+//! our programs on ioctl(2) and at KVM_RUN's end is therefore reported separately.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -13,19 +13,19 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    beside::{self, Bpftrace, Observed},
-    programs::{self, Program},
+    programs::{self, ProgramStats},
     report, sizes,
+    subjects::{self, Bpftrace, MeasuredAgent},
 };
 use crate::{
     bpf::Statistics,
-    empty::Empty,
+    empty_program::EmptyProgram,
     host::{Firmware, wait_until},
     load,
 };
 
 const VMS: u64 = 2;
-/// The first requests of a thread make its records.
+/// A thread's first requests create its records.
 const WARM: u64 = 200;
 const VMGEXITS: u64 = 20_000;
 
@@ -34,44 +34,44 @@ pub fn run(long: bool) -> Result<()> {
     let _on = Statistics::on()?;
     let mut sum = Sum::default();
     {
-        let agent = Observed::start()?;
-        let empty = beside::empty()?;
+        let agent = MeasuredAgent::start()?;
+        let empty = subjects::empty()?;
         let bpftrace = Bpftrace::start()?;
-        sum.round(&Sides { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
+        sum.round(&Subjects { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
         sizes::instructions("guestreq", &agent.ids)?;
         sizes::instructions("bpftrace", &bpftrace.ids)?;
     }
     let bpftrace = Bpftrace::start()?;
-    let empty = beside::empty()?;
-    let agent = Observed::start()?;
-    sum.round(&Sides { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
+    let empty = subjects::empty()?;
+    let agent = MeasuredAgent::start()?;
+    sum.round(&Subjects { ours: &agent.ids, empty: &empty, bpftrace: &bpftrace }, requests)?;
     sum.report();
     Ok(())
 }
 
-/// Who is measured.
-struct Sides<'a> {
+/// The programs that are measured.
+struct Subjects<'a> {
     ours: &'a BTreeSet<u32>,
-    empty: &'a [NamedEmpty],
+    empty: &'a [NamedProgram],
     bpftrace: &'a Bpftrace,
 }
 
 /// The hook, and its program.
-type NamedEmpty = (&'static str, Empty);
+type NamedProgram = (&'static str, EmptyProgram);
 
-/// Runs and nanoseconds of ours on a request's way, of the empty ones, of bpftrace's; and of ours
-/// around KVM_RUN.
-type Totals = [(u64, u64); 4];
+/// Runs and nanoseconds of our programs on a request's path, of the empty ones, of bpftrace's, and
+/// of ours around KVM_RUN.
+type RunTotals = [(u64, u64); 4];
 
-/// Our entries on a request's way; the kernel cuts names to 15 bytes.
+/// Our entry programs on a request's path; the kernel cuts names to 15 bytes.
 pub const ON_REQUESTS: [&str; 5] =
     ["on_guest_reques", "on_issue_comman", "on_command_star", "on_command_end", VMGEXIT_EXIT];
 const AROUND_KVM_RUN: [&str; 2] = ["on_file_ioctl", "on_userspace_ex"];
-/// Of these the only one that an unrelated VMGEXIT meets.
+/// The only one of these that an unrelated VMGEXIT runs.
 const VMGEXIT_EXIT: &str = "on_vmgexit_exit";
 
-impl Sides<'_> {
-    fn totals(&self) -> Result<Totals> {
+impl Subjects<'_> {
+    fn totals(&self) -> Result<RunTotals> {
         Ok([
             of(self.ours, &ON_REQUESTS)?,
             of_empty(self.empty)?,
@@ -80,8 +80,8 @@ impl Sides<'_> {
         ])
     }
 
-    /// Only of the programs that an unrelated VMGEXIT meets: its VM's launch met others.
-    fn totals_of_vmgexits(&self) -> Result<Totals> {
+    /// Only the programs that an unrelated VMGEXIT runs: its VM's launch ran others.
+    fn totals_of_vmgexits(&self) -> Result<RunTotals> {
         let one = self.empty.iter().filter(|(name, _)| *name == "vmgexit_exit");
         Ok([
             of(self.ours, &[VMGEXIT_EXIT])?,
@@ -92,14 +92,14 @@ impl Sides<'_> {
     }
 }
 
-/// Runs and nanoseconds of those programs that have one of these names.
+/// Runs and nanoseconds of the programs with these names.
 pub fn of(ids: &BTreeSet<u32>, names: &[&str]) -> Result<(u64, u64)> {
     let all = programs::all(ids)?;
     let named = all.iter().filter(|program| names.contains(&program.name.as_str()));
     Ok(named.fold((0, 0), |sum, program| (sum.0 + program.runs, sum.1 + program.ns)))
 }
 
-pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedEmpty>) -> Result<(u64, u64)> {
+pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedProgram>) -> Result<(u64, u64)> {
     let mut sum = (0, 0);
     for (_, program) in programs {
         let (runs, seconds) = program.totals()?;
@@ -111,12 +111,12 @@ pub fn of_empty<'a>(programs: impl IntoIterator<Item = &'a NamedEmpty>) -> Resul
 #[derive(Default)]
 struct Sum {
     requests: u64,
-    of_requests: Totals,
-    of_vmgexits: Totals,
+    of_requests: RunTotals,
+    of_vmgexits: RunTotals,
 }
 
 impl Sum {
-    fn round(&mut self, sides: &Sides, requests: u64) -> Result<()> {
+    fn round(&mut self, sides: &Subjects, requests: u64) -> Result<()> {
         let first = Firmware::read()?;
         let count = requests / VMS + WARM;
         let load = load::start(&format!("--vms {VMS} --processes --count {count} --hold"))?;
@@ -127,7 +127,7 @@ impl Sum {
         let after = sides.totals()?;
         self.requests += Firmware::read()?.since(&warm).guest_requests;
         add(&mut self.of_requests, &before, &after);
-        tell_each(&by_program, &programs::all(sides.ours)?);
+        print_each(&by_program, &programs::all(sides.ours)?);
         load.finish()?;
 
         let before = sides.totals_of_vmgexits()?;
@@ -163,15 +163,15 @@ impl Sum {
     }
 }
 
-fn add(sum: &mut Totals, before: &Totals, after: &Totals) {
+fn add(sum: &mut RunTotals, before: &RunTotals, after: &RunTotals) {
     for ((sum, before), after) in sum.iter_mut().zip(before).zip(after) {
         sum.0 += after.0 - before.0;
         sum.1 += after.1 - before.1;
     }
 }
 
-/// What each program did between two looks.
-pub fn tell_each(before: &[Program], after: &[Program]) {
+/// Prints what each program did between two readings.
+pub fn print_each(before: &[ProgramStats], after: &[ProgramStats]) {
     for (old, new) in before.iter().zip(after) {
         if new.runs > old.runs {
             let (runs, ns) = (new.runs - old.runs, new.ns - old.ns);
@@ -184,7 +184,7 @@ pub fn per(ns: u64, runs: u64) -> f64 {
     ns as f64 / runs.max(1) as f64
 }
 
-/// Waits until the firmware has got so many requests more than it had.
+/// Waits until the firmware has received this many more requests.
 pub fn until_sent(before: &Firmware, requests: u64) -> Result<()> {
     wait_until("the requests are sent", Duration::from_secs(3600), || {
         Ok(Firmware::read()?.since(before).guest_requests >= requests)

@@ -1,7 +1,6 @@
 //! # How cost grows
 //!
-//! With VMs, and with requests. An emulated machine's times are only good to be compared with
-//! each other.
+//! With VMs and with requests. Times on an emulated machine can only be compared with each other.
 
 use std::time::Instant;
 
@@ -9,13 +8,13 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{
-    beside::{self, Observed},
-    cost::{ON_REQUESTS, of, of_empty, per, tell_each, until_sent},
+    cost::{ON_REQUESTS, of, of_empty, per, print_each, until_sent},
     programs, report,
+    subjects::{self, MeasuredAgent},
 };
-use crate::{agent, bpf::Statistics, host::Firmware, load, scenarios::exactness::resident_kib};
+use crate::{agent, bpf::Statistics, host::Firmware, load, scenarios::counting::resident_kib};
 
-/// The last one is almost as many as a host has ASIDs.
+/// The last is close to a host's number of ASIDs.
 const VMS: [u64; 4] = [1, 10, 100, 500];
 const SCRAPES: u32 = 5;
 
@@ -25,14 +24,14 @@ pub fn run(long: bool) -> Result<()> {
     VMS.into_iter().try_for_each(|count| vms(count, if long { 20_000 } else { 2_000 }))
 }
 
-/// Of each VM, before it counts: what its first ones make is no part of the cost.
+/// Requests of each VM before measuring: creating its records is not part of the cost.
 const WARM: u64 = 10;
-/// Of each VM, at least.
+/// Measured requests of each VM, at least.
 const EACH: u64 = 20;
 
 fn vms(count: u64, requests: u64) -> Result<()> {
-    let agent = Observed::start()?;
-    let empty = beside::empty()?;
+    let agent = MeasuredAgent::start()?;
+    let empty = subjects::empty()?;
     let each = requests.div_ceil(count).max(EACH) + WARM;
     let first = Firmware::read()?;
     let load = load::start(&format!(
@@ -45,7 +44,7 @@ fn vms(count: u64, requests: u64) -> Result<()> {
     let (requests, ns) = since(&before, &sent(&agent)?);
     let empty_ns = of_empty(&empty)?.1 - empty_before.1;
     println!("  {count} VMs");
-    tell_each(&by_program, &programs::all(&agent.ids)?);
+    print_each(&by_program, &programs::all(&agent.ids)?);
     let (bytes, seconds) = scrape(&agent)?;
     report(&json!({ "growth_vms": {
         "vms": count, "bpf_ns_per_request": per(ns, requests), "requests": requests,
@@ -57,10 +56,10 @@ fn vms(count: u64, requests: u64) -> Result<()> {
     Ok(())
 }
 
-/// Requests until now, and the time of our programs on their way.
+/// The firmware's counts, and the time of our programs on the path of requests.
 type Sent = (Firmware, u64);
 
-fn sent(agent: &Observed) -> Result<Sent> {
+fn sent(agent: &MeasuredAgent) -> Result<Sent> {
     Ok((Firmware::read()?, of(&agent.ids, &ON_REQUESTS)?.1))
 }
 
@@ -68,8 +67,8 @@ fn since(before: &Sent, after: &Sent) -> (u64, u64) {
     (after.0.since(&before.0).guest_requests, after.1 - before.1)
 }
 
-/// Bytes, and seconds of the quickest of some scrapes.
-fn scrape(agent: &Observed) -> Result<(usize, f64)> {
+/// Bytes, and seconds of the fastest of some scrapes.
+fn scrape(agent: &MeasuredAgent) -> Result<(usize, f64)> {
     agent.agent.scrape()?;
     let (mut bytes, mut seconds) = (0, f64::MAX);
     for _ in 0..SCRAPES {
@@ -81,9 +80,9 @@ fn scrape(agent: &Observed) -> Result<(usize, f64)> {
     Ok((bytes, seconds))
 }
 
-/// One VM: its first requests, and then each time ten times as many.
+/// One VM: its first requests, then ten times as many each time.
 fn requests(most: u64) -> Result<()> {
-    let agent = Observed::start()?;
+    let agent = MeasuredAgent::start()?;
     let first = Firmware::read()?;
     let load = load::start(&format!("--count {most} --hold"))?;
     let mut before = sent(&agent)?;

@@ -1,7 +1,7 @@
-//! # What enforcement is good for
+//! # What limits achieve
 //!
-//! How many requests a limit lets through, and how long a well-behaved VM waits beside VMs that
-//! hammer, with and without one.
+//! How many requests a limit admits, and how long a well-behaved VM waits while others send in a
+//! loop, with and without a limit.
 
 use anyhow::Result;
 use serde_json::json;
@@ -11,31 +11,32 @@ use crate::{
     agent::cli,
     enforcing::Enforcing,
     host::Firmware,
-    scenarios::limits::{self, Push, SERVICE_US},
+    scenarios::limits::{self, SERVICE_US, SaturatingLoad},
 };
 
 pub fn run(long: bool) -> Result<()> {
-    let push = Push { vms: 16, rate: 10, burst: 4, seconds: if long { 120 } else { 30 } };
-    let host = Enforcing::start(&push.limit())?;
-    let (admitted, _) = push.run()?;
+    let load_at_limit =
+        SaturatingLoad { vms: 16, rate: 10, burst: 4, seconds: if long { 120 } else { 30 } };
+    let host = Enforcing::start(&load_at_limit.limit())?;
+    let (admitted, _) = load_at_limit.run()?;
     report(&json!({
         "admitted": admitted,
-        "admitted_expected": push.expected(),
-        "admitted_vms": push.vms,
-        "admitted_seconds": push.seconds,
+        "admitted_expected": load_at_limit.expected(),
+        "admitted_vms": load_at_limit.vms,
+        "admitted_seconds": load_at_limit.seconds,
     }));
     host.end()?;
 
     Firmware::set("latency_us", SERVICE_US)?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
-    // p99 of a hundred is the second worst: of few requests, the worst.
+    // The p99 of 100 requests is the second worst; of fewer, the worst.
     let requests = if long { 1000 } else { 200 };
-    let alone = limits::meek(requests)?;
-    let unlimited = limits::beside(if long { 200 } else { 30 })?;
+    let alone = limits::well_behaved(requests)?;
+    let unlimited = limits::with_hammering(if long { 200 } else { 30 })?;
     let rate = limits::quarter(&agent)?;
     cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
     cli(&["limit", "set", "--vm", "meek", "--off"])?;
-    let limited = limits::beside(requests)?;
+    let limited = limits::with_hammering(requests)?;
     report(&json!({
         "victim_p99_alone_us": alone[1].as_secs_f64() * 1e6,
         "victim_alone_requests": requests,

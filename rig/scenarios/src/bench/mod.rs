@@ -1,21 +1,21 @@
 //! # Measurements
 //!
-//! Not promises: `cargo xtask bench` runs them, and makes a table of the figures. A line `BENCH`
-//! carries one JSON object, whose keys are its figures.
+//! `cargo xtask bench` runs them and prints a table. A line `BENCH` carries one JSON object, whose
+//! keys are the figures.
 
-mod beside;
 mod cost;
 mod growth;
 mod limits;
 mod programs;
 mod sizes;
+mod subjects;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
 use crate::{agent::Agent, host};
 
-/// A part, which is a boot: measures, longer if told so.
+/// A part of the benchmark, one boot; `true` measures for longer.
 type Part = fn(bool) -> Result<()>;
 
 const PARTS: [(&str, Part); 4] = [
@@ -27,13 +27,13 @@ const PARTS: [(&str, Part); 4] = [
 
 pub fn run(part: &str, long: bool) -> Result<()> {
     let Some((_, measure)) = PARTS.iter().find(|(name, _)| *name == part) else {
-        bail!("there is nothing to measure that is called {part}");
+        bail!("there is no part {part}");
     };
     match host::load_all().and_then(|()| measure(long)) {
         Ok(()) => println!("RIG: ok {part}"),
         Err(error) => {
             println!("RIG: FAILED {part}: {}", format!("{error:#}").replace('\n', " | "));
-            println!("{}", Agent::last_words());
+            println!("{}", Agent::last_log());
         }
     }
     println!("RIG: done");

@@ -1,51 +1,42 @@
-//! # What the kernel knows of a program
+//! # What the kernel knows about a program
 //!
-//! How often it ran and how long, how large it became, and what it still calls once the kernel
-//! has inlined what it can.
+//! How often and how long it ran, how large it is, and which helpers it still calls once the
+//! kernel has inlined what it can.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-};
+use std::{collections::BTreeSet, mem, os::fd::OwnedFd};
 
 use anyhow::Result;
+use aya_obj::generated::{
+    bpf_cmd::{BPF_PROG_GET_FD_BY_ID, BPF_PROG_GET_NEXT_ID},
+    bpf_prog_info,
+};
 
-use crate::bpf::{self, Attributes};
+use crate::bpf;
 
-/// `struct bpf_prog_info`, in words, and those of them that are looked at here.
-type Info = [u64; 32];
-const ID: usize = 0;
-const LENGTHS: usize = 2;
-const INSTRUCTIONS: usize = 4;
-const NAME: usize = 8;
-const RUN_TIME: usize = 24;
-const RUNS: usize = 25;
-const VERIFIED: usize = 27;
-
-/// A call of a helper, as an instruction's first byte; its second tells other calls from it.
+/// `BPF_JMP | BPF_CALL`: a helper, unless the source register says otherwise.
 const CALL: u8 = 0x85;
 
-pub struct Program {
-    pub id: u64,
+pub struct ProgramStats {
+    pub id: u32,
     pub name: String,
     pub runs: u64,
     pub ns: u64,
     /// Bytes of machine code.
-    pub jited: u64,
+    pub jited: u32,
     /// How many instructions the verifier walked.
-    pub verified: u64,
+    pub verified: u32,
     pub calls: usize,
 }
 
-/// The numbers of all programs.
+/// The ids of all programs.
 pub fn ids() -> BTreeSet<u32> {
-    bpf::ids(bpf::PROG_GET_NEXT_ID).into_iter().collect()
+    bpf::ids(BPF_PROG_GET_NEXT_ID).into_iter().collect()
 }
 
-/// What is known of these programs, but for those that have gone.
-pub fn all(ids: &BTreeSet<u32>) -> Result<Vec<Program>> {
-    ids.iter().filter_map(|id| open(*id)).map(|program| describe(&program)).collect()
+/// These programs, except those unloaded since.
+pub fn all(ids: &BTreeSet<u32>) -> Result<Vec<ProgramStats>> {
+    let programs = ids.iter().filter_map(|id| bpf::open_id(BPF_PROG_GET_FD_BY_ID, *id).ok());
+    programs.map(|program| describe(&program)).collect()
 }
 
 /// Runs and nanoseconds of these programs together.
@@ -54,38 +45,22 @@ pub fn totals(ids: &BTreeSet<u32>) -> Result<(u64, u64)> {
     Ok((all.iter().map(|program| program.runs).sum(), all.iter().map(|program| program.ns).sum()))
 }
 
-fn open(id: u32) -> Option<OwnedFd> {
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = u64::from(id);
-    bpf::descriptor(bpf::PROG_GET_FD_BY_ID, &mut attributes).ok()
-}
-
-fn describe(program: &OwnedFd) -> Result<Program> {
-    let mut info: Info = [0; 32];
-    ask(program, &mut info)?;
-    // Machine code's length in the lower half, the instructions' in the upper.
-    let (jited, instructions) = (info[LENGTHS] & 0xffff_ffff, (info[LENGTHS] >> 32) as usize);
-    let mut code = vec![0u8; instructions];
-    let mut asked: Info = [0; 32];
-    asked[LENGTHS] = (instructions as u64) << 32;
-    asked[INSTRUCTIONS] = code.as_mut_ptr() as u64;
-    ask(program, &mut asked)?;
-    let name: Vec<u8> = info[NAME..NAME + 2].iter().flat_map(|word| word.to_le_bytes()).collect();
-    Ok(Program {
-        id: info[ID] >> 32,
-        name: String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned(),
-        runs: info[RUNS],
-        ns: info[RUN_TIME],
-        jited,
-        verified: info[VERIFIED] & 0xffff_ffff,
-        // A second byte of 0x10 or 0x20 is a call of a function or of the kernel.
+fn describe(program: &OwnedFd) -> Result<ProgramStats> {
+    let info = bpf::program_info(program)?;
+    let mut code = vec![0u8; info.xlated_prog_len as usize];
+    // SAFETY: integers, for which zeros are a value.
+    let mut with_code: bpf_prog_info = unsafe { mem::zeroed() };
+    with_code.xlated_prog_len = info.xlated_prog_len;
+    with_code.xlated_prog_insns = code.as_mut_ptr() as u64;
+    bpf::info(program, &mut with_code)?;
+    Ok(ProgramStats {
+        id: info.id,
+        name: bpf::name(&info.name),
+        runs: info.run_cnt,
+        ns: info.run_time_ns,
+        jited: info.jited_prog_len,
+        verified: info.verified_insns,
+        // A second byte of 0x10 or 0x20 calls a BPF function or a kfunc.
         calls: code.chunks_exact(8).filter(|c| c[0] == CALL && c[1] >> 4 == 0).count(),
     })
-}
-
-fn ask(program: &OwnedFd, info: &mut Info) -> io::Result<i64> {
-    let mut attributes: Attributes = [0; 16];
-    attributes[0] = program.as_raw_fd() as u64 | (size_of_val(info) as u64) << 32;
-    attributes[1] = info.as_mut_ptr() as u64;
-    bpf::bpf(bpf::OBJ_GET_INFO_BY_FD, &mut attributes)
 }

@@ -5,17 +5,17 @@ use std::{collections::BTreeSet, time::Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use super::{beside::Observed, programs, report};
+use super::{programs, report, subjects::MeasuredAgent};
 
-/// Only how large our programs are, which takes less than a minute.
+/// Only the sizes of our programs, in less than a minute.
 pub fn run(_: bool) -> Result<()> {
     let start = Instant::now();
-    let agent = Observed::start()?;
+    let agent = MeasuredAgent::start()?;
     report(&json!({ "emulated_start_ms": start.elapsed().as_secs_f64() * 1e3 }));
     instructions("guestreq", &agent.ids)
 }
 
-/// How large programs are, and what they call.
+/// Sizes of programs and how many helpers they call.
 pub fn instructions(whose: &str, ids: &BTreeSet<u32>) -> Result<()> {
     let all = programs::all(ids)?;
     ensure!(!all.is_empty(), "{whose} has no programs");

@@ -1,90 +1,61 @@
-//! # Programs of the rig's own
+//! # The rig's own programs
 
 use std::{
-    fs,
+    ffi::CStr,
+    io,
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
 use anyhow::{Context as _, Result};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_attr,
+    bpf_cmd::{BPF_PROG_LOAD, BPF_RAW_TRACEPOINT_OPEN},
+    bpf_prog_type,
+};
 
-use super::descriptor;
+use super::{attributes, descriptor, program_info};
 
-const PROG_LOAD: i64 = 5;
-const RAW_TRACEPOINT_OPEN: i64 = 17;
-
-/// `union bpf_attr` for loading a program, up to the function that it is attached to.
-#[repr(C)]
-#[derive(Default)]
-struct LoadAttributes {
-    program_type: u32,
-    instruction_count: u32,
-    instructions: u64,
-    license: u64,
-    log_level_to_name: [u64; 5],
-    interface: u32,
-    attach_type: u32,
-    debug_information: [u32; 9],
-    function: u32,
-    /// Whose numbers these are; 0: the kernel's own.
-    btf: u32,
-    relocations: u32,
+fn program(program_type: bpf_prog_type, instructions: &[u64]) -> bpf_attr {
+    let mut attributes = attributes();
+    attributes.__bindgen_anon_3.prog_type = program_type as u32;
+    attributes.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
+    attributes.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
+    attributes.__bindgen_anon_3.license = c"GPL".as_ptr() as u64;
+    attributes
 }
 
-impl LoadAttributes {
-    /// Of a program that is attached by others' means.
-    fn of(program_type: u32, instructions: &[u64]) -> LoadAttributes {
-        LoadAttributes {
-            program_type,
-            instruction_count: instructions.len() as u32,
-            instructions: instructions.as_ptr() as u64,
-            license: c"GPL".as_ptr() as u64,
-            ..LoadAttributes::default()
-        }
-    }
+/// A program that can be attached to any function or tracepoint of its type.
+pub fn load(program_type: bpf_prog_type, instructions: &[u64]) -> Result<OwnedFd> {
+    descriptor(BPF_PROG_LOAD, &mut program(program_type, instructions)).context("BPF_PROG_LOAD")
 }
 
-/// A program that can be attached to any function, or tracepoint, of its type.
-pub fn load(program_type: u32, instructions: &[u64]) -> Result<OwnedFd> {
-    let mut attributes = LoadAttributes::of(program_type, instructions);
-    descriptor(PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")
-}
-
-/// A program of a type and way of attaching, on a function that is known by its number, in the
-/// BTF of a module or the kernel's own; attached for as long as both descriptors are open.
+/// A program on a function, given by its BTF id in a module's BTF or the kernel's own; attached
+/// while both descriptors are open.
 pub fn attach(
-    (program_type, attach_type): (u32, u32),
+    (program_type, attach_type): (bpf_prog_type, bpf_attach_type),
     instructions: &[u64],
     (btf, function): (Option<&OwnedFd>, u32),
 ) -> Result<[OwnedFd; 2]> {
-    let mut attributes = LoadAttributes {
-        attach_type,
-        function,
-        btf: btf.map_or(0, |btf| btf.as_raw_fd() as u32),
-        ..LoadAttributes::of(program_type, instructions)
-    };
-    let program = descriptor(PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
-    // No name: such a program knows where it belongs.
-    let mut attributes = [0, program.as_raw_fd() as u64, 0];
-    let link =
-        descriptor(RAW_TRACEPOINT_OPEN, &mut attributes).context("BPF_RAW_TRACEPOINT_OPEN")?;
+    let mut attributes = program(program_type, instructions);
+    attributes.__bindgen_anon_3.expected_attach_type = attach_type as u32;
+    attributes.__bindgen_anon_3.attach_btf_id = function;
+    if let Some(btf) = btf {
+        attributes.__bindgen_anon_3.__bindgen_anon_1.attach_btf_obj_fd = btf.as_raw_fd() as u32;
+    }
+    let program = descriptor(BPF_PROG_LOAD, &mut attributes).context("BPF_PROG_LOAD")?;
+    // Without a name: the program says where it belongs.
+    let link = attach_raw_tracepoint(None, &program).context("BPF_RAW_TRACEPOINT_OPEN")?;
     Ok([program, link])
+}
+
+pub fn attach_raw_tracepoint(name: Option<&CStr>, program: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut attributes = attributes();
+    attributes.raw_tracepoint.name = name.map_or(0, |name| name.as_ptr() as u64);
+    attributes.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
+    descriptor(BPF_RAW_TRACEPOINT_OPEN, &mut attributes)
 }
 
 /// How often a program has run while the kernel's statistics were on.
 pub fn run_count(program: &OwnedFd) -> Result<u64> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd()))?;
-    let count = info.lines().find_map(|line| line.strip_prefix("run_cnt:"));
-    count.and_then(|count| count.trim().parse().ok()).context("no run_cnt in fdinfo")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_are_laid_out_as_the_kernel_reads_them() {
-        assert_eq!(std::mem::offset_of!(LoadAttributes, attach_type), 68);
-        assert_eq!(std::mem::offset_of!(LoadAttributes, function), 108);
-        assert_eq!(std::mem::offset_of!(LoadAttributes, btf), 112);
-    }
+    Ok(program_info(program).context("BPF_OBJ_GET_INFO_BY_FD")?.run_cnt)
 }

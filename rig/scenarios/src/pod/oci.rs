@@ -1,7 +1,7 @@
-//! # A container as runc is told it
+//! # The OCI spec for runc
 //!
-//! What containerd makes of a pod's security context (pkg/oci, and internal/cri in its tree): the
-//! paths that it hides, its default mounts and namespaces.
+//! What containerd makes of a pod's security context (pkg/oci and internal/cri in its tree): masked
+//! paths, default mounts and namespaces.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ fn defaults() -> Vec<Value> {
 
 fn volumes(pod: &Pod) -> Result<Vec<Value>> {
     let mut mounts = pod.container["volumeMounts"].as_array().cloned().unwrap_or_default();
-    // Outer ones first.
+    // Outer mounts first.
     mounts.sort_by_key(|mount| mount["mountPath"].as_str().map(str::len));
     let mount = |mount: &Value| {
         let access = if mount["readOnly"] == true { "ro" } else { "rw" };

@@ -1,8 +1,8 @@
-//! # Which system calls a container may make
+//! # Seccomp profiles of containers
 //!
-//! Under RuntimeDefault the runtime makes a filter of its default profile and the container's
-//! capabilities: all its rules, in their order, with what each answers. Under Localhost the file is
-//! taken as it is. runc loads it by libseccomp, as it would on a node.
+//! RuntimeDefault is the runtime's default profile, filtered by the container's capabilities: rules
+//! in order, with their actions and errors. Localhost is a file, used as it is. runc loads either
+//! by libseccomp, as on a node.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Pod;
 use crate::host;
 
-/// Whose default profile RuntimeDefault is.
+/// The runtime whose default profile RuntimeDefault means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
     Containerd1,
@@ -23,7 +23,7 @@ pub enum Runtime {
 impl Runtime {
     pub const ALL: [Runtime; 3] = [Runtime::Containerd1, Runtime::Containerd2, Runtime::CriO];
 
-    /// Made by xtask of Debian's packages.
+    /// Extracted by xtask from Debian's packages.
     fn profile(self) -> &'static str {
         match self {
             Runtime::Containerd1 => "/lib/seccomp/containerd-1.7.json",
@@ -44,7 +44,7 @@ pub fn of(pod: &Pod, capabilities: &[String]) -> Result<Value> {
             filter(&read(pod.runtime.profile())?, capabilities, &host::kernel()?)
         }
         (Some("Localhost"), Some(name)) => read(&format!("/lib/kubelet/seccomp/{name}")),
-        _ => bail!("another seccomp profile: {asked}"),
+        _ => bail!("unknown seccomp profile: {asked}"),
     }
 }
 
@@ -65,7 +65,7 @@ fn filter(profile: &Value, capabilities: &[String], release: &str) -> Result<Val
     Ok(filter)
 }
 
-/// What the rule says, without its conditions.
+/// The rule without its conditions.
 fn of_rule(rule: &Value) -> Result<Value> {
     let mut made = json!({"names": rule["names"], "action": rule["action"]});
     ensure!(rule["action"].is_string() && rule["names"].is_array(), "no rule: {rule}");
@@ -78,7 +78,7 @@ fn of_rule(rule: &Value) -> Result<Value> {
     Ok(made)
 }
 
-/// The native one, and those that it runs, too.
+/// The native architecture and its subarchitectures.
 fn architectures(profile: &Value) -> Result<Vec<Value>> {
     const NATIVE: &str = "SCMP_ARCH_X86_64";
     if let Some(list) = profile["architectures"].as_array() {
@@ -90,13 +90,13 @@ fn architectures(profile: &Value) -> Result<Vec<Value>> {
     Ok(std::iter::once(json!(NATIVE)).chain(others).collect())
 }
 
-/// Every condition has to hold, and none that excludes.
+/// All `includes` hold and no `excludes` does.
 fn applies(rule: &Value, capabilities: &[String], release: &str) -> Result<bool> {
     const KNOWN: [&str; 3] = ["arches", "caps", "minKernel"];
     for part in ["includes", "excludes"] {
         let named = rule[part].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
         let unknown: Vec<&str> = named.filter(|name| !KNOWN.contains(name)).collect();
-        ensure!(unknown.is_empty(), "conditions that nobody knows: {unknown:?}");
+        ensure!(unknown.is_empty(), "unknown conditions: {unknown:?}");
     }
     let list = |part: &str, name: &str| -> Vec<String> {
         let names = rule[part][name].as_array().into_iter().flatten();
@@ -154,8 +154,8 @@ mod tests {
         assert_eq!(made["defaultErrnoRet"], 38);
         assert_eq!(made["syscalls"][0]["errnoRet"], 1, "what it answers is kept");
         assert_eq!(made["architectures"], json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]));
-        let odd = json!({"syscalls": [rule("odd", json!({"moon": "full"}), json!({}))],
+        let unknown = json!({"syscalls": [rule("unknown", json!({"moon": "full"}), json!({}))],
                          "architectures": []});
-        assert!(filter(&odd, &[], "6.12.1").is_err());
+        assert!(filter(&unknown, &[], "6.12.1").is_err());
     }
 }

@@ -1,63 +1,64 @@
 //! # A hostile VMM
 //!
-//! Whoever shares a VM's memory can run its vCPUs, and a process can be called otherwise at any
-//! time. What reaches the firmware is what the VM's policy allows, and all of it is the VM's.
+//! Any process that shares a VM's memory can run its vCPUs, and a process can change its name at
+//! any time. Only what the VM's policy allows reaches the firmware, and all of it counts for the
+//! VM.
 
 pub mod agents;
+pub mod capacity;
 pub mod contexts;
-pub mod names;
+pub mod hidden_processes;
 pub mod processes;
-pub mod room;
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::outlive::{self, Host};
+use super::takeover::{self, Host};
 use crate::{
     agent::{self, Agent, cli},
     exposition::Metrics,
     host::{Firmware, wait_until},
-    load::{self, Load, Seen},
-    scenario::Outcome,
+    load::{self, Load, LoadReport},
+    scenario::Status,
 };
 
-/// A VM that waits for the cue after its first request, and then has these manners.
+/// Options of a VM that waits for the cue after its first request.
 const WAITING: &str = "--vmm qemu --cue /tmp/cue --cue-after 1 --busy-retry-ms 5";
 const CUE: &str = "/tmp/cue";
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A host that enforces, and what its firmware had done before.
-struct Attacked {
+/// A host that enforces, and its firmware's counts at the start.
+struct AttackedHost {
     host: Host,
     agent: Agent,
     before: Firmware,
 }
 
-impl Attacked {
-    /// With a configuration of these lines.
-    fn start(lines: &str) -> Result<Attacked> {
+impl AttackedHost {
+    /// With these lines as configuration.
+    fn start(lines: &str) -> Result<AttackedHost> {
         no_cue();
         let host = Host::fresh(lines)?;
-        let agent = outlive::start(&[])?;
-        Ok(Attacked { host, agent, before: Firmware::read()? })
+        let agent = takeover::start(&[])?;
+        Ok(AttackedHost { host, agent, before: Firmware::read()? })
     }
 
-    /// What reached the firmware; none of it may be of a type that nobody is allowed.
+    /// The requests that reached the firmware; fails if a disallowed type is among them.
     fn reached(&self) -> Result<u64> {
         Ok(self.host.firmware()?.guest_requests)
     }
 
-    /// Waits until a VM is known by its name and so many of its requests were answered.
-    fn knows(&mut self, vm: &str, requests: f64) -> Result<()> {
+    /// Waits until a VM is known by its name and has this many answered requests.
+    fn wait_for_requests(&mut self, vm: &str, requests: f64) -> Result<()> {
         self.agent.wait_until(&format!("{vm} has {requests} requests"), |metrics| {
             metrics.sum("guestreq_requests_total", &[("vm", vm), ("result", "ok")]) >= requests
         })?;
         Ok(())
     }
 
-    /// The counts are the firmware's, of the host and of each guest: each has a record and a label
-    /// of its own. Nothing passed undecided, and the agent stands by that.
+    /// The counts equal the firmware's, for the host and each guest, which has its own record and
+    /// label. Nothing was bypassed, and the agent reports so.
     fn is_exact(&self) -> Result<()> {
         self.host.exact(&self.agent)?;
         let firmware = Firmware::read()?.since(&self.before);
@@ -68,7 +69,7 @@ impl Attacked {
         ensure!(records == guests, "{records} records of {guests} guests: {labels:?}");
         let distinct = answered(&metrics).len();
         ensure!(distinct == labels.len(), "{distinct} labels of {records} records: {labels:?}");
-        // An address that was given out twice tells the sum of two guests.
+        // A reused address holds the sum of two guests.
         if firmware.contexts.values().all(|(launches, _)| *launches == 1) {
             let mut truth: Vec<u64> = firmware.contexts.values().map(|(_, n)| *n).collect();
             let mut counted: Vec<u64> = answered(&metrics).into_values().collect();
@@ -79,24 +80,23 @@ impl Attacked {
         Ok(())
     }
 
-    /// Where losses are counted: nothing passed undecided, and the agent stands by
-    /// that.
-    fn told_nothing_passed(&self) -> Result<()> {
+    /// Nothing was bypassed, and the agent reports so, whatever was lost.
+    fn nothing_bypassed(&self) -> Result<()> {
         let bypassed = self.agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
-        ensure!(bypassed == 0.0, "{bypassed} requests are said to have passed undecided");
+        ensure!(bypassed == 0.0, "{bypassed} requests are reported as bypassed");
         let (status, why) = agent::get("/readyz")?;
         ensure!(status == 200, "{why}");
         Ok(())
     }
 
-    fn end(self) -> Result<Outcome> {
+    fn end(self) -> Result<Status> {
         no_cue();
         self.host.end(self.agent)?;
-        Ok(Outcome::Kept)
+        Ok(Status::Passed)
     }
 }
 
-/// What the firmware answered each VM, by label.
+/// Requests that the firmware answered, by the VM's label.
 pub fn answered(metrics: &Metrics) -> BTreeMap<String, u64> {
     let labels = metrics.values("guestreq_vm_info", "vm");
     let requests = |vm: &str, result: Option<&str>| -> u64 {
@@ -111,9 +111,9 @@ pub fn answered(metrics: &Metrics) -> BTreeMap<String, u64> {
     labels.into_iter().map(|vm| (vm.clone(), of(&vm))).collect()
 }
 
-/// Lets VMs that wait go on, under the name of that number.
+/// Lets waiting VMs continue under the name with this index.
 fn cue(name: u32) -> Result<()> {
-    // At once, as it is read all the time.
+    // Atomically, as it is polled.
     fs::write("/tmp/cue.new", name.to_string())?;
     fs::rename("/tmp/cue.new", CUE).context("the cue")
 }
@@ -122,22 +122,22 @@ fn no_cue() {
     let _ = fs::remove_file(CUE);
 }
 
-/// A VM that is known, from now on denied reports, and waits for the cue.
-fn denied(attacked: &mut Attacked, name: &str, manner: &str) -> Result<Load> {
-    let load = load::start(&format!("{WAITING} --name {name} {manner}"))?;
-    attacked.knows(name, 1.0)?;
+/// A known VM that is now denied reports and waits for the cue.
+fn denied(attacked: &mut AttackedHost, name: &str, options: &str) -> Result<Load> {
+    let load = load::start(&format!("{WAITING} --name {name} {options}"))?;
+    attacked.wait_for_requests(name, 1.0)?;
     cli(&["policy", "deny", "report", "--vm", name, "--yes"])?;
     Ok(load)
 }
 
-/// How many of a load's messages were answered by the firmware.
-fn passed(seen: &Seen) -> u64 {
+/// How many of a load's requests the firmware answered.
+fn passed(seen: &LoadReport) -> u64 {
     seen.outcomes.values().filter_map(|of| of.get("ok")).sum()
 }
 
-/// Waits until a load has sent so many requests to the firmware.
-fn has_sent(before: &Firmware, requests: u64) -> Result<()> {
-    wait_until(&format!("{requests} requests have reached the firmware"), PATIENCE, || {
+/// Waits until this many requests have reached the firmware.
+fn wait_until_sent(before: &Firmware, requests: u64) -> Result<()> {
+    wait_until(&format!("{requests} requests have reached the firmware"), STEP_TIMEOUT, || {
         Ok(Firmware::read()?.since(before).guest_requests >= requests)
     })
 }

@@ -9,25 +9,25 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, cli, refusal_of},
+    agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
 };
 
-pub use applied::{APPLIED, ASKED, FULL_DISK};
+pub use applied::{APPLIED, FULL_DISK, WRONG_REQUESTS};
 pub use reload::{AT_RELOAD, RELOADED};
 
 const FOLDER: &str = "/tmp/config";
 const MAIN: &str = "/tmp/config/config.toml";
 const STATE: &str = "/tmp/config/state";
 
-/// What every configuration here begins with.
+/// A configuration with these lines.
 fn lines(more: &str) -> String {
     format!("state = \"{STATE}\"\nmode = \"enforce\"\n{more}")
 }
 
-/// An empty folder, and this configuration in it.
+/// Creates an empty folder with this configuration.
 fn fresh(more: &str) -> Result<()> {
     cli(&["detach"])?;
     let _ = fs::remove_dir_all(FOLDER);
@@ -39,14 +39,14 @@ fn start(arguments: &[&str]) -> Result<Agent> {
     Agent::start(&[&["--config", MAIN], arguments].concat())
 }
 
-/// As editors do it: nobody sees half of a file.
+/// Replaces a file atomically, as editors do.
 fn replace(path: &str, text: &str) -> Result<()> {
     let new = format!("{path}.new");
     fs::write(&new, text).with_context(|| new.clone())?;
     fs::rename(&new, path).with_context(|| path.to_owned())
 }
 
-/// As Kubernetes does it: all files are links through one link, which is turned.
+/// Replaces the files as Kubernetes does: they are links through one link, which is swapped.
 fn swap(version: u32, text: &str) -> Result<()> {
     let folder = format!("{FOLDER}/..{version}");
     fs::create_dir(&folder)?;
@@ -65,7 +65,7 @@ fn policy() -> Result<Value> {
     Ok(serde_json::from_str(&cli(&["policy", "show", "-o", "json"])?)?)
 }
 
-/// Waits until `policy show` says so.
+/// Waits for a condition on `policy show`.
 fn shows(what: &str, so: impl Fn(&Value) -> bool) -> Result<Value> {
     let mut last = Value::Null;
     let waited = wait_until(what, Duration::from_secs(20), || {
@@ -80,7 +80,7 @@ fn allows(policy: &Value, message: &str) -> bool {
     policy["allow"]["value"].as_array().is_some_and(|all| all.iter().any(|kind| kind == message))
 }
 
-/// The first export of a new VM of this name gets through, or is refused.
+/// Checks whether the first export of a new VM with this name passes.
 fn decided(name: &str, passes: bool) -> Result<()> {
     let before = Firmware::read()?;
     let seen = load::run(&format!("--vmm qemu --name {name} --type export --count 1"))?;
@@ -91,9 +91,9 @@ fn decided(name: &str, passes: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a verb says that is expected to refuse.
+/// The message of a command that is expected to refuse.
 fn refused(arguments: &[&str]) -> Result<String> {
-    let (code, line) = refusal_of(std::process::Command::new("/bin/guestreq").args(arguments))?;
+    let (code, line) = refusal_from(std::process::Command::new("/bin/guestreq").args(arguments))?;
     ensure!(code == 1, "exit status {code}: {line}");
     Ok(line)
 }
@@ -104,7 +104,7 @@ fn end(agent: Agent, gate: Gate) -> Result<()> {
     gate.remove()
 }
 
-/// A file system of so many kB.
+/// Mounts a file system of this size.
 fn mount(path: &str, kib: u32) -> Result<()> {
     fs::create_dir_all(path)?;
     host::run_command("mount", &["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs", path])

@@ -1,24 +1,23 @@
 //! # What observing costs
 //!
-//! The kernel's own statistics of our programs, next to empty programs on the
-//! same hooks in the same run: ratios, since an emulated machine's times mean
-//! nothing.
+//! Kernel statistics of our programs and of empty programs on the same hooks in the same run. Only
+//! ratios count, as an emulated machine's times mean nothing.
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     agent::Agent,
     bpf::Statistics,
-    empty::{Empty, Hook},
+    empty_program::{EmptyProgram, Hook},
     exposition::Metrics,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const BPF_TIME: Scenario =
-    Scenario { name: "a_request_costs_a_small_multiple_of_empty_programs", check: bpf_time };
+scenario!(BPF_TIME: "cost/observe" = bpf_time,
+    "observing a request costs a small multiple of empty programs");
 
-/// The agent's programs on a request's way, and their hooks.
+/// The agent's programs on a request's path, and their hooks.
 pub const ON_THE_WAY: [(&str, Hook); 5] = [
     ("guest_request", Hook::Kprobe("snp_handle_guest_req")),
     ("issue_command", Hook::Kprobe("sev_issue_cmd_external_user")),
@@ -27,19 +26,19 @@ pub const ON_THE_WAY: [(&str, Hook); 5] = [
     ("vmgexit_exit", Hook::RawTracepoint("kvm_vmgexit_exit")),
 ];
 
-fn bpf_time(_: &Context) -> Result<Outcome> {
+fn bpf_time(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     ensure!(agent.scrape()?.select("guestreq_program_runs_total", &[]).count() == 0);
     let mut empty = Vec::new();
     for (program, hook) in ON_THE_WAY {
-        empty.push((program, Empty::attach(hook).with_context(|| program.to_owned())?));
+        empty.push((program, EmptyProgram::attach(hook).with_context(|| program.to_owned())?));
     }
     let _on = Statistics::on()?;
     measure(&agent, &empty)
 }
 
-fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
-    // The first request of a thread makes its records.
+fn measure(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Status> {
+    // A thread's first request creates its records.
     let held = load::start("--vms 2 --processes --count 2000 --hold")?;
     let before = totals(agent, empty)?;
     held.finish()?;
@@ -52,8 +51,8 @@ fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
         theirs += other;
     }
     println!("a request: {ours:.0} ns, empty programs {theirs:.0} ns: {:.2}x", ours / theirs);
-    // An emulator pays for each page that a program touches, so this is far above real hardware's:
-    // it catches what is grossly wrong.
+    // An emulator pays for each page that a program touches, so this bound is far above real
+    // hardware's and only catches gross errors.
     ensure!(ours < 15.0 * theirs, "a request costs {:.1}x empty programs", ours / theirs);
 
     let before = totals(agent, empty)?;
@@ -63,10 +62,10 @@ fn measure(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Outcome> {
     let other = after.per_run(&before, "vmgexit_exit", 1);
     println!("an unrelated VMGEXIT: {own:.0} ns, empty {other:.0} ns: {:.2}x", own / other);
     ensure!(own < 8.0 * other, "an unrelated VMGEXIT costs {:.1}x an empty program", own / other);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// Runs and seconds by program, of ours and of the empty ones.
+/// Runs and seconds of our programs and the empty ones.
 struct Totals(Vec<(String, [(f64, f64); 2])>);
 
 impl Totals {
@@ -81,7 +80,7 @@ impl Totals {
     }
 }
 
-fn totals(agent: &Agent, empty: &[(&str, Empty)]) -> Result<Totals> {
+fn totals(agent: &Agent, empty: &[(&str, EmptyProgram)]) -> Result<Totals> {
     let metrics: Metrics = agent.scrape()?;
     let mut totals = Vec::new();
     for (program, empty) in empty {

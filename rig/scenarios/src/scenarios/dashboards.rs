@@ -1,7 +1,7 @@
-//! # What dashboards show
+//! # Dashboards
 //!
-//! The agent is watched from outside the guest, by a Prometheus that xtask starts: what it sees are
-//! tests of their own there (xtask/src/test/see/live.rs). Here is only what there is to see.
+//! A Prometheus that xtask starts outside the guest scrapes the agent, and xtask checks the results
+//! (xtask/src/test/dashboards/live.rs). This scenario provides agent and guests.
 
 use std::net::TcpListener;
 
@@ -12,36 +12,35 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-/// xtask knows it by this name.
+/// xtask uses this name.
 pub const GROUP: &str = "dashboards";
-pub const WATCHED: Scenario = Scenario {
-    name: "an_agent_is_scraped_from_outside_without_vms_and_under_load",
-    check: watched,
-};
+scenario!(WATCHED: "dashboards/scraped" = watched,
+    "a Prometheus outside scrapes the agent without VMs and under load");
 
-/// Whoever watches connects to this to say that we may go on.
+/// xtask connects here to let the scenario continue.
 const TURN: &str = "0.0.0.0:9941";
-/// A limit that `greedy` exceeds, and the backend that has most to show: in audit both change nothing.
+/// A limit that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
+/// effect.
 const CONFIG: &str =
     "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\nlimit = { rate = \"5/s\", burst = 10 }\n";
-/// Its name is chosen to break queries and legends; xtask looks for it.
+/// A name that could break queries and legends; xtask looks for it.
 const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;
 
-fn watched(_: &Context) -> Result<Outcome> {
+fn watched(_: &Context) -> Result<Status> {
     let turn = TcpListener::bind(TURN).context(TURN)?;
     demo::times()?;
     let agent = Agent::with_config(CONFIG)?;
-    turn.accept().context("nobody watches")?;
+    turn.accept().context("xtask has not connected")?;
     let guests = demo::GUESTS.iter().chain(&[HOSTILE]);
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 86400"));
     let guests: Vec<_> = guests.map(start).collect::<Result<_>>()?;
-    turn.accept().context("nobody watches any more")?;
+    turn.accept().context("xtask has not connected again")?;
     drop(guests);
     drop(agent);
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

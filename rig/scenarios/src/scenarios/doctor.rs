@@ -1,6 +1,6 @@
-//! # What `guestreq doctor` says
+//! # `guestreq doctor`
 //!
-//! Of a host that is ready, and of the same host with something taken away.
+//! On a ready host, and on the same host with prerequisites removed.
 
 use std::{
     fs,
@@ -13,50 +13,47 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    agent::{Agent, cli, refusal_of},
+    agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const READY: Scenario = Scenario { name: "doctor_passes_a_ready_host", check: ready };
-pub const BROKEN: Scenario =
-    Scenario { name: "doctor_says_what_is_missing_and_how_to_mend_it", check: broken };
-pub const COMPLETION: Scenario =
-    Scenario { name: "a_shell_completes_running_vms_as_one_word", check: completion };
-pub const HUNG_PSP: Scenario =
-    Scenario { name: "doctor_returns_from_a_psp_that_hangs", check: hung_psp };
-pub const NO_LSM: Scenario =
-    Scenario { name: "doctor_says_how_bpf_comes_among_the_lsms", check: no_lsm };
+scenario!(READY: "doctor/ready" = ready, "doctor passes a ready host");
+scenario!(BROKEN: "doctor/broken" = broken, "doctor says what is missing and how to fix it");
+scenario!(COMPLETION: "doctor/completion" = completion,
+    "a shell completes the names of running VMs as one word");
+scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the PSP");
+scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the LSMs");
 
 const CONFIG: &str = "/tmp/guestreq.toml";
 const ENFORCE: &str = "mode = \"enforce\"\n";
 
-pub struct Report {
+pub struct DoctorReport {
     code: Option<i32>,
     json: Value,
 }
 
-impl Report {
-    /// Of a host that is to enforce.
-    pub fn of_enforcing_host() -> Result<Report> {
+impl DoctorReport {
+    /// For a host that is configured to enforce.
+    pub fn of_enforcing_host() -> Result<DoctorReport> {
         fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-        Report::get()
+        DoctorReport::get()
     }
 
-    /// What the configuration of the agents here leads to.
-    fn get() -> Result<Report> {
+    /// For the agents' configuration.
+    fn get() -> Result<DoctorReport> {
         let mut command = Command::new("/bin/guestreq");
-        Report::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
+        DoctorReport::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
     }
 
-    fn of(command: &mut Command) -> Result<Report> {
+    fn of(command: &mut Command) -> Result<DoctorReport> {
         let output = command.output().context("guestreq doctor")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(said.is_empty(), "it said {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(stderr.is_empty(), "it stderr {stderr}");
         let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
-        Ok(Report { code: output.status.code(), json })
+        Ok(DoctorReport { code: output.status.code(), json })
     }
 
     fn ids(&self, state: &str) -> Vec<&str> {
@@ -65,7 +62,7 @@ impl Report {
         of_state.filter_map(|check| check["id"].as_str()).collect()
     }
 
-    /// One check is in this state, and says this in what it found or how it is mended.
+    /// A check is in this state, and its finding or fix contains `part`.
     pub fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
         let mut checks = self.json["checks"].as_array().into_iter().flatten();
         let check = checks.find(|check| check["id"] == id).context(id.to_owned())?;
@@ -80,7 +77,7 @@ impl Report {
     }
 }
 
-/// The gate where DKMS would have put it.
+/// Installs the gate where DKMS would.
 fn install_gate() -> Result<()> {
     let folder = format!("/lib/modules/{}", host::kernel()?);
     let module = "updates/dkms/guestreq_gate.ko";
@@ -95,22 +92,22 @@ fn enforcing() -> Result<(Gate, Agent)> {
     Ok((gate, Agent::with_config(ENFORCE)?))
 }
 
-fn ready(_: &Context) -> Result<Outcome> {
+fn ready(_: &Context) -> Result<Status> {
     let (gate, agent) = enforcing()?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     println!("{}", cli(&["doctor", "--config", CONFIG])?);
     report.exits(0)?;
-    // Kernels of which the fake firmware knows what it mends are still to come.
+    // No kernel has yet what the fake firmware mitigates.
     ensure!(report.ids("skip") == ["mitigations"], "skipped: {:?}", report.ids("skip"));
-    // Some compilers inline this one.
+    // Some compilers inline this function.
     let warned: Vec<_> =
         report.ids("warn").into_iter().filter(|id| *id != "symbol_snp_handle_guest_req").collect();
     ensure!(warned.is_empty() && report.ids("fail").is_empty(), "{}", report.json);
 
-    // Nobody's eyes: what they do not see fails nothing.
+    // As nobody: a check that cannot see something does not fail.
     let mut command = Command::new("/bin/guestreq");
     command.args(["doctor", "-o", "json", "--config", CONFIG]).uid(65_534).gid(65_534);
-    let report = Report::of(&mut command)?;
+    let report = DoctorReport::of(&mut command)?;
     report.exits(0)?;
     for id in ["kernel_addresses", "kprobes", "psp", "agent_running"] {
         report.says(id, "skip", "run with sudo to see")?;
@@ -118,13 +115,13 @@ fn ready(_: &Context) -> Result<Outcome> {
     drop(agent);
     cli(&["detach"])?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn broken(_: &Context) -> Result<Outcome> {
+fn broken(_: &Context) -> Result<Status> {
     let (gate, agent) = enforcing()?;
     gate.remove()?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("gate_loaded", "fail", "`modprobe guestreq_gate`")?;
     report.says("enforcement", "fail", "the gate is not loaded")?;
@@ -132,20 +129,22 @@ fn broken(_: &Context) -> Result<Outcome> {
 
     agent.kill()?;
     let gate = Gate::load(&["closed=1"])?;
-    let report = Report::get()?;
-    // What it left knew the gate that is gone, and not this one.
+    let report = DoctorReport::get()?;
+    // The pins are bound to the removed gate, not to this one.
     report.exits(1)?;
     report.says("agent_running", "warn", "sudo guestreq agent")?;
     report.says("pins", "fail", "nothing is enforced")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
-    // Row 2 of the second review.
     let mut detach = Command::new("/bin/guestreq");
-    let (code, said) = refusal_of(detach.arg("detach"))?;
-    ensure!(code == 1 && said.contains("the gate is closed (closed=Y)"), "exit {code}: {said}");
-    let said = cli(&["detach", "--yes"])?;
-    ensure!(said.contains("every request of every VM is denied"), "{said}");
-    let report = Report::get()?;
+    let (code, message) = refusal_from(detach.arg("detach"))?;
+    ensure!(
+        code == 1 && message.contains("the gate is closed (closed=Y)"),
+        "exit {code}: {message}"
+    );
+    let output = cli(&["detach", "--yes"])?;
+    ensure!(output.contains("every request of every VM is denied"), "{output}");
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("pins", "pass", "nothing")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
@@ -153,7 +152,7 @@ fn broken(_: &Context) -> Result<Outcome> {
     host::run_command("umount", &["/sys/fs/bpf"])?;
     fs::write("/proc/sys/kernel/kptr_restrict", "2").context("kptr_restrict")?;
     fs::write("/sys/kernel/debug/kprobes/enabled", "0").context("kprobes")?;
-    let report = Report::get();
+    let report = DoctorReport::get();
     fs::write("/sys/kernel/debug/kprobes/enabled", "1").context("kprobes")?;
     fs::write("/proc/sys/kernel/kptr_restrict", "1").context("kptr_restrict")?;
     host::run_command("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"])?;
@@ -162,10 +161,10 @@ fn broken(_: &Context) -> Result<Outcome> {
     report.says("kernel_addresses", "fail", "kernel.kptr_restrict=1")?;
     report.says("kprobes", "fail", "echo 1 > /sys/kernel/debug/kprobes/enabled")?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn completion(_: &Context) -> Result<Outcome> {
+fn completion(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("mode = \"audit\"\n")?;
     let vm = load::start("--vmm qemu --name a;b(c) --seconds 5 --rate 4")?;
     host::wait_until("the VM is known", Duration::from_secs(20), || {
@@ -183,31 +182,31 @@ fn completion(_: &Context) -> Result<Outcome> {
     vm.finish()?;
     ensure!(word == "a\\;b\\(c\\)", "{word:?}");
     agent.stop()?;
-    // Nobody is there to be asked, and nobody is told so in the middle of a line.
+    // Without an agent completion is silent.
     ensure!(ask("bash")?.is_empty(), "something without an agent");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The last one of its boot: ccp waits long for the answer.
-fn hung_psp(_: &Context) -> Result<Outcome> {
+/// The last scenario of its boot: ccp waits long for the answer.
+fn hung_psp(_: &Context) -> Result<Status> {
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
     Firmware::set("hang", 1)?;
     let begun = Instant::now();
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     let took = begun.elapsed();
     report.exits(1)?;
     report.says("psp", "fail", "did not answer within 5 s")?;
     ensure!(took < Duration::from_secs(30), "it took {took:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// In a kernel that was booted so.
-fn no_lsm(_: &Context) -> Result<Outcome> {
+/// On a kernel booted without bpf among the LSMs.
+fn no_lsm(_: &Context) -> Result<Status> {
     fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-    let report = Report::get()?;
+    let report = DoctorReport::get()?;
     report.exits(1)?;
     report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    Report::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
-    Ok(Outcome::Kept)
+    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
+    Ok(Status::Passed)
 }

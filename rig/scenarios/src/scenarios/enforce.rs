@@ -1,4 +1,4 @@
-//! # What the gate enforces
+//! # Enforcement by the gate
 
 use anyhow::{Result, ensure};
 
@@ -10,36 +10,33 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const DENIED_AND_BUSY: Scenario = Scenario {
-    name: "a_disallowed_type_reads_invalid_param_and_one_over_the_limit_busy",
-    check: denied_and_busy,
-};
-pub const AUDIT: Scenario =
-    Scenario { name: "audit_counts_what_enforce_would_do_and_lets_it_pass", check: audit };
-pub const RACE: Scenario =
-    Scenario { name: "the_verdict_is_on_the_message_that_the_psp_would_read", check: race };
-pub const ATTACKER: Scenario =
-    Scenario { name: "a_process_that_asks_the_gate_s_question_learns_nothing", check: attack };
+scenario!(DENIED_AND_BUSY: "enforce/denied_and_busy" = denied_and_busy,
+    "a disallowed message type gets INVALID_PARAM, and a request over the limit BUSY");
+scenario!(AUDIT: "enforce/audit" = audit,
+    "audit counts what enforce would refuse, and lets it pass");
+scenario!(RACE: "enforce/race" = race, "the decision is on the message that the PSP reads");
+scenario!(ATTACKER: "enforce/attacker" = attack,
+    "a process that sends the gate's ioctl learns nothing while the agent enforces");
 
-/// Every type that Linux guests do not use is disallowed by default.
+/// By default every type that Linux guests do not use is disallowed.
 const DISALLOWED: &str = "export,import,absorb,vmrk,absorb_noma,cpuid,26,200";
 
-/// What reached the firmware of types that are not allowed.
+/// The number of disallowed messages that reached the firmware.
 pub fn disallowed_that_reached(firmware: &Firmware) -> u64 {
     let allowed = |kind: u8| [3, 5, 17].contains(&kind);
     let reached = firmware.messages.iter().filter(|((kind, _), _)| !allowed(*kind));
     reached.map(|(_, count)| count).sum()
 }
 
-/// A VM's requests with this result.
+/// Requests with this result.
 pub fn results(metrics: &Metrics, result: &str) -> u64 {
     metrics.sum("guestreq_messages_total", &[("result", result)]) as u64
 }
 
-fn denied_and_busy(_: &Context) -> Result<Outcome> {
+fn denied_and_busy(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
     let before = Firmware::read()?;
     let seen = load::run(&format!(
@@ -59,7 +56,7 @@ fn denied_and_busy(_: &Context) -> Result<Outcome> {
     let before = Firmware::read()?;
     let seen = load::run("--vmm qemu --name eager --count 30 --vcpus 4 --vmpck all")?;
     let firmware = Firmware::read()?.since(&before);
-    // Each was sent again until it was let through.
+    // Each was repeated until it was admitted.
     ensure!(seen.outcomes["5"]["ok"] == 120, "{:?}", seen.outcomes);
     ensure!(firmware.guest_requests == 120, "{}", firmware.guest_requests);
     let busy = seen.per_vm[0].busy;
@@ -73,7 +70,7 @@ fn denied_and_busy(_: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-fn audit(_: &Context) -> Result<Outcome> {
+fn audit(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let line = "limit = { rate = \"10/s\", burst = 2 }\n";
     for (how, loaded) in [("at the gate", true), ("at the PSP", false)] {
@@ -99,7 +96,7 @@ fn audit(_: &Context) -> Result<Outcome> {
         agent.stop()?;
     }
     std::mem::forget(gate);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn host_rmmod(gate: &Gate) -> Result<()> {
@@ -107,7 +104,7 @@ fn host_rmmod(gate: &Gate) -> Result<()> {
     host::rmmod("guestreq_gate")
 }
 
-fn race(context: &Context) -> Result<Outcome> {
+fn race(context: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let before = Firmware::read()?;
     let count = if context.long { 20_000 } else { 400 };
@@ -125,13 +122,13 @@ fn race(context: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-fn attack(_: &Context) -> Result<Outcome> {
+fn attack(_: &Context) -> Result<Status> {
     let before = attacker::transcript()?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
     load::run("--vmm qemu --name victim --count 5")?;
     let (counts, metrics) = (gate.counts()?, agent.scrape()?);
     let during = attacker::transcript()?;
-    ensure!(before == during, "an attacker sees that guestreq is here:\n{before}\n---\n{during}");
+    ensure!(before == during, "an attacker can detect guestreq:\n{before}\n---\n{during}");
     ensure!(gate.counts()? == counts, "an attacker moved the gate's counters");
     let after = agent.scrape()?;
     for name in

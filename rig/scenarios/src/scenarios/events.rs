@@ -1,4 +1,4 @@
-//! # What is told one by one
+//! # Events
 
 use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration};
 
@@ -11,19 +11,19 @@ use crate::{
     follower::Follower,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const KINDS: Scenario =
-    Scenario { name: "each_kind_of_event_is_told_with_its_fields_while_load_runs", check: kinds };
+scenario!(KINDS: "events/kinds" = kinds,
+    "each kind of event is reported with its fields under load");
 
-fn kinds(_: &Context) -> Result<Outcome> {
+fn kinds(_: &Context) -> Result<Status> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";
     let Enforcing { agent, gate } = Enforcing::start(limited)?;
     let follower = Follower::start(&["-n", "0"])?;
-    // The first that it hears shows that it listens.
+    // Its first event shows that it follows.
     let busy = load::start("--vmm qemu --name busy --rate 5 --seconds 3600")?;
-    follower.wait_until("it listens", |heard| find(heard, "new_vm", "busy").is_some())?;
+    follower.wait_until("it listens", |events| find(events, "new_vm", "busy").is_some())?;
 
     load::run("--vmm qemu --name hostile --type export --count 2 --vmpck 1")?;
     load::run("--vmm qemu --name eager --burst 8 --pause 2000 --count 10")?;
@@ -46,40 +46,40 @@ fn kinds(_: &Context) -> Result<Outcome> {
         ("new_vm", "hostile", json!({"vmm": "qemu"})),
         ("exited_vm", "hostile", json!({})),
     ];
-    follower.wait_until("all kinds were heard", |heard| {
-        wanted.iter().all(|(kind, vm, _)| find(heard, kind, vm).is_some())
+    follower.wait_until("all kinds were reported", |events| {
+        wanted.iter().all(|(kind, vm, _)| find(events, kind, vm).is_some())
     })?;
-    let heard = follower.heard()?;
+    let events = follower.events()?;
     for (kind, vm, fields) in wanted {
-        let event = find(&heard, kind, vm).context(kind)?;
+        let event = find(&events, kind, vm).context(kind)?;
         for (name, value) in fields.as_object().context("fields")? {
             ensure!(&event[name] == value, "{name}: {event}");
         }
         ensure!(event["pid"].as_u64().is_some_and(|pid| pid > 1), "{event}");
     }
-    let slow = find(&heard, "slow", "patient").context("slow")?;
+    let slow = find(&events, "slow", "patient").context("slow")?;
     let service = slow["stage_seconds"]["psp_service"].as_f64().context("psp_service")?;
     ensure!((0.5..10.0).contains(&service), "{slow}");
-    let changed = heard.iter().find(|event| event["kind"] == "policy_changed");
+    let changed = events.iter().find(|event| event["kind"] == "policy_changed");
     let changed = changed.context("no policy_changed")?;
     let [old, new] = ["old", "new"].map(|which| &changed[which]["limit"]["value"]["rate"]);
     ensure!(changed["uid"] == 0 && changed["target"] == json!({"vm": "busy"}), "{changed}");
     ensure!(changed["vm"] == "busy" && changed["pid"].is_u64(), "{changed}");
     ensure!(old == "20/s" && new == "50/s", "{changed}");
-    ensure!(heard.iter().all(|event| event["kind"] != "request"), "requests without --all");
+    ensure!(events.iter().all(|event| event["kind"] != "request"), "requests without --all");
     past()?;
     restarted(follower, agent)?;
     drop(busy);
     cli(&["detach"])?;
     gate.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn find<'a>(heard: &'a [Value], kind: &str, vm: &str) -> Option<&'a Value> {
-    heard.iter().find(|event| event["kind"] == kind && event["vm"] == vm)
+fn find<'a>(events: &'a [Value], kind: &str, vm: &str) -> Option<&'a Value> {
+    events.iter().find(|event| event["kind"] == kind && event["vm"] == vm)
 }
 
-/// What happened before somebody asked.
+/// Past events.
 fn past() -> Result<()> {
     let ask = |more: &[&str]| {
         let all = ["events", "--no-follow", "--since", "10m"];
@@ -98,35 +98,38 @@ fn past() -> Result<()> {
         .args(["events", "--no-follow", "--vm", "hostil"])
         .output()
         .context("guestreq events")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success() && said.contains("no VM \"hostil\" is known yet"), "{said}");
-    println!("{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && stderr.contains("no VM \"hostil\" is known yet"),
+        "{stderr}"
+    );
+    println!("{stderr}");
     for (wrong, what) in [("--kind=deny", "policy_changed"), ("--since=soon", "as 10m")] {
         let output = Command::new("/bin/guestreq").args(["events", wrong]).output()?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.code() == Some(2) && said.contains(what), "{wrong}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.code() == Some(2) && stderr.contains(what), "{wrong}: {stderr}");
     }
     Ok(())
 }
 
-/// The follower outlives the agent, and hears nothing twice.
+/// The follower survives the agent's restart and gets no event twice.
 fn restarted(follower: Follower, agent: Agent) -> Result<()> {
     agent.kill()?;
     let next = Agent::start(&["--config", "/tmp/guestreq.toml"])?;
     let starts =
-        |heard: &[Value]| heard.iter().filter(|event| event["kind"] == "agent_started").count();
-    follower.wait_until("the next agent was heard", |heard| starts(heard) == 1)?;
+        |events: &[Value]| events.iter().filter(|event| event["kind"] == "agent_started").count();
+    follower.wait_until("the next agent was reported", |events| starts(events) == 1)?;
     load::run("--vmm qemu --name after --type export --count 1")?;
-    follower.wait_until("it goes on", |heard| find(heard, "denied", "after").is_some())?;
-    let heard = follower.heard()?;
+    follower.wait_until("it continues", |events| find(events, "denied", "after").is_some())?;
+    let events = follower.events()?;
     let ids: BTreeSet<_> =
-        heard.iter().map(|event| (event["agent"].to_string(), event["id"].as_u64())).collect();
-    ensure!(ids.len() == heard.len(), "{} of {} events are others", ids.len(), heard.len());
+        events.iter().map(|event| (event["agent"].to_string(), event["id"].as_u64())).collect();
+    ensure!(ids.len() == events.len(), "{} of {} events are others", ids.len(), events.len());
     let lives: BTreeSet<_> = ids.iter().map(|(agent, _)| agent).collect();
     ensure!(lives.len() == 2, "{lives:?}");
-    let said = follower.said()?;
-    ensure!(said.contains("the agent is gone"), "{said}");
-    println!("{said}");
+    let output = follower.stderr()?;
+    ensure!(output.contains("the agent is gone"), "{output}");
+    println!("{output}");
     sleep(Duration::from_millis(100));
     let status = follower.interrupt()?;
     ensure!(status.code() == Some(0), "Ctrl-C: {status}");

@@ -1,4 +1,4 @@
-//! # Every request, one by one
+//! # events --all
 
 use std::{thread::sleep, time::Duration};
 
@@ -12,82 +12,86 @@ use crate::{
     follower::Follower,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const EXACT: Scenario = Scenario {
-    name: "all_tells_every_request_or_how_many_it_could_not_and_ends_with_its_listener",
-    check: exact,
-};
-pub const COST: Scenario =
-    Scenario { name: "to_tell_every_request_costs_each_less_than_it_costs_anyway", check: cost };
+scenario!(EXACT: "events/all" = exact,
+    "events --all reports every request or how many were lost, and ends with its follower");
+scenario!(COST: "events/all_cost" = cost,
+    "events --all costs less per request than observing it does");
 
 /// More than the programs' ring buffer holds.
 const FLOOD: &str = "--vms 4 --count 1200";
 
-/// Listens, and has heard of every request so far: the last one is of another type.
+/// Starts a follower and waits until it has every request so far: the last one has another type.
 fn follow_all() -> Result<Follower> {
     let follower = Follower::start(&["--all", "-n", "0"])?;
     wait_until("it listens to all", Duration::from_secs(30), || {
         load::run("--count 1")?;
-        Ok(told(&follower.heard()?).0 > 0)
+        Ok(reported(&follower.events()?).0 > 0)
     })?;
     load::run("--count 1 --type tsc_info")?;
-    follower.wait_until("the last request was told", |heard| {
-        heard.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
+    follower.wait_until("the last request was reported", |events| {
+        events.iter().any(|event| event.get("result").is_some() && event["message"] == "tsc_info")
     })?;
     Ok(follower)
 }
 
-/// How many requests' ends were told, and how many events were lost.
-fn told(heard: &[Value]) -> (u64, u64) {
-    let ended = heard.iter().filter(|event| event.get("result").is_some()).count();
-    let lost = heard.iter().filter(|event| event["kind"] == "lost");
+/// The numbers of finished requests and of lost events.
+fn reported(events: &[Value]) -> (u64, u64) {
+    let ended = events.iter().filter(|event| event.get("result").is_some()).count();
+    let lost = events.iter().filter(|event| event["kind"] == "lost");
     (ended as u64, lost.filter_map(|event| event["count"].as_u64()).sum())
 }
 
-fn exact(_: &Context) -> Result<Outcome> {
+fn exact(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let follower = follow_all()?;
     let before = Firmware::read()?;
-    // What was there when it began to listen.
-    let start = told(&follower.heard()?);
+    // The state when it began to follow.
+    let start = reported(&follower.events()?);
     load::run("--vms 4 --processes --count 100 --type report,key,export")?;
     load::run("--count 20 --fault gap:3")?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
-    follower.wait_until("every request was told", |heard| told(heard).0 - start.0 >= firmware)?;
-    let (ended, lost) = told(&follower.heard()?);
-    ensure!((ended - start.0, lost) == (firmware, 0), "{ended} of {firmware} told, {lost} lost");
-    println!("{firmware} requests, {firmware} told");
+    follower.wait_until("every request was reported", |events| {
+        reported(events).0 - start.0 >= firmware
+    })?;
+    let (ended, lost) = reported(&follower.events()?);
+    ensure!(
+        (ended - start.0, lost) == (firmware, 0),
+        "{ended} of {firmware} reported, {lost} lost"
+    );
+    println!("{firmware} requests, {firmware} reported");
 
-    let start = told(&follower.heard()?);
+    let start = reported(&follower.events()?);
     let before = Firmware::read()?;
     asleep(&agent, FLOOD)?;
     let firmware = Firmware::read()?.since(&before).guest_requests;
-    let all = |heard: &[Value]| told(heard).0 + told(heard).1 - start.0 - start.1;
-    follower.wait_until("each was told or counted", |heard| all(heard) >= firmware)?;
-    let heard = follower.heard()?;
-    let (ended, lost) = told(&heard);
-    ensure!(all(&heard) == firmware && lost > 0, "{firmware}: {ended} told, {lost} lost");
-    println!("{firmware} requests, {} told, {lost} lost", ended - start.0);
-    let reasons: Vec<_> = heard.iter().filter_map(|event| event.get("reason")).collect();
+    let all = |events: &[Value]| reported(events).0 + reported(events).1 - start.0 - start.1;
+    follower
+        .wait_until("each was reported or counted as lost", |events| all(events) >= firmware)?;
+    let events = follower.events()?;
+    let (ended, lost) = reported(&events);
+    ensure!(all(&events) == firmware && lost > 0, "{firmware}: {ended} reported, {lost} lost");
+    println!("{firmware} requests, {} reported, {lost} lost", ended - start.0);
+    let reasons: Vec<_> = events.iter().filter_map(|event| event.get("reason")).collect();
     println!("{reasons:?}");
 
-    // SIGKILL: it has no chance to say that it goes.
+    // SIGKILL: it cannot unsubscribe.
     drop(follower);
     sleep(Duration::from_secs(1));
     ensure_quiet(&agent)?;
 
-    // An agent that is killed cannot switch it off.
+    // A killed agent cannot switch it off.
     let follower = follow_all()?;
     agent.kill()?;
     drop(follower);
     let agent = Agent::start(&[])?;
     ensure_quiet(&agent)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// Requests while the agent sleeps.
+/// Runs a load while the agent is stopped.
 fn asleep(agent: &Agent, load: &str) -> Result<()> {
     signal(agent.pid(), libc::SIGSTOP)?;
     let load = load::run(load);
@@ -95,29 +99,29 @@ fn asleep(agent: &Agent, load: &str) -> Result<()> {
     load.map(drop)
 }
 
-/// What nobody listens to is not told: it does not fill the ring buffer.
+/// Without a follower requests do not fill the ring buffer.
 fn ensure_quiet(agent: &Agent) -> Result<()> {
     let before = losses(&agent.scrape()?);
     asleep(agent, FLOOD)?;
     let after = losses(&agent.scrape()?);
-    ensure!(before == after, "requests are still told: lost {before:?}, then {after:?}");
+    ensure!(before == after, "requests are still reported: lost {before:?}, then {after:?}");
     Ok(())
 }
 
-fn cost(_: &Context) -> Result<Outcome> {
+fn cost(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let _on = Statistics::on()?;
     measure(&agent)
 }
 
-/// Each costs less than it costs anyway: so many times as much, at most.
+/// The largest permitted ratio of the costs with and without --all.
 const MOST: f64 = 2.0;
 
-/// In turn, as an emulator gets faster at what it does again; what disturbs one makes it longer.
-fn measure(agent: &Agent) -> Result<Outcome> {
+/// In turn, as an emulator gets faster at what it repeats; the minimum excludes disturbances.
+fn measure(agent: &Agent) -> Result<Status> {
     let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
     for round in 0..20 {
-        // Beside other emulators it may take more of them to see one undisturbed.
+        // With other emulators running it may take more rounds until one is undisturbed.
         if round >= 5 && on < MOST * off {
             break;
         }
@@ -128,13 +132,14 @@ fn measure(agent: &Agent) -> Result<Outcome> {
         sleep(Duration::from_millis(500));
     }
     println!("BPF time of a request: {off:.0} ns; with --all {on:.0} ns: {:.2}x", on / off);
-    // An emulator's times: they catch what is grossly wrong.
+    // An emulator's times only catch gross errors.
     ensure!(on < MOST * off, "--all costs {:.2}x", on / off);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The mean time of the programs on a request's way, in ns. The agent sleeps meanwhile, with room
-/// for all in the ring buffer: what it does on the emulator's other CPU counts as the programs'.
+/// The mean time of the programs on a request's path, in ns. The agent is stopped meanwhile, with
+/// room for all in the ring buffer: its work on the emulator's other CPU would count as the
+/// programs'.
 fn of_a_request(agent: &Agent) -> Result<f64> {
     let before = agent.scrape()?;
     asleep(agent, "--vms 2 --processes --count 400")?;

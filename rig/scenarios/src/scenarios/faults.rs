@@ -1,8 +1,8 @@
-//! # What fails around the agent
+//! # Faults around the agent
 //!
-//! One after the other, under one agent that enforces, beside guests that go on asking: what the
-//! user is told, and that nothing is lost that had been counted. A hung PSP is in `hang`, a full disk
-//! in `config`, a limit's clock in `odd`.
+//! One after the other, with one enforcing agent and guests that keep sending: what is reported,
+//! and that no count is lost. A hung PSP is in `hung_psp`, a full disk in `config`, a limit's clock
+//! in `edge_cases`.
 
 pub mod clients;
 pub mod files;
@@ -18,111 +18,94 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::outlive::{self, Host};
+use super::takeover::{self, Host};
 use crate::{
     agent::{self, Agent, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Outcome, Scenario},
+    scenario::{Status, scenario},
 };
 
-pub const THOUSAND: Scenario = Scenario {
-    name: "a_thousand_connections_keep_neither_a_scrape_nor_the_command_line_out",
-    check: |_| survives(clients::thousand),
-};
-pub const NEVER_READ: Scenario = Scenario {
-    name: "a_scrape_that_never_finishes_is_dropped_and_the_others_do_not_wait",
-    check: |_| survives(clients::never_read),
-};
-pub const READERS: Scenario = Scenario {
-    name: "a_full_reading_group_takes_neither_memory_nor_a_place_from_root",
-    check: |_| survives(readers::full_group),
-};
-pub const MEMORY: Scenario = Scenario {
-    name: "vmms_whose_memory_is_locked_hold_nobody_up_and_are_named_when_they_answer",
-    check: |_| survives(memory::locked),
-};
-pub const SLOW_DISK: Scenario = Scenario {
-    name: "a_disk_that_hangs_holds_up_the_change_that_waits_for_it_and_nothing_else",
-    check: |_| survives(files::slow_disk),
-};
-pub const LOG: Scenario = Scenario {
-    name: "a_log_that_nobody_reads_holds_nothing_up",
-    check: |_| survives(log::blocked),
-};
-pub const DESCRIPTORS: Scenario = Scenario {
-    name: "out_of_descriptors_it_counts_and_enforces_on_and_says_why_nobody_can_connect",
-    check: |_| survives(clients::descriptors),
-};
-pub const SOCKET: Scenario = Scenario {
-    name: "a_socket_that_was_removed_is_made_anew_and_it_is_said",
-    check: |_| survives(files::socket),
-};
-pub const PINS_GONE: Scenario = Scenario {
-    name: "a_bpf_file_system_that_is_unmounted_is_told_and_pinned_to_again_once_it_is_back",
-    check: |_| survives(files::pins),
-};
-pub const CLOCK: Scenario = Scenario {
-    name: "a_clock_that_is_set_changes_no_count_and_no_rate",
-    check: |_| survives(files::clock),
-};
+scenario!(THOUSAND: "faults/thousand_connections" = |_| survives(clients::thousand),
+    "a thousand connections block neither scrapes nor the command line");
+scenario!(NEVER_READ: "faults/scrape_never_read" = |_| survives(clients::never_read),
+    "a scrape that is never read is dropped, and others do not wait for it");
+scenario!(READERS: "faults/readers" = |_| survives(readers::full_group),
+    "members of the reading group cost root neither memory nor a connection");
+scenario!(MEMORY: "faults/locked_memory" = |_| survives(memory::locked),
+    "VMMs whose memory is locked block nothing, and get their names once they answer");
+scenario!(SLOW_DISK: "faults/slow_disk" = |_| survives(files::slow_disk),
+    "a hung disk blocks the change that waits for it and nothing else");
+scenario!(LOG: "faults/log" = |_| survives(log::blocked), "a log that nobody reads blocks nothing");
+scenario!(DESCRIPTORS: "faults/descriptors" = |_| survives(clients::descriptors),
+    "out of file descriptors the agent counts and enforces, and logs why nobody can connect");
+scenario!(SOCKET: "faults/socket_removed" = |_| survives(files::socket),
+    "a removed socket is recreated, and this is logged");
+scenario!(PINS_REMOVED: "faults/pins_removed" = |_| survives(files::pins),
+    "an unmounted BPF file system is reported, and pins are restored once it is back");
+scenario!(CLOCK: "faults/clock" = |_| survives(files::clock),
+    "setting the clock changes no count and no rate");
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Half of its requests pass, half are refused.
 const LOAD: &str = "--vmm qemu --name web --vcpus 2 --vmpck all --type report,export --rate 20 \
                     --seconds 36000";
 
-pub struct Stage {
+pub struct FaultyHost {
     host: Host,
     agent: Agent,
-    /// A scraper that never reads, from the beginning.
+    /// A scraper that never reads, started first.
     scraper: clients::Scraper,
 }
 
-/// Between two scenarios; what failed is not gone on with.
-static STAGE: Mutex<Option<Stage>> = Mutex::new(None);
+/// Kept between scenarios, except after a failure.
+static HOST: Mutex<Option<FaultyHost>> = Mutex::new(None);
 
-impl Stage {
-    fn set() -> Result<Stage> {
+impl FaultyHost {
+    fn set() -> Result<FaultyHost> {
         let host = Host::fresh("")?;
-        let agent = outlive::start(&[])?;
+        let agent = takeover::start(&[])?;
         let scraper = clients::Scraper::start()?;
-        Ok(Stage { host, agent, scraper })
+        Ok(FaultyHost { host, agent, scraper })
     }
 }
 
-/// Something fails while guests ask: they go on asking, and all is counted.
-fn survives(fault: fn(&mut Stage) -> Result<()>) -> Result<Outcome> {
-    let mut held = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut stage = match held.take() {
-        Some(stage) => stage,
-        None => Stage::set()?,
+/// Injects a fault while guests send: they keep sending, and all is counted.
+fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
+    let mut held = HOST.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut host = match held.take() {
+        Some(host) => host,
+        None => FaultyHost::set()?,
     };
     let load = load::start(LOAD)?;
-    go_on(5).context("at first")?;
-    fault(&mut stage)?;
-    go_on(5).context("at last")?;
+    requests_continue(5).context("at first")?;
+    fault(&mut host)?;
+    requests_continue(5).context("at last")?;
     agent::signal(load.pid(), libc::SIGTERM)?;
     let seen = load.finish()?;
-    let answered = stage.host.exact(&stage.agent)?;
-    let denied = stage.host.gate()?.denied;
+    let answered = host.host.exact(&host.agent)?;
+    let denied = host.host.gate()?.denied;
     ensure!(seen.outcomes["7"].keys().eq(["fw:0x16"]), "exports: {:?}", seen.outcomes["7"]);
     println!("{answered} passed and {denied} were denied since the start; all are counted");
-    *held = Some(stage);
-    Ok(Outcome::Kept)
+    *held = Some(host);
+    Ok(Status::Passed)
 }
 
-/// So many more requests reach the PSP.
-fn go_on(requests: u64) -> Result<()> {
+/// Waits until this many more requests reach the PSP.
+fn requests_continue(requests: u64) -> Result<()> {
     let before = Firmware::read()?.guest_requests;
-    wait_until("requests go on", PATIENCE, || {
+    wait_until("requests continue", STEP_TIMEOUT, || {
         Ok(Firmware::read()?.guest_requests >= before + requests)
     })
 }
 
-fn is_told(what: &str) -> Result<()> {
-    wait_until(&format!("the log says {what:?}"), PATIENCE, || Ok(agent::log().contains(what)))?;
+fn wait_for_log(what: &str) -> Result<()> {
+    wait_until(
+        &format!("the log says {what:?}"),
+        STEP_TIMEOUT,
+        || Ok(agent::log().contains(what)),
+    )?;
     let log = agent::log();
     println!("{}", log.lines().rfind(|line| line.contains(what)).unwrap_or_default());
     Ok(())
@@ -133,8 +116,8 @@ fn open_files(agent: &Agent) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{}/fd", agent.pid())).context("its descriptors")?.count())
 }
 
-/// The load's VM runs under its own name, and once.
-fn web_runs() -> Result<()> {
+/// The load's VM is listed once, under its name.
+fn web_is_running() -> Result<()> {
     let vms = json("vms")?;
     let all = vms["vms"].as_array().context("no vms")?;
     let running: Vec<_> = all.iter().filter(|vm| vm["running"] == true).collect();

@@ -1,39 +1,33 @@
-//! # The gate by itself
+//! # The gate without the agent
 //!
-//! Without the agent: what the module promises whoever answers it, or nobody.
+//! What the module promises, whichever program answers it, or none.
 
 use std::{collections::BTreeMap, fs, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    answer::{Answer, Answering},
     attacker,
-    gate::{Counts, Gate},
+    fixed_answer::{Answer, FixedAnswer},
+    gate::{Gate, GateCounts},
     host::{Firmware, wait_until},
-    load::{self, Seen},
-    scenario::{Context, Outcome, Scenario},
+    load::{self, LoadReport},
+    scenario::{Context, Status, scenario},
 };
 
-pub const NOBODY_ANSWERS: Scenario = Scenario {
-    name: "where_nobody_answers_an_open_gate_admits_and_a_closed_one_refuses",
-    check: nobody_answers,
-};
-pub const ANSWERS: Scenario = Scenario {
-    name: "the_gate_carries_out_the_answer_and_what_it_refuses_never_reaches_the_psp",
-    check: answers,
-};
-pub const SELF_TEST: Scenario =
-    Scenario { name: "a_self_test_tells_who_answers_and_counts_nowhere", check: self_test };
-pub const PARAMETERS: Scenario = Scenario {
-    name: "the_gate_s_secrets_are_root_s_and_its_numbers_cannot_be_set",
-    check: parameters,
-};
-pub const ATTACKER: Scenario =
-    Scenario { name: "an_unprivileged_process_learns_nothing_from_the_gate", check: attacker };
+scenario!(NOBODY_ANSWERS: "gate/unanswered" = nobody_answers,
+    "without an answer an open gate admits, and a closed one denies");
+scenario!(ANSWERS: "gate/answers" = answers,
+    "the gate follows the answer, and refused requests never reach the PSP");
+scenario!(SELF_TEST: "gate/self_test" = self_test,
+    "a self-test shows the answer and is not counted");
+scenario!(PARAMETERS: "gate/parameters" = parameters,
+    "only root reads the gate's secrets, and its counters cannot be set");
+scenario!(ATTACKER: "gate/attacker" = attacker,
+    "an unprivileged process learns nothing from the gate alone");
 
-/// What guests saw, of all message types together.
-pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {
+/// What guests saw, summed over message types.
+pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
     for (outcome, count) in seen.outcomes.values().flatten() {
         *sums.entry(outcome.clone()).or_default() += count;
@@ -41,27 +35,27 @@ pub fn outcomes(seen: &Seen) -> Vec<(String, u64)> {
     sums.into_iter().collect()
 }
 
-pub fn ensure_all(seen: &Seen, outcome: &str, count: u64) -> Result<()> {
+pub fn ensure_all(seen: &LoadReport, outcome: &str, count: u64) -> Result<()> {
     let outcomes = outcomes(seen);
     ensure!(outcomes == [(outcome.to_owned(), count)], "{outcomes:?}, not {count} {outcome}");
     Ok(())
 }
 
-fn nobody_answers(_: &Context) -> Result<Outcome> {
+fn nobody_answers(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     ensure!(gate.get("closed")? == "N", "closed by default");
     let before = Firmware::read()?;
     ensure_all(&load::run("--vms 4 --count 5 --type report,key")?, "ok", 20)?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 20, "not all were sent");
-    let open = Counts { unanswered: 20, ..Counts::default() };
+    let open = GateCounts { unanswered: 20, ..GateCounts::default() };
     ensure!(gate.counts()? == open, "open: {:?}", gate.counts()?);
 
     gate.set("closed", "Y")?;
     let before = Firmware::read()?;
     let seen = load::run("--vms 4 --count 5 --type report,key")?;
     ensure_all(&seen, "fw:0x16", 20)?;
-    ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP was asked");
-    let closed = Counts { unanswered: 40, ..open };
+    ensure!(Firmware::read()?.since(&before).guest_requests == 0, "the PSP got requests");
+    let closed = GateCounts { unanswered: 40, ..open };
     ensure!(gate.counts()? == closed, "closed: {:?}", gate.counts()?);
     gate.remove()?;
 
@@ -69,33 +63,33 @@ fn nobody_answers(_: &Context) -> Result<Outcome> {
     ensure_all(&load::run("--extended")?, "fw:0x16", 1)?;
     gate.remove()?;
     ensure_all(&load::run("--count 2")?, "ok", 2)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn answers(_: &Context) -> Result<Outcome> {
-    // Closed, as an answer is an answer.
+fn answers(_: &Context) -> Result<Status> {
+    // Closed, to show that answers count.
     let gate = Gate::load(&["closed=1"])?;
     let before = Firmware::read()?;
-    let admitting = Answering::with(Answer::Admit)?;
+    let admitting = FixedAnswer::with(Answer::Admit)?;
     ensure_all(&load::run("--vms 2 --count 5 --type report,export")?, "ok", 10)?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 10, "admitted, not all sent");
     drop(admitting);
 
     let before = Firmware::read()?;
-    let denying = Answering::with(Answer::Deny)?;
+    let denying = FixedAnswer::with(Answer::Deny)?;
     ensure_all(&load::run("--vms 2 --count 5")?, "fw:0x16", 10)?;
     ensure_all(&load::run("--vms 2 --count 5 --extended")?, "fw:0x16", 10)?;
     drop(denying);
-    let turning_away = Answering::with(Answer::Busy)?;
+    let turning_away = FixedAnswer::with(Answer::Busy)?;
     let mut turned_away = load::start("--vms 2 --count 3")?;
-    wait_until("both were told to come back", Duration::from_secs(60), || {
+    wait_until("both got BUSY", Duration::from_secs(60), || {
         ensure!(turned_away.is_running()?, "a guest took BUSY for an answer");
         Ok(gate.counts()?.busy >= 6)
     })?;
     let during = Firmware::read()?.since(&before);
     ensure!(during.guest_requests == 0, "{} reached the PSP", during.guest_requests);
 
-    let admitting = Answering::with(Answer::Admit)?;
+    let admitting = FixedAnswer::with(Answer::Admit)?;
     drop(turning_away);
     let seen = turned_away.finish()?;
     let ok = outcomes(&seen).into_iter().find(|(outcome, _)| outcome == "ok");
@@ -105,24 +99,24 @@ fn answers(_: &Context) -> Result<Outcome> {
     let counts = gate.counts()?;
     drop(admitting);
     ensure!((counts.admitted, counts.denied, counts.unanswered) == (16, 20, 0), "{counts:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn self_test(_: &Context) -> Result<Outcome> {
+fn self_test(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
     ensure!(gate.self_test(7)? == "7 unanswered", "{:?}", gate.get("self_test"));
     for (answer, word) in [(Answer::Admit, "admit"), (Answer::Deny, "deny"), (Answer::Busy, "busy")]
     {
-        let _answering = Answering::with(answer)?;
-        let said = gate.self_test(u64::MAX)?;
-        ensure!(said == format!("{} {word}", u64::MAX), "{said:?} with {answer:?}");
+        let _answering = FixedAnswer::with(answer)?;
+        let output = gate.self_test(u64::MAX)?;
+        ensure!(output == format!("{} {word}", u64::MAX), "{output:?} with {answer:?}");
     }
     gate.set("self_test", "0x10\n")?;
     for garbage in ["", "0", "-1", "x", "7 8", "7x", "18446744073709551616"] {
         let error = fs::write(Gate::path("self_test"), garbage).err();
         let errno = error.as_ref().and_then(std::io::Error::raw_os_error);
-        // Nothing at all is not even written.
+        // An empty string is not written at all.
         let expected = match garbage {
             "" => None,
             "18446744073709551616" => Some(libc::ERANGE),
@@ -131,12 +125,12 @@ fn self_test(_: &Context) -> Result<Outcome> {
         ensure!(errno == expected, "{garbage:?}: {error:?}");
     }
     ensure!(gate.get("self_test")? == "16 unanswered", "{:?}", gate.get("self_test"));
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
+    Ok(Status::Passed)
 }
 
-fn parameters(_: &Context) -> Result<Outcome> {
-    // Read-only means that they cannot be set when loading, either.
+fn parameters(_: &Context) -> Result<Status> {
+    // Read-only parameters cannot be set when loading, either.
     for lie in ["protocol=2", "file=1", "cookie=1", "admitted=1", "unanswered=9", "self_test=1"] {
         let loaded = Gate::load(&[lie]);
         ensure!(loaded.is_err(), "loaded with {lie}");
@@ -167,16 +161,16 @@ fn parameters(_: &Context) -> Result<Outcome> {
     gate.remove()?;
     let gate = Gate::load(&[])?;
     ensure!(gate.get("cookie")? != cookie, "the same cookie twice");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn attacker(_: &Context) -> Result<Outcome> {
+fn attacker(_: &Context) -> Result<Status> {
     let without = attacker::transcript()?;
     ensure!(without.lines().count() > 100, "the attacker was short: {without}");
     let gate = Gate::load(&[])?;
     let with = attacker::transcript()?;
     ensure!(with == without, "with the gate: {with}");
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
     ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

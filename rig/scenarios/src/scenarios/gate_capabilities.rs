@@ -1,7 +1,7 @@
-//! # Who may do what with the gate
+//! # Capabilities for the gate's parameters
 //!
-//! The uid is not enough: a container's root, from which all power was taken, is told nothing that
-//! helps it, and cannot change what is decided.
+//! uid 0 is not enough: root in a container without capabilities learns no secret and cannot change
+//! decisions.
 
 use std::process::Command;
 
@@ -9,23 +9,20 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     attacker,
-    gate::{Counts, Gate},
+    gate::{Gate, GateCounts},
     pod::Pod,
     privileges::{self, Answers, SYS_ADMIN, SYS_MODULE, numbered, root_with, tried},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const CAPABILITIES: Scenario = Scenario {
-    name: "root_without_the_capability_neither_reads_the_gate_s_secrets_nor_sets_anything",
-    check: capabilities,
-};
-pub const LOADER: Scenario =
-    Scenario { name: "whoever_may_load_the_gate_may_load_it_closed", check: loader };
+scenario!(CAPABILITIES: "gate/capabilities" = capabilities,
+    "root without the capability neither reads the gate's secrets nor sets anything");
+scenario!(LOADER: "gate/loader" = loader, "CAP_SYS_MODULE suffices to load the gate closed");
 
 const DENIED_BY_MODE: i32 = libc::EACCES;
 const DENIED: i32 = libc::EPERM;
 
-/// What uid 0 is answered: its secrets, a self-test, setting `closed`.
+/// The answers to uid 0, for the secrets, a self-test, and setting `closed`.
 fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
     let answers = [
         ("read protocol", 0),
@@ -43,15 +40,14 @@ fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
     answers.into_iter().map(|(what, errno)| (what.to_owned(), errno)).collect()
 }
 
-/// The same without what setting a counter was answered: its mode forbids it, or, to those whom
-/// modes do not bind, the gate.
+/// Removes the answer to setting a counter, which the file's mode or the gate must refuse.
 fn without_counter(mut answers: Answers) -> Result<Answers> {
     let set = answers.remove("write admitted").context("no counter was written")?;
     ensure!(set == DENIED || set == DENIED_BY_MODE, "setting a counter: {set}");
     Ok(answers)
 }
 
-fn capabilities(_: &Context) -> Result<Outcome> {
+fn capabilities(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let pods: Vec<u32> =
         Pod::agent()?.capabilities().iter().map(|name| numbered(name)).collect::<Result<_>>()?;
@@ -64,7 +60,7 @@ fn capabilities(_: &Context) -> Result<Outcome> {
         ("the pod's", pods, of_root(0, 0, DENIED)),
         ("CAP_SYSLOG", vec![numbered("SYSLOG")?], of_root(0, DENIED, DENIED)),
         ("CAP_BPF", vec![numbered("BPF")?], of_root(DENIED, 0, DENIED)),
-        // Stands for CAP_BPF, as for bpf(2), and not for CAP_SYSLOG.
+        // Implies CAP_BPF, as for bpf(2), but not CAP_SYSLOG.
         ("CAP_SYS_ADMIN", vec![SYS_ADMIN], of_root(DENIED, 0, 0)),
         ("all but CAP_SYSLOG", but(numbered("SYSLOG")?)?, of_root(DENIED, 0, 0)),
         ("all but CAP_SYS_ADMIN", but(SYS_ADMIN)?, of_root(0, 0, DENIED)),
@@ -81,12 +77,12 @@ fn capabilities(_: &Context) -> Result<Outcome> {
         let expected = if what == "read protocol" { 0 } else { DENIED_BY_MODE };
         ensure!(errno == expected, "nobody: {what}: {errno}");
     }
-    ensure!(gate.counts()? == Counts::default(), "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
+    Ok(Status::Passed)
 }
 
-/// With nothing but the capability to load modules.
-fn loader(_: &Context) -> Result<Outcome> {
+/// With CAP_SYS_MODULE only.
+fn loader(_: &Context) -> Result<Status> {
     for (parameter, closed) in [("closed=Y", "Y"), ("closed=N", "N"), ("closed", "Y")] {
         let mut insmod = Command::new("insmod");
         insmod.args(["/modules/guestreq_gate.ko", parameter]);
@@ -95,5 +91,5 @@ fn loader(_: &Context) -> Result<Outcome> {
         gate.remove()?;
     }
     ensure!(Gate::load(&["closed=maybe"]).is_err(), "closed=maybe was taken");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -1,6 +1,6 @@
-//! # The gate comes and goes
+//! # Loading the gate
 //!
-//! What it keeps from changing while it is loaded.
+//! What it prevents while it is loaded.
 
 use std::{fs, time::Duration};
 
@@ -11,39 +11,33 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const FTRACE: Scenario = Scenario {
-    name: "ftrace_cannot_be_switched_off_while_the_gate_is_loaded",
-    check: ftrace_stays_on,
-};
-pub const LOADED_TWICE: Scenario =
-    Scenario { name: "a_second_gate_is_refused_and_the_first_goes_on", check: loaded_twice };
-pub const LIVE_PATCH: Scenario = Scenario {
-    name: "a_live_patch_of_the_gate_s_function_and_the_gate_keep_each_other_out_and_doctor_says_so",
-    check: live_patch,
-};
-pub const PINS: Scenario = Scenario {
-    name: "the_gate_keeps_kvm_and_ccp_in_place_and_lets_kvm_amd_come_and_go",
-    check: pins,
-};
+scenario!(FTRACE: "gate/ftrace" = ftrace_stays_on,
+    "ftrace cannot be switched off while the gate is loaded");
+scenario!(LOADED_TWICE: "gate/loaded_twice" = loaded_twice,
+    "a second gate is refused, and the first keeps working");
+scenario!(LIVE_PATCH: "gate/live_patch" = live_patch,
+    "the gate and a live patch of its function exclude each other, and doctor says so");
+scenario!(PINS: "gate/module_references" = pins,
+    "the gate keeps kvm and ccp loaded, but not kvm_amd");
 
-fn ftrace_stays_on(_: &Context) -> Result<Outcome> {
+fn ftrace_stays_on(_: &Context) -> Result<Status> {
     const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
     let gate = Gate::load(&[])?;
     let refused = fs::write(SWITCH, "0");
     let errno = refused.err().and_then(|error| error.raw_os_error());
-    // Linux 7 does not let anybody switch it off any more.
+    // Since Linux 7 it cannot be switched off at all.
     let refusals = [Some(libc::EBUSY), Some(libc::EOPNOTSUPP)];
     ensure!(refusals.contains(&errno), "switching ftrace off: {errno:?}");
     ensure!(fs::read_to_string(SWITCH)?.trim() == "1", "ftrace is off");
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn loaded_twice(_: &Context) -> Result<Outcome> {
+fn loaded_twice(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     let file = gate.get("file")?;
     let Err(error) = host::insmod("guestreq_gate", &[]) else {
@@ -53,11 +47,11 @@ fn loaded_twice(_: &Context) -> Result<Outcome> {
     ensure!(gate.get("file")? == file, "the gate's file has changed");
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// Whoever comes second is told, and the first goes on.
-fn live_patch(_: &Context) -> Result<Outcome> {
+/// The second one is refused, and the first keeps working.
+fn live_patch(_: &Context) -> Result<Status> {
     const MODULE: &str = "rig_livepatch";
     const ENABLED: &str = "/sys/kernel/livepatch/rig_livepatch/enabled";
     let gate = Gate::load(&[])?;
@@ -70,19 +64,19 @@ fn live_patch(_: &Context) -> Result<Outcome> {
     host::insmod(MODULE, &[])?;
     let Err(error) = Gate::load(&[]) else { bail!("the gate took a live patch's place") };
     ensure!(format!("{error:#}").contains("busy"), "{error:#}");
-    let report = doctor::Report::of_enforcing_host()?;
+    let report = doctor::DoctorReport::of_enforcing_host()?;
     let found = "rig_livepatch patches sev_issue_cmd_external_user, which the gate hooks";
     report.says("gate_livepatch", "fail", found)?;
-    // As doctor says.
+    // As doctor suggests.
     report.says("gate_livepatch", "fail", &format!("echo 0 > {ENABLED}"))?;
     fs::write(ENABLED, "0").context(ENABLED)?;
     wait_until("the live patch is gone", Duration::from_secs(60), || Ok(!fs::exists(ENABLED)?))?;
     host::rmmod(MODULE)?;
     Gate::load(&[])?.remove()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn pins(_: &Context) -> Result<Outcome> {
+fn pins(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     host::rmmod("kvm_amd")?;
     for module in ["kvm", "ccp"] {
@@ -106,5 +100,5 @@ fn pins(_: &Context) -> Result<Outcome> {
     Firmware::reset()?;
     ensure_all(&load::run("--count 3")?, "ok", 3)?;
     ensure!(gate.counts()?.unanswered == 3, "{:?}", gate.counts()?);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

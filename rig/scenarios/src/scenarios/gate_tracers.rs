@@ -1,46 +1,44 @@
-//! # Others trace what the gate hooks
+//! # Tracers of the gate's function
 //!
-//! Debuggers, profilers and security agents attach to any function. Whoever comes first, the gate
-//! decides as ever, they see the calls, and both can go. A warning of the kernel's fails the boot.
+//! Debuggers, profilers and security agents attach to any function. In either order the gate
+//! decides as usual, they see the calls, and both can be removed. A kernel warning fails the boot.
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::gate::ensure_all;
 use crate::{
-    answer::{Answer, Answering},
-    gate::{Counts, Gate},
+    fixed_answer::{Answer, FixedAnswer},
+    gate::{Gate, GateCounts},
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
     tracers::{self, Tracer},
 };
 
-pub const TRACED: Scenario = Scenario {
-    name: "the_gate_and_all_that_traces_its_function_leave_each_other_alone",
-    check: traced,
-};
+scenario!(TRACED: "gate/tracers" = traced,
+    "the gate and tracers of its function do not affect each other");
 
-/// How many requests of each kind.
+/// Requests for each answer.
 const COUNT: u64 = 5;
 
-/// How many runs of guests `decides` makes, one for each answer.
+/// Loads that `decides` runs, one for each answer.
 const RUNS: u64 = 3;
 
-fn traced(_: &Context) -> Result<Outcome> {
+fn traced(_: &Context) -> Result<Status> {
     for tracer in tracers::ALL {
         let launch = tracer_first(tracer).with_context(|| format!("{tracer:?} before the gate"))?;
         gate_first(tracer, launch).with_context(|| format!("{tracer:?} after the gate"))?;
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// With the gate: KVM's call of each command, and the gate's own unless it refuses the command,
-/// which it does with a denied request and with one that is put off.
+/// Calls with the gate: KVM's for each command, and the gate's own unless the request is denied or
+/// BUSY.
 fn calls(launch: u64) -> u64 {
     2 * (RUNS * launch + COUNT) + 2 * COUNT
 }
 
-/// How many calls a launch is; it is the same function.
+/// Returns how many calls of the same function a launch makes.
 fn tracer_first(tracer: Tracer) -> Result<u64> {
     let tracing = tracer.attach()?;
     let gate = Gate::load(&[])?;
@@ -68,13 +66,13 @@ fn gate_first(tracer: Tracer, launch: u64) -> Result<()> {
     gate.remove()
 }
 
-/// Each answer holds, and what the gate counts as admitted is what the firmware got.
+/// Each answer takes effect, and the gate's count of admitted requests equals the firmware's.
 fn decides(gate: &Gate) -> Result<()> {
     let mut expected = gate.counts()?;
     let answers = [(Answer::Admit, "ok"), (Answer::Deny, "fw:0x16"), (Answer::Busy, "busy")];
     for (answer, outcome) in answers {
         let before = Firmware::read()?.guest_requests;
-        let answering = Answering::with(answer)?;
+        let answering = FixedAnswer::with(answer)?;
         let seen = load::run(&format!("--count {COUNT} --busy-give-up-ms 0"))?;
         drop(answering);
         ensure_all(&seen, outcome, COUNT)?;
@@ -88,7 +86,7 @@ fn decides(gate: &Gate) -> Result<()> {
         };
         *count += COUNT;
     }
-    let counts: Counts = gate.counts()?;
+    let counts: GateCounts = gate.counts()?;
     ensure!(counts == expected, "{counts:?}, not {expected:?}");
     Ok(())
 }

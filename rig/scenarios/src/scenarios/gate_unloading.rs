@@ -1,6 +1,6 @@
-//! # The gate is removed under load
+//! # Removing the gate under load
 //!
-//! No request is lost, none is sent twice, and no guest reads what was meant for the gate itself.
+//! No request is lost or sent twice, and no guest reads the gate's magic value.
 
 use std::{fs, thread, time::Duration};
 
@@ -9,36 +9,30 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::gate::{ensure_all, outcomes};
 use crate::{
     agent::signal,
-    answer::{Answer, Answering},
+    fixed_answer::{Answer, FixedAnswer},
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UNDER_LOAD: Scenario = Scenario {
-    name: "the_gate_can_be_removed_while_sixteen_vms_wait_for_a_slow_psp",
-    check: under_load,
-};
-pub const WHILE_BUSY: Scenario = Scenario {
-    name: "the_gate_can_be_removed_while_it_turns_guests_away_and_none_reads_its_magic",
-    check: while_busy,
-};
-pub const BESIDE_A_FORGER: Scenario = Scenario {
-    name: "a_guest_that_forges_the_gate_s_magic_does_not_hide_a_vcpu_that_was_turned_away",
-    check: beside_a_forger,
-};
+scenario!(UNDER_LOAD: "gate/unload_under_load" = under_load,
+    "the gate can be removed while sixteen VMs wait for a slow PSP");
+scenario!(WHILE_BUSY: "gate/unload_while_busy" = while_busy,
+    "the gate can be removed while guests get BUSY, and none reads its magic value");
+scenario!(UNLOAD_FORGED: "gate/unload_forged" = unload_forged,
+    "a guest that forges the gate's magic value does not hide another vCPU that got BUSY");
 
-fn under_load(context: &Context) -> Result<Outcome> {
+fn under_load(context: &Context) -> Result<Status> {
     let rounds = if context.long { 200 } else { 6 };
     let before = Firmware::read()?;
     let mut load = load::start("--vms 16 --processes --seconds 3600 --start-together")?;
     let mut asked = 0;
     for round in 0..rounds {
-        // With the second time the queue outlasts all that the kernel itself waits for.
+        // With the second latency the queue outlasts all of the kernel's own waits.
         Firmware::set("latency_us", if round % 2 == 0 { 3000 } else { 100_000 })?;
         let gate = Gate::load(&[])?;
-        wait_until("the gate was asked", Duration::from_secs(60), || {
+        wait_until("the gate got requests", Duration::from_secs(60), || {
             ensure!(load.is_running()?, "the load ended in round {round}");
             Ok(gate.counts()?.unanswered >= 17)
         })?;
@@ -51,48 +45,48 @@ fn under_load(context: &Context) -> Result<Outcome> {
     ensure_all(&seen, "ok", seen.requests)?;
     let sent = Firmware::read()?.since(&before).guest_requests;
     ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
-    println!("{sent} requests, {asked} of them asked about, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    println!("{sent} requests, {asked} of them through the gate, which was removed {rounds} times");
+    Ok(Status::Passed)
 }
 
-/// What the gate tells ccp's caller, and no guest may ever read.
+/// What the gate returns to ccp's caller and no guest may ever read.
 const MAGIC: u64 = 0x4741_5445;
 
-fn while_busy(context: &Context) -> Result<Outcome> {
+fn while_busy(context: &Context) -> Result<Status> {
     let (outcomes, rounds) = removed_while_busy(context)?;
     println!("{outcomes:?}, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// A guest that writes the magic into its GHCB itself is as one that was turned away, to who looks
-/// at the GHCB. It may not stand for one that was.
-fn beside_a_forger(context: &Context) -> Result<Outcome> {
+/// A guest that writes the magic value into its own GHCB looks like one that got BUSY. It must not
+/// hide one that did.
+fn unload_forged(context: &Context) -> Result<Status> {
     let forgers =
         load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
     let (outcomes, rounds) = removed_while_busy(context)?;
     signal(forgers.pid(), libc::SIGTERM)?;
     let forged = forgers.finish()?.outcomes.remove("vmgexit").context("nothing was forged")?;
-    // With the gate the forger reads what one would read that was turned away, and its own magic
-    // without: so it stands where the gate looks.
+    // The forger reads BUSY with the gate, and its own magic value without: it forges where the
+    // gate looks.
     let raw = format!("fw:{MAGIC:#x}");
     ensure!(forged.keys().eq(["busy", &raw]), "{forged:?}");
     println!("{outcomes:?}, forged: {forged:?}, the gate removed {rounds} times");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// A guest that reads the magic has lost its key: it takes it for a firmware error. To have some
-/// between magic and BUSY, their VMM is stopped while the gate is removed. What they saw, and how
-/// many times the gate was removed.
+/// A guest that reads the magic value takes it for a firmware error and loses its key. Their VMM is
+/// stopped while the gate is removed, so that some guests are between magic and BUSY. Returns what
+/// they saw, and how often the gate was removed.
 fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
     let rounds = if context.long { 200 } else { 12 };
     let before = Firmware::read()?;
-    let _turning_away = Answering::with(Answer::Busy)?;
+    let _turning_away = FixedAnswer::with(Answer::Busy)?;
     let mut load = load::start(
         "--vms 16 --seconds 3600 --start-together --busy-retry-ms 1 --busy-give-up-ms 3600000",
     )?;
     for round in 0..rounds {
         let gate = Gate::load(&[])?;
-        wait_until("guests were turned away", Duration::from_secs(60), || {
+        wait_until("guests got BUSY", Duration::from_secs(60), || {
             ensure!(load.is_running()?, "the load ended in round {round}");
             Ok(gate.counts()?.busy >= 50)
         })?;

@@ -1,4 +1,4 @@
-//! # Whatever guests do
+//! # Guest behavior
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use crate::{
     agent::{Agent, json},
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const HOSTILE_HEADERS: Scenario =
-    Scenario { name: "a_hostile_guest_cannot_invent_series", check: hostile_headers };
-pub const SEQUENCE_NUMBERS: Scenario =
-    Scenario { name: "replays_and_gaps_are_told_per_vmpck", check: sequence_numbers };
-pub const VMPCKS: Scenario = Scenario { name: "vmpcks_are_told_apart", check: vmpcks };
-pub const EXTENDED: Scenario =
-    Scenario { name: "extended_requests_are_told_from_plain_ones", check: extended };
-pub const CERTIFICATES: Scenario =
-    Scenario { name: "requests_that_ask_the_vmm_for_certificates_count_once", check: certificates };
-pub const HOST_ERRORS: Scenario =
-    Scenario { name: "requests_that_fail_on_the_host_are_host_errors", check: host_errors };
-pub const DIES_MID_REQUEST: Scenario =
-    Scenario { name: "a_vm_that_dies_mid_request_is_counted_and_retired", check: dies };
-pub const ORDINARY: Scenario = Scenario { name: "an_ordinary_vm_is_no_snp_vm", check: ordinary };
+scenario!(HOSTILE_HEADERS: "guests/hostile_headers" = hostile_headers,
+    "a hostile guest cannot create new series");
+scenario!(SEQUENCE_NUMBERS: "guests/sequence_numbers" = sequence_numbers,
+    "replayed and skipped sequence numbers are reported per VMPCK");
+scenario!(VMPCKS: "guests/vmpcks" = vmpcks, "requests are counted per VMPCK");
+scenario!(EXTENDED: "guests/extended" = extended,
+    "extended requests are counted apart from plain ones");
+scenario!(CERTIFICATES: "guests/certificates" = certificates,
+    "a request that fetches certificates from the VMM counts once");
+scenario!(HOST_ERRORS: "guests/host_errors" = host_errors,
+    "requests that fail on the host are host errors");
+scenario!(EXIT_MID_REQUEST: "guests/exit_mid_request" = dies,
+    "a VM that exits during a request is counted, then retired");
+scenario!(ORDINARY: "guests/not_snp" = ordinary, "a VM without SNP is not listed");
 
-/// More than any table of ours has room for, were it not folded.
-fn hostile_headers(_: &Context) -> Result<Outcome> {
+/// More combinations than any table would hold without folding.
+fn hostile_headers(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     for status in [0, 1, 2, 7, 9, 0xb, 0x10, 0x16, 0x17, 0x27] {
@@ -47,7 +47,7 @@ fn hostile_headers(_: &Context) -> Result<Outcome> {
     ensure!(host == truth, "{host:?}, the firmware {truth:?}");
     ensure!(losses(&metrics).is_empty(), "{:?}", losses(&metrics));
 
-    // One VM that brings every type and many results, in one life.
+    // One VM with every type and many results.
     let hog = load::start("--name hog --vmm qemu --count 9000 --rate 3000 --fault type-random")?;
     for status in [1, 2, 3, 7, 9, 0xb, 0x10, 0x16, 0x17, 0x27, 0] {
         Firmware::set("status", status)?;
@@ -61,13 +61,13 @@ fn hostile_headers(_: &Context) -> Result<Outcome> {
     let of_hog = metrics.sum("guestreq_requests_total", &[("vm", "hog")]);
     ensure!(of_hog == 9000.0, "{of_hog} of 9000 requests remain after folding");
     println!("hog has {series} series");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn sequence_numbers(_: &Context) -> Result<Outcome> {
+fn sequence_numbers(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    load::run("--name honest --vmm qemu --count 40 --vmpck all --vcpus 2")?;
+    load::run("--name normal --vmm qemu --count 40 --vmpck all --vcpus 2")?;
     load::run("--name replays --vmm qemu --count 20 --fault replay:4")?;
     load::run("--name gaps --vmm qemu --count 20 --fault gap:4")?;
     assert_exact(&agent, &before)?;
@@ -75,15 +75,18 @@ fn sequence_numbers(_: &Context) -> Result<Outcome> {
     let count = |vm: &str, kind: &str| {
         metrics.sum("guestreq_sequence_anomalies_total", &[("vm", vm), ("kind", kind)])
     };
-    ensure!(count("honest", "replay") + count("honest", "gap") == 0.0, "an honest VM is accused");
+    ensure!(count("normal", "replay") + count("normal", "gap") == 0.0, "anomalies of a normal VM");
     let refused = metrics.sum("guestreq_messages_total", &[("result", "aead_oflow")]);
-    let told = count("replays", "replay") + count("gaps", "gap");
-    ensure!(told == refused && refused > 0.0, "{told} told, the firmware refused {refused}");
+    let reported = count("replays", "replay") + count("gaps", "gap");
+    ensure!(
+        reported == refused && refused > 0.0,
+        "{reported} reported, the firmware refused {refused}"
+    );
     ensure!(count("replays", "gap") + count("gaps", "replay") == 0.0, "kinds are mixed up");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn vmpcks(_: &Context) -> Result<Outcome> {
+fn vmpcks(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--vmpck 2 --count 7 --name two --vmm firecracker")?;
     load::run("--vmpck all --count 8 --name all --vmm firecracker")?;
@@ -97,10 +100,10 @@ fn vmpcks(_: &Context) -> Result<Outcome> {
     ensure!(counts("two")? == [0, 0, 7, 0, 0], "{:?}", counts("two")?);
     ensure!(counts("all")? == [2, 2, 2, 2, 0], "{:?}", counts("all")?);
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn extended(_: &Context) -> Result<Outcome> {
+fn extended(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--count 3")?;
@@ -114,27 +117,27 @@ fn extended(_: &Context) -> Result<Outcome> {
     let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "extended"));
     let count = vm.map(|vm| vm["extended_requests"].clone());
     ensure!(count == Some(4.into()), "{count:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn certificates(context: &Context) -> Result<Outcome> {
+fn certificates(context: &Context) -> Result<Status> {
     if !context.has_request_certificates() {
-        return Ok(Outcome::Skipped("KVM_EXIT_SNP_REQ_CERTS came with Linux 7.0"));
+        return Ok(Status::Skipped("KVM_EXIT_SNP_REQ_CERTS came with Linux 7.0"));
     }
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--count 5 --certs --processes --vms 3")?;
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered == 15, "{answered} of 15");
-    // A VMM that refuses: the request never reaches the PSP, and the guest is told why.
+    // If the VMM refuses, the request never reaches the PSP, and the guest gets the reason.
     load::run("--count 2 --certs-error invalid_len")?;
     assert_exact(&agent, &before)?;
-    let told = json("psp")?["guest_told"].clone();
-    ensure!(told["ok"] == 15 && told["invalid_length"] == 2, "{told}");
-    Ok(Outcome::Kept)
+    let reported = json("psp")?["guest_told"].clone();
+    ensure!(reported["ok"] == 15 && reported["invalid_length"] == 2, "{reported}");
+    Ok(Status::Passed)
 }
 
-fn host_errors(_: &Context) -> Result<Outcome> {
+fn host_errors(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let seen = load::run("--count 12 --fault bad-gpa:3 --name lost --vmm qemu")?;
@@ -152,10 +155,10 @@ fn host_errors(_: &Context) -> Result<Outcome> {
         let errors = metrics.sum(name, &[("result", "host_error")]);
         ensure!(errors == 4.0, "{name} has {errors} host errors");
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn dies(_: &Context) -> Result<Outcome> {
+fn dies(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 50_000)?;
@@ -164,7 +167,7 @@ fn dies(_: &Context) -> Result<Outcome> {
         load::start(&format!("{arguments} --die-after {}", 100 + 37 * i))?.end()?;
     }
     Firmware::reset()?;
-    // KVM tears the VMs down from a kernel thread of its own.
+    // KVM destroys the VMs in a kernel thread.
     agent.wait_until("all VMs have gone", |metrics| {
         metrics.sum("guestreq_map_entries", &[("map", "threads")]) == 0.0
             && metrics.sum("guestreq_map_entries", &[("map", "contexts")]) == 0.0
@@ -175,15 +178,15 @@ fn dies(_: &Context) -> Result<Outcome> {
     let vms = json("vms")?;
     let running = vms["vms"].as_array().map(|vms| vms.iter().filter(|vm| vm["running"] == true));
     ensure!(running.map(Iterator::count) == Some(0), "{vms}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn ordinary(_: &Context) -> Result<Outcome> {
+fn ordinary(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--ordinary --vms 2")?;
     std::thread::sleep(Duration::from_millis(300));
     let vms = agent.scrape()?.values("guestreq_vm_info", "vm");
     ensure!(vms.is_empty(), "{vms:?}");
     host::Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

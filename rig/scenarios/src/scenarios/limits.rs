@@ -9,44 +9,38 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ADMITTED_RATE: Scenario = Scenario {
-    name: "the_admitted_rate_is_the_configured_one_however_hard_vms_push",
-    check: admitted_rate,
-};
-pub const FIRST_REQUEST: Scenario = Scenario {
-    name: "the_first_request_after_limit_set_is_decided_by_the_new_limit",
-    check: first_request,
-};
-pub const FAIRNESS: Scenario = Scenario {
-    name: "a_well_behaved_vm_is_not_slowed_by_hammering_ones_that_are_limited",
-    check: fairness,
-};
+scenario!(ADMITTED_RATE: "limits/admitted_rate" = admitted_rate,
+    "the admitted rate is the configured one, however hard VMs push");
+scenario!(FIRST_REQUEST: "limits/first_request" = first_request,
+    "the first request after `limit set` is decided by the new limit");
+scenario!(FAIRNESS: "limits/fairness" = fairness,
+    "VMs that send in a loop do not slow a well-behaved one once they are limited");
 
-/// VMs that push as hard as they can against a limit.
-pub struct Push {
+/// VMs that send as fast as they can against a limit.
+pub struct SaturatingLoad {
     pub vms: u64,
     pub rate: u64,
     pub burst: u64,
     pub seconds: u64,
 }
 
-impl Push {
-    /// The limit, as the configuration has it.
+impl SaturatingLoad {
+    /// The limit as a line of the configuration.
     pub fn limit(&self) -> String {
         format!("limit = {{ rate = \"{}/s\", burst = {} }}\n", self.rate, self.burst)
     }
 
-    /// How many requests it lets through.
+    /// How many requests it admits.
     pub fn expected(&self) -> u64 {
         self.vms * (self.rate * self.seconds + self.burst)
     }
 
-    /// How many were let through, and of the VM with the fewest.
+    /// Requests admitted in total, and for the VM with the fewest.
     pub fn run(&self) -> Result<(u64, u64)> {
-        let Push { vms, seconds, .. } = self;
+        let SaturatingLoad { vms, seconds, .. } = self;
         let before = Firmware::read()?;
         let seen = load::run(&format!(
             "--vms {vms} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
@@ -57,29 +51,34 @@ impl Push {
     }
 }
 
-fn admitted_rate(context: &Context) -> Result<Outcome> {
-    let push = Push { vms: 16, rate: 10, burst: 4, seconds: if context.long { 120 } else { 30 } };
-    let Enforcing { agent, gate } = Enforcing::start(&push.limit())?;
-    let (admitted, least) = push.run()?;
-    let expected = push.expected();
+fn admitted_rate(context: &Context) -> Result<Status> {
+    let load_at_limit = SaturatingLoad {
+        vms: 16,
+        rate: 10,
+        burst: 4,
+        seconds: if context.long { 120 } else { 30 },
+    };
+    let Enforcing { agent, gate } = Enforcing::start(&load_at_limit.limit())?;
+    let (admitted, least) = load_at_limit.run()?;
+    let expected = load_at_limit.expected();
     let ratio = admitted as f64 / expected as f64;
     println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
-    // A VM begins a little after the others, and the last request may come after the end.
+    // VMs start at slightly different times, and the last request may come after the end.
     ensure!((0.99..=1.01).contains(&ratio), "admitted {admitted}, configured {expected}");
     Enforcing { agent, gate }.end()
 }
 
-fn first_request(_: &Context) -> Result<Outcome> {
+fn first_request(_: &Context) -> Result<Status> {
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let mut load = load::start("--vmm qemu --name steady --count 4000 --rate 200")?;
     thread::sleep(Duration::from_secs(2));
     for round in 0..6 {
-        // One an hour, of which the first is let through at once: then nothing.
+        // One an hour: the first is admitted at once, then none.
         let limit = || {
             cli(&["limit", "set", "--vm", "steady", "--rate", "1/h", "--burst", "1", "--force"])?;
             Firmware::read()
         };
-        // One that was decided before may reach the PSP after the command has returned.
+        // A request decided earlier may reach the PSP after the command has returned.
         let (before, under_way) =
             if round % 2 == 0 { (load.while_stopped(limit)?, 0) } else { (limit()?, 1) };
         thread::sleep(Duration::from_millis(300));
@@ -97,35 +96,34 @@ fn first_request(_: &Context) -> Result<Outcome> {
     Enforcing { agent, gate }.end()
 }
 
-/// VMs that ask as fast as they can, looking again ten times as often as Linux guests do.
+/// VMs that send in a loop and repeat on BUSY ten times as often as Linux guests.
 const HAMMERING: u32 = 14;
-/// How long the PSP takes for a request.
+/// The PSP's time for a request.
 pub const SERVICE_US: u64 = 10_000;
-/// Another guest on the same processors can only make it worse; a limiter that does not work
-/// misses each time.
+/// Other load on the host can only make it worse; a broken limiter fails each time.
 const ATTEMPTS: u32 = 3;
 
-/// p50 and p99 of a VM that asks twenty times a second.
-pub fn meek(count: u32) -> Result<[Duration; 2]> {
+/// p50 and p99 of a VM that sends 20 requests a second.
+pub fn well_behaved(count: u32) -> Result<[Duration; 2]> {
     let seen = load::run(&format!("--vmm qemu --name meek --rate 20 --count {count}"))?;
     let vm = seen.per_vm.first().context("no VM")?;
     Ok([vm.p50, vm.p99])
 }
 
-/// The same beside hammering ones.
-pub fn beside(count: u32) -> Result<[Duration; 2]> {
+/// The same while others send in a loop.
+pub fn with_hammering(count: u32) -> Result<[Duration; 2]> {
     let hammers = load::start(&format!(
         "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
          --busy-retry-ms 200 --busy-give-up-ms 600000"
     ))?;
     thread::sleep(Duration::from_secs(4));
-    let seen = meek(count);
+    let seen = well_behaved(count);
     agent::signal(hammers.pid(), libc::SIGTERM)?;
     hammers.end()?;
     seen
 }
 
-/// How long the PSP takes in truth, in seconds.
+/// The PSP's measured time for a request, in seconds.
 fn service(agent: &Agent) -> Result<f64> {
     let labels = [("stage", "psp_service"), ("message", "report")];
     let metrics = agent.scrape()?;
@@ -133,30 +131,30 @@ fn service(agent: &Agent) -> Result<f64> {
     Ok(sum / metrics.sum("guestreq_stage_duration_seconds_count", &labels))
 }
 
-/// The limit of each hammering VM that leaves them a quarter of what the PSP can do, together.
+/// The limit for each hammering VM that gives them a quarter of the PSP's capacity together.
 pub fn quarter(agent: &Agent) -> Result<String> {
     Ok(format!("{:.2}/s", 1.0 / service(agent)? / 4.0 / f64::from(HAMMERING)))
 }
 
-fn fairness(_: &Context) -> Result<Outcome> {
+fn fairness(_: &Context) -> Result<Status> {
     Firmware::set("latency_us", SERVICE_US)?;
     let Enforcing { agent, gate } = Enforcing::start("")?;
     let times = |than: [Duration; 2], p99: Duration| p99.as_secs_f64() / than[1].as_secs_f64();
     let (mut kept, mut unlimited) = (false, None);
     for _ in 0..ATTEMPTS {
-        let alone = meek(100)?;
+        let alone = well_behaved(100)?;
         let unlimited = match unlimited {
             Some(unlimited) => unlimited,
-            None => *unlimited.insert(beside(20)?),
+            None => *unlimited.insert(with_hammering(20)?),
         };
         let (rate, service) = (quarter(&agent)?, service(&agent)?);
         cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
         cli(&["limit", "set", "--vm", "meek", "--off"])?;
-        let limited = beside(200)?;
+        let limited = with_hammering(200)?;
         cli(&["limit", "clear", "--default"])?;
         cli(&["limit", "clear", "--vm", "meek"])?;
         println!(
-            "p50 and p99 of a well-behaved VM: alone {alone:.1?}, beside {HAMMERING} hammering \
+            "p50 and p99 of a well-behaved VM: alone {alone:.1?}, with {HAMMERING} hammering \
              ones {unlimited:.1?} (p99 {:.1}x), those limited to {rate} each {limited:.1?} (p99 \
              {:.2}x); the PSP takes {:.1} ms",
             times(alone, unlimited[1]),

@@ -11,34 +11,32 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const INTEGRITY: Scenario =
-    Scenario { name: "under_lockdown_integrity_it_observes", check: integrity };
-pub const CONFIDENTIALITY: Scenario = Scenario {
-    name: "under_lockdown_confidentiality_it_refuses_and_says_why",
-    check: confidentiality,
-};
+scenario!(INTEGRITY: "lockdown/integrity" = integrity,
+    "under lockdown=integrity the agent observes");
+scenario!(CONFIDENTIALITY: "lockdown/confidentiality" = confidentiality,
+    "under lockdown=confidentiality the agent refuses to start and says why");
 
 fn raise(level: &str) -> Result<()> {
     fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))
 }
 
-fn integrity(_: &Context) -> Result<Outcome> {
+fn integrity(_: &Context) -> Result<Status> {
     raise("integrity")?;
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--vms 2 --count 10 --type report,key")?;
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered == 20, "{answered} of 20");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn confidentiality(_: &Context) -> Result<Outcome> {
+fn confidentiality(_: &Context) -> Result<Status> {
     raise("confidentiality")?;
     let (code, line) = agent::refusal(&[])?;
     ensure!(code == 1 && line.contains("confidentiality"), "exit {code}: {line}");
     println!("{line}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

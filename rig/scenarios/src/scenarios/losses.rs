@@ -6,55 +6,47 @@ use anyhow::{Context as _, Result, ensure};
 
 use guestreq_common::tail_calls::tracepoint;
 
-use super::{assert_exact, assert_exact_but, counted, expected, losses, outlive::PINS};
+use super::{assert_exact, assert_exact_but, counted, expected, losses, takeover::PINS};
 use crate::{
     agent::{Agent, json, signal},
-    bpf::Missed,
+    bpf::MissedTailCall,
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const VM_TABLE: Scenario = Scenario {
-    name: "a_full_table_of_vms_is_told_and_the_host_s_counts_stay_exact",
-    check: vm_table,
-};
-pub const THREAD_TABLE: Scenario = Scenario {
-    name: "a_full_table_of_threads_is_told_and_costs_waiting_times_only",
-    check: thread_table,
-};
-pub const SEVERAL_VMS: Scenario =
-    Scenario { name: "a_process_with_several_vms_has_a_record_for_each", check: several_vms };
-pub const LOST_RETURN: Scenario = Scenario {
-    name: "a_command_whose_end_was_missed_is_told_and_the_next_ones_count",
-    check: lost_return,
-};
-pub const RING_BUFFER: Scenario =
-    Scenario { name: "a_full_ring_buffer_is_told_and_counts_stay_exact", check: ring_buffer };
-pub const MISSED_PROBES: Scenario =
-    Scenario { name: "missed_probes_are_told", check: missed_probes };
-pub const MISSED_EXIT: Scenario =
-    Scenario { name: "a_thread_whose_end_was_missed_leaves_no_record", check: missed_exit };
-pub const NO_PROBE: Scenario = Scenario {
-    name: "a_probe_that_cannot_be_attached_costs_only_what_it_measured",
-    check: no_probe,
-};
+scenario!(VM_TABLE: "losses/vm_table" = vm_table,
+    "a full VM table is reported, and the host's counts stay exact");
+scenario!(THREAD_TABLE: "losses/thread_table" = thread_table,
+    "a full thread table is reported and costs only waiting times");
+scenario!(SEVERAL_VMS: "losses/several_vms" = several_vms,
+    "each VM of a process has its own record");
+scenario!(LOST_RETURN: "losses/command_end" = lost_return,
+    "a PSP command whose end was missed is reported as lost, and later ones count");
+scenario!(RING_BUFFER: "losses/ring_buffer" = ring_buffer,
+    "a full ring buffer is reported, and counts stay exact");
+scenario!(MISSED_PROBES: "losses/missed_probes" = missed_probes, "missed probes are reported");
+scenario!(MISSED_EXIT: "losses/thread_exit" = missed_exit,
+    "a thread whose exit was missed leaves no record");
+scenario!(NO_PROBE: "losses/no_probe" = no_probe,
+    "without one probe, only what it measures is missing");
 
-/// As where tracepoints are preempted; here for all threads of a VM.
-fn missed_exit(_: &Context) -> Result<Outcome> {
+/// As with preempted tracepoints; here for all threads of a VM.
+fn missed_exit(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let threads = |metrics: &Metrics| metrics.sum("guestreq_map_entries", &[("map", "threads")]);
-    let missed = Missed::begin(&format!("{PINS}/maps/TRACEPOINTS"), tracepoint::THREAD_EXIT)?;
+    let missed =
+        MissedTailCall::begin(&format!("{PINS}/maps/TRACEPOINTS"), tracepoint::THREAD_EXIT)?;
     load::run("--name unseen --vmm qemu --vcpus 3 --count 30")?;
     let left = threads(&agent.scrape()?);
     missed.end()?;
-    ensure!(left == 3.0, "{left} records of 3 threads that nobody saw end");
+    ensure!(left == 3.0, "{left} records of 3 threads whose exit was missed");
     agent.wait_until("their records are free", |metrics| threads(metrics) == 0.0)?;
     load::run("--name seen --vmm qemu --vcpus 3 --count 30")?;
     assert_exact(&agent, &before)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
@@ -64,7 +56,7 @@ fn assert_host_exact(agent: &Agent, before: &Firmware) -> Result<()> {
     Ok(())
 }
 
-fn vm_table(_: &Context) -> Result<Outcome> {
+fn vm_table(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 4\n")?;
     let before = Firmware::read()?;
     let load = load::start("--vms 9 --processes --count 10 --hold")?;
@@ -76,14 +68,14 @@ fn vm_table(_: &Context) -> Result<Outcome> {
     ensure!(lost.contains_key("vm_table_full") && lost.len() == 1, "{lost:?}");
     let vms = metrics.values("guestreq_vm_info", "vm").len();
     ensure!(vms == 4, "{vms} VMs have records");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// One VM's worth of room is 32 threads.
-fn thread_table(_: &Context) -> Result<Outcome> {
+/// There is room for 32 threads per VM.
+fn thread_table(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 1\n")?;
     let before = Firmware::read()?;
-    // Slow enough for all to wait at the same time.
+    // Slow enough that all wait at the same time.
     Firmware::set("latency_us", 10_000)?;
     load::run("--vcpus 80 --vmpck all --count 2")?;
     Firmware::reset()?;
@@ -93,11 +85,11 @@ fn thread_table(_: &Context) -> Result<Outcome> {
     ensure!(lost.contains_key("thread_table_full") && lost.len() == 1, "{lost:?}");
     let of_vm = metrics.sum("guestreq_requests_total", &[]);
     ensure!(of_vm == 160.0, "{of_vm} of 160 are the VM's");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 /// A VM is a guest context, and a process may have more than one.
-fn several_vms(_: &Context) -> Result<Outcome> {
+fn several_vms(_: &Context) -> Result<Status> {
     let agent = Agent::with_config("max_vms = 7\n")?;
     let before = Firmware::read()?;
     let load = load::start("--vms 7 --count 3 --hold")?;
@@ -113,11 +105,11 @@ fn several_vms(_: &Context) -> Result<Outcome> {
     }
     load.finish()?;
     assert_exact(&agent, &before)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The kernel goes blind while a request is in the PSP.
-fn lost_return(_: &Context) -> Result<Outcome> {
+/// The kernel skips probes while a request is in the PSP.
+fn lost_return(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 5_000_000)?;
     let unseen = load::start("--count 1")?;
@@ -134,11 +126,11 @@ fn lost_return(_: &Context) -> Result<Outcome> {
     ensure!(lost.get("command_unmatched") == Some(&1), "{lost:?}");
     let counted = metrics.sum("guestreq_messages_total", &[]);
     ensure!(counted == 10.0, "{counted} of the 10 that could be seen");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The agent sleeps while guests provoke event after event.
-fn ring_buffer(_: &Context) -> Result<Outcome> {
+/// The agent is stopped while guests provoke events.
+fn ring_buffer(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     signal(agent.pid(), libc::SIGSTOP)?;
@@ -151,12 +143,12 @@ fn ring_buffer(_: &Context) -> Result<Outcome> {
     ensure!(host == truth, "{host:?}, the firmware {truth:?}");
     let lost = losses(&metrics);
     ensure!(lost.contains_key("ring_buffer_full") && lost.len() == 1, "{lost:?}");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. The fake
-/// hardware raises the very counter by which it does so.
-fn missed_probes(_: &Context) -> Result<Outcome> {
+/// The kernel skips kprobe programs while bpf(2) works on a map on the same CPU. snpsim raises the
+/// counter that it checks.
+fn missed_probes(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     load::run("--count 10")?;
@@ -174,10 +166,10 @@ fn missed_probes(_: &Context) -> Result<Outcome> {
     ensure!(counted == 20.0, "{counted} of the 20 that could be seen");
     let after = metrics.sum("guestreq_requests_total", &[("vm", "after")]);
     ensure!(after == 10.0, "{after} of 10 after sight returned");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn no_probe(_: &Context) -> Result<Outcome> {
+fn no_probe(_: &Context) -> Result<Status> {
     for (probe, stage) in [
         ("kprobe/snp_handle_guest_req", None),
         ("kprobe/sev_issue_cmd_external_user", Some("psp_queue")),
@@ -190,7 +182,7 @@ fn no_probe(_: &Context) -> Result<Outcome> {
         load::run("--vms 4 --processes --count 10 --start-together --type report,key")?;
         load::run("--count 2 --fault bad-gpa:2")?;
         Firmware::reset()?;
-        // Whether KVM_RUN has failed is not known without this one.
+        // Only this probe shows whether KVM_RUN has failed.
         let failures = probe == "raw_tracepoint/kvm_userspace_exit";
         let excused = if failures { "request_unmatched" } else { "nothing" };
         assert_exact_but(&agent, &before, excused).with_context(|| format!("without {probe}"))?;
@@ -208,5 +200,5 @@ fn no_probe(_: &Context) -> Result<Outcome> {
             ensure!(queue > 0.0 && queue < whole, "queue {queue} s of {whole} s without {probe}");
         }
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

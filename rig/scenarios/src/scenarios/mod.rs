@@ -1,18 +1,18 @@
-//! # What guestreq promises
+//! # Groups of scenarios
 //!
-//! One file per subject; a group is a boot.
+//! One file per subject, one boot per group.
 
 mod attack;
-mod bare;
 mod config;
 pub mod cost;
+pub mod counting;
+mod daemonset;
 mod dashboards;
 mod doctor;
+mod edge_cases;
 mod enforce;
 mod events;
 mod events_all;
-mod exact;
-pub mod exactness;
 mod faults;
 mod gate;
 mod gate_capabilities;
@@ -20,43 +20,42 @@ mod gate_loading;
 mod gate_tracers;
 mod gate_unloading;
 mod guests;
-mod hang;
-mod hold;
-mod honest;
 mod hostile;
+mod hung_psp;
 pub mod limits;
 mod lockdown;
 mod losses;
-mod modules;
-mod names;
-mod odd;
+mod missing_prerequisites;
+mod module_reload;
 mod operation;
-mod outlive;
 mod packages;
-mod pod;
 mod pods;
+mod policy_changes;
 pub mod realtime;
-mod refusals;
-mod skipped;
+mod skipped_probes;
 mod soak;
 mod stages;
-mod storm;
+mod stress;
+mod takeover;
+#[cfg(test)]
+mod tests;
 mod tio;
 mod top;
-mod unresolved;
+mod unresolved_vms;
+mod vcpu_backend;
+mod verification;
+mod vm_names;
 
-use exact::{assert_exact, assert_exact_but, counted, expected, losses};
+use counting::{assert_exact, assert_exact_but, counted, expected, losses};
 
 use crate::{host, scenario::Group};
 
 pub const GROUPS: &[Group] = &[
     Group {
         name: "observe",
-        cmdline: "",
         memory_mib: 3072,
-        prepare: host::load_all,
         scenarios: &[
-            exactness::COUNTS_EQUAL_THE_FIRMWARE,
+            counting::COUNTS_EQUAL_THE_FIRMWARE,
             stages::ADD_UP,
             stages::BUSY_TIME,
             stages::VM_LOCK,
@@ -66,23 +65,23 @@ pub const GROUPS: &[Group] = &[
             guests::EXTENDED,
             guests::CERTIFICATES,
             guests::HOST_ERRORS,
-            guests::DIES_MID_REQUEST,
+            guests::EXIT_MID_REQUEST,
             guests::ORDINARY,
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
-            skipped::START,
+            skipped_probes::START,
             losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,
         ],
         once: &[
-            exactness::TWO_HUNDRED_VMS,
+            counting::TWO_HUNDRED_VMS,
             guests::HOSTILE_HEADERS,
-            exactness::EVERY_STATUS,
-            names::VMMS,
-            names::OTHER_NAME,
-            names::SAME_NAME,
-            names::RETENTION,
+            counting::EVERY_STATUS,
+            vm_names::VMMS,
+            vm_names::OTHER_NAME,
+            vm_names::SAME_NAME,
+            vm_names::RETENTION,
             losses::VM_TABLE,
             losses::THREAD_TABLE,
             losses::SEVERAL_VMS,
@@ -92,36 +91,31 @@ pub const GROUPS: &[Group] = &[
             operation::COMMAND_LINE,
             operation::BAD_INPUT,
         ],
+        ..Group::DEFAULT
     },
+    Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },
     Group {
-        name: "modules",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[modules::RELOADED],
-        once: &[],
-    },
-    Group {
-        name: "hang",
-        cmdline: "",
-        memory_mib: 1024,
+        name: "hung_psp",
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-        scenarios: &[hang::HUNG_PSP],
-        once: &[],
+        scenarios: &[hung_psp::HUNG_PSP],
+        ..Group::DEFAULT
     },
     Group {
-        name: "bare",
-        cmdline: "",
-        memory_mib: 1024,
+        name: "missing_prerequisites",
         prepare: || Ok(()),
-        scenarios: &[bare::NO_KVM_AMD],
-        once: &[bare::NO_ROOT, bare::NO_BPF, bare::STAY, bare::NO_SNP, bare::STAY_RECOVERS],
+        scenarios: &[missing_prerequisites::NO_KVM_AMD],
+        once: &[
+            missing_prerequisites::NO_ROOT,
+            missing_prerequisites::NO_BPF,
+            missing_prerequisites::STAY,
+            missing_prerequisites::NO_SNP,
+            missing_prerequisites::STAY_RECOVERS,
+        ],
+        ..Group::DEFAULT
     },
     Group {
         name: "gate",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             gate::NOBODY_ANSWERS,
             gate::ANSWERS,
@@ -137,15 +131,13 @@ pub const GROUPS: &[Group] = &[
             gate_tracers::TRACED,
             gate_unloading::UNDER_LOAD,
             gate_unloading::WHILE_BUSY,
-            gate_unloading::BESIDE_A_FORGER,
+            gate_unloading::UNLOAD_FORGED,
         ],
-        once: &[],
+        ..Group::DEFAULT
     },
     Group {
         name: "enforce",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             enforce::DENIED_AND_BUSY,
             limits::ADMITTED_RATE,
@@ -155,170 +147,138 @@ pub const GROUPS: &[Group] = &[
             enforce::ATTACKER,
         ],
         once: &[enforce::AUDIT],
+        ..Group::DEFAULT
     },
     Group {
-        name: "honest",
-        cmdline: "",
+        name: "verification",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
-            honest::GATE_GONE,
-            honest::FOREIGN_ANSWER,
-            skipped::CALL,
-            skipped::DECIDED,
-            odd::COST,
-            hold::HELD,
-            hold::STOPPED,
-            hold::COMPAT,
-            hold::STRANGER,
-            unresolved::FIRST_REQUEST,
+            verification::GATE_REMOVED,
+            verification::FOREIGN_ANSWER,
+            skipped_probes::CALL,
+            skipped_probes::DECIDED,
+            edge_cases::COST,
+            vcpu_backend::HELD,
+            vcpu_backend::STOPPED,
+            vcpu_backend::COMPAT,
+            vcpu_backend::UNKNOWN_VMM,
+            unresolved_vms::FIRST_REQUEST,
             tio::UNDECIDED,
         ],
         once: &[
-            honest::REFUSES,
-            honest::STAYS,
-            honest::CHANGES,
-            refusals::CHANGES,
-            refusals::NOBODY,
-            refusals::ONE_REPORT,
-            odd::TABLE_FULL,
-            odd::CLOCK_STEPS,
-            unresolved::AGENT_STOPPED,
+            verification::REFUSES,
+            verification::STAYS,
+            verification::CHANGES,
+            policy_changes::CHANGES,
+            policy_changes::ONLY_ROOT,
+            policy_changes::ONE_REPORT,
+            edge_cases::TABLE_FULL,
+            edge_cases::CLOCK_STEPS,
+            unresolved_vms::AGENT_STOPPED,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "no_lsm",
-        // Debian's own, without bpf.
+        // Debian's default, without bpf.
         cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[honest::NO_LSM],
+        scenarios: &[verification::NO_LSM],
         once: &[doctor::NO_LSM],
+        ..Group::DEFAULT
     },
     Group {
-        name: "outlive",
-        cmdline: "",
+        name: "takeover",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
-            outlive::takeover::GOES_ON,
-            outlive::takeover::FLOOD,
-            outlive::versions::OTHER_PROGRAMS,
-            outlive::versions::OTHER_ENTRIES,
+            takeover::restarts::SURVIVES,
+            takeover::restarts::FLOOD,
+            takeover::versions::OTHER_PROGRAMS,
+            takeover::versions::OTHER_ENTRIES,
         ],
         once: &[
-            outlive::faults::AT_START,
-            outlive::faults::AT_TAKEOVER,
-            outlive::faults::AT_CHANGE,
-            outlive::faults::AT_STOP,
-            outlive::faults::AT_DETACH,
-            outlive::versions::OTHER_SCHEMA,
-            outlive::foreign::FOREIGN,
-            outlive::alone::SECOND_AGENT,
-            outlive::alone::PID_REUSE,
+            takeover::failpoints::AT_START,
+            takeover::failpoints::AT_TAKEOVER,
+            takeover::failpoints::AT_CHANGE,
+            takeover::failpoints::AT_STOP,
+            takeover::failpoints::AT_DETACH,
+            takeover::versions::OTHER_SCHEMA,
+            takeover::foreign_pins::FOREIGN,
+            takeover::single_agent::SECOND_AGENT,
+            takeover::single_agent::PID_REUSE,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "attack",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
         scenarios: &[
             attack::processes::LIMIT,
             attack::processes::DENIED,
             attack::processes::SCRIBBLED,
-            attack::room::PARKED,
+            attack::capacity::PARKED,
             attack::contexts::SEVERAL,
             attack::contexts::UNSEEN,
             attack::agents::MOVES,
         ],
         once: &[
             attack::processes::FREE,
-            attack::room::THOUSAND,
-            attack::room::CHURN,
-            attack::room::CONTEXTS_FULL,
-            attack::room::THREADS_FULL,
-            attack::room::EVICTED,
-            attack::room::FLOOD,
+            attack::capacity::THOUSAND,
+            attack::capacity::CHURN,
+            attack::capacity::CONTEXTS_FULL,
+            attack::capacity::THREADS_FULL,
+            attack::capacity::EVICTED,
+            attack::capacity::FLOOD,
             attack::contexts::RESET,
             attack::contexts::BURST,
             attack::contexts::REUSE,
             attack::agents::REPLACED,
-            attack::names::VANISH,
-            attack::names::HIDEPID,
-            attack::names::HIDDEN,
-            attack::names::HIDDEN_LONG,
+            attack::hidden_processes::VANISH,
+            attack::hidden_processes::HIDEPID,
+            attack::hidden_processes::HIDDEN,
+            attack::hidden_processes::HIDDEN_LONG,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "config",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[
             config::RELOADED,
             config::AT_RELOAD,
             config::APPLIED,
             config::FULL_DISK,
-            config::ASKED,
+            config::WRONG_REQUESTS,
         ],
+        ..Group::DEFAULT
     },
     Group {
         name: "doctor",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
         scenarios: &[doctor::READY],
         once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
+        ..Group::DEFAULT
     },
     Group {
         name: "events",
-        cmdline: "",
         memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[events::KINDS, events_all::EXACT, events_all::COST],
+        ..Group::DEFAULT
     },
     Group {
         name: "lockdown",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
         scenarios: &[lockdown::INTEGRITY, lockdown::CONFIDENTIALITY],
-        once: &[],
+        ..Group::DEFAULT
     },
     Group {
         name: dashboards::GROUP,
-        // Who looks at it is outside.
+        // It is scraped from outside.
         cmdline: "rig.ip=10.0.2.15/24",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[dashboards::WATCHED],
+        ..Group::DEFAULT
     },
-    Group {
-        name: "pods",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[pods::RULES, pods::MOVED, packages::UPGRADE],
-    },
-    Group {
-        name: "top",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[top::LIVE],
-    },
+    Group { name: "pods", once: &[pods::RULES, pods::MOVED, packages::UPGRADE], ..Group::DEFAULT },
+    Group { name: "top", once: &[top::LIVE], ..Group::DEFAULT },
     Group {
         name: "faults",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
         once: &[
             faults::THOUSAND,
             faults::SOCKET,
@@ -329,77 +289,25 @@ pub const GROUPS: &[Group] = &[
             faults::SLOW_DISK,
             faults::LOG,
             faults::DESCRIPTORS,
-            faults::PINS_GONE,
+            faults::PINS_REMOVED,
         ],
+        ..Group::DEFAULT
     },
+    Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
+    Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
+    Group { name: "stress", memory_mib: 2048, once: &[stress::ALL_AT_ONCE], ..Group::DEFAULT },
     Group {
-        name: "hostile",
-        cmdline: "",
-        memory_mib: 1024,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[hostile::AT_FULL_SPEED],
-    },
-    Group {
-        name: "soak",
-        cmdline: "",
+        name: "daemonset",
         memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[soak::SOAK],
-    },
-    Group {
-        name: "storm",
-        cmdline: "",
-        memory_mib: 2048,
-        prepare: host::load_all,
-        scenarios: &[],
-        once: &[storm::STORM],
-    },
-    Group {
-        name: "pod",
-        cmdline: "",
-        memory_mib: 2048,
-        prepare: pod::prepare,
-        scenarios: &[],
+        prepare: daemonset::prepare,
         once: &[
-            pod::DOES_EVERYTHING,
-            pod::runtimes::DEFAULT_PROFILES,
-            pod::runtimes::OWN_PROFILE,
-            pod::lacking::ONE_CAPABILITY,
-            pod::lacking::THE_NODE,
+            daemonset::DOES_EVERYTHING,
+            daemonset::runtimes::DEFAULT_PROFILES,
+            daemonset::runtimes::OWN_PROFILE,
+            daemonset::missing::ONE_CAPABILITY,
+            daemonset::missing::THE_NODE,
         ],
+        ..Group::DEFAULT
     },
     realtime::GROUP,
 ];
-
-#[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::GROUPS;
-
-    /// Each row of the threat model is shown by tests that there are, or says why none shows it.
-    #[test]
-    fn the_threat_model_names_scenarios_that_there_are() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/threat-model.md");
-        let text = fs::read_to_string(path).expect("the threat model");
-        let mut named = 0;
-        for line in text.lines() {
-            assert!(!line.ends_with("| – |"), "nothing shows it, and no reason is given: {line}");
-            if line.contains("(a unit test)") {
-                continue;
-            }
-            // Scenarios' names are sentences.
-            let names = line.split('`').skip(1).step_by(2).filter(|name| {
-                name.matches('_').count() >= 5 && !name.contains(['/', '(', '{', ' ', '.'])
-            });
-            for name in names {
-                let there_is = GROUPS.iter().any(|group| group.all().any(|it| it.name == name));
-                assert!(there_is, "there is no scenario {name}");
-                named += 1;
-            }
-        }
-        assert!(named > 50, "only {named} are named");
-    }
-}

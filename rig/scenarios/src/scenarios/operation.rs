@@ -14,19 +14,18 @@ use crate::{
     agent::{self, Agent, cli, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const METRICS_ARE_CLEAN: Scenario =
-    Scenario { name: "promtool_finds_nothing_to_complain_of", check: promtool };
-pub const COMMAND_LINE: Scenario =
-    Scenario { name: "vms_and_psp_answer_who_asks_and_who_holds_the_psp", check: command_line };
-pub const BAD_INPUT: Scenario =
-    Scenario { name: "bad_input_gets_one_clear_line", check: bad_input };
-pub const STOPS_CLEANLY: Scenario =
-    Scenario { name: "sigterm_detaches_everything_and_exits_0", check: stops };
+scenario!(METRICS_ARE_CLEAN: "operation/promtool" = promtool,
+    "promtool finds nothing wrong with the metrics");
+scenario!(COMMAND_LINE: "operation/command_line" = command_line,
+    "vms and psp show which VM sends requests and which one holds the PSP");
+scenario!(BAD_INPUT: "operation/bad_input" = bad_input, "bad input gets one clear line");
+scenario!(STOPS_CLEANLY: "operation/sigterm" = stops,
+    "SIGTERM detaches everything and exits with 0");
 
-fn promtool(_: &Context) -> Result<Outcome> {
+fn promtool(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--vms 3 --vmm qemu --name a\"b\\c --count 20 --fault type-random")?;
     let text = agent.scrape()?.text;
@@ -39,19 +38,19 @@ fn promtool(_: &Context) -> Result<Outcome> {
         .context("promtool")?;
     child.stdin.take().context("promtool's input")?.write_all(text.as_bytes())?;
     let output = child.wait_with_output().context("promtool")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let told = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success() && said.is_empty() && told.is_empty(), "{told}{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && stderr.is_empty() && stdout.is_empty(), "{stdout}{stderr}");
 
-    // A VM that uses what Linux guests use stays within its bound.
+    // A VM that behaves like a Linux guest stays within its bound.
     load::run("--vmm qemu --name usual --count 30 --type report,key,tsc_info")?;
     let series = agent.scrape()?.series_of_vm("usual");
     ensure!(series <= 60, "a usual VM has {series} series");
     println!("a usual VM has {series} series");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn command_line(_: &Context) -> Result<Outcome> {
+fn command_line(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     ensure!(cli(&["vms"])?.starts_with("No VM"), "{}", cli(&["vms"])?);
     Firmware::set("latency_us", 20_000)?;
@@ -59,7 +58,7 @@ fn command_line(_: &Context) -> Result<Outcome> {
     let meek = load::start("--vmm qemu --name meek --rate 2 --seconds 12")?;
     std::thread::sleep(Duration::from_secs(4));
     let vms = json("vms")?;
-    // Between two requests nobody holds it.
+    // Between two requests no VM holds it.
     let mut psp = json("psp")?;
     wait_until("somebody holds the PSP", Duration::from_secs(20), || {
         psp = json("psp")?;
@@ -79,10 +78,10 @@ fn command_line(_: &Context) -> Result<Outcome> {
     ensure!(vms_table.lines().count() == 3, "{vms_table}");
     ensure!(psp_table.contains("Held by"), "{psp_table}");
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn bad_input(_: &Context) -> Result<Outcome> {
+fn bad_input(_: &Context) -> Result<Status> {
     let config = "/tmp/bad.toml";
     fs::write(config, "listen = \"127.0.0.1:9940\"\nmodee = \"audit\"\n").context(config)?;
     let (code, line) = agent::refusal(&["--config", config])?;
@@ -97,7 +96,7 @@ fn bad_input(_: &Context) -> Result<Outcome> {
     let (code, line) = agent::refusal(&["--without-probe", "kprobe/nonsense"])?;
     ensure!(code == 1 && line.contains("there is no probe"), "{code} {line}");
 
-    let (code, line) = agent::refusal_of(Command::new("/bin/guestreq").arg("vms"))?;
+    let (code, line) = agent::refusal_from(Command::new("/bin/guestreq").arg("vms"))?;
     ensure!(code == 1 && line.contains("no agent answers"), "{code} {line}");
 
     let agent = Agent::start(&[])?;
@@ -105,12 +104,12 @@ fn bad_input(_: &Context) -> Result<Outcome> {
     ensure!(code == 1 && line.contains("another agent is running"), "{code} {line}");
     ensure!(cli(&["psp"]).is_ok(), "the first agent no longer answers");
     drop(agent);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn stops(_: &Context) -> Result<Outcome> {
+fn stops(_: &Context) -> Result<Status> {
     let probes = || fs::read_to_string("/sys/kernel/debug/kprobes/list").context("kprobes");
-    // The kernel frees probes after a grace period, those of earlier agents, too.
+    // The kernel frees probes, also those of earlier agents, after a grace period.
     let ours = ["__sev_do_cmd_locked", "sev_issue_cmd_external_user", "snp_handle_guest_req"];
     let gone = || {
         let probes = probes()?;
@@ -126,6 +125,6 @@ fn stops(_: &Context) -> Result<Outcome> {
     let status = agent.stop()?;
     ensure!(status.code() == Some(0), "{status}");
     wait_until("the probes are gone", Duration::from_secs(10), || Ok(probes()? == before))?;
-    ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "a socket is left");
-    Ok(Outcome::Kept)
+    ensure!(!fs::exists("/run/guestreq/agent.sock").context("the socket")?, "the socket is left");
+    Ok(Status::Passed)
 }

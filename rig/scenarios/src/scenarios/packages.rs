@@ -1,7 +1,7 @@
-//! # Installed, upgraded and removed
+//! # Installing, upgrading and removing the package
 //!
-//! What dpkg would run, the package's own scripts, with a stand-in for systemd that starts and
-//! stops the agent as they ask.
+//! The package's own scripts as dpkg runs them, with a stand-in for systemd that starts and stops
+//! the agent.
 
 use std::{
     fs::{self, Permissions},
@@ -19,13 +19,11 @@ use crate::{
     gate::Gate,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UPGRADE: Scenario = Scenario {
-    name: "an_upgrade_of_the_package_lets_nothing_pass_and_a_removal_ends_enforcement",
-    check: upgrade,
-};
+scenario!(UPGRADE: "packages/upgrade" = upgrade,
+    "a package upgrade lets nothing pass, and a removal ends enforcement");
 
 const BINARY: &str = "/usr/bin/guestreq";
 const TOOLS: &str = "/tmp/systemd";
@@ -44,7 +42,7 @@ case $1 in start | restart)
 esac
 ";
 
-fn upgrade(_: &Context) -> Result<Outcome> {
+fn upgrade(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     prepare()?;
     unpack()?;
@@ -74,10 +72,10 @@ fn upgrade(_: &Context) -> Result<Outcome> {
     ensure!(seen.outcomes["7"].get("ok") == Some(&1), "still enforced: {:?}", seen.outcomes);
     gate.remove()?;
     fs::remove_file(CONFIG).context(CONFIG)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// What a host with systemd has, and a configuration.
+/// Creates what a host with systemd has, and a configuration.
 fn prepare() -> Result<()> {
     for folder in ["/usr/bin", "/run/systemd/system", "/etc/guestreq", TOOLS] {
         fs::create_dir_all(folder).context(folder)?;
@@ -95,7 +93,7 @@ fn prepare() -> Result<()> {
     Ok(())
 }
 
-/// Puts the binary in place as dpkg does: beside it, then by a rename.
+/// Replaces the binary by a rename, as dpkg does.
 fn unpack() -> Result<()> {
     let new = format!("{BINARY}.dpkg-new");
     fs::copy("/bin/guestreq", &new).with_context(|| new.clone())?;

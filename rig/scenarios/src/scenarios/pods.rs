@@ -1,6 +1,6 @@
 //! # VMs in pods
 //!
-//! The cgroups that kubelet would make, and the arguments that virt-launcher gives.
+//! With kubelet's cgroups and virt-launcher's arguments.
 
 use std::{
     fs::{self, File},
@@ -16,31 +16,29 @@ use crate::{
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const RULES: Scenario =
-    Scenario { name: "a_rule_for_a_pod_holds_for_its_vms_and_for_no_others", check: rules };
-pub const MOVED: Scenario =
-    Scenario { name: "a_vm_that_is_moved_into_its_pod_later_is_found_there", check: moved };
+scenario!(RULES: "pods/rules" = rules, "a rule for a pod holds for its VMs and no others");
+scenario!(MOVED: "pods/moved" = moved, "a VM that is moved into its pod later is found there");
 
 const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
-/// A pod's cgroup, as long as it is needed.
-struct Pod {
+/// A pod's cgroup.
+struct PodCgroup {
     folder: String,
 }
 
-impl Pod {
-    fn new() -> Result<Pod> {
+impl PodCgroup {
+    fn new() -> Result<PodCgroup> {
         let name = format!("kubepods-burstable-pod{}.slice", UID.replace('-', "_"));
         let folder = format!("{ROOT}/kubepods.slice/kubepods-burstable.slice/{name}");
         fs::create_dir_all(&folder).with_context(|| folder.clone())?;
-        Ok(Pod { folder })
+        Ok(PodCgroup { folder })
     }
 
-    /// A load whose processes are in it from the start.
+    /// Starts a load inside it.
     fn start(&self, arguments: &str) -> Result<Load> {
         enter(&self.folder, process::id())?;
         let load = load::start(arguments);
@@ -63,13 +61,13 @@ fn kubevirt(namespace: &str) -> String {
     )
 }
 
-/// The default refuses exports; one pod's VMs may send them, others of that name may not.
-fn rules(_: &Context) -> Result<Outcome> {
+/// The default denies exports; one pod's VMs may send them, other VMs of that name may not.
+fn rules(_: &Context) -> Result<Status> {
     let enforcing = Enforcing::start(&format!(
         "allow = [\"report\"]\n[[vm]]\nmatch = {{ namespace = \"prod\", pod_uid = \"{UID}\" }}\n\
          allow = [\"report\", \"export\"]\n"
     ))?;
-    let pod = Pod::new()?;
+    let pod = PodCgroup::new()?;
     let inside = pod.start(&kubevirt("prod"))?.finish()?;
     ensure!(inside.outcomes["7"].get("ok") == Some(&2), "in the pod: {:?}", inside.outcomes);
     let outside = load::run(&kubevirt("prod"))?;
@@ -85,8 +83,8 @@ fn rules(_: &Context) -> Result<Outcome> {
     enforcing.end()
 }
 
-/// As Kata does, whose VMM has made its guest's context by then.
-fn moved(_: &Context) -> Result<Outcome> {
+/// As with Kata, whose VMM has created its guest context by then.
+fn moved(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;
     wait_until("the VM is known", Duration::from_secs(60), || {
@@ -95,11 +93,11 @@ fn moved(_: &Context) -> Result<Outcome> {
     let vm = &json("vms")?["vms"][0];
     ensure!(vm["pod_uid"] == "", "it is in no pod yet: {vm}");
     let pid = vm["pid"].as_u64().context("a pid")?;
-    enter(&Pod::new()?.folder, u32::try_from(pid)?)?;
+    enter(&PodCgroup::new()?.folder, u32::try_from(pid)?)?;
     agent.wait_until("its pod is found", |metrics| {
         let labels = [("vm", "sandbox-5a3f"), ("pod_uid", UID)];
         metrics.select("guestreq_vm_info", &labels).count() == 1
     })?;
     load.finish()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

@@ -1,31 +1,29 @@
-//! # What has to hold on a PREEMPT_RT kernel at every change
+//! # The selection for PREEMPT_RT kernels
 //!
-//! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. So of
-//! each subject those that depend on how the kernel locks and schedules: counting, the gate,
-//! deciding, holding vCPUs, telling VMs apart. One boot, since each costs as much as three of
-//! them. `cargo xtask test --kernel rt` runs all others, too.
+//! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. These are
+//! the scenarios that depend on how the kernel locks and schedules: counting, the gate, decisions,
+//! holding vCPUs, VM names. One boot, as a boot takes three times as long there. `cargo xtask test
+//! --kernel rt` runs all others, too.
 
 use super::{
-    attack, enforce, exactness, gate, gate_unloading, guests, hold, limits, losses, names,
-    operation, pods, skipped, stages,
+    attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, pods,
+    skipped_probes, stages, vcpu_backend, vm_names,
 };
-use crate::{host, scenario::Group};
+use crate::scenario::Group;
 
 pub const GROUP: Group = Group {
     name: "realtime",
-    cmdline: "",
     memory_mib: 2048,
-    prepare: host::load_all,
     scenarios: &[
-        exactness::COUNTS_EQUAL_THE_FIRMWARE,
+        counting::COUNTS_EQUAL_THE_FIRMWARE,
         stages::ADD_UP,
         stages::VM_LOCK,
         stages::PSP_QUEUE,
         guests::SEQUENCE_NUMBERS,
         guests::HOST_ERRORS,
-        guests::DIES_MID_REQUEST,
+        guests::EXIT_MID_REQUEST,
         losses::MISSED_PROBES,
-        names::VMMS,
+        vm_names::VMMS,
         pods::RULES,
         gate::ANSWERS,
         gate_unloading::UNDER_LOAD,
@@ -33,14 +31,14 @@ pub const GROUP: Group = Group {
         enforce::DENIED_AND_BUSY,
         attack::processes::LIMIT,
         attack::processes::DENIED,
-        attack::room::PARKED,
-        skipped::CALL,
+        attack::capacity::PARKED,
+        skipped_probes::CALL,
         limits::FIRST_REQUEST,
-        hold::HELD,
-        hold::STOPPED,
+        vcpu_backend::HELD,
+        vcpu_backend::STOPPED,
         operation::STOPS_CLEANLY,
     ],
-    once: &[],
+    ..Group::DEFAULT
 };
 
 #[cfg(test)]
@@ -50,9 +48,9 @@ mod tests {
     #[test]
     fn it_is_a_selection_of_what_other_groups_have() {
         for scenario in GROUP.scenarios {
-            let has = |group: &&Group| group.all().any(|other| other.name == scenario.name);
+            let has = |group: &&Group| group.all().any(|other| other.id == scenario.id);
             let groups: Vec<_> = GROUPS.iter().filter(has).map(|group| group.name).collect();
-            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.name);
+            assert_eq!(groups.len(), 2, "{} is in {groups:?}", scenario.id);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! # A long time
+//! # Soak test
 //!
-//! The demo's guests under an agent that enforces, which is scraped, asked, changed, killed and
-//! stopped all the while, with VMs that come and go. A quarter of a minute in the tests; for as
-//! long as one likes with `cargo xtask test --only soak --minutes N`.
+//! The demo's guests and short-lived VMs under an enforcing agent, which is scraped, queried,
+//! changed, killed and stopped. 15 s in the tests, longer with `cargo xtask test --only soak
+//! --minutes N`.
 
 mod round;
 
@@ -14,23 +14,20 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use round::Soak;
 
-use super::{counted, expected, losses, outlive::Host};
+use super::{counted, expected, losses, takeover::Host};
 use crate::{
     agent,
     demo::{self, GUESTS},
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SOAK: Scenario = Scenario {
-    name: "after_scrapes_reloads_changes_restarts_and_new_vms_counts_are_exact_and_memory_is_flat",
-    check: soak,
-};
+scenario!(SOAK: "soak/soak" = soak,
+    "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat");
 
-/// How long something is to go on: `rig.minutes=N` of the kernel's command line, or else short, or
-/// with `--long` long.
+/// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {
     let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let asked = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
@@ -42,7 +39,7 @@ pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Dura
     }
 }
 
-fn soak(context: &Context) -> Result<Outcome> {
+fn soak(context: &Context) -> Result<Status> {
     let length = length(context, Duration::from_secs(15), Duration::from_secs(3600))?;
     let is_long = length >= Duration::from_secs(120);
     demo::times()?;
@@ -53,8 +50,8 @@ fn soak(context: &Context) -> Result<Outcome> {
         loads.push((guests, load::start(&format!("{guests} --seconds 1000000"))?));
     }
     let start = Instant::now();
-    // Each kind of change, and both ends of an agent, at the least.
-    while start.elapsed() < length || !soak.has_done_all() {
+    // At least one change of each kind, and one agent killed and one stopped.
+    while start.elapsed() < length || !soak.is_complete() {
         soak.round()?;
         for (guests, load) in &mut loads {
             ensure!(load.is_running()?, "{guests} has ended");
@@ -82,14 +79,14 @@ fn soak(context: &Context) -> Result<Outcome> {
         soak.memory()
     );
     soak.is_flat()?;
-    soak.slots_return()?;
+    soak.slots_are_freed()?;
     host.end(soak.agent)?;
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The host's counts are the firmware's and the gate's, over all agents; what was answered. Of the
-/// VMs that came and went many have no series any more.
+/// Over all agents the host's counts equal the firmware's and the gate's; returns the answered
+/// requests. Many exited VMs have no series any more.
 fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     let (firmware, gate) = (host.firmware()?, host.gate()?);
     let mut answered = counted(metrics, "guestreq_messages_total");
@@ -103,7 +100,7 @@ fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     let expected = expected(&firmware);
     ensure!(answered == expected, "{answered:?}, the firmware {expected:?}");
     let mut lost = losses(metrics);
-    // Nobody reads what is told one by one while no agent runs.
+    // Without an agent nobody reads events.
     lost.remove("ring_buffer_full");
     ensure!(lost.is_empty(), "lost: {lost:?}");
     let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
@@ -111,7 +108,7 @@ fn exact(host: &Host, metrics: &Metrics) -> Result<u64> {
     Ok(firmware.messages.values().sum())
 }
 
-/// What was counted for the VMs of a load, which run from the beginning to the end.
+/// The requests counted for the VMs of a load that runs throughout.
 fn of_guests(guests: &str, metrics: &Metrics) -> Result<u64> {
     let name = guests.split_whitespace().skip_while(|word| *word != "--name").nth(1);
     let name = name.context("a load without a name")?;

@@ -1,4 +1,4 @@
-//! # Where the time goes
+//! # Stages of a request
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -8,16 +8,15 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const ADD_UP: Scenario = Scenario { name: "stages_add_up_to_the_whole", check: add_up };
-pub const BUSY_TIME: Scenario =
-    Scenario { name: "busy_time_is_what_the_firmware_was_busy", check: busy_time };
-pub const VM_LOCK: Scenario =
-    Scenario { name: "vcpus_of_one_vm_wait_for_its_lock", check: vm_lock };
-pub const PSP_QUEUE: Scenario =
-    Scenario { name: "vms_wait_for_each_other_in_the_psp_s_queue", check: psp_queue };
+scenario!(ADD_UP: "stages/sum" = add_up, "a request's stages add up to its duration");
+scenario!(BUSY_TIME: "stages/busy_time" = busy_time,
+    "the PSP's busy time is the time for which the firmware was busy");
+scenario!(VM_LOCK: "stages/vm_lock" = vm_lock, "vCPUs of one VM wait in the stage vm_lock");
+scenario!(PSP_QUEUE: "stages/psp_queue" = psp_queue,
+    "VMs that compete for the PSP wait in the stage psp_queue");
 
 const GUEST_REQUEST: [(&str, &str); 1] = [("command", "snp_guest_request")];
 
@@ -27,7 +26,7 @@ fn close(what: &str, a: f64, b: f64, tolerance: f64) -> Result<()> {
     Ok(())
 }
 
-fn add_up(_: &Context) -> Result<Outcome> {
+fn add_up(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 2000)?;
@@ -53,11 +52,11 @@ fn add_up(_: &Context) -> Result<Outcome> {
     let by_vm = metrics.sum("guestreq_vm_psp_seconds_total", &[("class", "request")]);
     let by_command = metrics.sum("guestreq_psp_busy_seconds_total", &GUEST_REQUEST);
     close("the PSP's time", by_vm, by_command, 1e-6)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The firmware knows how long it was busy; we see that, and the interrupt's way back.
-fn busy_time(_: &Context) -> Result<Outcome> {
+/// The agent's busy time also includes the interrupt's way back.
+fn busy_time(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     Firmware::set("latency_us", 8000)?;
@@ -72,23 +71,23 @@ fn busy_time(_: &Context) -> Result<Outcome> {
     let counted = metrics.sum("guestreq_psp_commands_total", &GUEST_REQUEST);
     ensure!(counted == count as f64, "{counted} commands of {count}");
     ensure!(busy >= truth && busy >= slept, "busy {busy} s, the firmware {truth} s");
-    // The driver's wake-up under emulation is what may be on top.
+    // Allows for the driver's wake-up under emulation.
     ensure!(busy <= truth * 1.5, "busy {busy} s, the firmware {truth} s");
     println!("busy {busy:.3} s, the firmware was busy {truth:.3} s and slept {slept:.3} s of it");
-    // The other commands, too, are all seen.
+    // All other commands are seen, too.
     for (command, (count, _)) in &firmware.commands {
         let name = guestreq_common::command::name(*command).context("a command without name")?;
         let counted = metrics.sum("guestreq_psp_commands_total", &[("command", name)]);
         ensure!(counted == *count as f64, "{name}: {counted} of {count}");
     }
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 fn stage(metrics: &Metrics, stage: &str) -> f64 {
     metrics.sum("guestreq_vm_stage_seconds_total", &[("stage", stage)])
 }
 
-fn vm_lock(_: &Context) -> Result<Outcome> {
+fn vm_lock(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 3000)?;
     load::run("--vcpus 8 --vmpck all --count 10 --start-together")?;
@@ -96,13 +95,13 @@ fn vm_lock(_: &Context) -> Result<Outcome> {
     let metrics = agent.scrape()?;
     let (lock, queue, service) =
         (stage(&metrics, "vm_lock"), stage(&metrics, "psp_queue"), stage(&metrics, "psp_service"));
-    // Four VMPCKs, so three of four wait, for the lock and not for the PSP.
+    // Of four VMPCKs three wait for the lock, not for the PSP.
     ensure!(lock > service, "lock {lock} s, service {service} s");
     ensure!(queue < service / 4.0, "queue {queue} s, service {service} s");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-fn psp_queue(_: &Context) -> Result<Outcome> {
+fn psp_queue(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     Firmware::set("latency_us", 3000)?;
     let load = load::start("--vms 8 --processes --count 15 --start-together")?;
@@ -121,5 +120,5 @@ fn psp_queue(_: &Context) -> Result<Outcome> {
     ensure!((2.0..=8.0).contains(&longest), "the queue of 8 VMs was seen {longest} long");
     let now = metrics.sum("guestreq_psp_queue_length", &[]);
     ensure!(now == 0.0, "{now} still wait");
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

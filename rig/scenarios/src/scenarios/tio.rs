@@ -1,4 +1,4 @@
-//! # Messages about a guest's devices
+//! # SEV-TIO
 //!
 //! SEV-TIO guest requests reach the PSP by the VMM's ioctl(2), past the gate.
 
@@ -10,16 +10,14 @@ use crate::{
     enforcing::Enforcing,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const UNDECIDED: Scenario = Scenario {
-    name: "requests_of_sev_tio_pass_whatever_the_policy_and_are_counted_by_name_and_vm",
-    check: undecided,
-};
+scenario!(UNDECIDED: "tio/undecided" = undecided,
+    "SEV-TIO requests pass whatever the policy, and are counted by name and VM");
 
-fn undecided(_: &Context) -> Result<Outcome> {
-    // No type of SEV-TIO is among those.
+fn undecided(_: &Context) -> Result<Status> {
+    // No SEV-TIO type is among these.
     let enforcing = Enforcing::start("allow = [\"report\"]\n")?;
     let before = Firmware::read()?;
     load::run("--vmm qemu --name devices --tio 7 --count 3")?;
@@ -37,12 +35,12 @@ fn undecided(_: &Context) -> Result<Outcome> {
     ensure!((all, of_devices) == (7.0, 7.0), "{of_devices} of 7 are the VM's, {all} are some VM's");
     let seconds = |vm| count("guestreq_vm_psp_seconds_total", &[("vm", vm), ("class", "other")]);
     ensure!(seconds("devices") > seconds("none"), "the PSP's time is not its VM's");
-    // They are no guest requests, which count and are decided as ever.
+    // They are not guest requests, which are counted and decided as usual.
     let requests = count("guestreq_requests_total", &[("vm", "devices")]);
     let decisions = count("guestreq_decisions_total", &[("vm", "devices")]);
     ensure!((requests, decisions) == (3.0, 3.0), "{requests} requests, {decisions} decisions");
     let bypassed = count("guestreq_enforcement_bypassed_total", &[]);
-    ensure!(bypassed == 0.0, "{bypassed} passed undecided, and nobody was to decide them");
+    ensure!(bypassed == 0.0, "{bypassed} count as bypassed, though they are never decided");
 
     let vms = json("vms")?;
     let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "devices"));

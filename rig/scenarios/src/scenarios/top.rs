@@ -9,17 +9,16 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
     screen::Screen,
 };
 
-pub const LIVE: Scenario =
-    Scenario { name: "top_shows_who_has_the_psp_and_why_others_wait", check: live };
+scenario!(LIVE: "top/live" = live, "top shows which VM has the PSP and why others wait");
 
 /// An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const SCREEN_TIMEOUT: Duration = Duration::from_secs(60);
 
-fn live(_: &Context) -> Result<Outcome> {
+fn live(_: &Context) -> Result<Status> {
     demo::times()?;
     let mut agent = Agent::start(&[])?;
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 90"));
@@ -28,8 +27,8 @@ fn live(_: &Context) -> Result<Outcome> {
         metrics.sum("guestreq_messages_total", &[]) > 200.0
     })?;
     let mut command = Command::new("/bin/guestreq");
-    let mut top = Screen::start(command.arg("top"), (100, 30), PATIENCE)?;
-    // Lines over time, long enough to be looked at.
+    let mut top = Screen::start(command.arg("top"), (100, 30), SCREEN_TIMEOUT)?;
+    // Sparklines of some length.
     let busy_for = |text: &str| text.lines().nth(3).map_or(0, |line| line.matches('█').count());
     let text = top.wait_until("what the demo shows", |text| {
         text.contains("by PSP share") && busy_for(text) >= 12
@@ -54,5 +53,5 @@ fn live(_: &Context) -> Result<Outcome> {
     ensure!(top.wait()?.success() && !top.is_alternate() && !top.is_cursor_hidden());
     drop(guests);
     Firmware::reset()?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

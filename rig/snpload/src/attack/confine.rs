@@ -1,16 +1,16 @@
 //! # A VMM that confines itself
 //!
-//! With Landlock anybody may forbid oneself things, and from then on another security module answers
-//! in the place of those that are asked after it: for what this thread does, and only for that.
+//! Any thread may restrict itself with Landlock. From then on this security module answers before
+//! later ones for what the thread does.
 
 use std::io;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Everything that Landlock can forbid of files since Linux 6.10, ioctls of devices included.
+/// All file rights that Landlock handles since Linux 6.10, including ioctls on devices.
 static EVERYTHING: u64 = (1 << 16) - 1;
 
-/// Forbids this thread all files, and ioctls of devices that it opens from now on.
+/// Denies this thread all files, and ioctls on devices that it opens from now on.
 pub fn confine() -> Result<()> {
     let ruleset = call(libc::SYS_landlock_create_ruleset, &raw const EVERYTHING as u64, 8)
         .context("landlock_create_ruleset")?;
@@ -42,7 +42,7 @@ mod tests {
         let thread = std::thread::spawn(move || (confine(), open()));
         let (confined, opened) = thread.join().unwrap();
         match confined {
-            // A kernel without Landlock cannot show it.
+            // The kernel has no Landlock.
             Err(error) => assert!(format!("{error:#}").contains("landlock_create_ruleset")),
             Ok(()) => assert!(!opened),
         }

@@ -1,6 +1,6 @@
-//! # When it begins
+//! # The cue
 //!
-//! Whoever wants to do something between a VM's first requests and the rest makes a file.
+//! A file that a scenario creates between a VM's first requests and the rest.
 
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::signals::stopping;
 
-/// Given when the file exists; always, if there is none to wait for.
+/// Given when the file exists; always, without a file.
 #[derive(Clone)]
 pub struct Cue(Option<PathBuf>);
 
@@ -17,14 +17,14 @@ impl Cue {
         Self(file.cloned())
     }
 
-    /// Waits until it is given, or somebody wants to stop.
+    /// Waits until it is given or the process is to stop.
     pub fn wait(&self) {
         while self.0.as_ref().is_some_and(|file| !file.exists()) && !stopping() {
             sleep(Duration::from_millis(10));
         }
     }
 
-    /// The number that the file holds: 0 if it is empty. None where there is no file.
+    /// The number in the file, 0 if it is empty; None without a file.
     pub fn number(&self) -> Option<usize> {
         let text = std::fs::read_to_string(self.0.as_ref()?).ok()?;
         Some(text.trim().parse().unwrap_or(0))

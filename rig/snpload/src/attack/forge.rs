@@ -1,24 +1,24 @@
-//! # Arguments that lie
+//! # Forged arguments
 //!
-//! A process's arguments are memory of its own, from where /proc/PID/cmdline reads them: who runs
-//! can be called otherwise at any time.
+//! /proc/PID/cmdline reads a process's own memory, so a process can change its arguments at any
+//! time.
 
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
 pub struct Forger {
-    /// Where the arguments are.
+    /// The address of the arguments.
     start: u64,
-    /// For each turn arguments that fill that memory, and what the thread is to be called.
+    /// For each turn, arguments that fill that memory.
     lies: Vec<Vec<u8>>,
 }
 
-/// What ps shows of a thread.
+/// The thread's name, as ps shows it.
 const COMM: &[u8] = b"qemu-system-x86\0";
 
 impl Forger {
-    /// Takes these names in turn, each as QEMU's.
+    /// Takes these names in turn, as VMs of QEMU.
     pub fn new(names: &[String]) -> Result<Self> {
         let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
         let (start, end) = arguments(&stat).context("no address of arguments")?;
@@ -27,7 +27,7 @@ impl Forger {
         Ok(Self { start, lies })
     }
 
-    /// Gives the process, and all that share its memory, the name of that turn; and the thread
+    /// Gives the process and all that share its memory the name of this turn, and the thread
     /// QEMU's.
     pub fn take_name(&self, turn: usize) {
         let Some(lie) = self.lies.get(turn % self.lies.len().max(1)) else { return };
@@ -49,7 +49,7 @@ fn arguments(stat: &str) -> Option<(u64, u64)> {
     (start > 0 && end > start).then_some((start, end))
 }
 
-/// Arguments of QEMU with that name, filled up with empty ones.
+/// QEMU's arguments with this name, padded with empty ones.
 fn lie(name: &str, room: usize) -> Result<Vec<u8>> {
     let mut lie = format!("qemu-system-x86_64\0-name\0guest={name}\0").into_bytes();
     ensure!(lie.len() <= room, "{} bytes of arguments do not fit into {room}", lie.len());

@@ -1,4 +1,4 @@
-//! # A process with memory of its own
+//! # A process with its own memory
 
 use std::io;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Entered;
 
-/// Waits for a child's end; its status.
+/// Waits for a child and returns its status.
 pub fn wait_for(pid: libc::pid_t) -> Result<libc::c_int> {
     loop {
         let mut status = 0;
@@ -21,7 +21,7 @@ pub fn wait_for(pid: libc::pid_t) -> Result<libc::c_int> {
     }
 }
 
-/// Has a process with memory of its own try it. It can tell an errno, or that there was none.
+/// Does the work in a process with its own memory and returns its errno, if any.
 pub fn forked(work: impl FnOnce() -> Entered) -> Result<Entered> {
     // SAFETY: the child does nothing but the work, which is a system call, and ends.
     let pid = unsafe { libc::fork() };

@@ -1,7 +1,7 @@
-//! # Out of KVM_RUN in the middle
+//! # Leaving KVM_RUN during a request
 //!
-//! A signal that comes while KVM works on a request takes the vCPU out of KVM_RUN before its guest
-//! goes on: whoever runs it next is another one, and the request still the same.
+//! A signal during a request ends KVM_RUN before the guest continues: another thread runs the vCPU
+//! next, with the same request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -13,11 +13,11 @@ use anyhow::{Context as _, Result};
 use super::Entered;
 use crate::signals;
 
-/// The first is shorter than most requests. Up to 6.12 KVM waits tens of ms for readers of RCU where
-/// another thread runs a vCPU than before: a signal that comes meanwhile is no request's.
+/// The first delay is shorter than most requests. Up to 6.12 KVM waits tens of ms for RCU when
+/// another thread runs a vCPU: a signal during that time hits no request.
 const PAUSES: [u64; 6] = [700, 1_400, 2_800, 5_600, 11_200, 22_400];
 
-/// Signals whoever runs the vCPU, again and again.
+/// Repeatedly signals the thread that runs the vCPU.
 pub struct Kicks {
     target: Arc<Target>,
     thread: Option<JoinHandle<()>>,
@@ -51,7 +51,7 @@ impl Kicks {
         Ok(Self { target, thread: Some(thread.context("no thread that signals")?) })
     }
 
-    /// Signals whoever calls this while it does that.
+    /// Signals the calling thread while it works.
     pub fn aim_while(&self, work: &mut (dyn FnMut() -> Entered + Send)) -> Entered {
         self.target.thread.store(thread_id(), Ordering::Relaxed);
         let result = work();
@@ -69,7 +69,7 @@ impl Drop for Kicks {
     }
 }
 
-/// The number of whoever runs, thread or process.
+/// The calling thread's id.
 pub fn thread_id() -> libc::pid_t {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::gettid() }

@@ -1,7 +1,7 @@
 //! # Without a main thread
 //!
-//! A process lives on when its main thread calls exit(2), as long as it has others. Its main
-//! thread stays as a zombie, without memory: /proc/PID/cmdline is empty.
+//! A process survives its main thread's exit(2) while it has others. The main thread stays as a
+//! zombie without memory: /proc/PID/cmdline is empty.
 
 use std::fs;
 use std::process::exit;
@@ -11,11 +11,10 @@ use anyhow::{Context as _, Result};
 
 use super::cue::Cue;
 
-/// Has another thread do all that the process is there for, and ends this one, the main thread,
-/// when the cue is given.
+/// Does the process's work in another thread and ends the main thread at the cue.
 pub fn leave(cue: &Cue, work: impl FnOnce() -> i32 + Send + 'static) -> Result<()> {
     let thread = Builder::new().name("heir".into());
-    thread.spawn(move || exit(work())).context("no thread to go on")?;
+    thread.spawn(move || exit(work())).context("cannot start a thread")?;
     cue.wait();
     // SAFETY: ends this thread alone, which owns nothing that others use: it has only waited.
     unsafe { libc::syscall(libc::SYS_exit, 0) };

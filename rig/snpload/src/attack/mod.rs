@@ -1,8 +1,8 @@
 //! # A hostile VMM
 //!
-//! KVM lets everything run a vCPU that shares the memory of the VM's maker. Each technique here
-//! has a KVM_RUN done by somebody else than who did the last one, or leaves behind what one would
-//! know the VM by. What the guest asks for is as ever.
+//! KVM lets every process run a vCPU that shares memory with the VM's creator. Each technique here
+//! runs KVM_RUN in another thread or process than before, or removes what identifies the VM. The
+//! guest's requests do not change.
 
 mod confine;
 pub mod cue;
@@ -18,30 +18,30 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use self::{cue::Cue, forge::Forger, kick::Kicks, process::Parked};
-use crate::cli::Manner;
+use crate::cli::Behavior;
 
-/// How one KVM_RUN ended: the exit's reason, or an errno.
+/// The result of a KVM_RUN: the exit reason or an errno.
 pub type Entered = Result<u32, i32>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 pub enum Technique {
-    /// Each KVM_RUN by a process of its own that shares memory and files, and ends
+    /// Each KVM_RUN in a new process that shares memory and files, and exits
     Child,
-    /// The same, but the processes stay
+    /// The same, but the processes keep running
     Parked,
     /// The main thread exits, new threads run vCPUs (implies --processes)
     LeaderExits,
     /// Each KVM_RUN by another thread or process than the last, often in the middle of a request
     Hops,
-    /// Before each KVM_RUN a forked process tries it, which KVM is to refuse
+    /// Before each KVM_RUN a forked process tries it, which KVM must refuse
     Fork,
-    /// Each vCPU's thread first forbids itself all that Landlock can
+    /// Each vCPU's thread first denies itself all that Landlock can
     Confined,
-    /// The VM is launched by a process that shares memory and files, and is gone when it runs
+    /// The VM is launched by a process that shares memory and files, and has exited when it runs
     Launcher,
 }
 
-/// Who does a vCPU's KVM_RUNs, and under which name.
+/// How a vCPU's KVM_RUNs are done, and under which name.
 pub struct Attack {
     technique: Option<Technique>,
     forger: Option<Forger>,
@@ -52,9 +52,9 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// None if the manner is to attack nobody.
-    pub fn new(manner: &Manner) -> Result<Option<Self>> {
-        let Manner { attack: technique, forge, .. } = manner;
+    /// None without an attack.
+    pub fn new(behavior: &Behavior) -> Result<Option<Self>> {
+        let Behavior { attack: technique, forge, .. } = behavior;
         let technique = technique.filter(|technique| *technique != Technique::Launcher);
         if technique.is_none() && forge.is_empty() {
             return Ok(None);
@@ -64,18 +64,18 @@ impl Attack {
             confine::confine()?;
         }
         let kicks = (technique == Some(Technique::Hops)).then(Kicks::start).transpose()?;
-        let cue = Cue::new(manner.cue.as_ref());
+        let cue = Cue::new(behavior.cue.as_ref());
         Ok(Some(Self { technique, forger, kicks, parked: Vec::new(), cue, turn: 0 }))
     }
 
-    /// Has somebody do a KVM_RUN.
+    /// Does a KVM_RUN with the technique.
     pub fn enter(&mut self, kvm_run: &mut (dyn FnMut() -> Entered + Send)) -> Result<Entered> {
         let (turn, forger) = (self.turn, self.forger.as_ref());
-        // every other one comes to its end, so that the guest comes on
+        // every other one completes, so that the guest makes progress
         let kicks = self.kicks.as_ref().filter(|_| turn.is_multiple_of(2));
         self.turn += 1;
         let name = forger.and_then(|_| self.cue.number()).unwrap_or(turn);
-        // done by whoever is to run
+        // called by the thread or process that runs the vCPU
         let mut work = || {
             if let Some(forger) = forger {
                 forger.take_name(name);
@@ -101,7 +101,7 @@ impl Attack {
             },
             Some(Technique::Fork) => match fork::forked(&mut *kvm_run)? {
                 Err(libc::EIO) => Ok(kvm_run()),
-                other => bail!("KVM let a process with memory of its own run a vCPU: {other:?}"),
+                other => bail!("KVM let a process with its own memory run a vCPU: {other:?}"),
             },
         }
     }
@@ -115,12 +115,12 @@ fn in_thread(work: impl FnOnce() -> Entered + Send) -> Result<Entered> {
     })
 }
 
-/// Makes a VM, if need be by a process that is gone when this returns.
-pub fn launch<T>(manner: &Manner, launch: impl FnOnce() -> Result<T>) -> Result<T> {
-    if manner.attack != Some(Technique::Launcher) {
+/// Creates a VM, for Launcher in a process that has exited when this returns.
+pub fn launch<T>(behavior: &Behavior, launch: impl FnOnce() -> Result<T>) -> Result<T> {
+    if behavior.attack != Some(Technique::Launcher) {
         return launch();
     }
-    let forger = (!manner.forge.is_empty()).then(|| Forger::new(&manner.forge)).transpose()?;
+    let forger = (!behavior.forge.is_empty()).then(|| Forger::new(&behavior.forge)).transpose()?;
     process::sharing(|| {
         if let Some(forger) = &forger {
             forger.take_name(0);
@@ -137,10 +137,10 @@ mod tests {
 
     fn attack(args: &[&str]) -> Option<Attack> {
         let options = Options::try_parse_from([&["snpload"], args].concat()).unwrap();
-        Attack::new(&options.complete().manner).unwrap()
+        Attack::new(&options.complete().behavior).unwrap()
     }
 
-    /// Who is asked to run: process and thread.
+    /// Process and thread of each run.
     fn runners(technique: &str, runs: usize) -> Vec<(u32, i32)> {
         let mut attack = attack(&["--attack", technique]).unwrap();
         let mut seen = Vec::new();
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_vm_may_be_made_by_a_process_that_is_gone() {
         let options = Options::try_parse_from(["snpload", "--attack", "launcher"]).unwrap();
-        let maker = launch(&options.manner, || Ok(process::process_id())).unwrap();
+        let maker = launch(&options.behavior, || Ok(process::process_id())).unwrap();
         assert_ne!(maker, process::process_id());
         assert!(!std::path::Path::new(&format!("/proc/{maker}")).exists());
     }

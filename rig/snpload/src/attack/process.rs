@@ -1,9 +1,8 @@
 //! # Processes that share memory
 //!
-//! `clone()` with CLONE_VM and without CLONE_THREAD makes a process with a number of its own whose
-//! memory and files are its parent's: to KVM one of the VM's. The thread that makes it waits, and
-//! lends it what only one of both may use at a time, as posix_spawn() does: the C library's
-//! per-thread data.
+//! `clone()` with CLONE_VM and without CLONE_THREAD creates a process with its own pid that shares
+//! memory and files, so KVM accepts it. The creating thread waits, as with posix_spawn(), because
+//! both use the same per-thread data of the C library.
 
 use std::arch::asm;
 use std::io;
@@ -16,16 +15,16 @@ use super::{fork::wait_for, stack::Stack};
 
 const SHARING: libc::c_int = libc::CLONE_VM | libc::CLONE_FILES | libc::SIGCHLD;
 
-/// What a process has to do, and what came of it.
+/// A process's work and its result.
 struct Job<'a, W, T> {
     work: Option<W>,
     result: Option<T>,
     done: &'a AtomicBool,
-    /// The process that it stays as long as; 0 if it is to end at once.
+    /// It keeps running while this process does; 0: it exits at once.
     stays_with: u32,
 }
 
-/// Does the work in a process that then ends.
+/// Does the work in a process that then exits.
 pub fn sharing<T>(work: impl FnOnce() -> T) -> Result<T> {
     let (stack, done) = (Stack::new()?, AtomicBool::new(false));
     let mut job = Job { work: Some(work), result: None, done: &done, stays_with: 0 };
@@ -35,7 +34,7 @@ pub fn sharing<T>(work: impl FnOnce() -> T) -> Result<T> {
     job.result.context("a process that shares memory left no result")
 }
 
-/// Does the work in a process that stays.
+/// Does the work in a process that keeps running.
 pub fn parked<T>(work: impl FnOnce() -> T) -> Result<(Parked, T)> {
     let (stack, done) = (Stack::new()?, AtomicBool::new(false));
     let mut job = Job { work: Some(work), result: None, done: &done, stays_with: process_id() };
@@ -49,14 +48,14 @@ pub fn parked<T>(work: impl FnOnce() -> T) -> Result<(Parked, T)> {
     Ok((parked, result))
 }
 
-/// A process that stays until this is dropped, and at most a second longer than its parent.
+/// A process that runs until this is dropped, and at most a second longer than its parent.
 pub struct Parked {
     pid: libc::pid_t,
     _stack: Stack,
 }
 
 impl Parked {
-    /// Asks without an end to the waiting: until it is dropped its number is its own.
+    /// Does not reap it: until this is dropped its pid is not reused.
     fn runs(&self) -> Result<bool> {
         let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: siginfo is plain data, for which zeros are a valid value, and outlives the call.
@@ -97,14 +96,14 @@ extern "C" fn run<W: FnOnce() -> T, T>(job: *mut libc::c_void) -> libc::c_int {
     job.result = job.work.take().map(|work| work());
     let stays_with = job.stays_with;
     job.done.store(true, Ordering::Release);
-    // From here on neither the job nor the maker's per-thread data are ours.
+    // From here on this process may use neither the job nor the per-thread data.
     if stays_with != 0 {
         stay(stays_with);
     }
     0
 }
 
-/// Sleeps as long as the parent lives, with nothing but system calls.
+/// Sleeps while the parent runs, with system calls only.
 fn stay(parent: u32) {
     let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
     while system_call(libc::SYS_getppid, 0) == i64::from(parent) {
@@ -112,7 +111,7 @@ fn stay(parent: u32) {
     }
 }
 
-/// One of at most one argument, without the C library's errno.
+/// A system call with up to one argument, without the C library's errno.
 fn system_call(number: libc::c_long, argument: u64) -> i64 {
     let mut result = number;
     // SAFETY: only calls that write no memory: `getppid`, `getpid`, `gettid`, and `nanosleep`
@@ -130,7 +129,7 @@ fn system_call(number: libc::c_long, argument: u64) -> i64 {
     result
 }
 
-/// This process's number, whatever the C library remembers.
+/// This process's pid, without the C library's cache.
 pub fn process_id() -> u32 {
     system_call(libc::SYS_getpid, 0) as u32
 }

@@ -1,12 +1,12 @@
-//! # What was to be reached, and what was
+//! # Goals
 
 use super::Figures;
 
-/// A figure, or the ratio of two, that is to be at most so much.
+/// A figure or the ratio of two, with a maximum.
 struct Goal {
     what: &'static str,
     figure: &'static str,
-    /// What it is compared with; alone it is the figure that counts.
+    /// What it is divided by, if anything.
     than: Option<(&'static str, &'static str)>,
     unit: &'static str,
     at_most: f64,
@@ -49,14 +49,14 @@ const GOALS: &[Goal] = &[
         at_most: 32.0,
     },
     Goal {
-        what: "p99 beside limited VMs",
+        what: "p99 with limited VMs",
         figure: "victim_p99_limited_us",
         than: Some(("alone", "victim_p99_alone_us")),
         unit: "µs",
         at_most: 3.0,
     },
     Goal {
-        what: "p99 beside VMs without limit",
+        what: "p99 with VMs without limit",
         figure: "victim_p99_unlimited_us",
         than: Some(("alone", "victim_p99_alone_us")),
         unit: "µs",
@@ -83,13 +83,13 @@ pub fn table(figures: &Figures) -> String {
             }
             None => (String::new(), value),
         };
-        let verdict = match goal.at_most {
+        let result = match goal.at_most {
             most if most.is_infinite() => String::new(),
             most if reached <= most => format!("goal {most}: reached"),
             most => format!("goal {most}: missed"),
         };
         let value = format!("{} {}", number(value), goal.unit);
-        let line = format!("  {:<29}{value:>13}  {compared:<32}{verdict}", goal.what);
+        let line = format!("  {:<29}{value:>13}  {compared:<32}{result}", goal.what);
         text += &format!("{}\n", line.trim_end());
     }
     text

@@ -1,8 +1,8 @@
-//! # Rows: programs, and how cost grows
+//! # Tables of programs and of growth
 
 use serde_json::Value;
 
-/// A table: the key of its rows, its title, and its columns with their decimals.
+/// The key of a table's rows, its title, and its columns with their decimals.
 type Table = (&'static str, &'static str, &'static [(&'static str, &'static str, usize)]);
 
 const TABLES: &[Table] = &[

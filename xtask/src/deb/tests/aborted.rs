@@ -1,9 +1,9 @@
-//! # Upgrades and removals that fail on the way: what was there is there again
+//! # Failed upgrades and removals restore the old state
 
 use super::*;
 
 impl Host {
-    /// Has a package's new version fail before it is unpacked.
+    /// Makes a package's new version fail before it is unpacked.
     fn broken(&self, package: &Path) -> PathBuf {
         let tree = self.folder.join("broken");
         let file = self.folder.join("broken.deb");
@@ -19,7 +19,7 @@ impl Host {
         file
     }
 
-    /// What was called, though dpkg failed.
+    /// The calls of a dpkg command that must fail.
     fn fails(&self, arguments: &[&str]) -> Vec<String> {
         self.dpkg(arguments).unwrap_err();
         let log = fs::read_to_string(self.folder.join("log")).unwrap();
@@ -79,7 +79,7 @@ fn an_upgrade_of_the_agent_that_fails_leaves_it_running() {
     assert!(!calls.iter().any(|call| call.contains("detach")), "{calls:?}");
 }
 
-/// Each way in which dpkg asks for what was there before.
+/// Each way in which dpkg restores the old state.
 #[test]
 fn whatever_was_aborted_is_configured_again() {
     let Some(host) = Host::new("aborted") else { return };

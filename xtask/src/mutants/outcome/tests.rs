@@ -2,7 +2,7 @@ use super::*;
 
 const FILE: &str = "fn positive(n: i32) -> bool {\n    n > 0\n}\n";
 
-/// As cargo-mutants lists them, with what is read of it.
+/// As cargo-mutants lists them, with the fields that are read.
 fn listing(names: &[(&str, usize, usize)]) -> String {
     let mutant = |&(change, line, column): &(&str, usize, usize)| {
         let start = serde_json::json!({ "line": line, "column": column });
@@ -72,18 +72,18 @@ fn what_survives_is_listed_or_told() {
         ["survives: a/src/lib.rs:2:7: replace > with >= in positive"]
     );
     assert_eq!(compare(&all, &outcomes, [&listed].into_iter()), [""; 0]);
-    // The reason was given for another line.
-    let told =
+    // The reason belongs to another line.
+    let lines =
         compare(&all, &outcomes, [&row("replace > with >= in positive", "n > 1")].into_iter());
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[1].starts_with("docs/testing.md lists what is no mutant: "), "{told:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[1].starts_with("docs/testing.md lists what is no mutant: "), "{lines:?}");
 }
 
 #[test]
 fn what_is_listed_has_to_survive_if_it_was_tried() {
     let all = all();
     let listed = row("replace > with < in positive", "n > 0");
-    let told = compare(&all, &[(&all[1], Outcome::Caught)], [&listed].into_iter());
-    assert!(told[0].starts_with("docs/testing.md lists what a test notices: "), "{told:?}");
+    let lines = compare(&all, &[(&all[1], Outcome::Caught)], [&listed].into_iter());
+    assert!(lines[0].starts_with("docs/testing.md lists what a test notices: "), "{lines:?}");
     assert_eq!(compare(&all, &[(&all[0], Outcome::Caught)], [&listed].into_iter()), [""; 0]);
 }

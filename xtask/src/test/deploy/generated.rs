@@ -1,22 +1,22 @@
-//! # What the Prometheus operator and Grafana's sidecar take
+//! # Objects for the Prometheus operator and Grafana's sidecar
 //!
-//! The rules and dashboards of dashboards/, as objects of a cluster. `UPDATE_DOCS=1 cargo test -p
-//! xtask` writes them anew.
+//! The rules and dashboards of dashboards/ as Kubernetes objects. `UPDATE_DOCS=1 cargo test -p
+//! xtask` regenerates them.
 
 use std::env;
 use std::fs;
 
-use super::super::see::{files_in, name, read};
+use super::super::dashboards::{files_in, name, read};
 use crate::project;
 
 const FOLDER: &str = "deploy/kubernetes/prometheus-operator";
 
-/// Begins a file that a test writes.
+/// The first line of a generated file.
 fn made_of(sources: &str) -> String {
     format!("# Generated from {sources}: edit there, then `UPDATE_DOCS=1 cargo test -p xtask`.\n")
 }
 
-/// A file's text as part of another one.
+/// A file's text, indented into another one.
 fn indented(text: &str, by: usize) -> String {
     let indent = " ".repeat(by);
     let line = |line: &str| if line.is_empty() { "\n".into() } else { format!("{indent}{line}\n") };

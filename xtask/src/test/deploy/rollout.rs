@@ -1,23 +1,22 @@
-//! # How a new version reaches the nodes
+//! # Rolling updates
 //!
-//! By the rules of Kubernetes' DaemonSet controller: a pod that is not ready and old is replaced at
-//! once; of those that are ready so many at a time as `maxUnavailable` leaves, and a new pod that is
-//! not ready takes one of these places for as long as it is not.
+//! A model of Kubernetes' DaemonSet controller: old pods that are not ready are replaced at once,
+//! ready ones as `maxUnavailable` permits; new pods that are not ready count against it.
 
 use serde_json::Value;
 
-use super::super::see::read;
+use super::super::dashboards::read;
 use crate::project;
 
-/// What becomes of the pods of a cluster.
+/// The pods of a cluster.
 struct Cluster {
-    /// By node: whether its pod is of the new version, and whether pods get ready there.
+    /// By node: whether its pod is new, and whether pods become ready there.
     nodes: Vec<(bool, bool)>,
     max_unavailable: usize,
 }
 
 impl Cluster {
-    /// Of so many nodes, of which the first ones have no gate.
+    /// A cluster whose first nodes have no gate.
     fn new(nodes: usize, without_gate: usize, max_unavailable: &Value) -> Cluster {
         let max_unavailable = match max_unavailable {
             Value::String(percent) => {
@@ -30,7 +29,7 @@ impl Cluster {
         Cluster { nodes, max_unavailable }
     }
 
-    /// One look of the controller, after which new pods have had time to get ready. Whether it has
+    /// One pass of the controller, after which new pods may become ready; returns whether it
     /// replaced any.
     fn look(&mut self) -> bool {
         let unavailable = self.nodes.iter().filter(|(new, ready)| *new && !ready).count();
@@ -68,13 +67,13 @@ fn nodes_that_are_not_ready_keep_no_other_from_being_updated() {
             assert_eq!(updated, nodes, "{without_gate} of {nodes} nodes have no gate");
         }
     }
-    // What this is about: where there is one place, the node without a gate takes it for good.
+    // With `maxUnavailable: 1` the node without a gate blocks the update.
     assert_eq!(Cluster::new(5, 0, &Value::from(1)).updated(), 5);
     assert_eq!(Cluster::new(5, 1, &Value::from(1)).updated(), 2);
     assert_eq!(Cluster::new(4, 1, &Value::from("25%")).updated(), 2);
 }
 
-/// A pod beside the old one, until that has gone, is what `maxSurge` allows.
+/// `maxSurge` would allow a second pod until the old one is gone.
 #[test]
 fn a_node_never_has_two_agents() {
     let strategy = strategy();

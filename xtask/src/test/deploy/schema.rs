@@ -1,7 +1,7 @@
-//! # The schemas of Kubernetes and of the operators' kinds
+//! # Schemas of Kubernetes' and operators' kinds
 //!
-//! deploy/kubernetes/schemas/schemas.json has what our kinds reach of them. It takes a part of JSON
-//! Schema, and a word that is not of this part is an error, so that nothing is passed over.
+//! deploy/kubernetes/schemas/schemas.json contains the parts that our objects use. This supports a
+//! subset of JSON Schema, and any other keyword is an error.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use std::fs;
 
-/// Words that only narrow what a string or number may be, which the server looks at.
+/// Keywords that restrict strings or numbers, which only the server checks.
 const PASSED_OVER: &[&str] =
     &["format", "pattern", "minimum", "maximum", "minLength", "minItems", "maxItems"];
 
@@ -23,7 +23,7 @@ impl Schemas {
         Ok(Self(serde_json::from_slice(&text).with_context(|| path.display().to_string())?))
     }
 
-    /// What is wrong with an object, each with the place in it.
+    /// Faults of an object with their paths.
     pub fn faults(&self, object: &Value) -> Vec<String> {
         let word = |name: &str| object[name].as_str().unwrap_or_default();
         let kind = format!("{}/{}", word("apiVersion"), word("kind"));
@@ -69,7 +69,7 @@ impl Schemas {
                 }
                 "properties" | "additionalProperties" | "type" | "enum" => {}
                 word if PASSED_OVER.contains(&word) => {}
-                _ => faults.push(format!("{at}: the schema says {word}, which is not known here")),
+                _ => faults.push(format!("{at}: the schema says {word}, which is not supported")),
             }
         }
         for (name, field) in value.as_object().into_iter().flatten() {

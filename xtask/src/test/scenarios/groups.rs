@@ -1,6 +1,6 @@
-//! # Groups of scenarios, and on which kernels they run
+//! # Groups of scenarios and their kernels
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
@@ -9,27 +9,29 @@ use crate::test::Args;
 /// Scenarios that share a boot.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    pub names: Vec<String>,
+    pub ids: Vec<String>,
+    /// Whether these are only some of the group's scenarios.
+    pub is_partial: bool,
     /// How many of them are for every kernel.
     pub every: usize,
-    /// Whether it is what a PREEMPT_RT kernel has to pass at every change.
+    /// Whether it is the selection for PREEMPT_RT kernels.
     realtime: bool,
     pub cmdline: String,
     pub memory_mib: u32,
 }
 
-/// Lines `group<TAB>name<TAB>kernel command line or -<TAB>memory in MiB<TAB>every, one or
-/// realtime`.
+/// Lines `id<TAB>description<TAB>group<TAB>every, one or realtime<TAB>memory in MiB<TAB>kernel
+/// command line or -`.
 pub fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
     let mut groups = BTreeMap::<String, Group>::new();
     for line in list.lines() {
-        let &[group, name, cmdline, memory, kernels] =
+        let &[id, _, group, kernels, memory, cmdline] =
             line.split('\t').collect::<Vec<_>>().as_slice()
         else {
-            bail!("scenarios --list: not five fields: {line:?}");
+            bail!("scenarios --list: not six fields: {line:?}");
         };
         let entry = groups.entry(group.into()).or_default();
-        entry.names.push(name.into());
+        entry.ids.push(id.into());
         entry.every += usize::from(kernels != "one");
         entry.realtime |= kernels == "realtime";
         let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
@@ -41,8 +43,38 @@ pub fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
     Ok(groups)
 }
 
-/// Whether a group runs on a kernel. A PREEMPT_RT kernel passes its own selection, unless more is
-/// asked for: then it passes all that the selection is taken from.
+/// Keeps what `--only` selects: a group, a scenario, a subject's scenarios, or the only scenario
+/// whose id has this prefix.
+pub fn select(groups: &mut BTreeMap<String, Group>, only: &str) -> Result<()> {
+    if groups.contains_key(only) {
+        groups.retain(|name, _| name == only);
+        return Ok(());
+    }
+    let ids: BTreeSet<_> = groups.values().flat_map(|group| group.ids.clone()).collect();
+    let is_of_subject = |id: &str| id.split_once('/').is_some_and(|(subject, _)| subject == only);
+    let mut selected: Vec<_> =
+        ids.iter().filter(|id| *id == only || is_of_subject(id)).cloned().collect();
+    if selected.is_empty() {
+        selected = ids.iter().filter(|id| id.starts_with(only)).cloned().collect();
+        match selected.len() {
+            0 => {
+                let names: Vec<_> = groups.keys().map(String::as_str).collect();
+                bail!("no scenario begins with {only}; the groups are {}", names.join(", "));
+            }
+            1 => {}
+            _ => bail!("{only} is ambiguous: {}", selected.join(", ")),
+        }
+    }
+    groups.retain(|_, group| {
+        group.is_partial = true;
+        group.ids.retain(|id| selected.contains(id));
+        !group.ids.is_empty()
+    });
+    Ok(())
+}
+
+/// Whether a group runs on a kernel. A PREEMPT_RT kernel runs its selection, or, if more is
+/// requested, all other groups.
 pub fn is_due(args: &Args, realtime_kernel: bool, name: &str, group: &Group) -> bool {
     let more = args.long || args.kernel.is_some() || args.only.is_some();
     match (group.realtime, realtime_kernel) {
@@ -60,16 +92,40 @@ mod tests {
     #[test]
     fn a_group_is_one_boot() {
         let groups =
-            parse("core\tcounts\t-\t1024\tevery\ncore\tlatency\tlsm=yama\t2048\tone\n").unwrap();
+            parse("a/counts\tIt counts\tcore\tevery\t1024\t-\na/latency\tIt is quick\tcore\tone\t2048\tlsm=yama\n").unwrap();
         let core = &groups["core"];
-        assert_eq!(core.names, ["counts", "latency"]);
+        assert_eq!(core.ids, ["a/counts", "a/latency"]);
         assert_eq!(core.every, 1);
         assert_eq!((core.cmdline.as_str(), core.memory_mib), ("lsm=yama", 2048));
-        assert!(parse("core counts\n").is_err());
+        assert!(parse("a/counts core\n").is_err());
+    }
+
+    #[test]
+    fn only_selects_a_group_a_scenario_a_subject_or_an_unambiguous_prefix() {
+        let list = "limits/rate\t.\tenforce\tevery\t1\t-\nlimits/fairness\t.\tenforce\tone\t1\t-\n\
+                    gate/ftrace\t.\tenforce\tone\t1\t-\ngate/ftrace\t.\trt\trealtime\t1\t-\n";
+        let select = |only: &str| {
+            let mut groups = parse(list).unwrap();
+            select(&mut groups, only)?;
+            let of_group = |(name, group): (String, Group)| (name, group.ids.join(","));
+            Ok::<Vec<_>, anyhow::Error>(groups.into_iter().map(of_group).collect())
+        };
+        let enforce = |ids: &str| ("enforce".to_owned(), ids.to_owned());
+        let rt = ("rt".to_owned(), "gate/ftrace".to_owned());
+        let all = enforce("limits/rate,limits/fairness,gate/ftrace");
+        assert_eq!(select("enforce").unwrap(), [all]);
+        assert_eq!(select("limits/rate").unwrap(), [enforce("limits/rate")]);
+        assert_eq!(select("limits").unwrap(), [enforce("limits/rate,limits/fairness")]);
+        assert_eq!(select("limits/f").unwrap(), [enforce("limits/fairness")]);
+        assert_eq!(select("gate/f").unwrap(), [enforce("gate/ftrace"), rt]);
+        let ambiguous = select("lim").unwrap_err().to_string();
+        assert_eq!(ambiguous, "lim is ambiguous: limits/fairness, limits/rate");
+        let unknown = select("fairness").unwrap_err().to_string();
+        assert!(unknown.ends_with("the groups are enforce, rt"), "{unknown}");
     }
 
     fn due(args: &Args, realtime_kernel: bool) -> Vec<String> {
-        let list = "core\tcounts\t-\t1\tevery\nselection\tcounts\t-\t1\trealtime\n";
+        let list = "a/counts\t.\tcore\tevery\t1\t-\na/counts\t.\tselection\trealtime\t1\t-\n";
         let mut groups = parse(list).unwrap();
         groups.retain(|name, group| is_due(args, realtime_kernel, name, group));
         groups.into_keys().collect()

@@ -1,47 +1,43 @@
-//! # Attacks while agents come and go
+//! # Attacks while agents are replaced
 
 use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Attacked, PATIENCE, cue, denied, passed};
-use crate::scenarios::outlive::succeed;
+use super::{AttackedHost, STEP_TIMEOUT, cue, denied, passed};
+use crate::scenarios::takeover::replace_agent;
 use crate::{
     agent::cli,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const MOVES: Scenario = Scenario {
-    name: "a_vm_that_moves_between_processes_has_its_policy_while_that_and_the_agent_change",
-    check: moves,
-};
-pub const REPLACED: Scenario = Scenario {
-    name: "the_next_agent_knows_a_vm_whose_arguments_lie_or_whose_main_thread_has_exited",
-    check: replaced,
-};
+scenario!(MOVES: "attack/moves" = moves,
+    "a VM that moves between processes keeps its policy while policy and agent change");
+scenario!(REPLACED: "attack/forged_arguments" = replaced,
+    "the next agent recognizes a VM whose arguments lie or whose main thread has exited");
 
-fn moves(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
+fn moves(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
     let load = load::start(
         "--vmm qemu --name mover --vcpus 2 --vmpck all --attack hops --type report,export \
          --seconds 3600 --busy-retry-ms 5",
     )?;
-    attacked.knows("mover", 5.0)?;
+    attacked.wait_for_requests("mover", 5.0)?;
     let (mut agents, mut refused) = (0, 0);
     for signal in [libc::SIGKILL, libc::SIGTERM] {
         cli(&["policy", "deny", "report", "--vm", "mover", "--yes"])?;
-        // What was decided before may be on its way.
+        // Requests decided earlier may be in flight.
         let before = load.while_stopped(|| attacked.reached())?;
-        succeed(&mut attacked.agent, signal)?;
+        replace_agent(&mut attacked.agent, signal)?;
         agents += 1;
         sleep(Duration::from_millis(300));
         let denied = attacked.host.gate()?.denied;
         let passed = attacked.reached()? - before;
         ensure!(passed == 0, "{passed} reports passed that were denied, agent {agents}");
         cli(&["policy", "allow", "report", "--vm", "mover"])?;
-        wait_until("reports pass again", PATIENCE, || Ok(attacked.reached()? > before))?;
+        wait_until("reports pass again", STEP_TIMEOUT, || Ok(attacked.reached()? > before))?;
         refused = denied;
     }
     let seen = load.stop()?;
@@ -51,19 +47,21 @@ fn moves(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-/// Where a new agent looks it finds another name, or none.
-fn replaced(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
-    let manner = "--seconds 3600 --rate 20";
-    let liar = denied(&mut attacked, "liar", &format!("{manner} --forge good"))?;
-    let lead = denied(&mut attacked, "lead", &format!("{manner} --attack leader-exits"))?;
+/// A new agent finds another name in /proc, or none.
+fn replaced(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
+    let options = "--seconds 3600 --rate 20";
+    let liar = denied(&mut attacked, "liar", &format!("{options} --forge good"))?;
+    let lead = denied(&mut attacked, "lead", &format!("{options} --attack leader-exits"))?;
     let before = attacked.reached()?;
     cue(0)?;
     left(&lead)?;
     for signal in [libc::SIGKILL, libc::SIGTERM] {
-        succeed(&mut attacked.agent, signal)?;
+        replace_agent(&mut attacked.agent, signal)?;
         let decided = attacked.host.gate()?.sum();
-        wait_until("both go on", PATIENCE, || Ok(attacked.host.gate()?.sum() > decided + 20))?;
+        wait_until("both continue", STEP_TIMEOUT, || {
+            Ok(attacked.host.gate()?.sum() > decided + 20)
+        })?;
         let passed = attacked.reached()? - before;
         ensure!(passed == 0, "{passed} reports passed with the next agent: {}", cli(&["vms"])?);
     }
@@ -79,7 +77,7 @@ fn left(load: &Load) -> Result<()> {
     let path = format!("/proc/{0}/task/{0}/children", load.pid());
     let children = fs::read_to_string(&path).context(path)?;
     let child = children.split_whitespace().next().context("no VM")?;
-    wait_until("the main thread has exited", PATIENCE, || {
+    wait_until("the main thread has exited", STEP_TIMEOUT, || {
         Ok(fs::read_to_string(format!("/proc/{child}/stat"))?.contains(") Z "))
     })
 }

@@ -1,31 +1,27 @@
-//! # A process with several guests, at once and one after the other
+//! # A process with several guests, at once or in turn
 
 use anyhow::{Result, ensure};
 
-use super::{Attacked, PATIENCE, answered, cue, denied, no_cue, passed};
+use super::{AttackedHost, STEP_TIMEOUT, answered, cue, denied, no_cue, passed};
 use crate::{
     agent::cli,
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const SEVERAL: Scenario = Scenario {
-    name: "each_vm_of_a_process_has_a_record_a_label_and_a_limiter_of_its_own",
-    check: several,
-};
-pub const RESET: Scenario =
-    Scenario { name: "a_vm_that_is_reset_in_its_process_keeps_what_was_set_for_it", check: reset };
-pub const BURST: Scenario = Scenario { name: "a_new_burst_costs_a_vmm_a_launch", check: burst };
-pub const REUSE: Scenario = Scenario {
-    name: "a_guest_that_is_given_the_context_address_of_another_inherits_nothing",
-    check: reuse,
-};
+scenario!(SEVERAL: "attack/several_contexts" = several,
+    "each VM of a process has its own record, label and limiter");
+scenario!(RESET: "attack/reset" = reset,
+    "a VM that is reset within its process keeps its overrides");
+scenario!(BURST: "attack/burst" = burst, "a new burst costs a VMM a launch");
+scenario!(REUSE: "attack/address_reuse" = reuse,
+    "a guest that gets another one's context address inherits nothing");
 
-/// A limiter that all shared would let two requests pass in all.
-fn several(_: &Context) -> Result<Outcome> {
+/// A shared limiter would admit two requests in total.
+fn several(_: &Context) -> Result<Status> {
     const VMS: u64 = 5;
-    let attacked = Attacked::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
+    let attacked = AttackedHost::start("limit = { rate = \"5/m\", burst = 2 }\n")?;
     let seen = load::run(&format!(
         "--vmm qemu --name many --contexts {VMS} --seconds 2 --busy-retry-ms 20 \
          --busy-give-up-ms 200"
@@ -40,9 +36,9 @@ fn several(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn reset(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("keep_exited_vms = \"1d\"\n")?;
-    // By command, and only while its first guest runs.
+fn reset(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("keep_exited_vms = \"1d\"\n")?;
+    // Set by command while its first guest runs.
     let load = denied(&mut attacked, "reborn", "--relaunch 3 --count 4")?;
     cue(0)?;
     let seen = load.finish()?;
@@ -53,16 +49,17 @@ fn reset(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-/// Neither a process nor a thread more, but a launch that the PSP sees.
-fn burst(_: &Context) -> Result<Outcome> {
+/// It costs neither a process nor a thread, but a launch by the PSP.
+fn burst(_: &Context) -> Result<Status> {
     const BURST: u64 = 3;
-    let attacked =
-        Attacked::start(&format!("limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"))?;
-    let manner = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
+    let attacked = AttackedHost::start(&format!(
+        "limit = {{ rate = \"1/h\", burst = {BURST}, force = true }}\n"
+    ))?;
+    let options = "--type report --count 5 --relaunch 3 --busy-retry-ms 5 --busy-give-up-ms 50";
     let mut passed = 0;
     for technique in ["child", "hops"] {
         let seen =
-            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {manner}"));
+            load::run(&format!("--vmm qemu --name {technique} --attack {technique} {options}"));
         passed += super::passed(&seen?);
     }
     let contexts = Firmware::read()?.since(&attacked.before).contexts;
@@ -75,13 +72,13 @@ fn burst(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-/// The allocator gives out again what was freed. Each round launches a guest that may ask for
-/// reports, and one that may not, until some address has come back a few times.
-fn reuse(_: &Context) -> Result<Outcome> {
+/// The allocator reuses freed pages. Each round launches a guest that may send reports and one that
+/// may not, until addresses have been reused a few times.
+fn reuse(_: &Context) -> Result<Status> {
     const ROUNDS: usize = 10;
     const MOST: usize = 100;
     const AGAIN: usize = 3;
-    let attacked = Attacked::start(
+    let attacked = AttackedHost::start(
         "keep_exited_vms = \"1d\"\n[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n",
     )?;
     let (mut rounds, mut again) = (0, 0);
@@ -98,14 +95,12 @@ fn reuse(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-pub const UNSEEN: Scenario = Scenario {
-    name: "a_guest_whose_launch_nobody_saw_is_who_it_was_when_it_was_first_looked_at",
-    check: unseen,
-};
+scenario!(UNSEEN: "attack/unseen_launch" = unseen,
+    "a guest whose launch was not observed keeps the identity it had when first observed");
 
-/// It may be called what it likes when it is first looked at, but not afterwards. Its processes stay,
-/// so that one can be looked at.
-fn unseen(_: &Context) -> Result<Outcome> {
+/// Its name counts when it is first observed, not later. Its processes keep running, so that one
+/// can be observed.
+fn unseen(_: &Context) -> Result<Status> {
     const RULES: &str = "allow = [\"tsc_info\"]\n\
         [[vm]]\nmatch = { name = \"first\" }\nallow = [\"report\"]\n\
         [[vm]]\nmatch = { name = \"second\" }\nallow = [\"report\", \"key\"]\n";
@@ -115,16 +110,22 @@ fn unseen(_: &Context) -> Result<Outcome> {
         "--vmm qemu --name born --cue /tmp/cue --attack parked --forge first,second \
          --type report,key --seconds 3600 --rate 20 --busy-retry-ms 20",
     )?;
-    wait_until("the guest is launched", PATIENCE, || Ok(Firmware::read()?.contexts != launched))?;
-    let host = super::outlive::Host::fresh(RULES)?;
-    let mut agent = super::outlive::start(&[])?;
+    wait_until("the guest is launched", STEP_TIMEOUT, || {
+        Ok(Firmware::read()?.contexts != launched)
+    })?;
+    let host = super::takeover::Host::fresh(RULES)?;
+    let mut agent = super::takeover::start(&[])?;
     cue(0)?;
     agent.wait_until("it is known by its first name", |metrics| {
         metrics.sum("guestreq_requests_total", &[("vm", "first"), ("result", "ok")]) >= 3.0
     })?;
     cue(1)?;
     let reports = host.firmware()?.guest_requests;
-    wait_until("it goes on", PATIENCE, || Ok(host.firmware()?.guest_requests > reports + 10))?;
+    wait_until(
+        "it continues",
+        STEP_TIMEOUT,
+        || Ok(host.firmware()?.guest_requests > reports + 10),
+    )?;
     let seen = load.stop()?;
     let keys = seen.outcomes["3"].get("ok");
     ensure!(keys.is_none(), "{keys:?} keys passed under another name");
@@ -132,5 +133,5 @@ fn unseen(_: &Context) -> Result<Outcome> {
     host.exact(&agent)?;
     no_cue();
     host.end(agent)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }

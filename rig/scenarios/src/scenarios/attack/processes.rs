@@ -1,38 +1,32 @@
-//! # A vCPU that is run by others than its VM's main process
+//! # vCPUs run by other threads and processes
 
 use anyhow::{Result, ensure};
 
-use super::{Attacked, cue, denied, passed};
+use super::{AttackedHost, cue, denied, passed};
 use crate::{
     host::Firmware,
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const LIMIT: Scenario =
-    Scenario { name: "a_limit_holds_whichever_threads_and_processes_run_the_vcpu", check: limit };
-pub const DENIED: Scenario = Scenario {
-    name: "what_is_denied_stays_denied_whoever_runs_the_vcpu_and_under_whatever_name",
-    check: stays_denied,
-};
-pub const FREE: Scenario = Scenario {
-    name: "four_tsc_infos_pass_a_limit_at_each_launch_whoever_runs_the_vcpu",
-    check: free,
-};
-pub const SCRIBBLED: Scenario = Scenario {
-    name: "a_guest_that_scribbles_while_processes_take_turns_sends_nothing_that_is_not_allowed",
-    check: scribbled,
-};
+scenario!(LIMIT: "attack/limit" = limit,
+    "a limit holds, whichever threads and processes run the vCPU");
+scenario!(DENIED: "attack/denied" = stays_denied,
+    "denied types stay denied, whoever runs the vCPU and under whatever name");
+scenario!(FREE: "attack/free_tsc_info" = free,
+    "four TSC_INFO pass a limit at each launch, whoever runs the vCPU");
+scenario!(SCRIBBLED: "attack/scribbled" = scribbled,
+    "a guest that overwrites its pages while processes take turns gets nothing disallowed through");
 
 const RATE: f64 = 5.0;
 const BURST: f64 = 2.0;
-/// Secure TSC is asked for before a guest has booted: a limit leaves these alone, of each guest.
+/// Guests request Secure TSC before they boot: limits do not apply to the first ones of each guest.
 const FREE_TSC_INFOS: u64 = 4;
 
-/// Every way to be another process, each by a VM of its own.
-fn limit(_: &Context) -> Result<Outcome> {
+/// Every technique to run as another process, each with its own VM.
+fn limit(_: &Context) -> Result<Status> {
     let attacked =
-        Attacked::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
+        AttackedHost::start(&format!("limit = {{ rate = \"{RATE}/s\", burst = {BURST} }}\n"))?;
     let mut loads = Vec::new();
     for technique in ["child", "parked", "hops", "fork", "launcher", "leader-exits", "confined"] {
         let load = format!(
@@ -54,15 +48,15 @@ fn limit(_: &Context) -> Result<Outcome> {
         all += passed;
     }
     ensure!(sheds.is_empty(), "{sheds:?}");
-    ensure!(attacked.reached()? == all, "the guests were told of {all}");
+    ensure!(attacked.reached()? == all, "the guests got {all} answers");
     attacked.is_exact()?;
     attacked.end()
 }
 
-/// Each VM has been allowed one report, and asks for ten more.
-fn stays_denied(_: &Context) -> Result<Outcome> {
-    let mut attacked = Attacked::start("")?;
-    let manners = [
+/// Each VM has sent one allowed report and sends ten more.
+fn stays_denied(_: &Context) -> Result<Status> {
+    let mut attacked = AttackedHost::start("")?;
+    let all = [
         ("bad", "--forge good --attack child"),
         ("stays", "--forge good --attack parked"),
         ("hops", "--forge good --attack hops --vcpus 2 --vmpck all"),
@@ -71,8 +65,8 @@ fn stays_denied(_: &Context) -> Result<Outcome> {
         ("confined", "--attack confined"),
     ];
     let mut loads = Vec::new();
-    for (name, manner) in manners {
-        loads.push((name, denied(&mut attacked, name, &format!("{manner} --count 11"))?));
+    for (name, options) in all {
+        loads.push((name, denied(&mut attacked, name, &format!("{options} --count 11"))?));
     }
     let before = attacked.reached()?;
     cue(0)?;
@@ -91,13 +85,13 @@ fn stays_denied(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn free(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
+fn free(_: &Context) -> Result<Status> {
+    let attacked = AttackedHost::start("limit = { rate = \"1/h\", burst = 1, force = true }\n")?;
     let seen = load::run(
         "--vmm qemu --name clocks --attack child --type tsc_info --count 8 --relaunch 2 \
          --busy-retry-ms 5 --busy-give-up-ms 100",
     )?;
-    // A guest that is new has a burst of its own, of one.
+    // A new guest has its own burst, of one.
     let (passed, launches) = (passed(&seen), 3);
     ensure!(
         (FREE_TSC_INFOS * launches + 1..=(FREE_TSC_INFOS + 1) * launches).contains(&passed),
@@ -107,15 +101,15 @@ fn free(_: &Context) -> Result<Outcome> {
     attacked.end()
 }
 
-fn scribbled(_: &Context) -> Result<Outcome> {
-    let attacked = Attacked::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
+fn scribbled(_: &Context) -> Result<Status> {
+    let attacked = AttackedHost::start("limit = { rate = \"20/s\", burst = 5 }\n")?;
     let before = Firmware::read()?;
     let seen = load::run(
         "--vmm qemu --name scribbler --vcpus 2 --vmpck all --type export,report --scribble \
          --attack child --seconds 2 --busy-retry-ms 5 --busy-give-up-ms 20",
     )?;
     let firmware = Firmware::read()?.since(&before).guest_requests as f64;
-    // What it scribbles may be the TSC_INFO that a limit leaves alone.
+    // What it scribbles may be TSC_INFO, to which limits do not apply.
     let limit = 5.0 + 20.0 * seen.elapsed.as_secs_f64() + 1.0 + FREE_TSC_INFOS as f64;
     ensure!(firmware <= limit, "{firmware} reached the firmware, the limit is {limit:.0}");
     let outcomes = &seen.outcomes["raced"];

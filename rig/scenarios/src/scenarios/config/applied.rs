@@ -1,4 +1,4 @@
-//! # What the command line does with files, VMs and the socket
+//! # The command line, policy files, VM names and the socket
 
 use std::{
     fs,
@@ -14,21 +14,18 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const APPLIED: Scenario =
-    Scenario { name: "a_file_that_is_applied_holds_whole_or_not_at_all", check: applied };
-pub const FULL_DISK: Scenario =
-    Scenario { name: "on_a_full_disk_a_change_is_refused_and_nothing_changes", check: full_disk };
-pub const ASKED: Scenario = Scenario {
-    name: "whoever_asks_for_a_vm_or_without_permission_is_told_what_is_right",
-    check: asked,
-};
+scenario!(APPLIED: "config/applied" = applied, "a policy file is applied atomically");
+scenario!(FULL_DISK: "config/full_disk" = full_disk,
+    "on a full disk a change is refused, and nothing changes");
+scenario!(WRONG_REQUESTS: "config/wrong_requests" = wrong_requests,
+    "unknown VMs and missing permissions get an error that says what is right");
 
 const FILE: &str = "/tmp/config/apply.toml";
 
-fn applied(_: &Context) -> Result<Outcome> {
+fn applied(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let agent = start(&[])?;
@@ -42,7 +39,7 @@ fn applied(_: &Context) -> Result<Outcome> {
     host::wait_until("its reports are counted", std::time::Duration::from_secs(20), || {
         Ok(cli(&["vms"])?.contains("report 3"))
     })?;
-    // One VM would lose a key: nothing of it holds.
+    // One VM would lose a VMPCK: nothing is applied.
     let line = refused(&["policy", "apply", FILE])?;
     ensure!(line.contains("\"exporter\" has sent report (--yes"), "{line}");
     ensure!(policy()?["default"] == before["default"], "some of it holds: {}", policy()?);
@@ -61,13 +58,13 @@ fn applied(_: &Context) -> Result<Outcome> {
     decided("then", true)?;
     decided("exp-2", false)?;
     let log = agent::log();
-    let told = log
+    let reported = log
         .lines()
         .find(|line| line.contains("uid 0 applied /tmp/config/apply.toml: default: mode"));
-    println!("{}", told.context("the log does not tell")?);
+    println!("{}", reported.context("it is not logged")?);
     println!("{}", cli(&["policy", "show"])?);
 
-    // It outlives the agent, and goes when it is dropped.
+    // It survives the agent's restart until it is cleared.
     agent.kill()?;
     let agent = start(&[])?;
     let shown = policy()?;
@@ -78,10 +75,10 @@ fn applied(_: &Context) -> Result<Outcome> {
     exporter.finish()?;
     suggested()?;
     end(agent, gate)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// What is suggested can be done.
+/// The suggested command works.
 fn suggested() -> Result<()> {
     Firmware::set("latency_us", 5_000)?;
     load::run("--vmm qemu --name measured --count 110")?;
@@ -96,7 +93,7 @@ fn suggested() -> Result<()> {
     Ok(())
 }
 
-fn full_disk(_: &Context) -> Result<Outcome> {
+fn full_disk(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     mount(STATE, 16)?;
@@ -104,7 +101,7 @@ fn full_disk(_: &Context) -> Result<Outcome> {
     cli(&["policy", "allow", "export", "--default"])?;
     decided("allowed", true)?;
     let kept = fs::read(format!("{STATE}/overrides.json"))?;
-    // Until nothing more goes in.
+    // Fills the disk.
     let _ = fs::write(format!("{STATE}/filler"), vec![0; 64 << 10]);
     let line = refused(&["policy", "deny", "export", "--default"])?;
     println!("{line}");
@@ -113,25 +110,25 @@ fn full_disk(_: &Context) -> Result<Outcome> {
     ensure!(allows(&policy()?["default"], "export"), "{}", policy()?["default"]);
     decided("still-allowed", true)?;
     ensure!(fs::read(format!("{STATE}/overrides.json"))? == kept, "the file is another one");
-    ensure!(!fs::exists(format!("{STATE}/overrides.json.new"))?, "half of one is left");
+    ensure!(!fs::exists(format!("{STATE}/overrides.json.new"))?, "a temporary file is left");
     fs::remove_file(format!("{STATE}/filler"))?;
     cli(&["policy", "deny", "export", "--default"])?;
     decided("denied", false)?;
     end(agent, gate)?;
     host::run_command("umount", &[STATE])?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
 const GROUP: u32 = 990;
 const NOBODY: u32 = 65534;
 
-/// As a user who is in this group only.
+/// Runs guestreq as a user in this group only.
 fn as_member(group: u32, arguments: &[&str]) -> Result<Output> {
     let mut command = Command::new("/bin/guestreq");
     command.uid(NOBODY).gid(group).args(arguments).output().context("guestreq")
 }
 
-fn asked(_: &Context) -> Result<Outcome> {
+fn wrong_requests(_: &Context) -> Result<Status> {
     let line = refused(&["vms"])?;
     ensure!(line.contains("`sudo systemctl start guestreq`, or `sudo guestreq agent`"), "{line}");
     fs::write("/etc/group", format!("root:x:0:\nguestreq:x:{GROUP}:\n"))?;
@@ -145,25 +142,25 @@ fn asked(_: &Context) -> Result<Outcome> {
     names(&agent)?;
     agent.stop()?;
     fs::remove_file("/etc/group")?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// The group that is there is used; its members read, and nobody writes.
+/// Members of an existing group may read; nobody may write.
 fn socket() -> Result<()> {
     let output = as_member(GROUP, &["policy", "show"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "a member may not read: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "a member may not read: {stderr}");
     let output = as_member(GROUP, &["limit", "set", "--default", "--rate", "5/s"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(said.contains("uid 65534 may not change anything"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(stderr.contains("uid 65534 may not change anything"), "{stderr}");
     let output = as_member(NOBODY, &["vms"])?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        said.contains("join group guestreq") && said.contains("usermod -aG guestreq"),
-        "{said}"
+        stderr.contains("join group guestreq") && stderr.contains("usermod -aG guestreq"),
+        "{stderr}"
     );
-    ensure!(output.status.code() == Some(1) && said.lines().count() == 1, "{said}");
-    print!("{said}");
+    ensure!(output.status.code() == Some(1) && stderr.lines().count() == 1, "{stderr}");
+    print!("{stderr}");
     Ok(())
 }
 

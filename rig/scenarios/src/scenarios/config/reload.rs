@@ -1,4 +1,4 @@
-//! # Files that change under an agent
+//! # Reloading
 
 use std::fs;
 
@@ -13,17 +13,13 @@ use crate::{
     gate::Gate,
     host::{self, wait_until},
     load,
-    scenario::{Context, Outcome, Scenario},
+    scenario::{Context, Status, scenario},
 };
 
-pub const RELOADED: Scenario = Scenario {
-    name: "a_configuration_that_changes_holds_and_one_that_is_wrong_changes_nothing",
-    check: reloaded,
-};
-pub const AT_RELOAD: Scenario = Scenario {
-    name: "agents_that_die_while_they_read_the_configuration_leave_enforcement_as_it_is",
-    check: at_reload,
-};
+scenario!(RELOADED: "config/reloaded" = reloaded,
+    "a changed configuration takes effect, and an invalid one changes nothing");
+scenario!(AT_RELOAD: "config/dies_at_reload" = at_reload,
+    "agents that die during a reload leave enforcement in place");
 
 const EXPORT: &str = "allow = [\"report\", \"tsc_info\", \"export\"]\n";
 const CONF_D: &str = "/tmp/config/conf.d/50-web.toml";
@@ -32,7 +28,7 @@ fn successful(metrics: &Metrics) -> bool {
     metrics.sum("guestreq_config_last_reload_successful", &[]) == 1.0
 }
 
-fn reloaded(_: &Context) -> Result<Outcome> {
+fn reloaded(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let mut agent = start(&[])?;
@@ -52,7 +48,7 @@ fn reloaded(_: &Context) -> Result<Outcome> {
     shows("the link that was turned holds", |p| allows(&p["default"], "export"))?;
     decided("turned", true)?;
 
-    // A rule for one VM, in a file of its own, over what stands in the main one.
+    // A rule for one VM in a separate file overrides the main one.
     let web = "[[vm]]\nmatch = { name = \"web\" }\nallow = [\"report\"]\n";
     replace(CONF_D, web)?;
     shows("a file more holds", |p| p["rules"][0]["file"] == CONF_D)?;
@@ -64,7 +60,7 @@ fn reloaded(_: &Context) -> Result<Outcome> {
     shows("a file less holds", |p| p["rules"].as_array().is_some_and(Vec::is_empty))?;
     decided("web", true)?;
 
-    // On a signal at once; what needs a start is told.
+    // SIGHUP reloads at once; what needs a restart is reported.
     replace(MAIN, &lines("max_vms = 7\n"))?;
     signal(agent.pid(), libc::SIGHUP)?;
     let shown = shows("it is read", |p| !allows(&p["default"], "export"))?;
@@ -73,13 +69,13 @@ fn reloaded(_: &Context) -> Result<Outcome> {
     ensure!(text.contains("Changed: max_vms: takes effect at the next start"), "{text}");
     decided("last", false)?;
     end(agent, gate)?;
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// What it is, how it comes there, and what is told of it.
+/// Name, setup, and the reported error.
 type Case<'a> = (&'a str, &'a dyn Fn() -> Result<()>, &'a str);
 
-/// Whatever stands there: one line, told everywhere, and the running policy stays.
+/// Every invalid file is reported in one line everywhere, and the running policy stays.
 fn wrong(agent: &mut Agent) -> Result<()> {
     let path = CONF_D;
     let random: Vec<u8> =
@@ -105,16 +101,16 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         let _ = fs::remove_file(path);
         make().with_context(|| (*what).to_owned())?;
         if i > 0 {
-            // The first one is noticed without.
+            // The first one is noticed without a signal.
             signal(agent.pid(), libc::SIGHUP)?;
         }
-        let told = |p: &serde_json::Value| {
+        let reported = |p: &serde_json::Value| {
             p["config"]["failed"]["error"].as_str().is_some_and(|error| error.contains(why))
         };
-        let shown = shows(what, told)?;
+        let shown = shows(what, reported)?;
         let error = shown["config"]["failed"]["error"].as_str().unwrap_or_default();
         ensure!(error.contains(path) && !error.contains('\n'), "{error}");
-        ensure!(!successful(&agent.scrape()?), "{what}: the metric knows nothing of it");
+        ensure!(!successful(&agent.scrape()?), "{what}: the reload metric still reports success");
         ensure!(
             agent::log().contains(&format!("the configuration stays as it was: {error}")),
             "{what}"
@@ -131,7 +127,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
     Ok(())
 }
 
-fn at_reload(_: &Context) -> Result<Outcome> {
+fn at_reload(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     fresh("")?;
     let list = cli(&["agent", "--die-at", "list"])?;
@@ -141,7 +137,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
     let mut web = None;
     let before = host::Firmware::read()?;
     for point in &points {
-        // Each takes over from one that died.
+        // Each takes over from one that has died.
         let dying = start(&["--die-at", point])?;
         shows("the next agent has what the files say", |p| {
             allows(&p["default"], "export") == allowed
@@ -157,7 +153,7 @@ fn at_reload(_: &Context) -> Result<Outcome> {
         })?;
         allowed = !allowed;
         replace(MAIN, &lines(if allowed { EXPORT } else { "" }))?;
-        dying.dies().with_context(|| (*point).to_owned())?;
+        dying.wait_until_killed().with_context(|| (*point).to_owned())?;
     }
     let agent = start(&[])?;
     decided("converged", allowed)?;
@@ -171,17 +167,17 @@ fn at_reload(_: &Context) -> Result<Outcome> {
     let counts = gate.counts()?;
     ensure!(counts.denied > 0 && counts.unanswered == 0, "{counts:?}");
 
-    // What cannot be enforced is refused, as a command would be; what holds goes on.
+    // A mode that cannot be enforced is refused, as for a command, and the policy stays.
     gate.remove()?;
-    beyond_reach(&agent)?;
+    enforce_without_gate(&agent)?;
     agent.kill()?;
     cli(&["detach"])?;
     let _ = fs::remove_dir_all(FOLDER);
-    Ok(Outcome::Kept)
+    Ok(Status::Passed)
 }
 
-/// Without a gate: from audit to enforce, by a file.
-fn beyond_reach(agent: &Agent) -> Result<()> {
+/// Without a gate a file changes the mode from audit to enforce.
+fn enforce_without_gate(agent: &Agent) -> Result<()> {
     let audit = lines("").replace("enforce", "audit");
     replace(MAIN, &audit)?;
     shows("it only counts", |p| p["default"]["mode"]["value"] == "audit")?;
@@ -196,6 +192,6 @@ fn beyond_reach(agent: &Agent) -> Result<()> {
     fs::write(file, "mode = \"enforce\"\n")?;
     let line = refused(&["policy", "apply", file])?;
     ensure!(line.contains("nothing can be enforced here"), "{line}");
-    ensure!(!successful(&agent.scrape()?), "the metric says that it was read");
+    ensure!(!successful(&agent.scrape()?), "the metric reports success");
     Ok(())
 }

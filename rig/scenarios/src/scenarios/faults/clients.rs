@@ -1,4 +1,4 @@
-//! # Too many clients, and such as never read
+//! # Too many clients, and clients that never read
 
 use std::{
     io::{self, Write as _},
@@ -11,7 +11,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{PATIENCE, Stage, go_on, is_told, open_files, web_runs};
+use super::{
+    FaultyHost, STEP_TIMEOUT, open_files, requests_continue, wait_for_log, web_is_running,
+};
 use crate::{
     agent::{self, cli},
     host::wait_until,
@@ -20,7 +22,7 @@ use crate::{
 pub const METRICS: &str = "127.0.0.1:9940";
 const SOCKET: &str = "/run/guestreq/agent.sock";
 
-/// Asks for more than any buffer takes, and reads nothing.
+/// Requests more than any buffer holds and reads nothing.
 pub struct Scraper(TcpStream);
 
 impl Scraper {
@@ -28,7 +30,7 @@ impl Scraper {
         let mut stream = TcpStream::connect(METRICS).context(METRICS)?;
         let ask = "GET /metrics HTTP/1.1\r\nHost: rig\r\n\r\n".repeat(4000);
         stream.set_nonblocking(true)?;
-        // Not more of it than is taken at once.
+        // As much as one write takes.
         let _ = stream.write(ask.as_bytes())?;
         Ok(Scraper(stream))
     }
@@ -39,19 +41,19 @@ impl Scraper {
     }
 }
 
-pub fn never_read(stage: &mut Stage) -> Result<()> {
-    // Its time may be over by now: a new one, which others do not wait for.
+pub fn never_read(host: &mut FaultyHost) -> Result<()> {
+    // The first may have timed out by now: a second one, for which others do not wait.
     let mut second = Scraper::start()?;
     for _ in 0..5 {
-        stage.agent.scrape()?;
+        host.agent.scrape()?;
     }
     ensure!(!second.is_dropped(), "a scrape is dropped at once");
-    let scraper = &mut stage.scraper;
-    wait_until("the scraper is dropped", PATIENCE, || Ok(scraper.is_dropped()))
+    let scraper = &mut host.scraper;
+    wait_until("the scraper is dropped", STEP_TIMEOUT, || Ok(scraper.is_dropped()))
 }
 
-pub fn thousand(stage: &mut Stage) -> Result<()> {
-    let before = open_files(&stage.agent)?;
+pub fn thousand(host: &mut FaultyHost) -> Result<()> {
+    let before = open_files(&host.agent)?;
     limit_files(std::process::id(), 4096)?;
     let mut silent = Vec::new();
     let mut local = Vec::new();
@@ -61,29 +63,29 @@ pub fn thousand(stage: &mut Stage) -> Result<()> {
             local.push(UnixStream::connect(SOCKET).with_context(|| format!("connection {i}"))?);
         }
     }
-    stage.agent.scrape().context("beside them")?;
-    web_runs().context("beside them")?;
+    host.agent.scrape().context("with many connections")?;
+    web_is_running().context("with many connections")?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
-    let most = open_files(&stage.agent)?;
-    println!("{before} descriptors before, {most} beside {}", silent.len() + local.len());
-    // 64 and 128 places, who waits for one, and who is on the way out.
+    let most = open_files(&host.agent)?;
+    println!("{before} descriptors before, {most} with {} connections", silent.len() + local.len());
+    // 64 and 128 connections, those waiting, and those being closed.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
-    is_told("64 connections are open: the most silent ones are closed")?;
+    wait_for_log("64 connections are open: the most silent ones are closed")?;
     drop((silent, local));
-    wait_until("they are let go of", PATIENCE, || Ok(open_files(&stage.agent)? <= before + 2))
+    wait_until("they are let go of", STEP_TIMEOUT, || Ok(open_files(&host.agent)? <= before + 2))
 }
 
-pub fn descriptors(stage: &mut Stage) -> Result<()> {
-    let pid = stage.agent.pid();
-    // What is open stays; nothing more can be opened.
+pub fn descriptors(host: &mut FaultyHost) -> Result<()> {
+    let pid = host.agent.pid();
+    // Open files stay open; no more can be opened.
     let usual = limit_files(pid, 1)?;
     let waiting = TcpStream::connect(METRICS).context(METRICS)?;
-    is_told("nobody can connect: Too many open files")?;
-    is_told("raise its limit")?;
+    wait_for_log("nobody can connect: Too many open files")?;
+    wait_for_log("raise its limit")?;
     let (cpu, since) = (cpu_time(pid)?, Instant::now());
-    go_on(20)?;
-    // Long enough for every look that is taken at VMs.
+    requests_continue(20)?;
+    // Longer than every interval at which the agent checks VMs.
     while since.elapsed() < Duration::from_secs(11) {
         thread::sleep(Duration::from_millis(200));
     }
@@ -92,14 +94,14 @@ pub fn descriptors(stage: &mut Stage) -> Result<()> {
     ensure!(spent < passed / 2, "it spins: {spent:?} of {passed:?}");
     limit_files(pid, usual)?;
     drop(waiting);
-    wait_until("it is ready again", PATIENCE, || {
+    wait_until("it is ready again", STEP_TIMEOUT, || {
         Ok(agent::get("/readyz").is_ok_and(|(status, _)| status == 200))
     })?;
-    // It was not taken for gone.
-    web_runs()
+    // It was not taken for exited.
+    web_is_running()
 }
 
-/// User's and system's time of a process.
+/// User and system time of a process.
 fn cpu_time(pid: u32) -> Result<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(')').context("its stat")?;
@@ -107,7 +109,7 @@ fn cpu_time(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
 }
 
-/// Sets how many files a process may open; how many it could before.
+/// Limits a process' open files and returns the old limit.
 fn limit_files(pid: u32, most: u64) -> Result<u64> {
     let pid = i32::try_from(pid).context("a pid")?;
     // SAFETY: integers, for which zeros are a value.

@@ -1,4 +1,4 @@
-//! # Files that go, and a clock that is set
+//! # Removed files, a hung disk, a set clock
 
 use std::{
     ffi::CString,
@@ -8,49 +8,51 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{PATIENCE, Stage, go_on, is_told, web_runs};
+use super::{FaultyHost, STEP_TIMEOUT, requests_continue, wait_for_log, web_is_running};
 use crate::{
     agent::{self, cli, json},
     host::{run_command, wait_until},
     scenarios::{
-        odd::step,
-        outlive::{self, PINS},
+        edge_cases::step,
+        takeover::{self, PINS},
     },
 };
 
 const SOCKET: &str = "/run/guestreq/agent.sock";
 
-pub fn socket(_: &mut Stage) -> Result<()> {
+pub fn socket(_: &mut FaultyHost) -> Result<()> {
     fs::remove_file(SOCKET).context(SOCKET)?;
-    wait_until("the command line is answered", PATIENCE, || Ok(cli(&["vms"]).is_ok()))?;
-    is_told("agent.sock: it was removed: made anew")?;
-    web_runs()
+    wait_until("the command line is answered", STEP_TIMEOUT, || Ok(cli(&["vms"]).is_ok()))?;
+    wait_for_log("agent.sock: it was removed: made anew")?;
+    web_is_running()
 }
 
-pub fn pins(stage: &mut Stage) -> Result<()> {
+pub fn pins(host: &mut FaultyHost) -> Result<()> {
     const BPFFS: &str = "/sys/fs/bpf";
     run_command("umount", &[BPFFS])?;
-    let told = wait_until("/readyz tells", PATIENCE, || {
+    let reported = wait_until("/readyz reports it", STEP_TIMEOUT, || {
         let (status, why) = agent::get("/readyz")?;
         Ok(status == 503 && why.contains("no BPF file system at /sys/fs/bpf"))
     });
-    let asked = go_on(20);
+    let asked = requests_continue(20);
     run_command("mount", &["-t", "bpf", "bpf", BPFFS])?;
-    told.and(asked)?;
-    is_told("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would outlive")?;
-    is_told("pinned again at")?;
-    wait_until("it is ready again", PATIENCE, || Ok(agent::get("/readyz")?.0 == 200))?;
-    // The same by hand; and the next agent finds all of it.
+    reported.and(asked)?;
+    wait_for_log("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would takeover")?;
+    wait_for_log("pinned again at")?;
+    wait_until("it is ready again", STEP_TIMEOUT, || Ok(agent::get("/readyz")?.0 == 200))?;
+    // The same after removal by hand; and the next agent takes everything over.
     fs::remove_dir_all(PINS).context(PINS)?;
-    wait_until("it is pinned again", PATIENCE, || Ok(fs::exists(format!("{PINS}/maps/HOST"))?))?;
-    outlive::succeed(&mut stage.agent, libc::SIGKILL)?;
-    let said = agent::log();
-    ensure!(said.contains("took over kretprobe/"), "it took nothing over: {said}");
-    ensure!(!said.contains("] attached "), "it attached something: {said}");
-    web_runs()
+    wait_until("it is pinned again", STEP_TIMEOUT, || {
+        Ok(fs::exists(format!("{PINS}/maps/HOST"))?)
+    })?;
+    takeover::replace_agent(&mut host.agent, libc::SIGKILL)?;
+    let log = agent::log();
+    ensure!(log.contains("took over kretprobe/"), "nothing was taken over: {log}");
+    ensure!(!log.contains("] attached "), "something was attached: {log}");
+    web_is_running()
 }
 
-pub fn clock(_: &mut Stage) -> Result<()> {
+pub fn clock(_: &mut FaultyHost) -> Result<()> {
     const HOURS: [i64; 2] = [1000, -2000];
     let mut seen = Ok(());
     for hours in HOURS {
@@ -62,7 +64,7 @@ pub fn clock(_: &mut Stage) -> Result<()> {
     seen
 }
 
-/// What is measured over a window is as it was.
+/// Rates over a window are unaffected.
 fn rates() -> Result<()> {
     let vms = json("vms")?;
     let window = vms["window_seconds"].as_f64().context("window_seconds")?;
@@ -74,10 +76,10 @@ fn rates() -> Result<()> {
         let (status, why) = agent::get(path)?;
         ensure!(status == 200, "{path}: {why}");
     }
-    web_runs()
+    web_is_running()
 }
 
-/// From now on the disk hangs for what the command line sets.
+/// Makes writing overrides hang.
 pub fn hang() -> Result<()> {
     let name = CString::new(NEW_OVERRIDES)?;
     // SAFETY: a string that ends, and that outlives the call.
@@ -86,36 +88,37 @@ pub fn hang() -> Result<()> {
     Ok(())
 }
 
-/// Where what the command line sets is written before it takes its place.
-pub const NEW_OVERRIDES: &str = "/tmp/outlive/overrides.json.new";
+/// The temporary file of overrides.
+pub const NEW_OVERRIDES: &str = "/tmp/takeover/overrides.json.new";
 
-/// A pipe in its place is waited for, as a disk that hangs is.
-pub fn slow_disk(stage: &mut Stage) -> Result<()> {
-    fs::create_dir_all("/tmp/outlive").context("/tmp/outlive")?;
+/// Opening a pipe blocks like a hung disk.
+pub fn slow_disk(host: &mut FaultyHost) -> Result<()> {
+    fs::create_dir_all("/tmp/takeover").context("/tmp/takeover")?;
     hang()?;
     let set = ["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"];
     let waits = thread::spawn(move || cli(&set));
-    // For longer than what was verified before counts as verified.
+    // For longer than a verification is valid.
     let since = Instant::now();
     while since.elapsed() < Duration::from_secs(5) {
-        let metrics = stage.agent.scrape()?;
+        let metrics = host.agent.scrape()?;
         let verified = metrics.sum("guestreq_enforcement_info", &[("verified", "true")]);
         ensure!(verified == 1.0, "not verified after {:?}", since.elapsed());
-        go_on(5)?;
-        web_runs()?;
+        requests_continue(5)?;
+        web_is_running()?;
     }
-    ensure!(!waits.is_finished(), "nobody waits for the disk");
+    ensure!(!waits.is_finished(), "the change does not wait for the disk");
     let holds =
         || Ok::<_, anyhow::Error>(cli(&["policy", "show", "-o", "json"])?.contains("1000/s"));
-    ensure!(!holds()?, "it holds before it is kept");
-    // Which cannot be synced: the change fails, and nothing is changed.
+    ensure!(!holds()?, "it is in effect before it is saved");
+    // A pipe cannot be synced: the change fails, and nothing changes.
     fs::read(NEW_OVERRIDES).context(NEW_OVERRIDES)?;
     let refused = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
-    let refused = format!("{:#}", refused.err().context("a change that was not kept holds")?);
+    let refused =
+        format!("{:#}", refused.err().context("a change that was not saved is in effect")?);
     ensure!(refused.contains("nothing is changed"), "{refused}");
-    ensure!(!holds()?, "it holds though it is not kept");
+    ensure!(!holds()?, "it is in effect though it is not saved");
     cli(&set)?;
-    ensure!(holds()?, "a change that was kept does not hold");
+    ensure!(holds()?, "a saved change is not in effect");
     cli(&["limit", "clear", "--vm", "web"])?;
     Ok(())
 }

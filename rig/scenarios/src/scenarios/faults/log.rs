@@ -1,6 +1,6 @@
-//! # A log that is stuck
+//! # A log that nobody reads
 //!
-//! Row 6 of the second review: one that nobody reads stopped the agent, SIGTERM included.
+//! It once blocked the agent, even SIGTERM.
 
 use std::{
     fs::File,
@@ -13,47 +13,47 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libc::SIGTERM;
 
-use super::{Stage, go_on, web_runs};
+use super::{FaultyHost, requests_continue, web_is_running};
 use crate::{
     agent::{Agent, cli},
-    scenarios::outlive,
+    scenarios::takeover,
 };
 
-pub fn blocked(stage: &mut Stage) -> Result<()> {
+pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     let (reader, writer) = io::pipe().context("a pipe")?;
     let writer = fill(File::from(OwnedFd::from(writer)))?;
-    outlive::ends(&stage.agent, SIGTERM)?;
+    takeover::end_by_signal(&host.agent, SIGTERM)?;
     let mut command = Command::new("/bin/guestreq");
-    command.args(["agent", "--config", outlive::CONFIG]);
-    stage.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.until_ready()?;
+    command.args(["agent", "--config", takeover::CONFIG]);
+    host.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.wait_until_ready()?;
     drop(command);
-    go_on(10).context("with nobody who reads the log")?;
-    web_runs()?;
+    requests_continue(10).context("with an unread log")?;
+    web_is_running()?;
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", "1000"])?;
     cli(&["limit", "clear", "--vm", "web"])?;
-    let metrics = stage.agent.scrape()?;
+    let metrics = host.agent.scrape()?;
     let dropped = metrics.sum("guestreq_log_lines_dropped_total", &[]);
     ensure!(dropped == 0.0, "{dropped} of a few lines were dropped");
-    // Once somebody reads, it is all there.
+    // Once it is read, it is complete.
     let log = read(reader);
-    go_on(5)?;
-    outlive::succeed(&mut stage.agent, SIGTERM)?;
+    requests_continue(5)?;
+    takeover::replace_agent(&mut host.agent, SIGTERM)?;
     let log = log.join().map_err(|_| anyhow!("who reads the log has panicked"))??;
     for line in ["took over lsm/file_ioctl", "metrics on http://", "stopping: "] {
         ensure!(log.contains(line), "{line:?} is missing: {log}");
     }
 
-    // And whoever ends it does not wait for a reader.
+    // And SIGTERM does not wait for a reader.
     let (_unread, writer) = io::pipe().context("a pipe")?;
     let writer = fill(File::from(OwnedFd::from(writer)))?;
-    outlive::ends(&stage.agent, SIGTERM)?;
+    takeover::end_by_signal(&host.agent, SIGTERM)?;
     let mut command = Command::new("/bin/guestreq");
-    command.args(["agent", "--config", outlive::CONFIG]);
-    stage.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.until_ready()?;
-    outlive::succeed(&mut stage.agent, SIGTERM).context("with a log that is full")
+    command.args(["agent", "--config", takeover::CONFIG]);
+    host.agent = Agent::spawn_to(&mut command, Stdio::from(writer))?.wait_until_ready()?;
+    takeover::replace_agent(&mut host.agent, SIGTERM).context("with a log that is full")
 }
 
-/// Until nothing more goes in, as if somebody had read for a while and then no more.
+/// Fills a pipe, as if its reader had stopped reading.
 pub fn fill(mut pipe: File) -> Result<File> {
     let nonblocking = |on: bool| {
         // SAFETY: no memory is passed.

@@ -1,33 +1,33 @@
-//! # VMMs whose memory is locked
+//! # VMMs with locked memory
 //!
-//! Row 1 of the second review: /proc/PID/cmdline was read by the agent's loop, and waits for the
-//! lock of that process' memory. Whoever held that, held up all of the agent.
+//! Reading /proc/PID/cmdline waits for that process' mmap lock. When the agent's loop read it, such
+//! a process blocked the whole agent.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use libc::SIGTERM;
 
-use super::{PATIENCE, Stage, go_on, is_told};
+use super::{FaultyHost, STEP_TIMEOUT, requests_continue, wait_for_log};
 use crate::{
     agent::{self, Agent, cli, json, signal},
     host::{Firmware, wait_until},
     load,
-    locked::Locked,
-    scenarios::outlive,
+    locked_memory::LockedMemory,
+    scenarios::takeover,
 };
 
-/// Each keeps a reader waiting.
+/// Each blocks a reader.
 const VMS: usize = 20;
 
-pub fn locked(stage: &mut Stage) -> Result<()> {
-    // New VMs, which the agent sees for the first time when their memory is locked.
-    signal(stage.agent.pid(), libc::SIGSTOP)?;
+pub fn locked(host: &mut FaultyHost) -> Result<()> {
+    // New VMs, which the agent first sees with locked memory.
+    signal(host.agent.pid(), libc::SIGSTOP)?;
     let before = Firmware::read()?;
     let stuck = load::start(&format!(
         "--vms {VMS} --processes --vmm qemu --name stuck --type report --count 1 --hold"
     ))?;
-    wait_until("all have asked", PATIENCE, || {
+    wait_until("all have sent a request", STEP_TIMEOUT, || {
         let firmware = Firmware::read()?.since(&before);
         let new = |(launches, requests): &&(u64, u64)| *launches > 0 && *requests > 0;
         Ok(firmware.contexts.values().filter(new).count() == VMS)
@@ -35,38 +35,38 @@ pub fn locked(stage: &mut Stage) -> Result<()> {
     let own = stuck.pid();
     let vmms: Vec<u32> = stuck.processes()?.into_iter().filter(|pid| *pid != own).collect();
     ensure!(vmms.len() == VMS, "{vmms:?}");
-    let locks: Vec<_> = vmms.iter().map(|pid| Locked::of(*pid)).collect::<Result<_>>()?;
-    signal(stage.agent.pid(), libc::SIGCONT)?;
+    let locks: Vec<_> = vmms.iter().map(|pid| LockedMemory::hold(*pid)).collect::<Result<_>>()?;
+    signal(host.agent.pid(), libc::SIGCONT)?;
 
-    let held = while_locked(stage);
+    let held = while_locked(host);
     drop(locks);
     held?;
-    stage.agent.wait_until("all have answered", |metrics| {
+    host.agent.wait_until("all have answered", |metrics| {
         let named = |vm: &String| vm.starts_with("stuck-");
         let named = metrics.values("guestreq_vm_info", "vm").into_iter().filter(named).count();
         named == VMS && metrics.sum("guestreq_vms_unread", &[]) == 0.0
     })?;
-    is_told("all VMs' processes could be read")?;
+    wait_for_log("all VMs' processes could be read")?;
     stuck.finish()?;
     Ok(())
 }
 
-/// Everything goes on.
-fn while_locked(stage: &mut Stage) -> Result<()> {
-    all_goes_on(&mut stage.agent, "fresh")?;
-    is_told("a VM's process cannot be read: ")?;
-    // They hide nothing for want of names.
-    stage.agent.wait_until("they are shown without names", |metrics| {
+/// The agent keeps working.
+fn while_locked(host: &mut FaultyHost) -> Result<()> {
+    check_agent(&mut host.agent, "fresh")?;
+    wait_for_log("a VM's process cannot be read: ")?;
+    // They are listed without names.
+    host.agent.wait_until("they are shown without names", |metrics| {
         let unread = |vm: &String| vm.starts_with("unread-");
         metrics.values("guestreq_vm_info", "vm").into_iter().filter(unread).count() == VMS
     })?;
-    all_goes_on(&mut stage.agent, "fresher")?;
-    // Nor do they hold up its end, or the next one's start.
-    outlive::succeed(&mut stage.agent, SIGTERM)?;
-    all_goes_on(&mut stage.agent, "freshest")
+    check_agent(&mut host.agent, "fresher")?;
+    // Nor do they block its stop or the next one's start.
+    takeover::replace_agent(&mut host.agent, SIGTERM)?;
+    check_agent(&mut host.agent, "freshest")
 }
 
-fn all_goes_on(agent: &mut Agent, name: &str) -> Result<()> {
+fn check_agent(agent: &mut Agent, name: &str) -> Result<()> {
     agent.wait_until("all are unread, and enforcement is verified", |metrics| {
         let verified = [("mode", "enforce"), ("verified", "true")];
         metrics.sum("guestreq_vms_unread", &[]) == VMS as f64
@@ -74,13 +74,13 @@ fn all_goes_on(agent: &mut Agent, name: &str) -> Result<()> {
     })?;
     let begin = Instant::now();
     agent.scrape()?;
-    println!("beside {VMS} VMMs whose memory is locked a scrape takes {:.1?}", begin.elapsed());
+    println!("with {VMS} locked VMMs a scrape takes {:.1?}", begin.elapsed());
     for path in ["/healthz", "/readyz"] {
         let (status, why) = agent::get(path)?;
         ensure!(status == 200, "{path}: {why}");
     }
-    go_on(10)?;
-    // A new VM has its name at once, and its own policy.
+    requests_continue(10)?;
+    // A new VM gets its name and policy at once.
     let rate = ["--rate", "1000/s", "--burst", "1000"];
     cli(&[&["limit", "set", "--vm", "web"], &rate[..]].concat())?;
     cli(&["limit", "clear", "--vm", "web"])?;
@@ -97,7 +97,7 @@ fn all_goes_on(agent: &mut Agent, name: &str) -> Result<()> {
         Ok(agent.scrape()?.sum("guestreq_config_last_reload_success_timestamp_seconds", &[]))
     };
     let before = read(agent)?;
-    wait_until("the configuration is read again", PATIENCE, || {
+    wait_until("the configuration is read again", STEP_TIMEOUT, || {
         signal(agent.pid(), libc::SIGHUP)?;
         Ok(read(agent)? > before)
     })

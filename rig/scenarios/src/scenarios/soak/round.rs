@@ -1,4 +1,4 @@
-//! # What happens in a round
+//! # Rounds
 
 use std::{fmt::Write as _, fs, thread, time::Duration};
 
@@ -9,19 +9,19 @@ use crate::{
     bpf,
     host::wait_until,
     load::{self, Load},
-    scenarios::{exactness::resident_kib, outlive},
+    scenarios::{counting::resident_kib, takeover},
 };
 
 /// Kinds of rounds.
 const KINDS: u32 = 4;
-/// In a long run an agent lives for so many rounds: long enough to grow, if it grows.
+/// Rounds of an agent in a long run: enough to show a leak.
 const LIFE: u32 = 48;
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What an agent may have at any time.
+const UNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// An agent's largest permitted resident memory.
 const MOST_KIB: u64 = 32 << 10;
-/// Allocators keep a little of what they were given once.
+/// Allocators keep some freed memory.
 const SLACK_KIB: u64 = 2 << 10;
-const CONFIG: &str = outlive::CONFIG;
+const CONFIG: &str = takeover::CONFIG;
 
 pub struct Soak {
     pub agent: Agent,
@@ -33,13 +33,13 @@ pub struct Soak {
     stops: u32,
     visitors: Vec<Load>,
     visited: u32,
-    /// Of each agent, at its end.
+    /// KiB of each agent before its end.
     resident: Vec<u64>,
-    /// Programs and links, once one agent has taken over from another.
+    /// Programs and links after the first takeover.
     loaded: Option<(usize, usize)>,
 }
 
-/// The configuration, in two versions, and how long VMs that went are kept.
+/// Two versions of the configuration.
 pub fn lines(version: u32) -> String {
     let rate = 30 + version % 2 * 10;
     format!(
@@ -51,7 +51,7 @@ pub fn lines(version: u32) -> String {
 impl Soak {
     pub fn start(is_long: bool) -> Result<Soak> {
         Ok(Soak {
-            agent: outlive::start(&[])?,
+            agent: takeover::start(&[])?,
             rounds: 0,
             is_long,
             reloads: 0,
@@ -65,11 +65,11 @@ impl Soak {
         })
     }
 
-    pub fn has_done_all(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         [self.reloads, self.changes, self.visited, self.kills, self.stops].iter().all(|&n| n > 0)
     }
 
-    /// Looks, and does one thing more.
+    /// Checks the agent and makes one change.
     pub fn round(&mut self) -> Result<()> {
         let metrics = self.agent.scrape()?;
         let failed = metrics.sum("guestreq_config_last_reload_successful", &[]) != 1.0;
@@ -80,7 +80,7 @@ impl Soak {
             0 => self.reload()?,
             1 => self.change()?,
             2 => self.visit()?,
-            _ if !self.is_long || self.rounds % LIFE == LIFE - 1 => self.succeed()?,
+            _ if !self.is_long || self.rounds % LIFE == LIFE - 1 => self.replace_agent()?,
             _ => {}
         }
         self.rounds += 1;
@@ -106,7 +106,7 @@ impl Soak {
         cli(change).map(drop)
     }
 
-    /// A VM that comes and goes.
+    /// Starts a short-lived VM.
     fn visit(&mut self) -> Result<()> {
         let mut here = Vec::new();
         for mut visitor in self.visitors.drain(..) {
@@ -127,8 +127,8 @@ impl Soak {
         self.visitors.drain(..).try_for_each(|visitor| visitor.finish().map(drop))
     }
 
-    /// An agent ends, in one way or the other, and the next one begins.
-    fn succeed(&mut self) -> Result<()> {
+    /// Kills or stops the agent and starts the next one.
+    fn replace_agent(&mut self) -> Result<()> {
         self.resident.push(resident_kib(self.agent.pid())?);
         let by = if (self.kills + self.stops).is_multiple_of(2) {
             self.kills += 1;
@@ -137,7 +137,7 @@ impl Soak {
             self.stops += 1;
             libc::SIGTERM
         };
-        outlive::succeed(&mut self.agent, by)?;
+        takeover::replace_agent(&mut self.agent, by)?;
         self.loaded.get_or_insert_with(bpf::loaded);
         Ok(())
     }
@@ -150,7 +150,7 @@ impl Soak {
         )
     }
 
-    /// KiB resident of each agent at its end.
+    /// Resident KiB of each agent before its end.
     pub fn memory(&self) -> String {
         let mut text = "resident at each agent's end, in KiB:".to_owned();
         for kib in &self.resident {
@@ -159,25 +159,26 @@ impl Soak {
         text
     }
 
-    /// Later agents have no more than earlier ones, and as many programs and links are loaded.
+    /// Later agents use no more memory than earlier ones, and no more programs and links are
+    /// loaded.
     pub fn is_flat(&self) -> Result<()> {
         let most = |of: &[u64]| of.iter().max().copied().unwrap_or(0);
         ensure!(most(&self.resident) < MOST_KIB, "{}", self.memory());
-        // The first one has not taken over anything; and a few say nothing of a trend.
+        // The first one has not taken over anything, and a few values show no trend.
         let others = self.resident.get(1..).unwrap_or_default();
         let third = others.len() / 3;
         if third >= 2 {
             let (early, late) = (most(&others[..third]), most(&others[others.len() - third..]));
             ensure!(late <= early + SLACK_KIB, "{early} KiB resident at first, {late} at last");
         }
-        wait_until("as much is loaded as after the first takeover", PATIENCE, || {
+        wait_until("as much is loaded as after the first takeover", UNLOAD_TIMEOUT, || {
             Ok(Some(bpf::loaded()) == self.loaded)
         })
         .with_context(|| format!("{:?}, first {:?}", bpf::loaded(), self.loaded))
     }
 
-    /// Every VM has gone: nothing of them is left in the maps.
-    pub fn slots_return(&mut self) -> Result<()> {
+    /// All VMs have exited: their map entries are gone.
+    pub fn slots_are_freed(&mut self) -> Result<()> {
         let text = fs::read_to_string(CONFIG).context(CONFIG)?;
         fs::write(CONFIG, text.replace("\"60s\"", "\"1s\"")).context(CONFIG)?;
         self.agent.wait_until("all slots are free", |metrics| {

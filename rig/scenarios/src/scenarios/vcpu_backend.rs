@@ -1,0 +1,113 @@
+//! # The vcpu backend
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::enforce::disallowed_that_reached;
+use crate::{
+    agent::{self, Agent, cli},
+    host::Firmware,
+    load,
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(HELD: "vcpu_backend/held" = held,
+    "a vCPU over its limit is held outside its guest, and its VMM keeps running");
+scenario!(STOPPED: "vcpu_backend/stopped" = stopped,
+    "a vCPU that sent a disallowed type never runs again");
+scenario!(COMPAT: "vcpu_backend/compat" = compat,
+    "vCPUs of a 32-bit VMM are held and stopped, too");
+scenario!(UNKNOWN_VMM: "vcpu_backend/unknown_vmm" = unknown_vmm,
+    "an unknown VMM never gets a signal, and what passes is reported");
+
+const VMMS: [&str; 3] = ["qemu", "cloud-hypervisor", "firecracker"];
+
+fn holding(lines: &str) -> Result<Agent> {
+    Agent::with_config(&format!("mode = \"enforce\"\nbackend = \"vcpu\"\n{lines}"))
+}
+
+/// Stops enforcement.
+fn end(agent: Agent) -> Result<Status> {
+    drop(agent);
+    cli(&["detach"])?;
+    Ok(Status::Passed)
+}
+
+fn held(_: &Context) -> Result<Status> {
+    const RATE: f64 = 5.0;
+    let agent = holding("limit = { rate = \"5/s\", burst = 2 }\n")?;
+    // They differ in their kick signal.
+    for (vmm, vcpus) in VMMS.into_iter().zip([2u64, 1, 1]) {
+        let before = Firmware::read()?;
+        let start = Instant::now();
+        let load = format!("--vmm {vmm} --name {vmm}-{vcpus} --vcpus {vcpus} --seconds 5");
+        let seen = load::run(&load)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let passed = Firmware::read()?.since(&before).guest_requests;
+        // The burst, and for each vCPU the one request over the limit.
+        let most = RATE * seconds + 2.0 + vcpus as f64;
+        println!(
+            "{vmm}, {vcpus} vCPUs: {passed} requests in {seconds:.1} s at 5/s, held {:?}, \
+             {} KVM_RUNs refused, {:?} of CPU time",
+            seen.held, seen.reruns, seen.cpu
+        );
+        ensure!(passed as f64 <= most, "{vmm}: {passed} passed, at most {most:.1}");
+        ensure!(passed as f64 >= RATE * 5.0 * 0.7, "{vmm}: {passed} passed, starved");
+        ensure!(seen.held > Duration::from_secs(1), "{vmm}: not held");
+        ensure!(!seen.outcomes["5"].contains_key("busy"), "{vmm}: {:?}", seen.outcomes);
+        ensure!(seen.outcomes["5"].len() == 1, "{vmm}: {:?}", seen.outcomes);
+        let longest = seen.per_vm.iter().map(|vm| vm.max).max().unwrap_or_default();
+        ensure!(longest < Duration::from_secs(3), "{vmm}: {longest:?} at a stretch");
+    }
+    let (status, why) = agent::get("/readyz")?;
+    ensure!(status == 200, "{why}");
+    end(agent)
+}
+
+fn stopped(_: &Context) -> Result<Status> {
+    let agent = holding("")?;
+    for vmm in VMMS {
+        let before = Firmware::read()?;
+        let load =
+            format!("--vmm {vmm} --name {vmm} --vcpus 4 --vmpck all --type export --count 50");
+        let seen = load::run(&load)?;
+        let reached = disallowed_that_reached(&Firmware::read()?.since(&before));
+        ensure!((1..=4).contains(&reached), "{vmm}: {reached} exports of 4 vCPUs reached the PSP");
+        let outcomes = &seen.outcomes["7"];
+        println!("{vmm}: {reached} of 200 exports reached the PSP: {outcomes:?}");
+        ensure!(outcomes.get("errno:1") == Some(&4), "{vmm}: not all are stopped: {outcomes:?}");
+    }
+    // Another VM is unaffected.
+    let seen = load::run("--vmm qemu --name normal --count 20")?;
+    ensure!(seen.outcomes["5"]["ok"] == 20, "{:?}", seen.outcomes);
+    let bypassed = agent.scrape()?.sum("guestreq_enforcement_bypassed_total", &[]);
+    ensure!(bypassed == 0.0, "{bypassed} passed");
+    end(agent)
+}
+
+fn compat(_: &Context) -> Result<Status> {
+    let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
+    let before = Firmware::read()?;
+    let seen = load::run("--vmm qemu --name old --compat --seconds 5")?;
+    let passed = Firmware::read()?.since(&before).guest_requests;
+    ensure!(passed <= 5 * 6 + 2, "{passed} passed in 5 s at 5/s");
+    ensure!(seen.held > Duration::from_secs(1), "not held: {:?}", seen.held);
+    let seen = load::run("--vmm qemu --name older --compat --type export --count 10")?;
+    ensure!(seen.outcomes["7"].get("errno:1") == Some(&1), "not stopped: {:?}", seen.outcomes);
+    end(agent)
+}
+
+fn unknown_vmm(_: &Context) -> Result<Status> {
+    let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
+    // It handles no signal, so a kick would kill it.
+    let seen = load::run("--processes --name unknown --type report,export --count 20")?;
+    ensure!(seen.requests > 0, "the unknown VMM sent nothing");
+    let metrics = agent.scrape()?;
+    let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
+    ensure!(bypassed > 0.0, "what passed is not reported");
+    let (status, why) = agent::get("/readyz")?;
+    ensure!(status == 503 && why.contains("passed and should not have"), "{status} {why}");
+    println!("{bypassed} reported; /readyz: {}", why.trim());
+    end(agent)
+}
