@@ -37,16 +37,16 @@ struct VmProcess {
 impl VmProcess {
     fn start(options: &Options, i: u32) -> Result<Self> {
         let identity = VmmIdentity::new(options, i);
-        let child = ChildOptions { options: options.clone(), name: identity.name.clone() };
+        let own = ChildOptions { options: options.clone(), name: identity.name.clone() };
         let mut child = identity
             .command(options)
-            .env(ENVIRONMENT, serde_json::to_string(&child)?)
+            .env(ENVIRONMENT, serde_json::to_string(&own)?)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("starting a VM's process")?;
-        let input = child.stdin.take().context("no way to speak with the child")?;
-        let output = child.stdout.take().context("no way to read_line the child")?;
+        let input = child.stdin.take().context("no standard input of the child")?;
+        let output = child.stdout.take().context("no standard output of the child")?;
         let VmmIdentity { name, uuid } = identity;
         eprintln!("snpload: {name}: pid {}, uuid {uuid}", child.id());
         Ok(Self { name, child, input, output: BufReader::new(output) })
@@ -127,7 +127,7 @@ pub fn print_report(report: &Report) -> Result<()> {
 /// The child's part, if this process is one.
 pub fn run_as_child() -> Option<Result<()>> {
     let child = std::env::var(ENVIRONMENT).ok()?;
-    Some(serde_json::from_str(&child).context("the parent's child").and_then(run_child))
+    Some(serde_json::from_str(&child).context("the parent's options").and_then(run_child))
 }
 
 /// Runs the VMs, if need be without the main thread.

@@ -23,7 +23,7 @@ pub const PORT: u16 = 9941;
 /// The guest's message once its agent is ready.
 const READY: &str = "the agent is attached";
 /// How often to check whether top has ended.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether standard output is a terminal.
 pub fn is_possible() -> bool {
@@ -48,7 +48,7 @@ pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()>
         .context("guestreq top")?;
     while top.try_wait()?.is_none() {
         // The guest's console would disturb top's screen.
-        match guest.next(Some(Instant::now() + GLANCE))? {
+        match guest.next(Some(Instant::now() + POLL_INTERVAL))? {
             Event::PoweredOff => {
                 end(&mut top)?;
                 bail!("the guest ended by itself");

@@ -15,15 +15,14 @@ use crate::{
 };
 
 pub fn run(long: bool) -> Result<()> {
-    let load_at_limit =
-        SaturatingLoad { vms: 16, rate: 10, burst: 4, seconds: if long { 120 } else { 30 } };
-    let host = Enforcing::start(&load_at_limit.limit())?;
-    let (admitted, _) = load_at_limit.run()?;
+    let load = SaturatingLoad { vms: 16, rate: 10, burst: 4, seconds: if long { 120 } else { 30 } };
+    let host = Enforcing::start(&load.limit())?;
+    let (admitted, _) = load.run()?;
     report(&json!({
         "admitted": admitted,
-        "admitted_expected": load_at_limit.expected(),
-        "admitted_vms": load_at_limit.vms,
-        "admitted_seconds": load_at_limit.seconds,
+        "admitted_expected": load.expected(),
+        "admitted_vms": load.vms,
+        "admitted_seconds": load.seconds,
     }));
     host.end()?;
 
@@ -33,7 +32,7 @@ pub fn run(long: bool) -> Result<()> {
     let requests = if long { 1000 } else { 200 };
     let alone = limits::well_behaved(requests)?;
     let unlimited = limits::with_hammering(if long { 200 } else { 30 })?;
-    let rate = limits::quarter(&agent)?;
+    let rate = limits::quarter_each(&agent)?;
     cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
     cli(&["limit", "set", "--vm", "meek", "--off"])?;
     let limited = limits::with_hammering(requests)?;

@@ -21,7 +21,7 @@ scenario!(WATCHED: "dashboards/scraped" = watched,
     "a Prometheus outside scrapes the agent without VMs and under load");
 
 /// xtask connects here to let the scenario continue.
-const TURN: &str = "0.0.0.0:9941";
+const CONTINUE: &str = "0.0.0.0:9941";
 /// A limit that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
 /// effect.
 const CONFIG: &str =
@@ -31,14 +31,14 @@ const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;
 
 fn watched(_: &Context) -> Result<Status> {
-    let turn = TcpListener::bind(TURN).context(TURN)?;
+    let listener = TcpListener::bind(CONTINUE).context(CONTINUE)?;
     demo::times()?;
     let agent = Agent::with_config(CONFIG)?;
-    turn.accept().context("xtask has not connected")?;
+    listener.accept().context("xtask has not connected")?;
     let guests = demo::GUESTS.iter().chain(&[HOSTILE]);
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 86400"));
     let guests: Vec<_> = guests.map(start).collect::<Result<_>>()?;
-    turn.accept().context("xtask has not connected again")?;
+    listener.accept().context("xtask has not connected again")?;
     drop(guests);
     drop(agent);
     Firmware::reset()?;

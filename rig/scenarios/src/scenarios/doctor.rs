@@ -51,7 +51,7 @@ impl DoctorReport {
     fn of(command: &mut Command) -> Result<DoctorReport> {
         let output = command.output().context("guestreq doctor")?;
         let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(stderr.is_empty(), "it stderr {stderr}");
+        ensure!(stderr.is_empty(), "standard error: {stderr}");
         let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
         Ok(DoctorReport { code: output.status.code(), json })
     }

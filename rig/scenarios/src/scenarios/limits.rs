@@ -43,7 +43,7 @@ impl SaturatingLoad {
         let SaturatingLoad { vms, seconds, .. } = self;
         let before = Firmware::read()?;
         let seen = load::run(&format!(
-            "--vms {vms} --processes --name push --vcpus 1 --start-together --seconds {seconds} \
+            "--vms {vms} --processes --name saturating --vcpus 1 --start-together --seconds {seconds} \
              --busy-retry-ms 5 --busy-give-up-ms 600000"
         ))?;
         let admitted = Firmware::read()?.since(&before).guest_requests;
@@ -52,15 +52,15 @@ impl SaturatingLoad {
 }
 
 fn admitted_rate(context: &Context) -> Result<Status> {
-    let load_at_limit = SaturatingLoad {
+    let load = SaturatingLoad {
         vms: 16,
         rate: 10,
         burst: 4,
         seconds: if context.long { 120 } else { 30 },
     };
-    let Enforcing { agent, gate } = Enforcing::start(&load_at_limit.limit())?;
-    let (admitted, least) = load_at_limit.run()?;
-    let expected = load_at_limit.expected();
+    let Enforcing { agent, gate } = Enforcing::start(&load.limit())?;
+    let (admitted, least) = load.run()?;
+    let expected = load.expected();
     let ratio = admitted as f64 / expected as f64;
     println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
     // VMs start at slightly different times, and the last request may come after the end.
@@ -132,7 +132,7 @@ fn service(agent: &Agent) -> Result<f64> {
 }
 
 /// The limit for each hammering VM that gives them a quarter of the PSP's capacity together.
-pub fn quarter(agent: &Agent) -> Result<String> {
+pub fn quarter_each(agent: &Agent) -> Result<String> {
     Ok(format!("{:.2}/s", 1.0 / service(agent)? / 4.0 / f64::from(HAMMERING)))
 }
 
@@ -147,7 +147,7 @@ fn fairness(_: &Context) -> Result<Status> {
             Some(unlimited) => unlimited,
             None => *unlimited.insert(with_hammering(20)?),
         };
-        let (rate, service) = (quarter(&agent)?, service(&agent)?);
+        let (rate, service) = (quarter_each(&agent)?, service(&agent)?);
         cli(&["limit", "set", "--default", "--rate", &rate, "--burst", "1"])?;
         cli(&["limit", "set", "--vm", "meek", "--off"])?;
         let limited = with_hammering(200)?;

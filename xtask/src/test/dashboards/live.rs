@@ -29,7 +29,7 @@ const BUSY: (&str, &str) =
     ("dashboards/under_load", "every query of every panel has data under load");
 /// The guest's ports for metrics and for continuing.
 const METRICS: u16 = 9940;
-const TURN: u16 = 9941;
+const CONTINUE: u16 = 9941;
 /// Short, for a short test; a scrape on a busy machine may take as long.
 const SCRAPE: &str = "4s";
 const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
@@ -44,7 +44,7 @@ pub fn fleet_queries() -> Result<Vec<(String, String)>> {
 /// The forwarded ports of a group's guest.
 pub fn forward(group: &str) -> Result<Vec<(u16, u16)>> {
     match group {
-        GROUP => Ok(vec![(METRICS, port::free()?), (TURN, port::free()?)]),
+        GROUP => Ok(vec![(METRICS, port::free()?), (CONTINUE, port::free()?)]),
         _ => Ok(Vec::new()),
     }
 }
@@ -58,7 +58,7 @@ pub struct Watch {
 impl Watch {
     /// None without forwarded ports.
     pub fn start(boot: &Boot) -> Result<Option<Self>> {
-        let &[(_, metrics), (_, turn)] = boot.forward.as_slice() else {
+        let &[(_, metrics), (_, continue_port)] = boot.forward.as_slice() else {
             return Ok(None);
         };
         // Under two names, like two hosts whose VMs have the same names.
@@ -69,7 +69,7 @@ impl Watch {
         let settings = Settings { packages, name: GROUP, config: &config, port, options: &[] };
         let server = Server::start(&settings)?;
         let over = Arc::new(AtomicBool::new(false));
-        let session = Session { server, turn, over: over.clone() };
+        let session = Session { server, continue_port, over: over.clone() };
         let thread = thread::spawn(move || session.reports(&targets));
         Ok(Some(Self { thread, over }))
     }
@@ -84,7 +84,7 @@ impl Watch {
 
 struct Session {
     server: Server,
-    turn: u16,
+    continue_port: u16,
     over: Arc<AtomicBool>,
 }
 
@@ -100,7 +100,7 @@ impl Session {
 
     /// Lets the guest continue; it closes the connection in reply.
     fn next(&self) -> Result<()> {
-        let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.turn))?;
+        let mut guest = TcpStream::connect((Ipv4Addr::LOCALHOST, self.continue_port))?;
         guest.set_read_timeout(Some(WATCH_TIMEOUT))?;
         guest.read(&mut [0]).map(|_| ()).context("the guest does not continue")
     }

@@ -35,7 +35,7 @@ fn limit(_: &Context) -> Result<Status> {
         );
         loads.push((technique, load::start(&load)?));
     }
-    let (mut sheds, mut all) = (Vec::new(), 0);
+    let (mut passed_more, mut all) = (Vec::new(), 0);
     for (technique, load) in loads {
         let seen = load.finish()?;
         let (passed, seconds) = (passed(&seen), seen.elapsed.as_secs_f64());
@@ -43,11 +43,11 @@ fn limit(_: &Context) -> Result<Status> {
         println!("{technique}: {passed} passed in {seconds:.1} s, {limit:.0} may");
         ensure!(passed as f64 > BURST, "{technique}: only {passed} passed");
         if passed as f64 > limit {
-            sheds.push(format!("{technique}: {passed} passed, the limit is {limit:.0}"));
+            passed_more.push(format!("{technique}: {passed} passed, the limit is {limit:.0}"));
         }
         all += passed;
     }
-    ensure!(sheds.is_empty(), "{sheds:?}");
+    ensure!(passed_more.is_empty(), "{passed_more:?}");
     ensure!(attacked.reached()? == all, "the guests got {all} answers");
     attacked.is_exact()?;
     attacked.end()
@@ -70,16 +70,16 @@ fn stays_denied(_: &Context) -> Result<Status> {
     }
     let before = attacked.reached()?;
     cue(0)?;
-    let mut sheds = Vec::new();
+    let mut passed_more = Vec::new();
     for (name, load) in loads {
         let seen = load.finish()?;
         let (passed, first) = (passed(&seen), if name == "hops" { 2 } else { 1 });
         println!("{name}: {} of {} passed", passed - first, seen.requests - first);
         if passed != first {
-            sheds.push(format!("{name}: {} reports passed", passed - first));
+            passed_more.push(format!("{name}: {} reports passed", passed - first));
         }
     }
-    ensure!(sheds.is_empty(), "{sheds:?}");
+    ensure!(passed_more.is_empty(), "{passed_more:?}");
     ensure!(attacked.reached()? == before, "something reached the firmware");
     attacked.is_exact()?;
     attacked.end()

@@ -138,7 +138,7 @@ impl ScrapeChecks {
             last.insert(key, sample.value);
         }
         for key in self.last.keys().filter(|key| !key.contains("\"vm\": ")) {
-            ensure!(last.contains_key(key), "{key} is exited");
+            ensure!(last.contains_key(key), "{key} has disappeared");
         }
         (self.last, self.since) = (last, since);
         Ok(())
