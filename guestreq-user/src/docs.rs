@@ -3,6 +3,7 @@
 //! A page is current, or its test fails; `UPDATE_DOCS=1 cargo test -p guestreq`
 //! writes it anew.
 
+mod layers;
 mod unsafe_code;
 mod vocabulary;
 

@@ -13,6 +13,8 @@ use std::{
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
+use super::root;
+
 /// From what depends on nothing to what depends on everything; see docs/architecture.md.
 const LAYERS: [&str; 24] = [
     "json",
@@ -81,7 +83,7 @@ fn no_module_depends_on_itself_by_way_of_others() {
 
 #[test]
 fn a_tree_of_uses_names_each_module_in_it() {
-    let modules = ["a", "a::b", "a::b::c", "d", "e"].map(|name| split(name)).into();
+    let modules = ["a", "a::b", "a::b::c", "d", "e"].map(split).into();
     let found = |from: &str, source: &str| {
         let targets = targets(&split(from), source, &modules);
         targets.iter().map(|module| module.join("::")).collect::<Vec<_>>()
@@ -96,7 +98,7 @@ fn a_tree_of_uses_names_each_module_in_it() {
 }
 
 fn graph() -> Graph {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = root().join("guestreq-user/src");
     let mut files = BTreeMap::new();
     find(&source, &Vec::new(), &source.join("lib.rs"), &mut files);
     let modules: BTreeSet<Module> = files.keys().cloned().collect();
