@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_told_by_its_last_count() {
+    fn a_run_is_summarized_by_its_last_count() {
         let log = "#8\tINITED cov: 112 ft: 130\n#2000\tDONE   cov: 140 ft: 1 corp: 7/7b\nDone\n";
         assert_eq!(summary(log).as_deref(), Some("2000 executions, 140 edges covered"));
         let forked = "#45: cov: 9 ft: 9 corp: 1 exec/s 22 oom/timeout/crash: 0/0/0 time: 2s";
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_is_told_without_its_backtrace() {
+    fn a_finding_is_reported_without_its_backtrace() {
         let log = "INFO: seed\n\nthread '<unnamed>' (7) panicked at host/fuzz.rs:84:5:\n\
             assertion `left == right` failed\n  left: 1\nstack backtrace:\n   0: core::panic\n\
             ==7== ERROR: libFuzzer: deadly signal\nartifact; Test unit written to a/crash-1\n";

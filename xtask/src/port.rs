@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_is_given_once_and_never_one_of_outgoing_connections() {
+    fn a_port_is_returned_once_and_is_never_ephemeral() {
         let (one, other) = (free().unwrap(), free().unwrap());
         assert_ne!(one, other);
         assert!((FIRST..FIRST + COUNT).contains(&one), "{one}");

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_started_is_the_committed_configuration_with_other_targets() {
+    fn the_started_configuration_differs_only_in_its_targets() {
         let config = config(&["127.0.0.1:1".into(), "localhost:1".into()], "1s").unwrap();
         assert!(config.contains(r#"targets: ["127.0.0.1:1","localhost:1"]"#), "{config}");
         assert!(config.contains("scrape_interval: 1s"), "{config}");

@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_pointer_has_a_name_of_its_own() {
+    fn each_pointer_has_its_own_name() {
         let questions = questions();
         let pointers = pointers(&questions);
         let mut names: Vec<_> = pointers.iter().map(|(name, _)| *name).collect();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_wherever_memory_is() {
+    fn lines_do_not_depend_on_addresses() {
         assert_eq!(
             line("null", "unaligned", Err(io::Error::from_raw_os_error(25))),
             "null unaligned -> 25"

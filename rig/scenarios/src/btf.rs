@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_s_numbers_and_strings_follow_the_kernel_s() {
+    fn ids_and_strings_of_a_module_continue_those_of_the_kernel() {
         let bytes = btf(&[&INTEGER, &PROTOTYPE, &function(5)], b"\0int\0fileio\0");
         let kernel = Btf::of(&bytes, None).unwrap();
         let bytes = btf(&[&function(5), &function(13)], b"\0sev\0");

@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn survive_the_environment() {
+    fn options_survive_the_environment() {
         for o in [
             parse(&["--type", "key,5", "--fault", "gap:2", "--vmpck", "all", "--", "-m", "2G"]),
             parse(&["--race", "key:5", "--give-up-on-error"]),

@@ -115,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn few_or_none() {
+    fn percentiles_of_few_durations_or_none() {
         assert_eq!(of([]).percentile_us(99.0), 0.0);
         assert_eq!(of([7]).percentile_us(50.0), of([7]).percentile_us(99.0));
         near(of([0]).percentile_us(50.0), 0.0);
     }
 
     #[test]
-    fn merged_is_as_counted_together() {
+    fn merging_equals_counting_together() {
         let mut merged = of(1..=10);
         merged.merge(of(11..=30));
         assert_eq!(merged, of(1..=30));

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_gone_when_each_is() {
+    fn all_keys_are_wiped_when_each_is() {
         let keys = Keys::default();
         (0..4).for_each(|vmpck| keys.wipe(vmpck));
         assert!(keys.wiped(Vmpck::All));

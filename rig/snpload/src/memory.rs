@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_read_and_no_further() {
+    fn written_memory_is_read_within_bounds() {
         let memory = GuestMemory::new(0x2000).unwrap();
         memory.write(0x1ff8, &7u64.to_le_bytes()).unwrap();
         assert_eq!(memory.read_u64(0x1ff8).unwrap(), 7);

@@ -48,7 +48,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     #[test]
-    fn both_are_seen_while_it_lasts_and_nothing_moves_after() {
+    fn both_values_are_seen_during_the_race_and_nothing_changes_after() {
         let byte = AtomicU8::new(5);
         let both = race(&byte, Race { from: 5, to: 7 }, || {
             let (mut seen, due) = ([false; 256], Instant::now() + Duration::from_secs(60));

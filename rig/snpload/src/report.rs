@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn successors_are_no_other_vms_and_take_their_own_time() {
+    fn replacements_are_not_other_vms_and_their_time_adds_up() {
         let mut a = report("a", &[(Outcome::Ok, 100)], 1.0);
         a.follow(report("a", &[(Outcome::Ok, 100)], 2.0));
         assert_eq!((a.vms, a.requests, a.per_vm.len()), (1, 2, 2));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn each_vm_stays_itself_even_from_another_process() {
+    fn vms_of_other_processes_stay_separate() {
         let child = report("b", &[(Outcome::Busy, 100)], 1.0);
         let line = serde_json::to_string(&child).unwrap();
         let mut a = report("a", &[(Outcome::Ok, 200)], 1.0);

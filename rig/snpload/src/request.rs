@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_refused_has_not_passed() {
+    fn a_refused_request_has_not_passed() {
         let request = Request::plan(&behavior(&["--type", "export"]), 0, 0);
         assert!(request.passed(Outcome::Ok));
         for refused in [Outcome::Busy, Outcome::Firmware(0x16), Outcome::Vmm(1), Outcome::Errno(5)]
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raced_request_is_valid_otherwise() {
+    fn a_raced_request_is_otherwise_valid() {
         let behavior = behavior(&["--race", "key:export", "--fault", "gap:2"]);
         let request = Request::plan(&behavior, 0, 0);
         assert_eq!(request.action(), Action::Raced);

@@ -119,7 +119,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_whole_request_is_one_however_often_it_was_busy() {
+    fn a_request_counts_once_however_often_it_was_busy() {
         let mut tally = Tally::default();
         let action = Action::Request(5);
         for outcome in [Outcome::Busy, Outcome::Busy, Outcome::Ok] {

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn qemu_is_named_as_libvirt_does() {
+    fn qemu_is_named_as_by_libvirt() {
         let words = identity().arguments(Some(Vmm::Qemu), 2);
         assert_eq!(words[..2], ["-name", "guest=web-1,debug-threads=on"]);
         let at = words.iter().position(|word| word == "-uuid").unwrap();
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_no_utf_8() {
+    fn a_name_may_not_be_utf_8() {
         assert_eq!(bytes("caf\u{e9}".into(), false), "caf\u{e9}");
         assert_eq!(bytes("caf\u{e9}\u{2026}".into(), true).into_vec(), b"caf\xe9?");
     }

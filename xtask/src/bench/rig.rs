@@ -71,14 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_told_from_what_else_is_on_a_console() {
+    fn figures_are_found_among_other_console_lines() {
         assert_eq!(figure("[    4.2] BENCH {").unwrap(), None);
         assert_eq!(figure(r#"BENCH {"a":1.5}"#).unwrap().unwrap()["a"], 1.5);
         assert!(figure("BENCH {\"a\":").is_err(), "cut off");
     }
 
     #[test]
-    fn a_part_that_did_not_end_well_says_why() {
+    fn a_failed_part_says_why() {
         let read = |lines: &[&str]| {
             let mut console = Console::default();
             for line in lines {

@@ -95,7 +95,7 @@ fn called(calls: &[String], what: &str) -> bool {
 }
 
 #[test]
-fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
+fn an_upgrade_replaces_the_agent_and_never_ends_enforcement() {
     let Some(host) = Host::new("upgrade") else { return };
     let [first, _] = host.pack("0.1.0");
     let calls = host.install(&first);
@@ -121,7 +121,7 @@ fn an_upgrade_replaces_the_agent_and_never_ends_what_is_enforced() {
 }
 
 #[test]
-fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
+fn packages_lie_next_to_the_binary_and_nothing_else_does() {
     let Some(host) = Host::new("together") else { return };
     let dist = host.folder.join("dist");
     fs::create_dir_all(&dist).unwrap();
@@ -135,7 +135,7 @@ fn packages_lie_beside_the_binary_that_dist_leaves_and_nothing_else_does() {
 }
 
 #[test]
-fn a_removal_ends_what_is_enforced_and_a_purge_leaves_nothing() {
+fn a_removal_ends_enforcement_and_a_purge_leaves_nothing() {
     let Some(host) = Host::new("removal") else { return };
     let [package, _] = host.pack("0.1.0");
     host.install(&package);
@@ -184,7 +184,7 @@ fn the_gate_is_built_by_dkms_for_its_version_and_goes_with_it() {
 }
 
 #[test]
-fn the_gate_s_package_has_every_source_that_it_is_made_of() {
+fn the_gate_package_contains_every_source() {
     let kbuild = fs::read_to_string(project::root().join("gate/Kbuild")).unwrap();
     let parts = kbuild.lines().find_map(|line| line.strip_prefix("guestreq_gate-y := ")).unwrap();
     for part in parts.split_whitespace() {
@@ -194,7 +194,7 @@ fn the_gate_s_package_has_every_source_that_it_is_made_of() {
 }
 
 #[test]
-fn the_service_may_all_that_the_pod_may() {
+fn the_service_has_all_privileges_of_the_pod() {
     let read = |path: &str| fs::read_to_string(project::root().join("deploy").join(path)).unwrap();
     let (unit, pod) = (read("systemd/guestreq.service"), read("kubernetes/base/daemonset.yaml"));
     let granted: Vec<_> = unit

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_made_up_agent_exports_no_metric_that_agents_do_not() {
+    fn a_simulated_agent_exports_only_metrics_of_agents() {
         let reference = fs::read_to_string(project::root().join("docs/metrics.md")).unwrap();
         let types: BTreeSet<_> = HOST.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
         for name in types.iter().filter_map(|line| line.split(' ').next()) {

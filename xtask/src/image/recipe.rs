@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instruction_that_only_an_engine_would_follow_is_refused() {
+    fn an_unsupported_instruction_is_refused() {
         for line in ["RUN make", "FROM debian", "COPY /etc/passwd /etc/passwd", "LABEL x"] {
             let error = format!("{:#}", Recipe::parse(line).unwrap_err());
             assert!(error.contains(line), "{error}");

@@ -39,14 +39,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_a_mutant_s_name_its_line_and_a_reason() {
+    fn a_row_has_a_mutant_name_a_line_and_a_reason() {
         let found = row("| `a/src/b.rs: replace \\| with ^ in f` | `g() \\| 1` | It is even. |");
         let name = "a/src/b.rs: replace | with ^ in f".to_owned();
         assert_eq!(found, Some(Row { name, line: "g() | 1".to_owned() }));
     }
 
     #[test]
-    fn what_is_no_mutant_or_has_no_reason_is_not_listed() {
+    fn a_listed_mutant_must_exist_and_have_a_reason() {
         assert_eq!(row("| `cargo xtask fuzz` | seconds | all |"), None);
         assert_eq!(row("| `a/src/b.rs: delete ! in f` | `!g()` |  |"), None);
         assert_eq!(row("`a/src/b.rs: delete ! in f`"), None);

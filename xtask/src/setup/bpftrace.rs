@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_loader_found_is_taken_and_what_it_did_not_is_said() {
+    fn found_libraries_are_copied_and_missing_ones_reported() {
         let list = "\tlinux-vdso.so.1 (0x7ff)\n\tlibz.so.1 => /usr/lib/libz.so.1 (0x7f6)\n\
                     \t/lib64/ld-linux-x86-64.so.2 => /usr/lib64/ld-linux-x86-64.so.2 (0x7f7)\n";
         assert_eq!(parse(list).unwrap(), ["libz.so.1"]);

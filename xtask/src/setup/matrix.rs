@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn flavours_have_headers_of_their_own_and_share_the_build_tools() {
+    fn flavours_have_their_own_headers_and_share_the_build_tools() {
         assert_eq!(
             Flavour::Plain.headers("6.12.118+deb13-amd64"),
             [

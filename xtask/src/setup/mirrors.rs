@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn security_suites_have_a_mirror_of_their_own() {
+    fn security_suites_have_their_own_mirror() {
         let both = Mirrors { main: "http://a/".into(), security: Some("http://b/".into()) };
         let sources = both.sources(&["trixie", "trixie-security"]);
         assert!(sources.contains("http://a/ trixie main\n"));

@@ -46,7 +46,7 @@ mod tests {
     use super::{super::GROUPS, *};
 
     #[test]
-    fn it_is_a_selection_of_what_other_groups_have() {
+    fn it_is_a_selection_of_other_groups() {
         for scenario in GROUP.scenarios {
             let has = |group: &&Group| group.all().any(|other| other.id == scenario.id);
             let groups: Vec<_> = GROUPS.iter().filter(has).map(|group| group.name).collect();

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_is_confined_opens_nothing_and_others_do() {
+    fn a_confined_thread_opens_nothing_and_others_do() {
         let open = || std::fs::File::open("/dev/null").is_ok();
         let thread = std::thread::spawn(move || (confine(), open()));
         let (confined, opened) = thread.join().unwrap();

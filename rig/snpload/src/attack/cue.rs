@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_given_when_the_file_is_there() {
+    fn the_cue_is_given_when_the_file_exists() {
         Cue::new(None).wait();
         let file = std::env::temp_dir().join(format!("snpload-cue-{}", std::process::id()));
         let made = file.clone();

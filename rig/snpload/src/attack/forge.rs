@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lie_fills_what_was_there_and_no_more() {
+    fn forged_arguments_fill_the_old_ones() {
         let made = lie("good", 60).unwrap();
         assert!(made.starts_with(b"qemu-system-x86_64\0-name\0guest=good\0\0") && made.len() == 60);
         assert!(lie("good", 30).is_err());

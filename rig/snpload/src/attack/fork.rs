@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_forked_process_tells_its_errno() {
+    fn a_forked_process_returns_its_errno() {
         assert_eq!(forked(|| Err(libc::EIO)).unwrap(), Err(libc::EIO));
         assert_eq!(forked(|| Ok(5)).unwrap(), Ok(0));
     }

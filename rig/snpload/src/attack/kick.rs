@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_aimed_at_is_taken_out_of_a_sleep() {
+    fn the_targeted_thread_is_woken_from_a_sleep() {
         let kicks = Kicks::start().unwrap();
         let mut sleep = || {
             let long = libc::timespec { tv_sec: 60, tv_nsec: 0 };

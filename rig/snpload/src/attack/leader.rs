@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_main_thread_that_is_there_has_not_left() {
+    fn a_running_main_thread_has_not_left() {
         assert!(!has_left().unwrap());
     }
 }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_run_is_another_process_s() {
+    fn each_run_uses_another_process() {
         for technique in ["child", "parked"] {
             let mut seen = runners(technique, 4);
             seen.push((process::process_id(), kick::thread_id()));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_main_thread_each_run_is_a_new_thread_s() {
+    fn after_the_main_thread_each_run_uses_a_new_thread() {
         let seen = runners("leader-exits", 2);
         let own = (process::process_id(), kick::thread_id());
         assert!(seen[0] != seen[1] && !seen.contains(&own), "{seen:?}");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vm_may_be_made_by_a_process_that_is_gone() {
+    fn a_vm_may_be_created_by_a_process_that_has_exited() {
         let options = Options::try_parse_from(["snpload", "--attack", "launcher"]).unwrap();
         let maker = launch(&options.behavior, || Ok(process::process_id())).unwrap();
         assert_ne!(maker, process::process_id());

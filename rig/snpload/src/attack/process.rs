@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_process_does_is_done_here_too() {
+    fn a_process_writes_shared_memory() {
         let mut words = vec!["one".to_owned()];
         let (pid, len) = sharing(|| {
             words.push("two".to_owned());
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parked_process_stays_until_it_is_let_go() {
+    fn a_parked_process_runs_until_it_is_dropped() {
         let (parked, pid) = parked(process_id).unwrap();
         let path = format!("/proc/{pid}/stat");
         assert!(parked.runs().unwrap() && std::fs::exists(&path).unwrap());

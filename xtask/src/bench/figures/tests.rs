@@ -47,7 +47,7 @@ fn the_json_is_one_object_with_every_key() {
 }
 
 #[test]
-fn a_figure_that_could_not_be_had_is_null_and_a_failure() {
+fn a_missing_figure_is_null_and_a_failure() {
     let mut figures = all();
     figures.figures.remove("bpftrace_ns_per_request");
     assert!(figures.json()["bpftrace_ns_per_request"].is_null());

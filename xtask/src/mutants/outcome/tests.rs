@@ -31,14 +31,14 @@ fn row(change: &str, line: &str) -> Row {
 }
 
 #[test]
-fn a_mutant_is_known_by_what_it_changes_and_not_by_where_that_is() {
+fn a_mutant_is_identified_by_its_change_and_not_its_line() {
     let all = all();
     assert_eq!(all[0].row, row("replace > with >= in positive", "n > 0"));
     assert_eq!(all[0].file(), "a/src/lib.rs");
 }
 
 #[test]
-fn the_tree_as_it_is_is_no_mutant() {
+fn the_unchanged_tree_is_not_a_mutant() {
     let all = all();
     let json = serde_json::json!({ "outcomes": [
         { "scenario": "Baseline", "summary": "Success", "log_path": "log/baseline.log" },
@@ -54,7 +54,7 @@ fn the_tree_as_it_is_is_no_mutant() {
 }
 
 #[test]
-fn what_is_told_of_code_that_has_changed_meanwhile_is_told_of_other_mutants() {
+fn results_for_changed_code_are_an_error() {
     let json = r#"{ "outcomes": [
         { "scenario": { "Mutant": { "name": "a/src/lib.rs:9:1: replace" } }, "summary": "Timeout" }
     ]}"#;
@@ -63,7 +63,7 @@ fn what_is_told_of_code_that_has_changed_meanwhile_is_told_of_other_mutants() {
 }
 
 #[test]
-fn what_survives_is_listed_or_told() {
+fn a_survivor_is_listed_or_reported() {
     let all = all();
     let outcomes = [(&all[0], Outcome::Missed), (&all[1], Outcome::Timeout)];
     let listed = row("replace > with >= in positive", "n > 0");
@@ -80,7 +80,7 @@ fn what_survives_is_listed_or_told() {
 }
 
 #[test]
-fn what_is_listed_has_to_survive_if_it_was_tried() {
+fn a_listed_mutant_must_survive_if_it_was_tested() {
     let all = all();
     let listed = row("replace > with < in positive", "n > 0");
     let lines = compare(&all, &[(&all[1], Outcome::Caught)], [&listed].into_iter());

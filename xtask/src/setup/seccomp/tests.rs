@@ -95,7 +95,7 @@ func DefaultProfile(sp *specs.Spec) *specs.LinuxSeccomp {
 "#;
 
 #[test]
-fn each_rule_has_the_conditions_that_it_stands_under() {
+fn each_rule_has_its_enclosing_conditions() {
     let profile = of_go(SOURCE).unwrap();
     let rules = profile["syscalls"].as_array().unwrap();
     let names: Vec<_> = rules.iter().map(|rule| rule["names"].to_string()).collect();
@@ -118,7 +118,7 @@ fn each_rule_has_the_conditions_that_it_stands_under() {
 }
 
 #[test]
-fn what_is_not_understood_is_an_error() {
+fn unknown_input_is_an_error() {
     assert!(of_go("func Other() {}").is_err());
     for (from, to) in [
         ("specs.OpNotEqual", "specs.OpGreater"),

@@ -81,7 +81,7 @@ mod tests {
         | `-n, --last <N>` | So many |\n\n## guestreq limit set\n\n| `--off` | No limit |\n";
 
     #[test]
-    fn what_can_be_typed_passes_and_what_cannot_is_told() {
+    fn valid_commands_pass_and_others_are_reported() {
         let commands = Commands::parse(CLI);
         let page = "Type `guestreq limit set --off`:\n```sh\n\
             sudo guestreq events --kind denied -n 5 | jq --raw   # --none\n```\nor guestreq cures it.";

@@ -91,13 +91,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_committed_uses_only_what_there_is() {
+    fn committed_files_use_only_existing_names() {
         let faults = faults(project::root()).unwrap().0;
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
     #[test]
-    fn a_host_s_pictures_never_add_up_two_hosts() {
+    fn panels_of_a_host_never_sum_two_hosts() {
         for file in ["node.json", "vm.json"] {
             let board = grafana::parse(&project::root().join("dashboards").join(file)).unwrap();
             for query in grafana::asked(&board) {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fleet_s_pictures_need_only_what_reaches_the_centre() {
+    fn fleet_panels_need_only_what_reaches_the_centre() {
         let folder = project::root().join("dashboards");
         let leaf = read(&folder.join("fleet/leaf.yml")).unwrap();
         let centre = read(&folder.join("fleet/centre.yml")).unwrap();

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_agent_replaces_would_have_changed_one() {
+    fn characters_that_the_agent_replaces_would_change_a_query() {
         let query = "sum(rate(guestreq_requests_total{vm=~`${vm:regex}`}[$__rate_interval]))";
         assert!(keeps(query, "web") && keeps(query, "_ __range _"));
         for name in ["`}) or vector(1) #", "$__range", "a`"] {

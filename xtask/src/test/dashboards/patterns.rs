@@ -173,7 +173,7 @@ mod tests {
     use crate::project;
 
     #[test]
-    fn each_alert_has_a_fault_that_it_tells_and_only_series_that_there_are() {
+    fn each_alert_has_a_fault_and_only_existing_series() {
         let rules = rules::parse(&project::root().join("dashboards/rules/alerts.yml")).unwrap();
         let alerts: Vec<_> = rules.rules().filter_map(|rule| rule.alert.as_deref()).collect();
         let fires = |alert: &str| ROWS.iter().any(|row| row.alert == alert && row.after.is_some());
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_told_before_the_fault_then_and_when_it_is_over() {
+    fn a_host_is_checked_before_during_and_after_the_fault() {
         let row = ROWS.iter().find(|row| row.alert == "GuestreqEventsLost").unwrap();
         let text = expected(row, "a", Steady, true);
         assert_eq!(text.matches("exp_samples: []").count(), 3, "{text}");

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_may_be_used() {
+    fn existing_names_may_be_used() {
         let fine = [
             r#"sum by (vm) (rate(guestreq_requests_total{instance="a", result!="ok"}[5m]))"#,
             "histogram_quantile(0.5, sum by (vm, le) (rate(guestreq_duration_seconds_bucket[5m])))",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_metric_or_label_is_missed_wherever_it_stands() {
+    fn a_renamed_metric_or_label_is_missed_everywhere() {
         let broken = [
             ("rate(guestreq_request_total[5m])", "no metric guestreq_request_total"),
             (r#"guestreq_queue{vm="a"}"#, "guestreq_queue has no label vm"),

@@ -105,7 +105,7 @@ mod tests {
         runbook: docs/runbooks/GuestreqX.md, runbook_url: 'x/GuestreqX.md'}\n";
 
     #[test]
-    fn a_rule_of_what_there_is_passes_and_each_fault_is_told() {
+    fn a_valid_rule_passes_and_each_fault_is_reported() {
         assert_eq!(faults(GOOD), "");
         let broken = [
             ("(guestreq_x)", "(guestreq_y)", "no metric guestreq_y"),

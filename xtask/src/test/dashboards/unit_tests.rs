@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_no_agent_exports_is_told() {
+    fn a_series_that_no_agent_exports_is_reported() {
         let file: File = serde_saphyr::from_str(TESTS).unwrap();
         let mut faults = Faults::default();
         let reference = Reference::parse("| `guestreq_x` | gauge |  | X. |\n").unwrap();

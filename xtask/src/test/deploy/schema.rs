@@ -122,12 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn an_object_as_it_should_be_passes() {
+    fn a_valid_object_passes() {
         assert_eq!(faults(|_| {}), "");
     }
 
     #[test]
-    fn what_a_server_would_refuse_is_told_with_its_place() {
+    fn invalid_objects_are_reported_with_their_paths() {
         let pod = "/spec/template/spec";
         let set = |at: &'static str, value: Value| {
             faults(move |job| *job.pointer_mut(&format!("{pod}{at}")).unwrap() = value)

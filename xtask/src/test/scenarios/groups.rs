@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realtime_kernel_passes_a_selection_unless_more_is_asked_for() {
+    fn a_realtime_kernel_runs_a_selection_unless_more_is_requested() {
         let every_change = Args::default();
         assert_eq!(due(&every_change, false), ["core"]);
         assert_eq!(due(&every_change, true), ["selection"]);

@@ -31,7 +31,7 @@ fn faults(board: &str) -> String {
 }
 
 #[test]
-fn a_dashboard_as_it_should_be_passes_and_each_fault_is_told() {
+fn a_valid_dashboard_passes_and_each_fault_is_reported() {
     assert_eq!(faults(&board()), "");
     let broken = [
         (r#"{"uid": "guestreq-a","#, r#"{"uid": "guestreq-a", "id": 7,"#, "has an id"),

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_replaced_as_grafana_does() {
+    fn variables_are_replaced_as_by_grafana() {
         let query = r#"rate(a{instance="$instance", vm=~`${vm:regex}`}[$__rate_interval])"#;
         let expected = r#"rate(a{instance="h:1", vm=~`a\.b"\/`}[40s])"#;
         assert_eq!(chosen(query, "h:1", &names::as_regex("a.b\"/")), expected);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legend_shows_a_name_as_it_is() {
+    fn a_legend_shows_a_name_unchanged() {
         let labels = serde_json::json!({ "vm": VM, "class": "request" });
         assert_eq!(legend("{{vm}} {{class}} p50", &labels), format!("{VM} request p50"));
         assert_eq!(legend("all", &labels), "all");

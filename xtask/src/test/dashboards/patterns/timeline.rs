@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_a_reset_and_a_beginning_show_as_prometheus_would_have_them() {
+    fn gaps_resets_and_starts_look_as_in_prometheus() {
         let gap = Timeline { gap: (4.0, 6.0), ..QUIET };
         assert_eq!(around(gap, Rate(1, 0)), "3 stale _ 6");
         assert_eq!(around(Timeline { noticed: false, ..gap }, Rate(1, 0)), "3 _ _ 6");
