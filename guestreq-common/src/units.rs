@@ -67,3 +67,20 @@ impl GuestContext {
         PhysAddr(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_holds_process_and_thread() {
+        let it = PidTgid(7 << 32 | 9);
+        assert_eq!((it.tgid(), it.tid()), (7, 9));
+    }
+
+    #[test]
+    fn a_later_time_is_no_time_ago() {
+        let (now, later) = (MonotonicNs(5), MonotonicNs(5).plus(3));
+        assert_eq!((later.since(now), now.since(later), now.is_never()), (3, 0, false));
+    }
+}

@@ -94,8 +94,8 @@ pub fn at_gate<C: EbpfContext>(
 /// Whether the VM's policy alone admits a request, with nothing to report; if so, counts it. All
 /// else is for [`at_gate`].
 #[inline(always)]
-pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, kind: u8) -> bool {
-    passes(enforcement, vm, kind, true)
+pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8) -> bool {
+    passes(enforcement, vm, row, true)
 }
 
 /// The same for a request that has the PSP; all else is for [`at_psp`].
