@@ -24,18 +24,18 @@ impl Sink for Shared {
 
     fn take(&self, batch: &[Option<Event>]) {
         let State::Observing(observer) = &mut *self.state() else { return };
-        let mut looked = false;
+        let mut refreshed = false;
         for event in batch.iter().flatten() {
             let is_new = event.kind == event::Kind::NewVm as u8;
             let is_known = event.vm == NO_VM || vm_of(observer, event).is_some();
-            if !is_known && !looked {
-                // While its process lives: it may not do so for long.
+            if !is_known && !refreshed {
+                // Its process may exit soon.
                 observer.refresh_vms();
-                looked = !is_new;
+                refreshed = !is_new;
             }
             let Some(what) = what(event) else { continue };
-            let nobody = || EventVm { vm: None, name: None, uuid: None, pid: event.tgid };
-            let event_vm = vm_of(observer, event).map_or_else(nobody, TrackedVm::event_vm);
+            let unknown = || EventVm { vm: None, name: None, uuid: None, pid: event.tgid };
+            let event_vm = vm_of(observer, event).map_or_else(unknown, TrackedVm::event_vm);
             self.journal.record_of(Some(event_vm), what, event.time);
         }
     }

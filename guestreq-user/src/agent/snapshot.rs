@@ -1,6 +1,6 @@
-//! # What is known at one moment
+//! # Snapshots
 //!
-//! Copies of the records, and the figures that both metrics and the API take from them.
+//! Copies of the records, and figures derived from them for metrics and the API.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::{
     wire::status::Map,
 };
 
-/// Copies of the records at one moment; `vms` go with the table's.
+/// Copies of the records at one moment; `vms` are in the table's order.
 pub struct Snapshot {
     pub host: Box<Host>,
     pub vms: Vec<Option<Box<Vm>>>,
@@ -30,7 +30,7 @@ pub struct Snapshot {
 
 pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sample {
     let now = now_ns();
-    // A command that has not returned yet is the PSP's present, not its past.
+    // The totals do not include the running command.
     let running = host.now.top().map_or(0, |command| now.saturating_sub(command.started));
     let of_vm = |(tracked, vm): (&TrackedVm, &Option<Box<Vm>>)| {
         let key = (tracked.slot as u32, tracked.generation);
@@ -57,13 +57,13 @@ pub fn lost(host: &Host, programs: &Programs) -> BTreeMap<String, u64> {
     lost
 }
 
-/// Guest requests that wait for the PSP now. The two counters are read one after the other,
-/// so that the difference can be off by what moves in between, but not negative.
+/// Guest requests waiting for the PSP. The two counters are read one after the other, so the
+/// difference may be slightly off.
 pub fn queue_length(host: &Host) -> u64 {
     host.queued.saturating_sub(host.dequeued)
 }
 
-/// Every decision that was taken for a VM, and how often.
+/// A VM's decisions with their counts, zeros left out.
 pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64)> {
     let cells = Kind::ALL.into_iter().flat_map(|kind| {
         let modes = [Mode::Audit, Mode::Enforce].into_iter();
@@ -76,7 +76,7 @@ pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (Kind, Mode, Decision, u64
         .filter(|(.., count)| *count > 0)
 }
 
-/// The maps that can be full, by the names that users see.
+/// The maps that can fill up, by the names that users see.
 pub fn maps(programs: &Programs, vms: &VmTable, host: &Host) -> Vec<Map> {
     let (running, exited) = vms.counts();
     let maps = [

@@ -101,7 +101,7 @@ mod tests {
             assert!(why.ends_with("(--yes detaches all the same)"), "{why}");
             assert_eq!(refusal(bad, true), None);
         }
-        assert!(refusal(&unknown, false).unwrap().contains("cannot be seen (/sys/module: none)"));
+        assert!(refusal(&unknown, false).unwrap().contains("is loaded (/sys/module: none)"));
         for good in [Alone::Open, Alone::NoGate] {
             assert_eq!(refusal(&good, false), None);
             assert_eq!(done(true, &good), "Detached. Nothing is counted or enforced any more.");

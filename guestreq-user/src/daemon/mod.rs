@@ -123,10 +123,10 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
         systemd.mark_alive(Instant::now());
-        let mut learned = false;
+        let mut answered = false;
         tokio::select! {
             _ = tick.tick() => {}
-            () = shared.learned.notified() => learned = true,
+            () = shared.answer_ready.notified() => answered = true,
             _ = hangup.recv() => reload = true,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -142,7 +142,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {
-                if learned {
+                if answered {
                     observer.refresh_vms();
                 }
                 observer.tick();
@@ -171,7 +171,7 @@ fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
         object.as_deref(),
         *stay,
         &shared.journal,
-        &shared.learned,
+        &shared.answer_ready,
         shared,
     );
     let next = match started {

@@ -85,7 +85,7 @@ impl Reloader {
                 // Nothing was done with the old one yet, but for the sockets.
                 let Config { listen, socket, socket_group, .. } = self.running.clone();
                 self.running = Config { listen, socket, socket_group, ..config.clone() };
-                shared.ask(policies::asked(&config));
+                shared.set_configured(policies::configured(&config));
                 "it holds once this host can be observed".to_owned()
             }
         };

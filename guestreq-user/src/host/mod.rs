@@ -29,7 +29,7 @@ use crate::host::system::System;
 pub use crate::wire::identity::{Evidence, EvidenceSource, Identity};
 pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
-pub use thread::thread_is_there;
+pub use thread::thread_exists;
 pub use vmms::Vmm;
 
 /// Who a VM is, and what of its process tells it.

@@ -5,7 +5,7 @@
 use std::{fs, io, path::Path};
 
 /// Whether a thread of that number runs, or has ended and was not waited for.
-pub fn thread_is_there(tid: u32) -> io::Result<bool> {
+pub fn thread_exists(tid: u32) -> io::Result<bool> {
     // SAFETY: no memory is passed, and signal 0 is none.
     let sent = match unsafe { libc::syscall(libc::SYS_tkill, libc::c_long::from(tid), 0) } {
         0 => Ok(()),
@@ -45,8 +45,8 @@ mod tests {
     fn a_thread_of_ours_is_there_and_one_without_a_number_is_an_error() {
         // SAFETY: no memory is passed.
         let own = unsafe { libc::gettid() };
-        assert!(thread_is_there(own.unsigned_abs()).unwrap());
-        assert_eq!(thread_is_there(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert!(thread_exists(own.unsigned_abs()).unwrap());
+        assert_eq!(thread_exists(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]

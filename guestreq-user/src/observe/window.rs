@@ -1,7 +1,7 @@
-//! # The last seconds
+//! # Recent rates
 //!
-//! Totals say who used the PSP since the start; an operator wants to know who
-//! does now, and how long it takes now. One sample a second, kept for [`WINDOW`].
+//! Totals count since the start; these are the rates and latencies of the last seconds. One sample
+//! a second, kept for [`WINDOW`].
 
 use std::{
     array,
@@ -17,7 +17,7 @@ use guestreq_common::{
     vm::Vm,
 };
 
-/// How far "now" reaches back, in seconds.
+/// In seconds.
 const WINDOW: usize = 10;
 
 /// A VM, by its slot and the slot's generation.
@@ -29,7 +29,7 @@ pub struct Sample {
     pub at_ns: u64,
     pub busy_ns: u64,
     pub queue_ns: u64,
-    /// Of all guest requests, whatever their message.
+    /// Of all guest requests.
     pub stages: [Slots; STAGES],
     pub vms: BTreeMap<Key, Totals>,
 }
@@ -40,7 +40,7 @@ pub struct Totals {
     pub psp_ns: u64,
     /// Requests by message.
     pub requests: [u64; KINDS],
-    /// Decisions, whatever the mode.
+    /// Decisions, in all modes.
     pub decisions: [u64; DECISIONS],
     pub duration: Slots,
 }
@@ -64,7 +64,7 @@ impl Totals {
     }
 }
 
-/// A host's stages, of all messages together.
+/// A host's stages, summed over all messages.
 pub fn stages(host: &Host) -> [Slots; STAGES] {
     let sum = |stage: usize, slot: usize| {
         host.totals.messages.iter().map(|message| message.stage[stage][slot]).sum()
@@ -77,7 +77,7 @@ pub struct Window {
     samples: VecDeque<Sample>,
 }
 
-/// What happened within the window.
+/// Rates within the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recent {
     pub requests_per_second: f64,
@@ -89,7 +89,7 @@ pub struct Recent {
     pub quantiles: Quantiles,
 }
 
-/// In nanoseconds; of nothing there is none.
+/// In nanoseconds; `None` without requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quantiles {
     pub p50: Option<u64>,
@@ -130,7 +130,7 @@ impl Window {
             return Recent::default();
         };
         let elapsed = elapsed(old, now);
-        // A VM that came within the window began at zero.
+        // A VM that is new within the window began at zero.
         let old = old.vms.get(&key).copied().unwrap_or_default();
         let rate = |now: u64, old: u64| now.saturating_sub(old) as f64 * 1e9 / elapsed;
         let requests: [f64; KINDS] =
@@ -153,7 +153,7 @@ fn elapsed(old: &Sample, now: &Sample) -> f64 {
 }
 
 impl Quantiles {
-    /// Of what was added to a histogram.
+    /// Of the difference between two states of a histogram.
     fn between(old: &Slots, now: &Slots) -> Quantiles {
         let added: Slots = array::from_fn::<u64, SLOTS, _>(|i| now[i].saturating_sub(old[i]));
         let of = |quantile| histogram::quantile(&added, quantile);

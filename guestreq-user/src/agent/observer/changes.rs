@@ -1,7 +1,6 @@
-//! # Other policies
+//! # Policy changes
 //!
-//! The configuration's files when they are read again, and what the command line changes or
-//! applies.
+//! By a reload of the configuration, and by the command line.
 
 use anyhow::{Result, anyhow};
 use guestreq_common::policy::Mode;
@@ -16,8 +15,8 @@ use crate::{
 };
 
 impl Observer {
-    /// Has another configuration hold from now on, as far as that needs no new start; says in a
-    /// line what is different.
+    /// Applies another configuration as far as that needs no restart; returns the differences in
+    /// one line.
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
         let planned =
@@ -34,28 +33,30 @@ impl Observer {
         Ok(policy::describe(&changed))
     }
 
-    /// What a change of what VMs may ask for would come to. It is to be kept first
-    /// ([`Observer::keep`]), then to be made.
+    /// Plans a policy change. The caller stores it first ([`Policies::keep`]), then calls
+    /// [`Observer::change`].
+    ///
+    /// [`Policies::keep`]: crate::enforce::policies::Policies::keep
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         let begins = old != Mode::Enforce && new == Mode::Enforce;
         if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
-            // It would be said and not done, now and when an agent starts next.
-            return Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")));
+            // Neither this agent nor the next could enforce it.
+            return Err(Refusal::Refused(format!("cannot enforce on this host: {reason}")));
         }
         Ok(plan)
     }
 
-    /// Has a change that was kept hold from now on.
+    /// Applies a stored change.
     pub fn change(&mut self, plan: &Plan, uid: u32) {
         self.install(&plan.policy_set);
         self.apply_mode(&[]);
         self.report_change(plan, uid);
     }
 
-    /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
+    /// Plans `policy apply` with a file, or with none (`--clear`). The caller stores it first.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let planned =
@@ -63,14 +64,14 @@ impl Observer {
         self.enforceable(planned)
     }
 
-    /// Has it hold from now on.
+    /// Applies a stored policy file.
     pub fn apply(&mut self, apply: &Apply, planned: &Replacement, uid: u32) {
         self.install(&planned.policy_set);
         self.apply_mode(&planned.warnings);
         let changed = policy::describe(&planned.changed);
         match apply.policy_file.as_ref().and_then(PolicyFile::file) {
             Some(file) => info!("uid {uid} applied {}: {changed}", file.escape_debug()),
-            None => info!("uid {uid} dropped what was applied: {changed}"),
+            None => info!("uid {uid} cleared the applied policy file: {changed}"),
         }
         self.report_differences(&planned.changed, uid);
     }
@@ -80,18 +81,16 @@ impl Observer {
         failpoint::point(Point::PolicyApplied);
     }
 
-    /// What is planned, unless it would be said to be enforced and is not.
+    /// The plan, unless it begins to enforce and this host cannot.
     fn enforceable(&self, planned: Replacement) -> Result<Replacement, Refusal> {
         match self.enforcement.status().reason.filter(|_| planned.begins) {
             None => Ok(planned),
-            Some(reason) => {
-                Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")))
-            }
+            Some(reason) => Err(Refusal::Refused(format!("cannot enforce on this host: {reason}"))),
         }
     }
 
     fn apply_mode(&mut self, warnings: &[String]) {
-        self.enforcement.require(self.policies.policy_set().strictest());
+        self.enforcement.set_mode(self.policies.policy_set().strictest());
         self.verify();
         for warning in warnings {
             warn!("{warning}");

@@ -26,7 +26,7 @@ impl Programs {
     }
 
     /// Whether what is attached will outlive us.
-    pub fn outlive_us(&self) -> bool {
+    pub fn are_pinned(&self) -> bool {
         self.pins.as_ref().is_some_and(Pins::exist)
     }
 
@@ -106,7 +106,7 @@ impl Programs {
     }
 
     /// Ends what another version left, now that this one's stands, and goes on from its counts.
-    pub fn drop_old(&mut self, records: &Records) {
+    pub fn remove_replaced(&mut self, records: &Records) {
         let Some(pins) = &self.pins else { return };
         match pins.inherit(records) {
             Ok(0) => {}

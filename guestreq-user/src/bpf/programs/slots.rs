@@ -10,7 +10,7 @@ use crate::bpf::{realtime::RealtimeGuard, records::Records};
 impl Programs {
     /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
     /// may not have offered.
-    pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
+    pub fn fill_free_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
             // Another version's programs may be attached, and count.
             let _undisturbed = RealtimeGuard::begin();

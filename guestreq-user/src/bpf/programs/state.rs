@@ -32,7 +32,7 @@ impl Programs {
     }
 
     /// Why a probe is not attached.
-    pub fn trouble(&self, name: &str) -> Option<&str> {
+    pub fn failure(&self, name: &str) -> Option<&str> {
         self.trouble.get(name).map(|trouble| trouble.reason.as_str())
     }
 

@@ -31,7 +31,7 @@ impl Records {
     /// Frees the records of threads that are gone; how many there were.
     ///
     /// `is_there`: whether a thread of that number runs. One that cannot be looked at stays.
-    pub fn free_gone_threads(&self, is_there: impl Fn(u32) -> io::Result<bool>) -> usize {
+    pub fn free_exited_threads(&self, is_there: impl Fn(u32) -> io::Result<bool>) -> usize {
         let Some(count) = self.host.word(0, mem::offset_of!(Host, threads)) else { return 0 };
         if count.load(Ordering::Acquire) == 0 {
             return 0;
@@ -94,11 +94,11 @@ mod tests {
         records.host.word(0, threads).unwrap().store(3, Ordering::Relaxed);
 
         let unknown = |_| Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(records.free_gone_threads(unknown), 0, "nobody knows");
-        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 2);
+        assert_eq!(records.free_exited_threads(unknown), 0, "nobody knows");
+        assert_eq!(records.free_exited_threads(|tid| Ok(tid == 7)), 2);
         assert_eq!(of_host(&records, threads), 1);
         assert_eq!(of_host(&records, mem::offset_of!(Host, dequeued)), 1);
         assert_eq!(word(&records, 0, tid).load(Ordering::Relaxed), 7 | 5 << 32);
-        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 0, "once");
+        assert_eq!(records.free_exited_threads(|tid| Ok(tid == 7)), 0, "once");
     }
 }

@@ -188,14 +188,14 @@ fn beyond_reach(agent: &Agent) -> Result<()> {
     replace(MAIN, &lines(""))?;
     let refused_by = |p: &serde_json::Value| {
         let error = p["config"]["failed"]["error"].as_str().unwrap_or_default();
-        error.starts_with("nothing can be enforced here: the gate is not loaded")
+        error.starts_with("cannot enforce on this host: the gate is not loaded")
     };
     let shown = shows("it is refused", refused_by)?;
     ensure!(shown["default"]["mode"]["value"] == "audit", "{}", shown["default"]);
     let file = "/tmp/config/enforce";
     fs::write(file, "mode = \"enforce\"\n")?;
     let line = refused(&["policy", "apply", file])?;
-    ensure!(line.contains("nothing can be enforced here"), "{line}");
+    ensure!(line.contains("cannot enforce on this host"), "{line}");
     ensure!(!successful(&agent.scrape()?), "the metric says that it was read");
     Ok(())
 }

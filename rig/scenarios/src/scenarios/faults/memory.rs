@@ -46,7 +46,7 @@ pub fn locked(stage: &mut Stage) -> Result<()> {
         let named = metrics.values("guestreq_vm_info", "vm").into_iter().filter(named).count();
         named == VMS && metrics.sum("guestreq_vms_unread", &[]) == 0.0
     })?;
-    is_told("all VMs' processes could be read")?;
+    is_told("read the processes of all VMs")?;
     stuck.finish()?;
     Ok(())
 }
@@ -54,7 +54,7 @@ pub fn locked(stage: &mut Stage) -> Result<()> {
 /// Everything goes on.
 fn while_locked(stage: &mut Stage) -> Result<()> {
     all_goes_on(&mut stage.agent, "fresh")?;
-    is_told("a VM's process cannot be read: ")?;
+    is_told("cannot read a VM's process: ")?;
     // They hide nothing for want of names.
     stage.agent.wait_until("they are shown without names", |metrics| {
         let unread = |vm: &String| vm.starts_with("unread-");
