@@ -37,7 +37,7 @@ pub fn pins(stage: &mut Stage) -> Result<()> {
     let asked = go_on(20);
     run_command("mount", &["-t", "bpf", "bpf", BPFFS])?;
     told.and(asked)?;
-    is_told("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would outlive")?;
+    is_told("/sys/fs/bpf/guestreq was removed: until it is restored, nothing survives")?;
     is_told("pinned again at")?;
     wait_until("it is ready again", PATIENCE, || Ok(agent::get("/readyz")?.0 == 200))?;
     // The same by hand; and the next agent finds all of it.

@@ -23,17 +23,17 @@ const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 type Case = (&'static str, &'static str, fn() -> Result<()>);
 
 const CASES: [Case; 4] = [
-    ("somebody's map under the name of ours", "HOST is no map of the name and type", || {
+    ("somebody's map under the name of ours", "HOST has another name or type", || {
         fs::create_dir_all(format!("{PINS}/maps"))?;
         bpf::pin_an_array(HOST_RECORD)
     }),
-    ("a map in the place of the folder", "is no folder", || bpf::pin_an_array(PINS)),
+    ("a map in the place of the folder", "is not a directory", || bpf::pin_an_array(PINS)),
     ("a folder of nobody's", "belongs to uid 65534, not to root", || {
         let status = attacker::nobody(&mut Command::new("/bin/mkdir")).arg(PINS).status()?;
         ensure!(status.success(), "mkdir: {status}");
         Ok(())
     }),
-    ("a link to elsewhere", "is no folder", || Ok(symlink("/tmp", PINS)?)),
+    ("a link to elsewhere", "is not a directory", || Ok(symlink("/tmp", PINS)?)),
 ];
 
 fn foreign(_: &Context) -> Result<Outcome> {
@@ -47,7 +47,7 @@ fn foreign(_: &Context) -> Result<Outcome> {
         ensure!(aside()?.is_empty(), "{what}: {:?}", aside()?);
         agent.kill()?;
         let agent = start(&[])?;
-        ensure!(!agent::log().contains("cannot be taken over"), "{what}: {}", agent::log());
+        ensure!(!agent::log().contains("cannot take over"), "{what}: {}", agent::log());
         counts_on(&agent).context(what)?;
         host.firmware().context(what)?;
         agent.kill()?;
