@@ -47,8 +47,8 @@ pub fn start() -> Result<()> {
     Ok(())
 }
 
-/// Writes a line as it is.
-pub fn say(line: &str) {
+/// Writes a line without timestamp and level.
+pub fn print(line: &str) {
     if let Some(queue) = LOG.get() {
         queue.put(format!("{line}\n").into_bytes());
     }

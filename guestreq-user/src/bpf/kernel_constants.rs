@@ -35,7 +35,7 @@ impl KernelConstants {
     pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelConstants> {
         let symbols = kernel::Symbols::read()?;
         let mut ebpf = {
-            let _undisturbed = RealtimeGuard::begin();
+            let _realtime = RealtimeGuard::begin();
             loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?
         };
         let program: &mut RawTracePoint =
@@ -47,7 +47,7 @@ impl KernelConstants {
             let program: &RawTracePoint =
                 ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
             program.test_run(options).with_context(|| format!("reading {name}"))?;
-            let _undisturbed = RealtimeGuard::begin();
+            let _realtime = RealtimeGuard::begin();
             let map = ebpf.map_mut("WORD").context("no map WORD")?;
             let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
             let [value, read] = cell.get(&0, 0)?;

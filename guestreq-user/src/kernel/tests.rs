@@ -15,8 +15,8 @@ fn capabilities_name_what_is_missing() {
 fn what_is_less_than_needed_is_told_apart_from_what_is_lost_without() {
     let all = CAP_BPF | CAP_PERFMON | CAP_SYSLOG;
     assert!(capabilities(all).is_ok());
-    assert!(undisturbed(all).unwrap_err().to_string().ends_with("grant CAP_SYS_NICE"));
-    assert!(undisturbed(all | CAP_SYS_NICE).is_ok());
+    assert!(realtime_priority(all).unwrap_err().to_string().ends_with("grant CAP_SYS_NICE"));
+    assert!(realtime_priority(all | CAP_SYS_NICE).is_ok());
 }
 
 #[test]

@@ -13,7 +13,7 @@ impl Programs {
     pub fn fill_free_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
             // Another version's programs may be attached and count.
-            let _undisturbed = RealtimeGuard::begin();
+            let _realtime = RealtimeGuard::begin();
             // An agent may have died here; none of this version's programs is attached yet.
             while self.free_slots()?.pop(0).is_ok() {}
             // The lowest slot on top, so that unused slots stay together at the end.
@@ -26,7 +26,7 @@ impl Programs {
         for slot in 0..records.max_vms() {
             let Some((_, life)) = records.peek(slot) else { break };
             if life == Life::Clearing as u32 {
-                let _undisturbed = RealtimeGuard::begin();
+                let _realtime = RealtimeGuard::begin();
                 let _ = self.free_slots()?.push(slot as u32, 0);
                 records.set_free(slot);
             }
@@ -41,7 +41,7 @@ impl Programs {
 
     /// Returns a slot that its VM no longer needs.
     pub fn free_slot(&mut self, slot: u32) -> Result<()> {
-        let _undisturbed = RealtimeGuard::begin();
+        let _realtime = RealtimeGuard::begin();
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
     }
 

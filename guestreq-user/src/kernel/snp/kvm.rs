@@ -1,4 +1,4 @@
-//! # What keeps kvm_amd from it (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
+//! # Causes in kvm_amd (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
 
 use super::{Signs, cpu::Cpu};
 use crate::host::system::Missing;
@@ -6,7 +6,7 @@ use crate::host::system::Missing;
 pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" (Dell: \"minimum SEV \
                          non-ES ASID\") of more than 1, as 100";
 
-/// Those below the setup's limit are SEV-ES guests' and SNP guests', and by default there are none.
+/// ASIDs below the setup's limit are for SEV-ES and SNP guests; by default there are none.
 pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
     let capacity = ["/sys/fs/cgroup/misc.capacity", "/sys/fs/cgroup/misc/misc.capacity"]
         .iter()

@@ -1,4 +1,4 @@
-//! # What somebody has switched off, on the kernel's command line or in modprobe.d
+//! # SNP disabled on the kernel's command line or in modprobe.d
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub fn switched_off(signs: &Signs<'_>) -> Option<Missing> {
             .is_some_and(|(name, list)| name == "sev" && list.split(',').any(|it| it == "nosnp"))
     };
     if let Some(word) = command_line(signs).into_iter().find(told) {
-        let what = format!("SNP is switched off: {word} is on the kernel's command line");
+        let what = format!("SNP is disabled: {word} is on the kernel's command line");
         return Some(Missing::new(what, format!("boot without {word}")));
     }
     let (name, place) =
@@ -30,7 +30,7 @@ pub fn is_off(signs: &Signs<'_>, name: &str) -> bool {
     place(signs, name).is_some()
 }
 
-/// Where it is switched off. The command line holds against modprobe.d.
+/// Where it is disabled. The command line overrides modprobe.d.
 fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     let of_command_line = command_line(signs);
     let mut asked = of_command_line.iter().filter_map(|word| {
@@ -56,7 +56,7 @@ fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     off
 }
 
-/// As modprobe(8) reads them: by their names, of two with one name that of the first folder.
+/// As modprobe(8) reads them: sorted by name; of two with one name, that of the first folder.
 fn of_modprobe(signs: &Signs<'_>) -> impl Iterator<Item = String> {
     let mut files = BTreeMap::new();
     for folder in FOLDERS {
@@ -68,19 +68,19 @@ fn of_modprobe(signs: &Signs<'_>) -> impl Iterator<Item = String> {
     files.into_values()
 }
 
-/// What the kernel takes; what stands behind `--` is for init.
+/// The kernel's options; those after `--` are init's.
 pub fn command_line(signs: &Signs<'_>) -> Vec<String> {
     let text = signs.system.read("/proc/cmdline").unwrap_or_default();
     text.split_whitespace().take_while(|word| *word != "--").map(str::to_owned).collect()
 }
 
-/// `NAME=VALUE` as the kernel reads it, to which `-` and `_` are the same, and which takes quotes away.
+/// `NAME=VALUE` as the kernel reads it: `-` and `_` are the same, quotes are removed.
 pub fn split(word: &str) -> Option<(String, &str)> {
     let (name, value) = word.trim_matches('"').split_once('=')?;
     Some((name.replace('-', "_"), value.trim_matches('"')))
 }
 
-/// The kernel takes `-` and `_` for each other.
+/// `-` and `_` are the same.
 fn is_kvm_amd(module: &str) -> bool {
     module.replace('-', "_") == "kvm_amd"
 }
@@ -91,7 +91,7 @@ fn value<'a>(option: &'a str, name: &str) -> Option<&'a str> {
     (found.replace('-', "_") == name).then_some(value)
 }
 
-/// As `kstrtobool` in lib/kstrtox.c reads it, to which much is neither.
+/// As `kstrtobool` in lib/kstrtox.c reads it, for which much is neither yes nor no.
 pub fn says_yes(value: &str) -> bool {
     let value = value.trim_matches('"').to_ascii_lowercase();
     value.starts_with(['y', 't', '1']) || value.starts_with("on")
