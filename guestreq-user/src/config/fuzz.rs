@@ -1,4 +1,4 @@
-//! # Files of the configuration, whatever is in them
+//! # Configuration files with any content
 
 #![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
 
@@ -11,7 +11,7 @@ use crate::{
     policy::{Effective, Limit, Overrides, PolicyFile, safety},
 };
 
-/// Where a second file begins.
+/// Separates two files.
 const NEXT: char = '\0';
 
 /// One file, or two with a zero byte between them.
@@ -36,7 +36,7 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// Reads one file, or names places in it where something is wrong.
+/// Reads one file, or checks that its errors have places.
 fn file(name: &str, text: &str) -> bool {
     let layer = match Layer::parse(name, text) {
         Ok(layer) => layer,
@@ -50,14 +50,14 @@ fn file(name: &str, text: &str) -> bool {
             return false;
         }
     };
-    // What `policy apply` sends, and the overrides' file keeps.
+    // As `policy apply` sends it and the overrides' file stores it.
     let json = serde_json::to_string(&layer.policy).expect("a file that JSON cannot tell");
     let again: PolicyFile = serde_json::from_str(&json).expect("a file that cannot be read again");
     assert_eq!(again, layer.policy);
     true
 }
 
-/// What holds for a VM can be shown, read again, and written for the kernel as it is.
+/// A VM's policy can be shown, read again, and written to the kernel unchanged.
 fn means_something(config: &Config) {
     let policy_set = config.policy_set(Overrides::default());
     let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web-1") };

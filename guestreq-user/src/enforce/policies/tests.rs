@@ -41,7 +41,7 @@ fn overrides_that_cannot_be_read_count_as_the_strictest_they_may_be() {
     fs::create_dir(folder.path().join("overrides.json")).unwrap();
     let status = configured(&config);
     assert_eq!(status.mode, Mode::Enforce, "a folder");
-    assert!(status.reason.unwrap().contains("overrides.json cannot be read: mend it"));
+    assert!(status.reason.unwrap().contains("overrides.json cannot be read: repair it"));
 }
 
 fn records() -> Records {

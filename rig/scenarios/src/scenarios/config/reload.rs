@@ -94,11 +94,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         ("10 MB", &|| Ok(fs::write(path, vec![b'#'; 10 << 20])?), "together may have 1 MiB"),
         ("a folder", &|| Ok(fs::create_dir(path)?), "it is a folder, not a file"),
         ("a pipe", &|| host::run_command("mkfifo", &[path]), "it is a pipe, not a file"),
-        (
-            "a dangling link",
-            &|| Ok(std::os::unix::fs::symlink("/x", path)?),
-            "a link to nothing: /x",
-        ),
+        ("a dangling link", &|| Ok(std::os::unix::fs::symlink("/x", path)?), "a dangling link: /x"),
     ];
     for (i, (what, make, why)) in cases.iter().enumerate() {
         let _ = fs::remove_dir(path);
