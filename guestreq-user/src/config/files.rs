@@ -32,10 +32,10 @@ pub struct Fingerprint(Vec<(PathBuf, Option<[i64; 7]>)>);
 
 impl Files {
     pub fn of(path: Option<&Path>) -> Files {
-        let main = asked.unwrap_or(Path::new(DEFAULT_PATH));
+        let main = path.unwrap_or(Path::new(DEFAULT_PATH));
         // Shown paths are absolute.
         let main = path::absolute(main).unwrap_or_else(|_| main.to_owned());
-        Files { main, required: asked.is_some() }
+        Files { main, required: path.is_some() }
     }
 
     fn folder(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 //! # Message headers and GHCB fields
 //!
-//! Read a second time, as the specifications write them.
+//! Compared with a second reader, written after the specifications.
 
 use guestreq_common::{
     ghcb::{self, Told},
@@ -9,7 +9,7 @@ use guestreq_common::{
 
 use super::Input;
 
-/// A message as a guest wrote it, then a GHCB's exit code and second exit information.
+/// Input: a guest's message, then a GHCB's exit code and second exit information.
 pub fn message(data: &[u8]) {
     let mut input = Input(data);
     let message: [u8; HEADER_SIZE] = input.bytes();
@@ -73,7 +73,7 @@ fn exit(code: u64, info2: u64) {
     let (vmm, firmware) = (info2 >> 32, info2 & 0xffff_ffff);
     let told = match (vmm, firmware) {
         (0, 0) => Told::Ok,
-        // "GATE": what the gate leaves until KVM writes 2 << 32 over it.
+        // "GATE": the gate's value until KVM overwrites it with 2 << 32.
         (0, 0x4741_5445) | (2, _) => Told::Busy,
         (0, _) => Told::FirmwareError,
         (1, _) => Told::InvalidLength,

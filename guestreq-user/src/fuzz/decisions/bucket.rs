@@ -1,10 +1,10 @@
-//! # A limiter, and what it should have done
+//! # A reference limiter
 
 use std::cell::Cell as Word;
 
 use guestreq_common::gcra::{Cell, Limit};
 
-/// A limiter's state, where nobody else asks.
+/// A limiter's state without concurrency.
 #[derive(Default)]
 pub struct State(Word<u64>);
 
@@ -32,8 +32,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Whether a request conforms. One that is spent is charged either way, and a state is no more
-    /// than a second too far ahead.
+    /// Whether a request conforms. A spent one is charged in any case, and the state is at most a
+    /// second too far ahead.
     pub fn charge(&mut self, limit: Limit, now: u64, spent: bool) -> bool {
         let tolerance = limit.interval_ns() * (limit.burst() - 1);
         let conforms = self.arrival <= now + tolerance;

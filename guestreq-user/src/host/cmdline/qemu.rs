@@ -21,7 +21,7 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
         note(&argument);
         let Some(option) = argument.strip_prefix('-') else { continue };
         let option = option.strip_prefix('-').unwrap_or(option);
-        // Whatever stands behind these is their value, were it an option's name.
+        // The next argument is their value, even if it looks like an option.
         if !matches!(option, "name" | "uuid" | "smbios" | "append") {
             continue;
         }
@@ -80,7 +80,7 @@ fn last(options: &str, implied: Option<&str>, key: &str) -> Option<String> {
     found
 }
 
-/// A value up to its single comma, and what is behind that.
+/// A value up to its single comma, and the rest.
 fn unescaped(text: &str) -> (String, &str) {
     let (mut value, mut rest) = (String::new(), text);
     loop {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_said_it_is_told() {
+    fn the_evidence_is_the_option() {
         let parts = read("-id 302 -name web,debug-threads=on --smbios type=1,uuid=7b");
         assert_eq!(parts.name.unwrap().text, "-name web,debug-threads=on");
         assert_eq!(parts.uuid.unwrap().text, "-smbios type=1,uuid=7b");

@@ -72,11 +72,11 @@ fn read(lines: &str, least: usize) {
 }
 
 #[test]
-fn vms_are_who_they_are() {
+fn vms_are_identified() {
     read(include_str!("../cases/vms.jsonl"), 69);
 }
 
 #[test]
-fn their_pods_are_what_their_cgroups_say() {
+fn their_pods_are_found_by_their_cgroups() {
     read(include_str!("../cases/cgroups.jsonl"), 12);
 }
