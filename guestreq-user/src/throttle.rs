@@ -11,14 +11,14 @@ pub fn without_numbers(text: &str) -> String {
     let mut within = false;
     for c in text.chars() {
         // 0xffff888003a1b200, 6.12.95 and 17 are one each.
-        let goes_on = within && (c.is_ascii_alphanumeric() || c == '.');
-        let begins = c.is_ascii_digit();
-        if begins && !within {
+        let continues = within && (c.is_ascii_alphanumeric() || c == '.');
+        let is_digit = c.is_ascii_digit();
+        if is_digit && !within {
             without_numbers.push('#');
-        } else if !goes_on {
+        } else if !continues {
             without_numbers.push(c);
         }
-        within = begins || goes_on;
+        within = is_digit || continues;
     }
     without_numbers
 }
@@ -78,16 +78,17 @@ mod tests {
     #[test]
     fn a_flapping_state_is_reported_at_a_bounded_rate_and_the_last_one_always() {
         let start = Instant::now();
-        let mut told = ReportThrottle::default();
-        let changes = (0..3600u32).filter(|n| told.is_due(*n, start + Duration::from_secs(1) * *n));
+        let mut throttle = ReportThrottle::default();
+        let changes =
+            (0..3600u32).filter(|n| throttle.is_due(*n, start + Duration::from_secs(1) * *n));
         let count = changes.count();
         assert!((300..=375).contains(&count), "{count} of 3600 in an hour");
         // It has not changed since.
-        let mut told = ReportThrottle::default();
-        assert!((0..100).filter(|n| told.is_due(*n, start)).count() == IN_A_ROW as usize);
-        assert!(!told.is_due(100, start + PAUSE / 2));
-        assert!(told.is_due(100, start + PAUSE));
-        assert!(!told.is_due(100, start + PAUSE * 100), "once");
-        assert_eq!((0..100).filter(|n| told.is_due(*n, start + PAUSE * 100)).count(), 10);
+        let mut throttle = ReportThrottle::default();
+        assert!((0..100).filter(|n| throttle.is_due(*n, start)).count() == IN_A_ROW as usize);
+        assert!(!throttle.is_due(100, start + PAUSE / 2));
+        assert!(throttle.is_due(100, start + PAUSE));
+        assert!(!throttle.is_due(100, start + PAUSE * 100), "once");
+        assert_eq!((0..100).filter(|n| throttle.is_due(*n, start + PAUSE * 100)).count(), 10);
     }
 }

@@ -97,7 +97,7 @@ mod tests {
         for bad in [&Alone::Closed, &unknown] {
             let why = refusal(bad, false).unwrap();
             assert!(why.contains("every request of every VM is denied"), "{why}");
-            assert!(why.contains("until they are rebooted"), "{why}");
+            assert!(why.contains("until it is rebooted"), "{why}");
             assert!(why.ends_with("(--yes detaches all the same)"), "{why}");
             assert_eq!(refusal(bad, true), None);
         }

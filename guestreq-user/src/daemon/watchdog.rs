@@ -103,22 +103,22 @@ mod tests {
     fn the_watchdog_waits_for_no_lock_of_the_loop() {
         let shared = Shared::new(&Config::default(), "starting");
         let (_state, _config) = (shared.state(), shared.config());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let other = shared.clone();
-        thread::spawn(move || tell.send(other.dead()));
-        assert_eq!(told.recv().unwrap(), None);
+        thread::spawn(move || sender.send(other.dead()));
+        assert_eq!(receiver.recv().unwrap(), None);
     }
 
     #[test]
     fn a_waiting_thread_s_kernel_function_is_read() {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let sleeper = thread::spawn(move || {
             // SAFETY: no arguments, and it cannot fail.
-            tell.send(unsafe { libc::gettid() }).unwrap();
+            sender.send(unsafe { libc::gettid() }).unwrap();
             let _ = ended.recv();
         });
-        let thread = told.recv().unwrap();
+        let thread = receiver.recv().unwrap();
         let hidden = fs::read_to_string("/proc/self/wchan").is_err();
         let limit = Instant::now() + Duration::from_secs(60);
         while !hidden && waits_in(thread).is_empty() && Instant::now() < limit {

@@ -123,12 +123,12 @@ impl Vm {
             Decision::Busy => assert!(rules.allowed().has(kind) && limited, "nothing limits it"),
             Decision::Admit => assert!(rules.allowed().has(kind), "a forbidden type is admitted"),
         }
-        assert!(!verdict.contended, "nobody else asks");
+        assert!(!verdict.contended, "no concurrency");
         let passes = self.policy.passes(kind as u8);
         assert!(!passes || verdict.decision == Decision::Admit, "it passes by its policy alone");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
             let conforms = self.bucket.charge(self.policy.limit(), now, spent);
-            assert_eq!(verdict.decision == Decision::Admit, conforms, "not what GCRA says");
+            assert_eq!(verdict.decision == Decision::Admit, conforms, "not GCRA's answer");
         }
         let admitted = verdict.effect() == Decision::Admit;
         assert!(admitted || rules.mode() == Mode::Enforce, "only enforce refuses");

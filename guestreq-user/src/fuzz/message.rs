@@ -71,7 +71,7 @@ fn exit(code: u64, info2: u64) {
     };
     assert_eq!(ghcb::request(code), request);
     let (vmm, firmware) = (info2 >> 32, info2 & 0xffff_ffff);
-    let told = match (vmm, firmware) {
+    let expected = match (vmm, firmware) {
         (0, 0) => Told::Ok,
         // "GATE": the gate's value until KVM overwrites it with 2 << 32.
         (0, 0x4741_5445) | (2, _) => Told::Busy,
@@ -79,5 +79,5 @@ fn exit(code: u64, info2: u64) {
         (1, _) => Told::InvalidLength,
         _ => Told::Generic,
     };
-    assert_eq!(Told::of(info2), told);
+    assert_eq!(Told::of(info2), expected);
 }

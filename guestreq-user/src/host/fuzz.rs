@@ -51,7 +51,7 @@ fn arguments_of(arguments: &[u8], comm: &[u8]) {
         let Ok(read) = of_parts(arguments, comm, None) else {
             unreachable!("memory is read without errors");
         };
-        assert!(read.evidence.iter().all(|told| told.text.chars().count() <= 256));
+        assert!(read.evidence.iter().all(|it| it.text.chars().count() <= 256));
         read.identity
     };
     is_plain(&of_arguments(arguments));

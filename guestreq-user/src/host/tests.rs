@@ -100,7 +100,7 @@ fn a_namespace_is_part_of_the_full_name_and_the_key() {
 fn this_process_has_a_name_and_a_start() {
     let Identified { identity, evidence } =
         identify(&System::real(), std::process::id()).unwrap().unwrap();
-    assert!(evidence.iter().any(|told| told.field == "vmm" && told.from == EvidenceSource::Comm));
+    assert!(evidence.iter().any(|it| it.field == "vmm" && it.from == EvidenceSource::Comm));
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
     let ticks = start_ticks(&System::real(), std::process::id()).unwrap().unwrap();

@@ -99,7 +99,7 @@ fn cannot(value: &str, signs: &Signs<'_>) -> Missing {
     }
     let causes: Vec<Missing> = CAUSES.iter().filter_map(|cause| cause(signs)).collect();
     if causes.is_empty() {
-        let why = firmware::said(signs).map(|line| format!(": the kernel's log has \"{line}\""));
+        let why = firmware::hint(signs).map(|line| format!(": the kernel's log has \"{line}\""));
         return Missing::new(format!("{what}{}", why.unwrap_or_default()), ALL);
     }
     let join = |part: fn(&Missing) -> &str| causes.iter().map(part).collect::<Vec<_>>().join("; ");

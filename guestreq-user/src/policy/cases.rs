@@ -71,9 +71,9 @@ fn rates_of_other_programs_are_accepted_or_explained() {
         let errors = check(&format!("mode = \"audit\"\nlimit = {{ rate = \"{rate}\" }}\n")).errors;
         assert_eq!(errors.is_empty(), accepted, "{id}: {source}: {errors:?}");
         for error in errors {
-            let says = error.to_string();
-            assert_eq!(error.line, Some(2), "{id}: {says}");
-            assert!(says.contains("a number per s, m or h"), "{id}: {says}");
+            let message = error.to_string();
+            assert_eq!(error.line, Some(2), "{id}: {message}");
+            assert!(message.contains("a number per s, m or h"), "{id}: {message}");
         }
     }
 }

@@ -84,12 +84,12 @@ mod tests {
     fn each_rule_says_whether_it_matches_why_not_and_what_of_it_holds() {
         let policy_set = Config::parse(FILE).unwrap().policy_set(Overrides::default());
         let tried = policy_set.tried(&web());
-        let told: Vec<_> = tried
+        let results: Vec<_> = tried
             .iter()
             .map(|it| (it.rule, it.matched, it.why.as_deref(), it.holds.join(" ")))
             .collect();
         assert_eq!(
-            told,
+            results,
             [
                 (1, false, Some("its name is \"web\""), String::new()),
                 (2, true, None, "allow limit".to_owned()),

@@ -18,7 +18,7 @@ pub struct Replacement {
     pub policy_set: PolicySet,
     pub changed: Vec<Difference>,
     /// Whether it enforces something that was not enforced.
-    pub begins: bool,
+    pub starts_enforcing: bool,
     pub warnings: Vec<String>,
 }
 
@@ -97,9 +97,10 @@ impl PolicySet {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce
         };
-        let begins = (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
+        let starts_enforcing =
+            (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
         all.retain(|all| !all.old.has_same_values(&all.new));
-        Ok(Replacement { policy_set, changed: all, begins, warnings })
+        Ok(Replacement { policy_set, changed: all, starts_enforcing, warnings })
     }
 
     /// Warns of single overrides, which precede the file.

@@ -42,7 +42,9 @@ impl<'de> Deserialize<'de> for FileLimit {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FileLimit, D::Error> {
         let limit = Limit::deserialize(from)?;
         match safety::too_slow(limit) {
-            Some(why) => Err(de::Error::custom(format!("{why}, or force = true beside the rate"))),
+            Some(why) => {
+                Err(de::Error::custom(format!("{why}, or set force = true next to the rate")))
+            }
             None => Ok(FileLimit(limit)),
         }
     }

@@ -41,8 +41,8 @@ impl Observer {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
-        let begins = old != Mode::Enforce && new == Mode::Enforce;
-        if let Some(reason) = self.enforcement.status().reason.filter(|_| begins) {
+        let starts_enforcing = old != Mode::Enforce && new == Mode::Enforce;
+        if let Some(reason) = self.enforcement.status().reason.filter(|_| starts_enforcing) {
             // Neither this agent nor the next could enforce it.
             return Err(Refusal::Refused(format!("cannot enforce on this host: {reason}")));
         }
@@ -81,9 +81,9 @@ impl Observer {
         failpoint::point(Point::PolicyApplied);
     }
 
-    /// The plan, unless it begins to enforce and this host cannot.
+    /// The plan, unless it starts to enforce and this host cannot.
     fn enforceable(&self, planned: Replacement) -> Result<Replacement, Refusal> {
-        match self.enforcement.status().reason.filter(|_| planned.begins) {
+        match self.enforcement.status().reason.filter(|_| planned.starts_enforcing) {
             None => Ok(planned),
             Some(reason) => Err(Refusal::Refused(format!("cannot enforce on this host: {reason}"))),
         }

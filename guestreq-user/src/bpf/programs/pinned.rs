@@ -57,7 +57,7 @@ impl Programs {
             bail!("{}: {why}: remove it", pins::ROOT);
         }
         pins.make_folders()?;
-        // HOST last: its presence says that all are pinned.
+        // HOST last: its presence shows that all are pinned.
         let (host, others) = pins::MAPS.split_first().context("no maps")?;
         for (name, ..) in others {
             self.pin_map(name)?;

@@ -93,7 +93,7 @@ mod tests {
         records.host.word(0, threads).unwrap().store(3, Ordering::Relaxed);
 
         let unknown = |_| Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(records.free_exited_threads(unknown), 0, "nobody knows");
+        assert_eq!(records.free_exited_threads(unknown), 0, "unknown");
         assert_eq!(records.free_exited_threads(|tid| Ok(tid == 7)), 2);
         assert_eq!(of_host(&records, threads), 1);
         assert_eq!(of_host(&records, mem::offset_of!(Host, dequeued)), 1);

@@ -58,10 +58,10 @@ fn the_default_file_may_be_absent_and_a_given_one_may_not() {
     let folder = tempfile::tempdir().unwrap();
     let main = folder.path().join("config.toml");
     let default = Files { main: main.clone(), required: false };
-    let asked = Files::of(Some(&main));
-    assert!(default.read().unwrap().is_empty() && asked.read().is_err());
+    let given = Files::of(Some(&main));
+    assert!(default.read().unwrap().is_empty() && given.read().is_err());
     fs::write(&main, "").unwrap();
-    for files in [default, asked] {
+    for files in [default, given] {
         assert_eq!(files.read().unwrap(), [(main.clone(), String::new())]);
     }
 }

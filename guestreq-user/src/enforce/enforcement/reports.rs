@@ -17,7 +17,7 @@ impl ReasonThrottle {
         if mode == Mode::Enforce {
             return self.0.is_due(state, now);
         }
-        // No policy asks for it; whoever changes to enforce is shown this state.
+        // No policy asks for it; a change to enforce shows this state.
         self.0.set_reported(state);
         false
     }

@@ -27,15 +27,15 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
         }
         let Some(value) = arguments.next()? else { break };
         note(&value);
-        let said =
+        let sourced =
             |value: String, whole: &str| Some(Sourced::new(value, format!("-{option} {whole}")));
         match option {
             "name" => {
                 if let Some(guest) = last(&value, Some("guest"), "guest") {
-                    name = said(guest, &value);
+                    name = sourced(guest, &value);
                 }
             }
-            "uuid" => uuid = said(value.clone(), &value),
+            "uuid" => uuid = sourced(value.clone(), &value),
             "smbios" => {
                 // QEMU reads the type with strtoul(3), which takes 0x1 and 01, too.
                 let ty = last(&value, None, "type");
@@ -44,7 +44,7 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
                 if ty == Some("1")
                     && let Some(id) = last(&value, None, "uuid")
                 {
-                    uuid = said(id, &value);
+                    uuid = sourced(id, &value);
                 }
             }
             _ => {}
@@ -109,11 +109,11 @@ mod tests {
     }
 
     fn name(line: &str) -> Option<String> {
-        read(line).name.map(|said| said.value)
+        read(line).name.map(|name| name.value)
     }
 
     fn uuid(line: &str) -> Option<String> {
-        read(line).uuid.map(|said| said.value)
+        read(line).uuid.map(|name| name.value)
     }
 
     #[test]

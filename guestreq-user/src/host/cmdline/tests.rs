@@ -118,10 +118,10 @@ fn the_evidence_is_the_argument() {
         "kvm",
         None,
     );
-    let told: Vec<_> =
+    let evidence: Vec<_> =
         evidence.iter().map(|it| (it.field.as_str(), it.from.name(), it.text.as_str())).collect();
     assert_eq!(
-        told,
+        evidence,
         [
             ("vmm", "argument", "/usr/bin/kvm"),
             ("name", "argument", "-name web"),

@@ -64,7 +64,7 @@ fn read(lines: &str, least: usize) {
             ("namespace", &identity.namespace),
             ("pod_uid", &identity.pod_uid),
         ] {
-            let reasons = evidence.iter().filter(|told| told.field == field).count();
+            let reasons = evidence.iter().filter(|it| it.field == field).count();
             assert_eq!(reasons, usize::from(!value.is_empty()), "{id}: {field}: {evidence:?}");
         }
     }

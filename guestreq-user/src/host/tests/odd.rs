@@ -1,4 +1,4 @@
-//! Processes that nobody would start, or that change while they are read.
+//! Hostile processes, and processes that change while they are read.
 
 use std::{
     io::Write as _,
@@ -65,7 +65,7 @@ fn invalid_utf_8_is_replaced() {
     assert_eq!(Proc::new(b"\xff\n", b"").identity().unwrap().name, "\u{fffd}");
 }
 
-/// As /proc is with hidepid=2, and with hidepid=1 for whoever may not look.
+/// As /proc is with hidepid=2, and with hidepid=1 without permission.
 #[test]
 fn a_hidden_process_is_none() {
     let proc = Proc::new(b"kvm\n", b"kvm\0");

@@ -13,13 +13,13 @@ pub const OLDEST: (u32, u32) = (1, 51);
 pub fn rmp(signs: &Signs<'_>) -> Option<Missing> {
     const FIX: &str = "in the firmware's setup SEV-SNP, and SNP memory coverage for all memory; if \
                        there is no such setting, or it is on, a newer BIOS";
-    let told = signs
+    let line = signs
         .log_has(&["RMP table has not been reserved"])
         .or_else(|| signs.log_has(&["RMP table does not cover"]))
         .or_else(|| signs.log_has(&["RMP", "not valid"]))
         .or_else(|| signs.log_has(&["RMP", "nvalid"]))
         .or_else(|| signs.log_has(&["ailed to map", "RMP"]));
-    if let Some(line) = told {
+    if let Some(line) = line {
         return Some(Missing::new(format!("the kernel's log has \"{line}\""), FIX));
     }
     // The kernel clears the flag if it finds no table.
@@ -63,7 +63,7 @@ pub fn old(signs: &Signs<'_>) -> Option<Missing> {
 }
 
 /// A log line that may explain it, if no known one does.
-pub fn said<'a>(signs: &Signs<'a>) -> Option<&'a str> {
+pub fn hint<'a>(signs: &Signs<'a>) -> Option<&'a str> {
     const NO: [&str; 5] = ["not ", "ailed", "nvalid", "isabl", "nable to"];
     let about = |line: &&str| ["SNP", "RMP"].iter().any(|name| line.contains(name));
     let mut lines = signs.log.lines().filter(about);

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::host::system::System;
 
-    fn told(line: &str) -> Option<String> {
+    fn fix(line: &str) -> Option<String> {
         let tree = tempfile::tempdir().unwrap();
         std::fs::create_dir(tree.path().join("proc")).unwrap();
         std::fs::write(tree.path().join("proc/cmdline"), format!("ro {line}\n")).unwrap();
@@ -118,7 +118,7 @@ mod tests {
             ("iommu=off iommu=force", "iommu=off"),
             ("amd_iommu=force_enable,pgtbl_v2", "amd_iommu=force_enable,pgtbl_v2"),
         ] {
-            assert_eq!(told(line), Some(format!("boot without {culprit}")), "{line}");
+            assert_eq!(fix(line), Some(format!("boot without {culprit}")), "{line}");
         }
         for line in [
             "amd_iommu=on",
@@ -131,7 +131,7 @@ mod tests {
             "vfio.iommu=pt",
             "-- iommu=pt",
         ] {
-            assert_eq!(told(line), None, "{line}");
+            assert_eq!(fix(line), None, "{line}");
         }
     }
 }

@@ -10,18 +10,18 @@ const FOLDERS: [&str; 4] =
 
 pub fn switched_off(signs: &Signs<'_>) -> Option<Missing> {
     // Of `sev=`, which is a list (arch/x86/virt/svm/cmdline.c).
-    let told = |word: &String| {
+    let disables_snp = |word: &String| {
         split(word)
             .is_some_and(|(name, list)| name == "sev" && list.split(',').any(|it| it == "nosnp"))
     };
-    if let Some(word) = command_line(signs).into_iter().find(told) {
+    if let Some(word) = command_line(signs).into_iter().find(disables_snp) {
         let what = format!("SNP is disabled: {word} is on the kernel's command line");
         return Some(Missing::new(what, format!("boot without {word}")));
     }
     let (name, place) =
         ["sev", "sev_es", "sev_snp"].iter().find_map(|name| Some((name, place(signs, name)?)))?;
     Some(Missing::new(
-        format!("kvm_amd is told {name}=0 {place}"),
+        format!("kvm_amd has {name}=0 {place}"),
         "remove that, and load kvm_amd again with sev=1 sev_es=1 sev_snp=1",
     ))
 }
@@ -33,11 +33,11 @@ pub fn is_off(signs: &Signs<'_>, name: &str) -> bool {
 /// Where it is disabled. The command line overrides modprobe.d.
 fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     let of_command_line = command_line(signs);
-    let mut asked = of_command_line.iter().filter_map(|word| {
+    let mut values = of_command_line.iter().filter_map(|word| {
         let (module, option) = word.split_once('.')?;
         is_kvm_amd(module).then(|| value(option, name))?
     });
-    match asked.next_back() {
+    match values.next_back() {
         Some(value) if says_no(value) => return Some("on the kernel's command line".to_owned()),
         Some(_) => return None,
         None => {}
@@ -48,8 +48,8 @@ fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
         for line in text.lines() {
             let mut words = line.split_whitespace();
             if words.next() == Some("options") && words.next().is_some_and(is_kvm_amd) {
-                let said = words.filter_map(|option| value(option, name)).next_back();
-                off = said.map_or(off, |said| says_no(said).then(|| format!("in {path}")));
+                let set = words.filter_map(|option| value(option, name)).next_back();
+                off = set.map_or(off, |value| says_no(value).then(|| format!("in {path}")));
             }
         }
     }

@@ -72,12 +72,12 @@ fn a_stuck_process_blocks_nobody_and_its_late_answer_is_taken() {
     let stuck = Pipe::new();
     assert!(processes.look_up_by(lookup(7), stuck.reader()).is_none());
     assert!(processes.unread_reason(&lookup(7)).contains("/proc/7"));
-    // Nor is it asked twice, for this VM or another.
+    // It is not looked up twice, for this VM or another.
     let other = Lookup { slot: 1, ..lookup(7) };
     for again in [lookup(7), other] {
         assert!(processes.look_up_by(again, |_| unreachable!()).is_none());
     }
-    // Others are read as ever.
+    // Others are still read.
     assert_eq!(
         answer_of(&mut processes, lookup(8), |_| Ok(Some(known("web")))),
         Some(known("web"))
@@ -108,7 +108,7 @@ fn beyond_the_limit_of_blocked_lookups_a_process_is_unread_at_once() {
     let one_more = lookup(MAX_LOOKUPS as u32);
     assert!(processes.look_up_by(one_more, |_| unreachable!()).is_none());
     assert!(processes.unread_reason(&one_more).contains("256 other processes"));
-    // It is asked as soon as there is room.
+    // It is looked up once a thread is free.
     while processes.lookups.is_any_open(|_| true) {
         let mut writer = OpenOptions::new();
         writer.write(true).custom_flags(libc::O_NONBLOCK);

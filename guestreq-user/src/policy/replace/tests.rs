@@ -67,7 +67,7 @@ fn an_applied_file_precedes_the_configuration_and_follows_single_overrides() {
         of_web.limit.origin.to_string(),
         "applied config.toml:1 (uid 0, 2026-01-02T03:04:05Z)"
     );
-    // What is set one by one goes before it, and the next file is told so.
+    // Single overrides precede it, of which the next file warns.
     let off = r#"{"target": {"vm": "web"}, "change": {"mode": "audit"}}"#;
     let off: Request = serde_json::from_str(off).unwrap();
     let set = policy_set.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().policy_set;
@@ -76,7 +76,7 @@ fn an_applied_file_precedes_the_configuration_and_follows_single_overrides() {
     assert!(again.warnings[0].contains("over the file: mode of \"web\""), "{again:?}");
     assert!(
         again.policy_set.overrides.applied.unwrap().policy_file.rules.is_empty(),
-        "the last file's are gone"
+        "the last file's are removed"
     );
     let dropped =
         set.with_applied(&Apply { policy_file: None, yes: false }, &stamp(), &[]).unwrap();
@@ -93,11 +93,11 @@ fn a_file_is_refused_what_a_command_is_refused() {
     assert!(why.contains("\"web\" has sent export (--yes to proceed)"), "{why}");
     let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
     let done = policy_set("").with_applied(&insisted, &stamp(), &vms).unwrap();
-    assert!(done.begins && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
+    assert!(done.starts_enforcing && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
     let why = refused(policy_set("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
     assert!(why.contains("the backend is none"), "{why}");
     let why = refused(policy_set("").with_applied(&apply(""), &stamp(), &[]));
-    assert!(why.contains("says nothing"), "{why}");
+    assert!(why.contains("sets nothing"), "{why}");
     // A client that reads files with less care.
     let mut slow = apply("limit = { rate = \"1/m\", force = true }");
     let limit = slow.policy_file.as_mut().unwrap().limit.as_mut().unwrap();
@@ -110,9 +110,9 @@ fn a_file_is_refused_what_a_command_is_refused() {
 #[test]
 fn only_new_warnings_are_given() {
     let policy_set = policy_set("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
-    let told =
+    let warnings =
         policy_set.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
-    let [why] = told.as_slice() else { panic!("{told:?}") };
+    let [why] = warnings.as_slice() else { panic!("{warnings:?}") };
     assert!(why.contains("config.toml:1: ") && !why.contains("old"), "{why}");
 }
 
@@ -121,8 +121,17 @@ fn a_reload_is_never_refused_for_lost_vmpcks_but_warns() {
     let web = vm("web");
     let vms = [seen(&web, &[Kind::Export])];
     let planned = policy_set("").with_file(policy_file("mode = \"enforce\""), &vms).unwrap();
-    assert!(planned.begins && planned.warnings[0].contains("would lose a VMPCK"), "{planned:?}");
-    assert!(!planned.policy_set.with_file(policy_file("mode = \"enforce\""), &vms).unwrap().begins);
+    assert!(
+        planned.starts_enforcing && planned.warnings[0].contains("would lose a VMPCK"),
+        "{planned:?}"
+    );
+    assert!(
+        !planned
+            .policy_set
+            .with_file(policy_file("mode = \"enforce\""), &vms)
+            .unwrap()
+            .starts_enforcing
+    );
     let same = planned
         .policy_set
         .with_file(policy_file("# only lines move\nmode = \"enforce\""), &vms)
@@ -130,10 +139,10 @@ fn a_reload_is_never_refused_for_lost_vmpcks_but_warns() {
     assert!(same.changed.is_empty());
     let less =
         policy_set("mode = \"audit\"").with_file(policy_file("mode = \"observe\""), &vms).unwrap();
-    assert!(!less.begins && less.warnings.is_empty(), "{less:?}");
+    assert!(!less.starts_enforcing && less.warnings.is_empty(), "{less:?}");
     let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
     assert!(
-        policy_set("").with_file(policy_file(one_more), &[]).unwrap().begins,
+        policy_set("").with_file(policy_file(one_more), &[]).unwrap().starts_enforcing,
         "also of who does not run"
     );
 }

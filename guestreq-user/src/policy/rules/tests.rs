@@ -94,13 +94,13 @@ fn a_mismatch_names_the_first_pattern_that_does_not_match() {
 fn patterns_that_match_no_vm_are_warned_of() {
     let warning = |rule: &str| read(rule).unwrap().warning();
     for (rule, why) in [
-        (r#"{"name": "web@1234"}"#, r#"the pid is not part of it, "web" is"#),
+        (r#"{"name": "web@1234"}"#, r#"the pid is not part of its name, which is "web""#),
         (r#"{"vmm": "kvm"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "qemu-system-x86"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "cloud-hyperviso"}"#, r#"its vmm is "cloud-hypervisor""#),
         (r#"{"vmm": "QEMU"}"#, r#"its vmm is "qemu""#),
-        (r#"{"name": "qemu-system-x86-4711"}"#, "evidence it has no name"),
-        (r#"{"name": "cloud-hyperviso-4711"}"#, "evidence it has no name"),
+        (r#"{"name": "qemu-system-x86-4711"}"#, "it has no name"),
+        (r#"{"name": "cloud-hyperviso-4711"}"#, "it has no name"),
         (
             r#"{"uuid": "{93BD9490bc7649f0b86a25e29523fdc8}"}"#,
             r#"would be written "93BD9490-bc76-49f0-b86a-25e29523fdc8""#,

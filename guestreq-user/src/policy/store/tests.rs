@@ -42,7 +42,7 @@ fn a_pipe_in_its_place_is_an_error_and_does_not_block() {
     assert!(made.success());
     let error = format!("{:#}", store.read().unwrap_err());
     assert!(error.ends_with("it is not a file"), "{error}");
-    assert!(store.may_enforce(), "nobody knows what it would say");
+    assert!(store.may_enforce(), "its content is unknown");
 }
 
 #[test]

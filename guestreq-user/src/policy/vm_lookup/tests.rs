@@ -80,7 +80,7 @@ fn namesakes_count_as_one_and_running_vms_precede_exited_ones() {
     let all = [old, candidate("web@12", &web, 12), candidate("web", &web, 10)];
     assert_eq!(find("web", &all), Ok(2));
     assert_eq!(find("12", &all), Ok(1));
-    assert_eq!(find("web@9", &all), Ok(0), "it has gone, but its name is known");
+    assert_eq!(find("web@9", &all), Ok(0), "it exited, but its name is known");
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn the_longer_a_name_is_the_more_typing_errors_it_may_have() {
         ("frantand", "frontend", true),
         ("frantantt", "frontend", false),
     ] {
-        let told = instead(typed, &[name]);
-        assert_eq!(told.starts_with("did you mean"), is_near, "{typed}: {told}");
+        let suggestion = instead(typed, &[name]);
+        assert_eq!(suggestion.starts_with("did you mean"), is_near, "{typed}: {suggestion}");
     }
     // What no label holds is none, and would take long to compare.
     for (length, is_near) in [(MAX_TYPED, true), (MAX_TYPED + 1, false), (MAX_TYPED + 2, false)] {
-        let told = instead(&"x".repeat(length), &[&"x".repeat(MAX_TYPED)]);
-        assert_eq!(told.starts_with("did you mean"), is_near, "{length}");
+        let suggestion = instead(&"x".repeat(length), &[&"x".repeat(MAX_TYPED)]);
+        assert_eq!(suggestion.starts_with("did you mean"), is_near, "{length}");
     }
 }
 
