@@ -77,8 +77,8 @@ pub async fn run<T: Send + 'static>(
     receiver.await.map_err(|_| io::Error::other("the thread panicked"))
 }
 
-/// Closes the process' descriptors in this thread. If it is stuck in the kernel when the agent ends,
-/// they would stay open, lock and ports included, and no other agent could start.
+/// Closes the process' descriptors in this thread. If it is stuck in the kernel when the agent
+/// ends, they would stay open, lock and ports included, and no other agent could start.
 fn close_files() {
     // SAFETY: no memory is passed. This thread gets an empty descriptor table of its own and uses
     // only what it opens itself. If the call fails, it shares the process' table as before.

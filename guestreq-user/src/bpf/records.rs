@@ -133,8 +133,8 @@ impl Records {
         }
     }
 
-    /// Writes a VM's own policy. If the limit differs from the one applied so far (the default's for
-    /// a new VM), its state is reset. The policy applies when this returns.
+    /// Writes a VM's own policy. If the limit differs from the one applied so far (the default's
+    /// for a new VM), its state is reset. The policy applies when this returns.
     pub fn set_policy(&self, slot: usize, policy: Policy) {
         let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
         let (Some(rules), Some(limit)) =
@@ -151,8 +151,8 @@ impl Records {
             self.enforcement(default)
         };
         if before != policy.limit {
-            // The old limit's state means nothing to the new one. Reset it before writing the limit,
-            // or requests that the new one has admitted would be forgotten.
+            // The old limit's state means nothing to the new one. Reset it before writing the
+            // limit, or requests that the new one has admitted would be forgotten.
             if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
                 limiter.store(0, Ordering::Release);
             }

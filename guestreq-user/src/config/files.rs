@@ -1,7 +1,7 @@
 //! # The configuration's files
 //!
-//! Lists, reads and watches them. A pipe, a folder or a too long file in their place is an error and
-//! never blocks.
+//! Lists, reads and watches them. A pipe, a folder or a too long file in their place is an error
+//! and never blocks.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -42,7 +42,8 @@ impl Files {
         self.main.with_file_name("conf.d")
     }
 
-    /// The files in `conf.d` in their order, without hidden ones, which are editors' or Kubernetes'.
+    /// The files in `conf.d` in their order, without hidden ones, which are editors' or
+    /// Kubernetes'.
     fn names(&self) -> io::Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(self.folder()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -2,7 +2,8 @@
 //!
 //! On SIGHUP, or when its files have changed: checked each second, links to other targets included.
 //! They are read once they have not changed for a moment, as somebody may still be writing. If the
-//! reload fails, the old configuration stays, the reason is reported, and it is retried each minute.
+//! reload fails, the old configuration stays, the reason is reported, and it is retried each
+//! minute.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -61,7 +61,7 @@ impl State {
         self.stalled = dead.is_some();
         Some(dead.map_or(Change::Resumed, |why| {
             Change::Stalled(format!(
-                "{why}{}: nothing is verified, reported or changed meanwhile; enforcement continues",
+                "{why}{}: nothing is verified, reported or changed; enforcement continues",
                 place()
             ))
         }))

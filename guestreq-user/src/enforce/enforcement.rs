@@ -1,8 +1,9 @@
 //! # Whether decisions are enforced
 //!
-//! "Attached" is not "enforcing": an LSM program attaches without error but never fires unless `bpf`
-//! is among the kernel's LSMs; a gate may be of another version, be unloaded, or get another LSM's
-//! answer. So a self-test takes the path of a request at start, each second and at each scrape.
+//! "Attached" is not "enforcing": an LSM program attaches without error but never fires unless
+//! `bpf` is among the kernel's LSMs; a gate may be of another version, be unloaded, or get another
+//! LSM's answer. So a self-test takes the path of a request at start, each second and at each
+//! scrape.
 
 mod reports;
 mod self_test;

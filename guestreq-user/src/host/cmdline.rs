@@ -29,8 +29,8 @@ struct Parts {
     mark: Option<String>,
 }
 
-/// Reads a VM's identity from its VMM's arguments, its process' name, and its program's file if that
-/// is readable. The file comes first: a process cannot choose it as freely as its name.
+/// Reads a VM's identity from its VMM's arguments, its process' name, and its program's file if
+/// that is readable. The file comes first: a process cannot choose it as freely as its name.
 pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result<Identified> {
     let mut arguments = Arguments::of(cmdline);
     let mut first = arguments.next()?.unwrap_or_default();

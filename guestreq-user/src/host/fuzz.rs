@@ -5,8 +5,8 @@ use crate::{fuzz::Input, policy::key_of};
 
 const OTHER_POD: &str = "/kubepods/pod0123456789abcdef0123456789abcdef";
 
-/// Input: numbers to read, then what a process chooses: its name of 16 bytes, its arguments with zero
-/// bytes between them, and after a 0xff its cgroups.
+/// Input: numbers to read, then what a process chooses: its name of 16 bytes, its arguments with
+/// zero bytes between them, and after a 0xff its cgroups.
 pub fn processes(data: &[u8]) {
     let mut input = Input(data);
     let (ticks, mask) = (input.u64(), input.u64());

@@ -144,9 +144,9 @@ fn ticks_of(stat: &[u8]) -> Option<u64> {
     numbers.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Makes a name safe as a label: at most [`MAX_LABEL`] characters, and none that changes a query. The
-/// dashboards quote labels as regular expressions in backticks, Grafana's only format that no other
-/// character can escape. Nor `$`, as Grafana expands `$__range` and the like even in names.
+/// Makes a name safe as a label: at most [`MAX_LABEL`] characters, and none that changes a query.
+/// The dashboards quote labels as regular expressions in backticks, Grafana's only format that no
+/// other character can escape. Nor `$`, as Grafana expands `$__range` and the like even in names.
 pub fn clean(name: &str) -> String {
     let keep = |c: char| if c.is_control() || matches!(c, '`' | '$') { '_' } else { c };
     name.chars().take(MAX_LABEL).map(keep).collect()

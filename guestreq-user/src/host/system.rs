@@ -26,8 +26,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 ///   pins there, and do not know our roots.
 /// - What has no file, or is read by libraries: bpf(2), /dev/sev, the type of kprobes' events.
 ///
-/// The gate's parameters, which are written as well, are below the root: it is the same kernel, and a
-/// container's own /sys is usually read-only.
+/// The gate's parameters, which are written as well, are below the root: it is the same kernel, and
+/// a container's own /sys is usually read-only.
 #[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,

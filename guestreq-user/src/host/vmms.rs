@@ -1,9 +1,10 @@
 //! # Identifying VMM programs
 //!
 //! By the name's stem: distributions, releases and packagers add prefixes and suffixes (`snp-qemu`,
-//! `qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`), Nix' wrappers
-//! a leading dot, the kernel ` (deleted)` for a replaced file. A process' name has only 15 bytes, so
-//! there the stem's beginning suffices. [`others`] lists programs with the stem that are no VMMs.
+//! `qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`), Nix'
+//! wrappers a leading dot, the kernel ` (deleted)` for a replaced file. A process' name has only 15
+//! bytes, so there the stem's beginning suffices. [`others`] lists programs with the stem that are
+//! no VMMs.
 
 mod others;
 
@@ -86,7 +87,8 @@ fn of_name(name: &str, is_cut: bool) -> Option<Vmm> {
         Some(Vmm::CloudHypervisor)
     } else if is("firecracker") {
         Some(Vmm::Firecracker)
-    // `qemu-lite-system-x86_64`, `kvm-spice`; and `qemu:NAME`, as libvirt has QEMU call its process.
+    // `qemu-lite-system-x86_64`, `kvm-spice`; and `qemu:NAME`, as libvirt has QEMU call its
+    // process.
     } else if has(name, "qemu") || begins(name, "kvm") {
         Some(Vmm::Qemu)
     } else {

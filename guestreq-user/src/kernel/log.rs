@@ -1,7 +1,7 @@
 //! # The kernel's log
 //!
-//! The only place where the kernel says why it disabled SNP. Lines may have been overwritten, or the
-//! log may not be readable.
+//! The only place where the kernel says why it disabled SNP. Lines may have been overwritten, or
+//! the log may not be readable.
 
 use std::io;
 

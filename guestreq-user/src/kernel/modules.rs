@@ -1,7 +1,7 @@
 //! # Modules that SNP guests need, and whether this kernel has them
 //!
-//! A missing module may only have to be loaded, or may not exist: Debian's cloud kernels have no ccp
-//! and a kvm_amd without SEV. They cannot host SNP guests, so `modprobe` must not be suggested.
+//! A missing module may only have to be loaded, or may not exist: Debian's cloud kernels have no
+//! ccp and a kvm_amd without SEV. They cannot host SNP guests, so `modprobe` must not be suggested.
 
 use super::{
     release::{Offer, built_with_sev, no_host, offer, release},

@@ -262,8 +262,8 @@ impl VmTable {
         numbered.find(|label| is_free(label)).unwrap_or_default()
     }
 
-    /// Frees the slots of VMs that exited more than `keep` ago, and if slots become scarce, of those
-    /// that exited first. Running VMs always keep theirs.
+    /// Frees the slots of VMs that exited more than `keep` ago, and if slots become scarce, of
+    /// those that exited first. Running VMs always keep theirs.
     fn reap(
         &mut self,
         records: &Records,

@@ -1,7 +1,7 @@
 //! # Planning changes
 //!
-//! The policy set after a requested change, or why it is refused. Nothing is changed here: a plan is
-//! first stored, then applied.
+//! The policy set after a requested change, or why it is refused. Nothing is changed here: a plan
+//! is first stored, then applied.
 
 use std::{borrow::Cow, fmt};
 

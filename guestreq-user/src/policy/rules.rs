@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for FileLimit {
         let limit = Limit::deserialize(from)?;
         match safety::too_slow(limit) {
             Some(why) => {
-                Err(de::Error::custom(format!("{why}, or set force = true next to the rate")))
+                Err(de::Error::custom(format!("{why}, or force = true next to the rate")))
             }
             None => Ok(FileLimit(limit)),
         }

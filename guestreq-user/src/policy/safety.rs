@@ -1,8 +1,8 @@
 //! # Policies that make guests lose VMPCKs
 //!
-//! How a Linux guest treats a refusal (drivers/virt/coco/sev-guest, arch/x86/coco/sev/core.c): after
-//! BUSY it sends the same message again every two seconds, for a minute. After any other error, or a
-//! minute of BUSY, it wipes that VMPCK, which is lost until a reboot.
+//! How a Linux guest treats a refusal (drivers/virt/coco/sev-guest, arch/x86/coco/sev/core.c):
+//! after BUSY it sends the same message again every two seconds, for a minute. After any other
+//! error, or a minute of BUSY, it wipes that VMPCK, which is lost until a reboot.
 
 use guestreq_common::{
     gcra,

@@ -1,7 +1,7 @@
 //! # The overrides' file
 //!
-//! Replaced atomically: after a crash there is the old or the new one. One that cannot be read is an
-//! error, never dropped.
+//! Replaced atomically: after a crash there is the old or the new one. One that cannot be read is
+//! an error, never dropped.
 
 use std::{
     fs::{self, File, OpenOptions},

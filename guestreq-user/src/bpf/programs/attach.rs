@@ -30,8 +30,8 @@ use crate::{
 };
 
 impl Programs {
-    /// Attaches what can be attached, detaches what is unloaded or unwanted. Returns whether anything
-    /// changed.
+    /// Attaches what can be attached, detaches what is unloaded or unwanted. Returns whether
+    /// anything changed.
     pub fn follow_modules(&mut self) -> bool {
         let mut changed = false;
         // The reverse of the order of attaching, so that no request is seen in part.

@@ -52,7 +52,8 @@ mod tests {
     fn each_program_that_runs_for_every_vmgexit_calls_it() {
         let cast = RdonlyCast { function: 0x0102_0304, registers: 1 };
         let mut object = built_in().unwrap().to_vec();
-        // The entries of kvm_vmgexit_enter and kvm_vmgexit_exit, and twice what the second jumps to.
+        // The entries of kvm_vmgexit_enter and kvm_vmgexit_exit, and twice what the second jumps
+        // to.
         assert_eq!(cast.put_into(&mut object), 4);
         assert_eq!(cast.put_into(&mut object), 0, "once");
         let call = [0x85, 0x20, 0, 0, 4, 3, 2, 1];

@@ -62,8 +62,8 @@ impl Wanted<'_> {
 }
 
 impl Programs {
-    /// Loads the programs and puts them into the program arrays, replacing an earlier agent's one by
-    /// one, atomically. Attaches nothing.
+    /// Loads the programs and puts them into the program arrays, replacing an earlier agent's one
+    /// by one, atomically. Attaches nothing.
     pub fn load(wanted: &Wanted<'_>, pins: Option<Pins>) -> Result<Programs> {
         for name in wanted.without {
             if !PROBES.iter().any(|probe| probe.name == name) {
@@ -133,8 +133,8 @@ impl Programs {
 
     /// Loads each hook's programs, and puts all but the entries into the program arrays.
     fn load_all(&mut self, btf: Option<&Btf>) -> Result<()> {
-        // The kernel lays code out in the order of loading: what runs for every request comes first,
-        // in few pages.
+        // The kernel lays code out in the order of loading: what runs for every request comes
+        // first, in few pages.
         self.for_each(|programs, probe| {
             [probe.entry, probe.program]
                 .iter()

@@ -1,8 +1,8 @@
 //! # cloud-hypervisor's
 //!
 //! It has no VM name, but its path arguments may: libvirt's event monitor, and API sockets named
-//! after the VM or in a folder of the VM. Many managers use one name for all VMs. So a name is taken
-//! only if it is known to be the VM's: two VMs mistaken for one would share overrides.
+//! after the VM or in a folder of the VM. Many managers use one name for all VMs. So a name is
+//! taken only if it is known to be the VM's: two VMs mistaken for one would share overrides.
 
 use std::io::{self, BufRead};
 

@@ -1,7 +1,7 @@
 //! # Programs started through the dynamic loader
 //!
-//! `ld-linux-x86-64.so.2 --library-path … qemu-system-x86_64 -name web`, as in bundles with their own
-//! libraries: the process is the VMM, but its file and name are the loader's.
+//! `ld-linux-x86-64.so.2 --library-path … qemu-system-x86_64 -name web`, as in bundles with their
+//! own libraries: the process is the VMM, but its file and name are the loader's.
 
 use std::io::{self, BufRead};
 

@@ -177,7 +177,7 @@ fn any_file() -> impl Strategy<Value = PolicyFile> {
 proptest! {
     /// After any reloads the policy set is the one of a fresh start.
     #[test]
-    fn any_reloads_come_to_what_a_fresh_start_does(files in proptest::collection::vec(any_file(), 1..4)) {
+    fn any_reloads_equal_a_fresh_start(files in proptest::collection::vec(any_file(), 1..4)) {
         let vms = ["a", "b", "w", "ab", "z"].map(vm);
         let seen: Vec<_> = vms.iter().map(|vm| seen(vm, &[])).collect();
         let mut running = policy_set("");

@@ -133,7 +133,7 @@ fn foreign_answer(_: &Context) -> Result<Outcome> {
     let foreign = Answering::with(Answer::Admit)?;
     ensure_verified(&agent, "false")?;
     let (_, why) = agent::get("/readyz")?;
-    ensure!(why.contains("not by our program"), "{why}");
+    ensure!(why.contains("not from our program"), "{why}");
     drop(foreign);
     wait_until("it is alone again", Duration::from_secs(20), || {
         Ok(agent::get("/readyz")?.0 == 200)
