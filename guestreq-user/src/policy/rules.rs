@@ -42,9 +42,7 @@ impl<'de> Deserialize<'de> for FileLimit {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FileLimit, D::Error> {
         let limit = Limit::deserialize(from)?;
         match safety::too_slow(limit) {
-            Some(why) => {
-                Err(de::Error::custom(format!("{why}, or force = true next to the rate")))
-            }
+            Some(why) => Err(de::Error::custom(format!("{why}, or force = true next to the rate"))),
             None => Ok(FileLimit(limit)),
         }
     }
