@@ -1,7 +1,6 @@
-//! # Work that may wait
+//! # Work that may block
 //!
-//! For a disk, or for another process: for as long as that likes. It is done by a thread of its own,
-//! and the agent's loop goes round meanwhile.
+//! On a disk or another process. A separate thread does it, so that the agent's loop keeps running.
 
 use std::{
     io,
@@ -15,18 +14,18 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// None that reads or writes a few files needs more.
+/// Enough to read or write a few files.
 const STACK: usize = 256 << 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Wakes the agent's loop for a thread that holds no files. The loop is woken by a write to one of
-/// the process' files, so a thread that still has them makes that write.
+/// Wakes the agent's loop on behalf of a thread without the process' descriptors: waking writes to
+/// one of them, so a thread that has them does it.
 #[derive(Clone)]
 pub struct LoopWaker(Sender<Job>);
 
 impl LoopWaker {
-    /// One thread serves all: a wake-up takes no time.
+    /// One thread serves all.
     fn get() -> io::Result<LoopWaker> {
         static WAKER: Mutex<Option<LoopWaker>> = Mutex::new(None);
         let mut waker = WAKER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,55 +35,53 @@ impl LoopWaker {
         let (send, jobs) = mpsc::channel::<Job>();
         thread::Builder::new().name("wake".to_owned()).stack_size(STACK).spawn(move || {
             for job in jobs {
-                // A panic is in the log, and does not keep other jobs from being run.
+                // A panic is logged, and must not stop other jobs.
                 let _ = catch_unwind(AssertUnwindSafe(job));
             }
         })?;
         Ok(waker.insert(LoopWaker(send)).clone())
     }
 
-    /// Runs what wakes the loop in the thread that has the process' files.
+    /// Runs a job in the thread that has the process' descriptors.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         // That thread ends with the process.
         let _ = self.0.send(Box::new(job));
     }
 }
 
-/// Has a thread do it. The thread wakes the loop through the waker, never directly.
+/// Starts a thread, which must wake the loop only through the waker.
 pub fn start(name: &str, work: impl FnOnce(LoopWaker) + Send + 'static) -> io::Result<()> {
     let waker = LoopWaker::get()?;
     let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK);
     thread.spawn(|| {
-        hold_no_files();
+        close_files();
         work(waker);
     })?;
     Ok(())
 }
 
-/// The same, and waits for what comes of it without holding anybody up.
-pub async fn done<T: Send + 'static>(
+/// Runs work in a thread and awaits its result.
+pub async fn run<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<T> {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     start(name, |waker| {
-        let done = catch_unwind(AssertUnwindSafe(work));
-        // A sender that is dropped wakes the loop, too.
-        waker.run(|| match done {
-            Ok(done) => drop(tell.send(done)),
-            Err(_) => drop(tell),
+        let result = catch_unwind(AssertUnwindSafe(work));
+        // Dropping the sender wakes the loop, too.
+        waker.run(|| match result {
+            Ok(result) => drop(sender.send(result)),
+            Err(_) => drop(sender),
         });
     })?;
-    told.await.map_err(|_| io::Error::other("it has panicked"))
+    receiver.await.map_err(|_| io::Error::other("the thread panicked"))
 }
 
-/// Lets go of the process' files in this thread. It may be stuck where no signal ends it: then they
-/// would stay open after the agent's end, its lock and its ports among them, and no other agent
-/// could start.
-fn hold_no_files() {
-    // SAFETY: no memory is passed. From here on this thread has a table of descriptors of its own,
-    // which is empty: others keep theirs, and it uses only what it opens itself. Where the call
-    // fails, it shares theirs as before.
+/// Closes the process' descriptors in this thread. If it is stuck in the kernel when the agent
+/// ends, they would stay open, lock and ports included, and no other agent could start.
+fn close_files() {
+    // SAFETY: no memory is passed. This thread gets an empty descriptor table of its own and uses
+    // only what it opens itself. If the call fails, it shares the process' table as before.
     unsafe { libc::close_range(0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE as _) };
 }
 
@@ -96,42 +93,42 @@ mod tests {
 
     use super::*;
 
-    /// Only one that is not woken sees the end of this.
+    /// Only reached if the loop is not woken.
     const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-    /// Long enough for a loop to have nothing to do, and to wait for its files.
+    /// Long enough for the loop to go to sleep.
     fn work() {
         thread::sleep(Duration::from_millis(100));
     }
 
-    /// By a loop without timers: one would wake it, too, and it would find the answer there.
+    /// Runs a loop without timers, which would wake it as well.
     fn in_time<T: Send + 'static>(what: impl Future<Output = T> + Send + 'static) -> T {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_io().build().unwrap();
-            tell.send(runtime.block_on(what))
+            sender.send(runtime.block_on(what))
         });
-        told.recv_timeout(TEST_TIMEOUT).expect("nobody has woken the loop")
+        receiver.recv_timeout(TEST_TIMEOUT).expect("the loop was not woken")
     }
 
     #[test]
-    fn a_loop_that_sleeps_is_woken_by_what_was_done_without_files() {
-        in_time(done("work", work)).unwrap();
-        let panicked = in_time(done("work", || {
+    fn a_sleeping_loop_is_woken_by_work_and_by_its_panic() {
+        in_time(run("work", work)).unwrap();
+        let panicked = in_time(run("work", || {
             work();
-            panic!("as it is to");
+            panic!("expected");
         }));
         assert!(panicked.is_err());
     }
 
     #[test]
-    fn a_loop_that_sleeps_is_woken_by_who_is_told_to() {
+    fn a_sleeping_loop_is_woken_through_the_waker() {
         let wake = Arc::new(Notify::new());
-        let there = Arc::clone(&wake);
+        let notify = Arc::clone(&wake);
         in_time(async move {
             start("work", |waker| {
                 work();
-                waker.run(move || there.notify_one());
+                waker.run(move || notify.notify_one());
             })
             .unwrap();
             wake.notified().await;

@@ -1,9 +1,8 @@
 //! # Configuration
 //!
-//! /etc/guestreq/config.toml, then conf.d/*.toml beside it. Every key has a default, an
-//! unknown key is an error, and an error names the file, the line, the key and what is
-//! allowed. Of a key that two files set the later file's counts; its `[[vm]]` rules are
-//! tried before the earlier one's. What holds for VMs is in [`crate::policy`].
+//! /etc/guestreq/config.toml, then conf.d/*.toml beside it. Every key has a default, an unknown key
+//! is an error, and an error names file, line, key and allowed values. A later file's keys win, and
+//! its `[[vm]]` rules precede an earlier one's. [`crate::policy`] resolves VMs' policies.
 
 mod check;
 mod files;
@@ -30,28 +29,28 @@ use crate::policy::{Named, Overrides, PolicyFile, PolicySet};
 
 pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 
-/// What the agent does, and how much it remembers.
+/// The agent's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// What carries decisions out.
+    /// What enforces decisions.
     pub backend: Named<Backend>,
-    /// What VMs may ask for.
+    /// VMs' policies.
     pub policy: PolicyFile,
-    /// Where what the command line sets is kept.
+    /// The folder of the overrides' file.
     pub state: PathBuf,
     /// Where /metrics, /healthz and /readyz are served.
     pub listen: SocketAddr,
-    /// Where the command line finds the agent.
+    /// The agent's socket for the command line.
     pub socket: PathBuf,
-    /// Who may open it beside root.
+    /// Who may open it, besides root.
     pub socket_group: Option<String>,
-    /// VMs that have records of their own at a time, those that have just gone included.
+    /// Most VMs with records, recently exited ones included.
     pub max_vms: u32,
-    /// How long a VM that has gone keeps its series.
+    /// How long an exited VM keeps its series.
     pub keep_exited_vms: Duration,
-    /// A request that takes longer is told one by one.
+    /// Slower requests are reported as events.
     pub slow_request: Duration,
-    /// Which files were read, in their order.
+    /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
 }
 
@@ -73,9 +72,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads all files. The default path may be absent, one that was asked for may not.
-    pub fn load(asked: Option<&Path>) -> Result<Config> {
-        Config::read(&Files::of(asked))
+    /// Reads all files. The default path may be absent, a given one may not.
+    pub fn load(path: Option<&Path>) -> Result<Config> {
+        Config::read(&Files::of(path))
     }
 
     pub fn read(files: &Files) -> Result<Config> {
@@ -104,7 +103,7 @@ impl Config {
         Ok(Config { files: Vec::new(), ..config })
     }
 
-    /// What holds with a later file.
+    /// Applies a later file.
     fn with(self, layer: Layer) -> Config {
         Config {
             backend: layer.backend.unwrap_or(self.backend),
@@ -120,7 +119,7 @@ impl Config {
         }
     }
 
-    /// Where what two places say cannot be together.
+    /// A contradiction between settings, with its place.
     fn contradiction(&self, texts: &[(String, String)]) -> Option<Wrong> {
         let policy_set = self.policy_set(Overrides::default());
         let (at, error) = policy_set.contradiction()?;
@@ -132,12 +131,12 @@ impl Config {
         Some(Wrong { file: at.file.clone(), line: Some(line), column: Some(column), error })
     }
 
-    /// With what the command line has set.
+    /// The policy set with these overrides.
     pub fn policy_set(&self, overrides: Overrides) -> PolicySet {
         PolicySet { backend: self.backend.0, file: self.policy.clone(), overrides }
     }
 
-    /// The keys in which it differs from a running agent's, and that only a start reads.
+    /// Keys that differ from a running agent's and take effect at a restart only.
     pub fn pending(&self, running: &Config) -> Vec<&'static str> {
         let keys = [
             ("backend", self.backend != running.backend),
@@ -151,7 +150,7 @@ impl Config {
     }
 }
 
-/// One line: the first thing that is wrong with a file, and how to see the others.
+/// One line: a file's first error, and how to see the others.
 pub fn first_of(name: &str, faults: &[ConfigError]) -> anyhow::Error {
     let Some(first) = faults.first() else { return anyhow::anyhow!("{name}") };
     let more = match faults.len() - 1 {

@@ -1,7 +1,6 @@
-//! # Documentation that is made of the code
+//! # Documentation generated from the code
 //!
-//! A page is current, or its test fails; `UPDATE_DOCS=1 cargo test -p guestreq`
-//! writes it anew.
+//! Tests fail if a page is out of date; `UPDATE_DOCS=1 cargo test -p guestreq` updates it.
 
 mod layers;
 mod unsafe_code;
@@ -14,7 +13,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Fails unless a page reads like this.
+/// Fails unless a page has this text.
 pub fn assert_current(page: &str, text: &str) {
     let path = root().join(page);
     if env::var_os("UPDATE_DOCS").is_some() {
@@ -24,7 +23,7 @@ pub fn assert_current(page: &str, text: &str) {
     assert!(current, "{page} is not current: UPDATE_DOCS=1 cargo test -p guestreq");
 }
 
-/// Fails unless a page of the project has the heading that a link names.
+/// Fails unless a link's page and heading exist.
 pub fn assert_leads_somewhere(link: &str) {
     let (page, anchor) = link.split_once('#').expect("a heading");
     let text = fs::read_to_string(root().join(page)).unwrap_or_else(|_| panic!("no {page}"));
@@ -33,13 +32,13 @@ pub fn assert_leads_somewhere(link: &str) {
     assert!(anchors.any(|found| found == anchor), "{page} has no heading #{anchor}");
 }
 
-/// As GitHub makes an anchor of a heading.
+/// GitHub's anchor of a heading.
 pub fn slug(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
     kept.collect::<String>().to_lowercase().replace(' ', "-")
 }
 
-/// A link in a page of docs/ to another of the project.
+/// A link from a page in docs/ to another page of the project.
 pub fn from_docs(link: &str) -> String {
     match link.strip_prefix("docs/") {
         Some(page) => page.to_owned(),

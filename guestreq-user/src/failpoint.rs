@@ -1,49 +1,48 @@
-//! # Faults on purpose
+//! # Failpoints
 //!
-//! An agent may be killed at any moment. The tests kill it at chosen ones, with
-//! the hidden option `--die-at POINT` of `agent` and `detach`: start, takeover,
-//! changes and detach are to be safe after each step, not by luck. `--die-at list`
-//! prints all points, of which [`Point`] is the list: a test cannot miss one.
+//! An agent may be killed at any moment. With the hidden option `--die-at POINT` of `agent` and
+//! `detach`, tests kill it after each step of start, takeover, changes and detach. `--die-at list`
+//! prints all points, so that no test misses one.
 
 use std::{fmt, sync::OnceLock};
 
 use crate::probes::PROBES;
 
-/// A step after which a process may die. Where it is a hook's, with its program.
+/// A step after which a process may die; for steps of a hook with its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// The maps are there and pinned.
+    /// The maps are created and pinned.
     Maps,
-    /// A hook's program stands in its place.
+    /// A hook's program is in its program array.
     Placed(&'static str),
-    /// The slots of VMs are settled, and the maps signed.
+    /// FREE_SLOTS is filled, and the maps are signed.
     Slots,
     /// The host's policy is written.
     Policies,
     /// A hook's entry is attached, but not pinned.
     Attached(&'static str),
-    /// The program that it attaches is pinned, but not its link.
+    /// An entry is pinned, but not its link.
     ProgramPinned(&'static str),
-    /// Everything is attached and pinned; what another version left is there, too.
+    /// Everything is attached and pinned; another version's pins still exist.
     AllAttached,
     /// What another version left is gone.
     OldDropped,
-    /// An override is written, but not in its place.
+    /// The new overrides' file is written, but not renamed.
     OverrideWritten,
-    /// An override is kept, but does not hold yet.
+    /// An override is stored, but not applied.
     OverrideKept,
-    /// An override holds.
+    /// An override is applied.
     PolicyApplied,
-    /// The configuration was read again, and nothing of it holds.
+    /// The reloaded configuration was read, but not applied.
     ReloadRead,
-    /// Of a change the default is written, but no VM's policy.
+    /// A changed default is written, but no VM's policy.
     DefaultWritten,
-    /// Of a change some VM's policy is written.
+    /// Some VM's changed policy is written.
     VmWritten,
-    /// The configuration that was read again holds.
+    /// The reloaded configuration is applied.
     ReloadApplied,
     Stopping,
-    /// A hook's link is gone.
+    /// A hook's link is removed.
     LinkDropped(&'static str),
     LinksDropped,
     ProgramsDropped,
@@ -93,7 +92,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// All points, in the order in which they are passed.
+/// All points, in the order of execution.
 fn all() -> Vec<Point> {
     let mut points = vec![Point::Maps];
     points.extend(PROBES.iter().map(|probe| Point::Placed(probe.program)));
@@ -111,8 +110,7 @@ fn all() -> Vec<Point> {
     points
 }
 
-/// All points, one in a line, each after what is done there: start, attach (what is not attached
-/// yet), change, reload, stop, detach.
+/// All points, one per line, each after its phase: start, attach, change, reload, stop, detach.
 pub fn list() -> String {
     all().iter().map(|point| format!("{} {point}\n", point.phase())).collect()
 }
@@ -124,7 +122,7 @@ pub fn die_at(name: &str) {
     let _ = DIE_AT.set(name.to_owned());
 }
 
-/// Dies here, as by SIGKILL, if this is the point.
+/// Dies by SIGKILL if this is the chosen point.
 pub fn point(point: Point) {
     debug_assert!(all().contains(&point), "{point} is not listed");
     if DIE_AT.get().is_some_and(|name| *name == point.to_string()) {

@@ -1,8 +1,8 @@
-//! # What fuzzing calls
+//! # Fuzz targets
 //!
-//! One function for each kind of input that somebody else writes. Each asserts what has to
-//! hold whatever the input is; what it feeds stands beside it, in a `fuzz.rs` of that module.
-//! `fuzz/` calls them with what libFuzzer finds, and the tests with all that was found.
+//! One function for each kind of untrusted input, in a `fuzz.rs` of the module that reads it. Each
+//! asserts what must hold for any input. `fuzz/` calls them with libFuzzer's inputs, the tests with
+//! those found so far.
 
 mod decisions;
 mod message;
@@ -16,7 +16,7 @@ pub use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Bytes of an input, one after the other; zeros once it has ended.
+/// Reads an input; zeros after its end.
 pub struct Input<'a>(pub &'a [u8]);
 
 impl Input<'_> {
@@ -45,8 +45,8 @@ impl Input<'_> {
     }
 }
 
-/// What people get to read is a line: no input breaks it, or draws on a terminal.
+/// Fails unless a message is one line without control characters.
 pub fn assert_a_line(text: &str) {
-    assert!(!text.is_empty(), "nothing is said");
+    assert!(!text.is_empty(), "an empty message");
     assert!(!text.chars().any(char::is_control), "not one plain line: {text:?}");
 }

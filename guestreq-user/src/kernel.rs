@@ -1,7 +1,6 @@
-//! # What this kernel offers
+//! # Kernel requirements
 //!
-//! Everything the programs need of the running kernel, one function for each
-//! condition: the agent's refusal and `guestreq doctor` are the same code.
+//! One function for each condition, used by the agent's start and by `guestreq doctor`.
 
 pub mod bpf_syscall;
 pub mod log;
@@ -31,8 +30,8 @@ const CAP_BPF: u64 = 1 << 39;
 /// Modules that SNP guests need.
 pub const MODULES: [&str; 2] = ["kvm_amd", "ccp"];
 
-/// Refuses where the programs cannot load or would see nothing, in the order in
-/// which an operator would mend it.
+/// Fails if the programs cannot load or would see nothing. Checks in the order in which an operator
+/// would fix it.
 pub fn check() -> Result<()> {
     let system = system::host();
     let mask = effective_capabilities(system)?;
@@ -42,15 +41,15 @@ pub fn check() -> Result<()> {
     for name in MODULES {
         module(system, name)?;
     }
-    // Where the log may not be read, less is said.
+    // Without the kernel's log the reason is less exact.
     sev_snp(system, || log::read().unwrap_or_default())?;
-    if let Err(missing) = undisturbed(mask) {
+    if let Err(missing) = realtime_priority(mask) {
         ::log::warn!("{missing}");
     }
     Ok(())
 }
 
-/// Those that this process has.
+/// The capabilities of this process.
 pub fn effective_capabilities(system: &System) -> Result<u64> {
     let status = system.read("/proc/self/status").context("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
@@ -58,7 +57,7 @@ pub fn effective_capabilities(system: &System) -> Result<u64> {
 }
 
 pub fn capabilities(mask: u64) -> Result<(), Missing> {
-    // CAP_SYS_ADMIN stands for BPF and PERFMON, but not for SYSLOG.
+    // CAP_SYS_ADMIN implies BPF and PERFMON, but not SYSLOG.
     let missing: Vec<&str> = [
         (CAP_BPF | CAP_SYS_ADMIN, "CAP_BPF"),
         (CAP_PERFMON | CAP_SYS_ADMIN, "CAP_PERFMON"),
@@ -72,21 +71,21 @@ pub fn capabilities(mask: u64) -> Result<(), Missing> {
         return Ok(());
     }
     let fix = format!("run as root, or grant {}", missing.join(", "));
-    Err(Missing::new("not permitted to watch the kernel", fix))
+    Err(Missing::new("missing capabilities", fix))
 }
 
-/// What it does without, and what that costs.
-pub fn undisturbed(mask: u64) -> Result<(), Missing> {
+/// CAP_SYS_NICE, which is optional.
+pub fn realtime_priority(mask: u64) -> Result<(), Missing> {
     if mask & CAP_SYS_NICE != 0 {
         return Ok(());
     }
     Err(Missing::new(
-        "a request may be missed, and counted as such, while a VM comes or goes on its CPU",
+        "a request may be missed (and counted as missed) while a VM starts or exits on its CPU",
         "grant CAP_SYS_NICE",
     ))
 }
 
-/// What LSM programs are checked against.
+/// BTF, which LSM programs need.
 pub fn btf(system: &System) -> Result<(), Missing> {
     if system.exists(BTF) { Ok(()) } else { Err(no_btf()) }
 }
@@ -95,19 +94,18 @@ pub fn no_btf() -> Missing {
     Missing::new("the kernel has no BTF", "it needs CONFIG_DEBUG_INFO_BTF")
 }
 
-/// Without securityfs it cannot be told.
+/// Passes without securityfs, as it is unknown then.
 pub fn lockdown(system: &System) -> Result<(), Missing> {
     match system.read("/sys/kernel/security/lockdown") {
         Ok(levels) if levels.contains("[confidentiality]") => Err(Missing::new(
-            "the kernel is locked down (confidentiality), which keeps BPF programs from reading \
-             kernel memory",
+            "the kernel is locked down (confidentiality): BPF programs cannot read kernel memory",
             "boot with lockdown=integrity or none",
         )),
         _ => Ok(()),
     }
 }
 
-/// Whether BPF LSM programs run. Without securityfs it cannot be told; trying it can.
+/// Whether BPF LSM programs run. Passes without securityfs: the self-test will show it.
 pub fn lsm(system: &System) -> Result<(), Missing> {
     match system.read("/sys/kernel/security/lsm") {
         Ok(lsms) if lsms.is_empty() => Ok(()),

@@ -1,35 +1,35 @@
-//! # Which program belongs where
+//! # Probes: hooks and their programs
 
 use guestreq_common::tail_calls;
 
 pub enum Kind {
-    /// Also return probes: the program says which.
+    /// Return probes as well: the program knows which.
     Kprobe,
     RawTracepoint,
     Lsm,
 }
 
-/// A hook, what is attached to it, and what that jumps to.
+/// A hook, the program attached to it, and the programs that that jumps to.
 pub struct Probe {
-    /// What users see, in logs and in `guestreq_probe_attached`.
+    /// As users see it, in logs and in `guestreq_probe_attached`.
     pub name: &'static str,
-    /// The program that is attached.
+    /// The attached program.
     pub entry: &'static str,
-    /// The program that stands in its place of a program array.
+    /// The program that it jumps to through a program array.
     pub program: &'static str,
     pub place: (&'static str, u32),
-    /// The programs to which that one jumps in turn, and their places in the same array: each
+    /// The programs to which that one jumps in turn, and their indices in the same array: each
     /// after those that it jumps to itself.
     pub then: &'static [(&'static str, u32)],
     pub kind: Kind,
     pub target: &'static str,
-    /// With which module it comes and goes.
+    /// The module that has the target.
     pub module: Option<&'static str>,
-    /// What is lost without it; `None` where nothing can be counted at all.
+    /// What is unavailable without it; `None`: nothing can be counted.
     pub loses: Option<&'static str>,
 }
 
-/// Stands in for [`WANTS_LOCK`], and is attached only while that is not: it runs for every VMGEXIT.
+/// Replaces [`WANTS_LOCK`] while that is not attached: it runs for every VMGEXIT.
 pub const FALLBACK: &str = "raw_tracepoint/kvm_vmgexit_enter";
 pub const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
 /// Answers the gate, and holds vCPUs.
@@ -37,8 +37,8 @@ pub const IOCTL: &str = "lsm/file_ioctl";
 pub const IOCTL_ENTRY: &str = "on_file_ioctl";
 pub const IOCTL_COMPAT: &str = "lsm/file_ioctl_compat";
 
-/// In the order of attaching: from the end of a request to its beginning, so that none is
-/// seen half. The tracepoints are kvm's, but follow kvm_amd: they would keep kvm loaded.
+/// In the order of attaching: from the end of a request to its beginning, so that none is seen in
+/// part. The tracepoints are kvm's but follow kvm_amd, as they keep kvm loaded.
 pub const PROBES: [Probe; 10] = [
     Probe {
         name: "raw_tracepoint/sched_process_exit",

@@ -1,8 +1,7 @@
-//! # What is told again and again
+//! # Throttling of repeated reports
 //!
-//! A reason with a number in it is another text each time that the number moves, and the same
-//! reason. And what comes and goes is told at a bounded rate, or whoever makes it do so writes the
-//! log.
+//! Reasons that differ only in a number are the same reason. A state that flaps is reported at a
+//! bounded rate, so that nobody can flood the log with it.
 
 use std::time::{Duration, Instant};
 
@@ -12,38 +11,38 @@ pub fn without_numbers(text: &str) -> String {
     let mut within = false;
     for c in text.chars() {
         // 0xffff888003a1b200, 6.12.95 and 17 are one each.
-        let goes_on = within && (c.is_ascii_alphanumeric() || c == '.');
-        let begins = c.is_ascii_digit();
-        if begins && !within {
+        let continues = within && (c.is_ascii_alphanumeric() || c == '.');
+        let is_digit = c.is_ascii_digit();
+        if is_digit && !within {
             without_numbers.push('#');
-        } else if !goes_on {
+        } else if !continues {
             without_numbers.push(c);
         }
-        within = begins || goes_on;
+        within = is_digit || continues;
     }
     without_numbers
 }
 
-/// So many are told in a row; then one after each pause.
+/// Reports in a row; after them one per pause.
 const IN_A_ROW: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// What was told last of something that has a state, and whether to tell it again.
+/// Decides whether a state is to be reported again.
 #[derive(Debug, Default)]
 pub struct ReportThrottle<T> {
     last: Option<T>,
-    /// How many more may be told in a row, if it has been told at all.
+    /// How many more may be reported in a row, since when; `None` before the first report.
     left: Option<(u32, Instant)>,
 }
 
 impl<T: PartialEq> ReportThrottle<T> {
-    /// What holds, and need not be told.
-    pub fn knows(&mut self, state: T) {
+    /// Takes a state for reported.
+    pub fn set_reported(&mut self, state: T) {
         self.last = Some(state);
     }
 
-    /// Whether to tell what holds now: it is another state than was told last, and not too many
-    /// were. What was not told is the next time, if it still holds.
+    /// Whether to report this state: it differs from the last reported one, and the rate allows it.
+    /// A suppressed state is due later if it still holds.
     pub fn is_due(&mut self, state: T, now: Instant) -> bool {
         if self.last.as_ref() == Some(&state) {
             return false;
@@ -77,18 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_all_the_time_is_told_at_a_bounded_rate_and_its_last_state_is_told() {
+    fn a_flapping_state_is_reported_at_a_bounded_rate_and_the_last_one_always() {
         let start = Instant::now();
-        let mut told = ReportThrottle::default();
-        let changes = (0..3600u32).filter(|n| told.is_due(*n, start + Duration::from_secs(1) * *n));
+        let mut throttle = ReportThrottle::default();
+        let changes =
+            (0..3600u32).filter(|n| throttle.is_due(*n, start + Duration::from_secs(1) * *n));
         let count = changes.count();
         assert!((300..=375).contains(&count), "{count} of 3600 in an hour");
-        // It stands still since.
-        let mut told = ReportThrottle::default();
-        assert!((0..100).filter(|n| told.is_due(*n, start)).count() == IN_A_ROW as usize);
-        assert!(!told.is_due(100, start + PAUSE / 2));
-        assert!(told.is_due(100, start + PAUSE));
-        assert!(!told.is_due(100, start + PAUSE * 100), "once");
-        assert_eq!((0..100).filter(|n| told.is_due(*n, start + PAUSE * 100)).count(), 10);
+        // It has not changed since.
+        let mut throttle = ReportThrottle::default();
+        assert!((0..100).filter(|n| throttle.is_due(*n, start)).count() == IN_A_ROW as usize);
+        assert!(!throttle.is_due(100, start + PAUSE / 2));
+        assert!(throttle.is_due(100, start + PAUSE));
+        assert!(!throttle.is_due(100, start + PAUSE * 100), "once");
+        assert_eq!((0..100).filter(|n| throttle.is_due(*n, start + PAUSE * 100)).count(), 10);
     }
 }

@@ -1,18 +1,17 @@
-//! # What is known of the configuration that holds
+//! # State of the current configuration
 
 use std::time::SystemTime;
 
 use crate::config::Config;
 
-/// What is told of it.
 #[derive(Clone, Debug)]
 pub struct ConfigStatus {
     pub files: Vec<String>,
-    /// When what holds was read.
+    /// When the current configuration was read.
     pub read_at: SystemTime,
-    /// Why it could not be read since, and when that was.
+    /// The last reload, if it failed: when and why.
     pub failed: Option<(SystemTime, String)>,
-    /// Keys that have changed, and that only a start reads.
+    /// Changed keys that only take effect at a restart.
     pub pending: Vec<&'static str>,
 }
 

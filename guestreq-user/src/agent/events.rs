@@ -21,14 +21,14 @@ impl Sink for Shared {
 
     fn take(&self, batch: &[Option<Event>]) {
         let State::Observing(observer) = &mut *self.state() else { return };
-        let mut looked = false;
+        let mut refreshed = false;
         for event in batch.iter().flatten() {
             let is_new = event.kind == EventKind::NewVm as u8;
             let is_known = event.vm.is_none() || vm_of(observer, event).is_some();
-            if !is_known && !looked {
+            if !is_known && !refreshed {
                 // While its process lives: it may not do so for long.
                 observer.refresh_vms();
-                looked = !is_new;
+                refreshed = !is_new;
             }
             let Some(what) = what(event) else { continue };
             let nobody = || EventVm { vm: None, name: None, uuid: None, pid: event.tgid };

@@ -1,8 +1,7 @@
 //! # The agent's log
 //!
-//! A journald that is stuck, or a pipe that nobody reads, blocks whoever writes to it for as long as
-//! it likes: so a thread of its own writes. What is on its way to it is bounded; what finds no room
-//! is counted, and told where it is missing as soon as something can be written again.
+//! A stuck journald or an unread pipe blocks its writers, so a separate thread writes. Its queue is
+//! bounded; dropped lines are counted, and reported in their place once writing works again.
 
 use std::{
     collections::VecDeque,
@@ -19,16 +18,16 @@ use log::error;
 
 use crate::{text::in_a_line, wire::events::Time};
 
-/// What may wait to be written.
-const MOST_BYTES: usize = 256 << 10;
-/// For so long the end of the agent waits for its last lines.
+/// Most bytes in the queue.
+const MAX_BYTES: usize = 256 << 10;
+/// How long the agent waits for its last lines when it stops.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// Has what is logged written to standard error, coloured where that is a terminal.
+/// Starts logging to standard error, coloured on a terminal.
 pub fn start() -> Result<()> {
-    // Not the standard library's: who waits for it holds a lock that a panic would wait for.
+    // Not the standard library's: a blocked writer holds its lock, which a panic would wait for.
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned().context("standard error")?);
     let queue = Queue::start(stderr).context("a thread for the log")?;
     let level = env_logger::Env::default().default_filter_or("info");
@@ -38,9 +37,9 @@ pub fn start() -> Result<()> {
     }
     let lines = Lines(Arc::clone(&queue));
     builder.format_timestamp_millis().target(env_logger::Target::Pipe(Box::new(lines))).init();
-    // It is started once.
+    // Called once.
     let _ = LOG.set(queue);
-    // What panics would write to standard error itself, and wait for it.
+    // The default hook would write to standard error and block.
     std::panic::set_hook(Box::new(|panic| {
         error!("{}", in_a_line(&panic.to_string()));
         flush();
@@ -48,26 +47,26 @@ pub fn start() -> Result<()> {
     Ok(())
 }
 
-/// Writes a line as it is.
-pub fn say(line: &str) {
+/// Writes a line without timestamp and level.
+pub fn print(line: &str) {
     if let Some(queue) = LOG.get() {
         queue.put(format!("{line}\n").into_bytes());
     }
 }
 
-/// How many lines found no room.
+/// Number of dropped lines.
 pub fn dropped() -> u64 {
     LOG.get().map_or(0, |queue| queue.inner().dropped)
 }
 
-/// Waits until all is written, for a moment.
+/// Waits until everything is written, at most [`FLUSH_TIMEOUT`].
 pub fn flush() {
     if let Some(queue) = LOG.get() {
         queue.flush(FLUSH_TIMEOUT);
     }
 }
 
-/// A record each.
+/// Queues each log record.
 struct Lines(Arc<Queue>);
 
 impl Write for Lines {
@@ -83,7 +82,7 @@ impl Write for Lines {
 
 struct Queue {
     inner: Mutex<Inner>,
-    /// There is something to write, or nothing any more.
+    /// The queue got its first line or ran empty.
     changed: Condvar,
 }
 
@@ -91,29 +90,28 @@ struct Queue {
 struct Inner {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Dropped since that was told last.
-    untold: u64,
+    /// Dropped since the last report.
+    unreported: u64,
     dropped: u64,
     writing: bool,
 }
 
 impl Inner {
     fn is_idle(&self) -> bool {
-        self.lines.is_empty() && self.untold == 0
+        self.lines.is_empty() && self.unreported == 0
     }
 
-    /// What is to be written next.
     fn next(&mut self) -> Option<Vec<u8>> {
         if let Some(line) = self.lines.pop_front() {
             self.bytes -= line.len();
             return Some(line);
         }
-        let untold = std::mem::take(&mut self.untold);
-        (untold > 0).then(|| notice(untold).into_bytes())
+        let unreported = std::mem::take(&mut self.unreported);
+        (unreported > 0).then(|| notice(unreported).into_bytes())
     }
 
     fn drop_one(&mut self) {
-        self.untold += 1;
+        self.unreported += 1;
         self.dropped += 1;
     }
 }
@@ -130,11 +128,11 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Never waits for room. Once a line was dropped, so are all until that is told: it is told
-    /// where they are missing.
+    /// Never blocks. After one dropped line all are dropped until that is reported, so that the
+    /// report stands where they are missing.
     fn put(&self, line: Vec<u8>) {
         let mut inner = self.inner();
-        if inner.untold > 0 || inner.bytes + line.len() > MOST_BYTES {
+        if inner.unreported > 0 || inner.bytes + line.len() > MAX_BYTES {
             inner.drop_one();
         } else {
             inner.bytes += line.len();
@@ -158,14 +156,14 @@ impl Queue {
             inner.writing = true;
             drop(inner);
             if write_all(&mut out, &line).is_err() {
-                // Nobody will read that it was dropped, but the metric tells.
+                // Only the metric can report this.
                 self.inner().dropped += 1;
             }
         }
     }
 
-    fn flush(&self, patience: Duration) {
-        let end = Instant::now() + patience;
+    fn flush(&self, timeout: Duration) {
+        let end = Instant::now() + timeout;
         let mut inner = self.inner();
         while inner.writing || !inner.is_idle() {
             let Some(left) = end.checked_duration_since(Instant::now()) else { return };
@@ -175,7 +173,7 @@ impl Queue {
     }
 }
 
-/// Waits for room also where somebody else has made the file one that does not.
+/// Blocks even if another process has made the file non-blocking.
 fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match out.write(bytes) {
@@ -193,7 +191,7 @@ fn write_all(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
 
 fn notice(count: u64) -> String {
     let now = Time::now();
-    format!("[{now} WARN  guestreq] {count} lines of this log were dropped: nobody took them\n")
+    format!("[{now} WARN  guestreq] dropped {count} log lines: standard error was blocked\n")
 }
 
 #[cfg(test)]

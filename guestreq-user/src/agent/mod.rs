@@ -1,7 +1,7 @@
 //! # The state of a running agent
 //!
-//! Programs, enforcement and VMs in one place, with the configuration that holds and the log: what
-//! the loop drives, the servers read and a change alters.
+//! Programs, enforcement, VMs, the current configuration and the log. The loop drives it, the
+//! servers read it, policy changes alter it.
 
 pub mod config_status;
 mod events;

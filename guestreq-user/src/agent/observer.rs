@@ -1,6 +1,6 @@
 //! # The observer
 //!
-//! Programs, records and the table of VMs, and what is known of them at one moment.
+//! Owns programs, records and the table of VMs, and takes snapshots of them.
 
 mod changes;
 mod report;
@@ -52,15 +52,15 @@ pub struct Observer {
     last_sample: u64,
     journal: Arc<Journal>,
     losses: Losses,
-    /// Why the table could not be renewed.
-    table_told: ReportThrottle<Option<String>>,
-    /// Reads the ring buffers until the observer goes.
+    /// Why the table could not be refreshed.
+    table_failure: ReportThrottle<Option<String>>,
+    /// Reads the ring buffers until the observer is dropped.
     _readers: Readers,
 }
 
 impl Observer {
-    /// Checks this host, loads and attaches. Where it is to enforce and cannot, it fails, or with
-    /// `stay` observes and says so.
+    /// Checks this host, loads and attaches. If it should enforce but cannot, it fails, or with
+    /// `stay` only observes and is not ready.
     pub fn start(
         config: &Config,
         without: &[String],
@@ -80,16 +80,16 @@ impl Observer {
         let wanted = Wanted { max_vms: config.max_vms, without, lsm, object };
         let mut programs = Programs::load(&wanted, pins)?;
         let records = Records::new(programs.ebpf())?;
-        // An earlier agent may have died while somebody listened to it.
+        // An earlier agent may have died while it had followers.
         records.set_report_all(journal.wants_requests());
         let losses = Losses::before_now(&records);
         records.set_slow(slow_ns(config));
         let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
-        programs.settle_slots(&records)?;
+        programs.fill_free_slots(&records)?;
         failpoint::point(Point::Slots);
-        enforcement.require(policies.policy_set().strictest());
+        enforcement.set_mode(policies.policy_set().strictest());
         if !programs.adopted() {
-            // The policies stand before anything is attached that would ask for them.
+            // Before anything that reads them is attached.
             policies.apply_default(&records);
         }
         failpoint::point(Point::Policies);
@@ -100,15 +100,15 @@ impl Observer {
             anyhow::bail!("{reason}");
         }
         failpoint::point(Point::AllAttached);
-        programs.drop_old();
+        programs.remove_replaced();
         failpoint::point(Point::OldDropped);
         enforcement.verify(&records, &programs, journal);
         if let (Some(reason), false) = (enforcement.not_ready(), stay) {
-            // What an earlier agent left goes on; what is new goes with `programs`.
+            // An earlier agent's pins stay; what is new is detached with `programs`.
             anyhow::bail!("{reason}");
         }
         if programs.adopted() {
-            // An earlier agent's policies hold until it is sure that this one starts.
+            // An earlier agent's policies apply until this one is sure to start.
             policies.apply_default(&records);
         }
         programs.drop_unwanted();
@@ -125,7 +125,7 @@ impl Observer {
             last_sample: 0,
             journal: Arc::clone(journal),
             losses,
-            table_told: ReportThrottle::default(),
+            table_failure: ReportThrottle::default(),
             _readers: readers,
         })
     }
@@ -134,24 +134,24 @@ impl Observer {
         self.enforcement.status()
     }
 
-    /// Why this agent does not do all that it was asked for.
+    /// Why this agent cannot observe or enforce everything.
     pub fn not_ready(&self) -> Option<String> {
         self.programs.not_ready().or_else(|| self.enforcement.not_ready())
     }
 
-    /// Stops: what is enforced goes on without us, what is only counted ends.
+    /// Stops: enforcement continues, programs that only count are detached.
     pub fn stop(mut self) -> Result<()> {
         failpoint::point(Point::Stopping);
-        // Nobody reads any more what goes on.
+        // Nobody reads the ring buffer any more.
         self.records.set_report_all(false);
-        if self.enforcement.status().mode == Mode::Enforce && self.programs.outlive_us() {
-            info!("stopping: enforcement goes on without an agent; `guestreq detach` ends it");
+        if self.enforcement.status().mode == Mode::Enforce && self.programs.are_pinned() {
+            info!("stopping: enforcement continues without an agent; `guestreq detach` ends it");
             return Ok(());
         }
-        if let Some(why) = self.enforcement.would_be_missed() {
+        if let Some(why) = self.enforcement.detach_would_deny() {
             warn!(
-                "stopping: {why} and would refuse every request, so our program goes on answering \
-                 it; `guestreq detach` ends that"
+                "stopping: {why} and would refuse every request, so our program stays attached; \
+                 `guestreq detach` removes it"
             );
             return Ok(());
         }
@@ -159,7 +159,7 @@ impl Observer {
         self.programs.detach()
     }
 
-    /// Several times a second: follows modules; once a second: VMs, and a sample.
+    /// Several times a second: follows modules. Once a second: refreshes VMs and takes a sample.
     pub fn tick(&mut self) {
         self.programs.follow_modules();
         let now = now_ns();
@@ -168,7 +168,7 @@ impl Observer {
         }
         self.last_sample = now;
         self.programs.follow_pins();
-        self.policies.settle(&self.records);
+        self.policies.finish_change(&self.records);
         self.verify();
         self.report_losses();
         self.report_missed();
@@ -178,15 +178,14 @@ impl Observer {
         }
     }
 
-    /// Names VMs that are new. A program tells of each as it sees it first, so that its process
-    /// most likely still lives.
+    /// Names new VMs. The programs report each at once, so its process is most likely still there.
     pub fn refresh_vms(&mut self) {
         let refreshed = self.refresh_table();
-        let trouble = refreshed.err().map(|error| format!("{error:#}"));
-        if self.table_told.is_due(trouble.as_deref().map(without_numbers), Instant::now())
-            && let Some(trouble) = trouble
+        let failure = refreshed.err().map(|error| format!("{error:#}"));
+        if self.table_failure.is_due(failure.as_deref().map(without_numbers), Instant::now())
+            && let Some(failure) = failure
         {
-            warn!("the VMs' table: {trouble}");
+            warn!("cannot refresh the table of VMs: {failure}");
         }
     }
 
@@ -203,7 +202,7 @@ impl Observer {
         self.enforcement.verify(&self.records, &self.programs, &self.journal);
     }
 
-    /// All there is to know now.
+    /// Copies all records.
     pub fn snapshot(&self) -> Result<Snapshot> {
         let host = self.records.host()?;
         let mut vms = Vec::with_capacity(self.table.vms().len());
@@ -216,9 +215,8 @@ impl Observer {
         Ok(Snapshot { host, vms, sample })
     }
 
-    /// Fresh VMs are named before they are shown.
+    /// Runs the self-test, names new VMs and copies all records.
     pub fn refresh(&mut self) -> Result<Snapshot> {
-        // What is told of enforcement was tried just now.
         self.verify();
         self.refresh_table()?;
         self.snapshot()

@@ -1,6 +1,6 @@
-//! # What is known at one moment
+//! # Snapshots
 //!
-//! Copies of the records, and the figures that both metrics and the API take from them.
+//! Copies of the records, and figures derived from them for metrics and the API.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::{
     wire::status::Map,
 };
 
-/// Copies of the records at one moment; `vms` go with the table's.
+/// Copies of the records at one moment; `vms` are in the table's order.
 pub struct Snapshot {
     pub host: Box<Host>,
     pub vms: Vec<Option<Box<Vm>>>,
@@ -57,8 +57,8 @@ pub fn lost(host: &Host, programs: &Programs) -> BTreeMap<String, u64> {
     lost
 }
 
-/// Guest requests that wait for the PSP now. The two counters are read one after the other,
-/// so that the difference can be off by what moves in between, but not negative.
+/// Guest requests waiting for the PSP. The two counters are read one after the other, so the
+/// difference may be slightly off.
 pub fn queue_length(host: &Host) -> u64 {
     host.queued.saturating_sub(host.dequeued)
 }
@@ -76,7 +76,7 @@ pub fn each_decision(vm: &Vm) -> impl Iterator<Item = (MessageType, Mode, Decisi
         .filter(|(.., count)| *count > 0)
 }
 
-/// The maps that can be full, by the names that users see.
+/// The maps that can fill up, by the names that users see.
 pub fn maps(programs: &Programs, vms: &VmTable, host: &Host) -> Vec<Map> {
     let (running, exited) = vms.counts();
     let maps = [

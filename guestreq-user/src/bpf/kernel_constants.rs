@@ -1,7 +1,7 @@
-//! # What the programs are told of the kernel
+//! # Constants of the running kernel, passed to the programs
 //!
-//! Found out once a boot: an agent that takes over finds it in the pinned record. Words of kernel
-//! memory are read by a program that is run and never attached, offsets in the kernel's types.
+//! Read once a boot: after a takeover they come from the pinned record. A program that is test-run
+//! but never attached reads words of kernel memory; offsets come from BTF.
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
@@ -18,16 +18,16 @@ use crate::{
 
 #[derive(Clone, Copy, Debug)]
 pub struct KernelConstants {
-    /// Where the direct map begins.
+    /// Start of the direct map.
     pub page_offset: u64,
     pub encryption_mask: u64,
-    /// Where `task_struct` has its `signal`, and that its `live`, in bytes; 0: not known.
+    /// Offsets of `task_struct.signal` and `signal_struct.live` in bytes; 0: not known.
     pub signal_of_task: u32,
     pub live_of_signal: u32,
 }
 
 impl KernelConstants {
-    /// Both offsets in one word, as they stand in the host's record.
+    /// Both offsets in one word, as in the host's record.
     pub fn offsets(&self) -> u64 {
         u64::from(self.signal_of_task) | u64::from(self.live_of_signal) << 32
     }
@@ -35,7 +35,7 @@ impl KernelConstants {
     pub fn read(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<KernelConstants> {
         let symbols = kernel::Symbols::read()?;
         let mut ebpf = {
-            let _undisturbed = RealtimeGuard::begin();
+            let _realtime = RealtimeGuard::begin();
             loader.map_max_entries("VMS", 1).load(object).context("loading the eBPF maps")?
         };
         let program: &mut RawTracePoint =
@@ -47,7 +47,7 @@ impl KernelConstants {
             let program: &RawTracePoint =
                 ebpf.program("read_kernel").context("read_kernel")?.try_into()?;
             program.test_run(options).with_context(|| format!("reading {name}"))?;
-            let _undisturbed = RealtimeGuard::begin();
+            let _realtime = RealtimeGuard::begin();
             let map = ebpf.map_mut("WORD").context("no map WORD")?;
             let mut cell: Array<_, [u64; 2]> = Array::try_from(map)?;
             let [value, read] = cell.get(&0, 0)?;
@@ -55,7 +55,7 @@ impl KernelConstants {
             if read == 1 { Ok(value) } else { Err(anyhow!("{name} cannot be read")) }
         };
         let (signal_of_task, live_of_signal) = offsets().unwrap_or_else(|error| {
-            warn!("which thread of a process is its last one cannot be told: {error:#}");
+            warn!("cannot tell which thread of a process exits last: {error:#}");
             (0, 0)
         });
         Ok(KernelConstants {

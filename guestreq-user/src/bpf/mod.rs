@@ -1,7 +1,7 @@
 //! # The BPF programs and their maps
 //!
-//! Loads, attaches and pins the programs, and reads and writes the records that they share with
-//! the agent.
+//! Loads, attaches and pins the programs; reads and writes the records that the agent shares with
+//! them.
 
 pub mod kernel_constants;
 pub mod perf;

@@ -1,8 +1,7 @@
 //! # Whether perf_event_open(2) is allowed
 //!
-//! Kprobes are attached through it. Capabilities, kernel.perf_event_paranoid, an LSM and a seccomp
-//! profile have a say, and distributions' kernels differ, so it is tried: for a kind of event that
-//! no kernel has, of which nothing comes into being.
+//! Kprobes are attached through it. It depends on capabilities, kernel.perf_event_paranoid, LSMs,
+//! seccomp and the distribution's kernel, so it is tried with a type of event that no kernel has.
 
 use std::io;
 
@@ -14,7 +13,7 @@ struct Attributes {
     rest: [u64; 7],
 }
 
-/// Fails only if it is refused.
+/// Fails only if it is not permitted.
 pub fn probe() -> io::Result<()> {
     let size = size_of::<Attributes>() as u32;
     let attributes = Attributes { kind: u32::MAX, size, rest: [0; 7] };
@@ -25,7 +24,7 @@ pub fn probe() -> io::Result<()> {
         libc::syscall(libc::SYS_perf_event_open, &raw const attributes, this, any, none, 0)
     };
     if answer >= 0 {
-        let error = format!("the kernel has opened an event of kind {}", u32::MAX);
+        let error = format!("the kernel opened an event of type {}", u32::MAX);
         return Err(io::Error::other(error));
     }
     let error = io::Error::last_os_error();

@@ -1,8 +1,7 @@
-//! # What outlives the agent
+//! # Pins: programs, links and maps that survive the agent
 //!
-//! Maps, entry programs and links are pinned in the BPF file system, so that what
-//! is enforced goes on when the agent ends, however it ends. The next agent finds
-//! them here. It believes nothing that it has not compared.
+//! They are pinned in the BPF file system, so enforcement survives the agent's end and crashes. The
+//! next agent takes them over after it has verified them.
 
 pub mod identities;
 pub mod inspect;
@@ -21,10 +20,9 @@ pub use remove::{are_any, remove_all};
 
 use crate::host::system::Missing;
 
-/// Where they are.
 pub const ROOT: &str = "/sys/fs/bpf/guestreq";
 
-/// Ends the name of a link's pin that is to take another's place.
+/// Suffix of a link's pin that will replace another one.
 const NEW: &str = "+new";
 
 /// The pins of this host.
@@ -33,7 +31,7 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// The BPF file system, if it is mounted.
+    /// Fails unless a writable BPF file system is mounted.
     pub fn open() -> Result<Pins> {
         file_system(mounted())?;
         Ok(Pins { root: PathBuf::from(ROOT) })
@@ -51,15 +49,15 @@ impl Pins {
         self.root.join("links")
     }
 
-    /// No dots: the BPF file system reserves them (bpf_lookup in kernel/bpf/inode.c).
+    /// A link's pin. Its name has the identity of the module that it is attached to: after a reload
+    /// of the module the link is dead.
     ///
-    /// A link's pin carries the identity of the module that it was attached to: one on a module
-    /// that was loaded anew is dead.
+    /// No dots: the BPF file system reserves them (bpf_lookup in kernel/bpf/inode.c).
     pub fn link(&self, program: &str, module: Option<u64>) -> PathBuf {
         self.links().join(format!("{program}@{}", module.unwrap_or(0)))
     }
 
-    /// A program's pinned link, and which load of its module it is on.
+    /// A program's pinned link, and the identity of the module it is attached to.
     pub fn find_link(&self, program: &str) -> Option<(PathBuf, u64)> {
         fs::read_dir(self.links()).ok()?.find_map(|entry| {
             let path = entry.ok()?.path();
@@ -69,21 +67,21 @@ impl Pins {
         })
     }
 
-    /// Where a link is pinned that will take the place of another one: with [`Pins::commit`], at
-    /// once, so that whoever dies in between leaves one of the two.
+    /// Where a replacement link is pinned first; [`Pins::commit`] then replaces the old link
+    /// atomically.
     pub fn new_link(&self, path: &Path) -> PathBuf {
         let mut name = path.as_os_str().to_owned();
         name.push(NEW);
         PathBuf::from(name)
     }
 
-    /// Puts a new link in its place, and ends the one that stood there.
+    /// Replaces the old link by the new one, atomically.
     pub fn commit(&self, path: &Path) -> Result<()> {
         let new = self.new_link(path);
         fs::rename(&new, path).with_context(|| format!("{}", new.display()))
     }
 
-    /// Ends new links that never came to stand in their places.
+    /// Removes new links that were never committed.
     pub fn drop_uncommitted(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(self.links()) else { return Ok(()) };
         for entry in entries {
@@ -114,7 +112,7 @@ impl Pins {
     }
 }
 
-/// What stands in [`ROOT`]'s folder's place.
+/// What is mounted at /sys/fs/bpf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mounted {
     Nothing,
@@ -122,18 +120,18 @@ pub enum Mounted {
     Writable,
 }
 
-/// What that means.
+/// Fails unless pins can be written.
 pub fn file_system(mounted: Mounted) -> Result<(), Missing> {
     match mounted {
         Mounted::Writable => Ok(()),
         Mounted::ReadOnly => Err(Missing::new(
-            "the BPF file system at /sys/fs/bpf is mounted read-only: enforcement could not \
-             outlive the agent, nor be taken over",
+            "the BPF file system at /sys/fs/bpf is mounted read-only: enforcement would not \
+             survive the agent",
             "`mount -o remount,rw /sys/fs/bpf`, or mount the host's into the container without \
              `readOnly`",
         )),
         Mounted::Nothing => Err(Missing::new(
-            "no BPF file system at /sys/fs/bpf, in which enforcement would outlive the agent",
+            "no BPF file system at /sys/fs/bpf: enforcement would not survive the agent",
             "`mount -t bpf bpf /sys/fs/bpf`, or mount the host's into the container",
         )),
     }

@@ -12,7 +12,7 @@ mod state;
 
 use std::collections::BTreeMap;
 
-use attached::{Attached, Trouble};
+use attached::{Attached, Failure};
 use aya::Ebpf;
 
 pub use attach::module_identity;
@@ -26,19 +26,18 @@ pub struct Programs {
     ebpf: Ebpf,
     pins: Option<Pins>,
     adopted: bool,
-    /// What is pinned stays when we go: an earlier agent pinned it, or this one has started.
+    /// Pins stay when the agent ends: an earlier agent made them, or this one has started.
     stays: bool,
-    /// It is gone, and that was told.
+    /// The pins were removed, which was reported.
     unpinned: bool,
     max_vms: u32,
-    /// What the programs were told of the kernel.
     words: KernelConstants,
     attached: BTreeMap<&'static str, Attached>,
     without: Vec<String>,
     lsm: bool,
-    /// Why a probe is not attached.
-    trouble: BTreeMap<&'static str, Trouble>,
-    /// Hits that were missed by links that are gone.
+    /// Why probes are not attached.
+    failures: BTreeMap<&'static str, Failure>,
+    /// Hits missed by links that were since removed.
     missed_before: u64,
 }
 

@@ -1,16 +1,16 @@
 //! # Calls during which no probe may fire
 //!
-//! While bpf(2) writes or reads an element of a map, the kernel skips programs on
-//! kprobes of that CPU (`bpf_disable_instrumentation`). A vCPU's thread that came
-//! to run there in that moment would be missed. So no ordinary thread does.
+//! While bpf(2) accesses an element of a map, the kernel skips programs on kprobes of that CPU
+//! (`bpf_disable_instrumentation`). A vCPU thread scheduled there would be missed, so this thread
+//! gets real-time priority meanwhile.
 
 use std::mem;
 
-/// Until it is dropped, no thread of an ordinary scheduling class takes the CPU from this one.
+/// Until dropped, no thread of an ordinary scheduling class preempts this one.
 pub struct RealtimeGuard(Option<(i32, libc::sched_param)>);
 
 impl RealtimeGuard {
-    /// Where that is not allowed, what is missed is counted as such.
+    /// Without permission nothing changes: hits may be missed, and are counted as missed.
     pub fn begin() -> RealtimeGuard {
         // SAFETY: integers, for which zeros are a value.
         let mut before: libc::sched_param = unsafe { mem::zeroed() };
@@ -19,7 +19,7 @@ impl RealtimeGuard {
         unsafe {
             let policy = libc::sched_getscheduler(0);
             let known = policy >= 0 && libc::sched_getparam(0, &mut before) == 0;
-            // Who is more urgent already stays so.
+            // Never lowers the priority.
             let ordinary = known && policy == libc::SCHED_OTHER;
             let done = ordinary && libc::sched_setscheduler(0, libc::SCHED_FIFO, &urgent) == 0;
             RealtimeGuard(done.then_some((policy, before)))

@@ -1,8 +1,7 @@
 //! # The records in kernel memory
 //!
-//! Host and VM records are arrays that the kernel lets us map. Reading them is
-//! no system call, so that a scrape neither takes long nor, as bpf(2) on a map
-//! would, switches kprobe programs off on its CPU while it runs.
+//! Host, VM and thread records are mapped arrays. Reading them needs no system call: a scrape is
+//! fast and, unlike bpf(2) on a map, does not disable kprobe programs on its CPU.
 
 mod mapped;
 mod pinned;
@@ -36,7 +35,7 @@ pub struct Records {
 
 #[cfg(test)]
 impl Records {
-    /// Over other memory than maps': of the host's record, and of so many VMs' and threads'.
+    /// Over files instead of maps, for tests.
     pub fn over(
         [host, vms, threads]: [std::os::fd::BorrowedFd<'_>; 3],
         [max_vms, max_threads]: [usize; 2],
@@ -83,8 +82,8 @@ impl Records {
         self.vms.read(slot)
     }
 
-    /// Clears a slot for its next VM, under a new generation, so that what a late
-    /// request of the old one brings is not counted for the new one. It is not free yet.
+    /// Clears a slot and increments its generation, so that a late request of the old VM is not
+    /// counted for the next one. The slot is not free yet.
     pub fn clear_vm(&self, slot: usize) {
         let (Some(words), Some((vm, _))) = (self.vms.words(slot), self.peek(slot)) else {
             return;
@@ -95,7 +94,7 @@ impl Records {
         }
     }
 
-    /// A slot that was cleared is among the free ones; unless it was taken already.
+    /// Marks a cleared slot free, unless a VM has taken it already.
     pub fn set_free(&self, slot: usize) {
         let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, generation)) else { return };
         let old = SlotState(word.load(Ordering::Acquire));
@@ -106,16 +105,15 @@ impl Records {
         }
     }
 
-    /// Notes when a VM's process began.
+    /// Writes the start of a VM's process.
     pub fn set_started(&self, slot: usize, ticks: u64) {
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, started)) {
             word.store(ticks, Ordering::Relaxed);
         }
     }
 
-    /// Writes what a VM may ask for, as its policy of its own; its limit begins anew if it is
-    /// another one than it was decided by, which is the default's until it has its own. It holds
-    /// when this returns: a request is decided by two words, each of which is there or not.
+    /// Writes a VM's own policy. If the limit differs from the one applied so far (the default's
+    /// for a new VM), its state is reset. The policy applies when this returns.
     pub fn set_policy(&self, slot: usize, policy: Policy) {
         let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
         let (Some(rules), Some(limit)) =
@@ -133,18 +131,18 @@ impl Records {
             self.enforcement(default)
         };
         if before != policy.limit {
-            // What the old limit left says nothing about the new one. Before it: a request that the
-            // new limit has admitted already would be forgotten.
+            // The old limit's state means nothing to the new one. Reset it before writing the
+            // limit, or requests that the new one has admitted would be forgotten.
             if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
                 limiter.store(0, Ordering::Release);
             }
         }
         limit.store(policy.limit, Ordering::Release);
-        // Last: the generation in it says that all of it is this VM's.
+        // Last: its generation says that the whole policy is this VM's.
         rules.store(policy.rules, Ordering::Release);
     }
 
-    /// The signal that takes its vCPUs out of the guest.
+    /// Sets the signal that kicks a VM's vCPUs.
     pub fn set_kick(&self, slot: usize, signal: u64) {
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {
             word.store(signal, Ordering::Release);
@@ -156,8 +154,7 @@ impl Records {
         word.is_some_and(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    /// Writes what holds for VMs that have no policy of their own, and whether new ones wait
-    /// until they have.
+    /// Writes the policy of VMs without their own, and whether new VMs wait for their own.
     pub fn set_default_policy(&self, policy: Policy, waits: bool) {
         let offset = mem::offset_of!(EnforcementRecord, policy);
         self.set_enforcement(mem::offset_of!(EnforcementRecord, waits), u64::from(waits));
@@ -169,20 +166,20 @@ impl Records {
         self.set_enforcement(mem::offset_of!(EnforcementRecord, backend), backend as u64);
     }
 
-    /// Writes one word of how decisions are carried out.
+    /// Writes one word of the host's enforcement state.
     pub fn set_enforcement(&self, offset: usize, value: u64) {
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, enforcement) + offset) {
             word.store(value, Ordering::Release);
         }
     }
 
-    /// Whether these maps were made just now; marks them as this version's.
+    /// Whether these maps are new.
     pub fn are_new(&self) -> bool {
         let word = self.host.word(0, mem::offset_of!(Host, schema));
         word.is_some_and(|word| word.load(Ordering::Acquire) == 0)
     }
 
-    /// Makes new records this version's.
+    /// Marks new records as this version's.
     pub fn sign(&self, words: &KernelConstants) {
         for (offset, value) in [
             (mem::offset_of!(Host, page_offset), words.page_offset),
@@ -193,33 +190,33 @@ impl Records {
                 word.store(value, Ordering::Relaxed);
             }
         }
-        // Last: it says that the others stand.
+        // Last: it says that the others are written.
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, schema)) {
             word.store(u64::from(SCHEMA), Ordering::Release);
         }
     }
 
-    /// One word of how decisions are carried out.
+    /// Reads one word of the host's enforcement state.
     pub fn enforcement(&self, offset: usize) -> u64 {
         let word = self.host.word(0, mem::offset_of!(Host, enforcement) + offset);
         word.map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// Whether every request is told one by one.
+    /// Whether the programs report every request.
     pub fn set_report_all(&self, all: bool) {
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, report_all)) {
             word.store(u64::from(all), Ordering::Release);
         }
     }
 
-    /// How often something was lost so, as these records' programs count it.
+    /// The count of this loss, without inherited ones.
     pub fn lost(&self, loss: Loss) -> u64 {
         let lost = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, lost);
         let offset = lost + loss as usize * WORD;
         self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))
     }
 
-    /// From how long on a request is told as slow.
+    /// Sets the duration from which requests are reported as slow.
     pub fn set_slow(&self, ns: u64) {
         if let Some(word) = self.host.word(0, mem::offset_of!(Host, slow_ns)) {
             word.store(ns, Ordering::Relaxed);

@@ -97,11 +97,11 @@ mod tests {
         for bad in [&Alone::Closed, &unknown] {
             let why = refusal(bad, false).unwrap();
             assert!(why.contains("every request of every VM is denied"), "{why}");
-            assert!(why.contains("until they are rebooted"), "{why}");
+            assert!(why.contains("until it is rebooted"), "{why}");
             assert!(why.ends_with("(--yes detaches all the same)"), "{why}");
             assert_eq!(refusal(bad, true), None);
         }
-        assert!(refusal(&unknown, false).unwrap().contains("cannot be seen (/sys/module: none)"));
+        assert!(refusal(&unknown, false).unwrap().contains("is loaded (/sys/module: none)"));
         for good in [Alone::Open, Alone::NoGate] {
             assert_eq!(refusal(&good, false), None);
             assert_eq!(done(true, &good), "Detached. Nothing is counted or enforced any more.");

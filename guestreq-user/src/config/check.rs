@@ -1,6 +1,6 @@
-//! # Everything that is wrong with files
+//! # All errors of configuration files
 //!
-//! The agent stops at the first; who writes them wants to see all.
+//! For `policy check`; the agent stops at the first.
 
 use std::{fmt, path::PathBuf};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Config, ConfigError, Layer, read_file};
 
-/// A file, a place in it and what is wrong there.
+/// An error in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Wrong {
     /// Its path.
@@ -34,7 +34,7 @@ impl fmt::Display for Wrong {
 }
 
 pub struct Checked {
-    /// What they mean together, if each can be read.
+    /// The combined configuration, if each file can be read.
     pub config: Option<Config>,
     pub errors: Vec<Wrong>,
 }

@@ -1,7 +1,7 @@
 //! # The configuration's files
 //!
-//! Which there are, whether they have changed, and what they hold. Whatever stands in
-//! their place, a pipe or a folder or too much, is an error and never waited for.
+//! Lists, reads and watches them. A pipe, a folder or a too long file in their place is an error
+//! and never blocks.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -14,35 +14,35 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{DEFAULT_PATH, place::place};
 
-/// All files together.
+/// Of all files together.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A file, and `conf.d` beside it.
 #[derive(Clone, Debug)]
 pub struct Files {
     main: PathBuf,
-    /// It was asked for, so that it must be there.
+    /// Its path was given, so it must exist.
     required: bool,
 }
 
-/// What tells that a file is another one, or was written: device, inode, size, and when it was
-/// written or its inode changed. Links are followed, so that a new target is another file.
+/// Detects replaced or written files: device, inode, size, mtime and ctime. Links are followed, so
+/// that a new target counts as a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint(Vec<(PathBuf, Option<[i64; 7]>)>);
 
 impl Files {
-    pub fn of(asked: Option<&Path>) -> Files {
-        let main = asked.unwrap_or(Path::new(DEFAULT_PATH));
-        // What is shown of it means the same everywhere.
+    pub fn of(path: Option<&Path>) -> Files {
+        let main = path.unwrap_or(Path::new(DEFAULT_PATH));
+        // Shown paths are absolute.
         let main = path::absolute(main).unwrap_or_else(|_| main.to_owned());
-        Files { main, required: asked.is_some() }
+        Files { main, required: path.is_some() }
     }
 
     fn folder(&self) -> PathBuf {
         self.main.with_file_name("conf.d")
     }
 
-    /// The names in `conf.d` that count, in their order. What begins with a dot is an editor's, or
+    /// The files in `conf.d` in their order, without hidden ones, which are editors' or
     /// Kubernetes'.
     fn names(&self) -> io::Result<Vec<PathBuf>> {
         let entries = match fs::read_dir(self.folder()) {
@@ -61,7 +61,7 @@ impl Files {
         Ok(paths)
     }
 
-    /// Cheap: nothing is opened but the folder.
+    /// Opens only the folder.
     pub fn fingerprint(&self) -> Fingerprint {
         let mut paths = vec![self.main.clone(), self.folder()];
         paths.extend(self.names().unwrap_or_default());
@@ -69,19 +69,19 @@ impl Files {
             let numbers = fs::metadata(&path).ok().map(|file| {
                 let (dev, ino, size) = (file.dev() as i64, file.ino() as i64, file.size() as i64);
                 if file.is_dir() {
-                    // What comes and goes in it may be none of ours.
+                    // Other files in the folder do not count.
                     return [dev, ino, 0, 0, 0, 0, 0];
                 }
                 [dev, ino, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
             });
-            // A link that leads nowhere is not nothing.
+            // A dangling link is not an absent file.
             let numbers = numbers.or_else(|| fs::symlink_metadata(&path).ok().map(|_| [0; 7]));
             (path, numbers)
         };
         Fingerprint(paths.into_iter().map(of).collect())
     }
 
-    /// All that count, in their order.
+    /// All files, in their order.
     pub fn paths(&self) -> Result<Vec<PathBuf>> {
         let folder = self.folder();
         let mut paths = self.names().with_context(|| format!("{}", folder.display()))?;
@@ -93,7 +93,7 @@ impl Files {
         Ok(paths)
     }
 
-    /// What they hold.
+    /// Reads all files.
     pub fn read(&self) -> Result<Vec<(PathBuf, String)>> {
         let mut left = MAX_BYTES;
         let mut texts = Vec::new();
@@ -106,21 +106,21 @@ impl Files {
     }
 }
 
-/// The text of a file that is read by itself.
+/// Reads a single file.
 pub fn read_file(path: &Path) -> Result<String> {
     read(path, MAX_BYTES)
 }
 
-/// A file's text, if it is one and not longer than that.
+/// A regular file's text, if not longer than `limit`.
 fn read(path: &Path, limit: u64) -> Result<String> {
     let link = fs::symlink_metadata(path)?.is_symlink();
     let metadata = fs::metadata(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound if link => {
-            anyhow::anyhow!("it is a link to nothing: {}", target(path))
+            anyhow::anyhow!("it is a dangling link: {}", target(path))
         }
         _ => error.into(),
     })?;
-    // Opening something else may already do something.
+    // Opening a device or pipe may have side effects.
     is_file(&metadata)?;
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     is_file(&file.metadata()?)?;
@@ -148,7 +148,7 @@ fn text(file: File, limit: u64) -> Result<String> {
     file.take(limit + 1).read_to_end(&mut bytes)?;
     ensure!(
         bytes.len() as u64 <= limit,
-        "too long: all files of the configuration together may have {} MiB",
+        "too long: all configuration files together may have {} MiB",
         MAX_BYTES >> 20
     );
     String::from_utf8(bytes).map_err(|error| {

@@ -1,4 +1,4 @@
-//! # Files of the configuration, whatever is in them
+//! # Configuration files with any content
 
 #![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
 
@@ -11,7 +11,7 @@ use crate::{
     policy::{Effective, Limit, Overrides, PolicyFile, safety},
 };
 
-/// Where a second file begins.
+/// Separates two files.
 const NEXT: char = '\0';
 
 /// One file, or two with a zero byte between them.
@@ -23,7 +23,7 @@ pub fn config(data: &[u8]) {
     let files = texts.iter().map(|(name, text)| (PathBuf::from(name), (*text).to_owned()));
     match Config::of(files.collect()) {
         Ok(config) => {
-            assert!(readable, "what no file says is read");
+            assert!(readable, "an unreadable file is accepted");
             means_something(&config);
         }
         Err(error) => {
@@ -36,7 +36,7 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// Reads one file, or names places in it where something is wrong.
+/// Reads one file, or checks that its errors have places.
 fn file(name: &str, text: &str) -> bool {
     let layer = match Layer::parse(name, text) {
         Ok(layer) => layer,
@@ -50,14 +50,14 @@ fn file(name: &str, text: &str) -> bool {
             return false;
         }
     };
-    // What `policy apply` sends, and the overrides' file keeps.
-    let json = serde_json::to_string(&layer.policy).expect("a file that JSON cannot tell");
+    // As `policy apply` sends it and the overrides' file stores it.
+    let json = serde_json::to_string(&layer.policy).expect("a file that cannot be JSON");
     let again: PolicyFile = serde_json::from_str(&json).expect("a file that cannot be read again");
     assert_eq!(again, layer.policy);
     true
 }
 
-/// What holds for a VM can be shown, read again, and written for the kernel as it is.
+/// A VM's policy can be shown, read again, and written to the kernel unchanged.
 fn means_something(config: &Config) {
     let policy_set = config.policy_set(Overrides::default());
     let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web-1") };
@@ -66,11 +66,11 @@ fn means_something(config: &Config) {
     {
         assert_a_line(&policy.to_string());
         assert_a_line(&format!("{} {}", policy.mode.origin, policy.limit.origin));
-        let json = serde_json::to_string(&policy).expect("a policy that JSON cannot tell");
+        let json = serde_json::to_string(&policy).expect("a policy that cannot be JSON");
         let again: Effective = serde_json::from_str(&json).expect("a policy is not read again");
         assert_eq!(again, policy);
         in_the_kernel(&policy);
-        assert!(safety::too_slow(policy.limit.value).is_none(), "a limit nobody has forced");
+        assert!(safety::too_slow(policy.limit.value).is_none(), "an unforced limit is too slow");
         assert!(policy.mode.value.0 <= policy_set.strictest(), "stricter than the strictest");
     }
     policy_set.warnings().iter().for_each(|warning| assert_a_line(warning));

@@ -1,6 +1,6 @@
 //! # One file of the configuration
 //!
-//! Its keys, all optional, and everything that is wrong with it, by line and column.
+//! Its keys, all optional, and its errors by line and column.
 
 use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
@@ -14,7 +14,7 @@ use toml::{
 use super::place::{ConfigError, Lines};
 use crate::policy::{FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types};
 
-/// What a file sets.
+/// A file's settings.
 #[derive(Debug)]
 pub struct Layer {
     pub backend: Option<Named<Backend>>,
@@ -26,13 +26,14 @@ pub struct Layer {
     pub max_vms: Option<u32>,
     pub keep_exited_vms: Option<Duration>,
     pub slow_request: Option<Duration>,
-    /// Keys that are no policy, in the order of the alphabet.
+    /// Keys that are not policy, sorted.
     pub others: Vec<(String, Source)>,
 }
 
-/// More are not told of one file.
+/// Most errors reported of one file.
 const MAX_FAULTS: usize = 20;
-/// A file's keys, as they are written.
+
+/// A file's keys, as written.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[derive(Default)]
@@ -56,9 +57,9 @@ struct Keys {
 }
 
 impl Layer {
-    /// What a file of this name says, or all that is wrong with it.
+    /// Parses a file, or returns its errors.
     pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<ConfigError>> {
-        // What comes after text that is no TOML is a guess.
+        // Nothing can be checked after a syntax error.
         let table = DeTable::parse(text).map_err(|error| vec![ConfigError::of(&error, text)])?;
         let lines = Lines::of(text);
         let source = |span: Range<usize>| Source {
@@ -69,14 +70,14 @@ impl Layer {
         let others = table.get_ref().keys().filter(|key| !policy.contains(&&**key.get_ref()));
         let others = others.map(|key| (key.get_ref().to_string(), source(key.span()))).collect();
         let keys = keys(table, text)?;
-        fn said<T>(
+        fn located<T>(
             spanned: Option<Spanned<T>>,
             source: impl Fn(Range<usize>) -> Source,
         ) -> Option<Located<T>> {
             spanned
                 .map(|spanned| Located { at: source(spanned.span()), value: spanned.into_inner() })
         }
-        let limit = said(keys.limit, source);
+        let limit = located(keys.limit, source);
         let rules = keys
             .rules
             .into_iter()
@@ -85,8 +86,8 @@ impl Layer {
             backend: keys.backend,
             policy: PolicyFile {
                 rules: rules.collect(),
-                mode: said(keys.mode, source),
-                allow: said(keys.allow, source),
+                mode: located(keys.mode, source),
+                allow: located(keys.allow, source),
                 limit: limit.map(|Located { value, at }| Located { value: value.0, at }),
             },
             state: keys.state,
@@ -101,7 +102,7 @@ impl Layer {
     }
 }
 
-/// The keys of a table. What is wrong is told and taken away until the rest is right.
+/// The keys of a table. Removes erroneous entries until the rest is valid, to find all errors.
 fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<ConfigError>> {
     let mut faults = Vec::new();
     loop {
@@ -121,7 +122,7 @@ fn keys(mut table: Spanned<DeTable<'_>>, text: &str) -> Result<Keys, Vec<ConfigE
     Err(faults)
 }
 
-/// Takes away the entry that has this offset: a key, or a key of a rule, or the rule.
+/// Removes the entry at this offset: a key, a rule's key, or a rule.
 fn remove(table: &mut DeTable<'_>, at: usize) -> bool {
     let found = table.iter().find(|(key, value)| has(&key.span(), at) || within(value, at));
     let Some(key) = found.map(|(key, _)| key.clone()) else { return false };
@@ -131,7 +132,7 @@ fn remove(table: &mut DeTable<'_>, at: usize) -> bool {
     {
         let rule = array.get_mut(index).map(Spanned::get_mut);
         if let Some(DeValue::Table(rule)) = rule {
-            // Without its match a rule is none.
+            // A rule needs its match: then the whole rule is removed.
             let found = rule.iter().find(|(key, value)| {
                 key.get_ref() != "match" && (has(&key.span(), at) || within(value, at))
             });
@@ -150,7 +151,7 @@ fn has(span: &Range<usize>, at: usize) -> bool {
     span.contains(&at) || span.start == at
 }
 
-/// Whether a value has this offset: a table that is written as `[table]` spans only its header.
+/// Whether a value has this offset. A `[table]`'s span is only its header.
 fn within(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
     has(&value.span(), at)
         || match value.get_ref() {
@@ -171,7 +172,7 @@ fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::
 
 fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
     let number = u32::deserialize(value)?;
-    // A record takes about 10 kB of kernel memory.
+    // Each takes about 13 kB of kernel memory.
     if !(1..=65_536).contains(&number) {
         return Err(D::Error::custom(format!("{number} VMs: allowed are 1 to 65536")));
     }

@@ -1,6 +1,6 @@
 //! # Positions in a file
 //!
-//! Lines and columns, counted from 1, and what is wrong there.
+//! Lines and columns, counted from 1, and errors there.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::text::in_a_line;
 use serde::Deserialize;
 use toml::Spanned;
 
-/// What is wrong, and where.
+/// An error and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub line: usize,
@@ -23,7 +23,7 @@ impl fmt::Display for ConfigError {
 }
 
 impl ConfigError {
-    /// `unknown field …`: toml's own message draws a picture over five lines.
+    /// `unknown field …`: toml's own message takes five lines.
     pub fn of(error: &toml::de::Error, text: &str) -> ConfigError {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
         ConfigError { line, column, what: in_a_line(error.message()) }
@@ -35,7 +35,7 @@ pub fn place(text: &str, offset: usize) -> (usize, usize) {
     Lines::of(text).place(text, offset)
 }
 
-/// Where lines begin.
+/// Offsets of lines.
 pub struct Lines(Vec<usize>);
 
 impl Lines {
@@ -51,7 +51,7 @@ impl Lines {
     }
 }
 
-/// Where the first mode from a line on stands: the top level's or a rule's that begins there.
+/// The place of the first `mode` from a line on: the top level's or that of the rule there.
 pub fn place_of_mode(text: &str, line: usize) -> Option<(usize, usize)> {
     #[derive(Deserialize)]
     struct Modes {

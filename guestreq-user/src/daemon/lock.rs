@@ -1,7 +1,7 @@
 //! # One agent per host
 //!
-//! Two would write each other's maps. A lock on a file keeps them apart, wherever
-//! their sockets are; the kernel lets go of it, however its holder ends.
+//! Two would write each other's maps. A file lock prevents that, wherever their sockets are; the
+//! kernel releases it when its holder ends.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -27,14 +27,14 @@ pub struct Held {
 }
 
 impl Held {
-    /// Who it is, as far as it has said so.
+    /// ` (pid N)`, or nothing if the file has no pid.
     pub fn by(&self) -> String {
         self.pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
     }
 }
 
 impl Lock {
-    /// The lock, or who has it.
+    /// Takes the lock, or returns its holder.
     pub fn take() -> Result<Result<Lock, Held>> {
         Lock::take_in(Path::new(FOLDER))
     }
@@ -43,7 +43,7 @@ impl Lock {
         let path = folder.join(FILE);
         let name = || format!("{}", path.display());
         group::make_folder(folder).with_context(|| format!("{}", folder.display()))?;
-        // Not truncated: it says who holds it.
+        // Not truncated: it names the holder.
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).with_context(name)?;
@@ -62,7 +62,7 @@ impl Lock {
         Ok(Ok(Lock(file)))
     }
 
-    /// For an agent.
+    /// The same for an agent, which fails if the lock is held.
     pub fn take_or_refuse() -> Result<Lock> {
         Lock::take()?.map_err(|held| anyhow!("another agent is running{}", held.by()))
     }
@@ -70,7 +70,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What it says is true only while it is held.
+        // The pid is valid only while the lock is held.
         let _ = self.0.set_len(0);
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holds_it_at_a_time_and_the_others_are_told_who() {
+    fn one_holds_it_at_a_time_and_the_others_get_its_pid() {
         let folder = tempfile::tempdir().unwrap();
         let first = Lock::take_in(folder.path()).unwrap().unwrap();
         let held = Lock::take_in(folder.path()).unwrap().err().unwrap();
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_holder_left_is_no_lock() {
+    fn a_dead_holder_s_file_is_no_lock() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), "4711 and a longer line\n").unwrap();
         let _lock = Lock::take_in(folder.path()).unwrap().unwrap();

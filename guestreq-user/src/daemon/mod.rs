@@ -1,7 +1,6 @@
 //! # The daemon
 //!
-//! The only place where the agent is put together: its loop, the servers, the watchdog, systemd,
-//! signals and reloads.
+//! Assembles the agent: its loop, the servers, the watchdog, systemd, signals and reloads.
 
 pub mod lock;
 mod reload;
@@ -43,20 +42,20 @@ use crate::{
     wire::events::EventData,
 };
 
-/// How often modules are looked at.
+/// How often modules are checked.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What the command line asks of the agent.
+/// The agent's command line.
 pub struct Options {
-    /// The configuration, if it is not where it is by default.
+    /// The configuration, if not the default one.
     pub config: Option<PathBuf>,
-    /// Instead of the configuration's.
+    /// Overrides the configuration's.
     pub listen: Option<SocketAddr>,
-    /// Stay up, not ready, where the host cannot be observed.
+    /// Keep running, not ready, if the host cannot be observed.
     pub stay: bool,
     /// Probes to leave out.
     pub without: Vec<String>,
-    /// Where to die, and which programs to load instead of our own; for tests.
+    /// Failpoint, and programs to load instead of our own; for tests.
     pub die_at: Option<String>,
     pub object: Option<PathBuf>,
 }
@@ -80,8 +79,8 @@ pub fn run(options: Options) -> Result<ExitCode> {
         .context("starting the runtime")?;
     let done = runtime.block_on(serve(options, config, reloader));
     if let Err(error) = &done {
-        // As any verb says it; but standard error may be what is blocked.
-        logger::say(&format!("guestreq: {}", printable(&format!("{error:#}"))));
+        // As other subcommands do, but standard error may be blocked.
+        logger::print(&format!("guestreq: {}", printable(&format!("{error:#}"))));
     }
     logger::flush();
     Ok(if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -97,7 +96,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
 
     if !options.stay {
-        // What is wrong with the host is said before what is wrong with a port.
+        // Reports a fault of the host before one of a port.
         kernel::check()?;
     }
     let _lock = Lock::take_or_refuse()?;
@@ -107,8 +106,8 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         agent_pid: std::process::id(),
     });
     attempt(&options, &config, &shared)?;
-    // What loading took, the kernel's BTF above all, is not needed again.
-    // SAFETY: no memory is passed; the allocator gives back what it holds and nobody uses.
+    // Returns memory that loading needed, mostly for the kernel's BTF.
+    // SAFETY: no memory is passed; the allocator frees what is unused.
     unsafe { libc::malloc_trim(0) };
     info!("metrics on http://{}/metrics", servers.address());
     let _socket = servers.start(shared.clone());
@@ -118,22 +117,22 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let watchdog = Watchdog::start(&shared).context("a thread for the watchdog")?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut patience = RetryTimer::new();
+    let mut retry = RetryTimer::new();
     let mut reload = false;
     loop {
         systemd.is_running(shared.not_ready(), Instant::now());
         systemd.mark_alive(Instant::now());
-        let mut learned = false;
+        let mut answered = false;
         tokio::select! {
             _ = tick.tick() => {}
-            () = shared.learned.notified() => learned = true,
+            () = shared.answer_ready.notified() => answered = true,
             _ = hangup.recv() => reload = true,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
         shared.mark_alive();
         let failed = shared.config().failed.is_some();
-        // A change that waits for its disk was made for the configuration that holds now.
+        // A change that waits for its disk was planned for the current configuration.
         let turn = shared.changing.try_lock();
         let due = turn.is_ok() && (reload || reloader.is_due(failed));
         let reloaded = due && reloader.reload(&mut config, &shared);
@@ -142,14 +141,14 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         let waiting = match &mut *shared.state() {
             State::Waiting { .. } => true,
             State::Observing(observer) => {
-                if learned {
+                if answered {
                     observer.refresh_vms();
                 }
                 observer.tick();
                 false
             }
         };
-        if waiting && (reloaded || patience.is_over(Instant::now(), retry::modules())) {
+        if waiting && (reloaded || retry.is_due(Instant::now(), retry::modules())) {
             attempt(&options, &config, &shared)?;
         }
     }
@@ -162,7 +161,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     }
 }
 
-/// Starts to observe, or fails; with `--stay`, remembers why and goes on.
+/// Starts to observe. With `--stay` a failure is stored as the reason, and the agent keeps running.
 fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
     let Options { stay, without, object, .. } = options;
     let started = Observer::start(
@@ -171,17 +170,17 @@ fn attempt(options: &Options, config: &Config, shared: &Shared) -> Result<()> {
         object.as_deref(),
         *stay,
         &shared.journal,
-        &shared.learned,
+        &shared.answer_ready,
         shared,
     );
     let next = match started {
         Ok(observer) => State::Observing(Box::new(observer)),
         Err(error) if options.stay => {
             let reason = format!("{error:#}");
-            // Once per reason: it is also what /readyz says.
+            // Once per reason, which /readyz shows as well.
             let is_known = |old: &str| without_numbers(old) == without_numbers(&reason);
             if !matches!(&*shared.state(), State::Waiting { reason: old } if is_known(old)) {
-                warn!("not observing: {reason}; trying again each minute, and when modules change");
+                warn!("not observing: {reason}; retrying each minute, and when modules change");
             }
             State::Waiting { reason }
         }

@@ -1,10 +1,9 @@
-//! # Reading the configuration again
+//! # Reloading the configuration
 //!
-//! When its files have changed, or on SIGHUP. Once a second it is looked whether they
-//! are others, which also tells a link that was turned to another target. They are read
-//! once they have stood still for a moment, as somebody may still be writing. EventData
-//! cannot be read or done changes nothing: what held before goes on, the reason is told,
-//! and it is tried again each minute.
+//! On SIGHUP, or when its files have changed: checked each second, links to other targets included.
+//! They are read once they have not changed for a moment, as somebody may still be writing. If the
+//! reload fails, the old configuration stays, the reason is reported, and it is retried each
+//! minute.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,35 +18,35 @@ use crate::{
     wire::events::EventData,
 };
 
-const LOOK: Duration = Duration::from_secs(1);
-/// For so long files have not changed before they are read.
-const STILL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_secs(1);
+/// How long files must be unchanged before they are read.
+const SETTLE: Duration = Duration::from_millis(200);
 const RETRY: Duration = Duration::from_secs(60);
 
 pub struct Reloader {
     files: Files,
     watch: Watch,
-    /// What this agent runs with, of what only a start reads.
+    /// The configuration at the start, for keys that need a restart.
     running: Config,
-    /// A key that the command line decides, and no file.
-    decided: Option<&'static str>,
+    /// A key that the command line overrides.
+    overridden: Option<&'static str>,
     last_try: Instant,
 }
 
 impl Reloader {
-    /// Files that were read before this, while they looked like that.
+    /// `read`: the files' fingerprint when they were read.
     pub fn new(
         files: Files,
         read: Fingerprint,
         running: &Config,
-        decided: Option<&'static str>,
+        overridden: Option<&'static str>,
     ) -> Reloader {
         let now = Instant::now();
         let running = running.clone();
-        Reloader { files, watch: Watch::new(read, now), running, decided, last_try: now }
+        Reloader { files, watch: Watch::new(read, now), running, overridden, last_try: now }
     }
 
-    /// Several times a second: whether to read them now.
+    /// Whether to reload now.
     pub fn is_due(&mut self, failed: bool) -> bool {
         let now = Instant::now();
         let files = &self.files;
@@ -55,12 +54,12 @@ impl Reloader {
             || (failed && now.duration_since(self.last_try) >= RETRY)
     }
 
-    /// Reads them, and has them hold; whether it did.
+    /// Reads and applies the files. Returns whether that succeeded.
     pub fn reload(&mut self, config: &mut Config, shared: &Shared) -> bool {
         self.last_try = Instant::now();
-        // Before they are read: what changes meanwhile is seen as a change.
+        // Before reading: later changes must be noticed.
         self.watch.read(self.files.fingerprint());
-        match self.try_it(shared) {
+        match self.try_reload(shared) {
             Ok(new) => {
                 *config = new;
                 true
@@ -77,20 +76,20 @@ impl Reloader {
         }
     }
 
-    fn try_it(&mut self, shared: &Shared) -> Result<Config> {
+    fn try_reload(&mut self, shared: &Shared) -> Result<Config> {
         let config = Config::read(&self.files)?;
         let changed = match &mut *shared.state() {
             State::Observing(observer) => observer.reload(&config)?,
             State::Waiting { .. } => {
-                // Nothing was done with the old one yet, but for the sockets.
+                // Only the sockets use the old one so far.
                 let Config { listen, socket, socket_group, .. } = self.running.clone();
                 self.running = Config { listen, socket, socket_group, ..config.clone() };
-                shared.ask(policies::asked(&config));
-                "it holds once this host can be observed".to_owned()
+                shared.set_configured(policies::configured(&config));
+                "it applies once this host can be observed".to_owned()
             }
         };
         let mut pending = config.pending(&self.running);
-        pending.retain(|key| Some(*key) != self.decided);
+        pending.retain(|key| Some(*key) != self.overridden);
         let mut status = shared.config();
         if !pending.is_empty() && pending != status.pending {
             warn!("{} changed: takes effect at the next start", pending.join(", "));
@@ -102,31 +101,31 @@ impl Reloader {
     }
 }
 
-/// Whether files have become others, and stand still.
+/// Whether files have changed since they were read, and have settled.
 struct Watch {
     read: Fingerprint,
-    /// What was seen last that is not what was read.
+    /// The last fingerprint that differs from `read`.
     seen: Option<Fingerprint>,
     next: Instant,
 }
 
 impl Watch {
     fn new(read: Fingerprint, now: Instant) -> Watch {
-        Watch { read, seen: None, next: now + LOOK }
+        Watch { read, seen: None, next: now + POLL }
     }
 
-    fn is_due(&mut self, now: Instant, look: impl FnOnce() -> Fingerprint) -> bool {
+    fn is_due(&mut self, now: Instant, fingerprint: impl FnOnce() -> Fingerprint) -> bool {
         if now < self.next {
             return false;
         }
-        let found = look();
+        let found = fingerprint();
         if found == self.read {
-            (self.seen, self.next) = (None, now + LOOK);
+            (self.seen, self.next) = (None, now + POLL);
             return false;
         }
-        let still = self.seen.as_ref() == Some(&found);
-        (self.seen, self.next) = (Some(found), now + STILL);
-        still
+        let settled = self.seen.as_ref() == Some(&found);
+        (self.seen, self.next) = (Some(found), now + SETTLE);
+        settled
     }
 
     fn read(&mut self, read: Fingerprint) {
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_read_once_they_have_changed_and_stand_still() {
+    fn changed_files_are_read_once_they_have_settled() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.toml");
         fs::write(&path, "").unwrap();
@@ -149,7 +148,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::new(files.fingerprint(), start);
         let at = |ms| start + Duration::from_millis(ms);
-        assert!(!watch.is_due(at(999), || unreachable!("it is looked once a second")));
+        assert!(!watch.is_due(at(999), || unreachable!("checked once a second")));
         assert!(!watch.is_due(at(1000), || files.fingerprint()), "nothing has changed");
         fs::write(&path, "mode = ").unwrap();
         assert!(!watch.is_due(at(1900), || unreachable!()));

@@ -1,18 +1,18 @@
-//! # When to try again
+//! # When to retry observing
 //!
-//! A host that cannot be observed may change: each minute is soon enough, except
-//! after modules came or went, which is most likely what was waited for.
+//! Each minute, and each second for a while after modules were loaded or unloaded, which is most
+//! likely what was missing.
 
 use std::time::{Duration, Instant};
 
 use crate::bpf::programs::module_identity;
 
 const RETRY: Duration = Duration::from_secs(60);
-/// A module's folder appears before the module has done its work.
+/// A module's folder appears before the module is initialized.
 const SETTLE: Duration = Duration::from_secs(15);
 const RETRY_SETTLING: Duration = Duration::from_secs(1);
 
-/// The modules that SNP needs, by the identity of their folders.
+/// The modules that SNP needs, by their identities.
 pub type Modules = [Option<u64>; 3];
 
 pub fn modules() -> Modules {
@@ -30,8 +30,8 @@ impl RetryTimer {
         RetryTimer { last_attempt: Instant::now(), modules: modules(), changed: None }
     }
 
-    /// Whether to try now; if so, it is remembered.
-    pub fn is_over(&mut self, now: Instant, modules: Modules) -> bool {
+    /// Whether to try now; if so, that counts as an attempt.
+    pub fn is_due(&mut self, now: Instant, modules: Modules) -> bool {
         if modules != self.modules {
             self.modules = modules;
             self.changed = Some(now);
@@ -51,19 +51,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_a_minute_or_a_second_after_modules_changed() {
+    fn it_retries_each_minute_and_each_second_after_modules_changed() {
         let start = Instant::now();
         let none = [None; 3];
-        let mut patience = RetryTimer { last_attempt: start, modules: none, changed: None };
+        let mut timer = RetryTimer { last_attempt: start, modules: none, changed: None };
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(!patience.is_over(at(59), none));
-        assert!(patience.is_over(at(60), none));
+        assert!(!timer.is_due(at(59), none));
+        assert!(timer.is_due(at(60), none));
         let loaded = [Some(1), None, None];
-        assert!(patience.is_over(at(70), loaded), "modules have changed");
-        assert!(!patience.is_over(at(70), loaded));
-        assert!(patience.is_over(at(71), loaded));
-        assert!(patience.is_over(at(84), loaded));
-        assert!(!patience.is_over(at(86), loaded), "settled");
-        assert!(patience.is_over(at(144), loaded));
+        assert!(timer.is_due(at(70), loaded), "modules have changed");
+        assert!(!timer.is_due(at(70), loaded));
+        assert!(timer.is_due(at(71), loaded));
+        assert!(timer.is_due(at(84), loaded));
+        assert!(!timer.is_due(at(86), loaded), "settled");
+        assert!(timer.is_due(at(144), loaded));
     }
 }

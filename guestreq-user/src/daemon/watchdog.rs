@@ -1,8 +1,7 @@
-//! # Whether the loop goes round
+//! # Whether the loop runs
 //!
-//! All that the agent does for its VMs it does in one loop, and what blocks that, blocks all of it:
-//! it does not even say so. So a thread of its own looks on, which takes nothing that the loop may
-//! hold but the time of its last round.
+//! The agent observes and enforces in one loop. If that blocks, a separate thread reports it: it
+//! takes no lock that the loop may hold, except for the time of the last round.
 
 use std::{
     fs, io,
@@ -15,7 +14,7 @@ use log::{error, info};
 
 use crate::agent::shared::Shared;
 
-const LOOK: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// Looks on until this is dropped.
 pub struct Watchdog {
@@ -23,23 +22,23 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Of the loop that this thread runs.
+    /// Watches the loop that the calling thread runs.
     pub fn start(shared: &Shared) -> io::Result<Watchdog> {
         // SAFETY: no arguments, and it cannot fail.
         let loop_thread = unsafe { libc::gettid() };
         let (end, ended) = mpsc::channel();
         let shared = shared.clone();
-        let look_on = move || {
-            let mut watch = Watch::default();
-            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                match watch.look(shared.dead(), || waits_in(loop_thread)) {
+        let watch = move || {
+            let mut state = State::default();
+            while ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                match state.update(shared.dead(), || waits_in(loop_thread)) {
                     Some(Change::Stalled(why)) => error!("{why}"),
                     Some(Change::Resumed) => info!("the loop runs again"),
                     None => {}
                 }
             }
         };
-        thread::Builder::new().name("watchdog".to_owned()).spawn(look_on)?;
+        thread::Builder::new().name("watchdog".to_owned()).spawn(watch)?;
         Ok(Watchdog { _end: end })
     }
 }
@@ -50,31 +49,31 @@ enum Change {
     Resumed,
 }
 
-/// Says each change once.
+/// Returns each change once.
 #[derive(Default)]
-struct Watch {
-    stands: bool,
+struct State {
+    stalled: bool,
 }
 
-impl Watch {
-    fn look(&mut self, dead: Option<String>, place: impl FnOnce() -> String) -> Option<Change> {
-        if self.stands == dead.is_some() {
+impl State {
+    fn update(&mut self, dead: Option<String>, place: impl FnOnce() -> String) -> Option<Change> {
+        if self.stalled == dead.is_some() {
             return None;
         }
-        self.stands = dead.is_some();
+        self.stalled = dead.is_some();
         Some(dead.map_or(Change::Resumed, |why| {
             Change::Stalled(format!(
-                "{why}{}: nothing is verified, told or changed meanwhile; what is enforced goes on",
+                "{why}{}: nothing is verified, reported or changed; enforcement continues",
                 place()
             ))
         }))
     }
 }
 
-/// The kernel's function in which a thread waits, if it does and may be seen.
+/// The kernel function in which a thread waits, if it does and that is readable.
 fn waits_in(thread: libc::pid_t) -> String {
     match fs::read_to_string(format!("/proc/self/task/{thread}/wchan")) {
-        Ok(place) if !matches!(place.trim(), "" | "0") => format!(", it waits in {}", place.trim()),
+        Ok(place) if !matches!(place.trim(), "" | "0") => format!(", waiting in {}", place.trim()),
         _ => String::new(),
     }
 }
@@ -88,47 +87,47 @@ mod tests {
 
     /// Row 1 of the second review.
     #[test]
-    fn a_loop_that_stands_is_told_once_with_its_place_and_that_it_goes_on_too() {
-        let mut watch = Watch::default();
-        let place = || ", it waits in folio_wait_bit".to_owned();
-        assert_eq!(watch.look(None, place), None);
+    fn a_stall_is_reported_once_with_its_place_and_so_is_its_end() {
+        let mut state = State::default();
+        let place = || ", waiting in folio_wait_bit".to_owned();
+        assert_eq!(state.update(None, place), None);
         let dead = || Some("the loop has not run for 5.1s".to_owned());
-        let Some(Change::Stalled(said)) = watch.look(dead(), place) else {
-            panic!("nothing is said")
+        let Some(Change::Stalled(message)) = state.update(dead(), place) else {
+            panic!("nothing is message")
         };
-        assert!(said.starts_with("the loop has not run for 5.1s, it waits in folio_wait_bit: "));
-        assert_eq!(watch.look(dead(), place), None);
-        assert_eq!(watch.look(None, place), Some(Change::Resumed));
+        assert!(message.starts_with("the loop has not run for 5.1s, waiting in folio_wait_bit: "));
+        assert_eq!(state.update(dead(), place), None);
+        assert_eq!(state.update(None, place), Some(Change::Resumed));
     }
 
-    /// Whatever the loop holds: it may be blocked while it does.
+    /// The loop may block while it holds any of its locks.
     #[test]
-    fn who_looks_on_waits_for_nothing_that_the_loop_holds() {
+    fn the_watchdog_waits_for_no_lock_of_the_loop() {
         let shared = Shared::new(&Config::default(), "starting");
         let (_state, _config) = (shared.state(), shared.config());
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let other = shared.clone();
-        thread::spawn(move || tell.send(other.dead()));
-        assert_eq!(told.recv().unwrap(), None);
+        thread::spawn(move || sender.send(other.dead()));
+        assert_eq!(receiver.recv().unwrap(), None);
     }
 
     #[test]
-    fn where_a_thread_waits_is_seen() {
-        let (tell, told) = mpsc::channel();
+    fn a_waiting_thread_s_kernel_function_is_read() {
+        let (sender, receiver) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let sleeper = thread::spawn(move || {
             // SAFETY: no arguments, and it cannot fail.
-            tell.send(unsafe { libc::gettid() }).unwrap();
+            sender.send(unsafe { libc::gettid() }).unwrap();
             let _ = ended.recv();
         });
-        let thread = told.recv().unwrap();
+        let thread = receiver.recv().unwrap();
         let hidden = fs::read_to_string("/proc/self/wchan").is_err();
         let limit = Instant::now() + Duration::from_secs(60);
         while !hidden && waits_in(thread).is_empty() && Instant::now() < limit {
             thread::yield_now();
         }
         let place = waits_in(thread);
-        assert!(hidden || place.starts_with(", it waits in "), "{place:?}");
+        assert!(hidden || place.starts_with(", waiting in "), "{place:?}");
         drop(end);
         sleeper.join().unwrap();
     }

@@ -1,7 +1,6 @@
 //! # docs/unsafe.md
 //!
-//! Each place where the compiler takes our word, and the word. Clippy sees to it that each has one;
-//! here they are read off the sources, so that they can be read one after the other.
+//! Lists all unsafe code with its SAFETY comments, which Clippy requires.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -91,12 +90,12 @@ fn is_unsafe(line: &str) -> bool {
     let comment = line.starts_with("//");
     let words =
         ["unsafe {", "unsafe impl", "unsafe trait", "unsafe fn", "unsafe extern", "#[unsafe("];
-    // In a string, as here, a quote stands before it.
+    // In a string, as here, it follows a quote.
     !comment && words.iter().any(|word| line.contains(word) && !line.contains(&format!("\"{word}")))
 }
 
-/// What stands under `SAFETY:` above it, or under `# Safety` in the documentation of what is unsafe
-/// to use. Several in one statement have one reason.
+/// The text under `SAFETY:` above it, or under `# Safety` in the documentation of an unsafe item.
+/// Several in one statement share a reason.
 fn reason(lines: &[&str], at: usize) -> Option<String> {
     let start = (0..at).rev().take_while(|line| !lines[*line].trim().is_empty()).find(|line| {
         let line = lines[*line].trim_start();
@@ -111,7 +110,7 @@ fn reason(lines: &[&str], at: usize) -> Option<String> {
     Some(letters.next()?.to_uppercase().chain(letters).collect())
 }
 
-/// The function that it is in, or what it is.
+/// The function that it is in, or the item that it is.
 fn item(lines: &[&str], at: usize) -> String {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let named = |line: &str| {

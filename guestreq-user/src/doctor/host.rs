@@ -110,7 +110,7 @@ impl Host<'_> {
             match Policies::open(config) {
                 // Whoever asks may not read it; what root would find is not known.
                 Err(error) if is_denied(&error) => None,
-                _ => Some(policies::asked(config).mode),
+                _ => Some(policies::configured(config).mode),
             }
         };
         let mode = self.agent().map(|agent| agent.enforcement.mode.0).or_else(asked);

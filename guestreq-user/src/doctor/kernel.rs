@@ -157,7 +157,7 @@ fn privileges(host: &Host<'_>) -> Finding {
         })
     });
     match kernel::capabilities(host.capabilities) {
-        Ok(()) => match kernel::undisturbed(host.capabilities) {
+        Ok(()) => match kernel::realtime_priority(host.capabilities) {
             Ok(()) => Finding::pass("enough to run the agent"),
             Err(missing) => Finding::warn(missing.what, missing.fix),
         },

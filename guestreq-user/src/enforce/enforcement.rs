@@ -1,9 +1,9 @@
-//! # Whether what is asked for is enforced
+//! # Whether decisions are enforced
 //!
-//! "Attached" is not "enforcing": an LSM program attaches without error and never
-//! fires where `bpf` is not among the kernel's LSMs; a gate may be of another
-//! version, be unloaded, or hear another LSM's answer. So it is tried, through
-//! the very path that a request takes, at start, each second and at each scrape.
+//! "Attached" is not "enforcing": an LSM program attaches without error but never fires unless
+//! `bpf` is among the kernel's LSMs; a gate may be of another version, be unloaded, or get another
+//! LSM's answer. So a self-test takes the path of a request at start, each second and at each
+//! scrape.
 
 mod reports;
 mod self_test;
@@ -38,17 +38,17 @@ use crate::{
     },
 };
 
-/// What users see of it.
+/// Enforcement as users see it.
 #[derive(Clone, Debug)]
 pub struct Status {
     pub backend: Backend,
-    /// The strictest mode that any policy asks for.
+    /// The strictest mode of any policy.
     pub mode: Mode,
-    /// Decisions are carried out: tried just now, and nothing passed undecided lately.
+    /// The self-test just passed, and no request bypassed enforcement in the last minute.
     pub verified: bool,
-    /// Why they are not.
+    /// Why it is not verified.
     pub reason: Option<String>,
-    /// None where nobody has looked.
+    /// Requests that bypassed enforcement; `None` if nothing is observed.
     pub bypassed: Option<u64>,
 }
 
@@ -56,12 +56,13 @@ pub struct Enforcement {
     backend: Backend,
     mode: Mode,
     gate: Option<Gate>,
-    /// Questions that nobody answered, and requests that passed.
+    /// Queries of the gate that our program did not answer.
     unanswered: RecentIncrease,
     bypassed: RecentIncrease,
-    looked: bool,
-    tried: Verification,
-    news: ReasonThrottle,
+    /// Bypasses were counted before.
+    counted: bool,
+    last: Verification,
+    throttle: ReasonThrottle,
     /// Why nothing can be pinned.
     unpinned: Option<String>,
 }
@@ -69,7 +70,7 @@ pub struct Enforcement {
 impl Enforcement {
     pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
         let mut bypassed = RecentIncrease::default();
-        bypassed.forget(records.bypassed());
+        bypassed.reset(records.bypassed());
         Enforcement {
             backend,
             unpinned,
@@ -77,41 +78,41 @@ impl Enforcement {
             gate: None,
             unanswered: RecentIncrease::default(),
             bypassed,
-            looked: false,
-            tried: Verification::default(),
-            news: ReasonThrottle::default(),
+            counted: false,
+            last: Verification::default(),
+            throttle: ReasonThrottle::default(),
         }
     }
 
-    /// What the policies ask for, from now on.
-    pub fn require(&mut self, mode: Mode) {
+    /// Sets the strictest mode of the policies.
+    pub fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
     }
 
-    /// Before anything is attached: what is attached beside another version's programs answers the
-    /// gate as soon as those go.
+    /// Called before attaching: programs attached beside another version's answer the gate as soon
+    /// as those are removed.
     pub fn prepare(&mut self, records: &Records, replaces: bool) {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
         if self.backend == Backend::Gate {
-            // That there is none is said when it is tried.
+            // The self-test reports a missing gate.
             let _ = self.find_gate(records);
         } else {
-            // One that an earlier agent knew is not answered any more.
+            // The programs no longer answer a gate that an earlier agent found.
             records.set_enforcement(offset_of!(Words, gate_file), 0);
             records.set_enforcement(offset_of!(Words, gate_cookie), 0);
             let loaded =
-                format!("a gate is loaded that backend {} does not answer", self.backend.name());
+                format!("a gate is loaded, which backend {} does not answer", self.backend.name());
             match alone() {
                 Alone::NoGate => {}
                 Alone::Open => warn!("{loaded}"),
                 Alone::Closed => warn!("{loaded}, and refuses every request (closed=Y)"),
                 Alone::Unknown(why) => {
-                    warn!("whether a gate refuses every request cannot be seen: {why}");
+                    warn!("cannot tell whether a gate refuses every request: {why}");
                 }
             }
         }
         if replaces {
-            // Which request was decided may be missed meanwhile.
+            // Decisions may be missed during the replacement.
             records.set_enforcement(offset_of!(Words, armed_at), 0);
         }
     }
@@ -121,43 +122,42 @@ impl Enforcement {
         Status {
             backend: self.backend,
             mode: self.mode,
-            verified: self.tried.verified(now),
-            reason: self.tried.trouble(now),
+            verified: self.last.verified(now),
+            reason: self.last.failure(now),
             bypassed: Some(self.bypassed.total()),
         }
     }
 
-    /// Why what is asked for is not enforced, if it is not.
+    /// Why a policy asks for enforcement but it is not verified.
     pub fn not_ready(&self) -> Option<String> {
         let now = Instant::now();
-        if self.mode != Mode::Enforce || self.tried.verified(now) {
+        if self.mode != Mode::Enforce || self.last.verified(now) {
             return None;
         }
-        let reason = self.tried.trouble(now).unwrap_or_else(|| "not yet tried".to_owned());
-        Some(format!("mode is enforce, but that it is enforced is not verified: {reason}"))
+        let reason = self.last.failure(now).unwrap_or_else(|| "not yet tested".to_owned());
+        Some(format!("mode is enforce, but enforcement is not verified: {reason}"))
     }
 
-    /// Tries it. Says once what has changed.
+    /// Runs the self-test and reports changes.
     pub fn verify(&mut self, records: &Records, programs: &Programs, journal: &Journal) {
         records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
-        let tried = self.try_it(records, programs);
-        // Also where there is no gate: that is when something passes.
-        let passed = self.count_bypasses(records);
-        let result = tried.and(passed);
-        let trouble = result.err().map(|error| format!("{error:#}"));
-        let verified = trouble.is_none() && self.backend != Backend::None;
-        if self.news.is_any(self.mode, trouble.as_deref(), Instant::now()) {
+        let tested = self.self_test(records, programs);
+        // Even if that fails: without a gate, requests bypass enforcement.
+        let bypasses = self.count_bypasses(records);
+        let failure = tested.and(bypasses).err().map(|error| format!("{error:#}"));
+        let verified = failure.is_none() && self.backend != Backend::None;
+        if self.throttle.is_due(self.mode, failure.as_deref(), Instant::now()) {
             let backend = Named(self.backend);
-            let reason = trouble.clone().or_else(|| self.without().map(str::to_owned));
-            let told = events::Enforcement { verified, backend, reason };
-            journal.record(EventData::Enforcement(told));
+            let reason = failure.clone().or_else(|| self.gate_alone().map(str::to_owned));
+            let event = events::Enforcement { verified, backend, reason };
+            journal.record(EventData::Enforcement(event));
         }
-        self.tried = Verification::new(verified, trouble, Instant::now());
+        self.last = Verification::new(verified, failure, Instant::now());
         self.arm(records, verified);
     }
 
-    /// Why every request would, or might, be refused, were our program gone.
-    pub fn would_be_missed(&self) -> Option<String> {
+    /// Why every request would, or might, be refused without our program.
+    pub fn detach_would_deny(&self) -> Option<String> {
         if self.backend != Backend::Gate {
             return None;
         }
@@ -168,19 +168,19 @@ impl Enforcement {
         }
     }
 
-    /// What becomes of requests when nobody answers the gate any more.
-    fn without(&self) -> Option<&'static str> {
+    /// What the gate does when no program answers it.
+    fn gate_alone(&self) -> Option<&'static str> {
         self.gate.as_ref()?;
         match alone() {
             Alone::Open => Some("without programs the gate is open (closed=N)"),
             Alone::Closed => Some("without programs the gate is closed (closed=Y)"),
             Alone::NoGate => None,
-            Alone::Unknown(_) => Some("whether the gate is open without programs is not known"),
+            Alone::Unknown(_) => Some("unknown whether the gate is open without programs"),
         }
     }
 
-    /// While it is verified, every request must have been decided before it reaches the PSP. EventData
-    /// was expected before stays so: that it no longer works is what is to be noticed.
+    /// Once verified, the programs count each request that reaches the PSP undecided. A failed
+    /// self-test does not disarm that: such requests are what is to be noticed.
     fn arm(&self, records: &Records, verified: bool) {
         const ARMED: usize = offset_of!(Words, armed_at);
         let expected = self.mode == Mode::Enforce && self.backend == Backend::Gate;
@@ -191,7 +191,7 @@ impl Enforcement {
         }
     }
 
-    fn try_it(&mut self, records: &Records, programs: &Programs) -> Result<()> {
+    fn self_test(&mut self, records: &Records, programs: &Programs) -> Result<()> {
         match self.backend {
             Backend::None => bail!("backend is none"),
             Backend::Gate | Backend::Vcpu => {}
@@ -200,11 +200,11 @@ impl Enforcement {
         if let Some(reason) = &self.unpinned {
             bail!("{reason}");
         }
-        if !programs.outlive_us() {
+        if !programs.are_pinned() {
             pins::file_system(pins::mounted())?;
             bail!(
-                "what was pinned at {} was removed, so that enforcement would end with this \
-                 agent: it is pinned again within a second",
+                "the pins at {} were removed, so enforcement would end with this agent: it pins \
+                 again within a second",
                 pins::ROOT
             );
         }
@@ -214,16 +214,16 @@ impl Enforcement {
         self.find_gate(records)?;
         let gate = self.gate.as_ref().context("no gate")?;
         let nonce = self_test::random()?;
-        let answer = gate.ask(nonce)?;
+        let answer = gate.self_test(nonce)?;
         ensure!(
             answer == "deny" && records.enforcement(offset_of!(Words, self_test)) == nonce,
-            "the gate asks, but is answered {answer:?}, not by our program: another LSM stands \
-             before it (/sys/kernel/security/lsm)"
+            "the gate got the answer {answer:?}, but not from our program: another LSM answers \
+             first (/sys/kernel/security/lsm)"
         );
         Ok(())
     }
 
-    /// Finds the gate, again if it was loaded anew, and has the programs know it.
+    /// Finds the gate, again if it was reloaded, and tells the programs its file and cookie.
     fn find_gate(&mut self, records: &Records) -> Result<()> {
         if self.gate.as_ref().is_some_and(Gate::is_loaded) {
             return Ok(());
@@ -233,41 +233,41 @@ impl Enforcement {
         let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
         const FILE: usize = offset_of!(Words, gate_file);
         const COOKIE: usize = offset_of!(Words, gate_cookie);
-        // One that an earlier agent found is not forgotten for a moment.
+        // Unchanged values of an earlier agent are not cleared even for a moment.
         if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
-            // No file is known while the number belongs to another.
+            // The programs must not see the file with another gate's cookie.
             records.set_enforcement(FILE, 0);
             records.set_enforcement(COOKIE, cookie);
             records.set_enforcement(FILE, file);
         }
         let gate = found?;
-        self.unanswered.begin(gate.unanswered()?);
+        self.unanswered.rebase(gate.unanswered()?);
         self.gate = Some(gate);
         Ok(())
     }
 
-    /// Whether something passed since the last look, or not long ago.
+    /// Fails if a request bypassed enforcement in the last minute.
     fn count_bypasses(&mut self, records: &Records) -> Result<()> {
         let bypassed = records.bypassed();
-        let first = !std::mem::replace(&mut self.looked, true);
+        let first = !std::mem::replace(&mut self.counted, true);
         let now = Instant::now();
         if first {
-            // What passed before our programs were attached is not theirs.
-            self.bypassed.forget(bypassed);
+            // Bypasses before our programs were attached do not count.
+            self.bypassed.reset(bypassed);
         }
-        self.bypassed.look(bypassed, now);
+        self.bypassed.update(bypassed, now);
         if let Some(gate) = &self.gate {
             let unanswered = gate.unanswered()?;
             if first {
-                self.unanswered.forget(unanswered);
+                self.unanswered.reset(unanswered);
             }
-            self.unanswered.look(unanswered, now);
+            self.unanswered.update(unanswered, now);
         }
-        for (lapse, what) in [
-            (&self.bypassed, "requests that passed and should not have"),
-            (&self.unanswered, "questions of the gate that our program did not answer"),
+        for (failures, what) in [
+            (&self.bypassed, "requests that bypassed enforcement"),
+            (&self.unanswered, "queries of the gate that our program did not answer"),
         ] {
-            if let Some(count) = lapse.lately(now) {
+            if let Some(count) = failures.recent(now) {
                 bail!("{what}: {count}, the last one less than a minute ago");
             }
         }
@@ -275,7 +275,7 @@ impl Enforcement {
     }
 }
 
-/// What the gate that is loaded would do without us.
+/// What a loaded gate does without our programs.
 fn alone() -> Alone {
     Alone::of(system::host())
 }

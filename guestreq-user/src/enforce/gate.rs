@@ -1,7 +1,6 @@
 //! # The gate, from user space
 //!
-//! A kernel module whose state stands in its parameters: who it is known by, what
-//! it counted, and a question that root may have it ask.
+//! A kernel module whose parameters show its identity and counters, and start its self-test.
 
 mod alone;
 
@@ -22,20 +21,20 @@ use crate::{
 
 pub const MODULE: &str = "guestreq_gate";
 pub const PARAMETERS: &str = "/sys/module/guestreq_gate/parameters";
-/// The function that it hooks.
+/// The kernel function that the gate hooks.
 pub const HOOKED: &str = "sev_issue_cmd_external_user";
 
-/// A gate that is loaded.
+/// A loaded gate.
 pub struct Gate {
     parameters: PathBuf,
-    /// A gate that is loaded anew is another one.
+    /// Differs for each load of the module.
     pub identity: u64,
     pub file: u64,
     pub cookie: u64,
 }
 
 impl Gate {
-    /// The gate, if one is loaded that speaks our protocol.
+    /// Fails unless a gate of our protocol is loaded.
     pub fn find() -> Result<Gate> {
         let identity = module_identity(MODULE).ok_or_else(not_loaded)?;
         Gate::at(system::host().path(PARAMETERS), identity)
@@ -45,30 +44,29 @@ impl Gate {
         speaks_ours(read_number(&parameters.join("protocol"))?)?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
-        // Its parameters are there before it is open, and a moment longer than it is.
+        // The parameters exist before the file is open, and a moment longer than it.
         ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
         Ok(Gate { identity, file, cookie, parameters })
     }
 
-    /// Whether it is still the one that was found.
+    /// Whether it is still loaded, and was not reloaded.
     pub fn is_loaded(&self) -> bool {
         module_identity(MODULE) == Some(self.identity)
     }
 
-    /// Questions that nobody answered.
+    /// Queries that no program answered.
     pub fn unanswered(&self) -> Result<u64> {
         read_number(&self.parameters.join("unanswered"))
     }
 
-    /// Has it ask a question of ours; what it was answered.
-    pub fn ask(&self, nonce: u64) -> Result<String> {
+    /// Makes the gate send a query with this nonce; returns the answer it got.
+    pub fn self_test(&self, nonce: u64) -> Result<String> {
         let path = self.parameters.join("self_test");
         fs::write(&path, nonce.to_string()).map_err(|error| refused(&path, error))?;
         let text = read(&path)?;
         match text.trim().split_once(' ') {
-            Some((asked, answer)) if asked == nonce.to_string() => Ok(answer.to_owned()),
-            // Somebody else had it ask since.
-            _ => bail!("{}: not our question's answer: {:?}", path.display(), text.trim()),
+            Some((sent, answer)) if sent == nonce.to_string() => Ok(answer.to_owned()),
+            _ => bail!("{}: another process' self-test: {:?}", path.display(), text.trim()),
         }
     }
 }
@@ -80,13 +78,12 @@ pub fn not_loaded() -> Missing {
     Missing::new("the gate is not loaded", fix)
 }
 
-/// Whether a gate of this protocol can be answered.
+/// Fails unless this is our protocol.
 pub fn speaks_ours(protocol: u64) -> Result<(), Missing> {
     if protocol == PROTOCOL {
         return Ok(());
     }
-    let what =
-        format!("the gate that is loaded speaks protocol {protocol}, this guestreq {PROTOCOL}");
+    let what = format!("the loaded gate speaks protocol {protocol}, this guestreq {PROTOCOL}");
     Err(Missing::new(what, "load the gate of the same release"))
 }
 
@@ -100,7 +97,7 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| refused(path, error))
 }
 
-/// Root owns the parameters, but some ask for a capability as well, which root may lack.
+/// Some parameters need a capability that root may lack.
 fn refused(path: &Path, error: io::Error) -> Error {
     let path = format!("{}", path.display());
     let denied = error.raw_os_error() == Some(libc::EPERM);
@@ -109,8 +106,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
         Some("self_test") if denied => "CAP_BPF",
         _ => return Error::new(error).context(path),
     };
-    Missing::new(format!("the gate keeps {path} from this process"), format!("grant {capability}"))
-        .into()
+    Missing::new(format!("the gate denies access to {path}"), format!("grant {capability}")).into()
 }
 
 fn parse_number(text: &str) -> Option<u64> {
@@ -142,23 +138,22 @@ mod tests {
     }
 
     #[test]
-    fn a_capability_that_the_gate_asks_for_is_named() {
-        let say = |name: &str, errno| {
+    fn a_missing_capability_is_named() {
+        let message = |name: &str, errno| {
             let path = Path::new(PARAMETERS).join(name);
             format!("{:#}", refused(&path, io::Error::from_raw_os_error(errno)))
         };
         for (name, capability) in
             [("file", "CAP_SYSLOG"), ("cookie", "CAP_SYSLOG"), ("self_test", "CAP_BPF")]
         {
-            let said = say(name, libc::EPERM);
             assert_eq!(
-                said,
-                format!("the gate keeps {PARAMETERS}/{name} from this process: grant {capability}")
+                message(name, libc::EPERM),
+                format!("the gate denies access to {PARAMETERS}/{name}: grant {capability}")
             );
-            // By its mode: that is for root, and no capability of these helps.
-            assert!(!say(name, libc::EACCES).contains(capability));
+            // By the file's mode: none of these capabilities helps.
+            assert!(!message(name, libc::EACCES).contains(capability));
         }
-        assert!(!say("unanswered", libc::EPERM).contains("grant"));
+        assert!(!message("unanswered", libc::EPERM).contains("grant"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! # Enforcement
 //!
-//! Writes policies into the records, connects the programs to the backend, and tests each second
-//! that both work.
+//! Writes policies into the records, connects the programs to the backend, and self-tests both each
+//! second.
 
 pub mod enforcement;
 pub mod gate;

@@ -1,7 +1,7 @@
-//! # From the policy set of rules to the records
+//! # Policies into records
 //!
-//! What the configuration and the command line say is written where the programs
-//! read it: as soon as a VM is known, and whenever something changes.
+//! Writes VMs' policies where the programs read them: as soon as a VM is identified, and at each
+//! change.
 
 mod asked;
 
@@ -27,26 +27,26 @@ use crate::{
     wire::events::Time,
 };
 
-pub use asked::asked;
+pub use asked::configured;
 
 /// Longer than a program runs, even one that is preempted.
-const SETTLE: Duration = Duration::from_millis(500);
+const PROGRAM_RUN: Duration = Duration::from_millis(500);
 
 pub struct Policies {
     policy_set: PolicySet,
     store: Store,
-    /// New VMs still wait, though since then nothing wants it any more.
-    settle: Option<Instant>,
+    /// New VMs still wait, although no policy needs it since then.
+    waiting_since: Option<Instant>,
 }
 
 impl Policies {
-    /// What was configured, and what was set before.
+    /// Reads the stored overrides.
     pub fn open(config: &Config) -> Result<Policies> {
         let store = Store::new(&config.state);
         let policy_set = config.policy_set(store.read()?);
         match policy_set.contradiction() {
             Some((_, why)) => Err(anyhow!("{why}, or remove it from {}", store.path().display())),
-            None => Ok(Policies { policy_set, store, settle: None }),
+            None => Ok(Policies { policy_set, store, waiting_since: None }),
         }
     }
 
@@ -54,42 +54,41 @@ impl Policies {
         &self.policy_set
     }
 
-    /// Says what may not have been meant.
+    /// Logs warnings about rules.
     pub fn warn(&self) {
         for warning in self.policy_set.warnings() {
             warn!("{warning}");
         }
     }
 
-    /// What holds for VMs that nothing is known of.
+    /// Writes the policy of unidentified VMs.
     pub fn apply_default(&self, records: &Records) {
-        // Which generation they have is not known: it is looked at in VMs' own policies only.
+        // The generation only matters in a VM's own policy.
         records.set_backend(self.policy_set.backend);
         records.set_default_policy(self.policy_set.default().to_policy(0), self.policy_set.waits());
     }
 
-    /// What holds for a VM.
+    /// Writes a VM's policy.
     pub fn apply(&self, records: &Records, vm: &TrackedVm) {
         let policy = self.policy_set.resolve(&vm.identity).to_policy(vm.id.generation);
         records.set_policy(vm.id.index(), policy);
     }
 
-    /// Whether VMs' vCPUs are taken out of the guest, by a signal that their VMM handles.
+    /// Whether vCPUs are kicked: taken out of the guest by a signal that their VMM handles.
     pub fn kick(&self) -> bool {
         self.policy_set.backend == Backend::Vcpu
     }
 
-    /// Now, and who.
     fn stamp(uid: u32) -> Stamp {
         Stamp { uid, at: Time::now().to_the_second() }
     }
 
-    /// What a change would come to.
+    /// Plans a change of one VM's policy or the default.
     pub fn plan(&self, vms: &[KnownVm<'_>], request: &Request, uid: u32) -> Result<Plan, Refusal> {
         self.policy_set.plan(request, &Policies::stamp(uid), vms)
     }
 
-    /// What another configuration would come to.
+    /// Plans a reload of the configuration.
     pub fn plan_file(
         &self,
         vms: &[KnownVm<'_>],
@@ -98,7 +97,7 @@ impl Policies {
         self.policy_set.with_file(file.clone(), vms)
     }
 
-    /// What another file that was applied would come to.
+    /// Plans `policy apply`.
     pub fn plan_apply(
         &self,
         vms: &[KnownVm<'_>],
@@ -108,8 +107,8 @@ impl Policies {
         self.policy_set.with_applied(apply, &Policies::stamp(uid), vms)
     }
 
-    /// What keeps what the command line has set; until it is done nothing is changed. It may wait
-    /// for a disk.
+    /// Returns a function that stores the overrides, which may block on a disk. A change is applied
+    /// only after it succeeds.
     pub fn keep(
         &self,
         policy_set: &PolicySet,
@@ -123,12 +122,10 @@ impl Policies {
         }
     }
 
-    /// Has a policy set hold, for every request that comes after. Each request is decided by the old
-    /// one's policy of its VM or by the new one's: a VM that is not known yet, and that either
-    /// policy set has wait, is decided by neither's default while the records are of both.
+    /// Applies a policy set. Meanwhile each request is decided by its VM's old or new policy; an
+    /// unresolved VM that either policy set makes wait gets neither's default until all is written.
     pub fn install(&mut self, policy_set: PolicySet, records: &Records, vms: &[TrackedVm]) {
-        // What has changed a moment ago may still be under way.
-        let waited = self.policy_set.waits() || self.settle.is_some();
+        let waited = self.policy_set.waits() || self.waiting_since.is_some();
         self.policy_set = policy_set;
         let policy = self.policy_set.default().to_policy(0);
         records.set_default_policy(policy, waited || self.policy_set.waits());
@@ -137,20 +134,20 @@ impl Policies {
             self.apply(records, vm);
             failpoint::point(Point::VmWritten);
         }
-        // A program that has read the old default may not find now that nobody waits.
-        self.settle = (waited && !self.policy_set.waits()).then(Instant::now);
+        // VMs still wait for a moment: a running program may have read the old default.
+        self.waiting_since = (waited && !self.policy_set.waits()).then(Instant::now);
     }
 
-    /// Some time after a change.
-    pub fn settle(&mut self, records: &Records) {
-        if self.settle.is_some_and(|since| since.elapsed() >= SETTLE) {
-            self.settle = None;
+    /// Ends the wait after a change.
+    pub fn finish_change(&mut self, records: &Records) {
+        if self.waiting_since.is_some_and(|since| since.elapsed() >= PROGRAM_RUN) {
+            self.waiting_since = None;
             self.apply_default(records);
         }
     }
 }
 
-/// What is known of the VMs that a change may touch.
+/// The VMs that a change may affect.
 pub fn known_vms<'a>(vms: &'a [TrackedVm], records: &[Option<Box<Vm>>]) -> Vec<KnownVm<'a>> {
     let known = vms.iter().zip(records);
     let vms = known.map(|(tracked, record)| KnownVm {
@@ -161,7 +158,7 @@ pub fn known_vms<'a>(vms: &'a [TrackedVm], records: &[Option<Box<Vm>>]) -> Vec<K
     vms.collect()
 }
 
-/// All types that it has sent, whatever became of them.
+/// All types that it has sent, with any outcome.
 fn sent(vm: &Vm) -> Types {
     MessageType::ALL.into_iter().filter(|kind| vm.requests[*kind as usize].total() > 0).collect()
 }

@@ -1,12 +1,10 @@
-//! # What should not have happened, and did
-//!
-//! It counts against us until it has not happened for a minute.
+//! # Counters of failures, seen over a minute
 
 use std::time::{Duration, Instant};
 
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// A number that only grows when something goes wrong, and by how much it has grown lately.
+/// How much a failure counter has grown, until it has not grown for a minute.
 #[derive(Debug, Default)]
 pub struct RecentIncrease {
     seen: u64,
@@ -15,32 +13,32 @@ pub struct RecentIncrease {
 }
 
 impl RecentIncrease {
-    /// What happened up to now is not ours.
-    pub fn forget(&mut self, total: u64) {
+    /// Takes the current total as baseline, without an increase.
+    pub fn reset(&mut self, total: u64) {
         *self = RecentIncrease { seen: total, ..RecentIncrease::default() };
     }
 
-    /// Another total begins; what the one before it told stays.
-    pub fn begin(&mut self, total: u64) {
+    /// Takes another counter's total as baseline, and keeps the increase.
+    pub fn rebase(&mut self, total: u64) {
         self.seen = total;
     }
 
-    pub fn look(&mut self, total: u64, now: Instant) {
+    pub fn update(&mut self, total: u64, now: Instant) {
         let more = total.saturating_sub(self.seen);
         self.seen = total;
         if more > 0 {
-            self.count = self.lately(now).unwrap_or(0) + more;
+            self.count = self.recent(now).unwrap_or(0) + more;
             self.last = Some(now);
         }
     }
 
-    /// How often it happened, if the last time was less than a minute ago.
-    pub fn lately(&self, now: Instant) -> Option<u64> {
+    /// The increase, if the counter last grew less than a minute ago.
+    pub fn recent(&self, now: Instant) -> Option<u64> {
         let last = self.last?;
         (now.saturating_duration_since(last) < MEMORY).then_some(self.count)
     }
 
-    /// The number itself, when last seen.
+    /// The total of the last update.
     pub fn total(&self) -> u64 {
         self.seen
     }
@@ -51,22 +49,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_wrong_between_two_looks_adds_up_until_it_has_not_for_a_minute() {
+    fn increases_add_up_until_there_is_none_for_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut lapse = RecentIncrease::default();
-        lapse.forget(7);
-        lapse.look(7, at(0));
-        assert_eq!(lapse.lately(at(0)), None, "not ours");
-        lapse.look(8, at(1));
-        lapse.look(10, at(2));
-        lapse.look(10, at(61));
-        assert_eq!(lapse.lately(at(61)), Some(3));
-        assert_eq!(lapse.lately(at(62)), None);
-        lapse.look(11, at(63));
-        assert_eq!((lapse.lately(at(63)), lapse.total()), (Some(1), 11));
-        lapse.begin(0);
-        lapse.look(2, at(64));
-        assert_eq!(lapse.lately(at(64)), Some(3), "another gate counts from zero");
+        let mut failures = RecentIncrease::default();
+        failures.reset(7);
+        failures.update(7, at(0));
+        assert_eq!(failures.recent(at(0)), None, "not ours");
+        failures.update(8, at(1));
+        failures.update(10, at(2));
+        failures.update(10, at(61));
+        assert_eq!(failures.recent(at(61)), Some(3));
+        assert_eq!(failures.recent(at(62)), None);
+        failures.update(11, at(63));
+        assert_eq!((failures.recent(at(63)), failures.total()), (Some(1), 11));
+        failures.rebase(0);
+        failures.update(2, at(64));
+        assert_eq!(failures.recent(at(64)), Some(3), "another gate counts from zero");
     }
 }

@@ -1,8 +1,8 @@
 //! # Streams of requests
 //!
-//! What the programs call, in any order: a VM's requests through its thread's record, policy,
-//! limiter, the stack of running commands and the sequence counters. Each request is counted
-//! once, and what is decided is what the words of policy.rs, gcra.rs and sequence.rs say.
+//! Calls what the programs call, in any order: a VM's requests pass its thread's record, policy,
+//! limiter, the stack of running commands and the sequence counters. Each request is counted once,
+//! and decided as policy.rs, gcra.rs and sequence.rs document.
 
 mod bucket;
 
@@ -18,7 +18,7 @@ use guestreq_common::{
 use self::bucket::{Bucket, State};
 use super::Input;
 
-/// One VM, and what is known of it without the functions that are tried.
+/// One VM, with the expected state, computed independently of the tested functions.
 struct Vm {
     policy: Policy,
     limiter: State,
@@ -34,7 +34,7 @@ struct Vm {
     ended: u64,
 }
 
-/// A policy, then requests: when they come, what they are, and what becomes of them.
+/// Input: a policy, then requests with their times, types and outcomes.
 pub fn decisions(data: &[u8]) {
     let mut input = Input(data);
     let mut vm = Vm::new(&mut input);
@@ -75,7 +75,7 @@ impl Vm {
         }
     }
 
-    /// One request, or as far as it comes.
+    /// One request, which may end early.
     fn request(&mut self, input: &mut Input<'_>, now: u64) {
         let how = input.byte();
         let message = Summary::of(&Header {
@@ -90,7 +90,7 @@ impl Vm {
         self.ended += u64::from(abandoned.is_some());
         self.begun += 1;
         if how & 1 == 1 {
-            // It never gets further, and the next one closes it.
+            // It ends here; the next one closes it.
             return;
         }
         self.thread.queue(MonotonicNs(now), GuestContext(0x1000), message);
@@ -154,7 +154,7 @@ impl Vm {
         assert_eq!((running.message, self.thread.abandon()), (*message, None));
         self.ended += 1;
         if how & 8 == 8 {
-            // Its return is never seen: what comes next on that thread drops it, or encloses it.
+            // Its return is missed: the thread's next command drops or encloses it.
             return;
         }
         let took = u64::from(input.byte());

@@ -1,6 +1,6 @@
 //! # Message headers and GHCB fields
 //!
-//! Read a second time, as the specifications write them.
+//! Compared with a second reader, written after the specifications.
 
 use guestreq_common::{
     ghcb::{self, GuestStatus},
@@ -9,7 +9,7 @@ use guestreq_common::{
 
 use super::Input;
 
-/// A message as a guest wrote it, then a GHCB's exit code and second exit information.
+/// Input: a guest's message, then a GHCB's exit code and second exit information.
 pub fn message(data: &[u8]) {
     let mut input = Input(data);
     let message: [u8; HEADER_SIZE] = input.bytes();

@@ -1,8 +1,7 @@
-//! # The short run
+//! # A short deterministic fuzz run
 //!
-//! All seeds, all that was ever found, and some thousand inputs that are made of them. Nothing
-//! leads these to what is new, that is what `cargo xtask fuzz` is for; and they are the same each
-//! time, so that whoever breaks something sees it, and nobody else.
+//! All seeds, all findings, and some thousand mutants of them, without coverage guidance (`cargo
+//! xtask fuzz`). They are the same each time, so that only a change that breaks something fails.
 
 use std::{
     collections::BTreeSet,
@@ -30,16 +29,16 @@ const TARGETS: [(&str, Trial); 7] = [
     ("processes", super::processes),
 ];
 
-/// Made of those that are kept, for each target.
+/// Mutants for each target.
 const MADE: usize = 2000;
-/// No input is longer.
+/// In bytes.
 const MAX: usize = 4096;
 
 fn folder(of: &str) -> PathBuf {
     root().join("fuzz").join(of)
 }
 
-/// Files of a folder, in the order of their names; none where there is no folder.
+/// Files of a folder, sorted; none without the folder.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     let paths: BTreeSet<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -72,7 +71,7 @@ fn no_input_that_is_made_of_those_breaks_a_promise() {
             let done = panic::catch_unwind(AssertUnwindSafe(|| target(&input)));
             if done.is_err() {
                 let path = folder("found").join(name).join(format!("made-{number}"));
-                // What a mutant fails for is nothing that was found, and no test for the next one.
+                // A failed mutant is not saved as a finding.
                 if env::var_os("GUESTREQ_MUTANT").is_none() {
                     fs::create_dir_all(folder("found").join(name)).unwrap();
                     fs::write(&path, &input).unwrap();
@@ -83,7 +82,7 @@ fn no_input_that_is_made_of_those_breaks_a_promise() {
     }
 }
 
-/// One of them, changed in a few places.
+/// A mutant of one of them.
 fn made_of(kept: &[Vec<u8>], random: &mut TestRng) -> Vec<u8> {
     let mut below = |limit: usize| random.next_u32() as usize % limit.max(1);
     let mut input = kept[below(kept.len())].clone();

@@ -1,17 +1,16 @@
-//! # A process' arguments, one after the other
+//! # Reading a process' arguments
 //!
-//! `/proc/PID/cmdline` is memory of that process, of which it says itself where it begins and ends
-//! (PR_SET_MM_ARG_END): it may be as long as it likes. So no more is read than a kernel takes, and
-//! never more than one argument is kept.
+//! `/proc/PID/cmdline` is memory of that process, which sets its bounds (PR_SET_MM_ARG_END): it may
+//! be of any length. So no more is read than the kernel accepts, one argument at a time.
 
 use std::io::{self, BufRead};
 
-/// What the kernel takes of one argument (MAX_ARG_STRLEN); the rest of a longer one is dropped.
+/// The kernel's limit of one argument (MAX_ARG_STRLEN); the rest of a longer one is dropped.
 pub const MAX_ARGUMENT: usize = 128 << 10;
-/// And more than it takes of all together (three quarters of _STK_LIM).
+/// More than the kernel's limit of all together (three quarters of _STK_LIM).
 const MAX_ALL: u64 = 8 << 20;
 
-/// Arguments that stand one behind the other, each with a zero at its end.
+/// A sequence of zero-terminated arguments.
 pub struct Arguments<R>(io::Take<R>);
 
 impl<R: BufRead> Arguments<R> {
@@ -19,7 +18,7 @@ impl<R: BufRead> Arguments<R> {
         Arguments(cmdline.take(MAX_ALL))
     }
 
-    /// The next one; `None` behind the last. What is no UTF-8 is replaced.
+    /// The next one; `None` after the last. Invalid UTF-8 is replaced.
     pub fn next(&mut self) -> io::Result<Option<String>> {
         let (mut argument, mut any) = (Vec::new(), false);
         loop {
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn of_one_that_is_too_long_the_beginning_is_kept_and_the_next_is_found() {
+    fn a_too_long_argument_is_cut_and_the_next_is_found() {
         for (length, kept) in [
             (MAX_ARGUMENT - 1, MAX_ARGUMENT - 1),
             (MAX_ARGUMENT, MAX_ARGUMENT),
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn one_without_an_end_has_one() {
+    fn an_endless_argument_is_cut() {
         let mut arguments = Arguments::of(BufReader::new(repeat(b'x')));
         assert_eq!(arguments.next().unwrap().map(|one| one.len()), Some(MAX_ARGUMENT));
         assert_eq!(arguments.next().unwrap(), None);
@@ -120,7 +119,7 @@ mod tests {
         assert!(arguments.next().is_err());
     }
 
-    /// A source whose first look a signal ends.
+    /// A source whose first read is interrupted by a signal.
     struct Disturbed(bool, &'static [u8]);
 
     impl Read for Disturbed {
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_a_signal_ends_is_repeated() {
+    fn an_interrupted_read_is_repeated() {
         let mut arguments = Arguments::of(BufReader::new(Disturbed(true, b"-name\0web\0")));
         assert_eq!(arguments.next().unwrap().as_deref(), Some("-name"));
         assert_eq!(arguments.next().unwrap().as_deref(), Some("web"));

@@ -1,20 +1,19 @@
 //! # The pod that a process is in
 //!
-//! Told by its control groups' names alone, so that no API server has to be asked: kubelet puts a
-//! pod's UID into its cgroup's name. systemd's driver writes
-//! `kubepods-burstable-podUID.slice` with underscores, cgroupfs' `kubepods/burstable/podUID`.
-//! Whoever may make cgroups, inside of a container or below a user's session, may give them any
-//! names: what counts is the outermost pod, in the folders that kubelet makes. Where the agent is
-//! in a pod itself, these are its own kubelet's.
+//! By its cgroups' names, without an API server: kubelet puts a pod's UID into its cgroup's name,
+//! as `kubepods-burstable-podUID.slice` (systemd's driver, UID with underscores) or
+//! `kubepods/burstable/podUID` (cgroupfs'). Containers and user sessions may create cgroups of any
+//! name, so the outermost pod in kubelet's folders counts; if the agent is in a pod itself, in its
+//! own kubelet's.
 
 use std::{fs, path::Path};
 
-/// Where Kata keeps a VMM's threads but for its vCPUs, unless it is told `sandbox_cgroup_only`.
+/// Kata's cgroup for a VMM's threads other than vCPUs, without `sandbox_cgroup_only`.
 const KATA_OVERHEAD: &str = "kata_overhead";
-/// How many threads are looked at there.
+/// Most threads read there.
 const MAX_THREADS: usize = 256;
 
-/// The UID of a process' pod, by its folder in /proc; and the line that tells it.
+/// The UID of a process' pod, by its folder in /proc, and the line that shows it.
 pub fn pod_uid(process: &Path) -> Option<(String, String)> {
     let own = read(&process.with_file_name("self"));
     let own = own.as_deref().and_then(own_kubepods);
@@ -30,14 +29,14 @@ fn read(process: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&cgroups).into_owned())
 }
 
-/// The first thread that is in a pod: those of the vCPUs are.
+/// The pod of the first thread that is in one, as vCPU threads are.
 fn of_threads(process: &Path, own: Option<&str>) -> Option<(String, String)> {
     let threads = fs::read_dir(process.join("task")).ok()?;
     let mut threads = threads.take(MAX_THREADS).flatten();
     threads.find_map(|thread| of_cgroups(&read(&thread.path())?, own))
 }
 
-/// Where our own kubelet keeps its pods, if we are in one and our cgroup namespace shows it.
+/// Our own kubelet's folder of pods, if we are in one and our cgroup namespace shows it.
 fn own_kubepods(cgroups: &str) -> Option<&str> {
     paths(cgroups).find_map(|path| {
         of_path(path)?;
@@ -51,8 +50,8 @@ fn own_kubepods(cgroups: &str) -> Option<&str> {
     })
 }
 
-/// Of v1 every hierarchy has a line, of v2 there is one: any that names a pod will do, below our
-/// own kubepods if we have one.
+/// v1 has a line per hierarchy, v2 one line: the first that names a pod counts, below our own
+/// kubepods if we have one.
 pub fn of_cgroups(cgroups: &str, own: Option<&str>) -> Option<(String, String)> {
     let below = |path: &str| {
         own.is_none_or(|own| {
@@ -74,21 +73,21 @@ fn path_of(line: &str) -> Option<&str> {
     line.splitn(3, ':').nth(2)
 }
 
-/// Where a part of a path is.
+/// The position in a path.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// Somewhere above kubepods, if it is above that at all.
+    /// Above kubepods, if there is one.
     Above,
-    /// Below one of our own ancestors, which only kubelet, systemd and their like make.
+    /// Below an ancestor of ours, which only kubelet, systemd and the like create.
     Ancestor,
     /// In kubepods, or in the folder of one of its classes.
     Kubepods,
 }
 
 fn of_path(path: &str) -> Option<String> {
-    // What the kernel adds while the container goes.
+    // The kernel adds this while the container is removed.
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
-    // Seen from another cgroup namespace, what both have in common is not shown.
+    // From another cgroup namespace the common part is not shown.
     let mut place = if path.starts_with("/..") { Place::Ancestor } else { Place::Above };
     for part in path.split('/').filter(|part| !matches!(*part, "" | "..")) {
         let part = plain(part);
@@ -98,11 +97,11 @@ fn of_path(path: &str) -> Option<String> {
         }
         place = match place {
             _ if is_kubepods(part) => Place::Kubepods,
-            // Its owner makes any names below it.
+            // Its owner may create any names below it.
             Place::Above if part == "user" => return None,
             Place::Above => Place::Above,
             _ if is_class(part) => Place::Kubepods,
-            // What may stand between the root and kubepods, and is nobody else's.
+            // Folders between the root and kubepods that only kubelet and Kata create.
             Place::Ancestor if matches!(part, "kubelet" | KATA_OVERHEAD) => Place::Ancestor,
             _ => return None,
         };
@@ -112,7 +111,7 @@ fn of_path(path: &str) -> Option<String> {
 
 /// A part without what systemd and containerd add.
 fn plain(part: &str) -> &str {
-    // `SLICE:cri-containerd:ID`: what containerd makes of systemd's form without systemd.
+    // `SLICE:cri-containerd:ID`: containerd's name for systemd's form without systemd.
     let part = part.split(':').next().unwrap_or(part);
     part.strip_suffix(".slice").unwrap_or(part)
 }
@@ -135,7 +134,7 @@ fn of_slice(part: &str) -> Option<&str> {
     parents.split('-').any(|parent| parent == "kubepods").then_some(uid)
 }
 
-/// A UUID, or the 32 digits that kubelet gives to a pod from a file. Nothing else gets into a label.
+/// A UUID, or the 32 digits of a static pod. Nothing else gets into a label.
 fn uid_of(text: &str) -> Option<String> {
     let uid = text.replace('_', "-");
     let groups: Vec<&str> = uid.split('-').collect();

@@ -17,21 +17,20 @@ use super::{
 
 /// Firecracker's where none is given.
 const ANONYMOUS: &str = "anonymous-instance";
-/// microvm.nix has VMMs called so, with the VM's name behind it.
+/// microvm.nix starts VMMs under this name, followed by the VM's name.
 const MICROVM: &str = "microvm@";
 
-/// What arguments tell.
+/// What arguments contain.
 #[derive(Default)]
 struct Parts {
     name: Option<Sourced>,
     uuid: Option<Sourced>,
-    /// What shows that KubeVirt made them.
+    /// An argument that shows KubeVirt.
     mark: Option<String>,
 }
 
-/// Reads a VM's identity off the arguments its VMM was started with, its process' name, and the
-/// file of its program where that may be read. A process may be called anything; what it runs it
-/// cannot choose that freely, so that one is asked first.
+/// Reads a VM's identity from its VMM's arguments, its process' name, and its program's file if
+/// that is readable. The file comes first: a process cannot choose it as freely as its name.
 pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result<Identified> {
     let mut arguments = Arguments::of(cmdline);
     let mut first = arguments.next()?.unwrap_or_default();
@@ -55,7 +54,7 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
             (Parts::default(), comm)
         }
     };
-    let given = parts.name.take().filter(|said| !said.value.is_empty());
+    let given = parts.name.take().filter(|given| !given.value.is_empty());
     let microvm = || {
         found?;
         let name = first.strip_prefix(MICROVM).filter(|name| !name.is_empty())?;
@@ -63,17 +62,17 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
     };
     let name = given.or_else(microvm);
     evidence.push(match &name {
-        Some(said) => Evidence::new("name", EvidenceSource::Argument, &said.text),
+        Some(given) => Evidence::new("name", EvidenceSource::Argument, &given.text),
         None => Evidence::new("name", EvidenceSource::Comm, comm),
     });
-    let uuid = parts.uuid.filter(|said| !said.value.is_empty());
-    if let Some(said) = &uuid {
-        evidence.push(Evidence::new("uuid", EvidenceSource::Argument, &said.text));
+    let uuid = parts.uuid.filter(|given| !given.value.is_empty());
+    if let Some(given) = &uuid {
+        evidence.push(Evidence::new("uuid", EvidenceSource::Argument, &given.text));
     }
     let mut identity = Identity {
         named: name.is_some(),
-        name: name.map_or_else(|| comm.to_owned(), |said| exact(&said.value)),
-        uuid: uuid.map(|said| clean(&said.value)).unwrap_or_default(),
+        name: name.map_or_else(|| comm.to_owned(), |given| exact(&given.value)),
+        uuid: uuid.map(|given| clean(&given.value)).unwrap_or_default(),
         vmm: vmm.to_owned(),
         ..Identity::default()
     };
@@ -85,7 +84,7 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
     Ok(Identified { identity, evidence })
 }
 
-/// The first that knows the program tells, also that it is no VMM.
+/// The first source that identifies the program counts, as a VMM or not.
 fn vmm_of<'a>(
     exe: Option<&'a str>,
     first: &'a str,
@@ -105,15 +104,15 @@ fn vmm_of<'a>(
 fn firecracker(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
     let mut name = None;
     while let Some(argument) = arguments.next()? {
-        // What is behind that is not Firecracker's.
+        // Later arguments are not Firecracker's.
         if argument == "--" {
             break;
         }
-        if let Some(said) = value(&argument, "--id", arguments)? {
-            name = Some(said);
+        if let Some(id) = value(&argument, "--id", arguments)? {
+            name = Some(id);
         }
     }
-    Ok(Parts { name: name.filter(|said| said.value != ANONYMOUS), ..Parts::default() })
+    Ok(Parts { name: name.filter(|id| id.value != ANONYMOUS), ..Parts::default() })
 }
 
 /// The value of an option, given as `--option value` or `--option=value`; the last one counts.

@@ -1,7 +1,6 @@
-//! # What tells who a VM is
+//! # Evidence of a VM's identity
 //!
-//! Sourced by the code that reads it, at the moment it does: `guestreq policy explain` shows it and
-//! finds nothing out by itself.
+//! Recorded when the identity is read, for `guestreq policy explain`.
 
 use crate::wire::identity::{Evidence, EvidenceSource};
 
@@ -18,7 +17,7 @@ impl Evidence {
     }
 }
 
-/// A value, and the argument or the two that say it.
+/// A value, and the one or two arguments that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sourced {
     pub value: String,

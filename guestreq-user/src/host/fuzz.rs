@@ -1,12 +1,12 @@
-//! # /proc, whatever a process calls itself
+//! # /proc files of hostile processes
 
 use super::{Identity, MAX_LABEL, MAX_NAME, cgroup, kubevirt, of_parts, signals, ticks_of};
 use crate::{fuzz::Input, policy::key_of};
 
 const OTHER_POD: &str = "/kubepods/pod0123456789abcdef0123456789abcdef";
 
-/// What a process chooses: its name of 16 bytes, its arguments with zero bytes between them, and
-/// behind a 0xff its cgroups. Before these stand the numbers that are to be read.
+/// Input: numbers to read, then what a process chooses: its name of 16 bytes, its arguments with
+/// zero bytes between them, and after a 0xff its cgroups.
 pub fn processes(data: &[u8]) {
     let mut input = Input(data);
     let (ticks, mask) = (input.u64(), input.u64());
@@ -27,7 +27,7 @@ fn stat(comm: &[u8], ticks: u64, rest: &[u8]) {
     stat.extend_from_slice(" 1".repeat(18).as_bytes());
     stat.extend_from_slice(format!(" {ticks} 4096 1\n").as_bytes());
     assert_eq!(ticks_of(&stat), Some(ticks), "a name hides when its process began");
-    // What no kernel writes is no number, or one that stands there.
+    // From any other text comes no number, or one that is in it.
     if let Some(ticks) = ticks_of(rest) {
         let digits = ticks.to_string();
         assert!(rest.windows(digits.len()).any(|part| part == digits.as_bytes()));
@@ -51,11 +51,11 @@ fn arguments_of(arguments: &[u8], comm: &[u8]) {
         let Ok(read) = of_parts(arguments, comm, None) else {
             unreachable!("memory is read without errors");
         };
-        assert!(read.evidence.iter().all(|told| told.text.chars().count() <= 256));
+        assert!(read.evidence.iter().all(|it| it.text.chars().count() <= 256));
         read.identity
     };
     is_plain(&of_arguments(arguments));
-    // What libvirt makes of any name is read as that name.
+    // A name as libvirt quotes it is read as that name.
     let name = String::from_utf8_lossy(arguments).replace('\0', "");
     let quoted = name.replace(',', ",,");
     let line = format!("/usr/bin/qemu-system-x86_64\0-name\0guest={quoted},debug-threads=on\0-S\0");
@@ -67,7 +67,7 @@ fn arguments_of(arguments: &[u8], comm: &[u8]) {
     }
 }
 
-/// Whatever gets into labels, tables and keys is bounded, and shows as it is.
+/// Labels and keys are bounded and printable.
 fn is_plain(vm: &Identity) {
     assert!(vm.name.chars().count() <= MAX_NAME);
     assert!(vm.named || vm.name.chars().count() <= MAX_LABEL);
@@ -88,7 +88,7 @@ fn cgroups_of(cgroups: &str) {
     let digits = uid.bytes().filter(|byte| *byte != b'-');
     assert_eq!(digits.clone().count(), 32, "{uid}");
     assert!(digits.clone().all(|byte| byte.is_ascii_hexdigit()), "{uid}");
-    // The outermost pod counts: what a container puts below its own cgroup changes nothing.
+    // The outermost pod counts, whatever a container creates below its own cgroup.
     let below = |line: &str| {
         let (line, gone) = match line.strip_suffix(" (deleted)") {
             Some(line) => (line, " (deleted)"),

@@ -1,22 +1,22 @@
 //! # KubeVirt's names
 //!
-//! virt-launcher tells libvirt `NAMESPACE_NAME`. Neither of them can hold an underscore, but
-//! other people's names can: KubeVirt's other marks are asked for, too.
+//! virt-launcher names its domains `NAMESPACE_NAME`. Neither part can have an underscore, but other
+//! domains' names can, so another mark of KubeVirt is required.
 
 use super::Identity;
 
-/// Its sockets and disks are below /run/kubevirt…; the name of its make is a setting.
+/// Its sockets and disks are below /run/kubevirt…; the manufacturer is a setting.
 const MARKS: [&str; 2] = ["/run/kubevirt", "manufacturer=KubeVirt"];
-/// What Kubernetes takes: RFC 1123's labels and subdomains.
+/// Kubernetes' limits: RFC 1123's labels and subdomains.
 const MAX_NAMESPACE: usize = 63;
 const MAX_NAME: usize = 253;
 
-/// Whether an argument is one that only KubeVirt gives.
+/// Whether an argument shows KubeVirt.
 pub fn is_marked(argument: &str) -> bool {
     MARKS.iter().any(|mark| argument.contains(mark))
 }
 
-/// Takes the name apart of a VM that KubeVirt made, if it is one of its own.
+/// Splits the name of a KubeVirt VM into namespace and name, if it has both.
 pub fn name(identity: &mut Identity) -> bool {
     let Some((namespace, name)) = identity.name.split_once('_') else { return false };
     let is_its = identity.named && is_namespace(namespace) && is_name(name);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_kubernetes_would_not_take_stays_whole() {
+    fn a_name_that_kubernetes_rejects_is_not_split() {
         for name in
             ["web", "_web", "prod_", "Prod_web", "prod_a_b", "-a_b", "a\n_b", "a_b\"", "a_.b"]
         {

@@ -1,8 +1,8 @@
-//! # Which VM a process is
+//! # Identifying a VM by its process
 //!
-//! From the VMM's command line, its names and its cgroups alone: what QEMU, cloud-hypervisor and
-//! Firecracker were started with, and the pod that they were put into. Anyone can start a
-//! process with any arguments, so a name is a label, never a proof.
+//! By the VMM's command line, names and cgroups: the arguments of QEMU, cloud-hypervisor and
+//! Firecracker, and their pod. Anyone can start a process with any arguments, so a name is a label,
+//! never a proof.
 
 mod arguments;
 mod cgroup;
@@ -29,10 +29,10 @@ use crate::host::system::System;
 pub use crate::wire::identity::{Evidence, EvidenceSource, Identity};
 pub use clock::{began_ns, clock_ns, unix_seconds};
 pub use signals::kick_signal;
-pub use thread::thread_is_there;
+pub use thread::thread_exists;
 pub use vmms::Vmm;
 
-/// Who a VM is, and what of its process tells it.
+/// A VM's identity and its sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identified {
     pub identity: Identity,
@@ -40,7 +40,7 @@ pub struct Identified {
 }
 
 impl Identity {
-    /// What people call it: `namespace/name` where it has a namespace.
+    /// `namespace/name`, or the name if it has no namespace.
     pub fn full_name(&self) -> Cow<'_, str> {
         match self.namespace.as_str() {
             "" => Cow::Borrowed(&self.name),
@@ -48,7 +48,7 @@ impl Identity {
         }
     }
 
-    /// A VM of which only that is known.
+    /// A VM of which only the name is known.
     pub fn called(full_name: &str) -> Identity {
         let parts = full_name.split_once('/').filter(|(namespace, name)| {
             kubevirt::is_namespace(namespace) && kubevirt::is_name(name)
@@ -61,19 +61,18 @@ impl Identity {
 
 /// Longer names are cut.
 const MAX_NAME: usize = 4096;
-/// The same where they become labels.
+/// Longer labels are cut.
 const MAX_LABEL: usize = 128;
-/// Of files other than the arguments; each hierarchy's cgroup may have a path of 4096 bytes.
+/// Of files other than cmdline; each hierarchy's cgroup path may have 4096 bytes.
 const MAX_FILE: u64 = 256 << 10;
 
-/// Looks at a process; `None` once it is gone. That it cannot be looked at, for want of descriptors
-/// say, does not mean that it is.
+/// Identifies a process; `None` if it exited or is not readable. Fails only for want of memory or
+/// descriptors, which does not mean that it exited.
 pub fn identify(system: &System, pid: u32) -> io::Result<Option<Identified>> {
     of_folder(&system.process(pid))
 }
 
-/// The pod that a process is in by now, and what tells it: Kata moves its VMMs after it has
-/// started them.
+/// A process' current pod and its source: Kata moves its VMMs after starting them.
 pub fn pod_uid(system: &System, pid: u32) -> Option<(String, Evidence)> {
     pod_of_folder(&system.process(pid))
 }
@@ -90,7 +89,7 @@ fn of_folder(process: &Path) -> io::Result<Option<Identified>> {
     ) else {
         return Ok(None);
     };
-    // It takes ptrace's permission, which is one more than the rest does: without, the others tell.
+    // Needs ptrace permission, unlike the rest, so it is optional.
     let exe = unless_gone(fs::read_link(process.join("exe")))?;
     let exe = exe.as_deref().map(|path| path.to_string_lossy());
     let Some(mut read) = unless_gone(of_parts(BufReader::new(cmdline), &comm, exe.as_deref()))?
@@ -104,20 +103,20 @@ fn of_folder(process: &Path) -> io::Result<Option<Identified>> {
     Ok(Some(read))
 }
 
-/// By what a process was started with, its name and its program's file.
+/// Identifies by arguments, name and program's file.
 fn of_parts(cmdline: impl BufRead, comm: &[u8], exe: Option<&str>) -> io::Result<Identified> {
     let comm = clean(String::from_utf8_lossy(comm).trim_end());
     cmdline::parse(cmdline, &comm, exe)
 }
 
-/// As much of a file of a process as a kernel writes, and as fits into memory whoever wrote it.
+/// Reads a bounded part of a process' file.
 fn read_some(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// What was read of a process; `None` once that is gone, or nobody may read it.
+/// The result of a read; `None` if the process exited or is not readable.
 fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
@@ -126,35 +125,34 @@ fn unless_gone<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What says nothing of the process, and passes.
+/// Whether an error is temporary and unrelated to the process.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
-/// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat);
-/// `None` once it is gone.
+/// The start of a process in the kernel's ticks since boot (field 22 of /proc/PID/stat); `None` if
+/// it exited.
 pub fn start_ticks(system: &System, pid: u32) -> io::Result<Option<u64>> {
     let stat = unless_gone(read_some(&system.process(pid).join("stat")))?;
     Ok(stat.and_then(|stat| ticks_of(&stat)))
 }
 
-/// The name in parentheses may contain any bytes, spaces, parentheses and half a character included.
+/// The name in parentheses may contain any bytes: spaces, parentheses, incomplete characters.
 fn ticks_of(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let numbers = str::from_utf8(&stat[end + 1..]).ok()?;
     numbers.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// What may stand in a label: no more than [`MAX_LABEL`] characters, and none that changes a query
-/// that has the label in it, as the dashboards' have: between backticks, as a regular expression,
-/// the only one of Grafana's formats that no other character gets out of. Nor `$`: Grafana puts
-/// times where it finds `$__range` and its like, in a name as well.
+/// Makes a name safe as a label: at most [`MAX_LABEL`] characters, and none that changes a query.
+/// The dashboards quote labels as regular expressions in backticks, Grafana's only format that no
+/// other character can escape. Nor `$`, as Grafana expands `$__range` and the like even in names.
 pub fn clean(name: &str) -> String {
     let keep = |c: char| if c.is_control() || matches!(c, '`' | '$') { '_' } else { c };
     name.chars().take(MAX_LABEL).map(keep).collect()
 }
 
-/// The label that a VM gets if no other has it: its name, or that of its process and its number.
+/// A VM's label, unless another VM has it: its name, or its process' name and pid.
 pub fn label(identity: &Identity, pid: u32) -> String {
     match identity.named {
         true => clean(&identity.full_name()),
@@ -162,12 +160,12 @@ pub fn label(identity: &Identity, pid: u32) -> String {
     }
 }
 
-/// A VM's name as policy knows it.
+/// A VM's name for policy.
 fn exact(name: &str) -> String {
     name.chars().take(MAX_NAME).collect()
 }
 
-/// By what it was started with, for tests elsewhere.
+/// Identifies by name and arguments, for tests elsewhere.
 #[cfg(test)]
 pub fn of_process(comm: &str, cmdline: &[String]) -> Identity {
     let line: String = cmdline.iter().map(|one| format!("{one}\0")).collect();

@@ -1,22 +1,21 @@
-//! # Which signal a VMM's vCPUs are used to
+//! # The signal that kicks a VMM's vCPUs
 //!
-//! A VMM takes its vCPU threads out of KVM_RUN with a signal of its choice. One
-//! that it does not handle would kill it, so its handlers are looked at first.
+//! Each VMM has its own signal that takes vCPU threads out of KVM_RUN. A signal without a handler
+//! would kill the VMM, so its handlers are checked first.
 
 use super::read_some;
 use crate::host::system::System;
 
 /// QEMU's: SIG_IPI is SIGUSR1.
 const SIGUSR1: u64 = 10;
-/// SIGRTMIN as glibc has it, then as musl has: cloud-hypervisor and Firecracker are linked
-/// with either.
+/// SIGRTMIN of glibc and of musl: cloud-hypervisor and Firecracker are linked with either.
 const SIGRTMIN: [u64; 2] = [34, 35];
 
-/// The signal that takes a vCPU of this VMM out of the guest; 0 if it does not handle it (yet),
-/// `None` if no signal of this VMM's is known.
+/// The signal that kicks this VMM's vCPUs; 0 if it does not handle it (yet), `None` if this VMM's
+/// signal is unknown.
 pub fn kick_signal(system: &System, pid: u32, vmm: &str) -> Option<u64> {
     let status = read_some(&system.process(pid).join("status")).unwrap_or_default();
-    // The process' name in it may be of any bytes.
+    // The process' name in it may have any bytes.
     of_status(&String::from_utf8_lossy(&status), vmm)
 }
 
@@ -41,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_is_handled_is_taken() {
+    fn a_handled_signal_is_used() {
         assert_eq!(of_mask(1 << 9, "qemu"), Some(SIGUSR1));
         assert_eq!(of_mask(1 << 33, "cloud-hypervisor"), Some(34));
         assert_eq!(of_mask(1 << 34, "firecracker"), Some(35));
@@ -49,10 +48,10 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_that_would_kill_is_not() {
+    fn a_signal_that_would_kill_is_not_used() {
         assert_eq!(of_mask(!(1 << 9), "qemu"), Some(0));
         assert_eq!(of_mask(!(3 << 33), "cloud-hypervisor"), Some(0));
-        assert_eq!(of_mask(u64::MAX, "some-vmm"), None, "nobody knows what it would do");
+        assert_eq!(of_mask(u64::MAX, "some-vmm"), None, "its signal is unknown");
         assert_eq!(of_status("", "qemu"), Some(0));
         assert_eq!(of_status("SigCgt:\tnonsense\n", "qemu"), Some(0));
     }

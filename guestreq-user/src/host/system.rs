@@ -1,8 +1,8 @@
-//! # What is read of the host
+//! # The host's files
 //!
-//! Files below one root, so that a test can put a folder in its place; /proc and /sys below
-//! others, so that a container reads the host's where it has them (`--procfs`, `--sysfs`); and
-//! what a condition that is not met says of itself.
+//! Below one root, which tests replace by a folder; /proc and /sys below roots of their own, as
+//! containers mount the host's elsewhere (`--procfs`, `--sysfs`). And unmet conditions with their
+//! fixes.
 
 use std::{
     error::Error,
@@ -18,18 +18,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 /// The host's files.
 ///
-/// Three things stay where they are, whatever the roots of /proc and /sys:
+/// The roots of /proc and /sys do not apply to:
 ///
-/// - /proc/self. What this process may do, and where it hangs, is asked of itself; elsewhere
-///   stands what somebody collected. Only which kubelet's pods are our own is read beside the
-///   processes that it is compared with.
-/// - /sys/fs/bpf, which is a file system of its own. What an agent pins there is found by the
-///   next agent, by `guestreq detach` and by bpftool, none of which knows our roots.
-/// - What the kernel tells without a file, and what libraries read: bpf(2), /dev/sev, the type of
-///   kprobes' events.
+/// - /proc/self: this process' own state. Only its cgroup is read below the root, as it is compared
+///   with other processes'.
+/// - /sys/fs/bpf, a file system of its own. The next agent, `guestreq detach` and bpftool look for
+///   pins there, and do not know our roots.
+/// - What has no file, or is read by libraries: bpf(2), /dev/sev, the type of kprobes' events.
 ///
-/// The gate's parameters, which are written as well, are below the other root: they are the same
-/// kernel's, and a container's own /sys is read-only as a rule.
+/// The gate's parameters, which are written as well, are below the root: it is the same kernel, and
+/// a container's own /sys is usually read-only.
 #[derive(Clone, Debug)]
 pub struct System {
     root: PathBuf,
@@ -38,29 +36,29 @@ pub struct System {
     kind: Kind,
 }
 
-/// Whose files they are.
+/// Where the files come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The kernel's that runs here.
+    /// The running kernel.
     Here,
-    /// Copies of both, of a host that is not here.
+    /// Copies of another host's /proc and /sys.
     Collected,
-    /// Copies of one of the two; the other is none, since this machine's would not fit to it.
+    /// Copies of one of the two; the other is empty, since this machine's would not match.
     OnlyProc,
     OnlySys,
 }
 
-/// What statfs(2) says of the kernel's own (include/uapi/linux/magic.h).
+/// Types of the kernel's file systems by statfs(2) (include/uapi/linux/magic.h).
 const PROC_SUPER_MAGIC: i64 = 0x9fa0;
 const SYSFS_MAGIC: i64 = 0x6265_6572;
 
-/// No folder is below it.
+/// A root without any files.
 const NOWHERE: &str = "/dev/null";
 
-/// What this process reads of the host; set once, if at all.
+/// Set once, if at all.
 static HOST: OnceLock<System> = OnceLock::new();
 
-/// The host that this process was told to read.
+/// The host that this process reads.
 pub fn host() -> &'static System {
     HOST.get_or_init(System::real)
 }
@@ -75,7 +73,7 @@ impl System {
         System { root: root.to_owned(), procfs, sysfs, kind: Kind::Here }
     }
 
-    /// The host, whose /proc and /sys are elsewhere where that is said.
+    /// The host, with other roots of /proc and /sys if given.
     pub fn with(procfs: Option<PathBuf>, sysfs: Option<PathBuf>) -> Result<System> {
         let mut system = System::real();
         let mut copies = [false; 2];
@@ -85,13 +83,13 @@ impl System {
         ];
         for ((given, kept, magic), copy) in trees.into_iter().zip(&mut copies) {
             let Some(folder) = given else { continue };
-            // A wrong one would be a host without processes or modules.
+            // A wrong path would look like a host without processes or modules.
             let found = fs::metadata(&folder).with_context(|| folder.display().to_string())?;
-            ensure!(found.is_dir(), "{} is no folder", folder.display());
+            ensure!(found.is_dir(), "{} is not a directory", folder.display());
             *copy = file_system(&folder)? != magic;
             *kept = folder;
         }
-        // What is this machine's would not fit to what was copied of another.
+        // This machine's files would not match copies of another's.
         system.kind = match copies {
             [false, false] => Kind::Here,
             [true, true] => Kind::Collected,
@@ -114,26 +112,26 @@ impl System {
         self.kind
     }
 
-    /// Whether it is a host that is not here, of which there are copies of files.
+    /// Whether the files are copies of another host's.
     pub fn is_collected(&self) -> bool {
         self.kind != Kind::Here
     }
 
-    /// Has nothing read below /sys: it is of another kernel than /proc.
+    /// Ignores /sys, as it is another kernel's than /proc.
     pub fn leave_out_sys(&mut self) {
         self.root = NOWHERE.into();
         self.sysfs = NOWHERE.into();
     }
 
-    /// Has this process read that host; before it reads any.
+    /// Makes this process read this host. Must be called before it reads any.
     pub fn choose(self) -> Result<&'static System> {
         if HOST.set(self).is_err() {
-            bail!("the host was read before it was said where its /proc and /sys are");
+            bail!("the host was read before the roots of /proc and /sys were set");
         }
         Ok(host())
     }
 
-    /// Where a file of the host is, which is told by its absolute path.
+    /// The path of a host's file, given by its absolute path on the host.
     pub fn path(&self, path: &str) -> PathBuf {
         let path = Path::new(path);
         let of_this_process = path.starts_with("/proc/self");
@@ -152,14 +150,14 @@ impl System {
         self.procfs.join(pid.to_string())
     }
 
-    /// A file's text, without the white space around it, nor the zeros that tar puts behind what is
+    /// A file's text without surrounding white space, and without zeros, which tar appends to files
     /// shorter than sysfs says.
     pub fn read(&self, path: &str) -> io::Result<String> {
         let nothing = |c: char| c.is_whitespace() || c == '\0';
         let path = self.path(path);
-        // Among copies may be what is never read to its end.
+        // Copies may include pipes and devices, which could block.
         if self.is_collected() && !fs::metadata(&path)?.is_file() {
-            return Err(io::Error::other("it is no file"));
+            return Err(io::Error::other("it is not a file"));
         }
         fs::read_to_string(path).map(|text| text.trim_matches(nothing).to_owned())
     }
@@ -168,7 +166,7 @@ impl System {
         self.path(path).exists()
     }
 
-    /// What is in a folder, sorted; nothing, where it cannot be read.
+    /// The names in a folder, sorted; empty if it cannot be read.
     pub fn list(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.path(path)).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -178,7 +176,7 @@ impl System {
     }
 }
 
-/// What kind of file system a folder is of.
+/// The type of a folder's file system.
 fn file_system(folder: &Path) -> Result<i64> {
     let path = CString::new(folder.as_os_str().as_bytes())?;
     let mut status = MaybeUninit::<libc::statfs>::uninit();
@@ -190,7 +188,7 @@ fn file_system(folder: &Path) -> Result<i64> {
     Ok(unsafe { status.assume_init() }.f_type)
 }
 
-/// A condition that is not met: what is so, and what would mend it.
+/// An unmet condition and its fix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub what: String,
@@ -216,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proc_and_sys_are_where_it_is_said_and_the_rest_is_not() {
+    fn given_roots_apply_to_proc_and_sys_only() {
         let [proc, sys] = ["a", "b"].map(|_| tempfile::tempdir().unwrap());
         let of = |tree: &tempfile::TempDir| tree.path().to_owned();
         let system = System::with(Some(of(&proc)), Some(of(&sys))).unwrap();
@@ -232,9 +230,9 @@ mod tests {
         }
     }
 
-    /// What another machine's files say is not completed with this one's.
+    /// Another machine's files are not mixed with this one's.
     #[test]
-    fn of_copies_and_this_machine_no_host_is_made() {
+    fn copies_are_not_mixed_with_this_machine_s_files() {
         let tree = tempfile::tempdir().unwrap();
         let of = |tree: &tempfile::TempDir| Some(tree.path().to_owned());
         let proc = System::with(of(&tree), None).unwrap();
@@ -251,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_where_it_always_is_unless_it_is_said() {
+    fn the_default_roots_are_proc_and_sys() {
         let tree = tempfile::tempdir().unwrap();
         let real = System::with(None, None).unwrap();
         assert_eq!(real.path("/proc/7/stat"), Path::new("/proc/7/stat"));
@@ -260,10 +258,10 @@ mod tests {
     }
 
     #[test]
-    fn a_root_that_is_none_is_refused_by_its_name() {
+    fn an_invalid_root_is_an_error_with_its_name() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (wrong, why) in
-            [(Path::new("/nonexistent/proc"), "No such file"), (file.path(), "no folder")]
+            [(Path::new("/nonexistent/proc"), "No such file"), (file.path(), "not a directory")]
         {
             let wrong = wrong.to_owned();
             for system in

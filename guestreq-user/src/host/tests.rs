@@ -12,11 +12,11 @@ use super::*;
 mod cases;
 mod odd;
 
-/// A process as somebody saw it: what is in /proc, and who it is.
+/// A recorded process: its files in /proc, and the expected identity.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Process {
-    /// Who saw it, or from what it was composed.
+    /// Where it was seen, or what it was composed from.
     source: String,
     comm: String,
     cmdline: Vec<String>,
@@ -67,7 +67,7 @@ impl Process {
 }
 
 #[test]
-fn processes_that_somebody_saw_are_who_they_were() {
+fn recorded_processes_are_identified() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/host/processes");
     let mut seen = 0;
     for file in fs::read_dir(folder).unwrap() {
@@ -85,7 +85,7 @@ fn processes_that_somebody_saw_are_who_they_were() {
 }
 
 #[test]
-fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
+fn a_namespace_is_part_of_the_full_name_and_the_key() {
     let web = Identity { namespace: "prod".to_owned(), ..Identity::called("web") };
     assert_eq!(web.full_name(), "prod/web");
     assert_eq!(Identity::called("prod/web"), web);
@@ -100,7 +100,7 @@ fn a_vm_with_a_namespace_is_called_by_it_and_found_by_that() {
 fn this_process_has_a_name_and_a_start() {
     let Identified { identity, evidence } =
         identify(&System::real(), std::process::id()).unwrap().unwrap();
-    assert!(evidence.iter().any(|told| told.field == "vmm" && told.from == EvidenceSource::Comm));
+    assert!(evidence.iter().any(|it| it.field == "vmm" && it.from == EvidenceSource::Comm));
     assert!(!identity.named);
     assert!(!identity.name.is_empty());
     let ticks = start_ticks(&System::real(), std::process::id()).unwrap().unwrap();
@@ -109,7 +109,7 @@ fn this_process_has_a_name_and_a_start() {
 }
 
 #[test]
-fn a_process_that_is_gone_has_neither() {
+fn an_exited_process_has_neither() {
     assert_eq!(identify(&System::real(), u32::MAX).unwrap(), None);
     assert_eq!(start_ticks(&System::real(), u32::MAX).unwrap(), None);
 }
@@ -124,14 +124,14 @@ fn names_are_fit_for_labels() {
 
 /// The rest is what xtask tries in every query of the dashboards (`test::see::names`).
 #[test]
-fn of_printable_characters_only_those_are_replaced_that_change_a_query() {
+fn only_printable_characters_that_change_a_query_are_replaced() {
     let replaced: String = (' '..='~').filter(|c| clean(&c.to_string()) != c.to_string()).collect();
     assert_eq!(replaced, "$`");
     assert_eq!(clean("`}) or vector($__range) #"), "_}) or vector(___range) #");
 }
 
 #[test]
-fn a_moment_on_the_programs_clock_is_one_of_the_calendar() {
+fn times_of_the_programs_clock_are_converted() {
     let now = || clock_ns(libc::CLOCK_REALTIME) / 1_000_000_000;
     let (before, monotonic) = (now(), clock_ns(libc::CLOCK_MONOTONIC));
     let then = unix_seconds(monotonic);
@@ -141,7 +141,7 @@ fn a_moment_on_the_programs_clock_is_one_of_the_calendar() {
 }
 
 #[test]
-fn want_of_descriptors_does_not_mean_that_a_process_is_gone() {
+fn want_of_descriptors_does_not_mean_that_a_process_exited() {
     let is_shortage = |code| is_shortage(&io::Error::from_raw_os_error(code));
     assert!(is_shortage(libc::EMFILE) && is_shortage(libc::ENFILE));
     for gone in [libc::ENOENT, libc::ESRCH, libc::EACCES] {
@@ -151,7 +151,7 @@ fn want_of_descriptors_does_not_mean_that_a_process_is_gone() {
 
 /// Whoever starts a VMM chooses its name, and the kernel cuts it after 15 bytes.
 #[test]
-fn a_process_whose_name_is_half_a_character_is_known_like_any_other() {
+fn a_name_cut_within_a_character_is_read_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join(OsStr::from_bytes(b"m) R 1 \xc3"));
     symlink("/bin/sh", &program).unwrap();

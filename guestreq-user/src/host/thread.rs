@@ -1,11 +1,11 @@
-//! # Whether a thread is there
+//! # Whether a thread exists
 //!
-//! The kernel is asked: /proc may hide it (mount option hidepid).
+//! By tkill(2): /proc may hide threads (mount option hidepid).
 
 use std::{fs, io, path::Path};
 
-/// Whether a thread of that number runs, or has ended and was not waited for.
-pub fn thread_is_there(tid: u32) -> io::Result<bool> {
+/// Whether a thread with that tid exists, zombies included.
+pub fn thread_exists(tid: u32) -> io::Result<bool> {
     // SAFETY: no memory is passed, and signal 0 is none.
     let sent = match unsafe { libc::syscall(libc::SYS_tkill, libc::c_long::from(tid), 0) } {
         0 => Ok(()),
@@ -14,8 +14,8 @@ pub fn thread_is_there(tid: u32) -> io::Result<bool> {
     was_found(sent, sees_all_processes)
 }
 
-/// What tkill(2) says of it. Where this process does not see all of the host's, threads have other
-/// numbers, and nothing is known of the host's.
+/// Interprets tkill(2)'s result. In another PID namespace than the host's, tids differ and the
+/// result is unknown.
 fn was_found(sent: io::Result<()>, sees_all: impl FnOnce() -> bool) -> io::Result<bool> {
     let Err(error) = sent else { return Ok(true) };
     match error.raw_os_error() {
@@ -45,8 +45,8 @@ mod tests {
     fn a_thread_of_ours_is_there_and_one_without_a_number_is_an_error() {
         // SAFETY: no memory is passed.
         let own = unsafe { libc::gettid() };
-        assert!(thread_is_there(own.unsigned_abs()).unwrap());
-        assert_eq!(thread_is_there(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert!(thread_exists(own.unsigned_abs()).unwrap());
+        assert_eq!(thread_exists(0).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! # Which program a VMM is
+//! # Identifying VMM programs
 //!
-//! By its name's stem: distributions, releases and packagers put something before or behind it
-//! (`snp-qemu`, `qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`),
-//! Nix' wrappers a dot before it, the kernel ` (deleted)` behind the name of a file that was
-//! replaced. A process' own name has 15 bytes, so the stem's beginning has to do there. What has
-//! the stem and is something else ([`others`]) is none.
+//! By the name's stem: distributions, releases and packagers add prefixes and suffixes (`snp-qemu`,
+//! `qemu-system-x86_64-snp`, `cloud-hypervisor-static`, `firecracker-v1.13.1-x86_64`), Nix'
+//! wrappers a leading dot, the kernel ` (deleted)` for a replaced file. A process' name has only 15
+//! bytes, so there the stem's beginning suffices. [`others`] lists programs with the stem that are
+//! no VMMs.
 
 mod others;
 
@@ -18,11 +18,11 @@ pub enum Vmm {
     Firecracker,
 }
 
-/// What the name of a program tells.
+/// The kind of program, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     Vmm(Vmm),
-    /// It is known, and runs no VM.
+    /// Known, and no VMM.
     Other,
     Unknown,
 }
@@ -32,7 +32,7 @@ const COMM: usize = 15;
 const DELETED: &str = " (deleted)";
 
 impl Vmm {
-    /// As a label and a rule know it.
+    /// The name in labels and rules.
     pub fn name(self) -> &'static str {
         match self {
             Vmm::Qemu => "qemu",
@@ -41,12 +41,12 @@ impl Vmm {
         }
     }
 
-    /// Whether that is the name of one, and not of a process.
+    /// Whether that is a VMM's name, and not a process'.
     pub fn is_one(name: &str) -> bool {
         [Vmm::Qemu, Vmm::CloudHypervisor, Vmm::Firecracker].iter().any(|vmm| vmm.name() == name)
     }
 
-    /// By the path of a program, or what stands in its place as the first argument.
+    /// By a program's path, or the first argument.
     pub fn of_program(path: &str) -> Option<Vmm> {
         match Program::of_path(path) {
             Program::Vmm(vmm) => Some(vmm),
@@ -63,7 +63,7 @@ impl Vmm {
 }
 
 impl Program {
-    /// By its path, or what stands in its place as the first argument.
+    /// By its path, or the first argument.
     pub fn of_path(path: &str) -> Program {
         let name = base_name(path);
         let name = name.strip_prefix('.').unwrap_or(name);
@@ -87,7 +87,8 @@ fn of_name(name: &str, is_cut: bool) -> Option<Vmm> {
         Some(Vmm::CloudHypervisor)
     } else if is("firecracker") {
         Some(Vmm::Firecracker)
-    // `qemu-lite-system-x86_64`, `kvm-spice`; and `qemu:NAME`, as libvirt has QEMU call its process.
+    // `qemu-lite-system-x86_64`, `kvm-spice`; and `qemu:NAME`, as libvirt has QEMU call its
+    // process.
     } else if has(name, "qemu") || begins(name, "kvm") {
         Some(Vmm::Qemu)
     } else {
@@ -95,21 +96,21 @@ fn of_name(name: &str, is_cut: bool) -> Option<Vmm> {
     }
 }
 
-/// The stem, and nothing, a version's number or the beginning of another word behind it.
+/// The stem, followed by nothing, a version number or another word.
 fn begins(name: &str, stem: &str) -> bool {
     let rest = name.strip_prefix(stem);
     rest.is_some_and(|rest| rest.chars().next().is_none_or(|next| !next.is_alphabetic()))
 }
 
-/// The stem, and other words before it or none.
+/// The stem, optionally after other words.
 fn has(name: &str, stem: &str) -> bool {
     let name = program(name);
     name.match_indices(stem)
         .any(|(at, _)| !name[..at].ends_with(char::is_alphanumeric) && begins(&name[at..], stem))
 }
 
-/// What of a process' name or title may be a program's: not the rest of `qemu:web-server` and of
-/// `postgres: qemu nova`.
+/// The part of a process' name or title that may be a program's: not the rest of `qemu:web-server`
+/// or `postgres: qemu nova`.
 fn program(name: &str) -> &str {
     let is_in_words = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     name.find(|c| !is_in_words(c)).map_or(name, |end| &name[..end])
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vmm_is_called_as_rules_call_it_and_a_program_otherwise() {
+    fn vmm_names_are_those_of_rules_not_of_programs() {
         assert!(["qemu", "cloud-hypervisor", "firecracker"].into_iter().all(Vmm::is_one));
         assert!(!["qemu-kvm", "QEMU", "bash", ""].into_iter().any(Vmm::is_one));
     }
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_have_some_too() {
+    fn so_have_the_others() {
         for name in [
             "/opt/confidential-containers/bin/cloud-hypervisor-snp",
             "/bin/cloud-hypervisor-static",
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_like_a_vmm_is_none() {
+    fn names_that_only_begin_like_a_vmm_are_none() {
         for name in [
             "/usr/bin/qemu-img",
             "/usr/bin/qemu-nbd",

@@ -1,7 +1,6 @@
-//! # The few bpf(2) calls that aya does not make
+//! # bpf(2) calls that aya does not offer
 //!
-//! How often the kernel skipped a program or a probe is in structures that aya
-//! reads, but does not show.
+//! For instance, aya does not expose how often the kernel skipped a program or a probe.
 
 use std::{
     ffi::CString,
@@ -33,7 +32,7 @@ fn no_attributes() -> bpf_attr {
     unsafe { mem::zeroed() }
 }
 
-/// Whether bpf(2) can be called at all: asks for the first program, of which there may be none.
+/// Fails unless bpf(2) may be called: asks for the first program, if there is one.
 pub fn probe() -> io::Result<()> {
     match bpf(bpf_cmd::BPF_PROG_GET_NEXT_ID, &mut no_attributes()) {
         Ok(_) => Ok(()),
@@ -84,13 +83,13 @@ pub fn program_counters(fd: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
     })
 }
 
-/// A program's number, and the kernel's digest of its instructions.
+/// A program's id, and its tag: the kernel's digest of its instructions.
 pub fn program_identity(fd: BorrowedFd<'_>) -> io::Result<(u32, [u8; 8])> {
     let info: bpf_prog_info = info(fd)?;
     Ok((info.id, info.tag))
 }
 
-/// Gives an object a name in the BPF file system, under which it lives on.
+/// Pins an object in the BPF file system.
 pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = no_attributes();
@@ -101,7 +100,7 @@ pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     bpf(bpf_cmd::BPF_OBJ_PIN, &mut attributes).map(drop)
 }
 
-/// An object that has a name in the BPF file system.
+/// Opens a pinned object.
 pub fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut attributes = no_attributes();
@@ -111,7 +110,7 @@ pub fn get_pinned(path: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A link by its number, which takes CAP_SYS_ADMIN.
+/// Opens a link by its id, which takes CAP_SYS_ADMIN.
 pub fn get_link(id: u32) -> io::Result<OwnedFd> {
     let mut attributes = no_attributes();
     attributes.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
@@ -120,7 +119,7 @@ pub fn get_link(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// How often the kernel could not even deliver a kprobe's or a return probe's hit.
+/// How many hits of a kprobe or return probe the kernel missed.
 pub fn link_missed(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let info: bpf_link_info = info(fd)?;
     if info.type_ != bpf_link_type::BPF_LINK_TYPE_PERF_EVENT as u32 {

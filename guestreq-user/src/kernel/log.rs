@@ -1,7 +1,7 @@
 //! # The kernel's log
 //!
-//! Why the kernel has switched SNP off is nowhere but there. What is not in it (any more), or may
-//! not be read, is not known.
+//! The only place where the kernel says why it disabled SNP. Lines may have been overwritten, or
+//! the log may not be readable.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use std::io;
 const SYSLOG_ACTION_READ_ALL: libc::c_int = 3;
 const SYSLOG_ACTION_SIZE_BUFFER: libc::c_int = 10;
 
-/// What is in the kernel's buffer, which takes CAP_SYSLOG or kernel.dmesg_restrict=0.
+/// Reads the kernel's buffer, which takes CAP_SYSLOG or kernel.dmesg_restrict=0.
 pub fn read() -> io::Result<String> {
     // SAFETY: no memory is passed.
     let size = unsafe { libc::klogctl(SYSLOG_ACTION_SIZE_BUFFER, std::ptr::null_mut(), 0) };

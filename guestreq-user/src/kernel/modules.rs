@@ -1,8 +1,7 @@
 //! # Modules that SNP guests need, and whether this kernel has them
 //!
-//! A module that is not loaded may only have to be loaded, or may not exist: Debian's cloud kernels are
-//! built without ccp, and with a kvm_amd that knows no SEV. They cannot host SNP guests, and it
-//! would be no help to suggest `modprobe`.
+//! A missing module may only have to be loaded, or may not exist: Debian's cloud kernels have no
+//! ccp and a kvm_amd without SEV. They cannot host SNP guests, so `modprobe` must not be suggested.
 
 use super::{
     release::{Offer, built_with_sev, no_host, offer, release},

@@ -1,21 +1,21 @@
-//! # What the running kernel was built with, and which modules belong to it
+//! # Build options and modules of the running kernel
 
 use crate::host::system::{Missing, System};
 
 /// The first that hosts SNP guests.
 const FIRST_HOST: (u32, u32) = (6, 11);
 
-/// What the files of the running kernel say of a module.
+/// How the running kernel offers a module, by its files.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Offer {
     BuiltIn,
     Loadable,
     NotThere,
-    /// As in a container, which does not see the host's files.
+    /// Unknown, as in a container without the host's files.
     Unknown,
 }
 
-/// What a kernel is that has no `sev_snp` in its kvm_amd, although that is loaded.
+/// Why a loaded kvm_amd has no `sev_snp`.
 pub fn kvm_amd_without_snp(system: &System) -> Missing {
     let release = release(system);
     match built_with_sev(system, &release) {
@@ -45,15 +45,15 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Whether a kernel of this version hosts SNP guests, if its builder wanted it to.
+/// Whether a kernel of this version can be built to host SNP guests.
 pub fn is_new_enough(version: (u32, u32)) -> bool {
     version >= FIRST_HOST
 }
 
-/// Whether KVM was built to run SEV guests, which includes ccp (arch/x86/kvm/Kconfig); `None`, where
-/// nothing tells.
+/// Whether KVM was built to run SEV guests, which includes ccp (arch/x86/kvm/Kconfig); `None` if
+/// unknown.
 pub fn built_with_sev(system: &System, release: &str) -> Option<bool> {
-    // /proc/config.gz would want a decompressor: the rest of this tells nearly as much.
+    // /proc/config.gz would need a decompressor: the rest of this shows nearly as much.
     let paths = [format!("/boot/config-{release}"), format!("/lib/modules/{release}/config")];
     if let Some(config) = paths.iter().find_map(|path| system.read(path).ok()) {
         return Some(config.lines().any(|line| line == "CONFIG_KVM_AMD_SEV=y"));
@@ -76,12 +76,12 @@ pub fn offer(system: &System, release: &str, name: &str) -> Offer {
     }
 }
 
-/// Where depmod has found a module, for a kernel.
+/// A module's file by depmod's lists.
 pub fn installed(system: &System, release: &str, name: &str) -> Option<String> {
     listed(system, release, "modules.dep", name)?
 }
 
-/// A module's file in one of depmod's lists; `None`, where there is no such list.
+/// A module's file in one of depmod's lists; `None` if the list does not exist.
 fn listed(system: &System, release: &str, list: &str, name: &str) -> Option<Option<String>> {
     let folder = format!("/lib/modules/{release}");
     let text = system.read(&format!("{folder}/{list}")).ok()?;

@@ -1,8 +1,8 @@
 //! # Whether KVM can run SNP guests, and if not, why
 //!
-//! kvm_amd's parameter `sev_snp` says whether (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c).
-//! Why not has many causes, most of them in the firmware's setup, and several may hold at once:
-//! each that shows is named, with what would mend it.
+//! kvm_amd's parameter `sev_snp` shows whether (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c).
+//! Causes are mostly in the firmware's setup, and several may apply: each that is found is named
+//! with its fix.
 
 mod cpu;
 mod firmware;
@@ -19,21 +19,21 @@ use crate::host::system::{Missing, System};
 
 pub const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
 
-/// What is wanted where nothing tells more.
+/// The fix if no cause is found.
 const ALL: &str = "in the firmware's setup SMEE, SEV-SNP, SNP memory coverage (for the RMP) and an \
                    ASID space for SEV-ES; IOMMU on, and not in passthrough mode (no iommu=pt, \
                    iommu=off or amd_iommu=off on the kernel's command line); kvm_amd sev_snp=1; \
                    PSP firmware of API 1.51 or later; `dmesg | grep -i -e snp -e rmp -e ccp` says more";
 
-/// A host that does not run SNP guests.
+/// Where the causes show.
 struct Signs<'a> {
     system: &'a System,
-    /// The kernel's, if it may be read.
+    /// The kernel's log, empty if it may not be read.
     log: &'a str,
 }
 
 impl Signs<'_> {
-    /// Of kvm_amd; `None`, where it has none of that name.
+    /// A parameter of kvm_amd; `None` if there is none of that name.
     fn parameter(&self, name: &str) -> Option<bool> {
         let value = self.system.read(&format!("/sys/module/kvm_amd/parameters/{name}")).ok()?;
         Some(is_on(&value))
@@ -44,7 +44,7 @@ impl Signs<'_> {
     }
 }
 
-/// What can be mended, of a CPU that has SNP.
+/// Causes that can be fixed on a CPU with SNP.
 const CAUSES: &[fn(&Signs<'_>) -> Option<Missing>] = &[
     options::switched_off,
     cpu::encryption_off,
@@ -57,12 +57,12 @@ const CAUSES: &[fn(&Signs<'_>) -> Option<Missing>] = &[
     firmware::old,
 ];
 
-/// Whether this kernel's kvm_amd, which is loaded, knows SNP, whether or not it can run SNP guests.
+/// Whether the loaded kvm_amd supports SNP, even if this host cannot run SNP guests.
 pub fn is_known(system: &System) -> bool {
     system.exists(PARAMETER)
 }
 
-/// Whether KVM can run SNP guests; of a kvm_amd that is loaded. The kernel's log is read only to
+/// Whether KVM can run SNP guests, given that kvm_amd is loaded. The kernel's log is read only to
 /// explain why not, and may be empty.
 pub fn sev_snp<L: AsRef<str>>(system: &System, log: impl FnOnce() -> L) -> Result<(), Missing> {
     match system.read(PARAMETER) {
@@ -76,7 +76,7 @@ pub fn sev_snp<L: AsRef<str>>(system: &System, log: impl FnOnce() -> L) -> Resul
     }
 }
 
-/// What does not fit to an `sev_snp` that is Y: SNP guests are SEV-ES guests.
+/// What contradicts `sev_snp=Y`: SNP guests are SEV-ES guests.
 pub fn contradiction(system: &System) -> Option<Missing> {
     let signs = Signs { system, log: "" };
     (signs.parameter("sev_es") == Some(false)).then(|| {
@@ -87,7 +87,7 @@ pub fn contradiction(system: &System) -> Option<Missing> {
     })
 }
 
-/// Why it is no use to load a module of AMD's, if /proc/cpuinfo says so.
+/// Why loading an AMD module is useless, by /proc/cpuinfo.
 pub fn of_no_use(system: &System, module: &str) -> Option<Missing> {
     cpu::of_no_use(&Signs { system, log: "" }, module)
 }
@@ -99,7 +99,7 @@ fn cannot(value: &str, signs: &Signs<'_>) -> Missing {
     }
     let causes: Vec<Missing> = CAUSES.iter().filter_map(|cause| cause(signs)).collect();
     if causes.is_empty() {
-        let why = firmware::said(signs).map(|line| format!(": the kernel's log has \"{line}\""));
+        let why = firmware::hint(signs).map(|line| format!(": the kernel's log has \"{line}\""));
         return Missing::new(format!("{what}{}", why.unwrap_or_default()), ALL);
     }
     let join = |part: fn(&Missing) -> &str| causes.iter().map(part).collect::<Vec<_>>().join("; ");
@@ -107,7 +107,7 @@ fn cannot(value: &str, signs: &Signs<'_>) -> Missing {
     Missing::new(format!("{what}: {why}"), format!("{fix}; if it stays {value}: {ALL}"))
 }
 
-/// As the kernel shows a parameter that is on, and as it takes one.
+/// As the kernel shows an enabled parameter, and as it accepts one.
 fn is_on(value: &str) -> bool {
     value == "Y" || value.parse::<u32>().is_ok_and(|number| number != 0)
 }

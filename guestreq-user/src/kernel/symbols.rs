@@ -24,7 +24,7 @@ impl Symbols {
         Symbols::open(system::host(), DATA.len(), |name| DATA.contains(&name))
     }
 
-    /// Those that are wanted, of some 200,000.
+    /// The wanted ones, of some 200,000.
     pub fn read_some(system: &System, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
         Symbols::open(system, usize::MAX, wanted)
     }
@@ -40,7 +40,7 @@ impl Symbols {
         Symbols::parse(BufReader::new(file), most, wanted).context(FILE)
     }
 
-    /// Line by line, and no further than to the last one that is wanted.
+    /// Line by line, up to the last wanted one.
     fn parse(
         mut text: impl BufRead,
         most: usize,
@@ -74,7 +74,7 @@ impl Symbols {
             Some(address) => Ok(*address),
             None => Err(Missing::new(
                 format!("/proc/kallsyms has no {name}"),
-                "it takes an x86-64 kernel with CONFIG_KALLSYMS_ALL",
+                "it needs an x86-64 kernel with CONFIG_KALLSYMS_ALL",
             )),
         }
     }

@@ -1,7 +1,7 @@
-//! # Where the kernel's structures have their members
+//! # Offsets of members of the kernel's structures
 //!
-//! aya reads the kernel's BTF and tells the numbers of types, but nothing of their members. The
-//! format is that of Documentation/bpf/btf.rst.
+//! aya reads type ids from the kernel's BTF, but no members. The format is that of
+//! Documentation/bpf/btf.rst.
 
 use std::fs;
 
@@ -14,7 +14,7 @@ pub const FILE: &str = "/sys/kernel/btf/vmlinux";
 /// The kernel's types.
 pub struct Types(Vec<u8>);
 
-/// The bytes of a type's header, and of a member.
+/// Sizes of a type's header and of a member, in bytes.
 const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
@@ -23,16 +23,16 @@ impl Types {
         Ok(Types(fs::read(system::host().path(FILE)).context(FILE)?))
     }
 
-    /// Where a structure has a member, in bytes.
+    /// A member's offset in bytes.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u32> {
         let found = self.find(structure, member);
         found.with_context(|| format!("{FILE} has no {structure}.{member}"))?
     }
 
-    /// `None` if there is none, or the bytes are no BTF.
+    /// `None` if there is none, or the bytes are not BTF.
     fn find(&self, structure: &str, member: &str) -> Option<Result<u32>> {
-        // After a magic number, version and flags: the header's length, and where types and
-        // strings are after it.
+        // After magic number, version and flags: the header's length, and the offsets of types and
+        // strings after it.
         let [header, types, types_len, strings] = [4, 8, 12, 16].map(|at| self.word(at));
         let header = header?;
         let (mut at, strings) = (header + types?, header + strings?);
@@ -43,7 +43,7 @@ impl Types {
             let is_it = kind == STRUCT && self.is_string(strings + self.word(at)?, structure);
             at += TYPE;
             if is_it {
-                // With the kind's flag the offset shares its word with a bit field's length.
+                // With the kind's flag the word also has a bit field's length.
                 let mask = if info >> 31 == 1 { 0x00ff_ffff } else { usize::MAX };
                 let mut members = (0..members).map(|i| at + i * MEMBER);
                 let found = members.find(|at| {
@@ -86,7 +86,7 @@ fn size_behind(kind: usize, members: usize) -> Result<usize> {
         6 | 13 => members * 8,
         // STRUCT, UNION, DATASEC, ENUM64
         4 | 5 | 15 | 19 => members * 12,
-        _ => bail!("{FILE} has types of a kind that is not known: {kind}"),
+        _ => bail!("{FILE} has types of an unknown kind: {kind}"),
     })
 }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_btf_has_no_members() {
+    fn bytes_that_are_not_btf_have_no_members() {
         let whole = types(0).0;
         for end in 0..whole.len() {
             let _ = Types(whole[..end].to_vec()).offset("a", "y");
@@ -140,6 +140,6 @@ mod tests {
         // The PTR, after the INT.
         strange[24 + 16 + 7] = 31;
         let error = Types(strange).offset("a", "y").unwrap_err().to_string();
-        assert!(error.contains("not known: 31"), "{error}");
+        assert!(error.contains("unknown kind: 31"), "{error}");
     }
 }

@@ -37,7 +37,7 @@ pub fn render(shared: &Shared) -> Result<String> {
             for probe in &PROBES {
                 families.gauge(&PROBE_ATTACHED, &[probe.name], 0.0);
             }
-            collect::enforcement(&mut families, &shared.asked());
+            collect::enforcement(&mut families, &shared.configured());
         }
         State::Observing(observer) => {
             let snapshot = observer.refresh()?;

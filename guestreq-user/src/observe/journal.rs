@@ -1,8 +1,7 @@
 //! # The journal
 //!
-//! What happened: logged, kept for a while, and given to whoever listens. Nobody
-//! who listens holds the agent up, and what is kept is bounded: what a slow
-//! reader misses is counted, and told to it.
+//! Logs events, keeps the last ones and hands them to followers. A follower never blocks the
+//! agent: its queue is bounded, and it is sent a count of what it missed.
 
 mod bounded;
 mod follower;
@@ -26,7 +25,7 @@ use crate::{
     wire::events::{After, AgentId, Event, EventData, EventVm, Kind, Lost, Query, Since, Time},
 };
 
-/// What is kept for those who come later; requests told for `--all` are not.
+/// Most events kept. Single requests (`--all`) are never kept.
 const KEPT: Bounded = Bounded::new(10_000, 8 << 20);
 
 pub struct Journal {
@@ -37,7 +36,7 @@ pub struct Journal {
 struct Inner {
     next: u64,
     kept: Bounded,
-    /// How many are no longer kept, and the last of them.
+    /// How many were evicted, and the last of them.
     forgotten: u64,
     last_forgotten: Option<Arc<Event>>,
     followers: Vec<Arc<Place>>,
@@ -63,12 +62,12 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records what happens now and is of no VM.
+    /// Records an event that happens now and belongs to no VM.
     pub fn record(&self, what: EventData) {
         self.record_of(None, what, now_ns());
     }
 
-    /// Records what happened to a VM, at a moment of CLOCK_MONOTONIC.
+    /// Records a VM's event; the time is CLOCK_MONOTONIC's.
     pub fn record_of(&self, vm: Option<EventVm>, what: EventData, monotonic_ns: u64) {
         let time = Time::ago(Duration::from_nanos(now_ns().saturating_sub(monotonic_ns)));
         let mut inner = self.inner();
@@ -84,10 +83,10 @@ impl Journal {
         }
     }
 
-    /// Begins to follow: first to what is kept and asked for, then, if asked to follow, to all
-    /// that comes. Nothing is between the two, and nothing in both.
+    /// Returns the kept events that match, and with `query.follow` new ones as well: without gap
+    /// or overlap.
     ///
-    /// Root has followers of its own number: those who may only read cannot take its places.
+    /// Root's followers are limited separately: others cannot take its places.
     pub fn follow(self: &Arc<Journal>, query: &Query, root: bool) -> Result<Follower, TooMany> {
         let mut inner = self.inner();
         let others = inner.followers.iter().filter(|place| place.root == root).count();
@@ -100,7 +99,7 @@ impl Journal {
         Ok(Follower::new(Arc::clone(self), place, past))
     }
 
-    /// Whether somebody listens to every request.
+    /// Whether a follower wants every request.
     pub fn wants_requests(&self) -> bool {
         self.inner().followers.iter().any(|follower| follower.filter.wants_requests())
     }
@@ -119,27 +118,27 @@ impl Inner {
         self.kept.push(event);
     }
 
-    /// What is kept and asked for, and whether some of that is not kept any more.
+    /// The kept events that match, after a loss event if matching ones were evicted.
     fn past(&self, query: &Query, life: AgentId) -> VecDeque<Arc<Event>> {
         let after = query.after.filter(|After { agent, .. }| *agent == life).map(|seen| seen.id);
-        let asked = |event: &Event| {
+        let in_range = |event: &Event| {
             after.is_none_or(|id| event.id > id)
                 && query.since.is_none_or(|Since(time)| event.time >= time)
         };
-        let admitted = |event: &&Arc<Event>| asked(event) && query.filter.admits(event);
+        let admitted = |event: &&Arc<Event>| in_range(event) && query.filter.admits(event);
         let mut past: VecDeque<_> = self.kept.iter().filter(admitted).cloned().collect();
         let last = query.last.unwrap_or(usize::MAX);
         past.drain(..past.len().saturating_sub(last));
         if let Some(forgotten) = &self.last_forgotten
             && past.len() < last
-            && asked(forgotten)
+            && in_range(forgotten)
         {
-            past.push_front(Arc::new(instead_of(forgotten, Lost::FORGOTTEN, self.forgotten)));
+            past.push_front(Arc::new(loss_event(forgotten, Lost::FORGOTTEN, self.forgotten)));
         }
         past
     }
 
-    /// What a guest can provoke at will is logged at a bounded rate.
+    /// Events that a guest can provoke are logged at a bounded rate.
     fn log(&mut self, event: &Event) {
         if event.kind() == Kind::Request {
             return;
@@ -147,7 +146,7 @@ impl Inner {
         if event.kind().is_about_a_guest() {
             match self.limit.admit(Instant::now()) {
                 Some(0) => {}
-                Some(left_out) => warn!("{left_out} more events were not logged"),
+                Some(suppressed) => warn!("{suppressed} more events were not logged"),
                 None => return,
             }
         }
@@ -159,8 +158,8 @@ impl Inner {
     }
 }
 
-/// What stands in the place of events that cannot be told, the last of which was this.
-fn instead_of(last: &Event, reason: &'static str, count: u64) -> Event {
+/// Takes the place of lost events, `last` being the last of them.
+fn loss_event(last: &Event, reason: &'static str, count: u64) -> Event {
     let what = EventData::Lost(Lost { reason: reason.into(), count });
     Event { vm: None, what, ..last.clone() }
 }

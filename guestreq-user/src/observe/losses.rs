@@ -1,6 +1,6 @@
-//! # Losses as they happen
+//! # Losses as events
 //!
-//! The programs, and the kernel, count what could not be told; here it is noticed.
+//! Turns the programs' and the kernel's loss counters into events.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +12,23 @@ use crate::{
     wire::events::{EventData, Lost},
 };
 
-/// What was lost when it was last looked at, by reason.
+/// The counters as last read, by reason.
 #[derive(Default)]
 pub struct Losses(BTreeMap<&'static str, u64>);
 
 impl Losses {
-    /// What was lost so far was lost to others.
+    /// Starts at the current counts: earlier losses are not reported.
     pub fn before_now(records: &Records) -> Losses {
         Losses(Loss::ALL.iter().map(|loss| (loss.name(), records.lost(*loss))).collect())
     }
 
-    pub fn tell(&mut self, records: &Records, journal: &Journal) {
+    pub fn report(&mut self, records: &Records, journal: &Journal) {
         for loss in Loss::ALL {
             self.report_one(loss.name(), records.lost(loss), journal);
         }
     }
 
-    /// Tells by how much a counter has grown; one that is new begins where it is.
+    /// Reports a counter's increase; a counter seen for the first time is a baseline.
     pub fn report_one(&mut self, reason: &'static str, total: u64, journal: &Journal) {
         let before = self.0.insert(reason, total).unwrap_or(total);
         let count = total.saturating_sub(before);
@@ -46,14 +46,14 @@ mod tests {
     use crate::wire::events::Query;
 
     #[test]
-    fn what_was_lost_since_the_last_look_is_told_once() {
+    fn each_loss_is_reported_once() {
         let journal = Arc::new(Journal::new());
         let mut losses = Losses::default();
         for total in [5, 8, 8, 15, 2, 3] {
             losses.report_one("ring_buffer_full", total, &journal);
         }
-        let mut listener = journal.follow(&Query::default(), true).unwrap();
-        let counts = std::iter::from_fn(|| match &listener.take()?.what {
+        let mut follower = journal.follow(&Query::default(), true).unwrap();
+        let counts = std::iter::from_fn(|| match &follower.take()?.what {
             EventData::Lost(lost) => Some(lost.count),
             what => panic!("{what}"),
         });

@@ -1,6 +1,6 @@
 //! # Observation
 //!
-//! From the records to the VMs that they belong to, the last seconds, events and losses.
+//! VMs by their records, recent rates, events and losses.
 
 pub mod journal;
 pub mod losses;

@@ -1,10 +1,9 @@
 //! # Reading other processes
 //!
-//! What stands in /proc/PID can take as long to read as that process, or whoever holds its locks,
-//! likes: `cmdline` is memory of its own, which may be on a page that nobody brings, behind a lock
-//! that a stuck driver holds. So only threads of their own read there, and the agent's loop waits a
-//! moment for them at most. What they have not read by then is unread: everything else goes on, and
-//! the answer is taken when it comes, which wakes the loop.
+//! Reading /proc/PID can block for ever: `cmdline` is memory of that process, which may have to be
+//! paged in, behind a lock that a stuck driver may hold. So separate threads read it, and the
+//! agent's loop waits for them only briefly. Until then the process is unread; its answer wakes the
+//! loop when it comes.
 
 mod threads;
 
@@ -26,25 +25,24 @@ use crate::{
     },
 };
 
-/// How many processes may leave their reader waiting: about as many as there can be SNP VMs on a
-/// host, so that few keep no other from its name. Each costs a thread, some 40 KiB, until it answers
-/// or ends; the next one is unread at once.
-const MOST_LOOKS: usize = 256;
-/// For so long the loop waits for one answer. It takes well under a millisecond where nothing is
-/// wrong.
-const MOMENT: Duration = Duration::from_millis(50);
-/// For so long it waits for all answers together, in each second.
-const WAITS: Duration = Duration::from_millis(100);
+/// Most blocked lookups: about as many as a host can have SNP VMs, so that a few stuck processes
+/// keep no other VM unnamed. Each costs a thread (some 40 KiB) until it answers; beyond them a
+/// process is unread at once.
+const MAX_LOOKUPS: usize = 256;
+/// How long the loop waits for one answer, which normally takes well under a millisecond.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
+/// How long it waits for all answers together, in each second.
+const WAIT_BUDGET: Duration = Duration::from_millis(100);
 
-/// What is asked of /proc for the table of VMs.
+/// Looks up in /proc what the table of VMs needs.
 pub struct Processes {
-    looks: Threads<Lookup, io::Result<Option<Known>>>,
-    rounds: Threads<(), Vec<Found>>,
+    lookups: Threads<Lookup, io::Result<Option<Known>>>,
+    pods: Threads<(), Vec<Found>>,
     signals: Threads<(), Vec<Signal>>,
     waits: Waits,
 }
 
-/// A process that is looked at for a VM: a number alone may become another process'.
+/// A VM's process to read; pids are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lookup {
     pub pid: u32,
@@ -53,7 +51,7 @@ pub struct Lookup {
     pub began_by: u64,
 }
 
-/// A running VM, of which it is asked from time to time which pod its process is in.
+/// A running VM whose pod is looked up.
 #[derive(Clone, Debug)]
 pub struct Running {
     pub id: VmRef,
@@ -62,22 +60,21 @@ pub struct Running {
     pub started: Option<u64>,
 }
 
-/// The pod that it is in.
+/// A VM's pod.
 pub struct Found {
     pub vm: Running,
     pub pod_uid: String,
-    /// What tells it.
     pub evidence: Evidence,
 }
 
-/// A running VM whose VMM's signal is wanted.
+/// A running VM whose VMM's kick signal is looked up.
 pub struct Handler {
     pub id: VmRef,
     pub pid: u32,
     pub vmm: String,
 }
 
-/// The signal that takes its vCPUs out of the guest: see [`host::kick_signal`].
+/// See [`host::kick_signal`].
 pub struct Signal {
     pub id: VmRef,
     pub signal: Option<u64>,
@@ -93,58 +90,58 @@ impl Processes {
     /// Answers that come late notify `wake`.
     pub fn new(wake: Arc<Notify>) -> Processes {
         Processes {
-            looks: Threads::new(MOST_LOOKS, Arc::clone(&wake)),
-            rounds: Threads::new(1, Arc::clone(&wake)),
+            lookups: Threads::new(MAX_LOOKUPS, Arc::clone(&wake)),
+            pods: Threads::new(1, Arc::clone(&wake)),
             signals: Threads::new(1, wake),
             waits: Waits::default(),
         }
     }
 
-    /// What a process says of itself; `None` where that is not read yet.
-    pub fn look(&mut self, look: Lookup) -> Option<io::Result<Option<Known>>> {
-        self.look_by(look, look_at)
+    /// The process' identity; `None` while it is unread.
+    pub fn look_up(&mut self, lookup: Lookup) -> Option<io::Result<Option<Known>>> {
+        self.look_up_by(lookup, read_known)
     }
 
-    fn look_by(
+    fn look_up_by(
         &mut self,
-        look: Lookup,
+        lookup: Lookup,
         read: impl FnOnce(Lookup) -> io::Result<Option<Known>> + Send + 'static,
     ) -> Option<io::Result<Option<Known>>> {
-        // Another question to a process that does not answer would be as little answered.
-        let is_asked = |other: &Lookup| other.pid == look.pid && *other != look;
-        if self.looks.is_any_open(is_asked) {
+        // A second lookup of a blocked process would block as well.
+        let is_blocked = |other: &Lookup| other.pid == lookup.pid && *other != lookup;
+        if self.lookups.is_any_open(is_blocked) {
             return None;
         }
-        if self.looks.start(look, move || read(look)) {
-            let (looks, waits) = (&self.looks, &mut self.waits);
-            return waits.wait(Instant::now(), |moment| looks.wait(&look, moment));
+        if self.lookups.start(lookup, move || read(lookup)) {
+            let (lookups, waits) = (&self.lookups, &mut self.waits);
+            return waits.wait(Instant::now(), |timeout| lookups.wait(&lookup, timeout));
         }
-        self.looks.take(&look)
+        self.lookups.take(&lookup)
     }
 
-    /// Drops answers that nobody wants any more.
+    /// Drops answers that are no longer wanted.
     pub fn keep(&self, is_wanted: impl Fn(&Lookup) -> bool) {
-        self.looks.keep(is_wanted);
+        self.lookups.keep(is_wanted);
     }
 
-    /// Why a process that was looked at is unread.
-    pub fn why(&self, look: &Lookup) -> String {
-        if self.looks.is_any_open(|other| other.pid == look.pid) {
-            return format!("{} does not answer", system::host().process(look.pid).display());
+    /// Why a process is unread.
+    pub fn unread_reason(&self, lookup: &Lookup) -> String {
+        if self.lookups.is_any_open(|other| other.pid == lookup.pid) {
+            return format!("{} does not answer", system::host().process(lookup.pid).display());
         }
-        format!("{MOST_LOOKS} other processes do not answer")
+        format!("{MAX_LOOKUPS} other processes do not answer")
     }
 
-    /// Has it asked which pods VMs are in, unless the last such question is open.
-    pub fn ask_round(&self, vms: Vec<Running>) {
-        self.rounds.start((), || vms.into_iter().filter_map(find).collect());
+    /// Starts to look up VMs' pods, unless the last lookup is still open.
+    pub fn start_pod_lookup(&self, vms: Vec<Running>) {
+        self.pods.start((), || vms.into_iter().filter_map(find_pod).collect());
     }
 
-    pub fn take_round(&self) -> Option<Vec<Found>> {
-        self.rounds.take(&())
+    pub fn take_pods(&self) -> Option<Vec<Found>> {
+        self.pods.take(&())
     }
 
-    /// The same for signals. VMs may be waiting for them, so for a moment this does, too.
+    /// The same for signals, with a short wait, as VMs may be waiting for them.
     pub fn signals(&mut self, vms: impl FnOnce() -> Vec<Handler>) -> Option<Vec<Signal>> {
         if self.signals.is_any_open(|()| true) {
             return None;
@@ -158,24 +155,24 @@ impl Processes {
         }
         let Processes { signals, waits, .. } = self;
         signals.start((), || vms.into_iter().map(signal).collect());
-        waits.wait(Instant::now(), |moment| signals.wait(&(), moment))
+        waits.wait(Instant::now(), |timeout| signals.wait(&(), timeout))
     }
 }
 
-/// What a process says of itself, if it is there and began in time.
-fn look_at(look: Lookup) -> io::Result<Option<Known>> {
-    let in_time = |ticks: u64| host::began_ns(ticks) <= look.began_by;
-    let read = read(system::host(), look.pid, in_time)?;
+/// The identity of a process that exists and began in time.
+fn read_known(lookup: Lookup) -> io::Result<Option<Known>> {
+    let in_time = |ticks: u64| host::began_ns(ticks) <= lookup.began_by;
+    let read = read(system::host(), lookup.pid, in_time)?;
     Ok(read.map(|(Identified { identity, evidence }, started)| Known {
         identity,
         evidence,
-        pid: look.pid,
+        pid: lookup.pid,
         started: Some(started),
     }))
 }
 
-/// What a process says of itself, and when it began, in ticks. A number may become another
-/// process' while its files are read: what was read of two is nobody's.
+/// A process' identity, and its start in ticks. If the pid is reused while its files are read, the
+/// result is discarded.
 pub fn read(
     system: &System,
     pid: u32,
@@ -189,9 +186,9 @@ pub fn read(
     Ok(read.filter(|_| is_it).map(|read| (read, started)))
 }
 
-fn find(vm: Running) -> Option<Found> {
+fn find_pod(vm: Running) -> Option<Found> {
     let system = system::host();
-    // The number may be another process' by now.
+    // The pid may have been reused.
     let is_it = host::start_ticks(system, vm.pid).is_ok_and(|it| it.is_some() && it == vm.started);
     let (pod_uid, evidence) = is_it.then(|| host::pod_uid(system, vm.pid)).flatten()?;
     Some(Found { vm, pod_uid, evidence })
@@ -201,7 +198,7 @@ fn signal(Handler { id, pid, vmm }: Handler) -> Signal {
     Signal { id, signal: host::kick_signal(system::host(), pid, &vmm) }
 }
 
-/// What is left of the loop's patience.
+/// How long the loop may still wait in this second.
 struct Waits {
     left: Duration,
     since: Option<Instant>,
@@ -209,17 +206,17 @@ struct Waits {
 
 impl Default for Waits {
     fn default() -> Waits {
-        Waits { left: WAITS, since: None }
+        Waits { left: WAIT_BUDGET, since: None }
     }
 }
 
 impl Waits {
-    /// Waits for a moment, or for what is left of this second's.
+    /// Waits for [`ANSWER_TIMEOUT`], or what is left of this second's [`WAIT_BUDGET`].
     fn wait<A>(&mut self, now: Instant, wait: impl FnOnce(Duration) -> A) -> A {
         if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
-            *self = Waits { left: WAITS, since: Some(now) };
+            *self = Waits { left: WAIT_BUDGET, since: Some(now) };
         }
-        let answer = wait(self.left.min(MOMENT));
+        let answer = wait(self.left.min(ANSWER_TIMEOUT));
         self.left = self.left.saturating_sub(now.elapsed());
         answer
     }

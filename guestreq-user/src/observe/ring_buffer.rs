@@ -1,6 +1,4 @@
-//! # What the programs tell one by one
-//!
-//! Reads their ring buffer and log.
+//! # Reading the programs' ring buffer and log
 
 use std::time::Duration;
 
@@ -23,27 +21,27 @@ use crate::wire::{
     policy::Named,
 };
 
-/// So many are told before others get their turn: a flood does not end.
+/// Events taken before other tasks get their turn: a flood does not end.
 const BATCH: usize = 512;
 
-/// How often it looks by itself, as nobody wakes it for single requests: fewer than the ring buffer
-/// holds come meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often it polls while requests are followed, for which the programs do not wake it: fewer
+/// come meanwhile than the ring buffer holds.
+const POLL: Duration = Duration::from_millis(50);
 
-/// How often it looks otherwise.
-const IDLE_LOOK: Duration = Duration::from_millis(200);
+/// How often it polls otherwise.
+const IDLE_POLL: Duration = Duration::from_millis(200);
 
-/// Who takes the programs' events.
+/// Receives the programs' events.
 pub trait Sink: Clone + Send + Sync + 'static {
     /// Whether somebody follows single requests.
     fn wants_requests(&self) -> bool;
-    /// `None` is an event that cannot be read.
+    /// `None` is an event that cannot be decoded.
     fn take(&self, batch: &[Option<Event>]);
-    /// The buffer was empty just now: what found it full comes after what was in it.
+    /// The buffer is empty: losses can be reported after the events that it held.
     fn emptied(&self);
 }
 
-/// The tasks that read; they end when this is dropped.
+/// The reading tasks, aborted on drop.
 pub struct Readers(Vec<JoinHandle<()>>);
 
 impl Drop for Readers {
@@ -78,9 +76,9 @@ async fn read_log(mut logger: AsyncFd<aya_log::EbpfLogger<&'static dyn Log>>) {
 
 async fn read_events(mut events: AsyncFd<RingBuf<MapData>>, sink: impl Sink) {
     loop {
-        let look = if sink.wants_requests() { LOOK } else { IDLE_LOOK };
-        match timeout(look, events.readable_mut()).await {
-            // First: what comes from here on makes it ready again.
+        let poll = if sink.wants_requests() { POLL } else { IDLE_POLL };
+        match timeout(poll, events.readable_mut()).await {
+            // Before draining: what comes from here on makes it ready again.
             Ok(Ok(mut guard)) => guard.clear_ready(),
             Ok(Err(_)) => return,
             Err(_) => {}
@@ -112,7 +110,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
     Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-/// `None`: of VMs that are new the table tells, once it knows them.
+/// `None`: new VMs are reported by the table once it has named them.
 pub fn what(event: &Event) -> Option<EventData> {
     let message = Message {
         message: Named(message::MessageType::of(event.message_type)),
@@ -123,7 +121,7 @@ pub fn what(event: &Event) -> Option<EventData> {
     let decided = |message, decision: Decision| Decided {
         message,
         decision: decision.name().into(),
-        // What is not carried out is not told.
+        // Only enforced decisions are reported.
         mode: Named(Mode::Enforce),
     };
     Some(match EventKind::from_number(event.kind)? {

@@ -13,10 +13,10 @@ use crate::{
     wire::events::EventVm,
 };
 
-/// Pairs of message and result that a VM may have as series of their own; what a hostile
-/// guest brings beyond them is folded into one.
+/// Most pairs of message and result that a VM has as series of its own; the rest is folded into
+/// one.
 const MAX_PAIRS: usize = 64;
-/// The same for what was decided: the folded ones are one per decision and mode.
+/// The same for decisions, folded into one per decision and mode.
 const MAX_DECIDED: usize = 48;
 
 /// Of which type, what was decided, and in which mode.
@@ -27,18 +27,18 @@ pub struct TrackedVm {
     pub id: VmRef,
     /// The process that was looked at: the one that launched it, or that runs it. It may have gone.
     pub tgid: u32,
-    /// The process' start, in ticks; `None` if it was gone before we looked.
+    /// The process' start, in ticks; `None` if it exited before it could be read.
     pub started: Option<u64>,
     /// The `vm` label: the VM's name, with its pid where two have the same.
     pub label: String,
     pub identity: Identity,
-    /// What of its process told that.
+    /// Where the identity was read.
     pub evidence: Vec<Evidence>,
-    /// How often its pod is still looked for.
-    pub looks_left: u8,
-    /// We have looked which signals its VMM handles.
+    /// How many more times its pod is looked up.
+    pub pod_lookups_left: u8,
+    /// Which kick signal its VMM handles was read.
     pub signal_read: bool,
-    /// Its process does not say who it is: it is named as soon as it does.
+    /// Its process could not be read yet: the VM has no name.
     pub unread: bool,
     pub exited: bool,
     /// Pairs of kind and result that are series, in the order in which they were first seen.
@@ -70,7 +70,7 @@ impl TrackedVm {
         (self.tgid, self.started)
     }
 
-    /// What the next agent is to know of it.
+    /// What is saved for the next agent.
     pub fn known(&self) -> Known {
         let (identity, evidence) = (self.identity.clone(), self.evidence.clone());
         Known { identity, evidence, pid: self.tgid, started: self.started }
@@ -88,7 +88,7 @@ impl TrackedVm {
         true
     }
 
-    /// Whether a kind's decisions have a series of their own.
+    /// The same for decisions.
     pub fn admit_decided(&mut self, decided: Decided) -> bool {
         if self.decided.contains(&decided) {
             return true;
@@ -103,7 +103,7 @@ impl TrackedVm {
 
 #[cfg(test)]
 impl TrackedVm {
-    /// A VM that runs.
+    /// A running VM.
     pub fn of(label: &str, identity: Identity) -> TrackedVm {
         TrackedVm {
             id: VmRef::default(),
@@ -112,7 +112,7 @@ impl TrackedVm {
             label: label.to_owned(),
             identity,
             evidence: Vec::new(),
-            looks_left: 0,
+            pod_lookups_left: 0,
             signal_read: false,
             unread: false,
             exited: false,

@@ -1,7 +1,6 @@
-//! # The VMs that have records
+//! # The table of VMs
 //!
-//! Gives each record a name and an end: who it is, under which label its series
-//! appear, and when the slot is free again.
+//! Names the VM of each record, labels its series and frees its slot some time after it exits.
 
 mod labels;
 
@@ -32,28 +31,27 @@ use crate::{
 #[derive(Default)]
 pub struct VmTable {
     vms: Vec<TrackedVm>,
-    news: Vec<VmEvent>,
+    events: Vec<VmEvent>,
     last_round: u64,
     processes: Processes,
     unread: Unread,
     remembered: Remembered,
 }
 
-/// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
 /// Called at once for a VM whose identity is new or has changed: its requests may be waiting for
 /// its policy.
 pub type Identified<'a> = &'a dyn Fn(&TrackedVm);
 
+/// What happened to a VM, and when (CLOCK_MONOTONIC, in ns).
 pub type VmEvent = (EventVm, EventData, u64);
 
-/// How often threads that are gone, and pods, are looked for.
+/// How often pods and exited threads are looked up.
 const ROUND_NS: u64 = 10_000_000_000;
-/// How many times a VM without a pod is looked for in one then: its first PSP command can come
-/// before Kata has moved it there.
-const LOOKS: u8 = 6;
+/// How often a VM's pod is looked up: Kata may move the VM there after its first PSP command.
+const POD_LOOKUPS: u8 = 6;
 
 impl VmTable {
-    /// What is learned late of a process notifies `wake`.
+    /// Late answers about processes notify `wake`.
     pub fn new(wake: Arc<Notify>) -> VmTable {
         VmTable { processes: Processes::new(wake), ..VmTable::default() }
     }
@@ -67,13 +65,12 @@ impl VmTable {
         &mut self.vms
     }
 
-    /// What has not been told yet.
+    /// Events that were not recorded yet.
     pub fn take_events(&mut self) -> Vec<VmEvent> {
-        std::mem::take(&mut self.news)
+        std::mem::take(&mut self.events)
     }
 
-    /// Takes in what has come and gone since the last look. `wants_signals`: signals that kick vCPUs
-    /// are looked up.
+    /// Finds new and exited VMs, names and reaps. `wants_signals`: look up kick signals.
     pub fn refresh(
         &mut self,
         records: &Records,
@@ -102,28 +99,28 @@ impl VmTable {
                 Some(at) if state.is(Life::Exited) && !self.vms[at].exited => {
                     self.vms[at].exited = true;
                     let gone = records.vm(slot).map_or(now, |record| record.exited.0);
-                    self.news.push((self.vms[at].event_vm(), EventData::ExitedVm {}, gone));
+                    self.events.push((self.vms[at].event_vm(), EventData::ExitedVm {}, gone));
                 }
                 Some(_) => {}
             }
         }
         self.cancel_lookups(records, &new);
-        // After the ends: a VM that was reset has its predecessor's name.
+        // After the exits: a reset VM has its predecessor's name.
         for slot in new {
             self.insert(records, identified, slot, now);
         }
-        self.name_late(records, identified);
-        self.unread.tell(now);
-        if let Some(found) = self.processes.take_round() {
+        self.name_unread(records, identified);
+        self.unread.report(now);
+        if let Some(found) = self.processes.take_pods() {
             self.set_pods(records, identified, found);
         }
         if now.saturating_sub(self.last_round) >= ROUND_NS {
             self.last_round = now;
             let without_pods = self.without_pods();
-            self.processes.ask_round(without_pods);
-            let freed = records.free_gone_threads(host::thread_is_there);
+            self.processes.start_pod_lookup(without_pods);
+            let freed = records.free_exited_threads(host::thread_exists);
             if freed > 0 {
-                debug!("{freed} threads ended unseen");
+                debug!("freed records of {freed} threads whose exit was missed");
             }
         }
         if wants_signals {
@@ -132,38 +129,39 @@ impl VmTable {
         self.reap(records, programs, keep, now)
     }
 
-    /// VMs that ended without a request, as a launch that fails: the programs have given their slots
-    /// to others.
+    /// VMs that ended without a request, such as failed launches: the programs have reused their
+    /// slots.
     fn drop_failed(&mut self, records: &Records, now: u64) {
-        let VmTable { vms, news, .. } = self;
+        let VmTable { vms, events, .. } = self;
         vms.retain(|vm| {
-            let is_its = records.peek(vm.id.index()).is_some_and(|(it, _)| it == vm.id);
-            if !is_its && !vm.exited {
-                news.push((vm.event_vm(), EventData::ExitedVm {}, now));
+            let is_current = records.peek(vm.id.index()).is_some_and(|(it, _)| it == vm.id);
+            if !is_current && !vm.exited {
+                events.push((vm.event_vm(), EventData::ExitedVm {}, now));
             }
-            is_its
+            is_current
         });
     }
 
-    /// Those whose pods are still looked for.
+    /// VMs whose pods are to be looked up now.
     fn without_pods(&mut self) -> Vec<Running> {
-        let wanted =
-            |vm: &&mut TrackedVm| !vm.exited && vm.looks_left > 0 && vm.identity.pod_uid.is_empty();
-        let ask = |vm: &mut TrackedVm| {
-            vm.looks_left -= 1;
+        let wanted = |vm: &&mut TrackedVm| {
+            !vm.exited && vm.pod_lookups_left > 0 && vm.identity.pod_uid.is_empty()
+        };
+        let running = |vm: &mut TrackedVm| {
+            vm.pod_lookups_left -= 1;
             Running { id: vm.id, pid: vm.tgid, started: vm.started }
         };
-        self.vms.iter_mut().filter(wanted).map(ask).collect()
+        self.vms.iter_mut().filter(wanted).map(running).collect()
     }
 
-    /// Rules may say something of the pod that a VM is found in.
+    /// Policies may change with the pod.
     fn set_pods(&mut self, records: &Records, identified: Identified<'_>, found: Vec<Found>) {
-        for Found { vm: asked, pod_uid, evidence } in found {
-            let is_it = |vm: &&mut TrackedVm| (vm.id, vm.started) == (asked.id, asked.started);
+        for Found { vm: running, pod_uid, evidence } in found {
+            let is_it = |vm: &&mut TrackedVm| (vm.id, vm.started) == (running.id, running.started);
             let Some(vm) = self.vms.iter_mut().find(is_it).filter(|vm| !vm.exited) else {
                 continue;
             };
-            vm.looks_left = 0;
+            vm.pod_lookups_left = 0;
             vm.identity.pod_uid = pod_uid;
             vm.evidence.push(evidence);
             identified(vm);
@@ -210,25 +208,24 @@ impl VmTable {
             label,
             identity,
             evidence,
-            looks_left: LOOKS,
+            pod_lookups_left: POD_LOOKUPS,
             signal_read: false,
             unread,
             exited,
             pairs: ordinary.collect(),
             decided: Vec::new(),
         };
-        // At once: its requests may be waiting for it.
         identified(&tracked);
         let seen = EventData::NewVm { vmm: tracked.identity.vmm.clone() };
-        self.news.push((tracked.event_vm(), seen, vm.first_seen.0));
+        self.events.push((tracked.event_vm(), seen, vm.first_seen.0));
         if exited {
-            self.news.push((tracked.event_vm(), EventData::ExitedVm {}, vm.exited.0));
+            self.events.push((tracked.event_vm(), EventData::ExitedVm {}, vm.exited.0));
         }
         self.vms.push(tracked);
     }
 
-    /// A VM's own name is its label, unless another has it; then the pid is added, and a number if
-    /// that is not enough. A VM that has gone makes way for its successor of the same name.
+    /// The VM's own name, followed by its pid if another VM has that label, and by a number if that
+    /// is not enough. An exited VM's label goes to its successor of the same name.
     fn unique_label(&mut self, identity: &Identity, tgid: u32) -> String {
         let name = host::label(identity, tgid);
         if !identity.named {
@@ -244,21 +241,19 @@ impl VmTable {
         }
     }
 
-    /// A label that no VM has, one that has gone included: two series of the same labels would be
-    /// dropped by whoever scrapes them.
+    /// A label that no VM has, exited ones included: duplicate series are dropped when scraped.
     fn free_label(&self, label: &str) -> String {
         let is_free = |label: &str| self.vms.iter().all(|vm| vm.label != label);
         if is_free(label) {
             return label.to_owned();
         }
         let mut numbered = (2u64..).map(|number| format!("{label}.{number}"));
-        // One of as many as there are VMs and one more is free.
+        // Always found: there are more numbers than VMs.
         numbered.find(|label| is_free(label)).unwrap_or_default()
     }
 
-    /// Frees the slots of VMs that went long enough ago, and where slots become scarce, of those
-    /// that went first. One that runs never makes way, however quiet it is, and whatever became of
-    /// the process that launched it.
+    /// Frees the slots of VMs that exited more than `keep` ago, and if slots become scarce, of
+    /// those that exited first. Running VMs always keep theirs.
     fn reap(
         &mut self,
         records: &Records,
@@ -267,16 +262,16 @@ impl VmTable {
         now: u64,
     ) -> Result<()> {
         let keep = u64::try_from(keep.as_nanos()).unwrap_or(u64::MAX);
-        // An eighth of the slots stays free for VMs to come, as far as it is up to us.
+        // Exited VMs must leave an eighth of the slots free for new ones.
         let max = records.max_vms();
         let scarce = (self.vms.len() + max / 8).saturating_sub(max);
         let gone = |vm: &TrackedVm| records.vm(vm.id.index()).map_or(0, |record| record.exited.0);
-        let ends = self.vms.iter().filter(|vm| vm.exited);
-        let mut ends: Vec<End> = ends
-            .map(|vm| End { at: gone(vm), slot: vm.id.index(), process: vm.process() })
+        let exits = self.vms.iter().filter(|vm| vm.exited);
+        let mut exits: Vec<Exit> = exits
+            .map(|vm| Exit { at: gone(vm), slot: vm.id.index(), process: vm.process() })
             .collect();
-        ends.sort_unstable();
-        let freed = due(&ends, scarce, keep, now);
+        exits.sort_unstable();
+        let freed = due(&exits, scarce, keep, now);
         self.vms.retain(|vm| !freed.contains(&vm.id.index()));
         for slot in freed {
             self.remembered.remove(slot);
@@ -287,7 +282,7 @@ impl VmTable {
         Ok(())
     }
 
-    /// How many VMs run and how many have gone.
+    /// Numbers of running and exited VMs.
     pub fn counts(&self) -> (usize, usize) {
         let exited = self.vms.iter().filter(|vm| vm.exited).count();
         (self.vms.len() - exited, exited)
@@ -299,29 +294,34 @@ pub fn labels(table: &VmTable) -> BTreeMap<VmRef, &str> {
     table.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
 }
 
-/// A VM's end: when, where its record stands, and whose it was.
+/// An exited VM.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct End {
+struct Exit {
     at: u64,
     slot: usize,
-    /// Its process and that one's start.
+    /// Its pid and that process' start.
     process: (u32, Option<u64>),
 }
 
-/// How long each VM's end is there to be scraped, unless slots are scarce.
+/// How long each exited VM can be scraped, unless slots are scarce.
 const SCRAPED_NS: u64 = 60_000_000_000;
 
-/// Whose records make way, of VMs that went in this order: the first ones where slots are scarce,
-/// those that went longer ago than they are kept, and after a minute those whose process has had
-/// another end since. So a VMM that launches again and again has few records of the past.
-fn due(ends: &[End], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
-    let is_due = |i: usize, end: &End| {
+/// The slots to free, given VMs in the order of their exits: the first ones if slots are scarce,
+/// those that exited more than `keep` ago, and after a minute those of a process that had a later
+/// VM exit. So a VMM that relaunches again and again has few records.
+fn due(exits: &[Exit], scarce: usize, keep: u64, now: u64) -> Vec<usize> {
+    let is_due = |i: usize, exit: &Exit| {
         i < scarce
-            || now.saturating_sub(end.at) > keep
-            || now.saturating_sub(end.at) > SCRAPED_NS
-                && ends[i + 1..].iter().any(|later| later.process == end.process)
+            || now.saturating_sub(exit.at) > keep
+            || now.saturating_sub(exit.at) > SCRAPED_NS
+                && exits[i + 1..].iter().any(|later| later.process == exit.process)
     };
-    ends.iter().enumerate().filter(|(i, end)| is_due(*i, end)).map(|(_, end)| end.slot).collect()
+    exits
+        .iter()
+        .enumerate()
+        .filter(|(i, exit)| is_due(*i, exit))
+        .map(|(_, exit)| exit.slot)
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! # The last seconds
+//! # Recent rates
 //!
-//! Totals say who used the PSP since the start; an operator wants to know who
-//! does now, and how long it takes now. One sample a second, kept for [`WINDOW`].
+//! Totals count since the start; these are the rates and latencies of the last seconds. One sample
+//! a second, kept for [`WINDOW`].
 
 use std::{
     array,
@@ -17,7 +17,7 @@ use guestreq_common::{
     vm::{Vm, VmRef},
 };
 
-/// How far "now" reaches back, in seconds.
+/// In seconds.
 const WINDOW: usize = 10;
 
 /// Totals at one moment.
@@ -26,7 +26,7 @@ pub struct Sample {
     pub at_ns: u64,
     pub busy_ns: u64,
     pub queue_ns: u64,
-    /// Of all guest requests, whatever their message.
+    /// Of all guest requests.
     pub stages: [Slots; STAGES],
     pub vms: BTreeMap<VmRef, Totals>,
 }
@@ -61,7 +61,7 @@ impl Totals {
     }
 }
 
-/// A host's stages, of all messages together.
+/// A host's stages, summed over all messages.
 pub fn stages(host: &Host) -> [Slots; STAGES] {
     let sum = |stage: usize, slot: usize| {
         host.totals.messages.iter().map(|message| message.stage[stage][slot]).sum()
@@ -74,7 +74,7 @@ pub struct Window {
     samples: VecDeque<Sample>,
 }
 
-/// What happened within the window.
+/// Rates within the window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Recent {
     pub requests_per_second: f64,
@@ -86,7 +86,7 @@ pub struct Recent {
     pub quantiles: Quantiles,
 }
 
-/// In nanoseconds; of nothing there is none.
+/// In nanoseconds; `None` without requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quantiles {
     pub p50: Option<u64>,
@@ -127,7 +127,7 @@ impl Window {
             return Recent::default();
         };
         let elapsed = elapsed(old, now);
-        // A VM that came within the window began at zero.
+        // A VM that is new within the window began at zero.
         let old = old.vms.get(&key).copied().unwrap_or_default();
         let rate = |now: u64, old: u64| now.saturating_sub(old) as f64 * 1e9 / elapsed;
         let requests: [f64; MESSAGE_TYPES] =
@@ -150,7 +150,7 @@ fn elapsed(old: &Sample, now: &Sample) -> f64 {
 }
 
 impl Quantiles {
-    /// Of what was added to a histogram.
+    /// Of the difference between two states of a histogram.
     fn between(old: &Slots, now: &Slots) -> Quantiles {
         let added: Slots = array::from_fn::<u64, SLOTS, _>(|i| now[i].saturating_sub(old[i]));
         let of = |quantile| histogram::quantile(&added, quantile);

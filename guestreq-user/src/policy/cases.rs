@@ -1,4 +1,4 @@
-//! Rules, rates and files as people write them, and what becomes of them.
+//! Rules, rates and files as people write them, and their results.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ fn cases<'a, T: Deserialize<'a>>(lines: &'a str) -> Vec<T> {
     lines.lines().map(read).collect()
 }
 
-/// What `policy check` finds in a file.
+/// Runs `policy check` on a file.
 fn check(text: &str) -> crate::config::Checked {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
@@ -25,11 +25,11 @@ fn check(text: &str) -> crate::config::Checked {
 struct OfRule {
     id: String,
     source: String,
-    /// What stands in `match = { … }`.
+    /// The text in `match = { … }`.
     rule: String,
     vm: Process,
     matches: bool,
-    /// What `policy check` warns of; nothing where it is empty.
+    /// Part of `policy check`'s warning; empty: none.
     warns: String,
 }
 
@@ -41,7 +41,7 @@ struct Process {
 }
 
 #[test]
-fn rules_match_whom_they_mean() {
+fn rules_match_the_expected_vms() {
     for OfRule { id, source, rule, vm, matches, warns } in cases(include_str!("cases/rules.jsonl"))
     {
         let vm = host::of_process(&vm.comm, &vm.cmdline);
@@ -66,14 +66,14 @@ struct OfRate {
 }
 
 #[test]
-fn rates_of_other_programs_are_taken_or_told_with_what_is() {
+fn rates_of_other_programs_are_accepted_or_explained() {
     for OfRate { id, source, rate, accepted } in cases(include_str!("cases/rates.jsonl")) {
         let errors = check(&format!("mode = \"audit\"\nlimit = {{ rate = \"{rate}\" }}\n")).errors;
         assert_eq!(errors.is_empty(), accepted, "{id}: {source}: {errors:?}");
         for error in errors {
-            let says = error.to_string();
-            assert_eq!(error.line, Some(2), "{id}: {says}");
-            assert!(says.contains("a number per s, m or h"), "{id}: {says}");
+            let message = error.to_string();
+            assert_eq!(error.line, Some(2), "{id}: {message}");
+            assert!(message.contains("a number per s, m or h"), "{id}: {message}");
         }
     }
 }
@@ -89,7 +89,7 @@ struct OfFile {
 }
 
 #[test]
-fn a_file_in_another_language_is_told_with_its_place() {
+fn a_file_in_another_language_is_an_error_with_its_place() {
     for OfFile { id, source, text, line, column } in cases(include_str!("cases/files.jsonl")) {
         let errors = check(&text).errors;
         let first = errors.first().unwrap_or_else(|| panic!("{id}: {source}: nothing is wrong"));

@@ -1,7 +1,7 @@
-//! # Changes
+//! # Planning changes
 //!
-//! What somebody wants changed, and the policy set as it would be then, or why not.
-//! Nothing is changed here: what is planned is first kept, then applied.
+//! The policy set after a requested change, or why it is refused. Nothing is changed here: a plan
+//! is first stored, then applied.
 
 use std::{borrow::Cow, fmt};
 
@@ -23,10 +23,10 @@ pub struct KnownVm<'a> {
     pub was_over: bool,
 }
 
-/// A change that may be made.
+/// A permitted change.
 #[derive(Debug)]
 pub struct Plan {
-    /// What was meant, by the name that it is kept by.
+    /// The VM, by its override's key, or the default.
     pub target: Target,
     pub policy_set: PolicySet,
     pub old: Effective,
@@ -34,12 +34,12 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
-/// Why a change is not made.
+/// Why a change is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     UnknownVm(String),
     Refused(String),
-    /// It could not be kept.
+    /// It could not be stored.
     Failed(String),
 }
 
@@ -87,7 +87,7 @@ impl PolicySet {
         let mut warnings = Vec::new();
         match safety::losing(&safety::affected(self, &policy_set, vms)) {
             Some(why) if asks && !request.yes => {
-                return Err(Refusal::Refused(format!("{why} (--yes does it all the same)")));
+                return Err(Refusal::Refused(format!("{why} (--yes to proceed)")));
             }
             Some(why) => warnings.push(why),
             None => {}
@@ -100,13 +100,13 @@ impl PolicySet {
         let namesakes: Vec<_> = all.filter(called_so).map(|vm| format!("{:?}", vm.label)).collect();
         if namesakes.len() > 1 {
             let all = safety::some_of(&namesakes);
-            warnings.push(format!("it holds for all running VMs of this name: {all}"));
+            warnings.push(format!("applies to all running VMs of this name: {all}"));
         }
         let target = key.map_or(Target::Default, Target::Vm);
         Ok(Plan { target, policy_set, old, new, warnings })
     }
 
-    /// The VM that is meant, or a name that something was set for.
+    /// The VM of that name, or one that has an override but does not run.
     fn find(&self, name: &str, vms: &[KnownVm<'_>]) -> Result<Identity, Refusal> {
         let all: Vec<_> = vms.iter().map(|seen| seen.vm).collect();
         // A name that something was set for is no pid or UUID of another VM.
@@ -123,14 +123,14 @@ impl PolicySet {
             return Ok(vm.identity.clone());
         }
         Err(Refusal::Refused(format!(
-            "{:?} has neither a name nor a UUID of its own by which it could be found again: use \
-             --default, or a [[vm]] rule that matches its vmm ({:?})",
+            "{:?} has neither a name nor a UUID to identify it: use --default, or a [[vm]] rule \
+             that matches its vmm ({:?})",
             vm.label, vm.identity.vmm
         )))
     }
 }
 
-/// The change, if its limit is one that guests can live with, or that was forced.
+/// The change, unless guests cannot live with its limit and it was not forced.
 fn permitted(request: &Request) -> Result<Change, Refusal> {
     let Change::Limit(limit) = request.change else { return Ok(request.change.clone()) };
     match (safety::too_slow(limit), limit) {
@@ -159,7 +159,7 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
     }
 }
 
-/// What is done, but may not be what was meant.
+/// Effects that may be unintended.
 fn remarks(change: &Change, old: &Effective, new: &Effective) -> Vec<String> {
     let mut remarks = Vec::new();
     if safety::no_tsc_info(old.allow.value).is_none() {

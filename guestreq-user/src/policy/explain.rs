@@ -1,14 +1,13 @@
 //! # Why a VM has the policy that it has
 //!
-//! The rules in the order in which they are tried, and what became of each: by the code that
-//! resolves them, so that what is told is what holds.
+//! The rules in their order, with the result of each, by the code that resolves policies.
 
 use super::{LocatedRule, Origin, PolicySet};
 use super::{RuleResult, Sets};
 use crate::host::Identity;
 
 impl PolicySet {
-    /// All rules, as they are tried for a VM.
+    /// The result of each rule for a VM.
     pub fn tried(&self, vm: &Identity) -> Vec<RuleResult> {
         let policy = self.resolve(vm);
         let origins = [
@@ -31,7 +30,7 @@ impl PolicySet {
                 holds: holds.map(|(key, _)| (*key).to_owned()).collect(),
             }
         };
-        self.sheets()
+        self.files()
             .flat_map(|(policy_file, stamp)| {
                 let rules = (1..).zip(&policy_file.rules);
                 rules.map(move |(number, placed)| (number, placed, stamp.is_some()))
@@ -85,12 +84,12 @@ mod tests {
     fn each_rule_says_whether_it_matches_why_not_and_what_of_it_holds() {
         let policy_set = Config::parse(FILE).unwrap().policy_set(Overrides::default());
         let tried = policy_set.tried(&web());
-        let told: Vec<_> = tried
+        let results: Vec<_> = tried
             .iter()
             .map(|it| (it.rule, it.matched, it.why.as_deref(), it.holds.join(" ")))
             .collect();
         assert_eq!(
-            told,
+            results,
             [
                 (1, false, Some("its name is \"web\""), String::new()),
                 (2, true, None, "allow limit".to_owned()),

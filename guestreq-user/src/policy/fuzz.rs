@@ -1,4 +1,4 @@
-//! # The overrides' file, whatever became of it
+//! # The overrides' file, damaged in any way
 
 #![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
 
@@ -9,7 +9,7 @@ use crate::{
     host::Identity,
 };
 
-/// How a file is damaged, then what was in it.
+/// Input: how a file is damaged, then its content.
 pub fn overrides(data: &[u8]) {
     let mut input = Input(data);
     let (at, with) = (input.u32() as usize, input.byte());
@@ -17,7 +17,7 @@ pub fn overrides(data: &[u8]) {
     let mut text = kept.to_bytes().expect("what was read cannot be written");
     assert_eq!(read(&text), Some(kept.clone()), "not read as it was written");
     can_be_used(kept);
-    // A disk that forgets the end, or turns bits.
+    // A truncated file, or flipped bits.
     let at = at % text.len();
     if let Some(part) = read(&text[..at]) {
         assert_eq!(read(&text), Some(part), "a part of a file passes for one");
@@ -39,7 +39,7 @@ fn read(bytes: &[u8]) -> Option<Overrides> {
     }
 }
 
-/// What it says holds for whom it says.
+/// Each override applies to its VM.
 fn can_be_used(overrides: Overrides) {
     let policy_set = Config::default().policy_set(overrides);
     in_the_kernel(&policy_set.default());

@@ -1,18 +1,17 @@
 //! # Policy: which rules hold for which VM
 //!
-//! For each of mode, allowed types and limit, the first of these that says something:
+//! For each of mode, allowed types and limit, the first of these that sets it:
 //!
 //! 1. the command line's override for the VM,
-//! 2. the first `[[vm]]` rule that matches the VM and sets it, of the file that was
-//!    applied by the command line,
+//! 2. the first `[[vm]]` rule that matches the VM and sets it, of the applied file,
 //! 3. the same of the configuration,
 //! 4. the command line's override of the default,
-//! 5. the top level of the file that was applied,
+//! 5. the top level of the applied file,
 //! 6. the top level of the configuration,
-//! 7. what is built in: audit; report, key and tsc_info; no limit.
+//! 7. the built-in default: audit; report, key and tsc_info; no limit.
 //!
-//! So what is said of a VM goes before what is said of all, and what was said by
-//! hand before what a file says. Knows neither the agent nor the command line.
+//! So settings of a VM precede those of all VMs, and overrides precede files. Depends on neither
+//! the agent nor the command line.
 
 #[cfg(test)]
 mod cases;

@@ -1,7 +1,7 @@
-//! # What the command line has set
+//! # Overrides: policy set by the command line
 //!
-//! Kept in a file of its own, so that it outlives the agent. It wins over the
-//! configuration until it is cleared.
+//! Stored in a file of their own, so that they survive a restart. They override the configuration
+//! until they are cleared.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -36,7 +36,7 @@ impl Override {
     }
 }
 
-/// A file that `policy apply` was given.
+/// A file applied by `policy apply`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Applied {
     #[serde(flatten)]
@@ -70,7 +70,7 @@ impl Overrides {
         self.vms.get(self.key(vm)?.as_ref())
     }
 
-    /// Under which key a VM's is kept, or would be: a UUID is the same in capitals.
+    /// The key of a VM's override, existing or new. UUIDs match in any case.
     pub fn key<'a>(&'a self, vm: &'a Identity) -> Option<Cow<'a, str>> {
         let key = key_of(vm)?;
         if vm.named || self.vms.contains_key(key.as_ref()) {
@@ -80,7 +80,7 @@ impl Overrides {
         Some(same.map_or(key, |kept| Cow::Borrowed(kept.as_str())))
     }
 
-    /// Changes a VM's, or with `None` the default; an override that sets nothing is none.
+    /// Edits a VM's override, or with `None` the default's. Removes it if it sets nothing.
     pub fn edit(&mut self, key: Option<&str>, edit: impl FnOnce(&mut Override)) {
         let Some(key) = key else { return edit(&mut self.default) };
         let mut of_vm = self.vms.remove(key).unwrap_or_default();
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_vm_is_known_by_its_name_or_else_its_uuid() {
+    fn a_vm_s_key_is_its_name_or_else_its_uuid() {
         let vm = |name: &str, named, uuid: &str| Identity {
             name: name.to_owned(),
             named,
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_set_for_a_uuid_holds_for_it_in_capitals_and_is_kept_once() {
+    fn an_override_of_a_uuid_matches_in_any_case_and_is_stored_once() {
         let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
         let off = |of: &mut Override| of.limit = Some(Stamped { value: Limit::Off, stamp });
         let mut overrides = Overrides::default();
@@ -121,12 +121,12 @@ mod tests {
         assert_eq!(overrides.key(&vm("7A-BC")).as_deref(), Some("7a-bc"));
         assert_eq!(overrides.key(&vm("7B")).as_deref(), Some("7B"));
         let named = Identity { named: true, name: "7A-BC".to_owned(), ..vm("") };
-        assert!(overrides.of(&named).is_none(), "names are told apart by it");
+        assert!(overrides.of(&named).is_none(), "names differ by case");
         assert_eq!(overrides.key(&named).as_deref(), Some("7A-BC"));
     }
 
     #[test]
-    fn an_override_that_sets_nothing_is_none() {
+    fn an_override_that_sets_nothing_is_removed() {
         let mut overrides = Overrides::default();
         let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
         let off = Stamped { value: Limit::Off, stamp };

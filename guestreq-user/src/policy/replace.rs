@@ -1,7 +1,7 @@
-//! # Replacing what files say
+//! # Planning replacements of policy files
 //!
-//! All at once: the configuration's files when they are read again, or the file that
-//! `policy apply` was given. As with [`super::change`], nothing is changed here.
+//! By a reload of the configuration, or by `policy apply`. As with [`super::change`], nothing is
+//! changed here.
 
 use guestreq_common::policy::Mode;
 
@@ -9,23 +9,23 @@ use super::{Applied, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp, s
 use super::{Apply, Difference};
 use crate::text::quoted;
 
-/// A policy set that may take another's place.
+/// A policy set that may replace the current one.
 #[derive(Debug)]
 pub struct Replacement {
     pub policy_set: PolicySet,
     pub changed: Vec<Difference>,
-    /// Whether something is enforced that was not.
-    pub begins: bool,
+    /// Whether it enforces something that was not enforced.
+    pub starts_enforcing: bool,
     pub warnings: Vec<String>,
 }
 
 impl PolicySet {
-    /// What it would be to have another configuration.
+    /// Plans another configuration.
     pub fn with_file(&self, file: PolicyFile, vms: &[KnownVm<'_>]) -> Result<Replacement, Refusal> {
         self.replaced_by(PolicySet { file, ..self.clone() }, vms)
     }
 
-    /// The same for another file that was applied.
+    /// Plans another applied file.
     pub fn with_applied(
         &self,
         apply: &Apply,
@@ -36,7 +36,7 @@ impl PolicySet {
         let mut warnings = Vec::new();
         if let Some(policy_file) = &apply.policy_file {
             if policy_file.is_empty() {
-                let why = "the file says nothing: to drop what was applied, use --clear";
+                let why = "the file sets nothing: to clear the applied file, use --clear";
                 return Err(Refusal::Refused(why.to_owned()));
             }
             let slow =
@@ -44,7 +44,7 @@ impl PolicySet {
             if let Some((why, at)) = slow {
                 return Err(Refusal::Refused(format!("{at}: {why}")));
             }
-            warnings.extend(self.goes_before());
+            warnings.extend(self.precedence_warning());
         }
         let applied = |policy_file: &PolicyFile| Applied {
             stamp: stamp.clone(),
@@ -55,7 +55,7 @@ impl PolicySet {
         if !apply.yes
             && let Some(why) = replacement.warnings.first()
         {
-            return Err(Refusal::Refused(format!("{why} (--yes does it all the same)")));
+            return Err(Refusal::Refused(format!("{why} (--yes to proceed)")));
         }
         let known = self.warnings();
         let new = replacement.policy_set.warnings().into_iter().filter(|why| !known.contains(why));
@@ -63,7 +63,7 @@ impl PolicySet {
         Ok(replacement)
     }
 
-    /// Fails if it cannot be; the warnings are what running VMs would lose.
+    /// Fails if the set contradicts itself. Warns of what running VMs would lose.
     fn replaced_by(
         &self,
         policy_set: PolicySet,
@@ -84,13 +84,14 @@ impl PolicySet {
             let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce
         };
-        let begins = (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
+        let starts_enforcing =
+            (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
         all.retain(|all| !all.old.has_same_values(&all.new));
-        Ok(Replacement { policy_set, changed: all, begins, warnings })
+        Ok(Replacement { policy_set, changed: all, starts_enforcing, warnings })
     }
 
-    /// What was set one by one, and so goes before a file.
-    fn goes_before(&self) -> Option<String> {
+    /// Warns of single overrides, which precede the file.
+    fn precedence_warning(&self) -> Option<String> {
         let keys = |set: &Override| {
             let keys = [
                 ("mode", set.mode.is_some()),
@@ -110,7 +111,7 @@ impl PolicySet {
         let set: Vec<_> = default.into_iter().chain(vms).collect();
         (!set.is_empty()).then(|| {
             format!(
-                "set by command before, and goes before the file: {} (`guestreq policy clear`, \
+                "overrides take precedence over the file: {} (`guestreq policy clear`, \
                  `guestreq limit clear`)",
                 safety::some_of(&set)
             )
@@ -118,10 +119,10 @@ impl PolicySet {
     }
 }
 
-/// `default: mode audit, … -> mode enforce, …; "web": …`: what changed, on a line.
+/// What changed, on a line: `default: mode audit, … -> mode enforce, …; "web": …`.
 pub fn describe(changed: &[Difference]) -> String {
     if changed.is_empty() {
-        return "no policy of the default or of a running VM differs".to_owned();
+        return "no change for the default or running VMs".to_owned();
     }
     let each = |Difference { vm, old, new }: &Difference| {
         let who = vm.as_deref().map_or_else(|| "default".to_owned(), quoted);

@@ -14,8 +14,8 @@ use super::{Glob, Limit, Named, Types, safety};
 use super::{Match, Rule};
 use crate::{host::Identity, text::quoted};
 
-/// A rule as somebody writes it now. One that was accepted before is read as a [`Rule`]: what a
-/// version allows at least is no reason to forget what an older one has taken.
+/// A rule in a file. Stored rules are read as [`Rule`], since an older version may have accepted
+/// lower limits.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRule {
@@ -32,14 +32,14 @@ impl From<FileRule> for Rule {
     }
 }
 
-/// A limit as somebody writes it now: one that makes guests lose their keys says that it is meant so.
+/// A limit in a file: one by which guests lose VMPCKs needs `force`.
 pub struct FileLimit(pub Limit);
 
 impl<'de> Deserialize<'de> for FileLimit {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FileLimit, D::Error> {
         let limit = Limit::deserialize(from)?;
         match safety::too_slow(limit) {
-            Some(why) => Err(de::Error::custom(format!("{why}, or force = true beside the rate"))),
+            Some(why) => Err(de::Error::custom(format!("{why}, or force = true next to the rate"))),
             None => Ok(FileLimit(limit)),
         }
     }
@@ -55,7 +55,7 @@ impl Match {
         self.patterns().find_map(|(key, pattern)| mismatch(key, pattern, vm))
     }
 
-    /// What is right, and matches no VM that anybody means by it.
+    /// Why a valid pattern matches no VM.
     pub fn warning(&self) -> Option<String> {
         self.patterns().find_map(|(key, pattern)| match key {
             "name" => warnings::of_a_namesake(pattern).or_else(|| warnings::of_a_process(pattern)),
@@ -66,19 +66,19 @@ impl Match {
     }
 }
 
-/// Why a pattern does not match what is known of a VM.
+/// Why a pattern does not match a VM.
 fn mismatch(key: &str, pattern: &Glob, vm: &Identity) -> Option<String> {
     let matches = |value: &str| !value.is_empty() && pattern.matches(value);
     let in_any_case = |value: &str| !value.is_empty() && pattern.matches_in_any_case(value);
     let (value, is_so) = match key {
         // A process' name is not its VM's.
         "name" if !vm.named => return Some("it has no name of its own".to_owned()),
-        // As it is shown, or without its namespace.
+        // With its namespace, as shown, or without.
         "name" if !vm.namespace.is_empty() && pattern.as_str().contains('/') => {
             (vm.full_name(), matches(&vm.full_name()) || matches(&vm.name))
         }
         "name" => (Cow::Borrowed(vm.name.as_str()), matches(&vm.name)),
-        // Capitals are as good as small letters there, also to `--vm`.
+        // In any case, as for `--vm`.
         "uuid" => (Cow::Borrowed(vm.uuid.as_str()), in_any_case(&vm.uuid)),
         "namespace" => (Cow::Borrowed(vm.namespace.as_str()), matches(&vm.namespace)),
         "pod_uid" => (Cow::Borrowed(vm.pod_uid.as_str()), in_any_case(&vm.pod_uid)),

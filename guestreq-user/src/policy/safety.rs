@@ -1,9 +1,8 @@
-//! # What is better not done
+//! # Policies that make guests lose VMPCKs
 //!
-//! What a Linux guest does with a refusal (drivers/virt/coco/sev-guest,
-//! arch/x86/coco/sev/core.c): told BUSY, it sends the same message again after two
-//! seconds, for a minute; told anything else, or BUSY for a minute, it never uses
-//! that VMPCK again until it is rebooted.
+//! How a Linux guest treats a refusal (drivers/virt/coco/sev-guest, arch/x86/coco/sev/core.c):
+//! after BUSY it sends the same message again every two seconds, for a minute. After any other
+//! error, or a minute of BUSY, it wipes that VMPCK, which is lost until a reboot.
 
 use guestreq_common::{
     gcra,
@@ -13,22 +12,22 @@ use guestreq_common::{
 
 use super::{Effective, KnownVm, Limit, PolicySet, Types};
 
-/// For how long a guest comes back.
+/// How long a guest retries after BUSY.
 const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
-/// How long it waits before it does.
+/// Its backoff.
 const RETRY_NS: u64 = 2_000_000_000;
 
-/// The longest that an honest guest could be told BUSY: all of its VMPCKs wait, and each time
-/// the one that comes next comes a moment too early, or before it is its turn.
+/// The longest that a well-behaved guest can get BUSY: all of its VMPCKs wait, and each retry comes
+/// a moment too early, or out of turn.
 fn longest_wait_ns(interval_ns: u64) -> u64 {
     let each = interval_ns.saturating_add(gcra::MAX_TURN_WAIT_NS + RETRY_NS);
     each.saturating_mul(VMPCKS as u64)
 }
 
-/// The slowest rate that no honest guest loses a VMPCK by.
+/// The slowest rate at which no well-behaved guest loses a VMPCK.
 pub const SLOWEST: &str = "4.8/m";
 
-/// Why a limit would make an honest guest lose a VMPCK, unless it was forced.
+/// Why a limit would make a well-behaved guest lose a VMPCK, unless it was forced.
 pub fn too_slow(limit: Limit) -> Option<String> {
     match limit {
         Limit::On(throttle) if !throttle.force => starves(limit),
@@ -49,13 +48,13 @@ fn starves(limit: Limit) -> Option<String> {
     })
 }
 
-/// What forbidding TSC_INFO does.
+/// Warns if TSC_INFO is not allowed.
 pub fn no_tsc_info(allow: Types) -> Option<&'static str> {
     (!allow.0.has(MessageType::TscInfo))
         .then_some("tsc_info is not allowed: guests with Secure TSC cannot boot")
 }
 
-/// A VM that runs, as far as a change of policy touches it.
+/// A running VM under a policy change.
 pub struct AffectedVm<'a> {
     pub label: &'a str,
     pub before: Effective,
@@ -85,7 +84,7 @@ pub fn affected<'a>(
 }
 
 impl AffectedVm<'_> {
-    /// Types that are refused.
+    /// Types that it has sent and that the policy refuses.
     fn refused(&self, policy: &Effective) -> Types {
         let enforced = policy.mode.value.0 == Mode::Enforce;
         self.sent.iter().filter(|kind| enforced && !policy.allow.value.0.has(*kind)).collect()
@@ -97,7 +96,7 @@ impl AffectedVm<'_> {
             && starves(policy.limit.value).is_some()
     }
 
-    /// Why it would lose a VMPCK that it would keep without the change.
+    /// Why the change would make it lose a VMPCK.
     fn loses(&self) -> Option<String> {
         let before = self.refused(&self.before);
         let refused: Types =
@@ -115,16 +114,15 @@ impl AffectedVm<'_> {
 /// Names and reasons that fit on a line.
 pub const NAMED: usize = 8;
 
-/// Why a change is not made unless somebody insists: running VMs do what it refuses.
+/// Which running VMs would lose a VMPCK: such a change needs --yes.
 pub fn losing(vms: &[AffectedVm<'_>]) -> Option<String> {
     let losers: Vec<String> = vms.iter().filter_map(AffectedVm::loses).collect();
-    (!losers.is_empty()).then(|| {
-        format!(
-            "of the running VMs {} would lose a VMPCK until rebooted: {}",
-            losers.len(),
-            some_of(&losers)
-        )
-    })
+    let vms = match losers.len() {
+        0 => return None,
+        1 => "1 running VM".to_owned(),
+        count => format!("{count} running VMs"),
+    };
+    Some(format!("{vms} would lose a VMPCK until rebooted: {}", some_of(&losers)))
 }
 
 /// The first few, and how many more there are.
@@ -191,14 +189,13 @@ mod tests {
         ];
         assert_eq!(
             losing(&vms).unwrap(),
-            "of the running VMs 1 would lose a VMPCK until rebooted: \
-             \"evil\" has sent export, unknown"
+            "1 running VM would lose a VMPCK until rebooted: \"evil\" has sent export, unknown"
         );
         assert_eq!(losing(&vms[..1]), None);
     }
 
     #[test]
-    fn who_was_over_a_limit_that_starves_is_named() {
+    fn vms_over_a_limit_that_is_too_slow_are_named() {
         let affected = |rate, was_over| AffectedVm {
             label: "busy",
             before: policy(Mode::Audit, Allowed::DEFAULT, limit(rate, true)),

@@ -1,6 +1,6 @@
-//! # The policy set of rules
+//! # The policy set
 //!
-//! The configuration and the overrides together, and what follows for a VM.
+//! The configuration and the overrides, and a VM's policy by both.
 
 mod warnings;
 
@@ -14,14 +14,14 @@ use crate::{host::Identity, text::quoted};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicySet {
-    /// What carries decisions out, for as long as the agent runs.
+    /// What enforces decisions; fixed while the agent runs.
     pub backend: Backend,
     /// The configuration's files.
     pub file: PolicyFile,
     pub overrides: Overrides,
 }
 
-/// One of mode, allow and limit: where each layer keeps it.
+/// Accessors for one of mode, allow and limit in each layer.
 struct Key<T> {
     of_override: fn(&Override) -> Option<&Stamped<T>>,
     of_rule: fn(&Rule) -> Option<T>,
@@ -45,12 +45,12 @@ const LIMIT: Key<Limit> = Key {
 };
 
 impl PolicySet {
-    /// What holds for VMs of which nothing is said.
+    /// The policy of VMs without rules or overrides.
     pub fn default(&self) -> Effective {
         self.effective(None)
     }
 
-    /// What holds for a VM.
+    /// A VM's policy.
     pub fn resolve(&self, vm: &Identity) -> Effective {
         self.effective(Some(vm))
     }
@@ -64,7 +64,7 @@ impl PolicySet {
         }
     }
 
-    /// The first that says something, in the order that [`super`] tells.
+    /// The first setting in the order of [`super`].
     fn pick<T: Copy>(
         &self,
         vm: Option<&Identity>,
@@ -76,55 +76,50 @@ impl PolicySet {
             let origin = Origin::Override { of, stamp: stamp.clone() };
             Some(Setting { value: *value, origin })
         };
-        let by_hand = || overridden(Level::Vm, self.overrides.of(vm?)?);
+        let by_override = || overridden(Level::Vm, self.overrides.of(vm?)?);
         let by_rule = || {
             let vm = vm?;
-            self.sheets().find_map(|(policy_file, stamp)| {
+            self.files().find_map(|(policy_file, stamp)| {
                 let rules = policy_file.rules.iter().zip(1..);
-                rules.filter(|(placed, _)| placed.rule.matches.matches(vm)).find_map(
-                    |(at, number)| {
-                        let value = (key.of_rule)(&at.rule)?;
-                        Some(Setting {
-                            value,
-                            origin: origin(&at.at, Some((number, &at.rule)), stamp),
-                        })
-                    },
-                )
+                rules.filter(|(at, _)| at.rule.matches.matches(vm)).find_map(|(at, number)| {
+                    let value = (key.of_rule)(&at.rule)?;
+                    Some(Setting { value, origin: origin(&at.at, Some((number, &at.rule)), stamp) })
+                })
             })
         };
         let by_top = || {
-            self.sheets().find_map(|(policy_file, stamp)| {
+            self.files().find_map(|(policy_file, stamp)| {
                 let Located { value, at } = (key.of_file)(policy_file)?;
                 Some(Setting { value: *value, origin: origin(at, None, stamp) })
             })
         };
-        by_hand()
+        by_override()
             .or_else(by_rule)
             .or_else(|| overridden(Level::Default, &self.overrides.default))
             .or_else(by_top)
             .unwrap_or(built_in)
     }
 
-    /// What files say: the one that was applied, and by whom, before the configuration's.
-    pub(super) fn sheets(&self) -> impl Iterator<Item = (&PolicyFile, Option<&Stamp>)> {
+    /// The applied file with its stamp, then the configuration's.
+    pub(super) fn files(&self) -> impl Iterator<Item = (&PolicyFile, Option<&Stamp>)> {
         let applied = self.overrides.applied.iter();
         let applied = applied.map(|Applied { stamp, policy_file }| (policy_file, Some(stamp)));
         applied.chain([(&self.file, None)])
     }
 
-    /// All rules, in the order in which they are tried.
+    /// All rules in their order.
     fn rules(&self) -> impl Iterator<Item = &LocatedRule> {
-        self.sheets().flat_map(|(policy_file, _)| &policy_file.rules)
+        self.files().flat_map(|(policy_file, _)| &policy_file.rules)
     }
 
-    /// Whether something is said of some VMs only.
+    /// Whether any rule or override is for some VMs only.
     pub fn names_vms(&self) -> bool {
         self.rules().next().is_some() || !self.overrides.vms.is_empty()
     }
 
-    /// Every mode that some VM may get, who says it, and where.
+    /// Every mode that a VM may get, with what sets it and where.
     fn modes(&self) -> impl Iterator<Item = (Mode, String, Option<&Source>)> {
-        let top = self.sheets().find_map(|(policy_file, _)| policy_file.mode.as_ref());
+        let top = self.files().find_map(|(policy_file, _)| policy_file.mode.as_ref());
         let default = match (&self.overrides.default.mode, top) {
             (Some(set), _) => (set.value.0, "the default's override", None),
             (None, Some(Located { value, at })) => (value.0, "the top level", Some(at)),
@@ -141,7 +136,7 @@ impl PolicySet {
         std::iter::once((mode, who.to_owned(), at)).chain(rules).chain(overrides)
     }
 
-    /// The strictest mode that some VM may get.
+    /// The strictest mode that a VM may get.
     pub fn strictest(&self) -> Mode {
         self.modes().map(|(mode, ..)| mode).max().unwrap_or(Mode::Observe)
     }
@@ -150,12 +145,12 @@ impl PolicySet {
         self.strictest() == Mode::Enforce
     }
 
-    /// Whether a new VM waits until the agent has said which policy is its.
+    /// Whether a new VM waits until the agent has resolved its policy.
     pub fn waits(&self) -> bool {
         self.names_vms() && self.enforces()
     }
 
-    /// Why it cannot be done as it is said.
+    /// Why the set contradicts itself: it enforces without a backend.
     pub fn contradiction(&self) -> Option<(Option<&Source>, String)> {
         if self.backend != Backend::None {
             return None;
@@ -168,7 +163,7 @@ impl PolicySet {
         Some((place, why))
     }
 
-    /// A VM that is not running, as far as its override's key tells.
+    /// A VM that is not running, by its override's key.
     pub fn absent(key: &str) -> Identity {
         let vm = Identity::called(key);
         debug_assert_eq!(overrides::key_of(&vm).as_deref(), Some(key));
@@ -176,7 +171,7 @@ impl PolicySet {
     }
 }
 
-/// The origin of what a file's top level or a rule says; a file that somebody applied has a stamp.
+/// The origin of a setting of a file's top level or rule; an applied file has a stamp.
 fn origin(at: &Source, rule: Option<(usize, &Rule)>, stamp: Option<&Stamp>) -> Origin {
     let at = at.clone();
     let (rule, matches) = rule.map(|(number, rule)| (number, rule.matches.to_string())).unzip();

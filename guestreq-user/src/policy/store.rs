@@ -1,7 +1,7 @@
 //! # The overrides' file
 //!
-//! Replaced as a whole: after a crash at any moment there is the old one or the
-//! new one. One that cannot be read is never dropped in silence.
+//! Replaced atomically: after a crash there is the old or the new one. One that cannot be read is
+//! an error, never dropped.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -40,7 +40,7 @@ impl Store {
         self.folder.join(format!("{NAME}.new"))
     }
 
-    /// No file is no overrides.
+    /// No file means no overrides.
     pub fn read(&self) -> Result<Overrides> {
         let path = self.path();
         let read = match bytes_of(&path) {
@@ -52,26 +52,26 @@ impl Store {
         };
         read.with_context(|| {
             format!(
-                "{} cannot be read: mend it, or remove it to drop everything that `guestreq limit` \
-                 and `guestreq policy` have set",
+                "{} cannot be read: repair it, or remove it to drop everything that `guestreq \
+                 limit` and `guestreq policy` have set",
                 path.display()
             )
         })
     }
 
-    /// Whether a file that cannot be read may have asked for enforcement.
+    /// Whether a file that cannot be read may set mode enforce.
     pub fn may_enforce(&self) -> bool {
         let text = bytes_of(&self.path()).ok();
-        // What is no JSON may lack the part that says so.
-        let said = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
-        said.is_none_or(|said| says_enforce(&said))
+        // Invalid JSON may lack the part that does.
+        let json = text.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        json.is_none_or(|json| sets_enforce(&json))
     }
 
-    /// When this returns, they outlive a crash.
+    /// When this returns, they survive a crash.
     pub fn write(&self, overrides: &Overrides) -> Result<()> {
         let replaced = self.replace(overrides);
         if replaced.is_err() {
-            // Where the disk is full it would only take room.
+            // Frees space on a full disk.
             let _ = fs::remove_file(self.new_path());
         }
         replaced.with_context(|| {
@@ -89,13 +89,13 @@ impl Store {
         file.sync_all()?;
         failpoint::point(Point::OverrideWritten);
         fs::rename(&new, self.path())?;
-        // The name, too, is only there for good once its folder is.
+        // The rename is durable once the folder is synced.
         folder.sync_all()?;
         Ok(())
     }
 }
 
-/// A file's bytes. A pipe in its place would be waited for.
+/// A file's bytes. Never opens a pipe, which would block.
 fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file"));
@@ -103,18 +103,17 @@ fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Whether some value in it, wherever that is, is a mode that refuses.
-fn says_enforce(said: &serde_json::Value) -> bool {
-    match said {
+/// Whether any value in it is `enforce`.
+fn sets_enforce(json: &serde_json::Value) -> bool {
+    match json {
         serde_json::Value::String(text) => text == Mode::Enforce.name(),
-        serde_json::Value::Array(all) => all.iter().any(says_enforce),
-        serde_json::Value::Object(all) => all.values().any(says_enforce),
+        serde_json::Value::Array(all) => all.iter().any(sets_enforce),
+        serde_json::Value::Object(all) => all.values().any(sets_enforce),
         _ => false,
     }
 }
 
 impl Overrides {
-    /// Of what the file holds.
     pub fn from_bytes(bytes: &[u8]) -> Result<Overrides> {
         serde_json::from_slice(bytes).map_err(|error| anyhow!(in_a_line(&error.to_string())))
     }

@@ -1,14 +1,14 @@
-//! # VMs as people name them
+//! # Finding the VM that a user names
 //!
-//! By label, name (behind its namespace or alone), UUID, pod's UID or pid. What somebody typed
-//! must mean one VM: where it could be several, all are told, and where it is none, those that
-//! are called nearly so. Names are whatever somebody started a process with.
+//! By label, name (with its namespace or without), UUID, pod's UID or pid. The text must match one
+//! VM: if several match, the error lists them; if none, those with similar names. Names may be any
+//! text.
 
 use super::{key_of, safety};
 use crate::host::Identity;
 use crate::text::quoted;
 
-/// A VM that may be meant.
+/// A VM that may match.
 #[derive(Clone, Copy)]
 pub struct Candidate<'a> {
     pub label: &'a str,
@@ -17,19 +17,19 @@ pub struct Candidate<'a> {
     pub exited: bool,
 }
 
-/// Why none is meant.
+/// Why not exactly one VM matches.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LookupError {
     Unknown(String),
     Ambiguous(String),
 }
 
-/// Says which pid is meant, whatever VMs are called.
+/// Prefix of a pid, which no name can shadow.
 const PID: &str = "pid:";
-/// Names that are longer than what a label holds are no typing errors.
+/// Longer texts than labels are not typing errors.
 const MAX_TYPED: usize = 256;
 
-/// The one that is meant. Running VMs go before those that have gone.
+/// The matching VM. Running VMs take precedence over exited ones.
 pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, LookupError> {
     for exited in [false, true] {
         let hits: Vec<usize> = (0..all.len())
@@ -37,8 +37,7 @@ pub fn find(text: &str, all: &[Candidate<'_>]) -> Result<usize, LookupError> {
             .collect();
         match hits.as_slice() {
             [] => {}
-            // What is set for a name holds for all of that name: the one of that label stands for
-            // its namesakes.
+            // Overrides apply to all VMs of a name: the one with that label stands for them.
             [first, rest @ ..] if rest.iter().all(|&i| same_vm(&all[i], &all[*first])) => {
                 return Ok(hits.iter().copied().find(|&i| all[i].label == text).unwrap_or(*first));
             }
@@ -68,7 +67,7 @@ fn same_vm(a: &Candidate<'_>, b: &Candidate<'_>) -> bool {
 fn ambiguous(text: &str, hits: &[usize], all: &[Candidate<'_>]) -> String {
     let hits: Vec<_> =
         hits.iter().map(|&i| format!("{} ({PID}{})", quoted(all[i].label), all[i].pid)).collect();
-    format!("{} may be one of several VMs: {}: say which pid", quoted(text), safety::some_of(&hits))
+    format!("{} matches several VMs: {}: give the pid", quoted(text), safety::some_of(&hits))
 }
 
 fn unknown(text: &str, all: &[Candidate<'_>]) -> String {
@@ -80,7 +79,7 @@ fn unknown(text: &str, all: &[Candidate<'_>]) -> String {
     format!("{no_vm}: {}", instead(text, &running))
 }
 
-/// What to say of the VMs that there are, if none of them is called `text`.
+/// Suggests running VMs if none matches `text`.
 pub fn instead(text: &str, running: &[&str]) -> String {
     let some = |names: &[&str]| {
         safety::some_of(&names.iter().map(|name| quoted(name)).collect::<Vec<_>>())
@@ -91,7 +90,7 @@ pub fn instead(text: &str, running: &[&str]) -> String {
     }
 }
 
-/// The names that are a few typing errors away, the nearest first.
+/// Names within a few typing errors, nearest first.
 fn nearest<'a>(text: &str, names: &[&'a str]) -> Vec<&'a str> {
     let length = text.chars().count();
     if length > MAX_TYPED {

@@ -92,7 +92,7 @@ where
     };
     let done = tokio::spawn(async move {
         let _turn = turn;
-        let kept = background::done("keep", keep).await;
+        let kept = background::run("keep", keep).await;
         kept.unwrap_or_else(|error| Err(Refusal::Failed(format!("a thread: {error}"))))
             .map_err(Refused::Refusal)?;
         observing(&shared, |observer| Ok(make(observer, request, planned, body.uid)))

@@ -19,7 +19,7 @@ use crate::{agent::snapshot::maps, wire::status::Agent};
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
         State::Waiting { reason } => {
-            let asked = shared.asked();
+            let asked = shared.configured();
             // What keeps the agent from observing keeps it from enforcing, too.
             let why = asked.reason.clone().or_else(|| Some(reason.clone()));
             let status = enforcement::Status { reason: why, ..asked };

@@ -2,7 +2,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 
-/// A pipe that nobody reads until they are told to.
+/// A pipe that nobody reads at first.
 struct Blocked {
     go: Receiver<()>,
     open: bool,
@@ -12,7 +12,6 @@ struct Blocked {
 impl Write for Blocked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.open {
-            // However long that takes.
             self.open = self.go.recv().is_ok();
         }
         let _ = self.written.send(String::from_utf8_lossy(bytes).into_owned());
@@ -24,9 +23,9 @@ impl Write for Blocked {
     }
 }
 
-/// Row 6 of the second review: with the log as it was, this would never end.
+/// Row 6 of the second review: a log without a queue would block for ever.
 #[test]
-fn a_log_that_is_blocked_holds_nobody_up_and_what_is_dropped_is_told_where_it_is_missing() {
+fn a_blocked_log_blocks_no_writer_and_dropped_lines_are_reported_in_their_place() {
     const LINES: u64 = 100_000;
     let (unblock, go) = channel();
     let (written, lines) = channel();
@@ -36,28 +35,26 @@ fn a_log_that_is_blocked_holds_nobody_up_and_what_is_dropped_is_told_where_it_is
     }
     let bytes = queue.inner().bytes;
     let dropped = queue.inner().dropped;
-    assert!(bytes <= MOST_BYTES, "{bytes} bytes wait");
+    assert!(bytes <= MAX_BYTES, "{bytes} bytes queued");
     assert!(dropped > 0 && dropped < LINES, "{dropped}");
     queue.flush(Duration::ZERO);
     unblock.send(()).unwrap();
-    // As long as it takes.
     queue.flush(Duration::from_secs(600));
     queue.put(b"after\n".to_vec());
     queue.flush(Duration::from_secs(600));
     let all: Vec<String> = lines.try_iter().collect();
-    let [told @ .., notice, after] = all.as_slice() else { panic!("{} lines", all.len()) };
-    assert_eq!(told.len() as u64, LINES - dropped);
-    assert!(told.iter().zip(0..).all(|(line, n)| *line == format!("line {n}\n")), "in their order");
+    let [written @ .., notice, after] = all.as_slice() else { panic!("{} lines", all.len()) };
+    assert_eq!(written.len() as u64, LINES - dropped);
+    assert!(written.iter().zip(0..).all(|(line, n)| *line == format!("line {n}\n")), "in order");
     assert!(
-        notice.ends_with(&format!("{dropped} lines of this log were dropped: nobody took them\n"))
+        notice.ends_with(&format!("dropped {dropped} log lines: standard error was blocked\n"))
     );
-    assert_eq!((after.as_str(), queue.inner().dropped), ("after\n", dropped), "it goes on");
+    assert_eq!((after.as_str(), queue.inner().dropped), ("after\n", dropped), "it recovers");
 }
 
-/// One that cannot be written to at all.
-struct Gone;
+struct Broken;
 
-impl Write for Gone {
+impl Write for Broken {
     fn write(&mut self, _: &[u8]) -> io::Result<usize> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
@@ -68,8 +65,8 @@ impl Write for Gone {
 }
 
 #[test]
-fn lines_that_nobody_can_read_any_more_are_counted() {
-    let queue = Queue::start(Gone).unwrap();
+fn lines_that_cannot_be_written_count_as_dropped() {
+    let queue = Queue::start(Broken).unwrap();
     queue.put(b"a\n".to_vec());
     queue.put(b"b\n".to_vec());
     queue.flush(Duration::from_secs(600));

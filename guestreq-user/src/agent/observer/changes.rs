@@ -1,7 +1,6 @@
-//! # Other policies
+//! # Policy changes
 //!
-//! The configuration's files when they are read again, and what the command line changes or
-//! applies.
+//! By a reload of the configuration, and by the command line.
 
 use anyhow::{Result, anyhow};
 use guestreq_common::policy::Mode;
@@ -16,14 +15,15 @@ use crate::{
 };
 
 impl Observer {
-    /// Has another configuration hold from now on, as far as that needs no new start; says in a
-    /// line what is different.
+    /// Applies another configuration as far as that needs no restart; returns the differences in
+    /// one line.
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
         let planned = self.policies.plan_file(&vms, &config.policy);
         let replacement = planned.map_err(|refusal| anyhow!("{refusal}"))?;
-        self.check_enforceable(replacement.begins).map_err(|refusal| anyhow!("{refusal}"))?;
+        self.check_enforceable(replacement.starts_enforcing)
+            .map_err(|refusal| anyhow!("{refusal}"))?;
         failpoint::point(Point::ReloadRead);
         self.records.set_slow(slow_ns(config));
         self.keep = config.keep_exited_vms;
@@ -34,8 +34,10 @@ impl Observer {
         Ok(policy::describe(&changed))
     }
 
-    /// What a change of what VMs may ask for would come to. It is to be kept first
-    /// ([`Observer::keep`]), then to be made.
+    /// Plans a policy change. The caller stores it first ([`Policies::keep`]), then calls
+    /// [`Observer::change`].
+    ///
+    /// [`Policies::keep`]: crate::enforce::policies::Policies::keep
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
@@ -44,30 +46,30 @@ impl Observer {
         Ok(plan)
     }
 
-    /// Has a change that was kept hold from now on.
+    /// Applies a stored change.
     pub fn change(&mut self, plan: &Plan, uid: u32) {
         self.install(&plan.policy_set);
         self.apply_mode(&[]);
         self.report_change(plan, uid);
     }
 
-    /// What a file that the command line gives, or none, would come to: to be kept and made likewise.
+    /// Plans `policy apply` with a file, or with none (`--clear`). The caller stores it first.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
         let planned = self.policies.plan_apply(&vms, apply, uid)?;
-        self.check_enforceable(planned.begins)?;
+        self.check_enforceable(planned.starts_enforcing)?;
         Ok(planned)
     }
 
-    /// Has it hold from now on.
+    /// Applies a stored policy file.
     pub fn apply(&mut self, apply: &Apply, planned: &Replacement, uid: u32) {
         self.install(&planned.policy_set);
         self.apply_mode(&planned.warnings);
         let changed = policy::describe(&planned.changed);
         match apply.policy_file.as_ref().and_then(PolicyFile::file) {
             Some(file) => info!("uid {uid} applied {}: {changed}", file.escape_debug()),
-            None => info!("uid {uid} dropped what was applied: {changed}"),
+            None => info!("uid {uid} cleared the applied policy file: {changed}"),
         }
         self.report_differences(&planned.changed, uid);
     }
@@ -77,18 +79,16 @@ impl Observer {
         failpoint::point(Point::PolicyApplied);
     }
 
-    /// Fails if something begins to be enforced that cannot be, now or when an agent starts next.
-    fn check_enforceable(&self, begins: bool) -> Result<(), Refusal> {
-        match self.enforcement.status().reason.filter(|_| begins) {
+    /// Fails if something starts_enforcing to be enforced that cannot be, now or when an agent starts next.
+    fn check_enforceable(&self, starts_enforcing: bool) -> Result<(), Refusal> {
+        match self.enforcement.status().reason.filter(|_| starts_enforcing) {
             None => Ok(()),
-            Some(reason) => {
-                Err(Refusal::Refused(format!("nothing can be enforced here: {reason}")))
-            }
+            Some(reason) => Err(Refusal::Refused(format!("cannot enforce on this host: {reason}"))),
         }
     }
 
     fn apply_mode(&mut self, warnings: &[String]) {
-        self.enforcement.require(self.policies.policy_set().strictest());
+        self.enforcement.set_mode(self.policies.policy_set().strictest());
         self.verify();
         for warning in warnings {
             warn!("{warning}");

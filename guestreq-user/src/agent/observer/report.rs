@@ -1,4 +1,4 @@
-//! # What an observer has to tell
+//! # Events that the observer records
 
 use super::{Observer, TrackedVm, now_ns};
 use crate::{
@@ -7,23 +7,23 @@ use crate::{
 };
 
 impl Observer {
-    /// Tells what the programs could not.
+    /// Reports what the programs could not.
     pub fn report_losses(&mut self) {
-        self.losses.tell(&self.records, &self.journal);
+        self.losses.report(&self.records, &self.journal);
     }
 
-    /// Tells what the kernel kept from the programs. Some twenty system calls.
+    /// Reports hits that the kernel skipped. Some twenty system calls.
     pub(super) fn report_missed(&mut self) {
         let missed = self.programs.missed().probes;
         self.losses.report_one("probe_missed", missed, &self.journal);
     }
 
-    /// Whether the programs tell every request.
+    /// Whether the programs report every request.
     pub fn report_all(&self, all: bool) {
         self.records.set_report_all(all);
     }
 
-    /// Every change of policy is told, with who made it.
+    /// Reports a policy change and the uid that made it.
     pub(super) fn report_change(&self, plan: &Plan, uid: u32) {
         self.report_changed(PolicyChanged {
             uid,
@@ -33,7 +33,7 @@ impl Observer {
         });
     }
 
-    /// The same of a file that was applied, for each that it changes.
+    /// Reports each policy that an applied file changes.
     pub(super) fn report_differences(&self, differences: &[Difference], uid: u32) {
         for Difference { vm, old, new } in differences {
             let target = vm.clone().map_or(Target::Default, Target::Vm);
@@ -50,7 +50,7 @@ impl Observer {
         self.journal.record_of(vm.map(TrackedVm::event_vm), what, now_ns());
     }
 
-    /// What the table has seen of VMs that came and went.
+    /// Reports new and exited VMs.
     pub(super) fn report_events(&mut self) {
         for (vm, what, at) in self.table.take_events() {
             self.journal.record_of(Some(vm), what, at);

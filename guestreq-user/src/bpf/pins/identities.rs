@@ -1,8 +1,8 @@
-//! # Who VMs are, for the next agent
+//! # VMs' identities, saved for the next agent
 //!
-//! A VM's name is read once, from the process that launched it. That process may end, or write
-//! over its arguments, while the VM goes on; so what was read is kept beside the lock, a file for
-//! each slot, for as long as the VM's record is there.
+//! A VM's name is read once, from its launcher. That may exit or overwrite its arguments while the
+//! VM runs, so the identity is stored beside the lock, one file per slot, as long as the VM has a
+//! record.
 
 use std::{
     fs,
@@ -21,26 +21,26 @@ use crate::{
     host::{Evidence, Identity},
 };
 
-/// Where [`Remembered`] is by default; gone with the next boot, as the records are.
+/// A tmpfs: cleared by a reboot, as the records are.
 const FOLDER: &str = "/run/guestreq/vms";
 
-/// What was read of a VM's process.
+/// A VM's identity as read from its process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub identity: Identity,
     /// What told it.
     pub evidence: Vec<Evidence>,
-    /// The process that was looked at: the one that launched it, or that runs it.
+    /// The process that was read: the VM's launcher or its VMM.
     pub pid: u32,
-    /// That process' start, in ticks; `None` if it was gone before we looked.
+    /// That process' start, in ticks; `None` if it exited before it could be read.
     pub started: Option<u64>,
 }
 
-/// A file's content: of which VM it is, and what is known of that.
+/// A file's content: a VM and its identity.
 #[derive(Serialize, Deserialize)]
 struct Entry {
     generation: u32,
-    /// In ns of CLOCK_MONOTONIC: no two VMs of a boot begin at the same time in the same slot.
+    /// In ns of CLOCK_MONOTONIC: unique per slot and boot.
     first_seen: u64,
     known: Known,
 }
@@ -56,14 +56,14 @@ impl Default for Remembered {
 }
 
 impl Remembered {
-    /// What an earlier agent read of this very VM.
+    /// What an earlier agent read of this VM.
     pub fn get(&self, slot: usize, vm: &Vm) -> Option<Known> {
         let path = self.path(slot);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                warn!("{}: {error}; the process is looked at again", path.display());
+                warn!("{}: {error}; reading the process again", path.display());
                 return None;
             }
         };
@@ -75,7 +75,7 @@ impl Remembered {
 
     pub fn put(&self, slot: usize, vm: &Vm, known: Known) {
         if let Err(error) = self.try_put(slot, vm, known) {
-            warn!("the next agent will have to look again who a VM is: {error:#}");
+            warn!("cannot save a VM's identity for the next agent: {error:#}");
         }
     }
 
@@ -85,20 +85,20 @@ impl Remembered {
         let (path, new) = (self.path(slot), self.folder.join("new"));
         let text = serde_json::to_vec(&entry)?;
         let write = || {
-            // Names are for whom the socket lets ask for them.
+            // Only those who may use the socket may read names.
             let mut options = fs::OpenOptions::new();
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&text)?;
-            // At once: what stood there is better than half of this.
+            // Atomically: a torn file would lose the old identity.
             fs::rename(&new, &path)
         };
         write().with_context(|| format!("{}", path.display()))
     }
 
-    /// The VM's record is no more.
+    /// Called when the VM's record is cleared.
     pub fn remove(&self, slot: usize) {
-        // What stays names a VM that there is not.
+        // If this fails, the file names a VM that no longer exists.
         let _ = fs::remove_file(self.path(slot));
     }
 
@@ -107,7 +107,7 @@ impl Remembered {
     }
 }
 
-/// Forgets all VMs, as their records are gone.
+/// Removes all identities, as their records are removed.
 pub fn forget() -> io::Result<()> {
     match fs::remove_dir_all(Path::new(FOLDER)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vm_is_who_it_was_to_the_agent_before_and_nobody_else_is() {
+    fn a_saved_identity_is_that_vm_s_only() {
         let folder = tempfile::tempdir().unwrap();
         let remembered = Remembered { folder: folder.path().join("vms") };
         assert_eq!(remembered.get(3, &vm(1, 50)), None);

@@ -1,8 +1,7 @@
-//! # What is pinned, and whose it is
+//! # Inspecting pins before a takeover
 //!
-//! Under our name may stand an earlier agent's, another version's, half of one
-//! whose agent died, or something that is no guestreq's at all. What is not just
-//! what this version would make is told, and never used.
+//! The pins may be an earlier agent's, another version's, incomplete, or not guestreq's. Only what
+//! matches this version exactly is used; anything else is reported.
 
 use std::{
     fs,
@@ -23,8 +22,7 @@ use guestreq_common::{
 use super::Pins;
 use crate::bpf::{kernel_constants::KernelConstants, records};
 
-/// Maps that are pinned, everything that is counted, decided or on its way: of which type, and how
-/// large their keys and values are as this version writes them.
+/// The pinned maps: name, type, and the sizes of keys and values in this version.
 pub const MAPS: [(&str, MapType, u32, u32); 12] = [
     ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
     ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
@@ -40,22 +38,22 @@ pub const MAPS: [(&str, MapType, u32, u32); 12] = [
     ("IOCTLS_COMPAT", MapType::ProgramArray, 4, 4),
 ];
 
-/// What stands under [`super::ROOT`].
+/// What is pinned under [`super::ROOT`].
 pub enum Found {
     Nothing,
-    /// Maps of this version, for so many VMs and threads.
+    /// Maps of this version.
     Ours {
         max_vms: u32,
         threads: u32,
-        /// What an earlier agent has read of the kernel.
+        /// As read by an earlier agent.
         words: Option<KernelConstants>,
     },
-    /// Something else, and why it is not ours.
+    /// Not this version's, and why.
     Foreign(String),
 }
 
 impl Pins {
-    /// What an earlier agent left.
+    /// Inspects the pins.
     pub fn look(&self) -> Found {
         match fs::symlink_metadata(&self.root) {
             Err(_) => Found::Nothing,
@@ -72,7 +70,7 @@ impl Pins {
         for (name, kind, key, value) in MAPS {
             let path = self.map(name);
             if fs::symlink_metadata(&path).is_err() {
-                // An agent that died while it pinned: what is missing is made anew.
+                // An agent died while pinning: what is missing is created again.
                 continue;
             }
             let info = MapInfo::from_pin(&path).context("no map")?;
@@ -92,7 +90,7 @@ impl Pins {
         found(vms, threads, self.signature()?)
     }
 
-    /// What the pinned maps were made with.
+    /// Schema and kernel constants of the pinned maps.
     fn signature(&self) -> Result<Option<(u64, KernelConstants)>> {
         if !self.exist() {
             return Ok(None);
@@ -100,7 +98,7 @@ impl Pins {
         records::signature(self.host()?.fd().as_fd()).map(Some).context("HOST's schema")
     }
 
-    /// The file by which the pinned programs know the gate; of pins that are ours.
+    /// The gate's file that the pinned programs answer, for pins of this version.
     pub fn known_gate(&self) -> Result<u64> {
         records::known_gate(self.host()?.fd().as_fd()).context("HOST's gate")
     }
@@ -124,32 +122,32 @@ impl Seen<'_> {
     fn is_of_this_version(&self, name: &str, kind: MapType, elements: (u32, u32)) -> Result<()> {
         ensure!(
             self.kind == Some(kind) && self.name == Some(name),
-            "{name} is no map of the name and type that this version gives it"
+            "{name} has another name or type than this version's map"
         );
         ensure!(
             kind != MapType::ProgramArray || self.entries >= places(name),
-            "{name} has {} places, this version's {}",
+            "{name} has {} entries, this version's {}",
             self.entries,
             places(name)
         );
         let ((key, value), (this_key, this_value)) = (self.elements, elements);
         ensure!(
             self.elements == elements,
-            "{name}'s elements have {key} and {value} bytes, this version's {this_key} and {this_value}"
+            "{name}'s keys and values have {key} and {value} bytes, this version's {this_key} and \
+             {this_value}"
         );
         Ok(())
     }
 }
 
-/// What maps are that each are as this version makes them: by the sizes of VMS and THREADS, and by
-/// HOST's signature.
+/// The result for maps whose types fit: by the sizes of VMS and THREADS, and HOST's signature.
 fn found(
     vms: Option<u32>,
     threads: Option<u32>,
     signature: Option<(u64, KernelConstants)>,
 ) -> Result<Found> {
     let words = match signature {
-        // Not yet written: an agent died while it pinned.
+        // Not yet written: an agent died while pinning.
         None | Some((0, _)) => None,
         Some((schema, words)) if schema == u64::from(SCHEMA) => Some(words),
         Some((schema, _)) => {
@@ -161,15 +159,15 @@ fn found(
             Ok(Found::Ours { max_vms, threads, words })
         }
         (None, None) => Ok(Found::Nothing),
-        // Half of the sizes are known: begin anew rather than guess.
-        _ => bail!("an agent died while it made its maps"),
+        // One size is missing: start over rather than guess.
+        _ => bail!("an agent died while creating its maps"),
     }
 }
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 
-/// How many places this version's program array of that name has.
+/// The size of this version's program array of that name.
 fn places(array: &str) -> u32 {
     match array {
         "KPROBES" => tail_calls::kprobe::SLOTS,
@@ -178,13 +176,12 @@ fn places(array: &str) -> u32 {
     }
 }
 
-/// Anybody may make folders in a BPF file system that is mounted as by default: one of somebody
-/// else's is no place for pins.
+/// By default anybody may create folders in a BPF file system: only root's are used.
 fn is_root_owned(folder: &Path) -> Result<()> {
     let Ok(metadata) = fs::symlink_metadata(folder) else { return Ok(()) };
     let name = folder.display();
-    ensure!(metadata.is_dir(), "{name} is no folder");
+    ensure!(metadata.is_dir(), "{name} is not a directory");
     ensure!(metadata.uid() == 0, "{name} belongs to uid {}, not to root", metadata.uid());
-    ensure!(metadata.mode() & 0o022 == 0, "{name} can be written by others than root");
+    ensure!(metadata.mode() & 0o022 == 0, "{name} is writable by others than root");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! # Ending what is pinned
+//! # Removing pins
 
 use std::{
     ffi::OsStr,
@@ -14,10 +14,10 @@ use crate::{
     failpoint::{self, Point},
 };
 
-/// Folders with another version's pins while this one's take over: this, and a number.
+/// Folders of another version's pins during the takeover: this and a number.
 const OLD: &str = "guestreq-old-";
 
-/// Our folders, in the order in which their pins end: what is attached before what it uses.
+/// Our folders in the order of removal: links before what they use.
 const FOLDERS: [(&str, Point); 3] = [
     ("links", Point::LinksDropped),
     ("programs", Point::ProgramsDropped),
@@ -25,38 +25,39 @@ const FOLDERS: [(&str, Point); 3] = [
 ];
 
 impl Pins {
-    /// Puts aside what is not this version's: it goes on until this version's stands.
+    /// Moves another version's pins aside: they stay attached until this version's are.
     pub fn put_aside(&self) -> Result<()> {
         let parent = parent();
-        // An agent may have died between this and its own: then both go on.
+        // An agent that died here left several: all stay attached.
         let old = (0..).map(|number: u32| parent.join(format!("{OLD}{number}")));
         let mut free = old.filter(|old| fs::symlink_metadata(old).is_err());
-        let old = free.next().context("no name for it")?;
-        fs::rename(&self.root, &old).with_context(|| format!("putting {ROOT} aside"))
+        let old = free.next().context("no free name for old pins")?;
+        fs::rename(&self.root, &old).with_context(|| format!("moving {ROOT} aside"))
     }
 
-    /// Whether anything is pinned that may be at work, this version's or another's.
+    /// Whether any version's pins exist.
     pub fn are_any(&self) -> bool {
         self.exist() || !olds().is_empty()
     }
 
-    /// Ends what was put aside, by this agent or one that died; what could not be ended is told.
-    pub fn drop_old(&self) -> (bool, Vec<anyhow::Error>) {
-        let mut dropped = false;
+    /// Removes pins that this or an earlier agent moved aside. Returns whether there were any, and
+    /// errors.
+    pub fn remove_old(&self) -> (bool, Vec<anyhow::Error>) {
+        let mut removed = false;
         let mut errors = Vec::new();
         for old in olds() {
             match remove(&old) {
-                Ok(()) => dropped = true,
+                Ok(()) => removed = true,
                 Err(error) => errors.push(error),
             }
         }
-        (dropped, errors)
+        (removed, errors)
     }
 }
 
-/// Ends everything that is pinned; whether there was anything.
+/// Removes all pins. Returns whether there were any.
 ///
-/// Links first, from the beginning of a request to its end, so that none is seen half.
+/// Links first, from the beginning of a request to its end, so that none is seen in part.
 pub fn remove_all(order: &[&'static str]) -> Result<bool> {
     let pins = Pins { root: PathBuf::from(ROOT) };
     for entry in order {
@@ -69,17 +70,16 @@ pub fn remove_all(order: &[&'static str]) -> Result<bool> {
     for root in &all {
         remove(root)?;
     }
-    identities::forget().context("forgetting who VMs are")?;
+    identities::forget().context("removing saved identities of VMs")?;
     Ok(!all.is_empty())
 }
 
-/// Whether there is anything to end.
+/// Whether there are any pins to remove.
 pub fn are_any() -> Result<bool> {
     Ok(!roots(parent())?.is_empty())
 }
 
-/// Our folders in this one, whosever version's. That it cannot be looked into does not mean that
-/// there are none.
+/// All versions' folders in this one. Fails if it cannot be read: there may be some.
 fn roots(parent: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(parent) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -93,12 +93,12 @@ fn roots(parent: &Path) -> Result<Vec<PathBuf>> {
             all.push(parent.join(name));
         }
     }
-    // This version's last, as it would be if the other's had been dropped in time.
+    // This version's last: the others would have been removed before.
     all.sort_by_key(|path| !path.file_name().is_some_and(is_old));
     Ok(all)
 }
 
-/// Whether it is the name of something that was put aside.
+/// Whether it names pins that were moved aside.
 fn is_old(name: &OsStr) -> bool {
     let number = name.to_str().and_then(|name| name.strip_prefix(OLD));
     number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -115,7 +115,7 @@ fn olds() -> Vec<PathBuf> {
     olds.map(|entry| entry.path()).collect()
 }
 
-/// Removes a tree of pins, and then complains of what is in it that no guestreq put there.
+/// Removes a tree of pins. Fails if it holds anything that is not guestreq's.
 fn remove(root: &Path) -> Result<()> {
     if !fs::symlink_metadata(root).is_ok_and(|metadata| metadata.is_dir()) {
         return fs::remove_file(root).with_context(|| format!("{}", root.display()));
@@ -124,26 +124,26 @@ fn remove(root: &Path) -> Result<()> {
         let folder = root.join(folder);
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry?.path();
-            // Folders are nobody's that we know; they are told below.
+            // Folders are not guestreq's: reported below.
             if !path.is_dir() {
                 fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
             }
         }
-        // Fails where something is left in it.
+        // Fails if it is not empty.
         let _ = fs::remove_dir(&folder);
         failpoint::point(point);
     }
     match fs::remove_dir(root) {
         Ok(()) => Ok(()),
-        Err(error) => match stranger(root) {
+        Err(error) => match foreign_entry(root) {
             Some(path) => bail!("{} is not guestreq's: remove it by hand", path.display()),
             None => Err(error).with_context(|| format!("{}", root.display())),
         },
     }
 }
 
-/// Something in the tree that no guestreq put there.
-fn stranger(root: &Path) -> Option<PathBuf> {
+/// Something in the tree that is not guestreq's.
+fn foreign_entry(root: &Path) -> Option<PathBuf> {
     let entries: Vec<PathBuf> =
         fs::read_dir(root).ok()?.flatten().map(|entry| entry.path()).collect();
     let ours = |path: &&PathBuf| FOLDERS.iter().any(|(folder, _)| path.ends_with(folder));
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_looked_into_is_not_nothing() {
+    fn an_unreadable_folder_is_an_error_and_a_missing_one_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let of = |parent: &Path| roots(parent).map_err(|error| format!("{error:#}"));
         assert_eq!(of(folder.path()), Ok(Vec::new()));

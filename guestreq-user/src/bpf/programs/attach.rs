@@ -1,8 +1,7 @@
 //! # Attaching the programs
 //!
-//! Modules come and go: a probe on a function of a module that was unloaded is
-//! dead, and one on a tracepoint keeps its module from being unloaded. So probes
-//! follow their modules, by the identity of their folder in sysfs.
+//! Probes follow their modules, by the inodes of the modules' folders in sysfs: a probe on a
+//! function of an unloaded module is dead, and one on a tracepoint keeps its module loaded.
 
 use std::{
     fs,
@@ -20,7 +19,7 @@ use log::{info, warn};
 
 use super::{
     Programs,
-    attached::{Attached, Trouble, explained},
+    attached::{Attached, Failure, explained},
     pinned::unpin,
 };
 use crate::{
@@ -31,16 +30,16 @@ use crate::{
 };
 
 impl Programs {
-    /// Attaches what can be attached and is not, and lets go of what is gone.
-    /// Returns whether anything changed.
+    /// Attaches what can be attached, detaches what is unloaded or unwanted. Returns whether
+    /// anything changed.
     pub fn follow_modules(&mut self) -> bool {
         let mut changed = false;
-        // Detach in the reverse order, for the same reason.
+        // The reverse of the order of attaching, so that no request is seen in part.
         for probe in PROBES.iter().rev() {
             let Some(attached) = self.attached.get(probe.name) else { continue };
             let gone = attached.module != probe.module.and_then(module_identity);
             if gone || self.unwanted(probe) {
-                let why = if gone { "its module is gone" } else { "no longer needed" };
+                let why = if gone { "its module was unloaded" } else { "no longer needed" };
                 info!("detached {}: {why}", probe.name);
                 self.missed_before += attached.missed();
                 if let Some(pin) = self.attached.remove(probe.name).and_then(|old| old.pin) {
@@ -54,18 +53,18 @@ impl Programs {
                 continue;
             }
             let module = probe.module.and_then(module_identity);
-            if self.trouble.get(probe.name).is_some_and(|old| !old.is_worth_a_try(module)) {
+            if self.failures.get(probe.name).is_some_and(|old| !old.is_due(module)) {
                 continue;
             }
             if let (Some(name), None) = (probe.module, module) {
                 let reason = format!("{name} is not loaded");
-                self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
+                self.failures.insert(probe.name, Failure { reason, module, since: Instant::now() });
                 continue;
             }
             match self.attach(probe, module) {
                 Ok(how) => {
                     info!("{how} {}", probe.name);
-                    self.trouble.remove(probe.name);
+                    self.failures.remove(probe.name);
                     changed = true;
                 }
                 Err(error) => self.report(probe, module, &error),
@@ -80,7 +79,7 @@ impl Programs {
             || (matches!(probe.kind, Kind::Lsm) && !self.lsm)
     }
 
-    /// Attaches a probe, or takes over the link that an earlier agent pinned; which of the two.
+    /// Attaches a probe, or takes over a pinned link. Returns which of the two, for the log.
     fn attach(&mut self, probe: &Probe, module: Option<u64>) -> Result<&'static str> {
         let mut old = None;
         if let Some(pins) = &self.pins
@@ -92,13 +91,13 @@ impl Programs {
                     return Ok("took over");
                 }
                 Ok(attached) => {
-                    // A link to a module that is gone, or was loaded anew, does nothing.
+                    // Its module was unloaded or reloaded: the link is dead.
                     drop(attached);
                     unpin(&path);
                 }
                 Err(error) => {
                     warn!(
-                        "{}: replacing what was pinned at {}: {error:#}",
+                        "{}: replacing the link pinned at {}: {error:#}",
                         probe.name,
                         path.display()
                     );
@@ -106,8 +105,8 @@ impl Programs {
                 }
             }
         }
-        // An LSM hook is never left alone: the new link is pinned in the old one's place, and of
-        // two answers the kernel takes one. Others would count twice.
+        // An LSM hook is never left without a program: the new link replaces the old one's pin, and
+        // the kernel takes one of two answers. Two links on other hooks would count twice.
         if let (Some(path), false) = (&old, matches!(probe.kind, Kind::Lsm)) {
             unpin(path);
         }
@@ -115,7 +114,7 @@ impl Programs {
         failpoint::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
         if let Err(error) = attached.read_missed() {
-            warn!("{}: hits that the kernel cannot deliver are not counted ({error})", probe.name);
+            warn!("{}: missed hits are not counted: {error}", probe.name);
         }
         self.attached.insert(probe.name, attached);
         Ok("attached")
@@ -145,7 +144,7 @@ impl Programs {
         Ok(Attached::new(link, None, id, fd, module))
     }
 
-    /// Pins a new link, and the program that it attaches: what the next agent compares.
+    /// Pins a new link and its program, which the next agent compares.
     pub(super) fn pin(&self, probe: &Probe, attached: Attached) -> Result<Attached> {
         let Some(pins) = &self.pins else { return Ok(attached) };
         let path = pins.program(probe.entry);
@@ -161,7 +160,7 @@ impl Programs {
         Ok(Attached { link, pin: Some(path), ..attached })
     }
 
-    /// A pinned link, if it is of the very program that this version would attach.
+    /// A pinned link, if its program is the one that this version would attach.
     pub(super) fn adopt(&self, probe: &Probe, path: &Path) -> Result<Attached> {
         let link: FdLink = PinnedLink::from_pin(path)?.into();
         let info = link.info()?;
@@ -170,7 +169,7 @@ impl Programs {
         let (id, tag) = bpf_syscall::program_identity(program.as_fd())?;
         let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
         if id != info.program_id() {
-            bail!("the link's program is not the one that is pinned beside it");
+            bail!("its program is not the pinned one");
         }
         if tag != bpf_syscall::program_identity(ours)?.1 {
             bail!("another version's program");
@@ -178,18 +177,18 @@ impl Programs {
         Ok(Attached::new(link, Some(path.to_owned()), info.id(), program, None))
     }
 
-    /// Says once why a probe is not attached, and what that costs.
+    /// Logs once why a probe is not attached, and what is unavailable without it.
     pub(super) fn report(&mut self, probe: &Probe, module: Option<u64>, error: &anyhow::Error) {
         let reason = format!("{error:#}");
-        if self.trouble.get(probe.name).is_none_or(|old| old.reason != reason) {
+        if self.failures.get(probe.name).is_none_or(|old| old.reason != reason) {
             let loses = probe.loses.unwrap_or("everything");
-            warn!("{} cannot be attached ({reason}): lost is {loses}", probe.name);
+            warn!("cannot attach {}: {reason}; unavailable: {loses}", probe.name);
         }
-        self.trouble.insert(probe.name, Trouble { reason, module, since: Instant::now() });
+        self.failures.insert(probe.name, Failure { reason, module, since: Instant::now() });
     }
 }
 
-/// A module's folder is a new one each time it is loaded.
+/// The inode of a loaded module's folder: another one after each load.
 pub fn module_identity(name: &str) -> Option<u64> {
     fs::metadata(system::host().path(&format!("/sys/module/{name}")))
         .ok()

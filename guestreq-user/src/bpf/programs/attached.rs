@@ -1,4 +1,4 @@
-//! # What is attached, and what is not and why
+//! # Attached probes, and why others are not
 
 use std::{
     cell::Cell,
@@ -18,19 +18,18 @@ use crate::{
 
 pub struct Attached {
     pub link: FdLink,
-    /// Where the link outlives us.
+    /// Where the link is pinned.
     pub pin: Option<PathBuf>,
     pub id: u32,
-    /// The program that is attached: an earlier agent's, perhaps.
+    /// The attached program, maybe an earlier agent's.
     pub program: OwnedFd,
     pub module: Option<u64>,
-    /// EventData [`Attached::missed`] and [`Attached::skipped`] read last.
+    /// As last read by [`Attached::missed`] and [`Attached::skipped`].
     pub(super) missed: MonotonicCount,
     pub(super) skipped: MonotonicCount,
 }
 
-/// A count of the kernel's that only grows. Where it cannot be read it keeps its last value, so that
-/// it never seems to fall.
+/// A counter of the kernel. If it cannot be read, it keeps its last value, so that it never falls.
 #[derive(Default)]
 pub(super) struct MonotonicCount(Cell<u64>);
 
@@ -67,7 +66,7 @@ impl Attached {
         self.skipped.update(counters.map(|counters| counters.missed))
     }
 
-    /// The hits that never reached the program, anew. A pin leads to the link without CAP_SYS_ADMIN.
+    /// Reads the missed hits. With a pin that needs no CAP_SYS_ADMIN.
     pub fn read_missed(&self) -> io::Result<u64> {
         let fd = match &self.pin {
             Some(pin) => bpf_syscall::get_pinned(pin)?,
@@ -77,22 +76,22 @@ impl Attached {
     }
 }
 
-/// Why a probe is not attached; it is tried again once its module has changed, or after a while.
-pub struct Trouble {
+/// Why a probe is not attached. Retried when its module changes, or after a minute.
+pub struct Failure {
     pub reason: String,
     pub module: Option<u64>,
     pub since: Instant,
 }
 
-impl Trouble {
+impl Failure {
     const RETRY: Duration = Duration::from_secs(60);
 
-    pub fn is_worth_a_try(&self, module: Option<u64>) -> bool {
-        self.module != module || self.since.elapsed() >= Trouble::RETRY
+    pub fn is_due(&self, module: Option<u64>) -> bool {
+        self.module != module || self.since.elapsed() >= Failure::RETRY
     }
 }
 
-/// Says of a kprobe that is not permitted what stands in its way, if that is known.
+/// Explains why a kprobe is not permitted, if that is known.
 pub fn explained(error: ProgramError) -> anyhow::Error {
     let system = system::host();
     let mask = kernel::effective_capabilities(system).unwrap_or(u64::MAX);
@@ -110,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_that_cannot_be_read_stays_as_it_was() {
+    fn an_unreadable_counter_keeps_its_value() {
         let count = MonotonicCount::default();
         let failed = || Err(io::Error::from_raw_os_error(libc::EMFILE));
         assert_eq!(count.update(failed()), 0);

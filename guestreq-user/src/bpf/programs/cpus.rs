@@ -1,7 +1,7 @@
-//! # What a host's CPUs cost
+//! # Kernel memory per CPU
 //!
-//! A host may have hundreds of possible CPUs, and a per-CPU map memory for each. We have no such
-//! map; what remains is what the kernel keeps for each CPU beside a map's own elements.
+//! A host may have hundreds of possible CPUs. We have no per-CPU maps; this bounds what the kernel
+//! allocates per CPU for other maps.
 
 use aya_obj::{
     Map, Object,
@@ -12,13 +12,13 @@ use super::built_in;
 
 /// `struct htab_elem` before the key.
 const ELEMENT: u64 = 48;
-/// The most elements that a CPU's cache keeps back for hashes without preallocation, where
-/// elements are small (`init_refill_work` in kernel/bpf/memalloc.c).
+/// Most elements in a CPU's cache for hashes without preallocation, if elements are small
+/// (`init_refill_work` in kernel/bpf/memalloc.c).
 const CACHED: u64 = 96;
-/// Locks and the head of a list, of a hash (kernel/bpf/hashtab.c, bpf_lru_list.h), rounded up.
+/// A hash's locks and list heads (kernel/bpf/hashtab.c, bpf_lru_list.h), rounded up.
 const HEADS: u64 = 256;
 
-/// Bytes that a map takes for each possible CPU, at most.
+/// Most bytes that a map takes per possible CPU.
 fn for_each_cpu(map: &Map) -> u64 {
     let words = |bytes: u32| u64::from(bytes).next_multiple_of(8);
     let element = ELEMENT + words(map.key_size()) + words(map.value_size());

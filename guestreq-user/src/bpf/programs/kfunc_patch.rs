@@ -1,15 +1,13 @@
-//! # A function of the kernel's that the programs call
+//! # Calls of the kfunc `bpf_rdonly_cast`
 //!
-//! `bpf_rdonly_cast`, by which a program reads a word of kernel memory without a
-//! call (guestreq-ebpf, `kernel::word`). It is known by its number among the
-//! kernel's types; aya calls helpers only, so the number is put in here.
+//! With it programs read kernel memory without a helper call (guestreq-ebpf, `kernel::word`). aya
+//! cannot relocate kfunc calls, so the kfunc's BTF id is patched in here.
 
 use aya::Btf;
 use aya_obj::btf::BtfKind;
 use guestreq_common::tail_calls::RDONLY_CAST;
 
-/// `call` of the kernel's instructions, of a helper and of a function known by its type
-/// (BPF_PSEUDO_KFUNC_CALL in include/uapi/linux/bpf.h).
+/// `call` of a helper and of a kfunc (BPF_PSEUDO_KFUNC_CALL in include/uapi/linux/bpf.h).
 const CALL_HELPER: [u8; 4] = [0x85, 0, 0, 0];
 const CALL_FUNCTION: [u8; 4] = [0x85, 2 << 4, 0, 0];
 
@@ -20,7 +18,7 @@ pub struct RdonlyCast {
 }
 
 impl RdonlyCast {
-    /// `None` where the kernel has no such function: it is older than 6.2.
+    /// `None` before Linux 6.2.
     pub fn find(btf: &Btf) -> Option<RdonlyCast> {
         Some(RdonlyCast {
             function: btf.id_by_type_name_kind("bpf_rdonly_cast", BtfKind::Func).ok()?,
@@ -28,10 +26,10 @@ impl RdonlyCast {
         })
     }
 
-    /// Makes the programs of an object call it; how often they do.
+    /// Patches an object's calls. Returns how many there were.
     pub fn put_into(&self, object: &mut [u8]) -> usize {
         let mut calls = 0;
-        // Instructions have 8 bytes each, and sections of them begin at a multiple of that.
+        // Instructions have 8 bytes and are 8-aligned.
         for instruction in object.as_chunks_mut::<8>().0 {
             let [head @ .., a, b, c, d] = instruction;
             if *head == CALL_HELPER && [*a, *b, *c, *d] == RDONLY_CAST.to_le_bytes() {
@@ -54,7 +52,8 @@ mod tests {
     fn each_program_that_runs_for_every_vmgexit_calls_it() {
         let cast = RdonlyCast { function: 0x0102_0304, registers: 1 };
         let mut object = built_in().unwrap().to_vec();
-        // The entries of kvm_vmgexit_enter and kvm_vmgexit_exit, and twice what the second jumps to.
+        // The entries of kvm_vmgexit_enter and kvm_vmgexit_exit, and twice what the second jumps
+        // to.
         assert_eq!(cast.put_into(&mut object), 4);
         assert_eq!(cast.put_into(&mut object), 0, "once");
         let call = [0x85, 0x20, 0, 0, 4, 3, 2, 1];

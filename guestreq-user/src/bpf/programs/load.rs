@@ -1,6 +1,6 @@
 //! # Loading the programs
 //!
-//! For this kernel, into the maps that an earlier agent left, if one did.
+//! For this kernel, with an earlier agent's pinned maps if there are any.
 
 use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
 
@@ -27,7 +27,7 @@ use crate::{
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
 
-/// The programs that are part of this binary, if any are: plain cargo builds it without.
+/// The programs in this binary. Plain cargo builds it without.
 pub fn built_in() -> Result<&'static [u8]> {
     if cfg!(without_programs) {
         bail!("this guestreq was built without its eBPF programs: `cargo xtask build` builds both");
@@ -38,14 +38,14 @@ pub fn built_in() -> Result<&'static [u8]> {
 /// Room for vCPU threads (72 bytes each), on average over all VMs.
 const THREADS_PER_VM: u32 = 32;
 
-/// What loading needs to be told.
+/// What to load.
 pub struct Wanted<'a> {
     pub max_vms: u32,
     /// Probes that the operator does not want.
     pub without: &'a [String],
-    /// Whether decisions are carried out, or may come to be.
+    /// Whether decisions are or may become enforced.
     pub lsm: bool,
-    /// Programs to load instead of those that are part of this binary; for tests.
+    /// Programs to load instead of this binary's; for tests.
     pub object: Option<&'a Path>,
 }
 
@@ -62,21 +62,21 @@ impl Wanted<'_> {
 }
 
 impl Programs {
-    /// Loads the programs for this kernel and puts them in their places: those of an agent
-    /// that was here before are replaced, each at once. What is not attached yet stays so.
+    /// Loads the programs and puts them into the program arrays, replacing an earlier agent's one
+    /// by one, atomically. Attaches nothing.
     pub fn load(wanted: &Wanted<'_>, pins: Option<Pins>) -> Result<Programs> {
         for name in wanted.without {
             if !PROBES.iter().any(|probe| probe.name == name) {
                 let known: Vec<_> = PROBES.iter().map(|probe| probe.name).collect();
-                bail!("there is no probe {name:?}; there are {}", known.join(", "));
+                bail!("unknown probe {name:?}; there are {}", known.join(", "));
             }
         }
         let stays = pins.as_ref().is_some_and(Pins::are_any);
         let Inherited { max_vms, threads, words } = inherit(wanted.max_vms, pins.as_ref())?;
-        // One loader for both: a new one reads the kernel's BTF, which takes a while.
+        // One loader for both: each reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let mut object = wanted.object()?;
-        // Without the kernel's types only what needs them is lost.
+        // Without BTF only what needs it is lost.
         let btf = Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok();
         let mut registers = 0;
         if let Some(cast) = btf.as_ref().and_then(RdonlyCast::find) {
@@ -87,7 +87,7 @@ impl Programs {
             Some(words) => words,
             None => KernelConstants::read(&mut loader, &object)?,
         };
-        // Of this version, and enforcing: not what was put aside, nor what an agent died over.
+        // This version's enforcing pins: neither old nor incomplete ones.
         let adopted = pins.as_ref().is_some_and(|pins| pins.find_link(IOCTL_ENTRY).is_some());
         if let Some(pins) = &pins {
             pins.make_folders()?;
@@ -96,7 +96,7 @@ impl Programs {
                 loader.map_pin_path(map, pins.map(map));
             }
         }
-        let undisturbed = RealtimeGuard::begin();
+        let realtime = RealtimeGuard::begin();
         let ebpf = loader
             .override_global("PAGE_OFFSET", &words.page_offset, true)
             .override_global("ENCRYPTION_MASK", &words.encryption_mask, true)
@@ -111,7 +111,7 @@ impl Programs {
             .map_max_entries("CONTEXTS", max_vms)
             .load(&object)
             .context("loading the eBPF maps")?;
-        drop(undisturbed);
+        drop(realtime);
         failpoint::point(Point::Maps);
         let mut programs = Programs {
             ebpf,
@@ -124,17 +124,17 @@ impl Programs {
             attached: BTreeMap::new(),
             without: wanted.without.to_vec(),
             lsm: wanted.lsm,
-            trouble: BTreeMap::new(),
+            failures: BTreeMap::new(),
             missed_before: 0,
         };
         programs.load_all(btf.as_ref())?;
         Ok(programs)
     }
 
-    /// Loads each hook's programs, and puts all but the first in their places.
+    /// Loads each hook's programs, and puts all but the entries into the program arrays.
     fn load_all(&mut self, btf: Option<&Btf>) -> Result<()> {
-        // The kernel lays code out in the order in which it comes: what each request runs is
-        // loaded first, and is together in few pages.
+        // The kernel lays code out in the order of loading: what runs for every request comes
+        // first, in few pages.
         self.for_each(|programs, probe| {
             [probe.entry, probe.program]
                 .iter()
@@ -143,15 +143,14 @@ impl Programs {
         self.for_each(|programs, probe| {
             probe.then.iter().try_for_each(|(name, _)| programs.load_one(probe, name, btf))
         })?;
-        self.for_each(Programs::place)
+        self.for_each(Programs::fill_array)
     }
 
-    /// Does something for each hook that is wanted. Without one that is for enforcing only, the
-    /// rest goes on.
+    /// Calls `what` for each wanted hook. Hooks only for enforcement may fail.
     fn for_each(&mut self, what: impl Fn(&mut Programs, &Probe) -> Result<()>) -> Result<()> {
         for probe in &PROBES {
             let is_lsm = matches!(probe.kind, Kind::Lsm);
-            if is_lsm && (!self.lsm || self.trouble.contains_key(probe.name)) {
+            if is_lsm && (!self.lsm || self.failures.contains_key(probe.name)) {
                 continue;
             }
             match what(self, probe) {
@@ -175,7 +174,7 @@ impl Programs {
             (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
         }
         .map_err(|error| refused(probe.name, &error))?;
-        // Which of them takes the verifier long.
+        // Shows which programs take the verifier long.
         if log_enabled!(Level::Debug) {
             let info = self.ebpf.program(name).context(name.to_owned())?.info()?;
             let verified = info.verified_instruction_count();
@@ -184,29 +183,29 @@ impl Programs {
         Ok(())
     }
 
-    /// Puts a hook's programs in their places: what one jumps to is there before it is.
-    fn place(&mut self, probe: &Probe) -> Result<()> {
+    /// Puts a hook's programs into its program array, each after those that it jumps to.
+    fn fill_array(&mut self, probe: &Probe) -> Result<()> {
         let (array, place) = probe.place;
         for (name, place) in probe.then.iter().copied().chain([(probe.program, place)]) {
             let program = self.ebpf.program(name).context(name)?.fd()?.try_clone()?;
             let array = self.ebpf.map_mut(array).context(array)?;
             ProgramArray::try_from(array)?
                 .set(place, &program, 0)
-                .with_context(|| format!("putting {name} in its place"))?;
+                .with_context(|| format!("putting {name} into its program array"))?;
         }
         failpoint::point(Point::Placed(probe.program));
         Ok(())
     }
 }
 
-/// What pinned maps say of themselves; else what they are to be made like.
+/// Properties of pinned maps, or of new ones.
 struct Inherited {
     max_vms: u32,
     threads: u32,
     words: Option<KernelConstants>,
 }
 
-/// For how many VMs and threads: pinned maps keep the sizes that they were made with.
+/// Pinned maps keep their sizes.
 fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
     let threads = max_vms.saturating_mul(THREADS_PER_VM).next_power_of_two();
     let new = Inherited { max_vms, threads, words: None };
@@ -214,11 +213,11 @@ fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
     match pins.look() {
         Found::Nothing => Ok(new),
         Found::Ours { max_vms: pinned, threads, words } => {
-            info!("taking over what an earlier agent left at {}", pins::ROOT);
+            info!("taking over an earlier agent's pins at {}", pins::ROOT);
             if pinned != max_vms {
                 warn!(
-                    "the maps at {} have room for {pinned} VMs, not for {max_vms}: \
-                     `guestreq detach` first, if max_vms is to change",
+                    "the pinned maps at {} hold {pinned} VMs, not {max_vms}: to change max_vms, \
+                     run `guestreq detach` first",
                     pins::ROOT
                 );
             }
@@ -226,8 +225,8 @@ fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
         }
         Found::Foreign(why) => {
             warn!(
-                "what is pinned at {} cannot be taken over ({why}): it stays attached until this \
-                 version's programs are, and counters start at zero",
+                "cannot take over the pins at {} ({why}): they stay attached until this version's \
+                 programs are, and counters start at zero",
                 pins::ROOT
             );
             pins.put_aside()?;
@@ -236,11 +235,11 @@ fn inherit(max_vms: u32, pins: Option<&Pins>) -> Result<Inherited> {
     }
 }
 
-/// One line; what the verifier had to say fills pages.
+/// One line: the verifier's log fills pages.
 fn refused(name: &str, error: &ProgramError) -> anyhow::Error {
     let ProgramError::LoadError { io_error, verifier_log } = error else {
         return anyhow!("loading {name}: {error}");
     };
     debug!("{name}: {verifier_log}");
-    anyhow!("the kernel refused {name}: {io_error}; RUST_LOG=debug shows what its verifier says")
+    anyhow!("the kernel rejected {name}: {io_error}; RUST_LOG=debug shows the verifier's log")
 }

@@ -1,4 +1,4 @@
-//! # What of the programs outlives the agent
+//! # Pinning and removing the programs
 
 use std::{fs, path::Path};
 
@@ -12,40 +12,37 @@ use crate::{
 };
 
 impl Programs {
-    /// This agent has started: from now on what it pinned is there for the next one.
+    /// This agent has started: its pins stay for the next one.
     pub fn commit(&mut self) {
         self.stays = true;
     }
 
-    /// Whether an earlier agent's maps are used on, and it enforced by them.
+    /// Whether the maps are an earlier agent's that enforced.
     pub fn adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Whether what is attached will outlive us.
-    pub fn outlive_us(&self) -> bool {
+    /// Whether the programs survive this agent.
+    pub fn are_pinned(&self) -> bool {
         self.pins.as_ref().is_some_and(Pins::exist)
     }
 
-    /// Pins again what somebody has removed, with the file system perhaps, once that can be done.
+    /// Pins again if somebody removed the pins or unmounted the file system.
     pub fn follow_pins(&mut self) {
         let Some(pins) = &self.pins else { return };
         if pins.exist() {
             return;
         }
-        let told = std::mem::replace(&mut self.unpinned, true);
-        if !told {
-            warn!(
-                "{} is gone: until it is pinned again nothing would outlive this agent",
-                pins::ROOT
-            );
+        let reported = std::mem::replace(&mut self.unpinned, true);
+        if !reported {
+            warn!("{} was removed: until it is restored, nothing survives this agent", pins::ROOT);
         }
         match self.pin_again() {
             Ok(()) => {
                 info!("pinned again at {}", pins::ROOT);
                 self.unpinned = false;
             }
-            Err(error) if !told => warn!("{error:#}; trying again each second"),
+            Err(error) if !reported => warn!("{error:#}; retrying each second"),
             Err(_) => {}
         }
     }
@@ -57,13 +54,13 @@ impl Programs {
             bail!("{}: {why}: remove it", pins::ROOT);
         }
         pins.make_folders()?;
-        // The one by which all are known comes last.
+        // HOST last: its presence shows that all are pinned.
         let (host, others) = pins::MAPS.split_first().context("no maps")?;
         for (name, ..) in others {
             self.pin_map(name)?;
         }
         for probe in &PROBES {
-            // One that fails here is let go of, and attached anew at once.
+            // A link that fails here is dropped, and attached again at once.
             let Some(attached) = self.attached.remove(probe.name) else { continue };
             let attached = self.pin(probe, attached)?;
             self.attached.insert(probe.name, attached);
@@ -74,15 +71,15 @@ impl Programs {
     fn pin_map(&self, name: &str) -> Result<()> {
         let pins = self.pins.as_ref().context("nothing is pinned")?;
         let path = pins.map(name);
-        // One that is read elsewhere is made anew by the next agent.
+        // Maps that were taken out of `ebpf` are created again by the next agent.
         if let (Some(map), false) = (self.ebpf.map(name), path.exists()) {
             map.pin(&path).with_context(|| format!("{}", path.display()))?;
         }
         Ok(())
     }
 
-    /// Whether a link of another version's entry is to be replaced: in that moment events may be
-    /// missed, but for the gate's questions.
+    /// Whether another version's link will be replaced: events may be missed at that moment, but no
+    /// queries of the gate.
     pub fn will_replace(&self) -> bool {
         let Some(pins) = &self.pins else { return false };
         PROBES.iter().any(|probe| {
@@ -91,7 +88,7 @@ impl Programs {
         })
     }
 
-    /// Ends links of an earlier agent's to hooks that this one does not want.
+    /// Removes an earlier agent's links to unwanted hooks.
     pub fn drop_unwanted(&self) {
         let Some(pins) = &self.pins else { return };
         for probe in PROBES.iter().filter(|probe| self.unwanted(probe)) {
@@ -103,18 +100,18 @@ impl Programs {
     }
 
     /// Removes another version's pins, now that this version's programs are attached.
-    pub fn drop_old(&self) {
+    pub fn remove_replaced(&self) {
         let Some(pins) = &self.pins else { return };
-        let (dropped, errors) = pins.drop_old();
-        if dropped {
-            info!("another version's programs are detached");
+        let (removed, errors) = pins.remove_old();
+        if removed {
+            info!("detached another version's programs");
         }
         for error in errors {
-            warn!("what was put aside beside {} is left: {error:#}", pins::ROOT);
+            warn!("cannot remove another version's pins beside {}: {error:#}", pins::ROOT);
         }
     }
 
-    /// Lets go of everything, for good: from the beginning of a request to its end.
+    /// Detaches all programs and removes all pins.
     pub fn detach(&mut self) -> Result<()> {
         self.attached.clear();
         if self.pins.take().is_some() {
@@ -132,10 +129,10 @@ pub fn detach_order() -> Vec<&'static str> {
 impl Drop for Programs {
     fn drop(&mut self) {
         for probe in PROBES.iter().rev() {
-            // From the beginning of a request to its end: nothing is counted half.
+            // From the beginning of a request to its end: none is counted in part.
             drop(self.attached.remove(probe.name).map(|attached| attached.link));
         }
-        // A start that failed leaves nothing behind.
+        // A failed start leaves nothing behind.
         if !self.stays
             && let Err(error) = self.detach()
         {

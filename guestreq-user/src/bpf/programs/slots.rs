@@ -8,16 +8,15 @@ use super::Programs;
 use crate::bpf::{realtime::RealtimeGuard, records::Records};
 
 impl Programs {
-    /// Fills the free slots of new maps. Of adopted ones, offers again what an agent that died
-    /// may not have offered.
-    pub fn settle_slots(&mut self, records: &Records) -> Result<()> {
+    /// Fills FREE_SLOTS of new maps. In adopted ones, adds slots that an agent may have died before
+    /// adding.
+    pub fn fill_free_slots(&mut self, records: &Records) -> Result<()> {
         if records.are_new() {
-            // Another version's programs may be attached, and count.
-            let _undisturbed = RealtimeGuard::begin();
-            // What an agent pushed that died here. Nothing of this version's is attached yet,
-            // that would take one.
+            // Another version's programs may be attached and count.
+            let _realtime = RealtimeGuard::begin();
+            // An agent may have died here; none of this version's programs is attached yet.
             while self.free_slots()?.pop(0).is_ok() {}
-            // The lowest slot on top: what was never used stays together at the end.
+            // The lowest slot on top, so that unused slots stay together at the end.
             for slot in (0..self.max_vms).rev() {
                 let _ = self.free_slots()?.push(slot, 0);
             }
@@ -27,7 +26,7 @@ impl Programs {
         for slot in 0..records.max_vms() {
             let Some((_, state)) = records.peek(slot) else { break };
             if state.is(Life::Clearing) {
-                let _undisturbed = RealtimeGuard::begin();
+                let _realtime = RealtimeGuard::begin();
                 let _ = self.free_slots()?.push(slot as u32, 0);
                 records.set_free(slot);
             }
@@ -40,9 +39,9 @@ impl Programs {
         Ok(Stack::try_from(map)?)
     }
 
-    /// Gives a slot back that its VM no longer needs.
+    /// Returns a slot that its VM no longer needs.
     pub fn free_slot(&mut self, slot: u32) -> Result<()> {
-        let _undisturbed = RealtimeGuard::begin();
+        let _realtime = RealtimeGuard::begin();
         self.free_slots()?.push(slot, 0).with_context(|| format!("freeing slot {slot}"))
     }
 

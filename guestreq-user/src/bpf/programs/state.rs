@@ -1,4 +1,4 @@
-//! # What is known of the programs
+//! # State of the programs
 
 use std::os::fd::AsFd as _;
 
@@ -10,16 +10,15 @@ use crate::{
 
 /// Hits that the kernel skipped.
 ///
-/// A kprobe's program is skipped while bpf(2) works on a map on its CPU, or another
-/// program runs there. A raw tracepoint's is skipped where another task's run of it was preempted
-/// (Linux 7 runs tracepoints preemptibly): that costs what guests are told and which
-/// requests are extended, never a count of requests.
+/// A kprobe's program is skipped while bpf(2) accesses a map on its CPU, or another program runs
+/// there. A raw tracepoint's is skipped if another task's run of it was preempted (Linux 7 runs
+/// tracepoints preemptibly): then guests' results and extended requests are miscounted, but never
+/// the number of requests.
 pub struct Missed {
     pub probes: u64,
     pub tracepoints: u64,
 }
 
-/// What is known of a program.
 pub struct ProgramState {
     pub name: &'static str,
     pub runs: u64,
@@ -32,18 +31,18 @@ impl Programs {
     }
 
     /// Why a probe is not attached.
-    pub fn trouble(&self, name: &str) -> Option<&str> {
-        self.trouble.get(name).map(|trouble| trouble.reason.as_str())
+    pub fn failure(&self, name: &str) -> Option<&str> {
+        self.failures.get(name).map(|failure| failure.reason.as_str())
     }
 
-    /// Why nothing, or not everything, can be counted.
+    /// Why requests cannot be counted.
     pub fn not_ready(&self) -> Option<String> {
         let mut missing = PROBES
             .iter()
             .filter(|probe| probe.loses.is_none() && !self.attached.contains_key(probe.name));
         let probe = missing.next()?;
-        let reason = match self.trouble.get(probe.name) {
-            Some(trouble) => trouble.reason.as_str(),
+        let reason = match self.failures.get(probe.name) {
+            Some(failure) => failure.reason.as_str(),
             None => "not attached",
         };
         Some(format!("{}: {reason}", probe.name))
@@ -70,7 +69,7 @@ impl Programs {
             match probe.kind {
                 Kind::Kprobe => missed.probes += skipped,
                 Kind::RawTracepoint => missed.tracepoints += skipped,
-                // Never skipped: the kernel does not look for recursion there.
+                // Never skipped: the kernel has no recursion check there.
                 Kind::Lsm => {}
             }
         }
@@ -81,7 +80,7 @@ impl Programs {
         bpf_syscall::program_counters(self.attached.get(probe.name)?.program.as_fd()).ok()
     }
 
-    /// The kernel's own statistics of our programs; zeros while they are off.
+    /// The kernel's statistics of our programs; zeros while these are off.
     pub fn states(&self) -> Vec<ProgramState> {
         let mut states = Vec::new();
         for probe in &PROBES {

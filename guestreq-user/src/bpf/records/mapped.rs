@@ -15,7 +15,7 @@ use guestreq_common::{host::Host, request::Thread, vm::Vm};
 
 use super::WORD;
 
-/// What consists of integers, has no padding at its end and may be read word by word.
+/// A record of integers, without padding at its end, that may be read word by word.
 ///
 /// # Safety
 ///
@@ -44,7 +44,7 @@ impl<T: Record> Mapped<T> {
         let Some(Map::Array(map)) = ebpf.map(name) else {
             bail!("the eBPF object has no array {name}")
         };
-        let len = map.info().with_context(|| format!("how long {name} is"))?.max_entries() as usize;
+        let len = map.info().with_context(|| format!("length of {name}"))?.max_entries() as usize;
         Mapped::over(map.fd().as_fd(), len).with_context(|| format!("mmap of {name}"))
     }
 
@@ -79,7 +79,7 @@ impl<T: Record> Mapped<T> {
         Some(unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(index * words), words) })
     }
 
-    /// A copy of one record. Fields may be from moments that differ by microseconds.
+    /// A copy of one record. Fields may differ by microseconds in age.
     pub fn read(&self, index: usize) -> Option<Box<T>> {
         let words = self.words(index)?;
         let mut copy = Box::<T>::new_uninit();

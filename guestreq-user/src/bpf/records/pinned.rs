@@ -1,6 +1,4 @@
-//! # What pinned records say of themselves
-//!
-//! An earlier agent's, of this version or another.
+//! # Pinned records of an earlier agent, of this version or another
 
 use std::{mem, os::fd::BorrowedFd, sync::atomic::Ordering};
 
@@ -10,8 +8,8 @@ use guestreq_common::host::{EnforcementRecord, Host};
 use super::mapped::Mapped;
 use crate::bpf::kernel_constants::KernelConstants;
 
-/// The schema that the pinned record of a host was made with, 0 if none was written yet; and
-/// what it knows of the kernel, which holds for that schema only.
+/// The schema of a pinned host record, 0 if none was written yet; and its kernel constants, valid
+/// for this version's schema only.
 pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelConstants)> {
     let word = |offset| word_of_host(map, offset);
     let words = KernelConstants {
@@ -23,7 +21,7 @@ pub fn signature(map: BorrowedFd<'_>) -> Result<(u64, KernelConstants)> {
     Ok((word(mem::offset_of!(Host, schema))?, words))
 }
 
-/// The file by which the programs of a pinned record know the gate; 0: they know none.
+/// The gate's file that the programs of a pinned record answer, or 0.
 pub fn known_gate(map: BorrowedFd<'_>) -> Result<u64> {
     word_of_host(
         map,

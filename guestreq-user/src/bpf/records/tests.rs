@@ -25,7 +25,7 @@ pub fn in_memory(vms: usize, threads: usize) -> Records {
 }
 
 #[test]
-fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_on() {
+fn a_new_limit_starts_with_a_full_burst_and_an_unchanged_one_keeps_its_state() {
     let records = in_memory(1, 1);
     let rules = |generation| Rules::new(Mode::Enforce, Allowed::DEFAULT, generation);
     let limiter = records.vms.word(0, mem::offset_of!(Vm, limiter)).unwrap();
@@ -43,7 +43,7 @@ fn a_limit_that_changes_begins_with_a_full_burst_and_one_that_is_set_again_goes_
     assert_eq!((policy.limit(), policy.rules()), (fast.unwrap(), rules(1)));
 }
 
-/// Its first requests come before the agent knows it.
+/// Its first requests precede its own policy.
 #[test]
 fn a_new_vm_that_keeps_the_default_s_limit_gets_no_second_burst() {
     let records = in_memory(2, 1);

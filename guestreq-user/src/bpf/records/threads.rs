@@ -1,10 +1,9 @@
-//! # Threads whose end no program saw
+//! # Threads whose exit was missed
 //!
-//! A thread's program frees its record as it ends. Since Linux 7.0 tracepoints
-//! can be preempted, and the kernel skips a program on a CPU on which it already
-//! runs: of threads that end at the same time, one may be missed. The kernel
-//! counts that (`tracepoint_missed`); its record would stay until another thread
-//! has its number, and a request that it left queued would wait for ever.
+//! A program frees a thread's record at its exit. Since Linux 7.0 tracepoints can be preempted, and
+//! the kernel skips a program on a CPU where it already runs: of threads that exit at the same time
+//! one may be missed (`tracepoint_missed`). Its record would stay until its tid is reused, and its
+//! queued request would count as waiting for ever.
 
 use std::{
     io, mem,
@@ -23,15 +22,15 @@ const _: () = assert!(mem::offset_of!(Thread, tid).is_multiple_of(super::WORD));
 const _: () = assert!(mem::offset_of!(Thread, tgid) == mem::offset_of!(Thread, tid) + 4);
 const _: () = assert!(mem::offset_of!(Thread, state).is_multiple_of(super::WORD));
 
-/// The owner of a record that is being freed: no thread has this number. Should the agent die over
-/// it, the next one finds that nobody has it.
+/// The owner of a record that is being freed: no thread has this tid, so that the next agent frees
+/// it if this one dies.
 const OURS: u64 = u32::MAX as u64;
 
 impl Records {
-    /// Frees the records of threads that are gone; how many there were.
+    /// Frees the records of exited threads. Returns their number.
     ///
-    /// `is_there`: whether a thread of that number runs. One that cannot be looked at stays.
-    pub fn free_gone_threads(&self, is_there: impl Fn(u32) -> io::Result<bool>) -> usize {
+    /// `exists`: whether a thread with that tid exists. On an error its record stays.
+    pub fn free_exited_threads(&self, exists: impl Fn(u32) -> io::Result<bool>) -> usize {
         let Some(count) = self.host.word(0, mem::offset_of!(Host, threads)) else { return 0 };
         if count.load(Ordering::Acquire) == 0 {
             return 0;
@@ -41,13 +40,13 @@ impl Records {
             let Some(owner) = self.threads.word(index, mem::offset_of!(Thread, tid)) else { break };
             let numbers = owner.load(Ordering::Acquire);
             let tid = numbers as u32;
-            if tid == 0 || is_there(tid).unwrap_or(true) {
+            if tid == 0 || exists(tid).unwrap_or(true) {
                 continue;
             }
             let Some(state) = self.threads.word(index, mem::offset_of!(Thread, state)) else {
                 break;
             };
-            // Unless its program freed it after all, and another thread has it now.
+            // Unless its program freed it after all and another thread took it.
             if owner.compare_exchange(numbers, OURS, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 self.close(state);
                 owner.store(0, Ordering::Release);
@@ -58,7 +57,7 @@ impl Records {
         freed
     }
 
-    /// Nobody waits for the PSP any more for the request of a thread that is gone.
+    /// An exited thread's request no longer waits for the PSP.
     fn close(&self, state: &AtomicU64) {
         let was_queued = state.swap(0, Ordering::AcqRel) as u32 == State::Queued as u32;
         if was_queued && let Some(dequeued) = self.host.word(0, mem::offset_of!(Host, dequeued)) {
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_is_gone_leaves_no_record_and_nobody_waits_for_it() {
+    fn an_exited_thread_leaves_no_record_and_no_queued_request() {
         let records = in_memory(1, 4);
         let tid = mem::offset_of!(Thread, tid);
         for (index, (number, state)) in
@@ -94,11 +93,11 @@ mod tests {
         records.host.word(0, threads).unwrap().store(3, Ordering::Relaxed);
 
         let unknown = |_| Err(io::ErrorKind::PermissionDenied.into());
-        assert_eq!(records.free_gone_threads(unknown), 0, "nobody knows");
-        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 2);
+        assert_eq!(records.free_exited_threads(unknown), 0, "unknown");
+        assert_eq!(records.free_exited_threads(|tid| Ok(tid == 7)), 2);
         assert_eq!(of_host(&records, threads), 1);
         assert_eq!(of_host(&records, mem::offset_of!(Host, dequeued)), 1);
         assert_eq!(word(&records, 0, tid).load(Ordering::Relaxed), 7 | 5 << 32);
-        assert_eq!(records.free_gone_threads(|tid| Ok(tid == 7)), 0, "once");
+        assert_eq!(records.free_exited_threads(|tid| Ok(tid == 7)), 0, "once");
     }
 }

@@ -16,12 +16,12 @@ fn refused(make: impl FnOnce(&Path)) -> String {
 }
 
 #[test]
-fn whatever_stands_in_a_file_s_place_is_told_and_not_waited_for() {
+fn anything_but_a_file_is_an_error_and_does_not_block() {
     assert!(refused(|_| {}).contains("No such file"));
     assert_eq!(refused(|path| fs::create_dir(path).unwrap()), "it is a folder, not a file");
     assert_eq!(
         refused(|path| symlink("/nonexistent/x", path).unwrap()),
-        "it is a link to nothing: /nonexistent/x"
+        "it is a dangling link: /nonexistent/x"
     );
     assert_eq!(refused(|path| symlink("/dev/zero", path).unwrap()), "it is a device, not a file");
     let pipe = refused(|path| {
@@ -39,11 +39,11 @@ fn whatever_stands_in_a_file_s_place_is_told_and_not_waited_for() {
         "line 2, column 4: not UTF-8 text"
     );
     let long = refused(|path| fs::write(path, vec![b'#'; 10 << 20]).unwrap());
-    assert_eq!(long, "too long: all files of the configuration together may have 1 MiB");
+    assert_eq!(long, "too long: all configuration files together may have 1 MiB");
 }
 
 #[test]
-fn what_stands_in_the_folder_s_place_is_told_and_no_folder_is_none() {
+fn anything_but_a_folder_is_an_error_and_a_missing_one_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     fs::write(&path, "").unwrap();
@@ -54,20 +54,20 @@ fn what_stands_in_the_folder_s_place_is_told_and_no_folder_is_none() {
 }
 
 #[test]
-fn the_file_of_the_default_place_need_not_be_there_and_one_that_is_asked_for_has_to() {
+fn the_default_file_may_be_absent_and_a_given_one_may_not() {
     let folder = tempfile::tempdir().unwrap();
     let main = folder.path().join("config.toml");
     let default = Files { main: main.clone(), required: false };
-    let asked = Files::of(Some(&main));
-    assert!(default.read().unwrap().is_empty() && asked.read().is_err());
+    let given = Files::of(Some(&main));
+    assert!(default.read().unwrap().is_empty() && given.read().is_err());
     fs::write(&main, "").unwrap();
-    for files in [default, asked] {
+    for files in [default, given] {
         assert_eq!(files.read().unwrap(), [(main.clone(), String::new())]);
     }
 }
 
 #[test]
-fn many_files_are_not_longer_together_than_one_may_be() {
+fn the_size_limit_is_for_all_files_together() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
     fs::create_dir(folder.path().join("conf.d")).unwrap();

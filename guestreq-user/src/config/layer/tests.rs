@@ -7,7 +7,7 @@ fn faults(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let text = "mode = \"on\"\n\
                 limit = { rate = \"5\" }\n\
                 modee = 1\n\
@@ -38,13 +38,13 @@ fn all_that_is_wrong_is_told_at_once() {
 }
 
 #[test]
-fn what_is_no_toml_is_told_where_it_stops_being_it() {
+fn a_syntax_error_is_reported_at_its_place() {
     let faults = faults("mode = \"audit\"\nallow = [\"report\"\n");
     assert_eq!(faults, ["line 2, column 18: unclosed array, expected `]`"]);
 }
 
 #[test]
-fn an_error_is_one_line_without_escape_sequences_and_not_too_long() {
+fn an_error_is_one_short_line_without_escape_sequences() {
     let long = "x".repeat(100_000);
     for text in ["\"a\\u001b[31m\\n\" = 1".to_owned(), format!("mode = \"{long}\""), long.clone()] {
         let faults = faults(&text);
@@ -55,7 +55,7 @@ fn an_error_is_one_line_without_escape_sequences_and_not_too_long() {
 }
 
 #[test]
-fn keys_that_are_no_policy_are_told_apart() {
+fn keys_that_are_not_policy_are_listed() {
     let layer = Layer::parse("f", "mode = \"audit\"\nstate = \"/s\"\nvm = []\nlisten = \"[::]:1\"");
     let layer = layer.unwrap();
     let others: Vec<_> = layer.others.iter().map(|(key, at)| format!("{key} {at}")).collect();
@@ -68,7 +68,7 @@ proptest! {
         let _ = Layer::parse("f", &text);
     }
 
-    /// Of what is nearly right, too.
+    /// Of nearly valid text as well.
     #[test]
     fn no_mixture_of_keys_makes_it_panic(words in proptest::collection::vec(
         prop_oneof![

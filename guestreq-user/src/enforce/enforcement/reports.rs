@@ -1,4 +1,4 @@
-//! # Whether it is news that nothing is enforced, or that all is again
+//! # When enforcement's state is reported
 
 use std::time::Instant;
 
@@ -6,19 +6,19 @@ use guestreq_common::policy::Mode;
 
 use crate::throttle::{ReportThrottle, without_numbers};
 
-/// Why it is not, as it was told last, without its numbers; `None`: it is.
+/// Throttles the reason why nothing is enforced, numbers removed; `None`: enforced.
 #[derive(Default)]
 pub struct ReasonThrottle(ReportThrottle<Option<String>>);
 
 impl ReasonThrottle {
-    /// Whether to tell what was found just now.
-    pub fn is_any(&mut self, mode: Mode, trouble: Option<&str>, now: Instant) -> bool {
-        let state = trouble.map(without_numbers);
+    /// Whether to report the self-test's result.
+    pub fn is_due(&mut self, mode: Mode, failure: Option<&str>, now: Instant) -> bool {
+        let state = failure.map(without_numbers);
         if mode == Mode::Enforce {
             return self.0.is_due(state, now);
         }
-        // Nobody has asked for it; where somebody does, it is what they were told.
-        self.0.knows(state);
+        // No policy asks for it; a change to enforce shows this state.
+        self.0.set_reported(state);
         false
     }
 }
@@ -29,38 +29,38 @@ mod tests {
 
     use super::*;
 
-    /// Row 15 of the second review: the reason counts, and was another one at each look.
+    /// Row 15 of the second review: the reason holds a count, and was another one each time.
     #[test]
-    fn what_passes_by_the_hundred_is_told_once() {
-        let (start, mut news) = (Instant::now(), ReasonThrottle::default());
-        let told = (1..=36_000).filter(|count| {
-            let reason = format!("requests that passed and should not have: {count}");
+    fn a_reason_with_a_growing_count_is_reported_once() {
+        let (start, mut throttle) = (Instant::now(), ReasonThrottle::default());
+        let reported = (1..=36_000).filter(|count| {
+            let reason = format!("requests that bypassed enforcement: {count}");
             let now = start + Duration::from_millis(100) * *count;
-            news.is_any(Mode::Enforce, Some(&reason), now)
+            throttle.is_due(Mode::Enforce, Some(&reason), now)
         });
-        assert_eq!(told.count(), 1, "in an hour");
+        assert_eq!(reported.count(), 1, "in an hour");
         let now = start + Duration::from_secs(4000);
-        assert!(news.is_any(Mode::Enforce, None, now));
-        assert!(!news.is_any(Mode::Enforce, None, now));
-        assert!(news.is_any(Mode::Enforce, Some("the gate is not loaded"), now));
+        assert!(throttle.is_due(Mode::Enforce, None, now));
+        assert!(!throttle.is_due(Mode::Enforce, None, now));
+        assert!(throttle.is_due(Mode::Enforce, Some("the gate is not loaded"), now));
     }
 
     #[test]
-    fn what_comes_and_goes_is_told_at_a_bounded_rate() {
-        let (start, mut news) = (Instant::now(), ReasonThrottle::default());
-        let told = (0..36_000u32).filter(|n| {
+    fn a_flapping_state_is_reported_at_a_bounded_rate() {
+        let (start, mut throttle) = (Instant::now(), ReasonThrottle::default());
+        let reported = (0..36_000u32).filter(|n| {
             let reason = (n % 2 == 0).then_some("the gate is not loaded");
-            news.is_any(Mode::Enforce, reason, start + Duration::from_millis(100) * *n)
+            throttle.is_due(Mode::Enforce, reason, start + Duration::from_millis(100) * *n)
         });
-        let told = told.count();
-        assert!((300..400).contains(&told), "{told} in an hour");
+        let reported = reported.count();
+        assert!((300..400).contains(&reported), "{reported} in an hour");
     }
 
     #[test]
-    fn what_nobody_has_asked_for_is_not_told() {
-        let (now, mut news) = (Instant::now(), ReasonThrottle::default());
-        assert!(!news.is_any(Mode::Audit, Some("the gate is not loaded"), now));
-        assert!(!news.is_any(Mode::Enforce, Some("the gate is not loaded"), now));
-        assert!(news.is_any(Mode::Enforce, None, now));
+    fn nothing_is_reported_unless_a_policy_enforces() {
+        let (now, mut throttle) = (Instant::now(), ReasonThrottle::default());
+        assert!(!throttle.is_due(Mode::Audit, Some("the gate is not loaded"), now));
+        assert!(!throttle.is_due(Mode::Enforce, Some("the gate is not loaded"), now));
+        assert!(throttle.is_due(Mode::Enforce, None, now));
     }
 }

@@ -1,4 +1,4 @@
-//! # Trying whether our program fires
+//! # The self-test of backend vcpu
 
 use std::{fs, mem::offset_of};
 
@@ -18,13 +18,13 @@ use crate::{
 pub fn check_lsm(programs: &Programs) -> Result<()> {
     kernel::lsm(system::host())?;
     if !programs.is_attached(IOCTL) {
-        let reason = programs.trouble(IOCTL).unwrap_or("it is left out");
+        let reason = programs.failure(IOCTL).unwrap_or("it is left out");
         bail!("{IOCTL} is not attached: {reason}");
     }
     Ok(())
 }
 
-/// An ioctl(2) of our own, which only the program can answer.
+/// Makes an ioctl(2) that only our program can answer.
 pub fn challenge(records: &Records) -> Result<()> {
     let number = random()?;
     let null = fs::File::open("/dev/null").context("/dev/null")?;
@@ -38,13 +38,13 @@ pub fn challenge(records: &Records) -> Result<()> {
         ret == -1
             && error.raw_os_error() == Some(-DENY)
             && records.enforcement(offset_of!(Words, self_test)) == number,
-        "the program on file_ioctl is attached, but does not fire ({error}): another LSM stands \
-         before it, or the kernel skips it"
+        "the program on file_ioctl is attached, but does not fire ({error}): another LSM answers \
+         first, or the kernel skips it"
     );
     Ok(())
 }
 
-/// A number that nobody guesses.
+/// An unpredictable number, never 0.
 pub fn random() -> Result<u64> {
     let mut bytes = [0u8; 8];
     // SAFETY: as many bytes as there are.

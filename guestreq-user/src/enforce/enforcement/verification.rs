@@ -1,7 +1,6 @@
-//! # What trying has shown, and when
+//! # The self-test's last result
 //!
-//! It is tried each second. Where it was not, as the agent hung or was not let run, what it showed
-//! is not told as if it held now.
+//! It runs each second. If the agent hangs or gets no CPU, the last result counts as stale.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +9,25 @@ const FRESH: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub struct Verification {
     verified: bool,
-    trouble: Option<String>,
+    failure: Option<String>,
     at: Option<Instant>,
 }
 
 impl Verification {
-    pub fn new(verified: bool, trouble: Option<String>, now: Instant) -> Verification {
-        Verification { verified, trouble, at: Some(now) }
+    pub fn new(verified: bool, failure: Option<String>, now: Instant) -> Verification {
+        Verification { verified, failure, at: Some(now) }
     }
 
-    /// Whether it works.
     pub fn verified(&self, now: Instant) -> bool {
         self.verified && self.stale(now).is_none()
     }
 
-    /// Why that is not known, or why it does not.
-    pub fn trouble(&self, now: Instant) -> Option<String> {
+    /// Why enforcement failed its self-test, or that the result is stale.
+    pub fn failure(&self, now: Instant) -> Option<String> {
         let stale = || self.stale(now).filter(|_| self.verified);
-        self.trouble
-            .clone()
-            .or_else(|| stale().map(|age| format!("it was last tried {} s ago", age.as_secs())))
+        self.failure.clone().or_else(|| {
+            stale().map(|age| format!("the last self-test was {} s ago", age.as_secs()))
+        })
     }
 
     fn stale(&self, now: Instant) -> Option<Duration> {
@@ -42,20 +40,20 @@ impl Verification {
 mod tests {
     use super::*;
 
-    /// Row 1 of the second review: after a stall, `/readyz` told what held before.
+    /// Row 1 of the second review: after a stall, `/readyz` reported an old result.
     #[test]
-    fn what_was_not_tried_for_three_seconds_is_not_verified_any_more() {
+    fn a_result_is_stale_after_three_seconds() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let tried = Verification::new(true, None, start);
-        assert!(tried.verified(at(3)) && tried.trouble(at(3)).is_none());
-        assert!(!tried.verified(at(4)));
-        assert_eq!(tried.trouble(at(17)).unwrap(), "it was last tried 17 s ago");
+        let tested = Verification::new(true, None, start);
+        assert!(tested.verified(at(3)) && tested.failure(at(3)).is_none());
+        assert!(!tested.verified(at(4)));
+        assert_eq!(tested.failure(at(17)).unwrap(), "the last self-test was 17 s ago");
         let failed = Verification::new(false, Some("the gate is not loaded".to_owned()), start);
         for later in [at(0), at(17)] {
             assert!(!failed.verified(later));
-            assert_eq!(failed.trouble(later).unwrap(), "the gate is not loaded");
+            assert_eq!(failed.failure(later).unwrap(), "the gate is not loaded");
         }
-        assert!(!Verification::default().verified(start), "nobody has tried");
+        assert!(!Verification::default().verified(start), "never tested");
     }
 }

@@ -1,25 +1,24 @@
-//! # What the gate does without programs that answer it
+//! # What the gate does when no program answers it
 
 use std::{fs, io};
 
 use super::{MODULE, PARAMETERS};
 use crate::host::system::System;
 
-/// What becomes of requests where nobody answers.
+/// What happens to requests then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Alone {
-    /// There is no gate.
     NoGate,
     Open,
     Closed,
-    /// It cannot be seen, and why.
+    /// With the reason.
     Unknown(String),
 }
 
 impl Alone {
-    /// Looked at whatever the backend, and whatever protocol the gate speaks.
+    /// For all backends, and a gate of any protocol.
     pub fn of(system: &System) -> Alone {
-        // A container that is shown no modules would see no gate, either.
+        // A container may not see any modules.
         if let Err(error) = fs::read_dir(system.path("/sys/module")) {
             return Alone::Unknown(format!("/sys/module: {error}"));
         }
@@ -38,20 +37,20 @@ impl Alone {
         }
     }
 
-    /// What would come of ending our programs, if that is bad or may be.
+    /// The harm of removing our programs, if there is or may be any.
     pub fn warning(&self) -> Option<String> {
         match self {
             Alone::NoGate | Alone::Open => None,
             Alone::Closed => Some(format!(
                 "the gate is closed (closed=Y): without guestreq's programs every request of every \
-                 VM is denied, and Linux guests never use a VMPCK again whose request was denied, \
-                 until they are rebooted. Open it first (`echo N > {PARAMETERS}/closed`), or \
-                 remove it (`modprobe -r {MODULE}`)"
+                 VM is denied, and a Linux guest loses the VMPCK of a denied request until it is \
+                 rebooted. Open it first (`echo N > {PARAMETERS}/closed`), or remove it \
+                 (`modprobe -r {MODULE}`)"
             )),
             Alone::Unknown(why) => Some(format!(
-                "whether a closed gate is loaded cannot be seen ({why}): if one is, without \
-                 guestreq's programs every request of every VM is denied, and Linux guests never \
-                 use a VMPCK again whose request was denied, until they are rebooted"
+                "cannot tell whether a closed gate is loaded ({why}): if one is, without \
+                 guestreq's programs every request of every VM is denied, and a Linux guest loses \
+                 the VMPCK of a denied request until it is rebooted"
             )),
         }
     }
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_neither_open_nor_no_gate() {
+    fn an_unreadable_gate_is_neither_open_nor_absent() {
         let root = tempfile::tempdir().unwrap();
         let alone = || Alone::of(&System::at(root.path()));
         assert!(matches!(alone(), Alone::Unknown(why) if why.starts_with("/sys/module: ")));
@@ -70,7 +69,7 @@ mod tests {
         fs::create_dir_all(module.parent().unwrap()).unwrap();
         assert_eq!(alone(), Alone::NoGate);
         fs::create_dir_all(module.join("parameters")).unwrap();
-        assert!(matches!(alone(), Alone::Unknown(_)), "a gate that does not say");
+        assert!(matches!(alone(), Alone::Unknown(_)), "a gate without its parameter");
         for (text, expected) in [("Y\n", Alone::Closed), ("N\n", Alone::Open)] {
             fs::write(module.join("parameters/closed"), text).unwrap();
             assert_eq!(alone(), expected);

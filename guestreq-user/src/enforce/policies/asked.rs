@@ -1,4 +1,4 @@
-//! # What is asked for, also where that cannot be read
+//! # Configured enforcement, even if the overrides cannot be read
 
 use guestreq_common::policy::Mode;
 
@@ -9,9 +9,9 @@ use crate::{
     policy::{Overrides, Store},
 };
 
-/// What is asked for, whatever comes of it. Where that cannot be read, it is the strictest that may
-/// be asked for: to say less would be to say that nothing is missing.
-pub fn asked(config: &Config) -> Status {
+/// The configured backend and mode. If the overrides cannot be read, the strictest mode that they
+/// may set: alerts must fire.
+pub fn configured(config: &Config) -> Status {
     let (mode, reason) = match Policies::open(config) {
         Ok(policies) => (policies.policy_set.strictest(), None),
         Err(error) => (strictest(config), Some(format!("{error:#}"))),

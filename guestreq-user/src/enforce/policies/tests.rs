@@ -5,7 +5,7 @@ use guestreq_common::{host::Host, request::Thread};
 use super::*;
 use crate::policy::Overrides;
 
-/// A configuration, and what the command line has set; `None`: nothing.
+/// A configuration, with the overrides' file if there is one.
 fn config(text: &str, overrides: Option<&str>) -> (tempfile::TempDir, Config) {
     let folder = tempfile::tempdir().unwrap();
     if let Some(overrides) = overrides {
@@ -17,7 +17,7 @@ fn config(text: &str, overrides: Option<&str>) -> (tempfile::TempDir, Config) {
 
 /// Row 3 of the second review: it was `observe`, so that no alert could fire.
 #[test]
-fn what_is_asked_for_and_cannot_be_read_is_the_strictest_that_it_may_be() {
+fn overrides_that_cannot_be_read_count_as_the_strictest_they_may_be() {
     const STAMP: &str = r#""uid": 0, "at": "2026-01-02T03:04:05Z""#;
     let set = |mode: &str| format!(r#"{{"default": {{"mode": {{"value": "{mode}", {STAMP}}}}}}}"#);
     let new = |mode: &str| format!(r#"{{"of a newer version": true, "mode": "{mode}"}}"#);
@@ -28,20 +28,20 @@ fn what_is_asked_for_and_cannot_be_read_is_the_strictest_that_it_may_be() {
         ("mode = \"enforce\"", Some(String::new()), Mode::Enforce, false),
         ("mode = \"audit\"", Some(new("enforce")), Mode::Enforce, false),
         ("mode = \"audit\"", Some(new("audit")), Mode::Audit, false),
-        // What is missing from it may have said so.
+        // The missing part may enforce.
         ("mode = \"audit\"", Some(set("audit")[..40].to_owned()), Mode::Enforce, false),
         ("backend = \"none\"\nmode = \"audit\"", Some(set("enforce")), Mode::Enforce, false),
     ] {
         let (_folder, config) = config(text, overrides.as_deref());
-        let status = asked(&config);
+        let status = configured(&config);
         assert_eq!((status.mode, status.verified), (mode, false), "{text}, {overrides:?}");
         assert_eq!(status.reason.is_none(), known, "{text}, {overrides:?}: {:?}", status.reason);
     }
     let (folder, config) = config("mode = \"audit\"", None);
     fs::create_dir(folder.path().join("overrides.json")).unwrap();
-    let status = asked(&config);
-    assert_eq!(status.mode, Mode::Enforce, "nobody knows what a folder says");
-    assert!(status.reason.unwrap().contains("overrides.json cannot be read: mend it"));
+    let status = configured(&config);
+    assert_eq!(status.mode, Mode::Enforce, "a folder");
+    assert!(status.reason.unwrap().contains("overrides.json cannot be read: repair it"));
 }
 
 fn records() -> Records {
@@ -57,7 +57,7 @@ fn records() -> Records {
 
 /// Row 16 of the second review: the second change ended what the first had begun.
 #[test]
-fn a_change_within_the_time_to_settle_begins_it_anew() {
+fn a_second_change_restarts_the_wait() {
     const RULE: &str = "[[vm]]\nmatch = { name = \"web\" }\nlimit = \"off\"\n";
     let (_folder, waits) = config(&format!("mode = \"enforce\"\n{RULE}"), None);
     let mut policies = Policies::open(&waits).unwrap();
@@ -70,14 +70,14 @@ fn a_change_within_the_time_to_settle_begins_it_anew() {
     assert!(new_vms_wait());
     let policy_set = |text: &str| Config::parse(text).unwrap().policy_set(Overrides::default());
     policies.install(policy_set("mode = \"enforce\""), &records, &[]);
-    let first = policies.settle.expect("it settles");
+    let first = policies.waiting_since.expect("new VMs wait");
     assert!(new_vms_wait(), "a program may have read the old default a moment ago");
     policies.install(policy_set("mode = \"audit\""), &records, &[]);
     assert!(new_vms_wait(), "it still may have");
-    assert!(policies.settle.is_some_and(|second| second > first), "the time begins anew");
-    policies.settle(&records);
+    assert!(policies.waiting_since.is_some_and(|second| second > first), "the wait restarts");
+    policies.finish_change(&records);
     assert!(new_vms_wait());
-    policies.settle = Instant::now().checked_sub(SETTLE);
-    policies.settle(&records);
-    assert!(!new_vms_wait() && policies.settle.is_none());
+    policies.waiting_since = Instant::now().checked_sub(PROGRAM_RUN);
+    policies.finish_change(&records);
+    assert!(!new_vms_wait() && policies.waiting_since.is_none());
 }

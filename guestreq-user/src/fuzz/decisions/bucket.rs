@@ -1,10 +1,10 @@
-//! # A limiter, and what it should have done
+//! # A reference limiter
 
 use std::cell::Cell as Word;
 
 use guestreq_common::gcra::{Cell, GcraLimit};
 
-/// A limiter's state, where nobody else asks.
+/// A limiter's state without concurrency.
 #[derive(Default)]
 pub struct State(Word<u64>);
 

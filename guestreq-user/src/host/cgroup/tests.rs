@@ -9,7 +9,7 @@ fn uid_in(cgroups: &str, own: Option<&str>) -> Option<String> {
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
 #[test]
-fn a_cgroup_path_that_nobody_has_seen_names_no_pod() {
+fn an_unknown_form_of_cgroup_path_names_no_pod() {
     for path in [
         "/",
         "/user.slice/user-1000.slice/session-1.scope",
@@ -34,7 +34,7 @@ fn a_container_that_makes_cgroups_cannot_pass_for_another_pod() {
 
 /// Row 13 of the second review: `/..` counted as kubepods, whatever stood behind it.
 #[test]
-fn who_makes_cgroups_of_their_own_cannot_pass_for_a_pod() {
+fn a_user_s_own_cgroups_cannot_pass_for_a_pod() {
     let mine = format!("pod{UID}");
     let slice = format!("kubepods-burstable-{}.slice", mine.replace('-', "_"));
     for owned in [
@@ -57,7 +57,7 @@ fn who_makes_cgroups_of_their_own_cannot_pass_for_a_pod() {
 }
 
 #[test]
-fn kubelet_s_own_folders_are_known_from_any_cgroup_of_ours() {
+fn kubelet_s_folders_are_recognized_from_any_cgroup_of_ours() {
     let pod = format!("pod{UID}");
     let of_systemd = pod.replace('-', "_");
     for path in [
@@ -74,7 +74,7 @@ fn kubelet_s_own_folders_are_known_from_any_cgroup_of_ours() {
 }
 
 #[test]
-fn an_agent_in_a_pod_believes_its_own_kubelet_only() {
+fn an_agent_in_a_pod_trusts_its_own_kubelet_only() {
     let ours = "1:name=systemd:/\n0::/kubelet/kubepods/burstable/\
                 pod11111111111111111111111111111111/4567\n";
     assert_eq!(own_kubepods(ours), Some("/kubelet/kubepods"));
@@ -104,7 +104,7 @@ proptest! {
 }
 
 #[test]
-fn the_line_that_names_the_pod_is_told() {
+fn the_line_that_names_the_pod_is_returned() {
     let pod = format!("9:devices:/kubepods/pod{UID}/x:y");
     let found = of_cgroups(&format!("11:memory:/\n{pod}\n0::/kubepods/pod{UID}\n"), None);
     assert_eq!(found, Some((UID.to_owned(), pod)));

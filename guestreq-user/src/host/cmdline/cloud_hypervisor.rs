@@ -1,17 +1,15 @@
 //! # cloud-hypervisor's
 //!
-//! It has no name for its VM. Some that start it tell one all the same: libvirt by the event
-//! monitor's path, others by the API socket's. That one says something where its file is named
-//! after the VM, or stands in a folder of the VM's own; and nothing where every VM's is called the
-//! same, which differs from host to host. So a name is taken only of what is known to be a VM's:
-//! two VMs that seem to be one would share what is set for either.
+//! It has no VM name, but its path arguments may: libvirt's event monitor, and API sockets named
+//! after the VM or in a folder of the VM. Many managers use one name for all VMs. So a name is
+//! taken only if it is known to be the VM's: two VMs mistaken for one would share overrides.
 
 use std::io::{self, BufRead};
 
 use super::{Parts, value};
 use crate::host::{arguments::Arguments, evidence::Sourced};
 
-/// Words of which names for API sockets are made that say nothing of the VM.
+/// Words in API sockets' names that do not identify a VM.
 const WORDS: &str = "\
     admin agent api ch chapi chv clh client cloud cloudhypervisor cmd command confidential \
     console container control ctl ctrl current cvm daemon data default dev env event events fd \
@@ -19,11 +17,11 @@ const WORDS: &str = "\
     machine machines main manager mgmt microvm monitor private qmp remote rest root rpc run \
     sandbox sandboxes serial server service sev shared snp sock socket sockets socks state \
     static system tdx tmp var virt virtink virtual vm vmm vms vsock work";
-/// Folders in which each VM has one of its own: libvirt's and Kata's way, and that of many.
+/// Folders with one folder per VM, as libvirt, Kata and many others have.
 const HOMES: &str = "\
     ch chv clh cloud-hypervisor domain domains guest guests instance instances kata machine \
     machines microvm microvms sandbox sandboxes virtual-machine virtual-machines vm vmi vmis vms";
-/// What libvirt puts behind a domain's name, in a folder of its own.
+/// libvirt's folder, and what it appends to a domain's name there.
 const LIBVIRT: &str = "/libvirt/ch/";
 const MONITOR: &str = "-event-monitor-fifo";
 const ENDINGS: [&str; 3] = [".sock", ".socket", ".api"];
@@ -36,21 +34,21 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
             ("--event-monitor", &mut monitor),
             ("--platform", &mut platform),
         ] {
-            if let Some(said) = value(&argument, option, arguments)? {
-                *found = Some(said);
+            if let Some(given) = value(&argument, option, arguments)? {
+                *found = Some(given);
             }
         }
     }
-    let from_monitor = monitor.and_then(|said| named(said, of_monitor));
+    let from_monitor = monitor.and_then(|given| named(given, of_monitor));
     Ok(Parts {
-        name: from_monitor.or_else(|| socket.and_then(|said| named(said, of_socket))),
-        uuid: platform.and_then(|said| named(said, |value| key(value, "uuid"))),
+        name: from_monitor.or_else(|| socket.and_then(|given| named(given, of_socket))),
+        uuid: platform.and_then(|given| named(given, |value| key(value, "uuid"))),
         mark: None,
     })
 }
 
-fn named(said: Sourced, name: impl Fn(&str) -> Option<String>) -> Option<Sourced> {
-    Some(Sourced { value: name(&said.value)?, text: said.text })
+fn named(given: Sourced, name: impl Fn(&str) -> Option<String>) -> Option<Sourced> {
+    Some(Sourced { value: name(&given.value)?, text: given.text })
 }
 
 /// `path=/run/libvirt/ch/NAME-event-monitor-fifo`
@@ -73,7 +71,7 @@ fn of_socket(value: &str) -> Option<String> {
         (Some(path), None) => path,
         (None, None) => value.to_owned(),
     };
-    // What it stands for is not told by its path.
+    // Such a path does not show the file.
     if path.starts_with("/proc/") || path.starts_with("/dev/") {
         return None;
     }
@@ -95,7 +93,7 @@ fn of_socket(value: &str) -> Option<String> {
     is_own.then(|| own.to_owned())
 }
 
-/// Whether a name is made of such words alone, with something between them or without (`chsock`).
+/// Whether a name consists of such words only, separated or not (`chsock`).
 fn says_nothing(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     name.split(|c: char| !c.is_alphanumeric()).all(is_made_of_words)
@@ -103,7 +101,7 @@ fn says_nothing(name: &str) -> bool {
 
 fn is_made_of_words(text: &str) -> bool {
     let words: Vec<&str> = WORDS.split(' ').collect();
-    // Whether words may end there; an argument may be long, so that each place is looked at once.
+    // Whether words may end there. Arguments may be long, so each position is visited once.
     let mut ends = vec![false; text.len() + 1];
     ends[0] = true;
     for at in 0..text.len() {
@@ -116,7 +114,7 @@ fn is_made_of_words(text: &str) -> bool {
     ends[text.len()]
 }
 
-/// A UUID, or as many digits as Kata gives a sandbox: nobody calls two VMs so.
+/// A UUID, or the digits of a Kata sandbox: unique to a VM.
 fn is_id(name: &str) -> bool {
     let digits = name.bytes().filter(u8::is_ascii_hexdigit).count();
     digits >= 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
@@ -148,7 +146,7 @@ mod tests {
     }
 
     fn name(line: &str) -> Option<String> {
-        read(line).name.map(|said| said.value)
+        read(line).name.map(|given| given.value)
     }
 
     fn of(path: &str) -> Option<String> {
@@ -210,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_every_vm_has_names_none() {
+    fn generic_paths_give_no_name() {
         for path in [
             "/tmp/ch-socket",
             "/tmp/ch-api.sock",
@@ -269,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_platform_has_the_uuid_outside_of_quotes_and_brackets() {
-        let uuid = |value: &str| read(&format!("--platform {value}")).uuid.map(|said| said.value);
+        let uuid = |value: &str| read(&format!("--platform {value}")).uuid.map(|given| given.value);
         assert_eq!(uuid("num_pci_segments=1,uuid=7a").as_deref(), Some("7a"));
         assert_eq!(uuid("uuid=\"7a\"").as_deref(), Some("7a"));
         assert_eq!(uuid("oem_strings=[a,uuid=7b],uuid=7a").as_deref(), Some("7a"));

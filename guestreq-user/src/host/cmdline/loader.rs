@@ -1,13 +1,13 @@
-//! # Programs that the dynamic loader was told to start
+//! # Programs started through the dynamic loader
 //!
-//! `ld-linux-x86-64.so.2 --library-path … qemu-system-x86_64 -name web`, as bundles that bring their
-//! own libraries have it: the process is the VMM, and its file and its name are the loader's.
+//! `ld-linux-x86-64.so.2 --library-path … qemu-system-x86_64 -name web`, as in bundles with their
+//! own libraries: the process is the VMM, but its file and name are the loader's.
 
 use std::io::{self, BufRead};
 
 use crate::host::arguments::Arguments;
 
-/// Options of glibc's and of musl's that have a value behind them.
+/// Options of glibc's and musl's loaders that take a value.
 const VALUED: [&str; 7] = [
     "--argv0",
     "--audit",
@@ -24,7 +24,7 @@ pub fn is_one(path: &str) -> bool {
     ["ld-linux", "ld-musl-", "ld.so"].iter().any(|stem| name.starts_with(stem))
 }
 
-/// What it starts; the program's own arguments are next.
+/// The started program; its own arguments are next.
 pub fn program(arguments: &mut Arguments<impl BufRead>) -> io::Result<String> {
     while let Some(argument) = arguments.next()? {
         if argument == "--" {

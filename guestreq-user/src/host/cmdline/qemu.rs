@@ -21,21 +21,21 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
         note(&argument);
         let Some(option) = argument.strip_prefix('-') else { continue };
         let option = option.strip_prefix('-').unwrap_or(option);
-        // Whatever stands behind these is their value, were it an option's name.
+        // The next argument is their value, even if it looks like an option.
         if !matches!(option, "name" | "uuid" | "smbios" | "append") {
             continue;
         }
         let Some(value) = arguments.next()? else { break };
         note(&value);
-        let said =
+        let sourced =
             |value: String, whole: &str| Some(Sourced::new(value, format!("-{option} {whole}")));
         match option {
             "name" => {
                 if let Some(guest) = last(&value, Some("guest"), "guest") {
-                    name = said(guest, &value);
+                    name = sourced(guest, &value);
                 }
             }
-            "uuid" => uuid = said(value.clone(), &value),
+            "uuid" => uuid = sourced(value.clone(), &value),
             "smbios" => {
                 // QEMU reads the type with strtoul(3), which takes 0x1 and 01, too.
                 let ty = last(&value, None, "type");
@@ -44,7 +44,7 @@ pub fn parse(arguments: &mut Arguments<impl BufRead>) -> io::Result<Parts> {
                 if ty == Some("1")
                     && let Some(id) = last(&value, None, "uuid")
                 {
-                    uuid = said(id, &value);
+                    uuid = sourced(id, &value);
                 }
             }
             _ => {}
@@ -80,7 +80,7 @@ fn last(options: &str, implied: Option<&str>, key: &str) -> Option<String> {
     found
 }
 
-/// A value up to its single comma, and what is behind that.
+/// A value up to its single comma, and the rest.
 fn unescaped(text: &str) -> (String, &str) {
     let (mut value, mut rest) = (String::new(), text);
     loop {
@@ -109,11 +109,11 @@ mod tests {
     }
 
     fn name(line: &str) -> Option<String> {
-        read(line).name.map(|said| said.value)
+        read(line).name.map(|name| name.value)
     }
 
     fn uuid(line: &str) -> Option<String> {
-        read(line).uuid.map(|said| said.value)
+        read(line).uuid.map(|name| name.value)
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_said_it_is_told() {
+    fn the_evidence_is_the_option() {
         let parts = read("-id 302 -name web,debug-threads=on --smbios type=1,uuid=7b");
         assert_eq!(parts.name.unwrap().text, "-name web,debug-threads=on");
         assert_eq!(parts.uuid.unwrap().text, "-smbios type=1,uuid=7b");

@@ -39,7 +39,7 @@ fn firecracker_by_its_id() {
 
 /// Two of them are never one.
 #[test]
-fn a_name_is_known_exactly_whatever_it_is() {
+fn names_are_read_exactly() {
     let name = |name: &str| of(&["qemu-kvm", "-name", name], "comm", None).identity.name;
     for exact in ["a\"b\nc", "a\u{1b}[31m", &"x".repeat(4096)] {
         assert_eq!(name(exact), exact);
@@ -48,14 +48,14 @@ fn a_name_is_known_exactly_whatever_it_is() {
 }
 
 #[test]
-fn a_stranger_is_named_after_its_process() {
+fn an_unknown_program_is_named_after_its_process() {
     let identity = identify("/usr/local/bin/my-vmm --id 7");
     assert_eq!((identity.name.as_str(), identity.vmm.as_str()), ("comm", "comm"));
     let gone = of(&[], "comm", None).identity;
     assert_eq!((gone.name.as_str(), gone.named), ("comm", false));
 }
 
-/// Whoever waits for a VMM, or starts one, is none: what it does is not what the VMM would.
+/// A program that starts a VMM, or waits for one, is none.
 #[test]
 fn a_wrapper_is_not_what_it_starts() {
     for wrapper in [
@@ -69,7 +69,7 @@ fn a_wrapper_is_not_what_it_starts() {
 }
 
 #[test]
-fn a_vmm_is_known_by_its_file_else_its_first_argument_else_its_name() {
+fn a_vmm_is_identified_by_file_then_first_argument_then_name() {
     let vmm = |first: &str, comm: &str, exe| {
         let Identified { identity, evidence } = of(&[first, "-name", "web"], comm, exe);
         let Evidence { field, from, text } = evidence[0].clone();
@@ -95,7 +95,7 @@ fn a_vmm_is_known_by_its_file_else_its_first_argument_else_its_name() {
 }
 
 #[test]
-fn microvm_nix_says_the_name_where_the_vmm_has_none() {
+fn microvm_nix_gives_the_name_if_the_vmm_has_none() {
     let name = |arguments: &[&str], comm: &str| {
         let Identified { identity, evidence } = of(arguments, comm, None);
         identity.named.then(|| (identity.name, evidence[1].text.clone()))
@@ -112,16 +112,16 @@ fn microvm_nix_says_the_name_where_the_vmm_has_none() {
 }
 
 #[test]
-fn what_told_it_is_told() {
+fn the_evidence_is_the_argument() {
     let Identified { evidence, .. } = of(
         &["/usr/bin/kvm", "-id", "302", "-name", "web", "-smbios", "type=1,uuid=7a"],
         "kvm",
         None,
     );
-    let told: Vec<_> =
+    let evidence: Vec<_> =
         evidence.iter().map(|it| (it.field.as_str(), it.from.name(), it.text.as_str())).collect();
     assert_eq!(
-        told,
+        evidence,
         [
             ("vmm", "argument", "/usr/bin/kvm"),
             ("name", "argument", "-name web"),

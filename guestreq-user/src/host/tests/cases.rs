@@ -64,7 +64,7 @@ fn read(lines: &str, least: usize) {
             ("namespace", &identity.namespace),
             ("pod_uid", &identity.pod_uid),
         ] {
-            let reasons = evidence.iter().filter(|told| told.field == field).count();
+            let reasons = evidence.iter().filter(|it| it.field == field).count();
             assert_eq!(reasons, usize::from(!value.is_empty()), "{id}: {field}: {evidence:?}");
         }
     }
@@ -72,11 +72,11 @@ fn read(lines: &str, least: usize) {
 }
 
 #[test]
-fn vms_are_who_they_are() {
+fn vms_are_identified() {
     read(include_str!("../cases/vms.jsonl"), 69);
 }
 
 #[test]
-fn their_pods_are_what_their_cgroups_say() {
+fn their_pods_are_found_by_their_cgroups() {
     read(include_str!("../cases/cgroups.jsonl"), 12);
 }

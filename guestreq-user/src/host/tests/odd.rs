@@ -1,4 +1,4 @@
-//! Processes that nobody would start, or that change while they are read.
+//! Hostile processes, and processes that change while they are read.
 
 use std::{
     io::Write as _,
@@ -41,7 +41,7 @@ impl Proc {
 }
 
 #[test]
-fn two_mebibytes_of_arguments_hide_no_name_and_one_without_an_end_takes_no_room() {
+fn two_mebibytes_of_arguments_hide_no_name_and_an_endless_one_takes_no_memory() {
     let long = [b"qemu-kvm\0-name\0web\0".to_vec(), b"-device\0x\0".repeat(210_000)].concat();
     assert!(long.len() > 2 << 20);
     let last = [&long[..], b"-uuid\x007a\0"].concat();
@@ -58,16 +58,16 @@ fn two_mebibytes_of_arguments_hide_no_name_and_one_without_an_end_takes_no_room(
 }
 
 #[test]
-fn bytes_that_are_no_text_are_replaced() {
+fn invalid_utf_8_is_replaced() {
     let vm = Proc::new(b"kvm\xff\n", b"/usr/bin/kvm\0-name\0a\xffb\0-uuid\0\xc3\0").identity();
     let vm = vm.unwrap();
     assert_eq!((vm.name.as_str(), vm.uuid.as_str()), ("a\u{fffd}b", "\u{fffd}"));
     assert_eq!(Proc::new(b"\xff\n", b"").identity().unwrap().name, "\u{fffd}");
 }
 
-/// As /proc is with hidepid=2, and with hidepid=1 for whoever may not look.
+/// As /proc is with hidepid=2, and with hidepid=1 without permission.
 #[test]
-fn a_process_that_is_hidden_is_none() {
+fn a_hidden_process_is_none() {
     let proc = Proc::new(b"kvm\n", b"kvm\0");
     assert_eq!(identify(&proc.system(), 8).unwrap(), None);
     assert_eq!(start_ticks(&proc.system(), 8).unwrap(), None);
@@ -93,7 +93,7 @@ fn a_process_whose_files_vanish_is_none() {
 }
 
 #[test]
-fn what_was_read_while_a_number_became_another_process_is_nobody_s() {
+fn a_pid_reused_while_its_files_are_read_gives_nothing() {
     let proc = Proc::new(b"kvm\n", b"kvm\0-name\0web\0");
     let system = proc.system();
     let (found, started) = read(&system, 7, |ticks| ticks == 50).unwrap().unwrap();
@@ -107,7 +107,7 @@ fn what_was_read_while_a_number_became_another_process_is_nobody_s() {
 }
 
 #[test]
-fn a_program_s_file_that_may_not_be_read_is_no_error() {
+fn an_unreadable_program_file_is_no_error() {
     let proc = Proc::new(b"web\n", b"vm:web\0-name\0web\0");
     assert_eq!(proc.identity().unwrap().vmm, "web");
     symlink("/usr/bin/qemu-system-x86_64 (deleted)", proc.of("exe")).unwrap();
@@ -125,7 +125,7 @@ fn two_vmms_of_one_name_and_uuid_are_one_vm_to_policy() {
 }
 
 #[test]
-fn what_keeps_us_from_looking_does_not_say_that_a_process_is_gone() {
+fn a_shortage_does_not_mean_that_a_process_exited() {
     let look = |errno| unless_gone::<()>(Err(io::Error::from_raw_os_error(errno)));
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
         assert_eq!(look(errno).unwrap_err().raw_os_error(), Some(errno));
@@ -136,7 +136,7 @@ fn what_keeps_us_from_looking_does_not_say_that_a_process_is_gone() {
 }
 
 #[test]
-fn a_process_that_is_moved_into_a_pod_is_found_there_with_the_line_that_tells_it() {
+fn a_process_moved_into_a_pod_is_found_there_with_its_evidence() {
     let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
     assert!(pod_uid(&proc.system(), 7).is_none());
     let line = "0::/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e2180/x";
@@ -147,7 +147,7 @@ fn a_process_that_is_moved_into_a_pod_is_found_there_with_the_line_that_tells_it
 }
 
 #[test]
-fn a_vm_without_a_name_has_its_process_name_and_number_for_a_label() {
+fn an_unnamed_vm_s_label_is_its_process_name_and_pid() {
     let named = Identity { name: "a`b$c".to_owned(), named: true, ..Identity::default() };
     assert_eq!(label(&named, 7), "a_b_c");
     let vmi = Identity { namespace: "prod".to_owned(), ..named };
@@ -157,7 +157,7 @@ fn a_vm_without_a_name_has_its_process_name_and_number_for_a_label() {
 }
 
 #[test]
-fn a_vm_of_which_only_its_name_is_known_has_that_name_of_its_own() {
+fn a_vm_by_name_only_counts_as_named() {
     for (full, namespace, name) in [("web", "", "web"), ("prod/db-1", "prod", "db-1")] {
         let vm = Identity::called(full);
         assert_eq!((vm.namespace.as_str(), vm.name.as_str(), vm.named), (namespace, name, true));
@@ -167,7 +167,7 @@ fn a_vm_of_which_only_its_name_is_known_has_that_name_of_its_own() {
 }
 
 #[test]
-fn only_of_kata_s_vmms_the_threads_tell_a_pod() {
+fn only_kata_s_vmms_are_found_by_their_threads() {
     let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
     fs::create_dir_all(proc.of("task/8")).unwrap();
     let pod = "0::/kubepods/pod1858680e-b044-4fd5-9dd4-f137e30e2180/x\n";
@@ -179,7 +179,7 @@ fn only_of_kata_s_vmms_the_threads_tell_a_pod() {
 }
 
 #[test]
-fn the_signal_is_one_that_the_process_of_that_number_handles() {
+fn the_kick_signal_is_one_that_the_process_handles() {
     let proc = Proc::new(b"qemu-kvm\n", b"qemu-kvm\0");
     fs::write(proc.of("status"), b"Name:\t\xff\nSigCgt:\t0000000000000200\n").unwrap();
     assert_eq!(kick_signal(&proc.system(), 7, "qemu"), Some(10));

@@ -1,37 +1,37 @@
-//! # What is called like a VMM, and runs no VM
+//! # Programs named like VMMs that are none
 //!
-//! QEMU's tools and its emulators of single programs (`qemu-aarch64-static`), what manages VMMs
-//! (`firecracker-containerd`), KVM's threads of the kernel, and whatever runs a script: its process
-//! has the script's name.
+//! QEMU's tools and user-mode emulators (`qemu-aarch64-static`), managers of VMMs
+//! (`firecracker-containerd`), KVM's kernel threads, and interpreters, whose processes have their
+//! scripts' names.
 
 use super::{begins, program};
 
-/// By their names; the kernel's threads among them.
+/// By name, kernel threads included.
 const OTHERS: &str = "\
     kvm-irqfd-cleanup kvm-nx-lpage-recovery kvm-ok kvm-pit kvm_stat qemu-bridge-helper qemu-edid \
     qemu-ga qemu-img qemu-io qemu-keymap qemu-nbd qemu-pr-helper qemu-storage-daemon \
     qemu-trace-stap qemu-vmsr-helper qemu-vnc";
 
-/// Words for what is about VMs, or starts them.
+/// Words in the names of tools for VMs.
 const WORDS: &str = "\
     agent binfmt cli client containerd control controller csi ctl ctr daemon driver exporter \
     helper launcher manager operator plugin provider proxy run runner server service shim task";
-/// How much of one tells that a name was cut within it.
+/// How many characters of a cut word identify it.
 const LEAST: usize = 3;
 
-/// What QEMU emulates single programs of: `qemu-TARGET` (configs/targets/*-linux-user.mak), and as
-/// Debian and others call them.
+/// QEMU's user-mode emulators: `qemu-TARGET` (configs/targets/*-linux-user.mak), and as Debian and
+/// others name them.
 const TARGETS: &str = "\
     aarch64 aarch64_be alpha arm armeb cris hexagon hppa i386 loongarch64 m68k microblaze \
     microblazeel mips mips64 mips64el mipsel mipsn32 mipsn32el nios2 or1k or32 ppc ppc64 \
     ppc64abi32 ppc64le riscv32 riscv64 s390x sh4 sh4eb sparc sparc32plus sparc64 tilegx \
     unicore32 user x86_64 xtensa xtensaeb amd64 arm64 armhf ppc64el";
 
-/// What runs scripts, with a version behind it or without.
+/// Interpreters, with or without a version suffix.
 const INTERPRETERS: &str =
     "ash bash busybox dash fish ksh lua node nodejs perl php python ruby sh zsh";
 
-/// Whether what has a VMM's stem is none.
+/// Whether a program with a VMM's stem is none.
 pub fn is_other(name: &str, is_cut: bool) -> bool {
     let (name, whole) = (program(name), name);
     let is_cut = is_cut && name == whole;
@@ -76,7 +76,7 @@ mod tests {
     use crate::host::vmms::{Program, Vmm};
 
     #[test]
-    fn what_is_called_like_a_vmm_is_known_as_something_else() {
+    fn programs_named_like_vmms_are_recognized() {
         for name in [
             "/usr/bin/qemu-img",
             "/usr/bin/qemu-storage-daemon",
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn so_it_is_by_fifteen_bytes() {
+    fn so_are_they_by_fifteen_bytes() {
         for comm in [
             "qemu-storage-da",
             "qemu-bridge-hel",

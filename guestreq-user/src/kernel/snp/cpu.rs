@@ -1,7 +1,7 @@
-//! # What the CPU lacks, and what of it is switched off
+//! # What the CPU lacks or has disabled
 //!
-//! The kernel clears flags of what the firmware's setup has off (`early_detect_mem_encrypt` and
-//! `bsp_determine_snp` in arch/x86/kernel/cpu/amd.c).
+//! The kernel clears flags of features disabled in the firmware's setup (`early_detect_mem_encrypt`
+//! and `bsp_determine_snp` in arch/x86/kernel/cpu/amd.c).
 
 use super::Signs;
 use crate::host::system::Missing;
@@ -49,9 +49,9 @@ pub fn unfit(signs: &Signs<'_>) -> Option<Missing> {
     Some(Missing::new(format!("its CPU, of family {family}, has no SNP"), FIX))
 }
 
-/// Why it is no use to load a module of AMD's; nothing, where that is not known.
+/// Why loading an AMD module is useless; `None` if unknown.
 ///
-/// A VM that has SVM may have more, as some clouds' have: it has to be tried.
+/// A VM with SVM may have more, as in some clouds.
 pub fn of_no_use(signs: &Signs<'_>, module: &str) -> Option<Missing> {
     let cpu = Cpu::of(signs)?;
     match (cpu.has("svm"), cpu.has("hypervisor")) {

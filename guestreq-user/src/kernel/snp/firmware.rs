@@ -1,4 +1,4 @@
-//! # What the firmware has not done, and what the PSP refused
+//! # Missing firmware setup, and refusals of the PSP
 
 use super::{Signs, cpu::Cpu};
 use crate::{
@@ -6,23 +6,23 @@ use crate::{
     kernel::{log, version},
 };
 
-/// What the ccp driver takes (`SNP_MIN_API_MAJOR` in drivers/crypto/ccp/sev-dev.h).
+/// What the ccp driver requires (`SNP_MIN_API_MAJOR` in drivers/crypto/ccp/sev-dev.h).
 pub const OLDEST: (u32, u32) = (1, 51);
 
-/// The table that says whose each page is, which the firmware makes room for.
+/// The RMP, the table of pages' owners, for which the firmware reserves memory.
 pub fn rmp(signs: &Signs<'_>) -> Option<Missing> {
     const FIX: &str = "in the firmware's setup SEV-SNP, and SNP memory coverage for all memory; if \
                        there is no such setting, or it is on, a newer BIOS";
-    let told = signs
+    let line = signs
         .log_has(&["RMP table has not been reserved"])
         .or_else(|| signs.log_has(&["RMP table does not cover"]))
         .or_else(|| signs.log_has(&["RMP", "not valid"]))
         .or_else(|| signs.log_has(&["RMP", "nvalid"]))
         .or_else(|| signs.log_has(&["ailed to map", "RMP"]));
-    if let Some(line) = told {
+    if let Some(line) = line {
         return Some(Missing::new(format!("the kernel's log has \"{line}\""), FIX));
     }
-    // It has found no table, and therefore cleared the flag.
+    // The kernel clears the flag if it finds no table.
     let cpu = Cpu::of(signs)?;
     (cpu.has("sev_es") && !cpu.has("sev_snp")).then(|| {
         let what = "the firmware has reserved no memory for the RMP, or has SNP off: /proc/cpuinfo \
@@ -31,7 +31,7 @@ pub fn rmp(signs: &Signs<'_>) -> Option<Missing> {
     })
 }
 
-/// A PSP that is there, and did not do what ccp asked it to do first.
+/// A PSP that refused ccp's first commands.
 pub fn refused(signs: &Signs<'_>) -> Option<Missing> {
     let line = refusal(signs.log)?;
     Some(Missing::new(format!("the PSP refused: the kernel's log has \"{line}\""), REFUSED))
@@ -40,7 +40,7 @@ pub fn refused(signs: &Signs<'_>) -> Option<Missing> {
 pub const REFUSED: &str = "update the host's firmware (BIOS, and linux-firmware's amd/ files), then \
                            power the host off and on";
 
-/// Where ccp says so (`sev_get_api_version`, `__sev_snp_init_locked`, `__sev_do_cmd_locked`).
+/// The log line (`sev_get_api_version`, `__sev_snp_init_locked`, `__sev_do_cmd_locked`).
 pub fn refusal(log: &str) -> Option<&str> {
     log::find(log, &["SEV: failed to get status"])
         .or_else(|| log::find(log, &["SEV-SNP", "failed to INIT"]))
@@ -62,8 +62,8 @@ pub fn old(signs: &Signs<'_>) -> Option<Missing> {
     })
 }
 
-/// A line of the log that may tell why, where none that is known does.
-pub fn said<'a>(signs: &Signs<'a>) -> Option<&'a str> {
+/// A log line that may explain it, if no known one does.
+pub fn hint<'a>(signs: &Signs<'a>) -> Option<&'a str> {
     const NO: [&str; 5] = ["not ", "ailed", "nvalid", "isabl", "nable to"];
     let about = |line: &&str| ["SNP", "RMP"].iter().any(|name| line.contains(name));
     let mut lines = signs.log.lines().filter(about);

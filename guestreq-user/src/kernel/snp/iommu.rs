@@ -1,6 +1,6 @@
-//! # The IOMMU, which has to keep devices away from guests' memory
+//! # The IOMMU, which protects guests' memory from devices
 //!
-//! `iommu_snp_enable` in drivers/iommu/amd/init.c switches SNP off unless it translates.
+//! `iommu_snp_enable` in drivers/iommu/amd/init.c disables SNP unless the IOMMU translates.
 
 use super::{Signs, options};
 use crate::host::system::Missing;
@@ -23,13 +23,13 @@ pub fn off_or_passthrough(signs: &Signs<'_>) -> Option<Missing> {
     })
 }
 
-/// What the last of them says holds, as in the kernel; but nothing switches on again what is off.
+/// The last option counts, as in the kernel; but none enables an IOMMU that is off.
 fn on_command_line(signs: &Signs<'_>) -> Option<Missing> {
     let (mut off, mut passthrough, mut v2) = (None, None, None);
     for word in options::command_line(signs) {
         let Some((name, values)) = options::split(&word) else { continue };
         for value in values.split(',') {
-            // The kernel compares no more than the beginning of what its lists have.
+            // The kernel compares only the beginning of list items.
             let is = |known: &str| value.starts_with(known);
             match name.as_str() {
                 "iommu" | "amd_iommu" if is("off") => off = Some(word.clone()),
@@ -79,7 +79,7 @@ pub fn without_snp(signs: &Signs<'_>) -> Option<Missing> {
         return Some(Missing::new(format!("the kernel's log has \"{line}\""), FIX));
     }
     let lacks = |name: &String| {
-        // Newer kernels tell a second register behind a colon.
+        // Newer kernels append a second register after a colon.
         let path = format!("/sys/class/iommu/{name}/amd-iommu/features");
         let features = signs.system.read(&path).ok()?;
         let first = features.split(':').next()?.trim_start_matches("0x").to_owned();
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::host::system::System;
 
-    fn told(line: &str) -> Option<String> {
+    fn fix(line: &str) -> Option<String> {
         let tree = tempfile::tempdir().unwrap();
         std::fs::create_dir(tree.path().join("proc")).unwrap();
         std::fs::write(tree.path().join("proc/cmdline"), format!("ro {line}\n")).unwrap();
@@ -118,7 +118,7 @@ mod tests {
             ("iommu=off iommu=force", "iommu=off"),
             ("amd_iommu=force_enable,pgtbl_v2", "amd_iommu=force_enable,pgtbl_v2"),
         ] {
-            assert_eq!(told(line), Some(format!("boot without {culprit}")), "{line}");
+            assert_eq!(fix(line), Some(format!("boot without {culprit}")), "{line}");
         }
         for line in [
             "amd_iommu=on",
@@ -131,7 +131,7 @@ mod tests {
             "vfio.iommu=pt",
             "-- iommu=pt",
         ] {
-            assert_eq!(told(line), None, "{line}");
+            assert_eq!(fix(line), None, "{line}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! # What keeps kvm_amd from it (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
+//! # Causes in kvm_amd (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
 
 use super::{Signs, cpu::Cpu};
 use crate::host::system::Missing;
@@ -6,7 +6,7 @@ use crate::host::system::Missing;
 pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" (Dell: \"minimum SEV \
                          non-ES ASID\") of more than 1, as 100";
 
-/// Those below the setup's limit are SEV-ES guests' and SNP guests', and by default there are none.
+/// ASIDs below the setup's limit are for SEV-ES and SNP guests; by default there are none.
 pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
     let capacity = ["/sys/fs/cgroup/misc.capacity", "/sys/fs/cgroup/misc/misc.capacity"]
         .iter()
@@ -22,10 +22,11 @@ pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
         Some(text) if listed(&text, "sev") => !listed(&text, "sev_es"),
         _ => {
             let cpu_may = Cpu::of(signs).is_none_or(|cpu| cpu.has("sev_es"));
-            let asked = !super::options::is_off(signs, "sev_es");
+            let is_wanted = !super::options::is_off(signs, "sev_es");
             let sev_alone =
                 signs.parameter("sev") == Some(true) && signs.parameter("sev_es") == Some(false);
-            (sev_alone && cpu_may && asked) || signs.log_has(&["SEV-ES", "(ASIDs 0 - 0)"]).is_some()
+            (sev_alone && cpu_may && is_wanted)
+                || signs.log_has(&["SEV-ES", "(ASIDs 0 - 0)"]).is_some()
         }
     };
     none.then(|| Missing::new("there are no ASIDs for SEV-ES and SNP guests", ASIDS))
@@ -34,11 +35,11 @@ pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
 pub fn others(signs: &Signs<'_>) -> Option<Missing> {
     let off = |what: &str, fix: &str| Some(Missing::new(what, fix));
     let cpu_may = Cpu::of(signs).is_some_and(|cpu| cpu.has("sev"));
-    let told = super::options::is_off(signs, "sev");
-    if signs.parameter("sev") == Some(false) && cpu_may && !told {
+    let is_off = super::options::is_off(signs, "sev");
+    if signs.parameter("sev") == Some(false) && cpu_may && !is_off {
         return off(
             "kvm_amd runs without SEV altogether, although the CPU has it",
-            "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows who says otherwise), \
+            "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows what disables it), \
              and after ccp",
         );
     }

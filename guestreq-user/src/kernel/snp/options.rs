@@ -1,4 +1,4 @@
-//! # What somebody has switched off, on the kernel's command line or in modprobe.d
+//! # SNP disabled on the kernel's command line or in modprobe.d
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ const FOLDERS: [&str; 4] =
 
 pub fn switched_off(signs: &Signs<'_>) -> Option<Missing> {
     // Of `sev=`, which is a list (arch/x86/virt/svm/cmdline.c).
-    let told = |word: &String| {
+    let disables_snp = |word: &String| {
         split(word)
             .is_some_and(|(name, list)| name == "sev" && list.split(',').any(|it| it == "nosnp"))
     };
-    if let Some(word) = command_line(signs).into_iter().find(told) {
-        let what = format!("SNP is switched off: {word} is on the kernel's command line");
+    if let Some(word) = command_line(signs).into_iter().find(disables_snp) {
+        let what = format!("SNP is disabled: {word} is on the kernel's command line");
         return Some(Missing::new(what, format!("boot without {word}")));
     }
     let (name, place) =
         ["sev", "sev_es", "sev_snp"].iter().find_map(|name| Some((name, place(signs, name)?)))?;
     Some(Missing::new(
-        format!("kvm_amd is told {name}=0 {place}"),
+        format!("kvm_amd has {name}=0 {place}"),
         "remove that, and load kvm_amd again with sev=1 sev_es=1 sev_snp=1",
     ))
 }
@@ -30,14 +30,14 @@ pub fn is_off(signs: &Signs<'_>, name: &str) -> bool {
     place(signs, name).is_some()
 }
 
-/// Where it is switched off. The command line holds against modprobe.d.
+/// Where it is disabled. The command line overrides modprobe.d.
 fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     let of_command_line = command_line(signs);
-    let mut asked = of_command_line.iter().filter_map(|word| {
+    let mut values = of_command_line.iter().filter_map(|word| {
         let (module, option) = word.split_once('.')?;
         is_kvm_amd(module).then(|| value(option, name))?
     });
-    match asked.next_back() {
+    match values.next_back() {
         Some(value) if says_no(value) => return Some("on the kernel's command line".to_owned()),
         Some(_) => return None,
         None => {}
@@ -48,15 +48,15 @@ fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
         for line in text.lines() {
             let mut words = line.split_whitespace();
             if words.next() == Some("options") && words.next().is_some_and(is_kvm_amd) {
-                let said = words.filter_map(|option| value(option, name)).next_back();
-                off = said.map_or(off, |said| says_no(said).then(|| format!("in {path}")));
+                let set = words.filter_map(|option| value(option, name)).next_back();
+                off = set.map_or(off, |value| says_no(value).then(|| format!("in {path}")));
             }
         }
     }
     off
 }
 
-/// As modprobe(8) reads them: by their names, of two with one name that of the first folder.
+/// As modprobe(8) reads them: sorted by name; of two with one name, that of the first folder.
 fn of_modprobe(signs: &Signs<'_>) -> impl Iterator<Item = String> {
     let mut files = BTreeMap::new();
     for folder in FOLDERS {
@@ -68,19 +68,19 @@ fn of_modprobe(signs: &Signs<'_>) -> impl Iterator<Item = String> {
     files.into_values()
 }
 
-/// What the kernel takes; what stands behind `--` is for init.
+/// The kernel's options; those after `--` are init's.
 pub fn command_line(signs: &Signs<'_>) -> Vec<String> {
     let text = signs.system.read("/proc/cmdline").unwrap_or_default();
     text.split_whitespace().take_while(|word| *word != "--").map(str::to_owned).collect()
 }
 
-/// `NAME=VALUE` as the kernel reads it, to which `-` and `_` are the same, and which takes quotes away.
+/// `NAME=VALUE` as the kernel reads it: `-` and `_` are the same, quotes are removed.
 pub fn split(word: &str) -> Option<(String, &str)> {
     let (name, value) = word.trim_matches('"').split_once('=')?;
     Some((name.replace('-', "_"), value.trim_matches('"')))
 }
 
-/// The kernel takes `-` and `_` for each other.
+/// `-` and `_` are the same.
 fn is_kvm_amd(module: &str) -> bool {
     module.replace('-', "_") == "kvm_amd"
 }
@@ -91,7 +91,7 @@ fn value<'a>(option: &'a str, name: &str) -> Option<&'a str> {
     (found.replace('-', "_") == name).then_some(value)
 }
 
-/// As `kstrtobool` in lib/kstrtox.c reads it, to which much is neither.
+/// As `kstrtobool` in lib/kstrtox.c reads it, for which much is neither yes nor no.
 pub fn says_yes(value: &str) -> bool {
     let value = value.trim_matches('"').to_ascii_lowercase();
     value.starts_with(['y', 't', '1']) || value.starts_with("on")

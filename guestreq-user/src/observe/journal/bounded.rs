@@ -1,6 +1,6 @@
-//! # Events up to a number, and up to a size
+//! # A queue of events, bounded by number and bytes
 //!
-//! Names are as long as their VMs' owners want.
+//! By bytes too, as VM names can be long.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -27,7 +27,7 @@ impl Bounded {
         self.events.push_back(event);
     }
 
-    /// The oldest.
+    /// Removes the oldest.
     pub fn pop(&mut self) -> Option<Arc<Event>> {
         let event = self.events.pop_front()?;
         self.bytes -= event.weight();

@@ -1,4 +1,4 @@
-//! # Whoever listens to the journal
+//! # Followers of the journal
 
 use std::{
     collections::VecDeque,
@@ -8,31 +8,31 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{Bounded, Journal, instead_of};
+use super::{Bounded, Journal, loss_event};
 use crate::wire::events::{Event, Filter, Lost};
 
-/// What waits for a follower, more than the programs' ring buffer holds.
+/// A follower's queue: more than the programs' ring buffer holds.
 const WAITING: Bounded = Bounded::new(4096, 2 << 20);
 
-/// There are too many already.
+/// The limit of followers is reached.
 #[derive(Debug, PartialEq)]
 pub struct TooMany;
 
 impl TooMany {
-    /// Of root, and as many of all others.
+    /// Of root, and of all others together.
     pub const MOST: usize = 32;
 }
 
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} follow the events already: end one of them", TooMany::MOST)
+        write!(f, "too many followers of events ({}): end one of them", TooMany::MOST)
     }
 }
 
-/// Where the journal puts what a follower has not taken yet.
+/// A follower's queue, which the journal fills.
 pub struct Place {
     pub filter: Filter,
-    /// Whether it is root who listens.
+    /// Whether it is root's.
     pub root: bool,
     wake: Notify,
     waiting: Mutex<Waiting>,
@@ -40,7 +40,7 @@ pub struct Place {
 
 struct Waiting {
     events: Bounded,
-    /// How many found no room since the follower was last told so, and the last of them.
+    /// How many found no room since the last report, and the last of them.
     missed: u64,
     last_missed: Option<Arc<Event>>,
 }
@@ -55,8 +55,8 @@ impl Place {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Never waits for room. Once something was missed, so is all until the follower has been
-    /// told: it is told where it happened.
+    /// Never blocks. After one missed event all are missed until that is reported, so that the
+    /// report stands where they are missing.
     pub fn put(&self, event: &Arc<Event>) {
         if !self.filter.admits(event) {
             return;
@@ -79,16 +79,16 @@ impl Place {
         }
         let last = waiting.last_missed.take()?;
         let missed = std::mem::take(&mut waiting.missed);
-        Some(Arc::new(instead_of(&last, Lost::SLOW_READER, missed)))
+        Some(Arc::new(loss_event(&last, Lost::SLOW_READER, missed)))
     }
 }
 
-/// Takes one event after the other; the journal forgets it when it is dropped.
+/// Reads events until it is dropped.
 pub struct Follower {
     journal: Arc<Journal>,
-    /// What was there before it began.
+    /// Events from before it began.
     past: VecDeque<Arc<Event>>,
-    /// `None`: it only wants the past.
+    /// `None`: it reads past events only.
     place: Option<Arc<Place>>,
 }
 

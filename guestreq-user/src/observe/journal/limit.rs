@@ -1,34 +1,34 @@
-//! # A bounded rate
+//! # A bounded rate of log lines
 
 use std::time::{Duration, Instant};
 
 /// Events that are logged per second.
 const PER_SECOND: u32 = 10;
 
-/// At most [`PER_SECOND`] in a second.
+/// Admits [`PER_SECOND`].
 pub struct Limit {
     second: Instant,
     admitted: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl Limit {
     pub fn new(now: Instant) -> Limit {
-        Limit { second: now, admitted: 0, left_out: 0 }
+        Limit { second: now, admitted: 0, suppressed: 0 }
     }
 
-    /// Whether to log now, and how many were left out since the last one.
+    /// Whether to log now; if so, how many were suppressed since the last one.
     pub fn admit(&mut self, now: Instant) -> Option<u64> {
         if now.duration_since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.admitted = 0;
         }
         if self.admitted >= PER_SECOND {
-            self.left_out += 1;
+            self.suppressed += 1;
             return None;
         }
         self.admitted += 1;
-        Some(std::mem::take(&mut self.left_out))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_logged_at_a_bounded_rate_and_told() {
+    fn a_flood_is_logged_at_a_bounded_rate_with_a_count_of_the_rest() {
         let start = Instant::now();
         let mut limit = Limit::new(start);
         let logged = (0..1000).filter(|_| limit.admit(start).is_some()).count();

@@ -27,7 +27,7 @@ fn follow() -> Query {
 }
 
 #[test]
-fn what_happened_before_and_what_comes_is_heard_once_and_in_order() {
+fn past_and_new_events_come_once_and_in_order() {
     let journal = journal();
     (0..3).for_each(|n| journal.record(started(n)));
     let mut follower = journal.follow(&Query { follow: true, ..Query::default() }, false).unwrap();
@@ -40,7 +40,7 @@ fn what_happened_before_and_what_comes_is_heard_once_and_in_order() {
 }
 
 #[test]
-fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
+fn kept_events_are_bounded_and_evicted_ones_are_reported() {
     let journal = journal();
     (0..10_007).for_each(|n| journal.record(started(n)));
     let mut follower = journal.follow(&Query::default(), false).unwrap();
@@ -52,7 +52,7 @@ fn what_is_kept_is_bounded_and_what_is_not_kept_is_told() {
         lost(&journal.follow(&Query { since, ..Query::default() }, false).unwrap().take().unwrap())
             .is_some()
     );
-    // Nothing that was asked for is missing.
+    // Nothing within the range is missing.
     let mut last = journal.follow(&Query { last: Some(3), ..Query::default() }, false).unwrap();
     assert_eq!(ids(&mut last), [10_005, 10_006, 10_007]);
 }
@@ -70,21 +70,21 @@ fn long_names_do_not_make_the_agent_grow() {
 }
 
 #[test]
-fn a_slow_reader_is_told_what_it_missed_where_it_missed_it() {
+fn a_slow_follower_gets_its_losses_reported_in_their_place() {
     let journal = journal();
     let mut slow = journal.follow(&follow(), false).unwrap();
     (0..5000).for_each(|n| journal.record(started(n)));
     let heard: Vec<_> = (0..4096).map(|_| slow.take().unwrap().id).collect();
     assert_eq!(heard, (1..=4096).collect::<Vec<_>>());
-    let told = slow.take().unwrap();
-    assert_eq!((lost(&told), told.id), (Some(("slow_reader", 904)), 5000));
-    assert!(slow.take().is_none(), "it is told once");
+    let loss = slow.take().unwrap();
+    assert_eq!((lost(&loss), loss.id), (Some(("slow_reader", 904)), 5000));
+    assert!(slow.take().is_none(), "reported once");
     journal.record(started(0));
-    assert_eq!(ids(&mut slow), [5001], "from then on it hears all again");
+    assert_eq!(ids(&mut slow), [5001], "it continues");
 }
 
 #[test]
-fn what_a_reader_did_not_ask_for_it_does_not_miss() {
+fn filtered_events_do_not_count_as_missed() {
     let journal = journal();
     let filter = Filter { kinds: vec![Kind::PolicyChanged], ..Filter::default() };
     let mut follower = journal.follow(&Query { filter, ..follow() }, false).unwrap();
@@ -93,7 +93,7 @@ fn what_a_reader_did_not_ask_for_it_does_not_miss() {
 }
 
 #[test]
-fn requests_are_told_to_who_asked_for_all_and_are_not_kept() {
+fn requests_go_to_followers_of_all_and_are_not_kept() {
     let journal = journal();
     let request = || examples().remove(0);
     assert_eq!(request().kind(), Kind::Request);
@@ -106,12 +106,12 @@ fn requests_are_told_to_who_asked_for_all_and_are_not_kept() {
     assert_eq!(ids(&mut all), [1]);
     assert!(others.take().is_none());
     drop(all);
-    assert!(!journal.wants_requests(), "nobody listens to all any more");
+    assert!(!journal.wants_requests(), "no follower wants all");
     assert!(journal.follow(&Query::default(), false).unwrap().take().is_none());
 }
 
 #[test]
-fn who_has_seen_an_event_goes_on_after_it_in_the_same_life_only() {
+fn after_an_event_continues_in_the_same_agent_only() {
     let journal = journal();
     (0..3).for_each(|n| journal.record(started(n)));
     let after = |agent| Query { after: Some(After { agent, id: 2 }), ..Query::default() };
@@ -121,35 +121,31 @@ fn who_has_seen_an_event_goes_on_after_it_in_the_same_life_only() {
 }
 
 #[test]
-fn there_is_a_most_of_followers_and_who_leaves_makes_room() {
+fn followers_are_limited_and_a_dropped_one_makes_room() {
     let journal = journal();
     let mut all: Vec<_> =
         (0..TooMany::MOST).map(|_| journal.follow(&follow(), false).unwrap()).collect();
     assert_eq!(journal.follow(&follow(), false).err(), Some(TooMany));
-    assert!(journal.follow(&Query::default(), false).is_ok(), "the past is for all");
+    assert!(journal.follow(&Query::default(), false).is_ok(), "past events are not limited");
     all.pop();
     assert!(journal.follow(&follow(), false).is_ok());
 }
 
 /// Row 12 of the second review.
 #[test]
-fn whoever_may_read_takes_no_follower_s_place_from_root() {
+fn other_users_take_no_followers_from_root() {
     let journal = journal();
     let _others: Vec<_> =
         (0..TooMany::MOST).map(|_| journal.follow(&follow(), false).unwrap()).collect();
     let mut roots: Vec<_> =
         (0..TooMany::MOST).map(|_| journal.follow(&follow(), true).unwrap()).collect();
-    assert_eq!(
-        journal.follow(&follow(), true).err(),
-        Some(TooMany),
-        "there is a most of root, too"
-    );
+    assert_eq!(journal.follow(&follow(), true).err(), Some(TooMany), "root is limited, too");
     journal.record(started(0));
     assert_eq!(ids(&mut roots[0]), [1]);
 }
 
 #[test]
-fn a_follower_is_woken_by_what_comes_and_by_nothing_else() {
+fn a_follower_is_woken_by_new_events_only() {
     let journal = journal();
     let mut follower = journal.follow(&follow(), false).unwrap();
     let mut context = task::Context::from_waker(task::Waker::noop());

@@ -1,6 +1,6 @@
-//! # Threads that may wait
+//! # Threads that may block
 //!
-//! One for each question, as each may wait for ever; so there are only so many.
+//! One for each question, as each may block for ever; their number is bounded.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ pub struct Threads<K, A> {
     board: Arc<Board<K, A>>,
 }
 
-/// Questions, and the answers that nobody has taken yet.
+/// Questions, with answers that were not taken yet.
 struct Board<K, A> {
     questions: Mutex<BTreeMap<K, Option<A>>>,
     answered: Condvar,
@@ -36,8 +36,8 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
         Threads { most, board: Arc::new(Board { questions, answered, wake }) }
     }
 
-    /// Has a thread look for an answer; whether it does. Not if that was asked before and the
-    /// answer was not taken, nor if too many wait.
+    /// Starts a thread for a question. False if that is pending, too many are open, or the thread
+    /// cannot start.
     pub fn start(&self, key: K, read: impl FnOnce() -> A + Send + 'static) -> bool {
         let mut questions = self.board.questions();
         let open = questions.values().filter(|answer| answer.is_none()).count();
@@ -63,7 +63,7 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
         Some(answer)
     }
 
-    /// The same, for which it waits so long.
+    /// The same, waiting for at most `limit`.
     pub fn wait(&self, key: &K, limit: Duration) -> Option<A> {
         let end = Instant::now() + limit;
         let mut questions = self.board.questions();
@@ -75,18 +75,17 @@ impl<K: Copy + Ord + Send + 'static, A: Send + 'static> Threads<K, A> {
         questions.remove(key).flatten()
     }
 
-    /// Whether such a question is open.
     pub fn is_any_open(&self, is_such: impl Fn(&K) -> bool) -> bool {
         self.board.questions().iter().any(|(key, answer)| answer.is_none() && is_such(key))
     }
 
-    /// Drops the other answers. Questions that are open keep their threads.
+    /// Drops answers that are not wanted. Open questions keep their threads.
     pub fn keep(&self, is_wanted: impl Fn(&K) -> bool) {
         self.board.questions().retain(|key, answer| answer.is_none() || is_wanted(key));
     }
 }
 
-/// A thread's: its question is open until this is dropped, whatever happens.
+/// Owned by the thread: closes its question on drop, even after a panic.
 struct Place<K: Ord, A> {
     board: Arc<Board<K, A>>,
     key: K,
@@ -99,7 +98,7 @@ impl<K: Ord, A> Drop for Place<K, A> {
         let mut questions = self.board.questions();
         match (questions.get_mut(&self.key), self.answer.take()) {
             (Some(place), Some(answer)) => *place = Some(answer),
-            // It panicked.
+            // The thread panicked.
             _ => drop(questions.remove(&self.key)),
         }
         drop(questions);

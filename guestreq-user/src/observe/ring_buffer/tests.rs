@@ -5,7 +5,7 @@ fn line(event: &Event) -> String {
 }
 
 #[test]
-fn a_request_s_end_has_its_result_and_its_stages() {
+fn an_ended_request_has_result_and_stages() {
     let event = Event {
         kind: EventKind::Replay as u8,
         message_type: 5,
@@ -24,7 +24,7 @@ fn a_request_s_end_has_its_result_and_its_stages() {
 }
 
 #[test]
-fn what_the_psp_did_not_answer_has_no_stages() {
+fn an_unanswered_request_has_no_stages() {
     for (kind, outcome) in
         [(EventKind::HostError, Outcome::HOST_ERROR), (EventKind::Request, Outcome::BUSY)]
     {
@@ -55,6 +55,6 @@ fn every_kind_of_the_programs_has_one_of_the_api_with_the_same_name() {
 }
 
 #[test]
-fn a_short_record_is_none() {
+fn a_short_record_is_rejected() {
     assert!(decode(&[0; 8]).is_none());
 }

@@ -1,8 +1,8 @@
-//! # Who VMs are
+//! # VMs' identities
 //!
-//! As an earlier agent knew, or by their process. That one may be gone, or not answer: see
-//! [`crate::observe::processes`]. Then the VM waits for its name as the programs let it, and is shown
-//! without one from then on, so that it hides nothing; it gets its name when its process answers.
+//! Saved by an earlier agent, or read from the process. That may have exited, or not answer (see
+//! [`crate::observe::processes`]): the VM is then shown without a name once the programs stop
+//! waiting for its policy, and named as soon as its process answers.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +13,20 @@ use guestreq_common::{
 };
 use log::{info, warn};
 
-use super::{Identified, LOOKS, Records, VmTable};
+use super::{Identified, POD_LOOKUPS, Records, VmTable};
 use crate::{
     bpf::pins::identities::Known,
     host::{Identity, system},
     observe::processes::Lookup,
 };
 
-/// For so long a process is merely slow.
+/// How long a process may take to answer before that is reported.
 const SLOW_NS: u64 = 1_000_000_000;
 
-/// What a VM is taken for.
 pub enum Who {
-    /// By what its process says, or what is left of it.
+    /// Final: read from its process, saved, or of an exited process.
     Known(Known),
-    /// Its process does not answer: for now nobody.
+    /// A placeholder: its process does not answer.
     Unread(Known),
 }
 
@@ -43,7 +42,7 @@ impl Who {
     }
 }
 
-/// What came of a look at a VM's processes.
+/// Result of reading a VM's processes.
 enum Read {
     Found(Known),
     Gone,
@@ -62,25 +61,24 @@ pub struct Unread {
     shown: usize,
     /// The last one's reason.
     why: String,
-    told: bool,
+    reported: bool,
 }
 
 impl Unread {
-    /// Once while there are any; there can be any number.
-    pub fn tell(&mut self, now: u64) {
+    /// Logs when there are any and when there are none again, not each.
+    pub fn report(&mut self, now: u64) {
         let is_slow = |since: &&u64| now.saturating_sub(**since) >= SLOW_NS;
         self.slow = self.waiting.values().filter(is_slow).count();
         let any = self.slow + self.shown > 0;
-        if any && !self.told {
+        if any && !self.reported {
             warn!(
-                "a VM's process cannot be read: {}. Until it can, the VM has no name, and no rule \
-                 that names it holds for it",
+                "cannot read a VM's process: {}; until then no rule matches the VM by name",
                 self.why
             );
-        } else if self.told && !any {
-            info!("all VMs' processes could be read");
+        } else if self.reported && !any {
+            info!("read the processes of all VMs");
         }
-        self.told = any;
+        self.reported = any;
     }
 }
 
@@ -90,7 +88,7 @@ impl VmTable {
         self.unread.slow + self.unread.shown
     }
 
-    /// `None` while that may still be found out.
+    /// `None` while it may still be read.
     pub(super) fn identity_of(
         &mut self,
         slot: usize,
@@ -107,28 +105,28 @@ impl VmTable {
                 self.remembered.put(slot, vm, known.clone());
                 Some(Who::Known(known))
             }
-            // It is about to be decommissioned, or the next request tells who runs it.
+            // It is about to be decommissioned, or its next request shows its VMM's pid.
             Read::Gone if !exited && is_new => None,
-            Read::Gone if exited => Some(Who::Known(nobody("exited", vm.tgid))),
+            Read::Gone if exited => Some(Who::Known(placeholder("exited", vm.tgid))),
             Read::Gone => {
                 warn!(
-                    "pid {}: no process of a VM can be looked at, so that no rule names it: it has \
-                     gone, or /proc hides it (mount option hidepid) from an agent without \
-                     CAP_SYS_PTRACE",
+                    "pid {}: cannot read a VM's process, so no rule matches the VM by name: the \
+                     process exited, or /proc (mounted with hidepid) hides it from an agent \
+                     without CAP_SYS_PTRACE",
                     vm.tgid
                 );
-                Some(Who::Known(nobody("unknown", vm.tgid)))
+                Some(Who::Known(placeholder("unknown", vm.tgid)))
             }
-            // Whoever is not known by its name would have others' policy.
+            // Not shown at first: without its name it would get the default policy.
             Read::Unread(why) => {
                 self.unread.why = why;
                 let since =
                     self.unread.waiting.entry(VmRef::new(slot, vm.generation)).or_insert(now);
                 let is_slow = now.saturating_sub(*since) >= SLOW_NS;
                 if exited {
-                    return is_slow.then(|| Who::Known(nobody("exited", vm.tgid)));
+                    return is_slow.then(|| Who::Known(placeholder("exited", vm.tgid)));
                 }
-                (is_slow && !is_new).then(|| Who::Unread(nobody("unread", vm.tgid)))
+                (is_slow && !is_new).then(|| Who::Unread(placeholder("unread", vm.tgid)))
             }
         }
     }
@@ -138,23 +136,23 @@ impl VmTable {
         let launcher = of(vm.tgid, vm.first_seen.0);
         // Its launcher has gone, or was never known: who runs it shares that one's memory.
         let runner = (!exited && vm.runner != vm.tgid).then(|| of(vm.runner, u64::MAX));
-        for look in [Some(launcher), runner].into_iter().flatten() {
-            match self.processes.look(look) {
+        for lookup in [Some(launcher), runner].into_iter().flatten() {
+            match self.processes.look_up(lookup) {
                 Some(Ok(Some(known))) => return Read::Found(known),
                 Some(Ok(None)) => {}
                 Some(Err(error)) => {
                     return Read::Unread(format!(
                         "{}: {error}",
-                        system::host().process(look.pid).display()
+                        system::host().process(lookup.pid).display()
                     ));
                 }
-                None => return Read::Unread(self.processes.why(&look)),
+                None => return Read::Unread(self.processes.unread_reason(&lookup)),
             }
         }
         Read::Gone
     }
 
-    /// Those of VMs that have gone, or that have their name; `new` have none yet.
+    /// Drops lookups of exited and named VMs; `new` ones have no name yet.
     pub(super) fn cancel_lookups(&mut self, records: &Records, new: &[usize]) {
         let new = new.iter().filter_map(|slot| Some(records.peek(*slot)?.0));
         let shown = self.vms.iter().filter(|vm| vm.unread).map(|vm| vm.id);
@@ -163,14 +161,14 @@ impl VmTable {
         self.unread.waiting.retain(|vm, _| wanted.contains(vm));
     }
 
-    /// Names VMs that are shown without a name, as their processes did not answer.
-    pub(super) fn name_late(&mut self, records: &Records, identified: Identified<'_>) {
+    /// Names VMs that are shown without a name once their processes answer.
+    pub(super) fn name_unread(&mut self, records: &Records, identified: Identified<'_>) {
         let unread: Vec<usize> = (0..self.vms.len()).filter(|at| self.vms[*at].unread).collect();
         for at in unread {
             let (slot, generation) = (self.vms[at].id.index(), self.vms[at].id.generation);
             let record = records.vm(slot).filter(|vm| vm.generation == generation);
             let Some(record) = record.filter(|_| !self.vms[at].exited) else {
-                // It keeps the label that its end is counted under.
+                // It exited: it keeps its label.
                 self.vms[at].unread = false;
                 continue;
             };
@@ -182,11 +180,11 @@ impl VmTable {
                     records.set_started(slot, known.started.unwrap_or(0));
                     let label = self.unique_label(&known.identity, known.pid);
                     let vm = &mut self.vms[at];
-                    info!("VM {} has answered: it is {label}", vm.label);
+                    info!("VM {} is {label}: its process answered", vm.label);
                     vm.label = label;
                     (vm.identity, vm.evidence) = (known.identity, known.evidence);
                     (vm.tgid, vm.started) = (known.pid, known.started);
-                    (vm.unread, vm.signal_read, vm.looks_left) = (false, false, LOOKS);
+                    (vm.unread, vm.signal_read, vm.pod_lookups_left) = (false, false, POD_LOOKUPS);
                     identified(vm);
                 }
             }
@@ -197,8 +195,7 @@ impl VmTable {
     }
 }
 
-/// Who has no name.
-fn nobody(name: &str, pid: u32) -> Known {
+fn placeholder(name: &str, pid: u32) -> Known {
     let (name, vmm) = (name.to_owned(), "unknown".to_owned());
     let identity = Identity { name, vmm, ..Identity::default() };
     Known { identity, evidence: Vec::new(), pid, started: None }
@@ -209,24 +206,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unread_is_counted_once_it_is_more_than_slow_and_until_it_is_read() {
+    fn an_unread_vm_is_reported_after_a_second_and_until_it_is_read() {
         let mut unread = Unread::default();
         unread.waiting.insert(VmRef::default(), 0);
-        unread.tell(SLOW_NS - 1);
-        assert_eq!((unread.slow, unread.told), (0, false), "it is merely slow");
-        unread.tell(SLOW_NS);
-        assert_eq!((unread.slow, unread.told), (1, true));
+        unread.report(SLOW_NS - 1);
+        assert_eq!((unread.slow, unread.reported), (0, false), "it is merely slow");
+        unread.report(SLOW_NS);
+        assert_eq!((unread.slow, unread.reported), (1, true));
         // From then on it is shown, if without its name.
         unread.waiting.clear();
         unread.shown = 1;
-        unread.tell(SLOW_NS + 1);
-        assert_eq!((unread.slow, unread.told), (0, true));
+        unread.report(SLOW_NS + 1);
+        assert_eq!((unread.slow, unread.reported), (0, true));
         unread.shown = 0;
-        unread.tell(SLOW_NS + 2);
-        assert!(!unread.told);
-        // An agent that finds one of another's shows it at once.
+        unread.report(SLOW_NS + 2);
+        assert!(!unread.reported);
+        // A new agent shows an earlier one's unread VM at once.
         unread.shown = 1;
-        unread.tell(SLOW_NS + 3);
-        assert!(unread.told);
+        unread.report(SLOW_NS + 3);
+        assert!(unread.reported);
     }
 }

@@ -34,7 +34,7 @@ fn a_process_with_several_vms_has_a_label_for_each() {
 }
 
 #[test]
-fn a_vm_that_makes_way_for_its_successor_takes_no_other_s_label() {
+fn an_exited_vm_s_new_label_is_unique() {
     let mut table = table(&[("web", true), ("web@1", false)]);
     assert_eq!(table.unique_label(&named("web"), 77), "web");
     assert_eq!(table.vms[0].label, "web@1.2");
@@ -66,20 +66,20 @@ const ADVERSARIAL: [&str; 9] =
     ["web", "web@1", "web@1.2", "web@2", "web-1", "web-1.2", "web@1@1", "web-1@1", "a\nb"];
 
 #[test]
-fn of_the_ends_of_one_process_the_last_stays_longest() {
-    let end = |at, slot, tgid| End { at, slot, process: (tgid, Some(1)) };
-    let ends = [end(1, 0, 7), end(2, 1, 7), end(3, 2, 8), end(4, 3, 7)];
+fn the_last_exit_of_a_process_is_kept_longest() {
+    let end = |at, slot, tgid| Exit { at, slot, process: (tgid, Some(1)) };
+    let exits = [end(1, 0, 7), end(2, 1, 7), end(3, 2, 8), end(4, 3, 7)];
     let minute = SCRAPED_NS + 3;
-    assert_eq!(due(&ends, 0, u64::MAX, 10), [0; 0], "each is there to be scraped");
-    assert_eq!(due(&ends, 0, u64::MAX, minute), [0, 1]);
-    assert_eq!(due(&ends, 0, minute - 4, minute), [0, 1, 2], "kept long enough");
-    assert_eq!(due(&ends, 3, u64::MAX, 10), [0, 1, 2], "slots are scarce");
-    let other = [end(1, 0, 7), End { process: (7, Some(2)), ..end(2, 1, 7) }];
+    assert_eq!(due(&exits, 0, u64::MAX, 10), [0; 0], "each can be scraped");
+    assert_eq!(due(&exits, 0, u64::MAX, minute), [0, 1]);
+    assert_eq!(due(&exits, 0, minute - 4, minute), [0, 1, 2], "kept long enough");
+    assert_eq!(due(&exits, 3, u64::MAX, 10), [0, 1, 2], "slots are scarce");
+    let other = [end(1, 0, 7), Exit { process: (7, Some(2)), ..end(2, 1, 7) }];
     assert_eq!(due(&other, 0, u64::MAX, minute), [0; 0], "another process of that number");
 }
 
 #[test]
-fn names_that_make_the_same_label_have_two() {
+fn names_with_the_same_label_get_two_labels() {
     let mut table = table(&[("a_b", false)]);
     assert_eq!(table.unique_label(&named("a\nb"), 77), "a_b@77");
     assert_eq!(table.unique_label(&named(&"x".repeat(4096)), 78), "x".repeat(128));
@@ -93,7 +93,7 @@ fn a_vm_that_restarts_keeps_its_label() {
 }
 
 #[test]
-fn two_namespaces_vms_of_one_name_have_labels_of_their_own() {
+fn vms_of_one_name_in_two_namespaces_have_two_labels() {
     let mut table = table(&[("prod/web", false)]);
     let in_dev = Identity { namespace: "dev".to_owned(), ..named("web") };
     assert_eq!(table.unique_label(&in_dev, 77), "dev/web");

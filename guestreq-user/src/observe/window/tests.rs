@@ -36,7 +36,7 @@ fn only_the_window_counts() {
 }
 
 #[test]
-fn a_vm_that_came_just_now_began_at_zero() {
+fn a_new_vm_began_at_zero() {
     let mut window = Window::default();
     window.push(sample(0, 0, None));
     let mut vm = totals([10, 0], S);
@@ -47,7 +47,7 @@ fn a_vm_that_came_just_now_began_at_zero() {
 }
 
 #[test]
-fn quantiles_forget_what_was_slow_before_the_window() {
+fn quantiles_ignore_what_was_slow_before_the_window() {
     let ms = 1_000_000;
     let [quick, slow] = [10 * ms, 900 * ms].map(histogram::slot);
     let mut old = Sample::default();
@@ -63,7 +63,7 @@ fn quantiles_forget_what_was_slow_before_the_window() {
 }
 
 #[test]
-fn counts_that_begin_anew_claim_nothing() {
+fn reset_counters_yield_zero() {
     let mut window = Window::default();
     window.push(sample(0, 5, Some(totals([100, 0], 100))));
     let recent = window.vm(&sample(1, 0, Some(totals([1, 0], 1))), VM);
@@ -71,7 +71,7 @@ fn counts_that_begin_anew_claim_nothing() {
 }
 
 #[test]
-fn without_samples_nothing_is_claimed() {
+fn without_samples_all_is_zero() {
     let now = sample(5, 9, Some(totals([1, 0], 1)));
     assert_eq!(Window::default().host(&now), (0.0, 0.0));
     assert_eq!(Window::default().vm(&now, VM), Recent::default());

@@ -21,7 +21,7 @@ fn seen<'a>(label: &'a str, identity: &'a Identity) -> KnownVm<'a> {
     KnownVm { vm, sent: Types(Allowed::DEFAULT), was_over: false }
 }
 
-/// Parses what the API gets.
+/// Parses a request as the API does.
 fn request(text: &str) -> Request {
     serde_json::from_str(text).unwrap()
 }
@@ -53,7 +53,7 @@ fn a_limit_is_set_and_cleared() {
 }
 
 #[test]
-fn an_unknown_vm_is_told_with_those_that_run() {
+fn an_unknown_vm_s_error_names_the_running_ones() {
     let (web, gone) = (vm("web", ""), vm("gone", ""));
     let mut vms = [seen("web", &web), seen("gone", &gone)];
     vms[1].vm.exited = true;
@@ -75,7 +75,7 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
         let plan = policy_set("").plan(&request(&text), &stamp(), &vms).unwrap();
         assert_eq!(plan.policy_set.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
         assert_eq!(plan.target, Target::Vm("web".to_owned()), "by its name, whatever was typed");
-        let shared = "it holds for all running VMs of this name: \"web\"; \"web@77\"";
+        let shared = "applies to all running VMs of this name: \"web\"; \"web@77\"";
         assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
     }
     let nameless = vm("", "7c");
@@ -88,7 +88,7 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
 }
 
 #[test]
-fn a_name_that_something_is_set_for_is_not_another_vm_s_pid() {
+fn the_name_of_an_override_is_not_another_vm_s_pid() {
     let (seven, web) = (vm("7", ""), vm("web", ""));
     let by_pid = request(&LIMIT_WEB.replace("web", "7"));
     let keys = |plan: Plan| plan.policy_set.overrides.vms.into_keys().collect::<Vec<_>>();
@@ -109,16 +109,16 @@ fn a_limit_that_is_too_low_is_refused_unless_forced() {
 }
 
 #[test]
-fn enforcing_what_running_vms_would_not_survive_needs_a_yes() {
+fn enforcing_what_costs_running_vms_a_vmpck_needs_yes() {
     let (web, evil) = (vm("web", ""), vm("evil", ""));
     let export = [MessageType::Export].into_iter().collect();
     let vms = [seen("web", &web), KnownVm { sent: export, ..seen("evil", &evil) }];
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
     let why = refused(policy_set("").plan(&enforce, &stamp(), &vms));
-    assert!(why.contains("\"evil\" has sent export (--yes does it all the same)"), "{why}");
+    assert!(why.contains("\"evil\" has sent export (--yes to proceed)"), "{why}");
     let yes = Request { yes: true, ..enforce };
     let plan = policy_set("").plan(&yes, &stamp(), &vms).unwrap();
-    assert_eq!(plan.warnings.len(), 1, "it is still said");
+    assert_eq!(plan.warnings.len(), 1, "it still warns");
     let web_only = request(r#"{"target": {"vm": "web"}, "change": {"mode": "enforce"}}"#);
     assert!(policy_set("").plan(&web_only, &stamp(), &vms).unwrap().warnings.is_empty());
     // The same for a type that is taken from a VM whose policy is enforced already.
@@ -128,7 +128,7 @@ fn enforcing_what_running_vms_would_not_survive_needs_a_yes() {
 }
 
 #[test]
-fn types_are_added_to_and_taken_from_what_holds() {
+fn types_are_added_to_and_removed_from_the_current_ones() {
     let allow = request(r#"{"target": "default", "change": {"allow": ["export", "unknown"]}}"#);
     let plan =
         policy_set("allow = [\"report\", \"tsc_info\"]").plan(&allow, &stamp(), &[]).unwrap();
@@ -150,7 +150,7 @@ fn enforce_without_a_backend_is_refused() {
 }
 
 #[test]
-fn a_request_with_an_unknown_key_is_none() {
+fn a_request_with_an_unknown_key_is_rejected() {
     let text = r#"{"target": "default", "change": "clear_limit", "forse": true}"#;
     assert!(serde_json::from_str::<Request>(text).is_err());
 }

@@ -45,7 +45,7 @@ const WEB: &str = "limit = { rate = \"5/s\", burst = 5 }\n\
                    [[vm]]\nmatch = { name = \"web\" }\nmode = \"observe\"\n";
 
 #[test]
-fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_one() {
+fn an_applied_file_precedes_the_configuration_and_follows_single_overrides() {
     let web = vm("web");
     let policy_set = policy_set(
         "mode = \"enforce\"\nlimit = \"off\"\n[[vm]]\nmatch = { name = \"w*\" }\nmode = \"audit\"",
@@ -68,16 +68,16 @@ fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_on
         of_web.limit.origin.to_string(),
         "applied config.toml:1 (uid 0, 2026-01-02T03:04:05Z)"
     );
-    // What is set one by one goes before it, and the next file is told so.
+    // Single overrides precede it, of which the next file warns.
     let off = r#"{"target": {"vm": "web"}, "change": {"mode": "audit"}}"#;
     let off: Request = serde_json::from_str(off).unwrap();
     let set = policy_set.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().policy_set;
     assert_eq!(set.resolve(&web).mode.value, Named(Mode::Audit));
     let again = set.with_applied(&apply("allow = [\"tsc_info\"]"), &stamp(), &[]).unwrap();
-    assert!(again.warnings[0].contains("goes before the file: mode of \"web\""), "{again:?}");
+    assert!(again.warnings[0].contains("over the file: mode of \"web\""), "{again:?}");
     assert!(
         again.policy_set.overrides.applied.unwrap().policy_file.rules.is_empty(),
-        "the last file's are gone"
+        "the last file's are removed"
     );
     let dropped =
         set.with_applied(&Apply { policy_file: None, yes: false }, &stamp(), &[]).unwrap();
@@ -86,44 +86,53 @@ fn an_applied_file_goes_before_the_configuration_and_after_what_is_set_one_by_on
 }
 
 #[test]
-fn what_is_refused_of_a_command_is_refused_of_a_file() {
+fn a_file_is_refused_what_a_command_is_refused() {
     let web = vm("web");
     let enforce = apply("mode = \"enforce\"");
     let vms = [seen(&web, &[MessageType::Export])];
     let why = refused(policy_set("").with_applied(&enforce, &stamp(), &vms));
-    assert!(why.contains("\"web\" has sent export (--yes does it all the same)"), "{why}");
+    assert!(why.contains("\"web\" has sent export (--yes to proceed)"), "{why}");
     let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
     let done = policy_set("").with_applied(&insisted, &stamp(), &vms).unwrap();
-    assert!(done.begins && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
+    assert!(done.starts_enforcing && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
     let why = refused(policy_set("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
     assert!(why.contains("the backend is none"), "{why}");
     let why = refused(policy_set("").with_applied(&apply(""), &stamp(), &[]));
-    assert!(why.contains("says nothing"), "{why}");
+    assert!(why.contains("sets nothing"), "{why}");
     // A client that reads files with less care.
     let mut slow = apply("limit = { rate = \"1/m\", force = true }");
-    let said = slow.policy_file.as_mut().unwrap().limit.as_mut().unwrap();
-    let crate::policy::Limit::On(throttle) = &mut said.value else { panic!() };
+    let limit = slow.policy_file.as_mut().unwrap().limit.as_mut().unwrap();
+    let crate::policy::Limit::On(throttle) = &mut limit.value else { panic!() };
     throttle.force = false;
     let why = refused(policy_set("").with_applied(&slow, &stamp(), &[]));
     assert!(why.starts_with("config.toml:1: 1/m is too slow"), "{why}");
 }
 
 #[test]
-fn what_may_not_be_meant_is_told_of_a_file_and_not_again_of_what_held_before() {
+fn only_new_warnings_are_given() {
     let policy_set = policy_set("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
-    let told =
+    let warnings =
         policy_set.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
-    let [why] = told.as_slice() else { panic!("{told:?}") };
+    let [why] = warnings.as_slice() else { panic!("{warnings:?}") };
     assert!(why.contains("config.toml:1: ") && !why.contains("old"), "{why}");
 }
 
 #[test]
-fn another_configuration_is_never_asked_about_but_told() {
+fn a_reload_is_never_refused_for_lost_vmpcks_but_warns() {
     let web = vm("web");
     let vms = [seen(&web, &[MessageType::Export])];
     let planned = policy_set("").with_file(policy_file("mode = \"enforce\""), &vms).unwrap();
-    assert!(planned.begins && planned.warnings[0].contains("would lose a VMPCK"), "{planned:?}");
-    assert!(!planned.policy_set.with_file(policy_file("mode = \"enforce\""), &vms).unwrap().begins);
+    assert!(
+        planned.starts_enforcing && planned.warnings[0].contains("would lose a VMPCK"),
+        "{planned:?}"
+    );
+    assert!(
+        !planned
+            .policy_set
+            .with_file(policy_file("mode = \"enforce\""), &vms)
+            .unwrap()
+            .starts_enforcing
+    );
     let same = planned
         .policy_set
         .with_file(policy_file("# only lines move\nmode = \"enforce\""), &vms)
@@ -131,16 +140,16 @@ fn another_configuration_is_never_asked_about_but_told() {
     assert!(same.changed.is_empty());
     let less =
         policy_set("mode = \"audit\"").with_file(policy_file("mode = \"observe\""), &vms).unwrap();
-    assert!(!less.begins && less.warnings.is_empty(), "{less:?}");
+    assert!(!less.starts_enforcing && less.warnings.is_empty(), "{less:?}");
     let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
     assert!(
-        policy_set("").with_file(policy_file(one_more), &[]).unwrap().begins,
+        policy_set("").with_file(policy_file(one_more), &[]).unwrap().starts_enforcing,
         "also of who does not run"
     );
 }
 
 #[test]
-fn what_was_applied_reads_as_it_was_written() {
+fn an_applied_file_is_read_as_written() {
     let policy_set = policy_set("").with_applied(&apply(WEB), &stamp(), &[]).unwrap().policy_set;
     let text = serde_json::to_string(&policy_set.overrides).unwrap();
     let read: Overrides = serde_json::from_str(&text).unwrap();
@@ -149,7 +158,7 @@ fn what_was_applied_reads_as_it_was_written() {
     assert_eq!(serde_json::from_str::<Overrides>(r#"{"vms": {}}"#).unwrap(), Overrides::default());
 }
 
-fn any_sheet() -> impl Strategy<Value = PolicyFile> {
+fn any_file() -> impl Strategy<Value = PolicyFile> {
     let rule = ("[abw*]{1,2}", 0..3usize, any::<bool>());
     (0..4usize, proptest::collection::vec(rule, 0..4)).prop_map(|(mode, rules)| {
         let mut text = Mode::ALL
@@ -167,16 +176,16 @@ fn any_sheet() -> impl Strategy<Value = PolicyFile> {
 }
 
 proptest! {
-    /// Whatever was read before: what holds is what a fresh start would read.
+    /// After any reloads the policy set is the one of a fresh start.
     #[test]
-    fn any_reloads_come_to_what_a_fresh_start_does(sheets in proptest::collection::vec(any_sheet(), 1..4)) {
+    fn any_reloads_equal_a_fresh_start(files in proptest::collection::vec(any_file(), 1..4)) {
         let vms = ["a", "b", "w", "ab", "z"].map(vm);
         let seen: Vec<_> = vms.iter().map(|vm| seen(vm, &[])).collect();
         let mut running = policy_set("");
-        for policy_file in &sheets {
+        for policy_file in &files {
             running = running.with_file(policy_file.clone(), &seen).unwrap().policy_set;
         }
-        let file = sheets.last().unwrap().clone();
+        let file = files.last().unwrap().clone();
         let fresh = PolicySet { backend: Backend::Gate, file, overrides: Overrides::default() };
         for vm in &vms {
             prop_assert_eq!(running.resolve(vm).to_policy(3).rules, fresh.resolve(vm).to_policy(3).rules);
@@ -186,9 +195,9 @@ proptest! {
         prop_assert_eq!(running.waits(), fresh.waits());
     }
 
-    /// Of two files the later one's word holds, unless it says nothing.
+    /// A setting of the later file wins.
     #[test]
-    fn a_later_file_wins(earlier in any_sheet(), later in any_sheet(), name in "[abw]{1,2}") {
+    fn a_later_file_wins(earlier in any_file(), later in any_file(), name in "[abw]{1,2}") {
         let vm = vm(&name);
         let resolve = |file: PolicyFile| {
             PolicySet { backend: Backend::Gate, file, overrides: Overrides::default() }.resolve(&vm)

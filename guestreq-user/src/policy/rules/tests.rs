@@ -31,7 +31,7 @@ fn a_pod_s_vms_match_by_its_namespace_and_uid() {
 }
 
 #[test]
-fn what_is_not_known_of_a_vm_matches_no_pattern() {
+fn an_unknown_field_matches_no_pattern() {
     let any_uuid = read(r#"{"uuid": "*"}"#).unwrap();
     assert!(!any_uuid.matches(&vm("web")));
     assert!(any_uuid.matches(&Identity { uuid: "7a".to_owned(), ..vm("web") }));
@@ -40,7 +40,7 @@ fn what_is_not_known_of_a_vm_matches_no_pattern() {
 }
 
 #[test]
-fn a_match_that_says_nothing_is_an_error() {
+fn an_empty_match_is_an_error() {
     assert!(read("{}").unwrap_err().starts_with("an empty match says nothing"));
     assert!(read(r#"{"name": ""}"#).unwrap_err().starts_with("an empty name matches no VM"));
     let error = read(r#"{"nam": "x"}"#).unwrap_err();
@@ -48,7 +48,7 @@ fn a_match_that_says_nothing_is_an_error() {
 }
 
 #[test]
-fn a_uuid_is_the_same_in_capitals() {
+fn uuids_match_in_any_case() {
     let (small, capital) =
         ("93bd9490-bc76-49f0-b86a-25e29523fdc8", "93BD9490-BC76-49F0-B86A-25E29523FDC8");
     for (rule, of_vm) in [(small, capital), (capital, small), ("93BD*", small), (small, small)] {
@@ -61,7 +61,7 @@ fn a_uuid_is_the_same_in_capitals() {
 }
 
 #[test]
-fn a_name_matches_as_it_is_shown() {
+fn a_name_matches_as_shown() {
     let web = Identity { namespace: "prod".to_owned(), ..vm("web-1") };
     for name in ["web-1", "web-*", "prod/web-1", "prod/*", "*/web-?", "*"] {
         assert!(read(&format!(r#"{{"name": "{name}"}}"#)).unwrap().matches(&web), "{name}");
@@ -74,7 +74,7 @@ fn a_name_matches_as_it_is_shown() {
 }
 
 #[test]
-fn why_a_rule_does_not_match_is_the_first_pattern_that_does_not() {
+fn a_mismatch_names_the_first_pattern_that_does_not_match() {
     let web = Identity { vmm: "qemu".to_owned(), namespace: "prod".to_owned(), ..vm("web") };
     for (rule, why) in [
         (r#"{"name": "db", "vmm": "x"}"#, Some(r#"its name is "web""#)),
@@ -91,16 +91,16 @@ fn why_a_rule_does_not_match_is_the_first_pattern_that_does_not() {
 }
 
 #[test]
-fn what_matches_no_vm_that_is_meant_is_warned_of() {
+fn patterns_that_match_no_vm_are_warned_of() {
     let warning = |rule: &str| read(rule).unwrap().warning();
     for (rule, why) in [
-        (r#"{"name": "web@1234"}"#, r#"the pid is not part of it, "web" is"#),
+        (r#"{"name": "web@1234"}"#, r#"the pid is not part of its name, which is "web""#),
         (r#"{"vmm": "kvm"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "qemu-system-x86"}"#, r#"its vmm is "qemu""#),
         (r#"{"vmm": "cloud-hyperviso"}"#, r#"its vmm is "cloud-hypervisor""#),
         (r#"{"vmm": "QEMU"}"#, r#"its vmm is "qemu""#),
-        (r#"{"name": "qemu-system-x86-4711"}"#, "evidence it has no name"),
-        (r#"{"name": "cloud-hyperviso-4711"}"#, "evidence it has no name"),
+        (r#"{"name": "qemu-system-x86-4711"}"#, "it has no name"),
+        (r#"{"name": "cloud-hyperviso-4711"}"#, "it has no name"),
         (
             r#"{"uuid": "{93BD9490bc7649f0b86a25e29523fdc8}"}"#,
             r#"would be written "93BD9490-bc76-49f0-b86a-25e29523fdc8""#,

@@ -1,30 +1,30 @@
-//! # Patterns that match no VM that anybody means by them
+//! # Warnings about patterns that match no VM
 
 use super::{Glob, quoted};
 use crate::host::Vmm;
 
-/// A label of one of several VMs of a name, which has the pid behind it.
+/// A label with a pid, which tells VMs of one name apart.
 pub fn of_a_namesake(pattern: &Glob) -> Option<String> {
     let (name, pid) = pattern.as_str().rsplit_once('@')?;
     (!name.is_empty() && is_pid(pid)).then(|| {
         format!(
-            "name = {pattern} matches no VM that is shown so evidence of another of its name: the \
-             pid is not part of it, {} is",
+            "name = {pattern} matches no VM with this label: the pid is not part of its name, \
+             which is {}",
             quoted(name)
         )
     })
 }
 
-/// The label of a VM without a name, which is its process' name and the pid.
+/// The label of a VM without a name: its process' name and the pid.
 pub fn of_a_process(pattern: &Glob) -> Option<String> {
     let (comm, pid) = pattern.as_str().rsplit_once('-')?;
-    // VMs are called `kvm-1` and `qemu-1`, too.
+    // Names such as `kvm-1` and `qemu-1` are common.
     let is_program = comm.starts_with("qemu-system-")
         || matches!(comm, "qemu-kvm" | "cloud-hyperviso" | "firecracker");
     (is_program && is_pid(pid)).then(|| {
         format!(
-            "name = {pattern} matches no VM that is shown so evidence it has no name: match its \
-             uuid, pod_uid or vmm"
+            "name = {pattern} matches no VM with this label: it has no name, so match its uuid, \
+             pod_uid or vmm"
         )
     })
 }
@@ -33,13 +33,13 @@ fn is_pid(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A UUID in another form than VMMs and kubelet take and show.
+/// A UUID in another form than VMMs and kubelet use.
 pub fn of_another_form(key: &str, pattern: &Glob) -> Option<String> {
     let text = pattern.as_str();
     let inner = text.trim_start_matches("urn:uuid:").trim_matches(['{', '}']);
     let digits = inner.replace(['-', '_'], "");
     let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    // kubelet gives a pod from a file one without dashes.
+    // kubelet's UIDs of static pods have no dashes.
     let is_of_a_file = key == "pod_uid" && text == digits;
     if !is_uuid || is_of_a_file {
         return None;

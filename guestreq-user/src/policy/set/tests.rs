@@ -39,7 +39,7 @@ const RULES: &str = r#"
 "#;
 
 #[test]
-fn nothing_said_is_audit_with_what_linux_guests_use_and_no_limit() {
+fn the_built_in_policy_is_audit_with_linux_guests_types_and_no_limit() {
     let effective = policy_set("").default();
     assert_eq!(effective, Effective::built_in());
     assert_eq!(effective.mode.value, Named(Mode::Audit));
@@ -65,7 +65,7 @@ fn the_first_rule_that_matches_and_sets_a_key_wins_for_that_key() {
 }
 
 #[test]
-fn what_is_said_of_a_vm_goes_before_what_is_said_of_all_and_hands_before_files() {
+fn settings_of_a_vm_precede_the_default_s_and_overrides_precede_files() {
     let mut policy_set = policy_set(RULES);
     policy_set.overrides.edit(None, |set| {
         set.limit = by_root(Limit::Off);
@@ -81,7 +81,7 @@ fn what_is_said_of_a_vm_goes_before_what_is_said_of_all_and_hands_before_files()
     let db = policy_set.resolve(&vm("db-1"));
     assert_eq!(db.mode.value, Named(Mode::Observe));
     assert_eq!(db.mode.origin.to_string(), "override (uid 0, 2026-01-02T03:04:05Z)");
-    assert_eq!(db.limit.value.to_string(), "1/s, burst 1", "of it nothing was said by hand");
+    assert_eq!(db.limit.value.to_string(), "1/s, burst 1", "no override sets it");
 }
 
 #[test]
@@ -92,16 +92,16 @@ fn new_vms_wait_only_if_rules_name_vms_and_some_policy_enforces() {
     assert!(!policy_set(web).waits(), "nothing is refused");
     assert!(policy_set(&format!("mode = \"enforce\"\n{web}")).waits());
     assert!(policy_set(&format!("{web}mode = \"enforce\"")).waits());
-    let mut by_hand = policy_set("");
-    by_hand.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
-    assert!(by_hand.waits());
+    let mut by_override = policy_set("");
+    by_override.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
+    assert!(by_override.waits());
     let mut relaxed = policy_set("mode = \"enforce\"");
     relaxed.overrides.edit(None, |set| set.mode = by_root(Named(Mode::Audit)));
     assert!(!relaxed.enforces(), "the default was overridden");
 }
 
 #[test]
-fn enforce_without_a_backend_is_a_contradiction_wherever_it_is_said() {
+fn enforce_without_a_backend_is_a_contradiction_in_each_layer() {
     let mut policy_set = policy_set("backend = \"none\"");
     assert_eq!(policy_set.contradiction(), None);
     policy_set.overrides.edit(Some("web"), |set| set.mode = by_root(Named(Mode::Enforce)));
@@ -113,7 +113,7 @@ fn enforce_without_a_backend_is_a_contradiction_wherever_it_is_said() {
 }
 
 #[test]
-fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
+fn forbidding_tsc_info_is_warned_of_in_each_layer() {
     let policy_set = policy_set(
         "allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n",
     );
@@ -123,10 +123,10 @@ fn forbidding_tsc_info_is_warned_of_wherever_it_is_said() {
     assert!(warnings[1].starts_with("config.toml:2: rule for namespace = \"prod\": tsc_info"));
 }
 
-/// Row 4 of the second review: the least that a limit may be has changed since these were set, and
-/// all that had been set could not be read.
+/// Row 4 of the second review: the lowest limit had changed since these were set, and no override
+/// could be read.
 #[test]
-fn what_an_older_version_has_accepted_is_kept_and_warned_of() {
+fn limits_accepted_by_an_older_version_are_kept_and_warned_of() {
     const STAMP: &str = r#""uid": 0, "at": "2026-01-02T03:04:05Z""#;
     let limit = |rate: &str| format!(r#"{{"rate": "{rate}", "burst": 4}}"#);
     let kept = |rate: &str| {

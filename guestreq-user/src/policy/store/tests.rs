@@ -16,7 +16,7 @@ fn no_file_is_no_overrides() {
 }
 
 #[test]
-fn a_file_that_is_no_overrides_is_told_and_kept() {
+fn an_invalid_file_is_an_error_and_kept() {
     let (_folder, store) = store();
     store.write(&Overrides::default()).unwrap();
     for bad in
@@ -24,14 +24,17 @@ fn a_file_that_is_no_overrides_is_told_and_kept() {
     {
         fs::write(store.path(), bad).unwrap();
         let error = format!("{:#}", store.read().unwrap_err());
-        assert!(error.contains("overrides.json cannot be read: mend it, or remove it"), "{error}");
+        assert!(
+            error.contains("overrides.json cannot be read: repair it, or remove it"),
+            "{error}"
+        );
         assert!(!error.contains('\n'), "{error}");
         assert_eq!(fs::read_to_string(store.path()).unwrap(), bad);
     }
 }
 
 #[test]
-fn a_pipe_in_its_place_is_told_and_not_waited_for() {
+fn a_pipe_in_its_place_is_an_error_and_does_not_block() {
     let (_folder, store) = store();
     store.write(&Overrides::default()).unwrap();
     fs::remove_file(store.path()).unwrap();
@@ -39,11 +42,11 @@ fn a_pipe_in_its_place_is_told_and_not_waited_for() {
     assert!(made.success());
     let error = format!("{:#}", store.read().unwrap_err());
     assert!(error.ends_with("it is not a file"), "{error}");
-    assert!(store.may_enforce(), "nobody knows what it would say");
+    assert!(store.may_enforce(), "its content is unknown");
 }
 
 #[test]
-fn what_cannot_be_read_may_enforce_unless_it_is_whole_and_says_nothing_of_it() {
+fn an_unreadable_file_may_enforce_unless_it_is_whole_and_does_not() {
     let (_folder, store) = store();
     store.write(&Overrides::default()).unwrap();
     for (text, may) in [
@@ -60,7 +63,7 @@ fn what_cannot_be_read_may_enforce_unless_it_is_whole_and_says_nothing_of_it() {
 }
 
 #[test]
-fn what_cannot_be_written_says_so() {
+fn a_failed_write_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a file");
     fs::write(&file, "").unwrap();

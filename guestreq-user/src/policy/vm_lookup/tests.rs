@@ -58,7 +58,7 @@ fn a_vm_is_found_by_label_name_uuid_and_pid() {
 }
 
 #[test]
-fn what_may_be_several_vms_is_told_with_their_pids() {
+fn an_ambiguous_text_is_an_error_with_pids() {
     // One has taken the other's UUID as its name, and a third its pid.
     let (web, thief) = (identity("web", "7a"), identity("7a", ""));
     let number = identity("10", "");
@@ -66,7 +66,7 @@ fn what_may_be_several_vms_is_told_with_their_pids() {
         [candidate("web", &web, 10), candidate("7a", &thief, 11), candidate("10", &number, 12)];
     assert_eq!(
         unclear("7a", &all),
-        "\"7a\" may be one of several VMs: \"web\" (pid:10); \"7a\" (pid:11): say which pid"
+        "\"7a\" matches several VMs: \"web\" (pid:10); \"7a\" (pid:11): give the pid"
     );
     assert!(unclear("10", &all).contains("\"web\" (pid:10); \"10\" (pid:12)"));
     assert_eq!(find("pid:10", &all), Ok(0));
@@ -74,17 +74,17 @@ fn what_may_be_several_vms_is_told_with_their_pids() {
 }
 
 #[test]
-fn namesakes_are_one_and_running_vms_go_before_those_that_have_gone() {
+fn namesakes_count_as_one_and_running_vms_precede_exited_ones() {
     let web = identity("web", "");
     let old = Candidate { exited: true, ..candidate("web@9", &web, 9) };
     let all = [old, candidate("web@12", &web, 12), candidate("web", &web, 10)];
     assert_eq!(find("web", &all), Ok(2));
     assert_eq!(find("12", &all), Ok(1));
-    assert_eq!(find("web@9", &all), Ok(0), "it has gone, but its name is known");
+    assert_eq!(find("web@9", &all), Ok(0), "it exited, but its name is known");
 }
 
 #[test]
-fn an_unknown_vm_is_told_with_the_nearest_names() {
+fn an_unknown_vm_s_error_has_the_nearest_names() {
     let names = ["web-1", "web-2", "db", "worker"].map(|name| identity(name, ""));
     let all: Vec<_> = names.iter().zip(1..).map(|(vm, pid)| candidate(&vm.name, vm, pid)).collect();
     assert_eq!(unclear("wbe-1", &all), "no VM \"wbe-1\": did you mean \"web-1\"; \"web-2\"?");
@@ -102,13 +102,13 @@ fn the_longer_a_name_is_the_more_typing_errors_it_may_have() {
         ("frantand", "frontend", true),
         ("frantantt", "frontend", false),
     ] {
-        let told = instead(typed, &[name]);
-        assert_eq!(told.starts_with("did you mean"), is_near, "{typed}: {told}");
+        let suggestion = instead(typed, &[name]);
+        assert_eq!(suggestion.starts_with("did you mean"), is_near, "{typed}: {suggestion}");
     }
     // What no label holds is none, and would take long to compare.
     for (length, is_near) in [(MAX_TYPED, true), (MAX_TYPED + 1, false), (MAX_TYPED + 2, false)] {
-        let told = instead(&"x".repeat(length), &[&"x".repeat(MAX_TYPED)]);
-        assert_eq!(told.starts_with("did you mean"), is_near, "{length}");
+        let suggestion = instead(&"x".repeat(length), &[&"x".repeat(MAX_TYPED)]);
+        assert_eq!(suggestion.starts_with("did you mean"), is_near, "{length}");
     }
 }
 

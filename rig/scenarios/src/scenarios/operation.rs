@@ -94,7 +94,7 @@ fn bad_input(_: &Context) -> Result<Status> {
     drop(taken);
 
     let (code, line) = agent::refusal(&["--without-probe", "kprobe/nonsense"])?;
-    ensure!(code == 1 && line.contains("there is no probe"), "{code} {line}");
+    ensure!(code == 1 && line.contains("unknown probe"), "{code} {line}");
 
     let (code, line) = agent::refusal_from(Command::new("/bin/guestreq").arg("vms"))?;
     ensure!(code == 1 && line.contains("no agent answers"), "{code} {line}");

@@ -117,7 +117,7 @@ fn gate_removed(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     ensure_verified(&agent, "false")?;
     let (_, why) = agent::get("/readyz")?;
-    ensure!(why.contains("requests that passed and should not have: 3"), "{why}");
+    ensure!(why.contains("requests that bypassed enforcement: 3"), "{why}");
     println!("/readyz: {}", why.trim());
     Enforcing { agent, gate }.end()
 }
@@ -129,7 +129,7 @@ fn foreign_answer(_: &Context) -> Result<Status> {
     let foreign = FixedAnswer::with(Answer::Admit)?;
     ensure_verified(&agent, "false")?;
     let (_, why) = agent::get("/readyz")?;
-    ensure!(why.contains("not by our program"), "{why}");
+    ensure!(why.contains("not from our program"), "{why}");
     drop(foreign);
     wait_until("it is alone again", Duration::from_secs(20), || {
         Ok(agent::get("/readyz")?.0 == 200)

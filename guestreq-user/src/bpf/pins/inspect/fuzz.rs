@@ -1,4 +1,4 @@
-//! # Pinned maps, whoever made them
+//! # Pinned maps of any origin
 
 #![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
 
@@ -17,7 +17,7 @@ use crate::{
     fuzz::{Input, assert_a_line},
 };
 
-/// How VMS and THREADS differ from what this version makes, and the words of HOST.
+/// Input: how VMS and THREADS differ from this version's, and the words of HOST.
 pub fn pins(data: &[u8]) {
     let mut input = Input(data);
     let (vms, threads) = (input.u32(), input.u32());
@@ -41,14 +41,14 @@ pub fn pins(data: &[u8]) {
     }
 }
 
-/// A map passes only if it is just what this version makes.
+/// A map passes only if it matches this version's exactly.
 fn map(input: &mut Input<'_>) {
     let (name, kind, key, value) = MAPS[usize::from(input.byte()) % MAPS.len()];
     let (_, other, ..) = MAPS[usize::from(input.byte()) % MAPS.len()];
     let bytes: [u8; 16] = input.bytes();
     let found = String::from_utf8_lossy(&bytes);
     let found = if bytes[0] == 0 { name } else { found.trim_end_matches('\0') };
-    // Most of what is seen is almost ours.
+    // Most inputs are almost this version's.
     let off_by = |size: u32, by: u8| size.wrapping_add(u32::from(by));
     let seen = Seen {
         kind: Some(other),
@@ -82,7 +82,7 @@ fn record(input: &mut Input<'_>) -> Vec<u8> {
     record
 }
 
-/// As the agent reads it of the pinned map, and as it stands there.
+/// Reads it as the agent does and compares it with the bytes.
 fn signature(record: &[u8]) -> (u64, KernelConstants) {
     // SAFETY: the name is a C string; a new descriptor is nobody else's.
     let mut file = unsafe { File::from_raw_fd(libc::memfd_create(c"HOST".as_ptr(), 0)) };

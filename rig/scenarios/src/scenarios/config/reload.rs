@@ -90,11 +90,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
         ("10 MB", &|| Ok(fs::write(path, vec![b'#'; 10 << 20])?), "together may have 1 MiB"),
         ("a folder", &|| Ok(fs::create_dir(path)?), "it is a folder, not a file"),
         ("a pipe", &|| host::run_command("mkfifo", &[path]), "it is a pipe, not a file"),
-        (
-            "a dangling link",
-            &|| Ok(std::os::unix::fs::symlink("/x", path)?),
-            "a link to nothing: /x",
-        ),
+        ("a dangling link", &|| Ok(std::os::unix::fs::symlink("/x", path)?), "a dangling link: /x"),
     ];
     for (i, (what, make, why)) in cases.iter().enumerate() {
         let _ = fs::remove_dir(path);
@@ -184,14 +180,14 @@ fn enforce_without_gate(agent: &Agent) -> Result<()> {
     replace(MAIN, &lines(""))?;
     let refused_by = |p: &serde_json::Value| {
         let error = p["config"]["failed"]["error"].as_str().unwrap_or_default();
-        error.starts_with("nothing can be enforced here: the gate is not loaded")
+        error.starts_with("cannot enforce on this host: the gate is not loaded")
     };
     let shown = shows("it is refused", refused_by)?;
     ensure!(shown["default"]["mode"]["value"] == "audit", "{}", shown["default"]);
     let file = "/tmp/config/enforce";
     fs::write(file, "mode = \"enforce\"\n")?;
     let line = refused(&["policy", "apply", file])?;
-    ensure!(line.contains("nothing can be enforced here"), "{line}");
+    ensure!(line.contains("cannot enforce on this host"), "{line}");
     ensure!(!successful(&agent.scrape()?), "the metric reports success");
     Ok(())
 }

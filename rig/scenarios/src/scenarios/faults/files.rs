@@ -37,7 +37,7 @@ pub fn pins(host: &mut FaultyHost) -> Result<()> {
     let asked = requests_continue(20);
     run_command("mount", &["-t", "bpf", "bpf", BPFFS])?;
     reported.and(asked)?;
-    wait_for_log("/sys/fs/bpf/guestreq is gone: until it is pinned again nothing would outlive")?;
+    wait_for_log("/sys/fs/bpf/guestreq was removed: until it is restored, nothing survives")?;
     wait_for_log("pinned again at")?;
     wait_until("it is ready again", STEP_TIMEOUT, || Ok(agent::get("/readyz")?.0 == 200))?;
     // The same after removal by hand; and the next agent takes everything over.

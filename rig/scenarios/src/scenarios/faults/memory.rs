@@ -46,7 +46,7 @@ pub fn locked(host: &mut FaultyHost) -> Result<()> {
         let named = metrics.values("guestreq_vm_info", "vm").into_iter().filter(named).count();
         named == VMS && metrics.sum("guestreq_vms_unread", &[]) == 0.0
     })?;
-    wait_for_log("all VMs' processes could be read")?;
+    wait_for_log("read the processes of all VMs")?;
     stuck.finish()?;
     Ok(())
 }
@@ -54,7 +54,7 @@ pub fn locked(host: &mut FaultyHost) -> Result<()> {
 /// The agent keeps working.
 fn while_locked(host: &mut FaultyHost) -> Result<()> {
     check_agent(&mut host.agent, "fresh")?;
-    wait_for_log("a VM's process cannot be read: ")?;
+    wait_for_log("cannot read a VM's process: ")?;
     // They are listed without names.
     host.agent.wait_until("they are shown without names", |metrics| {
         let unread = |vm: &String| vm.starts_with("unread-");

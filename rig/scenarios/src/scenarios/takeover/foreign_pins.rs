@@ -23,17 +23,17 @@ const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";
 type Case = (&'static str, &'static str, fn() -> Result<()>);
 
 const CASES: [Case; 4] = [
-    ("a foreign map under our name", "HOST is no map of the name and type", || {
+    ("a foreign map under our name", "HOST has another name or type", || {
         fs::create_dir_all(format!("{PINS}/maps"))?;
         bpf::pin_array(HOST_RECORD)
     }),
-    ("a map instead of the folder", "is no folder", || bpf::pin_array(PINS)),
+    ("a map instead of the folder", "is not a directory", || bpf::pin_array(PINS)),
     ("a folder owned by nobody", "belongs to uid 65534, not to root", || {
         let status = attacker::nobody(&mut Command::new("/bin/mkdir")).arg(PINS).status()?;
         ensure!(status.success(), "mkdir: {status}");
         Ok(())
     }),
-    ("a link", "is no folder", || Ok(symlink("/tmp", PINS)?)),
+    ("a link", "is not a directory", || Ok(symlink("/tmp", PINS)?)),
 ];
 
 fn foreign(_: &Context) -> Result<Status> {
@@ -47,7 +47,7 @@ fn foreign(_: &Context) -> Result<Status> {
         ensure!(set_aside()?.is_empty(), "{what}: {:?}", set_aside()?);
         agent.kill()?;
         let agent = start(&[])?;
-        ensure!(!agent::log().contains("cannot be taken over"), "{what}: {}", agent::log());
+        ensure!(!agent::log().contains("cannot take over"), "{what}: {}", agent::log());
         counts_new_requests(&agent).context(what)?;
         host.firmware().context(what)?;
         agent.kill()?;
