@@ -1,7 +1,6 @@
 //! # Patterns for names
 //!
-//! `*` stands for any characters, `?` for one. Everything else stands for itself:
-//! brackets do occur in names.
+//! `*` matches any characters, `?` one. Brackets match themselves: names contain them.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ impl Glob {
         self.0.is_empty()
     }
 
-    /// The same, of a text in which capitals are as good as small letters.
+    /// Matches regardless of ASCII case.
     pub fn matches_in_any_case(&self, text: &str) -> bool {
         Glob(self.0.to_ascii_lowercase()).matches(&text.to_ascii_lowercase())
     }
@@ -25,12 +24,12 @@ impl Glob {
         &self.0
     }
 
-    /// Whether it stands for the whole of a text.
+    /// Whether it matches the whole text.
     pub fn matches(&self, text: &str) -> bool {
         let pattern: Vec<char> = self.0.chars().collect();
         let text: Vec<char> = text.chars().collect();
         let (mut p, mut t) = (0, 0);
-        // Where the last star stood, and up to where it has taken the text.
+        // Position of the last star, and the end of the text that it has matched.
         let mut star: Option<(usize, usize)> = None;
         while t < text.len() {
             match pattern.get(p) {
@@ -43,11 +42,11 @@ impl Glob {
                     t += 1;
                 }
                 _ => {
-                    // The last star takes one more; earlier ones need not.
-                    let Some((at, taken)) = star else { return false };
-                    star = Some((at, taken + 1));
+                    // The last star matches one more character; earlier ones need not.
+                    let Some((at, matched)) = star else { return false };
+                    star = Some((at, matched + 1));
                     p = at + 1;
-                    t = taken + 1;
+                    t = matched + 1;
                 }
             }
         }
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_itself() {
+    fn everything_else_matches_itself() {
         assert!(matches("[ab].{c}\\", "[ab].{c}\\"));
         assert!(!matches("[ab]", "a"));
         assert!(!matches("web.1", "web-1"));
@@ -97,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn capitals_are_letters_where_it_does_not_matter() {
+    fn case_can_be_ignored() {
         let any = |pattern: &str, text: &str| Glob::from(pattern).matches_in_any_case(text);
         assert!(any("93bd*-25e2", "93BD9490-25E2") && any("93BD*", "93bd9490"));
         assert!(!any("93bd", "93be") && !any("\u{c4}", "\u{e4}"), "letters of a UUID");
     }
 
-    /// What the words say, slowly.
+    /// A slow, obviously correct matcher.
     fn specification(pattern: &[char], text: &[char]) -> bool {
         match (pattern.first(), text.first()) {
             (None, None) => true,
@@ -115,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_the_words_say(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+        fn it_matches_the_specification(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(
                 matches(&pattern, &text),

@@ -147,7 +147,7 @@ fn broken(_: &Context) -> Result<Outcome> {
     ensure!(said.contains("every request of every VM is denied"), "{said}");
     let report = Report::get()?;
     report.exits(1)?;
-    report.says("pins", "pass", "nothing")?;
+    report.says("pins", "pass", "none at")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
     host::run_command("umount", &["/sys/fs/bpf"])?;
@@ -208,6 +208,6 @@ fn no_lsm(_: &Context) -> Result<Outcome> {
     report.exits(1)?;
     report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    Report::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
+    Report::get()?.says("lsm_bpf", "warn", "only enforcement needs it")?;
     Ok(Outcome::Kept)
 }

@@ -125,7 +125,7 @@ fn restarted(follower: Follower, agent: Agent) -> Result<()> {
     let lives: BTreeSet<_> = ids.iter().map(|(agent, _)| agent).collect();
     ensure!(lives.len() == 2, "{lives:?}");
     let said = follower.said()?;
-    ensure!(said.contains("the agent is gone"), "{said}");
+    ensure!(said.contains("the agent has stopped"), "{said}");
     println!("{said}");
     sleep(Duration::from_millis(100));
     let status = follower.interrupt()?;

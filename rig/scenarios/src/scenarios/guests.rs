@@ -109,7 +109,7 @@ fn extended(_: &Context) -> Result<Outcome> {
     let psp = json("psp")?;
     let exits = &psp["guest_requests"];
     ensure!(exits["plain"] == 3 && exits["extended"] == 4, "{exits}");
-    ensure!(psp["guest_told"]["ok"] == 7, "{}", psp["guest_told"]);
+    ensure!(psp["guest_answers"]["ok"] == 7, "{}", psp["guest_answers"]);
     let vms = json("vms")?;
     let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "extended"));
     let count = vm.map(|vm| vm["extended_requests"].clone());
@@ -129,7 +129,7 @@ fn certificates(context: &Context) -> Result<Outcome> {
     // A VMM that refuses: the request never reaches the PSP, and the guest is told why.
     load::run("--count 2 --certs-error invalid_len")?;
     assert_exact(&agent, &before)?;
-    let told = json("psp")?["guest_told"].clone();
+    let told = json("psp")?["guest_answers"].clone();
     ensure!(told["ok"] == 15 && told["invalid_length"] == 2, "{told}");
     Ok(Outcome::Kept)
 }

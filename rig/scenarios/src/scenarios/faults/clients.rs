@@ -69,7 +69,7 @@ pub fn thousand(stage: &mut Stage) -> Result<()> {
     println!("{before} descriptors before, {most} beside {}", silent.len() + local.len());
     // 64 and 128 places, who waits for one, and who is on the way out.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
-    is_told("64 connections are open: the most silent ones are closed")?;
+    is_told("all 64 connections in use: closing the idlest ones")?;
     drop((silent, local));
     wait_until("they are let go of", PATIENCE, || Ok(open_files(&stage.agent)? <= before + 2))
 }
@@ -79,7 +79,7 @@ pub fn descriptors(stage: &mut Stage) -> Result<()> {
     // What is open stays; nothing more can be opened.
     let usual = limit_files(pid, 1)?;
     let waiting = TcpStream::connect(METRICS).context(METRICS)?;
-    is_told("nobody can connect: Too many open files")?;
+    is_told("cannot accept connections: Too many open files")?;
     is_told("raise its limit")?;
     let (cpu, since) = (cpu_time(pid)?, Instant::now());
     go_on(20)?;

@@ -23,7 +23,7 @@ const SOCKET: &str = "/run/guestreq/agent.sock";
 pub fn socket(_: &mut Stage) -> Result<()> {
     fs::remove_file(SOCKET).context(SOCKET)?;
     wait_until("the command line is answered", PATIENCE, || Ok(cli(&["vms"]).is_ok()))?;
-    is_told("agent.sock: it was removed: made anew")?;
+    is_told("agent.sock: it was removed: recreated")?;
     web_runs()
 }
 
