@@ -1,4 +1,4 @@
-//! # Asking the agent
+//! # Client of the agent's API
 
 use std::{
     io,
@@ -19,37 +19,37 @@ use tokio::net::UnixStream;
 
 use crate::{group, wire::Failure};
 
-/// An agent that takes longer hangs, or its host does. A change waits for a disk.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A change waits for a disk.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// `GET`s a path of the agent's API.
+/// Sends a `GET` request.
 pub fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
     get_within(socket, path, ANSWER_TIMEOUT)
 }
 
-/// The same, but not for longer than this.
+/// Sends a `GET` request with a timeout.
 pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duration) -> Result<T> {
-    block_on(within(socket, limit, LOOK, ask(socket, Method::GET, path, Bytes::new())))
+    block_on(within(socket, limit, SEE_LOG, ask(socket, Method::GET, path, Bytes::new())))
 }
 
-/// `PUT`s a change.
+/// Sends a change by `PUT`.
 pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
     let body = serde_json::to_vec(change).context("writing JSON")?;
     let answer = ask(socket, Method::PUT, path, body.into());
-    block_on(within(socket, CHANGE_TIMEOUT, WHETHER, answer))
+    block_on(within(socket, CHANGE_TIMEOUT, CHECK_CHANGE, answer))
 }
 
-/// `GET`s, within a runtime.
+/// Sends a `GET` request within a runtime.
 pub async fn get_async<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T> {
-    within(socket, ANSWER_TIMEOUT, LOOK, ask(socket, Method::GET, path, Bytes::new())).await
+    within(socket, ANSWER_TIMEOUT, SEE_LOG, ask(socket, Method::GET, path, Bytes::new())).await
 }
 
-/// What to do where no answer comes.
-const LOOK: &str = "its log, or `journalctl -u guestreq`, may say why";
-const WHETHER: &str = "whether it has changed anything is not known: `guestreq policy show`";
+/// Advice after a timeout.
+const SEE_LOG: &str = "see its log, or `journalctl -u guestreq`";
+const CHECK_CHANGE: &str = "it may have made the change: check with `guestreq policy show`";
 
-/// An answer, unless that takes too long.
+/// Awaits an answer, up to `limit`.
 async fn within<T>(
     socket: &Path,
     limit: Duration,
@@ -84,15 +84,16 @@ async fn ask<T: DeserializeOwned>(
     let connection = Connection::open(socket).await?;
     let response = connection.send(method, path, body).await?;
     let status = response.status();
-    let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+    let body =
+        response.into_body().collect().await.context("reading the agent's answer")?.to_bytes();
     if status.is_success() {
         return serde_json::from_slice(&body)
-            .context("the agent's answer is not what this version expects: same version?");
+            .context("unexpected answer: are agent and command line of the same version?");
     }
     refused(status, &body)
 }
 
-/// A connection to the agent, for one question.
+/// A connection to the agent, for one request.
 pub struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     socket: PathBuf,
@@ -115,17 +116,17 @@ impl Connection {
         self.sender.send_request(request).await.context("the agent did not answer")
     }
 
-    /// `GET`s an answer that comes bit by bit, and whose rest may take any time; `Err` in it: the
-    /// agent refuses, and says why.
+    /// Sends a `GET` request whose answer is streamed. The inner `Err` is the agent's refusal.
     pub async fn stream(self, path: &str) -> Result<Result<Incoming>> {
         let socket = self.socket.clone();
         let head = self.send(Method::GET, path, Bytes::new());
-        let response = within(&socket, ANSWER_TIMEOUT, LOOK, head).await?;
+        let response = within(&socket, ANSWER_TIMEOUT, SEE_LOG, head).await?;
         let status = response.status();
         if status.is_success() {
             return Ok(Ok(response.into_body()));
         }
-        let body = response.into_body().collect().await.context("the agent's answer")?.to_bytes();
+        let body =
+            response.into_body().collect().await.context("reading the agent's answer")?.to_bytes();
         Ok(refused(status, &body))
     }
 }
@@ -145,7 +146,7 @@ fn no_agent(socket: &Path, error: &io::Error) -> anyhow::Error {
              guestreq agent`"
         ),
         io::ErrorKind::PermissionDenied => {
-            anyhow!("{path} may not be opened by this user: {}", group::advice(socket))
+            anyhow!("this user may not open {path}: {}", group::advice(socket))
         }
         _ => anyhow!("{path}: {error}"),
     }
@@ -157,15 +158,14 @@ mod tests {
 
     use super::*;
 
-    /// Row 1 of the second review: whoever asked an agent that hung, waited as long as that.
     #[test]
-    fn an_agent_that_does_not_answer_is_told_in_a_line() {
+    fn a_timeout_is_reported_in_one_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let _hung = UnixListener::bind(&path).unwrap();
         let limit = Duration::from_millis(20);
         let error = get_within::<()>(&path, "/v1/vms", limit).unwrap_err().to_string();
-        let begin = format!("the agent at {} does not answer within 0.02 s; ", path.display());
-        assert!(error.starts_with(&begin) && !error.contains('\n'), "{error}");
+        let expected = format!("the agent at {} does not answer within 0.02 s; ", path.display());
+        assert!(error.starts_with(&expected) && !error.contains('\n'), "{error}");
     }
 }

@@ -1,26 +1,25 @@
-//! # JSON that people may look at
+//! # JSON that is safe on a terminal
 //!
-//! `-o json` goes to terminals, and so do files and what `curl` shows. JSON itself escapes nothing
-//! above U+001F, and a VM's name is whatever somebody typed: what a terminal would obey is
-//! escaped, and read as the same text.
+//! JSON need not escape anything above U+001F, and VM names come from users. Here all control and
+//! invisible characters are escaped; parsers read the same text.
 
 use serde::Serialize;
 
-/// A value in one line.
+/// Serializes a value in one line.
 pub fn line(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(value).map(|json| escaped(&json))
 }
 
-/// A value in many.
+/// Serializes a value, indented.
 pub fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| escaped(&json))
 }
 
-/// JSON, with what must not reach a terminal escaped. Only strings hold any of that.
+/// Escapes control and invisible characters of JSON; only strings contain any.
 pub fn escaped(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
-        // What stands between values.
+        // Whitespace between values.
         if c == '\n' || !is_obeyed(c) {
             escaped.push(c);
             continue;
@@ -33,8 +32,7 @@ pub fn escaped(json: &str) -> String {
     escaped
 }
 
-/// Whether a terminal acts on it, or it cannot be seen: controls, the marks that turn text round,
-/// and what has no width.
+/// Whether it is a control, bidirectional or zero-width character.
 pub fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -49,9 +47,8 @@ mod tests {
 
     use super::*;
 
-    /// Row 17 of the second review.
     #[test]
-    fn nothing_in_json_moves_a_cursor_or_turns_text_round() {
+    fn json_contains_no_control_or_bidirectional_characters() {
         let name =
             "a\u{9b}2J\u{7f}\u{85}\u{202e}\u{2066}\u{61c}\u{200b}\u{2028}\u{e0041}\u{fc}\u{5b57}";
         let escaped = r#""a\u009b2J\u007f\u0085\u202e\u2066\u061c\u200b\u2028\udb40\udc41"#;
@@ -62,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_escaped_reads_as_what_it_was(text in "(\\PC|\\p{Cc}|\\p{Cf}){0,40}") {
+        fn escaped_json_parses_to_the_original_text(text in "(\\PC|\\p{Cc}|\\p{Cf}){0,40}") {
             let json = line(&text).unwrap();
             prop_assert!(!json.chars().any(is_obeyed), "{json:?}");
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);

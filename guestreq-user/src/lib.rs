@@ -1,8 +1,7 @@
 //! # guestreq
 //!
-//! Who asks an SNP host's secure processor for what, how long it takes, and who
-//! waits for whom. One binary: the agent, and the command line that talks to it.
-//! All of it is private to this crate, which is a library so that fuzzing can call it.
+//! Per-VM accounting, latency and policy of SEV-SNP guest requests. One binary: the agent and its
+//! command line. A library so that fuzzing can call it; everything else is private.
 
 mod agent;
 mod background;
@@ -36,13 +35,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// What the binary does.
+/// Runs the command line.
 pub fn main() -> ExitCode {
     cli::answer_a_shell();
     match cli::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
-            // One line: what went wrong, from the outside in.
+            // One line, outermost context first.
             eprintln!("guestreq: {}", text::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }

@@ -4,7 +4,7 @@ use guestreq_common::command;
 
 use crate::json;
 
-/// A duration as people read it: three digits and a unit.
+/// Formats a duration with three digits and a unit.
 pub fn duration(seconds: f64) -> String {
     let (value, unit) = match seconds {
         s if s <= 0.0 => return "0".to_owned(),
@@ -24,7 +24,7 @@ pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-/// What must not reach a terminal as it is: a name is whatever somebody typed.
+/// Escapes control and invisible characters: names come from users.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
@@ -37,10 +37,10 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// Who writes a file may find long values of it in an error.
+/// Parsers quote values, which may be long.
 const MAX_MESSAGE: usize = 500;
 
-/// What a parser says, which may repeat anything that it was given, as one line.
+/// A parser's message, which may quote its input, as one line.
 pub fn in_a_line(message: &str) -> String {
     let mut line = String::new();
     for c in message.trim_end().chars().take(MAX_MESSAGE) {
@@ -53,10 +53,10 @@ pub fn in_a_line(message: &str) -> String {
     line
 }
 
-/// How much of a name is shown.
+/// Characters of a name that are shown.
 const SHOWN: usize = 64;
 
-/// A name in quotes, escaped, and its beginning only if it is long.
+/// A name in quotes, escaped and truncated.
 pub fn quoted(name: &str) -> String {
     let length = name.chars().count();
     if length <= SHOWN {
@@ -66,7 +66,7 @@ pub fn quoted(name: &str) -> String {
     format!("{beginning:?}… ({length} characters)")
 }
 
-/// The kernel's name of a command, or its number where it has none.
+/// The kernel's name of a PSP command, or its number.
 pub fn command_name(number: u32) -> String {
     command::name(number).map_or_else(|| format!("{number:#04x}"), str::to_owned)
 }

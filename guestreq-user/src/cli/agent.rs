@@ -7,29 +7,29 @@ use anyhow::{Result, ensure};
 use super::trees::Trees;
 use crate::{daemon, failpoint};
 
-/// Watch this host's guest requests and serve what was counted (the daemon)
+/// Run the agent: observe guest requests, enforce policies, serve metrics
 #[derive(clap::Args)]
 #[command(after_help = "Example: guestreq agent --listen 127.0.0.1:9940")]
 pub struct Args {
-    /// The configuration; conf.d/*.toml beside it are read, too [default:
+    /// Configuration file; conf.d/*.toml in its folder are also read [default:
     /// /etc/guestreq/config.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to serve /metrics, /healthz and /readyz, instead of the configuration's `listen`
+    /// Address of /metrics, /healthz and /readyz [default: the configuration's `listen`]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
-    /// Stay up, not ready, where this host cannot be watched, and try again each minute
+    /// If this host cannot be observed, stay up without being ready and retry each minute
     #[arg(long)]
     stay: bool,
-    /// Leave a probe out, by its name in guestreq_probe_attached
+    /// Do not attach this probe, named as in guestreq_probe_attached
     #[arg(long, value_name = "PROBE")]
     without_probe: Vec<String>,
     #[command(flatten)]
     trees: Trees,
-    /// Die by SIGKILL at this point of start or stop
+    /// Die by SIGKILL at this failpoint
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
-    /// Load the programs of this eBPF object, another version's
+    /// Load the programs of this eBPF object
     #[arg(long, value_name = "FILE", hide = true)]
     object: Option<PathBuf>,
 }
@@ -42,7 +42,7 @@ impl Args {
         }
         ensure!(
             !self.trees.choose()?.is_collected(),
-            "--procfs and --sysfs lead to copies of files, of which only doctor makes something"
+            "--procfs and --sysfs are copies of files: the agent needs mounts"
         );
         daemon::run(daemon::Options {
             config: self.config,

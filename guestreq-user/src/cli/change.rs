@@ -1,4 +1,4 @@
-//! # What every writing verb does
+//! # What all verbs that change policies share
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(clap::Args)]
 pub struct Writing {
     #[command(flatten)]
-    event_vm: EventVm,
+    target: TargetArgs,
     /// The agent's socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -21,16 +21,16 @@ pub struct Writing {
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct EventVm {
-    /// The VM, by its name in `guestreq vms`, its UUID or its pid
+struct TargetArgs {
+    /// The VM: its name in `guestreq vms`, its UUID or its pid
     #[arg(long, value_name = "VM")]
     vm: Option<String>,
-    /// All VMs of which neither an override nor a rule says more
+    /// All VMs without an override or rule of their own
     #[arg(long)]
     default: bool,
 }
 
-/// What somebody insists on.
+/// Confirmations.
 #[derive(Default)]
 pub struct Insist {
     pub force: bool,
@@ -38,14 +38,14 @@ pub struct Insist {
 }
 
 impl Writing {
-    /// Has the agent make a change, and says what holds now.
+    /// Sends a change to the agent and prints its result.
     pub fn put(
         self,
         change: Change,
         Insist { force, yes }: Insist,
         summary: fn(&Effective) -> String,
     ) -> Result<ExitCode> {
-        let target = self.event_vm.vm.map_or(Target::Default, Target::Vm);
+        let target = self.target.vm.map_or(Target::Default, Target::Vm);
         let request = Request { target, change, force, yes };
         let changed: Changed = client::put(&socket(self.socket), "/v1/policy", &request)?;
         for warning in &changed.warnings {
@@ -59,7 +59,7 @@ impl Writing {
 fn sentence(changed: &Changed, summary: fn(&Effective) -> String) -> String {
     let (old, new) = (summary(&changed.old), summary(&changed.new));
     if old == new {
-        format!("{}: {new} (as before)", changed.target)
+        format!("{}: {new} (unchanged)", changed.target)
     } else {
         format!("{}: {old} -> {new}", changed.target)
     }
@@ -71,7 +71,7 @@ mod tests {
     use crate::wire::policy::Limit;
 
     #[test]
-    fn a_change_reads_as_a_line() {
+    fn a_change_is_printed_as_one_line() {
         let old: Effective = serde_json::from_str(
             r#"{"mode": {"value": "audit", "origin": {"from": "default"}},
                 "allow": {"value": ["key"], "origin":
@@ -87,6 +87,6 @@ mod tests {
         assert_eq!(sentence(&changed, summary), "VM \"we\\tb\": limit 5/s, burst 10 -> limit off");
         let same =
             Changed { target: Target::Default, old: old.clone(), new: old, warnings: Vec::new() };
-        assert_eq!(sentence(&same, summary), "default: limit 5/s, burst 10 (as before)");
+        assert_eq!(sentence(&same, summary), "default: limit 5/s, burst 10 (unchanged)");
     }
 }

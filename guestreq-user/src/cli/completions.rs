@@ -1,8 +1,7 @@
 //! # guestreq completions
 //!
-//! A shell asks this very binary, by an environment variable, what could come
-//! next. So verbs and options are those of the version that is installed, and a
-//! VM is one that runs now.
+//! The shell runs this binary, with an environment variable set, for candidates. So verbs and
+//! options are the installed version's, and VMs are those running now.
 
 use std::{env, ffi::OsStr, process::ExitCode, time::Duration};
 
@@ -17,17 +16,16 @@ use clap_complete::{
 use super::{Cli, socket, write};
 use crate::{client, wire::Vms};
 
-/// Tells which shell asks.
+/// Names the shell that wants candidates.
 const VARIABLE: &str = "GUESTREQ_COMPLETE";
-/// Nobody waits longer for a key that does nothing.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
-/// A name that is longer is not typed.
-const LONGEST: usize = 100;
+/// In characters; longer names are not offered.
+const MAX_NAME: usize = 100;
 
-/// Print what a shell needs to complete verbs, options and the names of running VMs
+/// Print a shell script that completes verbs, options and the names of running VMs
 #[derive(clap::Args)]
 #[command(after_help = "\
-Names are asked of the agent: those who may open its socket get them.
+Names come from the agent, for users who may open its socket.
 
 Example: guestreq completions bash > /etc/bash_completion.d/guestreq
 
@@ -67,11 +65,11 @@ impl Shell {
         }
     }
 
-    /// A name as this shell takes it for one word; `None`, if it cannot be told safely. What a
-    /// shell inserts is run with the next Enter, and a name is whatever somebody chose.
+    /// Quotes a name as one word of this shell; `None` if that is not safe. The shell runs what it
+    /// inserts, and names come from users.
     fn word(self, name: &str) -> Option<String> {
         let plain = |c: char| c.is_alphanumeric() || "-_./".contains(c);
-        if name.chars().any(char::is_control) || name.chars().count() > LONGEST {
+        if name.chars().any(char::is_control) || name.chars().count() > MAX_NAME {
             return None;
         }
         match self {
@@ -89,10 +87,10 @@ impl Shell {
         }
     }
 
-    /// The names that begin with what was typed, as words.
+    /// The names with the typed prefix, quoted.
     fn complete(self, typed: &str, names: impl IntoIterator<Item = String>) -> Vec<String> {
         let unquoted = match self {
-            // Compared as it would be inserted.
+            // Compared as inserted.
             Shell::Bash => typed.to_owned(),
             _ => typed.replace(['\\', '\'', '"'], ""),
         };
@@ -104,7 +102,7 @@ impl Shell {
     }
 }
 
-/// Answers a shell that asks, and ends; returns if none does.
+/// Prints candidates and exits if a shell runs this for completion; else returns.
 pub fn answer_a_shell() {
     let Some(shell) = env::var(VARIABLE).ok().and_then(|name| Shell::from_str(&name, false).ok())
     else {
@@ -113,7 +111,7 @@ pub fn answer_a_shell() {
     CompleteEnv::with_factory(move || with_vms(Cli::command(), shell)).var(VARIABLE).complete();
 }
 
-/// Has every `--vm` complete the names of VMs.
+/// Completes VM names for every `--vm`.
 fn with_vms(command: Command, shell: Shell) -> Command {
     let completer = move |typed: &OsStr| {
         let Some(typed) = typed.to_str() else { return Vec::new() };
@@ -128,7 +126,7 @@ fn with_vms(command: Command, shell: Shell) -> Command {
         .mut_subcommands(|verb| with_vms(verb, shell))
 }
 
-/// Nothing, where no agent tells.
+/// Empty if no agent answers.
 fn running_vms() -> Vec<String> {
     let answer = client::get_within(&socket(None), "/v1/vms", ANSWER_TIMEOUT);
     let Ok(Vms { vms, .. }) = answer else { return Vec::new() };

@@ -12,20 +12,19 @@ use crate::{
     host::system,
 };
 
-/// End what goes on without an agent: enforcement and counting
+/// Remove all pinned programs, links and maps: ends enforcement and counting
 #[derive(clap::Args)]
 #[command(after_help = "\
-Detaches all programs and removes everything under /sys/fs/bpf/guestreq, so that the host is as it \
-was before guestreq's first start. What was counted is gone. A gate that is still loaded then \
-decides by its `closed` parameter: a closed one denies every request, and Linux guests lose their \
-VMPCKs until they are rebooted. Where it is closed, or that cannot be seen, this refuses without --yes.
+Everything under /sys/fs/bpf/guestreq is removed, counts included. A gate that is still loaded then \
+follows its `closed` parameter: if closed, it denies every request, and Linux guests lose their \
+VMPCKs until they reboot. If it is closed, or its state is unknown, --yes is required.
 
 Example: systemctl stop guestreq && guestreq detach")]
 pub struct Args {
-    /// Even if a closed gate then denies every request of every VM
+    /// Proceed even if a closed gate then denies every request of every VM
     #[arg(long)]
     yes: bool,
-    /// Die by SIGKILL at this point
+    /// Die by SIGKILL at this failpoint
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
 }
@@ -35,11 +34,11 @@ impl Args {
         if let Some(point) = &self.die_at {
             failpoint::die_at(point);
         }
-        // Held to the end: no agent starts meanwhile.
+        // Keeps agents from starting meanwhile.
         let _lock = match Lock::take()? {
             Ok(lock) => lock,
             Err(held) => {
-                bail!("an agent is running{}, which would attach again: stop it first", held.by())
+                bail!("an agent is running{}: stop it first", held.by())
             }
         };
         let alone = Alone::of(system::host());
@@ -53,20 +52,20 @@ impl Args {
         if let Err(missing) = pins::file_system(pins::mounted())
             && !detached
         {
-            // It may be that what is pinned is not shown here.
+            // Pins may exist where this mount namespace cannot see them.
             println!("{}", missing.what);
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Why nothing is detached.
+/// Why this refuses to detach, if it does.
 fn refusal(alone: &Alone, yes: bool) -> Option<String> {
     let why = alone.warning().filter(|_| !yes)?;
-    Some(format!("nothing is detached: {why} (--yes detaches all the same)"))
+    Some(format!("nothing detached: {why} (--yes to proceed)"))
 }
 
-/// What holds from now on.
+/// Reports the state after detaching.
 fn done(detached: bool, alone: &Alone) -> String {
     let did = if detached { "Detached." } else { "Nothing was attached." };
     match alone {
@@ -75,8 +74,8 @@ fn done(detached: bool, alone: &Alone) -> String {
              of every VM is denied."
         ),
         Alone::Unknown(why) => format!(
-            "{did} Nothing is counted any more. Whether a closed gate denies every request cannot \
-             be seen ({why})."
+            "{did} Nothing is counted any more. A closed gate may deny every request: its state \
+             cannot be seen ({why})."
         ),
         Alone::NoGate | Alone::Open if detached => {
             format!("{did} Nothing is counted or enforced any more.")
@@ -89,16 +88,14 @@ fn done(detached: bool, alone: &Alone) -> String {
 mod tests {
     use super::*;
 
-    /// Row 2 of the second review: it ended with every request denied, and said that nothing was
-    /// enforced any more.
     #[test]
-    fn a_closed_gate_is_left_without_an_answer_only_by_who_wants_that() {
+    fn detaching_from_a_closed_gate_needs_confirmation() {
         let unknown = Alone::Unknown("/sys/module: none".to_owned());
         for bad in [&Alone::Closed, &unknown] {
             let why = refusal(bad, false).unwrap();
             assert!(why.contains("every request of every VM is denied"), "{why}");
             assert!(why.contains("until it is rebooted"), "{why}");
-            assert!(why.ends_with("(--yes detaches all the same)"), "{why}");
+            assert!(why.ends_with("(--yes to proceed)"), "{why}");
             assert_eq!(refusal(bad, true), None);
         }
         assert!(refusal(&unknown, false).unwrap().contains("is loaded (/sys/module: none)"));

@@ -15,25 +15,25 @@ use crate::{
     text::printable,
 };
 
-/// Look at everything this host needs, and say what is missing and how to mend it
+/// Check this host's prerequisites and suggest fixes
 #[derive(clap::Args)]
 #[command(after_help = "\
-Needs neither an agent nor root: what only root can see is skipped, and said to be. Changes nothing.
+Changes nothing and needs no agent. Without root, checks that need it are skipped.
 
-Exit status: 0 if nothing fails, warnings or not; 1 if something does (0 with --exit-zero).
+Exit status: 1 if a check fails (0 with --exit-zero), else 0; warnings do not count.
 
 Example: sudo guestreq doctor -o json | jq '.checks[] | select(.state == \"fail\")'")]
 pub struct Args {
-    /// A table for people, or JSON for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-    /// The configuration [default: /etc/guestreq/config.toml, if it exists]
+    /// Configuration file [default: /etc/guestreq/config.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The agent's socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Exit status 0 whatever was found: for an init container, which reports and does not block
+    /// Exit with status 0 even if checks fail: for an init container
     #[arg(long)]
     exit_zero: bool,
     #[command(flatten)]
@@ -61,7 +61,7 @@ fn text(report: &Report, terminal: bool) -> String {
     }
     let Report { passed, warned, failed, skipped, .. } = report;
     text + &format!(
-        "{failed} failed, {warned} to look at, {passed} passed, {skipped} skipped \
+        "{failed} failed, {warned} warned, {passed} passed, {skipped} skipped \
          (guestreq {}, Linux {})\n",
         report.version,
         printable(&report.kernel)
@@ -71,7 +71,7 @@ fn text(report: &Report, terminal: bool) -> String {
 fn rows<'a>(checks: impl Iterator<Item = &'a Checked>, terminal: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    // A terminal's width bounds the last column; a file has none.
+    // On a terminal its width bounds the last column.
     table::fold(&mut table);
     let coloured = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     for check in checks {
@@ -114,22 +114,22 @@ mod tests {
             warned: 0,
             failed: 1,
             skipped: 0,
-            checks: vec![check(State::Pass, None), check(State::Fail, Some("mend it"))],
+            checks: vec![check(State::Pass, None), check(State::Fail, Some("fix it"))],
         }
     }
 
     #[test]
     fn a_file_gets_words_and_a_terminal_symbols() {
         let lines = text(&report("so"), false);
-        let expected = "SNP host\n pass  PSP  so\n FAIL  PSP  so\n            -> mend it\n               \
+        let expected = "SNP host\n pass  PSP  so\n FAIL  PSP  so\n            -> fix it\n               \
                         docs/doctor.md#snp-host\n\n\
-                        1 failed, 0 to look at, 1 passed, 0 skipped (guestreq 1, Linux 6.12)\n";
+                        1 failed, 0 warned, 1 passed, 0 skipped (guestreq 1, Linux 6.12)\n";
         assert_eq!(lines, expected);
         assert!(text(&report("so"), true).contains(" ✗ "));
     }
 
     #[test]
-    fn what_was_found_cannot_write_to_a_terminal_by_itself() {
+    fn findings_cannot_control_a_terminal() {
         let text = text(&report("\u{1b}[2J\nFAIL"), false);
         assert!(!text.contains('\u{1b}') && text.contains("\\u{1b}[2J\\nFAIL"), "{text}");
     }

@@ -15,40 +15,39 @@ use follow::Follow;
 use line::Lines;
 use out::Out;
 
-/// So many of the last events are shown before those to come.
+/// Past events that are shown before following.
 const LAST: usize = 10;
 
-/// Follow what happens: refusals, anomalies, changes of policy, losses
+/// Follow events: refusals, anomalies, policy changes, losses
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Shows the last ten events, then each as it happens, until Ctrl-C, which is how one ends it: exit \
-status 0. Times are UTC, as in the agent's log. The agent keeps the last 10,000 events (not those of \
---all), and forgets them when it stops; it says what is missing as `lost`. While it is gone, this \
-waits for the next one.
+Shows the last ten events, then follows until Ctrl-C (exit status 0). Times are UTC. The agent keeps \
+the last 10,000 events (without those of --all) until it stops, and reports missing ones as `lost`. \
+If the agent stops, this waits for the next one.
 
-With --all, which only root may use, each request of each VM costs more while it is followed.
+--all is for root only: while it runs, every request of every VM costs more.
 
 Examples:
   guestreq events --since 1h --no-follow --kind policy_changed
   guestreq events -o json --vm web-1 | jq 'select(.kind == \"denied\")'")]
 pub struct Args {
-    /// What happened since then, too: 10m for so long ago, 2026-01-31T12:00:00Z or …+02:00 (without
-    /// an offset it is UTC), or @1769860800
+    /// Show events since TIME: 10m (ago), 2026-01-31T12:00:00Z or …+02:00 (UTC without an offset),
+    /// or @1769860800
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
-    /// Only of this VM, by its name in `guestreq vms`, or its UUID; may be given several times
+    /// Only this VM: its name in `guestreq vms` or its UUID; repeatable
     #[arg(long, value_name = "VM")]
     vm: Vec<String>,
-    /// Only of this kind; may be given several times. `lost` is always shown
+    /// Only this kind; repeatable. `lost` is always shown
     #[arg(long, value_name = "KIND", requires_if("request", "all"))]
     kind: Vec<Kind>,
-    /// Every request, too
+    /// Also show every request
     #[arg(long)]
     all: bool,
-    /// Show what has happened, and end
+    /// Show past events, then exit
     #[arg(long)]
     no_follow: bool,
-    /// How many of the events that have happened [default: 10; all, with --since or --no-follow]
+    /// How many past events to show [default: 10; all with --since or --no-follow]
     #[arg(short = 'n', long = "last", value_name = "N")]
     last: Option<usize>,
     #[command(flatten)]
@@ -72,11 +71,11 @@ impl Args {
     }
 
     fn query(&self) -> Query {
-        let all_of_it = self.since.is_some() || self.no_follow;
+        let everything = self.since.is_some() || self.no_follow;
         Query {
             filter: Filter { kinds: self.kind.clone(), vms: self.vm.clone(), all: self.all },
             since: self.since,
-            last: self.last.or((!all_of_it).then_some(LAST)),
+            last: self.last.or((!everything).then_some(LAST)),
             after: None,
             follow: !self.no_follow,
         }
@@ -102,12 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn the_last_ten_are_shown_unless_more_was_asked_for() {
-        let asked = |line| query(line).map(|query| (query.last, query.follow)).unwrap();
-        assert_eq!(asked(""), (Some(10), true));
-        assert_eq!(asked("--since 10m"), (None, true));
-        assert_eq!(asked("--no-follow"), (None, false));
-        assert_eq!(asked("--since 10m -n 3 --no-follow"), (Some(3), false));
+    fn the_last_ten_are_shown_unless_more_are_requested() {
+        let options = |line| query(line).map(|query| (query.last, query.follow)).unwrap();
+        assert_eq!(options(""), (Some(10), true));
+        assert_eq!(options("--since 10m"), (None, true));
+        assert_eq!(options("--no-follow"), (None, false));
+        assert_eq!(options("--since 10m -n 3 --no-follow"), (Some(3), false));
         let query = query("--vm a --vm b --kind new_vm --kind gap --all").unwrap();
         assert_eq!(query.filter.vms, ["a", "b"]);
         assert_eq!(query.filter.kinds, [Kind::NewVm, Kind::Gap]);
@@ -115,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_a_usage_error_that_says_what_is_allowed() {
+    fn usage_errors_list_what_is_allowed() {
         for (line, what) in [
             ("--kind policy", "policy_changed"),
             ("--kind request", "--all"),
-            ("--since yesterday", "as 10m or 1h30m"),
+            ("--since yesterday", "give 10m or 1h30m"),
             ("-n -1", "unexpected argument"),
             ("-n many", "invalid digit"),
             ("-o yaml", "table, json"),

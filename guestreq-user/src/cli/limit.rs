@@ -19,7 +19,7 @@ use crate::{
     wire::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst},
 };
 
-/// How often a VM may ask the PSP: show, set and clear limits
+/// Show, set and clear limits on VMs' guest requests
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,14 +28,14 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show what limit holds for each VM, and who says so
+    /// Show each VM's limit and where it comes from
     #[command(after_help = "Example: guestreq limit show")]
     Show {
         #[command(flatten)]
         reading: Reading,
     },
     Set(Set),
-    /// Drop what `limit set` has set, so that the configuration holds again
+    /// Remove a limit set by `limit set`; the configuration applies again
     #[command(after_help = "Example: guestreq limit clear --vm web-1")]
     Clear {
         #[command(flatten)]
@@ -44,12 +44,11 @@ enum Verb {
     Suggest(suggest::Args),
 }
 
-/// Limit a VM, or all of which no more is said; it holds from the next request on
+/// Limit the requests of a VM, or the default; effective from the next request
 #[derive(clap::Args)]
 #[command(after_help = "\
-Requests over the limit are told to come back, if the mode is enforce (`guestreq policy mode`); in \
-audit they are only counted. What is set here wins over the configuration and stays after a \
-restart.
+Requests over the limit get BUSY in mode enforce (`guestreq policy mode`); in audit they are only \
+counted. A limit set here overrides the configuration and survives a restart.
 
 Example: guestreq limit set --vm web-1 --rate 5/s --burst 10")]
 struct Set {
@@ -58,7 +57,7 @@ struct Set {
     /// Requests per second, minute or hour: 5/s, 0.5/s, 30/min
     #[arg(long, value_name = "RATE", required_unless_present = "off", allow_hyphen_values = true)]
     rate: Option<Rate>,
-    /// Requests that may come at once [default: a second's worth, at least 4: one per VMPCK]
+    /// Requests that may come at once [default: one second's worth, at least 4: one per VMPCK]
     #[arg(
         long,
         value_name = "REQUESTS",
@@ -70,7 +69,7 @@ struct Set {
     /// No limit
     #[arg(long, conflicts_with_all = ["rate", "burst"])]
     off: bool,
-    /// Even if the rate is so low that guests lose VMPCKs
+    /// Proceed even if the rate is so low that guests lose VMPCKs
     #[arg(long)]
     force: bool,
 }
@@ -91,7 +90,7 @@ impl Args {
 
 impl Set {
     fn limit(&self) -> Limit {
-        // Without a rate there is --off.
+        // clap requires --off without --rate.
         let Some(rate) = self.rate else { return Limit::Off };
         let burst = self.burst.unwrap_or_else(|| default_burst(rate));
         Limit::On(Throttle { rate, burst, force: false })
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_a_usage_error_that_says_what_is_allowed() {
+    fn usage_errors_list_what_is_allowed() {
         for (line, what) in [
             ("--rate 5/s", "--vm <VM>|--default"),
             ("--vm web", "--rate <RATE>"),

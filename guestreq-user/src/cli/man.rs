@@ -24,26 +24,26 @@ const END: &str = "\
 .SH \"EXIT STATUS\"
 .TP
 0
-done; for doctor: nothing fails
+success; for doctor: no check failed
 .TP
 1
-it failed, and one line says why; for doctor: something fails
+failure, with one line on standard error; for doctor: a check failed
 .TP
 2
-the command line is wrong
+usage error
 .SH FILES
 .TP
 /etc/guestreq/config.toml
 the configuration
 .TP
 /run/guestreq/agent.sock
-where verbs ask the agent
+the agent's socket
 .TP
 /var/lib/guestreq/overrides.json
-what limit and policy have set
+overrides and the applied policy file
 .TP
 /sys/fs/bpf/guestreq
-what goes on without an agent
+pinned programs, links and maps
 ";
 
 fn page(command: Command) -> io::Result<String> {
@@ -62,20 +62,20 @@ fn page(command: Command) -> io::Result<String> {
     Ok(page + END)
 }
 
-/// Every verb that does something, in the order of the help.
+/// All leaf verbs, in the order of the help.
 pub fn verbs(command: &Command) -> Vec<&Command> {
     let visible = command.get_subcommands().filter(|verb| !verb.is_hide_set());
     visible.flat_map(|verb| if verb.has_subcommands() { verbs(verb) } else { vec![verb] }).collect()
 }
 
-/// As `guestreq limit set` is typed; of a command that was built.
+/// A verb's name with its parents', such as `guestreq limit set`; needs `Command::build`.
 pub fn full_name(verb: &Command) -> &str {
     verb.get_bin_name().unwrap_or_else(|| verb.get_name())
 }
 
-/// A verb's section: clap_mangen's, whose headings become those of subsections.
+/// A verb's section: clap_mangen's, with headings as subsections.
 fn section(verb: &Command) -> io::Result<String> {
-    // Said once, for all verbs.
+    // Documented once, for all verbs.
     let verb = verb.clone().mut_args(|arg| match arg.get_id().as_str() {
         "help" => arg.hide(true),
         _ => arg,
@@ -91,12 +91,12 @@ fn section(verb: &Command) -> io::Result<String> {
     let mut section = format!(".SH \"{}\"\n", full_name(&verb));
     for line in text(parts).lines() {
         match line.strip_prefix(".SH ") {
-            // The section's own heading stands above it.
+            // The section has its own heading.
             Some("DESCRIPTION") => {}
             Some("EXTRA") => section.push_str(".SS NOTES\n"),
             Some(heading) => section.push_str(&format!(".SS {heading}\n")),
             None if line.starts_with("Example: ") => section.push_str(&example(line)),
-            // Each begins with what its reader's formatter is told of quotes.
+            // Each part begins with definitions of quotes.
             None if line.starts_with(".ie ") || line.starts_with(".el ") => {}
             None => section.push_str(&format!("{line}\n")),
         }
@@ -104,7 +104,7 @@ fn section(verb: &Command) -> io::Result<String> {
     Ok(section)
 }
 
-/// A command is one line, to be copied.
+/// Keeps an example on one line, for copying.
 fn example(line: &str) -> String {
     let command = line.trim_start_matches("Example: ");
     format!(".PP\nExample:\n.RS\n.nf\n{command}\n.fi\n.RE\n")

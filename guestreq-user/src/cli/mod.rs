@@ -29,7 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{client, config::Config, json};
 
-/// Who asks an SNP host's secure processor (PSP) for what, and how long it takes
+/// Per-VM accounting, latency and policy of SEV-SNP guest requests
 #[derive(Parser)]
 #[command(name = "guestreq", version, max_term_width = 100)]
 pub struct Cli {
@@ -70,18 +70,17 @@ impl Cli {
     }
 }
 
-/// Where the agent is asked: where it was said, or where the configuration says.
-fn socket(asked: Option<PathBuf>) -> PathBuf {
-    asked.unwrap_or_else(|| match Config::load(None) {
+/// The agent's socket: as given, or the configuration's.
+fn socket(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(|| match Config::load(None) {
         Ok(config) => config.socket,
-        // An agent that runs has read it when it was right; where that one is, is a guess.
+        // A running agent may have read an earlier, valid configuration: try the default.
         Err(error) => {
             let socket = Config::default().socket;
             if !socket.exists() {
                 let why = crate::text::printable(&format!("{error:#}"));
                 eprintln!(
-                    "guestreq: where the agent's socket is cannot be read, and it is not at {}: \
-                     {why}",
+                    "guestreq: cannot read the socket's path, and there is none at {}: {why}",
                     socket.display()
                 );
             }
@@ -90,10 +89,10 @@ fn socket(asked: Option<PathBuf>) -> PathBuf {
     })
 }
 
-/// What every reading verb takes.
+/// Options of all reading verbs.
 #[derive(Debug, clap::Args)]
 struct Reading {
-    /// A table for people, or JSON for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// The agent's socket [default: the configuration's]
@@ -108,12 +107,12 @@ enum Format {
 }
 
 impl Reading {
-    /// Asks the agent.
+    /// Sends a `GET` request to the agent.
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         client::get(&socket(self.socket.clone()), path)
     }
 
-    /// Prints an answer as it was asked for.
+    /// Prints an answer in the requested format.
     fn print<T: Serialize>(&self, answer: &T, table: fn(&T) -> String) -> Result<ExitCode> {
         print(self.output, answer, table)
     }
@@ -137,7 +136,7 @@ fn print<T: Serialize>(
 fn write(bytes: &[u8]) -> Result<ExitCode> {
     use std::io::Write as _;
     match std::io::stdout().write_all(bytes) {
-        // `guestreq vms | head` is no failure.
+        // `guestreq vms | head` succeeds.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(error).context("writing to standard output")
         }
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_anything_is_said_like_this() {
+    fn policy_commands_parse() {
         for line in [
             "limit show -o json",
             "limit set --vm web --rate 5/s --burst 10",

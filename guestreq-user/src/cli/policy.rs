@@ -23,7 +23,7 @@ use crate::{
     wire::policy::{self, Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
 };
 
-/// What a VM may ask the PSP for, and whether that is enforced: show and set
+/// Show and set which message types VMs may send, and whether that is enforced
 #[derive(clap::Args)]
 #[command(after_help = message_types())]
 pub struct Args {
@@ -44,24 +44,24 @@ fn message_types() -> String {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Show what holds for each VM, who says so, and what was decided
+    /// Show each VM's policy, where it comes from, and decisions so far
     #[command(after_help = "Example: guestreq policy show -o json | jq .enforcement")]
     Show {
         #[command(flatten)]
         reading: Reading,
     },
-    /// Allow message types, beside what is allowed now
+    /// Allow message types in addition to those allowed now
     #[command(after_help = "Example: guestreq policy allow export import --vm migrating-1")]
     Allow(Types),
     /// Deny message types
     #[command(after_help = "\
-A guest that is denied a message does not use that VMPCK again until it is rebooted.
+A Linux guest stops using a VMPCK after a denial, until it reboots.
 
 Example: guestreq policy deny cpuid unknown --default")]
     Deny(Types),
     #[command(name = "mode")]
     SetMode(SetMode),
-    /// Drop what was set of mode and types, so that the configuration holds again
+    /// Remove overrides of mode and types; the configuration applies again
     #[command(after_help = "Example: guestreq policy clear --vm web-1")]
     Clear {
         #[command(flatten)]
@@ -85,12 +85,12 @@ struct Types {
     yes: Yes,
 }
 
-/// Observe: decide nothing. Audit: count what would be refused. Enforce: refuse it
+/// Set the mode: observe decides nothing, audit counts refusals, enforce refuses
 #[derive(clap::Args)]
 #[command(
     name = "mode",
     after_help = "\
-Before enforcing, look at what audit has counted: guestreq policy show.
+Before enforcing, check what audit has counted: guestreq policy show.
 
 Example: guestreq policy mode enforce --vm web-1"
 )]
@@ -106,7 +106,7 @@ struct SetMode {
 
 #[derive(clap::Args)]
 struct Yes {
-    /// Even if running VMs lose VMPCKs by it
+    /// Proceed even if running VMs lose VMPCKs
     #[arg(long)]
     yes: bool,
 }
@@ -148,7 +148,7 @@ fn both(effective: &Effective) -> String {
 fn text(policies: &Policies) -> String {
     let status = &policies.enforcement;
     let how = match (&status.reason, status.verified) {
-        _ if status.mode.0 != Mode::Enforce => "nothing is to be enforced".to_owned(),
+        _ if status.mode.0 != Mode::Enforce => "not enforcing".to_owned(),
         (_, true) => "enforcing, verified".to_owned(),
         (Some(reason), false) => format!("NOT ENFORCED: {}", printable(reason)),
         (None, false) => "NOT ENFORCED".to_owned(),
@@ -156,7 +156,7 @@ fn text(policies: &Policies) -> String {
     let mut text = format!("Backend {}: {how}\n", status.backend);
     text.push_str(&configuration(&policies.config));
     if let Some(bypassed @ 1..) = status.bypassed {
-        text.push_str(&format!("Passed though they should not have: {bypassed}\n"));
+        text.push_str(&format!("Bypassed enforcement: {bypassed}\n"));
     }
     let mut table = table::new(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"], &[]);
     table::fold(&mut table);
@@ -175,14 +175,14 @@ fn text(policies: &Policies) -> String {
     text + &table::text(&table)
 }
 
-/// Which files hold, and what of them does not.
+/// The files in use, and what is not yet effective.
 fn configuration(config: &Configuration) -> String {
     let files =
         if config.files.is_empty() { "no file".to_owned() } else { config.files.join(", ") };
     let mut text = format!("Configuration: {}, read {}\n", printable(&files), config.read_at);
     if let Some(Failed { at, error }) = &config.failed {
         let why = printable(error);
-        text.push_str(&format!("NOT READ AGAIN at {at}, so that the above holds: {why}\n"));
+        text.push_str(&format!("RELOAD FAILED at {at}; still using the above: {why}\n"));
     }
     if !config.pending.is_empty() {
         let keys = config.pending.join(", ");
@@ -196,7 +196,7 @@ fn origins(policy: &Effective) -> String {
     if mode == allow { mode } else { format!("mode: {mode}; allow: {allow}") }
 }
 
-/// `admit 12, deny 3 export, enforce: busy 1`: what was admitted in sum, the rest by type.
+/// `audit: admit 12, deny 3 export; enforce: busy 1`: only denials are listed by type.
 fn decisions(vm: &VmPolicy) -> String {
     let of_mode = |(mode, messages): (&String, &BTreeMap<String, BTreeMap<String, u64>>)| {
         let sum = |decision: &str| -> u64 {

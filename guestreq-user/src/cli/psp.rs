@@ -14,7 +14,7 @@ use crate::{
     wire::Psp,
 };
 
-/// Who holds the secure processor, with which command, and who waits
+/// Show the PSP's current command, queue, utilisation and latencies
 #[derive(clap::Args)]
 #[command(after_help = "Example: guestreq psp")]
 pub struct Args {
@@ -60,7 +60,7 @@ fn summary(psp: &Psp) -> String {
     };
     let mut text = format!(
         "Held by      {held}\n\
-         Waiting      {} now, {:.1} on average, of guest requests\n\
+         Waiting      {} guest requests now, {:.1} on average\n\
          Utilisation  {} over the last {}\n",
         psp.queue_length,
         psp.recent_queue_length,

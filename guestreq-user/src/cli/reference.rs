@@ -1,4 +1,4 @@
-//! # docs/cli.md, from the command line and the types of its JSON
+//! # Generates docs/cli.md
 
 mod json;
 mod types;
@@ -17,17 +17,17 @@ const BEGIN: &str = "\
 # Command line
 
 Generated from guestreq-user/src/cli and the types of its JSON by their tests (`UPDATE_DOCS=1 cargo \
-test -p guestreq`): edit there. `guestreq man` prints the same as a manual page, `guestreq \
-completions` what a shell needs to complete it.
+test -p guestreq`): edit there. `guestreq man` prints a manual page, `guestreq completions` shell \
+completions.
 
 | exit status | means |
 |---|---|
-| 0 | done; for `doctor`: nothing fails |
-| 1 | it failed, and one line on standard error says why; for `doctor`: something fails |
-| 2 | the command line is wrong |
+| 0 | success; for `doctor`: no check failed |
+| 1 | failure, with one line on standard error; for `doctor`: a check failed |
+| 2 | usage error |
 
-Tables are for people and may change. `-o json` is for programs: fields are added, but keep their \
-names and meaning. Colours and symbols are for terminals only; `NO_COLOR` is heeded.
+Tables may change. JSON (`-o json`) is stable: fields may be added, but keep their names and \
+meaning. Colours and symbols are for terminals only; `NO_COLOR` disables colours.
 ";
 
 #[test]
@@ -112,7 +112,7 @@ fn help(arg: &Arg) -> String {
     help
 }
 
-/// A paragraph of the help's end; one that begins with "Example" is commands.
+/// A paragraph after the help; one that begins with "Example" lists commands.
 fn note(paragraph: &str) -> String {
     let example = paragraph.trim().strip_prefix("Example");
     let Some((_, commands)) = example.and_then(|rest| rest.split_once(':')) else {
@@ -122,7 +122,7 @@ fn note(paragraph: &str) -> String {
     format!("```sh\n{}\n```\n", lines.join("\n"))
 }
 
-/// What Markdown would take for its own.
+/// Escapes Markdown.
 fn escape(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "\\<").replace("\n", " ").replace("/*", "/\\*")
 }

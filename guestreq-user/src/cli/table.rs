@@ -1,11 +1,11 @@
-//! # Tables for people
+//! # Tables
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crossterm::terminal;
 
 use crate::text::printable;
 
-/// A table with a header; columns named in `right` hold numbers.
+/// A table with a header; the columns of `right` are right-aligned.
 pub fn new(header: &[&str], right: &[usize]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -18,7 +18,7 @@ pub fn new(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
-/// For tables of long text: on a terminal their cells are folded to what it has room for.
+/// Wraps long cells to the terminal's width, if standard output is one.
 pub fn fold(table: &mut Table) {
     if table.is_tty()
         && let Ok((columns, _)) = terminal::size()
@@ -27,8 +27,7 @@ pub fn fold(table: &mut Table) {
     }
 }
 
-/// Folded to less, a table is longer than it is legible. And a serial console has no width: it
-/// says 0, and what is written to it is folded by whoever shows it.
+/// Narrower tables are illegible. A serial console reports width 0.
 const LEAST_COLUMNS: u16 = 40;
 
 fn fold_to(table: &mut Table, columns: u16) {
@@ -37,7 +36,7 @@ fn fold_to(table: &mut Table, columns: u16) {
     }
 }
 
-/// A table's text, without the blanks that fill its last column.
+/// A table's text without trailing spaces.
 pub fn text(table: &Table) -> String {
     let mut text = String::new();
     for line in table.lines() {
@@ -47,10 +46,10 @@ pub fn text(table: &Table) -> String {
     text
 }
 
-/// How much of a name a column shows.
+/// Characters of a name that a column shows.
 const MAX_NAME: usize = 48;
 
-/// A name in a column: no escape sequences, and its beginning only if it is long.
+/// A name in a column: escaped and truncated.
 pub fn name(name: &str) -> String {
     let printable = printable(name);
     match printable.char_indices().nth(MAX_NAME) {
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_folded_to_a_terminal_s_width_if_it_has_one_worth_that() {
+    fn a_table_is_wrapped_to_a_terminal_s_width_unless_too_narrow() {
         let shown = |columns| {
             let mut table = new(&["VM", "FROM"], &[]);
             table.add_row(["web", "override of the default (uid 0, 2026-01-02T03:04:05Z)"]);
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_shown_escaped_and_its_beginning_only() {
+    fn names_are_escaped_and_truncated() {
         assert_eq!(name("web-1"), "web-1");
         assert_eq!(name("\u{fc}ber \"x\""), "\u{fc}ber \"x\"");
         assert_eq!(name("a\nb\u{1b}[31m\u{202e}\u{61c}"), "a\\nb\\u{1b}[31m\\u{202e}\\u{61c}");

@@ -7,15 +7,15 @@ use anyhow::Result;
 use super::socket;
 use crate::top;
 
-/// Who asks for what, how long it takes and who waits, live
+/// Show VMs, requests, latencies and the PSP live
 #[derive(clap::Args)]
 #[command(after_help = "\
-Keys: arrows or j k select a VM, Enter shows all of it, / filters, s sorts, p pauses, ? explains, \
-q quits. Without a terminal use `guestreq vms -o json`. NO_COLOR=1 leaves colours out.
+Keys: arrows or j k select a VM, Enter shows its details, / filters, s sorts, p pauses, ? shows help, \
+q quits. Without a terminal use `guestreq vms -o json`. NO_COLOR=1 disables colours.
 
 Example: guestreq top --interval 500ms")]
 pub struct Args {
-    /// How often the agent is asked: 200ms to 1min
+    /// Refresh interval, 200ms to 1min
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
     /// The agent's socket [default: the configuration's]
@@ -28,8 +28,8 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let Args { interval, socket: asked, panic } = self;
-        top::run(top::Options { socket: socket(asked), interval, panic })
+        let Args { interval, socket: given, panic } = self;
+        top::run(top::Options { socket: socket(given), interval, panic })
     }
 }
 
@@ -38,7 +38,7 @@ fn interval(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(interval) if allowed.contains(&interval) => Ok(interval),
         Ok(_) => Err("out of range: allowed are 200ms to 1min".to_owned()),
-        Err(_) => Err("no time: such as 500ms, 1s or 1min".to_owned()),
+        Err(_) => Err("not a duration such as 500ms, 1s or 1min".to_owned()),
     }
 }
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_interval_is_neither_a_burden_nor_for_ever() {
+    fn intervals_are_bounded() {
         for text in ["200ms", "1s", "1min"] {
             assert!(interval(text).is_ok(), "{text}");
         }

@@ -1,6 +1,6 @@
-//! # Where the host's /proc and /sys are
+//! # Options for the host's /proc and /sys
 //!
-//! Under the names that other exporters have for it.
+//! Named as in other exporters.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -10,22 +10,22 @@ use crate::host::system::System;
 
 #[derive(Debug, clap::Args)]
 pub struct Trees {
-    /// Where the host's /proc is mounted, or what was collected of it [default: /proc]
+    /// The host's /proc: a mount, or a collected copy [default: /proc]
     #[arg(long, value_name = "DIR", env = "HOST_PROC", hide_env_values = true)]
     procfs: Option<OsString>,
-    /// Where the host's /sys is mounted, or what was collected of it [default: /sys]
+    /// The host's /sys: a mount, or a collected copy [default: /sys]
     #[arg(long, value_name = "DIR", env = "HOST_SYS", hide_env_values = true)]
     sysfs: Option<OsString>,
 }
 
 impl Trees {
-    /// Has this process read the host there.
+    /// Makes this process use these trees.
     pub fn choose(self) -> Result<&'static System> {
         self.system()?.choose()
     }
 
     fn system(self) -> Result<System> {
-        // An empty variable is one that is not set, as it is to others.
+        // An empty variable counts as unset, as in other exporters.
         let given = |tree: Option<OsString>| tree.filter(|it| !it.is_empty()).map(PathBuf::from);
         System::with(given(self.procfs), given(self.sysfs))
     }
@@ -59,9 +59,9 @@ mod tests {
         assert_eq!(module, folder.path().join("module"));
     }
 
-    /// As a template leaves it that has nothing to put there.
+    /// As templates leave unset values.
     #[test]
-    fn an_empty_one_is_none() {
+    fn an_empty_value_counts_as_unset() {
         let usual = ["/proc/7/comm", "/sys/module"].map(PathBuf::from);
         assert_eq!(comm_and_module(&["--procfs", "", "--sysfs="]), usual);
     }

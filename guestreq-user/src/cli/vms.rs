@@ -14,12 +14,12 @@ use crate::{
     wire::{Vm, Vms},
 };
 
-/// Who asks for what, how long it takes, and where the time is spent
+/// Show VMs with their requests, latencies and share of the PSP
 #[derive(clap::Args)]
 #[command(after_help = "\
-Columns: REQ/S and PSP are of the last seconds, the rest since the agent started. LOCK, QUEUE and \
-SERVICE are a request's mean time waiting for the VM's own lock, waiting for the PSP, and in the \
-PSP; P50 and P99 are of the whole.
+Columns: REQ/S and PSP (share of its time) cover the last seconds, the rest the time since the agent \
+started. LOCK, QUEUE and SERVICE are mean times waiting for the VM's lock, waiting for the PSP, and \
+in the PSP; P50 and P99 are percentiles of the total.
 
 Example: guestreq vms -o json | jq '.vms[] | select(.recent_psp_share > 0.5) | .vm'")]
 pub struct Args {
@@ -41,7 +41,7 @@ const HEADER: [&str; 12] = [
 
 fn table(answer: &Vms) -> String {
     if answer.vms.is_empty() {
-        return "No VM has asked the PSP for anything since the agent started.\n".to_owned();
+        return "No VM has sent a guest request since the agent started.\n".to_owned();
     }
     let mut table = table::new(&HEADER, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     for vm in &answer.vms {
@@ -77,12 +77,12 @@ fn ok(vm: &Vm) -> u64 {
     vm.results.values().filter_map(|results| results.get("ok")).sum()
 }
 
-/// Requests that have durations.
+/// Requests that the PSP answered: only these have durations.
 fn answered(vm: &Vm) -> u64 {
     vm.vmpck.iter().sum()
 }
 
-/// `report 12, key 3 (2 invalid_param)`: most frequent first, and last what is no guest request.
+/// `report 12, key 3 (2 invalid_param)`: most frequent first, SEV-TIO requests last.
 fn messages(vm: &Vm) -> String {
     let mut messages: Vec<_> = vm.results.iter().collect();
     messages.sort_by_key(|(_, results)| std::cmp::Reverse(sum(results)));

@@ -16,58 +16,58 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "config",
         title: "Configuration",
-        needed: "What the agent starts with, and what the command line has set, can be read and do not contradict each other.",
+        needed: "Configuration and overrides are readable and do not contradict each other.",
         docs: "docs/reference/keys.md#configuration",
-        look: config,
+        run: config,
     },
     Check {
         id: "agent_running",
         title: "Running",
         needed: "The agent answers on its socket: `guestreq agent` as root, or its service.",
         docs: "README.md#on-a-real-snp-host",
-        look: running,
+        run: running,
     },
     Check {
         id: "agent_version",
         title: "Version",
-        needed: "Agent and command line are of one version: restart the agent after an upgrade.",
+        needed: "Agent and command line have the same version: restart the agent after an upgrade.",
         docs: ALONE,
-        look: version,
+        run: version,
     },
     Check {
         id: "agent_ready",
         title: "Ready",
-        needed: "What /readyz says: the probes that counting needs are attached, and what is to be enforced is.",
+        needed: "As /readyz: the required probes are attached, and enforcement is verified if configured.",
         docs: "docs/enforcement.md#reasons-and-fixes",
-        look: ready,
+        run: ready,
     },
     Check {
         id: "enforcement",
         title: "Enforcement verified",
-        needed: "What is to be enforced was tried a moment ago, through the way that a request takes.",
+        needed: "The agent's last self-test of enforcement succeeded; it uses the path of a real request.",
         docs: TRUE,
-        look: enforcement,
+        run: enforcement,
     },
     Check {
         id: "bypassed",
-        title: "Nothing passed",
-        needed: "No request passed undecided that should have been decided, since counting began.",
+        title: "No bypass",
+        needed: "No request has bypassed enforcement since counting began.",
         docs: "docs/enforcement.md#what-the-counters-mean",
-        look: bypassed,
+        run: bypassed,
     },
     Check {
         id: "vms_unread",
         title: "VMs by name",
-        needed: "The process of every VM answers who it is. One whose /proc/PID/cmdline does not come, as its memory is locked, is shown as `unread-PID`, and no rule that names it holds for it until it answers.",
+        needed: "Every VMM's /proc/PID/cmdline can be read. While reading one blocks, as its memory is locked, its VM is shown as `unread-PID` and no rule matches its name.",
         docs: "docs/reliability.md#what-may-block",
-        look: unread,
+        run: unread,
     },
     Check {
         id: "pins",
         title: "Pins",
-        needed: "What is pinned in the BPF file system is this version's, and has an agent: start one, or `guestreq detach`.",
+        needed: "Pins in the BPF file system are from this version and used by an agent: start one, or `guestreq detach`.",
         docs: ALONE,
-        look: pins,
+        run: pins,
     },
 ];
 
@@ -76,7 +76,10 @@ fn config(host: &Host<'_>) -> Finding {
         Ok(config) => config,
         Err(error) if super::host::is_denied(error) => return Finding::hidden("the configuration"),
         Err(error) => {
-            return Finding::fail(format!("{error:#}"), "mend that; the rest is as it was");
+            return Finding::fail(
+                format!("{error:#}"),
+                "fix the configuration; a running agent keeps the previous one",
+            );
         }
     };
     match Policies::open(config) {
@@ -84,10 +87,8 @@ fn config(host: &Host<'_>) -> Finding {
             let mode = policies.policy_set().strictest();
             Finding::pass(format!("backend {}, mode {}", config.backend.0.name(), mode.name()))
         }
-        Err(error) if super::host::is_denied(&error) => {
-            Finding::hidden("what the command line has set")
-        }
-        Err(error) => Finding::fail(format!("{error:#}"), format!("mend that, or {DEFAULT_PATH}")),
+        Err(error) if super::host::is_denied(&error) => Finding::hidden("overrides"),
+        Err(error) => Finding::fail(format!("{error:#}"), format!("fix that, or {DEFAULT_PATH}")),
     }
 }
 
@@ -96,17 +97,17 @@ fn running(host: &Host<'_>) -> Finding {
         Asked::Answered(agent) => Finding::pass(format!("pid {}", agent.pid)),
         Asked::Nobody(socket) => Finding::warn(
             format!("no agent answers at {}", socket.display()),
-            "`sudo guestreq agent`, or start its service",
+            "start its service, or `sudo guestreq agent`",
         ),
         Asked::Forbidden(socket) => Finding::hidden(&format!("{}", socket.display())),
-        Asked::LookupError(why) => Finding::fail(why.clone(), "restart the agent, of this version"),
+        Asked::Invalid(why) => Finding::fail(why.clone(), "restart the agent with this version"),
     }
 }
 
-/// Looks at the agent's answer, or skips.
-fn of_agent(host: &Host<'_>, look: impl Fn(&crate::wire::status::Agent) -> Finding) -> Finding {
+/// Checks the agent's answer, or skips.
+fn of_agent(host: &Host<'_>, check: impl Fn(&crate::wire::status::Agent) -> Finding) -> Finding {
     match host.agent() {
-        Some(agent) => look(agent),
+        Some(agent) => check(agent),
         None => Finding::skip("no agent has answered"),
     }
 }
@@ -116,16 +117,16 @@ fn version(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match agent.version.as_str() {
         OURS => Finding::pass(OURS),
         other => Finding::warn(
-            format!("the agent is {other:?}, this guestreq {OURS:?}"),
-            "restart the agent, of the version that is installed",
+            format!("the agent has version {other:?}, this guestreq {OURS:?}"),
+            "restart the agent",
         ),
     })
 }
 
 fn ready(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match &agent.reason {
-        None => Finding::pass("observes"),
-        Some(reason) => Finding::fail(reason.clone(), "what the reason asks for"),
+        None => Finding::pass("observing"),
+        Some(reason) => Finding::fail(reason.clone(), "see the reason"),
     })
 }
 
@@ -134,12 +135,12 @@ fn enforcement(host: &Host<'_>) -> Finding {
         let status = &agent.enforcement;
         match (&status.reason, status.verified) {
             _ if status.mode.0 != Mode::Enforce => {
-                Finding::pass(format!("mode {}: nothing is to be enforced", status.mode))
+                Finding::pass(format!("mode {}: not enforcing", status.mode))
             }
-            (_, true) => Finding::pass(format!("tried, backend {}", status.backend)),
+            (_, true) => Finding::pass(format!("backend {}", status.backend)),
             (reason, false) => Finding::fail(
-                format!("NOT ENFORCED: {}", reason.as_deref().unwrap_or("not yet tried")),
-                "what the reason asks for",
+                format!("NOT ENFORCED: {}", reason.as_deref().unwrap_or("not yet verified")),
+                "see the reason",
             ),
         }
     })
@@ -147,57 +148,56 @@ fn enforcement(host: &Host<'_>) -> Finding {
 
 fn bypassed(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match agent.enforcement.bypassed {
-        None => Finding::skip("the agent does not observe"),
-        Some(0) => Finding::pass("no request"),
+        None => Finding::skip("the agent is not observing"),
+        Some(0) => Finding::pass("none"),
         Some(count) => Finding::warn(
-            format!("{count} requests passed that should not have"),
-            "the agent's log says of which VMs (bypassed:)",
+            format!("{count} requests bypassed enforcement"),
+            "the agent's log names the VMs (bypassed:)",
         ),
     })
 }
 
 fn unread(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match agent.unread_vms {
-        None => Finding::skip("the agent does not observe"),
-        Some(0) => Finding::pass("every VM's process can be read"),
+        None => Finding::skip("the agent is not observing"),
+        Some(0) => Finding::pass("every VM's process is readable"),
         Some(count) => Finding::warn(
-            format!("{count} VMs without a name, as their processes do not answer"),
-            "the agent's log says why; `guestreq vms` shows them as unread-PID: `cat \
-             /proc/PID/cmdline` hangs, too, until whatever holds that VMM's memory lets go",
+            format!("{count} VMs without a name: their processes cannot be read"),
+            "see the agent's log and `guestreq vms` (unread-PID); `cat /proc/PID/cmdline` blocks, \
+             too, until the VMM's memory is unlocked",
         ),
     })
 }
 
 fn pins(host: &Host<'_>) -> Finding {
     if host.live.bpffs() == Mounted::Writable && !host.is_privileged() {
-        return Finding::hidden("what is pinned");
+        return Finding::hidden("pins");
     }
-    let alive = host.agent().is_some();
+    let running = host.agent().is_some();
     match host.live.pins() {
         Err(_) => Finding::skip("no BPF file system at /sys/fs/bpf"),
-        Ok(Found::Nothing) if alive => Finding::warn(
-            format!("nothing at {ROOT}, though an agent runs: what it enforces would end with it"),
+        Ok(Found::Nothing) if running => Finding::warn(
+            format!("no pins at {ROOT} although an agent runs: enforcement would not survive it"),
             "restart the agent",
         ),
-        Ok(Found::Nothing) => Finding::pass(format!("nothing at {ROOT}")),
-        Ok(Found::Ours { .. }) if alive => Finding::pass("the agent's"),
+        Ok(Found::Nothing) => Finding::pass(format!("none at {ROOT}")),
+        Ok(Found::Ours { .. }) if running => Finding::pass("used by the agent"),
         Ok(Found::Ours { .. }) if lost_its_gate(host) => Finding::fail(
-            "left by an agent, and know another gate than the one that is loaded: nothing is \
-             enforced",
+            "stale pins: bound to a gate no longer loaded; nothing is enforced",
             "start the agent",
         ),
         Ok(Found::Ours { .. }) => Finding::warn(
-            "left by an agent: counting goes on, and what it enforced, but nobody watches it",
+            "no agent runs: counting and enforcement continue without its self-test",
             "start the agent, or `guestreq detach`",
         ),
         Ok(Found::Foreign(why)) => Finding::fail(
-            format!("not this version's: {why}"),
-            "start this version's agent, which replaces it, or `guestreq detach`",
+            format!("from another version: {why}"),
+            "start this version's agent, which replaces them, or `guestreq detach`",
         ),
     }
 }
 
-/// Whether programs that should answer the gate wait for one that is gone.
+/// Whether programs are bound to a gate that is no longer loaded.
 fn lost_its_gate(host: &Host<'_>) -> bool {
     let loaded = super::host::file_number(host);
     host.enforces()

@@ -1,8 +1,7 @@
-//! # A host of which there are copies of files
+//! # Checks of another host, from copies of its files
 //!
-//! `--procfs` and `--sysfs` lead to what somebody collected of /proc and /sys. What is asked and not
-//! read cannot be told then: this machine would answer. Nor can two files of two kernels be
-//! compared.
+//! With copies in `--procfs` and `--sysfs`, checks that query the running system are skipped:
+//! this machine would answer. Files of different kernels are not compared.
 
 use std::{fs, io};
 
@@ -15,13 +14,13 @@ use crate::{
 pub const CHECK: Check = Check {
     id: "one_host",
     title: "One host",
-    needed: "What is looked at is one host's. With `--procfs` and `--sysfs` it may be one that is not here: then both are wanted, collected at the same time; what has to be asked is skipped, as the reason is \"not this host\".",
+    needed: "`--procfs` and `--sysfs` come from the same host, collected at the same time. Checks that query the running system are then skipped (\"not this host\").",
     docs: "docs/doctor.md#from-copied-files",
-    look: one_host,
+    run: one_host,
 };
 
-/// What is asked of the kernel, the agent, the PSP or this process, and of no file of /proc or /sys.
-const ASKED: &[&str] = &[
+/// Checks that query the kernel, the agent, the PSP or this process.
+const LIVE: &[&str] = &[
     "privileges",
     "bpf",
     "seccomp",
@@ -44,7 +43,7 @@ const ASKED: &[&str] = &[
     "descriptors",
 ];
 
-/// What a check reads: where that was not collected, nothing is said to be missing.
+/// The file that a check reads: skipped if it was not collected.
 const READ: &[(&str, &str)] = &[
     ("kernel_version", "/proc/sys/kernel/osrelease"),
     ("btf", "/sys/kernel/btf"),
@@ -70,14 +69,14 @@ const READ: &[(&str, &str)] = &[
     ("memory", "/proc/meminfo"),
 ];
 
-/// Looks, if what the check wants was collected.
-pub fn look(check: &Check, host: &Host<'_>) -> Finding {
-    if ASKED.contains(&check.id) {
-        return Finding::skip("not this host: it would have to be asked there");
+/// Runs a check, if its file was collected.
+pub fn run(check: &Check, host: &Host<'_>) -> Finding {
+    if LIVE.contains(&check.id) {
+        return Finding::skip("not this host: run it there");
     }
-    let wanted = READ.iter().find(|(id, _)| *id == check.id);
-    if let Some((_, path)) = wanted {
-        // Some tools copy as much of a file of /proc as its size says: nothing.
+    let file = READ.iter().find(|(id, _)| *id == check.id);
+    if let Some((_, path)) = file {
+        // Some tools copy nothing of /proc, where files have size 0.
         let why = match fs::metadata(host.system.path(path)) {
             Err(_) => Some("was not collected"),
             Ok(found) if found.is_file() && found.len() == 0 => Some("is empty"),
@@ -87,8 +86,8 @@ pub fn look(check: &Check, host: &Host<'_>) -> Finding {
             return Finding::skip(format!("not this host, and {path} {why}"));
         }
     }
-    match (check.look)(host) {
-        // What is for root to see there.
+    match (check.run)(host) {
+        // Needs root there.
         Finding { state: State::Skip, why, .. } => Finding::skip(format!("not this host: {why}")),
         finding => finding,
     }
@@ -97,28 +96,27 @@ pub fn look(check: &Check, host: &Host<'_>) -> Finding {
 fn one_host(host: &Host<'_>) -> Finding {
     const BOTH: &str = "collect both at the same time, as root, and give both --procfs and --sysfs";
     let only = |this: &str, other: &str| {
-        let what = format!("{this} is copies of a host's files, and {other} is this machine's");
-        Finding::warn(format!("{what}: it was left out"), BOTH)
+        let what = format!("{this} is a copy, {other} is this machine's");
+        Finding::warn(format!("{what}: ignored"), BOTH)
     };
     match (host.system.kind(), &host.two_kernels) {
-        (Kind::Here, _) => Finding::pass("this one"),
+        (Kind::Here, _) => Finding::pass("this host"),
         (_, Some(why)) => Finding::fail(
-            format!("/proc and /sys are of two kernels: {why}; /sys was left out"),
+            format!("/proc and /sys are from different kernels: {why}; /sys is ignored"),
             BOTH,
         ),
         (Kind::Collected, None) if host.kernel.is_empty() => {
-            Finding::pass("copies of files of one whose release was not collected")
+            Finding::pass("copies; the kernel's release was not collected")
         }
         (Kind::Collected, None) => {
-            Finding::pass(format!("copies of files of one that runs Linux {}", host.kernel))
+            Finding::pass(format!("copies from a host with Linux {}", host.kernel))
         }
         (Kind::OnlyProc, None) => only("/proc", "/sys"),
         (Kind::OnlySys, None) => only("/sys", "/proc"),
     }
 }
 
-/// What shows that /proc and /sys were not collected of one running kernel: each lists the modules
-/// that are loaded, and how large they are.
+/// How /proc and /sys differ in loaded modules and their sizes, if they do.
 pub fn two_kernels(system: &System) -> Option<String> {
     let listed = modules(system)?;
     let size = |name: &str| {
@@ -130,18 +128,18 @@ pub fn two_kernels(system: &System) -> Option<String> {
     if let Some((name, of, other)) = sized.iter().find(|(_, of, other)| *of != other) {
         return Some(format!("{name} has {of} bytes in /proc, {other} in /sys"));
     }
-    // What is built in has no size.
+    // Built-in modules have no size.
     let unknown = |name: &String| size(name).is_some() && !listed.iter().any(|(it, _)| it == name);
     if let Some(name) = system.list("/sys/module").iter().find(|name| unknown(name)) {
-        return Some(format!("/sys/module has {name}, /proc/modules has not"));
+        return Some(format!("{name} is in /sys/module, not in /proc/modules"));
     }
-    // Of some modules somebody may have collected nothing.
-    let gone = |name: &&(String, String)| !system.exists(&format!("/sys/module/{}", name.0));
-    let (name, _) = listed.iter().find(gone).filter(|_| sized.len() * 2 > listed.len())?;
-    Some(format!("/proc/modules has {name}, /sys/module has not"))
+    // Some modules may not have been collected.
+    let missing = |name: &&(String, String)| !system.exists(&format!("/sys/module/{}", name.0));
+    let (name, _) = listed.iter().find(missing).filter(|_| sized.len() * 2 > listed.len())?;
+    Some(format!("{name} is in /proc/modules, not in /sys/module"))
 }
 
-/// Those that are loaded, and their sizes; `None`, where they were not collected.
+/// Loaded modules and their sizes; `None` if not collected.
 fn modules(system: &System) -> Option<Vec<(String, String)>> {
     let of_line = |line: &str| {
         let mut words = line.split_whitespace().map(str::to_owned);
@@ -150,7 +148,7 @@ fn modules(system: &System) -> Option<Vec<(String, String)>> {
     Some(system.read("/proc/modules").ok()?.lines().filter_map(of_line).collect())
 }
 
-/// Why kvm_amd's parameters are not known, of copies; one that has none is known by others'.
+/// Why kvm_amd's parameters are unknown, of copies; if other modules' were collected, it has none.
 pub fn parameters(system: &System) -> Option<String> {
     if !system.is_collected() {
         return None;
@@ -169,7 +167,7 @@ pub fn parameters(system: &System) -> Option<String> {
     }
 }
 
-/// A module of which nothing was collected below /sys/module.
+/// A module without files below /sys/module.
 pub fn module(system: &System, name: &str) -> Finding {
     let all = modules(system);
     let is_loaded = all.iter().flatten().any(|(listed, _)| listed == name);
@@ -178,10 +176,10 @@ pub fn module(system: &System, name: &str) -> Finding {
     }
     match all {
         Some(all) if all.iter().any(|(listed, _)| listed == name) => {
-            Finding::pass("loaded, as /proc/modules has it")
+            Finding::pass("loaded, according to /proc/modules")
         }
         Some(_) => Finding::warn(
-            format!("{name} is not loaded, or built in and was not collected"),
+            format!("{name} is not loaded, or built in and not collected"),
             format!("`modprobe {name}`, if this is an AMD EPYC host"),
         ),
         None => {
@@ -192,5 +190,5 @@ pub fn module(system: &System, name: &str) -> Finding {
 
 #[cfg(test)]
 pub fn ids() -> impl Iterator<Item = &'static str> {
-    ASKED.iter().copied().chain(READ.iter().map(|(id, _)| *id))
+    LIVE.iter().copied().chain(READ.iter().map(|(id, _)| *id))
 }

@@ -1,4 +1,4 @@
-//! # What a check found
+//! # Findings
 
 use serde::Serialize;
 
@@ -9,11 +9,11 @@ use crate::host::system::Missing;
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Pass,
-    /// Something is lost, or may not be meant.
+    /// Something is lost or may not be intended.
     Warn,
-    /// What was asked for does not work.
+    /// A configured function does not work.
     Fail,
-    /// Not looked at.
+    /// Not checked.
     Skip,
 }
 
@@ -36,21 +36,21 @@ impl Finding {
         Finding { state: State::Fail, why: why.into(), fix: Some(fix.into()) }
     }
 
-    /// Another check tells what is to be mended.
+    /// Not checked; another check reports the cause.
     pub fn skip(why: impl Into<String>) -> Finding {
         Finding { state: State::Skip, why: why.into(), fix: None }
     }
 
-    /// What only root can see.
+    /// Visible to root only.
     pub fn hidden(what: &str) -> Finding {
         Finding {
             state: State::Skip,
-            why: format!("{what} cannot be seen by this user"),
+            why: format!("this user cannot see {what}"),
             fix: Some("run with sudo to see".to_owned()),
         }
     }
 
-    /// What the agent would refuse to start for.
+    /// A prerequisite without which the agent refuses to start.
     pub fn of(met: Result<(), Missing>, passes: impl FnOnce() -> String) -> Finding {
         match met {
             Ok(()) => Finding::pass(passes()),

@@ -25,65 +25,65 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_installed",
         title: "Built for this kernel",
-        needed: "DKMS builds the gate for each kernel, if that kernel's headers are installed: `dkms install guestreq-gate/0.1.0`.",
+        needed: "DKMS builds the gate for each kernel whose headers are installed: `dkms install guestreq-gate/0.1.0`.",
         docs: BUILD,
-        look: |host| with_gate(host, installed),
+        run: |host| with_gate(host, installed),
     },
     Check {
         id: "gate_vermagic",
         title: "Version magic",
-        needed: "The kernel loads only what was built for it, or, where modules have their symbols' versions (modversions, as on RHEL and Ubuntu), what was built for one with the same: build the gate again, and run `depmod`. What is loaded fits.",
+        needed: "The kernel loads only modules built for it or, with modversions (as on RHEL and Ubuntu), for a kernel with the same symbol versions: rebuild the gate and run `depmod`. A loaded gate fits.",
         docs: BUILD,
-        look: |host| with_gate(host, vermagic),
+        run: |host| with_gate(host, vermagic),
     },
     Check {
         id: "gate_signed",
         title: "Signature",
-        needed: "Under Secure Boot (lockdown) or `module.sig_enforce=1` the kernel loads only signed modules: sign the gate, enroll the key.",
+        needed: "Under Secure Boot (lockdown) or `module.sig_enforce=1` the kernel loads only signed modules: sign the gate and enroll the key.",
         docs: SIGNING,
-        look: |host| with_gate(host, signed),
+        run: |host| with_gate(host, signed),
     },
     Check {
         id: "gate_ftrace",
         title: "ftrace",
-        needed: "The gate hooks by ftrace: `sysctl kernel.ftrace_enabled=1`.",
+        needed: "The gate hooks with ftrace: `sysctl kernel.ftrace_enabled=1`.",
         docs: OBSTACLES,
-        look: |host| with_gate(host, ftrace),
+        run: |host| with_gate(host, ftrace),
     },
     Check {
         id: "gate_livepatch",
         title: "Live patches",
-        needed: "Only one can redirect a function: a live patch of the one that the gate hooks has to go.",
+        needed: "A function can be redirected only once: remove a live patch of the function that the gate hooks.",
         docs: OBSTACLES,
-        look: |host| with_gate(host, livepatch),
+        run: |host| with_gate(host, livepatch),
     },
     Check {
         id: "gate_loaded",
         title: "Loaded",
-        needed: "It puts each request before the program: `modprobe guestreq_gate`, and its name in /etc/modules-load.d.",
+        needed: "It asks the program before each request: `modprobe guestreq_gate`, and its name in /etc/modules-load.d.",
         docs: REASONS,
-        look: |host| with_gate(host, loaded),
+        run: |host| with_gate(host, loaded),
     },
     Check {
         id: "gate_protocol",
         title: "Protocol",
-        needed: "Gate and guestreq are of the same release: `modprobe -r guestreq_gate`, install that, `modprobe guestreq_gate`.",
+        needed: "Gate and guestreq are of the same release: `modprobe -r guestreq_gate`, install that release's, `modprobe guestreq_gate`.",
         docs: REASONS,
-        look: |host| with_gate(host, protocol),
+        run: |host| with_gate(host, protocol),
     },
     Check {
         id: "gate_unanswered",
-        title: "Without an answer",
-        needed: "What becomes of requests that no program answers for: a closed gate refuses them all. Start the agent, or `echo N > /sys/module/guestreq_gate/parameters/closed`.",
+        title: "Fallback",
+        needed: "Without a program a closed gate denies every request: start the agent, or `echo N > /sys/module/guestreq_gate/parameters/closed`.",
         docs: "docs/enforcement.md#from-boot-to-the-agents-first-start",
-        look: unanswered,
+        run: unanswered,
     },
 ];
 
-fn with_gate(host: &Host<'_>, look: fn(&Host<'_>) -> Finding) -> Finding {
+fn with_gate(host: &Host<'_>, run: fn(&Host<'_>) -> Finding) -> Finding {
     match host.backend() {
-        Backend::Gate => look(host),
-        other => Finding::skip(format!("backend is {}: it needs no gate", other.name())),
+        Backend::Gate => run(host),
+        other => Finding::skip(format!("backend {} needs no gate", other.name())),
     }
 }
 
@@ -94,10 +94,10 @@ fn is_loaded(host: &Host<'_>) -> bool {
 fn ftrace(host: &Host<'_>) -> Finding {
     match host.system.read("/proc/sys/kernel/ftrace_enabled").as_deref() {
         Ok("0") => host.for_enforcing(Missing::new(
-            "ftrace is switched off: the gate cannot hook anything",
+            "ftrace is disabled: the gate cannot hook",
             "`sysctl kernel.ftrace_enabled=1`, before the gate is loaded",
         )),
-        Ok(_) => Finding::pass("switched on"),
+        Ok(_) => Finding::pass("enabled"),
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Finding::skip(format!("/proc/sys/kernel/ftrace_enabled: {error}"))
         }
@@ -108,7 +108,7 @@ fn ftrace(host: &Host<'_>) -> Finding {
     }
 }
 
-/// In /sys/kernel/livepatch/PATCH/OBJECT there is a folder `FUNCTION,POSITION` for each function.
+/// /sys/kernel/livepatch/PATCH/OBJECT has a folder `FUNCTION,POSITION` per function.
 fn livepatch(host: &Host<'_>) -> Finding {
     const FOLDER: &str = "/sys/kernel/livepatch";
     for patch in host.system.list(FOLDER) {
@@ -122,7 +122,7 @@ fn livepatch(host: &Host<'_>) -> Finding {
             }
         }
     }
-    Finding::pass(format!("none of {HOOKED}"))
+    Finding::pass(format!("none redirects {HOOKED}"))
 }
 
 fn loaded(host: &Host<'_>) -> Finding {
@@ -141,7 +141,7 @@ fn loaded(host: &Host<'_>) -> Finding {
     }
     let mut missing = gate::not_loaded();
     if modinfo::installed(host, &host.kernel).is_some() {
-        missing.fix = format!("`modprobe {MODULE}`; if it fails, the kernel's log says why");
+        missing.fix = format!("`modprobe {MODULE}`; if it fails, see the kernel's log");
     }
     host.for_enforcing(missing)
 }
@@ -161,25 +161,25 @@ fn protocol(host: &Host<'_>) -> Finding {
     }
 }
 
-/// Looked at whatever the backend: a closed gate that nobody answers denies everything.
+/// Checked with every backend: an unanswered closed gate denies every request.
 fn unanswered(host: &Host<'_>) -> Finding {
     match Alone::of(&host.system) {
         Alone::Closed => {}
         Alone::NoGate => return Finding::skip("the gate is not loaded"),
-        Alone::Open => return Finding::pass("open: what no program answers for passes"),
+        Alone::Open => return Finding::pass("open: without a program requests pass"),
         Alone::Unknown(_) if !host.is_privileged() => {
             return Finding::hidden("whether the gate is closed");
         }
         Alone::Unknown(why) => return Finding::skip(why),
     }
     if host.agent().is_none() && !host.is_privileged() {
-        return Finding::hidden("which gate our programs answer");
+        return Finding::hidden("which gate guestreq's programs answer");
     }
-    let open = format!("`echo N > {PARAMETERS}/closed`, until it is answered");
+    let open = format!("`echo N > {PARAMETERS}/closed`");
     match (host.backend(), super::host::is_answered(host)) {
-        (Backend::Gate, true) => Finding::pass("closed: without our program all is refused"),
+        (Backend::Gate, true) => Finding::pass("closed: without the program requests are denied"),
         (Backend::Gate, false) => Finding::fail(
-            "closed, and none of our programs answers: every guest request is denied",
+            "closed, and no program of guestreq answers: every guest request is denied",
             format!("start the agent, or {open}"),
         ),
         (other, _) => Finding::fail(

@@ -1,6 +1,4 @@
-//! # The host that is examined
-//!
-//! Files, what is no file, and what several checks want to know.
+//! # The host that is checked, and what several checks share
 
 use std::{cell::OnceCell, io};
 
@@ -29,14 +27,14 @@ pub struct Host<'a> {
     pub live: &'a dyn Live,
     /// The running kernel's release.
     pub kernel: String,
-    /// Of this process.
+    /// Effective capabilities of this process.
     pub capabilities: u64,
     pub config: Result<Config>,
     pub agent: Asked,
     pub symbols: Result<Symbols>,
-    /// The kernel's; empty where it may not be read.
+    /// The kernel's; empty if not readable.
     pub log: String,
-    /// Why /proc and /sys cannot be of one host, if they were collected and cannot.
+    /// Why collected /proc and /sys are not from one host, if so.
     pub two_kernels: Option<String>,
     platform: OnceCell<Result<Platform, Silence>>,
     perf: OnceCell<io::Result<()>>,
@@ -55,7 +53,7 @@ impl Host<'_> {
         Host { capabilities, log, ..Host::of(system, live, config, agent) }
     }
 
-    /// One that is not here, and of which nothing is asked.
+    /// Another host, of which there are only copies.
     fn collected(mut system: System, live: &dyn Live) -> Host<'_> {
         let two_kernels = collected::two_kernels(&system);
         if two_kernels.is_some() {
@@ -81,12 +79,12 @@ impl Host<'_> {
         }
     }
 
-    /// Whether the agent could run as this user, which then sees everything, too.
+    /// Whether this user could run the agent, and so sees everything.
     pub fn is_privileged(&self) -> bool {
         kernel::capabilities(self.capabilities).is_ok()
     }
 
-    /// The agent's answer, if it gave one.
+    /// The agent's answer, if any.
     pub fn agent(&self) -> Option<&Agent> {
         match &self.agent {
             Asked::Answered(agent) => Some(agent),
@@ -94,7 +92,7 @@ impl Host<'_> {
         }
     }
 
-    /// What carries decisions out: what an agent says of itself, or what one would begin with.
+    /// The agent's backend, or the configuration's.
     pub fn backend(&self) -> Backend {
         match (self.agent(), &self.config) {
             (Some(agent), _) => agent.enforcement.backend.0,
@@ -103,39 +101,39 @@ impl Host<'_> {
         }
     }
 
-    /// Whether any VM's requests are to be refused.
+    /// Whether any VM's mode is enforce.
     pub fn enforces(&self) -> bool {
-        let asked = || {
+        let configured = || {
             let config = self.config.as_ref().ok()?;
             match Policies::open(config) {
-                // Whoever asks may not read it; what root would find is not known.
+                // Not readable by this user: unknown.
                 Err(error) if is_denied(&error) => None,
                 _ => Some(policies::configured(config).mode),
             }
         };
-        let mode = self.agent().map(|agent| agent.enforcement.mode.0).or_else(asked);
+        let mode = self.agent().map(|agent| agent.enforcement.mode.0).or_else(configured);
         mode == Some(Mode::Enforce)
     }
 
-    /// What only enforcing needs: without it nothing fails where nothing is to be enforced.
+    /// A finding for what only enforcement needs: a warning if nothing is enforced.
     pub fn for_enforcing(&self, Missing { what, fix }: Missing) -> Finding {
         if self.enforces() {
             Finding::fail(what, fix)
         } else {
-            Finding::warn(format!("{what}; only enforcing needs it"), fix)
+            Finding::warn(format!("{what}; only enforcement needs it"), fix)
         }
     }
 
-    /// Asked once.
+    /// Queried once.
     pub fn platform(&self) -> &Result<Platform, Silence> {
         self.platform.get_or_init(|| self.live.platform())
     }
 
-    /// Asked once.
+    /// Tried once.
     pub fn perf_event_open(&self) -> io::Result<()> {
         match self.perf.get_or_init(|| self.live.perf_event_open()) {
             Ok(()) => Ok(()),
-            // Errors cannot be copied; the kernel's are numbers.
+            // Not Clone: copied by its errno.
             Err(error) => Err(error
                 .raw_os_error()
                 .map_or_else(|| io::Error::other(error.to_string()), io::Error::from_raw_os_error)),
@@ -148,7 +146,7 @@ impl Host<'_> {
     }
 }
 
-/// Symbols that some check looks for, and functions that the compiler made of them.
+/// Symbols that checks use, and the compiler's variants of them.
 fn is_wanted(name: &str) -> bool {
     const KERNEL: [&str; 2] = ["register_kprobe", "bpf_lsm_file_ioctl"];
     let tracepoint = name.strip_prefix("__tracepoint_");
@@ -158,7 +156,7 @@ fn is_wanted(name: &str) -> bool {
         || PROBES.iter().any(|probe| probe.target == target)
 }
 
-/// By what programs know the gate that is loaded.
+/// Identifies the loaded gate to programs.
 pub fn file_number(host: &Host<'_>) -> Option<u64> {
     gate::read_number(&host.system.path(&format!("{}/file", gate::PARAMETERS))).ok()
 }
@@ -168,7 +166,7 @@ pub fn is_answered(host: &Host<'_>) -> bool {
     match host.agent() {
         Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
         None => {
-            // Two that are not known are not the same.
+            // Unknown numbers are not equal.
             let loaded = file_number(host);
             matches!(host.live.pins(), Ok(crate::bpf::pins::Found::Ours { .. }))
                 && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
@@ -176,7 +174,7 @@ pub fn is_answered(host: &Host<'_>) -> bool {
     }
 }
 
-/// Whether permission is what was missing.
+/// Whether the cause is a missing permission.
 pub fn is_denied(error: &anyhow::Error) -> bool {
     let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))

@@ -25,108 +25,108 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "privileges",
         title: "Privileges",
-        needed: "The agent loads BPF programs and reads kernel addresses: run it as root, or with CAP_BPF, CAP_PERFMON and CAP_SYSLOG, and CAP_SYS_NICE so that no request is missed while a VM comes or goes.",
+        needed: "The agent loads BPF programs and reads kernel addresses: run it as root, or with CAP_BPF, CAP_PERFMON, CAP_SYSLOG and, so that no request is missed while VMs start or exit, CAP_SYS_NICE.",
         docs: HOST,
-        look: privileges,
+        run: privileges,
     },
     Check {
         id: "kernel_version",
         title: "Kernel version",
-        needed: "Linux hosts SNP guests from 6.11 on. An older one whose kvm_amd has `sev_snp` is a distribution's own, which brought it back, or AMD's, and not tested: a newer kernel. Whether that kvm_amd can run them says `sev_snp`.",
+        needed: "Linux hosts SNP guests since 6.11. Older kernels with SNP backported by a distribution or AMD are not tested. Whether kvm_amd can run SNP guests: see `sev_snp`.",
         docs: HOST,
-        look: version,
+        run: version,
     },
     Check {
         id: "bpf",
         title: "bpf(2)",
-        needed: "All programs are loaded by it: a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, no seccomp profile that refuses it.",
+        needed: "Loads all programs: a kernel with CONFIG_BPF_SYSCALL and CONFIG_BPF_EVENTS, and no seccomp profile that refuses it.",
         docs: HOST,
-        look: bpf,
+        run: bpf,
     },
     Check {
         id: "seccomp",
         title: "seccomp",
-        needed: "In a container the profile lets bpf(2) and perf_event_open(2) through, which are tried. containerd's default does where CAP_BPF and CAP_PERFMON are granted; CRI-O's refuses perf_event_open(2): the profile of deploy/kubernetes/localhost.",
+        needed: "A container's profile allows bpf(2) and perf_event_open(2); both are tried. containerd's default does if CAP_BPF and CAP_PERFMON are granted; CRI-O's refuses perf_event_open(2): use the profile of deploy/kubernetes/localhost.",
         docs: SECCOMP,
-        look: seccomp,
+        run: seccomp,
     },
     Check {
         id: "btf",
         title: "BTF",
-        needed: "The kernel's types, against which the LSM program is checked: a kernel with CONFIG_DEBUG_INFO_BTF.",
+        needed: "The LSM program needs the kernel's types: a kernel with CONFIG_DEBUG_INFO_BTF.",
         docs: HOST,
-        look: btf,
+        run: btf,
     },
     Check {
         id: "lockdown",
         title: "Lockdown",
-        needed: "lockdown=confidentiality keeps BPF from reading kernel memory: boot with integrity or none.",
+        needed: "lockdown=confidentiality forbids BPF to read kernel memory: boot with integrity or none.",
         docs: LSM,
-        look: |host| match host.system.read("/sys/kernel/security/lockdown") {
-            Ok(levels) if !levels.contains('[') => {
-                Finding::skip(format!("/sys/kernel/security/lockdown does not say: {levels:?}"))
-            }
+        run: |host| match host.system.read("/sys/kernel/security/lockdown") {
+            Ok(levels) if !levels.contains('[') => Finding::skip(format!(
+                "unexpected text in /sys/kernel/security/lockdown: {levels:?}"
+            )),
             Ok(levels) => Finding::of(kernel::lockdown(&host.system), || levels),
             Err(_) => Finding::skip(
-                "no /sys/kernel/security/lockdown: built without, or securityfs is not mounted",
+                "no /sys/kernel/security/lockdown: not built in, or securityfs is not mounted",
             ),
         },
     },
     Check {
         id: "lsm_bpf",
         title: "BPF among the LSMs",
-        needed: "The program that decides is an LSM program: boot with `lsm=` and the list of /sys/kernel/security/lsm with `,bpf` at its end. Counting does without.",
+        needed: "Enforcement uses an LSM program: boot with `lsm=` and the list in /sys/kernel/security/lsm followed by `,bpf`. Counting does not need it.",
         docs: LSM,
-        look: lsm,
+        run: lsm,
     },
     Check {
         id: "kernel_addresses",
         title: "Kernel addresses",
-        needed: "Two of the kernel's variables are read at their addresses: `sysctl kernel.kptr_restrict=1`.",
+        needed: "Two kernel variables are read by address: `sysctl kernel.kptr_restrict=1`.",
         docs: HOST,
-        look: addresses,
+        run: addresses,
     },
     Check {
         id: "kprobes",
         title: "Kprobes",
-        needed: "Requests are counted on kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. Whether perf_event_open(2) is allowed is tried: without CAP_SYS_ADMIN most of Debian's and Ubuntu's kernels want `sysctl kernel.perf_event_paranoid=2`, too.",
+        needed: "Requests are counted by kprobes: a kernel with CONFIG_KPROBES, and `echo 1 > /sys/kernel/debug/kprobes/enabled`. perf_event_open(2) is tried: without CAP_SYS_ADMIN most Debian and Ubuntu kernels also need `sysctl kernel.perf_event_paranoid=2`.",
         docs: HOOKS,
-        look: kprobes,
+        run: kprobes,
     },
     Check {
         id: "symbol_sev_do_cmd_locked",
         title: "__sev_do_cmd_locked",
-        needed: "Every command to the PSP goes through it; without it nothing can be counted: a kernel in which it is not inlined.",
+        needed: "Every command to the PSP passes it; without it nothing can be counted: a kernel that does not inline it.",
         docs: HOOKS,
-        look: |host| symbol(host, "__sev_do_cmd_locked"),
+        run: |host| symbol(host, "__sev_do_cmd_locked"),
     },
     Check {
         id: "symbol_sev_issue_cmd_external_user",
         title: "sev_issue_cmd_external_user",
-        needed: "The moment at which a request begins to wait for the PSP; without it that time counts as `vm_lock`. The gate stands in front of it.",
+        needed: "Here requests begin to wait for the PSP; without it that time counts as `vm_lock`. The gate hooks it.",
         docs: HOOKS,
-        look: |host| symbol(host, "sev_issue_cmd_external_user"),
+        run: |host| symbol(host, "sev_issue_cmd_external_user"),
     },
     Check {
         id: "symbol_snp_handle_guest_req",
         title: "snp_handle_guest_req",
-        needed: "The moment at which KVM wants the VM's lock. Some compilers inline it: the VMGEXIT's moment is then taken, at the price of a program at every VMGEXIT.",
+        needed: "Here KVM takes the VM's lock. If the compiler inlined it, the VMGEXIT's time is used instead, at the cost of a program run per VMGEXIT.",
         docs: HOOKS,
-        look: |host| symbol(host, "snp_handle_guest_req"),
+        run: |host| symbol(host, "snp_handle_guest_req"),
     },
     Check {
         id: "tracepoints",
         title: "Tracepoints",
-        needed: "The ends of threads, host errors and what guests are told: a kernel with these tracepoints.",
+        needed: "Thread exits, host errors and guests' answers: a kernel with these tracepoints.",
         docs: HOOKS,
-        look: tracepoints,
+        run: tracepoints,
     },
     Check {
         id: "bpffs",
         title: "BPF file system",
-        needed: "What is enforced is pinned there, so that it outlives the agent: `mount -t bpf bpf /sys/fs/bpf`.",
+        needed: "Pins keep enforcement without an agent: `mount -t bpf bpf /sys/fs/bpf`.",
         docs: "docs/enforcement.md#without-an-agent",
-        look: |host| match pins::file_system(host.live.bpffs()) {
+        run: |host| match pins::file_system(host.live.bpffs()) {
             Ok(()) => Finding::pass("mounted at /sys/fs/bpf"),
             Err(missing) => host.for_enforcing(missing),
         },
@@ -134,17 +134,15 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "bpf_stats",
         title: "BPF statistics",
-        needed: "They time every BPF program of the host, at a cost of their own: `sysctl kernel.bpf_stats_enabled=0` when nobody measures.",
+        needed: "They slow down every BPF program of the host: `sysctl kernel.bpf_stats_enabled=0` unless measuring.",
         docs: "docs/metrics.md#metrics",
-        look: |host| match host.system.read("/proc/sys/kernel/bpf_stats_enabled").as_deref() {
-            Ok("0") => Finding::pass(
-                "off: programs cost nothing extra, guestreq_program_runs_total is absent",
-            ),
+        run: |host| match host.system.read("/proc/sys/kernel/bpf_stats_enabled").as_deref() {
+            Ok("0") => Finding::pass("off; guestreq_program_runs_total is absent"),
             Ok("1") => Finding::warn(
-                "on: every BPF program of this host is timed, which costs more than it does",
-                "`sysctl kernel.bpf_stats_enabled=0`, unless somebody measures",
+                "on: timing slows down every BPF program of this host",
+                "`sysctl kernel.bpf_stats_enabled=0`, unless measuring",
             ),
-            _ => Finding::skip("this kernel does not say"),
+            _ => Finding::skip("not reported by this kernel"),
         },
     },
 ];
@@ -158,13 +156,13 @@ fn privileges(host: &Host<'_>) -> Finding {
     });
     match kernel::capabilities(host.capabilities) {
         Ok(()) => match kernel::realtime_priority(host.capabilities) {
-            Ok(()) => Finding::pass("enough to run the agent"),
+            Ok(()) => Finding::pass("sufficient for the agent"),
             Err(missing) => Finding::warn(missing.what, missing.fix),
         },
-        // Root that lacks them is in a container that takes them away.
+        // Root without them is in a container.
         Err(missing) if is_root => Finding::fail(missing.what, missing.fix),
         Err(_) => Finding::warn(
-            "this user may not run the agent, and does not see everything here",
+            "this user may not run the agent, and cannot see everything",
             "run with sudo to see",
         ),
     }
@@ -190,13 +188,13 @@ fn btf(host: &Host<'_>) -> Finding {
 fn lsm(host: &Host<'_>) -> Finding {
     let lsms = match host.system.read("/sys/kernel/security/lsm") {
         Ok(lsms) if !lsms.is_empty() => lsms,
-        Ok(_) => return Finding::skip("/sys/kernel/security/lsm is empty, and never should be"),
+        Ok(_) => return Finding::skip("/sys/kernel/security/lsm is empty"),
         Err(_) => {
             return Finding::skip("no /sys/kernel/security/lsm: securityfs is not mounted");
         }
     };
     if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("bpf_lsm_file_ioctl")) {
-        let fix = "another kernel: it needs CONFIG_BPF_LSM";
+        let fix = "a kernel with CONFIG_BPF_LSM";
         return host.for_enforcing(Missing::new("no BPF LSM in this kernel", fix));
     }
     match kernel::lsm(&host.system) {

@@ -1,7 +1,6 @@
-//! # What is no file
+//! # Queries of the running system
 //!
-//! Questions to the kernel, the agent and other programs; a test answers them
-//! itself.
+//! To the kernel, the agent and other programs; tests replace them.
 
 use std::{
     ffi::CString,
@@ -26,7 +25,6 @@ use crate::{
     wire::status::Agent,
 };
 
-/// An agent that takes longer is not well.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub trait Live {
@@ -38,34 +36,34 @@ pub trait Live {
     fn perf_event_open(&self) -> io::Result<()>;
     /// The kernel's log.
     fn kernel_log(&self) -> io::Result<String>;
-    /// What is mounted where pins are.
+    /// The mount at /sys/fs/bpf.
     fn bpffs(&self) -> Mounted;
     fn pins(&self) -> Result<Found>;
-    /// The file by which pinned programs know the gate.
+    /// The gate that pinned programs are bound to.
     fn known_gate(&self) -> Result<u64>;
-    /// What the PSP says of itself.
+    /// The PSP's status.
     fn platform(&self) -> Result<Platform, Silence>;
-    /// What modinfo(8) says of a module's file.
+    /// Output of modinfo(8) for a module's file.
     fn modinfo(&self, file: &Path) -> Result<String>;
-    /// What anybody may still write below a folder.
+    /// Free space of a folder's file system.
     fn free_bytes(&self, folder: &Path) -> io::Result<u64>;
 }
 
-/// What became of a question to the agent.
+/// The result of querying the agent.
 pub enum Asked {
     Answered(Box<Agent>),
     /// Nobody listens at the socket.
     Nobody(PathBuf),
-    /// The socket is not this user's to open.
+    /// This user may not open the socket.
     Forbidden(PathBuf),
-    /// Somebody listens, and does not answer as an agent of this version would.
-    LookupError(String),
+    /// No or an unexpected answer.
+    Invalid(String),
 }
 
 pub struct Real {
-    /// The configuration that was asked for.
+    /// As given on the command line.
     pub config: Option<PathBuf>,
-    /// The socket that was asked for.
+    /// As given on the command line.
     pub socket: Option<PathBuf>,
 }
 
@@ -85,7 +83,7 @@ impl Live for Real {
         }
         match client::get_within(socket, "/v1/agent", AGENT_TIMEOUT) {
             Ok(agent) => Asked::Answered(Box::new(agent)),
-            Err(error) => Asked::LookupError(format!("{error:#}")),
+            Err(error) => Asked::Invalid(format!("{error:#}")),
         }
     }
 

@@ -1,10 +1,8 @@
-//! # What this host is missing
+//! # Checks of the host's prerequisites
 //!
-//! Each precondition is data: what it is called, what it is for, how it is looked
-//! at. One file per group. What the agent refuses to start for is looked at by the
-//! agent's own code ([`crate::kernel`]), so that the two never disagree.
-//! Nothing is changed, and neither an agent nor root is needed: what only root can
-//! see is skipped, and said to be.
+//! Each check is data: id, purpose and function. One file per group. Prerequisites without which
+//! the agent refuses to start are checked by its own code ([`crate::kernel`]), so that both agree.
+//! Changes nothing and needs no agent; checks that need root are skipped without it.
 
 mod agent;
 mod collected;
@@ -23,7 +21,7 @@ pub use finding::{Finding, State};
 pub use host::Host;
 pub use live::Real;
 
-/// What a check is about.
+/// Groups of checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
@@ -46,20 +44,20 @@ impl Group {
     }
 }
 
-/// A precondition.
+/// A check of one prerequisite.
 pub struct Check {
-    /// Stable: scripts know it by this.
+    /// Stable, for scripts.
     pub id: &'static str,
     pub title: &'static str,
-    /// What it is needed for, and what to do without it; docs/doctor.md is made of these.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the documentation is made of it"))]
+    /// What is needed, why, and how to get it; for docs/doctor.md.
+    #[cfg_attr(not(test), expect(dead_code, reason = "used by the generated documentation"))]
     pub needed: &'static str,
-    /// Where more is said of it, in the project's repository.
+    /// File and heading in the repository.
     pub docs: &'static str,
-    pub look: fn(&Host<'_>) -> Finding,
+    pub run: fn(&Host<'_>) -> Finding,
 }
 
-/// All of them, in the order in which they are mended.
+/// All checks, in the order in which to fix them.
 pub const CHECKS: [(Group, &[Check]); 5] = [
     (Group::Kernel, kernel::CHECKS),
     (Group::Snp, snp::CHECKS),
@@ -71,50 +69,50 @@ pub const CHECKS: [(Group, &[Check]); 5] = [
 /// `guestreq doctor -o json`
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Of the guestreq that looked.
+    /// Version of this guestreq.
     pub version: String,
     /// The running kernel's release.
     pub kernel: String,
-    /// How many checks passed.
+    /// Number of checks that passed.
     pub passed: usize,
-    /// How many have something to look at.
+    /// Number of warnings.
     pub warned: usize,
-    /// How many failed; the exit status is 1 if any did.
+    /// Number of failed checks; if above 0 the exit status is 1.
     pub failed: usize,
-    /// How many could not be looked at.
+    /// Number of skipped checks.
     pub skipped: usize,
     pub checks: Vec<Checked>,
 }
 
-/// A check, and what was found.
+/// A check's result.
 #[derive(Debug, Serialize)]
 pub struct Checked {
-    /// Stays the same from version to version.
+    /// Stable across versions.
     pub id: &'static str,
-    /// For people.
+    /// Display name.
     pub title: &'static str,
     /// `kernel`, `snp`, `gate`, `agent` or `resources`.
     pub group: Group,
-    /// `pass`; `warn`: something is lost, or may be meant; `fail`: what was asked for does not
-    /// work; `skip`: not looked at.
+    /// `pass`; `warn`: something is lost or may not be intended; `fail`: a configured function
+    /// does not work; `skip`: not checked.
     pub state: State,
     /// What was found, in one line.
     pub why: String,
-    /// What would mend it; null where nothing is to be mended.
+    /// How to fix it; null if nothing is to be fixed.
     pub fix: Option<String>,
-    /// Where more is said of it: a file of the project's repository, and a heading.
+    /// Documentation: file and heading in the repository.
     pub docs: &'static str,
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub fn examine(host: &Host<'_>) -> Report {
     let mut checks = Vec::new();
     for (group, of_group) in CHECKS {
         for check in of_group {
-            let Check { id, title, docs, look, .. } = check;
+            let Check { id, title, docs, run, .. } = check;
             let Finding { state, why, fix } = match host.system.is_collected() {
-                true => collected::look(check, host),
-                false => look(host),
+                true => collected::run(check, host),
+                false => run(host),
             };
             checks.push(Checked { id, title, group, state, why, fix, docs });
         }

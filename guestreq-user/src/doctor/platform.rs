@@ -1,8 +1,7 @@
-//! # What the PSP says of itself
+//! # The PSP's status
 //!
-//! A command to the PSP waits for it, and cannot be interrupted: a process whose
-//! thread waits so does not end before the PSP has answered. So a child asks, and
-//! is left behind if the PSP keeps it.
+//! A process that waits for the PSP cannot be interrupted or killed. So a child sends the command,
+//! and is abandoned if the PSP does not answer.
 
 use std::{
     ffi::CString,
@@ -17,16 +16,16 @@ use std::{
     time::Duration,
 };
 
-/// A PSP that is well answers in milliseconds, behind a queue in a second or two.
+/// A working PSP answers in milliseconds, behind a queue in a second or two.
 pub const PSP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// `struct sev_user_data_snp_status` of linux/psp-sev.h, as far as it is shown.
+/// `struct sev_user_data_snp_status` of linux/psp-sev.h.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Platform {
     pub api_major: u8,
     pub api_minor: u8,
-    /// 0: not initialised; 1: it runs SNP guests.
+    /// 0: not initialised; 1: initialised for SNP.
     pub state: u8,
     flags: u8,
     pub build: u32,
@@ -42,7 +41,7 @@ impl Platform {
     }
 }
 
-/// Why the PSP said nothing.
+/// Why there is no status.
 #[derive(Debug)]
 pub enum Silence {
     Error(io::Error),
@@ -62,7 +61,7 @@ struct Issue {
     error: u32,
 }
 
-/// What the child says: an errno, and the status.
+/// What the child reports.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Answer {
@@ -78,20 +77,20 @@ pub fn ask(device: &Path) -> Result<Platform, Silence> {
 
 fn ask_with(
     device: &Path,
-    patience: Duration,
-    question: fn(&CString) -> Answer,
+    timeout: Duration,
+    query: fn(&CString) -> Answer,
 ) -> Result<Platform, Silence> {
     let device = CString::new(device.as_os_str().as_bytes()).map_err(io::Error::from)?;
     let (read, write) = pipe()?;
     // SAFETY: the child makes only async-signal-safe calls, and ends by _exit(2).
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error().into()),
-        0 => child(&device, write.as_raw_fd(), question),
+        0 => child(&device, write.as_raw_fd(), query),
         child => {
             drop(write);
-            let answer = wait_for(read, patience);
-            // One that is still in the kernel is init's once we have gone.
-            // SAFETY: our child, of whose status nothing is wanted.
+            let answer = wait_for(read, timeout);
+            // A child still in the kernel is adopted by init later.
+            // SAFETY: our child; the status is not needed.
             unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) };
             answer
         }
@@ -114,14 +113,14 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(fds.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).into())
 }
 
-fn child(device: &CString, to: RawFd, question: fn(&CString) -> Answer) -> ! {
+fn child(device: &CString, to: RawFd, query: fn(&CString) -> Answer) -> ! {
     // SAFETY: numbers, and an answer that outlives the call.
     unsafe {
-        // Whoever reads our output does not wait for this one.
+        // Readers of our output must not wait for this process.
         for fd in 0..3 {
             libc::close(fd);
         }
-        let answer = question(device);
+        let answer = query(device);
         libc::write(to, (&raw const answer).cast(), SIZE);
         libc::_exit(0)
     }
@@ -141,10 +140,10 @@ fn issue(device: &CString) -> Answer {
     answer
 }
 
-fn wait_for(answer: OwnedFd, patience: Duration) -> Result<Platform, Silence> {
+fn wait_for(answer: OwnedFd, timeout: Duration) -> Result<Platform, Silence> {
     let mut poll = libc::pollfd { fd: answer.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one structure, that outlives the call.
-    match unsafe { libc::poll(&mut poll, 1, patience.as_millis() as i32) } {
+    match unsafe { libc::poll(&mut poll, 1, timeout.as_millis() as i32) } {
         -1 => return Err(io::Error::last_os_error().into()),
         0 => return Err(Silence::TimedOut),
         _ => {}
@@ -170,15 +169,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_an_error_and_a_psp_that_hangs_are_told_apart() {
-        let ask = |patience, question| ask_with(Path::new("/"), patience, question);
+    fn an_answer_an_error_and_a_timeout_are_distinguished() {
+        let ask = |timeout, query| ask_with(Path::new("/"), timeout, query);
         let status = Platform::of((1, 55), 1);
         fn answers(_: &CString) -> Answer {
             let status = Platform::of((1, 55), 1);
             Answer { errno: 0, status }
         }
         assert_eq!(ask(PSP_TIMEOUT, answers).unwrap(), status);
-        // The root folder knows no such command.
+        // A folder does not support the ioctl.
         let Err(Silence::Error(error)) = ask(PSP_TIMEOUT, issue) else { panic!("an answer of /") };
         assert_eq!(error.raw_os_error(), Some(libc::ENOTTY));
         fn hangs(_: &CString) -> Answer {

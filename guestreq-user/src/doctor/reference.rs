@@ -1,4 +1,4 @@
-//! # docs/doctor.md, from the checks
+//! # Generates docs/doctor.md
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ fn the_reference_of_checks_is_current() {
 }
 
 #[test]
-fn every_check_leads_to_a_heading_that_there_is() {
+fn every_check_links_to_an_existing_heading() {
     for (_, checks) in CHECKS {
         checks.iter().for_each(|check| docs::assert_leads_somewhere(check.docs));
     }

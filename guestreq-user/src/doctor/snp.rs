@@ -23,51 +23,51 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "kvm_amd",
         title: "kvm_amd",
-        needed: "KVM on AMD, through which guests ask: `modprobe kvm_amd`, with SVM on in the firmware's setup. A CPU of Intel's, or an AMD one before EPYC 7003, is none for SNP. A kernel that has it without SEV, as Debian's cloud flavours, cannot host SNP guests.",
+        needed: "KVM for AMD: `modprobe kvm_amd`, with SVM enabled in the firmware's setup. SNP needs an AMD EPYC 7003 or later, and a kvm_amd with SEV, which Debian's cloud kernels lack.",
         docs: HOST,
-        look: |host| module(host, "kvm_amd"),
+        run: |host| module(host, "kvm_amd"),
     },
     Check {
         id: "sev_snp",
         title: "SEV-SNP in KVM",
-        needed: "kvm_amd's `sev_snp` is Y where KVM can run SNP guests. Why not is told by /proc/cmdline and modprobe.d, /proc/cpuinfo, the IOMMU in /sys, misc.capacity and the kernel's log, where they show it: in the firmware's setup SMEE, SEV-SNP, SNP memory coverage for the RMP, and a \"SEV-ES ASID space limit\" above 1; the IOMMU on and not in passthrough mode (no `iommu=pt`); `kvm_amd sev_snp=1`; firmware of API 1.51.",
+        needed: "kvm_amd's `sev_snp` is Y if KVM can run SNP guests. That needs, in the firmware's setup, SMEE, SEV-SNP, SNP memory coverage for the RMP, and a \"SEV-ES ASID space limit\" above 1; an enabled IOMMU, not in passthrough mode (no `iommu=pt`); `kvm_amd sev_snp=1`; firmware with API 1.51. The cause is derived from /proc/cmdline, modprobe.d, /proc/cpuinfo, the IOMMU in /sys, misc.capacity and the kernel's log.",
         docs: HOST,
-        look: sev_snp,
+        run: sev_snp,
     },
     Check {
         id: "ccp",
         title: "ccp",
-        needed: "The PSP's driver, on which requests are counted: `modprobe ccp`. A kernel without it, as Debian's cloud flavours, cannot host SNP guests.",
+        needed: "The PSP's driver, where requests are counted: `modprobe ccp`. A kernel without it, such as Debian's cloud kernels, cannot host SNP guests.",
         docs: HOST,
-        look: |host| module(host, "ccp"),
+        run: |host| module(host, "ccp"),
     },
     Check {
         id: "dev_sev",
         title: "/dev/sev",
-        needed: "ccp makes it where a PSP knows SEV, which SMEE and SEV in the firmware's setup decide, and answers ccp's first command: one that refuses it wants newer firmware.",
+        needed: "ccp creates it if SMEE and SEV are enabled in the firmware's setup and the PSP accepts ccp's first command; otherwise update the firmware.",
         docs: HOST,
-        look: dev_sev,
+        run: dev_sev,
     },
     Check {
         id: "psp",
         title: "PSP",
-        needed: "It answers a status command within 5 s, which waits its turn behind the others. One that hangs while nobody updates its firmware needs the host to be powered off and on.",
+        needed: "It answers a status command, which waits in the queue, within 5 s. If it hangs and no firmware update is running, power the host off and on.",
         docs: HOST,
-        look: psp,
+        run: psp,
     },
     Check {
         id: "firmware",
         title: "PSP firmware",
         needed: "SNP firmware of API 1.51 or later, initialised: update the host's firmware (or linux-firmware's amd/ files).",
         docs: HOST,
-        look: firmware,
+        run: firmware,
     },
     Check {
         id: "mitigations",
         title: "Mitigations",
-        needed: "Where kernel and firmware tell (/sys/firmware/sev/vulnerabilities): each mitigation that the firmware supports is verified. What a bit means, and what has to be done before it is written, is in AMD's Security Bulletins.",
+        needed: "Each mitigation that the firmware supports is verified, if kernel and firmware report that (/sys/firmware/sev/vulnerabilities). AMD's Security Bulletins explain each bit and what to do before writing it.",
         docs: HOST,
-        look: mitigations,
+        run: mitigations,
     },
 ];
 
@@ -98,17 +98,17 @@ fn dev_sev(host: &Host<'_>) -> Finding {
         return Finding::skip(missing.what);
     }
     if host.system.exists("/dev/sev") {
-        return Finding::pass("is there");
+        return Finding::pass("present");
     }
-    // Copies of links may lead nowhere.
+    // Copied links may dangle.
     let known = host.system.list("/sys/class/misc").iter().any(|name| name == "sev");
     if known && host.system.is_collected() {
-        return Finding::pass("ccp has made it");
+        return Finding::pass("ccp has created it");
     }
     if known {
-        return Finding::skip("the host has it, this container has not, and needs it for nothing");
+        return Finding::skip("the host has it, this container does not need it");
     }
-    const NONE: &str = "ccp has made no /dev/sev";
+    const NONE: &str = "ccp has not created /dev/sev";
     match snp::refusal(&host.log) {
         Some(line) => Finding::fail(
             format!("{NONE}: the PSP refused its first commands, the kernel's log has \"{line}\""),
@@ -117,7 +117,7 @@ fn dev_sev(host: &Host<'_>) -> Finding {
         None => Finding::fail(
             format!("{NONE}: SEV is off, or the PSP refused ccp's first command"),
             format!(
-                "`dmesg | grep ccp` says which: enable SMEE and SEV in the firmware's setup; or, \
+                "see `dmesg | grep ccp`: enable SMEE and SEV in the firmware's setup; or, \
                  after \"failed to get status\", {}",
                 snp::REFUSED
             ),
@@ -125,14 +125,14 @@ fn dev_sev(host: &Host<'_>) -> Finding {
     }
 }
 
-/// Why the PSP is not asked.
-fn unasked(host: &Host<'_>) -> Option<Finding> {
+/// Why the PSP is not queried, if so.
+fn not_queried(host: &Host<'_>) -> Option<Finding> {
     if kernel::module(&host.system, "kvm_amd").is_err() || host.sev_snp().is_err() {
-        // Some kernels would initialise it for the question.
-        return Some(Finding::skip("KVM does not use the PSP: asking might change its state"));
+        // Some kernels would initialise it for the query.
+        return Some(Finding::skip("KVM does not use the PSP: a query might change its state"));
     }
     if !host.system.exists("/dev/sev") {
-        return Some(Finding::skip("no /dev/sev here to ask it through"));
+        return Some(Finding::skip("no /dev/sev here"));
     }
     None
 }
@@ -142,8 +142,8 @@ fn psp(host: &Host<'_>) -> Finding {
     if let Some(holder) = holder.filter(|holder| holder.seconds > PSP_TIMEOUT.as_secs_f64()) {
         return held(&holder.command, holder.seconds);
     }
-    if let Some(unasked) = unasked(host) {
-        return unasked;
+    if let Some(not_queried) = not_queried(host) {
+        return not_queried;
     }
     let error = match host.platform() {
         Ok(status) => {
@@ -157,69 +157,65 @@ fn psp(host: &Host<'_>) -> Finding {
     match error.raw_os_error() {
         Some(libc::EACCES | libc::EPERM) => Finding::hidden("/dev/sev"),
         Some(libc::EBUSY) => Finding::fail(
-            "ccp has given it up, as it did not answer a command in time, or did not bear an update of \
-             its firmware",
-            "if `dmesg | grep ccp` asks to roll back, load the firmware that it had; else power the host \
-             off and on: no guest request is answered before",
+            "ccp no longer uses it: a command timed out, or a firmware update failed",
+            "if `dmesg | grep ccp` asks to roll back, load the previous firmware; else power the host \
+             off and on: until then no guest request is answered",
         ),
         Some(libc::ENOTTY | libc::EINVAL) => {
-            Finding::skip(format!("ccp does not tell its status ({error})"))
+            Finding::skip(format!("ccp does not report its status ({error})"))
         }
-        _ => Finding::fail(
-            format!("does not tell its status ({error})"),
-            "`dmesg | grep ccp` says why",
-        ),
+        _ => {
+            Finding::fail(format!("does not report its status ({error})"), "see `dmesg | grep ccp`")
+        }
     }
 }
 
-/// An update that ccp waits for in vain, and that may have succeeded all the same, takes its
-/// time-out: 100 s, unless it was told otherwise.
+/// ccp may wait for a firmware update until its timeout, 100 s by default.
 const UPDATE: Duration = Duration::from_secs(120);
 
 fn held(command: &str, seconds: f64) -> Finding {
-    let what = format!("{command} has held it for {seconds:.0} s");
+    let what = format!("{command} has been running for {seconds:.0} s");
     let updates = command == command_name(SNP_DOWNLOAD_FIRMWARE_EX);
     if !updates || seconds > UPDATE.as_secs_f64() {
         return hangs(what);
     }
     Finding::warn(
-        format!("{what}: its firmware is being updated"),
-        "wait: that may take until ccp's time-out, 100 s by default; then look again",
+        format!("{what}: firmware update"),
+        "wait up to ccp's timeout, 100 s by default, then check again",
     )
 }
 
 fn hangs(what: String) -> Finding {
     Finding::fail(
-        format!("{what}: it hangs, or its queue is that long"),
-        "`guestreq psp` tells who has it; one that hangs, and not for an update of its firmware, needs \
-         the host powered off and on",
+        format!("{what}: it hangs, or its queue is long"),
+        "see `guestreq psp`; if it hangs without a firmware update, power the host off and on",
     )
 }
 
 fn firmware(host: &Host<'_>) -> Finding {
-    if let Some(unasked) = unasked(host) {
-        return unasked;
+    if let Some(not_queried) = not_queried(host) {
+        return not_queried;
     }
-    // Not asked again by a PSP that hangs: the answer is remembered.
+    // The answer is cached: a PSP that hangs is not queried twice.
     if psp(host).state != super::State::Pass {
-        return Finding::skip("the PSP has not told");
+        return Finding::skip("the PSP did not answer");
     }
     let Ok(Platform { api_major, api_minor, state, build, .. }) = *host.platform() else {
-        return Finding::skip("the PSP has not told");
+        return Finding::skip("the PSP did not answer");
     };
     let version = format!("API {api_major}.{api_minor}, build {build}");
     let oldest = snp::OLDEST_API;
     if (u32::from(api_major), u32::from(api_minor)) < oldest {
         let least = format!("{}.{}", oldest.0, oldest.1);
         return Finding::fail(
-            format!("{version}: Linux wants {least} or later"),
+            format!("{version}: Linux needs {least} or later"),
             "update the host's firmware",
         );
     }
     if state == 0 {
         return Finding::fail(
             format!("{version}, not initialised for SNP"),
-            "`dmesg | grep -i -e sev -e ccp` says why; enable SEV-SNP and the IOMMU in the firmware's setup",
+            "see `dmesg | grep -i -e sev -e ccp`; enable SEV-SNP and the IOMMU in the firmware's setup",
         );
     }
     Finding::pass(version)

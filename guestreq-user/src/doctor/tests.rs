@@ -17,12 +17,12 @@ use crate::{
 
 const KALLSYMS: &str = "/proc/kallsyms";
 
-/// Who holds a PSP whose firmware is being updated.
+/// The holder during a firmware update.
 fn updating(seconds: f64) -> serde_json::Value {
     json!({"command": "snp_download_firmware_ex", "vm": null, "pid": 1, "seconds": seconds})
 }
 
-/// What breaks a host: the check that tells it, how, and a part of what it says.
+/// What breaks a host: the check that fails, its state and a part of its text.
 type Broken = (&'static str, State, &'static str, fn(&mut Fake));
 
 #[rustfmt::skip]
@@ -50,10 +50,10 @@ const BROKEN: &[Broken] = &[
     ("kprobes", State::Fail, "echo 1 > /sys/kernel/debug/kprobes/enabled", |f| f.write("/sys/kernel/debug/kprobes/enabled", "0")),
     ("kprobes", State::Fail, "CONFIG_KPROBES", |f| f.edit(KALLSYMS, "register_kprobe", "x")),
     ("symbol_sev_do_cmd_locked", State::Fail, "nothing can be counted", |f| f.edit(KALLSYMS, "__sev_do_cmd_locked", "x")),
-    ("symbol_sev_issue_cmd_external_user", State::Warn, "lost is the time in the PSP's queue", |f| f.edit(KALLSYMS, "sev_issue_cmd_external_user", "x")),
-    ("symbol_snp_handle_guest_req", State::Warn, "lost is the exact moment", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "x")),
+    ("symbol_sev_issue_cmd_external_user", State::Warn, "unavailable: the time in the PSP's queue", |f| f.edit(KALLSYMS, "sev_issue_cmd_external_user", "x")),
+    ("symbol_snp_handle_guest_req", State::Warn, "unavailable: the exact moment", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "x")),
     ("symbol_snp_handle_guest_req", State::Warn, "only snp_handle_guest_req.isra.0", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "snp_handle_guest_req.isra.0")),
-    ("tracepoints", State::Warn, "no kvm_vmgexit_exit; lost is what guests are told", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
+    ("tracepoints", State::Warn, "no kvm_vmgexit_exit; unavailable: what guests are told", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
     ("tracepoints", State::Fail, "nothing can be counted", |f| f.edit(KALLSYMS, "sched_process_exit", "x")),
     ("kprobes", State::Warn, "perf_event_paranoid=2", |f| {
         f.edit("/proc/self/status", "1ffffffffff", "1ffffdfffff");
@@ -67,15 +67,15 @@ const BROKEN: &[Broken] = &[
     ("ccp", State::Fail, "modprobe ccp", |f| f.remove("/sys/module/ccp")),
     ("dev_sev", State::Fail, "enable SMEE and SEV in the firmware's setup", |f| f.remove("/dev/sev")),
     ("psp", State::Fail, "did not answer within 5 s", |f| f.platform = Err(None)),
-    ("psp", State::Fail, "given it up", |f| f.platform = Err(Some(libc::EBUSY))),
+    ("psp", State::Fail, "no longer uses it", |f| f.platform = Err(Some(libc::EBUSY))),
     ("psp", State::Fail, "dmesg", |f| f.platform = Err(Some(libc::EIO))),
-    ("psp", State::Fail, "snp_guest_request has held it for 42 s", |f| f.agent_says("/holder/seconds", json!(42.0))),
-    ("psp", State::Warn, "for 42 s: its firmware is being updated", |f| f.agent_says("/holder", updating(42.0))),
-    ("psp", State::Fail, "snp_download_firmware_ex has held it for 130 s: it hangs", |f| f.agent_says("/holder", updating(130.0))),
+    ("psp", State::Fail, "snp_guest_request has been running for 42 s", |f| f.agent_says("/holder/seconds", json!(42.0))),
+    ("psp", State::Warn, "for 42 s: firmware update", |f| f.agent_says("/holder", updating(42.0))),
+    ("psp", State::Fail, "snp_download_firmware_ex has been running for 130 s: it hangs", |f| f.agent_says("/holder", updating(130.0))),
     ("firmware", State::Fail, "1.51 or later", |f| f.platform = Ok(Platform::of((1, 50), 1))),
     ("firmware", State::Fail, "not initialised", |f| f.platform = Ok(Platform::of((1, 55), 0))),
     ("mitigations", State::Warn, "echo 0x2 > ", |f| f.write("/sys/firmware/sev/vulnerabilities/verified_mitigations", "0x1\n")),
-    ("gate_installed", State::Warn, "will not be at the next boot", |f| f.remove("/lib/modules/6.12.9-amd64")),
+    ("gate_installed", State::Warn, "not after the next boot", |f| f.remove("/lib/modules/6.12.9-amd64")),
     ("gate_installed", State::Fail, "only for 6.11.1: install this kernel's headers, then `dkms install guestreq-gate/", |f| {
         f.remove("/sys/module/guestreq_gate");
         f.remove("/lib/modules/6.12.9-amd64");
@@ -93,7 +93,7 @@ const BROKEN: &[Broken] = &[
         f.remove("/sys/module/guestreq_gate");
         f.write("/sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
     }),
-    ("gate_signed", State::Warn, "whether the key is trusted shows", |f| {
+    ("gate_signed", State::Warn, "load it to see whether the key is trusted", |f| {
         f.remove("/sys/module/guestreq_gate");
         f.edit(GATE, "end", "~Module signature appended~\n");
         f.write("/sys/module/module/parameters/sig_enforce", "Y\n");
@@ -111,7 +111,7 @@ const BROKEN: &[Broken] = &[
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent_says("/enforcement/backend", json!("vcpu"));
     }),
-    ("gate_unanswered", State::Fail, "none of our programs answers", |f| {
+    ("gate_unanswered", State::Fail, "no program of guestreq answers", |f| {
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent = Err(Silent::Nobody);
         f.known_gate = 7;
@@ -119,18 +119,18 @@ const BROKEN: &[Broken] = &[
     ("config", State::Fail, "line 3, column 1: unknown field", |f| f.config = Err("/etc/c: line 3, column 1: unknown field".to_owned())),
     ("config", State::Fail, "overrides.json cannot be read", |f| f.write("/state/overrides.json", "{")),
     ("agent_running", State::Warn, "sudo guestreq agent", |f| f.agent = Err(Silent::Nobody)),
-    ("agent_running", State::Fail, "restart the agent", |f| f.agent = Err(Silent::LookupError)),
-    ("agent_version", State::Warn, "restart the agent, of the version", |f| f.agent_says("/version", json!("0.0.9"))),
+    ("agent_running", State::Fail, "restart the agent", |f| f.agent = Err(Silent::Invalid)),
+    ("agent_version", State::Warn, "restart the agent", |f| f.agent_says("/version", json!("0.0.9"))),
     ("agent_ready", State::Fail, "not attached", |f| f.agent_says("/reason", json!("kprobe: not attached"))),
     ("enforcement", State::Fail, "NOT ENFORCED: no gate", |f| {
         f.agent_says("/enforcement/verified", json!(false));
         f.agent_says("/enforcement/reason", json!("no gate"));
     }),
-    ("bypassed", State::Warn, "3 requests passed", |f| f.agent_says("/enforcement/bypassed", json!(3))),
+    ("bypassed", State::Warn, "3 requests bypassed enforcement", |f| f.agent_says("/enforcement/bypassed", json!(3))),
     ("vms_unread", State::Warn, "2 VMs without a name", |f| f.agent_says("/unread_vms", json!(2))),
     ("pins", State::Warn, "guestreq detach", |f| f.agent = Err(Silent::Nobody)),
-    ("pins", State::Warn, "would end with it", |f| f.pins = || Found::Nothing),
-    ("pins", State::Fail, "not this version's: schema 1", |f| f.pins = || Found::Foreign("schema 1".to_owned())),
+    ("pins", State::Warn, "would not survive it", |f| f.pins = || Found::Nothing),
+    ("pins", State::Fail, "from another version: schema 1", |f| f.pins = || Found::Foreign("schema 1".to_owned())),
     ("pins", State::Fail, "nothing is enforced: start the agent", |f| {
         f.agent = Err(Silent::Nobody);
         f.config = Ok("mode = \"enforce\"".to_owned());
@@ -157,7 +157,7 @@ fn says(check: &Checked) -> String {
 fn ids() -> BTreeSet<&'static str> {
     let ids: Vec<_> = CHECKS.iter().flat_map(|(_, checks)| checks.iter()).map(|c| c.id).collect();
     let unique: BTreeSet<_> = ids.iter().copied().collect();
-    assert_eq!(ids.len(), unique.len(), "an id is given twice");
+    assert_eq!(ids.len(), unique.len(), "an id is used twice");
     unique
 }
 
@@ -175,7 +175,7 @@ fn on_a_ready_host_every_check_passes() {
 }
 
 #[test]
-fn every_check_tells_what_is_broken_and_how_to_mend_it() {
+fn every_check_reports_what_is_broken_and_how_to_fix_it() {
     for (id, state, part, breaks) in BROKEN {
         let mut fake = Fake::ready();
         breaks(&mut fake);
@@ -183,17 +183,17 @@ fn every_check_tells_what_is_broken_and_how_to_mend_it() {
         let check = find(&report, id);
         assert_eq!(check.state, *state, "{id}: {}", says(check));
         assert!(says(check).contains(part), "{id}: {} has no {part}", says(check));
-        assert!(check.fix.is_some(), "{id} says no remedy");
+        assert!(check.fix.is_some(), "{id} has no fix");
         assert_eq!(report.failed > 0, report.checks.iter().any(|c| c.state == State::Fail));
     }
     let mut broken: BTreeSet<_> = BROKEN.iter().map(|(id, ..)| *id).collect();
-    // Which is in `collected`.
+    // Broken in `collected`.
     broken.insert("one_host");
     assert_eq!(broken, ids(), "every check is broken by some test");
 }
 
 #[test]
-fn what_cannot_be_known_does_not_pass() {
+fn an_unknown_state_does_not_pass() {
     let fake = Fake::ready();
     fake.remove("/sys/kernel/security");
     let report = fake.examine();
@@ -203,11 +203,11 @@ fn what_cannot_be_known_does_not_pass() {
     fake.config = Err("line 1: no".to_owned());
     let report = fake.examine();
     let check = find(&report, "memory");
-    assert_eq!(check.state, State::Skip, "it is not known for how many VMs: {}", says(check));
+    assert_eq!(check.state, State::Skip, "unknown for how many VMs: {}", says(check));
 }
 
 #[test]
-fn what_only_enforcing_needs_fails_nothing_where_nothing_is_to_be_enforced() {
+fn what_only_enforcement_needs_is_a_warning_if_nothing_is_enforced() {
     for id in ["lsm_bpf", "bpffs", "btf", "gate_loaded", "gate_vermagic", "gate_livepatch"] {
         for (_, _, part, breaks) in BROKEN.iter().filter(|broken| broken.0 == id) {
             let mut fake = Fake::ready();
@@ -216,14 +216,14 @@ fn what_only_enforcing_needs_fails_nothing_where_nothing_is_to_be_enforced() {
             let report = fake.examine();
             let check = find(&report, id);
             assert_eq!(check.state, State::Warn, "{id}: {}", says(check));
-            assert!(says(check).contains("only enforcing needs it"), "{id}: {}", says(check));
+            assert!(says(check).contains("only enforcement needs it"), "{id}: {}", says(check));
             assert!(check.fix.as_ref().unwrap().contains(part) || says(check).contains(part));
         }
     }
 }
 
 #[test]
-fn of_an_agent_that_waits_nobody_says_that_nothing_has_passed() {
+fn bypasses_are_not_known_while_the_agent_does_not_observe() {
     let mut fake = Fake::ready();
     fake.agent_says("/enforcement/bypassed", json!(null));
     let report = fake.examine();
@@ -232,7 +232,7 @@ fn of_an_agent_that_waits_nobody_says_that_nothing_has_passed() {
 }
 
 #[test]
-fn in_a_container_what_only_the_host_can_tell_is_left_to_it() {
+fn in_a_container_what_only_the_host_has_is_skipped() {
     let fake = Fake::ready();
     fake.remove("/dev/sev");
     fake.write("/sys/class/misc/sev/dev", "10:124\n");
@@ -244,7 +244,6 @@ fn in_a_container_what_only_the_host_can_tell_is_left_to_it() {
     assert_eq!((report.failed, report.warned), (0, 0));
 }
 
-/// Without an agent, what is configured and what was set by command tell what is wanted.
 #[test]
 fn without_an_agent_the_configuration_says_what_is_needed() {
     let mut fake = Fake::ready();
@@ -260,11 +259,11 @@ fn without_an_agent_the_configuration_says_what_is_needed() {
             assert_eq!(find(&report, check.id).state, State::Skip, "{}", check.id);
         }
     }
-    assert!(find(&report, "gate_loaded").why.contains("backend is vcpu"));
+    assert!(find(&report, "gate_loaded").why.contains("backend vcpu needs no gate"));
 }
 
 #[test]
-fn what_only_root_can_see_is_skipped_and_said_so() {
+fn what_only_root_can_see_is_skipped() {
     let mut fake = Fake::ready();
     fake.write("/proc/self/status", NOBODY);
     fake.agent = Err(Silent::Forbidden);
@@ -282,12 +281,12 @@ fn what_only_root_can_see_is_skipped_and_said_so() {
         assert_eq!(check.fix.as_deref(), Some("run with sudo to see"), "{id}");
     }
     assert_eq!(report.failed, 0, "{report:?}");
-    // But what nobody would see does fail.
+    // But what not even root sees fails.
     fake.write("/proc/sys/kernel/kptr_restrict", "2\n");
     assert_eq!(find(&fake.examine(), "kernel_addresses").state, State::Fail);
 }
 
-/// It reads `closed`, which is root's, but not by what programs know the gate.
+/// It can read `closed`, but not which gate programs are bound to.
 #[test]
 fn root_without_capabilities_cannot_tell_whether_a_closed_gate_is_answered() {
     let mut fake = Fake::ready();
@@ -325,7 +324,7 @@ fn every_function_that_is_probed_has_a_check() {
 }
 
 #[test]
-fn a_host_of_random_bytes_is_no_panic() {
+fn random_bytes_in_files_do_not_panic() {
     let mut fake = Fake::ready();
     for path in [KALLSYMS, "/proc/meminfo", GATE, "/proc/self/status", "/proc/77/limits"] {
         std::fs::write(fake.path(path), b"\xff\0\n vermagic=\0vermagic=\xfe:,[\n").unwrap();

@@ -1,4 +1,4 @@
-//! # Answers
+//! # Responses
 
 use axum::{
     http::StatusCode,
@@ -55,7 +55,7 @@ impl Refused {
     }
 }
 
-/// Does something with the observer, if there is one.
+/// Runs `what` with the observer, if there is one.
 pub(super) fn observing<T>(
     shared: &Shared,
     what: impl FnOnce(&mut Observer) -> Result<T, Refusal>,

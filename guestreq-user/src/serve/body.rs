@@ -1,7 +1,7 @@
-//! # What a change says
+//! # Bodies of requests that change something
 //!
-//! Whether it is read at all is decided by the request's head: by who sends it and how long it is.
-//! Of those that are read, few are at a time; and who begins one and does not go on, ends it.
+//! Client and length are checked before the body is read. Few bodies are read concurrently, each
+//! with a timeout.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,36 +19,36 @@ use tokio::{
 
 use crate::serve::{answer::failure, peer::Peer};
 
-/// A file of 1 MiB as JSON, with each value's place.
+/// Room for a file of 1 MiB as JSON, with the line of each value.
 pub const LONGEST: usize = 8 << 20;
-/// So many are in memory at a time; others wait.
+/// Bodies in memory at a time; others wait.
 pub const AT_A_TIME: usize = 2;
-/// It is there within so long.
+/// From the wait for a permit to the end of the body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many may be read now, and for how long one is waited for.
+/// Limits concurrent bodies.
 #[derive(Clone)]
 pub struct Bodies {
-    turns: Arc<Semaphore>,
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    limit: Duration,
 }
 
 impl Bodies {
-    fn new(patience: Duration) -> Bodies {
-        Bodies { turns: Arc::new(Semaphore::new(AT_A_TIME)), patience }
+    fn new(limit: Duration) -> Bodies {
+        Bodies { permits: Arc::new(Semaphore::new(AT_A_TIME)), limit }
     }
 
-    /// For a router to have.
+    /// A layer for a router.
     pub fn layer() -> Extension<Bodies> {
         Extension(Bodies::new(BODY_TIMEOUT))
     }
 }
 
-/// Root's, and not too long.
+/// A body from root, of a bounded length.
 pub struct Body {
     pub uid: u32,
     pub bytes: Bytes,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Body {
@@ -59,29 +59,29 @@ impl<S: Send + Sync> FromRequest<S> for Body {
         let peer = peer.map_or(Peer { uid: None }, |ConnectInfo(peer)| *peer);
         let uid = peer.root().map_err(|why| failure(StatusCode::FORBIDDEN, &why))?;
         let too_long = || {
-            let why = format!("the request is too long: it may have {} MiB", LONGEST >> 20);
+            let why = format!("the request is too long: at most {} MiB", LONGEST >> 20);
             failure(StatusCode::PAYLOAD_TOO_LARGE, &why)
         };
-        let said = request.headers().get(header::CONTENT_LENGTH);
-        let said = said.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if said.is_some_and(|length| length > LONGEST) {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > LONGEST) {
             return Err(too_long());
         }
-        let Some(Bodies { turns, patience }) = request.extensions().get::<Bodies>().cloned() else {
-            let why = "nothing is known of how many requests are read";
+        let Some(Bodies { permits, limit }) = request.extensions().get::<Bodies>().cloned() else {
+            let why = "the router has no layer for bodies";
             return Err(failure(StatusCode::INTERNAL_SERVER_ERROR, why));
         };
         let read = async {
-            let turn = turns.acquire_owned().await.ok()?;
-            // It has ended early, or is longer than it said.
+            let permit = permits.acquire_owned().await.ok()?;
+            // Fails if it is truncated or too long.
             let bytes = to_bytes(request.into_body(), LONGEST).await.ok()?;
-            Some(Body { uid, bytes, _turn: turn })
+            Some(Body { uid, bytes, _permit: permit })
         };
-        match timeout(patience, read).await {
+        match timeout(limit, read).await {
             Ok(Some(body)) => Ok(body),
             Ok(None) => Err(too_long()),
             Err(_) => {
-                let why = format!("the request was not there after {patience:?}");
+                let why = format!("the request was incomplete after {limit:?}");
                 Err(failure(StatusCode::REQUEST_TIMEOUT, &why))
             }
         }

@@ -1,4 +1,4 @@
-//! # Reading and changing policies
+//! # The API: policies
 
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
@@ -63,8 +63,8 @@ pub async fn put_applied(Extract(shared): Extract<Shared>, body: Body) -> Respon
     .await
 }
 
-/// Makes a change: plans it, keeps it, and has it hold. All or nothing, also where whoever asked
-/// does not wait for the answer; and nobody waits for the disk who asks for something else.
+/// Makes a change: plans, saves and applies it. Atomic, also if the client disconnects; other
+/// requests do not wait for the disk.
 async fn change<R: DeserializeOwned + Send + 'static, P: Send + 'static, A>(
     shared: Shared,
     body: Body,
@@ -77,11 +77,11 @@ where
     let request: R = match serde_json::from_slice(&body.bytes) {
         Ok(request) => request,
         Err(error) => {
-            let why = format!("the request: {}", in_a_line(&error.to_string()));
+            let why = format!("invalid request: {}", in_a_line(&error.to_string()));
             return failure(StatusCode::BAD_REQUEST, &why);
         }
     };
-    let turn = Arc::clone(&shared.changing).lock_owned().await;
+    let lock = Arc::clone(&shared.changing).lock_owned().await;
     let planned = observing(&shared, |observer| {
         let (policy_set, planned) = plan(observer, &request, body.uid)?;
         Ok((observer.policies.keep(&policy_set), planned))
@@ -91,7 +91,7 @@ where
         Err(refused) => return refused.answer(),
     };
     let done = tokio::spawn(async move {
-        let _turn = turn;
+        let _lock = lock;
         let kept = background::run("keep", keep).await;
         kept.unwrap_or_else(|error| Err(Refusal::Failed(format!("a thread: {error}"))))
             .map_err(Refused::Refusal)?;

@@ -1,7 +1,6 @@
-//! # The API: why a VM is who it is
+//! # The API: explaining a VM
 //!
-//! `GET /v1/explain?vm=VM` is [`Explained`]: what the agent has read of the VM's process, what of
-//! it told that, and what follows. As it holds: nothing is read anew.
+//! `GET /v1/explain?vm=VM` is [`Explained`], as the agent knows it: nothing is reread.
 
 use axum::{
     extract::State as Extract,
@@ -23,7 +22,7 @@ use crate::{
 pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response {
     let query = uri.query().unwrap_or_default().as_bytes();
     let Some((_, vm)) = form_urlencoded::parse(query).find(|(key, _)| key == "vm") else {
-        return failure(StatusCode::BAD_REQUEST, "which VM: /v1/explain?vm=VM");
+        return failure(StatusCode::BAD_REQUEST, "parameter vm is missing: /v1/explain?vm=VM");
     };
     match observing(&shared, |observer| explain(observer, &vm)) {
         Ok(explained) => Json(explained).into_response(),

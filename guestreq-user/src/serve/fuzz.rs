@@ -1,9 +1,8 @@
-//! # Requests to the API, whoever sends them
+//! # Fuzzing the API
 //!
-//! Through the router that the agent serves, without a connection; and what a change that it
-//! takes would do to what holds. The agent behind it observes nothing: it has no kernel.
+//! Through the agent's router, without a connection or a kernel; and the effect of accepted changes.
 
-#![allow(clippy::expect_used, reason = "as in tests: what is promised is asserted")]
+#![allow(clippy::expect_used, reason = "as in tests: promises are asserted")]
 
 use std::cell::OnceCell;
 
@@ -29,7 +28,7 @@ use crate::{
     wire::{Failure, events},
 };
 
-/// As a shell shows it: `#` for root or `$` for anyone, then `METHOD PATH`, then the body.
+/// Input: `#` (root) or `$`, `METHOD PATH` and a newline, then the body.
 pub fn api(data: &[u8]) {
     let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (line, body) = (&data[..end], data.get(end + 1..).unwrap_or_default());
@@ -42,10 +41,10 @@ pub fn api(data: &[u8]) {
     let changes = method == Method::PUT && uri.path().starts_with("/v1/policy");
     let path = uri.path().to_owned();
     let (status, answer) = ask(root, method, uri, body);
-    assert!(!status.is_success() || !changes, "it changes what it does not observe");
-    let taken = match status {
+    assert!(!status.is_success() || !changes, "a change without observing");
+    let accepted = match status {
         StatusCode::OK => answer.iter().all(|part| is_json_lines(part)),
-        // The router's own, without a body that is ours.
+        // From the router, without a body of ours.
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => false,
         _ => {
             let error = failure(&answer.concat());
@@ -54,22 +53,22 @@ pub fn api(data: &[u8]) {
         }
     };
     match path.as_str() {
-        "/v1/policy" if taken && changes => change(body),
-        "/v1/policy/applied" if taken && changes => apply(body),
+        "/v1/policy" if accepted && changes => change(body),
+        "/v1/policy/applied" if accepted && changes => apply(body),
         _ => {}
     }
 }
 
 thread_local! {
     static AGENT: OnceCell<Shared> = const { OnceCell::new() };
-    /// For its clock alone.
+    /// For its clock.
     static RUNTIME: Runtime = Builder::new_current_thread()
         .enable_time()
         .build()
         .expect("a runtime");
 }
 
-/// Polled once: nothing that the API does waits for anything but news.
+/// Polled once: only followers wait.
 fn ask(root: bool, method: Method, uri: Uri, body: &[u8]) -> (StatusCode, Vec<Vec<u8>>) {
     let agent = AGENT.with(|agent| {
         let new = || Shared::new(&Config::default(), "it has no kernel");
@@ -82,7 +81,7 @@ fn ask(root: bool, method: Method, uri: Uri, body: &[u8]) -> (StatusCode, Vec<Ve
     (*request.method_mut(), *request.uri_mut()) = (method, uri);
     let uid = Some(if root { 0 } else { 1000 });
     request.extensions_mut().insert(ConnectInfo(Peer { uid }));
-    let answer = service.call(request).now_or_never().expect("it waits");
+    let answer = service.call(request).now_or_never().expect("the API waits");
     let answer = answer.expect("a router does not fail");
     let status = answer.status();
     let mut body = answer.into_body();
@@ -99,17 +98,17 @@ fn is_json_lines(part: &[u8]) -> bool {
     let is_json = |line: &str| serde_json::from_str::<serde_json::Value>(line).is_ok();
     assert!(text.lines().all(is_json), "no JSON: {text}");
     let obeyed = |c: char| c != '\n' && json::is_obeyed(c);
-    assert!(!text.chars().any(obeyed), "a terminal would obey it: {text:?}");
+    assert!(!text.chars().any(obeyed), "control characters: {text:?}");
     true
 }
 
 fn failure(answer: &[u8]) -> String {
-    let failure: Failure = serde_json::from_slice(answer).expect("an error that says nothing");
+    let failure: Failure = serde_json::from_slice(answer).expect("an error without a message");
     assert_a_line(&failure.error);
     failure.error
 }
 
-/// What is asked for is shown as it was understood.
+/// A query survives encoding.
 fn query(text: &str) {
     match events::Query::parse(text) {
         Ok(query) => assert_eq!(events::Query::parse(&query.to_string()).as_ref(), Ok(&query)),
@@ -117,19 +116,19 @@ fn query(text: &str) {
     }
 }
 
-/// A change that was read would hold as it is told, or is refused in a line.
+/// An accepted change has the reported effect; a refusal has one line.
 fn change(body: &[u8]) {
     let request = serde_json::from_slice(body).expect("the router has read it");
     with_vms(|policy_set, stamp, vms| match policy_set.plan(&request, stamp, vms) {
         Ok(plan) => {
             in_the_kernel(&plan.new);
-            is_kept(&plan.policy_set);
+            assert_survives_saving(&plan.policy_set);
             assert_a_line(&plan.new.to_string());
             plan.warnings.iter().for_each(|warning| assert_a_line(warning));
             let again = plan.policy_set.plan(&request, stamp, vms).map(|plan| plan.old);
-            assert!(again.is_ok_and(|old| old == plan.new), "what holds is not what is told");
+            assert!(again.is_ok_and(|old| old == plan.new), "the effect is not as reported");
         }
-        Err(refusal) => is_told(&refusal),
+        Err(refusal) => assert_refusal(&refusal),
     });
 }
 
@@ -137,30 +136,30 @@ fn apply(body: &[u8]) {
     let apply: Apply = serde_json::from_slice(body).expect("the router has read it");
     with_vms(|policy_set, stamp, vms| match policy_set.with_applied(&apply, stamp, vms) {
         Ok(replacement) => {
-            is_kept(&replacement.policy_set);
+            assert_survives_saving(&replacement.policy_set);
             for changed in &replacement.changed {
                 in_the_kernel(&changed.new);
                 assert!(!changed.old.has_same_values(&changed.new), "no change");
             }
         }
-        Err(refusal) => is_told(&refusal),
+        Err(refusal) => assert_refusal(&refusal),
     });
 }
 
-fn is_told(refusal: &Refusal) {
+fn assert_refusal(refusal: &Refusal) {
     assert_a_line(&refusal.to_string());
     assert!(!matches!(refusal, Refusal::Failed(_)), "nothing was written yet");
 }
 
-/// A policy set that may hold is read again as it was written.
-fn is_kept(policy_set: &PolicySet) {
+/// A policy set is read back as it was saved.
+fn assert_survives_saving(policy_set: &PolicySet) {
     assert!(policy_set.contradiction().is_none());
-    let bytes = policy_set.overrides.to_bytes().expect("it cannot be kept");
+    let bytes = policy_set.overrides.to_bytes().expect("it cannot be saved");
     assert_eq!(Overrides::from_bytes(&bytes).ok().as_ref(), Some(&policy_set.overrides));
 }
 
-/// A host: an ordinary VM, one of a pod, one whose name is meant badly, one without a name.
-fn with_vms(try_it: impl FnOnce(&PolicySet, &Stamp, &[KnownVm<'_>])) {
+/// A host with an ordinary VM, one of a pod, one with a hostile name, one without a name.
+fn with_vms(run: impl FnOnce(&PolicySet, &Stamp, &[KnownVm<'_>])) {
     let evil = "a\"b\n\u{1b}[31m";
     let names = ["web", "prod/web", evil, ""];
     let vms = names.map(|name| Identity { named: !name.is_empty(), ..Identity::called(name) });
@@ -176,5 +175,5 @@ fn with_vms(try_it: impl FnOnce(&PolicySet, &Stamp, &[KnownVm<'_>])) {
         })
         .collect();
     let stamp = Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() };
-    try_it(&Config::default().policy_set(Overrides::default()), &stamp, &seen);
+    run(&Config::default().policy_set(Overrides::default()), &stamp, &seen);
 }

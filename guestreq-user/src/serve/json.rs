@@ -1,4 +1,4 @@
-//! # JSON answers
+//! # JSON responses
 
 use axum::{
     http::{StatusCode, header},
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::json::line;
 
-/// An answer of the API.
+/// A response with a JSON body.
 pub struct Json<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -17,7 +17,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match line(&self.0) {
             Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
             Err(error) => {
-                error!("an answer is no JSON: {error}");
+                error!("cannot serialize a response: {error}");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             }
         }

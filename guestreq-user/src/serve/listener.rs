@@ -1,9 +1,8 @@
-//! # Who comes in, and how many
+//! # A listener with a bounded number of connections
 //!
-//! A listener with a bounded number of connections: whoever opens a thousand of them, or never
-//! reads an answer, takes neither the agent's descriptors nor anybody's slot. If all slots are
-//! taken, who has been silent the longest leaves for who comes. Root has slots of its own, and waits
-//! for nobody else.
+//! Clients that open many connections or do not read answers exhaust neither descriptors nor other
+//! clients' slots: if all slots are taken, a new connection evicts the one idle for longest. Root
+//! has slots of its own.
 
 mod connection;
 mod room;
@@ -24,26 +23,26 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// After the kernel has refused a connection; it would refuse the next one, too.
+/// Pause after the kernel has refused a connection.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What goes wrong again and again is told once in so long.
-const TELL: Duration = Duration::from_secs(60);
-/// What somebody may say before it is answered, root excepted: a request without a body.
+/// Minimum time between repeated warnings.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// Bytes that a client other than root may send before an answer: a request without a body.
 const MOST_UNANSWERED: usize = 64 << 10;
 
-/// What connections come from.
+/// A source of connections.
 pub trait Source: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn next(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
-    /// As it is told.
+    /// For log messages.
     fn name(&self) -> String;
 
-    /// Whether [`Source::is_root`] knows anything.
-    const TELLS_ROOT: bool = false;
+    /// Whether [`Source::is_root`] is implemented.
+    const KNOWS_ROOT: bool = false;
 
-    /// Whether it is root who comes, as far as the kernel says.
+    /// Whether the client is root, from the socket's credentials.
     fn is_root(_: &Self::Stream) -> bool {
         false
     }
@@ -63,22 +62,22 @@ impl Source for TcpListener {
 
 pub struct LimitedListener<S: Source> {
     source: S,
-    /// Everybody's, and root's.
+    /// For other users, and for root.
     rooms: [Room<S::Stream>; 2],
-    /// For so long an answer may wait for its reader.
+    /// How long an answer may wait for its reader.
     timeout: Option<Duration>,
-    told_full: Seldom,
-    told_refused: Seldom,
+    full_warning: Throttled,
+    refused_warning: Throttled,
 }
 
-/// When something was told last.
+/// When a warning was last logged.
 #[derive(Default)]
-struct Seldom(Option<Instant>);
+struct Throttled(Option<Instant>);
 
-impl Seldom {
-    /// Whether to tell it now: what somebody else does at will does not fill the log.
+impl Throttled {
+    /// Whether to log it now: clients must not be able to fill the log.
     fn is_due(&mut self) -> bool {
-        let due = self.0.is_none_or(|last| last.elapsed() >= TELL);
+        let due = self.0.is_none_or(|last| last.elapsed() >= LOG_INTERVAL);
         if due {
             self.0 = Some(Instant::now());
         }
@@ -87,42 +86,42 @@ impl Seldom {
 }
 
 impl<S: Source> LimitedListener<S> {
-    /// With room for so many at a time, and for as many of root.
+    /// `most`: maximum number of connections, for others and for root each.
     pub fn new(source: S, most: usize, timeout: Option<Duration>) -> LimitedListener<S> {
-        let (told_full, told_refused) = Default::default();
+        let (full_warning, refused_warning) = Default::default();
         let rooms = [most, most].map(Room::new);
-        LimitedListener { source, rooms, timeout, told_full, told_refused }
+        LimitedListener { source, rooms, timeout, full_warning, refused_warning }
     }
 
-    /// Who has waited the longest and has a slot now, root first.
-    fn seat(&mut self) -> Option<TrackedConnection<S::Stream>> {
+    /// The next waiting connection for which there is a slot, root's first.
+    fn next_with_slot(&mut self) -> Option<TrackedConnection<S::Stream>> {
         let (root, (stream, slot, full)) =
-            [1, 0].into_iter().find_map(|of| Some((of == 1, self.rooms[of].seat()?)))?;
-        if full && self.told_full.is_due() {
+            [1, 0].into_iter().find_map(|of| Some((of == 1, self.rooms[of].pop()?)))?;
+        if full && self.full_warning.is_due() {
             let (name, most) = (self.source.name(), self.rooms[0].slots.most());
-            warn!("{name}: {most} connections are open: the most silent ones are closed");
+            warn!("{name}: all {most} connections in use: closing the idlest ones");
         }
-        let may_say = (!root).then_some(MOST_UNANSWERED);
-        Some(TrackedConnection::new(stream, slot, self.timeout, may_say))
+        let limit = (!root).then_some(MOST_UNANSWERED);
+        Some(TrackedConnection::new(stream, slot, self.timeout, limit))
     }
 
     async fn refused(&mut self, error: &io::Error) {
         use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
         if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-            // Who came has gone already.
+            // The client has disconnected already.
             return;
         }
-        if self.told_refused.is_due() {
+        if self.refused_warning.is_due() {
             let advice = match error.raw_os_error() {
                 Some(libc::EMFILE) => ": raise its limit (LimitNOFILE= of the unit, `ulimit -n`)",
                 _ => "",
             };
             let name = self.source.name();
-            warn!("{name}: nobody can connect: {error}{advice}; trying again each second");
+            warn!("{name}: cannot accept connections: {error}{advice}; retrying each second");
         }
-        // Those who are here may be what there is too much of.
-        if !self.rooms[0].slots.make_room() {
-            self.rooms[1].slots.make_room();
+        // Closing one may free what is missing.
+        if !self.rooms[0].slots.evict() {
+            self.rooms[1].slots.evict();
         }
         sleep(PAUSE).await;
     }
@@ -134,23 +133,23 @@ impl<S: Source> Listener for LimitedListener<S> {
 
     async fn accept(&mut self) -> (TrackedConnection<S::Stream>, ()) {
         loop {
-            if let Some(guest) = self.seat() {
-                return (guest, ());
+            if let Some(connection) = self.next_with_slot() {
+                return (connection, ());
             }
-            let next = if !self.rooms.iter().any(Room::is_waited_for) {
+            let next = if !self.rooms.iter().any(Room::has_waiting) {
                 self.source.next().await
-            } else if S::TELLS_ROOT && !self.rooms[1].is_full() {
-                // A slot may be free soon; and root does not wait for it.
+            } else if S::KNOWS_ROOT && !self.rooms[1].is_full() {
+                // A slot may become free soon; root does not wait for it.
                 let next = timeout(slots::GRACE / 4, self.source.next()).await;
                 let Ok(next) = next else { continue };
                 next
             } else {
-                // Who comes now is the kernel's to keep.
+                // New connections stay in the kernel's backlog.
                 sleep(slots::GRACE / 4).await;
                 continue;
             };
             match next {
-                Ok(stream) => self.rooms[usize::from(S::is_root(&stream))].enter(stream),
+                Ok(stream) => self.rooms[usize::from(S::is_root(&stream))].push(stream),
                 Err(error) => self.refused(&error).await,
             }
         }

@@ -1,6 +1,4 @@
-//! # Serving
-//!
-//! Metrics and health over TCP; HTTP/JSON over a unix socket, for the command line.
+//! # Servers: metrics and health over TCP, the API over a unix socket
 
 mod answer;
 mod body;

@@ -1,8 +1,4 @@
-//! # The API: all of it, at one moment
-//!
-//! `GET /v1/overview` is [`Overview`]: what `guestreq top` shows. Its parts are what
-//! `/v1/vms`, `/v1/psp` and `/v1/policy` answer, but of one moment, so that a VM's rate, its
-//! policy and the queue go together.
+//! # The API: overview for `guestreq top`
 
 use std::fs;
 
@@ -28,7 +24,7 @@ pub fn overview(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
     }
 }
 
-/// The host's name; in a container, what it was given.
+/// The host's name, or the container's.
 fn host() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()

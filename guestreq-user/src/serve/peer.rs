@@ -1,10 +1,10 @@
-//! # Who may change something
+//! # The client of a connection
 
 use axum::{extract::connect_info::Connected, serve::IncomingStream};
 
 use super::{listener::LimitedListener, socket::Socket};
 
-/// Who is at the other end of the socket, as the kernel says.
+/// The client, from the socket's credentials.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     pub uid: Option<u32>,
@@ -17,12 +17,12 @@ impl Connected<IncomingStream<'_, LimitedListener<Socket>>> for Peer {
 }
 
 impl Peer {
-    /// The uid, if it may change anything.
+    /// The uid, if it may make changes.
     pub fn root(self) -> Result<u32, String> {
         match self.uid {
             Some(0) => Ok(0),
             Some(uid) => Err(format!("uid {uid} may not change anything: use `sudo`")),
-            None => Err("the kernel does not say who asks: nothing is changed".to_owned()),
+            None => Err("unknown client: nothing is changed".to_owned()),
         }
     }
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_root_changes_anything() {
+    fn only_root_may_make_changes() {
         assert_eq!(Peer { uid: Some(0) }.root(), Ok(0));
         let error = Peer { uid: Some(1000) }.root().unwrap_err();
         assert_eq!(error, "uid 1000 may not change anything: use `sudo`");

@@ -1,4 +1,4 @@
-//! # From records to answers
+//! # Builds answers from records
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub fn vms(observer: &Observer, snapshot: &Snapshot) -> Vms {
     let mut vms: Vec<Vm> = rows
         .filter_map(|(tracked, record)| Some(vm(observer, snapshot, tracked, record.as_ref()?)))
         .collect();
-    // Who takes the most of the PSP comes first: now, then ever.
+    // Ordered by share of the PSP: recent, then total.
     let order = |vm: &Vm| (vm.recent_psp_share, vm.psp_seconds.values().sum::<f64>());
     vms.sort_by(|a, b| order(b).partial_cmp(&order(a)).unwrap_or(std::cmp::Ordering::Equal));
     Vms { window_seconds: observer.window.seconds(&snapshot.sample), vms }
@@ -86,7 +86,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Re
     }
 }
 
-/// Those that there were.
+/// Rates above zero.
 fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
     let some = rates.into_iter().filter(|(_, rate)| *rate > 0.0);
     some.map(|(name, rate)| (name.to_owned(), rate)).collect()
@@ -129,7 +129,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         commands,
         messages: messages(host),
         guest_requests: names.into_iter().zip(host.totals.exits).collect(),
-        guest_told: GuestStatus::ALL
+        guest_answers: GuestStatus::ALL
             .iter()
             .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
@@ -155,7 +155,7 @@ fn results(counts: &Results) -> BTreeMap<String, u64> {
         .map(|outcome| (outcome.name(), counts.get(outcome)))
         .filter(|(_, count)| *count > 0)
         .fold(BTreeMap::new(), |mut results, (name, count)| {
-            // Numbers that no specification lists share a name.
+            // Unspecified numbers share a name.
             *results.entry(name.to_owned()).or_default() += count;
             results
         })

@@ -1,7 +1,6 @@
 //! # The agent's servers
 //!
-//! TCP for what may be read by anyone who can connect: metrics and health. A
-//! unix socket for the command line.
+//! TCP for metrics and health, readable by all who can connect; a unix socket for the command line.
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -36,14 +35,14 @@ use crate::{
     },
 };
 
-/// Connections at a time: scrapers and health checks.
+/// Concurrent connections of scrapers and health checks.
 const MOST_TCP: usize = 64;
-/// An answer is gone within so long; Prometheus itself waits for ten seconds.
+/// For writing an answer; Prometheus waits for 10 s by default.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Of the command line, of which a follower may stay for days, and rest as long as it likes.
+/// Concurrent connections of the command line; followers may be idle for days.
 const MOST_UNIX: usize = 128;
 
-/// Bound, so that a port in use is known before anything is attached.
+/// Bound before anything is attached, so that a port in use is an early error.
 pub struct Servers {
     tcp: TcpListener,
     address: SocketAddr,
@@ -58,9 +57,9 @@ impl Servers {
                 "{} is in use: set another `listen` in the configuration, or --listen",
                 config.listen
             ),
-            _ => anyhow::Error::new(error).context(format!("listen on {}", config.listen)),
+            _ => anyhow::Error::new(error).context(format!("listening on {}", config.listen)),
         })?;
-        let address = tcp.local_addr().context("the address that was bound")?;
+        let address = tcp.local_addr().context("reading the bound address")?;
         let group = group::wanted(config.socket_group.as_deref())?;
         let unix = Socket::bind(&config.socket, group)
             .await
@@ -72,7 +71,7 @@ impl Servers {
         self.address
     }
 
-    /// Serves until the process ends; the socket's file lives as long as what is returned.
+    /// Serves until the process ends; the socket's file is removed when the result is dropped.
     pub fn start(self, shared: Shared) -> SocketFile {
         let public = Router::new()
             .route("/metrics", get(get_metrics))
@@ -85,21 +84,21 @@ impl Servers {
                 axum::serve(LimitedListener::new(self.tcp, MOST_TCP, Some(ANSWER_TIMEOUT)), public)
                     .await
             {
-                error!("the metrics' server has ended: {error}");
+                error!("the metrics server stopped: {error}");
             }
         });
         tokio::spawn(async move {
             if let Err(error) =
                 axum::serve(LimitedListener::new(self.unix, MOST_UNIX, None), private).await
             {
-                error!("the command line's server has ended: {error}");
+                error!("the API server stopped: {error}");
             }
         });
         self.socket
     }
 }
 
-/// What the command line may ask.
+/// The API of the command line.
 pub fn private(shared: Shared) -> Router {
     Router::new()
         .route("/v1/vms", get(get_vms))
@@ -108,7 +107,7 @@ pub fn private(shared: Shared) -> Router {
         .route("/v1/overview", get(get_overview))
         .route("/v1/events", get(stream::get_events))
         .route("/v1/explain", get(explain::get_explain))
-        // Whatever changes anything is here and nowhere else, and wants root.
+        // All changes; root only.
         .route("/v1/policy", get(control::get_policy).put(control::put_policy))
         .route("/v1/policy/applied", put(control::put_applied))
         .layer(Bodies::layer())
@@ -117,7 +116,7 @@ pub fn private(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// The socket's file goes with the agent.
+/// Removes the socket's file when dropped.
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {

@@ -1,7 +1,6 @@
 //! # The command line's socket
 //!
-//! Somebody may remove its file, with a folder that is cleaned up, say: nobody could ask the
-//! agent any more. So it is looked after, and made anew.
+//! If its file is removed, for example by a cleaned folder, it is recreated.
 
 use std::{
     fs, io,
@@ -19,7 +18,7 @@ use tokio::{
 
 use crate::{group, serve::listener::Source};
 
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Socket {
     listener: UnixListener,
@@ -27,14 +26,13 @@ pub struct Socket {
     group: Option<u32>,
     /// Device and inode of its file.
     file: Option<(u64, u64)>,
-    /// Why it could not be made anew.
+    /// Why it could not be recreated.
     trouble: Option<String>,
-    /// When its file is looked at next.
-    look_at: Instant,
+    next_check: Instant,
 }
 
 impl Socket {
-    /// A socket whose agent is gone is replaced, one that answers is not.
+    /// Replaces a stale socket; fails if another agent listens.
     pub async fn bind(path: &Path, group: Option<u32>) -> Result<Socket> {
         if let Some(folder) = path.parent() {
             group::make_folder(folder)?;
@@ -48,12 +46,12 @@ impl Socket {
         let listener = UnixListener::bind(path)?;
         group::admit(path, group)?;
         let file = identity(path);
-        let look_at = Instant::now() + LOOK;
-        Ok(Socket { listener, path: path.to_owned(), group, file, trouble: None, look_at })
+        let next_check = Instant::now() + CHECK_INTERVAL;
+        Ok(Socket { listener, path: path.to_owned(), group, file, trouble: None, next_check })
     }
 
-    /// Makes it anew if its file is gone, or another one.
-    async fn look_after(&mut self) {
+    /// Recreates its file if removed or replaced.
+    async fn check_file(&mut self) {
         let found = identity(&self.path);
         if found == self.file {
             return;
@@ -62,13 +60,13 @@ impl Socket {
         match Socket::bind(&path, group).await {
             Ok(new) => {
                 let what = if found.is_none() { "removed" } else { "replaced" };
-                warn!("{}: it was {what}: made anew", path.display());
+                warn!("{}: it was {what}: recreated", path.display());
                 *self = new;
             }
             Err(error) => {
                 let why = format!("{error:#}");
                 if self.trouble.as_ref() != Some(&why) {
-                    warn!("{}: it is gone, and cannot be made anew: {why}", path.display());
+                    warn!("{}: removed, and cannot be recreated: {why}", path.display());
                 }
                 self.trouble = Some(why);
             }
@@ -83,7 +81,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 impl Source for Socket {
     type Stream = UnixStream;
 
-    const TELLS_ROOT: bool = true;
+    const KNOWS_ROOT: bool = true;
 
     fn is_root(stream: &UnixStream) -> bool {
         stream.peer_cred().is_ok_and(|peer| peer.uid() == 0)
@@ -93,11 +91,11 @@ impl Source for Socket {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => return Ok(accepted?.0),
-                () = sleep_until(self.look_at) => {}
+                () = sleep_until(self.next_check) => {}
             }
-            // Before it is looked: whoever waits for this may give up meanwhile.
-            self.look_at = Instant::now() + LOOK;
-            self.look_after().await;
+            // Set first: this future may be dropped during the check.
+            self.next_check = Instant::now() + CHECK_INTERVAL;
+            self.check_file().await;
         }
     }
 

@@ -1,6 +1,6 @@
-//! # The agent itself
+//! # The API: status of the agent
 //!
-//! Answered also while nothing is observed: what `guestreq doctor` wants to know.
+//! Available also while nothing is observed.
 
 use axum::{
     extract::State as Extract,
@@ -20,7 +20,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
         State::Waiting { reason } => {
             let asked = shared.configured();
-            // What keeps the agent from observing keeps it from enforcing, too.
+            // Without observing there is no enforcement.
             let why = asked.reason.clone().or_else(|| Some(reason.clone()));
             let status = enforcement::Status { reason: why, ..asked };
             (Some(reason.clone()), status, Vec::new(), None, None)

@@ -1,6 +1,6 @@
-//! # Events as they come
+//! # The API: events
 //!
-//! The answer to `GET /v1/events`: JSON lines.
+//! `GET /v1/events` answers JSON lines.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ use crate::{
     wire::events::Query,
 };
 
-/// An answer's part is about so long, if there is that much to tell.
+/// Approximate maximum size of a part.
 const PART: usize = 64 << 10;
 
 pub async fn get_events(
@@ -32,11 +32,11 @@ pub async fn get_events(
         Ok(query) => query,
         Err(why) => return failure(StatusCode::BAD_REQUEST, &why),
     };
-    // Others may read what is told anyway. This makes every request of every VM dearer.
+    // Not secret, but it slows down every request of every VM.
     if query.filter.all
         && let Err(why) = peer.root()
     {
-        let why = format!("every request costs more while somebody follows all of them: {why}");
+        let why = format!("following all requests makes each of them cost more: {why}");
         return failure(StatusCode::FORBIDDEN, &why);
     }
     match shared.journal.follow(&query, peer.root().is_ok()) {
@@ -53,9 +53,9 @@ fn answer(following: Following) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(parts)).into_response()
 }
 
-/// Lives as long as its connection. While it does, programs tell what it wants to hear.
+/// Lives as long as its connection; meanwhile programs report what it needs.
 struct Following {
-    /// Gone only while this is dropped.
+    /// `None` only during drop.
     follower: Option<Follower>,
     shared: Shared,
 }
@@ -67,13 +67,13 @@ impl Following {
         following
     }
 
-    /// What there is to tell, or what comes next.
+    /// The events so far, or the next one.
     async fn part(&mut self) -> Option<Bytes> {
         let follower = self.follower.as_mut()?;
         let mut part = String::new();
         let mut next = Some(follower.next().await?);
         while let Some(event) = next {
-            // An event consists of what JSON can say.
+            // Serializing an event cannot fail.
             if let Ok(json) = json::line(&*event) {
                 let _ = writeln!(part, "{json}");
             }

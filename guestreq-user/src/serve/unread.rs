@@ -1,7 +1,6 @@
-//! # Answers that nobody reads
+//! # A bound on unread answers
 //!
-//! An answer is in memory until whoever asked has read it, and some read nothing. What waits for
-//! readers is counted; beyond a bound only root is answered.
+//! An answer stays in memory until its client has read it. Beyond a bound only root is answered.
 
 use std::sync::{
     Arc,
@@ -21,15 +20,15 @@ use hyper::body::Body as _;
 
 use crate::serve::{answer::failure, peer::Peer};
 
-/// So much may wait before nobody else is answered: a host's largest answers, several times.
+/// Bytes of unread answers: several times a host's largest one.
 const MOST: usize = 32 << 20;
 
-/// How much waits, in bytes.
+/// Bytes of unread answers.
 #[derive(Clone, Default)]
 pub struct Unread(Arc<AtomicUsize>);
 
 impl Unread {
-    /// For a router to have, beside [`bound`].
+    /// A layer for a router with [`bound`].
     pub fn layer() -> Extension<Unread> {
         Extension(Unread::default())
     }
@@ -40,7 +39,7 @@ impl Unread {
     }
 }
 
-/// Counts for as long as anybody has it.
+/// Counts until dropped.
 struct Waiting {
     bytes: Bytes,
     unread: Unread,
@@ -58,17 +57,17 @@ impl Drop for Waiting {
     }
 }
 
-/// Refuses where too much waits, and counts the answer.
+/// Refuses beyond the bound, and counts the answer.
 pub async fn bound(Extension(unread): Extension<Unread>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<Peer>>();
     let root = peer.is_some_and(|ConnectInfo(peer)| peer.root().is_ok());
     let waiting = unread.0.load(Ordering::Relaxed);
     if waiting > MOST && !root {
-        let why = format!("{} MiB of answers wait for their readers already", waiting >> 20);
+        let why = format!("{} MiB of answers are unread", waiting >> 20);
         return failure(StatusCode::SERVICE_UNAVAILABLE, &why);
     }
     let (head, body) = next.run(request).await.into_parts();
-    // One that comes bit by bit is made as it is read.
+    // Streams are produced as they are read.
     if body.size_hint().exact().is_none() {
         return (head, body).into_response();
     }
@@ -88,9 +87,8 @@ mod tests {
 
     const ANSWER: usize = 8 << 20;
 
-    /// A sibling of row 5 of the second review.
     #[tokio::test]
-    async fn answers_that_nobody_reads_are_bounded_and_root_s_are_not_among_them() {
+    async fn unread_answers_are_bounded_except_for_root() {
         let unread = Unread::default();
         let router = Router::new()
             .route("/", get(|| async { vec![b'x'; ANSWER] }))
@@ -112,12 +110,12 @@ mod tests {
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answers.len(), MOST / ANSWER + 1);
         assert_eq!(ask(0).await.status(), StatusCode::OK, "root is answered");
-        // A frame that was taken is still in memory.
+        // A received frame is still in memory.
         let frame = answers.remove(0).into_body().frame().await.unwrap().unwrap();
         assert_eq!(ask(1000).await.status(), StatusCode::SERVICE_UNAVAILABLE);
         drop(frame);
         assert_eq!(ask(1000).await.status(), StatusCode::OK);
         drop((answers, refused));
-        assert_eq!(unread.0.load(Ordering::Relaxed), 0, "all is let go of");
+        assert_eq!(unread.0.load(Ordering::Relaxed), 0, "all is released");
     }
 }

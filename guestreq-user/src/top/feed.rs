@@ -1,6 +1,6 @@
-//! # Asking the agent, again and again
+//! # Querying the agent periodically
 //!
-//! On a thread of its own: an agent that hangs does not stop the keys.
+//! In a thread of its own, so that keys work while the agent hangs.
 
 use std::{
     path::PathBuf,
@@ -29,9 +29,9 @@ impl Feed {
         client::get(&self.socket, "/v1/overview")
     }
 
-    /// Asks once each interval, however long an answer takes, until nobody listens.
+    /// Queries once per interval until the receiver is dropped.
     pub fn start(self) -> Result<Receiver<Answer>> {
-        // One answer waits to be looked at, no more: after a suspension nobody wants old ones.
+        // Holds one answer, so that none is outdated after a suspension.
         let (sender, answers) = mpsc::sync_channel(1);
         let ask = move || {
             let mut next = Instant::now() + self.interval;
@@ -44,7 +44,7 @@ impl Feed {
                 }
             }
         };
-        thread::Builder::new().name("feed".to_owned()).spawn(ask).context("a thread")?;
+        thread::Builder::new().name("feed".to_owned()).spawn(ask).context("starting a thread")?;
         Ok(answers)
     }
 }

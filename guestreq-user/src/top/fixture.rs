@@ -1,6 +1,6 @@
 //! # An agent's answer, for tests
 //!
-//! The one that tests/top serves to the real binary, too.
+//! Also used by tests/top.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ pub fn overview() -> Overview {
     serde_json::from_str(include_str!("../../tests/top/overview.json")).unwrap()
 }
 
-/// The same after so many seconds, in which the PSP worked for these.
+/// The same `seconds` later, with `busy` more seconds of the PSP.
 pub fn after(seconds: f64, busy: f64) -> Overview {
     let mut data = overview();
     data.agent.monotonic_seconds += seconds;
@@ -31,7 +31,7 @@ pub fn vm<'a>(data: &'a mut Overview, name: &str) -> &'a mut Vm {
     data.vms.vms.iter_mut().find(|vm| vm.vm == name).unwrap()
 }
 
-/// Presses keys: characters as they are, others by these signs.
+/// Presses keys, some of which are written as symbols.
 pub fn press(model: &mut Model, keys: &str) -> Option<Action> {
     keys.chars().fold(None, |_, key| {
         let code = match key {

@@ -1,9 +1,7 @@
 //! # top: the last seconds, live
 //!
-//! Asks the agent once a second and draws what it says. Three parts that know
-//! little of each other: the model, a state machine without a terminal; the
-//! view, which draws it; the terminal, which is left as it was found. It
-//! knows the API's types, not the agent.
+//! Queries the agent once per interval and draws the answer: the model is a state machine without a
+//! terminal, the view draws it, the terminal is restored at the end.
 
 mod feed;
 #[cfg(test)]
@@ -28,8 +26,8 @@ use signals::Signals;
 use terminal::Terminal;
 use view::{Theme, View};
 
-/// How long a signal or an answer may wait to be seen; a key does not wait.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How long a signal or an answer may wait; keys do not wait.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub struct Options {
     pub socket: PathBuf,
@@ -40,7 +38,7 @@ pub struct Options {
 
 pub fn run(options: Options) -> Result<ExitCode> {
     terminal::check()?;
-    // Without an agent there is nothing to show, and the terminal is not affected.
+    // Fails without an agent before the terminal is changed.
     let feed = Feed::new(options.socket, options.interval);
     let model = Model::new(feed.ask()?, options.interval, Instant::now());
     let signals = Signals::new()?;
@@ -81,18 +79,18 @@ impl Top {
     fn run(&mut self) -> Result<End> {
         let mut drawn = None;
         loop {
-            // The data's age is told in seconds.
+            // The data's age is shown in seconds.
             let second = self.model.age(Instant::now()).as_secs();
             if drawn != Some(second) {
                 self.draw()?;
                 drawn = Some(second);
             }
-            let came = event::poll(GLANCE).context("reading the terminal")?;
+            let came = event::poll(POLL_INTERVAL).context("reading the terminal")?;
             if let Some(signal) = self.signals.deadly() {
                 return Ok(End::Signal(signal));
             }
             if self.signals.resumed() {
-                // Whoever stopped us may have left the terminal as a shell wants it.
+                // The shell may have changed the terminal meanwhile.
                 self.terminal.lend(|| ())?;
                 drawn = None;
             }
@@ -118,19 +116,21 @@ impl Top {
     fn event(&mut self, event: &Event) -> Option<Action> {
         match event {
             Event::Key(key) if key.is_press() => self.model.press(*key, Instant::now()),
-            // A new size needs no more than being drawn.
+            // A new size only needs a redraw.
             _ => None,
         }
     }
 
-    /// Whether there was one.
+    /// Whether there were any.
     fn take_answers(&mut self) -> Result<bool> {
         let mut took = false;
         loop {
             match self.answers.try_recv() {
                 Ok(answer) => self.model.answer(answer, Instant::now()),
                 Err(TryRecvError::Empty) => return Ok(took),
-                Err(TryRecvError::Disconnected) => bail!("what asks the agent has ended"),
+                Err(TryRecvError::Disconnected) => {
+                    bail!("the thread that queries the agent has ended")
+                }
             }
             took = true;
         }
@@ -141,7 +141,7 @@ impl Top {
         let mut room = model.room;
         self.terminal.draw(|frame| room = view.draw(frame, model, Instant::now()))?;
         self.model.fit(room);
-        #[allow(clippy::panic, reason = "asked for, to see what becomes of the terminal")]
+        #[allow(clippy::panic, reason = "requested, to test that the terminal is restored")]
         if self.panic {
             panic!("asked for by --panic");
         }

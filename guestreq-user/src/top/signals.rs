@@ -1,4 +1,4 @@
-//! # Signals: noted, and obeyed where the terminal can be given back first
+//! # Signals: handled after the terminal is restored
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use signal_hook::{
     flag, low_level,
 };
 
-/// What ends a process that does nothing about it.
+/// Signals that end a process by default.
 const DEADLY: [i32; 4] = [SIGTERM, SIGINT, SIGHUP, SIGQUIT];
 
 pub struct Signals {
@@ -20,10 +20,10 @@ pub struct Signals {
     resumed: Arc<AtomicBool>,
 }
 
-fn note(signal: i32) -> Result<Arc<AtomicBool>> {
-    let noted = Arc::new(AtomicBool::new(false));
-    flag::register(signal, Arc::clone(&noted)).with_context(|| format!("signal {signal}"))?;
-    Ok(noted)
+fn register(signal: i32) -> Result<Arc<AtomicBool>> {
+    let flag_set = Arc::new(AtomicBool::new(false));
+    flag::register(signal, Arc::clone(&flag_set)).with_context(|| format!("signal {signal}"))?;
+    Ok(flag_set)
 }
 
 impl Signals {
@@ -31,17 +31,17 @@ impl Signals {
         let [term, int, hup, quit] = DEADLY;
         Ok(Signals {
             deadly: [
-                (term, note(term)?),
-                (int, note(int)?),
-                (hup, note(hup)?),
-                (quit, note(quit)?),
+                (term, register(term)?),
+                (int, register(int)?),
+                (hup, register(hup)?),
+                (quit, register(quit)?),
             ],
-            suspend: note(SIGTSTP)?,
-            resumed: note(SIGCONT)?,
+            suspend: register(SIGTSTP)?,
+            resumed: register(SIGCONT)?,
         })
     }
 
-    /// The signal that is to end this process, if one came.
+    /// The received signal that ends this process, if any.
     pub fn deadly(&self) -> Option<i32> {
         let came = |(signal, came): &(i32, Arc<AtomicBool>)| {
             came.load(Ordering::Relaxed).then_some(*signal)
@@ -49,23 +49,23 @@ impl Signals {
         self.deadly.iter().find_map(came)
     }
 
-    /// Whether it is to stop for a while.
+    /// Whether to suspend.
     pub fn suspend(&self) -> bool {
         self.suspend.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it was stopped, and goes on.
+    /// Whether it was resumed.
     pub fn resumed(&self) -> bool {
         self.resumed.swap(false, Ordering::Relaxed)
     }
 }
 
-/// Stops this process until it is told to go on.
+/// Suspends this process.
 pub fn stop() {
     let _ = low_level::emulate_default_handler(SIGTSTP);
 }
 
-/// Ends this process by a signal, so that whoever waits for it knows which.
+/// Ends this process by a signal, so that its parent sees which.
 pub fn die_by(signal: i32) {
     let _ = low_level::emulate_default_handler(signal);
 }

@@ -1,7 +1,7 @@
-//! # The terminal, which is left as it was found
+//! # The terminal
 //!
-//! Taken over with the alternate screen and raw mode. Given back when [`Terminal`] is dropped,
-//! when the process is suspended, and before a panic is printed, so that it can be read.
+//! Uses the alternate screen and raw mode. Restored when [`Terminal`] is dropped, when the process
+//! is suspended, and before a panic is printed.
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
@@ -21,9 +21,9 @@ pub struct Terminal {
     screen: ratatui::Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
-/// Says why there is no terminal to draw on, if there is none.
+/// An error if there is no suitable terminal.
 pub fn check() -> Result<()> {
-    let programs = "for programs there is `guestreq vms -o json`";
+    let programs = "use `guestreq vms -o json`";
     if !io::stdout().is_terminal() {
         bail!("standard output is not a terminal: {programs}");
     }
@@ -34,19 +34,19 @@ pub fn check() -> Result<()> {
 }
 
 impl Terminal {
-    /// Takes the terminal over.
+    /// Enters raw mode and the alternate screen.
     pub fn enter() -> Result<Terminal> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let print = panic::take_hook();
             panic::set_hook(Box::new(move |panic| {
-                give_back();
+                restore();
                 print(panic);
             }));
         });
         let backend = CrosstermBackend::new(BufWriter::new(io::stdout()));
         let screen = ratatui::Terminal::new(backend).context("the terminal")?;
-        // From here on, whatever fails gives it back.
+        // From here on errors restore it.
         let mut terminal = Terminal { screen };
         terminal.take()?;
         Ok(terminal)
@@ -58,8 +58,8 @@ impl Terminal {
         self.clear()
     }
 
-    /// Has the next frame drawn whole. A new size, be it the old one, does that without asking the
-    /// terminal where its cursor is, which not every terminal answers.
+    /// Makes the next frame a full redraw. Setting the size does that without querying the cursor's
+    /// position, which not every terminal supports.
     pub fn clear(&mut self) -> Result<()> {
         let size = self.screen.size().context("the terminal's size")?;
         self.screen.resize(size.into()).context("the terminal")
@@ -70,9 +70,9 @@ impl Terminal {
         Ok(())
     }
 
-    /// Gives it back while `meanwhile` runs.
+    /// Restores it while `meanwhile` runs.
     pub fn lend(&mut self, meanwhile: impl FnOnce()) -> Result<()> {
-        give_back();
+        restore();
         meanwhile();
         self.take()
     }
@@ -80,13 +80,12 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-/// As far as it goes: a terminal that has hung up cannot be told anything. Told twice, nothing
-/// changes.
-fn give_back() {
+/// Best effort: fails if the terminal has hung up. Idempotent.
+fn restore() {
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
     let _ = io::stdout().flush();
     let _ = terminal::disable_raw_mode();

@@ -1,8 +1,7 @@
 //! # The API: events
 //!
-//! `GET /v1/events` answers [`Event`]s, one JSON object a line, as they were
-//! recorded, see [`Query`]; with `follow`, for as long as somebody reads. Names of
-//! fields and kinds stay as they are; new ones may come.
+//! `GET /v1/events` answers the [`Event`]s that match a [`Query`] as JSON lines, with `follow`
+//! until the client disconnects. Names of fields and kinds are stable; new ones may be added.
 
 mod describe;
 pub mod kind;
@@ -21,39 +20,39 @@ pub use what::{
     Decided, Ended, Enforcement, EventData, Lost, Message, PolicyChanged, StageSeconds,
 };
 
-/// `guestreq events -o json`, `GET /v1/events`: something that happened, each on a line
+/// `guestreq events -o json`, `GET /v1/events`: one event per line
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Event {
-    /// Counts up within an agent's life. What stands in the place of events that are missing has
-    /// the number of the last of them.
+    /// Increases by one per event of an agent. A `lost` event has the id of the last one it stands
+    /// for.
     pub id: u64,
-    /// Which agent's life: another one counts anew.
+    /// Identifies a run of the agent; each starts counting at the beginning.
     pub agent: AgentId,
     /// When it happened.
     pub time: Time,
-    /// The same, in ns of CLOCK_MONOTONIC.
+    /// The same time in ns of CLOCK_MONOTONIC.
     pub monotonic_ns: u64,
-    /// Absent where it is of no VM.
+    /// Absent if it concerns no VM.
     #[serde(flatten)]
     pub vm: Option<EventVm>,
-    /// `kind`, and that kind's fields.
+    /// `kind` and its fields.
     #[serde(flatten)]
     pub what: EventData,
 }
 
-/// A VM, named as in `GET /v1/vms`; of one that has no record only the process is known.
+/// A VM, named as in `GET /v1/vms`; without a record only `pid` is known.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct EventVm {
     /// Its label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vm: Option<String>,
-    /// As its VMM was told.
+    /// The VM's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Absent where its VMM was given none.
+    /// Absent if the VMM's command line has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,
-    /// Its VMM's process.
+    /// Process of the VMM.
     pub pid: u32,
 }
 
@@ -62,7 +61,7 @@ impl Event {
         self.what.kind()
     }
 
-    /// How much memory it takes, about.
+    /// Its approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let event_vm = self.vm.as_ref();

@@ -1,4 +1,4 @@
-//! # Why a VM has its identity and its policy
+//! # Explanation of a VM's identity and policy
 //!
 //! `GET /v1/explain?vm=VM` is [`Explained`].
 
@@ -9,25 +9,25 @@ use super::{
     policy::{Effective, RuleResult},
 };
 
-/// A VM as the agent knows it.
+/// `GET /v1/explain`: a VM as the agent knows it.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Explained {
-    /// By which it is told from all others.
+    /// Unique label.
     pub vm: String,
     pub pid: u32,
-    /// When the process began, in ticks since boot; null if it was gone when it was looked at.
+    /// Start of the process in ticks since boot; null if it exited before it was read.
     pub started: Option<u64>,
     pub running: bool,
-    /// Its process does not answer, so that nothing is known of it yet.
+    /// Its process cannot be read yet: nothing is known of it.
     pub unread: bool,
     pub identity: Identity,
-    /// Empty if an agent of an older version has read it.
+    /// Empty if read by an older agent.
     pub evidence: Vec<Evidence>,
     pub rules: Vec<RuleResult>,
     pub policy: Effective,
 }
 
-/// Where that is asked.
+/// The request's path and query.
 pub fn path(vm: &str) -> String {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("vm", vm).finish();
     format!("/v1/explain?{query}")
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_name_can_be_asked_for() {
+    fn any_name_can_be_requested() {
         for name in ["web", "prod/web", "a b&vm=c", "\u{fc}+%", "pid:7"] {
             let path = path(name);
             let uri: Uri = path.parse().unwrap();

@@ -1,37 +1,37 @@
-//! # Which VM a process is
+//! # A VM's identity
 
 use serde::{Deserialize, Serialize};
 
-/// A VM's name, and what else its VMM says of it.
+/// A VM's identity, as its process shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The VM's own name, as it is, or the process' name where the command line has none.
+    /// The VM's name, or the process' name if the command line has none.
     pub name: String,
     /// Whether the name is the VM's own.
     pub named: bool,
-    /// As its VMM was told; empty where it is not known.
+    /// From the VMM's command line; empty if not known.
     pub uuid: String,
     /// qemu, cloud-hypervisor, firecracker, or the process' name.
     pub vmm: String,
-    /// Its pod's, where the VM's name tells: KubeVirt's does; else empty.
+    /// Its pod's namespace, from a KubeVirt VM's name; else empty.
     pub namespace: String,
-    /// Of the pod that it runs in, where its cgroups tell; else empty.
+    /// Its pod's UID, from its cgroups; else empty.
     pub pod_uid: String,
 }
 
-/// A part of what is known of a VM, and what of its process tells it.
+/// The source of a field of [`Identity`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// `name`, `uuid`, `vmm`, `namespace` or `pod_uid`.
     pub field: String,
-    /// `argument`; `comm`: the process' name; `exe`: its program's file; `cgroup`: a line of its
-    /// control groups.
+    /// `argument`; `comm`: the process' name; `exe`: the path of its executable; `cgroup`: a line
+    /// of its /proc/PID/cgroup.
     pub from: EvidenceSource,
-    /// What stands there, its first 256 characters at most.
+    /// Its text, at most 256 characters.
     pub text: String,
 }
 
-/// Where of a process something stands.
+/// A source of identity within /proc/PID.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EvidenceSource {

@@ -1,8 +1,6 @@
-//! # Everything at one moment
+//! # Overview for `guestreq top`
 //!
-//! `GET /v1/overview` is [`Overview`]: what `guestreq top` shows. Its parts are what `/v1/vms`,
-//! `/v1/psp` and `/v1/policy` answer, but of one moment, so that a VM's rate, its policy and the
-//! queue belong together.
+//! `GET /v1/overview` is [`Overview`]: `/v1/vms`, `/v1/psp` and `/v1/policy` of the same moment.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,13 +14,13 @@ pub struct Overview {
     pub policy: Policies,
 }
 
-/// Who answers, and when.
+/// The agent that answers, and when.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct AgentInfo {
     pub version: String,
     pub host: String,
     /// RFC 3339, by the host's clock.
     pub at: String,
-    /// The same moment by a clock that nobody sets, for differences between two answers.
+    /// The same time by the monotonic clock.
     pub monotonic_seconds: f64,
 }

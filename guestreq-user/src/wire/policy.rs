@@ -1,9 +1,9 @@
-//! # The API: what VMs may ask for
+//! # The API: policies
 //!
-//! `GET /v1/policy` is [`Policies`]. `PUT /v1/policy` takes a [`Request`] and
-//! answers [`Changed`], `PUT /v1/policy/applied` an [`Apply`] and answers [`Applied`]; or a [`super::Failure`] with the status 400 (no such request),
-//! 403 (not root), 404 (no such VM), 409 (refused, and why), 500 (it could not be kept;
-//! nothing is changed) or 503 (the agent observes nothing).
+//! `GET /v1/policy` is [`Policies`]. `PUT /v1/policy` takes a [`Request`] and answers [`Changed`],
+//! `PUT /v1/policy/applied` takes an [`Apply`] and answers [`Applied`]. Errors are a
+//! [`super::Failure`] with status 400 (invalid request), 403 (not root), 404 (no such VM), 409
+//! (refused), 500 (not saved, nothing changed) or 503 (the agent observes nothing).
 
 mod change;
 mod effective;
@@ -35,66 +35,66 @@ pub use rule::{Match, Rule};
 pub struct Policies {
     pub enforcement: Enforcement,
     pub config: Configuration,
-    /// What holds for VMs of which nothing is said.
+    /// For VMs that no rule and no override sets.
     pub default: Effective,
     pub vms: Vec<VmPolicy>,
-    /// Overrides of VMs that are not running, by name: what would hold for them.
+    /// VMs with overrides that are not running, by name.
     pub absent: BTreeMap<String, Effective>,
-    /// The configuration's, in the order in which they are tried.
+    /// The configuration's, in the order in which they are evaluated.
     pub rules: Vec<LocatedRule>,
 }
 
-/// What was read of the configuration.
+/// State of the configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Configuration {
     /// In the order in which they are read.
     pub files: Vec<String>,
-    /// When what holds was read (RFC 3339).
+    /// Time of the last successful load (RFC 3339).
     pub read_at: String,
-    /// Why it could not be read since.
+    /// The last reload's failure; null if it succeeded.
     pub failed: Option<Failed>,
-    /// Keys that have changed since the agent's start, and that only a start reads.
+    /// Changed keys that need a restart of the agent.
     pub pending: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Failed {
-    /// When it was tried last (RFC 3339).
+    /// Time of the last attempt (RFC 3339).
     pub at: String,
-    /// With file, line and column where there is one.
+    /// With file, line and column if known.
     pub error: String,
 }
 
-/// How decisions are carried out, and whether they are.
+/// State of enforcement.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Enforcement {
     pub backend: Named<Backend>,
-    /// The strictest that is asked for.
+    /// The strictest of all VMs.
     pub mode: Named<Mode>,
-    /// It was tried just now, and works.
+    /// Whether the last self-test succeeded.
     pub verified: bool,
-    /// Why not.
+    /// Why it is not verified.
     pub reason: Option<String>,
-    /// Requests that passed though they should not have; not known to an agent that waits.
+    /// Requests that bypassed enforcement; null while nothing is observed.
     pub bypassed: Option<u64>,
 }
 
-/// What holds for a running VM.
+/// A running VM's policy.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct VmPolicy {
     /// As in `guestreq vms`.
     pub vm: String,
-    /// From its process' arguments: a label, not a proof.
+    /// From the VMM's arguments: a label, not a proof.
     pub name: String,
-    /// Empty where it is not known.
+    /// Empty if not known.
     pub uuid: String,
     #[serde(flatten)]
     pub policy: Effective,
-    /// How many requests, by mode, then message, then decision.
+    /// Requests by mode, message type and decision.
     pub decisions: BTreeMap<String, BTreeMap<String, BTreeMap<String, u64>>>,
 }
 
-/// What was changed, and holds from now on.
+/// The result of a change.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Changed {
     pub target: Target,
@@ -103,7 +103,7 @@ pub struct Changed {
     pub warnings: Vec<String>,
 }
 
-/// What became of a file that was applied, and holds from now on.
+/// The result of applying a policy file.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Applied {
     pub changed: Vec<Difference>,

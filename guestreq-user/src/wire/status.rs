@@ -1,6 +1,6 @@
-//! # The agent itself
+//! # Status of the agent, for `guestreq doctor`
 //!
-//! Reported also while nothing is observed: what `guestreq doctor` needs.
+//! Available also while nothing is observed.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,20 +9,19 @@ use super::{Holder, policy::Enforcement};
 /// `GET /v1/agent`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Agent {
-    /// Of the agent's guestreq.
     pub version: String,
     pub pid: u32,
-    /// What `/readyz` says.
+    /// As `/readyz`.
     pub ready: bool,
     /// Why it is not ready.
     pub reason: Option<String>,
     pub enforcement: Enforcement,
     /// Empty while nothing is observed.
     pub maps: Vec<Map>,
-    /// The command that has the PSP now, if one does.
+    /// The PSP's running command; null if idle.
     pub holder: Option<Holder>,
-    /// VMs whose processes cannot be read, so that they have no name and no rule that names them
-    /// holds for them; null while nothing is observed.
+    /// VMs whose processes cannot be read: they have no name, and no rule matches it; null while
+    /// nothing is observed.
     pub unread_vms: Option<u64>,
 }
 

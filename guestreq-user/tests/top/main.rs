@@ -72,7 +72,7 @@ fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Resul
     screen.press("\x1b")?;
     screen.wait_for("9 VMs, by denied")?;
     screen.press("\r")?;
-    let text = screen.wait_for("told BUSY report 7")?;
+    let text = screen.wait_for("got BUSY report 7")?;
     ensure!(text.contains("VM web-1"), "{text}");
     screen.press("\x1b")?;
     screen.wait_for("9 VMs")?;

@@ -5,7 +5,7 @@ fn complete(shell: Shell, typed: &str, names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn in_bash_a_name_is_one_word_whatever_is_in_it() {
+fn in_bash_every_name_is_one_word() {
     for name in ["web-1", "a b", "$(reboot)", "`x`", "a'b\"c", "a;b|c&d", "*", "web@77", "~", "ü"]
     {
         let word = Shell::Bash.word(name).unwrap();
@@ -16,7 +16,7 @@ fn in_bash_a_name_is_one_word_whatever_is_in_it() {
 }
 
 #[test]
-fn a_name_that_would_reach_a_terminal_as_more_than_text_is_not_offered() {
+fn names_with_control_characters_or_too_long_are_not_offered() {
     for name in ["a\nb", "\u{1b}[31m", "a\tb", "\u{9b}1m", &"x".repeat(4096)] {
         for shell in Shell::value_variants() {
             assert_eq!(shell.word(name), None, "{shell:?} {name:?}");
@@ -26,7 +26,7 @@ fn a_name_that_would_reach_a_terminal_as_more_than_text_is_not_offered() {
 }
 
 #[test]
-fn what_was_typed_is_compared_as_the_shell_tells_it() {
+fn what_was_typed_is_compared_as_the_shell_quotes_it() {
     let names = ["my vm", "my-vm", "other"];
     assert_eq!(complete(Shell::Bash, "my\\ ", &names), ["my\\ vm"]);
     assert_eq!(complete(Shell::Bash, "my", &names), ["my\\ vm", "my-vm"]);
@@ -36,7 +36,7 @@ fn what_was_typed_is_compared_as_the_shell_tells_it() {
 }
 
 #[test]
-fn every_shell_gets_a_script_that_asks_this_binary() {
+fn every_shell_gets_a_script_that_runs_this_binary() {
     for shell in Shell::value_variants() {
         let mut script = Vec::new();
         let written = shell.completer().write_registration(VARIABLE, "g", "g", "g", &mut script);

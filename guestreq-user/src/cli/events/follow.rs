@@ -1,4 +1,4 @@
-//! # Following an agent, and the next one
+//! # Following events, across restarts of the agent
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// How often an agent that is gone is looked for.
+/// Pause between attempts to connect to the next agent.
 const RETRY_TIMEOUT: Duration = Duration::from_millis(300);
-/// What the programs told while no agent ran began at most so long before its end was noticed.
+/// Events while no agent ran begin at most this long before its end was noticed.
 const OVERLAP: Duration = Duration::from_secs(10);
 
 pub struct Follow {
@@ -32,58 +32,57 @@ pub struct Follow {
 
 /// Why an answer ended.
 enum End {
-    /// All is said, or nobody reads it.
+    /// The answer is complete, or standard output is closed.
     Done,
-    AgentGone,
+    AgentStopped,
 }
 
 impl Follow {
     pub async fn run(mut self) -> Result<()> {
         tokio::select! {
             done = self.follow() => done,
-            // The way in which one ends it: no failure.
+            // The usual way to end.
             interrupted = tokio::signal::ctrl_c() => interrupted.context("SIGINT"),
         }
     }
 
     async fn follow(&mut self) -> Result<()> {
         let mut connection = Connection::open(&self.socket).await?;
-        self.say_strangers().await;
+        self.warn_about_unknown_vms().await;
         let mut since = Time::now();
         loop {
             let path = format!("/v1/events?{}", self.query);
             let end = match connection.stream(&path).await {
                 Ok(answer) => self.read(answer?, &mut since).await?,
-                Err(_) => End::AgentGone,
+                Err(_) => End::AgentStopped,
             };
             if matches!(end, End::Done) {
                 return Ok(());
             }
-            ensure!(self.query.follow, "the agent ended before it had told all");
-            eprintln!("guestreq: the agent is gone: waiting for the next one");
+            ensure!(self.query.follow, "the agent stopped before its answer was complete");
+            eprintln!("guestreq: the agent has stopped: waiting for the next one");
             let Some(next) = self.next_agent().await else { return Ok(()) };
             connection = next;
-            eprintln!("guestreq: an agent is there again");
-            // All that this one knows and that was not shown; but not how VMs came to be that it
-            // has found running.
+            eprintln!("guestreq: connected to the next agent");
+            // What was not shown yet, without older `new_vm` events of VMs found running.
             self.query.since = Some(Since(since.before(OVERLAP)));
             self.query.last = None;
         }
     }
 
-    /// Names that no VM has may be mistyped.
-    async fn say_strangers(&self) {
+    /// They may be mistyped.
+    async fn warn_about_unknown_vms(&self) {
         if self.query.filter.vms.is_empty() {
             return;
         }
-        // An agent that observes nothing yet knows no VMs, and has events all the same.
+        // An agent that does not observe yet has events but no VMs.
         let Ok(vms) = client::get_async::<Vms>(&self.socket, "/v1/vms").await else { return };
-        for stranger in nearest::strangers(&self.query.filter.vms, &vms) {
-            eprintln!("guestreq: {stranger}");
+        for warning in nearest::unknown_vms(&self.query.filter.vms, &vms) {
+            eprintln!("guestreq: {warning}");
         }
     }
 
-    /// `None`: nobody reads what it would say.
+    /// `None`: standard output is closed.
     async fn next_agent(&self) -> Option<Connection> {
         loop {
             sleep(RETRY_TIMEOUT).await;
@@ -98,23 +97,23 @@ impl Follow {
 
     async fn read(&mut self, mut answer: Incoming, since: &mut Time) -> Result<End> {
         let mut rest = Vec::new();
-        let mut look = interval(Duration::from_secs(1));
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let frame = tokio::select! {
                 frame = answer.frame() => frame,
-                _ = look.tick() => match self.out.closed() {
+                _ = tick.tick() => match self.out.closed() {
                     Some(Closed) => return Ok(End::Done),
                     None => continue,
                 }
             };
             let part = match frame {
-                None => return Ok(if self.query.follow { End::AgentGone } else { End::Done }),
-                Some(Err(_)) => return Ok(End::AgentGone),
+                None => return Ok(if self.query.follow { End::AgentStopped } else { End::Done }),
+                Some(Err(_)) => return Ok(End::AgentStopped),
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             };
             rest.extend_from_slice(&part);
-            let events = whole_lines(&mut rest)?;
+            let events = complete_lines(&mut rest)?;
             if let Some((Event { agent, id, time, .. }, _)) = events.last() {
                 self.query.after = Some(After { agent: *agent, id: *id });
                 *since = (*since).max(*time);
@@ -126,14 +125,15 @@ impl Follow {
     }
 }
 
-/// Takes the whole lines out of what has come, each as an event and as it was written.
-fn whole_lines(rest: &mut Vec<u8>) -> Result<Vec<(Event, String)>> {
+/// Takes complete lines out of `rest`, each as an event and as text.
+fn complete_lines(rest: &mut Vec<u8>) -> Result<Vec<(Event, String)>> {
     let Some(end) = rest.iter().rposition(|&byte| byte == b'\n') else { return Ok(Vec::new()) };
     let tail = rest.split_off(end + 1);
-    let lines = String::from_utf8(std::mem::replace(rest, tail)).context("the agent's answer")?;
+    let lines =
+        String::from_utf8(std::mem::replace(rest, tail)).context("reading the agent's answer")?;
     let event = |line: &str| {
         let event = serde_json::from_str(line)
-            .context("the agent's answer is not what this version expects: same version?")?;
+            .context("unexpected answer: are agent and command line of the same version?")?;
         Ok((event, line.to_owned()))
     };
     lines.lines().map(event).collect()
@@ -145,27 +145,27 @@ mod tests {
     use crate::wire::events::tests::{event, examples};
 
     #[test]
-    fn events_are_put_together_however_they_were_cut() {
+    fn events_are_reassembled_from_any_chunks() {
         let lines: Vec<String> = examples()
             .into_iter()
             .zip(1..)
             .map(|(what, id)| serde_json::to_string(&event(id, None, what)).unwrap() + "\n")
             .collect();
-        let (mut rest, mut heard) = (Vec::new(), Vec::new());
+        let (mut rest, mut events) = (Vec::new(), Vec::new());
         for part in lines.concat().as_bytes().chunks(7) {
             rest.extend_from_slice(part);
-            heard.extend(whole_lines(&mut rest).unwrap());
+            events.extend(complete_lines(&mut rest).unwrap());
         }
         assert!(rest.is_empty());
-        assert_eq!(heard.len(), lines.len());
-        for ((event, line), (id, sent)) in heard.iter().zip((1..).zip(&lines)) {
+        assert_eq!(events.len(), lines.len());
+        for ((event, line), (id, sent)) in events.iter().zip((1..).zip(&lines)) {
             assert_eq!((event.id, line.as_str()), (id, sent.trim_end()));
         }
     }
 
     #[test]
-    fn what_is_no_event_is_told() {
-        let error = whole_lines(&mut b"{\"id\": 1}\n".to_vec()).unwrap_err();
+    fn a_line_that_is_no_event_is_an_error() {
+        let error = complete_lines(&mut b"{\"id\": 1}\n".to_vec()).unwrap_err();
         assert!(error.to_string().contains("same version?"), "{error}");
     }
 }

@@ -1,6 +1,4 @@
-//! # Events as lines of a table
-//!
-//! Columns line up though nobody knows yet what is to come.
+//! # Events as table rows
 
 use std::io;
 
@@ -13,19 +11,19 @@ use crate::{
     wire::events::{Enforcement, Event, EventData, Kind},
 };
 
-/// The longest kind's name.
+/// Width of the longest kind's name.
 const KIND: usize = 15;
-/// Longer names push what follows to the right; they are rare.
+/// Longer names shift the next column.
 const WIDEST_VM: usize = 32;
 
 pub struct Lines {
-    /// As wide as the widest name so far.
+    /// Width of the widest name so far.
     vm: usize,
     colours: bool,
 }
 
 impl Default for Lines {
-    /// Coloured on a terminal only, and not where NO_COLOR is set.
+    /// Coloured on a terminal only, unless NO_COLOR is set.
     fn default() -> Lines {
         let colours = anstream::AutoStream::choice(&io::stdout()) != ColorChoice::Never;
         Lines { vm: 8, colours }
@@ -49,7 +47,7 @@ impl Lines {
     }
 }
 
-/// Red is what should not be, yellow what may explain something.
+/// Red: refusals, anomalies, losses; yellow: slow or throttled.
 fn style(event: &Event) -> Style {
     let colour = match event.kind() {
         Kind::Denied
@@ -85,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_line_up_and_a_hostile_name_is_no_line_of_its_own() {
+    fn columns_align_and_names_are_escaped() {
         let mut lines = Lines { vm: 8, colours: false };
         let mut line = |vm, at: usize| lines.line(&event(1, vm, examples().swap_remove(at)));
         assert_eq!(
@@ -95,15 +93,15 @@ mod tests {
         );
         let hostile = line(named("a\n\x1b[2J\"\u{202e}b\u{5b57}"), 5);
         assert!(hostile.contains("  a\\n\\u{1b}[2J\"\\u{202e}b\u{5b57}  report"), "{hostile}");
-        let (lost, told) = (line(None, 14), "  lost             -  ");
-        assert!(lost.contains(told) && lost.contains("  3 events"), "{lost}");
+        let (lost, expected) = (line(None, 14), "  lost             -  ");
+        assert!(lost.contains(expected) && lost.contains("  3 events"), "{lost}");
         let wide = line(named(&"x".repeat(128)), 5);
         assert!(wide.contains("xxx  report"), "{wide}");
         assert!(line(named("web"), 5).contains(&format!("  web{}  report", " ".repeat(29))));
     }
 
     #[test]
-    fn there_are_colours_only_where_they_were_asked_for() {
+    fn colours_are_used_only_if_enabled() {
         let mut lines = Lines { vm: 8, colours: true };
         assert!(lines.line(&event(1, None, examples().swap_remove(5))).contains("\x1b[31mdenied"));
         lines.colours = false;

@@ -1,23 +1,23 @@
-//! # A VM that does not run
+//! # Warnings about unknown VMs
 //!
-//! It may come; but if the name was mistyped, one would wait for ever.
+//! The VM may start later, or its name may be mistyped.
 
 use crate::{policy::instead, text::quoted, wire::Vms};
 
-/// What to say of names that none of the VMs has.
-pub fn strangers(asked: &[String], vms: &Vms) -> Vec<String> {
+/// Warnings for names that no VM has.
+pub fn unknown_vms(names: &[String], vms: &Vms) -> Vec<String> {
     let is_known =
         |name: &String| vms.vms.iter().any(|vm| [&vm.vm, &vm.name, &vm.uuid].contains(&name));
-    asked.iter().filter(|name| !is_known(name)).map(|name| stranger(name, vms)).collect()
+    names.iter().filter(|name| !is_known(name)).map(|name| warning(name, vms)).collect()
 }
 
-fn stranger(name: &str, vms: &Vms) -> String {
+fn warning(name: &str, vms: &Vms) -> String {
     let running: Vec<_> = vms.vms.iter().filter(|vm| vm.running).map(|vm| vm.vm.as_str()).collect();
-    let asked = quoted(name);
+    let quoted = quoted(name);
     if running.is_empty() {
-        return format!("no VM {asked}, and no other, is known yet: waiting for it");
+        return format!("no VM {quoted} is known yet, nor any other: waiting for it");
     }
-    format!("no VM {asked} is known yet: {}", instead(name, &running))
+    format!("no VM {quoted} is known yet: {}", instead(name, &running))
 }
 
 #[cfg(test)]
@@ -42,28 +42,28 @@ mod tests {
         serde_json::from_value(json!({"window_seconds": 1.0, "vms": vms})).unwrap()
     }
 
-    fn said(name: &str, names: &[(&str, bool)]) -> Vec<String> {
-        strangers(&[name.to_owned()], &vms(names))
+    fn warnings(name: &str, names: &[(&str, bool)]) -> Vec<String> {
+        unknown_vms(&[name.to_owned()], &vms(names))
     }
 
     #[test]
-    fn a_mistyped_name_is_told_with_the_nearest_that_run() {
+    fn a_mistyped_name_is_reported_with_the_nearest_running_ones() {
         let running =
             [("db", true), ("web-1", true), ("web-22", true), ("wob", false), ("x", true)];
         assert_eq!(
-            said("wbe-1", &running),
+            warnings("wbe-1", &running),
             ["no VM \"wbe-1\" is known yet: did you mean \"web-1\"?"]
         );
         assert_eq!(
-            said("we\tb", &running[..1]),
+            warnings("we\tb", &running[..1]),
             ["no VM \"we\\tb\" is known yet: there are \"db\""]
         );
     }
 
     #[test]
-    fn what_runs_or_ran_is_no_stranger() {
-        assert!(said("web", &[("web", true)]).is_empty());
-        assert!(said("web", &[("web", false)]).is_empty());
-        assert!(said("web", &[])[0].contains("waiting for it"));
+    fn running_and_exited_vms_are_known() {
+        assert!(warnings("web", &[("web", true)]).is_empty());
+        assert!(warnings("web", &[("web", false)]).is_empty());
+        assert!(warnings("web", &[])[0].contains("waiting for it"));
     }
 }

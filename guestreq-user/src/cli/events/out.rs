@@ -1,4 +1,4 @@
-//! # Where events go
+//! # Writing events to standard output
 
 use std::io::{self, Write as _};
 
@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use super::line::Lines;
 use crate::{json, wire::events::Event};
 
-/// Standard output, as it was asked for.
+/// Standard output, as lines or JSON.
 pub struct Out(Option<Lines>);
 
-/// Nobody reads it any more: `guestreq events | head` is no failure.
+/// Nobody reads standard output any more, as in `guestreq events | head`.
 #[derive(Debug, PartialEq)]
 pub struct Closed;
 
@@ -23,13 +23,13 @@ impl Out {
         Out(Some(lines))
     }
 
-    /// Writes events: as the agent wrote them, or as lines for people.
+    /// Writes events.
     pub fn write(&mut self, events: &[(Event, String)]) -> Result<Option<Closed>> {
         let mut text = String::new();
         for (event, json) in events {
             match &mut self.0 {
                 Some(lines) => text += &lines.line(event),
-                // An agent of an older version has not.
+                // Older agents do not escape.
                 None => text += &json::escaped(json),
             }
             text.push('\n');
@@ -42,7 +42,7 @@ impl Out {
         }
     }
 
-    /// Whether nobody reads it any more, though there is nothing to write.
+    /// Checks for closed output without writing.
     pub fn closed(&self) -> Option<Closed> {
         let mut stdout = libc::pollfd { fd: libc::STDOUT_FILENO, events: 0, revents: 0 };
         // SAFETY: one structure, which outlives the call.

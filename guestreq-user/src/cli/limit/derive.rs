@@ -1,7 +1,6 @@
 //! # Deriving a limit
 //!
-//! All VMs together are to keep within a share of the PSP's time, and no guest is to be
-//! starved by it.
+//! All VMs together stay within a share of the PSP's time, and no guest starves.
 
 use anyhow::{Result, bail, ensure};
 use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome::Outcome};
@@ -15,43 +14,43 @@ use crate::{
     },
 };
 
-/// Fewer say too little of how long the PSP takes.
-const ENOUGH: u64 = 100;
-/// For so long, in seconds, a VM that has been quiet may take all of the PSP at once.
+/// Measured requests that are needed.
+const MIN_REQUESTS: u64 = 100;
+/// Seconds for which an idle VM's burst may occupy the PSP.
 pub const STRETCH: f64 = 0.5;
 
-/// `guestreq limit suggest -o json`: what went in, and what came out
+/// `guestreq limit suggest -o json`
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Suggestion {
-    /// Message types that the default allows, and of which requests were measured.
+    /// Measured message types that the default allows.
     pub messages: Vec<String>,
-    /// How many were measured.
+    /// Measured requests.
     pub requests: u64,
-    /// How long the PSP took for one.
+    /// Mean time of the PSP for one request.
     pub mean_service_seconds: f64,
-    /// 99 of 100 took no longer.
+    /// 99th percentile.
     pub p99_service_seconds: f64,
-    /// The target: of the PSP's time, 0 to 1.
+    /// Target share of the PSP's time, 0 to 1.
     pub share: f64,
-    /// Among how many VMs it is shared.
+    /// VMs that share it.
     pub vms: u64,
-    /// They were counted, not given.
+    /// Whether `vms` was counted, not given.
     pub vms_running: bool,
-    /// What the PSP can do in its target share.
+    /// What the PSP can answer in all of its time.
     pub requests_per_second_of_psp: f64,
-    /// A VM's part of that.
+    /// A VM's part of the target share.
     pub requests_per_second_of_vm: f64,
-    /// As `limit set --rate` takes it.
+    /// For `limit set --rate`.
     pub rate: String,
-    /// As `limit set --burst` takes it.
+    /// For `limit set --burst`.
     pub burst: u64,
-    /// What all VMs may take at that rate: more than `share`, if that would starve guests.
+    /// Share of all VMs at that rate: above `share` if `share` would starve guests.
     pub resulting_share: f64,
-    /// What sets it.
+    /// Sets the limit.
     pub command: String,
 }
 
-/// What was measured of the messages that the default allows: others will not reach the PSP.
+/// Requests of the types that the default allows: others will not reach the PSP.
 struct Measured {
     messages: Vec<String>,
     requests: u64,
@@ -87,19 +86,19 @@ impl Suggestion {
     pub fn of(psp: &Psp, default: &Effective, vms: (u64, bool), share: f64) -> Result<Suggestion> {
         let Measured { messages, requests, seconds, p99 } = Measured::of(psp, default);
         ensure!(
-            requests >= ENOUGH,
-            "only {requests} requests of allowed types were measured, {ENOUGH} are needed: try \
-             again when there are more (guestreq psp)"
+            requests >= MIN_REQUESTS,
+            "only {requests} requests of allowed types measured, {MIN_REQUESTS} needed: try again \
+             later (guestreq psp shows the count)"
         );
         let (vms, vms_running) = vms;
-        ensure!(vms > 0, "no VM is running: say for how many the limit is to be, with --vms");
+        ensure!(vms > 0, "no VM is running: give their number with --vms");
         let mean = seconds / requests as f64;
         ensure!(mean > 0.0, "the measured requests took no time");
         let of_psp = 1.0 / mean;
         let of_vm = of_psp * share / vms as f64;
         let rate = rate(of_vm)?;
         let worst = p99.max(mean);
-        // As many as the PSP answers in that time, even if each takes long.
+        // As many as the PSP answers in that time, each at p99.
         let burst = (STRETCH / worst).floor().min(rate.per_second().ceil()) as u64;
         let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
         Ok(Suggestion {
@@ -120,7 +119,7 @@ impl Suggestion {
     }
 }
 
-/// A rate as people write it, not above this, but never one that starves guests.
+/// Rounds down to two digits, but never to a rate that starves guests.
 fn rate(per_second: f64) -> Result<Rate> {
     let per_second = per_second.min(1_000_000.0);
     let text = [(1.0, "s"), (60.0, "m")].into_iter().find_map(|(seconds, unit)| {

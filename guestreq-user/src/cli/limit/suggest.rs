@@ -1,7 +1,6 @@
 //! # guestreq limit suggest
 //!
-//! From measured service times to a limit that keeps all VMs together within a share of
-//! the PSP, with the arithmetic that led there.
+//! Prints a limit derived from measured service times, and its arithmetic.
 
 use std::process::ExitCode;
 
@@ -14,17 +13,17 @@ use crate::{
     wire::{Psp, Vms, policy::Policies},
 };
 
-/// Derive a limit from measured service times, the number of VMs and a share of the PSP
+/// Suggest a limit from measured service times, the number of VMs and a share of the PSP
 #[derive(clap::Args)]
 #[command(after_help = "\
-Nothing is changed: the command that would set the limit is printed.
+Changes nothing; prints the command that sets the limit.
 
 Example: guestreq limit suggest --share 50% --vms 40")]
 pub struct Args {
-    /// How much of the PSP's time all VMs' requests may take together, in percent
+    /// Share of the PSP's time for the requests of all VMs together
     #[arg(long, value_name = "PERCENT", default_value = "50%", value_parser = share)]
     share: f64,
-    /// For how many VMs [default: those that are running]
+    /// Number of VMs [default: those running]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     vms: Option<u64>,
     #[command(flatten)]
@@ -35,7 +34,7 @@ fn share(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).trim();
     match number.parse::<f64>() {
         Ok(percent) if (1.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(format!("{text:?} is no share: 1% to 100%, such as 50%")),
+        _ => Err(format!("{text:?} is not a share: 1% to 100%, such as 50%")),
     }
 }
 
@@ -56,12 +55,13 @@ impl Args {
 }
 
 fn text(it: &Suggestion) -> String {
-    let counted = if it.vms_running { "running now; --vms plans for more" } else { "as given" };
+    let counted =
+        if it.vms_running { "running now; override with --vms" } else { "given by --vms" };
     let mut text = format!(
-        "A request takes the PSP  {} on average, {} at p99 ({} requests: {})\n\
-         So it can answer         1 / {} = {:.1} a second\n\
-         All VMs together         {} of that = {:.1} a second\n\
-         One of {:<18}{:.1} / {} = {:.3} a second ({counted})\n",
+        "Service time             {} on average, {} at p99 ({} requests: {})\n\
+         The PSP can answer       1 / {} = {:.1} per second\n\
+         All VMs together         {} of that = {:.1} per second\n\
+         One of {:<18}{:.1} / {} = {:.3} per second ({counted})\n",
         duration(it.mean_service_seconds),
         duration(it.p99_service_seconds),
         it.requests,
@@ -77,8 +77,8 @@ fn text(it: &Suggestion) -> String {
     );
     if it.resulting_share > it.share {
         text.push_str(&format!(
-            "That is too slow         a guest that is told BUSY for 60 s loses its VMPCK: {} at least, \
-             so that all may take {}\n",
+            "Raised to                {}: a guest that gets BUSY for 60 s loses its VMPCK; all VMs may \
+             take {}\n",
             it.rate,
             percent(it.resulting_share),
         ));
@@ -86,7 +86,7 @@ fn text(it: &Suggestion) -> String {
         text.push_str(&format!("Rounded down             {}\n", it.rate));
     }
     text.push_str(&format!(
-        "At once                  {}: at most a second's worth and {} of the PSP, at least one per VMPCK\n\
+        "Burst                    {}: at most one second's worth and {} of the PSP, at least one per VMPCK\n\
          \n{}\n",
         it.burst,
         duration(STRETCH),

@@ -16,22 +16,22 @@ use crate::{
     wire::policy::{Applied, Apply, Difference},
 };
 
-/// Have a file hold at once: all of it, or nothing
+/// Apply a policy file atomically
 #[derive(clap::Args)]
 #[command(after_help = "\
-FILE is written as the policy in the configuration: mode, allow, limit and [[vm]]. It wins over \
-the configuration's files, stays after a restart, and takes the place of the file that was applied \
-before. What `limit set` and `policy allow`, `deny` and `mode` set goes before it.
+FILE contains mode, allow, limit and [[vm]] as in the configuration. It overrides the configuration, \
+survives a restart and replaces the file applied before. Overrides (`limit set`, `policy allow`, `deny` \
+and `mode`) take precedence over it.
 
 Example: guestreq policy apply incident.toml; later: guestreq policy apply --clear")]
 pub struct Args {
-    /// The file
+    /// Policy file
     #[arg(value_name = "FILE", required_unless_present = "clear", conflicts_with = "clear")]
     file: Option<PathBuf>,
-    /// Drop what was applied, so that the configuration holds again
+    /// Remove the applied file; the configuration applies again
     #[arg(long)]
     clear: bool,
-    /// Even if running VMs lose VMPCKs by it
+    /// Proceed even if running VMs lose VMPCKs
     #[arg(long)]
     yes: bool,
     /// The agent's socket [default: the configuration's]
@@ -52,7 +52,7 @@ impl Args {
     }
 }
 
-/// What a file says of VMs; it may say nothing else.
+/// Reads a policy file; other keys are an error.
 fn policy_file(path: &Path) -> Result<PolicyFile> {
     let name = path.display().to_string();
     let text = config::read_file(path).with_context(|| name.clone())?;
@@ -62,7 +62,7 @@ fn policy_file(path: &Path) -> Result<PolicyFile> {
     };
     if let Some((key, at)) = layer.others.first() {
         bail!(
-            "{at}: {key} cannot be applied, only mode, allow, limit and [[vm]]: write it in the \
+            "{at}: {key} cannot be applied, only mode, allow, limit and [[vm]]: set it in the \
              configuration"
         );
     }
@@ -71,7 +71,7 @@ fn policy_file(path: &Path) -> Result<PolicyFile> {
 
 fn text(changed: &[Difference]) -> String {
     if changed.is_empty() {
-        return "Nothing changes for the default or for running VMs.\n".to_owned();
+        return "No change for the default or running VMs.\n".to_owned();
     }
     let line = |Difference { vm, old, new }: &Difference| {
         let who =
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_applied_is_policy_and_nothing_else() {
+    fn an_applied_file_contains_only_policy() {
         let policy_file =
             of("mode = \"audit\"\n[[vm]]\nmatch = { name = \"a\" }\nlimit = \"off\"\n");
         assert_eq!(policy_file.unwrap().rules.len(), 1);

@@ -12,35 +12,34 @@ use crate::{
     text::printable,
 };
 
-/// Look whether files are right, without an agent, and say what they mean
+/// Check configuration files without an agent, and show the resulting policy
 #[derive(clap::Args)]
 #[command(after_help = "\
-Several files are read as the configuration and its conf.d are: of what two say, the later one's \
-holds. Exit status: 0 if all is right, 1 if not.
+Later files override earlier ones, as in conf.d. Exit status: 0 if all files are valid, else 1.
 
 Example: guestreq policy check /etc/guestreq/config.toml new-rule.toml")]
 pub struct Args {
-    /// The files, in their order [default: the configuration and its conf.d]
+    /// Files in order [default: the configuration and its conf.d]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// A table for people, or JSON for programs
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
 }
 
-/// `guestreq policy check -o json`: what was understood
+/// `guestreq policy check -o json`
 #[derive(Serialize)]
 struct Report {
     /// In the order in which they were read.
     files: Vec<String>,
-    /// Nothing is wrong.
+    /// There are no errors.
     valid: bool,
     errors: Vec<Wrong>,
-    /// What is right, and may not be meant.
+    /// Valid, but possibly not intended.
     warnings: Vec<String>,
-    /// What holds for VMs of which nothing is said.
+    /// For VMs that no rule sets.
     default: Option<Effective>,
-    /// In the order in which they are tried.
+    /// In the order in which they are evaluated.
     rules: Vec<LocatedRule>,
 }
 
@@ -99,7 +98,7 @@ fn text(report: &Report) -> String {
     text + &table::text(&table)
 }
 
-/// Each place once.
+/// Each origin once.
 fn origins(default: &Effective) -> String {
     let Effective { mode, allow, limit } = default;
     let mut origins = Vec::new();
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_is_said_as_it_was_understood() {
+    fn valid_files_are_shown_as_they_were_parsed() {
         let report = report(&[
             "mode = \"audit\"\nlimit = { rate = \"5/s\" }\n",
             "mode = \"enforce\"\n[[vm]]\nmatch = { name = \"w*\" }\nallow = []\n",
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn all_errors_of_all_files_are_told() {
+    fn all_errors_of_all_files_are_reported() {
         let report = report(&["mode = 1\nlimits = 1\n", "[[vm]]\n", "max_vms = 3\n"]);
         let text = text(&report);
         let lines: Vec<_> = text.lines().collect();

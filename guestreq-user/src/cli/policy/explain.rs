@@ -22,26 +22,26 @@ use crate::{
     wire::explain::{Explained, path},
 };
 
-/// Say how a VM was identified, which rules match it, and where its policy comes from
+/// Explain how a VM was identified, which rules match it, and where its policy comes from
 #[derive(clap::Args)]
 #[command(after_help = "\
-With --vm the agent tells what it has read, and what holds. With --pid it is asked, too; without an \
-agent, of a process that it knows nothing of, and with --config the process is read, and files tell. \
-What a process says now may differ from what the agent has read, which holds: then both are told.
+The agent answers for VMs that it knows. For other processes, without an agent or with --config, the \
+process and the configuration files are read instead. The agent keeps the identity that it read \
+first: if the process has another one now, both are shown.
 
 Example: guestreq policy explain --vm web-1
 
 Example: guestreq policy explain --pid 4711 --procfs collected/proc --config config.toml")]
 pub struct Args {
     #[command(flatten)]
-    event_vm: EventVm,
-    /// A table for people, or JSON for programs
+    vm_args: VmArgs,
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
     /// The agent's socket [default: the configuration's]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// By this configuration and its conf.d, whatever the agent does
+    /// Use this configuration and its conf.d instead of the agent
     #[arg(long, value_name = "FILE", conflicts_with = "vm")]
     config: Option<PathBuf>,
     #[command(flatten)]
@@ -50,11 +50,11 @@ pub struct Args {
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = false)]
-struct EventVm {
-    /// The VM, by its name in `guestreq vms`, its UUID or its pid
+struct VmArgs {
+    /// The VM: its name in `guestreq vms`, its UUID or its pid
     #[arg(long, value_name = "VM")]
     vm: Option<String>,
-    /// A VMM, by its process
+    /// The process of a VMM
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
 }
@@ -64,21 +64,21 @@ struct EventVm {
 struct Explanation {
     by: By,
     identity: Shown,
-    /// Of its VMM.
+    /// Process of the VMM.
     pid: u32,
-    /// What told each part of the identity; what is missing here is not known.
+    /// Sources of the identity's fields; unknown fields have none.
     evidence: Vec<Evidence>,
-    /// What the process says now, where that is not what the agent has read and goes by; else null.
+    /// The process' identity now, if it differs from the one that the agent uses.
     now: Option<Now>,
-    /// In the order in which they are tried.
+    /// In the order in which they are evaluated.
     rules: Vec<RuleResult>,
-    /// What holds, and who says so.
+    /// The effective settings and their origins.
     policy: Effective,
-    /// What else is to be known.
+    /// Further remarks.
     notes: Vec<String>,
 }
 
-/// Who tells: `agent`, what it goes by; `files`, what an agent would that read them now.
+/// Source: `agent`, what it uses; `files`, what an agent would use that read them now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum By {
@@ -86,16 +86,16 @@ enum By {
     Files,
 }
 
-/// Who a VM is.
+/// A VM's identity and label.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     identity: Identity,
-    /// The `vm` label of its series, which another VM of its name may have.
+    /// The `vm` label of its series.
     label: String,
 }
 
-/// What a process says now.
+/// A process' identity now.
 #[derive(Serialize)]
 struct Now {
     identity: Identity,
@@ -106,19 +106,19 @@ impl Args {
     pub fn run(self) -> Result<ExitCode> {
         let system = self.trees.choose()?;
         let ask = |vm: &str| client::get::<Explained>(&socket(self.socket.clone()), &path(vm));
-        let explanation = match (&self.event_vm.vm, self.event_vm.pid, &self.config) {
+        let explanation = match (&self.vm_args.vm, self.vm_args.pid, &self.config) {
             (Some(vm), ..) => of_agent(ask(vm)?, system),
             (None, Some(pid), None) => {
                 of_process(system, pid, None, Some(ask(&format!("pid:{pid}"))))?
             }
             (None, Some(pid), Some(config)) => of_process(system, pid, Some(config), None)?,
-            (None, None, _) => bail!("which VM: --vm or --pid"),
+            (None, None, _) => bail!("--vm or --pid is required"),
         };
         print(self.output, &explanation, table::text)
     }
 }
 
-/// What the agent goes by; and what the process says now, if that is something else.
+/// Explains by the agent's answer, and compares it with the process now.
 fn of_agent(vm: Explained, system: &System) -> Explanation {
     let Explained { vm: label, pid, started, running, unread, identity, evidence, rules, policy } =
         vm;
@@ -128,38 +128,34 @@ fn of_agent(vm: Explained, system: &System) -> Explanation {
             (other != identity).then_some(Now { identity: other, evidence })
         }
         Ok(None) => {
-            notes.push("the process has gone, or cannot be seen from here".to_owned());
+            notes.push("the process has exited, or cannot be seen from here".to_owned());
             None
         }
         Err(error) => {
-            notes.push(format!("what the process says now cannot be read: {error}"));
+            notes.push(format!("cannot read the process: {error}"));
             None
         }
     };
     if now.is_some() {
         notes.push(
-            "the process says something else now: what the agent has read first holds for as \
-             long as the VM runs"
+            "the process has another identity now: the agent keeps the first one while the VM runs"
                 .to_owned(),
         );
     }
     if unread {
-        notes.push("the process does not answer: the VM gets its name when it does".to_owned());
+        notes.push("the process cannot be read yet: until then the VM has no name".to_owned());
     }
     if !running {
-        notes.push("the VM has gone".to_owned());
+        notes.push("the VM has exited".to_owned());
     }
     if evidence.is_empty() && !unread {
-        notes.push(
-            "an older version's agent has read it, which did not keep what told it".to_owned(),
-        );
+        notes.push("read by an older agent, which did not record the sources".to_owned());
     }
     let identity = Shown { identity, label };
     Explanation { by: By::Agent, identity, pid, evidence, now, rules, policy, notes }
 }
 
-/// What a process says, and its start, which is not known of files that were collected without
-/// `stat`.
+/// A process' identity, and its start unless `stat` was not collected.
 fn found(system: &System, pid: u32) -> io::Result<Option<(Identified, Option<u64>)>> {
     match read(system, pid, |_| true)? {
         Some((found, ticks)) => Ok(Some((found, Some(ticks)))),
@@ -168,10 +164,10 @@ fn found(system: &System, pid: u32) -> io::Result<Option<(Identified, Option<u64
     }
 }
 
-/// Why nothing is known of a process.
+/// Why a process cannot be identified.
 fn unread(folder: &Path) -> Error {
     if !folder.is_dir() {
-        return anyhow!("there is no {}, or it is hidden (mount option hidepid)", folder.display());
+        return anyhow!("{} does not exist, or is hidden (mount option hidepid)", folder.display());
     }
     let missing: Vec<_> =
         ["comm", "cmdline"].into_iter().filter(|name| !folder.join(name).exists()).collect();
@@ -181,7 +177,7 @@ fn unread(folder: &Path) -> Error {
     }
 }
 
-/// A process, by the agent if it knows that one, or else by what is said in files.
+/// Explains a process by the agent if it knows it, else by files.
 fn of_process(
     system: &System,
     pid: u32,
@@ -191,14 +187,16 @@ fn of_process(
     let found = found(system, pid).with_context(|| format!("process {pid}"))?;
     let mut notes = Vec::new();
     match agent {
-        // By its start it is told from another one of that number, on another host as well.
+        // The start time distinguishes processes of the same pid, also on other hosts.
         Some(Ok(vm))
             if found.as_ref().is_none_or(|(_, ticks)| ticks.is_some() && vm.started == *ticks) =>
         {
             return Ok(of_agent(vm, system));
         }
-        Some(Ok(_)) => notes.push("the agent knows another process of this number".to_owned()),
-        Some(Err(error)) => notes.push(format!("by files, as the agent does not tell: {error:#}")),
+        Some(Ok(_)) => notes.push("the agent knows another process with this pid".to_owned()),
+        Some(Err(error)) => {
+            notes.push(format!("from files, as the agent did not answer: {error:#}"))
+        }
         None => {}
     }
     let Some((Identified { identity, evidence }, _)) = found else {
@@ -206,17 +204,16 @@ fn of_process(
     };
     let config = Config::load(config.map(PathBuf::as_path))?;
     let overrides = Store::new(&config.state).read().unwrap_or_else(|error| {
-        notes.push(format!("without what the command line has set: {error:#}"));
+        notes.push(format!("without overrides: {error:#}"));
         Default::default()
     });
     let policy_set = config.policy_set(overrides);
     if !host::Vmm::is_one(&identity.vmm) {
         let what = quoted(&identity.vmm);
-        notes.push(format!("{what} is no VMM that guestreq knows: its arguments are not read"));
+        notes.push(format!("{what} is not a known VMM: its arguments are not read"));
     }
     if key_of(&identity).is_none() {
-        notes
-            .push("nothing can be set for it by hand: it has neither a name nor a UUID".to_owned());
+        notes.push("it can have no override: it has neither a name nor a UUID".to_owned());
     }
     let label = host::label(&identity, pid);
     let (rules, policy) = (policy_set.tried(&identity), policy_set.resolve(&identity));

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_policy_reads_as_a_table() {
+fn policies_are_shown_as_a_table() {
     let policies: Policies = serde_json::from_str(
         r#"{"enforcement": {"backend": "gate", "mode": "enforce", "verified": false,
                             "reason": "no gate", "bypassed": 0},
@@ -28,7 +28,7 @@ fn a_policy_reads_as_a_table() {
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines[0], "Backend gate: NOT ENFORCED: no gate");
     assert_eq!(lines[1], "Configuration: /etc/c.toml, /etc/conf.d/a.toml, read 2026");
-    let failed = "NOT READ AGAIN at 2027, so that the above holds: /etc/c.toml: line 1, column 8";
+    let failed = "RELOAD FAILED at 2027; still using the above: /etc/c.toml: line 1, column 8";
     assert!(lines[2].starts_with(failed), "{text}");
     assert_eq!(lines[3], "Changed: listen: takes effect at the next start");
     let lines = &lines[3..];
@@ -38,7 +38,7 @@ fn a_policy_reads_as_a_table() {
     assert!(lines[4].contains(decided), "{text}");
     let from = "mode: override (uid 0, 2026); allow: c.toml:9 (name = \"w*\")";
     assert!(lines[4].contains(from), "{text}");
-    // What a person reads is what a program gets.
+    // The JSON has all that the table shows.
     let json = serde_json::to_string(&policies).unwrap();
     assert_eq!(super::text(&serde_json::from_str(&json).unwrap()), text);
 }

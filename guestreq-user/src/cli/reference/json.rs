@@ -1,4 +1,4 @@
-//! # The fields of JSON answers
+//! # Generates the reference of JSON answers
 
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 
@@ -13,18 +13,21 @@ use super::{
     types::{Described, Field, Shape, Types},
 };
 
-/// Every type that a verb prints, and those within.
+/// Every type that a verb prints, and the types of its fields.
 pub fn reference(types: &Types) -> String {
     let mut text = String::from(
-        "\n## JSON\n\nTimes are in seconds, shares from 0 to 1. A field that may be absent says so; \
-         any other is always there. `null` stands for what is not known or not so.\n",
+        "\n## JSON\n\nTimes are in seconds, shares from 0 to 1. Fields are always present unless \
+         marked `may be absent`; `null` means unknown or not applicable.\n",
     );
     let mut done = BTreeSet::new();
-    let mut nameless = Vec::new();
+    let mut undocumented = Vec::new();
     for root in types.roots() {
-        describe(root, types, &mut done, &mut text, &mut nameless);
+        describe(root, types, &mut done, &mut text, &mut undocumented);
     }
-    assert!(nameless.is_empty(), "fields without a comment, add one to each: {nameless:#?}");
+    assert!(
+        undocumented.is_empty(),
+        "fields without a comment, add one to each: {undocumented:#?}"
+    );
     text
 }
 
@@ -33,7 +36,7 @@ fn describe(
     types: &Types,
     done: &mut BTreeSet<String>,
     text: &mut String,
-    silent: &mut Vec<String>,
+    undocumented: &mut Vec<String>,
 ) {
     if !done.insert(ty.name.clone()) {
         return;
@@ -43,7 +46,7 @@ fn describe(
     match &ty.shape {
         Shape::Fields(all) => {
             text.push_str("\n| field | type | meaning |\n|---|---|---|\n");
-            rows(ty, all, types, text, silent);
+            rows(ty, all, types, text, undocumented);
             fields.extend(all);
         }
         Shape::Variants(variants) => {
@@ -56,14 +59,14 @@ fn describe(
                 fields.extend(all);
             }
         }
-        Shape::Own | Shape::Alias(_) => {}
+        Shape::Custom | Shape::Alias(_) => {}
     }
     for field in fields {
         for name in names(&field.ty) {
             if let Some(inner) = types.find(&name, &ty.file) {
-                let is_said = matches!(inner.shape, Shape::Alias(_)) || inner.names().is_some();
-                if !is_said && name != "Named" {
-                    describe(inner, types, done, text, silent);
+                let is_inlined = matches!(inner.shape, Shape::Alias(_)) || inner.names().is_some();
+                if !is_inlined && name != "Named" {
+                    describe(inner, types, done, text, undocumented);
                 }
             }
         }
@@ -75,41 +78,46 @@ fn rows(
     fields: &[Field],
     types: &Types,
     text: &mut String,
-    silent: &mut Vec<String>,
+    undocumented: &mut Vec<String>,
 ) {
     for field in fields {
-        let said = said(&field.ty, types, &ty.file);
+        let type_text = type_name(&field.ty, types, &ty.file);
         if field.flat {
-            writeln!(text, "| | | the fields of {said} |").unwrap();
+            writeln!(text, "| | | the fields of {type_text} |").unwrap();
             continue;
         }
-        // A type that is described, or a list of names, speaks for itself.
-        if field.doc.is_empty() && !said.contains(['[', '`']) {
-            silent.push(format!("{}: {}::{}", ty.file.display(), ty.name, field.name));
+        // Links and lists of names need no comment.
+        if field.doc.is_empty() && !type_text.contains(['[', '`']) {
+            undocumented.push(format!("{}: {}::{}", ty.file.display(), ty.name, field.name));
         }
-        let said = if field.may_be_absent {
-            format!("{}; may be absent", said.trim_end_matches(" or null"))
+        let type_text = if field.may_be_absent {
+            format!("{}; may be absent", type_text.trim_end_matches(" or null"))
         } else {
-            said
+            type_text
         };
         let doc = escape(&field.doc);
-        writeln!(text, "| `{}` | {said} | {doc} |", field.name).unwrap();
+        writeln!(text, "| `{}` | {type_text} | {doc} |", field.name).unwrap();
     }
 }
 
 fn in_a_variant(field: &Field, types: &Types, from: &Path) -> String {
-    let said = said(&field.ty, types, from);
-    let said = if field.may_be_absent { said.replace(" or null", ", may be absent") } else { said };
+    let type_text = type_name(&field.ty, types, from);
+    let type_text = if field.may_be_absent {
+        type_text.replace(" or null", ", may be absent")
+    } else {
+        type_text
+    };
     match (field.flat, field.doc.is_empty()) {
-        (true, _) => format!("the fields of {said}"),
-        (false, true) => format!("`{}`: {said}", field.name),
+        (true, _) => format!("the fields of {type_text}"),
+        (false, true) if field.name.is_empty() => type_text,
+        (false, true) => format!("`{}`: {type_text}", field.name),
         (false, false) => {
-            format!("`{}`: {said}: {}", field.name, escape(field.doc.trim_end_matches('.')))
+            format!("`{}`: {type_text}: {}", field.name, escape(field.doc.trim_end_matches('.')))
         }
     }
 }
 
-/// All names in a type.
+/// All type names in a type.
 fn names(ty: &Type) -> Vec<String> {
     let Some((name, arguments)) = split(ty) else { return Vec::new() };
     let inner = arguments.iter().flat_map(|argument| names(argument));
@@ -137,10 +145,10 @@ fn split(ty: &Type) -> Option<(String, Vec<&Type>)> {
 }
 
 /// A type in words.
-fn said(ty: &Type, types: &Types, from: &Path) -> String {
+fn type_name(ty: &Type, types: &Types, from: &Path) -> String {
     let Some((name, arguments)) = split(ty) else { return "value".to_owned() };
     let inner =
-        |at: usize| arguments.get(at).map_or("value".to_owned(), |ty| said(ty, types, from));
+        |at: usize| arguments.get(at).map_or("value".to_owned(), |ty| type_name(ty, types, from));
     match name.as_str() {
         "String" | "str" | "Cow" | "PathBuf" | "Rate" => "string".to_owned(),
         "bool" => "true or false".to_owned(),
@@ -154,14 +162,14 @@ fn said(ty: &Type, types: &Types, from: &Path) -> String {
         "BTreeMap" | "HashMap" => format!("object: name to {}", inner(1)),
         "Named" => named(arguments.first().copied()),
         _ => match types.find(&name, from) {
-            Some(Described { shape: Shape::Alias(ty), file, .. }) => said(ty, types, file),
+            Some(Described { shape: Shape::Alias(ty), file, .. }) => type_name(ty, types, file),
             Some(found) if found.names().is_some() => found.names().unwrap_or_default().join(", "),
             Some(_) => {
                 let link = format!("[{name}](#{})", name.to_lowercase());
                 if arguments.is_empty() { link } else { format!("{link} of {}", inner(0)) }
             }
-            // A type's parameter.
-            None if name.len() == 1 => "what it is of".to_owned(),
+            // A type parameter.
+            None if name.len() == 1 => "value".to_owned(),
             None => panic!("{}: what is a {name} in JSON?", from.display()),
         },
     }
@@ -173,7 +181,7 @@ fn named(ty: Option<&Type>) -> String {
         "Mode" => Mode::ALL.iter().map(|mode| mode.name()).collect(),
         "Backend" => Backend::ALL.iter().map(|backend| backend.name()).collect(),
         "MessageType" => MessageType::ALL.iter().map(|kind| kind.name()).collect(),
-        // A type's parameter, or a set of names that is not known here.
+        // A type parameter.
         _ => return "string".to_owned(),
     };
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

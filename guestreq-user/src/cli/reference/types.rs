@@ -1,7 +1,6 @@
-//! # The types of the project, as their sources say
+//! # Reads JSON types from the sources
 //!
-//! Read out of the sources, so that a field cannot be forgotten here: its name as
-//! serde writes it, its type, and what its comment says.
+//! Each field's name as serde writes it, its type and its comment.
 
 use std::{
     collections::BTreeMap,
@@ -16,18 +15,18 @@ pub struct Described {
     pub name: String,
     pub doc: String,
     pub shape: Shape,
-    /// Whose sources it is in: of two with one name, the nearer one is meant.
+    /// Source file: of two types with the same name, the nearer one is meant.
     pub file: PathBuf,
 }
 
 pub enum Shape {
     Fields(Vec<Field>),
-    /// One of these, each with fields of its own.
+    /// Name, comment and fields of each.
     Variants(Vec<(String, String, Vec<Field>)>),
-    /// It writes itself: its comment says how.
-    Own,
+    /// Implements `Serialize` itself; described by its comment.
+    Custom,
     /// Another name for a type.
-    Alias(Type),
+    Alias(Box<Type>),
 }
 
 pub struct Field {
@@ -39,7 +38,7 @@ pub struct Field {
 }
 
 impl Described {
-    /// The names that are all there is to it.
+    /// The variants' names if none has fields.
     pub fn names(&self) -> Option<Vec<String>> {
         let Shape::Variants(variants) = &self.shape else { return None };
         let plain = variants.iter().all(|(_, _, fields)| fields.is_empty());
@@ -67,9 +66,9 @@ impl Types {
                 let file = syn::parse_file(&fs::read_to_string(&path).unwrap()).unwrap();
                 let found: Vec<_> =
                     file.items.iter().filter_map(|item| describe(item, &path)).collect();
-                let own: Vec<_> = file.items.iter().filter_map(writes_itself).collect();
+                let own: Vec<_> = file.items.iter().filter_map(custom_serialize).collect();
                 for described in found {
-                    let derives = !matches!(described.shape, Shape::Own);
+                    let derives = !matches!(described.shape, Shape::Custom);
                     if derives || own.contains(&described.name) {
                         self.0.entry(described.name.clone()).or_default().push(described);
                     }
@@ -78,7 +77,7 @@ impl Types {
         }
     }
 
-    /// A type that is named in a file.
+    /// Resolves a type's name in a file.
     pub fn find(&self, name: &str, from: &Path) -> Option<&Described> {
         let all = self.0.get(name)?;
         let near = |folder: Option<&Path>| all.iter().find(|ty| ty.file.parent() == folder);
@@ -86,16 +85,16 @@ impl Types {
         same.or_else(|| near(from.parent())).or_else(|| all.first())
     }
 
-    /// The type that a verb prints: the one whose comment says so.
+    /// The type that a verb prints, according to its comment.
     pub fn printed_by(&self, verb: &str) -> Option<&str> {
-        let says = format!("`{verb} -o json`");
-        let mut all = self.roots().into_iter().filter(|ty| ty.doc.contains(&says));
+        let marker = format!("`{verb} -o json`");
+        let mut all = self.roots().into_iter().filter(|ty| ty.doc.contains(&marker));
         let one = all.next()?;
-        assert!(all.next().is_none(), "two types' comments say that they are {says}");
+        assert!(all.next().is_none(), "two types' comments contain {marker}");
         Some(&one.name)
     }
 
-    /// What verbs print.
+    /// All types that verbs print.
     pub fn roots(&self) -> Vec<&Described> {
         self.0.values().flatten().filter(|ty| ty.doc.contains(" -o json`")).collect()
     }
@@ -105,10 +104,10 @@ fn describe(item: &Item, file: &Path) -> Option<Described> {
     let (ident, attrs, shape) = match item {
         Item::Struct(item) => {
             let shape = match &item.fields {
-                _ if !derives_serialize(&item.attrs) => Shape::Own,
-                // One value in a coat.
+                _ if !derives_serialize(&item.attrs) => Shape::Custom,
+                // A newtype.
                 Fields::Unnamed(all) if all.unnamed.len() == 1 => {
-                    Shape::Alias(all.unnamed[0].ty.clone())
+                    Shape::Alias(Box::new(all.unnamed[0].ty.clone()))
                 }
                 all => Shape::Fields(fields(all)),
             };
@@ -125,19 +124,19 @@ fn describe(item: &Item, file: &Path) -> Option<Described> {
             let shape = if derives_serialize(&item.attrs) {
                 Shape::Variants(variants.collect())
             } else {
-                Shape::Own
+                Shape::Custom
             };
             (&item.ident, &item.attrs, shape)
         }
-        Item::Type(item) => (&item.ident, &item.attrs, Shape::Alias((*item.ty).clone())),
+        Item::Type(item) => (&item.ident, &item.attrs, Shape::Alias(item.ty.clone())),
         _ => return None,
     };
     let (name, doc) = (ident.to_string(), doc(attrs));
     Some(Described { name, doc, shape, file: file.to_owned() })
 }
 
-/// The type that an `impl Serialize for` is for.
-fn writes_itself(item: &Item) -> Option<String> {
+/// The type of an `impl Serialize for`.
+fn custom_serialize(item: &Item) -> Option<String> {
     let Item::Impl(item) = item else { return None };
     let (of, _) = item.trait_.as_ref()?;
     let Type::Path(ty) = &*item.self_ty else { return None };

@@ -1,4 +1,4 @@
-//! # The module that would be loaded
+//! # The installed module
 
 use super::{
     is_loaded,
@@ -29,21 +29,18 @@ pub fn installed(host: &Host<'_>) -> Finding {
     );
     let what = format!("not installed for {release}{others}");
     if is_loaded(host) {
-        return Finding::warn(
-            format!("{what}: it is loaded, but will not be at the next boot"),
-            fix,
-        );
+        return Finding::warn(format!("{what}: loaded, but not after the next boot"), fix);
     }
     host.for_enforcing(Missing::new(what, fix))
 }
 
-/// A container sees none of the host's modules' files.
+/// Containers do not see the host's modules.
 fn hidden(host: &Host<'_>) -> Option<Finding> {
     let seen = host.system.exists("/lib/modules");
-    (!seen).then(|| Finding::skip("no /lib/modules here, as in a container: look on the host"))
+    (!seen).then(|| Finding::skip("no /lib/modules here (container?): run on the host"))
 }
 
-/// The installed file, or why it cannot be looked at.
+/// The installed file, or why it cannot be checked.
 pub fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
     if let Some(hidden) = hidden(host) {
         return Err(hidden);
@@ -57,7 +54,7 @@ pub fn file(host: &Host<'_>) -> Result<(String, ModuleFile), Finding> {
     }
 }
 
-/// Why the kernel loads signed modules only, if it does.
+/// Why the kernel loads only signed modules, if it does.
 fn wants_signatures(host: &Host<'_>) -> Option<&'static str> {
     let parameter = host.system.read("/sys/module/module/parameters/sig_enforce");
     if parameter.is_ok_and(|value| value == "Y") {
@@ -65,7 +62,7 @@ fn wants_signatures(host: &Host<'_>) -> Option<&'static str> {
     }
     let lockdown = host.system.read("/sys/kernel/security/lockdown").unwrap_or_default();
     let locked = lockdown.contains('[') && !lockdown.contains("[none]");
-    locked.then_some("the kernel is locked down, as under Secure Boot")
+    locked.then_some("the kernel is locked down (Secure Boot)")
 }
 
 pub fn signed(host: &Host<'_>) -> Finding {
@@ -80,15 +77,15 @@ pub fn signed(host: &Host<'_>) -> Finding {
             "sign it, and enroll the key: `mokutil --import /var/lib/dkms/mok.pub`, reboot",
         )),
         (Ok(_), Some(why)) => Finding::warn(
-            format!("signed, and {why}: whether the key is trusted shows when it is loaded"),
+            format!("signed, and {why}: load it to see whether the key is trusted"),
             format!("`modprobe {MODULE}`; if the key is rejected, enroll it (mokutil)"),
         ),
-        // Without securityfs nothing says whether the kernel is locked down.
+        // Without securityfs lockdown is unknown.
         (Ok(_), None) if !host.system.exists("/sys/kernel/security/lsm") => Finding::skip(
-            "whether this kernel wants signatures is not known: /sys/kernel/security is not mounted",
+            "unknown whether this kernel requires signatures: /sys/kernel/security is not mounted",
         ),
         (Ok((_, info)), None) => Finding::pass(format!(
-            "{}, and this kernel does not ask for it",
+            "{}; this kernel does not require it",
             if info.signed { "signed" } else { "not signed" }
         )),
     }

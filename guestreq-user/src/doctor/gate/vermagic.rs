@@ -1,8 +1,8 @@
-//! # Whether the kernel takes the module for one of its own
+//! # Whether the kernel accepts the module's version magic
 //!
-//! `same_magic` in kernel/module/version.c compares all of the version magic; but not the release,
-//! where the module has its symbols' versions (CONFIG_MODVERSIONS), which are compared instead. So
-//! a module of an earlier kernel loads, which distributions link into weak-updates.
+//! `same_magic` in kernel/module/version.c compares all of it, but not the release if the module
+//! has symbol versions (CONFIG_MODVERSIONS), which are compared instead. So modules of earlier
+//! kernels load, which distributions link into weak-updates.
 
 use super::{
     is_loaded,
@@ -18,12 +18,12 @@ use crate::{
 
 enum Fit {
     Same,
-    /// Another release, and symbols' versions.
+    /// Another release, with symbol versions.
     ByVersions,
-    /// The same, of a kernel of which nothing tells whether it compares them.
+    /// Likewise, but the kernel's options are unknown.
     Perhaps,
     Not,
-    /// Those of the kernel's own modules are others.
+    /// The kernel's own modules have other options.
     Options(ModuleFile),
 }
 
@@ -37,7 +37,7 @@ pub fn vermagic(host: &Host<'_>) -> Finding {
         Fit::Options(own) => {
             let [ours, theirs] = [&info, own].map(ModuleFile::options);
             format!(
-                "built for {} ({ours}), this kernel's own modules for ({theirs})",
+                "built for {} ({ours}), this kernel's own modules have ({theirs})",
                 info.release()
             )
         }
@@ -46,28 +46,24 @@ pub fn vermagic(host: &Host<'_>) -> Finding {
     match (fit, is_loaded(host)) {
         (Fit::Same, _) => Finding::pass(info.release()),
         (Fit::ByVersions, _) => {
-            Finding::pass(format!("{built}, which compares its symbols' versions (modversions)"))
+            Finding::pass(format!("{built}, which compares symbol versions (modversions)"))
         }
-        (Fit::Perhaps, true) => {
-            Finding::pass(format!("{built}: with symbols' versions, and loaded"))
-        }
+        (Fit::Perhaps, true) => Finding::pass(format!("{built}: with symbol versions, and loaded")),
         (Fit::Perhaps, false) => Finding::warn(
-            format!(
-                "{built}: whether its symbols' versions are this kernel's shows when it is loaded"
-            ),
+            format!("{built}: load it to see whether symbol versions match"),
             format!("`modprobe {MODULE}`"),
         ),
         (Fit::Not | Fit::Options(_), true) => Finding::warn(
-            format!("it is loaded, but {file}, {built}, would not be at the next boot"),
-            MEND,
+            format!("loaded, but after the next boot {file} will not load: {built}"),
+            FIX,
         ),
         (Fit::Not | Fit::Options(_), false) => {
-            host.for_enforcing(Missing::new(format!("{file} was {built}"), MEND))
+            host.for_enforcing(Missing::new(format!("{file} was {built}"), FIX))
         }
     }
 }
 
-const MEND: &str = "`dkms install --force`, or `make -C gate` and `depmod`";
+const FIX: &str = "`dkms install --force`, or `make -C gate` and `depmod`";
 
 fn fit(host: &Host<'_>, info: &ModuleFile) -> Fit {
     let same = info.release() == host.kernel;
@@ -82,7 +78,7 @@ fn fit(host: &Host<'_>, info: &ModuleFile) -> Fit {
     }
 }
 
-/// A module that came with the kernel says what its version magic is.
+/// A module that came with the kernel, for its version magic.
 fn of_the_kernel(host: &Host<'_>) -> Option<ModuleFile> {
     let own = |name| {
         let file = kernel::installed(&host.system, &host.kernel, name)?;

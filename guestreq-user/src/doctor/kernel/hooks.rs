@@ -1,4 +1,4 @@
-//! # Where programs are attached
+//! # Functions and tracepoints to attach programs to
 
 use guestreq_common::policy::Backend;
 
@@ -14,7 +14,7 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
     if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("register_kprobe")) {
         return Finding::fail("no kprobes in this kernel", "a kernel with CONFIG_KPROBES");
     }
-    // Root in a container: others see less anyway, and are told so.
+    // Root in a container; other users get a finding above.
     if host.is_privileged() {
         let answer = host.perf_event_open();
         let denied = answer.as_ref().is_err_and(|it| it.raw_os_error() == Some(libc::EACCES));
@@ -24,7 +24,7 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
             Ok(()) => {}
         }
     }
-    // Where it cannot be tried its level is all there is.
+    // Copies show only the level.
     if host.system.is_collected()
         && let Some(Missing { what, fix }) = kernel::paranoid(&host.system, 0)
     {
@@ -32,9 +32,9 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
     }
     const FILE: &str = "/sys/kernel/debug/kprobes/enabled";
     match host.system.read(FILE).as_deref() {
-        Ok("0") => Finding::fail("kprobes are switched off", format!("`echo 1 > {FILE}`")),
-        Ok("1") => Finding::pass("switched on"),
-        Ok(other) => Finding::skip(format!("{FILE} does not say: {other:?}")),
+        Ok("0") => Finding::fail("kprobes are disabled", format!("`echo 1 > {FILE}`")),
+        Ok("1") => Finding::pass("enabled"),
+        Ok(other) => Finding::skip(format!("unexpected text in {FILE}: {other:?}")),
         Err(_) if !host.is_privileged() => Finding::hidden(FILE),
         Err(error) => {
             Finding::skip(format!("{FILE}: {error}: debugfs is not mounted, or locked down"))
@@ -42,7 +42,7 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
     }
 }
 
-/// A function on which there is a kprobe.
+/// Checks a function that a kprobe needs.
 pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
     let of_function =
         |probe: &&Probe| probe.target == function && matches!(probe.kind, Kind::Kprobe);
@@ -57,21 +57,23 @@ pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
     }
     let part = symbols.names().find(|name| name.split('.').next() == Some(function));
     let what = match part {
-        Some(part) => format!("this kernel has only {part}, as its compiler split it"),
-        None => "this kernel has none: its compiler inlined it, or it was renamed".to_owned(),
+        Some(part) => format!("this kernel has only {part}: the compiler split it"),
+        None => "not in this kernel: inlined by the compiler, or renamed".to_owned(),
     };
-    // Where it is loaded it has hooked.
+    // A loaded gate has hooked it.
     let gate = function == HOOKED
         && host.backend() == Backend::Gate
         && !host.system.exists(&format!("/sys/module/{MODULE}"));
     match probe.loses {
         Some(loses) if gate => host.for_enforcing(Missing::new(
-            format!("{what}; lost is {loses}, and the gate cannot be loaded, as it hooks there"),
+            format!(
+                "{what}; unavailable: {loses}; the gate cannot be loaded, as it hooks this function"
+            ),
             "another build of the kernel, or backend = \"vcpu\", which guarantees less",
         )),
         Some(loses) => Finding::warn(
-            format!("{what}; lost is {loses}"),
-            "nothing, or another build of the kernel",
+            format!("{what}; unavailable: {loses}"),
+            "accept that, or use another build of the kernel",
         ),
         None => {
             Finding::fail(format!("{what}; nothing can be counted"), "another build of the kernel")
@@ -99,7 +101,7 @@ pub fn tracepoints(host: &Host<'_>) -> Finding {
     match missing.iter().all(|probe| probe.loses.is_some()) {
         true => {
             let loses = first.loses.unwrap_or_default();
-            Finding::warn(format!("this kernel has no {names}; lost is {loses}"), fix)
+            Finding::warn(format!("this kernel has no {names}; unavailable: {loses}"), fix)
         }
         false => Finding::fail(format!("this kernel has no {names}; nothing can be counted"), fix),
     }

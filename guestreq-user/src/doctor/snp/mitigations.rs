@@ -1,7 +1,7 @@
-//! # What the PSP's firmware was told to mend
+//! # Mitigations of the PSP's firmware
 //!
-//! Newer kernels and firmware (SNP_VERIFY_MITIGATION, ABI 1.58) tell which mitigations the firmware
-//! has, and which were verified; one bit each, whose meaning AMD's Security Bulletins tell.
+//! Newer kernels and firmware (SNP_VERIFY_MITIGATION, ABI 1.58) report supported and verified
+//! mitigations, one bit each; AMD's Security Bulletins explain the bits.
 
 use std::io;
 
@@ -11,14 +11,14 @@ use crate::doctor::{Finding, Host, State};
 const FOLDER: &str = "/sys/firmware/sev/vulnerabilities";
 
 pub fn mitigations(host: &Host<'_>) -> Finding {
-    // Every host has something there; runtimes put an empty folder over it.
+    // Empty only if a container runtime hides it.
     if host.system.list("/sys/firmware").is_empty() {
-        return Finding::skip("/sys/firmware is hidden, as from a container: look on the host");
+        return Finding::skip("/sys/firmware is hidden (container?): run on the host");
     }
     if !host.system.exists(FOLDER) {
-        return Finding::skip(format!("this kernel or firmware does not tell: no {FOLDER}"));
+        return Finding::skip(format!("not reported by this kernel or firmware: no {FOLDER}"));
     }
-    // Each is a command to the PSP.
+    // Each read is a command to the PSP.
     if !host.system.is_collected() && psp(host).state != State::Pass {
         return Finding::skip("the PSP does not answer");
     }
@@ -33,7 +33,7 @@ pub fn mitigations(host: &Host<'_>) -> Finding {
         (Ok(supported), Ok(verified)) => (supported, verified),
         (Err(error), _) | (_, Err(error)) => {
             return match error.kind() {
-                io::ErrorKind::PermissionDenied => Finding::hidden("what is mitigated"),
+                io::ErrorKind::PermissionDenied => Finding::hidden("mitigations"),
                 _ => Finding::skip(format!("{FOLDER}: {error}")),
             };
         }
@@ -43,12 +43,12 @@ pub fn mitigations(host: &Host<'_>) -> Finding {
     if left == 0 {
         return Finding::pass(what);
     }
-    // One at a time is taken.
+    // The firmware accepts one bit at a time.
     let first = left & left.wrapping_neg();
     Finding::warn(
         format!("{what}: {left:#x} is not verified"),
         format!(
-            "what each bit takes is in AMD's Security Bulletins; then \
+            "do what AMD's Security Bulletins ask for each bit, then \
              `echo {first:#x} > {FOLDER}/verified_mitigations`, one bit at a time"
         ),
     )

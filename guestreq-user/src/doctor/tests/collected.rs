@@ -1,4 +1,4 @@
-//! Hosts of which somebody has sent files.
+//! Checks of copied files.
 
 use std::{io, path::Path};
 
@@ -19,11 +19,11 @@ use crate::{
     host::system::System,
 };
 
-/// This machine, which is not to be asked.
-struct NotAsked;
+/// Panics if this machine is queried.
+struct NotQueried;
 
 #[rustfmt::skip]
-impl Live for NotAsked {
+impl Live for NotQueried {
     fn config(&self) -> Result<Config> { panic!("asked for the configuration") }
     fn agent(&self, _: &Path) -> Asked { panic!("asked an agent") }
     fn bpf(&self) -> io::Result<()> { panic!("tried bpf(2)") }
@@ -38,11 +38,11 @@ impl Live for NotAsked {
 }
 
 pub fn look(system: System) -> Report {
-    examine(&Host::new(system, &NotAsked))
+    examine(&Host::new(system, &NotQueried))
 }
 
 #[test]
-fn nothing_of_this_machine_is_taken_for_what_was_not_collected() {
+fn this_machine_does_not_stand_in_for_what_was_not_collected() {
     let fake = Fake::ready();
     let report = look(fake.collected(true, true));
     assert_eq!((report.failed, report.warned), (0, 0), "{report:?}");
@@ -59,7 +59,7 @@ fn nothing_of_this_machine_is_taken_for_what_was_not_collected() {
 }
 
 #[test]
-fn what_is_wrong_with_it_is_told() {
+fn problems_in_copies_are_reported() {
     let fake = Fake::ready();
     // As tar pads it.
     fake.write("/sys/module/kvm_amd/parameters/sev_snp", "N\n\0\0\0");
@@ -80,7 +80,7 @@ fn what_is_wrong_with_it_is_told() {
 }
 
 #[test]
-fn what_was_not_collected_is_not_said_to_be_missing() {
+fn what_was_not_collected_is_not_reported_missing() {
     let fake = Fake::ready();
     for path in [KALLSYMS, "/proc/meminfo", "/sys/module", "/sys/kernel"] {
         fake.remove(path);
@@ -92,7 +92,7 @@ fn what_was_not_collected_is_not_said_to_be_missing() {
 }
 
 #[test]
-fn one_of_the_two_is_not_completed_with_this_machine_s() {
+fn a_missing_tree_is_not_taken_from_this_machine() {
     let fake = Fake::ready();
     for (proc, sys, whose) in
         [(true, false, "/sys is this machine's"), (false, true, "/proc is this")]
@@ -100,7 +100,7 @@ fn one_of_the_two_is_not_completed_with_this_machine_s() {
         let report = look(fake.collected(proc, sys));
         let check = find(&report, "one_host");
         assert_eq!(check.state, State::Warn);
-        assert!(says(check).contains(whose) && says(check).contains("left out"), "{}", says(check));
+        assert!(says(check).contains(whose) && says(check).contains("ignored"), "{}", says(check));
         assert_eq!(report.failed, 0, "{report:?}");
         let of_sys = if sys { State::Pass } else { State::Skip };
         assert_eq!(find(&report, "sev_snp").state, of_sys);
@@ -110,7 +110,7 @@ fn one_of_the_two_is_not_completed_with_this_machine_s() {
 }
 
 #[test]
-fn two_kernels_files_are_not_taken_for_one_host_s() {
+fn files_of_different_kernels_are_detected() {
     const SIZE: &str = "/sys/module/ccp/coresize";
     const MODULES: &str = "ccp 163840 1 kvm_amd, Live 0x0000000000000000\n";
     let state = |fake: &Fake| find(&look(fake.collected(true, true)), "one_host").state;
@@ -120,11 +120,11 @@ fn two_kernels_files_are_not_taken_for_one_host_s() {
     assert_eq!(state(&fake), State::Pass, "kvm_amd, without a size, is built in");
     let breaks: [(&str, &str, &str); 3] = [
         (SIZE, "155648\n", "163840 bytes in /proc, 155648 in /sys"),
-        ("/sys/module/nvme/coresize", "4096\n", "/sys/module has nvme"),
+        ("/sys/module/nvme/coresize", "4096\n", "nvme is in /sys/module, not"),
         (
             "/proc/modules",
             "ccp 163840 0 - Live 0x0\nnvme 1 0 - Live 0x0\n",
-            "/proc/modules has nvme",
+            "nvme is in /proc/modules, not",
         ),
     ];
     for (path, text, part) in breaks {
@@ -141,13 +141,13 @@ fn two_kernels_files_are_not_taken_for_one_host_s() {
         let check = find(&report, "one_host");
         assert_eq!(check.state, State::Fail, "{part}: {}", says(check));
         assert!(says(check).contains(part) && check.fix.is_some(), "{}", says(check));
-        assert_eq!(find(&report, "sev_snp").state, State::Skip, "nothing of /sys is believed");
+        assert_eq!(find(&report, "sev_snp").state, State::Skip, "/sys is ignored");
         assert_eq!(find(&report, "symbol_sev_do_cmd_locked").state, State::Pass);
     }
 }
 
 #[test]
-fn of_some_modules_nothing_may_have_been_collected() {
+fn modules_may_be_missing_from_copies() {
     let fake = Fake::ready();
     fake.remove("/sys/module/ccp");
     let state = |fake: &Fake| {
@@ -162,9 +162,9 @@ fn of_some_modules_nothing_may_have_been_collected() {
     assert_eq!(state(&fake), State::Warn);
 }
 
-/// A check that is new is put into one of the two lists, or reads nothing that may not be there.
+/// New checks belong in one of the two lists, unless copies cannot lack what they read.
 #[test]
-fn the_lists_name_checks_that_there_are() {
+fn the_lists_name_existing_checks() {
     let all: Vec<_> = CHECKS.iter().flat_map(|(_, checks)| checks.iter()).map(|it| it.id).collect();
     assert!(collected::ids().all(|id| all.contains(&id)));
     let neither: Vec<_> =

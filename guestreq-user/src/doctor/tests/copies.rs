@@ -1,4 +1,4 @@
-//! Copies that are incomplete, empty, or no files.
+//! Copies that are incomplete, empty or not files.
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
@@ -9,9 +9,9 @@ use super::{
 };
 use crate::doctor::State;
 
-/// Tools that go by a file's size copy nothing of /proc; others, what they may not read.
+/// Some tools copy empty files from /proc; unreadable files are empty, too.
 #[test]
-fn a_file_of_which_nothing_was_copied_was_not_collected() {
+fn an_empty_copy_counts_as_not_collected() {
     const PARAMETER: &str = "/sys/module/kvm_amd/parameters/sev_snp";
     let fake = Fake::ready();
     for path in [
@@ -37,9 +37,8 @@ fn a_file_of_which_nothing_was_copied_was_not_collected() {
     assert_eq!(look(fake.collected(true, true)).failed, 0);
 }
 
-/// A kvm_amd without `sev_snp` is one without SNP only if its parameters were collected.
 #[test]
-fn parameters_that_nobody_collected_say_nothing_of_the_kernel() {
+fn missing_parameters_count_only_if_others_were_collected() {
     let fake = Fake::ready();
     fake.write("/proc/sys/kernel/osrelease", "5.14.0-503.el9\n");
     fake.remove("/sys/module/kvm_amd/parameters/sev_snp");
@@ -55,7 +54,7 @@ fn parameters_that_nobody_collected_say_nothing_of_the_kernel() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_there_all_the_same() {
+fn a_dangling_link_counts_as_present() {
     let fake = Fake::ready();
     fake.write("/sys/class/misc/kvm/dev", "10:232\n");
     let state = || find(&look(fake.collected(true, true)), "dev_sev").state;
@@ -66,7 +65,7 @@ fn a_link_that_leads_nowhere_is_there_all_the_same() {
 }
 
 #[test]
-fn a_pipe_among_copies_holds_nothing_up() {
+fn a_pipe_among_copies_does_not_block() {
     let fake = Fake::ready();
     for path in ["/proc/meminfo", KALLSYMS] {
         fake.remove(path);
@@ -79,7 +78,7 @@ fn a_pipe_among_copies_holds_nothing_up() {
 }
 
 #[test]
-fn what_the_cpu_cannot_is_told_of_copies_too() {
+fn cpu_limits_are_reported_for_copies_too() {
     let fake = Fake::ready();
     fake.remove("/sys/module/kvm_amd");
     fake.write("/proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t\t: fpu vmx\n");

@@ -1,4 +1,4 @@
-//! # A host of folders and answers, on which everything passes
+//! # A fake host on which every check passes
 
 use std::{fs, io, path::Path, path::PathBuf};
 
@@ -27,7 +27,7 @@ pub const NOBODY: &str =
 pub struct Fake {
     folder: TempDir,
     pub config: Result<String, String>,
-    /// An answer, or what kind of silence.
+    /// The answer, or why there is none.
     pub agent: Result<serde_json::Value, Silent>,
     pub bpf: Option<i32>,
     /// An errno; without one the answer is that of a kernel of Debian's.
@@ -38,7 +38,7 @@ pub struct Fake {
     pub bpffs: Mounted,
     pub pins: fn() -> Found,
     pub known_gate: u64,
-    /// A status, an errno, or nothing in time.
+    /// A status, an errno, or a timeout.
     pub platform: Result<Platform, Option<i32>>,
     pub free: u64,
     pub modinfo: Option<String>,
@@ -48,7 +48,7 @@ pub struct Fake {
 pub enum Silent {
     Nobody,
     Forbidden,
-    LookupError,
+    Invalid,
 }
 
 pub const KALLSYMS_FILE: &str = "/proc/kallsyms";
@@ -96,7 +96,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 pub const CONFIG: &str = "/boot/config-6.12.9-amd64";
-/// Of depmod: what can be loaded, and what is part of the kernel.
+/// depmod's lists of loadable and built-in modules.
 pub const DEP: &str = "/lib/modules/6.12.9-amd64/modules.dep";
 pub const BUILTIN: &str = "/lib/modules/6.12.9-amd64/modules.builtin";
 pub const KVM_AMD_DEP: &str = "kernel/arch/x86/kvm/kvm-amd.ko.xz: kernel/x.ko.xz\n";
@@ -145,25 +145,25 @@ impl Fake {
         self.write(path, &(before + text));
     }
 
-    /// A file or a folder.
+    /// Removes a file or folder.
     pub fn remove(&self, path: &str) {
         let path = self.path(path);
         if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }.unwrap();
     }
 
-    /// What the agent says of itself.
+    /// Replaces a field of the agent's answer.
     pub fn agent_says(&mut self, field: &str, value: serde_json::Value) {
         *self.agent.as_mut().ok().unwrap().pointer_mut(field).unwrap() = value;
     }
 
-    /// Replaces a file's words.
+    /// Replaces text in a file.
     pub fn edit(&self, path: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.path(path)).unwrap();
         assert!(text.contains(from), "{path} has no {from}");
         self.write(path, &text.replace(from, to));
     }
 
-    /// What somebody would collect of it.
+    /// A copy of /proc, /sys or both.
     pub fn collected(&self, proc: bool, sys: bool) -> System {
         let tree = |wanted: bool, path| wanted.then(|| self.path(path));
         System::with(tree(proc, "/proc"), tree(sys, "/sys")).unwrap()
@@ -201,9 +201,7 @@ impl Live for Fake {
             }
             Err(Silent::Nobody) => Asked::Nobody(socket),
             Err(Silent::Forbidden) => Asked::Forbidden(socket),
-            Err(Silent::LookupError) => {
-                Asked::LookupError("the agent answered 404 Not Found".to_owned())
-            }
+            Err(Silent::Invalid) => Asked::Invalid("the agent answered 404 Not Found".to_owned()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Kernels that were built without what SNP guests need, and those that only have to load it.
+//! Kernels built without what SNP guests need, and those that only have to load it.
 
 use super::{
     fake::{BUILTIN, CCP_DEP, CONFIG, DEP, Fake, KVM_AMD_DEP},
@@ -9,7 +9,7 @@ use crate::doctor::State;
 const CANNOT: &str = "cannot host SNP guests";
 const FLAVOUR: &str = "linux-image-amd64, and not linux-image-cloud-amd64";
 
-/// Debian's: a kvm_amd that can be loaded, but without SEV; no ccp.
+/// Debian's cloud kernel: kvm_amd without SEV, no ccp.
 fn cloud() -> Fake {
     let fake = Fake::ready();
     fake.remove("/sys/module/ccp");
@@ -26,23 +26,23 @@ fn fails(fake: &Fake, id: &str, parts: &[&str]) {
     for part in parts {
         assert!(says(check).contains(part), "{id}: {} has no {part}", says(check));
     }
-    let vain = parts.contains(&CANNOT) && says(check).contains("modprobe");
-    assert!(!vain, "{id} suggests what cannot help: {}", says(check));
+    let useless = parts.contains(&CANNOT) && says(check).contains("modprobe");
+    assert!(!useless, "{id} suggests what cannot help: {}", says(check));
 }
 
 #[test]
-fn a_cloud_kernel_cannot_host_snp_guests_and_is_to_be_replaced() {
+fn a_cloud_kernel_cannot_host_snp_guests_and_must_be_replaced() {
     let fake = cloud();
     fails(&fake, "ccp", &[CANNOT, FLAVOUR, "6.12.9-amd64"]);
     fails(&fake, "sev_snp", &[CANNOT, FLAVOUR]);
     assert_eq!(find(&fake.examine(), "kvm_amd").state, State::Pass, "it is loaded");
-    // What runs no VMs yet has not loaded it, and need not.
+    // Also if kvm_amd is not loaded yet.
     fake.remove("/sys/module/kvm_amd");
     fails(&fake, "kvm_amd", &[CANNOT, FLAVOUR]);
 }
 
 #[test]
-fn each_of_a_cloud_kernel_s_files_is_enough_to_tell() {
+fn each_of_a_cloud_kernel_s_files_is_sufficient() {
     let only_config = cloud();
     only_config.remove("/lib/modules");
     let only_lists = cloud();
@@ -61,20 +61,20 @@ fn each_of_a_cloud_kernel_s_files_is_enough_to_tell() {
 }
 
 #[test]
-fn what_is_there_and_not_loaded_is_to_be_loaded() {
+fn available_modules_must_be_loaded() {
     let fake = Fake::ready();
     fake.remove("/sys/module/ccp");
     fails(&fake, "ccp", &["is not loaded", "`modprobe ccp`"]);
     fake.remove("/sys/module/kvm_amd");
     fails(&fake, "kvm_amd", &["is not loaded", "`modprobe kvm_amd`"]);
-    // Fedora's place for the configuration.
+    // Fedora's path of the configuration.
     fake.remove("/boot");
     fake.write("/lib/modules/6.12.9-amd64/config", "CONFIG_KVM_AMD_SEV=y\n");
     fails(&fake, "ccp", &["`modprobe ccp`"]);
 }
 
 #[test]
-fn what_is_built_in_need_not_be_loaded() {
+fn built_in_modules_need_no_loading() {
     let fake = Fake::ready();
     fake.remove("/sys/module/ccp");
     fake.edit(DEP, CCP_DEP, "");
@@ -85,9 +85,9 @@ fn what_is_built_in_need_not_be_loaded() {
     assert_eq!(report.failed, 0, "{report:?}");
 }
 
-/// As in Ubuntu, where most drivers are in a package of their own.
+/// As in Ubuntu, where most drivers are in another package.
 #[test]
-fn what_the_kernel_was_built_with_and_is_not_installed_is_to_be_installed() {
+fn modules_that_were_built_but_not_installed_must_be_installed() {
     let fake = Fake::ready();
     fake.remove("/sys/module/ccp");
     fake.edit(DEP, CCP_DEP, "");
@@ -99,7 +99,7 @@ fn what_the_kernel_was_built_with_and_is_not_installed_is_to_be_installed() {
 
 /// A container sees neither /lib/modules nor /boot of its host.
 #[test]
-fn where_no_file_tells_loading_is_suggested() {
+fn without_files_loading_is_suggested() {
     let fake = Fake::ready();
     fake.remove("/lib/modules");
     fake.remove("/boot");
@@ -109,9 +109,9 @@ fn where_no_file_tells_loading_is_suggested() {
     fails(&fake, "kvm_amd", &["is not loaded", "`modprobe kvm_amd`"]);
 }
 
-/// Before 6.11 the parameter's absence says nothing of how the kernel was built.
+/// Before 6.11 the parameter's absence does not show how the kernel was built.
 #[test]
-fn a_kernel_that_is_too_old_is_told_so() {
+fn a_kernel_that_is_too_old_is_reported() {
     let fake = Fake::ready();
     fake.write("/proc/sys/kernel/osrelease", "6.8.0-1\n");
     fake.remove("/sys/module/kvm_amd/parameters/sev_snp");

@@ -1,5 +1,5 @@
-//! Hosts that somebody has reported, and what doctor is to say of them: one file each in
-//! `doctor/hosts`, which says how it differs from a host on which everything passes.
+//! Reported hosts and doctor's findings: one file each in `doctor/hosts`, with its differences to a
+//! host on which every check passes.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -11,32 +11,32 @@ use crate::doctor::{State, platform::Platform};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reported {
-    /// Who saw it, or from what it was composed.
+    /// `Seen: ` or `Composed: `, and where or from what.
     source: String,
-    /// The kernel's.
+    /// The kernel's log.
     #[serde(default)]
     log: String,
-    /// What modinfo(8) says of any module.
+    /// Output of modinfo(8) for any module.
     modinfo: Option<String>,
-    /// The errno of it.
+    /// Its errno.
     perf_event_open: Option<i32>,
-    /// A kernel that asks for CAP_PERFMON, whatever perf_event_paranoid is.
+    /// A kernel that only requires CAP_PERFMON, whatever perf_event_paranoid is.
     #[serde(default)]
     mainline: bool,
-    /// API and state.
+    /// API version and state.
     platform: Option<[u8; 3]>,
     platform_errno: Option<i32>,
     #[serde(default)]
     removed: Vec<String>,
-    /// File, words, and what stands there instead.
+    /// File, text and replacement.
     #[serde(default)]
     edits: Vec<[String; 3]>,
     #[serde(default)]
     files: BTreeMap<String, String>,
-    /// With nothing in them.
+    /// Empty folders.
     #[serde(default)]
     folders: Vec<String>,
-    /// By the check's id.
+    /// By id of the check.
     expect: BTreeMap<String, Expected>,
 }
 
@@ -46,7 +46,7 @@ struct Expected {
     state: State,
     #[serde(default)]
     says: Vec<String>,
-    /// What would be wrong.
+    /// Text that must not appear.
     #[serde(default)]
     silent: Vec<String>,
 }
@@ -73,7 +73,7 @@ impl Reported {
 }
 
 #[test]
-fn hosts_that_somebody_reported_are_told_what_is_wrong_with_them() {
+fn reported_hosts_get_the_expected_findings() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/doctor/hosts");
     let (mut seen, mut wrong) = (0, Vec::new());
     for file in fs::read_dir(folder).unwrap() {
@@ -82,9 +82,9 @@ fn hosts_that_somebody_reported_are_told_what_is_wrong_with_them() {
         let text = fs::read_to_string(&path).unwrap();
         let reported: Reported =
             toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let begins = ["Seen: ", "Composed: "];
-        let sourced = begins.iter().any(|begin| reported.source.starts_with(begin));
-        assert!(sourced, "{name}: where is it from?");
+        let prefixes = ["Seen: ", "Composed: "];
+        let sourced = prefixes.iter().any(|prefix| reported.source.starts_with(prefix));
+        assert!(sourced, "{name}: no source");
         let report = reported.host().examine();
         for (id, expected) in &reported.expect {
             let check = find(&report, id);

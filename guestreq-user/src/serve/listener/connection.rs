@@ -1,4 +1,4 @@
-//! # A connection that has a slot
+//! # A connection with a slot
 
 use std::{
     io,
@@ -18,50 +18,52 @@ pub struct TrackedConnection<S> {
     stream: S,
     slot: Slot,
     timeout: Option<Duration>,
-    /// How much it may still say before it is answered.
-    may_say: Option<usize>,
+    /// Bytes that it may still send before an answer.
+    left: Option<usize>,
     most: Option<usize>,
-    /// Since an answer first had to wait for its reader, until all of it is gone.
-    waits: Option<Pin<Box<Sleep>>>,
+    /// Runs while an answer write_timeout for its reader.
+    write_timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> TrackedConnection<S> {
-    /// `most`: how much it may say before it is answered.
+    /// `most`: bytes that it may send before an answer.
     pub fn new(
         stream: S,
         slot: Slot,
         timeout: Option<Duration>,
         most: Option<usize>,
     ) -> TrackedConnection<S> {
-        TrackedConnection { stream, slot, timeout, may_say: most, most, waits: None }
+        TrackedConnection { stream, slot, timeout, left: most, most, write_timeout: None }
     }
 
     pub fn stream(&self) -> &S {
         &self.stream
     }
 
-    /// An error, once it was sent away.
-    fn stays(&self, cx: &Context<'_>) -> io::Result<()> {
-        // In this order: who is sent away in between is woken.
+    /// An error once it was evicted.
+    fn check_slot(&self, cx: &Context<'_>) -> io::Result<()> {
+        // In this order: an eviction in between wakes.
         self.slot.wake(cx.waker());
         if self.slot.is_kept() {
             return Ok(());
         }
-        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "another one has its slot"))
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, "evicted"))
     }
 
-    fn has_written(
+    fn on_written(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.slot.seen(true);
-            self.may_say = self.most;
+            self.left = self.most;
             return written;
         }
         let Some(timeout) = self.timeout else { return Poll::Pending };
-        ready!(self.waits.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx));
+        ready!(
+            self.write_timeout.get_or_insert_with(|| Box::pin(sleep(timeout))).as_mut().poll(cx)
+        );
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
@@ -72,18 +74,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for TrackedConnection<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stays(cx)?;
+        self.check_slot(cx)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if read.is_ready() {
             self.slot.seen(false);
-            let said = buffer.filled().len() - before;
-            match &mut self.may_say {
-                Some(left) if *left < said => {
-                    let why = io::Error::new(io::ErrorKind::InvalidData, "that is too long");
+            let sent = buffer.filled().len() - before;
+            match &mut self.left {
+                Some(left) if *left < sent => {
+                    let why = io::Error::new(io::ErrorKind::InvalidData, "request too long");
                     return Poll::Ready(Err(why));
                 }
-                Some(left) => *left -= said,
+                Some(left) => *left -= sent,
                 None => {}
             }
         }
@@ -97,9 +99,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.stays(cx)?;
+        self.check_slot(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.has_written(cx, written)
+        self.on_written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -107,9 +109,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<S> {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stays(cx)?;
+        self.check_slot(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.has_written(cx, written)
+        self.on_written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -117,8 +119,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Asked for once everything was written.
-        self.waits = None;
+        // Called once everything was written.
+        self.write_timeout = None;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

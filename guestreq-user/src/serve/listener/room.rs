@@ -1,10 +1,10 @@
-//! # A number of slots, and who waits for one
+//! # Slots with a queue
 
 use std::collections::VecDeque;
 
 use super::slots::{ConnectionSlots, Slot};
 
-/// So many may wait for a slot.
+/// Connections that may wait for a slot.
 const MOST_WAITING: usize = 64;
 
 pub struct Room<S> {
@@ -17,36 +17,36 @@ impl<S> Room<S> {
         Room { slots: ConnectionSlots::new(most), waiting: VecDeque::new() }
     }
 
-    /// Whether no more can wait.
+    /// Whether the queue is full.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= MOST_WAITING
     }
 
-    /// Dropped, and so closed, where too many wait already.
-    pub fn enter(&mut self, stream: S) {
+    /// Queues a connection; closes it if the queue is full.
+    pub fn push(&mut self, stream: S) {
         if !self.is_full() {
             self.waiting.push_back(stream);
         }
     }
 
-    pub fn is_waited_for(&self) -> bool {
+    pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Who came first, with a slot, if there is one or somebody leaves theirs; and whether
-    /// somebody did.
-    pub fn seat(&mut self) -> Option<(S, Slot, bool)> {
+    /// The first waiting connection with a slot, if one is free or can be evicted, and whether one
+    /// was evicted.
+    pub fn pop(&mut self) -> Option<(S, Slot, bool)> {
         if self.waiting.is_empty() {
             return None;
         }
-        let mut full = false;
+        let mut evicted = false;
         while self.slots.are_taken() {
-            if !self.slots.make_room() {
-                // All of them have just come, or read.
+            if !self.slots.evict() {
+                // All were active just now.
                 return None;
             }
-            full = true;
+            evicted = true;
         }
-        Some((self.waiting.pop_front()?, self.slots.take(), full))
+        Some((self.waiting.pop_front()?, self.slots.take(), evicted))
     }
 }

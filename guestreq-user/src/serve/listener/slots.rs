@@ -1,7 +1,6 @@
-//! # ConnectionSlots, and who leaves if there are none
+//! # Connection slots and eviction
 //!
-//! Those who have never been answered before those who have; of each, who has been silent the
-//! longest.
+//! Connections without an answer so far are evicted first, among these the one idle for longest.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +10,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// Nobody is sent away who has said or read something within so long.
+/// A connection that was active within this time is not evicted.
 pub const GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
@@ -47,8 +46,8 @@ impl ConnectionSlots {
         taken.by.len() >= taken.most
     }
 
-    /// Sends away whose turn it is, unless that one has just been heard of.
-    pub fn make_room(&self) -> bool {
+    /// Evicts the idlest connection not active within [`GRACE`].
+    pub fn evict(&self) -> bool {
         let mut taken = self.taken();
         let first = taken.by.iter().min_by_key(|(_, entry)| (entry.answered, entry.seen));
         let Some((&id, entry)) = first else { return false };
@@ -72,7 +71,7 @@ impl ConnectionSlots {
     }
 }
 
-/// Is free again when this is dropped.
+/// Freed when dropped.
 pub struct Slot {
     slots: ConnectionSlots,
     id: u64,
@@ -80,17 +79,17 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Wakes this when it is sent away.
+    /// Registers the waker for eviction.
     pub fn wake(&self, waker: &std::task::Waker) {
         self.waker.register(waker);
     }
 
-    /// Whether this one may stay.
+    /// Whether it has not been evicted.
     pub fn is_kept(&self) -> bool {
         self.slots.taken().by.contains_key(&self.id)
     }
 
-    /// It has said something, or read some of its answer.
+    /// Records activity: data sent, or read from an answer.
     pub fn seen(&self, answered: bool) {
         if let Some(entry) = self.slots.taken().by.get_mut(&self.id) {
             entry.seen = Instant::now();

@@ -17,17 +17,17 @@ use crate::serve::socket::Socket;
 const LONG: Duration = Duration::from_secs(20);
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// A server that answers with so many bytes.
+/// A server whose answers have `bytes` bytes.
 async fn serve(most: usize, timeout: Option<Duration>, bytes: usize) -> (PathBuf, PathBuf) {
     let folder = tempfile::tempdir().unwrap().keep();
     let path = folder.join("a.sock");
-    let door = LimitedListener::new(Socket::bind(&path, None).await.unwrap(), most, timeout);
+    let listener = LimitedListener::new(Socket::bind(&path, None).await.unwrap(), most, timeout);
     let router = Router::new().route("/", get(move || async move { vec![b'x'; bytes] }));
-    tokio::spawn(async move { axum::serve(door, router).await });
+    tokio::spawn(async move { axum::serve(listener, router).await });
     (path, folder)
 }
 
-/// Whether the other end closes the connection, at the latest after a long time.
+/// Whether the other end closes the connection in time.
 async fn is_closed(stream: &mut UnixStream) -> bool {
     let mut rest = Vec::new();
     timeout(LONG, stream.read_to_end(&mut rest)).await.is_ok()
@@ -41,7 +41,7 @@ async fn ask(stream: &mut UnixStream) -> String {
 }
 
 #[tokio::test]
-async fn who_is_silent_leaves_for_who_comes() {
+async fn new_connections_evict_idle_ones() {
     let (path, folder) = serve(3, None, 1).await;
     let mut answered = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut answered).await.starts_with("HTTP/1.1 200"));
@@ -52,41 +52,41 @@ async fn who_is_silent_leaves_for_who_comes() {
     let mut asks = UnixStream::connect(&path).await.unwrap();
     assert!(ask(&mut asks).await.starts_with("HTTP/1.1 200"));
     for stream in silent.iter_mut().take(39) {
-        assert!(is_closed(stream).await, "one of them has kept its slot");
+        assert!(is_closed(stream).await, "one was not evicted");
     }
-    // They have been answered: those who never asked leave first.
+    // It has been answered: idle ones without an answer were evicted first.
     assert!(ask(&mut answered).await.starts_with("HTTP/1.1 200"));
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// Who says that they are root, or somebody else.
-struct Sayings(tokio::sync::mpsc::Receiver<(tokio::io::DuplexStream, bool)>);
+/// Connections from root or another user.
+struct FakeSource(tokio::sync::mpsc::Receiver<(tokio::io::DuplexStream, bool)>);
 
-struct Saying {
+struct FakeStream {
     stream: tokio::io::DuplexStream,
     root: bool,
 }
 
-impl Source for Sayings {
-    type Stream = Saying;
+impl Source for FakeSource {
+    type Stream = FakeStream;
 
-    async fn next(&mut self) -> io::Result<Saying> {
+    async fn next(&mut self) -> io::Result<FakeStream> {
         let (stream, root) = self.0.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
-        Ok(Saying { stream, root })
+        Ok(FakeStream { stream, root })
     }
 
     fn name(&self) -> String {
         "a test".to_owned()
     }
 
-    const TELLS_ROOT: bool = true;
+    const KNOWS_ROOT: bool = true;
 
-    fn is_root(saying: &Saying) -> bool {
-        saying.root
+    fn is_root(stream: &FakeStream) -> bool {
+        stream.root
     }
 }
 
-impl AsyncRead for Saying {
+impl AsyncRead for FakeStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -96,7 +96,7 @@ impl AsyncRead for Saying {
     }
 }
 
-impl AsyncWrite for Saying {
+impl AsyncWrite for FakeStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -114,38 +114,37 @@ impl AsyncWrite for Saying {
     }
 }
 
-/// What is on its way in a stream.
-const HOLDS: usize = 4096;
+/// Buffer size of a stream.
+const BUFFER: usize = 4096;
 
-/// A door of two slots, and how one comes to it.
-async fn two_places() -> impl AsyncFn(bool) -> tokio::io::DuplexStream {
-    let (comes, who) = tokio::sync::mpsc::channel(1);
-    let door = LimitedListener::new(Sayings(who), 2, None);
+/// A listener with two slots, and a function that connects to it.
+async fn two_slots() -> impl AsyncFn(bool) -> tokio::io::DuplexStream {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let listener = LimitedListener::new(FakeSource(receiver), 2, None);
     let router = Router::new().route("/", get(|| async { "here" }));
-    tokio::spawn(async move { axum::serve(door, router).await });
+    tokio::spawn(async move { axum::serve(listener, router).await });
     async move |root| {
-        let (ours, theirs) = tokio::io::duplex(HOLDS);
-        comes.send((theirs, root)).await.unwrap();
+        let (ours, theirs) = tokio::io::duplex(BUFFER);
+        sender.send((theirs, root)).await.unwrap();
         ours
     }
 }
 
-/// Row 12 of the second review, one step before events.
 #[tokio::test]
-async fn root_has_a_place_however_busy_all_the_others_are() {
-    let come = two_places().await;
-    let mut busy = [come(false).await, come(false).await];
-    // More than there are slots, and who has one is never silent.
-    let _waiting = [come(false).await, come(false).await];
+async fn root_gets_a_slot_while_all_others_are_busy() {
+    let connect = two_slots().await;
+    let mut busy = [connect(false).await, connect(false).await];
+    // More than there are slots, and the others are never idle.
+    let _waiting = [connect(false).await, connect(false).await];
     for _ in 0..20 {
         for stream in &mut busy {
             stream.write_all(ASK).await.unwrap();
             let mut answer = [0; 1024];
-            let read = timeout(LONG, stream.read(&mut answer)).await.expect("sent away");
-            assert!(read.unwrap() > 0, "sent away");
+            let read = timeout(LONG, stream.read(&mut answer)).await.expect("evicted");
+            assert!(read.unwrap() > 0, "evicted");
         }
     }
-    let mut root = come(true).await;
+    let mut root = connect(true).await;
     root.write_all(ASK).await.unwrap();
     let mut answer = [0; 1024];
     let answered = async {
@@ -156,7 +155,7 @@ async fn root_has_a_place_however_busy_all_the_others_are() {
             }
             for stream in &mut busy {
                 stream.write_all(ASK).await.unwrap();
-                assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0, "sent away");
+                assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0, "evicted");
             }
         }
     };
@@ -164,26 +163,27 @@ async fn root_has_a_place_however_busy_all_the_others_are() {
     assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
 }
 
-/// Row 5: a head that does not end is as large as whoever sends it wants.
+/// A request's head that does not end.
 #[tokio::test]
-async fn who_is_not_answered_yet_says_a_bounded_amount_unless_it_is_root() {
-    let come = two_places().await;
-    let mut said = [0; 2];
+async fn data_before_an_answer_is_bounded_except_for_root() {
+    let connect = two_slots().await;
+    let mut sent = [0; 2];
     for root in [false, true] {
-        let mut stream = come(root).await;
+        let mut stream = connect(root).await;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: ").await.unwrap();
-        // Closed at last: what is no request in so many bytes is none for hyper, either.
-        while let Ok(written) = timeout(LONG, stream.write(&[b'x'; HOLDS])).await.expect("it waits")
+        // hyper closes it at last: its own limit is higher.
+        while let Ok(written) =
+            timeout(LONG, stream.write(&[b'x'; BUFFER])).await.expect("it waits")
         {
-            said[usize::from(root)] += written;
+            sent[usize::from(root)] += written;
         }
     }
-    assert!(said[0] <= MOST_UNANSWERED + HOLDS, "{} bytes", said[0]);
-    assert!(said[1] > 2 * MOST_UNANSWERED, "{} bytes of root", said[1]);
+    assert!(sent[0] <= MOST_UNANSWERED + BUFFER, "{} bytes", sent[0]);
+    assert!(sent[1] > 2 * MOST_UNANSWERED, "{} bytes of root", sent[1]);
 }
 
 #[tokio::test]
-async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() {
+async fn unread_answers_time_out_and_read_ones_are_complete() {
     const BYTES: usize = 1 << 20;
     const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
     let (path, folder) = serve(3, Some(ANSWER_TIMEOUT), BYTES).await;
@@ -202,7 +202,7 @@ async fn an_answer_that_nobody_reads_is_dropped_and_one_that_is_read_is_whole() 
 }
 
 #[tokio::test]
-async fn a_socket_that_was_removed_is_made_anew() {
+async fn a_removed_socket_is_recreated() {
     let (path, folder) = serve(3, None, 1).await;
     for whole_folder in [false, true] {
         if whole_folder {
@@ -218,7 +218,7 @@ async fn a_socket_that_was_removed_is_made_anew() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        let mut stream = timeout(LONG, again).await.expect("it is gone for good");
+        let mut stream = timeout(LONG, again).await.expect("it was not recreated");
         assert!(ask(&mut stream).await.starts_with("HTTP/1.1 200"));
     }
     std::fs::remove_dir_all(folder).unwrap();

@@ -14,7 +14,7 @@ use crate::{
     wire::events::{Event, EventData, Kind},
 };
 
-/// An agent's socket, with nothing behind it but a journal.
+/// An agent's socket with only a journal.
 struct Agent {
     shared: Shared,
     socket: PathBuf,
@@ -24,11 +24,11 @@ struct Agent {
 async fn serve() -> Agent {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("agent.sock");
-    let door = LimitedListener::new(Socket::bind(&socket, None).await.unwrap(), 8, None);
+    let listener = LimitedListener::new(Socket::bind(&socket, None).await.unwrap(), 8, None);
     let shared = Shared::new(&Config::default(), "a test");
     let router = Router::new().route("/v1/events", get(get_events)).with_state(shared.clone());
     let service = router.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(async move { axum::serve(door, service).await });
+    tokio::spawn(async move { axum::serve(listener, service).await });
     Agent { shared, socket, _folder: folder }
 }
 
@@ -46,7 +46,7 @@ impl Agent {
 
 /// The ids of the events of one part; empty at the answer's end.
 async fn ids(answer: &mut Incoming) -> Vec<u64> {
-    let part = timeout(Duration::from_secs(20), answer.frame()).await.expect("nothing comes");
+    let part = timeout(Duration::from_secs(20), answer.frame()).await.expect("no part");
     let Some(part) = part else { return Vec::new() };
     let part = part.unwrap().into_data().unwrap();
     let lines = std::str::from_utf8(&part).unwrap().lines();
@@ -54,7 +54,7 @@ async fn ids(answer: &mut Incoming) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
+async fn past_events_are_answered_at_once_and_new_ones_streamed() {
     let agent = serve().await;
     (0..3).for_each(|n| agent.record(n));
     let mut past = agent.ask("last=2").await.unwrap();
@@ -67,12 +67,12 @@ async fn what_has_happened_is_answered_at_once_and_what_comes_as_it_comes() {
 }
 
 #[tokio::test]
-async fn what_a_terminal_would_obey_is_escaped_in_each_line() {
+async fn control_characters_are_escaped_in_each_line() {
     let agent = serve().await;
     let error = "a\u{9b}2J\u{202e}b".to_owned();
     agent.shared.journal.record(EventData::ConfigFailed { error: error.clone() });
     let mut past = agent.ask("").await.unwrap();
-    let part = timeout(Duration::from_secs(20), past.frame()).await.expect("nothing comes");
+    let part = timeout(Duration::from_secs(20), past.frame()).await.expect("no part");
     let part = part.unwrap().unwrap().into_data().unwrap();
     let line = std::str::from_utf8(&part).unwrap();
     assert!(line.contains(r"a\u009b2J\u202eb"), "{line}");
@@ -81,7 +81,7 @@ async fn what_a_terminal_would_obey_is_escaped_in_each_line() {
 }
 
 #[tokio::test]
-async fn a_wrong_question_is_answered_with_what_is_allowed() {
+async fn the_error_for_a_wrong_query_lists_what_is_allowed() {
     let agent = serve().await;
     let error = agent.ask("kind=nonsense").await.unwrap_err().to_string();
     assert!(error.contains(&Kind::PolicyChanged.name()), "{error}");
@@ -98,16 +98,16 @@ async fn all_is_for_root_and_ends_with_the_connection() {
     }
     assert!(agent.shared.journal.wants_requests());
     drop(answer);
-    let gone = async {
+    let closed = async {
         while agent.shared.journal.wants_requests() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(20), gone).await.expect("it still listens, to nobody");
+    timeout(Duration::from_secs(20), closed).await.expect("requests are still reported");
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_costs_a_bounded_amount_and_is_told() {
+async fn a_slow_reader_is_bounded_and_gets_a_report() {
     let agent = serve().await;
     let mut slow = agent.ask("follow=true").await.unwrap();
     for n in 0..30_000 {
@@ -116,20 +116,20 @@ async fn a_reader_that_does_not_read_costs_a_bounded_amount_and_is_told() {
             tokio::task::yield_now().await;
         }
     }
-    let (mut told, mut lost, mut heard) = (0, 0, Vec::new());
-    while told + lost < 30_000 {
-        let part = timeout(Duration::from_secs(20), slow.frame()).await.expect("nothing comes");
-        heard.extend(part.unwrap().unwrap().into_data().unwrap());
-        // Parts are cut anywhere.
-        let whole = heard.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let lines: Vec<u8> = heard.drain(..whole).collect();
+    let (mut received, mut lost, mut buffer) = (0, 0, Vec::new());
+    while received + lost < 30_000 {
+        let part = timeout(Duration::from_secs(20), slow.frame()).await.expect("no part");
+        buffer.extend(part.unwrap().unwrap().into_data().unwrap());
+        // Parts may end within a line.
+        let whole = buffer.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let lines: Vec<u8> = buffer.drain(..whole).collect();
         for line in std::str::from_utf8(&lines).unwrap().lines() {
             match serde_json::from_str::<Event>(line).unwrap().what {
                 EventData::Lost(loss) => lost += loss.count,
-                _ => told += 1,
+                _ => received += 1,
             }
         }
     }
-    assert_eq!(told + lost, 30_000, "none is told twice");
-    assert!(lost > 0 && told >= 4096, "{told} told, {lost} lost");
+    assert_eq!(received + lost, 30_000, "none is repeated");
+    assert!(lost > 0 && received >= 4096, "{received} received, {lost} lost");
 }

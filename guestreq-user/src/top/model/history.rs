@@ -1,8 +1,6 @@
-//! # What was so before
+//! # Time series for sparklines
 //!
-//! The agent knows totals and its last seconds. Lines over a longer time are made here, of the
-//! differences between two answers: one value for each interval, so that one column of
-//! the screen is always the same time.
+//! Differences between successive answers of the agent: one value, and one column, per interval.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,10 +10,10 @@ use std::{
 use super::Key;
 use crate::wire::overview::Overview;
 
-/// Wider than terminals are.
+/// Wider than terminals.
 const LENGTH: usize = 512;
 
-/// Values of the last intervals, the latest last; `None` where nothing is known.
+/// Values of the last intervals, the latest last; `None` if unknown.
 #[derive(Debug, Default, PartialEq)]
 pub struct Series(VecDeque<Option<f32>>);
 
@@ -39,14 +37,14 @@ impl Series {
 pub struct History {
     /// The PSP's utilisation, 0 to 1.
     pub busy: Series,
-    /// How many guest requests waited for the PSP.
+    /// Guest requests that waited for the PSP.
     pub queue: Series,
     /// Requests per second.
     vms: BTreeMap<Key, Series>,
     last: Option<Totals>,
 }
 
-/// What differences are made of.
+/// Counters of an answer.
 struct Totals {
     at: f64,
     busy: f64,
@@ -73,13 +71,13 @@ impl History {
         if elapsed <= 0.0 {
             return;
         }
-        // A pause, or an agent that was away: the mean of that time, for that time.
+        // After a pause or without an agent, the mean fills the gap.
         let times = (elapsed / interval.as_secs_f64()).round().clamp(1.0, LENGTH as f64) as usize;
-        // Less than before: counts began anew, and nothing is known of the time between.
+        // A counter reset: unknown.
         let rate = |now: f64, old: f64| (now >= old).then_some((now - old) / elapsed);
         self.busy.push(rate(now.busy, old.busy).map(|busy| busy.min(1.0)), times);
         let waiting = rate(now.waited, old.waited).map(|waited| match waited {
-            // Waits count once they are over; of a PSP that hangs none ever is.
+            // Waits count once they end, which they do not while the PSP hangs.
             0.0 => data.psp.queue_length as f64,
             waited => waited,
         });

@@ -1,4 +1,4 @@
-//! # What keys do
+//! # Keys
 
 use std::time::Instant;
 
@@ -6,20 +6,19 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Key, Model, Screen};
 
-/// What a key asks of the terminal.
+/// Actions outside the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     Quit,
-    /// As a shell's Ctrl-Z.
     Suspend,
-    /// Draw everything anew, over what others may have written.
+    /// Full redraw, over output of other programs.
     Redraw,
 }
 
-/// No VM's name needs more, and no line has room for more.
+/// In characters.
 const MAX_FILTER: usize = 100;
 
-/// Which way a selection, or a text, moves.
+/// A movement of the selection or of scrolled text.
 #[derive(Clone, Copy)]
 enum Move {
     By(isize),
@@ -43,7 +42,7 @@ impl Model {
             return self.control(key.code);
         }
         if std::mem::take(&mut self.help) {
-            // Whatever is pressed has been read.
+            // Any key closes the help.
             return (key.code == KeyCode::Char('q')).then_some(Action::Quit);
         }
         if self.typing {
@@ -93,7 +92,7 @@ impl Model {
                 self.filter.clear();
                 self.typing = false;
             }
-            // Letters are the filter's here.
+            // The filter is full.
             KeyCode::Char(_) => {}
             code => {
                 if let Some(way) = self.way(code) {
@@ -130,7 +129,7 @@ impl Model {
         self.selected = rows.get(to).map(|row| Key::of(row.vm));
     }
 
-    /// The selected VM's detail, or the first one's; and back.
+    /// Opens the detail of the selected or first VM, or closes it.
     fn enter(&mut self) {
         if self.screen != Screen::List {
             self.screen = Screen::List;
@@ -143,7 +142,7 @@ impl Model {
         self.screen = Screen::Detail { of, scroll: 0 };
     }
 
-    /// One step: out of the detail, then the filter, then the selection.
+    /// Leaves the detail, else clears the filter, else the selection.
     fn back(&mut self) {
         if self.screen != Screen::List {
             self.screen = Screen::List;

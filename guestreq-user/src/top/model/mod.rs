@@ -1,7 +1,6 @@
-//! # What is shown, and what a key or an answer changes of it
+//! # The model
 //!
-//! A state machine without a terminal, an agent or a clock: answers, keys and moments
-//! come in, and the view draws what is then so.
+//! A state machine without a terminal, an agent or a clock: its inputs are answers, keys and times.
 
 mod history;
 mod keys;
@@ -15,7 +14,7 @@ pub use rows::{Refused, Row, Sort};
 
 use crate::wire::{Vm, overview::Overview};
 
-/// A VM, for as long as it has a record. Its label may change under it, these do not.
+/// Identifies a VM; unlike its label these do not change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pid: u32,
@@ -43,24 +42,24 @@ pub struct Model {
     pub sort: Sort,
     pub reversed: bool,
     pub filter: String,
-    /// Keys are the filter's.
+    /// Whether keys edit the filter.
     pub typing: bool,
     pub selected: Option<Key>,
-    /// How long the view's pages are; told by it.
+    /// Page sizes, set by the view.
     pub room: Room,
     interval: Duration,
-    /// When the data came.
+    /// When the data were received.
     taken: Instant,
-    /// Why none have come since.
+    /// The last query's error.
     trouble: Option<String>,
 }
 
-/// What the view had room for.
+/// Page sizes of the view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {
-    /// VMs at a time.
+    /// VMs per page.
     pub rows: usize,
-    /// How far a VM's detail can be scrolled.
+    /// Maximum scroll of a VM's detail.
     pub scroll: usize,
 }
 
@@ -86,8 +85,7 @@ impl Model {
         }
     }
 
-    /// Takes in what the agent answered. What comes during a pause is not looked at, so that
-    /// everything on the screen is of one moment.
+    /// Takes an answer of the agent, except during a pause.
     pub fn answer(&mut self, answer: Result<Overview, String>, now: Instant) {
         match answer {
             _ if self.paused => {}
@@ -101,7 +99,7 @@ impl Model {
         }
     }
 
-    /// Takes in what the view had room for.
+    /// Takes the view's page sizes.
     pub fn fit(&mut self, room: Room) {
         self.room = room;
         if let Screen::Detail { scroll, .. } = &mut self.screen {
@@ -113,7 +111,7 @@ impl Model {
         now.saturating_duration_since(self.taken)
     }
 
-    /// Why the data are old, if they are, and nobody asked for that.
+    /// Why the data are old, if so and not paused.
     pub fn stale(&self, now: Instant) -> Option<&str> {
         let late = self.age(now) > 3 * self.interval + Duration::from_secs(2);
         match &self.trouble {
@@ -126,7 +124,7 @@ impl Model {
     fn pause(&mut self, now: Instant) {
         self.paused = !self.paused;
         if !self.paused {
-            // What is old because it was to be is not late.
+            // A pause is no delay.
             self.trouble = None;
             self.taken = now;
         }

@@ -1,4 +1,4 @@
-//! # Which VMs are listed, and in which order
+//! # Listed VMs and their order
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -8,7 +8,7 @@ use crate::wire::{
     policy::{Mode, VmPolicy},
 };
 
-/// What VMs are sorted by.
+/// Sort keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     Share,
@@ -40,7 +40,7 @@ impl Sort {
     }
 }
 
-/// Requests that were refused, and that would have been: counts since the record began.
+/// Requests refused in enforce, and those that audit counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
     pub enforced: u64,
@@ -57,7 +57,7 @@ impl Refused {
     }
 }
 
-/// A VM, with what the table shows of its policy.
+/// A VM with its policy and refusals.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
     pub vm: &'a Vm,
@@ -72,13 +72,13 @@ impl<'a> Row<'a> {
         Row { vm, policy, denied: refused("deny"), busy: refused("busy") }
     }
 
-    /// What was refused goes before what would have been, for good before for now.
+    /// Enforced before audited, denied before busy.
     fn refused(&self) -> [u64; 4] {
         let Row { denied, busy, .. } = self;
         [denied.enforced, busy.enforced, denied.audited, busy.audited]
     }
 
-    /// In the order in which one wants to see them: most first, names from A to Z.
+    /// Largest first; names from A to Z.
     fn cmp(&self, other: &Row, sort: Sort) -> Ordering {
         let most = |of: fn(&Row) -> f64| of(other).total_cmp(&of(self));
         match sort {
@@ -92,12 +92,12 @@ impl<'a> Row<'a> {
 }
 
 impl Model {
-    /// The VMs that the filter lets through, sorted. Equal ones by name, so that they stand still.
+    /// The filtered VMs, sorted; equal ones by name, so that they keep their order.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let filter = self.filter.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&filter);
         let vms = self.data.vms.vms.iter().filter(|vm| has(&vm.vm) || has(&vm.uuid));
-        // Labels are unique, and of the same moment.
+        // Labels are unique within an answer.
         let policies = self.data.policy.vms.iter().map(|policy| (policy.vm.as_str(), policy));
         let policies: BTreeMap<&str, &VmPolicy> = policies.collect();
         let row = |vm| Row::of(vm, policies.get(vm.vm.as_str()).copied());
@@ -110,13 +110,13 @@ impl Model {
         rows
     }
 
-    /// Where the selected VM stands among the listed ones.
+    /// Index of the selected VM.
     pub fn selected_row(&self, rows: &[Row]) -> Option<usize> {
         let selected = self.selected.as_ref()?;
         rows.iter().position(|row| Key::of(row.vm) == *selected)
     }
 
-    /// The VM whose detail is shown, if it is still there.
+    /// The VM whose detail is shown, if it still has a record.
     pub fn detailed(&self, of: &Key) -> Option<Row<'_>> {
         let vm = self.data.vms.vms.iter().find(|vm| Key::of(vm) == *of)?;
         Some(Row::of(vm, self.data.policy.vms.iter().find(|policy| policy.vm == vm.vm)))

@@ -13,20 +13,20 @@ fn selected(model: &Model) -> Option<String> {
 }
 
 #[test]
-fn vms_come_in_the_order_that_was_asked_for() {
+fn vms_are_listed_in_the_selected_order() {
     let mut model = model();
     assert_eq!(names(&model)[..3], ["greedy", "batch", "confused"], "by the PSP's share");
     press(&mut model, "ss");
     assert_eq!((model.sort, names(&model)[0].as_str()), (Sort::P99, "greedy"));
     press(&mut model, "s");
     let denied = names(&model);
-    assert_eq!(denied[..2], ["web-1", "confused"], "what was refused goes before what would be");
+    assert_eq!(denied[..2], ["web-1", "confused"], "refused before would be refused");
     press(&mut model, "s");
     assert_eq!(names(&model)[..3], ["batch", "certs", "confused"]);
     press(&mut model, "S");
     assert_eq!(names(&model)[..3], ["web-1", "web-0", "replayer"]);
     press(&mut model, "s");
-    assert_eq!(model.sort, Sort::Share, "round and round");
+    assert_eq!(model.sort, Sort::Share, "back at the first");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn the_selection_stays_on_its_vm_when_the_order_changes() {
     assert_eq!(selected(&model).as_deref(), Some("batch"));
     let mut data = after(1.0, 0.5);
     vm(&mut data, "batch").recent_psp_share = 0.9;
-    // A successor of the same name runs: the old one's label is another.
+    // With a successor of the same name the old one gets another label.
     vm(&mut data, "batch").vm = "batch@134".to_owned();
     model.answer(Ok(data), Instant::now());
     assert_eq!(names(&model)[0], "batch@134");
@@ -49,12 +49,12 @@ fn the_selection_stays_on_its_vm_when_the_order_changes() {
 }
 
 #[test]
-fn a_filter_is_typed_and_goes_with_escape() {
+fn a_filter_is_typed_and_cleared_with_escape() {
     let mut model = model();
     press(&mut model, "/WEB");
     assert_eq!(names(&model), ["web-0", "web-1"]);
     press(&mut model, "q");
-    assert_eq!((names(&model).len(), model.typing), (0, true), "letters are the filter's");
+    assert_eq!((names(&model).len(), model.typing), (0, true), "letters go to the filter");
     press(&mut model, "⌫↓⏎");
     assert_eq!((selected(&model).as_deref(), model.typing), (Some("web-0"), false));
     press(&mut model, "⎋");
@@ -70,7 +70,7 @@ fn a_filter_is_typed_and_goes_with_escape() {
 }
 
 #[test]
-fn a_vm_s_detail_opens_and_closes_and_outlives_the_vm() {
+fn a_vm_s_detail_opens_closes_and_stays_after_the_vm_exits() {
     let mut model = model();
     press(&mut model, "⏎");
     let Screen::Detail { of, .. } = &model.screen else { panic!("no detail") };
@@ -88,7 +88,7 @@ fn a_vm_s_detail_opens_and_closes_and_outlives_the_vm() {
 }
 
 #[test]
-fn a_pause_holds_everything_as_it_was() {
+fn a_pause_freezes_the_data() {
     let mut model = model();
     press(&mut model, "p");
     let mut data = after(1.0, 0.5);
@@ -96,17 +96,17 @@ fn a_pause_holds_everything_as_it_was() {
     model.answer(Ok(data), Instant::now());
     model.answer(Err("gone".to_owned()), Instant::now());
     assert_eq!(model.data.vms.vms[0].requests, 1094);
-    assert_eq!(model.stale(Instant::now() + 100 * INTERVAL), None, "old, as it was to be");
+    assert_eq!(model.stale(Instant::now() + 100 * INTERVAL), None, "old on purpose");
     press(&mut model, " ");
     assert!(!model.paused);
     assert_eq!(model.stale(Instant::now()), None);
 }
 
 #[test]
-fn data_that_are_old_say_why_and_are_new_again_by_themselves() {
+fn old_data_show_the_reason_and_recover() {
     let mut model = model();
     let now = Instant::now();
-    assert_eq!(model.stale(now + 4 * INTERVAL), None, "a late answer is no trouble yet");
+    assert_eq!(model.stale(now + 4 * INTERVAL), None, "not stale yet");
     assert_eq!(model.stale(now + 6 * INTERVAL), Some("the agent does not answer"));
     model.answer(Err("no agent answers".to_owned()), now);
     assert_eq!(model.stale(now), Some("no agent answers"));
@@ -126,10 +126,10 @@ fn history_has_one_value_for_each_interval() {
     // Two intervals late: their mean, twice.
     model.answer(Ok(after(3.0, 1.25)), Instant::now());
     assert_eq!(busy(&model.history), [Some(0.5), Some(0.5), Some(0.25)]);
-    // An agent that counts from zero.
+    // A counter reset.
     model.answer(Ok(after(4.0, -20.0)), Instant::now());
     assert_eq!(busy(&model.history)[0], None);
-    // The same moment twice, or a clock that goes back.
+    // The same time twice, or going back.
     model.answer(Ok(after(4.0, -20.0)), Instant::now());
     model.answer(Ok(after(2.0, -20.0)), Instant::now());
     assert_eq!(busy(&model.history).len(), 4);
@@ -138,7 +138,7 @@ fn history_has_one_value_for_each_interval() {
 }
 
 #[test]
-fn requests_that_never_stop_waiting_are_seen_to_wait() {
+fn requests_that_wait_for_ever_are_shown_as_waiting() {
     let mut model = model();
     let mut hung = after(1.0, 1.0);
     hung.psp.queue_length = 7;
@@ -147,7 +147,7 @@ fn requests_that_never_stop_waiting_are_seen_to_wait() {
 }
 
 #[test]
-fn a_vm_s_line_begins_when_it_comes_and_ends_when_it_goes() {
+fn a_vm_s_series_begins_and_ends_with_its_record() {
     let mut model = model();
     let greedy = Key::of(&model.data.vms.vms[0]);
     let mut data = after(2.0, 1.0);
@@ -162,7 +162,7 @@ fn a_vm_s_line_begins_when_it_comes_and_ends_when_it_goes() {
 }
 
 #[test]
-fn quitting_is_always_one_key_away() {
+fn quitting_always_takes_one_key() {
     for before in ["", "/", "?", "⏎", "p", "/x"] {
         let mut model = model();
         press(&mut model, before);

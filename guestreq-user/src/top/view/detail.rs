@@ -1,4 +1,4 @@
-//! # All that is known of one VM
+//! # A VM's details
 
 use ratatui::{
     Frame,
@@ -14,7 +14,7 @@ use crate::{
 
 mod policy;
 
-/// Draws it; how far it can be scrolled.
+/// Draws it; returns the maximum scroll.
 pub fn draw(
     frame: &mut Frame,
     area: Rect,
@@ -25,7 +25,7 @@ pub fn draw(
 ) -> usize {
     let Some(row) = model.detailed(of) else {
         let inside = titled(frame, area, "VM", theme);
-        let gone = " This VM has gone, and so has its record. Esc goes back.";
+        let gone = " This VM has exited and has no record any more. Esc: back.";
         frame.render_widget(Line::styled(gone, theme.label()), inside);
         return 0;
     };
@@ -45,7 +45,7 @@ pub fn draw(
     most
 }
 
-/// A label and a value, cut where the line ends.
+/// Labels and values, truncated to the line.
 struct Lines {
     lines: Vec<Line<'static>>,
     cells: usize,
@@ -83,7 +83,7 @@ fn lines(row: &Row, cells: usize, theme: Theme) -> Vec<Line<'static>> {
 
 fn identity(row: &Row, lines: &mut Lines) {
     let vm = row.vm;
-    let state = if vm.running { "running" } else { "gone" };
+    let state = if vm.running { "running" } else { "exited" };
     let last = match vm.last_request_seconds_ago {
         Some(ago) => format!("last request {} ago", duration(ago)),
         None => "no request yet".to_owned(),
@@ -104,20 +104,20 @@ fn identity(row: &Row, lines: &mut Lines) {
     }
 }
 
-/// Where its time, and the PSP's, went.
+/// Durations, and the PSP's time.
 fn time(row: &Row, lines: &mut Lines) {
     let vm = row.vm;
     let classes: Vec<String> =
         vm.psp_seconds.iter().map(|(class, s)| format!("{class} {}", duration(*s))).collect();
     let share = text::percent(vm.recent_psp_share);
-    lines.add("PSP", &format!("{share} now; since it came: {}", classes.join(", ")));
+    lines.add("PSP", &format!("{share} now; since start: {}", classes.join(", ")));
     let [p50, p99] = [vm.recent_p50_seconds, vm.recent_p99_seconds].map(maybe);
     let [all50, all99] = [vm.p50_seconds, vm.p99_seconds].map(maybe);
     lines.add(
-        "whole request",
-        &format!("p50 {p50}, p99 {p99} now; since it came: p50 {all50}, p99 {all99}"),
+        "duration",
+        &format!("p50 {p50}, p99 {p99} now; since start: p50 {all50}, p99 {all99}"),
     );
-    // Requests that have durations.
+    // Only answered requests have durations.
     let answered: u64 = vm.vmpck.iter().sum();
     let mean = |stage: &str| match vm.stage_seconds.get(stage) {
         Some(seconds) if answered > 0 => duration(seconds / answered as f64),
@@ -129,7 +129,7 @@ fn time(row: &Row, lines: &mut Lines) {
     lines.add("mean by stage", &stages.join(", "));
 }
 
-/// Requests by message; then what is odd about them.
+/// Requests by message type, VMPCKs and anomalies.
 fn messages(row: &Row, lines: &mut Lines) {
     let vm = row.vm;
     lines.heading(&format!("{:<18}{:>6}{:>9}  RESULTS", "MESSAGE", "REQ/S", "REQUESTS"));
@@ -145,22 +145,22 @@ fn messages(row: &Row, lines: &mut Lines) {
         lines.row("none yet");
     }
     let extended = vm.extended_requests;
-    lines
-        .add("extended", &format!("{extended} of {} requests asked for certificates", vm.requests));
+    lines.add("extended", &format!("{extended} of {} requests with certificates", vm.requests));
     if vm.tio_requests > 0 {
-        lines.add("SEV-TIO", &format!("{}, by its VMM: no policy decides them", vm.tio_requests));
+        lines.add("SEV-TIO", &format!("{}, from its VMM: no policy decides them", vm.tio_requests));
     }
     let vmpcks = vm.vmpck.iter().enumerate().map(|(i, count)| match i {
-        4 => format!("no such key: {count}"),
+        4 => format!("invalid: {count}"),
         i => format!("{i}: {count}"),
     });
     lines.add("VMPCK", &vmpcks.collect::<Vec<_>>().join(", "));
-    let odd: Vec<String> = vm
+    let anomalies: Vec<String> = vm
         .sequence_anomalies
         .iter()
         .filter(|(_, count)| **count > 0)
         .map(|(kind, count)| format!("{kind} {count}"))
         .collect();
-    let odd = if odd.is_empty() { "as they should be".to_owned() } else { odd.join(", ") };
-    lines.add("sequence", &odd);
+    let anomalies =
+        if anomalies.is_empty() { "no anomalies".to_owned() } else { anomalies.join(", ") };
+    lines.add("sequence", &anomalies);
 }

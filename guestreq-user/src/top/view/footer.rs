@@ -1,4 +1,4 @@
-//! # The last line: why data are old, what is typed, or which keys there are
+//! # The footer: error, filter or keys
 
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: T
     frame.render_widget(line, area);
 }
 
-/// The filter's end, where one types.
+/// The filter's end, with the cursor.
 fn typing(filter: &str, cells: usize, theme: Theme) -> Line<'static> {
     let keys = "  Enter: done  Esc: all";
     let filter = text::clean(filter);
@@ -53,7 +53,7 @@ fn typing(filter: &str, cells: usize, theme: Theme) -> Line<'static> {
 fn keys_line(keys: &[(&str, &str)], paused: bool, theme: Theme) -> Line<'static> {
     let mut spans = Vec::new();
     for (key, does) in keys {
-        let does = if *does == "pause" && paused { "go on" } else { does };
+        let does = if *does == "pause" && paused { "resume" } else { does };
         spans.push(Span::styled(format!(" {key}"), theme.heading()));
         spans.push(Span::styled(format!(" {does} "), theme.label()));
     }

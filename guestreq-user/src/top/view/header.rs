@@ -1,4 +1,4 @@
-//! # The first line: whose data these are, and of when
+//! # The header: host, enforcement and time of the data
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: T
     let who = format!(" {}  guestreq {}  ", about.host, about.version);
     let who = text::fit(&who, left);
     let (how, style) = enforcement(&model.data.policy.enforcement, theme);
-    // It was verified then; whether it is now, nobody says.
+    // Old data do not show whether it is verified now.
     let style = if model.stale(now).is_some() { theme.faint() } else { style };
     let how = text::fit(&how, left - Line::raw(&who).width());
     frame.render_widget(
@@ -31,7 +31,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, now: Instant, theme: T
     frame.render_widget(right.right_aligned(), area);
 }
 
-/// The moment of the data; and why it is not now.
+/// The time of the data, and whether paused or stale.
 fn when(model: &Model, now: Instant, theme: Theme) -> Line<'static> {
     let age = humantime::format_duration(std::time::Duration::from_secs(model.age(now).as_secs()));
     let mark = match (model.paused, model.stale(now)) {
@@ -53,7 +53,7 @@ fn enforcement(status: &Enforcement, theme: Theme) -> (String, ratatui::style::S
     match (mode.0, verified) {
         (Mode::Enforce, true) => (format!("{backend}: enforcing, verified"), theme.good()),
         (Mode::Enforce, false) => {
-            let why = reason.as_deref().unwrap_or("not known why");
+            let why = reason.as_deref().unwrap_or("unknown reason");
             (format!("{backend}: NOT ENFORCED: {why}"), theme.bad())
         }
         _ => (format!("{backend}: {mode}, nothing is enforced"), theme.label()),

@@ -1,4 +1,4 @@
-//! # Help, over everything else
+//! # The help popup
 
 use ratatui::{
     Frame,
@@ -15,15 +15,15 @@ const TEXT: &str = "\
  s, S                         sort by the next column, reverse
  /                            filter by name or UUID; Esc: all
  p, space                     pause
- Ctrl-L, Ctrl-Z               draw anew, suspend
+ Ctrl-L, Ctrl-Z               redraw, suspend
  q, Ctrl-C                    quit
 
- All is of the last 10 s, but for DENIED and BUSY, which
- count since the VM came. (3): would have been, audit only.
- vm_lock: a VM's own vCPUs wait for each other.
- psp_queue: others hold the PSP.  psp_service: it works.
- PSP: the share of the PSP's time.  REPORT, KEY, OTHER:
- requests per second.  P50, P99: of a whole request.";
+ Values cover the last 10 s; DENIED and BUSY count since the
+ VM's start, (3) in audit only.
+ vm_lock: waiting for the VM's lock, held by its own vCPUs.
+ psp_queue: waiting for the PSP.  psp_service: in the PSP.
+ PSP: share of the PSP's time.  REPORT, KEY, OTHER:
+ requests per second.  P50, P99: duration of a request.";
 
 pub fn draw(frame: &mut Frame, area: Rect, theme: Theme) {
     let text = Text::from_iter(TEXT.lines().map(Line::raw));

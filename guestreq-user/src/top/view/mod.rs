@@ -1,7 +1,6 @@
 //! # The screen
 //!
-//! One file per pane. What does not fit is left out, the less important first; a
-//! terminal of a few cells shows who holds the PSP and the first VMs.
+//! One file per pane. Less important parts are omitted first if space is short.
 
 mod detail;
 mod footer;
@@ -31,12 +30,12 @@ pub struct View {
     offset: usize,
 }
 
-/// Below this the PSP has one line, not a pane.
+/// Below this height the PSP has one line instead of a pane.
 const LOW: u16 = 12;
-/// From here on its lines are higher, and then higher still.
+/// From these heights on its sparklines are higher.
 const HIGH: u16 = 20;
 const HIGHER: u16 = 40;
-/// Narrower, and the stages have no place beside the PSP.
+/// Minimum width for the stages beside the PSP.
 const NARROW: u16 = 64;
 
 impl View {
@@ -44,7 +43,7 @@ impl View {
         View { theme, offset: 0 }
     }
 
-    /// Draws everything; tells what there was room for.
+    /// Draws everything and returns the page sizes.
     pub fn draw(&mut self, frame: &mut Frame, model: &Model, now: Instant) -> Room {
         let all = frame.area();
         let rows = |height: u16| u16::from(all.height >= height);
@@ -103,7 +102,7 @@ fn psp_area(all: Rect, header: Rect, footer: Rect) -> Rect {
     Rect { y, height: footer.top().saturating_sub(y), ..all }
 }
 
-/// A line across, with a title in it; and what is below.
+/// Draws a title line; returns the area below.
 fn titled(frame: &mut Frame, area: Rect, title: impl Into<String>, theme: Theme) -> Rect {
     let title = text::fit(&title.into(), usize::from(area.width.saturating_sub(4)));
     let title = Line::styled(format!(" {title} "), theme.title());

@@ -1,4 +1,4 @@
-//! # The PSP: how busy, how long the queue, and who holds it
+//! # The PSP: utilisation, queue and holder
 
 use ratatui::{
     Frame,
@@ -15,7 +15,7 @@ use crate::{
     wire::{Holder, Psp},
 };
 
-/// What stands before a line.
+/// Width of labels.
 const LABEL: u16 = 13;
 
 pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
@@ -38,7 +38,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     frame.render_widget(held(psp, holder.width, theme), holder);
 }
 
-/// All of it in one line.
+/// Everything in one line.
 pub fn draw_line(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let psp = &model.data.psp;
     let busy = text::percent(psp.recent_utilisation);
@@ -52,8 +52,7 @@ pub fn draw_line(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     );
 }
 
-/// A line over time, the latest at the right end. One that has no `max` reaches the top where it
-/// was highest.
+/// A sparkline, the latest value at the right; without `max` scaled to its largest value.
 pub fn series(
     frame: &mut Frame,
     area: Rect,
@@ -68,11 +67,11 @@ pub fn series(
     let lines: Vec<Line> =
         labels.iter().map(|text| Line::styled(format!(" {text}"), theme.label())).collect();
     frame.render_widget(Text::from(lines), label);
-    // The widget wants whole numbers.
+    // The widget takes integers.
     let whole = |value: f64| (value * 1000.0).round() as u64;
     let values: Vec<Option<u64>> =
         series.latest().take(usize::from(line.width)).map(|value| value.map(whole)).collect();
-    // Less than one is no queue to speak of, and shows as little.
+    // Scaled to at least 1, so that a short queue looks short.
     let most = values.iter().flatten().copied().max().unwrap_or(0).max(1000);
     let sparkline = Sparkline::default()
         .data(values)
@@ -92,7 +91,7 @@ fn who(psp: &Psp) -> String {
     }
 }
 
-/// Who holds it now, and who waits; the command only where there is room for it.
+/// Holder and queue; the command only if it fits.
 fn held(psp: &Psp, width: u16, theme: Theme) -> Line<'static> {
     let cells = usize::from(width);
     let begin = format!(" now: {} waiting, held by ", psp.queue_length);
@@ -103,7 +102,7 @@ fn held(psp: &Psp, width: u16, theme: Theme) -> Line<'static> {
     let who = text::clean(&who(psp));
     let lines = ends.iter().map(|end| format!("{begin}{who}{end}"));
     let fits = |line: &String| Line::raw(line).width() <= cells;
-    // A long name makes way for the time.
+    // A long name is truncated for the time.
     let short = ends.last().map_or("", String::as_str);
     let room = cells.saturating_sub(begin.len() + short.len());
     let cut = format!("{begin}{}{short}", text::fit(&who, room.max(4)));

@@ -1,4 +1,4 @@
-//! # Where requests of the last seconds spent their time, and what is amiss
+//! # Recent latencies by stage, and problems
 
 use ratatui::{
     Frame,
@@ -33,12 +33,12 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let running = vms.iter().filter(|vm| vm.running).count();
     let all = format!(" {} requests/s of {running} running VMs", text::rate(rate));
     lines.push(Line::styled(all, theme.label()));
-    lines.extend(amiss(model, theme));
+    lines.extend(problems(model, theme));
     frame.render_widget(ratatui::text::Text::from(lines), inside);
 }
 
-/// What makes the numbers, or the verdicts, less than they should be.
-fn amiss(model: &Model, theme: Theme) -> Vec<Line<'static>> {
+/// Bypasses, missing probes and losses.
+fn problems(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let Psp { lost, probes, .. } = &model.data.psp;
     let mut lines = Vec::new();
     if let Some(bypassed @ 1..) = model.data.policy.enforcement.bypassed {
@@ -46,7 +46,7 @@ fn amiss(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     }
     let missing = probes.iter().filter(|(_, attached)| !**attached);
     lines.extend(missing.map(|(probe, _)| format!("not attached: {probe}")));
-    // A skipped tracepoint costs no request's count, and happens.
+    // A skipped tracepoint is harmless: every request is still counted.
     let lost = lost.iter().filter(|(why, count)| **count > 0 && *why != "tracepoint_missed");
     lines.extend(lost.map(|(why, count)| format!("lost {}: {why}", text::count(*count))));
     let cells = usize::from(WIDTH - 1);

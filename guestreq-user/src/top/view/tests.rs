@@ -27,7 +27,7 @@ fn screen(model: &Model, width: u16, height: u16) -> Vec<String> {
 }
 
 #[test]
-fn everything_is_seen_at_80x24() {
+fn everything_is_visible_at_80x24() {
     let mut model = model();
     for i in 1..=60 {
         let busy = f64::from(i) - 0.1 * f64::from(i % 4);
@@ -50,12 +50,12 @@ confused     ▎      3.7 %   2.0    0.7     -   1.3 76.2 ms  190 ms   (34)     
     let expected: Vec<&str> = expected.lines().skip(1).collect();
     assert_eq!(screen[..12], expected, "{screen:#?}");
     assert!(screen[14].starts_with("web-1") && screen[14].ends_with("7"), "{screen:#?}");
-    assert!(screen[16].starts_with("old          gone"), "{screen:#?}");
+    assert!(screen[16].starts_with("old          exited"), "{screen:#?}");
     assert!(screen[23].starts_with(" q quit  ? help"), "{screen:#?}");
 }
 
 #[test]
-fn a_vm_s_detail_tells_its_pod() {
+fn a_vm_s_detail_shows_its_pod() {
     let mut data = overview();
     let web = vm(&mut data, "web-1");
     web.namespace = "prod".to_owned();
@@ -79,16 +79,16 @@ fn a_vm_s_detail_has_all_that_is_known_of_it() {
         "VM web-1",
         "req/s   1.1",
         "qemu pid 142, running, last request 20.0 ms ago",
-        "1.9 % now; since it came: launch 21.0 ms",
-        "p50 69.0 ms, p99 118 ms now; since it came: p50 76.7 ms, p99 147 ms",
+        "1.9 % now; since start: launch 21.0 ms",
+        "p50 69.0 ms, p99 118 ms now; since start: p50 76.7 ms, p99 147 ms",
         "vm_lock 423 µs, psp_queue 63.5 ms, psp_service 17.7 ms",
         "enforce  [override (uid 0, 2026-01-02T03:04:05Z)]",
         "30/m, burst 4  [/etc/guestreq/conf.d/web.toml:7 (name = \"web-*\")]",
-        "admitted report 16; told BUSY report 7",
+        "admitted report 16; got BUSY report 7",
         "would admit report 10",
         "report               1.1       33  busy 7, ok 26",
         "0: 26, 1: 0, 2: 0, 3: 0",
-        "as they should be",
+        "no anomalies",
         "Esc back",
     ] {
         assert!(screen.contains(part), "{part}\n{screen}");
@@ -98,7 +98,7 @@ fn a_vm_s_detail_has_all_that_is_known_of_it() {
 }
 
 #[test]
-fn old_data_are_marked_with_their_age_and_the_reason() {
+fn old_data_are_marked_with_age_and_reason() {
     let mut model = model();
     let now = Instant::now();
     model.answer(Err("no agent answers at /run/x: start it".to_owned()), now);
@@ -113,7 +113,7 @@ fn old_data_are_marked_with_their_age_and_the_reason() {
 }
 
 #[test]
-fn what_is_not_enforced_or_lost_cannot_be_overlooked() {
+fn missing_enforcement_and_losses_are_prominent() {
     let mut model = model();
     model.data.policy.enforcement.verified = false;
     model.data.policy.enforcement.reason = Some("the gate is not loaded".to_owned());
@@ -124,7 +124,7 @@ fn what_is_not_enforced_or_lost_cannot_be_overlooked() {
 }
 
 #[test]
-fn without_colours_there_are_none_and_nothing_is_missing() {
+fn without_colours_nothing_is_missing() {
     let mut model = model();
     press(&mut model, "jj");
     let now = Instant::now();
@@ -140,16 +140,16 @@ fn a_terminal_of_10x3_shows_who_has_the_psp() {
 }
 
 #[test]
-fn no_vms_and_no_match_are_said_in_words() {
+fn no_vms_and_no_match_have_a_message() {
     let mut model = model();
     press(&mut model, "/nobody");
-    assert!(screen(&model, 80, 24)[9].contains("No VM has that in its name"));
+    assert!(screen(&model, 80, 24)[9].contains("No VM's name or UUID matches"));
     model.data.vms.vms.clear();
-    assert!(screen(&model, 80, 24)[9].contains("No VM has asked the PSP"));
+    assert!(screen(&model, 80, 24)[9].contains("No VM has sent a guest request"));
 }
 
 #[test]
-fn the_selected_vm_is_seen_however_many_there_are() {
+fn the_selected_vm_is_visible_however_many_there_are() {
     let mut data = overview();
     for i in 0..500 {
         let mut vm = overview().vms.vms.remove(7);
@@ -162,7 +162,7 @@ fn the_selected_vm_is_seen_however_many_there_are() {
     assert!(screen[22].starts_with("old"), "{screen:#?}");
 }
 
-/// Names as nobody should have.
+/// Hostile names.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -205,7 +205,7 @@ proptest! {
             for cell in &buffer.content {
                 let symbol = cell.symbol();
                 prop_assert!(!symbol.chars().any(char::is_control), "{symbol:?}");
-                // A letter with its marks; however many there are, a name is cut off before.
+                // A letter with its marks, of which names keep a bounded number.
                 prop_assert!(symbol.len() <= 256, "{symbol:?}");
             }
         }

@@ -1,20 +1,19 @@
-//! # Values as text, of a known width
+//! # Values as text of bounded width
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// What anybody could have typed, without what a terminal would not show as one or two cells:
-/// controls, direction marks, accents piled up on one letter.
+/// Removes what does not take one or two cells: controls, direction marks, combining characters.
 pub fn clean(text: &str) -> String {
     let visible = |c: char| match c {
         c if c.is_control() => Some('_'),
-        // Separators of lines and paragraphs.
+        // Line and paragraph separators.
         '\u{2028}' | '\u{2029}' => Some('_'),
         c => c.width().is_some_and(|width| width > 0).then_some(c),
     };
     text.chars().filter_map(visible).collect()
 }
 
-/// Cleaned, and cut to so many cells; `…` says that it was.
+/// Cleaned and truncated to `cells`, with `…` if shortened.
 pub fn fit(text: &str, cells: usize) -> String {
     let clean = clean(text);
     let width = |c: char| c.width().unwrap_or(0);
@@ -61,11 +60,11 @@ pub fn count(number: u64) -> String {
     }
 }
 
-/// A bar of so many cells, in eighths of a cell.
+/// A bar of up to `cells` cells, in eighths of a cell.
 pub fn bar(share: f64, cells: usize) -> String {
     const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
     let eighths = (share.clamp(0.0, 1.0) * cells as f64 * 8.0).round() as usize;
-    // What there is can be seen, however little it is.
+    // Visible even if small.
     let eighths = if share > 0.0 { eighths.max(1) } else { 0 };
     "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
 }
@@ -75,17 +74,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_name_moves_the_cursor() {
+    fn names_cannot_move_the_cursor() {
         assert_eq!(clean("a\x1b[2Jb\r\n\u{9b}c\0"), "a_[2Jb___c_");
         assert_eq!(clean("a\u{202e}b\u{200b}\u{2028}\u{feff}"), "ab_");
         assert_eq!(clean(&format!("e{}", "\u{301}".repeat(5000))), "e");
     }
 
     #[test]
-    fn what_is_too_long_is_cut_and_says_so() {
+    fn long_text_is_truncated_with_an_ellipsis() {
         assert_eq!(fit("web-1", 5), "web-1");
         assert_eq!(fit("web-10", 5), "web-…");
-        // Two cells each: half of one is not shown.
+        // Two cells each; no halves.
         assert_eq!(fit("机密虚拟机", 6), "机密…");
         assert_eq!((fit("web", 1), fit("web", 0)), ("…".to_owned(), String::new()));
     }

@@ -1,7 +1,7 @@
-//! # Colours, and what stands in for them
+//! # Colours
 //!
-//! Whatever a colour says, a word or a sign says, too: colours may be unwanted
-//! (<https://no-color.org>), missing, or not told apart.
+//! Every colour has an equivalent in text, as colours may be disabled (<https://no-color.org>),
+//! missing or indistinguishable.
 
 use ratatui::style::{Color, Modifier, Style};
 
@@ -15,7 +15,7 @@ impl Theme {
         Theme { colours }
     }
 
-    /// As the environment wants it.
+    /// According to NO_COLOR.
     pub fn of_environment() -> Theme {
         Theme::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
     }
@@ -75,7 +75,7 @@ impl Theme {
         Style::new().add_modifier(Modifier::REVERSED)
     }
 
-    /// What has gone, or is no longer so.
+    /// Exited or outdated.
     pub fn faint(self) -> Style {
         self.colour(Color::DarkGray).add_modifier(Modifier::DIM)
     }

@@ -17,7 +17,7 @@ use crate::{
     top::model::{Model, Refused, Row, Sort},
 };
 
-/// Draws the table, scrolled so that the selected VM is seen; how many VMs there was room for.
+/// Draws the table, scrolled to the selected VM; returns the number of VMs per page.
 pub fn draw(
     frame: &mut Frame,
     area: Rect,
@@ -69,12 +69,12 @@ fn title(model: &Model, listed: usize) -> String {
 
 fn nothing(model: &Model) -> &'static str {
     match model.data.vms.vms.is_empty() {
-        true => " No VM has asked the PSP for anything since the agent started.",
-        false => " No VM has that in its name or UUID.",
+        true => " No VM has sent a guest request since the agent started.",
+        false => " No VM's name or UUID matches the filter.",
     }
 }
 
-/// The least that a list has to move, so that the selected row is seen and no room is wasted.
+/// Scrolls as little as needed to show the selected row without empty lines.
 fn scroll(offset: usize, selected: Option<usize>, height: usize, rows: usize) -> usize {
     let offset = match selected {
         Some(at) => offset.min(at).max((at + 1).saturating_sub(height)),
@@ -107,7 +107,7 @@ fn cell(column: Column, row: &Row, width: u16, theme: Theme) -> Cell<'static> {
     let plain = Style::new();
     let (text, style) = match column {
         Name => (text::fit(&vm.vm, usize::from(width)), plain),
-        Bar if !vm.running => ("gone".to_owned(), plain),
+        Bar if !vm.running => ("exited".to_owned(), plain),
         Bar => (text::bar(vm.recent_psp_share, usize::from(width)), theme.busy()),
         Share => (text::percent(vm.recent_psp_share), plain),
         Rate => (text::rate(vm.recent_requests_per_second), plain),
@@ -116,7 +116,7 @@ fn cell(column: Column, row: &Row, width: u16, theme: Theme) -> Cell<'static> {
         Other => {
             let named = of_message("report") + of_message("key");
             let all: f64 = vm.recent_messages_per_second.values().sum();
-            // What is left of a difference of sums is not a request.
+            // Rounding errors are no requests.
             (rate(if all - named > 1e-6 { all - named } else { 0.0 }), plain)
         }
         P50 => (maybe(vm.recent_p50_seconds), plain),
@@ -128,7 +128,7 @@ fn cell(column: Column, row: &Row, width: u16, theme: Theme) -> Cell<'static> {
     Cell::from(if matches!(column, Name | Bar) { line } else { line.right_aligned() })
 }
 
-/// `3`; or `(3)` that would have been.
+/// `3`, or `(3)` in audit only.
 fn refused(refused: Refused) -> String {
     match refused {
         Refused { enforced: 0, audited: 0 } => "-".to_owned(),
@@ -142,13 +142,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_moves_no_more_than_it_must() {
+    fn the_list_scrolls_no_more_than_needed() {
         assert_eq!(scroll(0, None, 5, 20), 0);
         assert_eq!(scroll(0, Some(4), 5, 20), 0);
         assert_eq!(scroll(0, Some(5), 5, 20), 1);
         assert_eq!(scroll(10, Some(12), 5, 20), 10);
         assert_eq!(scroll(10, Some(3), 5, 20), 3);
-        assert_eq!(scroll(19, Some(19), 50, 20), 0, "nothing is wasted");
+        assert_eq!(scroll(19, Some(19), 50, 20), 0, "no empty lines");
         assert_eq!(scroll(3, Some(0), 0, 0), 0);
     }
 }

@@ -1,6 +1,4 @@
-//! # An event in words
-//!
-//! For the log and for tables: both say the same.
+//! # Text of events, for the log and for tables
 
 use std::{fmt, time::Duration};
 
@@ -13,7 +11,7 @@ use crate::wire::policy::Effective;
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.vm {
-            // It says itself whose.
+            // Its text names the VM.
             Some(_) if self.kind() == Kind::PolicyChanged => self.what.fmt(f),
             Some(event_vm) => write!(f, "{}: VM {event_vm}, {}", self.kind(), self.details()),
             None => self.what.fmt(f),
@@ -22,8 +20,7 @@ impl fmt::Display for Event {
 }
 
 impl Event {
-    /// What there is to say beside the VM and the kind, which have columns of their own in a
-    /// table.
+    /// The text without kind and VM, which have columns of their own in a table.
     pub fn details(&self) -> String {
         match (&self.what, &self.vm) {
             (EventData::NewVm { .. } | EventData::ExitedVm {}, Some(EventVm { pid, .. })) => {
@@ -34,7 +31,7 @@ impl Event {
     }
 }
 
-/// Names are quoted, as they may hold anything.
+/// Quotes names, which may contain anything.
 impl fmt::Display for EventVm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.vm {
@@ -57,19 +54,19 @@ impl fmt::Display for EventData {
             | EventData::Unthrottled(Decided { message, .. })
             | EventData::Bypassed(message) => message.fmt(f),
             EventData::NewVm { vmm } => f.write_str(vmm),
-            EventData::ExitedVm {} => f.write_str("it was decommissioned"),
+            EventData::ExitedVm {} => f.write_str("decommissioned"),
             EventData::PolicyChanged(changed) => changed.fmt(f),
             EventData::Enforcement(enforcement) => enforcement.fmt(f),
             EventData::AgentStarted { version, agent_pid } => {
-                write!(f, "guestreq {version} starts, as pid {agent_pid}")
+                write!(f, "guestreq {version} started, pid {agent_pid}")
             }
             EventData::Lost(lost) => lost.fmt(f),
             EventData::ConfigReloaded { files, changed } => {
                 let files = files.join(", ");
-                write!(f, "the configuration was read again, {files}: {changed}")
+                write!(f, "configuration reloaded, {files}: {changed}")
             }
             EventData::ConfigFailed { error } => {
-                write!(f, "the configuration stays as it was: {error}")
+                write!(f, "configuration not reloaded: {error}")
             }
         }
     }
@@ -108,10 +105,10 @@ impl fmt::Display for Enforcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = self.reason.as_deref();
         if self.verified {
-            write!(f, "enforcing with backend {}, tried and verified", self.backend)?;
+            write!(f, "enforcing with backend {}, verified", self.backend)?;
             reason.map_or(Ok(()), |without| write!(f, "; {without}"))
         } else {
-            write!(f, "not enforced: {}", reason.unwrap_or("not yet tried"))
+            write!(f, "not enforced: {}", reason.unwrap_or("not yet verified"))
         }
     }
 }
@@ -120,8 +117,8 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lost { reason, count } = self;
         match &**reason {
-            Lost::SLOW_READER => write!(f, "{count} events came faster than they were read here"),
-            Lost::FORGOTTEN => write!(f, "the agent has forgotten {count} events before this"),
+            Lost::SLOW_READER => write!(f, "{count} events dropped: this reader is too slow"),
+            Lost::FORGOTTEN => write!(f, "the agent no longer has {count} earlier events"),
             reason => write!(f, "{count} lost: {reason}"),
         }
     }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::EventData;
 
-/// What an event tells; the names are those of `kind` in JSON.
+/// Kinds, named as `kind` in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum Kind {
@@ -14,45 +14,45 @@ pub enum Kind {
     Request,
     /// A request took longer than `slow_request`
     Slow,
-    /// A sequence number that was used before
+    /// A sequence number was reused
     Replay,
-    /// A sequence number that skips others
+    /// Sequence numbers were skipped
     Gap,
-    /// The host failed, the PSP gave no answer
+    /// The host failed the request without an answer of the PSP
     HostError,
-    /// A disallowed type was refused
+    /// A request of a disallowed type was refused
     Denied,
-    /// The first of a row of requests over the limit
+    /// A VM exceeded its limit
     Throttled,
-    /// The first admitted one after such a row
+    /// A VM is below its limit again
     Unthrottled,
-    /// A request passed that should have been decided
+    /// A request bypassed enforcement
     Bypassed,
-    /// A VM is seen for the first time
+    /// A new VM
     NewVm,
     /// A VM's guest context was decommissioned
     ExitedVm,
-    /// Somebody changed what VMs may ask for
+    /// A policy was changed by the command line
     PolicyChanged,
-    /// What is to be enforced is, or is not
+    /// Enforcement works, or does not
     Enforcement,
     /// The agent started
     AgentStarted,
-    /// Something cannot be told
+    /// Events or observations were lost
     Lost,
-    /// Changed files of the configuration hold
+    /// The configuration was reloaded
     ConfigReloaded,
-    /// Changed files of the configuration are wrong
+    /// Reloading the configuration failed
     ConfigFailed,
 }
 
 impl Kind {
     pub fn name(self) -> String {
-        // None is hidden, so that each has a value.
+        // No variant is hidden: each has a value.
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The kind of that name, or what there is.
+    /// The kind of that name, or an error that lists all names.
     pub fn named(name: &str) -> Result<Kind, String> {
         <Kind as ValueEnum>::from_str(name, false).map_err(|_| {
             let names: Vec<_> = Kind::value_variants().iter().map(|kind| kind.name()).collect();
@@ -60,7 +60,7 @@ impl Kind {
         })
     }
 
-    /// Whether a guest can provoke it at will: logged at a bounded rate.
+    /// Whether guests can cause it at will: logged at a bounded rate.
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
             Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Slow, Throttled, Unthrottled,

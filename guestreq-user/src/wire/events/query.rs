@@ -1,4 +1,4 @@
-//! # Which events
+//! # Selecting events
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use form_urlencoded::Serializer;
 use super::{AgentId, Event, EventData, Kind, Since};
 use crate::wire::policy::Target;
 
-/// What is asked of `GET /v1/events`. `kind` and `vm` may be given several times.
+/// Parameters of `GET /v1/events`; `kind` and `vm` are repeatable.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Query {
     pub filter: Filter,
-    /// What happened since then, as far as it is known. Without, everything that is.
+    /// Default: all that the agent still has.
     pub since: Option<Since>,
-    /// Of that, only so many of the last ones.
+    /// Only the last N of these.
     pub last: Option<usize>,
-    /// Only what comes after this one. Of another agent's life, everything does.
+    /// Only those after this one; ignored if it is from another agent.
     pub after: Option<After>,
-    /// Whether to stay, and tell what happens from now on.
+    /// Whether to stay connected for new events.
     pub follow: bool,
 }
 
-/// Which events somebody wants to see.
+/// Selects events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// Empty: every kind.
     pub kinds: Vec<Kind>,
-    /// By label, name or UUID. Empty: of every VM and of none.
+    /// Labels, names or UUIDs. Empty: all events.
     pub vms: Vec<String>,
-    /// Every request, too. It costs every request of every VM.
+    /// Include every request, at a cost for every request of every VM.
     pub all: bool,
 }
 
-/// The last event that somebody has seen: `AGENT/ID`.
+/// The last event that a client has seen: `AGENT/ID`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct After {
     pub agent: AgentId,
@@ -43,7 +43,7 @@ impl Filter {
     pub fn admits(&self, event: &Event) -> bool {
         let kind = event.kind();
         if kind == Kind::Lost {
-            // It may have been of those.
+            // The lost events may have matched.
             return true;
         }
         let of_kind = self.kinds.is_empty() || self.kinds.contains(&kind);
@@ -51,7 +51,7 @@ impl Filter {
         of_kind && wanted && (self.vms.is_empty() || self.names_vm_of(event))
     }
 
-    /// Whether every request has to be told for it.
+    /// Whether the programs must report every request.
     pub fn wants_requests(&self) -> bool {
         self.all && (self.kinds.is_empty() || self.kinds.contains(&Kind::Request))
     }
@@ -61,7 +61,7 @@ impl Filter {
         if let EventData::PolicyChanged(changed) = &event.what
             && matches!(&changed.target, Target::Vm(name) if is_named(name))
         {
-            // It may not run.
+            // The VM may not be running.
             return true;
         }
         let Some(event_vm) = &event.vm else { return false };
@@ -70,12 +70,12 @@ impl Filter {
 }
 
 impl Query {
-    /// Reads what follows the `?` of a URL.
+    /// Parses a URL's query.
     pub fn parse(text: &str) -> Result<Query, String> {
         let mut query = Query::default();
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             let about = |error: String| format!("{key}: {error}");
-            let number = || value.parse().map_err(|_| about(format!("{value:?} is no number")));
+            let number = || value.parse().map_err(|_| about(format!("{value:?} is not a number")));
             let flag = || match &*value {
                 "true" | "" => Ok(true),
                 "false" => Ok(false),
@@ -102,13 +102,13 @@ impl Query {
             }
         }
         if query.filter.kinds.contains(&Kind::Request) && !query.filter.all {
-            return Err("kind request is told with all=true only".to_owned());
+            return Err("kind request needs all=true".to_owned());
         }
         Ok(query)
     }
 }
 
-/// As it stands in a URL.
+/// Encodes a URL's query.
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Query { filter, since, last, after, follow } = self;

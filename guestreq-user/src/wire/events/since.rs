@@ -1,10 +1,10 @@
-//! # Since when
+//! # Parsing `--since`
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::Time;
 
-/// A moment in the past as people give it.
+/// A past time: absolute, or a duration before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Since(pub Time);
 
@@ -18,20 +18,20 @@ impl FromStr for Since {
         };
         let ago = || humantime::parse_duration(text).ok().map(Time::ago);
         moment.or_else(ago).map(Since).ok_or_else(|| {
-            "not a time: as 10m or 1h30m for so long ago, 2026-01-31T12:00:00Z or …+02:00 (without \
-             an offset it is UTC), or @ and the seconds since 1970"
+            "not a time: give 10m or 1h30m (ago), 2026-01-31T12:00:00Z or …+02:00 (UTC without an \
+             offset), or @ and seconds since 1970"
                 .to_owned()
         })
     }
 }
 
 fn unix(seconds: &str) -> Option<Time> {
-    // "nan" and "inf" are numbers, too.
+    // f64 also parses "nan" and "inf".
     seconds.starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
     Duration::try_from_secs_f64(seconds.parse().ok()?).ok().map(Time::at)
 }
 
-/// As the agent reads it, whatever its clock says.
+/// Absolute, so that the agent's clock does not matter.
 impl fmt::Display for Since {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -46,14 +46,14 @@ mod tests {
         text.parse().map(|since: Since| since.to_string())
     }
 
-    /// What people paste: from logs of containers, journalctl's forms, date(1)'s.
+    /// Forms that people paste from container logs, journalctl and date(1).
     const MOMENTS: &[(&str, &str)] = &[
         ("@1700000000.5", "2023-11-14T22:13:20.500Z"),
         ("@1741748564", "2025-03-12T03:02:44.000Z"),
         ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00.000Z"),
         ("2026-01-31 12:00:00", "2026-01-31T12:00:00.000Z"),
         ("2024-12-06 09:14:26", "2024-12-06T09:14:26.000Z"),
-        // An offset counts, however it is written, and with a fraction before it.
+        // Offsets in all forms, also after a fraction.
         ("2019-10-02T13:21:36.927620189+02:00", "2019-10-02T11:21:36.927Z"),
         ("2024-07-17T12:12:06.223+02:00", "2024-07-17T10:12:06.223Z"),
         ("2024-01-15T10:30:00.000000000+00:00", "2024-01-15T10:30:00.000Z"),
@@ -67,7 +67,7 @@ mod tests {
         ("2025-03-12t03:02:44.125+02:00", "2025-03-12T01:02:44.125Z"),
         ("2025-03-12T03:02:44,125+02:00", "2025-03-12T01:02:44.125Z"),
         ("2025-03-12T03:02:44.123456789Z", "2025-03-12T03:02:44.123Z"),
-        // A leap second is the one before it: clocks here have none.
+        // A leap second counts as the second before it.
         ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000Z"),
         ("2017-01-01T01:59:60+02:00", "2016-12-31T23:59:59.000Z"),
         ("9999-01-01T00:00:00Z", "9999-01-01T00:00:00.000Z"),
@@ -75,25 +75,25 @@ mod tests {
     ];
 
     #[test]
-    fn a_moment_is_the_one_that_people_mean() {
+    fn absolute_times_are_parsed() {
         for (text, moment) in MOMENTS {
             assert_eq!(since(text).as_deref(), Ok(*moment), "{text}");
         }
     }
 
     #[test]
-    fn a_time_alone_is_so_long_ago() {
+    fn a_duration_means_before_now() {
         for (text, minutes) in [("10m", 10), ("1h30m", 90), ("1 hour", 60)] {
             let Since(ago) = text.parse().unwrap();
             let exactly = Duration::from_secs(minutes * 60);
             assert!(ago <= Time::ago(exactly), "{text}");
             assert!(ago > Time::ago(exactly + Duration::from_secs(30)), "{text}");
         }
-        assert!("100000years".parse::<Since>().is_ok(), "before all that was");
+        assert!("100000years".parse::<Since>().is_ok(), "longer than since 1970");
     }
 
     #[test]
-    fn what_is_no_time_is_told_with_what_is() {
+    fn the_error_for_an_invalid_time_has_examples() {
         let refused = [
             "",
             "10",
@@ -109,7 +109,7 @@ mod tests {
             "2026-01-31T24:00:00Z",
             "2026-01-31T12:00:00+25:99",
             "2026-01-31T12:00:00+",
-            // As a + comes out of a URL in which nobody wrote it as %2B.
+            // A + that was not encoded as %2B in a URL.
             "2026-01-31T12:00:00 02:00",
             "2026-01-31T12:00:00.1234567890Z",
             "2026-01-31T12:00:00[Europe/Berlin]",
@@ -124,7 +124,7 @@ mod tests {
         ];
         for text in refused {
             let error = since(text).unwrap_err();
-            assert!(error.contains("as 10m"), "{text}: {error}");
+            assert!(error.contains("give 10m"), "{text}: {error}");
         }
     }
 }

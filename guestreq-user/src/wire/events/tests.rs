@@ -69,7 +69,7 @@ pub fn event_vm(name: &str) -> EventVm {
 }
 
 #[test]
-fn every_kind_reads_what_it_writes_and_is_named_once() {
+fn every_kind_survives_serialization_and_has_its_own_name() {
     let examples = examples();
     let kinds: Vec<_> = examples.iter().map(EventData::kind).collect();
     assert_eq!(kinds, Kind::value_variants());
@@ -110,21 +110,21 @@ fn an_event_s_fields_keep_their_names() {
 }
 
 #[test]
-fn an_event_reads_as_a_sentence() {
+fn an_event_is_displayed_in_one_line() {
     let line = |at: usize, vm| event(1, vm, examples().swap_remove(at)).to_string();
     assert_eq!(
         line(5, Some(event_vm("a\nb"))),
         "denied: VM \"a\\nb@7\", report (type 5), VMPCK 1, sequence number 9"
     );
-    let stranger = EventVm { vm: None, name: None, uuid: None, pid: 9 };
-    assert_eq!(line(10, Some(stranger)), "exited_vm: VM of pid 9, it was decommissioned, pid 9");
+    let without_record = EventVm { vm: None, name: None, uuid: None, pid: 9 };
+    assert_eq!(line(10, Some(without_record)), "exited_vm: VM of pid 9, decommissioned, pid 9");
     assert_eq!(line(9, Some(event_vm("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
     assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
     assert_eq!(line(12, None), "not enforced: the gate is not loaded");
 }
 
 #[test]
-fn a_name_weighs_what_it_is_long() {
+fn a_name_counts_with_its_length() {
     let [short, long] = ["x".to_owned(), "x".repeat(4000)]
         .map(|name| event(1, Some(event_vm(&name)), examples().swap_remove(0)).weight());
     assert_eq!(long - short, 2 * 3999);

@@ -1,4 +1,4 @@
-//! # When, and in which life
+//! # Times and agent ids
 
 use std::{
     fmt,
@@ -9,7 +9,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp, fmt::temporal::Pieces, tz::Offset};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A moment since 1970, to the millisecond; writes itself as RFC 3339, in UTC.
+/// A time since 1970 in milliseconds; serialized as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(Timestamp);
 
@@ -18,7 +18,7 @@ impl Time {
         Time::from(SystemTime::now())
     }
 
-    /// The moment that was so long ago.
+    /// The time `duration` before now.
     pub fn ago(duration: Duration) -> Time {
         Time::now().before(duration)
     }
@@ -28,19 +28,19 @@ impl Time {
         Time::at(since_epoch.saturating_sub(duration))
     }
 
-    /// A moment so long after the epoch; beyond the year 9999 there is none.
+    /// The time `since_epoch` after 1970, up to the year 9999.
     pub fn at(since_epoch: Duration) -> Time {
         let moment = SignedDuration::try_from(since_epoch).and_then(Timestamp::from_duration);
         Time::of(moment.unwrap_or(Timestamp::MAX))
     }
 
-    /// The millisecond that a moment after 1970 is in.
+    /// Rounds down to milliseconds.
     fn of(moment: Timestamp) -> Time {
-        let beyond = i64::from(moment.subsec_nanosecond() % 1_000_000);
-        Time(moment - SignedDuration::from_nanos(beyond))
+        let excess = i64::from(moment.subsec_nanosecond() % 1_000_000);
+        Time(moment - SignedDuration::from_nanos(excess))
     }
 
-    /// As RFC 3339, without the fraction of its second.
+    /// RFC 3339, without a fraction of seconds.
     pub fn to_the_second(self) -> String {
         format!("{:.0}", self.0)
     }
@@ -58,13 +58,13 @@ impl fmt::Display for Time {
     }
 }
 
-/// Reads RFC 3339 and what ISO 8601 has beside it, as `+0200`; without an offset it is UTC.
+/// Parses RFC 3339 and forms of ISO 8601 such as `+0200`; without an offset it is UTC.
 impl FromStr for Time {
     type Err = NotATime;
 
     fn from_str(text: &str) -> Result<Time, NotATime> {
         let pieces = Pieces::parse(text).map_err(|_| NotATime)?;
-        // A zone's name would need a table of zones; a date alone may be meant in any.
+        // Zone names need a table of zones; a date alone has no clear zone.
         if pieces.time_zone_annotation().is_some() {
             return Err(NotATime);
         }
@@ -75,14 +75,13 @@ impl FromStr for Time {
     }
 }
 
-/// Not even what is wrong: it would take as much code as to read one, and who asks is told what is
-/// right.
+/// Has no details: callers print the accepted forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotATime;
 
 impl fmt::Display for NotATime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a moment since 1970, as RFC 3339 has it")
+        f.write_str("not an RFC 3339 time since 1970")
     }
 }
 
@@ -98,12 +97,12 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// An agent's life: a number that no other has.
+/// Identifies a run of the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AgentId(u64);
 
 impl AgentId {
-    /// One that begins now: no two agents of a host start in the same nanosecond.
+    /// A new id: no two agents of a host start in the same nanosecond.
     pub fn begin() -> AgentId {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         AgentId(since.as_nanos() as u64)
@@ -141,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_reads_and_writes_itself_to_the_millisecond_in_utc() {
+    fn a_time_has_milliseconds_in_utc() {
         let time = Time::at(Duration::from_nanos(1_700_000_000_123_456_789));
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(time.to_string().parse::<Time>().unwrap(), time);
@@ -151,10 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn a_life_has_a_name_of_its_own() {
-        let life = AgentId(0xab);
-        assert_eq!(life.to_string(), "00000000000000ab");
-        assert_eq!(life.to_string().parse(), Ok(life));
-        assert_ne!(AgentId::begin(), life);
+    fn an_agent_id_survives_formatting_and_is_unique() {
+        let id = AgentId(0xab);
+        assert_eq!(id.to_string(), "00000000000000ab");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_ne!(AgentId::begin(), id);
     }
 }

@@ -1,4 +1,4 @@
-//! # What an event tells
+//! # Data of events, by kind
 
 use std::borrow::Cow;
 
@@ -10,94 +10,94 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::policy::{Effective, Named, Target};
 
-/// What happened, by its `kind`.
+/// What happened, by `kind`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventData {
-    /// A request ended, while somebody listens to all.
+    /// Any request, while a follower wants all.
     Request(Ended),
     /// A request took longer than `slow_request`.
     Slow(Ended),
-    /// A sequence number that was used before.
+    /// A sequence number was reused.
     Replay(Ended),
-    /// A sequence number that skips others.
+    /// Sequence numbers were skipped.
     Gap(Ended),
-    /// The host failed; the PSP gave no answer.
+    /// The host failed the request without an answer of the PSP.
     HostError(Ended),
-    /// A disallowed type was refused.
+    /// A request of a disallowed type was refused.
     Denied(Decided),
-    /// The first of a row of requests over the limit was told to come back.
+    /// The first of consecutive requests over the limit got BUSY.
     Throttled(Decided),
-    /// The first that is admitted a second or more after the last of such a row.
+    /// The first request admitted a second or more after the last one over the limit.
     Unthrottled(Decided),
-    /// A request passed that should have been decided, or stopped.
+    /// A request bypassed enforcement.
     Bypassed(Message),
-    /// A VM is seen for the first time; after an agent's start, each that runs.
+    /// A new VM; after the agent's start, each that runs.
     NewVm {
         vmm: String,
     },
     /// A VM's guest context was decommissioned.
     ExitedVm {},
-    /// Somebody changed what VMs may ask for.
+    /// A policy was changed by the command line.
     PolicyChanged(Box<PolicyChanged>),
-    /// What is to be enforced is, or is not.
+    /// Enforcement works, or does not.
     Enforcement(Enforcement),
     AgentStarted {
         version: String,
         agent_pid: u32,
     },
-    /// Something cannot be told. Told whatever was asked for.
+    /// Events or observations were lost. Reported whatever the filter.
     Lost(Lost),
-    /// Changed files were read, and hold.
+    /// The configuration was reloaded.
     ConfigReloaded {
         files: Vec<String>,
-        /// What is different now.
+        /// The differences.
         changed: String,
     },
-    /// Changed files were read, and are wrong: what held before does.
+    /// Reloading failed: the previous configuration remains.
     ConfigFailed {
         error: String,
     },
 }
 
-/// What a request said of itself: its message's header, which the guest wrote.
+/// A request's message header, as the guest wrote it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Message {
     pub message: Named<message::MessageType>,
     /// The type's number.
     pub message_type: u8,
-    /// Which of the four keys, 0 to 3.
+    /// Index of the key, 0 to 3.
     pub vmpck: u8,
-    /// Counts up, for each key.
+    /// Sequence number, per key.
     pub seqno: u64,
 }
 
-/// A request's end.
+/// A completed request.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Ended {
     #[serde(flatten)]
     pub message: Message,
-    /// As `result` in the metrics: ok, the firmware's status, `host_error`, or `busy` where the
-    /// gate sent it back.
+    /// Label `result` of the metrics: `ok`, the firmware's status, `host_error`, or `busy` from the
+    /// gate.
     pub result: Cow<'static, str>,
-    /// What KVM was told: 0, or a negative errno.
+    /// Return value to KVM: 0 or a negative errno.
     pub ret: i32,
-    /// Absent where the PSP was not asked.
+    /// Absent if it did not reach the PSP.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage_seconds: Option<StageSeconds>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct StageSeconds {
-    /// It waited for its VM's lock.
+    /// Waiting for the VM's lock.
     pub vm_lock: f64,
-    /// It waited for the PSP.
+    /// Waiting for the PSP.
     pub psp_queue: f64,
-    /// The PSP was at work.
+    /// In the PSP.
     pub psp_service: f64,
 }
 
-/// What was decided of a request, and carried out.
+/// A decision that was enforced.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Decided {
     #[serde(flatten)]
@@ -109,7 +109,7 @@ pub struct Decided {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct PolicyChanged {
-    /// Who did it, as the kernel says.
+    /// The user, from the socket's credentials.
     pub uid: u32,
     pub target: Target,
     pub old: Effective,
@@ -118,20 +118,20 @@ pub struct PolicyChanged {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Enforcement {
-    /// Tried, through the way that a request takes.
+    /// Whether the self-test succeeds.
     pub verified: bool,
     pub backend: Named<Backend>,
-    /// Why it is not enforced; where it is, what becomes of requests when nobody answers the gate.
+    /// Why it is not enforced; if it is, what the gate does with requests that no program decides.
     pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Lost {
-    /// As in guestreq_events_lost_total; or `slow_reader`: events came faster than they were read
-    /// here; or `forgotten`: what the agent no longer keeps.
+    /// As in guestreq_events_lost_total; or `slow_reader`: this client read too slowly; or
+    /// `forgotten`: the agent no longer keeps them.
     pub reason: Cow<'static, str>,
-    /// How many, since that was last said; of `forgotten`, all since the agent started, so that
-    /// fewer of those asked for may be missing.
+    /// How many since the last report; of `forgotten`, all since the agent started, of which fewer
+    /// may match the query.
     pub count: u64,
 }
 

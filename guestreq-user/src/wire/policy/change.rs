@@ -1,4 +1,4 @@
-//! # Changes, as they are requested
+//! # Requests for changes
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::text::quoted;
 pub struct Request {
     pub target: Target,
     pub change: Change,
-    /// Even if guests lose VMPCKs because the rate is too low.
+    /// Proceed even if the rate is so low that guests lose VMPCKs.
     #[serde(default)]
     pub force: bool,
-    /// Even if running VMs lose VMPCKs.
+    /// Proceed even if running VMs lose VMPCKs.
     #[serde(default)]
     pub yes: bool,
 }
@@ -26,7 +26,7 @@ pub struct Request {
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     Default,
-    /// By its label, name, UUID or pid, or the name that something is set for.
+    /// Its label, name, UUID or pid, or the name of an override.
     Vm(String),
 }
 
@@ -43,30 +43,30 @@ impl fmt::Display for Target {
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     Limit(Limit),
-    /// Drops what was set of the limit.
+    /// Removes an override of the limit.
     ClearLimit,
     Mode(Named<Mode>),
-    /// Beside what is allowed now.
+    /// In addition to the types allowed now.
     Allow(Vec<Named<MessageType>>),
     Deny(Vec<Named<MessageType>>),
-    /// Drops what was set of mode and types.
+    /// Removes overrides of mode and types.
     ClearPolicy,
 }
 
-/// What `policy apply` asks for: this file instead of the last one, or none.
+/// `policy apply`: replaces the applied file, or removes it.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
     pub policy_file: Option<PolicyFile>,
-    /// Even if running VMs lose VMPCKs.
+    /// Proceed even if running VMs lose VMPCKs.
     #[serde(default)]
     pub yes: bool,
 }
 
-/// What becomes of one VM, or of those of which nothing is said.
+/// A change of one VM's policy, or of the default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Difference {
-    /// Its label; `None` is the default.
+    /// The VM's label; `None` for the default.
     pub vm: Option<String>,
     pub old: Effective,
     pub new: Effective,

@@ -1,4 +1,4 @@
-//! # What holds for a VM, and where that comes from
+//! # Effective settings and their origins
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Limit, Named, Source, Types};
 
-/// What holds for a VM, or for those of which nothing is said, and who says so.
+/// The effective settings of a VM, or the default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Effective {
     pub mode: Setting<Named<Mode>>,
@@ -15,10 +15,10 @@ pub struct Effective {
     pub limit: Setting<Limit>,
 }
 
-/// A value, and who says so.
+/// A value and its origin.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Setting<T> {
-    /// What holds.
+    /// The effective value.
     pub value: T,
     pub origin: Origin,
 }
@@ -29,17 +29,17 @@ pub struct Setting<T> {
 pub enum Origin {
     /// Built in.
     Default,
-    /// A file of the configuration: its top level, or a rule.
+    /// A configuration file: its top level, or a rule.
     Config {
         #[serde(flatten)]
         at: Source,
-        /// In the order in which they are tried, counted from 1.
+        /// From 1, in the order of evaluation.
         #[serde(skip_serializing_if = "Option::is_none")]
         rule: Option<usize>,
         #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
         matches: Option<String>,
     },
-    /// The same of a file that the command line has applied.
+    /// The applied policy file: its top level, or a rule.
     Applied {
         #[serde(flatten)]
         at: Source,
@@ -50,7 +50,7 @@ pub enum Origin {
         #[serde(flatten)]
         stamp: Stamp,
     },
-    /// The command line.
+    /// An override.
     Override {
         of: Level,
         #[serde(flatten)]
@@ -58,7 +58,7 @@ pub enum Origin {
     },
 }
 
-/// What an override is for.
+/// What an override applies to.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -103,24 +103,24 @@ impl Effective {
         }
     }
 
-    /// Whether the same holds, whoever says it.
+    /// Compares values, not origins.
     pub fn has_same_values(&self, other: &Effective) -> bool {
         let values = |of: &Effective| (of.mode.value, of.allow.value, of.limit.value);
         values(self) == values(other)
     }
 
-    /// As the kernel reads it, for the VM that has its slot in this generation.
+    /// As the eBPF programs read it, for this generation of the VM's slot.
     pub fn to_policy(&self, generation: u32) -> Policy {
         let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation);
         Policy::new(rules, self.limit.value.to_gcra())
     }
 }
 
-/// Who set something, and when (RFC 3339).
+/// Who made a change, and when.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Stamp {
-    /// Of the user.
+    /// The user.
     pub uid: u32,
-    /// In UTC.
+    /// RFC 3339, in UTC.
     pub at: String,
 }

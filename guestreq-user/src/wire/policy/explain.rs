@@ -1,34 +1,34 @@
-//! # Which rules were tried for a VM
+//! # Results of a VM's rules
 
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{Limit, Named, Source, Types};
 
-/// A rule that was tried for a VM.
+/// A rule's result for a VM.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RuleResult {
-    /// Counted from 1, in the order in which its file's are tried.
+    /// From 1, in the file's order of evaluation.
     pub rule: usize,
     #[serde(flatten)]
     pub at: Source,
-    /// Of the file that `guestreq policy apply` was given; its rules are tried first.
+    /// From the applied policy file, whose rules are evaluated first.
     pub applied: bool,
-    /// What it asks of a VM.
+    /// Its patterns.
     #[serde(rename = "match")]
     pub matches: String,
-    /// It is so.
+    /// Whether the VM matches.
     pub matched: bool,
-    /// Why it is not; null where it is.
+    /// Why it does not match; null if it does.
     pub why: Option<String>,
-    /// What it sets.
+    /// Its settings.
     pub sets: Sets,
-    /// Which of that holds, by `mode`, `allow` and `limit`: for the rest an override or a rule
-    /// before it has set something.
+    /// Those in effect, of `mode`, `allow` and `limit`: overrides and earlier rules take
+    /// precedence.
     pub holds: Vec<String>,
 }
 
-/// What a rule sets; null where it leaves it.
+/// A rule's settings; null if not set.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Sets {
     pub mode: Option<Named<Mode>>,

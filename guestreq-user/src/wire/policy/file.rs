@@ -1,8 +1,7 @@
-//! # What files say of VMs
+//! # Policy files
 //!
-//! Settings for all VMs, `[[vm]]` rules for some, and where each stands. The
-//! configuration's files come to one policy file; a file that `policy apply` was given is
-//! another.
+//! Settings for all VMs and `[[vm]]` rules for some, with their lines. The configuration's files
+//! are merged into one; the file of `policy apply` is another.
 
 use std::fmt;
 
@@ -16,7 +15,7 @@ use super::{Limit, Named, Rule, Types};
 pub struct Source {
     /// Its path.
     pub file: String,
-    /// Counted from 1.
+    /// From 1.
     pub line: usize,
 }
 
@@ -26,7 +25,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// What a file says, and where.
+/// A file's value and its line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Located<T> {
     pub value: T,
@@ -34,7 +33,7 @@ pub struct Located<T> {
     pub at: Source,
 }
 
-/// A `[[vm]]` table, and where it begins.
+/// A `[[vm]]` table and its first line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct LocatedRule {
     #[serde(flatten)]
@@ -52,7 +51,7 @@ pub struct PolicyFile {
     pub allow: Option<Located<Types>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Located<Limit>>,
-    /// In the order in which they are tried.
+    /// In the order in which they are evaluated.
     #[serde(default)]
     pub rules: Vec<LocatedRule>,
 }
@@ -65,16 +64,16 @@ impl PolicyFile {
     /// The file of its first value.
     pub fn file(&self) -> Option<&str> {
         let top = [
-            self.mode.as_ref().map(|said| &said.at),
-            self.allow.as_ref().map(|said| &said.at),
-            self.limit.as_ref().map(|said| &said.at),
+            self.mode.as_ref().map(|located| &located.at),
+            self.allow.as_ref().map(|located| &located.at),
+            self.limit.as_ref().map(|located| &located.at),
         ];
-        let rules = self.rules.iter().map(|placed| &placed.at);
+        let rules = self.rules.iter().map(|rule| &rule.at);
         top.into_iter().flatten().chain(rules).next().map(|at| at.file.as_str())
     }
 
-    /// What holds of two files, of which this is the later one: its keys replace the earlier
-    /// one's, and its rules are tried first.
+    /// Merges with an earlier file: keys of this one replace the earlier one's, and rules of this
+    /// one are evaluated first.
     pub fn over(mut self, earlier: PolicyFile) -> PolicyFile {
         self.rules.extend(earlier.rules);
         PolicyFile {
@@ -85,10 +84,10 @@ impl PolicyFile {
         }
     }
 
-    /// Every limit that it sets, and for whom.
+    /// Every limit and its line.
     pub fn limits(&self) -> impl Iterator<Item = (Limit, &Source)> {
-        let top = self.limit.iter().map(|said| (said.value, &said.at));
-        top.chain(self.rules.iter().filter_map(|placed| Some((placed.rule.limit?, &placed.at))))
+        let top = self.limit.iter().map(|located| (located.value, &located.at));
+        top.chain(self.rules.iter().filter_map(|rule| Some((rule.rule.limit?, &rule.at))))
     }
 }
 
@@ -97,13 +96,13 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn a_sheet_is_known_by_the_file_of_what_it_says_whatever_that_is() {
+    fn a_policy_file_knows_the_path_of_its_first_value() {
         let file = |text: &str| Config::parse(text).unwrap().policy.file().map(str::to_owned);
         for text in
             ["allow = []", "limit = \"off\"", "[[vm]]\nmatch = { name = \"web\" }\nallow = []"]
         {
             assert_eq!(file(text).as_deref(), Some("config.toml"), "{text}");
         }
-        assert_eq!(file("max_vms = 7"), None, "it says nothing of policies");
+        assert_eq!(file("max_vms = 7"), None, "it has no policy");
     }
 }

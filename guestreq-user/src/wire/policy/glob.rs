@@ -1,7 +1,6 @@
 //! # Patterns for names
 //!
-//! `*` stands for any characters, `?` for one. Everything else stands for itself:
-//! brackets do occur in names.
+//! `*` matches any characters, `?` one. Brackets match themselves: names contain them.
 
 use std::fmt;
 
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_itself() {
+    fn everything_else_matches_itself() {
         assert!(matches("[ab].{c}\\", "[ab].{c}\\"));
         assert!(!matches("[ab]", "a"));
         assert!(!matches("web.1", "web-1"));
@@ -74,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn capitals_are_letters_where_it_does_not_matter() {
+    fn case_can_be_ignored() {
         let any = |pattern: &str, text: &str| Glob::from(pattern).matches_in_any_case(text);
         assert!(any("93bd*-25e2", "93BD9490-25E2") && any("93BD*", "93bd9490"));
         assert!(!any("93bd", "93be") && !any("\u{c4}", "\u{e4}"), "letters of a UUID");
     }
 
-    /// What the words say, slowly.
+    /// A slow, obviously correct matcher.
     fn specification(pattern: &[char], text: &[char]) -> bool {
         match (pattern.first(), text.first()) {
             (None, None) => true,
@@ -92,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_what_the_words_say(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+        fn it_matches_the_specification(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
             let chars = |text: &str| text.chars().collect::<Vec<_>>();
             prop_assert_eq!(
                 matches(&pattern, &text),

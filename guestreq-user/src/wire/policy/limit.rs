@@ -1,7 +1,4 @@
 //! # Limits
-//!
-//! `"off"`, or a rate and a burst: how often a VM may ask, and how many requests
-//! may come at once after it was quiet.
 
 use std::fmt;
 
@@ -10,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Rate;
 
-/// `"off"`, or a rate and a burst: `{"rate": "5/s", "burst": 10}`, and `"force": true` where it is
-/// so low that guests may lose VMPCKs.
+/// `"off"`, or a rate and a burst: `{"rate": "5/s", "burst": 10}`, with `"force": true` if it is so
+/// low that guests may lose VMPCKs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
     Off,
@@ -22,25 +19,25 @@ pub enum Limit {
 pub struct Throttle {
     pub rate: Rate,
     pub burst: u64,
-    /// Somebody knows that a guest may lose its keys by it.
+    /// Accepts that guests may lose VMPCKs.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
 }
 
-/// The burst where none is given: what comes in a second, and at least one request per VMPCK of
-/// a guest, so that one that asks with all of them at boot is not sent away.
+/// The default burst: one second's worth, and at least one request per VMPCK, so that a guest that
+/// uses all of them at boot does not get BUSY.
 pub fn default_burst(rate: Rate) -> u64 {
-    // 9/s is one each 111,111,111 ns, and so a little more than nine.
-    let a_second_s = (rate.per_second() * 1e3).round() / 1e3;
-    (a_second_s.ceil() as u64).clamp(guestreq_common::message::VMPCKS as u64, MAX_BURST)
+    // Rounds off the error of the interval: 9/s is stored as 111,111,111 ns.
+    let per_second = (rate.per_second() * 1e3).round() / 1e3;
+    (per_second.ceil() as u64).clamp(guestreq_common::message::VMPCKS as u64, MAX_BURST)
 }
 
 impl Limit {
-    /// As the kernel reads it.
+    /// As the eBPF programs read it.
     pub fn to_gcra(self) -> gcra::GcraLimit {
         match self {
             Limit::Off => gcra::GcraLimit::OFF,
-            // Both are within bounds, as nothing else can be read; no limit is never a guess.
+            // Deserialization bounds both: the fallback is never used.
             Limit::On(Throttle { rate, burst, .. }) => {
                 gcra::GcraLimit::new(rate.interval_ns(), burst).unwrap_or(gcra::GcraLimit::OFF)
             }
@@ -66,7 +63,7 @@ impl Serialize for Limit {
     }
 }
 
-/// A throttle as it is written.
+/// A throttle as written in files and requests.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
@@ -152,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_burst_it_is_a_second_s_worth_and_at_least_one_per_vmpck() {
+    fn the_default_burst_is_one_second_s_worth_and_at_least_one_per_vmpck() {
         let burst = |rate: &str| default_burst(rate.parse().unwrap());
         assert_eq!(burst("20/s"), 20);
         assert_eq!(burst("9/s"), 9);
@@ -163,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_says_what_is_allowed() {
+    fn errors_list_what_is_allowed() {
         let error = |text: &str| read(text).unwrap_err();
         assert!(error(r#""of""#).contains("expected \"off\", or a rate and a burst"));
         assert!(error("5").contains("expected \"off\", or a rate and a burst"));
@@ -178,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_reads_as_it_was_written() {
+    fn a_limit_is_serialized_as_it_was_written() {
         for text in
             [r#""off""#, r#"{"rate":"5/s","burst":10}"#, r#"{"rate":"1/m","burst":1,"force":true}"#]
         {

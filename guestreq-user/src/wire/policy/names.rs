@@ -1,7 +1,7 @@
-//! # Values by their names
+//! # Values with names
 //!
-//! Modes, backends and message types are numbers in the kernel. In files, in JSON
-//! and on the command line they are the names that metrics have, too.
+//! Modes, backends and message types are numbers in BPF maps; in files, JSON, metrics and on the
+//! command line they are names.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -11,7 +11,7 @@ use guestreq_common::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// What has a fixed set of names.
+/// An enum with names.
 pub trait Name: Copy + PartialEq + 'static {
     const WHAT: &'static str;
     const ALL: &'static [Self];
@@ -34,7 +34,7 @@ impl Name for Backend {
     }
 }
 
-/// `unknown` is one of them: the responses' numbers and those that no specification lists.
+/// Includes `unknown`: the numbers of responses and those that no specification lists.
 impl Name for MessageType {
     const WHAT: &'static str = "message type";
     const ALL: &'static [MessageType] = &MessageType::ALL;
@@ -43,7 +43,7 @@ impl Name for MessageType {
     }
 }
 
-/// A value that reads and writes itself as its name.
+/// A value that is parsed and serialized as its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Named<T>(pub T);
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_reads_as_what_it_names() {
+    fn every_name_parses_to_its_value() {
         for kind in MessageType::ALL {
             assert_eq!(kind.name().parse(), Ok(Named(kind)));
         }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_is_told_with_all_that_there_are() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let error = "Report".parse::<Named<MessageType>>().unwrap_err();
         assert!(error.starts_with("unknown message type \"Report\": there are cpuid, key, report"));
         assert!(error.ends_with("unknown"), "{error}");

@@ -1,6 +1,4 @@
-//! # Rates
-//!
-//! A number per second, minute or hour, as people write it: `5/s`, `0.5/s`, `30/m`.
+//! # Rates: a number per second, minute or hour, such as `5/s`, `0.5/s` or `30/m`
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 const UNITS: [(&str, u64); 3] =
     [("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 
-/// How often something may happen; within what the limiter can do.
+/// A rate, from 1/h to 1000000/s.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     number: f64,
@@ -19,9 +17,9 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The time between two requests that come evenly spaced.
+    /// The time between two evenly spaced requests.
     pub fn interval_ns(self) -> u64 {
-        // Within bounds: `from_str` makes no other.
+        // `from_str` keeps it within bounds.
         (UNITS[self.unit].1 as f64 / self.number).round() as u64
     }
 
@@ -34,16 +32,17 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Rate, String> {
-        let no_rate =
-            || format!("{text:?} is no rate: a number per s, m or h, such as 5/s, 0.5/s or 30/m");
-        let (number, unit) = text.split_once('/').ok_or_else(no_rate)?;
+        let invalid = || {
+            format!("{text:?} is not a rate: a number per s, m or h, such as 5/s, 0.5/s or 30/m")
+        };
+        let (number, unit) = text.split_once('/').ok_or_else(invalid)?;
         let unit = if unit == "min" { "m" } else { unit };
-        let unit = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(no_rate)?;
-        // Digits alone: Rust would also read inf, nan and 1e9.
+        let unit = UNITS.iter().position(|(name, _)| *name == unit).ok_or_else(invalid)?;
+        // Digits only: Rust also parses inf, nan and 1e9.
         if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            return Err(no_rate());
+            return Err(invalid());
         }
-        let number: f64 = number.parse().map_err(|_| no_rate())?;
+        let number: f64 = number.parse().map_err(|_| invalid())?;
         let interval = UNITS[unit].1 as f64 / number;
         if !(MIN_INTERVAL_NS as f64..=MAX_INTERVAL_NS as f64).contains(&interval) {
             return Err(format!(
@@ -104,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_shows_as_it_was_written() {
+    fn a_rate_is_shown_as_it_was_written() {
         for text in ["5/s", "0.5/s", "30/m", "4.25/m", "1/h"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
     }
 
     #[test]
-    fn what_is_no_rate_says_how_one_looks() {
+    fn the_error_for_an_invalid_rate_has_examples() {
         for text in ["", "5", "/s", "./s", "-1/s", "+1/s", "1e3/s", "NaN/s", "inf/s", "5/d", "5 /s"]
         {
             let error = text.parse::<Rate>().unwrap_err();

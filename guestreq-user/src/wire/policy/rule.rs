@@ -1,6 +1,4 @@
-//! # Rules for some VMs
-//!
-//! The `[[vm]]` tables of a file, as they are written.
+//! # Rules: the `[[vm]]` tables of a file
 
 use std::fmt;
 
@@ -23,28 +21,28 @@ pub struct Rule {
     pub limit: Option<Limit>,
 }
 
-/// Patterns that a VM must match, all of them. What is not known of a VM matches none.
+/// Patterns, all of which must match. A property that is not known matches none.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "Patterns")]
 pub struct Match {
-    /// Of its name.
+    /// Pattern for the name.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<Glob>,
-    /// Of its UUID.
+    /// Pattern for the UUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     uuid: Option<Glob>,
-    /// Of its pod's namespace.
+    /// Pattern for the pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<Glob>,
-    /// Of its pod's UID.
+    /// Pattern for the pod's UID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pod_uid: Option<Glob>,
-    /// Of its VMM's name.
+    /// Pattern for the VMM.
     #[serde(skip_serializing_if = "Option::is_none")]
     vmm: Option<Glob>,
 }
 
-/// A [`Match`] that has not been looked at.
+/// An unchecked [`Match`].
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Patterns {
@@ -66,9 +64,11 @@ impl TryFrom<Patterns> for Match {
             return Err(format!("an empty {key} matches no VM"));
         }
         if matches.patterns().next().is_none() {
-            return Err("an empty match says nothing: give name, uuid, namespace, pod_uid or vmm \
-                        (what holds for all VMs stands at the top level)"
-                .to_owned());
+            return Err(
+                "an empty match says nothing: give name, uuid, namespace, pod_uid or vmm (settings for \
+                        all VMs belong at the top level)"
+                    .to_owned(),
+            );
         }
         Ok(matches)
     }
@@ -83,7 +83,7 @@ impl fmt::Display for Match {
 }
 
 impl Match {
-    /// Its patterns, by the key of a VM that each is for.
+    /// Its patterns with their keys.
     pub fn patterns(&self) -> impl Iterator<Item = (&'static str, &Glob)> {
         let Match { name, uuid, namespace, pod_uid, vmm } = self;
         let all = [

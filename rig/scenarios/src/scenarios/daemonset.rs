@@ -138,7 +138,7 @@ fn reloads(pod: &mut Pod) -> Result<()> {
     };
     pod.with_config("mode = \"enforce\"\nallow = [\"report\", \"export\"]\n").project_config()?;
     wait_until("the new ConfigMap is read", POD_TIMEOUT, || {
-        Ok(agent::log().contains("the configuration was read again"))
+        Ok(agent::log().contains("configuration reloaded"))
     })?;
     decided("allowed", true)?;
     pod.with_config("mode = \"enforce\"\nallow = [\"exprot\"]\n").project_config()?;

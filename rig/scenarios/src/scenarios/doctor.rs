@@ -146,7 +146,7 @@ fn broken(_: &Context) -> Result<Status> {
     ensure!(output.contains("every request of every VM is denied"), "{output}");
     let report = DoctorReport::get()?;
     report.exits(1)?;
-    report.says("pins", "pass", "nothing")?;
+    report.says("pins", "pass", "none at")?;
     report.says("gate_unanswered", "fail", "every guest request is denied")?;
 
     host::run_command("umount", &["/sys/fs/bpf"])?;
@@ -207,6 +207,6 @@ fn no_lsm(_: &Context) -> Result<Status> {
     report.exits(1)?;
     report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
     fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcing needs it")?;
+    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcement needs it")?;
     Ok(Status::Passed)
 }

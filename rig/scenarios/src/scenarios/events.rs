@@ -128,7 +128,7 @@ fn restarted(follower: Follower, agent: Agent) -> Result<()> {
     let lives: BTreeSet<_> = ids.iter().map(|(agent, _)| agent).collect();
     ensure!(lives.len() == 2, "{lives:?}");
     let output = follower.stderr()?;
-    ensure!(output.contains("the agent is gone"), "{output}");
+    ensure!(output.contains("the agent has stopped"), "{output}");
     println!("{output}");
     sleep(Duration::from_millis(100));
     let status = follower.interrupt()?;

@@ -112,7 +112,7 @@ fn extended(_: &Context) -> Result<Status> {
     let psp = json("psp")?;
     let exits = &psp["guest_requests"];
     ensure!(exits["plain"] == 3 && exits["extended"] == 4, "{exits}");
-    ensure!(psp["guest_told"]["ok"] == 7, "{}", psp["guest_told"]);
+    ensure!(psp["guest_answers"]["ok"] == 7, "{}", psp["guest_answers"]);
     let vms = json("vms")?;
     let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "extended"));
     let count = vm.map(|vm| vm["extended_requests"].clone());
@@ -132,7 +132,7 @@ fn certificates(context: &Context) -> Result<Status> {
     // If the VMM refuses, the request never reaches the PSP, and the guest gets the reason.
     load::run("--count 2 --certs-error invalid_len")?;
     assert_exact(&agent, &before)?;
-    let reported = json("psp")?["guest_told"].clone();
+    let reported = json("psp")?["guest_answers"].clone();
     ensure!(reported["ok"] == 15 && reported["invalid_length"] == 2, "{reported}");
     Ok(Status::Passed)
 }

@@ -7,7 +7,7 @@ use crate::{
     wire::policy::{Effective, Limit, Rate, Throttle},
 };
 
-/// A PSP that has answered so many reports, each in so many seconds.
+/// A PSP that has answered `requests` reports, each in `seconds`.
 fn psp(requests: u64, seconds: f64) -> Psp {
     let stage = |seconds: f64| {
         serde_json::json!({"psp_service": {
@@ -17,7 +17,7 @@ fn psp(requests: u64, seconds: f64) -> Psp {
     serde_json::from_value(serde_json::json!({
         "window_seconds": 10.0, "holder": null, "queue_length": 0, "recent_utilisation": 0.0,
         "recent_queue_length": 0.0, "recent_stages": {}, "busy_seconds": 0.0,
-        "waited_seconds": 0.0, "commands": [], "guest_requests": {}, "guest_told": {},
+        "waited_seconds": 0.0, "commands": [], "guest_requests": {}, "guest_answers": {},
         "lost": {}, "probes": {},
         "messages": [
             {"message": "report", "results": {"ok": requests, "busy": 7000}, "stages": stage(seconds)},
@@ -32,7 +32,7 @@ fn suggest(psp: &Psp, vms: u64, share: f64) -> Result<Suggestion> {
 }
 
 #[test]
-fn the_arithmetic_is_told_line_by_line() {
+fn the_arithmetic_is_printed_line_by_line() {
     let suggestion = suggest(&psp(1000, 0.02), 8, 0.5).unwrap();
     assert_eq!(
         (suggestion.requests, suggestion.messages.as_slice()),
@@ -40,10 +40,10 @@ fn the_arithmetic_is_told_line_by_line() {
     );
     let text = text(&suggestion);
     for line in [
-        "A request takes the PSP  20.0 ms on average, 40.0 ms at p99 (1000 requests: report)",
-        "So it can answer         1 / 20.0 ms = 50.0 a second",
-        "All VMs together         50.0 % of that = 25.0 a second",
-        "One of 8 VMs             25.0 / 8 = 3.125 a second (running now; --vms plans for more)",
+        "Service time             20.0 ms on average, 40.0 ms at p99 (1000 requests: report)",
+        "The PSP can answer       1 / 20.0 ms = 50.0 per second",
+        "All VMs together         50.0 % of that = 25.0 per second",
+        "One of 8 VMs             25.0 / 8 = 3.125 per second (running now; override with --vms)",
         "Rounded down             3.1/s",
         "guestreq limit set --default --rate 3.1/s --burst 4",
     ] {
@@ -52,28 +52,25 @@ fn the_arithmetic_is_told_line_by_line() {
 }
 
 #[test]
-fn a_burst_is_what_the_psp_answers_in_a_moment_and_never_less_than_one_per_vmpck() {
+fn a_burst_is_what_the_psp_answers_in_half_a_second_and_at_least_one_per_vmpck() {
     assert_eq!(suggest(&psp(1000, 0.001), 2, 0.5).unwrap().burst, 250);
     assert_eq!(suggest(&psp(1000, 0.1), 1, 1.0).unwrap().burst, 4);
 }
 
 #[test]
-fn too_little_to_go_by_says_what_is_needed() {
+fn too_few_measurements_are_an_error() {
     let error = suggest(&psp(99, 0.02), 8, 0.5).unwrap_err().to_string();
-    assert!(error.starts_with("only 99 requests of allowed types were measured, 100 are needed"));
+    assert!(error.starts_with("only 99 requests of allowed types measured, 100 needed"));
     let error = suggest(&psp(100, 0.02), 0, 0.5).unwrap_err().to_string();
     assert!(error.contains("no VM is running") && error.contains("--vms"), "{error}");
 }
 
 #[test]
-fn a_share_that_would_starve_guests_is_not_kept_and_that_is_said() {
+fn a_share_that_would_starve_guests_is_raised_and_reported() {
     let suggestion = suggest(&psp(1000, 0.02), 1000, 0.5).unwrap();
     assert_eq!(suggestion.rate, safety::SLOWEST);
     let text = text(&suggestion);
-    assert!(
-        text.contains("loses its VMPCK: 4.8/m at least, so that all may take 160.0 %"),
-        "{text}"
-    );
+    assert!(text.contains("loses its VMPCK; all VMs may take 160.0 %"), "{text}");
 }
 
 #[test]
@@ -95,9 +92,9 @@ proptest! {
         let limit = Limit::On(Throttle { rate, burst: suggestion.burst, force: false });
         prop_assert_eq!(safety::too_slow(limit), None);
         prop_assert!((4..=MAX_BURST).contains(&suggestion.burst));
-        // More than was asked for only where guests would starve.
-        let asked = suggestion.requests_per_second_of_vm;
-        prop_assert!(rate.per_second() <= asked * 1.000_001 || suggestion.rate == safety::SLOWEST);
-        prop_assert!(rate.per_second() >= asked.min(1e6) * 0.9 || suggestion.rate == safety::SLOWEST);
+        // Above the target share only where guests would starve.
+        let target = suggestion.requests_per_second_of_vm;
+        prop_assert!(rate.per_second() <= target * 1.000_001 || suggestion.rate == safety::SLOWEST);
+        prop_assert!(rate.per_second() >= target.min(1e6) * 0.9 || suggestion.rate == safety::SLOWEST);
     }
 }

@@ -1,4 +1,4 @@
-//! # An explanation for people
+//! # An explanation as tables
 
 use super::{By, Evidence, Explanation, Identity, Now, RuleResult, Shown};
 use crate::{
@@ -7,20 +7,20 @@ use crate::{
     text::printable,
 };
 
-/// What is shown of an argument, so that a line of it fits 100 columns.
+/// Characters of an argument that are shown, so that a line fits 100 columns.
 const MAX_TEXT: usize = 72;
 
 pub fn text(explanation: &Explanation) -> String {
     let Explanation { by, identity: Shown { identity, label }, pid, evidence, now, .. } =
         explanation;
     let by = match by {
-        By::Agent => "as the agent goes by it",
-        By::Files => "as files say it",
+        By::Agent => "from the agent",
+        By::Files => "from files",
     };
     let mut text = format!("{} (pid {pid}), {by}\n\n", name(label));
     text.push_str(&fields(identity, evidence));
     if let Some(Now { identity, evidence }) = now {
-        text.push_str("\nThe process says now:\n\n");
+        text.push_str("\nThe process now:\n\n");
         text.push_str(&fields(identity, evidence));
     }
     text.push('\n');
@@ -35,7 +35,7 @@ pub fn text(explanation: &Explanation) -> String {
 
 fn fields(identity: &Identity, evidence: &[Evidence]) -> String {
     let Identity { name, named, uuid, vmm, namespace, pod_uid } = identity;
-    let mut table = table::new(&["FIELD", "VALUE, AND WHAT TELLS IT"], &[]);
+    let mut table = table::new(&["FIELD", "VALUE AND SOURCE"], &[]);
     for (field, value) in [
         ("vmm", vmm),
         ("name", name),
@@ -48,9 +48,11 @@ fn fields(identity: &Identity, evidence: &[Evidence]) -> String {
             value => table::name(value),
         };
         if field == "name" && !named {
-            cell.push_str(" (its process' name: it has none of its own)");
+            cell.push_str(" (the process' name: the VM has none)");
         }
-        for Evidence { from, text, .. } in evidence.iter().filter(|told| told.field == field) {
+        for Evidence { from, text, .. } in
+            evidence.iter().filter(|evidence| evidence.field == field)
+        {
             cell.push_str(&format!("\n  {}: {}", from.name(), shown(text)));
         }
         table.add_row([field.to_owned(), cell]);
@@ -58,7 +60,7 @@ fn fields(identity: &Identity, evidence: &[Evidence]) -> String {
     table::text(&table)
 }
 
-/// Its beginning.
+/// Escaped and truncated.
 fn shown(text: &str) -> String {
     let printable = printable(text);
     match printable.char_indices().nth(MAX_TEXT) {
@@ -69,19 +71,19 @@ fn shown(text: &str) -> String {
 
 fn rules(rules: &[RuleResult]) -> String {
     if rules.is_empty() {
-        return "No rule says anything of some VMs only.\n".to_owned();
+        return "No [[vm]] rules.\n".to_owned();
     }
-    let mut table = table::new(&["RULE", "WHAT IT ASKS, AND WHERE IT STANDS", "MATCHES"], &[]);
+    let mut table = table::new(&["RULE", "MATCH AND SOURCE", "MATCHES"], &[]);
     for rule in rules {
         let applied = if rule.applied { " (applied)" } else { "" };
-        let place =
+        let source =
             format!("{}\n  {}{applied}", printable(&rule.matches), printable(&rule.at.to_string()));
         let matches = match (&rule.why, rule.holds.as_slice()) {
             (Some(why), _) => format!("no: {}", printable(why)),
-            (None, []) => "yes; all that it sets was set before".to_owned(),
+            (None, []) => "yes; all its settings are overridden".to_owned(),
             (None, holds) => format!("yes: sets {}", holds.join(", ")),
         };
-        table.add_row([rule.rule.to_string(), place, matches]);
+        table.add_row([rule.rule.to_string(), source, matches]);
     }
     table::text(&table)
 }
@@ -93,12 +95,12 @@ fn settings(Explanation { policy, .. }: &Explanation) -> String {
         ("allow", policy.allow.value.to_string(), &policy.allow.origin),
         ("limit", policy.limit.value.to_string(), &policy.limit.origin),
     ] {
-        table.add_row([key.to_owned(), value, printable(&place(origin))]);
+        table.add_row([key.to_owned(), value, printable(&source(origin))]);
     }
     table::text(&table)
 }
 
-fn place(origin: &Origin) -> String {
+fn source(origin: &Origin) -> String {
     match origin {
         Origin::Config { at, rule: Some(rule), .. } => format!("rule {rule}, {at}"),
         Origin::Config { at, rule: None, .. } => format!("top level, {at}"),

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 use super::*;
 use crate::policy::Overrides;
 
-/// A process in a folder that stands for /proc.
+/// Writes a process into a fake /proc.
 fn process(proc: &Path, pid: u32, comm: &str, cmdline: &[&str], cgroup: &str) {
     let folder = proc.join(pid.to_string());
     fs::create_dir_all(&folder).unwrap();
@@ -22,7 +22,7 @@ struct Host {
 }
 
 impl Host {
-    /// With a configuration that keeps what is set by hand in its own folder.
+    /// With a configuration whose state folder is its own.
     fn new(config: &str) -> Host {
         let folder = tempfile::tempdir().unwrap();
         let config = format!("state = {:?}\n{config}", folder.path().join("state"));
@@ -49,7 +49,7 @@ impl Host {
     }
 }
 
-/// What an agent answers that has read a VM at its start.
+/// An agent's answer for a VM.
 fn agent(name: &str, started: u64) -> Explained {
     let policy_set =
         Config::parse("mode = \"enforce\"\n").unwrap().policy_set(Overrides::default());
@@ -96,7 +96,7 @@ fn a_process_is_explained_without_an_agent() {
     assert!(json["now"].is_null());
 }
 
-/// However long what tells something is.
+/// However long the evidence is.
 #[test]
 fn a_table_fits_a_hundred_columns() {
     let host = Host::new(RULES);
@@ -105,7 +105,7 @@ fn a_table_fits_a_hundred_columns() {
     symlink("/usr/bin/qemu-system-x86_64", host.proc().join("302/exe")).unwrap();
     let text = table::text(&host.explain(302, None).unwrap());
     for line in [
-        "web (pid 302), as files say it",
+        "web (pid 302), from files",
         "              exe: /usr/bin/qemu-system-x86_64",
         "              argument: -smbios type=1,uuid=6f9d1a4e-0000-4000-8000-000000000302",
         " mode     audit",
@@ -119,16 +119,15 @@ fn a_table_fits_a_hundred_columns() {
     assert!(widest <= Some(100), "{widest:?}\n{text}");
 }
 
-/// Whatever the agent enforces is told, and what the process says now beside it.
 #[test]
-fn what_the_agent_has_read_goes_before_what_a_process_says_now() {
+fn the_agent_s_identity_takes_precedence_over_the_process_now() {
     let host = Host::new(RULES);
     let explanation = host.explain(302, Some(Ok(agent("db", 50)))).unwrap();
     assert_eq!((explanation.by, explanation.identity.identity.name.as_str()), (By::Agent, "db"));
     assert_eq!(explanation.now.as_ref().map(|now| now.identity.name.as_str()), Some("web"));
     let text = table::text(&explanation);
-    assert!(text.contains("The process says now:") && text.contains("-name web"), "{text}");
-    assert!(text.contains("Note: the process says something else now"), "{text}");
+    assert!(text.contains("The process now:") && text.contains("-name web"), "{text}");
+    assert!(text.contains("Note: the process has another identity now"), "{text}");
 
     let identity = host::identify(&host.system(), 302).unwrap().unwrap().identity;
     let same = Explained { identity, ..agent("web", 50) };
@@ -136,28 +135,28 @@ fn what_the_agent_has_read_goes_before_what_a_process_says_now() {
 }
 
 #[test]
-fn an_agent_s_process_of_the_same_number_is_not_another_host_s() {
+fn a_process_with_the_same_pid_but_another_start_is_another_one() {
     let host = Host::new(RULES);
     let explanation = host.explain(302, Some(Ok(agent("db", 51)))).unwrap();
     assert_eq!((explanation.by, explanation.identity.identity.name.as_str()), (By::Files, "web"));
-    assert!(explanation.notes[0].contains("another process of this number"));
+    assert!(explanation.notes[0].contains("another process with this pid"));
     let silent = host.explain(302, Some(Err(anyhow::anyhow!("nobody listens")))).unwrap();
     assert!(silent.notes[0].contains("nobody listens"));
 }
 
 #[test]
-fn a_process_that_is_not_there_is_told_and_the_agent_s_word_is_kept() {
+fn a_missing_process_is_reported_and_the_agent_s_answer_kept() {
     let host = Host::new(RULES);
     let error = host.explain(7, None).err().unwrap().to_string();
-    assert!(error.contains("proc/7, or") && error.contains("hidepid"), "{error}");
-    let gone = Explained { pid: 7, ..agent("db", 50) };
-    let known = host.explain(7, Some(Ok(gone))).unwrap();
+    assert!(error.contains("proc/7 does not exist") && error.contains("hidepid"), "{error}");
+    let exited = Explained { pid: 7, ..agent("db", 50) };
+    let known = host.explain(7, Some(Ok(exited))).unwrap();
     assert_eq!(known.by, By::Agent);
-    assert!(known.notes[0].contains("has gone"), "{:?}", known.notes);
+    assert!(known.notes[0].contains("has exited"), "{:?}", known.notes);
 }
 
 #[test]
-fn what_cannot_be_read_of_the_overrides_is_told() {
+fn unreadable_overrides_are_reported() {
     let host = Host::new(RULES);
     let state = host.folder.path().join("state");
     fs::create_dir(&state).unwrap();
@@ -167,19 +166,19 @@ fn what_cannot_be_read_of_the_overrides_is_told() {
 }
 
 #[test]
-fn a_stranger_s_table_says_what_is_missing() {
+fn the_table_of_an_unknown_vmm_shows_what_is_missing() {
     let host = Host::new(RULES);
     process(&host.proc(), 9, "my-vmm", &["/opt/my-vmm\u{1b}[2J"], "");
     let explanation = host.explain(9, None).unwrap();
     let text = table::text(&explanation);
     assert_eq!(explanation.identity.label, "my-vmm-9");
-    assert!(text.contains("my-vmm (its process' name: it has none of its own)"), "{text}");
-    assert!(text.contains("Note: nothing can be set for it by hand"), "{text}");
+    assert!(text.contains("my-vmm (the process' name: the VM has none)"), "{text}");
+    assert!(text.contains("Note: it can have no override"), "{text}");
     assert!(!text.contains('\u{1b}'), "{text}");
 }
 
 #[test]
-fn files_that_were_collected_without_a_start_tell_all_the_same() {
+fn a_process_without_a_start_time_is_explained_by_files() {
     let host = Host::new(RULES);
     fs::remove_file(host.proc().join("302/stat")).unwrap();
     for of_agent in [None, Some(Ok(agent("db", 50)))] {
@@ -196,10 +195,10 @@ fn files_that_were_collected_without_a_start_tell_all_the_same() {
 }
 
 #[test]
-fn a_process_that_is_no_known_vmm_is_told_to_be_none() {
+fn an_unknown_vmm_is_reported() {
     let host = Host::new(RULES);
     process(&host.proc(), 9, "numactl", &["numactl", "kvm", "-name", "web"], "0::/\n");
     let notes = host.explain(9, None).unwrap().notes;
-    assert_eq!(notes[0], "\"numactl\" is no VMM that guestreq knows: its arguments are not read");
+    assert_eq!(notes[0], "\"numactl\" is not a known VMM: its arguments are not read");
     assert!(host.explain(302, None).unwrap().notes.is_empty());
 }

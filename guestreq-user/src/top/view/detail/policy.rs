@@ -1,11 +1,11 @@
-//! # What a VM may ask for, who says so, and what came of it
+//! # A VM's policy, its origins and decisions
 
 use super::{Lines, Row, text};
 use crate::wire::policy::{Effective, Mode, VmPolicy};
 
 pub fn policy(row: &Row, lines: &mut Lines) {
     let Some(VmPolicy { policy, decisions, .. }) = row.policy else {
-        lines.add("policy", "none: it is not running");
+        lines.add("policy", "none: not running");
         return;
     };
     let Effective { mode, allow, limit } = policy;
@@ -26,10 +26,10 @@ pub fn policy(row: &Row, lines: &mut Lines) {
                 counts.map(|(message, count)| format!("{message} {}", text::count(*count)));
             Some(counts.collect::<Vec<_>>().join(", ")).filter(|counts| !counts.is_empty())
         };
-        // In audit nothing was refused: it would have been.
+        // Audit refuses nothing.
         let names = match mode {
-            Mode::Enforce => ["admitted", "denied", "told BUSY"],
-            _ => ["would admit", "would deny", "would tell BUSY"],
+            Mode::Enforce => ["admitted", "denied", "got BUSY"],
+            _ => ["would admit", "would deny", "would get BUSY"],
         };
         let parts = names.iter().zip(["admit", "deny", "busy"]);
         let parts: Vec<String> = parts

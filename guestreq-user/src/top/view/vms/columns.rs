@@ -1,6 +1,6 @@
-//! # The table's columns, and which of them fit
+//! # Columns of the table
 
-/// What stands in a column, in the order in which they stand.
+/// Columns in order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     Name,
@@ -18,7 +18,7 @@ pub enum Column {
 
 use Column::*;
 
-/// Their widths; a name takes what is left.
+/// Their widths; the name takes the rest.
 const COLUMNS: [(Column, &str, u16); 11] = [
     (Name, "VM", 0),
     (Bar, "", 6),
@@ -33,22 +33,21 @@ const COLUMNS: [(Column, &str, u16); 11] = [
     (Busy, "BUSY", 6),
 ];
 
-/// What is left out first where there is no room.
+/// Columns in the order in which they are omitted.
 const LEAST: [Column; 10] = [Other, Key, Report, Bar, P50, Busy, Denied, P99, Rate, Share];
 
-/// A name shows at least so much of itself before columns are left out; or, next to nothing but
-/// its share, so much.
+/// Minimum width of a name before columns are omitted, and beside the share only.
 const NAME: u16 = 12;
 const SHORT_NAME: u16 = 4;
-/// Where there is room for more, names come first, then bars, up to this.
+/// Extra space goes to names first, then to bars up to this width.
 const LONG_BAR: u16 = 40;
 
-/// The columns that fit, with their widths, beside names of that length.
+/// The columns that fit, with their widths; `longest` is the longest name's.
 pub fn fitting(width: u16, longest: u16) -> Vec<(Column, &'static str, u16)> {
     let mut columns = COLUMNS.to_vec();
     let left = |columns: &[(Column, &str, u16)]| {
         let others: u16 = columns.iter().map(|(.., width)| width + 1).sum();
-        // The last one needs no space behind it.
+        // No space after the last one.
         (width + 1).saturating_sub(others)
     };
     for least in LEAST {

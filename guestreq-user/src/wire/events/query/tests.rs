@@ -5,7 +5,7 @@ use crate::wire::events::{
 };
 
 #[test]
-fn a_query_survives_its_url() {
+fn a_query_survives_encoding() {
     let query = Query {
         filter: Filter {
             kinds: vec![Kind::Request, Kind::NewVm],
@@ -23,12 +23,12 @@ fn a_query_survives_its_url() {
 }
 
 #[test]
-fn a_wrong_parameter_is_told_with_what_is_allowed() {
+fn the_error_for_a_wrong_parameter_lists_what_is_allowed() {
     for (query, what) in [
         ("kind=nonsense", "there are request, slow, replay"),
-        ("kind=request", "with all=true only"),
+        ("kind=request", "needs all=true"),
         ("since=soon", "since: not a time"),
-        ("last=-1", "last: \"-1\" is no number"),
+        ("last=-1", "last: \"-1\" is not a number"),
         ("follow=maybe", "neither true nor false"),
         ("after=7", "after: \"7\" is not"),
         ("sinc=1h", "unknown parameter \"sinc\""),
@@ -40,7 +40,7 @@ fn a_wrong_parameter_is_told_with_what_is_allowed() {
 }
 
 #[test]
-fn a_vm_is_meant_by_its_label_its_name_or_its_uuid() {
+fn a_vm_matches_by_label_name_or_uuid() {
     let event_vm = EventVm { uuid: Some("1-2".to_owned()), ..event_vm("web") };
     let denied = event(1, Some(event_vm), examples().swap_remove(5));
     let admits = |vm: &str| {
@@ -60,7 +60,7 @@ fn a_change_of_a_vm_s_policy_is_that_vm_s() {
 }
 
 #[test]
-fn losses_are_told_whatever_was_asked_for_and_requests_only_with_all() {
+fn losses_are_always_reported_and_requests_only_with_all() {
     let [request, lost] = [0, 14].map(|at| event(1, None, examples().swap_remove(at)));
     let narrow = Filter { kinds: vec![Kind::Slow], vms: vec!["x".to_owned()], all: false };
     assert!(narrow.admits(&lost));
@@ -68,5 +68,5 @@ fn losses_are_told_whatever_was_asked_for_and_requests_only_with_all() {
     let all = Filter { all: true, ..Filter::default() };
     assert!(all.admits(&request) && all.wants_requests());
     let slow = Filter { kinds: vec![Kind::Slow], all: true, ..Filter::default() };
-    assert!(!slow.wants_requests(), "who does not see them does not make them told");
+    assert!(!slow.wants_requests(), "a follower that filters them out does not enable them");
 }

@@ -71,7 +71,7 @@ pub fn thousand(host: &mut FaultyHost) -> Result<()> {
     println!("{before} descriptors before, {most} with {} connections", silent.len() + local.len());
     // 64 and 128 connections, those waiting, and those being closed.
     ensure!(most <= before + 64 + 128 + 64 + 8, "{most} descriptors, {before} before");
-    wait_for_log("64 connections are open: the most silent ones are closed")?;
+    wait_for_log("all 64 connections in use: closing the idlest ones")?;
     drop((silent, local));
     wait_until("they are let go of", STEP_TIMEOUT, || Ok(open_files(&host.agent)? <= before + 2))
 }
@@ -81,7 +81,7 @@ pub fn descriptors(host: &mut FaultyHost) -> Result<()> {
     // Open files stay open; no more can be opened.
     let usual = limit_files(pid, 1)?;
     let waiting = TcpStream::connect(METRICS).context(METRICS)?;
-    wait_for_log("nobody can connect: Too many open files")?;
+    wait_for_log("cannot accept connections: Too many open files")?;
     wait_for_log("raise its limit")?;
     let (cpu, since) = (cpu_time(pid)?, Instant::now());
     requests_continue(20)?;

@@ -23,7 +23,7 @@ const SOCKET: &str = "/run/guestreq/agent.sock";
 pub fn socket(_: &mut FaultyHost) -> Result<()> {
     fs::remove_file(SOCKET).context(SOCKET)?;
     wait_until("the command line is answered", STEP_TIMEOUT, || Ok(cli(&["vms"]).is_ok()))?;
-    wait_for_log("agent.sock: it was removed: made anew")?;
+    wait_for_log("agent.sock: it was removed: recreated")?;
     web_is_running()
 }
 
