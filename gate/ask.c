@@ -64,7 +64,7 @@ static enum decision decision_of(int answer)
 }
 
 /* Never returns UNANSWERED: gate_closed resolves it. */
-enum verdict ask_request(const struct sev_data_snp_guest_request *req)
+enum decision ask_request(const struct sev_data_snp_guest_request *req)
 {
 	struct guestreq_gate_question q = {
 		.cookie = gate_cookie,

@@ -25,7 +25,7 @@ extern struct tracepoint __tracepoint_kvm_vmgexit_exit;
  * must stay for them. A set of task addresses instead of a counter, because a guest
  * can forge the magic in its GHCB but cannot choose the task that runs it.
  *
- * A task occupies at most one of the PROBES places that follow its hash. Only the
+ * A task occupies at most one of the PROBES slots that follow its hash. Only the
  * task itself adds and removes its address, so lookups need neither lock nor
  * ordering. For ordering against unload see busy_unwatch().
  *
@@ -36,15 +36,15 @@ extern struct tracepoint __tracepoint_kvm_vmgexit_exit;
 #define PROBES		16
 static atomic_long_t busy_tasks[1 << SLOTS_SHIFT];
 
-/* A task found no place, so unloading cannot know which to wait for. Never reset. */
-static bool crowded;
+/* A task found no slot, so unloading cannot know which to wait for. Never reset. */
+static bool overflow;
 
 static atomic_long_t *slot(unsigned int probe)
 {
 	return &busy_tasks[(hash_ptr(current, SLOTS_SHIFT) + probe) % ARRAY_SIZE(busy_tasks)];
 }
 
-/* This task's place, or NULL. Relaxed: only this task writes its address. */
+/* This task's slot, or NULL. Relaxed: only this task writes its address. */
 static atomic_long_t *find_current(void)
 {
 	unsigned int i;
@@ -67,8 +67,8 @@ void busy_expect(void)
 	if (find_current())
 		return;		/* did not reach the probe last time */
 	for (i = 0; i < PROBES; i++) {
-		/* fails if the place is taken */
-		if (!atomic_long_cmpxchg_relaxed(place(i), 0, (long)current))
+		/* fails if the slot is taken */
+		if (!atomic_long_cmpxchg_relaxed(slot(i), 0, (long)current))
 			return;
 	}
 	WRITE_ONCE(overflow, true);
@@ -108,7 +108,7 @@ int busy_watch(void)
 }
 
 /* Tasks that have not reached the probe. */
-static unsigned int count_told(void)
+static unsigned int count_busy(void)
 {
 	unsigned int i, count = 0;
 
@@ -128,10 +128,10 @@ void busy_unwatch(void)
 
 	while ((count_busy() || READ_ONCE(overflow)) && time_before(jiffies, until))
 		msleep(20);
-	if (count_told())
+	if (count_busy())
 		pr_info("%u vCPUs got BUSY and have not run since: exited or paused\n",
-			count_told());
-	if (READ_ONCE(crowded))
+			count_busy());
+	if (READ_ONCE(overflow))
 		pr_info("too many vCPUs got BUSY to know whether all have run since\n");
 	tracepoint_probe_unregister(&__tracepoint_kvm_vmgexit_exit, on_vmgexit_exit, NULL);
 	tracepoint_synchronize_unregister();	/* waits for running on_vmgexit_exit() */

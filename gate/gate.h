@@ -3,7 +3,7 @@
  * Interfaces between the gate's source files:
  *
  *	main.c		init and exit
- *	hook.c		intercepts requests to ccp and applies the verdict
+ *	hook.c		intercepts requests to ccp and applies the decision
  *	ask.c		asks the LSM hook and counts the answers
  *	busy.c		writes BUSY into the guest's GHCB
  *	params.c	module parameters in sysfs

@@ -109,7 +109,7 @@ static int self_test_set(const char *val, const struct kernel_param *kp)
 		return ret;
 	if (!nonce)
 		return -EINVAL;		/* means a guest request */
-	ret = ask_test(nonce, &verdict);
+	ret = ask_test(nonce, &decision);
 	if (ret)
 		return ret;
 	test_nonce = nonce;
