@@ -32,7 +32,7 @@ fn object() -> Result<PathBuf, String> {
     let folder = PathBuf::from(root).join("../target/bpfel-unknown-none/release");
     let object = folder.join("guestreq-ebpf");
     if !object.is_file() {
-        // There and not in OUT_DIR, so that cargo sees it change: it would build anew each time for
+        // There and not in OUT_DIR, so that cargo sees it change: it would rebuild each time for
         // a file that does not exist.
         let made = fs::create_dir_all(&folder).and_then(|()| fs::write(&object, ""));
         made.map_err(|error| format!("{}: {error}", object.display()))?;

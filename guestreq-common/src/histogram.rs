@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_has_no_upper_bound_the_lower_one_is_told() {
+    fn the_last_slot_reports_its_lower_bound() {
         let mut slots = [0; SLOTS];
         slots[SLOTS - 1] = 3;
         assert_eq!(quantile(&slots, 0.5), Some(60 * S));

@@ -137,7 +137,7 @@ impl Thread {
         self.decided = DecidedBy::Nobody as u32;
     }
 
-    /// The gate was told to admit the request.
+    /// The gate got the answer to admit the request.
     #[inline(always)]
     pub fn set_admitted(&mut self) {
         self.decided = DecidedBy::Gate as u32;

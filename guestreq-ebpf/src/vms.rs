@@ -95,12 +95,12 @@ pub fn of_command<C: EbpfContext>(
 ) -> VmRef {
     let found = find(context);
     let vm = maps::vm(found);
-    let begins_anew = match command {
+    let starts_over = match command {
         command::SNP_GCTX_CREATE => true,
         command::SNP_LAUNCH_START => vm.as_ref().is_some_and(|vm| vm.is_launched_again()),
         _ => false,
     };
-    if begins_anew && let Some(vm) = vm {
+    if starts_over && let Some(vm) = vm {
         // Its address is reused; its end was missed.
         end(found, vm, context);
     }

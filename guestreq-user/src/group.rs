@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_not_there_is_told_unless_it_is_a_number() {
+    fn a_missing_group_is_an_error_unless_it_is_a_number() {
         assert_eq!(wanted(Some("54321")).unwrap(), Some(54321));
         let error = wanted(Some("no such group")).unwrap_err().to_string();
         assert!(error.contains("\"no such group\"") && error.contains("groupadd"), "{error}");

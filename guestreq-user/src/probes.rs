@@ -141,7 +141,7 @@ pub const PROBES: [Probe; 10] = [
         kind: Kind::RawTracepoint,
         target: "kvm_vmgexit_exit",
         module: Some("kvm_amd"),
-        loses: Some("what guests are told, and which requests are extended ones"),
+        loses: Some("the answers to guests, and which requests are extended ones"),
     },
     Probe {
         name: FALLBACK,

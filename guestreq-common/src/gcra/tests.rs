@@ -128,7 +128,7 @@ fn contended(state: u64, times: u32) -> Contended {
 }
 
 #[test]
-fn whoever_is_overtaken_each_time_is_told_to_come_back() {
+fn a_sender_overtaken_each_time_gets_busy() {
     let limit = limit(1_000, 2);
     let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
     assert_eq!(limit.ask(&contended(0, TRIES - 1), &turn, 7_000), Admission::Admitted);
@@ -169,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn whoever_waits_as_told_is_admitted(limit in any_limit(), state: u64, now in 0u64..1 << 62) {
+    fn a_sender_that_waits_until_the_reported_time_is_admitted(limit in any_limit(), state: u64, now in 0u64..1 << 62) {
         let cell = AtomicU64::new(state);
         if let Admission::Early(wait) = ask(limit, &cell, now) {
             prop_assert!(wait <= limit.interval_ns() + SLACK_NS);

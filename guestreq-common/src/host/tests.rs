@@ -138,7 +138,7 @@ fn a_nested_command_s_time_is_not_counted_twice() {
 }
 
 #[test]
-fn what_is_told_depends_on_who_listens() {
+fn events_depend_on_who_follows() {
     let mut host = zeroed::<Host>();
     host.slow_ns = 1_000;
     let usual = Completion { stages: Stages { ns: [1, 2, 3] }, ..Completion::default() };

@@ -112,7 +112,7 @@ fn the_first_tsc_infos_are_never_throttled_but_may_be_denied() {
 }
 
 #[test]
-fn a_message_that_is_spent_is_charged_and_its_sender_waits_for_as_long_as_it_is_told() {
+fn a_spent_message_is_charged_and_its_sender_held_until_the_reported_time() {
     let policy = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::new(SECOND, 1).unwrap());
     let state = AtomicU64::new(0);
     let spent = |now| {
@@ -142,7 +142,7 @@ impl Cell for NeverMine {
 }
 
 #[test]
-fn a_message_that_others_overtake_each_time_is_sent_back_and_it_is_told_why() {
+fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     let policy = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::new(SECOND, 1).unwrap());
     let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
     let evaluation =

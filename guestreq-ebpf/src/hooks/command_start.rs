@@ -121,7 +121,7 @@ pub fn undecided(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A refused request has the PSP all the same: stops its vCPU from running on.
+/// A refused request has the PSP anyway: stops its vCPU from running on.
 #[kprobe]
 pub fn hold(_ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();

@@ -25,15 +25,15 @@ use crate::throttle::{ReportThrottle, without_numbers};
 /// Who started us, if they want to know.
 pub struct Systemd {
     socket: Option<OsString>,
-    /// The status that it has, and when it was told.
-    told: Option<(String, Instant)>,
+    /// The status that it has, and when it was sent.
+    sent: Option<(String, Instant)>,
     trouble: ReportThrottle<Option<String>>,
     /// How often it wants to hear that the agent lives, and when it did.
     watchdog: Option<Duration>,
     alive: Option<Instant>,
 }
 
-/// A status whose numbers alone have changed is told again after so long.
+/// A status whose numbers alone have changed is sent again after so long.
 const RENEW: Duration = Duration::from_secs(10);
 /// And no status sooner.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -47,23 +47,23 @@ impl Systemd {
     }
 
     fn at(socket: Option<OsString>) -> Self {
-        Self { socket, told: None, trouble: ReportThrottle::default(), watchdog: None, alive: None }
+        Self { socket, sent: None, trouble: ReportThrottle::default(), watchdog: None, alive: None }
     }
 
     /// That the first attempt is over, and how things stand; again where that has changed. EventData
-    /// could not be told is tried again.
+    /// could not be sent is tried again.
     pub fn is_running(&mut self, not_ready: Option<String>, now: Instant) {
         let status =
             not_ready.map_or_else(|| "ready".to_owned(), |why| format!("not ready: {why}"));
-        if let Some((told, at)) = &self.told {
+        if let Some((sent, at)) = &self.sent {
             let pause =
-                if without_numbers(told) == without_numbers(&status) { RENEW } else { PAUSE };
-            if *told == status || now.saturating_duration_since(*at) < pause {
+                if without_numbers(sent) == without_numbers(&status) { RENEW } else { PAUSE };
+            if *sent == status || now.saturating_duration_since(*at) < pause {
                 return;
             }
         }
         if self.tell(&running(&status), now) {
-            self.told = Some((status, now));
+            self.sent = Some((status, now));
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn systemd_is_told_at_a_path_and_at_an_abstract_name() {
+    fn systemd_is_notified_at_a_path_and_at_an_abstract_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let name = format!("guestreq-notify-{}", std::process::id());
@@ -144,41 +144,41 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let mut told = Systemd::at(Some(path.into_os_string()));
+        let mut notifier = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
         let not_ready = || Some("no ccp".to_owned());
-        told.is_running(not_ready(), now);
+        notifier.is_running(not_ready(), now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=not ready: no ccp"));
-        told.is_running(not_ready(), now + RENEW * 2);
+        notifier.is_running(not_ready(), now + RENEW * 2);
         assert_eq!(heard(&systemd), None);
-        told.is_running(None, now + PAUSE);
+        notifier.is_running(None, now + PAUSE);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
-        told.is_stopping(now);
+        notifier.is_stopping(now);
         assert_eq!(heard(&systemd).as_deref(), Some("STOPPING=1"));
     }
 
     /// Row 15 of the second review.
     #[test]
-    fn a_status_that_changes_all_the_time_is_told_now_and_then_and_the_last_one_is() {
+    fn a_status_that_keeps_changing_is_sent_now_and_then_and_the_last_one_always() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let mut told = Systemd::at(Some(path.into_os_string()));
+        let mut notifier = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
         let passed = |count: u64| Some(format!("requests that passed: {count}"));
         // Five times a second, for a minute.
         let heard_of = (0..300).filter(|&n| {
-            told.is_running(passed(n), now + Duration::from_millis(200) * n as u32);
+            notifier.is_running(passed(n), now + Duration::from_millis(200) * n as u32);
             heard(&systemd).is_some()
         });
         assert_eq!(heard_of.count(), 6);
-        told.is_running(passed(299), now + RENEW * 60);
+        notifier.is_running(passed(299), now + RENEW * 60);
         assert!(heard(&systemd).is_some_and(|said| said.ends_with("299")));
         // It comes and goes.
         let now = now + RENEW * 100;
         let heard_of = (0..300).filter(|&n| {
             let reason = if n % 2 == 0 { passed(1) } else { None };
-            told.is_running(reason, now + Duration::from_millis(200) * n);
+            notifier.is_running(reason, now + Duration::from_millis(200) * n);
             heard(&systemd).is_some()
         });
         assert!(heard_of.count() <= 61);
@@ -186,16 +186,16 @@ mod tests {
 
     /// Row 6: the datagrams' queue of a systemd that is stuck.
     #[test]
-    fn a_systemd_that_reads_nothing_holds_nobody_up_and_is_told_later() {
+    fn a_systemd_that_reads_nothing_blocks_nothing_and_is_notified_later() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let mut told = Systemd::at(Some(path.clone().into_os_string()));
+        let mut notifier = Systemd::at(Some(path.clone().into_os_string()));
         while send(path.as_os_str(), "STATUS=of somebody else").is_ok() {}
         let now = Instant::now();
-        told.is_running(None, now);
+        notifier.is_running(None, now);
         while heard(&systemd).is_some_and(|said| said.contains("somebody")) {}
-        told.is_running(None, now);
+        notifier.is_running(None, now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
     }
 
@@ -205,18 +205,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let mut told = Systemd::at(Some(path.into_os_string()));
+        let mut notifier = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
-        told.mark_alive(now);
+        notifier.mark_alive(now);
         assert_eq!(heard(&systemd), None, "nobody wants to know");
-        told.watchdog = Some(Duration::from_secs(30));
+        notifier.watchdog = Some(Duration::from_secs(30));
         // Five rounds a second, for half a minute, then a stall.
         let rounds = (0..150).filter(|&n| {
-            told.mark_alive(now + Duration::from_millis(200) * n);
+            notifier.mark_alive(now + Duration::from_millis(200) * n);
             heard(&systemd).as_deref() == Some("WATCHDOG=1")
         });
         assert_eq!(rounds.count(), 10);
-        told.mark_alive(now + Duration::from_secs(50));
+        notifier.mark_alive(now + Duration::from_secs(50));
         assert_eq!(heard(&systemd).as_deref(), Some("WATCHDOG=1"));
     }
 

@@ -15,8 +15,6 @@ const RETIRED: &[(&str, &str)] = &[
     ("gist", "without its numbers"),
     ("goes on", "continues, or survives"),
     ("lapse", "recent increase"),
-    ("outlive", "survive"),
-    ("outlives", "survives"),
     ("patience", "timeout, named after what times out"),
     ("sheet", "policy file"),
     ("told", "reported, or answered"),

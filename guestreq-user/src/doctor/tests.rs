@@ -53,7 +53,7 @@ const BROKEN: &[Broken] = &[
     ("symbol_sev_issue_cmd_external_user", State::Warn, "unavailable: the time in the PSP's queue", |f| f.edit(KALLSYMS, "sev_issue_cmd_external_user", "x")),
     ("symbol_snp_handle_guest_req", State::Warn, "unavailable: the exact moment", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "x")),
     ("symbol_snp_handle_guest_req", State::Warn, "only snp_handle_guest_req.isra.0", |f| f.edit(KALLSYMS, "snp_handle_guest_req", "snp_handle_guest_req.isra.0")),
-    ("tracepoints", State::Warn, "no kvm_vmgexit_exit; unavailable: what guests are told", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
+    ("tracepoints", State::Warn, "no kvm_vmgexit_exit; unavailable: the answers to guests", |f| f.edit(KALLSYMS, "kvm_vmgexit_exit", "x")),
     ("tracepoints", State::Fail, "nothing can be counted", |f| f.edit(KALLSYMS, "sched_process_exit", "x")),
     ("kprobes", State::Warn, "perf_event_paranoid=2", |f| {
         f.edit("/proc/self/status", "1ffffffffff", "1ffffdfffff");

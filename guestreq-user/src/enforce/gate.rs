@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gate_of_another_version_is_told_and_one_that_is_not_open_is_none() {
+    fn a_gate_of_another_version_is_reported_and_an_unloaded_one_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         let find = || Gate::at(folder.path().to_owned(), 7).map_err(|error| format!("{error:#}"));

@@ -65,7 +65,7 @@ impl TrackedVm {
         Candidate { label, identity, pid: *tgid, exited: *exited }
     }
 
-    /// Its process, which is told from others of its number by its start.
+    /// Its pid and that process' start, which tells reused pids apart.
     pub fn process(&self) -> (u32, Option<u64>) {
         (self.tgid, self.started)
     }

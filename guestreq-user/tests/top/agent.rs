@@ -71,7 +71,7 @@ fn answer(mut stream: UnixStream, start: Instant) -> io::Result<()> {
     )
 }
 
-/// As in the file, but for the time, which goes on.
+/// As in the file, but for the time, which advances.
 fn overview(start: Instant) -> io::Result<String> {
     let mut data: Value = serde_json::from_str(include_str!("overview.json"))?;
     let elapsed = start.elapsed().as_secs_f64();

@@ -19,7 +19,7 @@ use screen::Screen;
 use tempfile::TempDir;
 
 /// Machines that run tests are busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const SCREEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A folder with an agent's socket in it, and the agent.
 struct Host {
@@ -44,7 +44,7 @@ impl Host {
 
     /// `top`, once it shows VMs.
     fn start(&self) -> Result<Screen> {
-        let mut screen = Screen::start(&mut self.top(), (80, 24), PATIENCE)?;
+        let mut screen = Screen::start(&mut self.top(), (80, 24), SCREEN_TIMEOUT)?;
         screen.wait_for("greedy")?;
         Ok(screen)
     }
@@ -54,7 +54,7 @@ impl Host {
 fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Result<()> {
     let host = Host::new()?;
     // A terminal that nobody has used, to compare with.
-    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), PATIENCE)?;
+    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), SCREEN_TIMEOUT)?;
     idle.wait()?;
     let mut screen = host.start()?;
     ensure!(screen.is_alternate() && screen.modes()? != idle.modes()?);
@@ -81,7 +81,7 @@ fn it_shows_vms_and_obeys_keys_and_leaves_the_terminal_as_it_found_it() -> Resul
     screen.press("?")?;
     screen.wait_for("Help")?;
     screen.press("xp")?;
-    screen.wait_until("it goes on", |text| !text.contains("PAUSED"))?;
+    screen.wait_until("it resumes", |text| !text.contains("PAUSED"))?;
 
     screen.resize(10, 3)?;
     screen.wait_until("who has the PSP", |text| {
@@ -103,7 +103,7 @@ fn a_terminal_without_a_width_gets_tables_as_a_file_does() -> Result<()> {
     let mut command = Command::new("sh");
     let guestreq = env!("CARGO_BIN_EXE_guestreq");
     command.args(["-c", &format!("stty cols 0 rows 0; exec {guestreq} doctor --exit-zero")]);
-    let mut screen = Screen::start(&mut command, (250, 250), PATIENCE)?;
+    let mut screen = Screen::start(&mut command, (250, 250), SCREEN_TIMEOUT)?;
     ensure!(screen.wait()?.success(), "{}", screen.text());
     let text = screen.text();
     ensure!(text.contains("SEV-SNP in KVM"), "no words in columns: {text}");
@@ -117,9 +117,9 @@ fn a_panic_is_printed_on_a_terminal_that_was_given_back() -> Result<()> {
     // A backtrace is longer than a screen.
     command.env("RUST_BACKTRACE", "0");
     // As a terminal is before: this one's modes may change before they are read.
-    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), PATIENCE)?;
+    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), SCREEN_TIMEOUT)?;
     idle.wait()?;
-    let mut screen = Screen::start(command.arg("--panic"), (80, 24), PATIENCE)?;
+    let mut screen = Screen::start(command.arg("--panic"), (80, 24), SCREEN_TIMEOUT)?;
     ensure!(screen.wait()?.code() == Some(101));
     ensure!(!screen.is_alternate() && !screen.is_cursor_hidden());
     ensure!(screen.modes()? == idle.modes()?);
@@ -149,7 +149,7 @@ fn signals_end_it_with_the_terminal_given_back() -> Result<()> {
 #[test]
 fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() -> Result<()> {
     let host = Host::new()?;
-    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), PATIENCE)?;
+    let mut idle = Screen::start(&mut Command::new("true"), (80, 24), SCREEN_TIMEOUT)?;
     idle.wait()?;
     let mut screen = host.start()?;
     for way in ["a key", "a signal"] {
@@ -202,13 +202,14 @@ fn what_cannot_be_shown_is_one_line_and_exit_status_1() -> Result<()> {
     ensure!(said.lines().count() == 1 && said.contains("guestreq vms -o json"), "{said}");
 
     host.agent = None;
-    let mut screen = Screen::start(&mut host.top(), (120, 24), PATIENCE)?;
+    let mut screen = Screen::start(&mut host.top(), (120, 24), SCREEN_TIMEOUT)?;
     ensure!(screen.wait()?.code() == Some(1));
     let text = screen.text();
     ensure!(text.trim().lines().count() == 1, "{text}");
     ensure!(text.starts_with("guestreq: no agent answers at"), "{text}");
 
-    let mut screen = Screen::start(host.top().args(["--interval", "0s"]), (120, 24), PATIENCE)?;
+    let mut screen =
+        Screen::start(host.top().args(["--interval", "0s"]), (120, 24), SCREEN_TIMEOUT)?;
     ensure!(screen.wait()?.code() == Some(2), "{}", screen.text());
     Ok(())
 }

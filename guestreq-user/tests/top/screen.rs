@@ -23,7 +23,7 @@ pub struct Screen {
     slave: OwnedFd,
     child: Child,
     parser: vt100::Parser,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// A terminal's modes, to be compared.
@@ -34,11 +34,11 @@ pub struct Modes {
 }
 
 impl Screen {
-    /// Starts a program in a terminal of its own; `patience` is how long anything may take.
+    /// Starts a program in a terminal of its own; `timeout` is how long anything may take.
     pub fn start(
         command: &mut Command,
         (columns, rows): (u16, u16),
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Screen> {
         let (mut master, mut slave) = (-1, -1);
         let size = size(columns, rows);
@@ -59,7 +59,7 @@ impl Screen {
         unsafe { command.pre_exec(own_terminal) };
         let child = command.spawn().context("the program")?;
         let parser = vt100::Parser::new(cells(rows)?, cells(columns)?, 0);
-        Ok(Screen { master, slave, child, parser, patience })
+        Ok(Screen { master, slave, child, parser, timeout })
     }
 
     pub fn press(&mut self, keys: &str) -> Result<()> {
@@ -107,8 +107,8 @@ impl Screen {
             if so(&text) {
                 return Ok(text);
             }
-            if start.elapsed() > self.patience {
-                bail!("not within {:?}: {what}; the screen:\n{text}", self.patience);
+            if start.elapsed() > self.timeout {
+                bail!("not within {:?}: {what}; the screen:\n{text}", self.timeout);
             }
         }
     }
@@ -158,7 +158,7 @@ impl Screen {
                 self.read_for(Duration::ZERO)?;
                 return Ok(status);
             }
-            if start.elapsed() > self.patience {
+            if start.elapsed() > self.timeout {
                 bail!("it does not end; the screen:\n{}", self.text());
             }
         }
@@ -166,17 +166,17 @@ impl Screen {
 
     /// Hangs up, as a lost connection does, and waits for the program's end.
     pub fn hang_up(self) -> Result<ExitStatus> {
-        let Screen { master, slave, mut child, patience, .. } = self;
+        let Screen { master, slave, mut child, timeout, .. } = self;
         drop((master, slave));
         let start = Instant::now();
-        while start.elapsed() < patience {
+        while start.elapsed() < timeout {
             if let Some(status) = child.try_wait().context("the program")? {
                 return Ok(status);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
         let _ = child.kill();
-        bail!("it goes on without a terminal")
+        bail!("it keeps running without a terminal")
     }
 }
 

@@ -50,7 +50,7 @@ fn requests(vcpu: &mut Vcpu, index: u32, keys: &Keys, behavior: &Behavior) -> Re
     while !stopped && !keys.wiped(behavior.vmpck) && pace.next() {
         if pace.done - 1 == behavior.cue_after {
             attack(vcpu, behavior)?;
-            pace.begin_anew();
+            pace.restart();
         }
         let outcome = match behavior.forge_answer {
             Some(answer) => Some(forge(vcpu, answer, &mut tally)?),

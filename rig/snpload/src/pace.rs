@@ -25,7 +25,7 @@ impl<'a> Pace<'a> {
 
     /// Excludes other waiting: it counts neither as time nor as a delay to catch up. Call it when a
     /// request is due.
-    pub fn begin_anew(&mut self) {
+    pub fn restart(&mut self) {
         (self.start, self.before) = (Instant::now(), self.done - 1);
     }
 

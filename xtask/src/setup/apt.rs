@@ -62,7 +62,7 @@ impl Apt {
         fs::metadata(self.dir.join("updated")).and_then(|m| m.modified()).ok()
     }
 
-    /// Fetches the index anew.
+    /// Fetches the index again.
     pub fn refresh(&self) -> Result<()> {
         progress::step("index", &format!("packages of {}", SUITES.join(", ")), || {
             for sub in ["lists/partial", "cache/archives/partial"] {

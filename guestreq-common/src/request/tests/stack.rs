@@ -69,7 +69,7 @@ fn full() -> Stack {
 }
 
 #[test]
-fn who_returns_is_told_by_the_innermost_command_alone() {
+fn a_return_belongs_to_the_innermost_command() {
     let mut stack = full();
     for thread in (1..=DEPTH as u64).rev() {
         assert!(

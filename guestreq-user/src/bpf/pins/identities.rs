@@ -28,7 +28,7 @@ const FOLDER: &str = "/run/guestreq/vms";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     pub identity: Identity,
-    /// What told it.
+    /// Where it was read.
     pub evidence: Vec<Evidence>,
     /// The process that was read: the VM's launcher or its VMM.
     pub pid: u32,

@@ -110,7 +110,7 @@ impl Programs {
         if let (Some(path), false) = (&old, matches!(probe.kind, Kind::Lsm)) {
             unpin(path);
         }
-        let attached = self.attach_anew(probe, module)?;
+        let attached = self.attach_new(probe, module)?;
         failpoint::point(Point::Attached(probe.entry));
         let attached = self.pin(probe, attached)?;
         if let Err(error) = attached.read_missed() {
@@ -120,7 +120,7 @@ impl Programs {
         Ok("attached")
     }
 
-    fn attach_anew(&mut self, probe: &Probe, module: Option<u64>) -> Result<Attached> {
+    fn attach_new(&mut self, probe: &Probe, module: Option<u64>) -> Result<Attached> {
         let program = self.ebpf.program_mut(probe.entry).context(probe.entry)?;
         let fd = program.fd()?.as_fd().try_clone_to_owned()?;
         let link: FdLink = match probe.kind {

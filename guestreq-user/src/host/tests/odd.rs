@@ -73,7 +73,7 @@ fn a_hidden_process_is_none() {
     assert_eq!(start_ticks(&proc.system(), 8).unwrap(), None);
     fs::set_permissions(proc.of("cmdline"), fs::Permissions::from_mode(0o000)).unwrap();
     let is_root = fs::metadata(proc.of("")).unwrap().uid() == 0;
-    assert_eq!(proc.identity().is_some(), is_root, "root reads it all the same");
+    assert_eq!(proc.identity().is_some(), is_root, "root reads it anyway");
 }
 
 #[test]

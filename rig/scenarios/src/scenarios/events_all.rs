@@ -121,7 +121,7 @@ const MOST: f64 = 2.0;
 fn measure(agent: &Agent) -> Result<Status> {
     let (mut off, mut on) = (f64::INFINITY, f64::INFINITY);
     for round in 0..20 {
-        // With other emulators running it may take more rounds until one is undisturbed.
+        // With other emulators running it may take more rounds until one is not disturbed.
         if round >= 5 && on < MOST * off {
             break;
         }
