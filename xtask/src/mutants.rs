@@ -37,8 +37,10 @@ pub struct Args {
 enum Part {
     /// guestreq-common, which decides
     Common,
-    /// Policies as users write them
+    /// Which policy applies
     Policy,
+    /// Policies as users write them
+    Wire,
     /// The configuration's files
     Config,
     /// VM identities from processes
@@ -50,6 +52,7 @@ impl Part {
         match self {
             Part::Common => "common",
             Part::Policy => "policy",
+            Part::Wire => "wire",
             Part::Config => "config",
             Part::Host => "host",
         }
@@ -60,6 +63,7 @@ impl Part {
         match self {
             Part::Common => "guestreq-common/src",
             Part::Policy => "guestreq-user/src/policy",
+            Part::Wire => "guestreq-user/src/wire/policy",
             Part::Config => "guestreq-user/src/config",
             Part::Host => "guestreq-user/src/host",
         }
