@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn a_status_is_called_as_the_kernel_calls_it_but_for_its_odd_words() {
         let mut names = [Outcome::UNKNOWN_STATUS.name(); OUTCOMES];
-        // Said of a device that is assigned to a guest, never of a guest's request as it is now.
+        // About devices that are assigned to a guest, not about guest requests.
         let of_requests = |line: &&str| *line < "0x0034";
         let lines = KERNEL.lines().filter(of_requests);
         for (number, kernel) in lines.filter_map(|line| line.split_once(' ')) {

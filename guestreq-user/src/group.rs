@@ -22,7 +22,7 @@ pub fn wanted(asked: Option<&str>) -> Result<Option<u32>> {
     let groups = match fs::read_to_string(GROUPS) {
         // A static binary in an empty container.
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        // That there is no such group is not known then.
+        // An unreadable file does not mean that the group is missing.
         groups => groups.context(GROUPS)?,
     };
     let Some(asked) = asked else { return Ok(number(&groups, USUAL)) };

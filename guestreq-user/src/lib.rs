@@ -3,7 +3,6 @@
 //! Per-VM accounting, latency and policy of SEV-SNP guest requests. One binary: the agent and its
 //! command line. A library so that fuzzing can call it; everything else is private.
 
-mod agent;
 mod background;
 mod bpf;
 mod cli;
@@ -26,6 +25,7 @@ mod observe;
 mod policy;
 mod probes;
 mod serve;
+mod state;
 mod text;
 mod throttle;
 mod top;

@@ -2,7 +2,7 @@
 
 use guestreq_common::tail_calls;
 
-pub enum Kind {
+pub enum ProbeKind {
     /// Return probes as well: the program knows which.
     Kprobe,
     RawTracepoint,
@@ -21,7 +21,7 @@ pub struct Probe {
     /// The programs to which that one jumps in turn, and their indices in the same array: each
     /// after those that it jumps to itself.
     pub then: &'static [(&'static str, u32)],
-    pub kind: Kind,
+    pub kind: ProbeKind,
     pub target: &'static str,
     /// The module that has the target.
     pub module: Option<&'static str>,
@@ -46,7 +46,7 @@ pub const PROBES: [Probe; 10] = [
         program: "thread_exit",
         place: ("TRACEPOINTS", tail_calls::tracepoint::THREAD_EXIT),
         then: &[],
-        kind: Kind::RawTracepoint,
+        kind: ProbeKind::RawTracepoint,
         target: "sched_process_exit",
         module: None,
         loses: None,
@@ -57,7 +57,7 @@ pub const PROBES: [Probe; 10] = [
         program: "command_end",
         place: ("KPROBES", tail_calls::kprobe::COMMAND_END),
         then: &[("command_end_slow", tail_calls::kprobe::COMMAND_END_SLOW)],
-        kind: Kind::Kprobe,
+        kind: ProbeKind::Kprobe,
         target: "__sev_do_cmd_locked",
         module: Some("ccp"),
         loses: None,
@@ -72,7 +72,7 @@ pub const PROBES: [Probe; 10] = [
             ("undecided", tail_calls::kprobe::UNDECIDED),
             ("command_start_slow", tail_calls::kprobe::COMMAND_START_SLOW),
         ],
-        kind: Kind::Kprobe,
+        kind: ProbeKind::Kprobe,
         target: "__sev_do_cmd_locked",
         module: Some("ccp"),
         loses: None,
@@ -83,7 +83,7 @@ pub const PROBES: [Probe; 10] = [
         program: "file_ioctl",
         place: ("IOCTLS", tail_calls::lsm::FILE_IOCTL),
         then: &[("file_ioctl_slow", tail_calls::lsm::FILE_IOCTL_SLOW)],
-        kind: Kind::Lsm,
+        kind: ProbeKind::Lsm,
         target: "file_ioctl",
         module: None,
         loses: Some("enforcement"),
@@ -94,7 +94,7 @@ pub const PROBES: [Probe; 10] = [
         program: "ioctl_compat",
         place: ("IOCTLS_COMPAT", tail_calls::lsm::FILE_IOCTL),
         then: &[],
-        kind: Kind::Lsm,
+        kind: ProbeKind::Lsm,
         target: "file_ioctl_compat",
         module: None,
         loses: Some("holding vCPUs of 32-bit VMMs"),
@@ -105,7 +105,7 @@ pub const PROBES: [Probe; 10] = [
         program: "issue_command",
         place: ("KPROBES", tail_calls::kprobe::ISSUE_COMMAND),
         then: &[("issue_command_slow", tail_calls::kprobe::ISSUE_COMMAND_SLOW)],
-        kind: Kind::Kprobe,
+        kind: ProbeKind::Kprobe,
         target: "sev_issue_cmd_external_user",
         module: Some("ccp"),
         loses: Some("the time in the PSP's queue, and its length"),
@@ -116,7 +116,7 @@ pub const PROBES: [Probe; 10] = [
         program: "guest_request",
         place: ("KPROBES", tail_calls::kprobe::GUEST_REQUEST),
         then: &[("guest_request_slow", tail_calls::kprobe::GUEST_REQUEST_SLOW)],
-        kind: Kind::Kprobe,
+        kind: ProbeKind::Kprobe,
         target: "snp_handle_guest_req",
         module: Some("kvm_amd"),
         loses: Some("the exact moment at which KVM wants the VM's lock (the VMGEXIT's is taken)"),
@@ -127,7 +127,7 @@ pub const PROBES: [Probe; 10] = [
         program: "userspace_exit",
         place: ("TRACEPOINTS", tail_calls::tracepoint::USERSPACE_EXIT),
         then: &[],
-        kind: Kind::RawTracepoint,
+        kind: ProbeKind::RawTracepoint,
         target: "kvm_userspace_exit",
         module: Some("kvm_amd"),
         loses: Some("which requests fail on the host before the PSP: they count as lost"),
@@ -138,7 +138,7 @@ pub const PROBES: [Probe; 10] = [
         program: "vmgexit_exit",
         place: ("TRACEPOINTS", tail_calls::tracepoint::VMGEXIT_EXIT),
         then: &[],
-        kind: Kind::RawTracepoint,
+        kind: ProbeKind::RawTracepoint,
         target: "kvm_vmgexit_exit",
         module: Some("kvm_amd"),
         loses: Some("the answers to guests, and which requests are extended ones"),
@@ -149,7 +149,7 @@ pub const PROBES: [Probe; 10] = [
         program: "vmgexit_enter",
         place: ("TRACEPOINTS", tail_calls::tracepoint::VMGEXIT_ENTER),
         then: &[],
-        kind: Kind::RawTracepoint,
+        kind: ProbeKind::RawTracepoint,
         target: "kvm_vmgexit_enter",
         module: Some("kvm_amd"),
         loses: Some("the moment at which KVM wants the VM's lock"),

@@ -28,15 +28,15 @@ use tokio::{
 use watchdog::Watchdog;
 
 use crate::{
-    agent::{
-        logger,
-        observer::Observer,
-        shared::{Shared, State},
-    },
     bpf::programs,
     config::{Config, Files},
     failpoint, kernel,
     serve::server,
+    state::{
+        logger,
+        observer::Observer,
+        shared::{Shared, State},
+    },
     text::printable,
     throttle::without_numbers,
     wire::events::EventData,

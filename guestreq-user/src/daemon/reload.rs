@@ -11,10 +11,10 @@ use anyhow::Result;
 use log::warn;
 
 use crate::{
-    agent::config_status::ConfigStatus,
-    agent::shared::{Shared, State},
     config::{Config, Files, Fingerprint},
     enforce::policies,
+    state::config_status::ConfigStatus,
+    state::shared::{Shared, State},
     wire::events::EventData,
 };
 

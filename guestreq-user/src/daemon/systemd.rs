@@ -1,4 +1,4 @@
-//! # Telling systemd
+//! # Notifying systemd
 //!
 //! One datagram to the socket that it names in the environment (sd_notify(3)), so that what is
 //! ordered after the agent starts when it has tried to attach, and not before; and so that
@@ -22,18 +22,18 @@ use log::warn;
 
 use crate::throttle::{ReportThrottle, without_numbers};
 
-/// Who started us, if they want to know.
+/// systemd's notification socket, if there is one.
 pub struct Systemd {
     socket: Option<OsString>,
     /// The status that it has, and when it was sent.
     sent: Option<(String, Instant)>,
     trouble: ReportThrottle<Option<String>>,
-    /// How often it wants to hear that the agent lives, and when it did.
+    /// The watchdog interval, and the last keep-alive.
     watchdog: Option<Duration>,
     alive: Option<Instant>,
 }
 
-/// A status whose numbers alone have changed is sent again after so long.
+/// Interval for statuses in which only numbers changed.
 const RENEW: Duration = Duration::from_secs(10);
 /// And no status sooner.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -62,7 +62,7 @@ impl Systemd {
                 return;
             }
         }
-        if self.tell(&running(&status), now) {
+        if self.send(&running(&status), now) {
             self.sent = Some((status, now));
         }
     }
@@ -72,17 +72,17 @@ impl Systemd {
     pub fn mark_alive(&mut self, now: Instant) {
         let Some(watchdog) = self.watchdog else { return };
         let is_fresh = |at| now.saturating_duration_since(at) < watchdog / 10;
-        if !self.alive.is_some_and(is_fresh) && self.tell("WATCHDOG=1", now) {
+        if !self.alive.is_some_and(is_fresh) && self.send("WATCHDOG=1", now) {
             self.alive = Some(now);
         }
     }
 
     pub fn is_stopping(&mut self, now: Instant) {
-        self.tell("STOPPING=1", now);
+        self.send("STOPPING=1", now);
     }
 
-    /// Whether it was; systemd may be as stuck as anyone, and nobody waits for it.
-    fn tell(&mut self, message: &str, now: Instant) -> bool {
+    /// Whether it was sent. Never blocks, even if systemd hangs.
+    fn send(&mut self, message: &str, now: Instant) -> bool {
         let Some(socket) = &self.socket else { return true };
         let trouble = send(socket, message).err().map(|error| error.to_string());
         if self.trouble.is_due(trouble.clone(), now)

@@ -12,7 +12,7 @@ use std::{
 
 use log::{error, info};
 
-use crate::agent::shared::Shared;
+use crate::state::shared::Shared;
 
 const PERIOD: Duration = Duration::from_secs(1);
 

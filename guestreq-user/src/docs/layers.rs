@@ -32,7 +32,7 @@ const LAYERS: [&str; 24] = [
     "bpf",
     "observe",
     "enforce",
-    "agent",
+    "state",
     "metrics",
     "serve",
     "daemon",
@@ -199,7 +199,7 @@ fn collect(tokens: &[TokenTree], paths: &mut Vec<Vec<String>>) {
     }
 }
 
-/// Reads a path, or what of one a tree of uses holds, from a token on; where it ends.
+/// Parses a path or a tree of uses at a token; returns the index after it.
 fn path(
     tokens: &[TokenTree],
     mut at: usize,

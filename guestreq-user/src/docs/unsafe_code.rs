@@ -22,8 +22,8 @@ const HEAD: &str = "\
 
 <!-- made of the sources: UPDATE_DOCS=1 cargo test -p guestreq -->
 
-Each place where the compiler takes our word, and the word. Clippy refuses an unsafe block without one
-(`undocumented_unsafe_blocks`), and a test this page if it is not current. C code, the
+All unsafe code, with its SAFETY comments. Clippy refuses an unsafe block without one
+(`undocumented_unsafe_blocks`), and a test fails if this page is outdated. C code, the
 [gate](../gate/README.md) and the rig's snpsim, is unsafe throughout and not listed.
 ";
 

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use super::{Check, Finding, Host, State};
 use crate::{
-    host::system::{Kind, Missing, System},
+    host::system::{Missing, System, TreeKind},
     kernel::snp,
 };
 
@@ -100,19 +100,19 @@ fn one_host(host: &Host<'_>) -> Finding {
         Finding::warn(format!("{what}: ignored"), BOTH)
     };
     match (host.system.kind(), &host.two_kernels) {
-        (Kind::Here, _) => Finding::pass("this host"),
+        (TreeKind::Here, _) => Finding::pass("this host"),
         (_, Some(why)) => Finding::fail(
             format!("/proc and /sys are from different kernels: {why}; /sys is ignored"),
             BOTH,
         ),
-        (Kind::Collected, None) if host.kernel.is_empty() => {
+        (TreeKind::Collected, None) if host.kernel.is_empty() => {
             Finding::pass("copies; the kernel's release was not collected")
         }
-        (Kind::Collected, None) => {
+        (TreeKind::Collected, None) => {
             Finding::pass(format!("copies from a host with Linux {}", host.kernel))
         }
-        (Kind::OnlyProc, None) => only("/proc", "/sys"),
-        (Kind::OnlySys, None) => only("/sys", "/proc"),
+        (TreeKind::OnlyProc, None) => only("/proc", "/sys"),
+        (TreeKind::OnlySys, None) => only("/sys", "/proc"),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{CHECKS, Checked, Report, State, platform::Platform};
 use crate::{
     bpf::pins::{Found, Mounted},
-    probes::{Kind, PROBES},
+    probes::{PROBES, ProbeKind},
 };
 
 const KALLSYMS: &str = "/proc/kallsyms";
@@ -317,7 +317,7 @@ fn a_compressed_gate_is_read_by_modinfo() {
 
 #[test]
 fn every_function_that_is_probed_has_a_check() {
-    for probe in PROBES.iter().filter(|probe| matches!(probe.kind, Kind::Kprobe)) {
+    for probe in PROBES.iter().filter(|probe| matches!(probe.kind, ProbeKind::Kprobe)) {
         let id = format!("symbol_{}", probe.target.trim_start_matches('_'));
         assert!(ids().contains(id.as_str()), "no check for {}", probe.target);
     }

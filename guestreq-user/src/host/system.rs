@@ -33,12 +33,12 @@ pub struct System {
     root: PathBuf,
     procfs: PathBuf,
     sysfs: PathBuf,
-    kind: Kind,
+    kind: TreeKind,
 }
 
 /// Where the files come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TreeKind {
     /// The running kernel.
     Here,
     /// Copies of another host's /proc and /sys.
@@ -70,7 +70,7 @@ impl System {
 
     pub fn at(root: &Path) -> System {
         let [procfs, sysfs] = ["proc", "sys"].map(|folder| root.join(folder));
-        System { root: root.to_owned(), procfs, sysfs, kind: Kind::Here }
+        System { root: root.to_owned(), procfs, sysfs, kind: TreeKind::Here }
     }
 
     /// The host, with other roots of /proc and /sys if given.
@@ -91,16 +91,16 @@ impl System {
         }
         // This machine's files would not match copies of another's.
         system.kind = match copies {
-            [false, false] => Kind::Here,
-            [true, true] => Kind::Collected,
-            [true, false] => Kind::OnlyProc,
-            [false, true] => Kind::OnlySys,
+            [false, false] => TreeKind::Here,
+            [true, true] => TreeKind::Collected,
+            [true, false] => TreeKind::OnlyProc,
+            [false, true] => TreeKind::OnlySys,
         };
         match system.kind {
-            Kind::Here => {}
-            Kind::Collected => system.root = NOWHERE.into(),
-            Kind::OnlyProc => system.leave_out_sys(),
-            Kind::OnlySys => {
+            TreeKind::Here => {}
+            TreeKind::Collected => system.root = NOWHERE.into(),
+            TreeKind::OnlyProc => system.leave_out_sys(),
+            TreeKind::OnlySys => {
                 system.root = NOWHERE.into();
                 system.procfs = NOWHERE.into();
             }
@@ -108,13 +108,13 @@ impl System {
         Ok(system)
     }
 
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> TreeKind {
         self.kind
     }
 
     /// Whether the files are copies of another host's.
     pub fn is_collected(&self) -> bool {
-        self.kind != Kind::Here
+        self.kind != TreeKind::Here
     }
 
     /// Ignores /sys, as it is another kernel's than /proc.
@@ -236,15 +236,15 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         let of = |tree: &tempfile::TempDir| Some(tree.path().to_owned());
         let proc = System::with(of(&tree), None).unwrap();
-        assert_eq!(proc.kind(), Kind::OnlyProc);
+        assert_eq!(proc.kind(), TreeKind::OnlyProc);
         assert!(!proc.exists("/sys/module") && !proc.exists("/dev/null"));
         let sys = System::with(None, of(&tree)).unwrap();
-        assert_eq!(sys.kind(), Kind::OnlySys);
+        assert_eq!(sys.kind(), TreeKind::OnlySys);
         assert!(!sys.exists("/proc/cmdline") && !sys.exists("/lib"));
-        assert_eq!(System::with(of(&tree), of(&tree)).unwrap().kind(), Kind::Collected);
+        assert_eq!(System::with(of(&tree), of(&tree)).unwrap().kind(), TreeKind::Collected);
         // The kernel's own, mounted elsewhere or not, are this host's.
         let own = System::with(Some("/proc".into()), Some("/sys".into())).unwrap();
-        assert_eq!(own.kind(), Kind::Here);
+        assert_eq!(own.kind(), TreeKind::Here);
         assert!(own.exists("/dev/null"));
     }
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::*;
 
 mod cases;
-mod odd;
+mod hostile;
 
 /// A recorded process: its files in /proc, and the expected identity.
 #[derive(Deserialize)]

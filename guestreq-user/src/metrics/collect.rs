@@ -16,13 +16,13 @@ use guestreq_common::{
 
 use super::{decisions, definitions as metric, families::Families};
 use crate::{
-    agent::{
-        observer::Observer,
-        snapshot::{Snapshot, lost, maps, queue_length},
-    },
     enforce::enforcement::Status,
     host::{self, Identity},
     observe::tracked::TrackedVm,
+    state::{
+        observer::Observer,
+        snapshot::{Snapshot, lost, maps, queue_length},
+    },
     text::command_name,
     wire::status::Map,
 };

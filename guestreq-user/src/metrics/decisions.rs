@@ -8,8 +8,8 @@ use guestreq_common::{
 
 use super::{definitions as metric, families::Families};
 use crate::{
-    agent::snapshot::each_decision,
     observe::tracked::{Decided, TrackedVm},
+    state::snapshot::each_decision,
 };
 
 /// A VM's decisions and its limit, as stored in the kernel.

@@ -13,13 +13,13 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use prometheus::TextEncoder;
 
-use crate::agent::config_status::ConfigStatus;
+use crate::state::config_status::ConfigStatus;
 use crate::{
-    agent::{
+    probes::PROBES,
+    state::{
         logger,
         shared::{Shared, State},
     },
-    probes::PROBES,
 };
 use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED};
 use families::Families;

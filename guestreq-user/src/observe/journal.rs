@@ -15,7 +15,7 @@ use std::{
 
 use bounded::Bounded;
 use follower::Place;
-use limit::Limit;
+use limit::EventQuota;
 use log::{info, warn};
 
 pub use follower::{Follower, TooMany};
@@ -40,7 +40,7 @@ struct Inner {
     forgotten: u64,
     last_forgotten: Option<Arc<Event>>,
     followers: Vec<Arc<Place>>,
-    limit: Limit,
+    limit: EventQuota,
 }
 
 impl Journal {
@@ -53,7 +53,7 @@ impl Journal {
                 forgotten: 0,
                 last_forgotten: None,
                 followers: Vec::new(),
-                limit: Limit::new(Instant::now()),
+                limit: EventQuota::new(Instant::now()),
             }),
         }
     }

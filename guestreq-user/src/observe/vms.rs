@@ -289,7 +289,7 @@ impl VmTable {
     }
 }
 
-/// Labels by slot, for whoever needs many.
+/// Labels by VM, for bulk look-ups.
 pub fn labels(table: &VmTable) -> BTreeMap<VmRef, &str> {
     table.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
 }

@@ -52,14 +52,13 @@ pub struct Overrides {
     pub default: Override,
     #[serde(default)]
     pub vms: BTreeMap<String, Override>,
-    /// The last one; what is set one by one goes before it.
+    /// The last applied policy file; single overrides take precedence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub applied: Option<Applied>,
 }
 
-/// By what a VM is found again after it, or the agent, was restarted: its own name, behind its
-/// namespace and without the pid that a label may have; without a name its UUID. A process that
-/// has neither is nobody.
+/// The key of a VM that survives restarts of the VM and the agent: its full name, without the pid
+/// that a label may have; without a name its UUID; `None` without either.
 pub fn key_of(vm: &Identity) -> Option<Cow<'_, str>> {
     let key = if vm.named { vm.full_name() } else { Cow::Borrowed(vm.uuid.as_str()) };
     (!key.is_empty()).then_some(key)

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use super::json::Json;
 use crate::{
-    agent::{
+    policy::Refusal,
+    state::{
         observer::Observer,
         shared::{Shared, State},
         snapshot::Snapshot,
     },
-    policy::Refusal,
     wire::Failure,
 };
 

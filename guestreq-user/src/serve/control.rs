@@ -10,11 +10,10 @@ use axum::{
 use guestreq_common::vm::Vm;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::agent::config_status::ConfigStatus;
-use crate::agent::snapshot::each_decision;
 use crate::serve::answer::{Refused, observing};
+use crate::state::config_status::ConfigStatus;
+use crate::state::snapshot::each_decision;
 use crate::{
-    agent::{observer::Observer, shared::Shared, snapshot::Snapshot},
     background,
     policy::{Plan, PolicySet, Refusal, Replacement},
     serve::{
@@ -22,6 +21,7 @@ use crate::{
         body::Body,
         json::Json,
     },
+    state::{observer::Observer, shared::Shared, snapshot::Snapshot},
     text::in_a_line,
     wire::{
         events::Time,

@@ -10,13 +10,13 @@ use axum::{
 
 use crate::wire::explain::Explained;
 use crate::{
-    agent::{observer::Observer, shared::Shared},
     observe::tracked::TrackedVm,
     policy::{Refusal, find},
     serve::{
         answer::{failure, observing},
         json::Json,
     },
+    state::{observer::Observer, shared::Shared},
 };
 
 pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response {

@@ -18,13 +18,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    agent::shared::Shared,
     config::{Config, fuzz::in_the_kernel},
     fuzz::assert_a_line,
     host::Identity,
     json,
     policy::{Apply, Candidate, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types},
     serve::{peer::Peer, server},
+    state::shared::Shared,
     wire::{Failure, events},
 };
 

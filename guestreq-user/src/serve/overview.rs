@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::agent::config_status::ConfigStatus;
+use crate::state::config_status::ConfigStatus;
 use crate::wire::overview::{AgentInfo, Overview};
 use crate::{
-    agent::{observer::Observer, snapshot::Snapshot},
     serve::{control, report},
+    state::{observer::Observer, snapshot::Snapshot},
     wire::events::Time,
 };
 

@@ -17,13 +17,13 @@ use guestreq_common::{
 };
 
 use crate::{
-    agent::snapshot::{lost, queue_length},
-    text::command_name,
+    observe::{tracked::TrackedVm, vms},
+    state::{observer::Observer, snapshot::Snapshot},
+    wire::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms},
 };
 use crate::{
-    agent::{observer::Observer, snapshot::Snapshot},
-    observe::{tracked::TrackedVm, vms},
-    wire::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms},
+    state::snapshot::{lost, queue_length},
+    text::command_name,
 };
 
 pub fn seconds(ns: u64) -> f64 {

@@ -21,7 +21,6 @@ use crate::serve::{
     peer::Peer,
 };
 use crate::{
-    agent::shared::Shared,
     config::Config,
     group, metrics,
     serve::{
@@ -33,6 +32,7 @@ use crate::{
         status, stream,
         unread::{self, Unread},
     },
+    state::shared::Shared,
 };
 
 /// Concurrent connections of scrapers and health checks.

@@ -9,12 +9,12 @@ use axum::{
 };
 
 use crate::{
-    agent::shared::{Shared, State},
     enforce::enforcement,
     serve::{answer::failure, json::Json, report},
+    state::shared::{Shared, State},
     wire::policy::{Enforcement, Named},
 };
-use crate::{agent::snapshot::maps, wire::status::Agent};
+use crate::{state::snapshot::maps, wire::status::Agent};
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {

@@ -13,10 +13,10 @@ use axum::{
 use futures_util::stream;
 
 use crate::{
-    agent::shared::Shared,
     json,
     observe::journal::Follower,
     serve::{answer::failure, peer::Peer},
+    state::shared::Shared,
     wire::events::Query,
 };
 

@@ -26,7 +26,7 @@ use crate::{
     failpoint::{self, Point},
     host::system,
     kernel::bpf_syscall,
-    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    probes::{FALLBACK, PROBES, Probe, ProbeKind, WANTS_LOCK},
 };
 
 impl Programs {
@@ -76,7 +76,7 @@ impl Programs {
     pub(super) fn unwanted(&self, probe: &Probe) -> bool {
         self.without.iter().any(|name| name == probe.name)
             || (probe.name == FALLBACK && self.attached.contains_key(WANTS_LOCK))
-            || (matches!(probe.kind, Kind::Lsm) && !self.lsm)
+            || (matches!(probe.kind, ProbeKind::Lsm) && !self.lsm)
     }
 
     /// Attaches a probe, or takes over a pinned link. Returns which of the two, for the log.
@@ -107,7 +107,7 @@ impl Programs {
         }
         // An LSM hook is never left without a program: the new link replaces the old one's pin, and
         // the kernel takes one of two answers. Two links on other hooks would count twice.
-        if let (Some(path), false) = (&old, matches!(probe.kind, Kind::Lsm)) {
+        if let (Some(path), false) = (&old, matches!(probe.kind, ProbeKind::Lsm)) {
             unpin(path);
         }
         let attached = self.attach_new(probe, module)?;
@@ -124,17 +124,17 @@ impl Programs {
         let program = self.ebpf.program_mut(probe.entry).context(probe.entry)?;
         let fd = program.fd()?.as_fd().try_clone_to_owned()?;
         let link: FdLink = match probe.kind {
-            Kind::Kprobe => {
+            ProbeKind::Kprobe => {
                 let program: &mut KProbe = program.try_into()?;
                 let id = program.attach(probe.target, 0).map_err(explained)?;
                 program.take_link(id)?.try_into()?
             }
-            Kind::RawTracepoint => {
+            ProbeKind::RawTracepoint => {
                 let program: &mut RawTracePoint = program.try_into()?;
                 let id = program.attach(probe.target)?;
                 program.take_link(id)?.into()
             }
-            Kind::Lsm => {
+            ProbeKind::Lsm => {
                 let program: &mut Lsm = program.try_into()?;
                 let id = program.attach()?;
                 program.take_link(id)?.into()

@@ -22,7 +22,7 @@ use crate::{
     failpoint::{self, Point},
     host::system,
     kernel,
-    probes::{IOCTL_ENTRY, Kind, PROBES, Probe},
+    probes::{IOCTL_ENTRY, PROBES, Probe, ProbeKind},
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("GUESTREQ_EBPF"));
@@ -149,7 +149,7 @@ impl Programs {
     /// Calls `what` for each wanted hook. Hooks only for enforcement may fail.
     fn for_each(&mut self, what: impl Fn(&mut Programs, &Probe) -> Result<()>) -> Result<()> {
         for probe in &PROBES {
-            let is_lsm = matches!(probe.kind, Kind::Lsm);
+            let is_lsm = matches!(probe.kind, ProbeKind::Lsm);
             if is_lsm && (!self.lsm || self.failures.contains_key(probe.name)) {
                 continue;
             }
@@ -168,10 +168,10 @@ impl Programs {
     fn load_one(&mut self, probe: &Probe, name: &str, btf: Option<&Btf>) -> Result<()> {
         let program = self.ebpf.program_mut(name).context(name.to_owned())?;
         match (&probe.kind, btf) {
-            (Kind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
-            (Kind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
-            (Kind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
-            (Kind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
+            (ProbeKind::Kprobe, _) => <&mut KProbe>::try_from(program)?.load(),
+            (ProbeKind::RawTracepoint, _) => <&mut RawTracePoint>::try_from(program)?.load(),
+            (ProbeKind::Lsm, Some(btf)) => <&mut Lsm>::try_from(program)?.load(probe.target, btf),
+            (ProbeKind::Lsm, None) => bail!("the kernel has no BTF (CONFIG_DEBUG_INFO_BTF)"),
         }
         .map_err(|error| refused(probe.name, &error))?;
         // Shows which programs take the verifier long.

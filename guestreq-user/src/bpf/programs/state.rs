@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use super::{Programs, attached::Attached};
 use crate::{
     kernel::bpf_syscall,
-    probes::{FALLBACK, Kind, PROBES, Probe, WANTS_LOCK},
+    probes::{FALLBACK, PROBES, Probe, ProbeKind, WANTS_LOCK},
 };
 
 /// Hits that the kernel skipped.
@@ -51,7 +51,7 @@ impl Programs {
     /// Every probe that is needed, and whether it is attached.
     pub fn probes(&self) -> impl Iterator<Item = (&'static str, bool)> {
         let needed = |probe: &&Probe| match probe.kind {
-            Kind::Lsm => self.lsm,
+            ProbeKind::Lsm => self.lsm,
             _ => probe.name != FALLBACK || !self.attached.contains_key(WANTS_LOCK),
         };
         let state = |probe: &Probe| (probe.name, self.attached.contains_key(probe.name));
@@ -67,10 +67,10 @@ impl Programs {
         for probe in &PROBES {
             let skipped = self.attached.get(probe.name).map_or(0, Attached::skipped);
             match probe.kind {
-                Kind::Kprobe => missed.probes += skipped,
-                Kind::RawTracepoint => missed.tracepoints += skipped,
+                ProbeKind::Kprobe => missed.probes += skipped,
+                ProbeKind::RawTracepoint => missed.tracepoints += skipped,
                 // Never skipped: the kernel has no recursion check there.
-                Kind::Lsm => {}
+                ProbeKind::Lsm => {}
             }
         }
         missed

@@ -7,7 +7,7 @@ use crate::{
     enforce::gate::{HOOKED, MODULE},
     host::system::Missing,
     kernel,
-    probes::{Kind, PROBES, Probe},
+    probes::{PROBES, Probe, ProbeKind},
 };
 
 pub fn kprobes(host: &Host<'_>) -> Finding {
@@ -45,7 +45,7 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
 /// Checks a function that a kprobe needs.
 pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
     let of_function =
-        |probe: &&Probe| probe.target == function && matches!(probe.kind, Kind::Kprobe);
+        |probe: &&Probe| probe.target == function && matches!(probe.kind, ProbeKind::Kprobe);
     let (Ok(symbols), Some(probe)) = (&host.symbols, PROBES.iter().find(of_function)) else {
         return Finding::skip("/proc/kallsyms cannot be read");
     };
@@ -88,7 +88,8 @@ pub fn tracepoints(host: &Host<'_>) -> Finding {
     if kernel::module(&host.system, "kvm_amd").is_err() {
         return Finding::skip("kvm_amd is not loaded");
     }
-    let of_tracepoints = || PROBES.iter().filter(|probe| matches!(probe.kind, Kind::RawTracepoint));
+    let of_tracepoints =
+        || PROBES.iter().filter(|probe| matches!(probe.kind, ProbeKind::RawTracepoint));
     let missing: Vec<_> = of_tracepoints()
         .filter(|probe| !symbols.has(&format!("__tracepoint_{}", probe.target)))
         .collect();

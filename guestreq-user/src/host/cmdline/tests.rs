@@ -37,7 +37,7 @@ fn firecracker_by_its_id() {
     assert!(!identify("firecracker --api-sock x -- --id vm-7").named, "not its own");
 }
 
-/// Two of them are never one.
+/// Different names stay different.
 #[test]
 fn names_are_read_exactly() {
     let name = |name: &str| of(&["qemu-kvm", "-name", name], "comm", None).identity.name;
@@ -55,7 +55,7 @@ fn an_unknown_program_is_named_after_its_process() {
     assert_eq!((gone.name.as_str(), gone.named), ("comm", false));
 }
 
-/// A program that starts a VMM, or waits for one, is none.
+/// Programs that start VMMs, or wait for them, are not VMMs.
 #[test]
 fn a_wrapper_is_not_what_it_starts() {
     for wrapper in [

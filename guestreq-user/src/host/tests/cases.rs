@@ -56,7 +56,7 @@ fn read(lines: &str, least: usize) {
             pod_uid: is.pod_uid,
         };
         assert_eq!(identity, expected, "{id}: {source}");
-        // Nothing is known without a reason, and no reason is given for what is not.
+        // A field has evidence exactly if it has a value.
         for (field, value) in [
             ("name", &identity.name),
             ("uuid", &identity.uuid),

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 const PER_SECOND: u32 = 10;
 
 /// Admits [`PER_SECOND`].
-pub struct Limit {
+pub struct EventQuota {
     second: Instant,
     admitted: u32,
     suppressed: u64,
 }
 
-impl Limit {
-    pub fn new(now: Instant) -> Limit {
-        Limit { second: now, admitted: 0, suppressed: 0 }
+impl EventQuota {
+    pub fn new(now: Instant) -> EventQuota {
+        EventQuota { second: now, admitted: 0, suppressed: 0 }
     }
 
     /// Whether to log now; if so, how many were suppressed since the last one.
@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_flood_is_logged_at_a_bounded_rate_with_a_count_of_the_rest() {
         let start = Instant::now();
-        let mut limit = Limit::new(start);
+        let mut limit = EventQuota::new(start);
         let logged = (0..1000).filter(|_| limit.admit(start).is_some()).count();
         assert_eq!(logged, PER_SECOND as usize);
         assert_eq!(limit.admit(start + Duration::from_secs(1)), Some(990));

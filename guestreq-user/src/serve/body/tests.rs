@@ -12,7 +12,7 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use super::*;
-use crate::{agent::shared::Shared, config::Config, serve::server};
+use crate::{config::Config, serve::server, state::shared::Shared};
 
 fn agent() -> Router {
     server::private(Shared::new(&Config::default(), "a test"))

@@ -65,8 +65,8 @@ fn other_name(_: &Context) -> Result<Status> {
         let identity = &answer["identity"];
         ensure!(identity["name"] == "web" && identity["vmm"] == "qemu", "{answer}");
         let reported = |field: &str, from: &str, text: &str| {
-            let because = answer["because"].as_array().into_iter().flatten();
-            because.into_iter().any(|it| {
+            let evidence = answer["evidence"].as_array().into_iter().flatten();
+            evidence.into_iter().any(|it| {
                 let says = it["text"].as_str().is_some_and(|it| it.starts_with(text));
                 it["field"] == field && it["from"] == from && says
             })
