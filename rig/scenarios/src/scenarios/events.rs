@@ -104,7 +104,7 @@ fn past() -> Result<()> {
         "{stderr}"
     );
     println!("{stderr}");
-    for (wrong, what) in [("--kind=deny", "policy_changed"), ("--since=soon", "as 10m")] {
+    for (wrong, what) in [("--kind=deny", "policy_changed"), ("--since=soon", "give 10m")] {
         let output = Command::new("/bin/guestreq").args(["events", wrong]).output()?;
         let stderr = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.code() == Some(2) && stderr.contains(what), "{wrong}: {stderr}");

@@ -48,7 +48,7 @@ fn applied(_: &Context) -> Result<Status> {
         ("mode = \"audit\"\nlisten = \"[::]:1\"\n", "listen cannot be applied"),
         ("allow = [\"export\"]\nmode = \"on\"\n", "line 2, column 8: unknown mode"),
         ("limit = { rate = \"1/m\" }\n", "is too slow"),
-        ("\n", "says nothing"),
+        ("\n", "sets nothing"),
     ] {
         fs::write("/tmp/config/wrong.toml", text)?;
         let line = refused(&["policy", "apply", "/tmp/config/wrong.toml"])?;
