@@ -83,4 +83,9 @@ mod tests {
         let (now, later) = (MonotonicNs(5), MonotonicNs(5).plus(3));
         assert_eq!((later.since(now), now.since(later), now.is_never()), (3, 0, false));
     }
+
+    #[test]
+    fn only_address_0_is_no_guest_context() {
+        assert!(GuestContext::NONE.is_none() && !GuestContext(1).is_none());
+    }
 }

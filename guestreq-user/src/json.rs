@@ -47,6 +47,7 @@ mod tests {
 
     use super::*;
 
+    /// Row 17 of the second review.
     #[test]
     fn json_contains_no_control_or_bidirectional_characters() {
         let name =

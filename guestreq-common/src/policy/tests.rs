@@ -6,6 +6,14 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
+#[test]
+fn each_mode_is_itself_alone() {
+    for mode in Mode::ALL {
+        assert_eq!(mode.is_observe(), mode == Mode::Observe);
+        assert_eq!(mode.is_enforce(), mode == Mode::Enforce);
+    }
+}
+
 fn policy(mode: Mode, allowed: Allowed, limit: GcraLimit) -> Policy {
     Policy::new(Rules::new(mode, allowed, 1), limit)
 }

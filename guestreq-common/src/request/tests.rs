@@ -13,10 +13,12 @@ fn of_type(message_type: u8) -> Summary {
 #[test]
 fn a_request_walks_through_its_states() {
     let mut thread = Thread::default();
+    assert!(thread.is_idle());
     assert_eq!(thread.want_lock(MonotonicNs(10)), None);
+    assert!(!thread.is_idle() && !thread.is_queued());
     thread.queue(MonotonicNs(30), GuestContext(0x1000), of_type(5));
     assert_eq!((thread.wants_lock, thread.queued), (MonotonicNs(10), MonotonicNs(30)));
-    assert!(thread.is_queued());
+    assert!(thread.is_queued() && !thread.is_idle());
 }
 
 #[test]

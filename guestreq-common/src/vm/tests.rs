@@ -13,6 +13,12 @@ fn zeroed() -> Box<Vm> {
 }
 
 #[test]
+fn a_vm_reference_names_a_slot_or_none() {
+    assert!(VmRef::NONE.is_none() && !VmRef::new(7, 0).is_none());
+    assert_eq!(VmRef::new(7, 3).index(), 7);
+}
+
+#[test]
 fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops() {
     let mut vm = zeroed();
     let mut edge = |over, now| vm.throttle_edge(over, MonotonicNs(now));

@@ -88,6 +88,7 @@ fn done(detached: bool, alone: &Alone) -> String {
 mod tests {
     use super::*;
 
+    /// Row 2 of the second review.
     #[test]
     fn detaching_from_a_closed_gate_needs_confirmation() {
         let unknown = Alone::Unknown("/sys/module: none".to_owned());

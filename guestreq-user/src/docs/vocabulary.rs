@@ -47,6 +47,18 @@ fn retired_words_do_not_come_back() {
     assert!(found.is_empty(), "{} retired words:\n{}", found.len(), found.join("\n"));
 }
 
+/// The rows are listed in docs/reliability.md.
+#[test]
+fn each_row_of_the_second_review_is_named_by_a_test() {
+    let mut files = Vec::new();
+    find(&root(), &mut files);
+    let sources = files.iter().filter(|file| file.extension().is_some_and(|it| it == "rs"));
+    let text: String = sources.map(|file| fs::read_to_string(file).unwrap()).collect();
+    for row in 1..=18 {
+        assert!(text.contains(&format!("Row {row} of the second review")), "row {row}");
+    }
+}
+
 #[test]
 fn a_word_is_found_within_names_and_not_within_words() {
     assert!(has("is Told so", "told") && has("was_told(", "told") && has("it goes on.", "goes on"));

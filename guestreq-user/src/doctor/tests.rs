@@ -222,6 +222,7 @@ fn what_only_enforcement_needs_is_a_warning_if_nothing_is_enforced() {
     }
 }
 
+/// Row 9 of the second review.
 #[test]
 fn bypasses_are_not_known_while_the_agent_does_not_observe() {
     let mut fake = Fake::ready();

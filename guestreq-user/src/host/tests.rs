@@ -123,6 +123,7 @@ fn names_are_fit_for_labels() {
 }
 
 /// The rest is what xtask tries in every query of the dashboards (`test::see::names`).
+/// Row 14 of the second review.
 #[test]
 fn only_printable_characters_that_change_a_query_are_replaced() {
     let replaced: String = (' '..='~').filter(|c| clean(&c.to_string()) != c.to_string()).collect();

@@ -115,6 +115,7 @@ mod tests {
         assert!(with(&series, "guestreq_limit").is_empty(), "there is no limit");
     }
 
+    /// Row 10 of the second review.
     #[test]
     fn what_an_alert_of_denials_adds_up_is_there_before_the_first_in_any_mode() {
         for mode in Mode::ALL {

@@ -59,6 +59,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    /// Row 9 of the second review.
     #[test]
     fn an_agent_that_waits_exports_no_count_that_it_does_not_know() {
         let text = render(&Shared::new(&Config::default(), "no such host")).unwrap();

@@ -87,6 +87,7 @@ mod tests {
 
     const ANSWER: usize = 8 << 20;
 
+    /// Row 5 of the second review.
     #[tokio::test]
     async fn unread_answers_are_bounded_except_for_root() {
         let unread = Unread::default();

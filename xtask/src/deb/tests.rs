@@ -152,6 +152,7 @@ fn a_removal_ends_enforcement_and_a_purge_leaves_nothing() {
     }
 }
 
+/// Row 2 of the second review.
 #[test]
 fn a_package_whose_programs_cannot_be_detached_stays() {
     let Some(host) = Host::new("stays") else { return };

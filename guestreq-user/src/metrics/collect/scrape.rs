@@ -170,6 +170,7 @@ fn a_hostile_vm_s_series_are_rendered_as_an_ordinary_one_s() {
     assert!(series(&hostile) <= 160, "{}", series(&hostile));
 }
 
+/// Row 7 of the second review.
 #[test]
 fn failures_are_there_before_the_first_so_that_it_is_a_rise() {
     let text = Hosted::new(1, false).scrape();

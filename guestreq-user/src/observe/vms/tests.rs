@@ -33,6 +33,7 @@ fn a_process_with_several_vms_has_a_label_for_each() {
     assert_eq!(table.unique_label(&unnamed, 9), "qemu-9.2");
 }
 
+/// Row 8 of the second review.
 #[test]
 fn an_exited_vm_s_new_label_is_unique() {
     let mut table = table(&[("web", true), ("web@1", false)]);
@@ -43,6 +44,7 @@ fn an_exited_vm_s_new_label_is_unique() {
 proptest! {
     /// Whatever VMs are called, and however they come and go: Prometheus drops one of two series
     /// with the same labels, in which a VM could hide what it was denied.
+    /// Row 8 of the second review.
     #[test]
     fn no_two_vms_have_the_same_label(
         vms in proptest::collection::vec(

@@ -33,6 +33,7 @@ fn change(uid: u32, length: usize, polled: &Arc<AtomicUsize>) -> Request {
     request
 }
 
+/// Row 5 of the second review.
 #[tokio::test]
 async fn requests_are_refused_before_their_body_is_read() {
     let polled = Arc::default();
@@ -52,6 +53,7 @@ async fn requests_are_refused_before_their_body_is_read() {
 }
 
 /// At most 16 MiB in total.
+/// Row 5 of the second review.
 #[tokio::test]
 async fn concurrent_bodies_are_bounded_and_time_out() {
     const { assert!(AT_A_TIME * LONGEST <= 16 << 20) };

@@ -130,6 +130,7 @@ async fn two_slots() -> impl AsyncFn(bool) -> tokio::io::DuplexStream {
     }
 }
 
+/// Row 12 of the second review.
 #[tokio::test]
 async fn root_gets_a_slot_while_all_others_are_busy() {
     let connect = two_slots().await;
@@ -164,6 +165,7 @@ async fn root_gets_a_slot_while_all_others_are_busy() {
 }
 
 /// A request's head that does not end.
+/// Row 5 of the second review.
 #[tokio::test]
 async fn data_before_an_answer_is_bounded_except_for_root() {
     let connect = two_slots().await;

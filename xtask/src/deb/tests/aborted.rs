@@ -43,6 +43,7 @@ fn position(calls: &[String], begins: &str) -> Option<usize> {
     calls.iter().position(|call| call.starts_with(begins))
 }
 
+/// Row 18 of the second review.
 #[test]
 fn an_upgrade_of_the_gate_that_fails_leaves_the_one_that_was_there_built() {
     let Some(host) = Host::new("gate-abort") else { return };

@@ -94,6 +94,7 @@ mod tests {
         }
     }
 
+    /// Row 14 of the second review.
     #[test]
     fn no_name_changes_a_query_of_a_dashboard() {
         let mut tried = 0;

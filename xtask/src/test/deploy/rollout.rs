@@ -58,6 +58,7 @@ fn strategy() -> Value {
     daemon_set["spec"]["updateStrategy"].clone()
 }
 
+/// Row 11 of the second review.
 #[test]
 fn nodes_that_are_not_ready_keep_no_other_from_being_updated() {
     let max_unavailable = &strategy()["rollingUpdate"]["maxUnavailable"];
