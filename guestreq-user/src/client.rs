@@ -84,14 +84,14 @@ async fn ask<T: DeserializeOwned>(
     let connection = Connection::open(socket).await?;
     let response = connection.send(method, path, body).await?;
     let status = response.status();
-    let body =
-        response.into_body().collect().await.context("reading the agent's answer")?.to_bytes();
+    let body = body_of(response).await?;
     if status.is_success() {
-        return serde_json::from_slice(&body)
-            .context("unexpected answer: are agent and command line of the same version?");
+        return serde_json::from_slice(&body).context(UNEXPECTED);
     }
     refused(status, &body)
 }
+
+pub const UNEXPECTED: &str = "unexpected answer: are agent and command line of the same version?";
 
 /// A connection to the agent, for one request.
 pub struct Connection {
@@ -125,10 +125,12 @@ impl Connection {
         if status.is_success() {
             return Ok(Ok(response.into_body()));
         }
-        let body =
-            response.into_body().collect().await.context("reading the agent's answer")?.to_bytes();
-        Ok(refused(status, &body))
+        Ok(refused(status, &body_of(response).await?))
     }
+}
+
+async fn body_of(response: Response<Incoming>) -> Result<Bytes> {
+    Ok(response.into_body().collect().await.context("reading the agent's answer")?.to_bytes())
 }
 
 fn refused<T>(status: StatusCode, body: &[u8]) -> Result<T> {

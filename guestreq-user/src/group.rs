@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, anyhow};
 use log::warn;
 
 /// The group that is used if there is one of that name.
-const USUAL: &str = "guestreq";
+const DEFAULT: &str = "guestreq";
 const GROUPS: &str = "/etc/group";
 
 /// The number of the group that was asked for, or else of the usual one.
@@ -25,7 +25,7 @@ pub fn wanted(asked: Option<&str>) -> Result<Option<u32>> {
         // An unreadable file does not mean that the group is missing.
         groups => groups.context(GROUPS)?,
     };
-    let Some(asked) = asked else { return Ok(number(&groups, USUAL)) };
+    let Some(asked) = asked else { return Ok(number(&groups, DEFAULT)) };
     let found = number(&groups, asked).or_else(|| asked.parse().ok());
     found.map(Some).ok_or_else(|| {
         anyhow!(

@@ -36,7 +36,7 @@ pub struct ReportThrottle<T> {
 }
 
 impl<T: PartialEq> ReportThrottle<T> {
-    /// Takes a state for reported.
+    /// Marks a state as reported.
     pub fn set_reported(&mut self, state: T) {
         self.last = Some(state);
     }

@@ -137,10 +137,14 @@ pub fn file_system(mounted: Mounted) -> Result<(), Missing> {
     }
 }
 
+/// Where the BPF file system is mounted.
+fn parent() -> &'static Path {
+    Path::new(ROOT).parent().unwrap_or(Path::new("/"))
+}
+
 pub fn mounted() -> Mounted {
     const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
-    let parent = Path::new(ROOT).parent().unwrap_or(Path::new("/"));
-    let Ok(path) = CString::new(parent.as_os_str().as_bytes()) else { return Mounted::Nothing };
+    let Ok(path) = CString::new(parent().as_os_str().as_bytes()) else { return Mounted::Nothing };
     // SAFETY: structures of integers, for which zeros are a value.
     let (mut kind, mut flags): (libc::statfs, libc::statvfs) = unsafe { mem::zeroed() };
     // SAFETY: path and structures outlive the calls.

@@ -18,7 +18,6 @@ use aya::Ebpf;
 pub use attach::module_identity;
 pub use load::{Wanted, built_in};
 pub use pinned::detach_order;
-pub use state::ProgramState;
 
 use crate::bpf::{kernel_constants::KernelConstants, pins::Pins};
 

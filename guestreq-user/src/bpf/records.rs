@@ -209,7 +209,7 @@ impl Records {
         }
     }
 
-    /// The count of this loss, without inherited ones.
+    /// The count of this loss.
     pub fn lost(&self, loss: Loss) -> u64 {
         let lost = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, lost);
         let offset = lost + loss as usize * WORD;
@@ -230,4 +230,4 @@ pub fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -37,9 +37,7 @@ impl Args {
         // Keeps agents from starting meanwhile.
         let _lock = match Lock::take()? {
             Ok(lock) => lock,
-            Err(held) => {
-                bail!("an agent is running{}: stop it first", held.by())
-            }
+            Err(held) => bail!("an agent is running{}: stop it first", held.by()),
         };
         let alone = Alone::of(system::host());
         if pins::are_any()?

@@ -38,7 +38,7 @@ pub struct Args {
     /// Only this VM: its name in `guestreq vms` or its UUID; repeatable
     #[arg(long, value_name = "VM")]
     vm: Vec<String>,
-    /// Only this kind; repeatable. `lost` is always shown
+    /// Only this kind (`lost` is always shown); repeatable
     #[arg(long, value_name = "KIND", requires_if("request", "all"))]
     kind: Vec<Kind>,
     /// Also show every request

@@ -44,7 +44,7 @@ enum Verb {
     Suggest(suggest::Args),
 }
 
-/// Limit the requests of a VM, or the default; effective from the next request
+/// Set the limit of a VM, or the default; effective from the next request
 #[derive(clap::Args)]
 #[command(after_help = "\
 Requests over the limit get BUSY in mode enforce (`guestreq policy mode`); in audit they are only \

@@ -14,7 +14,7 @@ mod policy;
 mod psp;
 #[cfg(test)]
 mod reference;
-pub mod table;
+mod table;
 mod top;
 mod trees;
 mod vms;
@@ -80,7 +80,7 @@ fn socket(given: Option<PathBuf>) -> PathBuf {
             if !socket.exists() {
                 let why = crate::text::printable(&format!("{error:#}"));
                 eprintln!(
-                    "guestreq: cannot read the socket's path, and there is none at {}: {why}",
+                    "guestreq: cannot read the configuration, and there is no socket at {}: {why}",
                     socket.display()
                 );
             }

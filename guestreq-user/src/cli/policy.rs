@@ -37,8 +37,8 @@ fn message_types() -> String {
     let others: policy::Types = others.collect();
     format!(
         "Message types: {ordinary} are what Linux guests use. The others are {others} (for any other \
-         number). Those of tio_ are seldom sent as guest requests: what VMMs have made for their \
-         guests' devices (SEV-TIO) is counted, and no policy decides it."
+         number). Guests rarely send tio_ types: their VMM makes SEV-TIO requests with another \
+         command, which is counted but not subject to policies."
     )
 }
 

@@ -8,9 +8,8 @@ use super::{
     Reading,
     table::{self, name},
 };
-use crate::text::percent;
 use crate::{
-    text::{duration, maybe},
+    text::{duration, maybe, percent},
     wire::Psp,
 };
 

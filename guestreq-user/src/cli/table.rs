@@ -51,8 +51,13 @@ const MAX_NAME: usize = 48;
 
 /// A name in a column: escaped and truncated.
 pub fn name(name: &str) -> String {
-    let printable = printable(name);
-    match printable.char_indices().nth(MAX_NAME) {
+    truncated(name, MAX_NAME)
+}
+
+/// Escaped, and truncated to `max` characters.
+pub fn truncated(text: &str, max: usize) -> String {
+    let printable = printable(text);
+    match printable.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &printable[..end]),
         None => printable,
     }

@@ -8,9 +8,8 @@ use super::{
     Reading,
     table::{self, name},
 };
-use crate::text::percent;
 use crate::{
-    text::{duration, maybe},
+    text::{maybe, percent},
     wire::{Vm, Vms},
 };
 
@@ -45,11 +44,7 @@ fn table(answer: &Vms) -> String {
     }
     let mut table = table::new(&HEADER, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     for vm in &answer.vms {
-        let answered = answered(vm);
-        let mean = |stage: &str| match vm.stage_seconds.get(stage) {
-            Some(seconds) if answered > 0 => duration(seconds / answered as f64),
-            _ => "-".to_owned(),
-        };
+        let mean = |stage| maybe(vm.mean_stage_seconds(stage));
         let failed = vm.requests - ok(vm);
         table.add_row([
             format!("{}{}", name(&vm.vm), if vm.running { "" } else { " (exited)" }),
@@ -75,11 +70,6 @@ fn sum(results: &BTreeMap<String, u64>) -> u64 {
 
 fn ok(vm: &Vm) -> u64 {
     vm.results.values().filter_map(|results| results.get("ok")).sum()
-}
-
-/// Requests that the PSP answered: only these have durations.
-fn answered(vm: &Vm) -> u64 {
-    vm.vmpck.iter().sum()
 }
 
 /// `report 12, key 3 (2 invalid_param)`: most frequent first, SEV-TIO requests last.

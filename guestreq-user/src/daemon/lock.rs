@@ -17,7 +17,7 @@ use crate::group;
 const FOLDER: &str = "/run/guestreq";
 const FILE: &str = "lock";
 
-/// Held for life.
+/// Held until dropped.
 pub struct Lock(File);
 
 /// Another agent, or a `guestreq detach`, that holds the lock.

@@ -120,7 +120,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let mut retry = RetryTimer::new();
     let mut reload = false;
     loop {
-        systemd.is_running(shared.not_ready(), Instant::now());
+        systemd.notify_status(shared.not_ready(), Instant::now());
         systemd.mark_alive(Instant::now());
         let mut answered = false;
         tokio::select! {
@@ -153,7 +153,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         }
     }
     drop(watchdog);
-    systemd.is_stopping(Instant::now());
+    systemd.notify_stopping(Instant::now());
     let stopping = State::Waiting { reason: "stopping".to_owned() };
     match std::mem::replace(&mut *shared.state(), stopping) {
         State::Observing(observer) => observer.stop(),

@@ -27,7 +27,7 @@ pub struct Systemd {
     socket: Option<OsString>,
     /// The status that it has, and when it was sent.
     sent: Option<(String, Instant)>,
-    trouble: ReportThrottle<Option<String>>,
+    failure: ReportThrottle<Option<String>>,
     /// The watchdog interval, and the last keep-alive.
     watchdog: Option<Duration>,
     alive: Option<Instant>,
@@ -47,12 +47,12 @@ impl Systemd {
     }
 
     fn at(socket: Option<OsString>) -> Self {
-        Self { socket, sent: None, trouble: ReportThrottle::default(), watchdog: None, alive: None }
+        Self { socket, sent: None, failure: ReportThrottle::default(), watchdog: None, alive: None }
     }
 
-    /// That the first attempt is over, and how things stand; again where that has changed. EventData
-    /// could not be sent is tried again.
-    pub fn is_running(&mut self, not_ready: Option<String>, now: Instant) {
+    /// Reports that the first attempt is over, with a status line; again when the status changes.
+    /// What could not be sent is retried.
+    pub fn notify_status(&mut self, not_ready: Option<String>, now: Instant) {
         let status =
             not_ready.map_or_else(|| "ready".to_owned(), |why| format!("not ready: {why}"));
         if let Some((sent, at)) = &self.sent {
@@ -67,8 +67,8 @@ impl Systemd {
         }
     }
 
-    /// That the loop goes round, if systemd's watchdog (`WatchdogSec`) wants to know: ten times as
-    /// often, so that it ends an agent that has not done so for all that time, and no other.
+    /// Sends keep-alives to systemd's watchdog (`WatchdogSec`), if it is on: ten per interval, so
+    /// that it ends only an agent whose loop has stalled for a whole interval.
     pub fn mark_alive(&mut self, now: Instant) {
         let Some(watchdog) = self.watchdog else { return };
         let is_fresh = |at| now.saturating_duration_since(at) < watchdog / 10;
@@ -77,20 +77,20 @@ impl Systemd {
         }
     }
 
-    pub fn is_stopping(&mut self, now: Instant) {
+    pub fn notify_stopping(&mut self, now: Instant) {
         self.send("STOPPING=1", now);
     }
 
     /// Whether it was sent. Never blocks, even if systemd hangs.
     fn send(&mut self, message: &str, now: Instant) -> bool {
         let Some(socket) = &self.socket else { return true };
-        let trouble = send(socket, message).err().map(|error| error.to_string());
-        if self.trouble.is_due(trouble.clone(), now)
-            && let Some(error) = &trouble
+        let failure = send(socket, message).err().map(|error| error.to_string());
+        if self.failure.is_due(failure.clone(), now)
+            && let Some(error) = &failure
         {
-            warn!("cannot tell systemd ({}): {error}", socket.display());
+            warn!("cannot notify systemd ({}): {error}", socket.display());
         }
-        trouble.is_none()
+        failure.is_none()
     }
 }
 
@@ -105,7 +105,7 @@ fn send(socket: &OsStr, message: &str) -> io::Result<()> {
         path => SocketAddr::from_pathname(OsStr::from_bytes(path))?,
     };
     let datagram = UnixDatagram::unbound()?;
-    // Its queue may be full, for as long as it is stuck.
+    // The queue of a hung systemd may be full.
     datagram.set_nonblocking(true)?;
     datagram.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
@@ -140,20 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn its_status_is_what_holds_now_and_is_said_once() {
+    fn the_status_is_current_and_sent_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         let mut notifier = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
         let not_ready = || Some("no ccp".to_owned());
-        notifier.is_running(not_ready(), now);
+        notifier.notify_status(not_ready(), now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=not ready: no ccp"));
-        notifier.is_running(not_ready(), now + RENEW * 2);
+        notifier.notify_status(not_ready(), now + RENEW * 2);
         assert_eq!(heard(&systemd), None);
-        notifier.is_running(None, now + PAUSE);
+        notifier.notify_status(None, now + PAUSE);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
-        notifier.is_stopping(now);
+        notifier.notify_stopping(now);
         assert_eq!(heard(&systemd).as_deref(), Some("STOPPING=1"));
     }
 
@@ -168,17 +168,17 @@ mod tests {
         let passed = |count: u64| Some(format!("requests that passed: {count}"));
         // Five times a second, for a minute.
         let heard_of = (0..300).filter(|&n| {
-            notifier.is_running(passed(n), now + Duration::from_millis(200) * n as u32);
+            notifier.notify_status(passed(n), now + Duration::from_millis(200) * n as u32);
             heard(&systemd).is_some()
         });
         assert_eq!(heard_of.count(), 6);
-        notifier.is_running(passed(299), now + RENEW * 60);
+        notifier.notify_status(passed(299), now + RENEW * 60);
         assert!(heard(&systemd).is_some_and(|said| said.ends_with("299")));
         // It comes and goes.
         let now = now + RENEW * 100;
         let heard_of = (0..300).filter(|&n| {
             let reason = if n % 2 == 0 { passed(1) } else { None };
-            notifier.is_running(reason, now + Duration::from_millis(200) * n);
+            notifier.notify_status(reason, now + Duration::from_millis(200) * n);
             heard(&systemd).is_some()
         });
         assert!(heard_of.count() <= 61);
@@ -193,22 +193,22 @@ mod tests {
         let mut notifier = Systemd::at(Some(path.clone().into_os_string()));
         while send(path.as_os_str(), "STATUS=of somebody else").is_ok() {}
         let now = Instant::now();
-        notifier.is_running(None, now);
+        notifier.notify_status(None, now);
         while heard(&systemd).is_some_and(|said| said.contains("somebody")) {}
-        notifier.is_running(None, now);
+        notifier.notify_status(None, now);
         assert_eq!(heard(&systemd).as_deref(), Some("READY=1\nSTATUS=ready"));
     }
 
     /// Row 1 of the second review.
     #[test]
-    fn a_watchdog_hears_of_each_round_that_is_not_right_behind_another() {
+    fn keep_alives_are_sent_ten_times_per_watchdog_interval() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         let mut notifier = Systemd::at(Some(path.into_os_string()));
         let now = Instant::now();
         notifier.mark_alive(now);
-        assert_eq!(heard(&systemd), None, "nobody wants to know");
+        assert_eq!(heard(&systemd), None, "no watchdog");
         notifier.watchdog = Some(Duration::from_secs(30));
         // Five rounds a second, for half a minute, then a stall.
         let rounds = (0..150).filter(|&n| {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_systemd_that_is_gone_is_an_error_and_no_more() {
+    fn a_missing_socket_is_an_error() {
         assert!(send(OsStr::new("/nowhere/notify"), "STOPPING=1").is_err());
         assert!(send(OsStr::new(""), "STOPPING=1").is_err());
     }

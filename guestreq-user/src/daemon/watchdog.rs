@@ -16,7 +16,7 @@ use crate::state::shared::Shared;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Looks on until this is dropped.
+/// Watches until dropped.
 pub struct Watchdog {
     _end: Sender<()>,
 }
@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(state.update(None, place), None);
         let dead = || Some("the loop has not run for 5.1s".to_owned());
         let Some(Change::Stalled(message)) = state.update(dead(), place) else {
-            panic!("nothing is message")
+            panic!("no stall is reported")
         };
         assert!(message.starts_with("the loop has not run for 5.1s, waiting in folio_wait_bit: "));
         assert_eq!(state.update(dead(), place), None);

@@ -15,7 +15,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::root;
 
-/// From what depends on nothing to what depends on everything; see docs/architecture.md.
+/// From what depends on nothing to what depends on everything; see docs/architecture.md. Those before
+/// "wire" are tools.
 const LAYERS: [&str; 24] = [
     "json",
     "text",
@@ -23,7 +24,7 @@ const LAYERS: [&str; 24] = [
     "background",
     "probes",
     "failpoint",
-    "group", // tools
+    "group",
     "wire",
     "host",
     "kernel",
@@ -65,7 +66,7 @@ fn no_module_depends_on_a_layer_above_it() {
 #[test]
 fn no_module_depends_on_itself_by_way_of_others() {
     let graph = graph();
-    let mut checked = 0;
+    assert!(graph.len() > 100, "only {} modules were found", graph.len());
     for start in graph.keys() {
         let mut seen = BTreeSet::new();
         let mut next: Vec<_> = graph[start].iter().collect();
@@ -76,9 +77,7 @@ fn no_module_depends_on_itself_by_way_of_others() {
                 next.extend(graph.get(module).into_iter().flatten());
             }
         }
-        checked += 1;
     }
-    assert!(checked > 100, "only {checked} modules were found");
 }
 
 #[test]

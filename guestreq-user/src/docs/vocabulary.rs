@@ -18,7 +18,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("honest", "what it is exactly"),
     ("manner", "behavior"),
     ("patience", "timeout, named after what times out"),
-    ("roll_call", "reap"),
+    ("roll_call", "round"),
     ("sheet", "policy file"),
     ("told", "reported, or answered"),
     ("undisturbed", "real-time guard"),

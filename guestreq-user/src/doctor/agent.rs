@@ -2,15 +2,15 @@
 
 use guestreq_common::policy::{Backend, Mode};
 
-use super::{Check, Finding, Host, live::Asked};
+use super::{Check, Finding, Host, host::is_denied, live::Asked};
 use crate::{
     bpf::pins::{Found, Mounted, ROOT},
     config::DEFAULT_PATH,
     enforce::policies::Policies,
 };
 
-const TRUE: &str = "docs/enforcement.md#verification";
-const ALONE: &str = "docs/enforcement.md#without-an-agent";
+const VERIFICATION: &str = "docs/enforcement.md#verification";
+const WITHOUT_AGENT: &str = "docs/enforcement.md#without-an-agent";
 
 pub const CHECKS: &[Check] = &[
     Check {
@@ -31,7 +31,7 @@ pub const CHECKS: &[Check] = &[
         id: "agent_version",
         title: "Version",
         needed: "Agent and command line have the same version: restart the agent after an upgrade.",
-        docs: ALONE,
+        docs: WITHOUT_AGENT,
         run: version,
     },
     Check {
@@ -45,7 +45,7 @@ pub const CHECKS: &[Check] = &[
         id: "enforcement",
         title: "Enforcement verified",
         needed: "The agent's last self-test of enforcement succeeded; it uses the path of a real request.",
-        docs: TRUE,
+        docs: VERIFICATION,
         run: enforcement,
     },
     Check {
@@ -66,7 +66,7 @@ pub const CHECKS: &[Check] = &[
         id: "pins",
         title: "Pins",
         needed: "Pins in the BPF file system are from this version and used by an agent: start one, or `guestreq detach`.",
-        docs: ALONE,
+        docs: WITHOUT_AGENT,
         run: pins,
     },
 ];
@@ -74,7 +74,7 @@ pub const CHECKS: &[Check] = &[
 fn config(host: &Host<'_>) -> Finding {
     let config = match &host.config {
         Ok(config) => config,
-        Err(error) if super::host::is_denied(error) => return Finding::hidden("the configuration"),
+        Err(error) if is_denied(error) => return Finding::hidden("the configuration"),
         Err(error) => {
             return Finding::fail(
                 format!("{error:#}"),
@@ -87,7 +87,7 @@ fn config(host: &Host<'_>) -> Finding {
             let mode = policies.policy_set().strictest();
             Finding::pass(format!("backend {}, mode {}", config.backend.0.name(), mode.name()))
         }
-        Err(error) if super::host::is_denied(&error) => Finding::hidden("overrides"),
+        Err(error) if is_denied(&error) => Finding::hidden("overrides"),
         Err(error) => Finding::fail(format!("{error:#}"), format!("fix that, or {DEFAULT_PATH}")),
     }
 }
@@ -126,7 +126,7 @@ fn version(host: &Host<'_>) -> Finding {
 fn ready(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match &agent.reason {
         None => Finding::pass("observing"),
-        Some(reason) => Finding::fail(reason.clone(), "see the reason"),
+        Some(reason) => Finding::fail(reason.clone(), "see docs/enforcement.md#reasons-and-fixes"),
     })
 }
 
@@ -140,7 +140,7 @@ fn enforcement(host: &Host<'_>) -> Finding {
             (_, true) => Finding::pass(format!("backend {}", status.backend)),
             (reason, false) => Finding::fail(
                 format!("NOT ENFORCED: {}", reason.as_deref().unwrap_or("not yet verified")),
-                "see the reason",
+                "see docs/enforcement.md#reasons-and-fixes",
             ),
         }
     })
@@ -199,9 +199,9 @@ fn pins(host: &Host<'_>) -> Finding {
 
 /// Whether programs are bound to a gate that is no longer loaded.
 fn lost_its_gate(host: &Host<'_>) -> bool {
-    let loaded = super::host::file_number(host);
+    let loaded = host.gate_file_number();
     host.enforces()
         && host.backend() == Backend::Gate
         && loaded.is_some()
-        && !super::host::is_answered(host)
+        && !host.is_gate_answered()
 }

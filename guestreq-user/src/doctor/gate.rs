@@ -151,7 +151,7 @@ fn protocol(host: &Host<'_>) -> Finding {
         return Finding::skip("the gate is not loaded");
     }
     let parameter = host.system.path(&format!("{PARAMETERS}/protocol"));
-    match gate::read_number(&parameter).map(|protocol| (protocol, gate::speaks_ours(protocol))) {
+    match gate::read_number(&parameter).map(|protocol| (protocol, gate::check_protocol(protocol))) {
         Ok((protocol, Ok(()))) => Finding::pass(format!("{protocol}, as this guestreq")),
         Ok((_, Err(missing))) => host.for_enforcing(missing),
         Err(_) if host.system.is_collected() => {
@@ -176,7 +176,7 @@ fn unanswered(host: &Host<'_>) -> Finding {
         return Finding::hidden("which gate guestreq's programs answer");
     }
     let open = format!("`echo N > {PARAMETERS}/closed`");
-    match (host.backend(), super::host::is_answered(host)) {
+    match (host.backend(), host.is_gate_answered()) {
         (Backend::Gate, true) => Finding::pass("closed: without the program requests are denied"),
         (Backend::Gate, false) => Finding::fail(
             "closed, and no program of guestreq answers: every guest request is denied",

@@ -11,6 +11,7 @@ use super::{
     platform::{Platform, Silence},
 };
 use crate::{
+    bpf::pins::Found,
     config::Config,
     enforce::{
         gate,
@@ -156,26 +157,31 @@ fn is_wanted(name: &str) -> bool {
         || PROBES.iter().any(|probe| probe.target == target)
 }
 
-/// Identifies the loaded gate to programs.
-pub fn file_number(host: &Host<'_>) -> Option<u64> {
-    gate::read_number(&host.system.path(&format!("{}/file", gate::PARAMETERS))).ok()
-}
+impl Host<'_> {
+    /// Number by which programs identify the loaded gate.
+    pub fn gate_file_number(&self) -> Option<u64> {
+        gate::read_number(&self.system.path(&format!("{}/file", gate::PARAMETERS))).ok()
+    }
 
-/// Whether our programs answer the gate that is loaded.
-pub fn is_answered(host: &Host<'_>) -> bool {
-    match host.agent() {
-        Some(agent) => agent.enforcement.backend.0 == Backend::Gate && agent.enforcement.verified,
-        None => {
-            // Unknown numbers are not equal.
-            let loaded = file_number(host);
-            matches!(host.live.pins(), Ok(crate::bpf::pins::Found::Ours { .. }))
-                && loaded.is_some_and(|loaded| host.live.known_gate().is_ok_and(|it| it == loaded))
+    /// Whether our programs answer the loaded gate.
+    pub fn is_gate_answered(&self) -> bool {
+        match self.agent() {
+            Some(Agent { enforcement, .. }) => {
+                enforcement.backend.0 == Backend::Gate && enforcement.verified
+            }
+            None => {
+                // Unknown numbers are not equal.
+                let loaded = self.gate_file_number();
+                matches!(self.live.pins(), Ok(Found::Ours { .. }))
+                    && loaded
+                        .is_some_and(|it| self.live.known_gate().is_ok_and(|known| known == it))
+            }
         }
     }
 }
 
 /// Whether the cause is a missing permission.
 pub fn is_denied(error: &anyhow::Error) -> bool {
-    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(denied))
 }

@@ -10,15 +10,15 @@ fn reference() -> String {
         "# Doctor\n\nGenerated from guestreq-user/src/doctor by its tests (`UPDATE_DOCS=1 cargo \
          test -p guestreq`): edit there.\n\n\
          `guestreq doctor` checks everything that this host needs. It changes nothing and needs no \
-         agent; without root some checks are skipped. Exit status 0: nothing fails; 1: a check \
-         fails; 2: usage.\n\n\
+         agent; without root some checks are skipped. Exit status: 0 if no check fails, 1 if one \
+         does, 2 on a usage error.\n\n\
          | state | meaning |\n|---|---|\n\
          | pass | as required |\n\
          | warn | something is lost or may be unintended; enforcement might not work but is not \
          configured |\n\
          | fail | something that is configured does not work |\n\
          | skip | not checked: it needs root (`sudo guestreq doctor`), or an earlier check failed |\n\n\
-         The agent runs the same checks at its start. `backend` and `mode` come from the running \
+         At its start the agent checks its prerequisites with the same code. `backend` and `mode` come from the running \
          agent, otherwise from configuration and overrides. With backend `vcpu` or `none` the \
          gate's checks are skipped, unless the gate is closed and so denies every request.\n\n\
          If KVM uses the PSP, doctor sends it one command, `snp_platform_status`, which queues like \

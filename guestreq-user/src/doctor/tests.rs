@@ -6,7 +6,7 @@ mod hosts;
 
 use std::collections::BTreeSet;
 
-use fake::{Fake, GATE, NOBODY, RELEASE, Silent};
+use fake::{Fake, GATE, KALLSYMS_FILE as KALLSYMS, NOBODY, RELEASE, Silent};
 use serde_json::json;
 
 use super::{CHECKS, Checked, Report, State, platform::Platform};
@@ -14,8 +14,6 @@ use crate::{
     bpf::pins::{Found, Mounted},
     probes::{PROBES, ProbeKind},
 };
-
-const KALLSYMS: &str = "/proc/kallsyms";
 
 /// The holder during a firmware update.
 fn updating(seconds: f64) -> serde_json::Value {

@@ -149,7 +149,7 @@ impl Enforcement {
         if self.throttle.is_due(self.mode, failure.as_deref(), Instant::now()) {
             let backend = Named(self.backend);
             let reason = failure.clone().or_else(|| self.gate_alone().map(str::to_owned));
-            let event = events::Enforcement { verified, backend, reason };
+            let event = events::EnforcementChanged { verified, backend, reason };
             journal.record(EventData::Enforcement(event));
         }
         self.last = Verification::new(verified, failure, Instant::now());

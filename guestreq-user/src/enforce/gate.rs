@@ -41,7 +41,7 @@ impl Gate {
     }
 
     fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
-        speaks_ours(read_number(&parameters.join("protocol"))?)?;
+        check_protocol(read_number(&parameters.join("protocol"))?)?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
         // The parameters exist before the file is open, and a moment longer than it.
@@ -79,7 +79,7 @@ pub fn not_loaded() -> Missing {
 }
 
 /// Fails unless this is our protocol.
-pub fn speaks_ours(protocol: u64) -> Result<(), Missing> {
+pub fn check_protocol(protocol: u64) -> Result<(), Missing> {
     if protocol == PROTOCOL {
         return Ok(());
     }

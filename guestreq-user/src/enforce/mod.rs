@@ -7,5 +7,3 @@ pub mod enforcement;
 pub mod gate;
 pub mod policies;
 mod recent_increase;
-
-pub use policies::known_vms;

@@ -3,7 +3,7 @@
 //! Writes VMs' policies where the programs read them: as soon as a VM is identified, and at each
 //! change.
 
-mod asked;
+mod configured;
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use crate::{
     wire::events::Time,
 };
 
-pub use asked::configured;
+pub use configured::configured;
 
 /// Longer than a program runs, even one that is preempted.
 const PROGRAM_RUN: Duration = Duration::from_millis(500);
@@ -116,7 +116,7 @@ impl Policies {
         let (store, overrides) = (self.store.clone(), policy_set.overrides.clone());
         move || {
             let kept = store.write(&overrides);
-            kept.map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+            kept?;
             failpoint::point(Point::OverrideKept);
             Ok(())
         }

@@ -122,7 +122,7 @@ fn names_are_fit_for_labels() {
     assert_eq!(clean(&"x".repeat(4096)).len(), MAX_LABEL);
 }
 
-/// The rest is what xtask tries in every query of the dashboards (`test::see::names`).
+/// The rest is what xtask tries in every query of the dashboards (`test::dashboards::names`).
 /// Row 14 of the second review.
 #[test]
 fn only_printable_characters_that_change_a_query_are_replaced() {

@@ -2,6 +2,12 @@ use std::fs;
 
 use super::*;
 
+fn write(system: &System, path: &str, text: &str) {
+    let path = system.path(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
 #[test]
 fn capabilities_name_what_is_missing() {
     assert!(capabilities(u64::MAX).is_ok());
@@ -23,11 +29,7 @@ fn cap_sys_nice_is_optional() {
 fn the_error_of_perf_event_open_shows_what_refuses_it() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::at(folder.path());
-    let write = |path: &str, text: &str| {
-        let path = system.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| write(&system, path, text);
     let message = |mask, errno| {
         let answer = Err(std::io::Error::from_raw_os_error(errno));
         perf_events(&system, mask, answer).unwrap_err().to_string()
@@ -37,7 +39,7 @@ fn the_error_of_perf_event_open_shows_what_refuses_it() {
         write(LEVEL, level);
         assert_eq!(message(CAP_PERFMON, libc::EACCES).contains("perf_event_paranoid=2"), expected);
         assert!(message(CAP_SYS_ADMIN, libc::EACCES).contains("SELinux"), "no level stops it");
-        // Some kernels accept CAP_PERFMON at that level..
+        // Some kernels accept CAP_PERFMON at that level.
         assert!(perf_events(&system, CAP_PERFMON, Ok(())).is_ok());
     }
     assert!(
@@ -58,8 +60,7 @@ fn a_profile_that_hides_bpf_is_not_taken_for_a_kernel_without_it() {
     };
     assert!(message(libc::ENOSYS).contains("this kernel has no BPF"));
     assert!(message(libc::EPERM).contains("unprivileged_bpf_disabled"));
-    fs::create_dir_all(system.path("/proc/self")).unwrap();
-    fs::write(system.path("/proc/self/status"), "Seccomp:\t2\n").unwrap();
+    write(&system, "/proc/self/status", "Seccomp:\t2\n");
     assert!(message(libc::ENOSYS).contains("a seccomp profile hides it"));
     assert!(message(libc::EPERM).contains("a seccomp profile refuses bpf(2)"));
 }
@@ -68,11 +69,7 @@ fn a_profile_that_hides_bpf_is_not_taken_for_a_kernel_without_it() {
 fn files_decide_what_the_kernel_offers() {
     let folder = tempfile::tempdir().unwrap();
     let system = System::at(folder.path());
-    let write = |path: &str, text: &str| {
-        let path = system.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let write = |path: &str, text: &str| write(&system, path, text);
     write("/proc/self/status", "Name:\tx\nCapEff:\t000001ffffffffff\n");
     assert_eq!(effective_capabilities(&system).unwrap(), 0x1ff_ffff_ffff);
 

@@ -35,7 +35,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
             vm(families, tracked, record);
         }
     }
-    enforcement(families, &observer.enforcement_status());
+    enforcement(families, &observer.enforcement.status());
     agent(families, observer, snapshot);
 }
 
@@ -169,7 +169,7 @@ fn agent(families: &mut Families, observer: &Observer, snapshot: &Snapshot) {
         families.gauge(&metric::MAP_CAPACITY, &[&map], capacity as f64);
     }
     families.gauge(&metric::VMS_UNREAD, &[], observer.table.unread() as f64);
-    let states = observer.program_states();
+    let states = observer.programs.states();
     if states.iter().any(|state| state.runs > 0) {
         for state in states {
             families.counter(&metric::PROGRAM_RUNS, &[state.name], state.runs as f64);

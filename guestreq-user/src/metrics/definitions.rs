@@ -103,7 +103,7 @@ metrics! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{env, fmt::Write as _, fs};
+    use std::fmt::Write as _;
 
     /// The content of docs/metrics.md.
     fn reference() -> String {
@@ -133,12 +133,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
-        if env::var_os("UPDATE_DOCS").is_some() {
-            fs::write(path, reference()).unwrap();
-        }
-        let current = fs::read_to_string(path).unwrap_or_default() == reference();
-        assert!(current, "docs/metrics.md is not current: UPDATE_DOCS=1 cargo test -p guestreq");
+        crate::docs::assert_current("docs/metrics.md", &reference());
     }
 
     #[test]

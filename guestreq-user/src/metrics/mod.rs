@@ -13,10 +13,10 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use prometheus::TextEncoder;
 
-use crate::state::config_status::ConfigStatus;
 use crate::{
     probes::PROBES,
     state::{
+        config_status::ConfigStatus,
         logger,
         shared::{Shared, State},
     },

@@ -5,7 +5,7 @@
 
 mod bounded;
 mod follower;
-mod limit;
+mod quota;
 
 use std::{
     collections::VecDeque,
@@ -15,8 +15,8 @@ use std::{
 
 use bounded::Bounded;
 use follower::Place;
-use limit::EventQuota;
 use log::{info, warn};
+use quota::EventQuota;
 
 pub use follower::{Follower, TooMany};
 

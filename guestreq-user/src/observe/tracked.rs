@@ -41,7 +41,7 @@ pub struct TrackedVm {
     /// Its process could not be read yet: the VM has no name.
     pub unread: bool,
     pub exited: bool,
-    /// Pairs of kind and result that are series, in the order in which they were first seen.
+    /// Pairs of message type and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(MessageType, &'static str)>,
     /// The same for decisions.
     pub decided: Vec<Decided>,
@@ -76,29 +76,26 @@ impl TrackedVm {
         Known { identity, evidence, pid: self.tgid, started: self.started }
     }
 
-    /// Whether a pair of kind and result has a series of its own; the first ones get it.
+    /// Whether a pair of message type and result has a series of its own; the first ones get it.
     pub fn admit(&mut self, kind: MessageType, result: &'static str) -> bool {
-        if self.pairs.contains(&(kind, result)) {
-            return true;
-        }
-        if self.pairs.len() >= MAX_PAIRS {
-            return false;
-        }
-        self.pairs.push((kind, result));
-        true
+        admit(&mut self.pairs, (kind, result), MAX_PAIRS)
     }
 
     /// The same for decisions.
     pub fn admit_decided(&mut self, decided: Decided) -> bool {
-        if self.decided.contains(&decided) {
-            return true;
-        }
-        if self.decided.len() >= MAX_DECIDED {
+        admit(&mut self.decided, decided, MAX_DECIDED)
+    }
+}
+
+/// Adds an item unless there are `max`. Returns whether it is among them.
+fn admit<T: PartialEq>(admitted: &mut Vec<T>, item: T, max: usize) -> bool {
+    if !admitted.contains(&item) {
+        if admitted.len() >= max {
             return false;
         }
-        self.decided.push(decided);
-        true
+        admitted.push(item);
     }
+    true
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Names the VM of each record, labels its series and frees its slot some time after it exits.
 
-mod labels;
+mod identity;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use guestreq_common::{
     outcome::Outcome,
     vm::{Life, NO_KICK, SlotState, VmRef},
 };
-use labels::Unread;
+use identity::Unread;
 use log::debug;
 use tokio::sync::Notify;
 
@@ -282,16 +282,16 @@ impl VmTable {
         Ok(())
     }
 
+    /// Labels by VM, for bulk look-ups.
+    pub fn labels(&self) -> BTreeMap<VmRef, &str> {
+        self.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
+    }
+
     /// Numbers of running and exited VMs.
     pub fn counts(&self) -> (usize, usize) {
         let exited = self.vms.iter().filter(|vm| vm.exited).count();
         (self.vms.len() - exited, exited)
     }
-}
-
-/// Labels by VM, for bulk look-ups.
-pub fn labels(table: &VmTable) -> BTreeMap<VmRef, &str> {
-    table.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
 }
 
 /// An exited VM.

@@ -7,9 +7,9 @@ use std::{borrow::Cow, fmt};
 
 use guestreq_common::{message::MessageType, policy::Mode};
 
-use super::{Change, Request, Target};
 use super::{
-    Effective, Limit, Named, Override, PolicySet, Stamp, Stamped, Throttle, Types, key_of, safety,
+    Change, Effective, Limit, Named, Override, PolicySet, Request, Stamp, Stamped, Target,
+    Throttle, Types, key_of, safety,
     vm_lookup::{self, Candidate, LookupError},
 };
 use crate::host::Identity;
@@ -49,6 +49,12 @@ impl From<LookupError> for Refusal {
             LookupError::Unknown(why) => Refusal::UnknownVm(why),
             LookupError::Ambiguous(why) => Refusal::Refused(why),
         }
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(error: anyhow::Error) -> Refusal {
+        Refusal::Failed(format!("{error:#}"))
     }
 }
 

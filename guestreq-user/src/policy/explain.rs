@@ -2,13 +2,12 @@
 //!
 //! The rules in their order, with the result of each, by the code that resolves policies.
 
-use super::{LocatedRule, Origin, PolicySet};
-use super::{RuleResult, Sets};
+use super::{LocatedRule, Origin, PolicySet, RuleResult, Sets};
 use crate::host::Identity;
 
 impl PolicySet {
     /// The result of each rule for a VM.
-    pub fn tried(&self, vm: &Identity) -> Vec<RuleResult> {
+    pub fn rule_results(&self, vm: &Identity) -> Vec<RuleResult> {
         let policy = self.resolve(vm);
         let origins = [
             ("mode", &policy.mode.origin),
@@ -83,21 +82,21 @@ mod tests {
     #[test]
     fn each_rule_says_whether_it_matches_why_not_and_what_of_it_holds() {
         let policy_set = Config::parse(FILE).unwrap().policy_set(Overrides::default());
-        let tried = policy_set.tried(&web());
-        let results: Vec<_> = tried
+        let results = policy_set.rule_results(&web());
+        let summaries: Vec<_> = results
             .iter()
             .map(|it| (it.rule, it.matched, it.why.as_deref(), it.holds.join(" ")))
             .collect();
         assert_eq!(
-            results,
+            summaries,
             [
                 (1, false, Some("its name is \"web\""), String::new()),
                 (2, true, None, "allow limit".to_owned()),
                 (3, true, None, "mode".to_owned()),
             ]
         );
-        assert_eq!((tried[0].at.line, tried[0].matches.as_str()), (3, "name = \"db-*\""));
-        assert!(tried[2].sets.limit.is_some() && tried[2].sets.allow.is_none());
+        assert_eq!((results[0].at.line, results[0].matches.as_str()), (3, "name = \"db-*\""));
+        assert!(results[2].sets.limit.is_some() && results[2].sets.allow.is_none());
     }
 
     #[test]
@@ -108,8 +107,8 @@ mod tests {
         let mut overrides = Overrides { applied, ..Overrides::default() };
         let config = Config::parse(FILE).unwrap();
         let holds = |overrides: &Overrides| {
-            let tried = config.policy_set(overrides.clone()).tried(&web());
-            let holds = tried.iter().map(|it| (it.applied, it.rule, it.holds.join(" ")));
+            let results = config.policy_set(overrides.clone()).rule_results(&web());
+            let holds = results.iter().map(|it| (it.applied, it.rule, it.holds.join(" ")));
             holds.collect::<Vec<_>>()
         };
         let of = |applied, rule, keys: &str| (applied, rule, keys.to_owned());

@@ -8,8 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::Stamp;
-use super::{Limit, Named, PolicyFile, Types};
+use super::{Limit, Named, PolicyFile, Stamp, Types};
 use crate::host::Identity;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -5,8 +5,9 @@
 
 use guestreq_common::policy::Mode;
 
-use super::{Applied, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp, safety};
-use super::{Apply, Difference};
+use super::{
+    Applied, Apply, Difference, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp, safety,
+};
 use crate::text::quoted;
 
 /// A policy set that may replace the current one.
@@ -63,7 +64,7 @@ impl PolicySet {
         Ok(replacement)
     }
 
-    /// Fails if the set contradicts itself. Warns of what running VMs would lose.
+    /// Fails if the new policy set contradicts itself. Warns of VMPCKs that running VMs would lose.
     fn replaced_by(
         &self,
         policy_set: PolicySet,
@@ -74,20 +75,21 @@ impl PolicySet {
         }
         let affected = safety::affected(self, &policy_set, vms);
         let warnings = safety::losing(&affected).into_iter().collect();
-        let mut all = vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
-        all.extend(affected.into_iter().map(|vm| Difference {
+        let mut changed =
+            vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
+        changed.extend(affected.into_iter().map(|vm| Difference {
             vm: Some(vm.label.to_owned()),
             old: vm.before,
             new: vm.after,
         }));
-        let starts = |all: &Difference| {
-            let [old, new] = [&all.old, &all.new].map(|policy| policy.mode.value.0);
+        let starts = |difference: &Difference| {
+            let [old, new] = [&difference.old, &difference.new].map(|policy| policy.mode.value.0);
             old != Mode::Enforce && new == Mode::Enforce
         };
         let starts_enforcing =
-            (policy_set.enforces() && !self.enforces()) || all.iter().any(starts);
-        all.retain(|all| !all.old.has_same_values(&all.new));
-        Ok(Replacement { policy_set, changed: all, starts_enforcing, warnings })
+            (policy_set.enforces() && !self.enforces()) || changed.iter().any(starts);
+        changed.retain(|difference| !difference.old.has_same_values(&difference.new));
+        Ok(Replacement { policy_set, changed, starts_enforcing, warnings })
     }
 
     /// Warns of single overrides, which precede the file.

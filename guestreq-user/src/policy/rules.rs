@@ -10,8 +10,7 @@ use std::borrow::Cow;
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Glob, Limit, Named, Types, safety};
-use super::{Match, Rule};
+use super::{Glob, Limit, Match, Named, Rule, Types, safety};
 use crate::{host::Identity, text::quoted};
 
 /// A rule in a file. Stored rules are read as [`Rule`], since an older version may have accepted

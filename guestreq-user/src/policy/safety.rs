@@ -65,7 +65,7 @@ pub struct AffectedVm<'a> {
     pub was_over: bool,
 }
 
-/// The running VMs, each with its policy of either policy_set.
+/// The running VMs, each with its policy before and after.
 pub fn affected<'a>(
     before: &PolicySet,
     after: &PolicySet,

@@ -112,6 +112,13 @@ impl PolicySet {
         self.files().flat_map(|(policy_file, _)| &policy_file.rules)
     }
 
+    /// Every override, with what it applies to.
+    pub(super) fn each_override(&self) -> impl Iterator<Item = (String, &Override)> {
+        let Overrides { default, vms, .. } = &self.overrides;
+        let vms = vms.iter().map(|(vm, settings)| (quoted(vm), settings));
+        std::iter::once(("the default".to_owned(), default)).chain(vms)
+    }
+
     /// Whether any rule or override is for some VMs only.
     pub fn names_vms(&self) -> bool {
         self.rules().next().is_some() || !self.overrides.vms.is_empty()

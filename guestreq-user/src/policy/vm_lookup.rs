@@ -5,8 +5,7 @@
 //! text.
 
 use super::{key_of, safety};
-use crate::host::Identity;
-use crate::text::quoted;
+use crate::{host::Identity, text::quoted};
 
 /// A VM that may match.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use axum::{
     http::StatusCode,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
@@ -21,15 +21,11 @@ pub fn answer<T: Serialize>(
     shared: &Shared,
     report: impl FnOnce(&Observer, &Snapshot) -> T,
 ) -> Response {
-    match &mut *shared.state() {
-        State::Waiting { reason } => {
-            failure(StatusCode::SERVICE_UNAVAILABLE, &format!("not observing: {reason}"))
-        }
-        State::Observing(observer) => match observer.refresh() {
-            Ok(snapshot) => Json(report(observer, &snapshot)).into_response(),
-            Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
-        },
-    }
+    let answered = observing(shared, |observer| {
+        let snapshot = observer.refresh()?;
+        Ok(report(observer, &snapshot))
+    });
+    answered.map(Json).into_response()
 }
 
 pub fn failure(status: StatusCode, error: &str) -> Response {
@@ -41,8 +37,8 @@ pub(super) enum Refused {
     Refusal(Refusal),
 }
 
-impl Refused {
-    pub(super) fn answer(self) -> Response {
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
         let (status, why) = match self {
             Refused::Waiting(reason) => {
                 (StatusCode::SERVICE_UNAVAILABLE, format!("not observing: {reason}"))

@@ -10,25 +10,25 @@ use axum::{
 use guestreq_common::vm::Vm;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::serve::answer::{Refused, observing};
-use crate::state::config_status::ConfigStatus;
-use crate::state::snapshot::each_decision;
 use crate::{
     background,
     policy::{Plan, PolicySet, Refusal, Replacement},
     serve::{
-        answer::{answer, failure},
+        answer::{Refused, answer, failure, observing},
         body::Body,
         json::Json,
+        status,
     },
-    state::{observer::Observer, shared::Shared, snapshot::Snapshot},
+    state::{
+        config_status::ConfigStatus,
+        observer::Observer,
+        shared::Shared,
+        snapshot::{Snapshot, each_decision},
+    },
     text::in_a_line,
     wire::{
         events::Time,
-        policy::{
-            Applied, Apply, Changed, Configuration, Enforcement, Failed, Named, Policies, Request,
-            VmPolicy,
-        },
+        policy::{Applied, Apply, Changed, Configuration, Failed, Policies, Request, VmPolicy},
     },
 };
 
@@ -88,7 +88,7 @@ where
     });
     let (keep, planned) = match planned {
         Ok(planned) => planned,
-        Err(refused) => return refused.answer(),
+        Err(refused) => return refused.into_response(),
     };
     let done = tokio::spawn(async move {
         let _lock = lock;
@@ -98,15 +98,13 @@ where
         observing(&shared, |observer| Ok(make(observer, request, planned, body.uid)))
     });
     match done.await {
-        Ok(Ok(answer)) => Json(answer).into_response(),
-        Ok(Err(refused)) => refused.answer(),
+        Ok(answer) => answer.map(Json).into_response(),
         Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 
 pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus) -> Policies {
     let policy_set = observer.policies.policy_set();
-    let status = observer.enforcement_status();
     let tracked = observer.table.vms();
     let running = tracked.iter().zip(&snapshot.vms).filter(|(tracked, _)| !tracked.exited);
     let vms = running.map(|(tracked, record)| VmPolicy {
@@ -124,13 +122,7 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
     };
     let absent = policy_set.overrides.vms.keys().filter(is_absent);
     Policies {
-        enforcement: Enforcement {
-            backend: Named(status.backend),
-            mode: Named(status.mode),
-            verified: status.verified,
-            reason: status.reason,
-            bypassed: status.bypassed,
-        },
+        enforcement: status::enforced(observer.enforcement.status()),
         config: configuration(config),
         default: policy_set.default(),
         vms: vms.collect(),

@@ -8,7 +8,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::wire::explain::Explained;
 use crate::{
     observe::tracked::TrackedVm,
     policy::{Refusal, find},
@@ -17,6 +16,7 @@ use crate::{
         json::Json,
     },
     state::{observer::Observer, shared::Shared},
+    wire::explain::Explained,
 };
 
 pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response {
@@ -24,14 +24,11 @@ pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response
     let Some((_, vm)) = form_urlencoded::parse(query).find(|(key, _)| key == "vm") else {
         return failure(StatusCode::BAD_REQUEST, "parameter vm is missing: /v1/explain?vm=VM");
     };
-    match observing(&shared, |observer| explain(observer, &vm)) {
-        Ok(explained) => Json(explained).into_response(),
-        Err(refused) => refused.answer(),
-    }
+    observing(&shared, |observer| explain(observer, &vm)).map(Json).into_response()
 }
 
 fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
-    observer.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+    observer.refresh()?;
     let vms = observer.table.vms();
     let all: Vec<_> = vms.iter().map(TrackedVm::candidate).collect();
     let vm = &vms[find(vm, &all)?];
@@ -44,7 +41,7 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
         unread: vm.unread,
         identity: vm.identity.clone(),
         evidence: vm.evidence.clone(),
-        rules: policy_set.tried(&vm.identity),
+        rules: policy_set.rule_results(&vm.identity),
         policy: policy_set.resolve(&vm.identity),
     })
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use crate::state::config_status::ConfigStatus;
-use crate::wire::overview::{AgentInfo, Overview};
 use crate::{
     serve::{control, report},
-    state::{observer::Observer, snapshot::Snapshot},
-    wire::events::Time,
+    state::{config_status::ConfigStatus, observer::Observer, snapshot::Snapshot},
+    wire::{
+        events::Time,
+        overview::{AgentInfo, Overview},
+    },
 };
 
 pub fn overview(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus) -> Overview {

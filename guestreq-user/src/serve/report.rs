@@ -17,13 +17,13 @@ use guestreq_common::{
 };
 
 use crate::{
-    observe::{tracked::TrackedVm, vms},
-    state::{observer::Observer, snapshot::Snapshot},
-    wire::{Command, Counts, Holder, Message, Psp, Recent, Stage, Vm, Vms},
-};
-use crate::{
-    state::snapshot::{lost, queue_length},
+    observe::tracked::TrackedVm,
+    state::{
+        observer::Observer,
+        snapshot::{Snapshot, lost, queue_length},
+    },
     text::command_name,
+    wire::{Command, Counts, Holder, MessageStats, Psp, Recent, Stage, Vm, Vms},
 };
 
 pub fn seconds(ns: u64) -> f64 {
@@ -92,19 +92,22 @@ fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
     some.map(|(name, rate)| (name.to_owned(), rate)).collect()
 }
 
+/// The command that occupies the PSP.
+pub fn holder(observer: &Observer, snapshot: &Snapshot) -> Option<Holder> {
+    let running = snapshot.host.now.top()?;
+    let labels = observer.table.labels();
+    let vm = labels.get(&running.vm).filter(|_| !running.vm.is_none());
+    Some(Holder {
+        command: command_name(running.command),
+        vm: vm.map(|label| (*label).to_owned()),
+        pid: running.thread.tgid(),
+        seconds: seconds(MonotonicNs(snapshot.sample.at_ns).since(running.started)),
+    })
+}
+
 pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
     let host = &snapshot.host;
     let (recent_utilisation, recent_queue_length) = observer.window.host(&snapshot.sample);
-    let labels = vms::labels(&observer.table);
-    let holder = host.now.top().map(|running| Holder {
-        command: command_name(running.command),
-        vm: labels
-            .get(&running.vm)
-            .filter(|_| !running.vm.is_none())
-            .map(|label| (*label).to_owned()),
-        pid: running.thread.tgid(),
-        seconds: seconds(MonotonicNs(snapshot.sample.at_ns).since(running.started)),
-    });
     let mut commands: Vec<Command> = (0..)
         .zip(&host.totals.commands)
         .filter(|(_, totals)| totals.count > 0)
@@ -119,7 +122,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
     let names = ["plain", "extended"].map(str::to_owned);
     Psp {
         window_seconds: observer.window.seconds(&snapshot.sample),
-        holder,
+        holder: holder(observer, snapshot),
         queue_length: queue_length(host),
         recent_utilisation,
         recent_queue_length,
@@ -169,7 +172,7 @@ fn counts(record: &Record) -> Counts {
         .collect()
 }
 
-fn messages(host: &Host) -> Vec<Message> {
+fn messages(host: &Host) -> Vec<MessageStats> {
     let stage = |slots: &Slots, ns: u64| Stage {
         seconds: seconds(ns),
         p50_seconds: histogram::quantile(slots, 0.5).map(seconds),
@@ -181,7 +184,7 @@ fn messages(host: &Host) -> Vec<Message> {
             let totals = &host.totals.messages[*kind as usize];
             let stages = totals.stage.iter().zip(totals.stage_ns);
             let stages = stages.map(|(slots, ns)| stage(slots, ns));
-            Message {
+            MessageStats {
                 message: kind.name().to_owned(),
                 results: results(&totals.results),
                 stages: stage_names().zip(stages).collect(),

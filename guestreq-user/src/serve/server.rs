@@ -16,18 +16,17 @@ use axum::{
 use log::error;
 use tokio::net::TcpListener;
 
-use crate::serve::{
-    answer::{answer, failure},
-    peer::Peer,
-};
 use crate::{
     config::Config,
     group, metrics,
     serve::{
+        answer::{answer, failure},
         body::Bodies,
         control, explain,
         listener::LimitedListener,
-        overview, report,
+        overview,
+        peer::Peer,
+        report,
         socket::Socket,
         status, stream,
         unread::{self, Unread},

@@ -11,10 +11,15 @@ use axum::{
 use crate::{
     enforce::enforcement,
     serve::{answer::failure, json::Json, report},
-    state::shared::{Shared, State},
-    wire::policy::{Enforcement, Named},
+    state::{
+        shared::{Shared, State},
+        snapshot::maps,
+    },
+    wire::{
+        policy::{Enforcement, Named},
+        status::Agent,
+    },
 };
-use crate::{state::snapshot::maps, wire::status::Agent};
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
@@ -28,9 +33,9 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
         State::Observing(observer) => match observer.refresh() {
             Ok(snapshot) => (
                 observer.not_ready(),
-                observer.enforcement_status(),
+                observer.enforcement.status(),
                 maps(&observer.programs, &observer.table, &snapshot.host),
-                report::psp(observer, &snapshot).holder,
+                report::holder(observer, &snapshot),
                 Some(observer.table.unread() as u64),
             ),
             Err(error) => {
@@ -51,7 +56,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
     .into_response()
 }
 
-fn enforced(status: enforcement::Status) -> Enforcement {
+pub fn enforced(status: enforcement::Status) -> Enforcement {
     Enforcement {
         backend: Named(status.backend),
         mode: Named(status.mode),

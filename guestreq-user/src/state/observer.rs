@@ -20,14 +20,11 @@ use super::snapshot::{Snapshot, sample};
 use crate::{
     bpf::{
         pins::Pins,
-        programs::{ProgramState, Programs, Wanted},
+        programs::{Programs, Wanted},
         records::{Records, now_ns},
     },
     config::Config,
-    enforce::{
-        enforcement::{self, Enforcement},
-        policies::Policies,
-    },
+    enforce::{enforcement::Enforcement, policies::Policies},
     failpoint::{self, Point},
     kernel,
     observe::{
@@ -130,10 +127,6 @@ impl Observer {
         })
     }
 
-    pub fn enforcement_status(&self) -> enforcement::Status {
-        self.enforcement.status()
-    }
-
     /// Why this agent cannot observe or enforce everything.
     pub fn not_ready(&self) -> Option<String> {
         self.programs.not_ready().or_else(|| self.enforcement.not_ready())
@@ -220,10 +213,6 @@ impl Observer {
         self.verify();
         self.refresh_table()?;
         self.snapshot()
-    }
-
-    pub fn program_states(&self) -> Vec<ProgramState> {
-        self.programs.states()
     }
 }
 

@@ -17,7 +17,7 @@ pub use query::{After, Filter, Query};
 pub use since::Since;
 pub use time::{AgentId, Time};
 pub use what::{
-    Decided, Ended, Enforcement, EventData, Lost, Message, PolicyChanged, StageSeconds,
+    Decided, Ended, EnforcementChanged, EventData, Lost, Message, PolicyChanged, StageSeconds,
 };
 
 /// `guestreq events -o json`, `GET /v1/events`: one event per line
@@ -26,7 +26,7 @@ pub struct Event {
     /// Increases by one per event of an agent. A `lost` event has the id of the last one it stands
     /// for.
     pub id: u64,
-    /// Identifies a run of the agent; each starts counting at the beginning.
+    /// Identifies a run of the agent; ids start again with each run.
     pub agent: AgentId,
     /// When it happened.
     pub time: Time,
@@ -70,7 +70,7 @@ impl Event {
         let more = match &self.what {
             EventData::PolicyChanged(_) => size_of::<PolicyChanged>() + 512,
             EventData::NewVm { vmm } => vmm.len(),
-            EventData::Enforcement(Enforcement { reason, .. }) => text(reason),
+            EventData::Enforcement(EnforcementChanged { reason, .. }) => text(reason),
             EventData::AgentStarted { version, .. } => version.len(),
             EventData::ConfigReloaded { files, changed } => {
                 files.iter().map(|file| file.len() + 24).sum::<usize>() + changed.len()

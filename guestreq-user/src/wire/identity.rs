@@ -19,7 +19,7 @@ pub struct Identity {
     pub pod_uid: String,
 }
 
-/// The source of a field of [`Identity`].
+/// The source of one of an identity's fields.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// `name`, `uuid`, `vmm`, `namespace` or `pod_uid`.

@@ -80,6 +80,15 @@ pub struct Vm {
     pub last_request_seconds_ago: Option<f64>,
 }
 
+impl Vm {
+    /// Mean time in a stage, over the requests that the PSP answered.
+    pub fn mean_stage_seconds(&self, stage: &str) -> Option<f64> {
+        let answered: u64 = self.vmpck.iter().sum();
+        let seconds = self.stage_seconds.get(stage)?;
+        (answered > 0).then(|| seconds / answered as f64)
+    }
+}
+
 /// `guestreq psp -o json`, `GET /v1/psp`
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Psp {
@@ -101,7 +110,7 @@ pub struct Psp {
     /// Total time that guest requests waited for the PSP: likewise the mean queue length.
     pub waited_seconds: f64,
     pub commands: Vec<Command>,
-    pub messages: Vec<Message>,
+    pub messages: Vec<MessageStats>,
     /// VMGEXITs that were guest requests, by `plain` and `extended`.
     pub guest_requests: BTreeMap<String, u64>,
     /// What guests got as answers.
@@ -140,7 +149,7 @@ pub struct Command {
 
 /// Requests of one message type; `stages` covers those that the PSP answered.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Message {
+pub struct MessageStats {
     /// The message type.
     pub message: String,
     /// Requests by result.

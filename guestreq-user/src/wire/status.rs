@@ -20,8 +20,8 @@ pub struct Agent {
     pub maps: Vec<Map>,
     /// The PSP's running command; null if idle.
     pub holder: Option<Holder>,
-    /// VMs whose processes cannot be read: they have no name, and no rule matches it; null while
-    /// nothing is observed.
+    /// VMs whose processes cannot be read: they have no name, and rules that match by name do not
+    /// apply to them; null while nothing is observed.
     pub unread_vms: Option<u64>,
 }
 

@@ -80,7 +80,7 @@ impl Pins {
                 elements: (info.key_size(), info.value_size()),
                 entries: info.max_entries(),
             };
-            seen.is_of_this_version(name, kind, (key, value))?;
+            seen.check_version(name, kind, (key, value))?;
             match name {
                 "VMS" => vms = Some(info.max_entries()),
                 "THREADS" => threads = Some(info.max_entries()),
@@ -119,7 +119,7 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    fn is_of_this_version(&self, name: &str, kind: MapType, elements: (u32, u32)) -> Result<()> {
+    fn check_version(&self, name: &str, kind: MapType, elements: (u32, u32)) -> Result<()> {
         ensure!(
             self.kind == Some(kind) && self.name == Some(name),
             "{name} has another name or type than this version's map"

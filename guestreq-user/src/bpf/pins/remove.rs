@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Pins, ROOT};
+use super::{Pins, ROOT, parent};
 use crate::{
     bpf::pins::identities,
     failpoint::{self, Point},
@@ -102,10 +102,6 @@ fn roots(parent: &Path) -> Result<Vec<PathBuf>> {
 fn is_old(name: &OsStr) -> bool {
     let number = name.to_str().and_then(|name| name.strip_prefix(OLD));
     number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-fn parent() -> &'static Path {
-    Path::new(ROOT).parent().unwrap_or(Path::new("/"))
 }
 
 /// What was put aside and is still there.

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Pause between attempts to connect to the next agent.
-const RETRY_TIMEOUT: Duration = Duration::from_millis(300);
-/// Events while no agent ran begin at most this long before its end was noticed.
+const BACKOFF: Duration = Duration::from_millis(300);
+/// The next agent may report events with times up to this long before the last one shown.
 const OVERLAP: Duration = Duration::from_secs(10);
 
 pub struct Follow {
@@ -70,7 +70,7 @@ impl Follow {
         }
     }
 
-    /// They may be mistyped.
+    /// Warns of VMs in the filter that are not known: a name may be mistyped.
     async fn warn_about_unknown_vms(&self) {
         if self.query.filter.vms.is_empty() {
             return;
@@ -85,7 +85,7 @@ impl Follow {
     /// `None`: standard output is closed.
     async fn next_agent(&self) -> Option<Connection> {
         loop {
-            sleep(RETRY_TIMEOUT).await;
+            sleep(BACKOFF).await;
             if self.out.closed().is_some() {
                 return None;
             }
@@ -132,8 +132,7 @@ fn complete_lines(rest: &mut Vec<u8>) -> Result<Vec<(Event, String)>> {
     let lines =
         String::from_utf8(std::mem::replace(rest, tail)).context("reading the agent's answer")?;
     let event = |line: &str| {
-        let event = serde_json::from_str(line)
-            .context("unexpected answer: are agent and command line of the same version?")?;
+        let event = serde_json::from_str(line).context(client::UNEXPECTED)?;
         Ok((event, line.to_owned()))
     };
     lines.lines().map(event).collect()

@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     text::printable,
-    wire::events::{Enforcement, Event, EventData, Kind},
+    wire::events::{EnforcementChanged, Event, EventData, Kind},
 };
 
 /// Width of the longest kind's name.
@@ -67,7 +67,7 @@ fn style(event: &Event) -> Style {
 }
 
 fn is_verified(event: &Event) -> bool {
-    matches!(&event.what, EventData::Enforcement(Enforcement { verified: true, .. }))
+    matches!(&event.what, EventData::Enforcement(EnforcementChanged { verified: true, .. }))
 }
 
 #[cfg(test)]

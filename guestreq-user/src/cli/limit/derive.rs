@@ -17,7 +17,7 @@ use crate::{
 /// Measured requests that are needed.
 const MIN_REQUESTS: u64 = 100;
 /// Seconds for which an idle VM's burst may occupy the PSP.
-pub const STRETCH: f64 = 0.5;
+pub const BURST_SECONDS: f64 = 0.5;
 
 /// `guestreq limit suggest -o json`
 #[derive(Debug, PartialEq, Serialize)]
@@ -99,7 +99,7 @@ impl Suggestion {
         let rate = rate(of_vm)?;
         let worst = p99.max(mean);
         // As many as the PSP answers in that time, each at p99.
-        let burst = (STRETCH / worst).floor().min(rate.per_second().ceil()) as u64;
+        let burst = (BURST_SECONDS / worst).floor().min(rate.per_second().ceil()) as u64;
         let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
         Ok(Suggestion {
             messages,
@@ -124,7 +124,6 @@ fn rate(per_second: f64) -> Result<Rate> {
     let per_second = per_second.min(1_000_000.0);
     let text = [(1.0, "s"), (60.0, "m")].into_iter().find_map(|(seconds, unit)| {
         let number = per_second * seconds;
-        // Two digits, rounded down.
         let step = 10f64.powf(number.log10().floor() - 1.0);
         let digits = usize::from(step < 1.0);
         let number = (number / step + 1e-9).floor() * step;

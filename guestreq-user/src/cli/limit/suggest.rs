@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::derive::{STRETCH, Suggestion};
+use super::derive::{BURST_SECONDS, Suggestion};
 use crate::{
     cli::Reading,
     text::{duration, percent},
@@ -89,7 +89,7 @@ fn text(it: &Suggestion) -> String {
         "Burst                    {}: at most one second's worth and {} of the PSP, at least one per VMPCK\n\
          \n{}\n",
         it.burst,
-        duration(STRETCH),
+        duration(BURST_SECONDS),
         it.command
     ));
     text

@@ -23,7 +23,9 @@ FILE contains mode, allow, limit and [[vm]] as in the configuration. It override
 survives a restart and replaces the file applied before. Overrides (`limit set`, `policy allow`, `deny` \
 and `mode`) take precedence over it.
 
-Example: guestreq policy apply incident.toml; later: guestreq policy apply --clear")]
+Examples:
+  guestreq policy apply incident.toml
+  guestreq policy apply --clear")]
 pub struct Args {
     /// Policy file
     #[arg(value_name = "FILE", required_unless_present = "clear", conflicts_with = "clear")]

@@ -29,7 +29,7 @@ pub struct Args {
 
 /// `guestreq policy check -o json`
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     /// In the order in which they were read.
     files: Vec<String>,
     /// There are no errors.
@@ -46,16 +46,16 @@ struct Report {
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
         let files = if self.files.is_empty() { Files::of(None).paths()? } else { self.files };
-        let report = Report::of(Config::check(&files), &files);
+        let report = CheckReport::of(Config::check(&files), &files);
         print(self.output, &report, text)?;
         Ok(if report.valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-impl Report {
-    fn of(Checked { config, errors }: Checked, files: &[PathBuf]) -> Report {
+impl CheckReport {
+    fn of(Checked { config, errors }: Checked, files: &[PathBuf]) -> CheckReport {
         let policy_set = config.map(|config| config.policy_set(Overrides::default()));
-        Report {
+        CheckReport {
             files: files.iter().map(|path| path.display().to_string()).collect(),
             valid: errors.is_empty(),
             errors,
@@ -66,7 +66,7 @@ impl Report {
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &CheckReport) -> String {
     let mut text = String::new();
     for error in &report.errors {
         text.push_str(&format!("{}\n", printable(&error.to_string())));
@@ -114,14 +114,14 @@ fn origins(default: &Effective) -> String {
 mod tests {
     use super::*;
 
-    fn report(texts: &[&str]) -> Report {
+    fn report(texts: &[&str]) -> CheckReport {
         let folder = tempfile::tempdir().unwrap();
         let name = |i: usize| folder.path().join(format!("{i}.toml"));
         for (i, text) in texts.iter().enumerate() {
             std::fs::write(name(i), text).unwrap();
         }
         let files: Vec<_> = (0..texts.len()).map(name).collect();
-        Report::of(Config::check(&files), &files)
+        CheckReport::of(Config::check(&files), &files)
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(json["errors"][1]["line"], 2);
         let contradiction = super::tests::report(&["backend = \"none\"", "\nmode = \"enforce\""]);
         assert_eq!(contradiction.errors[0].line, Some(2));
-        let no_file = Report::of(Config::check(&["/nonexistent/x".into()]), &[]);
+        let no_file = CheckReport::of(Config::check(&["/nonexistent/x".into()]), &[]);
         assert_eq!((no_file.valid, no_file.errors[0].line), (false, None));
     }
 }

@@ -62,6 +62,7 @@ struct VmArgs {
 /// `guestreq policy explain -o json`
 #[derive(Serialize)]
 struct Explanation {
+    /// `agent`: what it uses; `files`: what an agent would use that read them now.
     by: By,
     identity: Shown,
     /// Process of the VMM.
@@ -78,7 +79,7 @@ struct Explanation {
     notes: Vec<String>,
 }
 
-/// Source: `agent`, what it uses; `files`, what an agent would use that read them now.
+/// Source of an explanation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum By {
@@ -216,7 +217,7 @@ fn of_process(
         notes.push("it can have no override: it has neither a name nor a UUID".to_owned());
     }
     let label = host::label(&identity, pid);
-    let (rules, policy) = (policy_set.tried(&identity), policy_set.resolve(&identity));
+    let (rules, policy) = (policy_set.rule_results(&identity), policy_set.resolve(&identity));
     let identity = Shown { identity, label };
     Ok(Explanation { by: By::Files, identity, pid, evidence, now: None, rules, policy, notes })
 }

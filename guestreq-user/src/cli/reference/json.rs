@@ -1,6 +1,10 @@
 //! # Generates the reference of JSON answers
 
-use std::{collections::BTreeSet, fmt::Write as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use guestreq_common::{
     message::MessageType,
@@ -19,7 +23,7 @@ pub fn reference(types: &Types) -> String {
         "\n## JSON\n\nTimes are in seconds, shares from 0 to 1. Fields are always present unless \
          marked `may be absent`; `null` means unknown or not applicable.\n",
     );
-    let mut done = BTreeSet::new();
+    let mut done = BTreeMap::new();
     let mut undocumented = Vec::new();
     for root in types.roots() {
         describe(root, types, &mut done, &mut text, &mut undocumented);
@@ -34,11 +38,12 @@ pub fn reference(types: &Types) -> String {
 fn describe(
     ty: &Described,
     types: &Types,
-    done: &mut BTreeSet<String>,
+    done: &mut BTreeMap<String, PathBuf>,
     text: &mut String,
     undocumented: &mut Vec<String>,
 ) {
-    if !done.insert(ty.name.clone()) {
+    if let Some(file) = done.insert(ty.name.clone(), ty.file.clone()) {
+        assert_eq!(file, ty.file, "two JSON types are named {}: rename one", ty.name);
         return;
     }
     write!(text, "\n### {}\n\n{}\n", ty.name, escape(&ty.doc)).unwrap();

@@ -14,7 +14,7 @@ pub fn kprobes(host: &Host<'_>) -> Finding {
     if host.symbols.as_ref().is_ok_and(|symbols| !symbols.has("register_kprobe")) {
         return Finding::fail("no kprobes in this kernel", "a kernel with CONFIG_KPROBES");
     }
-    // Root in a container; other users get a finding above.
+    // Even root may be refused in a container; `privileges` warns other users.
     if host.is_privileged() {
         let answer = host.perf_event_open();
         let denied = answer.as_ref().is_err_and(|it| it.raw_os_error() == Some(libc::EACCES));

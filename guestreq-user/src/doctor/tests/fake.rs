@@ -30,9 +30,9 @@ pub struct Fake {
     /// The answer, or why there is none.
     pub agent: Result<serde_json::Value, Silent>,
     pub bpf: Option<i32>,
-    /// An errno; without one the answer is that of a kernel of Debian's.
+    /// An errno; `None`: the answer of a Debian kernel.
     pub perf: Option<i32>,
-    /// Whether the kernel lets CAP_PERFMON whatever perf_event_paranoid is, as mainline does.
+    /// Whether CAP_PERFMON suffices at any perf_event_paranoid, as in mainline.
     pub mainline: bool,
     pub log: String,
     pub bpffs: Mounted,

@@ -1,9 +1,9 @@
-use std::{fs, os::fd::AsFd as _};
+use std::fs;
 
-use guestreq_common::{host::Host, request::Thread};
+use guestreq_common::host::EnforcementRecord;
 
 use super::*;
-use crate::policy::Overrides;
+use crate::{bpf::records::tests::in_memory, policy::Overrides};
 
 /// A configuration, with the overrides' file if there is one.
 fn config(text: &str, overrides: Option<&str>) -> (tempfile::TempDir, Config) {
@@ -44,29 +44,15 @@ fn overrides_that_cannot_be_read_count_as_the_strictest_they_may_be() {
     assert!(status.reason.unwrap().contains("overrides.json cannot be read: repair it"));
 }
 
-fn records() -> Records {
-    let sizes = [size_of::<Host>(), size_of::<Vm>(), size_of::<Thread>()];
-    let maps = sizes.map(|bytes| {
-        let file = tempfile::tempfile().unwrap();
-        // A mapping is of whole pages.
-        file.set_len((bytes as u64).next_multiple_of(4096)).unwrap();
-        file
-    });
-    Records::over(maps.each_ref().map(|file| file.as_fd()), [1, 1]).unwrap()
-}
-
 /// Row 16 of the second review: the second change ended what the first had begun.
 #[test]
 fn a_second_change_restarts_the_wait() {
     const RULE: &str = "[[vm]]\nmatch = { name = \"web\" }\nlimit = \"off\"\n";
     let (_folder, waits) = config(&format!("mode = \"enforce\"\n{RULE}"), None);
     let mut policies = Policies::open(&waits).unwrap();
-    let records = records();
+    let records = in_memory(1, 1);
     policies.apply_default(&records);
-    let new_vms_wait = || {
-        records.enforcement(std::mem::offset_of!(guestreq_common::host::EnforcementRecord, waits))
-            != 0
-    };
+    let new_vms_wait = || records.enforcement(std::mem::offset_of!(EnforcementRecord, waits)) != 0;
     assert!(new_vms_wait());
     let policy_set = |text: &str| Config::parse(text).unwrap().policy_set(Overrides::default());
     policies.install(policy_set("mode = \"enforce\""), &records, &[]);

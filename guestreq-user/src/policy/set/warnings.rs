@@ -1,10 +1,7 @@
 //! # Warnings about a policy set
 
 use super::PolicySet;
-use crate::{
-    policy::{LocatedRule, safety},
-    text::quoted,
-};
+use crate::policy::{LocatedRule, safety};
 
 impl PolicySet {
     /// Valid settings that may be unintended.
@@ -20,13 +17,10 @@ impl PolicySet {
         let matches = self.rules().filter_map(|LocatedRule { rule, at }| {
             Some(format!("{at}: rule for {}: {}", rule.matches, rule.matches.warning()?))
         });
-        let overrides = &self.overrides;
-        let by_override = std::iter::once(("the default".to_owned(), &overrides.default))
-            .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)))
-            .filter_map(|(who, set)| {
-                let why = safety::no_tsc_info(set.allow.as_ref()?.value)?;
-                Some(format!("override for {who}: {why}"))
-            });
+        let by_override = self.each_override().filter_map(|(who, settings)| {
+            let why = safety::no_tsc_info(settings.allow.as_ref()?.value)?;
+            Some(format!("override for {who}: {why}"))
+        });
         top.chain(rules).chain(matches).chain(by_override).chain(self.too_slow()).collect()
     }
 
@@ -39,11 +33,8 @@ impl PolicySet {
                 safety::too_slow(limit)?
             ))
         });
-        let overrides = &self.overrides;
-        let by_override = std::iter::once(("the default".to_owned(), &overrides.default))
-            .chain(overrides.vms.iter().map(|(vm, set)| (quoted(vm), set)));
-        of_files.chain(by_override.filter_map(|(who, set)| {
-            let why = safety::too_slow(set.limit.as_ref()?.value)?;
+        of_files.chain(self.each_override().filter_map(|(who, settings)| {
+            let why = safety::too_slow(settings.limit.as_ref()?.value)?;
             Some(format!("override for {who}: {why}; it still applies, as it was accepted before"))
         }))
     }

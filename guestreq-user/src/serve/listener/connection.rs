@@ -21,7 +21,7 @@ pub struct TrackedConnection<S> {
     /// Bytes that it may still send before an answer.
     left: Option<usize>,
     most: Option<usize>,
-    /// Runs while an answer write_timeout for its reader.
+    /// Runs while an answer waits for its reader.
     write_timeout: Option<Pin<Box<Sleep>>>,
 }
 

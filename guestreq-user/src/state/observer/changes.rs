@@ -9,7 +9,7 @@ use log::{info, warn};
 use super::{Observer, slow_ns};
 use crate::{
     config::Config,
-    enforce::known_vms,
+    enforce::policies::known_vms,
     failpoint::{self, Point},
     policy::{self, Apply, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request},
 };
@@ -39,7 +39,7 @@ impl Observer {
     ///
     /// [`Policies::keep`]: crate::enforce::policies::Policies::keep
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
-        let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        let snapshot = self.refresh()?;
         let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         self.check_enforceable(old != Mode::Enforce && new == Mode::Enforce)?;
@@ -55,7 +55,7 @@ impl Observer {
 
     /// Plans `policy apply` with a file, or with none (`--clear`). The caller stores it first.
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
-        let snapshot = self.refresh().map_err(|error| Refusal::Failed(format!("{error:#}")))?;
+        let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
         let planned = self.policies.plan_apply(&vms, apply, uid)?;
         self.check_enforceable(planned.starts_enforcing)?;
@@ -79,7 +79,7 @@ impl Observer {
         failpoint::point(Point::PolicyApplied);
     }
 
-    /// Fails if something starts_enforcing to be enforced that cannot be, now or when an agent starts next.
+    /// Fails if a change starts enforcing what this host cannot enforce, now or at the next start.
     fn check_enforceable(&self, starts_enforcing: bool) -> Result<(), Refusal> {
         match self.enforcement.status().reason.filter(|_| starts_enforcing) {
             None => Ok(()),

@@ -117,15 +117,9 @@ fn time(row: &Row, lines: &mut Lines) {
         "duration",
         &format!("p50 {p50}, p99 {p99} now; since start: p50 {all50}, p99 {all99}"),
     );
-    // Only answered requests have durations.
-    let answered: u64 = vm.vmpck.iter().sum();
-    let mean = |stage: &str| match vm.stage_seconds.get(stage) {
-        Some(seconds) if answered > 0 => duration(seconds / answered as f64),
-        _ => "-".to_owned(),
-    };
     let stages = ["vm_lock", "psp_queue", "psp_service"];
     let stages: Vec<String> =
-        stages.iter().map(|stage| format!("{stage} {}", mean(stage))).collect();
+        stages.map(|stage| format!("{stage} {}", maybe(vm.mean_stage_seconds(stage)))).into();
     lines.add("mean by stage", &stages.join(", "));
 }
 

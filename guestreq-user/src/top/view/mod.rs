@@ -84,9 +84,7 @@ impl View {
             }
         };
         if model.stale(now).is_some() {
-            for area in [psp_area(all, header, footer), body] {
-                frame.buffer_mut().set_style(area, self.theme.faint());
-            }
+            frame.buffer_mut().set_style(between(all, header, footer), self.theme.faint());
         }
         footer::draw(frame, footer, model, now, self.theme);
         if model.help {
@@ -97,7 +95,7 @@ impl View {
 }
 
 /// Everything between the header and the footer.
-fn psp_area(all: Rect, header: Rect, footer: Rect) -> Rect {
+fn between(all: Rect, header: Rect, footer: Rect) -> Rect {
     let y = header.bottom();
     Rect { y, height: footer.top().saturating_sub(y), ..all }
 }

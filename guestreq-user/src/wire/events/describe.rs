@@ -3,9 +3,9 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Decided, Ended, Enforcement, Event, EventData, EventVm, Kind, Lost, Message, PolicyChanged,
+    Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, Lost, Message,
+    PolicyChanged,
 };
-use crate::wire::policy::Effective;
 
 /// A line of the log.
 impl fmt::Display for Event {
@@ -93,15 +93,11 @@ impl fmt::Display for Ended {
 impl fmt::Display for PolicyChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PolicyChanged { uid, target, old, new } = self;
-        let [old, new] = [old, new].map(|effective| {
-            let Effective { mode, allow, limit } = effective;
-            format!("mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
-        });
         write!(f, "uid {uid} changed the policy of {target}: {old} -> {new}")
     }
 }
 
-impl fmt::Display for Enforcement {
+impl fmt::Display for EnforcementChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let reason = self.reason.as_deref();
         if self.verified {

@@ -43,7 +43,7 @@ pub fn examples() -> Vec<EventData> {
         EventData::NewVm { vmm: "qemu".to_owned() },
         EventData::ExitedVm {},
         EventData::PolicyChanged(Box::new(changed)),
-        EventData::Enforcement(Enforcement {
+        EventData::Enforcement(EnforcementChanged {
             verified: false,
             backend: Named(Backend::Gate),
             reason: Some("the gate is not loaded".to_owned()),

@@ -41,7 +41,7 @@ pub enum EventData {
     /// A policy was changed by the command line.
     PolicyChanged(Box<PolicyChanged>),
     /// Enforcement works, or does not.
-    Enforcement(Enforcement),
+    Enforcement(EnforcementChanged),
     AgentStarted {
         version: String,
         agent_pid: u32,
@@ -117,7 +117,7 @@ pub struct PolicyChanged {
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Enforcement {
+pub struct EnforcementChanged {
     /// Whether the self-test succeeds.
     pub verified: bool,
     pub backend: Named<Backend>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use guestreq_common::gcra::{self, MAX_BURST};
+use guestreq_common::gcra::{GcraLimit, MAX_BURST};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Rate;
@@ -34,12 +34,12 @@ pub fn default_burst(rate: Rate) -> u64 {
 
 impl Limit {
     /// As the eBPF programs read it.
-    pub fn to_gcra(self) -> gcra::GcraLimit {
+    pub fn to_gcra(self) -> GcraLimit {
         match self {
-            Limit::Off => gcra::GcraLimit::OFF,
+            Limit::Off => GcraLimit::OFF,
             // Deserialization bounds both: the fallback is never used.
             Limit::On(Throttle { rate, burst, .. }) => {
-                gcra::GcraLimit::new(rate.interval_ns(), burst).unwrap_or(gcra::GcraLimit::OFF)
+                GcraLimit::new(rate.interval_ns(), burst).unwrap_or(GcraLimit::OFF)
             }
         }
     }

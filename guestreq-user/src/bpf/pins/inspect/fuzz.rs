@@ -58,7 +58,7 @@ fn map(input: &mut Input<'_>) {
     };
     let places = if kind == MapType::ProgramArray { super::places(name) } else { 0 };
     let same = other == kind && found == name && seen.elements == (key, value);
-    match seen.is_of_this_version(name, kind, (key, value)) {
+    match seen.check_version(name, kind, (key, value)) {
         Ok(()) => assert!(same && seen.entries >= places, "{name} passes"),
         Err(error) => {
             assert!(!same || seen.entries < places, "{name} is refused: {error}");

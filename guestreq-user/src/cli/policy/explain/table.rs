@@ -53,20 +53,11 @@ fn fields(identity: &Identity, evidence: &[Evidence]) -> String {
         for Evidence { from, text, .. } in
             evidence.iter().filter(|evidence| evidence.field == field)
         {
-            cell.push_str(&format!("\n  {}: {}", from.name(), shown(text)));
+            cell.push_str(&format!("\n  {}: {}", from.name(), table::truncated(text, MAX_TEXT)));
         }
         table.add_row([field.to_owned(), cell]);
     }
     table::text(&table)
-}
-
-/// Escaped and truncated.
-fn shown(text: &str) -> String {
-    let printable = printable(text);
-    match printable.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", &printable[..end]),
-        None => printable,
-    }
 }
 
 fn rules(rules: &[RuleResult]) -> String {

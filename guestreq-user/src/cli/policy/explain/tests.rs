@@ -65,7 +65,7 @@ fn agent(name: &str, started: u64) -> Explained {
             host::EvidenceSource::Argument,
             &format!("-name {name}"),
         )],
-        rules: policy_set.tried(&identity),
+        rules: policy_set.rule_results(&identity),
         policy: policy_set.resolve(&identity),
         identity,
     }
