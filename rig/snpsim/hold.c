@@ -15,7 +15,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 
-#define LOOK_MS	20
+#define POLL_MS	20
 
 static bool hold_memory;
 module_param(hold_memory, bool, 0644);
@@ -50,7 +50,7 @@ long hold_memory_of(pid_t nr)
 	}
 	mmap_write_lock(mm);
 	while (READ_ONCE(hold_memory) && !signal_pending(current))
-		schedule_timeout_interruptible(msecs_to_jiffies(LOOK_MS));
+		schedule_timeout_interruptible(msecs_to_jiffies(POLL_MS));
 	mmap_write_unlock(mm);
 	mmput(mm);
 	return 0;

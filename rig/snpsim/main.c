@@ -75,14 +75,14 @@ static int set_constant_tsc(void)
 	if (!IS_ENABLED(CONFIG_PREEMPT_RT) || boot_cpu_has(X86_FEATURE_CONSTANT_TSC))
 		return 0;
 	if (snpsim_lookup("kvm:kvm_caps")) {
-		pr_err("kvm was loaded first, which PREEMPT_RT does not bear\n");
+		pr_err("kvm was loaded first, which PREEMPT_RT does not support\n");
 		return -EBUSY;
 	}
 	set_cpu_cap(&boot_cpu_data, X86_FEATURE_CONSTANT_TSC);
 	return 0;
 }
 
-static void module_came(const char *name)
+static void module_loaded(const char *name)
 {
 	int ret = 0;
 
@@ -94,7 +94,7 @@ static void module_came(const char *name)
 		pr_err("%s: %d\n", name, ret);
 }
 
-static void module_went(const char *name)
+static void module_unloading(const char *name)
 {
 	if (!strcmp(name, "ccp"))
 		ccp_tear_down();
@@ -108,9 +108,9 @@ static int module_event(struct notifier_block *nb, unsigned long state, void *da
 
 	mutex_lock(&modules_lock);
 	if (state == MODULE_STATE_LIVE)
-		module_came(mod->name);
+		module_loaded(mod->name);
 	else if (state == MODULE_STATE_GOING)
-		module_went(mod->name);
+		module_unloading(mod->name);
 	mutex_unlock(&modules_lock);
 	return NOTIFY_OK;
 }

@@ -5,14 +5,14 @@
  * guest_requests is the sum of all message lines and hung, and of the contexts'
  * requests unless there are more than NR_CONTEXTS.
  *
- * 	guest_requests N
- * 	hung N				guest requests taken and never answered
- * 	hung_other N			other commands, likewise
- * 	message TYPE STATUS N		decimal, only those seen
- * 	context ADDRESS LAUNCHES N	a guest context page: guests that had it, and
- * 					their requests; the first NR_CONTEXTS pages
- * 	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
- * 	slept_ns CMD N			of that, slept because a parameter said so
+ *	guest_requests N
+ *	hung N				guest requests taken and never answered
+ *	hung_other N			other commands, likewise
+ *	message TYPE STATUS N		decimal, only those seen
+ *	context ADDRESS LAUNCHES N	a guest context page: guests that had it, and
+ *					their requests; the first NR_CONTEXTS pages
+ *	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
+ *	slept_ns CMD N			of that, slept because a parameter said so
  */
 #include "snpsim.h"
 

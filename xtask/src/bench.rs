@@ -60,18 +60,18 @@ const BOOTS: [(Part, &str, u32); 4] = [
 ];
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
-    let asked = |part| args.only.map_or(part != Part::Programs, |only| only == part);
+    let is_wanted = |part| args.only.map_or(part != Part::Programs, |only| only == part);
     let mut figures = Figures::default();
     let tools = setup::ebpf()?;
     build::ebpf(&tools)?;
-    if asked(Part::Scrape) {
+    if is_wanted(Part::Scrape) {
         figures.part("scrape", scrape::measure());
     }
-    if BOOTS.iter().any(|(part, ..)| asked(*part)) {
+    if BOOTS.iter().any(|(part, ..)| is_wanted(*part)) {
         build::other_ebpf(&tools)?;
         build::static_binaries(guest::image::PROGRAMS)?;
         let host = setup::rig_with_bpftrace(&args.kernel)?;
-        for (_, name, memory_mib) in BOOTS.iter().filter(|(part, ..)| asked(*part)) {
+        for (_, name, memory_mib) in BOOTS.iter().filter(|(part, ..)| is_wanted(*part)) {
             figures.part(name, rig::measure(&host, name, *memory_mib, args.long));
         }
     }

@@ -75,7 +75,7 @@ pub fn static_binaries(packages: &[&str]) -> Result<()> {
     check_size(size)
 }
 
-/// What the static binary may have at most, in bytes.
+/// The largest permitted static binary, in bytes.
 const MAX_SIZE: u64 = 8_500_000;
 
 fn check_size(size: u64) -> Result<()> {

@@ -15,7 +15,7 @@ use crate::prometheus::{Server, Settings, replaced};
 use crate::test::dashboards::live::fleet_queries;
 use crate::{port, progress, project, setup};
 
-/// The maximum number of a host's series at the centre, and of its alerts' (docs/fleets.md).
+/// The largest permitted number of a host's series at the centre, without alerts (docs/fleets.md).
 const AT_CENTRE: f64 = 47.0;
 
 #[derive(clap::Args)]

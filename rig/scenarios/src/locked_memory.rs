@@ -29,7 +29,7 @@ impl LockedMemory {
         Firmware::set("hold_memory", 1)?;
         let mut holder = Command::new("/bin/scenarios");
         let holder = holder.args(["hold-memory", &pid.to_string()]).spawn();
-        let locked = LockedMemory(holder.context("who holds the memory")?);
+        let locked = LockedMemory(holder.context("the process that holds the memory")?);
         wait_until("the memory is locked", LOCK_TIMEOUT, || Ok(is_locked(pid)))?;
         Ok(locked)
     }

@@ -1,13 +1,15 @@
 //! # The rig's scenarios
 //!
-//! Runs inside a disposable SNP host, as its first program: one scenario for each promise of
-//! guestreq. `cargo xtask test` boots each group of them once per kernel.
+//! Run by the init of a disposable SNP host: one scenario for each promise of guestreq.
+//! `cargo xtask test` boots each group of them once per kernel.
 //!
-//! scenarios --list                          ids, descriptions and groups scenarios run GROUP
-//! [--only ID,...] [--long] [--brief] scenarios bench --only PART [--long]      measurements for
-//! `cargo xtask bench` scenarios demo [--live]                   tables as the operator sees them;
-//! or, live,
+//! ```text
+//! scenarios --list                          ids, descriptions and groups
+//! scenarios run GROUP [--only ID,...] [--long] [--brief]
+//! scenarios bench --only PART [--long]      measurements for `cargo xtask bench`
+//! scenarios demo [--live]                   tables as the operator sees them; or, live,
 //!                                           the agent's socket over TCP for `guestreq top`
+//! ```
 
 mod agent;
 mod attacker;

@@ -117,7 +117,11 @@ fn an_upgrade_replaces_the_agent_and_never_ends_enforcement() {
     assert!(called(&calls, "deb-systemd-invoke restart guestreq.service"), "{calls:?}");
     let ends = |call: &String| call.contains("detach") || call.contains(" stop ");
     assert!(!calls.iter().any(ends), "enforcement was ended: {calls:?}");
-    assert_eq!(fs::read_to_string(&config).unwrap(), "mode = \"enforce\"\n", "somebody wrote that");
+    assert_eq!(
+        fs::read_to_string(&config).unwrap(),
+        "mode = \"enforce\"\n",
+        "the configuration was overwritten"
+    );
 }
 
 #[test]
@@ -161,8 +165,8 @@ fn a_package_whose_programs_cannot_be_detached_stays() {
     // As with a closed gate, whose message must be shown.
     let refuses = "echo 'guestreq: nothing is detached: the gate is closed' >&2; exit 1";
     host.stand_in("root/usr/bin/guestreq", refuses);
-    let said = host.refused(&["--remove", "guestreq"]);
-    assert!(said.contains("nothing is detached: the gate is closed"), "{said}");
+    let message = host.refused(&["--remove", "guestreq"]);
+    assert!(message.contains("nothing is detached: the gate is closed"), "{message}");
     assert!(host.has("usr/bin/guestreq"), "nothing could detach it any more");
     let calls = fs::read_to_string(host.folder.join("log")).unwrap();
     assert!(calls.ends_with("deb-systemd-invoke start guestreq.service\n"), "{calls}");

@@ -25,7 +25,7 @@ const READY: &str = "the agent is attached";
 /// How often to check whether top has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether standard output is a terminal.
+/// Whether standard input and output are a terminal.
 pub fn is_possible() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }

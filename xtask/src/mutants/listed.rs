@@ -1,4 +1,4 @@
-//! # The mutants that no test can tell, or need tell, from the code
+//! # Mutants that no test can catch, or need catch
 //!
 //! Rows of tables in docs/testing.md: the mutant's name without its place, the line that it changes,
 //! and why. So the list needs no change when code moves, and does when that line changes.
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(row("`a/src/b.rs: delete ! in f`"), None);
     }
 
-    /// Without a run of hours nobody sees else that a listed mutant is of code that is gone.
+    /// Otherwise only a run of hours would show that a listed line no longer exists.
     #[test]
     fn each_listed_line_is_in_its_file() {
         for Row { name, line } in read().unwrap() {

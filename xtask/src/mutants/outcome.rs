@@ -104,7 +104,7 @@ pub fn tally(outcomes: impl Iterator<Item = Outcome>) -> String {
         } += 1;
     }
     format!(
-        "{} mutants: {caught} caught, {timeout} without an end, {missed} survive, \
+        "{} mutants: {caught} caught, {timeout} timed out, {missed} survive, \
          {unviable} do not compile",
         caught + missed + timeout + unviable
     )
@@ -127,14 +127,14 @@ pub fn compare<'a>(
     for row in listed {
         let of_row = outcomes.iter().filter(|(mutant, _)| mutant.row == *row);
         let now: Vec<_> = of_row.map(|(_, outcome)| *outcome).collect();
-        let said = if !all.iter().any(|mutant| mutant.row == *row) {
+        let what = if !all.iter().any(|mutant| mutant.row == *row) {
             "what is no mutant"
         } else if !now.is_empty() && !now.contains(&Outcome::Missed) {
             "what a test notices"
         } else {
             continue;
         };
-        wrong.push(format!("{PAGE} lists {said}: {} in `{}`", row.name, row.line));
+        wrong.push(format!("{PAGE} lists {what}: {} in `{}`", row.name, row.line));
     }
     wrong
 }

@@ -45,7 +45,7 @@ impl Apt {
             None => apt.refresh()?,
             Some(_) => {
                 if let Err(error) = apt.refresh() {
-                    progress::note(&format!("going on with the old package index: {error:#}"));
+                    progress::note(&format!("using the old package index: {error:#}"));
                 }
             }
         }

@@ -64,7 +64,7 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
         progress::note(&format!("{error:#}"));
         let Err(offline) = apt.refresh() else { return get(&kind.abi(cache, apt)?) };
         let kept = kind.newest_kept(cache).ok_or(offline)?;
-        progress::note(&format!("going on with the older {kept}, which is in the cache"));
+        progress::note(&format!("using the older {kept} from the cache"));
         get(&kept)
     })
 }

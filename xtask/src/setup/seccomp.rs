@@ -104,7 +104,7 @@ fn is_case(line: &str) -> bool {
     line.starts_with("case ") || line.starts_with("default:")
 }
 
-/// The open blocks, outermost first.
+/// The contents of the innermost braces around a position.
 fn literal(body: &str, at: usize) -> Result<&str> {
     let begin = body[..at].rfind('{').context("no literal")?;
     let mut depth = 0;
@@ -118,13 +118,13 @@ fn literal(body: &str, at: usize) -> Result<&str> {
             return Ok(&body[begin + 1..begin + i]);
         }
     }
-    bail!("a literal without an end")
+    bail!("a literal without its closing brace")
 }
 
 fn rule(text: &str, conditions: &Conditions) -> Result<Value> {
     let (head, args) = text.split_once("Args:").unwrap_or((text, ""));
     let names = head.split_once("[]string{").context("no names")?.1;
-    let names = strings(names.split_once('}').context("names without an end")?.0);
+    let names = strings(names.split_once('}').context("names without a closing brace")?.0);
     ensure!(!names.is_empty(), "a rule without a name");
     let action = match (text.contains("specs.ActAllow"), text.contains("specs.ActErrno")) {
         (true, false) => "SCMP_ACT_ALLOW",

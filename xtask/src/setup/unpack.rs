@@ -9,7 +9,7 @@ use btf_rs::utils::elf;
 
 use super::toolroot::Toolroot;
 
-/// Modules that a guest loads, without their dependencies.
+/// Modules that a guest loads; their dependencies are added.
 const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000"];
 
 /// Copies from the unpacked packages in `tree` to `dest`.

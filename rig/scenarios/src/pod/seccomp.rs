@@ -34,17 +34,17 @@ impl Runtime {
 }
 
 pub fn of(pod: &Pod, capabilities: &[String]) -> Result<Value> {
-    let asked = &pod.template["securityContext"]["seccompProfile"];
+    let wanted = &pod.template["securityContext"]["seccompProfile"];
     let read = |path: &str| -> Result<Value> {
         let text = fs::read(path).with_context(|| path.to_owned())?;
         serde_json::from_slice(&text).with_context(|| path.to_owned())
     };
-    match (asked["type"].as_str(), asked["localhostProfile"].as_str()) {
+    match (wanted["type"].as_str(), wanted["localhostProfile"].as_str()) {
         (Some("RuntimeDefault"), None) => {
             filter(&read(pod.runtime.profile())?, capabilities, &host::kernel()?)
         }
         (Some("Localhost"), Some(name)) => read(&format!("/lib/kubelet/seccomp/{name}")),
-        _ => bail!("unknown seccomp profile: {asked}"),
+        _ => bail!("unknown seccomp profile: {wanted}"),
     }
 }
 

@@ -64,7 +64,7 @@ fn does_everything(_: &Context) -> Result<Status> {
     let (code, message) = refusal_from(&mut detach.command()?)?;
     ensure!(code == 1 && message.contains("an agent is running"), "exit {code}: {message}");
     agent.stop()?;
-    ensure!(Path::new(PINS).exists(), "nothing went on without an agent");
+    ensure!(Path::new(PINS).exists(), "enforcement did not survive the agent");
     // Nor does it leave a closed gate unanswered.
     gate.set("closed", "Y")?;
     let (code, message) = refusal_from(&mut detach.command()?)?;

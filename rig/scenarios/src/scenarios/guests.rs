@@ -168,13 +168,13 @@ fn dies(_: &Context) -> Result<Status> {
     }
     Firmware::reset()?;
     // KVM destroys the VMs in a kernel thread.
-    agent.wait_until("all VMs have gone", |metrics| {
+    agent.wait_until("all VMs have exited", |metrics| {
         metrics.sum("guestreq_map_entries", &[("map", "threads")]) == 0.0
             && metrics.sum("guestreq_map_entries", &[("map", "contexts")]) == 0.0
     })?;
     assert_exact(&agent, &before)?;
     let metrics = agent.scrape()?;
-    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "somebody still waits");
+    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "a request still waits");
     let vms = json("vms")?;
     let running = vms["vms"].as_array().map(|vms| vms.iter().filter(|vm| vm["running"] == true));
     ensure!(running.map(Iterator::count) == Some(0), "{vms}");

@@ -35,11 +35,11 @@ fn hung(_: &Context) -> Result<Status> {
     ensure!(ok == (firmware.guest_requests - firmware.hung) as f64, "{ok} ok, {firmware:?}");
     ensure!(errors >= 1.0, "{errors} host errors, the firmware {firmware:?}");
     ensure!(ok + errors == 6.0, "{ok} ok and {errors} host errors of 6 requests");
-    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "somebody still waits");
+    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "a request still waits");
     let busy = [("command", "snp_guest_request")];
     let seconds = metrics.sum("guestreq_psp_busy_seconds_total", &busy);
     ensure!(seconds >= 1.0, "the hung command held the PSP for {seconds} s");
     ensure!(agent::get("/healthz")?.0 == 200, "the agent's loop has ended");
-    ensure!(agent::log().contains("host_error"), "the log does not tell of host errors");
+    ensure!(agent::log().contains("host_error"), "the log does not report host errors");
     Ok(Status::Passed)
 }

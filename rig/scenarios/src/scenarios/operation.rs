@@ -60,7 +60,7 @@ fn command_line(_: &Context) -> Result<Status> {
     let vms = json("vms")?;
     // Between two requests no VM holds it.
     let mut psp = json("psp")?;
-    wait_until("somebody holds the PSP", Duration::from_secs(20), || {
+    wait_until("a VM holds the PSP", Duration::from_secs(20), || {
         psp = json("psp")?;
         Ok(psp["holder"]["command"] == "snp_guest_request")
     })?;
@@ -69,7 +69,7 @@ fn command_line(_: &Context) -> Result<Status> {
     meek.finish()?;
     Firmware::reset()?;
     println!("{vms_table}\n{psp_table}");
-    ensure!(vms["vms"][0]["vm"] == "hog", "who takes most comes first: {vms}");
+    ensure!(vms["vms"][0]["vm"] == "hog", "the VM that takes most comes first: {vms}");
     let share = vms["vms"][0]["recent_psp_share"].as_f64().context("recent_psp_share")?;
     let utilisation = psp["recent_utilisation"].as_f64().context("recent_utilisation")?;
     ensure!(share > 0.4 && utilisation >= share * 0.9, "hog {share}, all {utilisation}");

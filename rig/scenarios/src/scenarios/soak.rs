@@ -30,8 +30,8 @@ scenario!(SOAK: "soak/soak" = soak,
 /// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {
     let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
-    let asked = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
-    match asked {
+    let minutes = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
+    match minutes {
         Some(minutes) => {
             Ok(Duration::from_secs(60 * minutes.parse::<u64>().context("rig.minutes")?))
         }

@@ -90,7 +90,7 @@ fn all_at_once(context: &Context) -> Result<Status> {
         };
         let done = rounds();
         shared.over.store(true, Ordering::Relaxed);
-        // The watching threads know best what went wrong.
+        // The watching threads report the cause.
         let watched = (joined(queries), joined(scrapes), joined(clients));
         Ok::<_, anyhow::Error>(match (done, watched) {
             (Ok(()), (queries, scrapes, clients)) => (queries?, scrapes?, clients?),
@@ -127,8 +127,8 @@ fn gate_removed(stress: &Stress<'_>) -> Result<()> {
     host::rmmod("guestreq_gate")?;
     let verified = |expected: f64| -> Result<()> {
         let metrics = stress.agent()?.scrape()?;
-        let said = metrics.sum("guestreq_enforcement_info", &[("verified", "true")]);
-        ensure!(said == expected, "verified {said}: {}", agent::get("/readyz")?.1);
+        let found = metrics.sum("guestreq_enforcement_info", &[("verified", "true")]);
+        ensure!(found == expected, "verified {found}: {}", agent::get("/readyz")?.1);
         Ok(())
     };
     let reported = verified(0.0).context("without a gate");

@@ -87,13 +87,13 @@ fn whatever_was_aborted_is_configured_again() {
     for package in host.pack("0.1.0") {
         host.install(&package);
     }
-    let asked: [&[&str]; 4] = [
+    let calls_of_dpkg: [&[&str]; 4] = [
         &["configure", ""],
         &["abort-upgrade", "0.1.1"],
         &["abort-remove"],
         &["abort-deconfigure", "in-favour", "other", "1.0"],
     ];
-    for arguments in asked {
+    for arguments in calls_of_dpkg {
         let calls = host.script("guestreq-gate-dkms.postinst", arguments);
         let built = position(&calls, "common.postinst guestreq-gate 0.1.0");
         assert!(built < position(&calls, "modprobe guestreq_gate"), "{arguments:?}: {calls:?}");

@@ -49,7 +49,7 @@ fn the_unchanged_tree_is_not_a_mutant() {
     assert_eq!(outcomes, [(&all[0], Outcome::Missed), (&all[1], Outcome::Caught)]);
     assert_eq!(
         tally(outcomes.into_iter().map(|(_, outcome)| outcome)),
-        "2 mutants: 1 caught, 0 without an end, 1 survive, 0 do not compile"
+        "2 mutants: 1 caught, 0 timed out, 1 survive, 0 do not compile"
     );
 }
 

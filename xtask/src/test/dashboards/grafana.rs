@@ -57,7 +57,7 @@ pub struct Query<'a> {
     pub legend: &'a str,
 }
 
-pub fn asked(board: &Value) -> Vec<Query<'_>> {
+pub fn panel_queries(board: &Value) -> Vec<Query<'_>> {
     let mut queries = Vec::new();
     for panel in list(board, "/panels") {
         let lines = text(panel, "/type") == "timeseries";
@@ -77,13 +77,13 @@ pub fn asked(board: &Value) -> Vec<Query<'_>> {
 
 /// All queries of a dashboard.
 pub fn queries(board: &Value) -> Vec<(String, String)> {
-    let asked = asked(board).into_iter();
+    let of_panels = panel_queries(board).into_iter();
     let mut queries: Vec<_> =
-        asked.map(|query| (query.of.to_owned(), plain(query.expression))).collect();
+        of_panels.map(|query| (query.of.to_owned(), plain(query.expression))).collect();
     for variable in list(board, "/templating/list") {
-        let asked = text(variable, "/definition").strip_prefix("label_values(");
-        let asked = asked.and_then(|asked| asked.strip_suffix(')')?.rsplit_once(", "));
-        if let Some((series, label)) = asked {
+        let arguments = text(variable, "/definition").strip_prefix("label_values(");
+        let arguments = arguments.and_then(|text| text.strip_suffix(')')?.rsplit_once(", "));
+        if let Some((series, label)) = arguments {
             let query = format!("sum by ({label}) ({})", plain(series));
             queries.push((format!("${}", text(variable, "/name")), query));
         }

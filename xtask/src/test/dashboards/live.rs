@@ -126,8 +126,8 @@ impl Session {
             panels.have_data(&self.server)?;
             panels.names_are_right(&self.server)
         })?;
-        let (all, otherwise) = (panels.queries.len(), panels::OTHERWISE.len());
-        Ok(format!("{all} queries, {otherwise} of them by what they look at"))
+        let (all, substituted) = (panels.queries.len(), panels::SUBSTITUTES.len());
+        Ok(format!("{all} queries, {substituted} of them by a substitute"))
     }
 
     /// Retries while the guest runs, up to WATCH_TIMEOUT.

@@ -100,7 +100,7 @@ mod tests {
     fn panels_of_a_host_never_sum_two_hosts() {
         for file in ["node.json", "vm.json"] {
             let board = grafana::parse(&project::root().join("dashboards").join(file)).unwrap();
-            for query in grafana::asked(&board) {
+            for query in grafana::panel_queries(&board) {
                 for (metric, labels) in promql::uses(query.expression).selectors {
                     // For pods, whose UIDs are unique, not for hosts.
                     let is_pod_s = metric == "kube_pod_info";

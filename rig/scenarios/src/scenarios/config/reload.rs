@@ -35,35 +35,36 @@ fn reloaded(_: &Context) -> Result<Status> {
     decided("first", false)?;
 
     replace(MAIN, &lines(EXPORT))?;
-    let shown =
-        shows("a file that was renamed over it holds", |p| allows(&p["default"], "export"))?;
+    let shown = shows("the replaced file takes effect", |p| allows(&p["default"], "export"))?;
     decided("renamed", true)?;
     let origin = &shown["default"]["allow"]["origin"];
     ensure!(origin["file"] == MAIN && origin["line"] == 3, "{origin}");
 
     swap(1, &lines(""))?;
-    shows("the first link holds", |p| !allows(&p["default"], "export"))?;
+    shows("the first link takes effect", |p| !allows(&p["default"], "export"))?;
     decided("linked", false)?;
     swap(2, &lines(EXPORT))?;
-    shows("the link that was turned holds", |p| allows(&p["default"], "export"))?;
-    decided("turned", true)?;
+    shows("the swapped link takes effect", |p| allows(&p["default"], "export"))?;
+    decided("swapped", true)?;
 
     // A rule for one VM in a separate file overrides the main one.
     let web = "[[vm]]\nmatch = { name = \"web\" }\nallow = [\"report\"]\n";
     replace(CONF_D, web)?;
-    shows("a file more holds", |p| p["rules"][0]["file"] == CONF_D)?;
+    shows("an added file takes effect", |p| p["rules"][0]["file"] == CONF_D)?;
     decided("web", false)?;
     decided("other", true)?;
     println!("{}", cli(&["policy", "show"])?);
     wrong(&mut agent)?;
     fs::remove_file(CONF_D)?;
-    shows("a file less holds", |p| p["rules"].as_array().is_some_and(Vec::is_empty))?;
+    shows("the removal of a file takes effect", |p| {
+        p["rules"].as_array().is_some_and(Vec::is_empty)
+    })?;
     decided("web", true)?;
 
     // SIGHUP reloads at once; what needs a restart is reported.
     replace(MAIN, &lines("max_vms = 7\n"))?;
     signal(agent.pid(), libc::SIGHUP)?;
-    let shown = shows("it is read", |p| !allows(&p["default"], "export"))?;
+    let shown = shows("the change takes effect", |p| !allows(&p["default"], "export"))?;
     ensure!(shown["config"]["pending"] == serde_json::json!(["max_vms"]), "{}", shown["config"]);
     let text = cli(&["policy", "show"])?;
     ensure!(text.contains("Changed: max_vms: takes effect at the next start"), "{text}");
@@ -115,7 +116,7 @@ fn wrong(agent: &mut Agent) -> Result<()> {
     decided("other", true)?;
     fs::remove_file(path)?;
     replace(path, "[[vm]]\nmatch = { name = \"web\" }\nallow = [\"report\", \"key\"]\n")?;
-    agent.wait_until("it is read again", successful)?;
+    agent.wait_until("the mended file takes effect", successful)?;
     ensure!(policy()?["config"]["failed"].is_null(), "{}", policy()?["config"]);
     Ok(())
 }
@@ -173,7 +174,7 @@ fn at_reload(_: &Context) -> Result<Status> {
 fn enforce_without_gate(agent: &Agent) -> Result<()> {
     let audit = lines("").replace("enforce", "audit");
     replace(MAIN, &audit)?;
-    shows("it only counts", |p| p["default"]["mode"]["value"] == "audit")?;
+    shows("audit takes effect", |p| p["default"]["mode"]["value"] == "audit")?;
     replace(MAIN, &lines(""))?;
     let refused_by = |p: &serde_json::Value| {
         let error = p["config"]["failed"]["error"].as_str().unwrap_or_default();

@@ -56,9 +56,9 @@ pub(super) fn says(pod: &Pod, reason: &str) -> Result<()> {
 fn the_node(_: &Context) -> Result<Status> {
     says(&Pod::agent()?.read_only("bpffs")?, "mounted read-only")?;
     paranoid(3)?;
-    let said = says(&Pod::agent()?, "perf_event_paranoid=2");
+    let reported = says(&Pod::agent()?, "perf_event_paranoid=2");
     paranoid(2)?;
-    said?;
+    reported?;
     // Last, as it leaves no SNP host.
     host::rmmod("kvm-amd")?;
     says(&Pod::agent()?, "modprobe kvm_amd")?;

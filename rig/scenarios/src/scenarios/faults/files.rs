@@ -34,9 +34,9 @@ pub fn pins(host: &mut FaultyHost) -> Result<()> {
         let (status, why) = agent::get("/readyz")?;
         Ok(status == 503 && why.contains("no BPF file system at /sys/fs/bpf"))
     });
-    let asked = requests_continue(20);
+    let continued = requests_continue(20);
     run_command("mount", &["-t", "bpf", "bpf", BPFFS])?;
-    reported.and(asked)?;
+    reported.and(continued)?;
     wait_for_log("/sys/fs/bpf/guestreq was removed: until it is restored, nothing survives")?;
     wait_for_log("pinned again at")?;
     wait_until("it is ready again", STEP_TIMEOUT, || Ok(agent::get("/readyz")?.0 == 200))?;

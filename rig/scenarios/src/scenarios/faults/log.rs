@@ -38,7 +38,7 @@ pub fn blocked(host: &mut FaultyHost) -> Result<()> {
     let log = read(reader);
     requests_continue(5)?;
     takeover::replace_agent(&mut host.agent, SIGTERM)?;
-    let log = log.join().map_err(|_| anyhow!("who reads the log has panicked"))??;
+    let log = log.join().map_err(|_| anyhow!("the log's reader has panicked"))??;
     for line in ["took over lsm/file_ioctl", "metrics on http://", "stopping: "] {
         ensure!(log.contains(line), "{line:?} is missing: {log}");
     }

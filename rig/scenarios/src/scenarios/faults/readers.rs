@@ -86,7 +86,7 @@ pub fn connect() -> Result<Vec<UnixStream>> {
             })
             .collect()
     };
-    thread::spawn(member).join().map_err(|_| anyhow!("who connects has panicked"))?
+    thread::spawn(member).join().map_err(|_| anyhow!("the connecting thread has panicked"))?
 }
 
 /// Sends until nothing more is accepted, and returns how much was.

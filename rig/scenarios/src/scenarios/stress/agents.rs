@@ -45,7 +45,7 @@ impl Stress<'_> {
         let mut command = Command::new("/bin/guestreq");
         command.args(["agent", "--config", takeover::CONFIG]);
         self.unread = None;
-        let is_taken = self.rounds % 3 != 1;
+        let is_read = self.rounds % 3 != 1;
         let agent = if self.rounds.is_multiple_of(3) {
             Agent::spawn_command(&mut command)?
         } else {
@@ -53,7 +53,7 @@ impl Stress<'_> {
             let writer = log::fill(File::from(OwnedFd::from(writer)))?;
             self.blocked += 1;
             let agent = Agent::spawn_to(&mut command, Stdio::from(writer))?;
-            match is_taken {
+            match is_read {
                 true => drop(log::read(reader)),
                 false => self.unread = Some(reader),
             }
@@ -62,7 +62,7 @@ impl Stress<'_> {
         drop(command);
         let agent = agent.wait_until_ready()?;
         chown(readers::SOCKET, None, Some(readers::GROUP)).context(readers::SOCKET)?;
-        self.shared.log_is_read.store(is_taken, Ordering::Relaxed);
+        self.shared.log_is_read.store(is_read, Ordering::Relaxed);
         self.shared.pid.store(agent.pid(), Ordering::Relaxed);
         self.agent = Some(agent);
         Ok(())

@@ -32,8 +32,8 @@ impl Stress<'_> {
 
     /// The agent has ended meanwhile: the change was not made and is not reported as made.
     pub fn disk_recovers(&mut self, waits: JoinHandle<Result<String>>) -> Result<()> {
-        let said = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
-        ensure!(said.is_err(), "a change that was not saved is reported as made: {said:?}");
+        let outcome = waits.join().map_err(|_| anyhow!("the command line has panicked"))?;
+        ensure!(outcome.is_err(), "a change that was not saved is reported as made: {outcome:?}");
         let holds = cli(&["policy", "show", "-o", "json"])?.contains("999/s");
         ensure!(!holds, "a change that was not saved is in effect");
         fs::remove_file(files::NEW_OVERRIDES).context(files::NEW_OVERRIDES)?;

@@ -51,32 +51,32 @@ const QUERIES: [(&str, Query); 6] = [
 pub struct Latencies(BTreeMap<&'static str, Vec<Duration>>);
 
 pub fn run(shared: &Shared) -> Result<Latencies> {
-    let mut asked = Latencies::default();
+    let mut latencies = Latencies::default();
     while !shared.is_over() {
-        asked.run_all(shared)?;
+        latencies.run_all(shared)?;
         thread::sleep(Duration::from_millis(50));
     }
-    Ok(asked)
+    Ok(latencies)
 }
 
 impl Latencies {
     /// With an idle agent.
     pub fn at_rest(shared: &Shared) -> Result<Latencies> {
-        let mut asked = Latencies::default();
+        let mut latencies = Latencies::default();
         for _ in 0..10 {
-            asked.run_all(shared).context("at rest")?;
+            latencies.run_all(shared).context("at rest")?;
         }
-        Ok(asked)
+        Ok(latencies)
     }
 
     fn run_all(&mut self, shared: &Shared) -> Result<()> {
-        for (name, question) in QUERIES {
+        for (name, query) in QUERIES {
             let _up = shared.up.read().unwrap_or_else(PoisonError::into_inner);
             if name == "limit set" && shared.disk_hangs.load(Ordering::Relaxed) {
                 continue;
             }
             let begin = Instant::now();
-            question(shared).with_context(|| name.to_owned())?;
+            query(shared).with_context(|| name.to_owned())?;
             self.0.entry(name).or_default().push(begin.elapsed());
         }
         Ok(())
@@ -103,9 +103,9 @@ fn status(shared: &Shared) -> Result<()> {
     stream.read_to_string(&mut answer).context("no answer")?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{answer}");
-    let said: Value = serde_json::from_str(body).context("no JSON")?;
-    ensure!(said["pid"] == shared.pid.load(Ordering::Relaxed), "{body}");
-    is_verified(&said["enforcement"])
+    let answer: Value = serde_json::from_str(body).context("no JSON")?;
+    ensure!(answer["pid"] == shared.pid.load(Ordering::Relaxed), "{body}");
+    is_verified(&answer["enforcement"])
 }
 
 fn health(_: &Shared) -> Result<()> {
@@ -115,10 +115,10 @@ fn health(_: &Shared) -> Result<()> {
 }
 
 fn policy(_: &Shared) -> Result<()> {
-    let said: Value = serde_json::from_str(&cli(&["policy", "show", "-o", "json"])?)?;
-    let configuration = &said["config"];
+    let answer: Value = serde_json::from_str(&cli(&["policy", "show", "-o", "json"])?)?;
+    let configuration = &answer["config"];
     ensure!(configuration["failed"].is_null(), "{configuration}");
-    is_verified(&said["enforcement"])
+    is_verified(&answer["enforcement"])
 }
 
 /// A new limit each time, too high to matter.
@@ -128,9 +128,9 @@ fn limit(_: &Shared) -> Result<()> {
     cli(&["limit", "set", "--vm", "web", "--rate", "1000/s", "--burst", &burst]).map(drop)
 }
 
-fn is_verified(said: &Value) -> Result<()> {
-    ensure!(said["mode"] == "enforce" && said["verified"] == true, "{said}");
-    ensure!(said["bypassed"] == 0, "{said}");
+fn is_verified(enforcement: &Value) -> Result<()> {
+    ensure!(enforcement["mode"] == "enforce" && enforcement["verified"] == true, "{enforcement}");
+    ensure!(enforcement["bypassed"] == 0, "{enforcement}");
     Ok(())
 }
 
@@ -143,17 +143,17 @@ impl Latencies {
     }
 
     pub fn worst(&self) -> Duration {
-        let asked = self.0.iter().filter(|(name, _)| **name != BASELINE);
-        asked.flat_map(|(_, times)| times).max().copied().unwrap_or_default()
+        let of_agent = self.0.iter().filter(|(name, _)| **name != BASELINE);
+        of_agent.flat_map(|(_, times)| times).max().copied().unwrap_or_default()
     }
 
     /// Median and worst latencies, now and idle.
     pub fn compared(&self, idle: &Latencies) -> Result<String> {
         let mut text = String::from("median and worst answers, and at rest:");
         for (name, _) in QUERIES {
-            let (asked, now, rest) = (self.0[name].len(), self.of(name)?, idle.of(name)?);
+            let (answers, now, rest) = (self.0[name].len(), self.of(name)?, idle.of(name)?);
             text += &format!(
-                " {name} ({asked}) {:.0?} {:.0?}, {:.0?} {:.0?};",
+                " {name} ({answers}) {:.0?} {:.0?}, {:.0?} {:.0?};",
                 now.0, now.1, rest.0, rest.1
             );
         }

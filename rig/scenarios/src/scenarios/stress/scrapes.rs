@@ -96,15 +96,15 @@ impl ScrapeChecks {
         ensure!(lost.is_empty(), "reported as lost: {lost:?}");
         let bypassed = metrics.sum("guestreq_enforcement_bypassed_total", &[]);
         ensure!(bypassed == 0.0, "{bypassed} are reported as bypassed");
-        let said: Vec<&Sample> = metrics.select("guestreq_enforcement_info", &[]).collect();
-        let [said] = said.as_slice() else { bail!("enforcement is reported as {said:?}") };
-        ensure!(said.labels["mode"] == "enforce", "the configured mode is enforce: {said:?}");
-        let is_verified = said.labels["verified"] == "true";
+        let infos: Vec<&Sample> = metrics.select("guestreq_enforcement_info", &[]).collect();
+        let [info] = infos.as_slice() else { bail!("enforcement is reported as {infos:?}") };
+        ensure!(info.labels["mode"] == "enforce", "the configured mode is enforce: {info:?}");
+        let is_verified = info.labels["verified"] == "true";
         ensure!(is_verified || !is_up, "an agent that is up has it not verified");
         self.not_verified += u64::from(!is_verified);
         let dropped = metrics.sum("guestreq_log_lines_dropped_total", &[]);
-        let is_taken = is_up && it.log_is_read.load(Ordering::Relaxed);
-        ensure!(dropped == 0.0 || !is_taken, "{dropped} lines dropped of a log that is taken");
+        let is_read = is_up && it.log_is_read.load(Ordering::Relaxed);
+        ensure!(dropped == 0.0 || !is_read, "{dropped} lines dropped of a log that is read");
         self.most_dropped = self.most_dropped.max(dropped);
         Ok(())
     }

@@ -69,7 +69,7 @@ fn next_to_ours(host: Host) -> Result<Status> {
     let line = refused(&["detach"])?;
     ensure!(line.contains("alien is not guestreq's: remove it by hand"), "{line}");
     ensure!(Path::new(&alien).exists(), "it was removed");
-    // Set set_aside with pins of another schema, it is reported and does not matter.
+    // Set aside with pins of another schema, it is reported and has no effect.
     let agent = start(&[])?;
     agent.kill()?;
     bpf::write_first_word(HOST_RECORD, 99)?;

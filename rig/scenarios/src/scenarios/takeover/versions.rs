@@ -173,7 +173,7 @@ fn not_counted(host: &Host, agent: &Agent) -> Result<u64> {
     answered.checked_sub(counted as u64).context("counted twice")
 }
 
-/// Pins that were set set_aside.
+/// Pins of other schemas that were set aside.
 pub fn set_aside() -> Result<Vec<String>> {
     let entries = fs::read_dir("/sys/fs/bpf").context("/sys/fs/bpf")?.flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());

@@ -14,7 +14,7 @@ use crate::prometheus::Server;
 pub const VM: &str = r#"wéb"{_x}|.*\d'_})#"#;
 
 /// Queries without data in the rig: panel, a metric of the query, and an expression that has data.
-pub const OTHERWISE: [(&str, &str, &str); 3] = [
+pub const SUBSTITUTES: [(&str, &str, &str); 3] = [
     // Nothing bypasses enforcement.
     (
         "Bypassed requests, by node",
@@ -47,7 +47,7 @@ impl Panels {
             let board = grafana::parse(&path)?;
             let file = name(project::root(), &path);
             let one = if file.ends_with("vm.json") { names::as_regex(vm) } else { ".*".into() };
-            for query in grafana::asked(&board) {
+            for query in grafana::panel_queries(&board) {
                 let expression = chosen(query.expression, instance, &one);
                 ensure!(!expression.contains("${") && !expression.contains("$_"), "{expression}");
                 let of = format!("{file}: {}", query.of);
@@ -63,10 +63,10 @@ impl Panels {
         let mut without = Vec::new();
         for query in &self.queries {
             if !has_number(server, &query.expression)? {
-                let otherwise = OTHERWISE.iter().find(|(panel, metric, _)| {
+                let substitute = SUBSTITUTES.iter().find(|(panel, metric, _)| {
                     *panel == query.panel && query.expression.contains(metric)
                 });
-                let shown = otherwise.map(|(.., expression)| has_number(server, expression));
+                let shown = substitute.map(|(.., expression)| has_number(server, expression));
                 if !shown.transpose()?.unwrap_or(false) {
                     without.push(format!("{}: {}", query.of, query.expression));
                 }
