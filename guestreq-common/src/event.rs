@@ -13,7 +13,7 @@ named_enum! {
         Replay = 2 => "replay",
         Gap = 3 => "gap",
         HostError = 4 => "host_error",
-        /// A new VM: the agent names it while its process lives.
+        /// A new VM: the agent names it while its process runs.
         NewVm = 5 => "new_vm",
         /// A disallowed message type was denied.
         Denied = 6 => "denied",

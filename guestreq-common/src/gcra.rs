@@ -7,7 +7,7 @@
 //! In any time t at most burst + t / interval requests are admitted; one that comes `interval` after
 //! the last admitted one always is.
 //!
-//! VMs that push against the same limit would retry together and queue for the PSP together. So a
+//! VMs with equal limits would retry at the same moments and queue for the PSP together. So a
 //! refused VM also waits for its [`Turn`]: such VMs follow one another as fast as the PSP answers.
 //!
 //! Times are ns of CLOCK_MONOTONIC.
@@ -36,7 +36,7 @@ const REFUSED: u64 = 1 << 63;
 /// How long a refused request that now conforms may have to wait for its turn.
 pub const MAX_TURN_WAIT_NS: u64 = 500_000_000;
 /// Refused VMs come no further apart, however slow the PSP is.
-pub const MAX_SPACING_NS: u64 = MAX_TURN_WAIT_NS / 2;
+const MAX_SPACING_NS: u64 = MAX_TURN_WAIT_NS / 2;
 
 /// A state: natively an atomic, in the kernel a map element and one instruction.
 pub trait Cell {
@@ -46,7 +46,7 @@ pub trait Cell {
 }
 
 /// Attempts to write the state before a racing caller gets BUSY.
-pub const TRIES: u32 = 4;
+const TRIES: u32 = 4;
 
 /// The limiter's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::{
     event::EventKind,
     histogram::{self, SLOTS},
     outcome::Outcome,
-    policy::Policy,
+    policy::{Backend, Policy},
     request::{Running, STAGES, Stack, Stages},
     sequence::Anomaly,
     units::MonotonicNs,
@@ -69,13 +69,26 @@ pub struct EnforcementRecord {
     pub self_test: u64,
 }
 
+impl EnforcementRecord {
+    /// Whether the backend is [`Backend::Vcpu`].
+    #[inline(always)]
+    pub const fn holds_vcpus(&self) -> bool {
+        self.backend == Backend::Vcpu as u64
+    }
+
+    #[inline(always)]
+    pub const fn has_gate(&self) -> bool {
+        self.gate_file != 0
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// [`crate::SCHEMA`], set by the agent.
     pub schema: u64,
     pub totals: HostTotals,
-    pub now: Stack,
+    pub commands: Stack,
     /// Set by the agent, for a later one: the start of the direct map (`page_offset_base`), and the
     /// encryption bit of physical addresses (`sme_me_mask`). Both are valid until the next boot.
     pub page_offset: u64,
@@ -112,12 +125,6 @@ pub struct Completion {
 }
 
 impl Host {
-    /// The totals of a message type's row.
-    #[inline(always)]
-    pub fn message(&mut self, row: u8) -> &mut MessageTotals {
-        self.totals.message(row)
-    }
-
     /// t3: counts a command that has returned, for the host and its VM.
     ///
     /// `ret` is what `__sev_do_cmd_locked` returned; `outcome`: [`Outcome::of_command`].
@@ -132,7 +139,7 @@ impl Host {
     ) -> Completion {
         let elapsed = now.since(command.started);
         let busy = elapsed.saturating_sub(command.nested);
-        self.now.charge_enclosing(elapsed);
+        self.commands.charge_enclosing(elapsed);
         let totals = &mut self.totals.commands[command::index_of(command.command)];
         totals.count += 1;
         totals.busy_ns += busy;
@@ -170,7 +177,7 @@ impl Host {
         let service = stages.ns[STAGES - 1];
         let mean = self.service_ns;
         self.service_ns = if mean == 0 { service } else { mean - mean / 8 + service / 8 };
-        let message = self.message(request.message.row);
+        let message = self.totals.message(request.message.row);
         *message.results.cell(outcome) += 1;
         for stage in 0..STAGES {
             let ns = stages.ns[stage];

@@ -1,7 +1,7 @@
 //! # guestreq-common
 //!
 //! What the eBPF programs and the agent share: message headers and types, PSP commands and
-//! statuses, the records in maps, and every decision on them. The programs in `guestreq-ebpf` are
+//! statuses, the records in maps, and all logic that updates them. The programs in `guestreq-ebpf` are
 //! thin functions over this crate, so that the code the kernel runs is tested natively.
 //!
 //! No dependencies, no allocation, no panics. What a BPF program calls is `#[inline(always)]`: the

@@ -143,7 +143,7 @@ mod tests {
     const KERNEL: &str = include_str!("outcome/names.txt");
 
     #[test]
-    fn a_status_is_called_as_the_kernel_calls_it_but_for_its_odd_words() {
+    fn a_status_is_called_as_the_kernel_calls_it_except_for_misspellings() {
         let mut names = [Outcome::UNKNOWN_STATUS.name(); OUTCOMES];
         // About devices that are assigned to a guest, not about guest requests.
         let of_requests = |line: &&str| *line < "0x0034";

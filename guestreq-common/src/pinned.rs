@@ -1,7 +1,7 @@
-//! # Guard for pinned layouts
+//! # Test of pinned layouts
 //!
 //! Maps survive the agent: the next one, perhaps of another version, trusts [`crate::SCHEMA`] alone.
-//! guestreq-common/pinned/ lists all that each schema stands for. A record that changes without it
+//! guestreq-common/pinned/ lists what each schema covers. A record that changes without it
 //! fails a test; a new schema writes its own file, with UPDATE_DOCS=1.
 
 use core::mem::{align_of, offset_of, size_of};
@@ -82,7 +82,7 @@ fn records(it: &mut String) {
     record!(it, message::Summary { seqno, message_type, row, vmpck });
     record!(it, policy::Policy { rules, limit });
     record!(it, host::Host {
-        schema, totals, now, page_offset, encryption_mask, signal_of_task,
+        schema, totals, commands, page_offset, encryption_mask, signal_of_task,
         live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, queued, dequeued, threads,
         contexts, full_since,
     });

@@ -250,7 +250,7 @@ pub fn decide<C: Cell, T: Cell>(
 /// How long after its first command a VM may wait for its policy.
 pub const RESOLVE_NS: u64 = 10_000_000_000;
 /// The agent's heartbeat may be this old before VMs stop waiting for it.
-pub const HEARTBEAT_NS: u64 = 3_000_000_000;
+const HEARTBEAT_NS: u64 = 3_000_000_000;
 
 /// Whether a VM's first requests wait for the agent.
 ///

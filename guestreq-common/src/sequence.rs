@@ -70,7 +70,7 @@ const fn compare(last: u64, seqno: u64) -> Option<Anomaly> {
     if last == UNKNOWN {
         return None;
     }
-    // A fresh counter stands at UNKNOWN - 1, which wraps to "1 is next".
+    // Counters::launched() stores UNKNOWN - 1: the first number is 1.
     let next = if last == UNKNOWN - 1 { 1 } else { last.wrapping_add(2) };
     if seqno == next {
         None

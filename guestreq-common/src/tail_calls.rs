@@ -7,7 +7,7 @@
 //! Most hooks have two programs: a short one for nearly every request, and `…_slow` for the rest,
 //! so that the code that runs often stays within few pages.
 
-/// Stands for the kernel function `bpf_rdonly_cast` in the object, where no helper has this number.
+/// Placeholder for the kernel function `bpf_rdonly_cast` in the object, where no helper has this number.
 /// Its number differs between kernels; the agent patches it in.
 pub const RDONLY_CAST: u32 = u32::from_le_bytes(*b"cast");
 

@@ -3,7 +3,8 @@
 //! A VM is a guest context (`gctx_paddr`) from creation to decommissioning, whichever process or
 //! thread runs its vCPUs: KVM lets any process that shares the VMM's memory run them. Most fields
 //! are written under `sev_cmd_mutex`, which serialises the PSP's answers, so plain additions are
-//! exact. Fields that other hooks write are marked, and written atomically.
+//! exact. Counters that other hooks write are marked, and written atomically; other fields of theirs
+//! are single words, plainly stored.
 
 mod counts;
 

@@ -12,7 +12,7 @@ use guestreq_common::{
     host::{EnforcementRecord, Host, Loss},
     message::{MessageType, Summary},
     outcome::Outcome,
-    policy::{self, Backend, Decision, Evaluation, Mode, Policy, PolicyInput},
+    policy::{self, Decision, Evaluation, Mode, Policy, PolicyInput},
     request::{Running, STOPPED, Thread},
     sequence::Counters,
     units::{GuestContext, MonotonicNs, PidTgid},
@@ -104,7 +104,7 @@ pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Run
     if bypasses_gate(enforcement, running) {
         return false;
     }
-    passes(enforcement, vm, running.message.row, enforcement.backend == Backend::Vcpu as u64)
+    passes(enforcement, vm, running.message.row, enforcement.holds_vcpus())
 }
 
 /// Whether the gate should have asked about an undecided request.
@@ -130,12 +130,12 @@ fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool)
 }
 
 /// Decides a request that has the PSP undecided, or whose thread has no record, so that its decision
-/// is unknown. True if its vCPU must be held, until `held_until` in the request's record.
+/// is unknown. True if its vCPU must be holds, until `held_until` in the request's record.
 #[inline(always)]
 pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
     let Some(host) = maps::host() else { return false };
     let enforcement = &host.enforcement;
-    if thread.is_none() && enforcement.gate_file != 0 {
+    if thread.is_none() && enforcement.has_gate() {
         // The gate asks without a record, too.
         return false;
     }
@@ -145,10 +145,10 @@ pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
         report_bypass(&sender, &running.message, running.started);
     }
     let row = running.message.row;
-    let held = enforcement.backend == Backend::Vcpu as u64;
+    let holds = enforcement.holds_vcpus();
     let now = running.started;
-    let mut evaluation = decide(host, &sender, row, now, held);
-    if held && evaluation.mode.is_enforce() {
+    let mut evaluation = decide(host, &sender, row, now, holds);
+    if holds && evaluation.mode.is_enforce() {
         count(&sender, row, &evaluation);
         // Each of them reaches the PSP, and is reported at its end.
         report(false, &sender, &running.message, &evaluation, now);
@@ -254,7 +254,7 @@ fn count_refusal(sender: &Sender, row: u8, effect: Decision, now: MonotonicNs) {
         Decision::Busy => Outcome::BUSY,
     };
     if let Some(host) = maps::host() {
-        atomic::add(host.message(row).results.cell(outcome), 1);
+        atomic::add(host.totals.message(row).results.cell(outcome), 1);
     }
     if let Some(vm) = maps::vm(sender.vm) {
         atomic::add(vm.requests(row).cell(outcome), 1);

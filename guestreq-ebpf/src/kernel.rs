@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
 use guestreq_common::{
+    ghcb,
     message::{HEADER_OFFSET, Header, Summary},
     tail_calls::RDONLY_CAST,
     units::{GuestContext, MonotonicNs, PhysAddr, PidTgid},
@@ -64,4 +65,10 @@ pub fn guest_request(data: u64) -> Option<(GuestContext, Summary)> {
     let request: GuestRequest = read(data)?;
     let header: Header = read(maps::direct_map(request.request).wrapping_add(HEADER_OFFSET))?;
     Some((request.context, Summary::of(&header)))
+}
+
+/// For a VMGEXIT that is a guest request, whether it is an extended one.
+#[inline(always)]
+pub fn vmgexit_request(ghcb: u64) -> Option<bool> {
+    ghcb::request(word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE)))
 }

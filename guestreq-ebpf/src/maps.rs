@@ -100,7 +100,8 @@ static VMS: Array<Vm> = Array::with_max_entries(1024, BPF_F_MMAPABLE);
 #[map]
 static FREE_SLOTS: Stack<u32> = Stack::with_max_entries(1024, 0);
 /// The VM that a process launched last, while both exist. Used where the guest context is unknown: a
-/// vCPU that starts under the vcpu backend, and a request that failed before KVM read it.
+/// vCPU that starts under the vcpu backend, a request that failed before KVM read it, and commands of
+/// [`guestreq_common::command::is_of_process`].
 #[map]
 pub static VM_OF_PROCESS: HashMap<u32, VmRef> = HashMap::with_max_entries(1024, 0);
 /// Requests by thread. An array, not a hash: three hooks look a record up per request, and an array
@@ -192,7 +193,7 @@ pub fn set_full_since(time: MonotonicNs) {
 #[inline(always)]
 pub fn give_slot_back(slot: u32, vm: &mut Vm) {
     vm.taken_by = 0;
-    // It was just popped from there, so there is room.
+    // Every slot came from this stack, so there is room.
     let _ = FREE_SLOTS.push(slot, 0);
 }
 

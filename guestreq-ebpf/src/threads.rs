@@ -97,7 +97,7 @@ pub fn free(record: &mut Thread) {
 #[inline(always)]
 pub fn count_host_error(vm: VmRef, row: u8) {
     if let Some(host) = maps::host() {
-        atomic::add(host.message(row).results.cell(Outcome::HOST_ERROR), 1);
+        atomic::add(host.totals.message(row).results.cell(Outcome::HOST_ERROR), 1);
     }
     if let Some(vm) = maps::vm(vm) {
         atomic::add(vm.requests(row).cell(Outcome::HOST_ERROR), 1);
@@ -150,7 +150,7 @@ pub fn count_unmatched(thread: &Thread, abandoned: &Abandoned) {
 
 #[inline(always)]
 fn has_gate() -> bool {
-    maps::host().is_some_and(|host| host.enforcement.gate_file != 0)
+    maps::host().is_some_and(|host| host.enforcement.has_gate())
 }
 
 #[inline(always)]

@@ -125,13 +125,13 @@ fn a_message_about_devices_counts_for_its_vm_and_is_no_guest_request() {
 fn a_nested_command_s_time_is_not_counted_twice() {
     let mut host = zeroed::<Host>();
     for (stack, command, started) in [(0x2000, 4, 100), (0x1000, 0xc7, 300)] {
-        host.now.push(PidTgid(1), stack);
-        let running = host.now.begin(host.now.depth, PidTgid(1), stack);
+        host.commands.push(PidTgid(1), stack);
+        let running = host.commands.begin(host.commands.depth, PidTgid(1), stack);
         (running.command, running.started) = (command, MonotonicNs(started));
     }
-    let inner = *host.now.pop(PidTgid(1)).expect("the inner one");
+    let inner = *host.commands.pop(PidTgid(1)).expect("the inner one");
     finish(&mut host, None, &inner, 500, 0, 0);
-    let outer = *host.now.pop(PidTgid(1)).expect("the outer one");
+    let outer = *host.commands.pop(PidTgid(1)).expect("the outer one");
     finish(&mut host, None, &outer, 1_000, 0, 0);
     assert_eq!(host.totals.commands[0xc7].busy_ns, 200);
     assert_eq!(host.totals.commands[4].busy_ns, 700);

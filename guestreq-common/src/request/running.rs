@@ -68,7 +68,7 @@ impl Running {
     /// t2: the PSP takes a thread's request. Whether it was seen to queue: if not, the caller must
     /// read its context and header.
     #[inline(always)]
-    pub fn take_over(&mut self, thread: &mut Thread, now: MonotonicNs) -> bool {
+    pub fn take_from(&mut self, thread: &mut Thread, now: MonotonicNs) -> bool {
         let state = thread.state;
         thread.set_idle();
         self.vm = thread.vm;
@@ -83,6 +83,18 @@ impl Running {
             self.queued = now;
         }
         queued
+    }
+
+    /// What is wrong with the message's sequence number.
+    #[inline(always)]
+    pub const fn anomaly(&self) -> Option<Anomaly> {
+        const REPLAY: u32 = SequenceCheck::Replay as u32;
+        const GAP: u32 = SequenceCheck::Gap as u32;
+        match self.sequence {
+            REPLAY => Some(Anomaly::Replay),
+            GAP => Some(Anomaly::Gap),
+            _ => None,
+        }
     }
 
     /// The stages of a request that has ended.

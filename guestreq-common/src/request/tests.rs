@@ -104,7 +104,7 @@ fn a_decision_is_for_one_request() {
 fn the_psp_takes_a_request_over_as_far_as_it_was_seen() {
     let taken = |thread: &mut Thread| {
         let mut running = Running::default();
-        let queued = running.take_over(thread, MonotonicNs(50));
+        let queued = running.take_from(thread, MonotonicNs(50));
         assert_eq!((thread.is_idle(), running.vm), (true, VM));
         let times = [running.wants_lock, running.queued, running.started].map(|time| time.0);
         (queued, times, running.message)

@@ -19,20 +19,20 @@ fn a_vm_reference_names_a_slot_or_none() {
 }
 
 #[test]
-fn a_vm_that_pushes_against_its_limit_begins_one_row_and_ends_it_once_it_stops() {
+fn a_vm_that_pushes_against_its_limit_begins_one_series_and_ends_it_once_it_stops() {
     let mut vm = zeroed();
     let mut edge = |over, now| vm.throttle_edge(over, MonotonicNs(now));
     assert!(!edge(false, 0), "nothing to end");
     assert!(edge(true, 0), "the first, whatever the clock says");
     for now in 1..100 {
-        assert!(!edge(now % 10 != 0, now * THROTTLE_ENDS_NS / 20), "one row, at {now}");
+        assert!(!edge(now % 10 != 0, now * THROTTLE_ENDS_NS / 20), "one series, at {now}");
     }
     assert!(!edge(true, 5 * THROTTLE_ENDS_NS));
     assert!(!edge(false, 6 * THROTTLE_ENDS_NS - 1), "too early");
     assert!(!edge(false, 0), "a clock of another CPU");
     assert!(edge(false, 6 * THROTTLE_ENDS_NS), "the end");
     assert!(!edge(false, 9 * THROTTLE_ENDS_NS), "once");
-    assert!(edge(true, 9 * THROTTLE_ENDS_NS), "the next row");
+    assert!(edge(true, 9 * THROTTLE_ENDS_NS), "the next series");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use aya_ebpf::helpers::bpf_send_signal_thread;
 use guestreq_common::{
-    policy::{self, Backend},
+    policy,
     request::{Running, STOPPED, Thread},
     units::MonotonicNs,
     vm::NO_KICK,
@@ -52,7 +52,7 @@ pub fn hold(thread: Option<&mut Thread>, running: &Running) {
 pub fn may_begin(tgid: u32) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     let enforcement = &host.enforcement;
-    if enforcement.backend != Backend::Vcpu as u64 {
+    if !enforcement.holds_vcpus() {
         return 0;
     }
     let Some(vm) = maps::vm(vms::launched_by(tgid)) else { return 0 };
@@ -75,8 +75,7 @@ pub fn may_run(thread: &mut Thread) -> i32 {
     let vm = maps::vm(thread.vm);
     let policy =
         vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
-    let enforces =
-        host.enforcement.backend == Backend::Vcpu as u64 && policy.rules().mode().is_enforce();
+    let enforces = host.enforcement.holds_vcpus() && policy.rules().mode().is_enforce();
     if !enforces {
         // A former policy held it.
         thread.held_until = MonotonicNs::NEVER;

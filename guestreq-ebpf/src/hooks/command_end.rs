@@ -11,7 +11,6 @@ use guestreq_common::{
     host::{self, Completion, Host, Loss},
     outcome::Outcome,
     request::{Running, SequenceCheck},
-    sequence::Anomaly,
     tail_calls::kprobe,
     vm::{ContextUse, Vm},
 };
@@ -29,23 +28,23 @@ pub fn on_command_end(ctx: RetProbeContext) -> u32 {
 pub fn command_end(ctx: RetProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
     let now = kernel::now();
-    if let Some(running) = verifier::near(&mut host.now).pop(kernel::thread()) {
+    if let Some(running) = verifier::near(&mut host.commands).pop(kernel::thread()) {
         let ret = ctx.ret::<u64>() as i32;
         let status = if ret == 0 { 0 } else { kernel::read(running.status_at).unwrap_or(0u32) };
         (running.ended, running.ret) = (now, ret);
         running.sequence = SequenceCheck::Unchecked as u32;
         let outcome = u32::from(Outcome::of_command(ret, status).0);
         let outcome = Outcome(verifier::forget(&mut running.outcome, outcome) as u8);
-        // SAFETY: the entry stands in the host's record, of which `finish` writes other fields;
+        // SAFETY: the entry is in the host's record, of which `finish` writes other fields;
         // the mutex keeps other commands away until this program has ended.
         let running = unsafe { &mut *(running as *mut Running) };
         let mut vm = maps::vm(running.vm);
         let completion = host.finish(vm.as_deref_mut(), running, now, ret, outcome);
         if is_done(host, vm, running, &completion) {
-            host.now.counted();
+            host.commands.counted();
             return 0;
         }
-    } else if host.now.depth == 0 {
+    } else if host.commands.depth == 0 {
         // It began before this was attached.
         return 0;
     }
@@ -81,14 +80,14 @@ fn is_done(
 #[kretprobe]
 pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
-    let Some(running) = host.now.popped(kernel::thread()) else {
+    let Some(running) = host.commands.popped(kernel::thread()) else {
         // Its start was missed.
         maps::count_loss(Loss::CommandUnmatched, 1);
-        let holder = host.now.running[0].command;
-        warn!(&ctx, "a PSP command returns that was not seen to begin, during {:x}", holder);
+        let holder = host.commands.running[0].command;
+        warn!(&ctx, "a PSP command ended whose start was missed; running: {:x}", holder);
         return 0;
     };
-    // SAFETY: as in `command_end`; here nothing of it is written.
+    // SAFETY: as in `command_end`; read-only here.
     let running = unsafe { &*(running as *const Running) };
     match running.command {
         SNP_GUEST_REQUEST => {
@@ -96,21 +95,14 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
             if !outcome.is_answered() {
                 threads::count_host_error(running.vm, running.message.row);
             }
-            let anomaly = match running.sequence {
-                REPLAY => Some(Anomaly::Replay),
-                GAP => Some(Anomaly::Gap),
-                _ => None,
-            };
-            report(host, running, &Completion { outcome, anomaly, stages: running.stages() });
+            let (anomaly, stages) = (running.anomaly(), running.stages());
+            report(host, running, &Completion { outcome, anomaly, stages });
         }
         _ => update_life(running),
     }
-    host.now.counted();
+    host.commands.counted();
     0
 }
-
-const REPLAY: u32 = SequenceCheck::Replay as u32;
-const GAP: u32 = SequenceCheck::Gap as u32;
 
 /// A guest context was launched, ended, or failed to be created. KVM decommissions it from a kernel
 /// thread, and never uses it again even if the PSP refuses.

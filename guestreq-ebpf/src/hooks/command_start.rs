@@ -36,8 +36,8 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
 /// False if it is anything else; then nothing was done.
 #[inline(always)]
 fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
-    let Host { now, enforcement, dequeued, .. } = host;
-    if command(ctx) != command::SNP_GUEST_REQUEST || now.depth != 0 {
+    let Host { commands, enforcement, dequeued, .. } = host;
+    if command(ctx) != command::SNP_GUEST_REQUEST || commands.depth != 0 {
         return false;
     }
     let current = kernel::thread();
@@ -51,12 +51,12 @@ fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
         return false;
     }
     vm.runner = thread.tgid;
-    let now = verifier::near(now);
-    now.depth = 1;
-    let running = now.begin(1, current, stack(ctx));
+    let commands = verifier::near(commands);
+    commands.depth = 1;
+    let running = commands.begin(1, current, stack(ctx));
     running.command = command::SNP_GUEST_REQUEST;
     running.status_at = ctx.arg(2).unwrap_or(0);
-    running.take_over(thread, kernel::now());
+    running.take_from(thread, kernel::now());
     atomic::add(dequeued, 1);
     if !thread.take_decided() && !decision::passes_at_psp(enforcement, vm, running) {
         entry::jump(ctx, &maps::KPROBES, kprobe::UNDECIDED);
@@ -69,11 +69,11 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
     let (thread, stack, command) = (kernel::thread(), stack(&ctx), command(&ctx));
     let data = ctx.arg(1).unwrap_or(0);
-    let lost = host.now.push(thread, stack);
+    let lost = host.commands.push(thread, stack);
     // Read from the record, where the verifier does not know it: it would walk what follows once per
     // known depth.
-    let depth = verifier::reload(&host.now.depth);
-    let running = host.now.begin(depth, thread, stack);
+    let depth = verifier::reload(&host.commands.depth);
+    let running = host.commands.begin(depth, thread, stack);
     if lost != 0 {
         maps::count_loss(Loss::CommandUnmatched, lost);
         if running.command == command::SNP_GUEST_REQUEST
@@ -101,7 +101,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     // Read again, so that the verifier walks what follows once, not once per known value.
     let command = verifier::reload(&running.command);
     if command == command::SNP_GUEST_REQUEST {
-        if take_over(data, threads::find_for_psp(thread), running) {
+        if take_request(data, threads::find_for_psp(thread), running) {
             return 0;
         }
         // Another program: in this one the verifier would walk all its paths for each of these.
@@ -134,8 +134,8 @@ pub fn hold(_ctx: ProbeContext) -> u32 {
 /// The command that this thread just began.
 #[inline(always)]
 fn running(thread: PidTgid) -> Option<&'static mut Running> {
-    let running = maps::host()?.now.top_of(thread)?;
-    // SAFETY: the entry stands in the host's record, of which other fields are written; the
+    let running = maps::host()?.commands.top_of(thread)?;
+    // SAFETY: the entry is in the host's record, of which other fields are written; the
     // mutex keeps other commands away until this program has ended.
     Some(unsafe { &mut *(running as *mut Running) })
 }
@@ -153,7 +153,7 @@ fn stack(ctx: &ProbeContext) -> u64 {
 
 /// The PSP takes a thread's request; whether it was decided before.
 #[inline(always)]
-fn take_over(data: u64, thread: Option<&mut Thread>, running: &mut Running) -> bool {
+fn take_request(data: u64, thread: Option<&mut Thread>, running: &mut Running) -> bool {
     if let Some(vm) = maps::vm(running.vm) {
         vm.runner = running.thread.tgid();
     }
@@ -164,7 +164,7 @@ fn take_over(data: u64, thread: Option<&mut Thread>, running: &mut Running) -> b
         return false;
     };
     thread.vm = running.vm;
-    if !running.take_over(thread, running.started) {
+    if !running.take_from(thread, running.started) {
         read_header(data, running);
     } else if let Some(host) = maps::host() {
         atomic::add(&mut host.dequeued, 1);

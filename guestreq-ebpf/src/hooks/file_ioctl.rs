@@ -9,7 +9,7 @@ use guestreq_common::{
     gate,
     host::{EnforcementRecord, Host},
     message::{HEADER_OFFSET, Header, Summary},
-    policy::{Backend, Decision},
+    policy::Decision,
     tail_calls,
     units::GuestContext,
 };
@@ -40,7 +40,7 @@ pub fn on_ioctl_compat(ctx: LsmContext) -> i32 {
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     if ctx.arg::<u32>(1) == KVM_RUN {
-        if runs_on(host) {
+        if is_free_to_run(host) {
             return 0;
         }
     } else if passes(&ctx, host) {
@@ -51,10 +51,10 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 }
 
 #[inline(always)]
-fn runs_on(host: &Host) -> bool {
+fn is_free_to_run(host: &Host) -> bool {
     match threads::find(kernel::thread()) {
         Some(thread) => thread.held_until.is_never(),
-        None => host.enforcement.backend != Backend::Vcpu as u64,
+        None => !host.enforcement.holds_vcpus(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! states. Serves as t0 where `snp_handle_guest_req` is inlined, and is attached only there.
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
-use guestreq_common::{ghcb, tail_calls::tracepoint};
+use guestreq_common::tail_calls::tracepoint;
 
 use super::guest_request::want_lock;
 use crate::{entry, kernel, maps};
@@ -12,7 +12,7 @@ use crate::{entry, kernel, maps};
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_enter")]
 pub fn on_vmgexit_enter(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))).is_some() {
+    if kernel::vmgexit_request(ghcb).is_some() {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_ENTER);
     }
     0

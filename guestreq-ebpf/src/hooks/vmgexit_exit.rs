@@ -15,7 +15,7 @@ use crate::{atomic, entry, kernel, maps, threads};
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn on_vmgexit_exit(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))).is_some() {
+    if kernel::vmgexit_request(ghcb).is_some() {
         entry::jump(&ctx, &maps::TRACEPOINTS, tracepoint::VMGEXIT_EXIT);
     }
     0
@@ -24,7 +24,7 @@ pub fn on_vmgexit_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "kvm_vmgexit_exit")]
 pub fn vmgexit_exit(ctx: RawTracePointContext) -> i32 {
     let ghcb: u64 = ctx.arg(1);
-    if let Some(extended) = ghcb::request(kernel::word(ghcb.wrapping_add(ghcb::SW_EXIT_CODE))) {
+    if let Some(extended) = kernel::vmgexit_request(ghcb) {
         on_request(ghcb, extended);
     }
     0

@@ -13,7 +13,7 @@ use std::{mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
-    host::EnforcementRecord as Words,
+    host::EnforcementRecord,
     policy::{Backend, Mode},
 };
 use log::warn;
@@ -92,14 +92,14 @@ impl Enforcement {
     /// Called before attaching: programs attached beside another version's answer the gate as soon
     /// as those are removed.
     pub fn prepare(&mut self, records: &Records, replaces: bool) {
-        records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
+        records.set_enforcement(offset_of!(EnforcementRecord, heartbeat), now_ns());
         if self.backend == Backend::Gate {
             // The self-test reports a missing gate.
             let _ = self.find_gate(records);
         } else {
             // The programs no longer answer a gate that an earlier agent found.
-            records.set_enforcement(offset_of!(Words, gate_file), 0);
-            records.set_enforcement(offset_of!(Words, gate_cookie), 0);
+            records.set_enforcement(offset_of!(EnforcementRecord, gate_file), 0);
+            records.set_enforcement(offset_of!(EnforcementRecord, gate_cookie), 0);
             let loaded =
                 format!("a gate is loaded, which backend {} does not answer", self.backend.name());
             match alone() {
@@ -113,7 +113,7 @@ impl Enforcement {
         }
         if replaces {
             // Decisions may be missed during the replacement.
-            records.set_enforcement(offset_of!(Words, armed_at), 0);
+            records.set_enforcement(offset_of!(EnforcementRecord, armed_at), 0);
         }
     }
 
@@ -140,7 +140,7 @@ impl Enforcement {
 
     /// Runs the self-test and reports changes.
     pub fn verify(&mut self, records: &Records, programs: &Programs, journal: &Journal) {
-        records.set_enforcement(offset_of!(Words, heartbeat), now_ns());
+        records.set_enforcement(offset_of!(EnforcementRecord, heartbeat), now_ns());
         let tested = self.self_test(records, programs);
         // Even if that fails: without a gate, requests bypass enforcement.
         let bypasses = self.count_bypasses(records);
@@ -182,7 +182,7 @@ impl Enforcement {
     /// Once verified, the programs count each request that reaches the PSP undecided. A failed
     /// self-test does not disarm that: such requests are what is to be noticed.
     fn arm(&self, records: &Records, verified: bool) {
-        const ARMED: usize = offset_of!(Words, armed_at);
+        const ARMED: usize = offset_of!(EnforcementRecord, armed_at);
         let expected = self.mode == Mode::Enforce && self.backend == Backend::Gate;
         if !expected {
             records.set_enforcement(ARMED, 0);
@@ -216,7 +216,8 @@ impl Enforcement {
         let nonce = self_test::random()?;
         let answer = gate.self_test(nonce)?;
         ensure!(
-            answer == "deny" && records.enforcement(offset_of!(Words, self_test)) == nonce,
+            answer == "deny"
+                && records.enforcement(offset_of!(EnforcementRecord, self_test)) == nonce,
             "the gate got the answer {answer:?}, but not from our program: another LSM answers \
              first (/sys/kernel/security/lsm)"
         );
@@ -231,8 +232,8 @@ impl Enforcement {
         self.gate = None;
         let found = Gate::find();
         let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
-        const FILE: usize = offset_of!(Words, gate_file);
-        const COOKIE: usize = offset_of!(Words, gate_cookie);
+        const FILE: usize = offset_of!(EnforcementRecord, gate_file);
+        const COOKIE: usize = offset_of!(EnforcementRecord, gate_cookie);
         // Unchanged values of an earlier agent are not cleared even for a moment.
         if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
             // The programs must not see the file with another gate's cookie.

@@ -150,7 +150,7 @@ impl Vm {
         let lost = self.stack.push(thread, sp);
         assert!(lost <= depth && self.stack.depth <= DEPTH as u64 && self.stack.depth > 0);
         let running = self.stack.begin(self.stack.depth, thread, sp);
-        assert!(running.take_over(&mut self.thread, MonotonicNs(now)), "the PSP takes it over");
+        assert!(running.take_from(&mut self.thread, MonotonicNs(now)), "the PSP takes it over");
         assert_eq!((running.message, self.thread.abandon()), (*message, None));
         self.ended += 1;
         if how & 8 == 8 {

@@ -94,7 +94,7 @@ fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
 
 /// The command that occupies the PSP.
 pub fn holder(observer: &Observer, snapshot: &Snapshot) -> Option<Holder> {
-    let running = snapshot.host.now.top()?;
+    let running = snapshot.host.commands.top()?;
     let labels = observer.table.labels();
     let vm = labels.get(&running.vm).filter(|_| !running.vm.is_none());
     Some(Holder {

@@ -32,7 +32,7 @@ pub struct Snapshot {
 pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sample {
     let now = now_ns();
     // A command that has not returned yet is the PSP's present, not its past.
-    let running = host.now.top().map_or(0, |command| MonotonicNs(now).since(command.started));
+    let running = host.commands.top().map_or(0, |command| MonotonicNs(now).since(command.started));
     let of_vm = |(tracked, vm): (&TrackedVm, &Option<Box<Vm>>)| {
         Some((tracked.id, Totals::of(vm.as_deref()?)))
     };

@@ -5,7 +5,7 @@ use std::{fs, mem::offset_of};
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
     gate::{ASK, DENY},
-    host::EnforcementRecord as Words,
+    host::EnforcementRecord,
 };
 
 use crate::{
@@ -28,16 +28,16 @@ pub fn check_lsm(programs: &Programs) -> Result<()> {
 pub fn challenge(records: &Records) -> Result<()> {
     let number = random()?;
     let null = fs::File::open("/dev/null").context("/dev/null")?;
-    records.set_enforcement(offset_of!(Words, challenge), number);
+    records.set_enforcement(offset_of!(EnforcementRecord, challenge), number);
     let fd = std::os::fd::AsRawFd::as_raw_fd(&null);
     // SAFETY: the argument is a number; neither the program nor /dev/null follows it.
     let ret = unsafe { libc::ioctl(fd, u64::from(ASK) as _, number) };
     let error = std::io::Error::last_os_error();
-    records.set_enforcement(offset_of!(Words, challenge), 0);
+    records.set_enforcement(offset_of!(EnforcementRecord, challenge), 0);
     ensure!(
         ret == -1
             && error.raw_os_error() == Some(-DENY)
-            && records.enforcement(offset_of!(Words, self_test)) == number,
+            && records.enforcement(offset_of!(EnforcementRecord, self_test)) == number,
         "the program on file_ioctl is attached, but does not fire ({error}): another LSM answers \
          first, or the kernel skips it"
     );

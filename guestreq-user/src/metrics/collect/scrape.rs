@@ -72,8 +72,8 @@ impl Hosted {
         // SAFETY: as above.
         let mut host: Box<Host> = unsafe { Box::new_zeroed().assume_init() };
         for kind in 0..MESSAGE_TYPES as u8 {
-            host.message(kind).results.cell(Outcome::OK).clone_from(&COUNT);
-            host.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
+            host.totals.message(kind).results.cell(Outcome::OK).clone_from(&COUNT);
+            host.totals.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
         }
         let maps = [bytes_of(std::slice::from_ref(&*host)), bytes_of(&records), &[]].map(memory);
         let maps = maps.each_ref().map(OwnedFd::as_fd);
