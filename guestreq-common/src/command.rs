@@ -8,6 +8,9 @@ pub const SNP_DECOMMISSION: u32 = 0x90;
 pub const SNP_GCTX_CREATE: u32 = 0x93;
 pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_LAUNCH_START: u32 = 0xa0;
+/// Measures one page of memory, or one vCPU's registers.
+pub const SNP_LAUNCH_UPDATE: u32 = 0xa1;
+pub const SNP_LAUNCH_FINISH: u32 = 0xa2;
 /// Loads firmware into a running PSP.
 pub const SNP_DOWNLOAD_FIRMWARE_EX: u32 = 0xca;
 /// A guest's message about its devices. KVM hands it to the VMM, whose ioctl(2) sends it through
@@ -27,6 +30,15 @@ pub const fn names_context(command: u32) -> bool {
 #[inline(always)]
 pub const fn begins_vm(command: u32) -> bool {
     matches!(command, 0x91 | SNP_GCTX_CREATE | SNP_GUEST_REQUEST | 0xa0..=0xa2)
+}
+
+/// Whether the command is part of the launch of the guest context that it names.
+#[inline(always)]
+pub const fn launches(command: u32) -> bool {
+    matches!(
+        command,
+        0x91 | SNP_GCTX_CREATE | SNP_LAUNCH_START | SNP_LAUNCH_UPDATE | SNP_LAUNCH_FINISH
+    )
 }
 
 /// Whether the command belongs to the VM of the process that issues it: its data names no VM at an
@@ -231,6 +243,24 @@ mod tests {
         for command in [0x04, 0x83, SNP_DECOMMISSION, 0xc7, TIO_GUEST_REQUEST] {
             assert_eq!(Class::of(command), Class::Other);
         }
+    }
+
+    #[test]
+    fn a_launch_s_commands_name_its_context() {
+        for command in 0..COMMANDS as u32 {
+            if launches(command) {
+                assert!(names_context(command) && begins_vm(command));
+                assert_eq!(Class::of(command), Class::Launch);
+            }
+        }
+        let names = [
+            "snp_activate",
+            "snp_gctx_create",
+            "snp_launch_start",
+            "snp_launch_update",
+            "snp_launch_finish",
+        ];
+        assert_eq!(names_of(launches), names);
     }
 
     #[test]

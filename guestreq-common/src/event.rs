@@ -23,6 +23,10 @@ named_enum! {
         Unthrottled = 8 => "unthrottled",
         /// A request passed without a decision, or was not stopped.
         Bypassed = 9 => "bypassed",
+        /// A message over the limit was admitted, because it had waited so long.
+        Rescued = 10 => "rescued",
+        /// A launch ended: the agent reads its record ([`crate::launch::EndedLaunch`]).
+        Launched = 11 => "launched",
     }
 }
 

@@ -7,10 +7,11 @@
 //! In any time t at most burst + t / interval requests are admitted; one that comes `interval` after
 //! the last admitted one always is.
 //!
-//! VMs with equal limits would retry at the same moments and queue for the PSP together. So a
-//! refused VM also waits for its [`Turn`]: such VMs follow one another as fast as the PSP answers.
+//! A message that was refused before also waits for its [`Turn`].
 //!
 //! Times are ns of CLOCK_MONOTONIC.
+
+use crate::{turn::Turn, units::MonotonicNs};
 
 /// Burst (20 bits) and interval in ns (44 bits) in one word, so that both change atomically.
 #[repr(transparent)]
@@ -30,14 +31,6 @@ pub const MAX_INTERVAL_NS: u64 = 3_600_000_000_000;
 /// differ by the skew between CPUs' clocks; this is far more.
 const SLACK_NS: u64 = 1_000_000_000;
 
-/// In the state: the last request was refused. The 63 bits below last 292 years.
-const REFUSED: u64 = 1 << 63;
-
-/// How long a refused request that now conforms may have to wait for its turn.
-pub const MAX_TURN_WAIT_NS: u64 = 500_000_000;
-/// Refused VMs come no further apart, however slow the PSP is.
-const MAX_SPACING_NS: u64 = MAX_TURN_WAIT_NS / 2;
-
 /// A state: natively an atomic, in the kernel a map element and one instruction.
 pub trait Cell {
     fn load(&self) -> u64;
@@ -54,36 +47,22 @@ pub enum Admission {
     Admitted,
     /// Too early by so many ns.
     Early(u64),
-    /// It conforms, but another refused VM has just come.
+    /// It conforms, but another refused message has just come.
     NotItsTurn,
     /// Others wrote the state at each attempt: counts as too early.
     Contended,
 }
 
-/// Spaces out the host's VMs that were over their limits.
-pub struct Turn<'a, C> {
-    /// When the next may come.
-    pub next: &'a C,
-    /// The spacing: how long the PSP takes.
-    pub spacing_ns: u64,
-}
-
-impl<C: Cell> Turn<'_, C> {
-    /// Whether a request may come that would have conformed `waited` ns ago.
-    #[inline(always)]
-    fn take(&self, now: u64, waited: u64) -> bool {
-        let next = self.next.load();
-        let spacing =
-            if self.spacing_ns > MAX_SPACING_NS { MAX_SPACING_NS } else { self.spacing_ns };
-        let ahead = next.saturating_sub(now);
-        // Further ahead than possible: another clock's.
-        let free = ahead == 0 || ahead > MAX_SPACING_NS;
-        if !free && waited < MAX_TURN_WAIT_NS {
-            return false;
-        }
-        // One of those that race is first.
-        self.next.replace(next, now.saturating_add(spacing)) || waited >= MAX_TURN_WAIT_NS
-    }
+/// A request, as far as a limiter is concerned.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Arrival {
+    pub now: u64,
+    /// When its message was first refused; never: it is new, and needs no turn.
+    pub first_refused: MonotonicNs,
+    /// For how long other limits would have admitted it.
+    pub conforms_for: u64,
+    /// The VM's messages that go first, for each of which one request is kept.
+    pub older: u64,
 }
 
 impl GcraLimit {
@@ -133,26 +112,28 @@ impl GcraLimit {
     /// at most a second longer than this limit's own.
     #[inline(always)]
     const fn ahead(self, state: u64, now: u64) -> u64 {
-        let ahead = (state & !REFUSED).saturating_sub(now);
+        let ahead = state.saturating_sub(now);
         let most = self.tolerance().saturating_add(self.interval_ns()).saturating_add(SLACK_NS);
         if ahead > most { most } else { ahead }
     }
 
-    /// For a request now, the state once it is admitted, or by how many ns it is early.
+    /// For a request now, the state once it is admitted, or by how many ns it is early. `older`
+    /// requests are kept for others.
     #[inline(always)]
-    pub const fn admit(self, state: u64, now: u64) -> Result<u64, u64> {
+    pub const fn admit(self, state: u64, now: u64, older: u64) -> Result<u64, u64> {
         let ahead = self.ahead(state, now);
+        let needs = ahead.saturating_add(self.interval_ns().wrapping_mul(older));
         let tolerance = self.tolerance();
-        if ahead > tolerance {
-            return Err(ahead - tolerance);
+        if needs > tolerance {
+            return Err(needs - tolerance);
         }
-        Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()) & !REFUSED)
+        Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()))
     }
 
     /// For how many ns a request would have conformed, at least.
     #[inline(always)]
     const fn waited(self, state: u64, now: u64) -> u64 {
-        now.saturating_add(self.tolerance()).saturating_sub(state & !REFUSED)
+        now.saturating_add(self.tolerance()).saturating_sub(state)
     }
 
     /// For a request that can no longer be refused, the state after it, and if it was early the
@@ -160,31 +141,26 @@ impl GcraLimit {
     #[inline(always)]
     pub const fn charge(self, state: u64, now: u64) -> (u64, Option<u64>) {
         let ahead = self.ahead(state, now);
-        let state = now.saturating_add(ahead).saturating_add(self.interval_ns()) & !REFUSED;
+        let state = now.saturating_add(ahead).saturating_add(self.interval_ns());
         let early = ahead > self.tolerance();
         (state, if early { Some(state.saturating_sub(self.tolerance())) } else { None })
     }
 
-    /// The state after a refusal. Drops what another limit left far ahead, which would refuse
-    /// requests for hours.
+    /// Asks for one request, concurrently with others.
     #[inline(always)]
-    const fn refuse(self, state: u64, now: u64) -> u64 {
-        now.saturating_add(self.ahead(state, now)) | REFUSED
-    }
-
-    /// Asks for one request at `now`, concurrently with others.
-    #[inline(always)]
-    pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, now: u64) -> Admission {
+    pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, it: &Arrival) -> Admission {
+        let mut has_turn = it.first_refused.is_never();
         if self.is_off() {
-            return Admission::Admitted;
+            let comes = has_turn || turn.take(it.now, it.first_refused, it.conforms_for);
+            return if comes { Admission::Admitted } else { Admission::NotItsTurn };
         }
-        let mut has_turn = false;
         for _ in 0..TRIES {
             let old = cell.load();
-            match self.admit(old, now) {
+            match self.admit(old, it.now, it.older) {
                 Ok(new) => {
-                    if old & REFUSED != 0 && !has_turn {
-                        if !turn.take(now, self.waited(old, now)) {
+                    if !has_turn {
+                        let waited = self.waited(old, it.now).min(it.conforms_for);
+                        if !turn.take(it.now, it.first_refused, waited) {
                             return Admission::NotItsTurn;
                         }
                         has_turn = true;
@@ -194,10 +170,10 @@ impl GcraLimit {
                     }
                 }
                 Err(early) => {
-                    let refused = self.refuse(old, now);
-                    if refused != old {
-                        // Others write the same.
-                        cell.replace(old, refused);
+                    // Drops what another limit left far ahead, which would refuse for hours.
+                    let kept = it.now.saturating_add(self.ahead(old, it.now));
+                    if kept < old {
+                        cell.replace(old, kept);
                     }
                     return Admission::Early(early);
                 }

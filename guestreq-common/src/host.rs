@@ -103,9 +103,10 @@ pub struct Host {
     pub slow_ns: u64,
     /// The PSP's mean time per guest request in ns, weighted towards the latest.
     pub service_ns: u64,
-    /// When the next VM that was over its limit may be admitted ([`crate::gcra::Turn`]), in ns of
-    /// CLOCK_MONOTONIC; written atomically.
+    /// When the next message that was refused may be admitted, and when the last such message was
+    /// first refused ([`crate::turn::Turn`]), in ns of CLOCK_MONOTONIC; written atomically.
     pub turn: u64,
+    pub turn_of: u64,
     /// Requests that began and stopped waiting for the PSP; written atomically.
     pub queued: u64,
     pub dequeued: u64,
@@ -156,6 +157,10 @@ impl Host {
             self.answer(command, &completion.stages, outcome);
         }
         if let Some(vm) = vm {
+            if command::launches(command.command) {
+                let stage_ns = vm.launch.add(command, now, elapsed, outcome);
+                self.totals.launches.add(stage_ns);
+            }
             vm.psp_ns[class as usize % command::CLASSES] += busy;
             // No sign that this VM runs: it is the one its process launched last, perhaps still
             // launching.

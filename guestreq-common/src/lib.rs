@@ -19,6 +19,7 @@ pub mod gcra;
 pub mod ghcb;
 pub mod histogram;
 pub mod host;
+pub mod launch;
 pub mod message;
 pub mod outcome;
 #[cfg(test)]
@@ -26,9 +27,12 @@ mod pinned;
 pub mod policy;
 pub mod request;
 pub mod sequence;
+pub mod share;
 pub mod tail_calls;
+pub mod turn;
 pub mod units;
 pub mod vm;
+pub mod waiting;
 
 /// Changes with the layout or meaning of any record in a map; the test `pinned` checks this.
-pub const SCHEMA: u32 = 8;
+pub const SCHEMA: u32 = 9;

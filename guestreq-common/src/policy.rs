@@ -1,12 +1,15 @@
 //! # Policy: which requests a VM may send
 //!
-//! One decision function, which the programs use unchanged. It reads two words of a policy; each
+//! One decision function, which the programs use unchanged. It reads three words of a policy; each
 //! changes atomically.
 
 use crate::{
-    gcra::{Admission, Cell, GcraLimit, Turn},
-    message::MessageType,
+    gcra::{Admission, Arrival, Cell, GcraLimit},
+    message::{MessageType, Summary},
+    share::{Credit, Debt, PspShare},
+    turn::Turn,
     units::MonotonicNs,
+    waiting::{Place, WaitingMessages},
 };
 
 named_enum! {
@@ -138,12 +141,14 @@ pub struct Policy {
     /// [`Rules`]
     pub rules: u64,
     /// [`GcraLimit`]
-    pub limit: u64,
+    pub rate: u64,
+    /// [`PspShare`]
+    pub share: u64,
 }
 
 impl Policy {
-    pub const fn new(rules: Rules, limit: GcraLimit) -> Policy {
-        Policy { rules: rules.to_bits(), limit: limit.to_bits() }
+    pub const fn new(rules: Rules, rate: GcraLimit, share: PspShare) -> Policy {
+        Policy { rules: rules.to_bits(), rate: rate.to_bits(), share: share.to_bits() }
     }
 
     #[inline(always)]
@@ -152,27 +157,41 @@ impl Policy {
     }
 
     #[inline(always)]
-    pub const fn limit(&self) -> GcraLimit {
-        GcraLimit::from_bits(self.limit)
+    pub const fn rate(&self) -> GcraLimit {
+        GcraLimit::from_bits(self.rate)
+    }
+
+    #[inline(always)]
+    pub const fn share(&self) -> PspShare {
+        PspShare::from_bits(self.share)
     }
 
     /// Whether this policy alone admits requests of a row, whatever came before: [`decide`] would
-    /// admit them and not touch the limiter's state. False is no refusal.
+    /// admit them and not touch the limiter's state, nor would they be charged. False is no refusal.
     #[inline(always)]
     pub const fn passes(&self, row: u8) -> bool {
         let decides = !self.rules().mode().is_observe();
-        !decides || self.rules().allows(row) && self.limit().is_off()
+        !decides || self.rules().allows(row) && self.rate | self.share == 0
     }
 }
 
 /// TSC_INFO requests per VM that no limit delays: a failure in early boot is fatal.
 pub const FREE_TSC_INFOS: u64 = 4;
 
-/// What a decision depends on, beside the policy.
+/// The state of a VM's limits.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limiter {
+    /// The rate limit's; written atomically.
+    pub rate: u64,
+    pub debt: Debt,
+    pub waiting: WaitingMessages,
+}
+
+/// What a decision depends on, beside the policy and the limiter's state.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyInput {
-    /// [`MessageType`]
-    pub row: u8,
+    pub message: Summary,
     pub now: MonotonicNs,
     /// This VM's TSC_INFO requests admitted so far.
     pub tsc_infos: u64,
@@ -180,6 +199,8 @@ pub struct PolicyInput {
     pub unresolved: bool,
     /// The request already has the PSP: it is charged, and its sender must wait.
     pub spent: bool,
+    /// The message's place among the VM's.
+    pub place: Place,
 }
 
 /// A decision and its effect.
@@ -190,7 +211,11 @@ pub struct Evaluation {
     pub decision: Decision,
     /// Others wrote the limiter's state at each attempt.
     pub contended: bool,
-    /// For a charged request, the earliest time the sender may send again.
+    /// It was over a limit, and admitted only because it had waited so long.
+    pub rescued: bool,
+    /// Its service time counts towards the VM's share.
+    pub charged: bool,
+    /// For a request that already has the PSP, the earliest time its sender may send again.
     pub until: MonotonicNs,
 }
 
@@ -205,42 +230,66 @@ impl Evaluation {
     }
 }
 
-/// Decides a request. Called once per request: audit and enforce advance the limiter and the turn.
+/// Decides a request. Called once per request: audit and enforce advance the limits' state and the
+/// turn.
 #[inline(always)]
 pub fn decide<C: Cell, T: Cell>(
     policy: &Policy,
     input: &PolicyInput,
-    limiter: &C,
+    rate: &C,
+    debt: &mut Debt,
     turn: &Turn<'_, T>,
 ) -> Evaluation {
     let rules = policy.rules();
+    let share = policy.share();
     // Not hoisted: the verifier would walk twice as much.
     let decided = |decision| Evaluation {
         mode: rules.mode(),
         decision,
         contended: false,
+        rescued: false,
+        charged: !share.is_off() && (input.spent || matches!(decision, Decision::Admit)),
         until: MonotonicNs::NEVER,
     };
     if input.unresolved {
         // Whatever its policy will be: another policy must not decide.
-        return Evaluation { mode: Mode::Enforce, ..decided(Decision::Busy) };
+        let charged = input.spent && !share.is_off();
+        return Evaluation { mode: Mode::Enforce, charged, ..decided(Decision::Busy) };
     }
     if rules.mode().is_observe() {
-        return decided(Decision::Admit);
+        return Evaluation { charged: false, ..decided(Decision::Admit) };
     }
-    if !rules.allows(input.row) {
+    if !rules.allows(input.message.row) {
         return decided(Decision::Deny);
     }
-    if input.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
+    if input.message.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
         return decided(Decision::Admit);
     }
-    if input.spent {
-        return match policy.limit().take(limiter, input.now.0) {
-            None => decided(Decision::Admit),
-            Some(until) => Evaluation { until: MonotonicNs(until), ..decided(Decision::Busy) },
+    let mean_ns = turn.spacing_ns;
+    let credit = if share.is_off() {
+        Credit::Since(u64::MAX)
+    } else {
+        debt.settle(share, mean_ns, input.now);
+        debt.credit(share, mean_ns, mean_ns.wrapping_mul(input.place.older), input.now)
+    };
+    let overdue = input.place.is_overdue(input.now);
+    if input.spent || overdue {
+        let until = policy.rate().take(rate, input.now.0).unwrap_or(0);
+        let until = match credit {
+            // Its own service time is not known yet.
+            Credit::In(ns) => until.max(input.now.plus(ns).plus(share.time_to_repay(mean_ns)).0),
+            Credit::Since(_) => until,
         };
+        if overdue {
+            return Evaluation { rescued: until != 0, ..decided(Decision::Admit) };
+        }
+        let decision = if until == 0 { Decision::Admit } else { Decision::Busy };
+        return Evaluation { until: MonotonicNs(until), ..decided(decision) };
     }
-    match policy.limit().ask(limiter, turn, input.now.0) {
+    let Credit::Since(conforms_for) = credit else { return decided(Decision::Busy) };
+    let Place { first_refused, older } = input.place;
+    let arrival = Arrival { now: input.now.0, first_refused, conforms_for, older };
+    match policy.rate().ask(rate, turn, &arrival) {
         Admission::Admitted => decided(Decision::Admit),
         Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),
         Admission::Contended => Evaluation { contended: true, ..decided(Decision::Busy) },

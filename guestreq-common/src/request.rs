@@ -47,6 +47,8 @@ pub struct Thread {
     pub decided: u32,
     /// Until when the vCPU is kept out of its guest; [`STOPPED`] for good.
     pub held_until: MonotonicNs,
+    /// When its launch command queued for the PSP; never: no such command is on its way.
+    pub launch_queued: MonotonicNs,
 }
 
 /// A vCPU that sent a disallowed message never runs again.
@@ -59,6 +61,8 @@ pub enum DecidedBy {
     Nobody = 0,
     /// Admitted when the gate asked.
     Gate = 1,
+    /// The same; its service time counts towards the VM's share.
+    GateCharged = 2,
 }
 
 /// An open request whose end was not seen or was on the host.
@@ -139,21 +143,30 @@ impl Thread {
 
     /// The gate got the answer to admit the request.
     #[inline(always)]
-    pub fn set_admitted(&mut self) {
-        self.decided = DecidedBy::Gate as u32;
+    pub fn set_admitted(&mut self, charged: bool) {
+        self.decided = if charged { DecidedBy::GateCharged as u32 } else { DecidedBy::Gate as u32 };
     }
 
     #[inline(always)]
     const fn is_admitted(&self) -> bool {
-        self.decided == DecidedBy::Gate as u32
+        self.decided != DecidedBy::Nobody as u32
     }
 
-    /// Whether the gate admitted the request that the PSP now takes. Resets it for the next one.
+    /// Whether the gate admitted the request that the PSP now takes, and whether its service time
+    /// counts towards the VM's share. Resets it for the next one.
     #[inline(always)]
-    pub fn take_decided(&mut self) -> bool {
-        let decided = self.is_admitted();
+    pub fn take_decided(&mut self) -> (bool, bool) {
+        let decided = (self.is_admitted(), self.decided == DecidedBy::GateCharged as u32);
         self.decided = DecidedBy::Nobody as u32;
         decided
+    }
+
+    /// The thread's launch command has the PSP: when it queued, if that was seen.
+    #[inline(always)]
+    pub fn take_launch(&mut self) -> Option<MonotonicNs> {
+        let queued = self.launch_queued;
+        self.launch_queued = MonotonicNs::NEVER;
+        if queued.is_never() { None } else { Some(queued) }
     }
 
     /// Hands the record to another thread, which inherits nothing.
@@ -164,6 +177,7 @@ impl Thread {
         self.set_idle();
         self.decided = DecidedBy::Nobody as u32;
         self.held_until = MonotonicNs::NEVER;
+        self.launch_queued = MonotonicNs::NEVER;
     }
 
     /// Closes a request that can no longer reach the PSP.

@@ -13,9 +13,10 @@ pub use counts::{Decisions, Results};
 use crate::{
     command,
     histogram::{self, SLOTS, Slots},
+    launch::Launch,
     message::{MESSAGE_TYPES, Summary, VMPCKS},
     outcome::Outcome,
-    policy::Policy,
+    policy::{Limiter, Policy},
     request::{Running, STAGES, SequenceCheck, Stages},
     sequence::{ANOMALIES, Counters},
     units::{GuestContext, MonotonicNs},
@@ -119,8 +120,9 @@ pub struct Vm {
     pub used: u32,
     /// Written by the agent; valid once its rules carry this record's generation.
     pub policy: Policy,
-    /// The limiter's state; written atomically.
-    pub limiter: u64,
+    pub limiter: Limiter,
+    /// Requests over a limit that were admitted because they had waited so long.
+    pub rescued: u64,
     /// Admitted TSC_INFO requests; written atomically.
     pub tsc_infos: u64,
     /// The last request over the limit; never, if the series has ended ([`Vm::throttle_edge`]).
@@ -148,6 +150,7 @@ pub struct Vm {
     pub stage_ns: [u64; STAGES],
     /// PSP time by [`command::Class`].
     pub psp_ns: [u64; command::CLASSES],
+    pub launch: Launch,
     /// By [`crate::sequence::Anomaly`].
     pub anomalies: [u64; ANOMALIES],
     /// By message type and outcome. Cells of [`Outcome::HOST_ERROR`] are written atomically.
@@ -237,6 +240,7 @@ impl Vm {
         (self.refused_runs, self.held, self.stopped) = (0, 0, 0);
         self.tio_requests = 0;
         self.psp_ns = [0; command::CLASSES];
+        self.launch = Launch::default();
         self.set_life(Life::Free);
     }
 

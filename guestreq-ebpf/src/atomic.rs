@@ -6,6 +6,8 @@ use core::cell::UnsafeCell;
 
 use guestreq_common::gcra;
 
+use crate::verifier;
+
 /// Adds `n` to a counter in a map.
 #[inline(always)]
 pub fn add(counter: &mut u64, n: u64) {
@@ -24,18 +26,29 @@ pub fn take(owner: &mut u32, mine: u32) -> bool {
     instruction::replace_u32(owner, 0, mine)
 }
 
-/// A limiter's state in a map.
-pub struct Limiter<'a>(&'a UnsafeCell<u64>);
-
-impl<'a> Limiter<'a> {
-    #[inline(always)]
-    pub fn new(state: &'a mut u64) -> Limiter<'a> {
-        // SAFETY: an UnsafeCell has the layout of what is in it, and the borrow is ours alone.
-        Limiter(unsafe { &*(state as *mut u64).cast::<UnsafeCell<u64>>() })
+/// Clears and sets bits of a word. Who loses a race to others as often as this tries changes nothing.
+#[inline(always)]
+pub fn change_bits(word: &mut u32, clear: u32, set: u32) {
+    for _ in 0..4 {
+        let old = verifier::reload(word);
+        if instruction::replace_u32(word, old, old & !clear | set) {
+            return;
+        }
     }
 }
 
-impl gcra::Cell for Limiter<'_> {
+/// A word in a map, such as a limiter's state.
+pub struct Word<'a>(&'a UnsafeCell<u64>);
+
+impl<'a> Word<'a> {
+    #[inline(always)]
+    pub fn new(state: &'a mut u64) -> Word<'a> {
+        // SAFETY: an UnsafeCell has the layout of what is in it, and the borrow is ours alone.
+        Word(unsafe { &*(state as *mut u64).cast::<UnsafeCell<u64>>() })
+    }
+}
+
+impl gcra::Cell for Word<'_> {
     #[inline(always)]
     fn load(&self) -> u64 {
         // SAFETY: valid and aligned; a word is read at once.

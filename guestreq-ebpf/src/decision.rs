@@ -8,22 +8,24 @@ mod vcpu;
 
 use aya_ebpf::EbpfContext;
 use guestreq_common::{
-    gcra::Turn,
     host::{EnforcementRecord, Host, Loss},
-    message::{MessageType, Summary},
+    message::{MessageType, Summary, VMPCKS},
     outcome::Outcome,
-    policy::{self, Decision, Evaluation, Mode, Policy, PolicyInput},
+    policy::{self, Decision, Evaluation, Limiter, Mode, Policy, PolicyInput},
     request::{Running, STOPPED, Thread},
     sequence::Counters,
+    share::Debt,
+    turn::Turn,
     units::{GuestContext, MonotonicNs, PidTgid},
     vm::{ContextUse, Vm, VmRef},
+    waiting::{LostCause, Place, WaitingMessages, lost_bit},
 };
 use report::{report, report_bypass};
 use vcpu::STRETCH_NS;
 pub use vcpu::{hold, may_begin, may_run};
 
 use crate::{
-    atomic::{self, Limiter},
+    atomic::{self, Word},
     kernel, maps, threads, vms,
 };
 
@@ -70,16 +72,17 @@ pub fn at_gate<C: EbpfContext>(
     let now = kernel::now();
     let sender = Sender { vm, context, tgid };
     let row = message.row;
-    let evaluation = decide(host, &sender, row, now, false);
+    let evaluation = decide(host, &sender, &message, now, false);
     count(&sender, row, &evaluation);
     let effect = evaluation.effect();
+    remember(&sender, &message, effect, now);
     report(host.report_all != 0, &sender, &message, &evaluation, now);
     let Some(thread) = thread else {
         count_refusal(&sender, row, effect, now);
         return effect;
     };
     if effect == Decision::Admit {
-        thread.set_admitted();
+        thread.set_admitted(evaluation.charged);
         return effect;
     }
     // The request ends here.
@@ -118,7 +121,7 @@ fn bypasses_gate(enforcement: &EnforcementRecord, running: &Running) -> bool {
 fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool) -> bool {
     let (policy, own) = own_or_default(vm, enforcement);
     let waits = enforcement.waits != 0 && !own;
-    if waits || !vm.throttled.is_never() || !policy.passes(row) {
+    if waits || !vm.throttled.is_never() || vm.limiter.waiting.any() || !policy.passes(row) {
         return false;
     }
     let mode = policy.rules().mode();
@@ -135,8 +138,10 @@ fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool)
 pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
     let Some(host) = maps::host() else { return false };
     let enforcement = &host.enforcement;
+    running.charged = 0;
     if thread.is_none() && enforcement.has_gate() {
-        // The gate asks without a record, too.
+        // The gate asks without a record, too. It has admitted the request.
+        running.charged = 1;
         return false;
     }
     let sender = Sender::of(running);
@@ -147,7 +152,8 @@ pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
     let row = running.message.row;
     let holds = enforcement.holds_vcpus();
     let now = running.started;
-    let mut evaluation = decide(host, &sender, row, now, holds);
+    let mut evaluation = decide(host, &sender, &running.message, now, holds);
+    running.charged = evaluation.charged as u32;
     if holds && evaluation.mode.is_enforce() {
         count(&sender, row, &evaluation);
         // Each of them reaches the PSP, and is reported at its end.
@@ -180,44 +186,110 @@ fn own_or_default(vm: &Vm, enforcement: &EnforcementRecord) -> (Policy, bool) {
 }
 
 #[inline(always)]
-fn decide(host: &mut Host, sender: &Sender, row: u8, now: MonotonicNs, spent: bool) -> Evaluation {
-    let Host { enforcement, turn, service_ns, full_since, .. } = host;
-    let turn = Turn { next: &Limiter::new(turn), spacing_ns: *service_ns };
-    let mut input =
-        PolicyInput { row, now, tsc_infos: policy::FREE_TSC_INFOS, unresolved: false, spent };
+fn decide(
+    host: &mut Host,
+    sender: &Sender,
+    message: &Summary,
+    now: MonotonicNs,
+    spent: bool,
+) -> Evaluation {
+    let Host { enforcement, turn, turn_of, service_ns, full_since, .. } = host;
+    let turn =
+        Turn { next: &Word::new(turn), last_refused: &Word::new(turn_of), spacing_ns: *service_ns };
     // Without a slot the default applies, with a limiter per guest context. TSC_INFOs are not
-    // counted there, so none is free. Without room for a limiter, the request is over any limit.
+    // counted there, so none is free. Without room for a limiter, the request is over any rate.
     let mut policy = enforcement.policy;
-    let mut nothing = u64::MAX;
-    let mut state = &mut nothing;
-    if let Some(vm) = maps::vm(sender.vm) {
-        let own;
-        (policy, own) = own_or_default(vm, enforcement);
-        input.tsc_infos = vm.tsc_infos;
-        input.unresolved = policy::is_unresolved(
-            enforcement.waits != 0,
-            own,
-            vm.first_seen,
-            enforcement.heartbeat,
-            now,
-        );
-        state = &mut vm.limiter;
-    } else {
+    let mut tsc_infos = policy::FREE_TSC_INFOS;
+    let mut nothing = (u64::MAX, Debt::default());
+    let unresolved;
+    let (mut rate, mut debt) = (&mut nothing.0, &mut nothing.1);
+    let mut place = Place::default();
+    let vm = maps::vm(sender.vm);
+    let (own, since) = match &vm {
+        Some(vm) => {
+            let own;
+            (policy, own) = own_or_default(vm, enforcement);
+            tsc_infos = vm.tsc_infos;
+            (own, vm.first_seen)
+        }
         // A rule may name it: it waits for a slot, and then the default decides. If there are slots
         // by now, one was freed just now.
-        let full_since = if full_since.is_never() { now } else { *full_since };
-        input.unresolved = policy::is_unresolved(
-            enforcement.waits != 0,
-            false,
-            full_since,
-            enforcement.heartbeat,
-            now,
-        );
-        if let Some(own) = maps::limiter(sender.context) {
-            state = own;
+        None => (false, if full_since.is_never() { now } else { *full_since }),
+    };
+    unresolved =
+        policy::is_unresolved(enforcement.waits != 0, own, since, enforcement.heartbeat, now);
+    if let Some(limiter) = limiter(vm, sender.context) {
+        let Limiter { waiting, .. } = limiter;
+        place = waiting.place(message.vmpck, message.seqno, now);
+        (rate, debt) = (&mut limiter.rate, &mut limiter.debt);
+    }
+    let input = PolicyInput { message: *message, now, tsc_infos, unresolved, spent, place };
+    policy::decide(&policy, &input, &Word::new(rate), debt, &turn)
+}
+
+/// The state of a VM's limits; of a guest context's, if it has no slot.
+#[inline(always)]
+fn limiter(vm: Option<&'static mut Vm>, context: GuestContext) -> Option<&'static mut Limiter> {
+    match vm {
+        Some(vm) => Some(&mut vm.limiter),
+        None => maps::limiter(context),
+    }
+}
+
+/// Charges a request's service time to its VM's share.
+#[inline(always)]
+pub fn charge(running: &Running) {
+    let Some(host) = maps::host() else { return };
+    let vm = maps::vm(running.vm);
+    let policy = match &vm {
+        Some(vm) => own_or_default(vm, &host.enforcement).0,
+        None => host.enforcement.policy,
+    };
+    let share = policy.share();
+    if share.is_off() {
+        return;
+    }
+    let service = running.ended.since(running.started);
+    if let Some(limiter) = limiter(vm, running.context) {
+        limiter.debt.charge(share, host.service_ns, service, running.ended);
+    }
+}
+
+/// Keeps the place of a message that got BUSY, and frees that of one that did not.
+#[inline(always)]
+fn remember(sender: &Sender, message: &Summary, effect: Decision, now: MonotonicNs) {
+    let Some(limiter) = limiter(maps::vm(sender.vm), sender.context) else { return };
+    let waiting = &mut limiter.waiting;
+    match effect {
+        Decision::Admit => waiting.serve(message.vmpck),
+        Decision::Busy => waiting.refuse(message.vmpck, message.seqno, now),
+        Decision::Deny => {
+            waiting.serve(message.vmpck);
+            lose(waiting, message.vmpck);
         }
     }
-    policy::decide(&policy, &input, &Limiter::new(state), &turn)
+}
+
+/// A denial: a Linux guest wipes the VMPCK.
+#[inline(always)]
+fn lose(waiting: &mut WaitingMessages, vmpck: u8) {
+    let bit = lost_bit(vmpck, LostCause::Denied);
+    if (vmpck as usize) < VMPCKS && waiting.lost & bit == 0 {
+        atomic::change_bits(&mut waiting.lost, 0, bit);
+        waiting.losses[LostCause::Denied as usize] += 1;
+    }
+}
+
+/// The PSP has answered a message: it waits no longer, and if it succeeded, its VMPCK is not lost.
+#[inline(always)]
+pub fn answered(running: &Running, outcome: Outcome) {
+    let Some(limiter) = limiter(maps::vm(running.vm), running.context) else { return };
+    let (waiting, vmpck) = (&mut limiter.waiting, running.message.vmpck);
+    waiting.serve(vmpck);
+    let bits = lost_bit(vmpck, LostCause::Denied) | lost_bit(vmpck, LostCause::Busy);
+    if outcome == Outcome::OK && waiting.lost & bits != 0 {
+        atomic::change_bits(&mut waiting.lost, bits, 0);
+    }
 }
 
 #[inline(always)]
@@ -225,11 +297,24 @@ fn count(sender: &Sender, row: u8, evaluation: &Evaluation) {
     if evaluation.contended {
         maps::count_loss(Loss::LimiterContended, 1);
     }
+    if evaluation.rescued {
+        count_rescued(sender);
+    }
     if evaluation.mode.is_observe() {
         return;
     }
     if let Some(vm) = maps::vm(sender.vm) {
         count_in(vm, row, evaluation.mode, evaluation.decision);
+    }
+}
+
+#[inline(always)]
+fn count_rescued(sender: &Sender) {
+    if let Some(host) = maps::host() {
+        atomic::add(&mut host.totals.rescued, 1);
+    }
+    if let Some(vm) = maps::vm(sender.vm) {
+        atomic::add(&mut vm.rescued, 1);
     }
 }
 

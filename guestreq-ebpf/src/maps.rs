@@ -11,6 +11,8 @@ use aya_ebpf::{
 use guestreq_common::{
     event::{Event, EventKind},
     host::{Host, Loss},
+    launch::{EndedLaunch, HISTORY},
+    policy::Limiter,
     request::Thread,
     tail_calls,
     units::{GuestContext, MonotonicNs, PhysAddr},
@@ -114,7 +116,10 @@ pub static CONTEXTS: HashMap<GuestContext, VmRef> =
     HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 /// Limiters' states of VMs without a slot, by guest context.
 #[map]
-static LIMITERS: LruHashMap<GuestContext, u64> = LruHashMap::with_max_entries(1024, 0);
+static LIMITERS: LruHashMap<GuestContext, Limiter> = LruHashMap::with_max_entries(1024, 0);
+/// The launches that ended last, each in the place of its number.
+#[map]
+static LAUNCHES: Array<EndedLaunch> = Array::with_max_entries(HISTORY, BPF_F_MMAPABLE);
 /// The programs that entries tail-call; written by the agent.
 #[map]
 pub static KPROBES: ProgramArray = ProgramArray::with_max_entries(tail_calls::kprobe::SLOTS, 0);
@@ -155,11 +160,11 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
 
 /// The limiter's state of a guest context without a record.
 #[inline(always)]
-pub fn limiter(context: GuestContext) -> Option<&'static mut u64> {
+pub fn limiter(context: GuestContext) -> Option<&'static mut Limiter> {
     if LIMITERS.get_ptr(context).is_none() {
-        let _ = LIMITERS.insert(context, 0, BPF_NOEXIST.into());
+        let _ = LIMITERS.insert(context, Limiter::default(), BPF_NOEXIST.into());
     }
-    // SAFETY: an element of a map; its memory stays a u64 even if it is given to another key.
+    // SAFETY: an element of a map; its memory stays a Limiter even if it is given to another key.
     LIMITERS.get_ptr_mut(context).map(|state| unsafe { &mut *state })
 }
 
@@ -197,6 +202,13 @@ pub fn give_slot_back(slot: u32, vm: &mut Vm) {
     let _ = FREE_SLOTS.push(slot, 0);
 }
 
+/// Where the launch with a number among those that have ended is kept.
+#[inline(always)]
+pub fn ended_launch(number: u64) -> Option<&'static mut EndedLaunch> {
+    // SAFETY: as for the host's record; written under sev_cmd_mutex.
+    LAUNCHES.get_ptr_mut(EndedLaunch::index(number)).map(|ended| unsafe { &mut *ended })
+}
+
 #[inline(always)]
 pub fn count_loss(loss: Loss, n: u64) {
     if let Some(host) = host() {
@@ -210,7 +222,7 @@ pub fn report(event: Event) {
     let wake = if event.kind == EventKind::Request as u8 {
         // It polls.
         BPF_RB_NO_WAKEUP
-    } else if event.kind == EventKind::NewVm as u8 {
+    } else if event.kind == EventKind::NewVm as u8 || event.kind == EventKind::Launched as u8 {
         // Even behind unread events without a wakeup: the process may exit soon.
         BPF_RB_FORCE_WAKEUP
     } else {

@@ -26,3 +26,10 @@ pub fn reload<T: Copy>(word: &T) -> T {
     // SAFETY: the reference is valid and aligned; a word is read at once.
     unsafe { (word as *const T).read_volatile() }
 }
+
+/// Writes a word when it is due: the compiler moves no other write of this kind across it.
+#[inline(always)]
+pub fn store(word: &mut u64, value: u64) {
+    // SAFETY: the reference is valid and aligned.
+    unsafe { (word as *mut u64).write_volatile(value) };
+}

@@ -18,7 +18,7 @@ use guestreq_common::{
     vm::{Life, Vm, VmRef},
 };
 
-use crate::{atomic, kernel, maps};
+use crate::{atomic, kernel, maps, verifier};
 
 /// The VM of a guest context, if it has a record.
 #[inline(always)]
@@ -125,6 +125,9 @@ pub fn end(it: VmRef, vm: &mut Vm, context: GuestContext) {
         atomic::decrement(&mut host.contexts);
     }
     forget_process(vm.tgid, it);
+    if vm.launch.end() {
+        record_launch(it, vm);
+    }
     if !vm.has_requests() {
         // A failed or aborted launch. It has no counts, and endless failed launches must not take
         // other VMs' slots.
@@ -132,6 +135,22 @@ pub fn end(it: VmRef, vm: &mut Vm, context: GuestContext) {
         return maps::give_slot_back(it.slot, vm);
     }
     vm.end(kernel::now());
+}
+
+/// Counts a launch that has ended, keeps its record for the agent, and reports it.
+#[inline(always)]
+pub fn record_launch(it: VmRef, vm: &Vm) {
+    let Some(host) = maps::host() else { return };
+    let number = host.totals.launches.end(&vm.launch);
+    if let Some(ended) = maps::ended_launch(number) {
+        // The agent takes a record for complete if it has its number before and after reading it.
+        verifier::store(&mut ended.number, 0);
+        ended.launch = vm.launch;
+        (ended.context, ended.vm, ended.tgid) = (vm.context, it, vm.tgid);
+        verifier::store(&mut ended.number, number);
+    }
+    let (time, kind) = (vm.launch.latest, EventKind::Launched as u8);
+    maps::report(Event { time, tgid: vm.tgid, vm: it, kind, ..Event::default() });
 }
 
 /// Removes a VM as the last that its process launched.

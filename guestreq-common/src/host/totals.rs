@@ -2,8 +2,8 @@
 
 use super::LOSSES;
 use crate::{
-    command, ghcb::GUEST_STATUSES, histogram::Slots, message::MESSAGE_TYPES, request::STAGES,
-    vm::Results,
+    command, ghcb::GUEST_STATUSES, histogram::Slots, launch::LaunchTotals, message::MESSAGE_TYPES,
+    request::STAGES, vm::Results,
 };
 
 /// A command's totals.
@@ -40,6 +40,9 @@ pub struct HostTotals {
     /// Requests that bypassed enforcement: they reached the PSP undecided while the gate should
     /// have asked, or their vCPU could not be stopped; written under `sev_cmd_mutex`.
     pub bypassed: u64,
+    /// Requests over a limit that were admitted because they had waited so long; written atomically.
+    pub rescued: u64,
+    pub launches: LaunchTotals,
 }
 
 impl HostTotals {

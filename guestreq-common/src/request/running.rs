@@ -11,7 +11,8 @@ use crate::{
     vm::VmRef,
 };
 
-/// A command that the PSP works on. Fields of requests are unused for other commands.
+/// A command that the PSP works on. Fields of requests are unused for other commands, except that
+/// `queued` is a launch command's, too.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Running {
@@ -40,6 +41,9 @@ pub struct Running {
     pub ended: MonotonicNs,
     pub ret: i32,
     pub sequence: u32,
+    /// Nonzero if its service time counts towards the VM's share.
+    pub charged: u32,
+    pub reserved: u32,
 }
 
 /// The check of a message's sequence number.

@@ -11,7 +11,7 @@ use guestreq_common::{
 use super::Sender;
 use crate::maps;
 
-/// Reports each denial, and the first and the end of a series of requests over the limit. With
+/// Reports each denial and each message admitted because it had waited so long, and the first and the end of a series of requests over the limit. With
 /// `all`, also the rest of the series: nothing else reports them.
 #[inline(always)]
 pub fn report(
@@ -25,6 +25,8 @@ pub fn report(
     let busy = effect == Decision::Busy;
     let kind = if effect == Decision::Deny {
         EventKind::Denied
+    } else if evaluation.rescued {
+        EventKind::Rescued
     } else if maps::vm(sender.vm).is_some_and(|vm| vm.throttle_edge(busy, now)) {
         if busy { EventKind::Throttled } else { EventKind::Unthrottled }
     } else if busy && all {

@@ -6,7 +6,9 @@
 use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
 use aya_log_ebpf::warn;
 use guestreq_common::{
-    command::{SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_START},
+    command::{
+        SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_FINISH, SNP_LAUNCH_START,
+    },
     event::Event,
     host::{self, Completion, Host, Loss},
     outcome::Outcome,
@@ -15,7 +17,7 @@ use guestreq_common::{
     vm::{ContextUse, Vm},
 };
 
-use crate::{entry, kernel, maps, threads, verifier, vms};
+use crate::{decision, entry, kernel, maps, threads, verifier, vms};
 
 #[kretprobe]
 pub fn on_command_end(ctx: RetProbeContext) -> u32 {
@@ -63,7 +65,7 @@ fn is_done(
 ) -> bool {
     match running.command {
         SNP_GUEST_REQUEST => {}
-        SNP_LAUNCH_START | SNP_DECOMMISSION | SNP_GCTX_CREATE => return false,
+        SNP_LAUNCH_START | SNP_DECOMMISSION | SNP_GCTX_CREATE | SNP_LAUNCH_FINISH => return false,
         _ => return true,
     }
     // Without a record or a readable header there is nothing to compare with.
@@ -74,7 +76,12 @@ fn is_done(
     let succeeded = completion.outcome == Outcome::OK;
     let sequence = vm.check_sequence(&running.message, succeeded) as u32;
     running.sequence = sequence;
-    sequence == SequenceCheck::InOrder as u32 && host::event_of(host, completion).is_none()
+    let waiting = &vm.limiter.waiting;
+    sequence == SequenceCheck::InOrder as u32
+        && !waiting.any()
+        && waiting.lost == 0
+        && running.charged == 0
+        && host::event_of(host, completion).is_none()
 }
 
 #[kretprobe]
@@ -92,8 +99,13 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
     match running.command {
         SNP_GUEST_REQUEST => {
             let outcome = Outcome(running.outcome as u8);
-            if !outcome.is_answered() {
+            if outcome.is_answered() {
+                decision::answered(running, outcome);
+            } else {
                 threads::count_host_error(running.vm, running.message.row);
+            }
+            if running.charged != 0 {
+                decision::charge(running);
             }
             let (anomaly, stages) = (running.anomaly(), running.stages());
             report(host, running, &Completion { outcome, anomaly, stages });
@@ -104,7 +116,7 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// A guest context was launched, ended, or failed to be created. KVM decommissions it from a kernel
+/// A guest context was created, launched, or ended. KVM decommissions it from a kernel
 /// thread, and never uses it again even if the PSP refuses.
 #[inline(always)]
 fn update_life(running: &Running) {
@@ -112,6 +124,9 @@ fn update_life(running: &Running) {
     let succeeded = running.ret == 0;
     match running.command {
         SNP_LAUNCH_START if succeeded => vm.used = ContextUse::Launched as u32,
+        SNP_LAUNCH_FINISH if vm.launch.ended_at(running.ended) => {
+            vms::record_launch(running.vm, vm);
+        }
         SNP_GCTX_CREATE if !succeeded => vms::end(running.vm, vm, running.context),
         SNP_DECOMMISSION => vms::end(running.vm, vm, running.context),
         _ => {}

@@ -58,7 +58,9 @@ fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
     running.status_at = ctx.arg(2).unwrap_or(0);
     running.take_from(thread, kernel::now());
     atomic::add(dequeued, 1);
-    if !thread.take_decided() && !decision::passes_at_psp(enforcement, vm, running) {
+    let (decided, charged) = thread.take_decided();
+    running.charged = charged as u32;
+    if !decided && !decision::passes_at_psp(enforcement, vm, running) {
         entry::jump(ctx, &maps::KPROBES, kprobe::UNDECIDED);
     }
     true
@@ -106,6 +108,9 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
         }
         // Another program: in this one the verifier would walk all its paths for each of these.
         entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED);
+    } else if command::launches(command) {
+        let queued = threads::find_own(thread).and_then(Thread::take_launch);
+        running.queued = queued.unwrap_or(running.started);
     }
     0
 }
@@ -169,7 +174,9 @@ fn take_request(data: u64, thread: Option<&mut Thread>, running: &mut Running) -
     } else if let Some(host) = maps::host() {
         atomic::add(&mut host.dequeued, 1);
     }
-    thread.take_decided()
+    let (decided, charged) = thread.take_decided();
+    running.charged = charged as u32;
+    decided
 }
 
 #[inline(always)]

@@ -53,8 +53,9 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn is_free_to_run(host: &Host) -> bool {
     match threads::find(kernel::thread()) {
-        Some(thread) => thread.held_until.is_never(),
-        None => !host.enforcement.holds_vcpus(),
+        Some(thread) if !thread.vm.is_none() => thread.held_until.is_never(),
+        // It has sent no request yet, though it may have launched the VM.
+        _ => !host.enforcement.holds_vcpus(),
     }
 }
 
@@ -73,7 +74,7 @@ fn passes(ctx: &LsmContext, host: &Host) -> bool {
     }
     let passes = decision::passes_at_gate(&host.enforcement, vm, message.row);
     if passes {
-        thread.set_admitted();
+        thread.set_admitted(false);
     }
     passes
 }
@@ -145,8 +146,8 @@ fn run() -> i32 {
     let thread = kernel::thread();
     match threads::find(thread) {
         Some(record) if !record.held_until.is_never() => decision::may_run(record),
-        Some(_) => 0,
-        // It has sent no request yet.
-        None => decision::may_begin(thread.tgid()),
+        Some(record) if !record.vm.is_none() => 0,
+        // It has sent no request yet, though it may have launched the VM.
+        _ => decision::may_begin(thread.tgid()),
     }
 }

@@ -24,7 +24,11 @@ pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
         threads::free(record);
     }
     let tgid = thread.tgid();
-    if !vms::launched_by(tgid).is_none() && is_last(ctx.arg(0)) {
+    let launched = vms::launched_by(tgid);
+    if !launched.is_none() && is_last(ctx.arg(0)) {
+        if let Some(vm) = maps::vm(launched) {
+            vm.launch.process_exited = 1;
+        }
         // The pid may be reused before the VM ends.
         let _ = maps::VM_OF_PROCESS.remove(tgid);
     }

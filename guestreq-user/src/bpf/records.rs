@@ -14,9 +14,11 @@ use aya::Ebpf;
 use guestreq_common::{
     SCHEMA,
     host::{EnforcementRecord, Host, HostTotals, Loss},
-    policy::{Backend, Policy, Rules},
+    launch::EndedLaunch,
+    policy::{Backend, Limiter, Policy, Rules},
     request::Thread,
     vm::{Life, SlotState, Vm, VmRef},
+    waiting::{LostCause, WaitingMessages, lost_bit},
 };
 use mapped::Mapped;
 pub use pinned::{known_gate, signature};
@@ -31,19 +33,21 @@ pub struct Records {
     host: Mapped<Host>,
     vms: Mapped<Vm>,
     threads: Mapped<Thread>,
+    launches: Mapped<EndedLaunch>,
 }
 
 #[cfg(test)]
 impl Records {
     /// Over files instead of maps, for tests.
     pub fn over(
-        [host, vms, threads]: [std::os::fd::BorrowedFd<'_>; 3],
+        [host, vms, threads, launches]: [std::os::fd::BorrowedFd<'_>; 4],
         [max_vms, max_threads]: [usize; 2],
     ) -> Result<Records> {
         Ok(Records {
             host: Mapped::over(host, 1)?,
             vms: Mapped::over(vms, max_vms)?,
             threads: Mapped::over(threads, max_threads)?,
+            launches: Mapped::over(launches, guestreq_common::launch::HISTORY as usize)?,
         })
     }
 }
@@ -54,6 +58,7 @@ impl Records {
             host: Mapped::new(ebpf, "HOST")?,
             vms: Mapped::new(ebpf, "VMS")?,
             threads: Mapped::new(ebpf, "THREADS")?,
+            launches: Mapped::new(ebpf, "LAUNCHES")?,
         })
     }
 
@@ -112,34 +117,71 @@ impl Records {
         }
     }
 
-    /// Writes a VM's own policy. If the limit differs from the one applied so far (the default's
-    /// for a new VM), its state is reset. The policy applies when this returns.
+    /// Writes a VM's own policy. If the rate differs from the one applied so far (the default's for
+    /// a new VM), its state is reset; what a VM owes of PSP time means the same under any share. The
+    /// policy applies when this returns.
     pub fn set_policy(&self, slot: usize, policy: Policy) {
         let word = |offset| self.vms.word(slot, mem::offset_of!(Vm, policy) + offset);
-        let (Some(rules), Some(limit)) =
-            (word(mem::offset_of!(Policy, rules)), word(mem::offset_of!(Policy, limit)))
-        else {
+        let (Some(rules), Some(rate), Some(share)) = (
+            word(mem::offset_of!(Policy, rules)),
+            word(mem::offset_of!(Policy, rate)),
+            word(mem::offset_of!(Policy, share)),
+        ) else {
             return;
         };
         let has_own = Rules::from_bits(rules.load(Ordering::Acquire)).generation()
             == policy.rules().generation();
         let before = if has_own {
-            limit.load(Ordering::Acquire)
+            rate.load(Ordering::Acquire)
         } else {
             let default =
-                mem::offset_of!(EnforcementRecord, policy) + mem::offset_of!(Policy, limit);
+                mem::offset_of!(EnforcementRecord, policy) + mem::offset_of!(Policy, rate);
             self.enforcement(default)
         };
-        if before != policy.limit {
-            // The old limit's state means nothing to the new one. Reset it before writing the
-            // limit, or requests that the new one has admitted would be forgotten.
-            if let Some(limiter) = self.vms.word(slot, mem::offset_of!(Vm, limiter)) {
-                limiter.store(0, Ordering::Release);
+        if before != policy.rate {
+            // The old rate's state means nothing to the new one. Reset it before writing the
+            // rate, or requests that the new one has admitted would be forgotten.
+            let state = mem::offset_of!(Vm, limiter) + mem::offset_of!(Limiter, rate);
+            if let Some(state) = self.vms.word(slot, state) {
+                state.store(0, Ordering::Release);
             }
         }
-        limit.store(policy.limit, Ordering::Release);
+        rate.store(policy.rate, Ordering::Release);
+        share.store(policy.share, Ordering::Release);
         // Last: its generation says that the whole policy is this VM's.
         rules.store(policy.rules, Ordering::Release);
+    }
+
+    /// The launch with a number among those that have ended, if it is kept: it was among the latest
+    /// and is completely written.
+    pub fn ended_launch(&self, number: u64) -> Option<Box<EndedLaunch>> {
+        let slot = EndedLaunch::index(number) as usize;
+        let is_it = || {
+            let word = self.launches.word(slot, mem::offset_of!(EndedLaunch, number))?;
+            Some(word.load(Ordering::Acquire) == number)
+        };
+        // The programs write the number last, and overwrite it first.
+        let before = is_it()?;
+        let ended = self.launches.read(slot)?;
+        (before && is_it()?).then_some(ended)
+    }
+
+    /// The waiting messages of the VM in a slot: how the agent marks a VMPCK as lost. Whether it was
+    /// not marked before.
+    pub fn lose_vmpck(&self, slot: usize, vmpck: u8) -> bool {
+        let waiting = mem::offset_of!(Vm, limiter) + mem::offset_of!(Limiter, waiting);
+        let lost = waiting + mem::offset_of!(WaitingMessages, lost);
+        // The mark is the upper half of its word, as `waits` is before it.
+        let Some(word) = self.vms.word(slot, lost / WORD * WORD) else { return false };
+        let bit = u64::from(lost_bit(vmpck, LostCause::Busy)) << (8 * (lost % WORD));
+        if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
+            return false;
+        }
+        let count = waiting + mem::offset_of!(WaitingMessages, losses);
+        if let Some(count) = self.vms.word(slot, count + LostCause::Busy as usize * WORD) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        true
     }
 
     /// Sets the signal that kicks a VM's vCPUs.
@@ -158,7 +200,8 @@ impl Records {
     pub fn set_default_policy(&self, policy: Policy, waits: bool) {
         let offset = mem::offset_of!(EnforcementRecord, policy);
         self.set_enforcement(mem::offset_of!(EnforcementRecord, waits), u64::from(waits));
-        self.set_enforcement(offset + mem::offset_of!(Policy, limit), policy.limit);
+        self.set_enforcement(offset + mem::offset_of!(Policy, rate), policy.rate);
+        self.set_enforcement(offset + mem::offset_of!(Policy, share), policy.share);
         self.set_enforcement(offset + mem::offset_of!(Policy, rules), policy.rules);
     }
 

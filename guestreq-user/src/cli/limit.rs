@@ -5,9 +5,8 @@ mod suggest;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
-use clap::{Subcommand, value_parser};
-use guestreq_common::gcra::MAX_BURST;
+use anyhow::{Result, anyhow};
+use clap::Subcommand;
 
 use super::{
     Reading,
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     text::printable,
-    wire::policy::{Change, Effective, Limit, Policies, Rate, Throttle, default_burst},
+    wire::policy::{Burst, Change, Effective, Limit, Policies, Rate, Share, Throttle},
 };
 
 /// Show, set and clear limits on VMs' guest requests
@@ -55,21 +54,20 @@ struct Set {
     #[command(flatten)]
     writing: Writing,
     /// Requests per second, minute or hour: 5/s, 0.5/s, 30/min
-    #[arg(long, value_name = "RATE", required_unless_present = "off", allow_hyphen_values = true)]
+    #[arg(long, value_name = "RATE", required_unless_present_any = ["off", "share"], allow_hyphen_values = true)]
     rate: Option<Rate>,
-    /// Requests that may come at once [default: one second's worth, at least 4: one per VMPCK]
-    #[arg(
-        long,
-        value_name = "REQUESTS",
-        requires = "rate",
-        allow_negative_numbers = true,
-        value_parser = value_parser!(u64).range(1..=MAX_BURST)
-    )]
-    burst: Option<u64>,
+    /// Share of the PSP's time: 10%, 0.5%
+    #[arg(long, value_name = "PERCENT", allow_hyphen_values = true)]
+    share: Option<Share>,
+    /// Requests that may come at once at --rate [default: one second's worth, at least 4: one per
+    /// VMPCK], or PSP time that may be used at once under --share, such as 200ms [default: 200 ms, or
+    /// the time of 4 requests if that is longer]; once for each
+    #[arg(long, value_name = "REQUESTS|TIME", allow_negative_numbers = true)]
+    burst: Vec<Burst>,
     /// No limit
-    #[arg(long, conflicts_with_all = ["rate", "burst"])]
+    #[arg(long, conflicts_with_all = ["rate", "share", "burst"])]
     off: bool,
-    /// Proceed even if the rate is so low that guests lose VMPCKs
+    /// Proceed even if the limit is so low that guests lose VMPCKs
     #[arg(long)]
     force: bool,
 }
@@ -79,7 +77,7 @@ impl Args {
         match self.verb {
             Verb::Show { reading } => reading.print(&reading.get("/v1/policy")?, text),
             Verb::Set(set) => {
-                let change = Change::Limit(set.limit());
+                let change = Change::Limit(set.limit().map_err(|why| anyhow!("{why}"))?);
                 set.writing.put(change, Insist { force: set.force, yes: false }, summary)
             }
             Verb::Suggest(args) => args.run(),
@@ -89,11 +87,11 @@ impl Args {
 }
 
 impl Set {
-    fn limit(&self) -> Limit {
-        // clap requires --off without --rate.
-        let Some(rate) = self.rate else { return Limit::Off };
-        let burst = self.burst.unwrap_or_else(|| default_burst(rate));
-        Limit::On(Throttle { rate, burst, force: false })
+    fn limit(&self) -> Result<Limit, String> {
+        if self.off {
+            return Ok(Limit::Off);
+        }
+        Throttle::new(self.rate, self.share, &self.burst, false).map(Limit::On)
     }
 }
 
@@ -131,7 +129,8 @@ mod tests {
 
     fn set(line: &str) -> Result<Limit, String> {
         let words = ["set"].into_iter().chain(line.split(' '));
-        Line::try_parse_from(words).map(|line| line.set.limit()).map_err(|error| error.to_string())
+        let line = Line::try_parse_from(words).map_err(|error| error.to_string())?;
+        line.set.limit()
     }
 
     #[test]
@@ -139,6 +138,10 @@ mod tests {
         assert_eq!(set("--default --rate 20/s").unwrap().to_string(), "20/s, burst 20");
         assert_eq!(set("--vm web --rate 5/s --burst 10").unwrap().to_string(), "5/s, burst 10");
         assert_eq!(set("--vm web --off"), Ok(Limit::Off));
+        let share = set("--vm web --share 10% --burst 200ms").unwrap();
+        assert_eq!(share.to_string(), "10% of the PSP, burst 200ms");
+        let both = set("--vm web --share 10% --rate 5/s --burst 200ms --burst 10").unwrap();
+        assert_eq!(both.to_string(), "5/s, burst 10, and 10% of the PSP, burst 200ms");
     }
 
     #[test]
@@ -153,8 +156,16 @@ mod tests {
             ("--vm web --rate -1/s", "a number per s, m or h"),
             ("--vm web --rate NaN/s", "a number per s, m or h"),
             ("--vm web --rate 0/s", "allowed are 1/h to 1000000/s"),
-            ("--vm web --rate 5/s --burst 0", "1..=1048575"),
-            ("--vm web --rate 5/s --burst -1", "invalid value '-1'"),
+            ("--vm web --rate 5/s --burst 0", "1 to 1048575 requests"),
+            ("--vm web --rate 5/s --burst -1", "1 to 1048575 requests"),
+            ("--vm web --rate 5/s --burst 200ms", "needs a share"),
+            ("--vm web --share 5% --burst 4", "needs a rate"),
+            ("--vm web --share 5% --burst 0ms", "1ms to 60s"),
+            ("--vm web --share 5% --burst 1y", "1ms to 60s"),
+            ("--vm web --share 10", "such as \"10%\""),
+            ("--vm web --share 0%", "allowed are 0.01% to 100%"),
+            ("--vm web --share 101%", "allowed are 0.01% to 100%"),
+            ("--vm web --off --share 5%", "cannot be used with"),
         ] {
             let error = set(line).unwrap_err();
             assert!(error.contains(what), "{line}: {error}");

@@ -8,7 +8,7 @@ use super::{Config, Layer};
 use crate::{
     fuzz::assert_a_line,
     host::Identity,
-    policy::{Effective, Limit, Overrides, PolicyFile, safety},
+    policy::{Effective, Limit, Overrides, PolicyFile, Throttle, safety},
 };
 
 /// Separates two files.
@@ -70,10 +70,16 @@ fn means_something(config: &Config) {
         let again: Effective = serde_json::from_str(&json).expect("a policy is not read again");
         assert_eq!(again, policy);
         in_the_kernel(&policy);
-        assert!(safety::too_slow(policy.limit.value).is_none(), "an unforced limit is too slow");
+        assert!(
+            safety::too_slow(policy.limit.value, safety::Service::PUBLISHED).is_none(),
+            "an unforced limit is too slow"
+        );
         assert!(policy.mode.value.0 <= policy_set.strictest(), "stricter than the strictest");
     }
-    policy_set.warnings().iter().for_each(|warning| assert_a_line(warning));
+    policy_set
+        .warnings(safety::Service::PUBLISHED)
+        .iter()
+        .for_each(|warning| assert_a_line(warning));
     assert_eq!(config.pending(config), Vec::<&str>::new());
 }
 
@@ -83,12 +89,14 @@ pub fn in_the_kernel(policy: &Effective) {
     assert_eq!(words.rules().mode(), mode.value.0);
     assert_eq!(words.rules().allowed(), allow.value.0);
     assert_eq!(words.rules().generation(), 7);
-    match limit.value {
-        Limit::Off => assert!(words.limit().is_off()),
-        Limit::On(throttle) => {
-            let limit = words.limit();
-            let is = (limit.interval_ns(), limit.burst());
-            assert_eq!(is, (throttle.rate.interval_ns(), throttle.burst), "another limit");
-        }
-    }
+    let throttle = match limit.value {
+        Limit::Off => Throttle::default(),
+        Limit::On(throttle) => throttle,
+    };
+    let rate = throttle.rate.map_or((0, 0), |of| (of.rate.interval_ns(), of.burst));
+    assert_eq!((words.rate().interval_ns(), words.rate().burst()), rate, "another rate");
+    let share = throttle
+        .share
+        .map_or((0, 0), |of| (of.share.ppm(), of.burst.map_or(0, |burst| burst.ns())));
+    assert_eq!((words.share().ppm(), words.share().burst_ns()), share, "another share");
 }

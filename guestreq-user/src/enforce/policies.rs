@@ -22,7 +22,7 @@ use crate::{
     observe::tracked::TrackedVm,
     policy::{
         Apply, KnownVm, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request, Stamp, Store,
-        Types,
+        Types, safety::Service,
     },
     wire::events::Time,
 };
@@ -55,8 +55,8 @@ impl Policies {
     }
 
     /// Logs warnings about rules.
-    pub fn warn(&self) {
-        for warning in self.policy_set.warnings() {
+    pub fn warn(&self, service: Service) {
+        for warning in self.policy_set.warnings(service) {
             warn!("{warning}");
         }
     }
@@ -84,27 +84,35 @@ impl Policies {
     }
 
     /// Plans a change of one VM's policy or the default.
-    pub fn plan(&self, vms: &[KnownVm<'_>], request: &Request, uid: u32) -> Result<Plan, Refusal> {
-        self.policy_set.plan(request, &Policies::stamp(uid), vms)
+    pub fn plan(
+        &self,
+        vms: &[KnownVm<'_>],
+        service: Service,
+        request: &Request,
+        uid: u32,
+    ) -> Result<Plan, Refusal> {
+        self.policy_set.plan(request, &Policies::stamp(uid), vms, service)
     }
 
     /// Plans a reload of the configuration.
     pub fn plan_file(
         &self,
         vms: &[KnownVm<'_>],
+        service: Service,
         file: &PolicyFile,
     ) -> Result<Replacement, Refusal> {
-        self.policy_set.with_file(file.clone(), vms)
+        self.policy_set.with_file(file.clone(), vms, service)
     }
 
     /// Plans `policy apply`.
     pub fn plan_apply(
         &self,
         vms: &[KnownVm<'_>],
+        service: Service,
         apply: &Apply,
         uid: u32,
     ) -> Result<Replacement, Refusal> {
-        self.policy_set.with_applied(apply, &Policies::stamp(uid), vms)
+        self.policy_set.with_applied(apply, &Policies::stamp(uid), vms, service)
     }
 
     /// Returns a function that stores the overrides, which may block on a disk. A change is applied

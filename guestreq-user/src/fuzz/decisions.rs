@@ -7,12 +7,15 @@
 mod bucket;
 
 use guestreq_common::{
-    gcra::{GcraLimit, Turn},
+    gcra::GcraLimit,
     message::{Header, MessageType, Summary},
     policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, PolicyInput, Rules},
     request::{Abandoned, DEPTH, Stack, Stages, Thread},
     sequence::{Anomaly, Counters},
+    share::{Debt, PspShare},
+    turn::Turn,
     units::{GuestContext, MonotonicNs, PidTgid},
+    waiting::WaitingMessages,
 };
 
 use self::bucket::{Bucket, State};
@@ -22,7 +25,10 @@ use super::Input;
 struct Vm {
     policy: Policy,
     limiter: State,
+    debt: Debt,
     turn: State,
+    turn_of: State,
+    waiting: WaitingMessages,
     tsc_infos: u64,
     bucket: Bucket,
     thread: Thread,
@@ -48,7 +54,7 @@ pub fn decisions(data: &[u8]) {
         now += u64::from(input.u32()) << (input.byte() % 12);
         vm.request(&mut input, now);
     }
-    vm.bucket.is_within(vm.policy.limit());
+    vm.bucket.is_within(vm.policy.rate());
     let open = u64::from(vm.thread.abandon().is_some());
     assert_eq!(vm.begun, vm.ended + open, "a request is lost, or counted twice");
 }
@@ -61,9 +67,12 @@ impl Vm {
         let interval = u64::from(input.u32()) << (input.byte() % 12);
         let limit = GcraLimit::new(interval, u64::from(input.byte())).unwrap_or(GcraLimit::OFF);
         Vm {
-            policy: Policy::new(Rules::new(mode, allowed, 1), limit),
+            policy: Policy::new(Rules::new(mode, allowed, 1), limit, PspShare::OFF),
             limiter: State::default(),
+            debt: Debt::default(),
             turn: State::default(),
+            turn_of: State::default(),
+            waiting: WaitingMessages::default(),
             tsc_infos: 0,
             bucket: Bucket::default(),
             thread: Thread::default(),
@@ -102,8 +111,9 @@ impl Vm {
             self.ended += 1;
             return;
         }
-        self.thread.set_admitted();
-        assert!(self.thread.take_decided() && !self.thread.take_decided(), "decided once");
+        self.thread.set_admitted(false);
+        assert_eq!(self.thread.take_decided(), (true, false));
+        assert!(!self.thread.take_decided().0, "decided once");
         self.run(&message, input, now, how);
     }
 
@@ -111,17 +121,18 @@ impl Vm {
         let kind = MessageType::of(message.message_type);
         assert_eq!(message.row, kind as u8);
         let input = PolicyInput {
-            row: kind as u8,
+            message: *message,
             now: MonotonicNs(now),
             tsc_infos: self.tsc_infos,
             unresolved: false,
             spent,
+            place: self.waiting.place(message.vmpck, message.seqno, MonotonicNs(now)),
         };
-        let turn = Turn { next: &self.turn, spacing_ns: 0 };
-        let evaluation = policy::decide(&self.policy, &input, &self.limiter, &turn);
+        let turn = Turn { next: &self.turn, last_refused: &self.turn_of, spacing_ns: 0 };
+        let evaluation = policy::decide(&self.policy, &input, &self.limiter, &mut self.debt, &turn);
         let rules = self.policy.rules();
         let free = kind == MessageType::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
-        let limited = !free && !self.policy.limit().is_off();
+        let limited = !free && !self.policy.rate().is_off();
         match evaluation.decision {
             _ if rules.mode() == Mode::Observe => {
                 assert_eq!(evaluation.decision, Decision::Admit, "nothing is decided");
@@ -134,7 +145,7 @@ impl Vm {
         let passes = self.policy.passes(kind as u8);
         assert!(!passes || evaluation.decision == Decision::Admit, "it passes by its policy alone");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
-            let conforms = self.bucket.charge(self.policy.limit(), now, spent);
+            let conforms = self.bucket.charge(self.policy.rate(), now, spent);
             assert_eq!(evaluation.decision == Decision::Admit, conforms, "not what GCRA says");
         }
         let admitted = evaluation.effect() == Decision::Admit;

@@ -18,7 +18,7 @@ pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
         let labels = [tracked.label.as_str(), kind.name(), decision.name(), mode.name()];
         families.counter(&metric::DECISIONS, &labels, count as f64);
     }
-    let limit = record.policy.limit();
+    let limit = record.policy.rate();
     if is_own(record) && !limit.is_off() {
         let label = [tracked.label.as_str()];
         families.gauge(&metric::LIMIT_RATE, &label, 1e9 / limit.interval_ns() as f64);
@@ -64,6 +64,7 @@ mod tests {
         gcra::GcraLimit,
         outcome::Outcome,
         policy::{Allowed, Policy, Rules},
+        share::PspShare,
     };
     use prometheus::TextEncoder;
 
@@ -74,7 +75,7 @@ mod tests {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
         let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
         vm.generation = 3;
-        vm.policy = Policy::new(Rules::new(mode, Allowed::DEFAULT, 3), limit);
+        vm.policy = Policy::new(Rules::new(mode, Allowed::DEFAULT, 3), limit, PspShare::OFF);
         vm
     }
 

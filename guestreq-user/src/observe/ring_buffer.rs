@@ -110,7 +110,7 @@ fn decode(bytes: &[u8]) -> Option<Event> {
     Some(unsafe { bytes.as_ptr().cast::<Event>().read_unaligned() })
 }
 
-/// `None`: new VMs are reported by the table once it has named them.
+/// `None`: new VMs and launches are reported once the table has named them.
 pub fn what(event: &Event) -> Option<EventData> {
     let message = Message {
         message: Named(message::MessageType::of(event.message_type)),
@@ -130,10 +130,11 @@ pub fn what(event: &Event) -> Option<EventData> {
         EventKind::Replay => EventData::Replay(ended(event, message)),
         EventKind::Gap => EventData::Gap(ended(event, message)),
         EventKind::HostError => EventData::HostError(ended(event, message)),
-        EventKind::NewVm => return None,
+        EventKind::NewVm | EventKind::Launched => return None,
         EventKind::Denied => EventData::Denied(decided(message, Decision::Deny)),
         EventKind::Throttled => EventData::Throttled(decided(message, Decision::Busy)),
         EventKind::Unthrottled => EventData::Unthrottled(decided(message, Decision::Admit)),
+        EventKind::Rescued => EventData::Rescued(decided(message, Decision::Admit)),
         EventKind::Bypassed => EventData::Bypassed(message),
     })
 }

@@ -9,7 +9,8 @@ use guestreq_common::{message::MessageType, policy::Mode};
 
 use super::{
     Change, Effective, Limit, Named, Override, PolicySet, Request, Stamp, Stamped, Target,
-    Throttle, Types, key_of, safety,
+    Throttle, Types, key_of,
+    safety::{self, Service},
     vm_lookup::{self, Candidate, LookupError},
 };
 use crate::host::Identity;
@@ -71,8 +72,9 @@ impl PolicySet {
         request: &Request,
         stamp: &Stamp,
         vms: &[KnownVm<'_>],
+        service: Service,
     ) -> Result<Plan, Refusal> {
-        let change = permitted(request)?;
+        let change = permitted(request, service)?;
         let vm = match &request.target {
             Target::Default => None,
             Target::Vm(name) => Some(self.find(name, vms)?),
@@ -91,7 +93,7 @@ impl PolicySet {
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
         let mut warnings = Vec::new();
-        match safety::losing(&safety::affected(self, &policy_set, vms)) {
+        match safety::losing(&safety::affected(self, &policy_set, vms, service)) {
             Some(why) if asks && !request.yes => {
                 return Err(Refusal::Refused(format!("{why} (--yes to proceed)")));
             }
@@ -137,9 +139,9 @@ impl PolicySet {
 }
 
 /// The change, unless guests cannot live with its limit and it was not forced.
-fn permitted(request: &Request) -> Result<Change, Refusal> {
+fn permitted(request: &Request, service: Service) -> Result<Change, Refusal> {
     let Change::Limit(limit) = request.change else { return Ok(request.change.clone()) };
-    match (safety::too_slow(limit), limit) {
+    match (safety::too_slow(limit, service), limit) {
         (Some(_), Limit::On(throttle)) if request.force => {
             Ok(Change::Limit(Limit::On(Throttle { force: true, ..throttle })))
         }

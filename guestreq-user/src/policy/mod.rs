@@ -37,6 +37,6 @@ pub use vm_lookup::{Candidate, find, instead};
 
 pub use crate::wire::policy::{
     Apply, Change, Difference, Effective, Glob, Level, Limit, Located, LocatedRule, Match, Named,
-    Origin, PolicyFile, Request, Rule, RuleResult, Sets, Setting, Source, Stamp, Target, Throttle,
-    Types,
+    Origin, PolicyFile, RateLimit, Request, Rule, RuleResult, Sets, Setting, Share, ShareLimit,
+    Source, Stamp, Target, Throttle, Types,
 };

@@ -6,7 +6,8 @@
 use guestreq_common::policy::Mode;
 
 use super::{
-    Applied, Apply, Difference, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp, safety,
+    Applied, Apply, Difference, KnownVm, Override, PolicyFile, PolicySet, Refusal, Stamp,
+    safety::{self, Service},
 };
 use crate::text::quoted;
 
@@ -22,8 +23,13 @@ pub struct Replacement {
 
 impl PolicySet {
     /// Plans another configuration.
-    pub fn with_file(&self, file: PolicyFile, vms: &[KnownVm<'_>]) -> Result<Replacement, Refusal> {
-        self.replaced_by(PolicySet { file, ..self.clone() }, vms)
+    pub fn with_file(
+        &self,
+        file: PolicyFile,
+        vms: &[KnownVm<'_>],
+        service: Service,
+    ) -> Result<Replacement, Refusal> {
+        self.replaced_by(PolicySet { file, ..self.clone() }, vms, service)
     }
 
     /// Plans another applied file.
@@ -32,6 +38,7 @@ impl PolicySet {
         apply: &Apply,
         stamp: &Stamp,
         vms: &[KnownVm<'_>],
+        service: Service,
     ) -> Result<Replacement, Refusal> {
         let mut policy_set = self.clone();
         let mut warnings = Vec::new();
@@ -40,8 +47,9 @@ impl PolicySet {
                 let why = "the file sets nothing: to clear the applied file, use --clear";
                 return Err(Refusal::Refused(why.to_owned()));
             }
-            let slow =
-                policy_file.limits().find_map(|(limit, at)| Some((safety::too_slow(limit)?, at)));
+            let slow = policy_file
+                .limits()
+                .find_map(|(limit, at)| Some((safety::too_slow(limit, service)?, at)));
             if let Some((why, at)) = slow {
                 return Err(Refusal::Refused(format!("{at}: {why}")));
             }
@@ -52,14 +60,15 @@ impl PolicySet {
             policy_file: policy_file.clone(),
         };
         policy_set.overrides.applied = apply.policy_file.as_ref().map(applied);
-        let mut replacement = self.replaced_by(policy_set, vms)?;
+        let mut replacement = self.replaced_by(policy_set, vms, service)?;
         if !apply.yes
             && let Some(why) = replacement.warnings.first()
         {
             return Err(Refusal::Refused(format!("{why} (--yes to proceed)")));
         }
-        let known = self.warnings();
-        let new = replacement.policy_set.warnings().into_iter().filter(|why| !known.contains(why));
+        let known = self.warnings(service);
+        let new =
+            replacement.policy_set.warnings(service).into_iter().filter(|why| !known.contains(why));
         replacement.warnings.extend(new.chain(warnings));
         Ok(replacement)
     }
@@ -69,11 +78,12 @@ impl PolicySet {
         &self,
         policy_set: PolicySet,
         vms: &[KnownVm<'_>],
+        service: Service,
     ) -> Result<Replacement, Refusal> {
         if let Some((_, why)) = policy_set.contradiction() {
             return Err(Refusal::Refused(why));
         }
-        let affected = safety::affected(self, &policy_set, vms);
+        let affected = safety::affected(self, &policy_set, vms, service);
         let warnings = safety::losing(&affected).into_iter().collect();
         let mut changed =
             vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];

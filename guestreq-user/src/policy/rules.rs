@@ -10,7 +10,10 @@ use std::borrow::Cow;
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, de};
 
-use super::{Glob, Limit, Match, Named, Rule, Types, safety};
+use super::{
+    Glob, Limit, Match, Named, Rule, Types,
+    safety::{self, Service},
+};
 use crate::{host::Identity, text::quoted};
 
 /// A rule in a file. Stored rules are read as [`Rule`], since an older version may have accepted
@@ -37,8 +40,8 @@ pub struct FileLimit(pub Limit);
 impl<'de> Deserialize<'de> for FileLimit {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<FileLimit, D::Error> {
         let limit = Limit::deserialize(from)?;
-        match safety::too_slow(limit) {
-            Some(why) => Err(de::Error::custom(format!("{why}, or force = true next to the rate"))),
+        match safety::too_slow(limit, Service::PUBLISHED) {
+            Some(why) => Err(de::Error::custom(format!("{why}, or force = true next to it"))),
             None => Ok(FileLimit(limit)),
         }
     }

@@ -2,15 +2,19 @@
 //!
 //! How a Linux guest treats a refusal (drivers/virt/coco/sev-guest, arch/x86/coco/sev/core.c):
 //! after BUSY it sends the same message again every two seconds, for a minute. After any other
-//! error, or a minute of BUSY, it wipes that VMPCK, which is lost until a reboot.
+//! error, or a minute of BUSY, it wipes that VMPCK, which is lost until a reboot. The programs admit
+//! a message that has waited for 30 s, so that no limit costs a VMPCK while they run; but a limit
+//! that relies on this is exceeded by what it was to limit.
+
+use std::time::Duration;
 
 use guestreq_common::{
-    gcra,
     message::{MessageType, VMPCKS},
     policy::Mode,
+    turn::MAX_TURN_WAIT_NS,
 };
 
-use super::{Effective, KnownVm, Limit, PolicySet, Types};
+use super::{Effective, KnownVm, Limit, PolicySet, RateLimit, Share, ShareLimit, Throttle, Types};
 
 /// How long a guest retries after BUSY.
 const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
@@ -20,30 +24,87 @@ const RETRY_NS: u64 = 2_000_000_000;
 /// The longest that a well-behaved guest can get BUSY: all of its VMPCKs wait, and each retry comes
 /// a moment too early, or out of turn.
 fn longest_wait_ns(interval_ns: u64) -> u64 {
-    let each = interval_ns.saturating_add(gcra::MAX_TURN_WAIT_NS + RETRY_NS);
+    let each = interval_ns.saturating_add(MAX_TURN_WAIT_NS + RETRY_NS);
     each.saturating_mul(VMPCKS as u64)
 }
 
 /// The slowest rate at which no well-behaved guest loses a VMPCK.
 pub const SLOWEST: &str = "4.8/m";
 
+/// How long the PSP takes for nearly every request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Service {
+    pub p99: Duration,
+    /// On this host; else it is assumed.
+    pub measured: bool,
+}
+
+impl Service {
+    /// An operator's measurement of reports on a public cloud's Milan hosts, published in 2026.
+    pub const PUBLISHED: Service = Service { p99: Duration::from_micros(7_700), measured: false };
+}
+
 /// Why a limit would make a well-behaved guest lose a VMPCK, unless it was forced.
-pub fn too_slow(limit: Limit) -> Option<String> {
+pub fn too_slow(limit: Limit, service: Service) -> Option<String> {
     match limit {
-        Limit::On(throttle) if !throttle.force => starves(limit),
+        Limit::On(throttle) if !throttle.force => starves(limit, service),
         _ => None,
     }
 }
 
-fn starves(limit: Limit) -> Option<String> {
-    let Limit::On(throttle) = limit else { return None };
-    let wait = longest_wait_ns(throttle.rate.interval_ns());
+fn starves(limit: Limit, service: Service) -> Option<String> {
+    let Limit::On(Throttle { rate, share, .. }) = limit else { return None };
+    rate.and_then(slow_rate).or_else(|| small_share(share?, service))
+}
+
+fn slow_rate(RateLimit { rate, .. }: RateLimit) -> Option<String> {
+    let wait = longest_wait_ns(rate.interval_ns());
     (wait > GUEST_TIMEOUT_NS).then(|| {
         format!(
-            "{} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
+            "{rate} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
              after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {SLOWEST}",
-            throttle.rate,
             wait.div_ceil(1_000_000_000),
+        )
+    })
+}
+
+/// The last retry and turn of a wait.
+const LAST_RETRY_SECONDS: f64 = (MAX_TURN_WAIT_NS + RETRY_NS) as f64 / 1e9;
+const GUEST_TIMEOUT_SECONDS: f64 = GUEST_TIMEOUT_NS as f64 / 1e9;
+
+/// The longest that a well-behaved guest can get BUSY under a share: all of its VMPCKs wait, each
+/// for what the one before owes.
+fn longest_wait_of_share(share: Share, service: Service) -> f64 {
+    VMPCKS as f64 * service.p99.as_secs_f64() / share.fraction() + LAST_RETRY_SECONDS
+}
+
+/// The smallest share under which no well-behaved guest loses a VMPCK; all of the PSP if none is
+/// large enough.
+pub fn smallest_share(service: Service) -> Share {
+    let fraction =
+        VMPCKS as f64 * service.p99.as_secs_f64() / (GUEST_TIMEOUT_SECONDS - LAST_RETRY_SECONDS);
+    // Rounded up to what is shown with two digits.
+    let hundredths = (fraction * 1e4).ceil().max(1.0) as u64;
+    let all = Share::of_ppm(guestreq_common::share::MAX_PPM);
+    // Both are within the bounds, by construction.
+    Share::of_ppm(hundredths.saturating_mul(100)).or(all).unwrap_or_else(|| unreachable!())
+}
+
+fn small_share(ShareLimit { share, .. }: ShareLimit, service: Service) -> Option<String> {
+    let wait = longest_wait_of_share(share, service);
+    (wait > GUEST_TIMEOUT_SECONDS).then(|| {
+        let p99 = crate::text::duration(service.p99.as_secs_f64());
+        let source = if service.measured {
+            "the p99 measured on this host"
+        } else {
+            "as published; none is measured here"
+        };
+        format!(
+            "{share} of the PSP is too small: the {VMPCKS} VMPCKs of a Linux guest may wait {VMPCKS} \
+             x {p99} / {share} + {LAST_RETRY_SECONDS} s = {} s together ({p99} per request: {source}), \
+             and after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {}",
+            wait.ceil(),
+            smallest_share(service),
         )
     })
 }
@@ -63,6 +124,7 @@ pub struct AffectedVm<'a> {
     pub sent: Types,
     /// Whether it was over its limit in audit.
     pub was_over: bool,
+    service: Service,
 }
 
 /// The running VMs, each with its policy before and after.
@@ -70,6 +132,7 @@ pub fn affected<'a>(
     before: &PolicySet,
     after: &PolicySet,
     vms: &[KnownVm<'a>],
+    service: Service,
 ) -> Vec<AffectedVm<'a>> {
     vms.iter()
         .filter(|seen| !seen.vm.exited)
@@ -79,6 +142,7 @@ pub fn affected<'a>(
             after: after.resolve(vm.identity),
             sent,
             was_over,
+            service,
         })
         .collect()
 }
@@ -93,7 +157,7 @@ impl AffectedVm<'_> {
     fn starved(&self, policy: &Effective) -> bool {
         policy.mode.value.0 == Mode::Enforce
             && self.was_over
-            && starves(policy.limit.value).is_some()
+            && starves(policy.limit.value, self.service).is_some()
     }
 
     /// Why the change would make it lose a VMPCK.
@@ -139,10 +203,11 @@ mod tests {
     use guestreq_common::policy::Allowed;
 
     use super::*;
-    use crate::policy::{Named, Throttle};
+    use crate::policy::Named;
 
     fn limit(rate: &str, force: bool) -> Limit {
-        Limit::On(Throttle { rate: rate.parse().unwrap(), burst: 1, force })
+        let rate = Some(RateLimit { rate: rate.parse().unwrap(), burst: 1 });
+        Limit::On(Throttle { rate, share: None, force })
     }
 
     fn policy(mode: Mode, allowed: Allowed, limit: Limit) -> Effective {
@@ -155,12 +220,34 @@ mod tests {
 
     #[test]
     fn a_rate_below_what_four_keys_need_in_a_minute_is_too_slow() {
+        let too_slow = |limit| super::too_slow(limit, Service::PUBLISHED);
         assert_eq!(too_slow(limit("4.8/m", false)), None);
         assert_eq!(too_slow(Limit::Off), None);
         let why = too_slow(limit("4.7/m", false)).unwrap();
         assert!(why.starts_with("4.7/m is too slow") && why.contains("at least 4.8/m"), "{why}");
         assert!(too_slow(limit("1/m", false)).unwrap().contains("may wait 250 s"));
         assert_eq!(too_slow(limit("1/m", true)), None, "forced");
+    }
+
+    fn share(share: &str, force: bool) -> Limit {
+        let share = Some(ShareLimit { share: share.parse().unwrap(), burst: None });
+        Limit::On(Throttle { rate: None, share, force })
+    }
+
+    #[test]
+    fn a_share_under_which_four_keys_wait_for_a_minute_is_too_small() {
+        let of = |ms, measured| Service { p99: Duration::from_millis(ms), measured };
+        assert_eq!(too_slow(share("0.06%", false), Service::PUBLISHED), None);
+        let why = too_slow(share("0.05%", false), Service::PUBLISHED).unwrap();
+        assert!(why.contains("4 x 7.70 ms / 0.05% + 2.5 s = 65 s together"), "{why}");
+        assert!(why.contains("none is measured here"), "{why}");
+        assert!(why.ends_with("allow at least 0.06%"), "{why}");
+        let why = too_slow(share("1%", false), of(200, true)).unwrap();
+        assert!(why.contains("= 83 s") && why.ends_with("at least 1.4%"), "{why}");
+        assert!(why.contains("the p99 measured on this host"), "{why}");
+        assert_eq!(too_slow(share("1.4%", false), of(200, true)), None);
+        assert_eq!(too_slow(share("0.01%", true), of(200, true)), None, "forced");
+        assert_eq!(smallest_share(of(60_000, true)).to_string(), "100%");
     }
 
     #[test]
@@ -177,6 +264,7 @@ mod tests {
             after: policy(Mode::Enforce, Allowed::DEFAULT, Limit::Off),
             sent: sent.iter().copied().collect(),
             was_over: true,
+            service: Service::PUBLISHED,
         };
         let vms = [
             affected(Mode::Audit, "web", &[MessageType::Report]),
@@ -202,6 +290,7 @@ mod tests {
             after: policy(Mode::Enforce, Allowed::DEFAULT, limit(rate, true)),
             sent: Types(Allowed::DEFAULT),
             was_over,
+            service: Service::PUBLISHED,
         };
         assert!(
             losing(&[affected("1/m", true)]).unwrap().contains("\"busy\" was over 1/m, burst 1")

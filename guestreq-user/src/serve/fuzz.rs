@@ -119,30 +119,38 @@ fn query(text: &str) {
 /// An accepted change has the reported effect; a refusal has one line.
 fn change(body: &[u8]) {
     let request = serde_json::from_slice(body).expect("the router has read it");
-    with_vms(|policy_set, stamp, vms| match policy_set.plan(&request, stamp, vms) {
-        Ok(plan) => {
-            in_the_kernel(&plan.new);
-            assert_survives_saving(&plan.policy_set);
-            assert_a_line(&plan.new.to_string());
-            plan.warnings.iter().for_each(|warning| assert_a_line(warning));
-            let again = plan.policy_set.plan(&request, stamp, vms).map(|plan| plan.old);
-            assert!(again.is_ok_and(|old| old == plan.new), "the effect is not as reported");
+    with_vms(|policy_set, stamp, vms| {
+        match policy_set.plan(&request, stamp, vms, crate::policy::safety::Service::PUBLISHED) {
+            Ok(plan) => {
+                in_the_kernel(&plan.new);
+                assert_survives_saving(&plan.policy_set);
+                assert_a_line(&plan.new.to_string());
+                plan.warnings.iter().for_each(|warning| assert_a_line(warning));
+                let again = plan
+                    .policy_set
+                    .plan(&request, stamp, vms, crate::policy::safety::Service::PUBLISHED)
+                    .map(|plan| plan.old);
+                assert!(again.is_ok_and(|old| old == plan.new), "the effect is not as reported");
+            }
+            Err(refusal) => assert_refusal(&refusal),
         }
-        Err(refusal) => assert_refusal(&refusal),
     });
 }
 
 fn apply(body: &[u8]) {
     let apply: Apply = serde_json::from_slice(body).expect("the router has read it");
-    with_vms(|policy_set, stamp, vms| match policy_set.with_applied(&apply, stamp, vms) {
-        Ok(replacement) => {
-            assert_survives_saving(&replacement.policy_set);
-            for changed in &replacement.changed {
-                in_the_kernel(&changed.new);
-                assert!(!changed.old.has_same_values(&changed.new), "no change");
+    with_vms(|policy_set, stamp, vms| {
+        match policy_set.with_applied(&apply, stamp, vms, crate::policy::safety::Service::PUBLISHED)
+        {
+            Ok(replacement) => {
+                assert_survives_saving(&replacement.policy_set);
+                for changed in &replacement.changed {
+                    in_the_kernel(&changed.new);
+                    assert!(!changed.old.has_same_values(&changed.new), "no change");
+                }
             }
+            Err(refusal) => assert_refusal(&refusal),
         }
-        Err(refusal) => assert_refusal(&refusal),
     });
 }
 

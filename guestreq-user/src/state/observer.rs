@@ -16,7 +16,7 @@ use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use super::snapshot::{Snapshot, sample};
+use super::snapshot::{Snapshot, sample, service};
 use crate::{
     bpf::{
         pins::Pins,
@@ -110,7 +110,7 @@ impl Observer {
         }
         programs.drop_unwanted();
         programs.commit();
-        policies.warn();
+        policies.warn(service(&*records.host()?));
         Ok(Observer {
             programs,
             records,

@@ -2,12 +2,14 @@
 //!
 //! Copies of the records, and figures derived from them for metrics and the API.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use guestreq_common::{
+    histogram::{self, SLOTS},
     host::{Host, Loss},
     message::MessageType,
     policy::{Decision, Mode},
+    request::STAGES,
     units::MonotonicNs,
     vm::Vm,
 };
@@ -19,6 +21,7 @@ use crate::{
         vms::VmTable,
         window::{self, Sample, Totals},
     },
+    policy::safety::Service,
     wire::status::Map,
 };
 
@@ -42,6 +45,24 @@ pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sa
         queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
         stages: window::stages(host),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
+    }
+}
+
+/// Requests that must be measured before their p99 says something.
+const MIN_MEASURED: u64 = 100;
+
+/// How long the PSP takes for nearly every request, of all types together.
+pub fn service(host: &Host) -> Service {
+    let mut slots = [0; SLOTS];
+    for message in &host.totals.messages {
+        for (sum, count) in slots.iter_mut().zip(message.stage[STAGES - 1]) {
+            *sum += count;
+        }
+    }
+    let is_measured = slots.iter().sum::<u64>() >= MIN_MEASURED;
+    match histogram::quantile(&slots, 0.99).filter(|_| is_measured) {
+        Some(ns) => Service { p99: Duration::from_nanos(ns), measured: true },
+        None => Service::PUBLISHED,
     }
 }
 

@@ -14,6 +14,7 @@ mod limit;
 mod names;
 mod rate;
 mod rule;
+mod share;
 
 use std::collections::BTreeMap;
 
@@ -25,10 +26,11 @@ pub use effective::{Effective, Level, Origin, Setting, Stamp};
 pub use explain::{RuleResult, Sets};
 pub use file::{Located, LocatedRule, PolicyFile, Source};
 pub use glob::Glob;
-pub use limit::{Limit, Throttle, default_burst};
+pub use limit::{Limit, RateLimit, ShareLimit, Throttle};
 pub use names::{Named, Types};
 pub use rate::Rate;
 pub use rule::{Match, Rule};
+pub use share::{Burst, Share, ShareBurst};
 
 /// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`
 #[derive(Debug, Deserialize, Serialize)]

@@ -14,6 +14,8 @@ use aya::maps::{MapData, MapInfo, MapType};
 use guestreq_common::{
     SCHEMA,
     host::Host,
+    launch::EndedLaunch,
+    policy::Limiter,
     request::Thread,
     tail_calls,
     vm::{Vm, VmRef},
@@ -23,14 +25,15 @@ use super::Pins;
 use crate::bpf::{kernel_constants::KernelConstants, records};
 
 /// The pinned maps: name, type, and the sizes of keys and values in this version.
-pub const MAPS: [(&str, MapType, u32, u32); 12] = [
+pub const MAPS: [(&str, MapType, u32, u32); 13] = [
     ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
     ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
     ("FREE_SLOTS", MapType::Stack, 0, 4),
     ("VM_OF_PROCESS", MapType::Hash, 4, size_of::<VmRef>() as u32),
     ("THREADS", MapType::Array, 4, size_of::<Thread>() as u32),
     ("CONTEXTS", MapType::Hash, 8, size_of::<VmRef>() as u32),
-    ("LIMITERS", MapType::LruHash, 8, 8),
+    ("LIMITERS", MapType::LruHash, 8, size_of::<Limiter>() as u32),
+    ("LAUNCHES", MapType::Array, 4, size_of::<EndedLaunch>() as u32),
     ("EVENTS", MapType::RingBuf, 0, 0),
     ("KPROBES", MapType::ProgramArray, 4, 4),
     ("TRACEPOINTS", MapType::ProgramArray, 4, 4),

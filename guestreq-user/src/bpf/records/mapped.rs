@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
-use guestreq_common::{host::Host, request::Thread, vm::Vm};
+use guestreq_common::{host::Host, launch::EndedLaunch, request::Thread, vm::Vm};
 
 use super::WORD;
 
@@ -27,6 +27,8 @@ unsafe impl Record for Host {}
 unsafe impl Record for Vm {}
 // SAFETY: as for Host.
 unsafe impl Record for Thread {}
+// SAFETY: as for Host.
+unsafe impl Record for EndedLaunch {}
 
 /// An array map, mapped.
 pub struct Mapped<T> {

@@ -58,7 +58,7 @@ fn style(event: &Event) -> Style {
         | Kind::Lost
         | Kind::ConfigFailed => AnsiColor::Red,
         Kind::Enforcement if !is_verified(event) => AnsiColor::Red,
-        Kind::Slow | Kind::Throttled => AnsiColor::Yellow,
+        Kind::Slow | Kind::Throttled | Kind::Rescued => AnsiColor::Yellow,
         Kind::PolicyChanged | Kind::ConfigReloaded => AnsiColor::Cyan,
         Kind::Enforcement | Kind::Unthrottled => AnsiColor::Green,
         Kind::Request | Kind::NewVm | Kind::ExitedVm | Kind::AgentStarted => return Style::new(),

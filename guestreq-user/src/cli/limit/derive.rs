@@ -7,10 +7,10 @@ use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome::Outcome};
 use serde::Serialize;
 
 use crate::{
-    policy::safety,
+    policy::safety::{self, Service},
     wire::{
         Psp,
-        policy::{Effective, Limit, Rate, Throttle},
+        policy::{Effective, Limit, Rate},
     },
 };
 
@@ -130,8 +130,9 @@ fn rate(per_second: f64) -> Result<Rate> {
         (number >= 1.0).then(|| format!("{number:.digits$}/{unit}"))
     });
     let found = text.and_then(|text| text.replace(".0/", "/").parse::<Rate>().ok());
-    let limit = |rate| Limit::On(Throttle { rate, burst: 1, force: false });
-    match found.filter(|rate| safety::too_slow(limit(*rate)).is_none()) {
+    match found
+        .filter(|rate| safety::too_slow(Limit::of_rate(*rate, 1), Service::PUBLISHED).is_none())
+    {
         Some(rate) => Ok(rate),
         None => match safety::SLOWEST.parse() {
             Ok(rate) => Ok(rate),

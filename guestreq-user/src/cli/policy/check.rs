@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     cli::{Format, print, table},
     config::{Checked, Config, Files, Wrong},
-    policy::{Effective, LocatedRule, Overrides},
+    policy::{Effective, LocatedRule, Overrides, safety::Service},
     text::printable,
 };
 
@@ -59,7 +59,9 @@ impl CheckReport {
             files: files.iter().map(|path| path.display().to_string()).collect(),
             valid: errors.is_empty(),
             errors,
-            warnings: policy_set.as_ref().map_or_else(Vec::new, |policy_set| policy_set.warnings()),
+            warnings: policy_set
+                .as_ref()
+                .map_or_else(Vec::new, |policy_set| policy_set.warnings(Service::PUBLISHED)),
             default: policy_set.as_ref().map(|policy_set| policy_set.default()),
             rules: policy_set.map_or_else(Vec::new, |policy_set| policy_set.file.rules),
         }

@@ -11,6 +11,7 @@ use std::{
 
 use guestreq_common::{
     host::Host,
+    launch::{self, EndedLaunch},
     message::MESSAGE_TYPES,
     outcome::OUTCOMES,
     vm::{Life, VmRef},
@@ -75,7 +76,10 @@ impl Hosted {
             host.totals.message(kind).results.cell(Outcome::OK).clone_from(&COUNT);
             host.totals.message(kind).stage.iter_mut().for_each(|slots| slots.fill(COUNT));
         }
-        let maps = [bytes_of(std::slice::from_ref(&*host)), bytes_of(&records), &[]].map(memory);
+        let launches = [EndedLaunch::default(); launch::HISTORY as usize];
+        let maps =
+            [bytes_of(std::slice::from_ref(&*host)), bytes_of(&records), &[], bytes_of(&launches)];
+        let maps = maps.map(memory);
         let maps = maps.each_ref().map(OwnedFd::as_fd);
         let records = Records::over(maps, [vms, 1]).expect("a mapping");
         let tracked = (0..vms).map(|slot| {

@@ -39,7 +39,8 @@ const LIMIT_WEB: &str = r#"{"target": {"vm": "web"}, "change": {"limit": {"rate"
 fn a_limit_is_set_and_cleared() {
     let web = vm("web", "");
     let vms = [seen("web", &web)];
-    let plan = policy_set("").plan(&request(LIMIT_WEB), &stamp(), &vms).unwrap();
+    let plan =
+        policy_set("").plan(&request(LIMIT_WEB), &stamp(), &vms, Service::PUBLISHED).unwrap();
     assert_eq!(plan.old.limit.value, Limit::Off);
     assert_eq!(plan.new.limit.value.to_string(), "5/s, burst 5");
     assert_eq!(plan.warnings.len(), 1);
@@ -47,7 +48,7 @@ fn a_limit_is_set_and_cleared() {
     assert_eq!(plan.policy_set.default().limit.value, Limit::Off, "others keep what they have");
 
     let clear = request(r#"{"target": {"vm": "web"}, "change": "clear_limit"}"#);
-    let cleared = plan.policy_set.plan(&clear, &stamp(), &[]).unwrap();
+    let cleared = plan.policy_set.plan(&clear, &stamp(), &[], Service::PUBLISHED).unwrap();
     assert_eq!(cleared.new.limit.value, Limit::Off, "also of a VM that is not running");
     assert_eq!(cleared.policy_set, policy_set(""));
 }
@@ -59,10 +60,10 @@ fn an_unknown_vm_s_error_names_the_running_ones() {
     vms[1].vm.exited = true;
     let wrong = request(r#"{"target": {"vm": "wbe"}, "change": "clear_limit"}"#);
     assert_eq!(
-        policy_set("").plan(&wrong, &stamp(), &vms).unwrap_err(),
+        policy_set("").plan(&wrong, &stamp(), &vms, Service::PUBLISHED).unwrap_err(),
         Refusal::UnknownVm("no VM \"wbe\": did you mean \"web\"?".to_owned())
     );
-    let none = policy_set("").plan(&wrong, &stamp(), &[]).unwrap_err();
+    let none = policy_set("").plan(&wrong, &stamp(), &[], Service::PUBLISHED).unwrap_err();
     assert_eq!(none, Refusal::UnknownVm("no VM \"wbe\": no VM is running".to_owned()));
 }
 
@@ -72,18 +73,25 @@ fn a_vm_is_found_by_its_label_or_uuid_and_known_by_its_name() {
     let vms = [seen("web", &one), seen("web@77", &two)];
     for name in ["web", "web@77", "7b"] {
         let text = LIMIT_WEB.replace("web", name);
-        let plan = policy_set("").plan(&request(&text), &stamp(), &vms).unwrap();
+        let plan =
+            policy_set("").plan(&request(&text), &stamp(), &vms, Service::PUBLISHED).unwrap();
         assert_eq!(plan.policy_set.overrides.vms.keys().collect::<Vec<_>>(), ["web"]);
         assert_eq!(plan.target, Target::Vm("web".to_owned()), "by its name, whatever was typed");
         let shared = "applies to all running VMs of this name: \"web\"; \"web@77\"";
         assert!(plan.warnings.iter().any(|why| why == shared), "{:?}", plan.warnings);
     }
     let nameless = vm("", "7c");
-    let plan =
-        policy_set("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nameless)]).unwrap();
+    let plan = policy_set("")
+        .plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nameless)], Service::PUBLISHED)
+        .unwrap();
     assert!(plan.policy_set.overrides.vms.contains_key("7c"));
     let nobody = vm("", "");
-    let why = refused(policy_set("").plan(&request(LIMIT_WEB), &stamp(), &[seen("web", &nobody)]));
+    let why = refused(policy_set("").plan(
+        &request(LIMIT_WEB),
+        &stamp(),
+        &[seen("web", &nobody)],
+        Service::PUBLISHED,
+    ));
     assert!(why.contains("neither a name nor a UUID"), "{why}");
 }
 
@@ -93,19 +101,28 @@ fn the_name_of_an_override_is_not_another_vm_s_pid() {
     let by_pid = request(&LIMIT_WEB.replace("web", "7"));
     let keys = |plan: Plan| plan.policy_set.overrides.vms.into_keys().collect::<Vec<_>>();
     let running = [seen("web", &web)];
-    assert_eq!(keys(policy_set("").plan(&by_pid, &stamp(), &running).unwrap()), ["web"]);
-    let set = policy_set("").plan(&by_pid, &stamp(), &[seen("7", &seven)]).unwrap().policy_set;
-    assert_eq!(keys(set.plan(&by_pid, &stamp(), &running).unwrap()), ["7"]);
+    assert_eq!(
+        keys(policy_set("").plan(&by_pid, &stamp(), &running, Service::PUBLISHED).unwrap()),
+        ["web"]
+    );
+    let set = policy_set("")
+        .plan(&by_pid, &stamp(), &[seen("7", &seven)], Service::PUBLISHED)
+        .unwrap()
+        .policy_set;
+    assert_eq!(keys(set.plan(&by_pid, &stamp(), &running, Service::PUBLISHED).unwrap()), ["7"]);
 }
 
 #[test]
 fn a_limit_that_is_too_low_is_refused_unless_forced() {
     let text = r#"{"target": "default", "change": {"limit": {"rate": "1/m", "burst": 1}}}"#;
-    let why = refused(policy_set("").plan(&request(text), &stamp(), &[]));
+    let why = refused(policy_set("").plan(&request(text), &stamp(), &[], Service::PUBLISHED));
     assert!(why.contains("at least 4.8/m, or --force"), "{why}");
     let forced = Request { force: true, ..request(text) };
-    let plan = policy_set("").plan(&forced, &stamp(), &[]).unwrap();
-    assert!(safety::too_slow(plan.new.limit.value).is_none(), "it is kept as forced");
+    let plan = policy_set("").plan(&forced, &stamp(), &[], Service::PUBLISHED).unwrap();
+    assert!(
+        safety::too_slow(plan.new.limit.value, Service::PUBLISHED).is_none(),
+        "it is kept as forced"
+    );
 }
 
 #[test]
@@ -114,38 +131,47 @@ fn enforcing_what_costs_running_vms_a_vmpck_needs_yes() {
     let export = [MessageType::Export].into_iter().collect();
     let vms = [seen("web", &web), KnownVm { sent: export, ..seen("evil", &evil) }];
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
-    let why = refused(policy_set("").plan(&enforce, &stamp(), &vms));
+    let why = refused(policy_set("").plan(&enforce, &stamp(), &vms, Service::PUBLISHED));
     assert!(why.contains("\"evil\" has sent export (--yes to proceed)"), "{why}");
     let yes = Request { yes: true, ..enforce };
-    let plan = policy_set("").plan(&yes, &stamp(), &vms).unwrap();
+    let plan = policy_set("").plan(&yes, &stamp(), &vms, Service::PUBLISHED).unwrap();
     assert_eq!(plan.warnings.len(), 1, "it still warns");
     let web_only = request(r#"{"target": {"vm": "web"}, "change": {"mode": "enforce"}}"#);
-    assert!(policy_set("").plan(&web_only, &stamp(), &vms).unwrap().warnings.is_empty());
+    assert!(
+        policy_set("")
+            .plan(&web_only, &stamp(), &vms, Service::PUBLISHED)
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
     // The same for a type that is taken from a VM whose policy is enforced already.
     let deny = request(r#"{"target": {"vm": "web"}, "change": {"deny": ["report"]}}"#);
-    let why = refused(policy_set("mode = \"enforce\"").plan(&deny, &stamp(), &vms));
+    let why =
+        refused(policy_set("mode = \"enforce\"").plan(&deny, &stamp(), &vms, Service::PUBLISHED));
     assert!(why.contains("\"web\" has sent report"), "{why}");
 }
 
 #[test]
 fn types_are_added_to_and_removed_from_the_current_ones() {
     let allow = request(r#"{"target": "default", "change": {"allow": ["export", "unknown"]}}"#);
-    let plan =
-        policy_set("allow = [\"report\", \"tsc_info\"]").plan(&allow, &stamp(), &[]).unwrap();
+    let plan = policy_set("allow = [\"report\", \"tsc_info\"]")
+        .plan(&allow, &stamp(), &[], Service::PUBLISHED)
+        .unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, export, tsc_info, unknown");
     let deny = request(r#"{"target": "default", "change": {"deny": ["tsc_info"]}}"#);
-    let plan = plan.policy_set.plan(&deny, &stamp(), &[]).unwrap();
+    let plan = plan.policy_set.plan(&deny, &stamp(), &[], Service::PUBLISHED).unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, export, unknown");
     assert!(plan.warnings[0].contains("Secure TSC cannot boot"), "{:?}", plan.warnings);
     let clear = request(r#"{"target": "default", "change": "clear_policy"}"#);
-    let plan = plan.policy_set.plan(&clear, &stamp(), &[]).unwrap();
+    let plan = plan.policy_set.plan(&clear, &stamp(), &[], Service::PUBLISHED).unwrap();
     assert_eq!(plan.new.allow.value.to_string(), "report, tsc_info");
 }
 
 #[test]
 fn enforce_without_a_backend_is_refused() {
     let enforce = request(r#"{"target": "default", "change": {"mode": "enforce"}}"#);
-    let why = refused(policy_set("backend = \"none\"").plan(&enforce, &stamp(), &[]));
+    let why =
+        refused(policy_set("backend = \"none\"").plan(&enforce, &stamp(), &[], Service::PUBLISHED));
     assert!(why.contains("the backend is none, which only counts"), "{why}");
 }
 

@@ -50,7 +50,9 @@ fn an_applied_file_precedes_the_configuration_and_follows_single_overrides() {
     let policy_set = policy_set(
         "mode = \"enforce\"\nlimit = \"off\"\n[[vm]]\nmatch = { name = \"w*\" }\nmode = \"audit\"",
     );
-    let applied = policy_set.with_applied(&apply(WEB), &stamp(), &[seen(&web, &[])]).unwrap();
+    let applied = policy_set
+        .with_applied(&apply(WEB), &stamp(), &[seen(&web, &[])], Service::PUBLISHED)
+        .unwrap();
     assert_eq!(
         describe(&applied.changed),
         "default: mode enforce, allow key, report, tsc_info, \
@@ -71,16 +73,20 @@ fn an_applied_file_precedes_the_configuration_and_follows_single_overrides() {
     // Single overrides precede it, of which the next file warns.
     let off = r#"{"target": {"vm": "web"}, "change": {"mode": "audit"}}"#;
     let off: Request = serde_json::from_str(off).unwrap();
-    let set = policy_set.plan(&off, &stamp(), &[seen(&web, &[])]).unwrap().policy_set;
+    let set =
+        policy_set.plan(&off, &stamp(), &[seen(&web, &[])], Service::PUBLISHED).unwrap().policy_set;
     assert_eq!(set.resolve(&web).mode.value, Named(Mode::Audit));
-    let again = set.with_applied(&apply("allow = [\"tsc_info\"]"), &stamp(), &[]).unwrap();
+    let again = set
+        .with_applied(&apply("allow = [\"tsc_info\"]"), &stamp(), &[], Service::PUBLISHED)
+        .unwrap();
     assert!(again.warnings[0].contains("over the file: mode of \"web\""), "{again:?}");
     assert!(
         again.policy_set.overrides.applied.unwrap().policy_file.rules.is_empty(),
         "the last file's are removed"
     );
-    let dropped =
-        set.with_applied(&Apply { policy_file: None, yes: false }, &stamp(), &[]).unwrap();
+    let dropped = set
+        .with_applied(&Apply { policy_file: None, yes: false }, &stamp(), &[], Service::PUBLISHED)
+        .unwrap();
     assert_eq!(dropped.policy_set.overrides.applied, None);
     assert_eq!(dropped.policy_set.overrides.vms.len(), 1, "what was set one by one stays");
 }
@@ -90,29 +96,36 @@ fn a_file_is_refused_what_a_command_is_refused() {
     let web = vm("web");
     let enforce = apply("mode = \"enforce\"");
     let vms = [seen(&web, &[MessageType::Export])];
-    let why = refused(policy_set("").with_applied(&enforce, &stamp(), &vms));
+    let why = refused(policy_set("").with_applied(&enforce, &stamp(), &vms, Service::PUBLISHED));
     assert!(why.contains("\"web\" has sent export (--yes to proceed)"), "{why}");
     let insisted = Apply { yes: true, ..apply("mode = \"enforce\"") };
-    let done = policy_set("").with_applied(&insisted, &stamp(), &vms).unwrap();
+    let done = policy_set("").with_applied(&insisted, &stamp(), &vms, Service::PUBLISHED).unwrap();
     assert!(done.starts_enforcing && done.warnings[0].contains("would lose a VMPCK"), "{done:?}");
-    let why = refused(policy_set("backend = \"none\"").with_applied(&enforce, &stamp(), &[]));
+    let why = refused(policy_set("backend = \"none\"").with_applied(
+        &enforce,
+        &stamp(),
+        &[],
+        Service::PUBLISHED,
+    ));
     assert!(why.contains("the backend is none"), "{why}");
-    let why = refused(policy_set("").with_applied(&apply(""), &stamp(), &[]));
+    let why = refused(policy_set("").with_applied(&apply(""), &stamp(), &[], Service::PUBLISHED));
     assert!(why.contains("sets nothing"), "{why}");
     // A client that reads files with less care.
     let mut slow = apply("limit = { rate = \"1/m\", force = true }");
     let limit = slow.policy_file.as_mut().unwrap().limit.as_mut().unwrap();
     let crate::policy::Limit::On(throttle) = &mut limit.value else { panic!() };
     throttle.force = false;
-    let why = refused(policy_set("").with_applied(&slow, &stamp(), &[]));
+    let why = refused(policy_set("").with_applied(&slow, &stamp(), &[], Service::PUBLISHED));
     assert!(why.starts_with("config.toml:1: 1/m is too slow"), "{why}");
 }
 
 #[test]
 fn only_new_warnings_are_given() {
     let policy_set = policy_set("[[vm]]\nmatch = { name = \"old\" }\nallow = [\"report\"]");
-    let warnings =
-        policy_set.with_applied(&apply("allow = [\"key\"]"), &stamp(), &[]).unwrap().warnings;
+    let warnings = policy_set
+        .with_applied(&apply("allow = [\"key\"]"), &stamp(), &[], Service::PUBLISHED)
+        .unwrap()
+        .warnings;
     let [why] = warnings.as_slice() else { panic!("{warnings:?}") };
     assert!(why.contains("config.toml:1: ") && !why.contains("old"), "{why}");
 }
@@ -121,7 +134,9 @@ fn only_new_warnings_are_given() {
 fn a_reload_is_never_refused_for_lost_vmpcks_but_warns() {
     let web = vm("web");
     let vms = [seen(&web, &[MessageType::Export])];
-    let planned = policy_set("").with_file(policy_file("mode = \"enforce\""), &vms).unwrap();
+    let planned = policy_set("")
+        .with_file(policy_file("mode = \"enforce\""), &vms, Service::PUBLISHED)
+        .unwrap();
     assert!(
         planned.starts_enforcing && planned.warnings[0].contains("would lose a VMPCK"),
         "{planned:?}"
@@ -129,28 +144,35 @@ fn a_reload_is_never_refused_for_lost_vmpcks_but_warns() {
     assert!(
         !planned
             .policy_set
-            .with_file(policy_file("mode = \"enforce\""), &vms)
+            .with_file(policy_file("mode = \"enforce\""), &vms, Service::PUBLISHED)
             .unwrap()
             .starts_enforcing
     );
     let same = planned
         .policy_set
-        .with_file(policy_file("# only lines move\nmode = \"enforce\""), &vms)
+        .with_file(policy_file("# only lines move\nmode = \"enforce\""), &vms, Service::PUBLISHED)
         .unwrap();
     assert!(same.changed.is_empty());
-    let less =
-        policy_set("mode = \"audit\"").with_file(policy_file("mode = \"observe\""), &vms).unwrap();
+    let less = policy_set("mode = \"audit\"")
+        .with_file(policy_file("mode = \"observe\""), &vms, Service::PUBLISHED)
+        .unwrap();
     assert!(!less.starts_enforcing && less.warnings.is_empty(), "{less:?}");
     let one_more = "[[vm]]\nmatch = { name = \"web\" }\nmode = \"enforce\"";
     assert!(
-        policy_set("").with_file(policy_file(one_more), &[]).unwrap().starts_enforcing,
+        policy_set("")
+            .with_file(policy_file(one_more), &[], Service::PUBLISHED)
+            .unwrap()
+            .starts_enforcing,
         "also of who does not run"
     );
 }
 
 #[test]
 fn an_applied_file_is_read_as_written() {
-    let policy_set = policy_set("").with_applied(&apply(WEB), &stamp(), &[]).unwrap().policy_set;
+    let policy_set = policy_set("")
+        .with_applied(&apply(WEB), &stamp(), &[], Service::PUBLISHED)
+        .unwrap()
+        .policy_set;
     let text = serde_json::to_string(&policy_set.overrides).unwrap();
     let read: Overrides = serde_json::from_str(&text).unwrap();
     assert_eq!(read, policy_set.overrides);
@@ -183,13 +205,13 @@ proptest! {
         let seen: Vec<_> = vms.iter().map(|vm| seen(vm, &[])).collect();
         let mut running = policy_set("");
         for policy_file in &files {
-            running = running.with_file(policy_file.clone(), &seen).unwrap().policy_set;
+            running = running.with_file(policy_file.clone(), &seen, Service::PUBLISHED).unwrap().policy_set;
         }
         let file = files.last().unwrap().clone();
         let fresh = PolicySet { backend: Backend::Gate, file, overrides: Overrides::default() };
         for vm in &vms {
             prop_assert_eq!(running.resolve(vm).to_policy(3).rules, fresh.resolve(vm).to_policy(3).rules);
-            prop_assert_eq!(running.resolve(vm).to_policy(3).limit, fresh.resolve(vm).to_policy(3).limit);
+            prop_assert_eq!(running.resolve(vm).to_policy(3).rate, fresh.resolve(vm).to_policy(3).rate);
         }
         prop_assert_eq!(running.default(), fresh.default());
         prop_assert_eq!(running.waits(), fresh.waits());

@@ -1,11 +1,14 @@
 //! # Warnings about a policy set
 
 use super::PolicySet;
-use crate::policy::{LocatedRule, safety};
+use crate::policy::{
+    LocatedRule,
+    safety::{self, Service},
+};
 
 impl PolicySet {
     /// Valid settings that may be unintended.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self, service: Service) -> Vec<String> {
         let top = self.files().filter_map(|(policy_file, _)| {
             let allow = policy_file.allow.as_ref()?;
             Some(format!("{}: {}", allow.at, safety::no_tsc_info(allow.value)?))
@@ -21,20 +24,20 @@ impl PolicySet {
             let why = safety::no_tsc_info(settings.allow.as_ref()?.value)?;
             Some(format!("override for {who}: {why}"))
         });
-        top.chain(rules).chain(matches).chain(by_override).chain(self.too_slow()).collect()
+        top.chain(rules).chain(matches).chain(by_override).chain(self.too_slow(service)).collect()
     }
 
-    /// Limits that an older version has accepted, and this one would not.
-    fn too_slow(&self) -> impl Iterator<Item = String> {
+    /// Limits that were accepted when the PSP was faster, or by an older version.
+    fn too_slow(&self, service: Service) -> impl Iterator<Item = String> {
         let limits = self.files().flat_map(|(policy_file, _)| policy_file.limits());
-        let of_files = limits.filter_map(|(limit, at)| {
+        let of_files = limits.filter_map(move |(limit, at)| {
             Some(format!(
                 "{at}: {}; it still applies, as it was accepted before",
-                safety::too_slow(limit)?
+                safety::too_slow(limit, service)?
             ))
         });
-        of_files.chain(self.each_override().filter_map(|(who, settings)| {
-            let why = safety::too_slow(settings.limit.as_ref()?.value)?;
+        of_files.chain(self.each_override().filter_map(move |(who, settings)| {
+            let why = safety::too_slow(settings.limit.as_ref()?.value, service)?;
             Some(format!("override for {who}: {why}; it still applies, as it was accepted before"))
         }))
     }

@@ -87,7 +87,8 @@ fn any_override() -> impl Strategy<Value = Override> {
                 limit: limit.map(|(number, burst, force)| {
                     set(burst.map_or(Limit::Off, |burst| {
                         let rate = format!("{number}/m").parse().unwrap();
-                        Limit::On(Throttle { rate, burst, force })
+                        let rate = Some(crate::policy::RateLimit { rate, burst });
+                        Limit::On(Throttle { rate, share: None, force })
                     }))
                 }),
             }

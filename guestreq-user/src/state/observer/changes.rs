@@ -12,6 +12,7 @@ use crate::{
     enforce::policies::known_vms,
     failpoint::{self, Point},
     policy::{self, Apply, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request},
+    state::snapshot::service,
 };
 
 impl Observer {
@@ -20,7 +21,7 @@ impl Observer {
     pub fn reload(&mut self, config: &Config) -> Result<String> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
-        let planned = self.policies.plan_file(&vms, &config.policy);
+        let planned = self.policies.plan_file(&vms, service(&snapshot.host), &config.policy);
         let replacement = planned.map_err(|refusal| anyhow!("{refusal}"))?;
         self.check_enforceable(replacement.starts_enforcing)
             .map_err(|refusal| anyhow!("{refusal}"))?;
@@ -40,7 +41,8 @@ impl Observer {
     /// [`Policies::keep`]: crate::enforce::policies::Policies::keep
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh()?;
-        let plan = self.policies.plan(&known_vms(self.table.vms(), &snapshot.vms), request, uid)?;
+        let vms = known_vms(self.table.vms(), &snapshot.vms);
+        let plan = self.policies.plan(&vms, service(&snapshot.host), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         self.check_enforceable(old != Mode::Enforce && new == Mode::Enforce)?;
         Ok(plan)
@@ -57,7 +59,7 @@ impl Observer {
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
-        let planned = self.policies.plan_apply(&vms, apply, uid)?;
+        let planned = self.policies.plan_apply(&vms, service(&snapshot.host), apply, uid)?;
         self.check_enforceable(planned.starts_enforcing)?;
         Ok(planned)
     }

@@ -52,6 +52,7 @@ impl fmt::Display for EventData {
             EventData::Denied(Decided { message, .. })
             | EventData::Throttled(Decided { message, .. })
             | EventData::Unthrottled(Decided { message, .. })
+            | EventData::Rescued(Decided { message, .. })
             | EventData::Bypassed(message) => message.fmt(f),
             EventData::NewVm { vmm } => f.write_str(vmm),
             EventData::ExitedVm {} => f.write_str("decommissioned"),

@@ -26,6 +26,8 @@ pub enum Kind {
     Throttled,
     /// A VM is below its limit again
     Unthrottled,
+    /// A message over the limit was admitted, because it had waited for 30 s
+    Rescued,
     /// A request bypassed enforcement
     Bypassed,
     /// A new VM
@@ -63,7 +65,8 @@ impl Kind {
     /// Whether guests can cause it at will: logged at a bounded rate.
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
-            Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Slow, Throttled, Unthrottled,
+            Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Rescued, Slow, Throttled,
+            Unthrottled,
         };
         matches!(
             self,
@@ -75,6 +78,7 @@ impl Kind {
                 | Denied
                 | Throttled
                 | Unthrottled
+                | Rescued
                 | Bypassed
                 | Lost
         )
@@ -98,6 +102,7 @@ impl EventData {
             EventData::Denied(_) => Kind::Denied,
             EventData::Throttled(_) => Kind::Throttled,
             EventData::Unthrottled(_) => Kind::Unthrottled,
+            EventData::Rescued(_) => Kind::Rescued,
             EventData::Bypassed(_) => Kind::Bypassed,
             EventData::NewVm { .. } => Kind::NewVm,
             EventData::ExitedVm {} => Kind::ExitedVm,

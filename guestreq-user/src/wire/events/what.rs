@@ -30,6 +30,8 @@ pub enum EventData {
     Throttled(Decided),
     /// The first request admitted a second or more after the last one over the limit.
     Unthrottled(Decided),
+    /// A message over the limit was admitted, because it had waited for 30 s.
+    Rescued(Decided),
     /// A request bypassed enforcement.
     Bypassed(Message),
     /// A new VM; after the agent's start, each that runs.

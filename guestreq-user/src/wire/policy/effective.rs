@@ -112,7 +112,7 @@ impl Effective {
     /// As the eBPF programs read it, for this generation of the VM's slot.
     pub fn to_policy(&self, generation: u32) -> Policy {
         let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation);
-        Policy::new(rules, self.limit.value.to_gcra())
+        Policy::new(rules, self.limit.value.to_gcra(), self.limit.value.to_psp_share())
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     policy::safety,
-    wire::policy::{Effective, Limit, Rate, Throttle},
+    wire::policy::{Effective, Limit, Rate},
 };
 
 /// A PSP that has answered `requests` reports, each in `seconds`.
@@ -89,8 +89,8 @@ proptest! {
     ) {
         let suggestion = suggest(&psp(requests, seconds), vms, percent / 100.0).unwrap();
         let rate: Rate = suggestion.rate.parse().unwrap();
-        let limit = Limit::On(Throttle { rate, burst: suggestion.burst, force: false });
-        prop_assert_eq!(safety::too_slow(limit), None);
+        let limit = Limit::of_rate(rate, suggestion.burst);
+        prop_assert_eq!(safety::too_slow(limit, safety::Service::PUBLISHED), None);
         prop_assert!((4..=MAX_BURST).contains(&suggestion.burst));
         // Above the target share only where guests would starve.
         let target = suggestion.requests_per_second_of_vm;

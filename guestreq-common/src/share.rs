@@ -1,0 +1,198 @@
+//! # Share limits: PSP time
+//!
+//! A VM may use a share of the PSP's time, whatever a request costs today. It owes the service time
+//! of each of its requests, charged when the PSP has answered, and repays `share` of the time that
+//! passes. A request conforms while the VM owes at most `burst`. KVM sends one request of a VM at a
+//! time (`guest_req_mutex`), so in any time t a VM uses at most share * t + burst + one service.
+//!
+//! This is GCRA in units of PSP time; what is owed means the same under any share, so a policy
+//! change need not convert it.
+
+use crate::units::MonotonicNs;
+
+/// Share in parts per million (20 bits) and burst in ns (44 bits; 0: the default) in one word, so
+/// that both change atomically.
+#[repr(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PspShare(u64);
+
+const BURST_BITS: u32 = 44;
+
+/// All of the PSP.
+pub const MAX_PPM: u64 = 1_000_000;
+/// 0.01 %: a request of 7.7 ms each 77 s.
+pub const MIN_PPM: u64 = 100;
+pub const MIN_BURST_NS: u64 = 1_000_000;
+pub const MAX_BURST_NS: u64 = 60_000_000_000;
+
+/// The default burst is at least this long, and at least [`DEFAULT_BURST_SERVICES`].
+pub const DEFAULT_BURST_NS: u64 = 200_000_000;
+/// One request per VMPCK, so that a guest that uses all of them at boot does not get BUSY.
+pub const DEFAULT_BURST_SERVICES: u64 = 4;
+
+/// More than a VM can owe: a command takes at most 100 s (`psp_cmd_timeout`).
+const MAX_OWED_NS: u64 = 3_600_000_000_000;
+
+/// The smaller one: `Ord::min` is not const, and checked arithmetic is not for BPF.
+#[inline(always)]
+const fn at_most(ns: u64, most: u64) -> u64 {
+    if ns > most { most } else { ns }
+}
+
+impl PspShare {
+    pub const OFF: PspShare = PspShare(0);
+
+    /// `burst_ns` of 0 is the default, which follows the PSP's speed. `None` outside the bounds.
+    pub const fn new(ppm: u64, burst_ns: u64) -> Option<PspShare> {
+        if ppm < MIN_PPM || ppm > MAX_PPM {
+            return None;
+        }
+        if burst_ns != 0 && (burst_ns < MIN_BURST_NS || burst_ns > MAX_BURST_NS) {
+            return None;
+        }
+        Some(PspShare(ppm << BURST_BITS | burst_ns))
+    }
+
+    pub const fn from_bits(bits: u64) -> PspShare {
+        PspShare(bits)
+    }
+
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Without a share nothing is limited, whatever the burst.
+    #[inline(always)]
+    pub const fn is_off(self) -> bool {
+        self.ppm() == 0
+    }
+
+    #[inline(always)]
+    pub const fn ppm(self) -> u64 {
+        self.0 >> BURST_BITS
+    }
+
+    /// The configured burst; 0: the default.
+    #[inline(always)]
+    pub const fn burst_ns(self) -> u64 {
+        self.0 & ((1 << BURST_BITS) - 1)
+    }
+
+    /// The PSP time that a VM may owe before its requests are over the limit. `mean_ns`: the PSP's
+    /// mean time for a request.
+    #[inline(always)]
+    pub const fn burst(self, mean_ns: u64) -> u64 {
+        let configured = self.burst_ns();
+        if configured != 0 {
+            return configured;
+        }
+        let services = at_most(mean_ns, MAX_OWED_NS) * DEFAULT_BURST_SERVICES;
+        if services > DEFAULT_BURST_NS { services } else { DEFAULT_BURST_NS }
+    }
+
+    /// What is repaid in a time; rounded down, without overflow.
+    #[inline(always)]
+    const fn repaid(self, elapsed_ns: u64) -> u64 {
+        let (whole, rest) = (elapsed_ns / MAX_PPM, elapsed_ns % MAX_PPM);
+        whole.wrapping_mul(self.ppm()).wrapping_add(rest * self.ppm() / MAX_PPM)
+    }
+
+    /// How long it takes to repay something; rounded up. The share is not off.
+    #[inline(always)]
+    pub const fn time_to_repay(self, owed_ns: u64) -> u64 {
+        let ppm = self.ppm();
+        if ppm == 0 {
+            // The BPF instruction gives 0, a division here would panic.
+            return 0;
+        }
+        let owed_ns = at_most(owed_ns, MAX_OWED_NS);
+        let (whole, rest) = (owed_ns / ppm, owed_ns % ppm);
+        whole * MAX_PPM + (rest * MAX_PPM + ppm - 1) / ppm
+    }
+}
+
+/// What a VM owes. Only the VM's own requests change it, one at a time, so plain writes are exact.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Debt {
+    /// In ns of PSP time.
+    owed_ns: u64,
+    /// When it owed that.
+    at: MonotonicNs,
+    /// Under which [`PspShare`].
+    under: u64,
+}
+
+/// A limiter's answer to a VM that owes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credit {
+    /// The VM may send, and could have for so many ns.
+    Since(u64),
+    /// The VM may send in so many ns.
+    In(u64),
+}
+
+impl Credit {
+    #[inline(always)]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Credit::In(_))
+    }
+}
+
+impl Debt {
+    /// What it owes now. What it owed under another limit counts up to this one's burst: a lower
+    /// limit does not refuse for what a higher one allowed.
+    #[inline(always)]
+    const fn owed(&self, share: PspShare, mean_ns: u64, now: MonotonicNs) -> u64 {
+        if self.under == share.0 {
+            return self.owed_ns.saturating_sub(share.repaid(now.since(self.at)));
+        }
+        let repaid = PspShare(self.under).repaid(now.since(self.at));
+        at_most(self.owed_ns.saturating_sub(repaid), share.burst(mean_ns))
+    }
+
+    /// Whether a VM may send. `reserved_ns` is kept for its messages that wait longer.
+    #[inline(always)]
+    pub const fn credit(
+        &self,
+        share: PspShare,
+        mean_ns: u64,
+        reserved_ns: u64,
+        now: MonotonicNs,
+    ) -> Credit {
+        let owed = self.owed(share, mean_ns, now).saturating_add(reserved_ns);
+        let burst = share.burst(mean_ns);
+        if owed > burst {
+            Credit::In(share.time_to_repay(owed - burst))
+        } else {
+            Credit::Since(share.time_to_repay(burst - owed))
+        }
+    }
+
+    /// A limit that another one replaces, or a clock that went back: what is owed begins again from
+    /// here.
+    #[inline(always)]
+    pub const fn settle(&mut self, share: PspShare, mean_ns: u64, now: MonotonicNs) {
+        if self.under != share.0 || now.0 < self.at.0 {
+            self.charge(share, mean_ns, 0, now);
+        }
+    }
+
+    /// Charges a request's service time, once the PSP has answered it.
+    #[inline(always)]
+    pub const fn charge(
+        &mut self,
+        share: PspShare,
+        mean_ns: u64,
+        service_ns: u64,
+        now: MonotonicNs,
+    ) {
+        let owed = self.owed(share, mean_ns, now).saturating_add(service_ns);
+        self.owed_ns = at_most(owed, MAX_OWED_NS);
+        self.at = now;
+        self.under = share.0;
+    }
+}
+
+#[cfg(test)]
+mod tests;
