@@ -200,4 +200,4 @@ impl GcraLimit {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -10,14 +10,16 @@ use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::PathBuf};
 use crate::{
     SCHEMA, command, event, gate,
     gcra::GcraLimit,
-    ghcb, histogram, host,
+    ghcb, histogram, host, launch,
     message::{self, MessageType},
     outcome::{self, Outcome},
     policy::{self, Allowed, Backend, Decision, Mode, Rules},
     request::{self, DecidedBy, SequenceCheck, State},
     sequence::{self, Anomaly},
+    share::PspShare,
     tail_calls,
     vm::{self, ContextUse, Life, VmRef},
+    waiting,
 };
 
 const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
@@ -68,25 +70,33 @@ fn records(it: &mut String) {
     record!(it, vm::VmRef { slot, generation });
     record!(it, vm::Vm {
         generation, life, tgid, taken_by, started, context, counters, runner, used, policy, limiter,
-        tsc_infos, throttled, kick, refused_runs, held, stopped, decisions, first_seen,
-        last_request, exited, vmpck, extended, tio_requests, duration, stage_ns, psp_ns, anomalies, requests,
+        rescued, tsc_infos, throttled, kick, refused_runs, held, stopped, decisions, first_seen,
+        last_request, exited, vmpck, extended, tio_requests, duration, stage_ns, psp_ns, launch, anomalies, requests,
     });
     record!(it, request::Thread {
-        wants_lock, queued, context, message, tid, tgid, vm, state, decided, held_until,
+        wants_lock, queued, context, message, tid, tgid, vm, state, decided, held_until, launch_queued,
     });
     record!(it, request::Running {
         thread, stack, started, nested, status_at, wants_lock, queued, context, message, command,
-        vm, outcome, held_until, ended, ret, sequence,
+        vm, outcome, held_until, ended, ret, sequence, charged, reserved,
     });
     record!(it, request::Stack { depth, counting, running });
     record!(it, message::Summary { seqno, message_type, row, vmpck });
-    record!(it, policy::Policy { rules, limit });
+    record!(it, policy::Policy { rules, rate, share });
+    record!(it, policy::Limiter { rate, debt, waiting });
+    record!(it, waiting::WaitingMessages { by_vmpck, waits, lost, losses });
+    record!(it, waiting::Waiting { seqno, first_refused, last_refused });
+    record!(it, launch::Launch {
+        started, latest, stage_ns, commands, pages, state, failed_command, failed_outcome, process_exited,
+    });
+    record!(it, launch::EndedLaunch { number, launch, context, vm, tgid, reserved });
+    record!(it, launch::LaunchTotals { ended, duration, duration_ns, stage_ns, history });
     record!(it, host::Host {
         schema, totals, commands, page_offset, encryption_mask, signal_of_task,
-        live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, queued, dequeued, threads,
+        live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, turn_of, queued, dequeued, threads,
         contexts, full_since,
     });
-    record!(it, host::HostTotals { messages, commands, exits, guest_statuses, lost, bypassed });
+    record!(it, host::HostTotals { messages, commands, exits, guest_statuses, lost, bypassed, rescued, launches });
     record!(it, host::MessageTotals { results, stage, stage_ns });
     record!(it, host::CommandTotals { count, busy_ns, failed });
     record!(it, host::EnforcementRecord {
@@ -106,11 +116,14 @@ fn enums(it: &mut String) {
     });
     values!(it, event::EventKind {
         Request, Slow, Replay, Gap, HostError, NewVm, Denied, Throttled, Unthrottled, Bypassed,
+        Rescued, Launched,
     });
     values!(it, Life { Free, Running, Exited, Clearing });
     values!(it, ContextUse { Created, Launched, Decided });
     values!(it, State { Idle, WantsLock, Queued });
-    values!(it, DecidedBy { Nobody, Gate });
+    values!(it, DecidedBy { Nobody, Gate, GateCharged });
+    values!(it, waiting::LostCause { Denied, Busy });
+    values!(it, launch::LaunchState { Unseen, Running, Finished, Failed, Abandoned, ProcessExited });
     values!(it, SequenceCheck { Unchecked, InOrder, Replay, Gap });
     values!(it, Mode { Observe, Audit, Enforce });
     values!(it, Backend { None, Gate, Vcpu });
@@ -139,7 +152,8 @@ fn layout() -> String {
         Outcome::UNKNOWN_STATUS.0, Outcome::DENIED.0, Outcome::BUSY.0, Outcome::HOST_ERROR.0,
         policy::DECISIONS, sequence::ANOMALIES,
         histogram::SLOTS, command::COMMANDS, command::CLASSES, request::STAGES, request::DEPTH,
-        VmRef::NONE.slot, request::STOPPED.0, host::LOSSES, ghcb::GUEST_STATUSES, vm::NO_KICK,
+        VmRef::NONE.slot, request::STOPPED.0, host::LOSSES, launch::LAUNCH_STATES,
+        launch::LAUNCH_STAGES, launch::HISTORY, launch::BOUND_SCALE, waiting::LOST_CAUSES, ghcb::GUEST_STATUSES, vm::NO_KICK,
     );
     numbers!(
         it,
@@ -154,6 +168,7 @@ fn layout() -> String {
     let rules = Rules::new(Mode::Enforce, Allowed::NONE.with(MessageType::Unknown, true), 0x89ab_cdef);
     let _ = writeln!(it, "\nRules::new(Enforce, unknown, 0x89abcdef) {:#x}", rules.to_bits());
     let _ = writeln!(it, "GcraLimit::new(…) {:#x}", GcraLimit::new(1_000_000, 5).map_or(0, GcraLimit::to_bits));
+    let _ = writeln!(it, "PspShare::new(…) {:#x}", PspShare::new(100_000, 5_000_000).map_or(0, PspShare::to_bits));
     text
 }
 

@@ -46,3 +46,6 @@ impl<C: Cell> Turn<'_, C> {
         taken || goes_before
     }
 }
+
+#[cfg(test)]
+mod tests;

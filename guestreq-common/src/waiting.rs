@@ -10,7 +10,7 @@
 
 use crate::{message::VMPCKS, units::MonotonicNs};
 
-/// How long a message waits before it is admitted regardless: half of the guest's patience.
+/// How long a message waits before it is admitted regardless: half of [`LOST_NS`].
 pub const RESCUE_NS: u64 = 30_000_000_000;
 /// How long a guest retries before it wipes the VMPCK.
 pub const LOST_NS: u64 = 60_000_000_000;
@@ -45,7 +45,7 @@ pub const LOST_CAUSES: usize = LostCause::ALL.len();
 pub struct WaitingMessages {
     pub by_vmpck: [Waiting; VMPCKS],
     /// One bit per VMPCK whose message waits.
-    waits: u32,
+    pub waits: u32,
     /// One bit per VMPCK and [`LostCause`]; written atomically, also by the agent.
     pub lost: u32,
     /// VMPCKs lost so far. The cell of [`LostCause::Busy`] is the agent's.

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-mod turns;
-
+/// Also for the tests of turns and policies.
 impl Cell for AtomicU64 {
     fn load(&self) -> u64 {
         AtomicU64::load(self, Ordering::SeqCst)
@@ -23,9 +22,11 @@ fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
     GcraLimit::new(interval_ns, burst).expect("within bounds")
 }
 
-/// Nobody else asks: whoever was refused has its turn.
-fn ask(limit: GcraLimit, state: &AtomicU64, now: u64) -> Admission {
-    limit.ask(state, &Turn { next: &AtomicU64::new(0), spacing_ns: 0 }, now)
+/// A request with a new message, of a VM whose messages do not wait.
+fn ask<C: Cell>(limit: GcraLimit, state: &C, now: u64) -> Admission {
+    let unused = AtomicU64::new(0);
+    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+    limit.ask(state, &turn, &Arrival { now, ..Arrival::default() })
 }
 
 /// How many of requests at these times are admitted, each with its time.
@@ -106,7 +107,7 @@ fn of_what_is_charged_a_burst_costs_no_wait_and_the_next_one_does() {
 }
 
 /// A state that somebody else writes, between when it is read and when it is replaced, so often.
-struct Contended(AtomicU64, AtomicU64);
+pub struct Contended(AtomicU64, AtomicU64);
 
 impl Cell for Contended {
     fn load(&self) -> u64 {
@@ -123,19 +124,45 @@ impl Cell for Contended {
     }
 }
 
-fn contended(state: u64, times: u32) -> Contended {
+pub fn contended(state: u64, times: u32) -> Contended {
     Contended(AtomicU64::new(state), AtomicU64::new(times.into()))
 }
 
 #[test]
 fn a_sender_overtaken_each_time_gets_busy() {
     let limit = limit(1_000, 2);
-    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
-    assert_eq!(limit.ask(&contended(0, TRIES - 1), &turn, 7_000), Admission::Admitted);
-    assert_eq!(limit.ask(&contended(0, TRIES), &turn, 7_000), Admission::Contended);
+    assert_eq!(ask(limit, &contended(0, TRIES - 1), 7_000), Admission::Admitted);
+    assert_eq!(ask(limit, &contended(0, TRIES), 7_000), Admission::Contended);
     // It cannot be refused any more: it waits for as long as one request takes.
     assert_eq!(limit.take(&contended(0, TRIES - 1), 7_000), None);
     assert_eq!(limit.take(&contended(0, TRIES), 7_000), Some(8_000));
+}
+
+#[test]
+fn for_each_older_message_one_request_is_kept() {
+    let (limit, state) = (limit(1_000, 3), AtomicU64::new(0));
+    let ask = |older, now| {
+        let unused = AtomicU64::new(0);
+        let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+        limit.ask(&state, &turn, &Arrival { now, older, ..Arrival::default() })
+    };
+    assert_eq!(ask(2, 9_000), Admission::Admitted, "two are left");
+    assert_eq!(ask(2, 9_000), Admission::Early(1_000));
+    assert_eq!(ask(1, 9_000), Admission::Admitted);
+    assert_eq!(ask(0, 9_000), Admission::Admitted, "the last one is the oldest's");
+    assert_eq!(ask(0, 9_000), Admission::Early(1_000));
+    assert_eq!(ask(3, 1_000_000), Admission::Early(1_000), "the burst has room for three");
+}
+
+#[test]
+fn a_refusal_drops_what_another_limit_left_far_ahead_and_nothing_else() {
+    let (limit, now) = (limit(1_000_000, 1), 9_000_000_000);
+    let state = AtomicU64::new(now + MAX_INTERVAL_NS);
+    assert_eq!(ask(limit, &state, now), Admission::Early(SLACK_NS + 1_000_000));
+    assert_eq!(Cell::load(&state), now + SLACK_NS + 1_000_000);
+    let state = AtomicU64::new(now + 500_000);
+    assert_eq!(ask(limit, &state, now), Admission::Early(500_000));
+    assert_eq!(Cell::load(&state), now + 500_000);
 }
 
 proptest! {
@@ -185,7 +212,7 @@ proptest! {
                 ask(limit, &cell, now);
                 limit.take(&cell, now);
                 // A clock that went back does not lock the VM out.
-                prop_assert!((Cell::load(&cell) & !REFUSED).saturating_sub(now)
+                prop_assert!(Cell::load(&cell).saturating_sub(now)
                     <= (limit.interval_ns() * limit.burst()).saturating_add(SLACK_NS)
                         .saturating_add(2 * limit.interval_ns()));
             }

@@ -15,22 +15,40 @@ fn each_mode_is_itself_alone() {
 }
 
 fn policy(mode: Mode, allowed: Allowed, limit: GcraLimit) -> Policy {
-    Policy::new(Rules::new(mode, allowed, 1), limit)
+    Policy::new(Rules::new(mode, allowed, 1), limit, PspShare::OFF)
 }
+
+/// The PSP's mean time for a request.
+const MEAN_NS: u64 = 10_000_000;
 
 /// The same, where no other VM asks.
-fn decide(policy: &Policy, input: &PolicyInput, limiter: &AtomicU64) -> Evaluation {
-    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
-    super::decide(policy, input, limiter, &turn)
+fn decide(policy: &Policy, input: &PolicyInput, rate: &AtomicU64) -> Evaluation {
+    decide_with(policy, input, rate, &mut Debt::default())
 }
 
-fn input(message: MessageType, now: u64) -> PolicyInput {
+fn decide_with(
+    policy: &Policy,
+    input: &PolicyInput,
+    rate: &AtomicU64,
+    debt: &mut Debt,
+) -> Evaluation {
+    let unused = AtomicU64::new(0);
+    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: MEAN_NS };
+    super::decide(policy, input, rate, debt, &turn)
+}
+
+fn message(row: u8) -> Summary {
+    Summary { row, ..Summary::UNKNOWN }
+}
+
+fn input(kind: MessageType, now: u64) -> PolicyInput {
     PolicyInput {
-        row: message as u8,
+        message: message(kind as u8),
         now: MonotonicNs(now),
         tsc_infos: FREE_TSC_INFOS,
         unresolved: false,
         spent: false,
+        place: Place::default(),
     }
 }
 
@@ -74,18 +92,25 @@ fn what_is_allowed_or_taken_away_again_changes_nothing_else() {
 proptest! {
     #[test]
     fn what_passes_by_its_policy_alone_is_admitted_and_leaves_the_limiter_as_it_is(
-        rules: u64, limit: u64, limited: bool, row in 0u8..16, now: u64, state: u64, next: u64,
-        tsc_infos: u64, spent: bool,
+        rules: u64, rate: u64, share: u64, limited: (bool, bool), row in 0u8..16, now: u64,
+        state: u64, next: u64, tsc_infos: u64, spent: bool,
     ) {
-        let policy = Policy { rules, limit: if limited { limit } else { 0 } };
+        let word = |limits, word| if limits { word } else { 0 };
+        let policy = Policy { rules, rate: word(limited.0, rate), share: word(limited.1, share) };
         let (limiter, turn) = (AtomicU64::new(state), AtomicU64::new(next));
-        let input = PolicyInput { row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent };
-        let evaluation = super::decide(&policy, &input, &limiter, &Turn { next: &turn, spacing_ns: 5 });
+        let message = message(row);
+        let input = PolicyInput {
+            message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+        };
+        let mut debt = Debt::default();
+        let turns = Turn { next: &turn, last_refused: &turn, spacing_ns: 5 };
+        let evaluation = super::decide(&policy, &input, &limiter, &mut debt, &turns);
         if policy.passes(row) {
             prop_assert_eq!((evaluation.decision, evaluation.contended, evaluation.until), (Decision::Admit, false, MonotonicNs::NEVER));
-            prop_assert_eq!((limiter.into_inner(), turn.into_inner()), (state, next));
+            prop_assert_eq!((limiter.into_inner(), turn.into_inner(), debt), (state, next, Debt::default()));
+            prop_assert!(!evaluation.charged);
         } else {
-            let limits = !policy.limit().is_off();
+            let limits = policy.rate | policy.share != 0;
             prop_assert!(limits || evaluation.decision == Decision::Deny, "nothing stands in its way");
         }
     }
@@ -152,9 +177,10 @@ impl Cell for NeverMine {
 #[test]
 fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     let policy = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::new(SECOND, 1).unwrap());
-    let turn = Turn { next: &AtomicU64::new(0), spacing_ns: 0 };
-    let evaluation =
-        super::decide(&policy, &input(MessageType::Report, 9 * SECOND), &NeverMine, &turn);
+    let unused = AtomicU64::new(0);
+    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+    let input = input(MessageType::Report, 9 * SECOND);
+    let evaluation = super::decide(&policy, &input, &NeverMine, &mut Debt::default(), &turn);
     assert_eq!((evaluation.effect(), evaluation.contended), (Decision::Busy, true));
 }
 
@@ -191,6 +217,142 @@ fn a_vm_waits_for_the_agent_ten_seconds_and_only_while_it_lives() {
     assert_eq!(decide(&audit, &waiting, &AtomicU64::new(0)).effect(), Decision::Busy);
 }
 
+/// A tenth of the PSP, of which 20 ms may be used at once.
+fn tenth() -> PspShare {
+    PspShare::new(100_000, 20_000_000).unwrap()
+}
+
+fn with_share(mode: Mode, rate: GcraLimit) -> Policy {
+    Policy::new(Rules::new(mode, Allowed::DEFAULT, 1), rate, tenth())
+}
+
+#[test]
+fn a_share_admits_while_the_vm_owes_no_more_than_the_burst() {
+    let (state, mut debt) = (AtomicU64::new(0), Debt::default());
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    let decide = |debt: &mut Debt, now| {
+        let evaluation = decide_with(&policy, &input(MessageType::Report, now), &state, debt);
+        (evaluation.decision, evaluation.charged)
+    };
+    assert_eq!(decide(&mut debt, SECOND), (Decision::Admit, true));
+    debt.charge(tenth(), MEAN_NS, 20_000_000, MonotonicNs(SECOND));
+    assert_eq!(decide(&mut debt, SECOND), (Decision::Admit, true));
+    debt.charge(tenth(), MEAN_NS, 10_000_000, MonotonicNs(SECOND));
+    assert_eq!(decide(&mut debt, SECOND), (Decision::Busy, false));
+    assert_eq!(decide(&mut debt, SECOND + 99_999_999), (Decision::Busy, false));
+    assert_eq!(decide(&mut debt, SECOND + 100_000_000), (Decision::Admit, true));
+}
+
+#[test]
+fn of_rate_and_share_the_stricter_decides_and_a_refusal_by_one_costs_nothing_of_the_other() {
+    let rate = GcraLimit::new(SECOND, 1).unwrap();
+    let policy = with_share(Mode::Enforce, rate);
+    let report = |now| input(MessageType::Report, now);
+    let (state, mut debt) = (AtomicU64::new(0), Debt::default());
+    debt.charge(tenth(), MEAN_NS, 30_000_000, MonotonicNs(SECOND));
+    let over_share = decide_with(&policy, &report(SECOND), &state, &mut debt);
+    assert_eq!(over_share.decision, Decision::Busy);
+    assert_eq!(state.load(Ordering::SeqCst), 0, "the rate still has its request");
+    let later = SECOND + 100_000_000;
+    assert_eq!(decide_with(&policy, &report(later), &state, &mut debt).decision, Decision::Admit);
+    let over_rate = decide_with(&policy, &report(later), &state, &mut debt);
+    assert_eq!((over_rate.decision, over_rate.charged), (Decision::Busy, false));
+}
+
+#[test]
+fn a_free_tsc_info_is_charged_to_the_share() {
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    let (state, mut debt) = (AtomicU64::new(0), Debt::default());
+    debt.charge(tenth(), MEAN_NS, SECOND, MonotonicNs(SECOND));
+    let free = PolicyInput { tsc_infos: 3, ..input(MessageType::TscInfo, SECOND) };
+    let evaluation = decide_with(&policy, &free, &state, &mut debt);
+    assert_eq!((evaluation.decision, evaluation.charged), (Decision::Admit, true));
+    let fifth = PolicyInput { tsc_infos: 4, ..free };
+    assert_eq!(decide_with(&policy, &fifth, &state, &mut debt).decision, Decision::Busy);
+}
+
+#[test]
+fn what_is_denied_before_the_psp_is_not_charged_and_what_has_the_psp_is() {
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    for spent in [false, true] {
+        let export = PolicyInput { spent, ..input(MessageType::Export, SECOND) };
+        let evaluation = decide(&policy, &export, &AtomicU64::new(0));
+        assert_eq!((evaluation.decision, evaluation.charged), (Decision::Deny, spent));
+    }
+}
+
+#[test]
+fn a_spent_message_over_the_share_waits_until_its_own_time_is_repaid_too() {
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    let (state, mut debt) = (AtomicU64::new(0), Debt::default());
+    let spent = PolicyInput { spent: true, ..input(MessageType::Report, SECOND) };
+    let first = decide_with(&policy, &spent, &state, &mut debt);
+    assert_eq!((first.decision, first.charged), (Decision::Admit, true));
+    debt.charge(tenth(), MEAN_NS, 21_000_000, MonotonicNs(SECOND));
+    let over = decide_with(&policy, &spent, &state, &mut debt);
+    // It owes 1 ms more than it may, and 10 ms are the mean.
+    assert_eq!((over.decision, over.charged), (Decision::Busy, true));
+    assert_eq!(over.until, MonotonicNs(SECOND + 110_000_000));
+}
+
+fn returning(first_refused: u64, now: u64) -> PolicyInput {
+    let place = Place { first_refused: MonotonicNs(first_refused), older: 0 };
+    PolicyInput { place, ..input(MessageType::Report, now) }
+}
+
+#[test]
+fn a_message_refused_thirty_seconds_ago_is_admitted_whatever_limits_it() {
+    for policy in [
+        with_share(Mode::Enforce, GcraLimit::OFF),
+        with_share(Mode::Enforce, GcraLimit::new(3_600 * SECOND, 1).unwrap()),
+        policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::new(3_600 * SECOND, 1).unwrap()),
+    ] {
+        let (state, mut debt) = (AtomicU64::new(900 * SECOND), Debt::default());
+        debt.charge(tenth(), MEAN_NS, 60 * SECOND, MonotonicNs(SECOND));
+        let mut decide = |now| decide_with(&policy, &returning(SECOND, now), &state, &mut debt);
+        let before = decide(31 * SECOND - 1);
+        assert_eq!((before.decision, before.rescued), (Decision::Busy, false));
+        let after = decide(31 * SECOND);
+        assert_eq!((after.decision, after.rescued), (Decision::Admit, true));
+        assert_eq!(after.charged, !policy.share().is_off());
+        if !policy.rate().is_off() {
+            let state = state.load(Ordering::SeqCst);
+            assert!(state > 900 * SECOND, "charged as debt");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_conforms_is_not_rescued_however_long_it_has_waited() {
+    let policy = with_share(Mode::Enforce, GcraLimit::new(SECOND, 1).unwrap());
+    let evaluation = decide(&policy, &returning(SECOND, 99 * SECOND), &AtomicU64::new(0));
+    assert_eq!((evaluation.decision, evaluation.rescued), (Decision::Admit, false));
+}
+
+#[test]
+fn a_denied_type_is_not_rescued_and_an_unresolved_vm_waits() {
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    let it = returning(SECOND, 99 * SECOND);
+    let export = PolicyInput { message: message(MessageType::Export as u8), ..it };
+    assert_eq!(decide(&policy, &export, &AtomicU64::new(0)).decision, Decision::Deny);
+    let unresolved = PolicyInput { unresolved: true, ..it };
+    let evaluation = decide(&policy, &unresolved, &AtomicU64::new(0));
+    assert_eq!((evaluation.decision, evaluation.charged), (Decision::Busy, false));
+}
+
+#[test]
+fn for_messages_that_wait_longer_the_share_keeps_a_service_each() {
+    let policy = with_share(Mode::Enforce, GcraLimit::OFF);
+    let (state, mut debt) = (AtomicU64::new(0), Debt::default());
+    let mut with = |older| {
+        let place = Place { older, ..Place::default() };
+        let input = PolicyInput { place, ..input(MessageType::Report, SECOND) };
+        decide_with(&policy, &input, &state, &mut debt).decision
+    };
+    assert_eq!([0, 1, 2].map(&mut with), [Decision::Admit; 3], "20 ms are two services");
+    assert_eq!(with(3), Decision::Busy);
+}
+
 proptest! {
     #[test]
     fn audit_decides_what_enforce_would(
@@ -199,22 +361,35 @@ proptest! {
         burst in 1u64..20,
         spent: bool,
         spacing_ns: u64,
+        ppm in 100u64..1_000_000,
+        service in 0u64..SECOND,
         requests in proptest::collection::vec((0u8..14, 0u64..SECOND, 0u64..8), 1..200),
     ) {
         let limit = GcraLimit::new(interval, burst).unwrap();
         let (audit, enforce) = (AtomicU64::new(0), AtomicU64::new(0));
         let (audit_turn, enforce_turn) = (AtomicU64::new(0), AtomicU64::new(0));
+        let share = PspShare::new(ppm, 0).unwrap();
+        let mut debts = [Debt::default(); 2];
         let mut now = 0;
         for (row, later, tsc_infos) in requests {
             now += later;
-            let input = PolicyInput { row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent };
-            let of = |mode, state, next| {
-                let turn = Turn { next, spacing_ns };
-                super::decide(&policy(mode, Allowed(allowed), limit), &input, state, &turn)
+            let message = message(row);
+            let input = PolicyInput {
+                message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
             };
-            let would = of(Mode::Audit, &audit, &audit_turn);
-            let did = of(Mode::Enforce, &enforce, &enforce_turn);
-            prop_assert_eq!(would.decision, did.decision);
+            let of = |mode, state, debt: &mut Debt, next| {
+                let policy = Policy::new(Rules::new(mode, Allowed(allowed), 1), limit, share);
+                let turn = Turn { next, last_refused: next, spacing_ns };
+                let evaluation = super::decide(&policy, &input, state, debt, &turn);
+                if evaluation.charged {
+                    debt.charge(share, spacing_ns, service, MonotonicNs(now));
+                }
+                evaluation
+            };
+            let would = of(Mode::Audit, &audit, &mut debts[0], &audit_turn);
+            let did = of(Mode::Enforce, &enforce, &mut debts[1], &enforce_turn);
+            prop_assert_eq!((would.decision, would.charged), (did.decision, did.charged));
+            prop_assert_eq!(debts[0], debts[1]);
             prop_assert_eq!(would.effect(), Decision::Admit);
             prop_assert_eq!(did.effect(), did.decision);
             prop_assert_eq!(audit.load(Ordering::SeqCst), enforce.load(Ordering::SeqCst));
@@ -222,9 +397,14 @@ proptest! {
     }
 
     #[test]
-    fn no_word_is_too_strange_for_a_policy(rules: u64, limit: u64, row: u8, now: u64) {
-        let policy = Policy { rules, limit };
-        let input = PolicyInput { row, now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0 };
-        decide(&policy, &input, &AtomicU64::new(now ^ limit));
+    fn no_word_is_too_strange_for_a_policy(
+        rules: u64, rate: u64, share: u64, row: u8, now: u64, first: u64, older: u64,
+    ) {
+        let policy = Policy { rules, rate, share };
+        let input = PolicyInput {
+            message: message(row), now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
+            place: Place { first_refused: MonotonicNs(first), older },
+        };
+        decide(&policy, &input, &AtomicU64::new(now ^ rate));
     }
 }

@@ -27,7 +27,7 @@ fn a_message_that_is_seen_again_on_its_way_is_the_same_request() {
     thread.want_lock(MonotonicNs(10));
     assert!(!thread.queues(GuestContext(0x1000), &of_type(5)), "its first call was not seen");
     thread.queue(MonotonicNs(30), GuestContext(0x1000), of_type(5));
-    thread.set_admitted();
+    thread.set_admitted(false);
     assert!(thread.queues(GuestContext(0x1000), &of_type(5)));
     assert!(!thread.queues(GuestContext(0x2000), &of_type(5)), "another VM's");
     assert!(
@@ -35,7 +35,7 @@ fn a_message_that_is_seen_again_on_its_way_is_the_same_request() {
         "the next one: the first ended unseen"
     );
     thread.queue(MonotonicNs(40), GuestContext(0x1000), of_type(7));
-    assert!(!thread.take_decided(), "nobody has decided the next one");
+    assert!(!thread.take_decided().0, "nobody has decided the next one");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_request_that_the_gate_asked_somebody_else_about_is_not_lost() {
     assert!(refused.is_refused_elsewhere(true));
     assert!(!refused.is_refused_elsewhere(false), "nobody could refuse it");
     thread.queue(MonotonicNs(30), GuestContext(0x1000), of_type(5));
-    thread.set_admitted();
+    thread.set_admitted(false);
     let admitted = thread.abandon().expect("it was open");
     assert!(!admitted.is_refused_elsewhere(true), "it went on to the PSP");
     thread.want_lock(MonotonicNs(10));
@@ -78,13 +78,13 @@ fn without_the_first_probe_the_lock_s_part_is_zero() {
 fn a_record_s_next_thread_inherits_nothing() {
     let mut thread = Thread { tgid: 7, vm: VM, held_until: STOPPED, ..Thread::default() };
     thread.queue(MonotonicNs(30), GuestContext::NONE, Summary::default());
-    thread.set_admitted();
+    thread.set_admitted(false);
     thread.belongs_to(8);
     assert_eq!(
         (thread.tgid, thread.vm.is_none(), thread.held_until),
         (8, true, MonotonicNs::NEVER)
     );
-    assert!(!thread.take_decided());
+    assert!(!thread.take_decided().0);
     assert_eq!(thread.abandon(), None);
 }
 
@@ -92,12 +92,12 @@ fn a_record_s_next_thread_inherits_nothing() {
 fn a_decision_is_for_one_request() {
     let mut thread = Thread::default();
     thread.queue(MonotonicNs(30), GuestContext::NONE, Summary::default());
-    thread.set_admitted();
-    assert!(thread.take_decided());
-    assert!(!thread.take_decided());
-    thread.set_admitted();
+    thread.set_admitted(false);
+    assert!(thread.take_decided().0);
+    assert!(!thread.take_decided().0);
+    thread.set_admitted(false);
     thread.want_lock(MonotonicNs(40));
-    assert!(!thread.take_decided(), "the next request has none");
+    assert!(!thread.take_decided().0, "the next request has none");
 }
 
 #[test]
