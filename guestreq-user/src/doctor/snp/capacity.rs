@@ -5,8 +5,8 @@ use crate::{
     kernel::snp::Asids,
 };
 
-const MORE: &str = "stop VMs or move them to another host; for more ASIDs, raise the \"SEV-ES ASID space limit\" \
-                    in the firmware's setup";
+const MORE: &str = "stop VMs or move them to another host; for more ASIDs, raise the \"SEV-ES ASID \
+                    space limit\" in the firmware's setup";
 /// With ciphertext hiding.
 const MORE_OF_ES: &str = ", and kvm_amd's ciphertext_hiding_asids";
 
