@@ -66,6 +66,10 @@ fn summary(psp: &Psp) -> String {
         percent(psp.recent_utilisation),
         duration(psp.window_seconds),
     );
+    if let Some(asids) = psp.asids {
+        let total = asids.used + asids.available;
+        text.push_str(&format!("ASIDs        {} of {total} in use\n", asids.used));
+    }
     for (reason, count) in psp.lost.iter().filter(|(_, count)| **count > 0) {
         text.push_str(&format!("Lost         {count} ({reason})\n"));
     }

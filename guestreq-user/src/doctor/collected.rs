@@ -60,6 +60,7 @@ const READ: &[(&str, &str)] = &[
     ("sev_snp", "/sys/module"),
     ("ccp", "/sys/module"),
     ("dev_sev", "/sys/class/misc"),
+    ("asids", "/sys/fs/cgroup"),
     ("mitigations", "/sys/firmware/sev/vulnerabilities"),
     ("gate_ftrace", "/proc/sys/kernel/ftrace_enabled"),
     ("gate_livepatch", "/sys/kernel"),

@@ -36,7 +36,7 @@ fn reference() -> String {
          (cd /sys; cp -r --parents module/*/{coresize,parameters} class/misc/*/dev \\\n  \
          kernel/iommu_groups class/iommu/*/amd-iommu kernel/security/{lsm,lockdown} \\\n  \
          kernel/btf/vmlinux kernel/debug/kprobes/enabled kernel/livepatch firmware/sev \\\n  \
-         fs/cgroup/misc.capacity $OLDPWD/host/sys) 2>/dev/null\n```\n\n\
+         fs/cgroup/misc.{capacity,current} fs/cgroup/*/misc.current $OLDPWD/host/sys) 2>/dev/null\n```\n\n\
          ## In JSON\n\n`-o json` prints the same; [cli.md](cli.md#json) lists the fields. A check's `id` is \
          stable.\n",
     );

@@ -1,9 +1,11 @@
 //! # The SNP host
 
+mod capacity;
 mod mitigations;
 
 use std::time::Duration;
 
+use capacity::capacity;
 use guestreq_common::command::SNP_DOWNLOAD_FIRMWARE_EX;
 use mitigations::mitigations;
 
@@ -68,6 +70,13 @@ pub const CHECKS: &[Check] = &[
         needed: "Each mitigation that the firmware supports is verified, if kernel and firmware report that (/sys/firmware/sev/vulnerabilities). AMD's Security Bulletins explain each bit and what to do before writing it.",
         docs: HOST,
         run: mitigations,
+    },
+    Check {
+        id: "asids",
+        title: "SNP capacity",
+        needed: "Each SNP guest occupies an ASID, as do SEV-ES guests; when none is free, no further one starts (EBUSY). Warns at 90 %. The misc cgroup controller counts them (misc.capacity and misc.current of the host's root cgroup); unknown without it.",
+        docs: "docs/runbooks/GuestreqAsidsNearlyExhausted.md#what-to-do",
+        run: capacity,
     },
 ];
 

@@ -72,6 +72,7 @@ const BROKEN: &[Broken] = &[
     ("psp", State::Fail, "snp_download_firmware_ex has been running for 130 s: it hangs", |f| f.agent_says("/holder", updating(130.0))),
     ("firmware", State::Fail, "1.51 or later", |f| f.platform = Ok(Platform::of((1, 50), 1))),
     ("firmware", State::Fail, "not initialised", |f| f.platform = Ok(Platform::of((1, 55), 0))),
+    ("asids", State::Warn, "460 of 509 ASIDs in use: soon no SNP guest can start", |f| f.write("/sys/fs/cgroup/misc.current", "sev_es 460\n")),
     ("mitigations", State::Warn, "echo 0x2 > ", |f| f.write("/sys/firmware/sev/vulnerabilities/verified_mitigations", "0x1\n")),
     ("gate_installed", State::Warn, "not after the next boot", |f| f.remove("/lib/modules/6.12.9-amd64")),
     ("gate_installed", State::Fail, "only for 6.11.1: install this kernel's headers, then `dkms install guestreq-gate/", |f| {

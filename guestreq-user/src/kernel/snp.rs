@@ -4,6 +4,7 @@
 //! Causes are mostly in the firmware's setup, and several may apply: each that is found is named
 //! with its fix.
 
+mod asids;
 mod cpu;
 mod firmware;
 mod iommu;
@@ -12,6 +13,7 @@ mod options;
 
 use std::io;
 
+pub use asids::Asids;
 pub use firmware::{OLDEST as OLDEST_API, REFUSED, refusal};
 
 use super::{log, release};

@@ -72,6 +72,8 @@ metrics! {
         "Time SEV and SNP commands held the PSP.";
     PSP_QUEUE Gauge "psp_queue_length" []
         "Guest requests waiting for the PSP.";
+    ASIDS Gauge "asids" ["state"]
+        "ASIDs for SNP guests, each of which occupies one: used and available. SEV-ES guests count as used too; with ciphertext hiding they have other ASIDs, so that more may be left than available says. Absent if the host's misc cgroup controller cannot be read.";
     VM_FIRST_SEEN Gauge "vm_first_seen_timestamp_seconds" ["vm"]
         "Creation time of a VM's record; its counters started at 0 then, even if an earlier VM had the same name.";
     VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]

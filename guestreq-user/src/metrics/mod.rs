@@ -14,6 +14,8 @@ use anyhow::{Context as _, Result};
 use prometheus::TextEncoder;
 
 use crate::{
+    host::system,
+    kernel::snp::Asids,
     probes::PROBES,
     state::{
         config_status::ConfigStatus,
@@ -21,7 +23,9 @@ use crate::{
         shared::{Shared, State},
     },
 };
-use definitions::{BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED};
+use definitions::{
+    ASIDS, BUILD_INFO, CONFIG_READ_AT, CONFIG_SUCCESSFUL, LOG_DROPPED, PROBE_ATTACHED,
+};
 use families::Families;
 
 /// Renders the response to a scrape.
@@ -30,6 +34,9 @@ pub fn render(shared: &Shared) -> Result<String> {
     families.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     configuration(&mut families, &shared.config());
     families.counter(&LOG_DROPPED, &[], logger::dropped() as f64);
+    if let Ok(asids) = Asids::read(system::host()) {
+        capacity(&mut families, asids);
+    }
     match &mut *shared.state() {
         // The pinned records are not open yet. Exporting 0 would make an earlier agent's counts look
         // like an increase once they are.
@@ -54,6 +61,11 @@ fn configuration(families: &mut Families, status: &ConfigStatus) {
     families.gauge(&CONFIG_READ_AT, &[], at.as_secs() as f64);
 }
 
+fn capacity(families: &mut Families, asids: Asids) {
+    families.gauge(&ASIDS, &["used"], asids.used as f64);
+    families.gauge(&ASIDS, &["available"], asids.available() as f64);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +76,7 @@ mod tests {
     fn an_agent_that_waits_exports_no_count_that_it_does_not_know() {
         let text = render(&Shared::new(&Config::default(), "no such host")).unwrap();
         let known = [
+            "guestreq_asids",
             "guestreq_build_info",
             "guestreq_config_last_reload_success",
             "guestreq_enforcement_info",
@@ -75,5 +88,16 @@ mod tests {
         }
         assert!(text.contains("verified=\"false\""), "{text}");
         assert!(!text.contains("} 1\nguestreq_probe"), "{text}");
+    }
+
+    /// The alert divides one series by the sum of both.
+    #[test]
+    fn asids_are_used_or_available() {
+        let mut families = Families::default();
+        capacity(&mut families, Asids { used: 12, total: 509, es_apart: false });
+        let text = TextEncoder::new().encode_to_string(&families.finish()).unwrap();
+        for series in ["{state=\"used\"} 12\n", "{state=\"available\"} 497\n"] {
+            assert!(text.contains(&format!("guestreq_asids{series}")), "{text}");
+        }
     }
 }

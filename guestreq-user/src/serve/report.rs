@@ -17,13 +17,15 @@ use guestreq_common::{
 };
 
 use crate::{
+    host::system,
+    kernel::snp::Asids,
     observe::tracked::TrackedVm,
     state::{
         observer::Observer,
         snapshot::{Snapshot, lost, queue_length},
     },
     text::command_name,
-    wire::{Command, Counts, Holder, MessageStats, Psp, Recent, Stage, Vm, Vms},
+    wire::{self, Command, Counts, Holder, MessageStats, Psp, Recent, Stage, Vm, Vms},
 };
 
 pub fn seconds(ns: u64) -> f64 {
@@ -136,9 +138,15 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
             .iter()
             .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
+        asids: asids(),
         lost: lost(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
     }
+}
+
+fn asids() -> Option<wire::Asids> {
+    let asids = Asids::read(system::host()).ok()?;
+    Some(wire::Asids { used: asids.used, available: asids.available() })
 }
 
 fn recent_stages(observer: &Observer, snapshot: &Snapshot) -> BTreeMap<String, Recent> {

@@ -115,10 +115,21 @@ pub struct Psp {
     pub guest_requests: BTreeMap<String, u64>,
     /// What guests got as answers.
     pub guest_answers: BTreeMap<String, u64>,
+    /// ASIDs for SNP guests; null if the host's misc cgroup controller cannot be read.
+    pub asids: Option<Asids>,
     /// Lost observations and events, by reason.
     pub lost: BTreeMap<String, u64>,
     /// Whether each required probe is attached.
     pub probes: BTreeMap<String, bool>,
+}
+
+/// ASIDs for SNP guests, each of which occupies one; SEV-ES guests count too.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub struct Asids {
+    /// By running guests.
+    pub used: u64,
+    /// How many more guests can start.
+    pub available: u64,
 }
 
 /// The command that occupies the PSP.

@@ -87,6 +87,9 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
     ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
     ("/dev/sev", ""),
+    // All are for SEV-ES and SNP guests.
+    ("/sys/fs/cgroup/misc.capacity", "sev_es 509\n"),
+    ("/sys/fs/cgroup/misc.current", "sev_es 12\n"),
     ("/sys/firmware/sev/vulnerabilities/supported_mitigations", "0x3\n"),
     ("/sys/firmware/sev/vulnerabilities/verified_mitigations", "0x3\n"),
     (CONFIG, "CONFIG_KVM_AMD=m\nCONFIG_KVM_AMD_SEV=y\n"),

@@ -1,6 +1,6 @@
 //! # Causes in kvm_amd (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
 
-use super::{Signs, cpu::Cpu};
+use super::{Signs, asids, cpu::Cpu};
 use crate::host::system::Missing;
 
 pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" (Dell: \"minimum SEV \
@@ -8,9 +8,8 @@ pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" 
 
 /// ASIDs below the setup's limit are for SEV-ES and SNP guests; by default there are none.
 pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
-    let capacity = ["/sys/fs/cgroup/misc.capacity", "/sys/fs/cgroup/misc/misc.capacity"]
-        .iter()
-        .find_map(|path| signs.system.read(path).ok());
+    let capacity = asids::root(signs.system)
+        .and_then(|root| signs.system.read(&format!("{root}/misc.capacity")).ok());
     // None is not listed, as a rule.
     let listed = |text: &String, name: &str| {
         text.lines().any(|line| {

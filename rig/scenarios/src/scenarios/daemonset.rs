@@ -49,6 +49,7 @@ fn does_everything(_: &Context) -> Result<Status> {
     is_seen(&pod, "seen")?;
     let quiet = !agent::log().contains("WARN");
     ensure!(quiet, "it warns: {}", agent::log());
+    ensure!(get("/metrics")?.1.contains("\nguestreq_asids{"), "it does not see the host's ASIDs");
     refuses_second_agent()?;
     reloads(&mut pod)?;
 

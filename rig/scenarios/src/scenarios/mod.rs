@@ -3,6 +3,7 @@
 //! One file per subject, one boot per group.
 
 mod attack;
+mod capacity;
 mod config;
 pub mod cost;
 pub mod counting;
@@ -253,7 +254,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "doctor",
-        scenarios: &[doctor::READY],
+        scenarios: &[doctor::READY, capacity::ASIDS],
         once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
         ..Group::DEFAULT
     },

@@ -76,6 +76,16 @@ pub const ROWS: &[Row] = &[
         ],
     },
     Row {
+        alert: "GuestreqAsidsNearlyExhausted",
+        fault: "many VMs",
+        after: Some(12),
+        over: None,
+        series: &[
+            (r#"guestreq_asids{state="used"}"#, Level(80, 90)),
+            (r#"guestreq_asids{state="available"}"#, Level(19, 9)),
+        ],
+    },
+    Row {
         alert: "GuestreqAttestationSlow",
         fault: "queue",
         after: Some(17),
