@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The firmware: what it does with each command, its latency, and its faults.
+ * The firmware: what it does with each command, and its faults.
  * Only the PSP thread runs it.
  */
 #include "snpsim.h"
@@ -10,25 +10,16 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/psp-sev.h>
-#include <linux/random.h>
 #include <linux/string.h>
 #include <asm/page.h>
-
-static unsigned int latency_us = 2000;
-module_param(latency_us, uint, 0644);
-MODULE_PARM_DESC(latency_us, "time a guest request takes");
-
-static unsigned int jitter_us;
-module_param(jitter_us, uint, 0644);
-MODULE_PARM_DESC(jitter_us, "up to this much more for a guest request, at random");
-
-static unsigned int other_us = 200;
-module_param(other_us, uint, 0644);
-MODULE_PARM_DESC(other_us, "time every other command takes");
 
 static bool hang;
 module_param(hang, bool, 0644);
 MODULE_PARM_DESC(hang, "take commands and never answer them");
+
+static unsigned int fail_page;
+module_param(fail_page, uint, 0644);
+MODULE_PARM_DESC(fail_page, "refuse this page of every launch, counted from 1; 0: none");
 
 static unsigned int status;
 
@@ -48,20 +39,10 @@ static bool status_steps;
 module_param(status_steps, bool, 0644);
 MODULE_PARM_DESC(status_steps, "a status other than 0 is one more at each guest request");
 
-static u64 firmware_sleep(unsigned int us, unsigned int jitter)
-{
-	u64 begin = ktime_get_ns();
-
-	if (jitter)
-		us += get_random_u32_below(jitter + 1);
-	if (!us)
-		return 0;
-	psp_sleep_us(us);
-	return ktime_get_ns() - begin;
-}
-
 /* Status codes and fields that some kernels' psp-sev.h lacks. */
 #define STATUS_POLICY_FAILURE	0x07
+#define STATUS_INVALID_GUEST	0x10
+#define STATUS_INVALID_PARAM	0x16
 #define POLICY_ABI		GENMASK_ULL(15, 0)	/* major and minor, at least */
 
 #define API_MAJOR	1
@@ -72,6 +53,19 @@ static u16 launch_start(const struct sev_data_snp_launch_start *d)
 {
 	if ((d->policy & POLICY_ABI) > (API_MAJOR << 8 | API_MINOR))
 		return STATUS_POLICY_FAILURE;
+	return 0;
+}
+
+/* The VMM may try the page that is refused again: it stays refused. */
+static u16 launch_update(const struct sev_data_snp_launch_update *d)
+{
+	unsigned int *pages = context_pages(d->gctx_paddr);
+
+	if (!pages)
+		return STATUS_INVALID_GUEST;
+	if (*pages + 1 == READ_ONCE(fail_page))
+		return STATUS_INVALID_PARAM;
+	(*pages)++;
 	return 0;
 }
 
@@ -112,6 +106,8 @@ static u16 dispatch(unsigned int cmd, void *buf)
 		return guest_request(buf);
 	case SEV_CMD_SNP_LAUNCH_START:
 		return launch_start(buf);
+	case SEV_CMD_SNP_LAUNCH_UPDATE:
+		return launch_update(buf);
 	case SEV_CMD_SNP_GCTX_CREATE:
 		stats_context(((struct sev_data_snp_addr *)buf)->address);
 		return context_create(((struct sev_data_snp_addr *)buf)->address);
@@ -132,25 +128,44 @@ static u16 dispatch(unsigned int cmd, void *buf)
 	}
 }
 
+/* The guest context of a launch's command; 0: any other command. */
+static u64 launching(unsigned int cmd, const void *buf)
+{
+	switch (cmd) {
+	case SEV_CMD_SNP_GCTX_CREATE:
+		return ((const struct sev_data_snp_addr *)buf)->address;
+	case SEV_CMD_SNP_LAUNCH_START:
+		return ((const struct sev_data_snp_launch_start *)buf)->gctx_paddr;
+	case SEV_CMD_SNP_ACTIVATE:
+		return ((const struct sev_data_snp_activate *)buf)->gctx_paddr;
+	case SEV_CMD_SNP_LAUNCH_UPDATE:
+		return ((const struct sev_data_snp_launch_update *)buf)->gctx_paddr;
+	case SEV_CMD_SNP_LAUNCH_FINISH:
+		return ((const struct sev_data_snp_launch_finish *)buf)->gctx_paddr;
+	default:
+		return 0;
+	}
+}
+
 /*
  * Executes a command and returns its status, or FW_HUNG. The time is counted
  * here, before the driver can see the answer.
  */
 int firmware_command(unsigned int cmd, void *buf)
 {
-	u64 begin = ktime_get_ns();
-	u64 slept;
-	u16 ret;
+	struct command c = {
+		.cmd = cmd,
+		.launching = launching(cmd, buf),
+		.begin_ns = ktime_get_ns(),
+	};
 
 	if (READ_ONCE(hang)) {
 		stats_hung(cmd);
 		return FW_HUNG;
 	}
-	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
-		slept = firmware_sleep(READ_ONCE(latency_us), READ_ONCE(jitter_us));
-	else
-		slept = firmware_sleep(READ_ONCE(other_us), 0);
-	ret = dispatch(cmd, buf);
-	stats_command(cmd, ktime_get_ns() - begin, slept);
-	return ret;
+	c.slept_ns = firmware_sleep(cmd);
+	c.status = dispatch(cmd, buf);
+	c.end_ns = ktime_get_ns();
+	stats_command(&c);
+	return c.status;
 }

@@ -51,6 +51,7 @@ struct context {
 	struct hlist_node node;
 	u64 gctx;
 	u64 count[NR_VMPCKS];	/* messages so far, both ways */
+	unsigned int pages;	/* measured by its launch */
 };
 
 static DEFINE_HASHTABLE(contexts, 10);
@@ -93,6 +94,14 @@ void context_destroy(u64 gctx)
 		return;
 	hash_del(&c->node);
 	kfree(c);
+}
+
+/* How many pages the launch has measured, for the caller to count; NULL: no such guest. */
+unsigned int *context_pages(u64 gctx)
+{
+	struct context *c = context_find(gctx);
+
+	return c ? &c->pages : NULL;
 }
 
 /* The firmware restarts and knows no guest. */

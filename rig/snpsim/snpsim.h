@@ -5,7 +5,8 @@
  * Files:
  *   main.c      module init and notifications
  *   psp.c       the PSP's registers and its thread
- *   firmware.c  what the firmware does with each command, and its parameters
+ *   firmware.c  what the firmware does with each command
+ *   times.c     how long it takes for each
  *   messages.c  its checks of guest messages: header, sequence numbers
  *   stats.c     its counts, shown by `cat /dev/snpsim`
  *   ccp.c       the ccp driver's device on those registers
@@ -67,26 +68,38 @@ void *psp_registers(void);
 unsigned int psp_irq_number(void);
 void psp_sleep_us(u64 us);
 
-/* firmware.c and messages.c: only run by the PSP thread */
+/* firmware.c, times.c and messages.c: only run by the PSP thread */
 enum { FW_HUNG = -1 };		/* instead of a status: never answer */
 
 int firmware_command(unsigned int cmd, void *buf);
+u64 firmware_sleep(unsigned int cmd);
 void firmware_reset(void);
 u16 message_status(u64 gctx, const void *request, void *response);
 int context_create(u64 gctx);
 void context_destroy(u64 gctx);
+unsigned int *context_pages(u64 gctx);
 u8 message_type(const void *request);
 
 /* stats.c */
 #define MAX_STATUS	0x40	/* the ABI's codes end at 0x2f */
 #define MAX_COMMAND	0x100	/* and its commands at 0xcf, those of SEV-TIO at 0xe4 */
 
+/* A command that was executed. */
+struct command {
+	unsigned int cmd;
+	u16 status;
+	u64 launching;		/* the guest context, of a launch's commands */
+	u64 begin_ns;
+	u64 end_ns;
+	u64 slept_ns;
+};
+
 struct stats;
 
 void stats_context(u64 gctx);
 void stats_message(u64 gctx, u8 type, u16 status);
 void stats_hung(unsigned int cmd);
-void stats_command(unsigned int cmd, u64 busy_ns, u64 slept_ns);
+void stats_command(const struct command *c);
 struct stats *stats_snapshot(void);
 void stats_print(struct seq_file *m, const struct stats *s);
 void stats_free(struct stats *s);

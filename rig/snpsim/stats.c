@@ -13,6 +13,17 @@
  *					their requests; the first NR_CONTEXTS pages
  *	command CMD N BUSY_NS		hexadecimal; from taking to interrupting
  *	slept_ns CMD N			of that, slept because a parameter said so
+ *	launches N			launches begun: GCTX_CREATEs
+ *	launch ADDRESS NR COMMANDS PAGES BUSY_NS BEGIN_NS END_NS FAILED
+ *					the launch with this number, from 0, of the guest
+ *					in this context page: its commands, pages that
+ *					were measured (the vCPUs' state included), time in
+ *					the firmware, begin of the first and end of the
+ *					last command (CLOCK_MONOTONIC), and commands that
+ *					failed; in order, the newest NR_LAUNCHES
+ *
+ * A launch's commands are GCTX_CREATE, LAUNCH_START, ACTIVATE, LAUNCH_UPDATE and
+ * LAUNCH_FINISH. One that the driver still waits for is in no launch line yet.
  */
 #include "snpsim.h"
 
@@ -24,6 +35,17 @@
 
 #define NR_TYPES	256
 #define NR_CONTEXTS	2048
+#define NR_LAUNCHES	2048
+
+struct launch {
+	u64 address;
+	u64 commands;
+	u64 pages;
+	u64 busy_ns;
+	u64 begin_ns;
+	u64 end_ns;
+	u64 failed;
+};
 
 struct stats {
 	u64 guest_requests;
@@ -41,6 +63,8 @@ struct stats {
 		u64 busy_ns;
 		u64 slept_ns;
 	} commands[MAX_COMMAND];
+	struct launch launches[NR_LAUNCHES];	/* a ring: NR is at NR % NR_LAUNCHES */
+	u64 nr_launches;
 };
 
 static struct stats stats;
@@ -104,14 +128,57 @@ void stats_hung(unsigned int cmd)
 	mutex_unlock(&stats_lock);
 }
 
-void stats_command(unsigned int cmd, u64 busy_ns, u64 slept_ns)
+static u64 oldest_launch(const struct stats *s)
 {
-	if (cmd >= MAX_COMMAND)
-		return;
+	return s->nr_launches > NR_LAUNCHES ? s->nr_launches - NR_LAUNCHES : 0;
+}
+
+/* The newest with this context page; NULL: it is forgotten. */
+static struct launch *launch_find(u64 address)
+{
+	u64 oldest = oldest_launch(&stats);
+	u64 nr = stats.nr_launches;
+
+	while (nr-- > oldest) {
+		struct launch *l = &stats.launches[nr % NR_LAUNCHES];
+
+		if (l->address == address)
+			return l;
+	}
+	return NULL;
+}
+
+static void launch_command(const struct command *c)
+{
+	struct launch *l;
+
+	if (c->cmd == SEV_CMD_SNP_GCTX_CREATE) {
+		l = &stats.launches[stats.nr_launches++ % NR_LAUNCHES];
+		*l = (struct launch){ .address = c->launching, .begin_ns = c->begin_ns };
+	} else {
+		l = launch_find(c->launching);
+		if (!l)
+			return;
+	}
+	l->commands++;
+	l->busy_ns += c->end_ns - c->begin_ns;
+	l->end_ns = c->end_ns;
+	if (c->status)
+		l->failed++;
+	else if (c->cmd == SEV_CMD_SNP_LAUNCH_UPDATE)
+		l->pages++;
+}
+
+void stats_command(const struct command *c)
+{
 	mutex_lock(&stats_lock);
-	stats.commands[cmd].count++;
-	stats.commands[cmd].busy_ns += busy_ns;
-	stats.commands[cmd].slept_ns += slept_ns;
+	if (c->cmd < MAX_COMMAND) {
+		stats.commands[c->cmd].count++;
+		stats.commands[c->cmd].busy_ns += c->end_ns - c->begin_ns;
+		stats.commands[c->cmd].slept_ns += c->slept_ns;
+	}
+	if (c->launching)
+		launch_command(c);
 	mutex_unlock(&stats_lock);
 }
 
@@ -130,6 +197,20 @@ struct stats *stats_snapshot(void)
 void stats_free(struct stats *s)
 {
 	kvfree(s);
+}
+
+static void print_launches(struct seq_file *m, const struct stats *s)
+{
+	u64 nr;
+
+	seq_printf(m, "launches %llu\n", s->nr_launches);
+	for (nr = oldest_launch(s); nr < s->nr_launches; nr++) {
+		const struct launch *l = &s->launches[nr % NR_LAUNCHES];
+
+		seq_printf(m, "launch 0x%llx %llu %llu %llu %llu %llu %llu %llu\n", l->address,
+			   nr, l->commands, l->pages, l->busy_ns, l->begin_ns, l->end_ns,
+			   l->failed);
+	}
 }
 
 void stats_print(struct seq_file *m, const struct stats *s)
@@ -154,4 +235,5 @@ void stats_print(struct seq_file *m, const struct stats *s)
 	for (i = 0; i < MAX_COMMAND; i++)
 		if (s->commands[i].count)
 			seq_printf(m, "slept_ns 0x%x %llu\n", i, s->commands[i].slept_ns);
+	print_launches(m, s);
 }

@@ -23,12 +23,12 @@ pub const GUESTS: [&str; 6] = [
     "--vmm qemu --name certs --rate 1 --extended",
 ];
 
-/// How long the fake firmware takes.
-pub fn times() -> Result<()> {
-    Firmware::set("latency_us", 12_000)?;
-    Firmware::set("jitter_us", 8_000)?;
-    Firmware::set("other_us", 2_000)
-}
+/// What a launch measures: 1 MiB of firmware.
+const PAGES: &str = "--pages 256";
+
+/// Launched again and again, as by an orchestrator of short-lived guests. Each launch waits behind
+/// the others' requests, page by page.
+const SHORT_LIVED: &str = "--vmm qemu --name short-lived --count 4 --rate 0.2 --relaunch-for 86400";
 
 /// The agent's socket over TCP in a live demo.
 const BRIDGE: &str = "0.0.0.0:9941";
@@ -36,17 +36,18 @@ const BRIDGE: &str = "0.0.0.0:9941";
 /// `live`: the agent is watched from outside, and nothing is printed.
 pub fn run(live: bool) -> Result<()> {
     host::load_all()?;
-    times()?;
+    Firmware::as_published()?;
     // Runs until this is dropped.
     let _agent = Agent::start(&["--listen", "0.0.0.0:9940"])?;
     if live {
         bridge::start(BRIDGE, "/run/guestreq/agent.sock")?;
     }
-    println!("\nAn SNP host with {} kinds of guests; the agent is attached.", GUESTS.len());
+    println!("\nAn SNP host with {} kinds of guests; the agent is attached.", GUESTS.len() + 1);
     let mut loads = Vec::new();
     for guests in GUESTS {
-        loads.push(load::start(&format!("{guests} --seconds 86400"))?);
+        loads.push(load::start(&format!("{guests} {PAGES} --seconds 86400"))?);
     }
+    loads.push(load::start(&format!("{SHORT_LIVED} {PAGES}"))?);
     loop {
         thread::sleep(Duration::from_secs(5));
         if !live {

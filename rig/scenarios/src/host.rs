@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     fs,
     path::Path,
     process::Command,
@@ -44,6 +45,21 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// How long the fake firmware takes in scenarios and benchmarks: no longer than it must. They were
+/// written for that, most count rather than measure, and with the published times the test suite
+/// would take several times as long. A scenario that needs a duration sets it.
+const FAST: [(&str, i64); 5] =
+    [("latency_us", 0), ("jitter_us", 0), ("page_us", 0), ("other_us", 0), ("jitter_percent", 0)];
+
+/// How long hardware takes, as published: snpsim's defaults.
+const PUBLISHED: [(&str, i64); 5] = [
+    ("latency_us", 7700),
+    ("jitter_us", 0),
+    ("page_us", 1000),
+    ("other_us", -1),
+    ("jitter_percent", 5),
+];
+
 /// An SNP host with a fast firmware.
 pub fn load_all() -> Result<()> {
     load_with(&[])
@@ -51,8 +67,15 @@ pub fn load_all() -> Result<()> {
 
 /// The same, with parameters for ccp.
 pub fn load_with(ccp: &[&str]) -> Result<()> {
+    let times = FAST.map(|(knob, value)| format!("{knob}={value}"));
+    let times = times.each_ref().map(String::as_str);
     for module in MODULES {
-        insmod(module, if module == "ccp" { ccp } else { &[] })?;
+        let parameters = match module {
+            "snpsim" => &times,
+            "ccp" => ccp,
+            _ => &[],
+        };
+        insmod(module, parameters)?;
     }
     ensure!(Path::new("/dev/sev").exists(), "ccp has made no /dev/sev");
     Firmware::reset()
@@ -66,6 +89,24 @@ pub fn wait_until(what: &str, limit: Duration, mut so: impl FnMut() -> Result<bo
         thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+/// A launch, as the fake firmware saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Launch {
+    /// Of the guest context page, as in the commands.
+    pub address: u64,
+    /// GCTX_CREATE, LAUNCH_START, ACTIVATE, LAUNCH_UPDATEs and LAUNCH_FINISH.
+    pub commands: u64,
+    /// LAUNCH_UPDATEs that succeeded: the measured pages and each vCPU's state.
+    pub pages: u64,
+    pub busy_ns: u64,
+    /// CLOCK_MONOTONIC, like snpload's and the agent's times: the first command's begin and the
+    /// last one's end.
+    pub begin_ns: u64,
+    pub end_ns: u64,
+    /// Commands.
+    pub failed: u64,
 }
 
 /// The fake firmware's counts.
@@ -82,6 +123,10 @@ pub struct Firmware {
     pub commands: BTreeMap<u32, (u64, u64)>,
     /// Deliberate sleep in ns, by command.
     pub slept: BTreeMap<u32, u64>,
+    /// By number, from 0; only the newest.
+    pub launches: BTreeMap<u64, Launch>,
+    /// How many launches have begun.
+    pub launched: u64,
 }
 
 impl Firmware {
@@ -108,10 +153,24 @@ impl Firmware {
                 ["slept_ns", command, ns] => {
                     firmware.slept.insert(hex(command)? as u32, ns.parse()?);
                 }
+                ["launches", n] => firmware.launched = n.parse()?,
+                ["launch", address, number, numbers @ ..] => {
+                    let launch = Launch::parse(hex(address)?, numbers)?;
+                    firmware.launches.insert(number.parse()?, launch);
+                }
                 _ => {}
             }
         }
         Ok(firmware)
+    }
+
+    /// The launches that have begun since an earlier reading, in order.
+    pub fn launches_since(&self, before: &Firmware) -> Result<Vec<Launch>> {
+        let new: Vec<Launch> =
+            self.launches.range(before.launched..).map(|(_, launch)| *launch).collect();
+        let count = self.launched - before.launched;
+        ensure!(new.len() as u64 == count, "the firmware forgot some of {count} launches");
+        Ok(new)
     }
 
     /// What it counted since an earlier reading.
@@ -143,19 +202,31 @@ impl Firmware {
     }
 
     /// Sets one of its knobs.
-    pub fn set(knob: &str, value: u64) -> Result<()> {
+    pub fn set(knob: &str, value: impl Display) -> Result<()> {
         let path = format!("/sys/module/snpsim/parameters/{knob}");
         fs::write(&path, value.to_string()).with_context(|| format!("{path} = {value}"))
     }
 
     /// As fast as possible, and without faults.
     pub fn reset() -> Result<()> {
-        let times = ["latency_us", "jitter_us", "other_us"];
-        let faults = ["status_steps", "status", "hang", "blind_bpf", "hold_memory"];
-        for knob in times.into_iter().chain(faults) {
-            Firmware::set(knob, 0)?;
-        }
-        Ok(())
+        let faults = ["status_steps", "status", "hang", "fail_page", "blind_bpf", "hold_memory"];
+        let faults = faults.map(|knob| (knob, 0));
+        FAST.iter().chain(&faults).try_for_each(|(knob, value)| Firmware::set(knob, *value))
+    }
+
+    /// As slow as hardware.
+    pub fn as_published() -> Result<()> {
+        PUBLISHED.iter().try_for_each(|(knob, value)| Firmware::set(knob, *value))
+    }
+}
+
+impl Launch {
+    fn parse(address: u64, numbers: &[&str]) -> Result<Launch> {
+        let numbers: Vec<u64> = numbers.iter().map(|n| n.parse()).collect::<Result<_, _>>()?;
+        let [commands, pages, busy_ns, begin_ns, end_ns, failed] = numbers[..] else {
+            bail!("{} numbers of a launch", numbers.len());
+        };
+        Ok(Launch { address, commands, pages, busy_ns, begin_ns, end_ns, failed })
     }
 }
 
@@ -185,5 +256,34 @@ mod tests {
         assert_eq!(delta.contexts, BTreeMap::from([(0x1000, (1, 3))]));
         assert_eq!(delta.commands[&0x94], (5, 700));
         assert_eq!(delta.slept[&0x94], 600);
+    }
+
+    #[test]
+    fn launches_are_numbered() {
+        let before = Firmware::parse("launches 1\nlaunch 0x1000 0 4 1 90 5 99 0\n").unwrap();
+        let text = "launches 2\nlaunch 0x1000 0 6 2 95 5 120 1\nlaunch 0x1000 1 3 0 9 200 210 0\n";
+        let after = Firmware::parse(text).unwrap();
+        let new = Launch {
+            address: 0x1000,
+            commands: 3,
+            pages: 0,
+            busy_ns: 9,
+            begin_ns: 200,
+            end_ns: 210,
+            failed: 0,
+        };
+        assert_eq!(after.launches_since(&before).unwrap(), [new]);
+        let forgotten = Firmware::parse("launches 3\nlaunch 0x1000 2 3 0 9 200 210 0\n").unwrap();
+        assert!(forgotten.launches_since(&before).is_err());
+    }
+
+    #[test]
+    fn published_times_are_the_module_s_defaults() {
+        let times = include_str!("../../snpsim/times.c");
+        for (knob, value) in PUBLISHED {
+            let line = times.lines().find(|line| line.contains(&format!("int {knob}"))).unwrap();
+            let default = line.split_once('=').map_or("0", |(_, value)| value);
+            assert_eq!(default.trim_matches([' ', ';']), value.to_string(), "{knob}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, Parser};
 use serde::{Deserialize, Serialize};
 
 use crate::attack::Technique;
+use crate::launch::LaunchOptions;
 use crate::values::{CertsError, Fault, Race, Vmm, Vmpck, message_type, number, positive};
 
 #[derive(Debug, Clone, PartialEq, Parser, Serialize, Deserialize)]
@@ -40,13 +41,8 @@ pub struct Options {
     /// VMs of each process, with --processes
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub contexts: u32,
-    /// When done, replace the VMs by new ones in the same process, this many times
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub relaunch: u32,
-    /// Failed launches before each launch: refused by KVM, refused by the PSP, and not finished, in
-    /// turn
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub failed_launches: u32,
+    #[command(flatten)]
+    pub launch: LaunchOptions,
     /// First make this many SEV-TIO guest requests, which a VMM makes by an ioctl(2)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub tio: u32,
@@ -237,6 +233,16 @@ mod tests {
     }
 
     #[test]
+    fn launches() {
+        assert_eq!(parse(&[]).launch.pages, 256);
+        let launch = parse(&["--pages", "5"]).launch;
+        assert_eq!((launch.first_half(), launch.second_half()), (0..2, 2..5));
+        refused(&["--pages", "100001"]);
+        refused(&["--relaunch", "2", "--relaunch-for", "2.5"]);
+        refused(&["--abandon", "finish"]);
+    }
+
+    #[test]
     fn names() {
         assert_eq!(parse(&["--name", "a"]).vm_name(0), "a");
         assert_eq!(parse(&["--name", "a", "--vms", "2"]).vm_name(1), "a-1");
@@ -249,6 +255,7 @@ mod tests {
             parse(&["--type", "key,5", "--fault", "gap:2", "--vmpck", "all", "--", "-m", "2G"]),
             parse(&["--race", "key:5", "--give-up-on-error"]),
             parse(&["--attack", "child", "--forge", "a,b", "--cue", "/tmp/cue"]),
+            parse(&["--abandon", "update", "--relaunch-for", "2.5", "--launch-cue", "/tmp/cue"]),
         ] {
             let text = serde_json::to_string(&o).unwrap();
             assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), o);

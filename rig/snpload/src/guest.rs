@@ -14,10 +14,12 @@ use crate::behavior::{STOPPED, behave};
 use crate::cli::{Behavior, Options};
 use crate::cpu_time::cpu_time;
 use crate::keys::Keys;
+use crate::launch::{LaunchOptions, LaunchReport};
 use crate::ordinary::OrdinaryVm;
 use crate::outcome::Action;
 use crate::pace::Pace;
 use crate::report::Report;
+use crate::signals::stopping;
 use crate::sim::Sim;
 use crate::tally::Tally;
 use crate::values::Vmm;
@@ -32,6 +34,7 @@ enum Kept {
     Vm(SnpVm),
     Vcpu(Vcpu),
     Ordinary(OrdinaryVm),
+    Nothing,
 }
 
 pub struct Guests {
@@ -39,6 +42,7 @@ pub struct Guests {
     /// each with its VM's index
     workers: Vec<(usize, Worker)>,
     kept: Vec<Kept>,
+    launches: Vec<LaunchReport>,
     line: Arc<Barrier>,
 }
 
@@ -48,7 +52,8 @@ impl Guests {
         let vcpus = if options.ordinary { 1 } else { options.vcpus };
         let line = Arc::new(Barrier::new(names.len() * vcpus as usize + 1));
         let vms = names.len();
-        let mut guests = Self { names, workers: Vec::new(), kept: Vec::new(), line };
+        let (workers, kept, launches) = (Vec::new(), Vec::new(), Vec::new());
+        let mut guests = Self { names, workers, kept, launches, line };
         for i in 0..vms {
             let added = if options.ordinary {
                 guests.add_ordinary(options, i)
@@ -62,10 +67,17 @@ impl Guests {
 
     fn add(&mut self, options: &Options, vm_index: usize) -> Result<()> {
         let behavior = &options.behavior;
-        for i in 0..options.failed_launches {
+        for i in 0..options.launch.failed_launches {
             SnpVm::fail(options, i).with_context(|| format!("failed launch {i}"))?;
         }
-        let mut vm = attack::launch(behavior, || SnpVm::new(options))?;
+        let name = self.names[vm_index].clone();
+        let (report, launched) = attack::launch(behavior, || SnpVm::launch(options, &name))?;
+        self.launches.push(report);
+        let mut vm = match launched {
+            Ok(Some(vm)) => vm,
+            Err(refused) if !options.launch.may_fail => return Err(refused.into()),
+            Ok(None) | Err(_) => return self.add_nothing(options, vm_index),
+        };
         // Not in the launching process: newer kernels start a thread that lives as long as the VM
         // in the process of the first KVM_RUN.
         vm.boot()?;
@@ -79,6 +91,14 @@ impl Guests {
         }
         self.kept.push(Kept::Vm(vm));
         Ok(())
+    }
+
+    /// In place of a VM that was not launched.
+    fn add_nothing(&mut self, options: &Options, vm_index: usize) -> Result<()> {
+        (0..options.vcpus).try_for_each(|index| {
+            let name = thread_name(options.vmm, index);
+            self.worker(vm_index, name, || Ok((Tally::default(), Kept::Nothing)))
+        })
     }
 
     fn add_ordinary(&mut self, options: &Options, vm_index: usize) -> Result<()> {
@@ -114,7 +134,11 @@ impl Guests {
             (0..options.tio).try_for_each(|_| sim.tio_guest_request())?;
         }
         let mut report = self.run()?;
-        for life in 1..=options.relaunch {
+        let (begin, mut life) = (Instant::now(), 0);
+        let LaunchOptions { relaunch, relaunch_for, .. } = options.launch;
+        let in_time = || relaunch_for.is_some_and(|s| begin.elapsed().as_secs_f64() < s);
+        while (life < relaunch || in_time()) && !stopping() {
+            life += 1;
             let names = std::mem::take(&mut self.names);
             // closed first, so that the next may reuse its resources
             drop(self);
@@ -139,6 +163,7 @@ impl Guests {
         for (tally, name) in tallies.into_values().zip(&self.names) {
             total.add(tally.report(name.clone()));
         }
+        total.launches = std::mem::take(&mut self.launches);
         total.cpu_us = cpu_time().saturating_sub(cpu_begin).as_micros() as u64;
         total.elapsed_s = begin.elapsed().as_secs_f64();
         Ok(total)

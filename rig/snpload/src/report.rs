@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::launch::LaunchReport;
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
     pub avg: f64,
@@ -49,6 +51,8 @@ pub struct Report {
     pub latency_us: Latency,
     /// without VMs that died
     pub per_vm: Vec<VmReport>,
+    /// in order of each process's; without those of processes that died
+    pub launches: Vec<LaunchReport>,
     /// average of an unrelated VMGEXIT
     pub vmgexit_us: f64,
     /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated
@@ -88,6 +92,7 @@ impl Report {
         self.requests += other.requests;
         self.vmpcks_wiped += other.vmpcks_wiped;
         self.per_vm.extend(other.per_vm);
+        self.launches.extend(other.launches);
         self.reruns += other.reruns;
         self.held_us += other.held_us;
         self.cpu_us += other.cpu_us;
@@ -112,6 +117,11 @@ mod tests {
     use crate::tally::Tally;
     use std::time::Duration;
 
+    fn launch(name: &str) -> LaunchReport {
+        let (name, result) = (name.to_owned(), "ok".to_owned());
+        LaunchReport { name, begin_ns: 1, duration_ns: 2, pages: 256, vcpus: 1, result }
+    }
+
     fn report(name: &str, attempts: &[(Outcome, u64)], elapsed_s: f64) -> Report {
         let mut tally = Tally::default();
         for (outcome, us) in attempts {
@@ -119,7 +129,8 @@ mod tests {
             tally.add(Action::Request(5), *outcome, took);
             tally.add_whole(Action::Request(5), *outcome, took);
         }
-        Report { elapsed_s, cpu_us: 10, ..tally.report(name.into()) }
+        let launches = vec![launch(name)];
+        Report { elapsed_s, cpu_us: 10, launches, ..tally.report(name.into()) }
     }
 
     #[test]
@@ -138,6 +149,7 @@ mod tests {
         let mut a = report("a", &[(Outcome::Ok, 100)], 1.0);
         a.follow(report("a", &[(Outcome::Ok, 100)], 2.0));
         assert_eq!((a.vms, a.requests, a.per_vm.len()), (1, 2, 2));
+        assert_eq!(a.launches, [launch("a"), launch("a")]);
         assert!((a.elapsed_s - 3.0).abs() < 1e-9);
     }
 
@@ -150,6 +162,7 @@ mod tests {
         let seen: Vec<_> = a.per_vm.iter().map(|vm| (vm.name.as_str(), vm.requests)).collect();
         assert_eq!(seen, [("a", 1), ("b", 1)]);
         assert_eq!(a.per_vm[1], child.per_vm[0]);
+        assert_eq!(a.launches, [launch("a"), launch("b")]);
         assert_eq!(a.busy_give_ups["5"], 1);
     }
 }

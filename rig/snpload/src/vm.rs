@@ -1,27 +1,30 @@
 //! # An SNP VM
 //!
-//! Created through the KVM API as a VMM does, but without measured memory or code: the rig's VMRUN
-//! only does VMGEXIT and HLT.
+//! Created and launched through the KVM API as a VMM does, but without code: the rig's VMRUN only
+//! does VMGEXIT and HLT.
 
 use std::fs::OpenOptions;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use kvm_bindings::{
-    KVM_X86_SNP_VM, kvm_sev_cmd, kvm_sev_init, kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start,
-    kvm_userspace_memory_region, sev_cmd_id_KVM_SEV_INIT2, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH,
-    sev_cmd_id_KVM_SEV_SNP_LAUNCH_START,
+    KVM_X86_SNP_VM, kvm_sev_init, kvm_sev_snp_launch_finish, kvm_sev_snp_launch_start,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Kvm, VmFd};
 
+use crate::attack::cue::Cue;
 use crate::cli::{Behavior, Options};
+use crate::launch::{
+    Abandon, LaunchOptions, LaunchReport, Launched, Refused, monotonic_ns, result,
+};
+use crate::measured::Measured;
 use crate::memory::GuestMemory;
+use crate::sev_command::{INIT2, SNP_ENABLE_REQ_CERTS, SNP_LAUNCH_FINISH, SNP_LAUNCH_START};
 use crate::sim::Sim;
 use crate::vcpu::{Shared, Vcpu, memory_size};
-
-/// Newer than the bindings: Linux 7.0.
-const SEV_SNP_ENABLE_REQ_CERTS: u32 = 103;
 
 /// SMT allowed, and a bit that the ABI requires.
 const POLICY: u64 = 0x30000;
@@ -35,6 +38,7 @@ pub struct SnpVm {
     // the VM is dropped before its memory
     _vm: VmFd,
     _shared: Arc<Shared>,
+    _measured: Option<Measured>,
 }
 
 /// A VM that is not launched yet.
@@ -43,6 +47,9 @@ struct Draft {
     vm: VmFd,
     psp: u32,
     shared: Arc<Shared>,
+    measured: Option<Measured>,
+    /// How many pages were measured.
+    pages: u32,
 }
 
 impl Draft {
@@ -53,11 +60,9 @@ impl Draft {
         let sev = OpenOptions::new().read(true).write(true).open("/dev/sev").context("/dev/sev")?;
         let psp = sev.as_raw_fd() as u32;
 
-        sev_command(&vm, psp, sev_cmd_id_KVM_SEV_INIT2, &mut kvm_sev_init::default())
-            .context("KVM_SEV_INIT2")?;
+        INIT2.issue(&vm, psp, &mut kvm_sev_init::default())?;
         if certs {
-            sev_command(&vm, psp, SEV_SNP_ENABLE_REQ_CERTS, &mut ())
-                .context("KVM_SEV_SNP_ENABLE_REQ_CERTS (from Linux 7.0)")?;
+            SNP_ENABLE_REQ_CERTS.issue(&vm, psp, &mut ())?;
         }
         let shared = Arc::new(Shared {
             sim: Sim::open()?,
@@ -78,31 +83,63 @@ impl Draft {
             let fd = vm.create_vcpu(u64::from(i)).context("KVM_CREATE_VCPU")?;
             made.push(Vcpu::new(fd, i, shared.clone(), certs_error));
         }
-        Ok(Self { vcpus: made, vm, psp, shared })
+        let pages = options.launch.pages;
+        let measured = (pages > 0).then(|| Measured::new(&vm, pages)).transpose()?;
+        Ok(Self { vcpus: made, vm, psp, shared, measured, pages: 0 })
+    }
+
+    /// None if it is abandoned.
+    fn launch(&mut self, options: &LaunchOptions) -> Launched<()> {
+        self.start(POLICY)?;
+        if options.abandon == Some(Abandon::Start) {
+            return Ok(None);
+        }
+        self.measure(options.first_half())?;
+        Cue::new(options.launch_cue.as_ref()).wait();
+        if options.abandon == Some(Abandon::Update) {
+            return Ok(None);
+        }
+        self.measure(options.second_half())?;
+        self.finish()?;
+        Ok(Some(()))
     }
 
     /// Creates its guest context.
-    fn start(&self, policy: u64) -> Result<()> {
+    fn start(&self, policy: u64) -> Result<(), Refused> {
         let mut start = kvm_sev_snp_launch_start { policy, ..Default::default() };
-        sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_START, &mut start)
-            .context("KVM_SEV_SNP_LAUNCH_START")
+        SNP_LAUNCH_START.issue(&self.vm, self.psp, &mut start)
     }
 
-    fn finish(self) -> Result<SnpVm> {
+    fn measure(&mut self, pages: Range<u32>) -> Result<(), Refused> {
+        match &self.measured {
+            Some(measured) => measured.measure(&self.vm, self.psp, pages, &mut self.pages),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&self) -> Result<(), Refused> {
         let mut finish = kvm_sev_snp_launch_finish::default();
-        sev_command(&self.vm, self.psp, sev_cmd_id_KVM_SEV_SNP_LAUNCH_FINISH, &mut finish)
-            .context("KVM_SEV_SNP_LAUNCH_FINISH")?;
-        let Self { vcpus, vm, shared, .. } = self;
-        Ok(SnpVm { vcpus, _vm: vm, _shared: shared })
+        SNP_LAUNCH_FINISH.issue(&self.vm, self.psp, &mut finish)
     }
 }
 
 impl SnpVm {
-    /// Launched, but not yet run.
-    pub fn new(options: &Options) -> Result<Self> {
-        let draft = Draft::new(options)?;
-        draft.start(POLICY)?;
-        draft.finish()
+    /// Creates a VM and launches it; it does not run yet.
+    pub fn launch(options: &Options, name: &str) -> Result<(LaunchReport, Launched<Self>)> {
+        let mut draft = Draft::new(options)?;
+        let begin_ns = monotonic_ns();
+        let launched = draft.launch(&options.launch);
+        let report = LaunchReport {
+            name: name.to_owned(),
+            begin_ns,
+            duration_ns: monotonic_ns() - begin_ns,
+            pages: draft.pages,
+            vcpus: options.vcpus,
+            result: result(&launched),
+        };
+        let Draft { vcpus, vm, shared, measured, .. } = draft;
+        let vm = Self { vcpus, _vm: vm, _shared: shared, _measured: measured };
+        Ok((report, launched.map(|end| end.map(|()| vm))))
     }
 
     /// What each vCPU does first.
@@ -125,15 +162,4 @@ impl SnpVm {
     pub fn take_vcpus(&mut self) -> Vec<Vcpu> {
         std::mem::take(&mut self.vcpus)
     }
-}
-
-fn sev_command<T>(vm: &VmFd, psp: u32, id: u32, data: &mut T) -> Result<()> {
-    let mut command = kvm_sev_cmd {
-        id,
-        data: if size_of::<T>() == 0 { 0 } else { std::ptr::from_mut(data) as u64 },
-        sev_fd: psp,
-        ..Default::default()
-    };
-    vm.encrypt_op_sev(&mut command)
-        .map_err(|e| anyhow!("{e}, firmware status {:#x}", command.error))
 }

@@ -32,7 +32,7 @@ const HOSTILE: &str =
 
 fn watched(_: &Context) -> Result<Status> {
     let listener = TcpListener::bind(CONTINUE).context(CONTINUE)?;
-    demo::times()?;
+    Firmware::as_published()?;
     let agent = Agent::with_config(CONFIG)?;
     listener.accept().context("xtask has not connected")?;
     let guests = demo::GUESTS.iter().chain(&[HOSTILE]);

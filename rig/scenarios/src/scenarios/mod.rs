@@ -23,6 +23,7 @@ mod gate_unloading;
 mod guests;
 mod hostile;
 mod hung_psp;
+mod launch_load;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -68,6 +69,10 @@ pub const GROUPS: &[Group] = &[
             guests::HOST_ERRORS,
             guests::EXIT_MID_REQUEST,
             guests::ORDINARY,
+            launch_load::COUNTS,
+            launch_load::PAGE_TIME,
+            launch_load::REFUSED_PAGE,
+            launch_load::VANISHED,
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
             skipped_probes::START,

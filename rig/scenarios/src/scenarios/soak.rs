@@ -17,7 +17,7 @@ use round::Soak;
 use super::{counted, expected, losses, takeover::Host};
 use crate::{
     agent,
-    demo::{self, GUESTS},
+    demo::GUESTS,
     exposition::Metrics,
     host::Firmware,
     load,
@@ -42,7 +42,7 @@ pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Dura
 fn soak(context: &Context) -> Result<Status> {
     let length = length(context, Duration::from_secs(15), Duration::from_secs(3600))?;
     let is_long = length >= Duration::from_secs(120);
-    demo::times()?;
+    Firmware::as_published()?;
     let host = Host::fresh(&round::lines(0))?;
     let mut soak = Soak::start(is_long)?;
     let mut loads = Vec::new();

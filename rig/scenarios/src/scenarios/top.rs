@@ -19,7 +19,7 @@ scenario!(LIVE: "top/live" = live, "top shows which VM has the PSP and why other
 const SCREEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn live(_: &Context) -> Result<Status> {
-    demo::times()?;
+    Firmware::as_published()?;
     let mut agent = Agent::start(&[])?;
     let start = |guests: &&str| load::start(&format!("{guests} --seconds 90"));
     let guests: Vec<_> = demo::GUESTS.iter().map(start).collect::<Result<_>>()?;
