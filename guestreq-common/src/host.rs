@@ -157,10 +157,6 @@ impl Host {
             self.answer(command, &completion.stages, outcome);
         }
         if let Some(vm) = vm {
-            if command::launches(command.command) {
-                let stage_ns = vm.launch.add(command, now, elapsed, outcome);
-                self.totals.launches.add(stage_ns);
-            }
             vm.psp_ns[class as usize % command::CLASSES] += busy;
             // No sign that this VM runs: it is the one its process launched last, perhaps still
             // launching.
@@ -173,6 +169,14 @@ impl Host {
             }
         }
         completion
+    }
+
+    /// Counts a launch command that has returned, for its VM's launch and all.
+    #[inline(always)]
+    pub fn advance_launch(&mut self, vm: &mut Vm, command: &Running) {
+        let outcome = Outcome(command.outcome as u8);
+        let stage_ns = vm.launch.add(command, outcome);
+        self.totals.launches.add(stage_ns);
     }
 
     /// Counts a guest request that the PSP answered. Host errors are the caller's to count, as other

@@ -69,16 +69,11 @@ impl Launch {
         self.state == LaunchState::Running as u32
     }
 
-    /// A launch command has returned: [`crate::command::launches`]. `busy`: how long the PSP worked
-    /// on it. Returns what it adds to each stage.
+    /// A launch command has returned: [`crate::command::launches`]. Returns what it adds to each
+    /// stage.
     #[inline(always)]
-    pub fn add(
-        &mut self,
-        command: &Running,
-        now: MonotonicNs,
-        busy: u64,
-        outcome: Outcome,
-    ) -> [u64; LAUNCH_STAGES] {
+    pub fn add(&mut self, command: &Running, outcome: Outcome) -> [u64; LAUNCH_STAGES] {
+        let now = command.ended;
         if self.state == LaunchState::Unseen as u32 {
             self.state = LaunchState::Running as u32;
             self.started = command.queued;
@@ -89,6 +84,7 @@ impl Launch {
         }
         let elapsed = now.since(self.latest);
         // Clocks of two CPUs may differ: no stage gets more than there is.
+        let busy = now.since(command.started);
         let busy = if busy > elapsed { elapsed } else { busy };
         let rest = elapsed - busy;
         let queued = command.started.since(command.queued);

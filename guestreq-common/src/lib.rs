@@ -31,6 +31,7 @@ pub mod share;
 pub mod tail_calls;
 pub mod turn;
 pub mod units;
+pub mod verifier;
 pub mod vm;
 pub mod waiting;
 

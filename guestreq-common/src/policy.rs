@@ -9,6 +9,7 @@ use crate::{
     share::{Credit, Debt, PspShare},
     turn::Turn,
     units::MonotonicNs,
+    verifier::{forget, reload},
     waiting::{Place, WaitingMessages},
 };
 
@@ -186,6 +187,42 @@ pub struct Limiter {
     pub rate: u64,
     pub debt: Debt,
     pub waiting: WaitingMessages,
+    /// Of the decision in progress: words that the verifier must not know.
+    pub place: Place,
+    pub credit: i64,
+    pub evaluation: u64,
+    pub until: MonotonicNs,
+}
+
+impl Limiter {
+    /// What the state says about a message, for [`decide`].
+    #[inline(always)]
+    pub fn examine(&mut self, policy: &Policy, message: &Summary, mean_ns: u64, now: MonotonicNs) {
+        self.waiting.place(&mut self.place, message.vmpck, message.seqno, now);
+        let share = policy.share();
+        if share.is_off() || policy.rules().mode().is_observe() {
+            self.credit = Credit::UNLIMITED.0;
+            return;
+        }
+        let reserved_ns = mean_ns.wrapping_mul(reload(&self.place.older));
+        self.debt.settle(share, mean_ns, now);
+        self.credit = self.debt.credit(share, mean_ns, reserved_ns, now).0;
+    }
+
+    /// Passes an evaluation through the state.
+    #[inline(always)]
+    pub fn forget(&mut self, it: Evaluation) -> Evaluation {
+        forget(&mut self.evaluation, it.to_bits());
+        forget(&mut self.until, it.until);
+        self.recall()
+    }
+
+    /// The evaluation that was passed through the state. What was learnt about it in between, the
+    /// verifier does not know of this one.
+    #[inline(always)]
+    pub fn recall(&self) -> Evaluation {
+        Evaluation::from_bits(reload(&self.evaluation), reload(&self.until))
+    }
 }
 
 /// What a decision depends on, beside the policy and the limiter's state.
@@ -199,8 +236,9 @@ pub struct PolicyInput {
     pub unresolved: bool,
     /// The request already has the PSP: it is charged, and its sender must wait.
     pub spent: bool,
-    /// The message's place among the VM's.
+    /// The message's place among the VM's, and what the VM's share says.
     pub place: Place,
+    pub credit: Credit,
 }
 
 /// A decision and its effect.
@@ -220,6 +258,32 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// All but `until` in a word.
+    #[inline(always)]
+    const fn to_bits(self) -> u64 {
+        self.mode as u64
+            | (self.decision as u64) << 8
+            | (self.contended as u64) << 16
+            | (self.rescued as u64) << 17
+            | (self.charged as u64) << 18
+    }
+
+    #[inline(always)]
+    const fn from_bits(bits: u64, until: MonotonicNs) -> Evaluation {
+        Evaluation {
+            mode: Mode::of(bits),
+            decision: match bits >> 8 & 3 {
+                0 => Decision::Admit,
+                1 => Decision::Deny,
+                _ => Decision::Busy,
+            },
+            contended: bits >> 16 & 1 == 1,
+            rescued: bits >> 17 & 1 == 1,
+            charged: bits >> 18 & 1 == 1,
+            until,
+        }
+    }
+
     /// What happens to the request.
     #[inline(always)]
     pub const fn effect(&self) -> Decision {
@@ -237,7 +301,6 @@ pub fn decide<C: Cell, T: Cell>(
     policy: &Policy,
     input: &PolicyInput,
     rate: &C,
-    debt: &mut Debt,
     turn: &Turn<'_, T>,
 ) -> Evaluation {
     let rules = policy.rules();
@@ -265,34 +328,53 @@ pub fn decide<C: Cell, T: Cell>(
     if input.message.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
         return decided(Decision::Admit);
     }
-    let mean_ns = turn.spacing_ns;
-    let credit = if share.is_off() {
-        Credit::Since(u64::MAX)
-    } else {
-        debt.settle(share, mean_ns, input.now);
-        debt.credit(share, mean_ns, mean_ns.wrapping_mul(input.place.older), input.now)
-    };
     let overdue = input.place.is_overdue(input.now);
     if input.spent || overdue {
-        let until = policy.rate().take(rate, input.now.0).unwrap_or(0);
-        let until = match credit {
+        let mut until = policy.rate().take(rate, input.now.0).unwrap_or(0);
+        if input.credit.is_over() {
             // Its own service time is not known yet.
-            Credit::In(ns) => until.max(input.now.plus(ns).plus(share.time_to_repay(mean_ns)).0),
-            Credit::Since(_) => until,
-        };
+            let own = share.time_to_repay(turn.spacing_ns);
+            until = until.max(input.now.plus(input.credit.wait_ns()).plus(own).0);
+        }
         if overdue {
             return Evaluation { rescued: until != 0, ..decided(Decision::Admit) };
         }
         let decision = if until == 0 { Decision::Admit } else { Decision::Busy };
         return Evaluation { until: MonotonicNs(until), ..decided(decision) };
     }
-    let Credit::Since(conforms_for) = credit else { return decided(Decision::Busy) };
-    let Place { first_refused, older } = input.place;
+    if input.credit.is_over() {
+        return decided(Decision::Busy);
+    }
+    let Place { first_refused, older, .. } = input.place;
+    let conforms_for = input.credit.conforms_for();
     let arrival = Arrival { now: input.now.0, first_refused, conforms_for, older };
     match policy.rate().ask(rate, turn, &arrival) {
         Admission::Admitted => decided(Decision::Admit),
         Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),
         Admission::Contended => Evaluation { contended: true, ..decided(Decision::Busy) },
+    }
+}
+
+/// Decides a request for whose VM there is no room for a limiter's state: it is over any limit.
+#[inline(always)]
+pub fn decide_without_state(policy: &Policy, row: u8, unresolved: bool) -> Evaluation {
+    let mode = policy.rules().mode();
+    let decision = if unresolved {
+        Decision::Busy
+    } else if policy.passes(row) {
+        Decision::Admit
+    } else if policy.rules().allows(row) {
+        Decision::Busy
+    } else {
+        Decision::Deny
+    };
+    Evaluation {
+        mode: if unresolved { Mode::Enforce } else { mode },
+        decision,
+        contended: false,
+        rescued: false,
+        charged: false,
+        until: MonotonicNs::NEVER,
     }
 }
 

@@ -8,7 +8,7 @@
 //! This is GCRA in units of PSP time; what is owed means the same under any share, so a policy
 //! change need not convert it.
 
-use crate::units::MonotonicNs;
+use crate::{units::MonotonicNs, verifier::forget};
 
 /// Share in parts per million (20 bits) and burst in ns (44 bits; 0: the default) in one word, so
 /// that both change atomically.
@@ -121,21 +121,47 @@ pub struct Debt {
     at: MonotonicNs,
     /// Under which [`PspShare`].
     under: u64,
+    /// A word of the computation in progress, which the verifier must not know.
+    scratch: u64,
 }
 
-/// A limiter's answer to a VM that owes something.
+/// Whether a VM may send, as far as its share is concerned: for how many ns it could have, or if
+/// negative, in how many it may. One word, which programs pass through a map.
+#[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Credit {
-    /// The VM may send, and could have for so many ns.
-    Since(u64),
-    /// The VM may send in so many ns.
-    In(u64),
-}
+pub struct Credit(pub i64);
 
 impl Credit {
+    /// Of a VM without a share.
+    pub const UNLIMITED: Credit = Credit(i64::MAX);
+
+    /// The VM may send, and could have for so many ns.
+    #[inline(always)]
+    pub const fn since(ns: u64) -> Credit {
+        Credit(ns as i64)
+    }
+
+    /// The VM may send in so many ns.
+    #[inline(always)]
+    pub const fn after(ns: u64) -> Credit {
+        Credit((ns as i64).wrapping_neg())
+    }
+
     #[inline(always)]
     pub const fn is_over(self) -> bool {
-        matches!(self, Credit::In(_))
+        self.0 < 0
+    }
+
+    /// How long it could have sent; 0 if it may not.
+    #[inline(always)]
+    pub const fn conforms_for(self) -> u64 {
+        if self.0 < 0 { 0 } else { self.0 as u64 }
+    }
+
+    /// In how many ns it may send; 0 if it may now.
+    #[inline(always)]
+    pub const fn wait_ns(self) -> u64 {
+        if self.0 < 0 { self.0.wrapping_neg() as u64 } else { 0 }
     }
 }
 
@@ -143,36 +169,40 @@ impl Debt {
     /// What it owes now. What it owed under another limit counts up to this one's burst: a lower
     /// limit does not refuse for what a higher one allowed.
     #[inline(always)]
-    const fn owed(&self, share: PspShare, mean_ns: u64, now: MonotonicNs) -> u64 {
+    fn owed(&mut self, share: PspShare, mean_ns: u64, now: MonotonicNs) -> u64 {
+        let elapsed = forget(&mut self.scratch, now.since(self.at));
+        let repaid = PspShare(self.under).repaid(elapsed);
+        let owed = forget(&mut self.scratch, self.owed_ns.saturating_sub(repaid));
         if self.under == share.0 {
-            return self.owed_ns.saturating_sub(share.repaid(now.since(self.at)));
+            return owed;
         }
-        let repaid = PspShare(self.under).repaid(now.since(self.at));
-        at_most(self.owed_ns.saturating_sub(repaid), share.burst(mean_ns))
+        let burst = forget(&mut self.scratch, share.burst(mean_ns));
+        at_most(owed, burst)
     }
 
     /// Whether a VM may send. `reserved_ns` is kept for its messages that wait longer.
     #[inline(always)]
-    pub const fn credit(
-        &self,
+    pub fn credit(
+        &mut self,
         share: PspShare,
         mean_ns: u64,
         reserved_ns: u64,
         now: MonotonicNs,
     ) -> Credit {
         let owed = self.owed(share, mean_ns, now).saturating_add(reserved_ns);
-        let burst = share.burst(mean_ns);
+        let owed = forget(&mut self.scratch, owed);
+        let burst = forget(&mut self.scratch, share.burst(mean_ns));
         if owed > burst {
-            Credit::In(share.time_to_repay(owed - burst))
+            Credit::after(share.time_to_repay(owed - burst))
         } else {
-            Credit::Since(share.time_to_repay(burst - owed))
+            Credit::since(share.time_to_repay(burst - owed))
         }
     }
 
     /// A limit that another one replaces, or a clock that went back: what is owed begins again from
     /// here.
     #[inline(always)]
-    pub const fn settle(&mut self, share: PspShare, mean_ns: u64, now: MonotonicNs) {
+    pub fn settle(&mut self, share: PspShare, mean_ns: u64, now: MonotonicNs) {
         if self.under != share.0 || now.0 < self.at.0 {
             self.charge(share, mean_ns, 0, now);
         }
@@ -180,14 +210,9 @@ impl Debt {
 
     /// Charges a request's service time, once the PSP has answered it.
     #[inline(always)]
-    pub const fn charge(
-        &mut self,
-        share: PspShare,
-        mean_ns: u64,
-        service_ns: u64,
-        now: MonotonicNs,
-    ) {
+    pub fn charge(&mut self, share: PspShare, mean_ns: u64, service_ns: u64, now: MonotonicNs) {
         let owed = self.owed(share, mean_ns, now).saturating_add(service_ns);
+        let owed = forget(&mut self.scratch, owed);
         self.owed_ns = at_most(owed, MAX_OWED_NS);
         self.at = now;
         self.under = share.0;

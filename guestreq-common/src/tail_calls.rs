@@ -42,5 +42,7 @@ pub mod tracepoint {
 pub mod lsm {
     pub const FILE_IOCTL: u32 = 0;
     pub const FILE_IOCTL_SLOW: u32 = 1;
-    pub const SLOTS: u32 = 2;
+    /// From both: a request whose policy alone does not admit it.
+    pub const FILE_IOCTL_DECIDE: u32 = 2;
+    pub const SLOTS: u32 = 4;
 }

@@ -8,7 +8,11 @@
 //!
 //! KVM sends one request of a VM at a time (`guest_req_mutex`), so plain writes are exact.
 
-use crate::{message::VMPCKS, units::MonotonicNs};
+use crate::{
+    message::VMPCKS,
+    units::MonotonicNs,
+    verifier::{forget, reload},
+};
 
 /// How long a message waits before it is admitted regardless: half of [`LOST_NS`].
 pub const RESCUE_NS: u64 = 30_000_000_000;
@@ -53,12 +57,15 @@ pub struct WaitingMessages {
 }
 
 /// What a message's decision depends on.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// When this very message was first refused; never: it is new.
     pub first_refused: MonotonicNs,
     /// Messages of the VM's other VMPCKs that have waited longer and are expected back.
     pub older: u64,
+    /// Since when it counts as waiting.
+    pub since: MonotonicNs,
 }
 
 impl Place {
@@ -82,24 +89,26 @@ impl WaitingMessages {
         self.waits != 0
     }
 
-    /// A message's place. VMPCKs above 3 have none: the firmware rejects their messages.
+    /// Writes a message's place. VMPCKs above 3 have none: the firmware rejects their messages.
     #[inline(always)]
-    pub fn place(&self, vmpck: u8, seqno: u64, now: MonotonicNs) -> Place {
-        let mut place = Place::default();
+    pub fn place(&self, place: &mut Place, vmpck: u8, seqno: u64, now: MonotonicNs) {
+        *place = Place::default();
         if !self.any() || vmpck as usize >= VMPCKS {
-            return place;
+            return;
         }
         let own = &self.by_vmpck[vmpck as usize & (VMPCKS - 1)];
-        if own.seqno == seqno {
-            place.first_refused = own.first_refused;
-        }
-        let since = if place.first_refused.is_never() { now } else { place.first_refused };
+        let is_it = own.seqno == seqno;
+        let first_refused = if is_it { own.first_refused } else { MonotonicNs::NEVER };
+        let first_refused = forget(&mut place.first_refused, first_refused);
+        let since = if first_refused.is_never() { now } else { first_refused };
+        let since = forget(&mut place.since, since);
         for (number, other) in self.by_vmpck.iter().enumerate() {
             let waits = !other.first_refused.is_never() && other.first_refused < since;
             let returns = now.since(other.last_refused) < RETURN_NS;
-            place.older += (waits && returns && number != vmpck as usize) as u64;
+            let older =
+                reload(&place.older) + (waits && returns && number != vmpck as usize) as u64;
+            forget(&mut place.older, older);
         }
-        place
     }
 
     /// A message got BUSY. Another number takes the place of the one that waited.

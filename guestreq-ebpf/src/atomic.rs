@@ -4,9 +4,7 @@
 
 use core::cell::UnsafeCell;
 
-use guestreq_common::gcra;
-
-use crate::verifier;
+use guestreq_common::{gcra, verifier::reload};
 
 /// Adds `n` to a counter in a map.
 #[inline(always)]
@@ -30,7 +28,7 @@ pub fn take(owner: &mut u32, mine: u32) -> bool {
 #[inline(always)]
 pub fn change_bits(word: &mut u32, clear: u32, set: u32) {
     for _ in 0..4 {
-        let old = verifier::reload(word);
+        let old = reload(word);
         if instruction::replace_u32(word, old, old & !clear | set) {
             return;
         }

@@ -14,11 +14,12 @@ use guestreq_common::{
     policy::{self, Decision, Evaluation, Limiter, Mode, Policy, PolicyInput},
     request::{Running, STOPPED, Thread},
     sequence::Counters,
-    share::Debt,
+    share::Credit,
     turn::Turn,
     units::{GuestContext, MonotonicNs, PidTgid},
+    verifier::reload,
     vm::{ContextUse, Vm, VmRef},
-    waiting::{LostCause, Place, WaitingMessages, lost_bit},
+    waiting::{LostCause, WaitingMessages, lost_bit},
 };
 use report::{report, report_bypass};
 use vcpu::STRETCH_NS;
@@ -44,52 +45,62 @@ impl Sender {
     }
 }
 
-/// Answers the gate about the current thread's request. The guest context alone selects the policy.
+/// The gate asks about the current thread's request: makes the records that are missing. The guest
+/// context alone selects the policy.
 #[inline(always)]
-pub fn at_gate<C: EbpfContext>(
+pub fn prepare_at_gate<C: EbpfContext>(
     ctx: &C,
+    thread: PidTgid,
+    context: GuestContext,
+    message: Summary,
+) {
+    let tgid = thread.tgid();
+    let vm = vms::find_or_make(ctx, context, tgid, Counters::found());
+    if let Some(vm) = maps::vm(vm) {
+        vm.runner = tgid;
+    }
+    if let Some(thread) = threads::find_or_make(thread) {
+        thread.vm = vm;
+        // If the call before this was missed, the request queues from now on.
+        threads::queue(thread, context, message);
+    }
+}
+
+/// Answers the gate, once there are records if there is room for them.
+#[inline(always)]
+pub fn at_gate(
+    host: &mut Host,
     thread: PidTgid,
     context: GuestContext,
     message: Summary,
 ) -> Decision {
     let tgid = thread.tgid();
-    // First: the verifier would track anything done before on each path to a record.
-    let ran = threads::find_fast(thread).map_or(VmRef::NONE, |thread| thread.vm);
+    let thread = threads::find_own(thread);
+    let ran = thread.as_ref().map_or(VmRef::NONE, |thread| thread.vm);
     let vm = match maps::vm(ran) {
         Some(vm) if vm.context == context => ran,
-        _ => vms::find_or_make(ctx, context, tgid, Counters::found()),
+        _ => vms::find(context),
     };
-    if let Some(vm) = maps::vm(vm) {
-        vm.runner = tgid;
-    }
-    let mut thread = threads::find_or_make(thread);
-    if let Some(thread) = &mut thread {
-        thread.vm = vm;
-        // If the call before this was missed, the request queues from now on.
-        threads::queue(thread, context, message);
-    }
-    let Some(host) = maps::host() else { return Decision::Admit };
     let now = kernel::now();
     let sender = Sender { vm, context, tgid };
     let row = message.row;
-    let evaluation = decide(host, &sender, &message, now, false);
+    let (evaluation, limiter) = decide(host, &sender, &message, now, Asked::AtGate);
     count(&sender, row, &evaluation);
-    let effect = evaluation.effect();
-    remember(&sender, &message, effect, now);
+    let evaluation = recall(&limiter, evaluation);
     report(host.report_all != 0, &sender, &message, &evaluation, now);
-    let Some(thread) = thread else {
-        count_refusal(&sender, row, effect, now);
-        return effect;
-    };
-    if effect == Decision::Admit {
-        thread.set_admitted(evaluation.charged);
-        return effect;
+    let evaluation = recall(&limiter, evaluation);
+    let effect = evaluation.effect();
+    if let Some(thread) = thread {
+        if effect == Decision::Admit {
+            thread.set_admitted(evaluation.charged);
+            return effect;
+        }
+        // The request ends here.
+        if thread.is_queued() {
+            atomic::add(&mut host.dequeued, 1);
+        }
+        thread.set_idle();
     }
-    // The request ends here.
-    if thread.is_queued() {
-        atomic::add(&mut host.dequeued, 1);
-    }
-    thread.set_idle();
     count_refusal(&sender, row, effect, now);
     effect
 }
@@ -152,7 +163,7 @@ pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
     let row = running.message.row;
     let holds = enforcement.holds_vcpus();
     let now = running.started;
-    let mut evaluation = decide(host, &sender, &running.message, now, holds);
+    let (mut evaluation, _) = decide(host, &sender, &running.message, now, Asked::AtPsp { holds });
     running.charged = evaluation.charged as u32;
     if holds && evaluation.mode.is_enforce() {
         count(&sender, row, &evaluation);
@@ -185,25 +196,30 @@ fn own_or_default(vm: &Vm, enforcement: &EnforcementRecord) -> (Policy, bool) {
     }
 }
 
+/// Where a request is decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// The gate can refuse it.
+    AtGate,
+    /// It has the PSP; whether its vCPU can be held.
+    AtPsp { holds: bool },
+}
+
 #[inline(always)]
 fn decide(
     host: &mut Host,
     sender: &Sender,
     message: &Summary,
     now: MonotonicNs,
-    spent: bool,
-) -> Evaluation {
+    asked: Asked,
+) -> (Evaluation, Option<&'static mut Limiter>) {
     let Host { enforcement, turn, turn_of, service_ns, full_since, .. } = host;
     let turn =
         Turn { next: &Word::new(turn), last_refused: &Word::new(turn_of), spacing_ns: *service_ns };
     // Without a slot the default applies, with a limiter per guest context. TSC_INFOs are not
-    // counted there, so none is free. Without room for a limiter, the request is over any rate.
+    // counted there, so none is free.
     let mut policy = enforcement.policy;
     let mut tsc_infos = policy::FREE_TSC_INFOS;
-    let mut nothing = (u64::MAX, Debt::default());
-    let unresolved;
-    let (mut rate, mut debt) = (&mut nothing.0, &mut nothing.1);
-    let mut place = Place::default();
     let vm = maps::vm(sender.vm);
     let (own, since) = match &vm {
         Some(vm) => {
@@ -216,15 +232,30 @@ fn decide(
         // by now, one was freed just now.
         None => (false, if full_since.is_never() { now } else { *full_since }),
     };
-    unresolved =
+    let unresolved =
         policy::is_unresolved(enforcement.waits != 0, own, since, enforcement.heartbeat, now);
-    if let Some(limiter) = limiter(vm, sender.context) {
-        let Limiter { waiting, .. } = limiter;
-        place = waiting.place(message.vmpck, message.seqno, now);
-        (rate, debt) = (&mut limiter.rate, &mut limiter.debt);
+    let Some(limiter) = limiter(vm, sender.context) else {
+        return (policy::decide_without_state(&policy, message.row, unresolved), None);
+    };
+    limiter.examine(&policy, message, turn.spacing_ns, now);
+    // Read from the record, where the verifier does not know them: it would walk what follows once
+    // per way in which they were computed.
+    let place = reload(&limiter.place);
+    let credit = Credit(reload(&limiter.credit));
+    let spent = asked == Asked::AtPsp { holds: true };
+    let input = PolicyInput { message: *message, now, tsc_infos, unresolved, spent, place, credit };
+    let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
+    let evaluation = limiter.forget(evaluation);
+    if asked == Asked::AtGate {
+        remember(&mut limiter.waiting, message, evaluation.effect(), now);
     }
-    let input = PolicyInput { message: *message, now, tsc_infos, unresolved, spent, place };
-    policy::decide(&policy, &input, &Word::new(rate), debt, &turn)
+    (limiter.recall(), Some(limiter))
+}
+
+/// An evaluation whose values the verifier does not know, so that it walks what follows once.
+#[inline(always)]
+fn recall(limiter: &Option<&mut Limiter>, evaluation: Evaluation) -> Evaluation {
+    limiter.as_ref().map_or(evaluation, |limiter| limiter.recall())
 }
 
 /// The state of a VM's limits; of a guest context's, if it has no slot.
@@ -257,9 +288,7 @@ pub fn charge(running: &Running) {
 
 /// Keeps the place of a message that got BUSY, and frees that of one that did not.
 #[inline(always)]
-fn remember(sender: &Sender, message: &Summary, effect: Decision, now: MonotonicNs) {
-    let Some(limiter) = limiter(maps::vm(sender.vm), sender.context) else { return };
-    let waiting = &mut limiter.waiting;
+fn remember(waiting: &mut WaitingMessages, message: &Summary, effect: Decision, now: MonotonicNs) {
     match effect {
         Decision::Admit => waiting.serve(message.vmpck),
         Decision::Busy => waiting.refuse(message.vmpck, message.seqno, now),

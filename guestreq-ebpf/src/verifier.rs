@@ -5,26 +5,11 @@
 
 use core::hint::black_box;
 
-/// Passes a number through map memory, so that the verifier no longer knows it.
-#[inline(always)]
-pub fn forget(memory: &mut u32, number: u32) -> u32 {
-    // SAFETY: the reference is valid and aligned.
-    unsafe { (memory as *mut u32).write_volatile(number) };
-    reload(memory)
-}
-
 /// A part of a record by its own address: an instruction reaches 32 KiB from a known address, and
 /// each access beyond takes two more.
 #[inline(always)]
 pub fn near<T>(part: &mut T) -> &mut T {
     black_box(part)
-}
-
-/// Reads a word again, even one just written.
-#[inline(always)]
-pub fn reload<T: Copy>(word: &T) -> T {
-    // SAFETY: the reference is valid and aligned; a word is read at once.
-    unsafe { (word as *const T).read_volatile() }
 }
 
 /// Writes a word when it is due: the compiler moves no other write of this kind across it.

@@ -82,7 +82,10 @@ pub const PROBES: [Probe; 10] = [
         entry: IOCTL_ENTRY,
         program: "file_ioctl",
         place: ("IOCTLS", tail_calls::lsm::FILE_IOCTL),
-        then: &[("file_ioctl_slow", tail_calls::lsm::FILE_IOCTL_SLOW)],
+        then: &[
+            ("file_ioctl_decide", tail_calls::lsm::FILE_IOCTL_DECIDE),
+            ("file_ioctl_slow", tail_calls::lsm::FILE_IOCTL_SLOW),
+        ],
         kind: ProbeKind::Lsm,
         target: "file_ioctl",
         module: None,

@@ -34,7 +34,27 @@ fn decide_with(
 ) -> Evaluation {
     let unused = AtomicU64::new(0);
     let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: MEAN_NS };
-    super::decide(policy, input, rate, debt, &turn)
+    decide_of(policy, input, rate, debt, &turn)
+}
+
+/// With the credit of a debt.
+fn decide_of<C: Cell>(
+    policy: &Policy,
+    input: &PolicyInput,
+    rate: &C,
+    debt: &mut Debt,
+    turn: &Turn<'_, AtomicU64>,
+) -> Evaluation {
+    let mut limiter = Limiter { debt: *debt, ..Limiter::default() };
+    limiter.examine(policy, &input.message, turn.spacing_ns, input.now);
+    *debt = limiter.debt;
+    let reserved = turn.spacing_ns.saturating_mul(input.place.older);
+    let credit = if policy.passes(input.message.row) || policy.share().is_off() {
+        Credit(limiter.credit)
+    } else {
+        debt.credit(policy.share(), turn.spacing_ns, reserved, input.now)
+    };
+    super::decide(policy, &PolicyInput { credit, ..*input }, rate, turn)
 }
 
 fn message(row: u8) -> Summary {
@@ -49,6 +69,7 @@ fn input(kind: MessageType, now: u64) -> PolicyInput {
         unresolved: false,
         spent: false,
         place: Place::default(),
+        credit: Credit::UNLIMITED,
     }
 }
 
@@ -101,10 +122,11 @@ proptest! {
         let message = message(row);
         let input = PolicyInput {
             message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+            credit: Credit::UNLIMITED,
         };
         let mut debt = Debt::default();
         let turns = Turn { next: &turn, last_refused: &turn, spacing_ns: 5 };
-        let evaluation = super::decide(&policy, &input, &limiter, &mut debt, &turns);
+        let evaluation = decide_of(&policy, &input, &limiter, &mut debt, &turns);
         if policy.passes(row) {
             prop_assert_eq!((evaluation.decision, evaluation.contended, evaluation.until), (Decision::Admit, false, MonotonicNs::NEVER));
             prop_assert_eq!((limiter.into_inner(), turn.into_inner(), debt), (state, next, Debt::default()));
@@ -180,7 +202,7 @@ fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     let unused = AtomicU64::new(0);
     let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
     let input = input(MessageType::Report, 9 * SECOND);
-    let evaluation = super::decide(&policy, &input, &NeverMine, &mut Debt::default(), &turn);
+    let evaluation = decide_of(&policy, &input, &NeverMine, &mut Debt::default(), &turn);
     assert_eq!((evaluation.effect(), evaluation.contended), (Decision::Busy, true));
 }
 
@@ -296,7 +318,7 @@ fn a_spent_message_over_the_share_waits_until_its_own_time_is_repaid_too() {
 }
 
 fn returning(first_refused: u64, now: u64) -> PolicyInput {
-    let place = Place { first_refused: MonotonicNs(first_refused), older: 0 };
+    let place = Place { first_refused: MonotonicNs(first_refused), ..Place::default() };
     PolicyInput { place, ..input(MessageType::Report, now) }
 }
 
@@ -327,6 +349,41 @@ fn a_message_that_conforms_is_not_rescued_however_long_it_has_waited() {
     let policy = with_share(Mode::Enforce, GcraLimit::new(SECOND, 1).unwrap());
     let evaluation = decide(&policy, &returning(SECOND, 99 * SECOND), &AtomicU64::new(0));
     assert_eq!((evaluation.decision, evaluation.rescued), (Decision::Admit, false));
+}
+
+#[test]
+fn an_evaluation_that_went_through_the_state_is_the_same() {
+    let mut limiter = Limiter::default();
+    for mode in Mode::ALL {
+        for decision in Decision::ALL {
+            for flags in 0..8u8 {
+                let [contended, rescued, charged] = [1, 2, 4].map(|flag| flags & flag != 0);
+                let until = MonotonicNs(u64::from(flags) * 7);
+                let it = Evaluation { mode, decision, contended, rescued, charged, until };
+                assert_eq!(limiter.forget(it), it);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_room_for_a_state_a_request_is_over_any_limit() {
+    let rate = GcraLimit::new(SECOND, 9).unwrap();
+    let decide = |policy: &Policy, kind: MessageType| {
+        let evaluation = decide_without_state(policy, kind as u8, false);
+        (evaluation.mode, evaluation.decision)
+    };
+    let unlimited = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::OFF);
+    assert_eq!(decide(&unlimited, MessageType::Report), (Mode::Enforce, Decision::Admit));
+    assert_eq!(decide(&unlimited, MessageType::Export), (Mode::Enforce, Decision::Deny));
+    let audit = policy(Mode::Audit, Allowed::DEFAULT, rate);
+    assert_eq!(decide(&audit, MessageType::Report), (Mode::Audit, Decision::Busy));
+    let shared = with_share(Mode::Enforce, GcraLimit::OFF);
+    assert_eq!(decide(&shared, MessageType::Report), (Mode::Enforce, Decision::Busy));
+    let observe = policy(Mode::Observe, Allowed::NONE, rate);
+    assert_eq!(decide(&observe, MessageType::Export), (Mode::Observe, Decision::Admit));
+    let unresolved = decide_without_state(&observe, 0, true);
+    assert_eq!((unresolved.effect(), unresolved.charged), (Decision::Busy, false));
 }
 
 #[test]
@@ -376,11 +433,12 @@ proptest! {
             let message = message(row);
             let input = PolicyInput {
                 message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+            credit: Credit::UNLIMITED,
             };
             let of = |mode, state, debt: &mut Debt, next| {
                 let policy = Policy::new(Rules::new(mode, Allowed(allowed), 1), limit, share);
                 let turn = Turn { next, last_refused: next, spacing_ns };
-                let evaluation = super::decide(&policy, &input, state, debt, &turn);
+                let evaluation = decide_of(&policy, &input, state, debt, &turn);
                 if evaluation.charged {
                     debt.charge(share, spacing_ns, service, MonotonicNs(now));
                 }
@@ -398,13 +456,18 @@ proptest! {
 
     #[test]
     fn no_word_is_too_strange_for_a_policy(
-        rules: u64, rate: u64, share: u64, row: u8, now: u64, first: u64, older: u64,
+        rules: u64, rate: u64, share: u64, row: u8, now: u64, first: u64, older: u64, debt: i64,
     ) {
         let policy = Policy { rules, rate, share };
         let input = PolicyInput {
             message: message(row), now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
-            place: Place { first_refused: MonotonicNs(first), older },
+            place: Place { first_refused: MonotonicNs(first), older, ..Place::default() },
+            credit: Credit(debt),
         };
+        let unused = AtomicU64::new(0);
+        let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: older };
+        super::decide(&policy, &input, &AtomicU64::new(now ^ rate), &turn);
+        decide_without_state(&policy, row, now % 3 == 0);
         decide(&policy, &input, &AtomicU64::new(now ^ rate));
     }
 }

@@ -46,15 +46,27 @@ fn the_default_burst_follows_the_psp_s_speed() {
 #[test]
 fn a_vm_owes_what_its_requests_took_and_repays_its_share_of_the_time() {
     let (limit, mut debt) = (share(TENTH, 200 * MS), Debt::default());
-    let credit = |debt: &Debt, now| debt.credit(limit, 0, 0, MonotonicNs(now));
-    assert_eq!(credit(&debt, 9 * S), Credit::Since(2 * S), "the whole burst, at a tenth");
+    let credit = |debt: &mut Debt, now| debt.credit(limit, 0, 0, MonotonicNs(now));
+    assert_eq!(credit(&mut debt, 9 * S), Credit::since(2 * S), "the whole burst, at a tenth");
     debt.charge(limit, 0, 200 * MS, MonotonicNs(9 * S));
-    assert_eq!(credit(&debt, 9 * S), Credit::Since(0), "owes as much as the burst");
+    assert_eq!(credit(&mut debt, 9 * S), Credit::since(0), "owes as much as the burst");
     debt.charge(limit, 0, 30 * MS, MonotonicNs(9 * S));
-    assert_eq!(credit(&debt, 9 * S), Credit::In(300 * MS));
-    assert_eq!(credit(&debt, 9 * S + 300 * MS - 1), Credit::In(10), "rounded to what it owes");
-    assert_eq!(credit(&debt, 9 * S + 300 * MS), Credit::Since(0));
-    assert!(credit(&debt, 9 * S).is_over() && !credit(&debt, 10 * S).is_over());
+    assert_eq!(credit(&mut debt, 9 * S), Credit::after(300 * MS));
+    assert_eq!(
+        credit(&mut debt, 9 * S + 300 * MS - 1),
+        Credit::after(10),
+        "rounded to what it owes"
+    );
+    assert_eq!(credit(&mut debt, 9 * S + 300 * MS), Credit::since(0));
+    assert!(credit(&mut debt, 9 * S).is_over() && !credit(&mut debt, 10 * S).is_over());
+}
+
+#[test]
+fn a_credit_is_one_word() {
+    let (since, after) = (Credit::since(7), Credit::after(7));
+    assert_eq!((since.is_over(), since.conforms_for(), since.wait_ns()), (false, 7, 0));
+    assert_eq!((after.is_over(), after.conforms_for(), after.wait_ns()), (true, 0, 7));
+    assert!(!Credit::UNLIMITED.is_over());
 }
 
 #[test]
@@ -62,9 +74,9 @@ fn for_older_messages_time_is_kept() {
     let limit = share(TENTH, 20 * MS);
     let mut debt = Debt::default();
     debt.charge(limit, 0, 10 * MS, MonotonicNs(S));
-    let credit = |reserved| debt.credit(limit, 0, reserved, MonotonicNs(S));
-    assert_eq!(credit(10 * MS), Credit::Since(0));
-    assert_eq!(credit(10 * MS + 1), Credit::In(10));
+    let mut credit = |reserved| debt.credit(limit, 0, reserved, MonotonicNs(S));
+    assert_eq!(credit(10 * MS), Credit::since(0));
+    assert_eq!(credit(10 * MS + 1), Credit::after(10));
 }
 
 #[test]
@@ -72,12 +84,12 @@ fn a_lower_limit_does_not_refuse_for_what_a_higher_one_allowed() {
     let (high, low) = (share(MAX_PPM, MAX_BURST_NS), share(MIN_PPM, MIN_BURST_NS));
     let mut debt = Debt::default();
     debt.charge(high, 0, 60 * S, MonotonicNs(S));
-    assert_eq!(debt.credit(low, 0, 0, MonotonicNs(S)), Credit::Since(0));
+    assert_eq!(debt.credit(low, 0, 0, MonotonicNs(S)), Credit::since(0));
     debt.settle(low, 0, MonotonicNs(S));
-    assert_eq!(debt.credit(low, 0, 1, MonotonicNs(S)), Credit::In(10_000));
+    assert_eq!(debt.credit(low, 0, 1, MonotonicNs(S)), Credit::after(10_000));
     // Repaid under the share under which it was owed.
     debt.charge(high, 0, S, MonotonicNs(2 * S));
-    assert_eq!(debt.credit(low, 0, 0, MonotonicNs(3 * S + MS)), Credit::Since(10 * S));
+    assert_eq!(debt.credit(low, 0, 0, MonotonicNs(3 * S + MS)), Credit::since(10 * S));
 }
 
 #[test]
@@ -86,8 +98,8 @@ fn a_clock_that_went_back_locks_nobody_out() {
     let mut debt = Debt::default();
     debt.charge(limit, 0, 30 * MS, MonotonicNs(1 << 62));
     debt.settle(limit, 0, MonotonicNs(S));
-    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(S)), Credit::In(100 * MS));
-    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(S + 100 * MS)), Credit::Since(0));
+    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(S)), Credit::after(100 * MS));
+    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(S + 100 * MS)), Credit::since(0));
 }
 
 #[test]
@@ -157,13 +169,13 @@ proptest! {
         let limit = share(ppm, 100 * MS);
         let (mut debt, mut now, mut received) = (Debt::default(), S, 0u64);
         for _ in 0..500 {
-            match debt.credit(limit, 0, 0, MonotonicNs(now)) {
-                Credit::In(ns) => now += ns,
-                Credit::Since(_) => {
-                    now += service;
-                    received += service;
-                    debt.charge(limit, 0, service, MonotonicNs(now));
-                }
+            let credit = debt.credit(limit, 0, 0, MonotonicNs(now));
+            if credit.is_over() {
+                now += credit.wait_ns();
+            } else {
+                now += service;
+                received += service;
+                debt.charge(limit, 0, service, MonotonicNs(now));
             }
         }
         let due = (now - S) as f64 * ppm as f64 / 1e6;
@@ -176,7 +188,8 @@ proptest! {
     ) {
         let mut debt = Debt::default();
         debt.charge(limit, mean, owed, MonotonicNs(now));
-        if let Credit::In(ns) = debt.credit(limit, mean, 0, MonotonicNs(now)) {
+        let ns = debt.credit(limit, mean, 0, MonotonicNs(now)).wait_ns();
+        if ns > 0 {
             let then = debt.credit(limit, mean, 0, MonotonicNs(now + ns));
             prop_assert!(!then.is_over(), "{then:?}");
             let before = debt.credit(limit, mean, 0, MonotonicNs(now + ns - 1));
@@ -190,7 +203,7 @@ proptest! {
         bits: u64, under: u64, owed: u64, at: u64, now: u64, mean: u64, service: u64, kept: u64,
     ) {
         let (limit, now) = (PspShare::from_bits(bits), MonotonicNs(now));
-        let mut debt = Debt { owed_ns: owed, at: MonotonicNs(at), under };
+        let mut debt = Debt { owed_ns: owed, at: MonotonicNs(at), under, scratch: 0 };
         debt.settle(limit, mean, now);
         debt.credit(limit, mean, kept, now);
         debt.charge(limit, mean, service, now);

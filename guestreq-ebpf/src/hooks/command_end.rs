@@ -7,13 +7,15 @@ use aya_ebpf::{macros::kretprobe, programs::RetProbeContext};
 use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{
-        SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_FINISH, SNP_LAUNCH_START,
+        self, SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_FINISH,
+        SNP_LAUNCH_START,
     },
     event::Event,
     host::{self, Completion, Host, Loss},
     outcome::Outcome,
     request::{Running, SequenceCheck},
     tail_calls::kprobe,
+    verifier::forget,
     vm::{ContextUse, Vm},
 };
 
@@ -36,7 +38,7 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
         (running.ended, running.ret) = (now, ret);
         running.sequence = SequenceCheck::Unchecked as u32;
         let outcome = u32::from(Outcome::of_command(ret, status).0);
-        let outcome = Outcome(verifier::forget(&mut running.outcome, outcome) as u8);
+        let outcome = Outcome(forget(&mut running.outcome, outcome) as u8);
         // SAFETY: the entry is in the host's record, of which `finish` writes other fields;
         // the mutex keeps other commands away until this program has ended.
         let running = unsafe { &mut *(running as *mut Running) };
@@ -65,8 +67,7 @@ fn is_done(
 ) -> bool {
     match running.command {
         SNP_GUEST_REQUEST => {}
-        SNP_LAUNCH_START | SNP_DECOMMISSION | SNP_GCTX_CREATE | SNP_LAUNCH_FINISH => return false,
-        _ => return true,
+        number => return number != SNP_DECOMMISSION && !command::launches(number),
     }
     // Without a record or a readable header there is nothing to compare with.
     if !completion.outcome.is_answered() || running.context.is_none() {
@@ -110,7 +111,7 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
             let (anomaly, stages) = (running.anomaly(), running.stages());
             report(host, running, &Completion { outcome, anomaly, stages });
         }
-        _ => update_life(running),
+        _ => update_life(host, running),
     }
     host.commands.counted();
     0
@@ -119,8 +120,11 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
 /// A guest context was created, launched, or ended. KVM decommissions it from a kernel
 /// thread, and never uses it again even if the PSP refuses.
 #[inline(always)]
-fn update_life(running: &Running) {
+fn update_life(host: &mut Host, running: &Running) {
     let Some(vm) = maps::vm(running.vm) else { return };
+    if command::launches(running.command) {
+        host.advance_launch(vm, running);
+    }
     let succeeded = running.ret == 0;
     match running.command {
         SNP_LAUNCH_START if succeeded => vm.used = ContextUse::Launched as u32,

@@ -12,6 +12,7 @@ use guestreq_common::{
     request::{Running, Thread},
     tail_calls::kprobe,
     units::{GuestContext, PidTgid},
+    verifier::reload,
     vm::VmRef,
 };
 
@@ -74,7 +75,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
     let lost = host.commands.push(thread, stack);
     // Read from the record, where the verifier does not know it: it would walk what follows once per
     // known depth.
-    let depth = verifier::reload(&host.commands.depth);
+    let depth = reload(&host.commands.depth);
     let running = host.commands.begin(depth, thread, stack);
     if lost != 0 {
         maps::count_loss(Loss::CommandUnmatched, lost);
@@ -101,7 +102,7 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
         VmRef::NONE
     };
     // Read again, so that the verifier walks what follows once, not once per known value.
-    let command = verifier::reload(&running.command);
+    let command = reload(&running.command);
     if command == command::SNP_GUEST_REQUEST {
         if take_request(data, threads::find_for_psp(thread), running) {
             return 0;

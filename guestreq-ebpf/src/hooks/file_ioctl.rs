@@ -39,14 +39,19 @@ pub fn on_ioctl_compat(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
+    let mut next = tail_calls::lsm::FILE_IOCTL_SLOW;
     if ctx.arg::<u32>(1) == KVM_RUN {
         if is_free_to_run(host) {
             return 0;
         }
-    } else if passes(&ctx, host) {
-        return gate::ADMIT;
+    } else {
+        match passes(&ctx, host) {
+            Some(true) => return gate::ADMIT,
+            Some(false) => next = tail_calls::lsm::FILE_IOCTL_DECIDE,
+            None => {}
+        }
     }
-    entry::jump(&ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL_SLOW);
+    entry::jump(&ctx, &maps::IOCTLS, next);
     0
 }
 
@@ -59,29 +64,44 @@ fn is_free_to_run(host: &Host) -> bool {
     }
 }
 
+/// Whether a request is admitted by its VM's policy alone; `None` if its VM or thread is not known yet.
 #[inline(always)]
-fn passes(ctx: &LsmContext, host: &Host) -> bool {
-    let Some((nonce, context)) = question(ctx, &host.enforcement) else { return false };
+fn passes(ctx: &LsmContext, host: &Host) -> Option<bool> {
+    let (nonce, context) = question(ctx, &host.enforcement)?;
     if nonce != 0 {
-        return false;
+        return None;
     }
-    let Some(message) = message(ctx) else { return false };
-    let Some(thread) = threads::find_fast(kernel::thread()) else { return false };
-    let Some(vm) = maps::vm(thread.vm) else { return false };
+    let message = message(ctx)?;
+    let thread = threads::find_fast(kernel::thread())?;
+    let vm = maps::vm(thread.vm)?;
     // The thread may have run another VM last, and its first call may have been missed.
     if vm.context != context || !thread.queues(context, &message) {
-        return false;
+        return None;
     }
     let passes = decision::passes_at_gate(&host.enforcement, vm, message.row);
     if passes {
         thread.set_admitted(false);
     }
-    passes
+    Some(passes)
 }
 
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl_slow(ctx: LsmContext) -> i32 {
     answer(&ctx)
+}
+
+/// Another program: in one of them the verifier would walk all paths to a decision for each way in
+/// which VM and thread are found.
+#[lsm(hook = "file_ioctl")]
+pub fn file_ioctl_decide(ctx: LsmContext) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    let Some((_, context)) = question(&ctx, &host.enforcement) else { return 0 };
+    let Some(message) = message(&ctx) else { return 0 };
+    match decision::at_gate(host, kernel::thread(), context, message) {
+        Decision::Admit => gate::ADMIT,
+        Decision::Deny => gate::DENY,
+        Decision::Busy => gate::BUSY,
+    }
 }
 
 /// The gate asks in the kernel, never here.
@@ -134,11 +154,9 @@ fn answer(ctx: &LsmContext) -> i32 {
         return gate::DENY;
     }
     let Some(message) = message(ctx) else { return 0 };
-    match decision::at_gate(ctx, kernel::thread(), context, message) {
-        Decision::Admit => gate::ADMIT,
-        Decision::Deny => gate::DENY,
-        Decision::Busy => gate::BUSY,
-    }
+    decision::prepare_at_gate(ctx, kernel::thread(), context, message);
+    entry::jump(ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL_DECIDE);
+    0
 }
 
 #[inline(always)]

@@ -12,7 +12,7 @@ use guestreq_common::{
     policy::{self, Allowed, Decision, FREE_TSC_INFOS, Mode, Policy, PolicyInput, Rules},
     request::{Abandoned, DEPTH, Stack, Stages, Thread},
     sequence::{Anomaly, Counters},
-    share::{Debt, PspShare},
+    share::{Credit, PspShare},
     turn::Turn,
     units::{GuestContext, MonotonicNs, PidTgid},
     waiting::WaitingMessages,
@@ -25,7 +25,6 @@ use super::Input;
 struct Vm {
     policy: Policy,
     limiter: State,
-    debt: Debt,
     turn: State,
     turn_of: State,
     waiting: WaitingMessages,
@@ -69,7 +68,6 @@ impl Vm {
         Vm {
             policy: Policy::new(Rules::new(mode, allowed, 1), limit, PspShare::OFF),
             limiter: State::default(),
-            debt: Debt::default(),
             turn: State::default(),
             turn_of: State::default(),
             waiting: WaitingMessages::default(),
@@ -127,9 +125,10 @@ impl Vm {
             unresolved: false,
             spent,
             place: self.waiting.place(message.vmpck, message.seqno, MonotonicNs(now)),
+            credit: Credit::UNLIMITED,
         };
         let turn = Turn { next: &self.turn, last_refused: &self.turn_of, spacing_ns: 0 };
-        let evaluation = policy::decide(&self.policy, &input, &self.limiter, &mut self.debt, &turn);
+        let evaluation = policy::decide(&self.policy, &input, &self.limiter, &turn);
         let rules = self.policy.rules();
         let free = kind == MessageType::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
         let limited = !free && !self.policy.rate().is_off();
