@@ -149,22 +149,23 @@ impl GcraLimit {
     /// Asks for one request, concurrently with others.
     #[inline(always)]
     pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, it: &Arrival) -> Admission {
-        let mut has_turn = it.first_refused.is_never();
+        // Once, before the first attempt: the verifier would walk it in each.
+        if !it.first_refused.is_never() {
+            let state = cell.load();
+            let conforms = self.is_off() || self.admit(state, it.now, it.older).is_ok();
+            let waited = if self.is_off() { u64::MAX } else { self.waited(state, it.now) };
+            let waited = if waited < it.conforms_for { waited } else { it.conforms_for };
+            if conforms && !turn.take(it.now, it.first_refused, waited) {
+                return Admission::NotItsTurn;
+            }
+        }
         if self.is_off() {
-            let comes = has_turn || turn.take(it.now, it.first_refused, it.conforms_for);
-            return if comes { Admission::Admitted } else { Admission::NotItsTurn };
+            return Admission::Admitted;
         }
         for _ in 0..TRIES {
             let old = cell.load();
             match self.admit(old, it.now, it.older) {
                 Ok(new) => {
-                    if !has_turn {
-                        let waited = self.waited(old, it.now).min(it.conforms_for);
-                        if !turn.take(it.now, it.first_refused, waited) {
-                            return Admission::NotItsTurn;
-                        }
-                        has_turn = true;
-                    }
                     if cell.replace(old, new) {
                         return Admission::Admitted;
                     }

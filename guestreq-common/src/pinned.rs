@@ -83,7 +83,7 @@ fn records(it: &mut String) {
     record!(it, request::Stack { depth, counting, running });
     record!(it, message::Summary { seqno, message_type, row, vmpck });
     record!(it, policy::Policy { rules, rate, share });
-    record!(it, policy::Limiter { rate, debt, waiting, place, credit, evaluation, until });
+    record!(it, policy::Limiter { rate, debt, waiting, place, credit, message, evaluation_bits, until });
     record!(it, waiting::WaitingMessages { by_vmpck, waits, lost, losses });
     record!(it, waiting::Waiting { seqno, first_refused, last_refused });
     record!(it, launch::Launch {
@@ -160,11 +160,12 @@ fn layout() -> String {
         tail_calls::kprobe::GUEST_REQUEST, tail_calls::kprobe::ISSUE_COMMAND, tail_calls::kprobe::COMMAND_START,
         tail_calls::kprobe::COMMAND_END, tail_calls::kprobe::UNDECIDED, tail_calls::kprobe::GUEST_REQUEST_SLOW,
         tail_calls::kprobe::ISSUE_COMMAND_SLOW, tail_calls::kprobe::COMMAND_START_SLOW,
-        tail_calls::kprobe::COMMAND_END_SLOW, tail_calls::kprobe::HOLD, tail_calls::kprobe::SLOTS,
+        tail_calls::kprobe::COMMAND_END_SLOW, tail_calls::kprobe::HOLD, tail_calls::kprobe::UNDECIDED_UNKNOWN, tail_calls::kprobe::SLOTS,
         tail_calls::tracepoint::VMGEXIT_ENTER, tail_calls::tracepoint::VMGEXIT_EXIT,
         tail_calls::tracepoint::USERSPACE_EXIT, tail_calls::tracepoint::THREAD_EXIT, tail_calls::tracepoint::SLOTS,
         tail_calls::lsm::FILE_IOCTL, tail_calls::lsm::FILE_IOCTL_SLOW,
-        tail_calls::lsm::FILE_IOCTL_DECIDE, tail_calls::lsm::SLOTS,
+        tail_calls::lsm::FILE_IOCTL_DECIDE, tail_calls::lsm::FILE_IOCTL_DECIDE_UNKNOWN,
+        tail_calls::lsm::SLOTS,
     );
     let rules = Rules::new(Mode::Enforce, Allowed::NONE.with(MessageType::Unknown, true), 0x89ab_cdef);
     let _ = writeln!(it, "\nRules::new(Enforce, unknown, 0x89abcdef) {:#x}", rules.to_bits());

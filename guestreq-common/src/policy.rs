@@ -190,17 +190,19 @@ pub struct Limiter {
     /// Of the decision in progress: words that the verifier must not know.
     pub place: Place,
     pub credit: i64,
-    pub evaluation: u64,
+    pub message: Summary,
+    pub evaluation_bits: u64,
     pub until: MonotonicNs,
 }
 
 impl Limiter {
     /// What the state says about a message, for [`decide`].
     #[inline(always)]
-    pub fn examine(&mut self, policy: &Policy, message: &Summary, mean_ns: u64, now: MonotonicNs) {
-        self.waiting.place(&mut self.place, message.vmpck, message.seqno, now);
-        let share = policy.share();
-        if share.is_off() || policy.rules().mode().is_observe() {
+    pub fn examine(&mut self, share: PspShare, message: &Summary, mean_ns: u64, now: MonotonicNs) {
+        self.message.copy_from(message);
+        let Summary { vmpck, seqno, .. } = self.message();
+        self.waiting.place(&mut self.place, vmpck, seqno, now);
+        if share.is_off() {
             self.credit = Credit::UNLIMITED.0;
             return;
         }
@@ -209,19 +211,24 @@ impl Limiter {
         self.credit = self.debt.credit(share, mean_ns, reserved_ns, now).0;
     }
 
-    /// Passes an evaluation through the state.
+    /// Keeps the evaluation of the decision in progress.
     #[inline(always)]
-    pub fn forget(&mut self, it: Evaluation) -> Evaluation {
-        forget(&mut self.evaluation, it.to_bits());
+    pub fn set_evaluation(&mut self, it: Evaluation) {
+        forget(&mut self.evaluation_bits, it.to_bits());
         forget(&mut self.until, it.until);
-        self.recall()
     }
 
-    /// The evaluation that was passed through the state. What was learnt about it in between, the
-    /// verifier does not know of this one.
+    /// The message of the decision in progress: see [`Limiter::evaluation`].
     #[inline(always)]
-    pub fn recall(&self) -> Evaluation {
-        Evaluation::from_bits(reload(&self.evaluation), reload(&self.until))
+    pub fn message(&self) -> Summary {
+        reload(&self.message)
+    }
+
+    /// The evaluation of the decision in progress. The verifier does not know its values, whatever
+    /// was learnt from another call.
+    #[inline(always)]
+    pub fn evaluation(&self) -> Evaluation {
+        Evaluation::from_bits(reload(&self.evaluation_bits), reload(&self.until))
     }
 }
 
@@ -352,29 +359,6 @@ pub fn decide<C: Cell, T: Cell>(
         Admission::Admitted => decided(Decision::Admit),
         Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),
         Admission::Contended => Evaluation { contended: true, ..decided(Decision::Busy) },
-    }
-}
-
-/// Decides a request for whose VM there is no room for a limiter's state: it is over any limit.
-#[inline(always)]
-pub fn decide_without_state(policy: &Policy, row: u8, unresolved: bool) -> Evaluation {
-    let mode = policy.rules().mode();
-    let decision = if unresolved {
-        Decision::Busy
-    } else if policy.passes(row) {
-        Decision::Admit
-    } else if policy.rules().allows(row) {
-        Decision::Busy
-    } else {
-        Decision::Deny
-    };
-    Evaluation {
-        mode: if unresolved { Mode::Enforce } else { mode },
-        decision,
-        contended: false,
-        rescued: false,
-        charged: false,
-        until: MonotonicNs::NEVER,
     }
 }
 

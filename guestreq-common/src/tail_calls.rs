@@ -19,6 +19,8 @@ pub mod kprobe {
     pub const COMMAND_END: u32 = 3;
     /// From `command_start`: a request without a decision that its policy alone does not admit.
     pub const UNDECIDED: u32 = 4;
+    /// From there: of a VM without a record.
+    pub const UNDECIDED_UNKNOWN: u32 = 10;
     /// From `undecided`: the vCPU must be held.
     pub const HOLD: u32 = 9;
     /// The slow paths of the first four.
@@ -44,5 +46,7 @@ pub mod lsm {
     pub const FILE_IOCTL_SLOW: u32 = 1;
     /// From both: a request whose policy alone does not admit it.
     pub const FILE_IOCTL_DECIDE: u32 = 2;
+    /// From there: of a VM without a record.
+    pub const FILE_IOCTL_DECIDE_UNKNOWN: u32 = 3;
     pub const SLOTS: u32 = 4;
 }

@@ -40,9 +40,7 @@ impl<C: Cell> Turn<'_, C> {
         }
         // One of those that race is first.
         let taken = self.next.replace(next, now.saturating_add(spacing));
-        if taken && last != first_refused.0 {
-            self.last_refused.replace(last, first_refused.0);
-        }
+        self.last_refused.replace(last, first_refused.0);
         taken || goes_before
     }
 }

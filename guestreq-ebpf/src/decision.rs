@@ -12,7 +12,7 @@ use guestreq_common::{
     message::{MessageType, Summary, VMPCKS},
     outcome::Outcome,
     policy::{self, Decision, Evaluation, Limiter, Mode, Policy, PolicyInput},
-    request::{Running, STOPPED, Thread},
+    request::{Running, STOPPED},
     sequence::Counters,
     share::Credit,
     turn::Turn,
@@ -66,42 +66,53 @@ pub fn prepare_at_gate<C: EbpfContext>(
     }
 }
 
-/// Answers the gate, once there are records if there is room for them.
+/// Answers the gate, once there are records if there is room for them. `KNOWN`: the VM has one.
 #[inline(always)]
-pub fn at_gate(
+pub fn at_gate<const KNOWN: bool>(
     host: &mut Host,
     thread: PidTgid,
+    vm: VmRef,
     context: GuestContext,
     message: Summary,
 ) -> Decision {
-    let tgid = thread.tgid();
-    let thread = threads::find_own(thread);
-    let ran = thread.as_ref().map_or(VmRef::NONE, |thread| thread.vm);
-    let vm = match maps::vm(ran) {
-        Some(vm) if vm.context == context => ran,
-        _ => vms::find(context),
-    };
     let now = kernel::now();
-    let sender = Sender { vm, context, tgid };
-    let row = message.row;
-    let (evaluation, limiter) = decide(host, &sender, &message, now, Asked::AtGate);
-    count(&sender, row, &evaluation);
-    let evaluation = recall(&limiter, evaluation);
-    report(host.report_all != 0, &sender, &message, &evaluation, now);
-    let evaluation = recall(&limiter, evaluation);
+    let sender = Sender { vm, context, tgid: thread.tgid() };
+    let Some(limiter) = decide::<KNOWN>(host, &sender, &message, now, Asked::AtGate) else {
+        // No room to remember anything. It does not pass unseen.
+        return refuse(host, thread, &sender, message.row, Decision::Busy, now);
+    };
+    let (effect, message) = (limiter.evaluation().effect(), limiter.message());
+    remember(&mut limiter.waiting, &message, effect, now);
+    count(&sender, limiter.message().row, &limiter.evaluation());
+    report(host.report_all != 0, &sender, &limiter.message(), &limiter.evaluation(), now);
+    let evaluation = limiter.evaluation();
     let effect = evaluation.effect();
-    if let Some(thread) = thread {
-        if effect == Decision::Admit {
-            thread.set_admitted(evaluation.charged);
-            return effect;
-        }
-        // The request ends here.
+    if effect != Decision::Admit {
+        return refuse(host, thread, &sender, limiter.message().row, effect, now);
+    }
+    if let Some(thread) = threads::find_own(thread) {
+        thread.set_admitted(evaluation.charged);
+    }
+    effect
+}
+
+/// The request ends at the gate.
+#[inline(always)]
+fn refuse(
+    host: &mut Host,
+    thread: PidTgid,
+    sender: &Sender,
+    row: u8,
+    effect: Decision,
+    now: MonotonicNs,
+) -> Decision {
+    if let Some(thread) = threads::find_own(thread) {
         if thread.is_queued() {
             atomic::add(&mut host.dequeued, 1);
         }
         thread.set_idle();
     }
-    count_refusal(&sender, row, effect, now);
+    count_refusal(sender, row, effect, now);
     effect
 }
 
@@ -144,13 +155,13 @@ fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool)
 }
 
 /// Decides a request that has the PSP undecided, or whose thread has no record, so that its decision
-/// is unknown. True if its vCPU must be holds, until `held_until` in the request's record.
+/// is unknown. True if its vCPU must be held, until `held_until` in the request's record.
 #[inline(always)]
-pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
+pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> bool {
     let Some(host) = maps::host() else { return false };
     let enforcement = &host.enforcement;
     running.charged = 0;
-    if thread.is_none() && enforcement.has_gate() {
+    if !has_thread && enforcement.has_gate() {
         // The gate asks without a record, too. It has admitted the request.
         running.charged = 1;
         return false;
@@ -163,12 +174,17 @@ pub fn at_psp(thread: Option<&mut Thread>, running: &mut Running) -> bool {
     let row = running.message.row;
     let holds = enforcement.holds_vcpus();
     let now = running.started;
-    let (mut evaluation, _) = decide(host, &sender, &running.message, now, Asked::AtPsp { holds });
+    let asked = Asked::AtPsp { holds };
+    let Some(limiter) = decide::<KNOWN>(host, &sender, &running.message, now, asked) else {
+        return false;
+    };
+    let mut evaluation = limiter.evaluation();
     running.charged = evaluation.charged as u32;
     if holds && evaluation.mode.is_enforce() {
         count(&sender, row, &evaluation);
         // Each of them reaches the PSP, and is reported at its end.
-        report(false, &sender, &running.message, &evaluation, now);
+        report(false, &sender, &running.message, &limiter.evaluation(), now);
+        let evaluation = limiter.evaluation();
         running.held_until = match evaluation.decision {
             Decision::Admit => return false,
             Decision::Deny => STOPPED,
@@ -205,57 +221,52 @@ enum Asked {
     AtPsp { holds: bool },
 }
 
+/// Decides, and returns the limiter's state with the evaluation. `None` if there is none: another VM
+/// took its record, or there is no room.
+///
+/// A value that takes part in the decision is read when it is needed, not before: the verifier would
+/// walk what is in between once for each of its values.
 #[inline(always)]
-fn decide(
+fn decide<const KNOWN: bool>(
     host: &mut Host,
     sender: &Sender,
     message: &Summary,
     now: MonotonicNs,
     asked: Asked,
-) -> (Evaluation, Option<&'static mut Limiter>) {
+) -> Option<&'static mut Limiter> {
     let Host { enforcement, turn, turn_of, service_ns, full_since, .. } = host;
     let turn =
         Turn { next: &Word::new(turn), last_refused: &Word::new(turn_of), spacing_ns: *service_ns };
     // Without a slot the default applies, with a limiter per guest context. TSC_INFOs are not
-    // counted there, so none is free.
+    // counted there, so none is free. A rule may name the VM: it waits for a slot, and then the
+    // default decides. If there are slots by now, one was freed just now.
     let mut policy = enforcement.policy;
     let mut tsc_infos = policy::FREE_TSC_INFOS;
-    let vm = maps::vm(sender.vm);
-    let (own, since) = match &vm {
-        Some(vm) => {
-            let own;
-            (policy, own) = own_or_default(vm, enforcement);
-            tsc_infos = vm.tsc_infos;
-            (own, vm.first_seen)
-        }
-        // A rule may name it: it waits for a slot, and then the default decides. If there are slots
-        // by now, one was freed just now.
-        None => (false, if full_since.is_never() { now } else { *full_since }),
+    let mut since = if full_since.is_never() { now } else { *full_since };
+    let mut own = false;
+    let limiter = if KNOWN {
+        let vm = maps::vm(sender.vm)?;
+        policy = own_or_default(vm, enforcement).0;
+        vm.limiter.examine(policy.share(), message, turn.spacing_ns, now);
+        own = vm.policy.rules().generation() == reload(&vm.generation);
+        tsc_infos = vm.tsc_infos;
+        since = vm.first_seen;
+        &mut vm.limiter
+    } else {
+        let limiter = maps::limiter(sender.context)?;
+        limiter.examine(policy.share(), message, turn.spacing_ns, now);
+        limiter
     };
     let unresolved =
         policy::is_unresolved(enforcement.waits != 0, own, since, enforcement.heartbeat, now);
-    let Some(limiter) = limiter(vm, sender.context) else {
-        return (policy::decide_without_state(&policy, message.row, unresolved), None);
-    };
-    limiter.examine(&policy, message, turn.spacing_ns, now);
-    // Read from the record, where the verifier does not know them: it would walk what follows once
-    // per way in which they were computed.
     let place = reload(&limiter.place);
     let credit = Credit(reload(&limiter.credit));
     let spent = asked == Asked::AtPsp { holds: true };
-    let input = PolicyInput { message: *message, now, tsc_infos, unresolved, spent, place, credit };
+    let message = limiter.message();
+    let input = PolicyInput { message, now, tsc_infos, unresolved, spent, place, credit };
     let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
-    let evaluation = limiter.forget(evaluation);
-    if asked == Asked::AtGate {
-        remember(&mut limiter.waiting, message, evaluation.effect(), now);
-    }
-    (limiter.recall(), Some(limiter))
-}
-
-/// An evaluation whose values the verifier does not know, so that it walks what follows once.
-#[inline(always)]
-fn recall(limiter: &Option<&mut Limiter>, evaluation: Evaluation) -> Evaluation {
-    limiter.as_ref().map_or(evaluation, |limiter| limiter.recall())
+    limiter.set_evaluation(evaluation);
+    Some(limiter)
 }
 
 /// The state of a VM's limits; of a guest context's, if it has no slot.

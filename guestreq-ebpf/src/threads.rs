@@ -66,6 +66,12 @@ pub fn find_own(thread: PidTgid) -> Option<&'static mut Thread> {
     find(thread).filter(|record| record.tgid == thread.tgid())
 }
 
+/// Whether the current thread has a record.
+#[inline(always)]
+pub fn is_known(thread: PidTgid) -> bool {
+    find_own(thread).is_some()
+}
+
 #[inline(always)]
 fn make(tid: u32) -> Option<&'static mut Thread> {
     for way in 0..WAYS {

@@ -69,6 +69,7 @@ pub const PROBES: [Probe; 10] = [
         place: ("KPROBES", tail_calls::kprobe::COMMAND_START),
         then: &[
             ("hold", tail_calls::kprobe::HOLD),
+            ("undecided_unknown", tail_calls::kprobe::UNDECIDED_UNKNOWN),
             ("undecided", tail_calls::kprobe::UNDECIDED),
             ("command_start_slow", tail_calls::kprobe::COMMAND_START_SLOW),
         ],
@@ -83,6 +84,7 @@ pub const PROBES: [Probe; 10] = [
         program: "file_ioctl",
         place: ("IOCTLS", tail_calls::lsm::FILE_IOCTL),
         then: &[
+            ("file_ioctl_decide_unknown", tail_calls::lsm::FILE_IOCTL_DECIDE_UNKNOWN),
             ("file_ioctl_decide", tail_calls::lsm::FILE_IOCTL_DECIDE),
             ("file_ioctl_slow", tail_calls::lsm::FILE_IOCTL_SLOW),
         ],

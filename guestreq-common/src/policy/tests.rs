@@ -45,15 +45,15 @@ fn decide_of<C: Cell>(
     debt: &mut Debt,
     turn: &Turn<'_, AtomicU64>,
 ) -> Evaluation {
-    let mut limiter = Limiter { debt: *debt, ..Limiter::default() };
-    limiter.examine(policy, &input.message, turn.spacing_ns, input.now);
-    *debt = limiter.debt;
-    let reserved = turn.spacing_ns.saturating_mul(input.place.older);
-    let credit = if policy.passes(input.message.row) || policy.share().is_off() {
-        Credit(limiter.credit)
-    } else {
-        debt.credit(policy.share(), turn.spacing_ns, reserved, input.now)
-    };
+    let mut credit = Credit::UNLIMITED;
+    // The programs do not ask for what passes.
+    if !policy.passes(input.message.row) && !policy.share().is_off() {
+        let mut limiter = Limiter { debt: *debt, ..Limiter::default() };
+        limiter.examine(policy.share(), &input.message, turn.spacing_ns, input.now);
+        *debt = limiter.debt;
+        let reserved = turn.spacing_ns.saturating_mul(input.place.older);
+        credit = debt.credit(policy.share(), turn.spacing_ns, reserved, input.now);
+    }
     super::decide(policy, &PolicyInput { credit, ..*input }, rate, turn)
 }
 
@@ -360,30 +360,11 @@ fn an_evaluation_that_went_through_the_state_is_the_same() {
                 let [contended, rescued, charged] = [1, 2, 4].map(|flag| flags & flag != 0);
                 let until = MonotonicNs(u64::from(flags) * 7);
                 let it = Evaluation { mode, decision, contended, rescued, charged, until };
-                assert_eq!(limiter.forget(it), it);
+                limiter.set_evaluation(it);
+                assert_eq!(limiter.evaluation(), it);
             }
         }
     }
-}
-
-#[test]
-fn without_room_for_a_state_a_request_is_over_any_limit() {
-    let rate = GcraLimit::new(SECOND, 9).unwrap();
-    let decide = |policy: &Policy, kind: MessageType| {
-        let evaluation = decide_without_state(policy, kind as u8, false);
-        (evaluation.mode, evaluation.decision)
-    };
-    let unlimited = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::OFF);
-    assert_eq!(decide(&unlimited, MessageType::Report), (Mode::Enforce, Decision::Admit));
-    assert_eq!(decide(&unlimited, MessageType::Export), (Mode::Enforce, Decision::Deny));
-    let audit = policy(Mode::Audit, Allowed::DEFAULT, rate);
-    assert_eq!(decide(&audit, MessageType::Report), (Mode::Audit, Decision::Busy));
-    let shared = with_share(Mode::Enforce, GcraLimit::OFF);
-    assert_eq!(decide(&shared, MessageType::Report), (Mode::Enforce, Decision::Busy));
-    let observe = policy(Mode::Observe, Allowed::NONE, rate);
-    assert_eq!(decide(&observe, MessageType::Export), (Mode::Observe, Decision::Admit));
-    let unresolved = decide_without_state(&observe, 0, true);
-    assert_eq!((unresolved.effect(), unresolved.charged), (Decision::Busy, false));
 }
 
 #[test]
@@ -467,7 +448,6 @@ proptest! {
         let unused = AtomicU64::new(0);
         let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: older };
         super::decide(&policy, &input, &AtomicU64::new(now ^ rate), &turn);
-        decide_without_state(&policy, row, now % 3 == 0);
         decide(&policy, &input, &AtomicU64::new(now ^ rate));
     }
 }

@@ -119,8 +119,22 @@ pub fn command_start_slow(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn undecided(ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();
+    let Some(running) = running(thread) else { return 0 };
+    if maps::vm(running.vm).is_none() {
+        entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED_UNKNOWN);
+    }
+    if decision::at_psp::<true>(threads::is_known(thread), running) {
+        entry::jump(&ctx, &maps::KPROBES, kprobe::HOLD);
+    }
+    0
+}
+
+/// Of a VM for which there was no slot.
+#[kprobe]
+pub fn undecided_unknown(ctx: ProbeContext) -> u32 {
+    let thread = kernel::thread();
     if let Some(running) = running(thread)
-        && decision::at_psp(threads::find_own(thread), running)
+        && decision::at_psp::<false>(threads::is_known(thread), running)
     {
         entry::jump(&ctx, &maps::KPROBES, kprobe::HOLD);
     }

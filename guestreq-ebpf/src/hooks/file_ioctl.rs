@@ -12,9 +12,10 @@ use guestreq_common::{
     policy::Decision,
     tail_calls,
     units::GuestContext,
+    vm::VmRef,
 };
 
-use crate::{decision, entry, kernel, maps, threads};
+use crate::{decision, entry, kernel, maps, threads, vms};
 
 /// `_IO(KVMIO, 0x80)`
 const KVM_RUN: u32 = 0xae80;
@@ -97,7 +98,25 @@ pub fn file_ioctl_decide(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     let Some((_, context)) = question(&ctx, &host.enforcement) else { return 0 };
     let Some(message) = message(&ctx) else { return 0 };
-    match decision::at_gate(host, kernel::thread(), context, message) {
+    let vm = vms::find(context);
+    if maps::vm(vm).is_none() {
+        entry::jump(&ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL_DECIDE_UNKNOWN);
+    }
+    to_gate(decision::at_gate::<true>(host, kernel::thread(), vm, context, message))
+}
+
+/// Of a VM for which there was no slot.
+#[lsm(hook = "file_ioctl")]
+pub fn file_ioctl_decide_unknown(ctx: LsmContext) -> i32 {
+    let Some(host) = maps::host() else { return 0 };
+    let Some((_, context)) = question(&ctx, &host.enforcement) else { return 0 };
+    let Some(message) = message(&ctx) else { return 0 };
+    to_gate(decision::at_gate::<false>(host, kernel::thread(), VmRef::NONE, context, message))
+}
+
+#[inline(always)]
+fn to_gate(decision: Decision) -> i32 {
+    match decision {
         Decision::Admit => gate::ADMIT,
         Decision::Deny => gate::DENY,
         Decision::Busy => gate::BUSY,
