@@ -51,6 +51,7 @@ impl Lines {
 fn style(event: &Event) -> Style {
     let colour = match event.kind() {
         Kind::Denied
+        | Kind::VmpckLost
         | Kind::Bypassed
         | Kind::HostError
         | Kind::Replay

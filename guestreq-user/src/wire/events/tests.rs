@@ -39,6 +39,8 @@ pub fn examples() -> Vec<EventData> {
         EventData::Denied(decided("deny")),
         EventData::Throttled(decided("busy")),
         EventData::Unthrottled(decided("admit")),
+        EventData::Rescued(decided("admit")),
+        EventData::VmpckLost(VmpckLost { vmpck: 1, cause: "busy".into(), inferred: true }),
         EventData::Bypassed(message()),
         EventData::NewVm { vmm: "qemu".to_owned() },
         EventData::ExitedVm {},
