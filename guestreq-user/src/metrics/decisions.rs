@@ -194,8 +194,8 @@ mod tests {
         };
         let lost = |busy, denied| {
             format!(
-                "guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"busy\"}} {busy}\n\
-                 guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"denied\"}} {denied}"
+                "guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"denied\"}} {denied}\n\
+                 guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"busy\"}} {busy}"
             )
         };
         let oldest = "guestreq_oldest_refused_seconds";
