@@ -8,6 +8,8 @@
 //!
 //! KVM sends one request of a VM at a time (`guest_req_mutex`), so plain writes are exact.
 
+use core::hint::black_box;
+
 use crate::{
     message::VMPCKS,
     units::MonotonicNs,
@@ -76,6 +78,13 @@ impl Place {
     }
 }
 
+/// Masked, not checked: the verifier must see the bound. Opaque, as the compiler would drop the mask of
+/// what it has compared, perhaps in a copy.
+#[inline(always)]
+fn index(vmpck: u8) -> usize {
+    black_box(vmpck) as usize & (VMPCKS - 1)
+}
+
 /// The bit of a VMPCK and cause in [`WaitingMessages::lost`].
 #[inline(always)]
 pub const fn lost_bit(vmpck: u8, cause: LostCause) -> u32 {
@@ -96,7 +105,7 @@ impl WaitingMessages {
         if !self.any() || vmpck as usize >= VMPCKS {
             return;
         }
-        let own = &self.by_vmpck[vmpck as usize & (VMPCKS - 1)];
+        let own = &self.by_vmpck[index(vmpck)];
         let is_it = own.seqno == seqno;
         let first_refused = if is_it { own.first_refused } else { MonotonicNs::NEVER };
         let first_refused = forget(&mut place.first_refused, first_refused);
@@ -117,7 +126,7 @@ impl WaitingMessages {
         if vmpck as usize >= VMPCKS {
             return;
         }
-        let own = &mut self.by_vmpck[vmpck as usize & (VMPCKS - 1)];
+        let own = &mut self.by_vmpck[index(vmpck)];
         if own.first_refused.is_never() || own.seqno != seqno {
             own.seqno = seqno;
             own.first_refused = now.max(MonotonicNs(1));
@@ -132,7 +141,7 @@ impl WaitingMessages {
         if !self.any() || vmpck as usize >= VMPCKS {
             return;
         }
-        self.by_vmpck[vmpck as usize & (VMPCKS - 1)].first_refused = MonotonicNs::NEVER;
+        self.by_vmpck[index(vmpck)].first_refused = MonotonicNs::NEVER;
         self.waits &= !(1 << (vmpck as u32 & (VMPCKS as u32 - 1)));
     }
 }

@@ -49,6 +49,8 @@ enum Verb {
 Requests over the limit get BUSY in mode enforce (`guestreq policy mode`); in audit they are only \
 counted. A limit set here overrides the configuration and survives a restart.
 
+Example: guestreq limit set --vm web-1 --share 10%
+
 Example: guestreq limit set --vm web-1 --rate 5/s --burst 10")]
 struct Set {
     #[command(flatten)]

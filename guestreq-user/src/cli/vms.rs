@@ -18,7 +18,9 @@ use crate::{
 #[command(after_help = "\
 Columns: REQ/S and PSP (share of its time) cover the last seconds, the rest the time since the agent \
 started. LOCK, QUEUE and SERVICE are mean times waiting for the VM's lock, waiting for the PSP, and \
-in the PSP; P50 and P99 are percentiles of the total.
+in the PSP; P50 and P99 are percentiles of the total. LOST VMPCKS are those that the guest has \
+probably wiped, because a message was denied or got BUSY for 60 s: it cannot attest with them until it \
+is rebooted.
 
 Example: guestreq vms -o json | jq '.vms[] | select(.recent_psp_share > 0.5) | .vm'")]
 pub struct Args {
@@ -33,8 +35,19 @@ impl Args {
     }
 }
 
-const HEADER: [&str; 12] = [
-    "VM", "PID", "REQ/S", "PSP", "REQUESTS", "FAILED", "LOCK", "QUEUE", "SERVICE", "P50", "P99",
+const HEADER: [&str; 13] = [
+    "VM",
+    "PID",
+    "REQ/S",
+    "PSP",
+    "REQUESTS",
+    "FAILED",
+    "LOCK",
+    "QUEUE",
+    "SERVICE",
+    "P50",
+    "P99",
+    "LOST VMPCKS",
     "MESSAGES",
 ];
 
@@ -58,6 +71,7 @@ fn table(answer: &Vms) -> String {
             mean("psp_service"),
             maybe(vm.p50_seconds),
             maybe(vm.p99_seconds),
+            vm.lost(),
             messages(vm),
         ]);
     }

@@ -11,6 +11,7 @@ use guestreq_common::{
     outcome::Outcome,
     request::{STAGE_NAMES, STAGES},
     sequence::Anomaly,
+    units::MonotonicNs,
     vm::{Results, Vm},
 };
 
@@ -32,7 +33,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
     of_host(families, snapshot);
     for (tracked, record) in observer.table.vms_mut().iter_mut().zip(&snapshot.vms) {
         if let Some(record) = record {
-            vm(families, tracked, record);
+            vm(families, tracked, record, MonotonicNs(snapshot.sample.at_ns));
         }
     }
     enforcement(families, &observer.enforcement.status());
@@ -97,9 +98,9 @@ fn results(counts: &Results) -> impl Iterator<Item = (&'static str, u64)> {
     listed.chain([(name, unlisted)])
 }
 
-pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
+pub fn vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm, now: MonotonicNs) {
     requests(families, tracked, record);
-    decisions::of_vm(families, tracked, record);
+    decisions::of_vm(families, tracked, record, now);
     let label = tracked.label.as_str();
     families.histogram(
         &metric::REQUEST_DURATION,

@@ -3,17 +3,23 @@
 use guestreq_common::{
     message::MessageType,
     policy::{Decision, Mode},
+    share::MAX_PPM,
+    units::MonotonicNs,
     vm::Vm,
+    waiting::LostCause,
 };
 
 use super::{definitions as metric, families::Families};
 use crate::{
-    observe::tracked::{Decided, TrackedVm},
+    observe::{
+        lost_keys::oldest_refused_ns,
+        tracked::{Decided, TrackedVm},
+    },
     state::snapshot::each_decision,
 };
 
-/// A VM's decisions and its limit, as stored in the kernel.
-pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
+/// A VM's decisions and its limits, as stored in the kernel.
+pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm, now: MonotonicNs) {
     for ((kind, decision, mode), count) in decisions(tracked, record) {
         let labels = [tracked.label.as_str(), kind.name(), decision.name(), mode.name()];
         families.counter(&metric::DECISIONS, &labels, count as f64);
@@ -24,6 +30,25 @@ pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm) {
         families.gauge(&metric::LIMIT_RATE, &label, 1e9 / limit.interval_ns() as f64);
         families.gauge(&metric::LIMIT_BURST, &label, limit.burst() as f64);
     }
+    let share = record.policy.share();
+    if is_own(record) && !share.is_off() {
+        let fraction = share.ppm() as f64 / MAX_PPM as f64;
+        families.gauge(&metric::LIMIT_SHARE, &[tracked.label.as_str()], fraction);
+    }
+    waits(families, tracked, record, now);
+}
+
+/// What became of refused messages. Alerts need the counters at 0 first.
+fn waits(families: &mut Families, tracked: &TrackedVm, record: &Vm, now: MonotonicNs) {
+    let (label, waiting) = (tracked.label.as_str(), &record.limiter.waiting);
+    families.counter(&metric::RESCUED, &[label], record.rescued as f64);
+    for cause in LostCause::ALL {
+        let count = waiting.losses[cause as usize] as f64;
+        families.counter(&metric::VMPCKS_LOST, &[label, cause.name()], count);
+    }
+    // Nothing waits in a VM that has exited.
+    let oldest = oldest_refused_ns(waiting, now).filter(|_| !tracked.exited);
+    families.gauge(&metric::OLDEST_REFUSED, &[label], oldest.unwrap_or(0) as f64 / 1e9);
 }
 
 /// Whether this policy was written for this VM and not for an earlier one in the same slot.
@@ -71,6 +96,8 @@ mod tests {
     use super::*;
     use crate::{host::Identity, metrics::collect};
 
+    const NOW: MonotonicNs = MonotonicNs(100_000_000_000);
+
     fn record(mode: Mode, limit: GcraLimit) -> Box<Vm> {
         // SAFETY: Vm consists of integers, for which all zeros is a value.
         let mut vm = unsafe { Box::<Vm>::new_zeroed().assume_init() };
@@ -86,7 +113,7 @@ mod tests {
     fn series(vm: &Vm) -> Vec<String> {
         let mut tracked = TrackedVm::of("web", Identity::default());
         let mut families = Families::default();
-        collect::vm(&mut families, &mut tracked, vm);
+        collect::vm(&mut families, &mut tracked, vm, NOW);
         let text = TextEncoder::new().encode_to_string(&families.finish()).unwrap();
         text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
@@ -145,6 +172,41 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_share_shows_as_a_fraction() {
+        let mut vm = record(Mode::Enforce, GcraLimit::OFF);
+        vm.policy.share = PspShare::new(125_000, 0).unwrap().to_bits();
+        assert_eq!(
+            with(&series(&vm), "guestreq_limit"),
+            ["guestreq_limit_psp_share{vm=\"web\"} 0.125"]
+        );
+    }
+
+    #[test]
+    fn losses_and_rescues_are_there_before_the_first_and_a_waiting_message_has_an_age() {
+        let mut vm = record(Mode::Enforce, GcraLimit::OFF);
+        let shown = |vm: &Vm| {
+            let of = |name: &str| with(&series(vm), name);
+            [of("guestreq_rescued"), of("guestreq_vmpcks_lost"), of("guestreq_oldest_refused")]
+                .concat()
+                .join("\n")
+                .replace("{vm=\"web\"}", "")
+        };
+        let lost = |busy, denied| {
+            format!(
+                "guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"denied\"}} {denied}\n\
+                 guestreq_vmpcks_lost_total{{vm=\"web\",cause=\"busy\"}} {busy}"
+            )
+        };
+        let oldest = "guestreq_oldest_refused_seconds";
+        assert_eq!(shown(&vm), format!("guestreq_rescued_total 0\n{}\n{oldest} 0", lost(0, 0)));
+        vm.rescued = 3;
+        vm.limiter.waiting.losses[LostCause::Busy as usize] = 2;
+        vm.limiter.waiting.losses[LostCause::Denied as usize] = 1;
+        vm.limiter.waiting.refuse(1, 7, MonotonicNs(NOW.0 - 12_500_000_000));
+        assert_eq!(shown(&vm), format!("guestreq_rescued_total 3\n{}\n{oldest} 12.5", lost(2, 1)));
+    }
+
     /// docs/fleets.md promises at most 60 for a VM that uses report, key and tsc_info, 160 for any.
     #[test]
     fn a_vm_has_a_bounded_number_of_series() {
@@ -153,7 +215,7 @@ mod tests {
         for kind in MessageType::ORDINARY {
             *usual.requests(kind as u8).cell(Outcome::OK) = 1;
         }
-        assert_eq!(series(&usual).len(), 40, "as docs/fleets.md has it");
+        assert_eq!(series(&usual).len(), 44, "as docs/fleets.md has it");
         for kind in MessageType::ORDINARY {
             *usual.requests(kind as u8).cell(Outcome::BUSY) = 1;
             for mode in [Mode::Audit, Mode::Enforce] {

@@ -54,8 +54,16 @@ metrics! {
         "Policy decisions by VM, message type and mode: admit, deny (type not allowed) or busy (over the limit). In audit every request passes.";
     LIMIT_RATE Gauge "limit_requests_per_second" ["vm"]
         "Rate limit of a VM; absent without a limit.";
+    LIMIT_SHARE Gauge "limit_psp_share" ["vm"]
+        "Share of the PSP's time that a VM may use, 0 to 1; absent without such a limit.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
         "Burst limit of a VM; absent without a limit.";
+    RESCUED Counter "rescued_total" ["vm"]
+        "Messages over a VM's limit that were admitted because they had waited for 30 s.";
+    VMPCKS_LOST Counter "vmpcks_lost_total" ["vm", "cause"]
+        "VMPCKs that a VM's guest has probably wiped, inferred from how Linux treats refusals: its message was denied, or was refused with BUSY (busy) and not admitted within 60 s.";
+    OLDEST_REFUSED Gauge "oldest_refused_seconds" ["vm"]
+        "Time since the first refusal of the VM's oldest message that still waits after BUSY; 0 if none waits. A message whose VMPCK is lost does not count. That it waits is inferred: the guest may have given up.";
     VCPU_HELD Counter "vcpu_held_total" ["vm"]
         "Times a vCPU was held for exceeding the limit (backend vcpu).";
     VCPU_STOPPED Counter "vcpu_stopped_total" ["vm"]

@@ -4,6 +4,7 @@
 
 pub mod journal;
 pub mod losses;
+pub mod lost_keys;
 pub mod processes;
 pub mod ring_buffer;
 pub mod tracked;

@@ -10,6 +10,7 @@ use guestreq_common::{message::MessageType, policy::Mode};
 use super::{
     Change, Effective, Limit, Named, Override, PolicySet, Request, Stamp, Stamped, Target,
     Throttle, Types, key_of,
+    overlap::never_applies,
     safety::{self, Service},
     vm_lookup::{self, Candidate, LookupError},
 };
@@ -100,7 +101,7 @@ impl PolicySet {
             Some(why) => warnings.push(why),
             None => {}
         }
-        warnings.extend(remarks(&change, &old, &new));
+        warnings.extend(remarks(&change, &old, &new, service));
         let called_so = |other: &&Candidate<'_>| {
             !other.exited && vm.as_ref().is_some_and(|vm| key_of(other.identity) == key_of(vm))
         };
@@ -168,8 +169,11 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
 }
 
 /// Effects that may be unintended.
-fn remarks(change: &Change, old: &Effective, new: &Effective) -> Vec<String> {
+fn remarks(change: &Change, old: &Effective, new: &Effective, service: Service) -> Vec<String> {
     let mut remarks = Vec::new();
+    if let Change::Limit(limit) = change {
+        remarks.extend(never_applies(*limit, service));
+    }
     if safety::no_tsc_info(old.allow.value).is_none() {
         remarks.extend(safety::no_tsc_info(new.allow.value).map(str::to_owned));
     }

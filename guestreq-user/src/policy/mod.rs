@@ -19,6 +19,7 @@ mod change;
 mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod overlap;
 mod overrides;
 mod replace;
 mod rules;
@@ -28,6 +29,7 @@ mod store;
 mod vm_lookup;
 
 pub use change::{KnownVm, Plan, Refusal};
+pub use overlap::never_applies;
 pub use overrides::{Applied, Override, Overrides, Stamped, key_of};
 pub use replace::{Replacement, describe};
 pub use rules::{FileLimit, FileRule};

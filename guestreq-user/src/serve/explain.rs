@@ -10,12 +10,12 @@ use axum::{
 
 use crate::{
     observe::tracked::TrackedVm,
-    policy::{Refusal, find},
+    policy::{Refusal, find, never_applies},
     serve::{
         answer::{failure, observing},
         json::Json,
     },
-    state::{observer::Observer, shared::Shared},
+    state::{observer::Observer, shared::Shared, snapshot::service},
     wire::explain::Explained,
 };
 
@@ -28,11 +28,13 @@ pub async fn get_explain(Extract(shared): Extract<Shared>, uri: Uri) -> Response
 }
 
 fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
-    observer.refresh()?;
+    let snapshot = observer.refresh()?;
     let vms = observer.table.vms();
     let all: Vec<_> = vms.iter().map(TrackedVm::candidate).collect();
     let vm = &vms[find(vm, &all)?];
     let policy_set = observer.policies.policy_set();
+    let policy = policy_set.resolve(&vm.identity);
+    let notes = never_applies(policy.limit.value, service(&snapshot.host));
     Ok(Explained {
         vm: vm.label.clone(),
         pid: vm.tgid,
@@ -42,6 +44,7 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
         identity: vm.identity.clone(),
         evidence: vm.evidence.clone(),
         rules: policy_set.rule_results(&vm.identity),
-        policy: policy_set.resolve(&vm.identity),
+        policy,
+        notes: notes.into_iter().collect(),
     })
 }

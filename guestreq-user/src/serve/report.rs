@@ -14,18 +14,22 @@ use guestreq_common::{
     sequence::Anomaly,
     units::MonotonicNs,
     vm::{Life, Results, Vm as Record},
+    waiting::LostCause,
 };
 
 use crate::{
     host::system,
     kernel::snp::Asids,
-    observe::tracked::TrackedVm,
+    observe::{
+        lost_keys::{lost, oldest_refused_ns},
+        tracked::TrackedVm,
+    },
     state::{
         observer::Observer,
-        snapshot::{Snapshot, lost, queue_length},
+        snapshot::{Snapshot, lost as losses, queue_length},
     },
     text::command_name,
-    wire::{self, Command, Counts, Holder, MessageStats, Psp, Recent, Stage, Vm, Vms},
+    wire::{self, Command, Counts, Holder, LostVmpck, MessageStats, Psp, Recent, Stage, Vm, Vms},
 };
 
 pub fn seconds(ns: u64) -> f64 {
@@ -47,6 +51,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Re
     let recent = observer.window.vm(&snapshot.sample, tracked.id);
     let quantile = |q: f64| histogram::quantile(&record.duration, q).map(seconds);
     let now = MonotonicNs(snapshot.sample.at_ns);
+    let waiting = &record.limiter.waiting;
     Vm {
         vm: tracked.label.clone(),
         name: tracked.identity.name.clone(),
@@ -72,6 +77,17 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Re
             .iter()
             .map(|kind| (kind.name().to_owned(), record.anomalies[*kind as usize]))
             .collect(),
+        rescued: record.rescued,
+        lost_vmpcks: lost(waiting.lost)
+            .map(|(vmpck, cause)| LostVmpck { vmpck, cause: cause.name().to_owned() })
+            .collect(),
+        vmpcks_lost: LostCause::ALL
+            .iter()
+            .map(|cause| (cause.name().to_owned(), waiting.losses[*cause as usize]))
+            .collect(),
+        oldest_refused_seconds: oldest_refused_ns(waiting, now)
+            .filter(|_| !tracked.exited)
+            .map(seconds),
         recent_requests_per_second: recent.requests_per_second,
         recent_psp_share: recent.psp_share,
         recent_messages_per_second: rates(
@@ -139,7 +155,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
             .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
         asids: asids(),
-        lost: lost(host, &observer.programs),
+        lost: losses(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
     }
 }

@@ -48,20 +48,24 @@ pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sa
     }
 }
 
-/// Requests that must be measured before their p99 says something.
+/// Requests that must be measured before their mean and p99 say something.
 const MIN_MEASURED: u64 = 100;
 
-/// How long the PSP takes for nearly every request, of all types together.
+/// How long the PSP takes for a request, over all types together.
 pub fn service(host: &Host) -> Service {
-    let mut slots = [0; SLOTS];
+    let (mut slots, mut ns) = ([0; SLOTS], 0u64);
     for message in &host.totals.messages {
+        ns = ns.saturating_add(message.stage_ns[STAGES - 1]);
         for (sum, count) in slots.iter_mut().zip(message.stage[STAGES - 1]) {
             *sum += count;
         }
     }
-    let is_measured = slots.iter().sum::<u64>() >= MIN_MEASURED;
-    match histogram::quantile(&slots, 0.99).filter(|_| is_measured) {
-        Some(ns) => Service { p99: Duration::from_nanos(ns), measured: true },
+    let requests = slots.iter().sum::<u64>();
+    match histogram::quantile(&slots, 0.99).filter(|_| requests >= MIN_MEASURED) {
+        Some(p99) => {
+            let [mean, p99] = [ns / requests, p99].map(Duration::from_nanos);
+            Service { mean, p99, measured: true }
+        }
         None => Service::PUBLISHED,
     }
 }

@@ -18,6 +18,7 @@ pub use since::Since;
 pub use time::{AgentId, Time};
 pub use what::{
     Decided, Ended, EnforcementChanged, EventData, Lost, Message, PolicyChanged, StageSeconds,
+    VmpckLost,
 };
 
 /// `guestreq events -o json`, `GET /v1/events`: one event per line

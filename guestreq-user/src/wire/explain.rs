@@ -25,6 +25,9 @@ pub struct Explained {
     pub evidence: Vec<Evidence>,
     pub rules: Vec<RuleResult>,
     pub policy: Effective,
+    /// Further remarks.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The request's path and query.

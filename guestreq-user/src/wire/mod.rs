@@ -11,6 +11,7 @@ pub mod status;
 
 use std::collections::BTreeMap;
 
+use guestreq_common::waiting::LostCause;
 use serde::{Deserialize, Serialize};
 
 /// Counts by message, then by result.
@@ -64,6 +65,16 @@ pub struct Vm {
     pub psp_seconds: BTreeMap<String, f64>,
     /// Reused (`replay`) and skipped (`gap`) sequence numbers.
     pub sequence_anomalies: BTreeMap<String, u64>,
+    /// Messages over the limit that were admitted because they had waited for 30 s.
+    pub rescued: u64,
+    /// VMPCKs that the guest has probably wiped and not used since, inferred from how Linux treats
+    /// refusals.
+    pub lost_vmpcks: Vec<LostVmpck>,
+    /// How often a VMPCK was lost so far, by cause.
+    pub vmpcks_lost: BTreeMap<String, u64>,
+    /// Time since the first refusal of the oldest message that still waits after BUSY; null if none
+    /// waits.
+    pub oldest_refused_seconds: Option<f64>,
     /// Over the last `window_seconds`.
     pub recent_requests_per_second: f64,
     /// Share of the PSP's time, 0 to 1.
@@ -80,7 +91,32 @@ pub struct Vm {
     pub last_request_seconds_ago: Option<f64>,
 }
 
+/// A VMPCK that a guest has probably wiped.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct LostVmpck {
+    /// Index of the key, 0 to 3.
+    pub vmpck: u8,
+    /// `denied`: its message was denied; `busy`: its message was refused with BUSY and not admitted
+    /// within 60 s.
+    pub cause: String,
+}
+
 impl Vm {
+    /// The VMPCKs that a cause has cost, if any: `"0,2"`.
+    pub fn lost_to(&self, cause: &str) -> Option<String> {
+        let lost = self.lost_vmpcks.iter().filter(|lost| lost.cause == cause);
+        let lost: Vec<String> = lost.map(|lost| lost.vmpck.to_string()).collect();
+        (!lost.is_empty()).then(|| lost.join(","))
+    }
+
+    /// `0,2 denied; 1 busy`, or a dash.
+    pub fn lost(&self) -> String {
+        let of_cause =
+            |cause: &LostCause| Some(format!("{} {}", self.lost_to(cause.name())?, cause.name()));
+        let lost: Vec<String> = LostCause::ALL.iter().filter_map(of_cause).collect();
+        if lost.is_empty() { "-".to_owned() } else { lost.join("; ") }
+    }
+
     /// Mean time in a stage, over the requests that the PSP answered.
     pub fn mean_stage_seconds(&self, stage: &str) -> Option<f64> {
         let answered: u64 = self.vmpck.iter().sum();

@@ -51,6 +51,7 @@ impl Lines {
 fn style(event: &Event) -> Style {
     let colour = match event.kind() {
         Kind::Denied
+        | Kind::VmpckLost
         | Kind::Bypassed
         | Kind::HostError
         | Kind::Replay
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
     use crate::wire::events::{
         EventVm,
-        tests::{event, event_vm, examples},
+        tests::{event, event_vm, example, examples},
     };
 
     fn named(label: &str) -> Option<EventVm> {
@@ -85,27 +86,29 @@ mod tests {
     #[test]
     fn columns_align_and_names_are_escaped() {
         let mut lines = Lines { vm: 8, colours: false };
-        let mut line = |vm, at: usize| lines.line(&event(1, vm, examples().swap_remove(at)));
+        let mut line = |vm, kind| lines.line(&event(1, vm, example(kind)));
         assert_eq!(
-            line(named("web-1"), 5),
+            line(named("web-1"), Kind::Denied),
             "2026-01-31T12:00:00.500Z  denied           web-1     report (type 5), VMPCK 1, \
              sequence number 9"
         );
-        let hostile = line(named("a\n\x1b[2J\"\u{202e}b\u{5b57}"), 5);
+        let hostile = line(named("a\n\x1b[2J\"\u{202e}b\u{5b57}"), Kind::Denied);
         assert!(hostile.contains("  a\\n\\u{1b}[2J\"\\u{202e}b\u{5b57}  report"), "{hostile}");
-        let (lost, expected) = (line(None, 14), "  lost             -  ");
+        let (lost, expected) = (line(None, Kind::Lost), "  lost             -  ");
         assert!(lost.contains(expected) && lost.contains("  3 events"), "{lost}");
-        let wide = line(named(&"x".repeat(128)), 5);
+        let wide = line(named(&"x".repeat(128)), Kind::Denied);
         assert!(wide.contains("xxx  report"), "{wide}");
-        assert!(line(named("web"), 5).contains(&format!("  web{}  report", " ".repeat(29))));
+        assert!(
+            line(named("web"), Kind::Denied).contains(&format!("  web{}  report", " ".repeat(29)))
+        );
     }
 
     #[test]
     fn colours_are_used_only_if_enabled() {
         let mut lines = Lines { vm: 8, colours: true };
-        assert!(lines.line(&event(1, None, examples().swap_remove(5))).contains("\x1b[31mdenied"));
+        assert!(lines.line(&event(1, None, example(Kind::Denied))).contains("\x1b[31mdenied"));
         lines.colours = false;
-        assert!(!lines.line(&event(1, None, examples().swap_remove(5))).contains('\x1b'));
+        assert!(!lines.line(&event(1, None, example(Kind::Denied))).contains('\x1b'));
     }
 
     #[test]

@@ -33,7 +33,9 @@ mod tests {
                 "pod_uid": "", "pid": 1, "running": running, "requests": 0, "extended_requests": 0,
                 "tio_requests": 0, "results": {}, "vmpck": [],
                 "stage_seconds": {}, "p50_seconds": null, "p99_seconds": null, "psp_seconds": {},
-                "sequence_anomalies": {}, "recent_requests_per_second": 0.0,
+                "sequence_anomalies": {}, "rescued": 0, "lost_vmpcks": [],
+                "vmpcks_lost": {}, "oldest_refused_seconds": null,
+                "recent_requests_per_second": 0.0,
                 "recent_psp_share": 0.0, "recent_messages_per_second": {},
                 "recent_decisions_per_second": {}, "last_request_seconds_ago": null,
             })

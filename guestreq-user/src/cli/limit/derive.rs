@@ -2,15 +2,18 @@
 //!
 //! All VMs together stay within a share of the PSP's time, and no guest starves.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail, ensure};
-use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome::Outcome};
+use clap::ValueEnum;
+use guestreq_common::{gcra::MAX_BURST, message::VMPCKS, outcome::Outcome, share::MAX_PPM};
 use serde::Serialize;
 
 use crate::{
     policy::safety::{self, Service},
     wire::{
         Psp,
-        policy::{Effective, Limit, Rate},
+        policy::{Effective, Limit, Rate, Share},
     },
 };
 
@@ -18,6 +21,16 @@ use crate::{
 const MIN_REQUESTS: u64 = 100;
 /// Seconds for which an idle VM's burst may occupy the PSP.
 pub const BURST_SECONDS: f64 = 0.5;
+
+/// How a suggested limit is expressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// A share of the PSP's time, which remains right when requests take longer
+    Share,
+    /// Requests per second, at today's mean service time
+    Rate,
+}
 
 /// `guestreq limit suggest -o json`
 #[derive(Debug, PartialEq, Serialize)]
@@ -38,13 +51,19 @@ pub struct Suggestion {
     pub vms_running: bool,
     /// What the PSP can answer in all of its time.
     pub requests_per_second_of_psp: f64,
-    /// A VM's part of the target share.
+    /// A VM's part of the target share, 0 to 1.
+    pub share_of_vm: f64,
+    /// The same in requests at the mean service time.
     pub requests_per_second_of_vm: f64,
-    /// For `limit set --rate`.
-    pub rate: String,
-    /// For `limit set --burst`.
-    pub burst: u64,
-    /// Share of all VMs at that rate: above `share` if `share` would starve guests.
+    /// For `limit set --share`; null with `--as rate`.
+    pub limit_share: Option<String>,
+    /// For `limit set --rate`; null with `--as share`.
+    pub rate: Option<String>,
+    /// For `limit set --burst`; null with `--as share`.
+    pub burst: Option<u64>,
+    /// Requests per second that the suggested limit allows at the mean service time.
+    pub requests_per_second: f64,
+    /// Share of all VMs at that limit: above `share` if `share` would starve guests.
     pub resulting_share: f64,
     /// Sets the limit.
     pub command: String,
@@ -82,8 +101,53 @@ impl Measured {
     }
 }
 
+/// The limit itself, in one of its forms.
+struct Suggested {
+    share: Option<Share>,
+    rate: Option<(Rate, u64)>,
+}
+
+impl Suggested {
+    /// A VM's part of the PSP as a limit that no guest starves under.
+    fn of(of_vm: f64, service: Service, form: As) -> Result<Suggested> {
+        let mean = service.mean.as_secs_f64();
+        match form {
+            As::Share => {
+                let share = share(of_vm, service)?;
+                Ok(Suggested { share: Some(share), rate: None })
+            }
+            As::Rate => {
+                let rate = rate(of_vm / mean)?;
+                // As many as the PSP answers in that time, each at p99.
+                let at_p99 = BURST_SECONDS / service.p99.as_secs_f64();
+                let burst = at_p99.floor().min(rate.per_second().ceil()) as u64;
+                let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
+                Ok(Suggested { share: None, rate: Some((rate, burst)) })
+            }
+        }
+    }
+
+    fn per_second(&self, mean: f64) -> f64 {
+        let of_share = self.share.map(|share| share.fraction() / mean);
+        let of_rate = self.rate.map(|(rate, _)| rate.per_second());
+        of_share.or(of_rate).unwrap_or(0.0)
+    }
+
+    fn options(&self) -> String {
+        let share = self.share.map(|share| format!("--share {share}"));
+        let rate = self.rate.map(|(rate, burst)| format!("--rate {rate} --burst {burst}"));
+        share.or(rate).unwrap_or_default()
+    }
+}
+
 impl Suggestion {
-    pub fn of(psp: &Psp, default: &Effective, vms: (u64, bool), share: f64) -> Result<Suggestion> {
+    pub fn of(
+        psp: &Psp,
+        default: &Effective,
+        vms: (u64, bool),
+        share: f64,
+        form: As,
+    ) -> Result<Suggestion> {
         let Measured { messages, requests, seconds, p99 } = Measured::of(psp, default);
         ensure!(
             requests >= MIN_REQUESTS,
@@ -93,14 +157,12 @@ impl Suggestion {
         let (vms, vms_running) = vms;
         ensure!(vms > 0, "no VM is running: give their number with --vms");
         let mean = seconds / requests as f64;
-        ensure!(mean > 0.0, "the measured requests took no time");
-        let of_psp = 1.0 / mean;
-        let of_vm = of_psp * share / vms as f64;
-        let rate = rate(of_vm)?;
-        let worst = p99.max(mean);
-        // As many as the PSP answers in that time, each at p99.
-        let burst = (BURST_SECONDS / worst).floor().min(rate.per_second().ceil()) as u64;
-        let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
+        ensure!(mean >= 1e-9, "the measured requests took no time");
+        let [of_mean, of_p99] = [mean, p99.max(mean)].map(Duration::try_from_secs_f64);
+        let service = Service { mean: of_mean?, p99: of_p99?, measured: true };
+        let share_of_vm = share / vms as f64;
+        let suggested = Suggested::of(share_of_vm, service, form)?;
+        let requests_per_second = suggested.per_second(mean);
         Ok(Suggestion {
             messages,
             requests,
@@ -109,13 +171,29 @@ impl Suggestion {
             share,
             vms,
             vms_running,
-            requests_per_second_of_psp: of_psp,
-            requests_per_second_of_vm: of_vm,
-            rate: rate.to_string(),
-            burst,
-            resulting_share: rate.per_second() * vms as f64 * mean,
-            command: format!("guestreq limit set --default --rate {rate} --burst {burst}"),
+            requests_per_second_of_psp: 1.0 / mean,
+            share_of_vm,
+            requests_per_second_of_vm: share_of_vm / mean,
+            limit_share: suggested.share.map(|share| share.to_string()),
+            rate: suggested.rate.map(|(rate, _)| rate.to_string()),
+            burst: suggested.rate.map(|(_, burst)| burst),
+            requests_per_second,
+            resulting_share: requests_per_second * mean * vms as f64,
+            command: format!("guestreq limit set --default {}", suggested.options()),
         })
+    }
+}
+
+/// Rounds down to two digits, but never to a share that starves guests.
+fn share(of_vm: f64, service: Service) -> Result<Share> {
+    let ppm = of_vm * MAX_PPM as f64;
+    let step = 10f64.powf(ppm.log10().floor() - 1.0).max(1.0);
+    let rounded = Share::of_ppm(((ppm / step + 1e-9).floor() * step) as u64);
+    let smallest = safety::smallest_share(service);
+    let share = rounded.map_or(smallest, |share| share.max(smallest));
+    match safety::too_slow(Limit::of_share(share), service) {
+        Some(why) => bail!("no share can be suggested: {why}"),
+        None => Ok(share),
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use super::derive::{BURST_SECONDS, Suggestion};
+use super::derive::{As, BURST_SECONDS, Suggestion};
 use crate::{
     cli::Reading,
     text::{duration, percent},
@@ -18,7 +18,9 @@ use crate::{
 #[command(after_help = "\
 Changes nothing; prints the command that sets the limit.
 
-Example: guestreq limit suggest --share 50% --vms 40")]
+Example: guestreq limit suggest --share 50% --vms 40
+
+Example: guestreq limit suggest --as rate")]
 pub struct Args {
     /// Share of the PSP's time for the requests of all VMs together
     #[arg(long, value_name = "PERCENT", default_value = "50%", value_parser = share)]
@@ -26,6 +28,9 @@ pub struct Args {
     /// Number of VMs [default: those running]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=65_536))]
     vms: Option<u64>,
+    /// How to express the limit
+    #[arg(long = "as", value_name = "FORM", value_enum, default_value_t = As::Share)]
+    form: As,
     #[command(flatten)]
     reading: Reading,
 }
@@ -49,50 +54,79 @@ impl Args {
                 (vms.vms.iter().filter(|vm| vm.running).count() as u64, true)
             }
         };
-        let suggestion = Suggestion::of(&psp, &policies.default, vms, self.share)?;
+        let suggestion = Suggestion::of(&psp, &policies.default, vms, self.share, self.form)?;
         self.reading.print(&suggestion, text)
     }
 }
 
 fn text(it: &Suggestion) -> String {
-    let counted =
-        if it.vms_running { "running now; override with --vms" } else { "given by --vms" };
     let mut text = format!(
-        "Service time             {} on average, {} at p99 ({} requests: {})\n\
-         The PSP can answer       1 / {} = {:.1} per second\n\
-         All VMs together         {} of that = {:.1} per second\n\
-         One of {:<18}{:.1} / {} = {:.3} per second ({counted})\n",
+        "Service time             {} on average, {} at p99 ({} requests: {})\n",
         duration(it.mean_service_seconds),
         duration(it.p99_service_seconds),
         it.requests,
         it.messages.join(", "),
+    );
+    text.push_str(&match (&it.limit_share, &it.rate, it.burst) {
+        (Some(share), ..) => as_share(it, share),
+        (None, Some(rate), Some(burst)) => as_rate(it, rate, burst),
+        _ => String::new(),
+    });
+    format!("{text}\n{}\n", it.command)
+}
+
+fn counted(it: &Suggestion) -> &'static str {
+    if it.vms_running { "running now; override with --vms" } else { "given by --vms" }
+}
+
+fn as_share(it: &Suggestion, share: &str) -> String {
+    let mean = duration(it.mean_service_seconds);
+    format!(
+        "All VMs together         {} of the PSP\n\
+         One of {:<18}{} / {} = {:.3} % ({})\n\
+         {}\n\
+         At present that is       {share} / {mean} = {:.2} requests per second\n",
+        percent(it.share),
+        format!("{} VMs", it.vms),
+        percent(it.share),
+        it.vms,
+        it.share_of_vm * 100.0,
+        counted(it),
+        rounded(it, share),
+        it.requests_per_second,
+    )
+}
+
+fn as_rate(it: &Suggestion, rate: &str, burst: u64) -> String {
+    let all = it.requests_per_second_of_psp * it.share;
+    format!(
+        "The PSP can answer       1 / {} = {:.1} per second\n\
+         All VMs together         {} of that = {all:.1} per second\n\
+         One of {:<18}{all:.1} / {} = {:.3} per second ({})\n\
+         {}\n\
+         Burst                    {burst}: at most one second's worth and {} of the PSP, at least one \
+         per VMPCK\n",
         duration(it.mean_service_seconds),
         it.requests_per_second_of_psp,
         percent(it.share),
-        it.requests_per_second_of_psp * it.share,
         format!("{} VMs", it.vms),
-        it.requests_per_second_of_psp * it.share,
         it.vms,
         it.requests_per_second_of_vm,
-    );
-    if it.resulting_share > it.share {
-        text.push_str(&format!(
-            "Raised to                {}: a guest that gets BUSY for 60 s loses its VMPCK; all VMs may \
-             take {}\n",
-            it.rate,
-            percent(it.resulting_share),
-        ));
-    } else {
-        text.push_str(&format!("Rounded down             {}\n", it.rate));
-    }
-    text.push_str(&format!(
-        "Burst                    {}: at most one second's worth and {} of the PSP, at least one per VMPCK\n\
-         \n{}\n",
-        it.burst,
+        counted(it),
+        rounded(it, rate),
         duration(BURST_SECONDS),
-        it.command
-    ));
-    text
+    )
+}
+
+fn rounded(it: &Suggestion, limit: &str) -> String {
+    if it.resulting_share > it.share * 1.000_001 {
+        return format!(
+            "Raised to                {limit}: a guest that gets BUSY for 60 s loses its VMPCK; all VMs \
+             may take {}",
+            percent(it.resulting_share),
+        );
+    }
+    format!("Rounded down             {limit}")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     host::{self, Evidence, Identified, Identity, system::System},
     observe::processes::read,
-    policy::{Effective, RuleResult, Store, key_of},
+    policy::{Effective, RuleResult, Store, key_of, never_applies, safety::Service},
     text::quoted,
     wire::explain::{Explained, path},
 };
@@ -121,9 +121,8 @@ impl Args {
 
 /// Explains by the agent's answer, and compares it with the process now.
 fn of_agent(vm: Explained, system: &System) -> Explanation {
-    let Explained { vm: label, pid, started, running, unread, identity, evidence, rules, policy } =
-        vm;
-    let mut notes = Vec::new();
+    let Explained { vm: label, pid, started, running, unread, identity, evidence, .. } = vm;
+    let Explained { rules, policy, mut notes, .. } = vm;
     let now = match read(system, pid, |ticks| Some(ticks) == started) {
         Ok(Some((Identified { identity: other, evidence }, _))) => {
             (other != identity).then_some(Now { identity: other, evidence })
@@ -218,6 +217,7 @@ fn of_process(
     }
     let label = host::label(&identity, pid);
     let (rules, policy) = (policy_set.rule_results(&identity), policy_set.resolve(&identity));
+    notes.extend(never_applies(policy.limit.value, Service::PUBLISHED));
     let identity = Shown { identity, label };
     Ok(Explanation { by: By::Files, identity, pid, evidence, now: None, rules, policy, notes })
 }

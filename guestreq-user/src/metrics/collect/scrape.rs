@@ -107,7 +107,8 @@ impl Hosted {
         let snapshot = Snapshot { host, vms, sample: Default::default() };
         of_host(&mut families, &snapshot);
         for (tracked, record) in self.tracked.iter_mut().zip(&snapshot.vms) {
-            vm(&mut families, tracked, record.as_ref().expect("a record"));
+            let record = record.as_ref().expect("a record");
+            vm(&mut families, tracked, record, MonotonicNs(COUNT));
         }
         TextEncoder::new().encode_to_string(&families.finish()).expect("a text")
     }

@@ -180,3 +180,12 @@ fn a_request_with_an_unknown_key_is_rejected() {
     let text = r#"{"target": "default", "change": "clear_limit", "forse": true}"#;
     assert!(serde_json::from_str::<Request>(text).is_err());
 }
+
+#[test]
+fn a_limit_whose_rate_never_applies_is_accepted_with_the_arithmetic() {
+    let text = r#"{"target": "default", "change": {"limit": {"rate": "100/s", "share": "1%"}}}"#;
+    let plan = policy_set("").plan(&request(text), &stamp(), &[], Service::PUBLISHED).unwrap();
+    let why = &plan.warnings[0];
+    assert!(why.starts_with("the rate never applies: "), "{why}");
+    assert!(why.contains("1% / 7.70 ms = 1.3 per second"), "{why}");
+}

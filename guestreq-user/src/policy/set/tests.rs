@@ -6,7 +6,7 @@ use guestreq_common::{
 use super::*;
 use crate::{
     config::Config,
-    policy::{Limit, Named, Stamp, Types},
+    policy::{Limit, Named, Stamp, Types, safety::Service},
 };
 
 fn policy_set(config: &str) -> PolicySet {
@@ -201,4 +201,23 @@ proptest::proptest! {
         policy_set.overrides.edit(Some(&other), |set| set.limit = by_root(Limit::Off));
         proptest::prop_assert_eq!(before, policy_set.resolve(&vm(&name)));
     }
+}
+
+#[test]
+fn every_limit_of_which_a_part_never_applies_is_warned_of() {
+    let mut policy_set = policy_set(
+        "limit = { rate = \"1/s\", share = \"50%\" }
+        [[vm]]
+        match = { name = \"web\" }
+        limit = { rate = \"100/s\", share = \"1%\" }",
+    );
+    let both = serde_json::from_str(r#"{"rate": "2/s", "share": "50%"}"#).unwrap();
+    policy_set.overrides.edit(Some("db"), |of_db| of_db.limit = by_root(both));
+    let warnings = policy_set.warnings(Service::PUBLISHED);
+    let beginnings: Vec<_> =
+        warnings.iter().map(|why| why.split(" never applies").next().unwrap()).collect();
+    assert_eq!(
+        beginnings,
+        ["config.toml:1: the share", "config.toml:2: the rate", "override for \"db\": the share"]
+    );
 }

@@ -3,6 +3,7 @@
 use super::PolicySet;
 use crate::policy::{
     LocatedRule,
+    overlap::never_applies,
     safety::{self, Service},
 };
 
@@ -24,7 +25,20 @@ impl PolicySet {
             let why = safety::no_tsc_info(settings.allow.as_ref()?.value)?;
             Some(format!("override for {who}: {why}"))
         });
-        top.chain(rules).chain(matches).chain(by_override).chain(self.too_slow(service)).collect()
+        let limits = self.too_slow(service).chain(self.never_apply(service));
+        top.chain(rules).chain(matches).chain(by_override).chain(limits).collect()
+    }
+
+    /// Rates and shares of which one never applies.
+    fn never_apply(&self, service: Service) -> impl Iterator<Item = String> {
+        let limits = self.files().flat_map(|(policy_file, _)| policy_file.limits());
+        let of_files = limits.filter_map(move |(limit, at)| {
+            Some(format!("{at}: {}", never_applies(limit, service)?))
+        });
+        of_files.chain(self.each_override().filter_map(move |(who, settings)| {
+            let why = never_applies(settings.limit.as_ref()?.value, service)?;
+            Some(format!("override for {who}: {why}"))
+        }))
     }
 
     /// Limits that were accepted when the PSP was faster, or by an older version.

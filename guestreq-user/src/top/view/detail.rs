@@ -148,6 +148,12 @@ fn messages(row: &Row, lines: &mut Lines) {
         i => format!("{i}: {count}"),
     });
     lines.add("VMPCK", &vmpcks.collect::<Vec<_>>().join(", "));
+    if !vm.lost_vmpcks.is_empty() {
+        lines.add("lost VMPCKs", &format!("{} (inferred)", vm.lost()));
+    }
+    if let Some(age) = vm.oldest_refused_seconds {
+        lines.add("waits", &format!("a message has got BUSY for {}", duration(age)));
+    }
     let anomalies: Vec<String> = vm
         .sequence_anomalies
         .iter()

@@ -34,7 +34,11 @@ pub fn draw(
     *offset = scroll(*offset, selected, height, rows.len());
 
     let longest = rows.iter().map(|row| Line::raw(&row.vm.vm).width()).max().unwrap_or(0);
-    let columns = columns::fitting(area.width, u16::try_from(longest).unwrap_or(u16::MAX));
+    let columns = columns::fitting(
+        area.width,
+        u16::try_from(longest).unwrap_or(u16::MAX),
+        rows.iter().any(|row| !row.vm.lost_vmpcks.is_empty()),
+    );
     let shown = rows.iter().enumerate().skip(*offset).take(height).map(|(i, row)| {
         let cells = columns.iter().map(|(column, _, width)| cell(*column, row, *width, theme));
         let style = match row.vm.running {
@@ -122,10 +126,21 @@ fn cell(column: Column, row: &Row, width: u16, theme: Theme) -> Cell<'static> {
         P50 => (maybe(vm.recent_p50_seconds), plain),
         P99 => (maybe(vm.recent_p99_seconds), plain),
         Denied => (refused(row.denied), if now("deny") { theme.bad() } else { plain }),
+        Lost => (lost(row), theme.bad()),
         Busy => (refused(row.busy), if now("busy") { theme.warning() } else { plain }),
     };
     let line = Line::from(Span::styled(text, style));
     Cell::from(if matches!(column, Name | Bar) { line } else { line.right_aligned() })
+}
+
+/// The VMPCKs, whatever cost them: `02`. The detail shows the cause.
+fn lost(row: &Row) -> String {
+    let mut vmpcks: Vec<u8> = row.vm.lost_vmpcks.iter().map(|lost| lost.vmpck).collect();
+    vmpcks.dedup();
+    match vmpcks.as_slice() {
+        [] => "-".to_owned(),
+        vmpcks => vmpcks.iter().map(u8::to_string).collect(),
+    }
 }
 
 /// `3`, or `(3)` in audit only.

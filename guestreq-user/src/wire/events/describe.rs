@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, Lost, Message,
-    PolicyChanged,
+    PolicyChanged, VmpckLost,
 };
 
 /// A line of the log.
@@ -54,6 +54,7 @@ impl fmt::Display for EventData {
             | EventData::Unthrottled(Decided { message, .. })
             | EventData::Rescued(Decided { message, .. })
             | EventData::Bypassed(message) => message.fmt(f),
+            EventData::VmpckLost(lost) => lost.fmt(f),
             EventData::NewVm { vmm } => f.write_str(vmm),
             EventData::ExitedVm {} => f.write_str("decommissioned"),
             EventData::PolicyChanged(changed) => changed.fmt(f),
@@ -88,6 +89,13 @@ impl fmt::Display for Ended {
         let [lock, queue, service] = [stages.vm_lock, stages.psp_queue, stages.psp_service]
             .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default());
         write!(f, ", vm_lock {lock:.3?}, psp_queue {queue:.3?}, psp_service {service:.3?}")
+    }
+}
+
+impl fmt::Display for VmpckLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let VmpckLost { vmpck, cause, inferred: _ } = self;
+        write!(f, "VMPCK {vmpck}, {cause} (inferred): no attestation with it until a reboot")
     }
 }
 

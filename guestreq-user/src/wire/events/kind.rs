@@ -28,6 +28,8 @@ pub enum Kind {
     Unthrottled,
     /// A message over the limit was admitted, because it had waited for 30 s
     Rescued,
+    /// A guest has probably wiped a VMPCK: its message was denied, or got BUSY for 60 s
+    VmpckLost,
     /// A request bypassed enforcement
     Bypassed,
     /// A new VM
@@ -66,7 +68,7 @@ impl Kind {
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
             Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Rescued, Slow, Throttled,
-            Unthrottled,
+            Unthrottled, VmpckLost,
         };
         matches!(
             self,
@@ -79,6 +81,7 @@ impl Kind {
                 | Throttled
                 | Unthrottled
                 | Rescued
+                | VmpckLost
                 | Bypassed
                 | Lost
         )
@@ -103,6 +106,7 @@ impl EventData {
             EventData::Throttled(_) => Kind::Throttled,
             EventData::Unthrottled(_) => Kind::Unthrottled,
             EventData::Rescued(_) => Kind::Rescued,
+            EventData::VmpckLost(_) => Kind::VmpckLost,
             EventData::Bypassed(_) => Kind::Bypassed,
             EventData::NewVm { .. } => Kind::NewVm,
             EventData::ExitedVm {} => Kind::ExitedVm,

@@ -39,6 +39,8 @@ pub fn examples() -> Vec<EventData> {
         EventData::Denied(decided("deny")),
         EventData::Throttled(decided("busy")),
         EventData::Unthrottled(decided("admit")),
+        EventData::Rescued(decided("admit")),
+        EventData::VmpckLost(VmpckLost { vmpck: 1, cause: "busy".into(), inferred: true }),
         EventData::Bypassed(message()),
         EventData::NewVm { vmm: "qemu".to_owned() },
         EventData::ExitedVm {},
@@ -56,6 +58,10 @@ pub fn examples() -> Vec<EventData> {
         },
         EventData::ConfigFailed { error: "line 1: no".to_owned() },
     ]
+}
+
+pub fn example(kind: Kind) -> EventData {
+    examples().into_iter().find(|what| what.kind() == kind).unwrap()
 }
 
 pub fn event(id: u64, vm: Option<EventVm>, what: EventData) -> Event {
@@ -88,7 +94,7 @@ fn every_kind_survives_serialization_and_has_its_own_name() {
 
 #[test]
 fn an_event_s_fields_keep_their_names() {
-    let slow = event(3, Some(event_vm("web")), examples().swap_remove(1));
+    let slow = event(3, Some(event_vm("web")), example(Kind::Slow));
     assert_eq!(
         serde_json::to_value(&slow).unwrap(),
         json!({
@@ -99,7 +105,7 @@ fn an_event_s_fields_keep_their_names() {
             "stage_seconds": {"vm_lock": 0.000_1, "psp_queue": 0.002, "psp_service": 0.017},
         })
     );
-    let lost = event(4, None, examples().swap_remove(14));
+    let lost = event(4, None, example(Kind::Lost));
     assert_eq!(
         serde_json::to_value(&lost).unwrap(),
         json!({
@@ -111,21 +117,31 @@ fn an_event_s_fields_keep_their_names() {
 
 #[test]
 fn an_event_is_displayed_in_one_line() {
-    let line = |at: usize, vm| event(1, vm, examples().swap_remove(at)).to_string();
+    let line = |kind, vm| event(1, vm, example(kind)).to_string();
     assert_eq!(
-        line(5, Some(event_vm("a\nb"))),
+        line(Kind::Denied, Some(event_vm("a\nb"))),
         "denied: VM \"a\\nb@7\", report (type 5), VMPCK 1, sequence number 9"
     );
     let without_record = EventVm { vm: None, name: None, uuid: None, pid: 9 };
-    assert_eq!(line(10, Some(without_record)), "exited_vm: VM of pid 9, decommissioned, pid 9");
-    assert_eq!(line(9, Some(event_vm("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
-    assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
-    assert_eq!(line(12, None), "not enforced: the gate is not loaded");
+    assert_eq!(
+        line(Kind::ExitedVm, Some(without_record)),
+        "exited_vm: VM of pid 9, decommissioned, pid 9"
+    );
+    assert_eq!(line(Kind::NewVm, Some(event_vm("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
+    assert!(
+        line(Kind::PolicyChanged, None)
+            .starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,")
+    );
+    assert_eq!(
+        line(Kind::VmpckLost, Some(event_vm("web"))),
+        "vmpck_lost: VM \"web@7\", VMPCK 1, busy (inferred): no attestation with it until a reboot"
+    );
+    assert_eq!(line(Kind::Enforcement, None), "not enforced: the gate is not loaded");
 }
 
 #[test]
 fn a_name_counts_with_its_length() {
     let [short, long] = ["x".to_owned(), "x".repeat(4000)]
-        .map(|name| event(1, Some(event_vm(&name)), examples().swap_remove(0)).weight());
+        .map(|name| event(1, Some(event_vm(&name)), example(Kind::Request)).weight());
     assert_eq!(long - short, 2 * 3999);
 }

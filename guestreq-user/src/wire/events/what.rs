@@ -32,6 +32,8 @@ pub enum EventData {
     Unthrottled(Decided),
     /// A message over the limit was admitted, because it had waited for 30 s.
     Rescued(Decided),
+    /// A guest has probably wiped a VMPCK: it cannot attest with it until it is rebooted.
+    VmpckLost(VmpckLost),
     /// A request bypassed enforcement.
     Bypassed(Message),
     /// A new VM; after the agent's start, each that runs.
@@ -107,6 +109,18 @@ pub struct Decided {
     /// deny, busy or admit.
     pub decision: Cow<'static, str>,
     pub mode: Named<Mode>,
+}
+
+/// A VMPCK that its guest has wiped, as far as the host can tell.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct VmpckLost {
+    /// Index of the key, 0 to 3.
+    pub vmpck: u8,
+    /// `denied`: its message was denied; `busy`: its message was refused with BUSY and not admitted
+    /// within 60 s.
+    pub cause: Cow<'static, str>,
+    /// Always true: the host cannot see the key, and infers this from how Linux treats refusals.
+    pub inferred: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

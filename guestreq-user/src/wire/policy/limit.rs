@@ -340,7 +340,7 @@ mod tests {
             r#"{"rate":"5/s","burst":10}"#,
             r#"{"rate":"1/m","burst":1,"force":true}"#,
             r#"{"share":"10%"}"#,
-            r#"{"share":"0.5%","burst":"1.5s"}"#,
+            r#"{"share":"0.5%","burst":"1s500ms"}"#,
             r#"{"rate":"5/s","share":"10%","burst":10}"#,
             r#"{"rate":"5/s","share":"10%","burst":[10,"200ms"],"force":true}"#,
         ] {

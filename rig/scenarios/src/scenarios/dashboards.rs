@@ -22,10 +22,10 @@ scenario!(WATCHED: "dashboards/scraped" = watched,
 
 /// xtask connects here to let the scenario continue.
 const CONTINUE: &str = "0.0.0.0:9941";
-/// A limit that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
+/// Limits that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
 /// effect.
-const CONFIG: &str =
-    "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\nlimit = { rate = \"5/s\", burst = 10 }\n";
+const CONFIG: &str = "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\n\
+     limit = { rate = \"5/s\", burst = 10, share = \"5%\" }\n";
 /// A name that could break queries and legends; xtask looks for it.
 const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;

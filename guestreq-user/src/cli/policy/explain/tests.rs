@@ -68,6 +68,7 @@ fn agent(name: &str, started: u64) -> Explained {
         rules: policy_set.rule_results(&identity),
         policy: policy_set.resolve(&identity),
         identity,
+        notes: vec!["from the agent".to_owned()],
     }
 }
 
@@ -152,7 +153,8 @@ fn a_missing_process_is_reported_and_the_agent_s_answer_kept() {
     let exited = Explained { pid: 7, ..agent("db", 50) };
     let known = host.explain(7, Some(Ok(exited))).unwrap();
     assert_eq!(known.by, By::Agent);
-    assert!(known.notes[0].contains("has exited"), "{:?}", known.notes);
+    assert_eq!(known.notes[0], "from the agent");
+    assert!(known.notes[1].contains("has exited"), "{:?}", known.notes);
 }
 
 #[test]
@@ -201,4 +203,13 @@ fn an_unknown_vmm_is_reported() {
     let notes = host.explain(9, None).unwrap().notes;
     assert_eq!(notes[0], "\"numactl\" is not a known VMM: its arguments are not read");
     assert!(host.explain(302, None).unwrap().notes.is_empty());
+}
+
+#[test]
+fn a_rate_beside_a_share_that_never_applies_is_reported() {
+    let rules = "limit = { rate = \"100/s\", share = \"1%\" }\n";
+    let explanation = Host::new(rules).explain(302, None).unwrap();
+    let text = table::text(&explanation);
+    assert!(text.contains(" limit    100/s, burst 100, and 1% of the PSP "), "{text}");
+    assert!(text.contains("Note: the rate never applies: at 7.70 ms per request"), "{text}");
 }

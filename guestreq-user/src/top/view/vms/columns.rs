@@ -14,12 +14,14 @@ pub enum Column {
     P99,
     Denied,
     Busy,
+    /// Lost VMPCKs; only if any VM has lost one.
+    Lost,
 }
 
 use Column::*;
 
 /// Their widths; the name takes the rest.
-const COLUMNS: [(Column, &str, u16); 11] = [
+const COLUMNS: [(Column, &str, u16); 12] = [
     (Name, "VM", 0),
     (Bar, "", 6),
     (Share, "PSP", 5),
@@ -31,10 +33,11 @@ const COLUMNS: [(Column, &str, u16); 11] = [
     (P99, "P99", 7),
     (Denied, "DENIED", 6),
     (Busy, "BUSY", 6),
+    (Lost, "LOST", 4),
 ];
 
 /// Columns in the order in which they are omitted.
-const LEAST: [Column; 10] = [Other, Key, Report, Bar, P50, Busy, Denied, P99, Rate, Share];
+const LEAST: [Column; 11] = [Other, Key, Report, Bar, P50, Busy, Denied, Lost, P99, Rate, Share];
 
 /// Minimum width of a name before columns are omitted, and beside the share only.
 const NAME: u16 = 12;
@@ -43,8 +46,9 @@ const SHORT_NAME: u16 = 4;
 const LONG_BAR: u16 = 40;
 
 /// The columns that fit, with their widths; `longest` is the longest name's.
-pub fn fitting(width: u16, longest: u16) -> Vec<(Column, &'static str, u16)> {
+pub fn fitting(width: u16, longest: u16, any_lost: bool) -> Vec<(Column, &'static str, u16)> {
     let mut columns = COLUMNS.to_vec();
+    columns.retain(|(column, ..)| any_lost || *column != Lost);
     let left = |columns: &[(Column, &str, u16)]| {
         let others: u16 = columns.iter().map(|(.., width)| width + 1).sum();
         // No space after the last one.
@@ -76,12 +80,14 @@ mod tests {
     #[test]
     fn columns_fill_the_width_and_never_more() {
         for width in 0..300 {
-            let columns = fitting(width, 4096);
+            let columns = fitting(width, 4096, true);
             let used: u16 = columns.iter().map(|(.., width)| width + 1).sum();
             assert!(used.saturating_sub(1) <= width, "{used} of {width}");
             assert!(columns.iter().any(|(column, ..)| *column == Name));
         }
-        assert_eq!(fitting(80, 8).len(), COLUMNS.len(), "all fit the usual terminal");
-        assert_eq!(fitting(10, 8).len(), 2, "a name and its share");
+        assert_eq!(fitting(80, 8, false).len(), COLUMNS.len() - 1, "they fit the usual terminal");
+        let lost = fitting(80, 8, true);
+        assert!(lost.iter().any(|(column, ..)| *column == Lost), "it replaces others");
+        assert_eq!(fitting(10, 8, true).len(), 2, "a name and its share");
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::wire::events::{
     EventVm,
-    tests::{event, event_vm, examples},
+    tests::{event, event_vm, example},
 };
 
 #[test]
@@ -42,7 +42,7 @@ fn the_error_for_a_wrong_parameter_lists_what_is_allowed() {
 #[test]
 fn a_vm_matches_by_label_name_or_uuid() {
     let event_vm = EventVm { uuid: Some("1-2".to_owned()), ..event_vm("web") };
-    let denied = event(1, Some(event_vm), examples().swap_remove(5));
+    let denied = event(1, Some(event_vm), example(Kind::Denied));
     let admits = |vm: &str| {
         let filter = Filter { vms: vec!["other".to_owned(), vm.to_owned()], ..Filter::default() };
         filter.admits(&denied)
@@ -53,7 +53,7 @@ fn a_vm_matches_by_label_name_or_uuid() {
 
 #[test]
 fn a_change_of_a_vm_s_policy_is_that_vm_s() {
-    let changed = event(1, None, examples().swap_remove(11));
+    let changed = event(1, None, example(Kind::PolicyChanged));
     let filter = |vm: &str| Filter { vms: vec![vm.to_owned()], ..Filter::default() };
     assert!(filter("web-1").admits(&changed));
     assert!(!filter("web-2").admits(&changed));
@@ -61,7 +61,7 @@ fn a_change_of_a_vm_s_policy_is_that_vm_s() {
 
 #[test]
 fn losses_are_always_reported_and_requests_only_with_all() {
-    let [request, lost] = [0, 14].map(|at| event(1, None, examples().swap_remove(at)));
+    let [request, lost] = [Kind::Request, Kind::Lost].map(|kind| event(1, None, example(kind)));
     let narrow = Filter { kinds: vec![Kind::Slow], vms: vec!["x".to_owned()], all: false };
     assert!(narrow.admits(&lost));
     assert!(!Filter::default().admits(&request));

@@ -143,6 +143,31 @@ pub const ROWS: &[Row] = &[
         ],
     },
     Row {
+        alert: "GuestreqVmpckLost",
+        fault: "busy",
+        after: Some(2),
+        over: Some(20),
+        series: &[
+            (r#"guestreq_vm_first_seen_timestamp_seconds{vm="web"}"#, Began),
+            (r#"guestreq_vmpcks_lost_total{vm="web", cause="busy"}"#, Step(2, 2)),
+            (r#"guestreq_vmpcks_lost_total{vm="web", cause="denied"}"#, Step(1, 0)),
+        ],
+    },
+    Row {
+        alert: "GuestreqRefusedForLong",
+        fault: "waits",
+        after: Some(2),
+        over: None,
+        series: &[(r#"guestreq_oldest_refused_seconds{vm="web"}"#, Level(0, 40))],
+    },
+    Row {
+        alert: "GuestreqRescues",
+        fault: "starves",
+        after: Some(17),
+        over: None,
+        series: &[(r#"guestreq_rescued_total{vm="web"}"#, Rate(0, 4))],
+    },
+    Row {
         alert: "GuestreqSequenceAnomalies",
         fault: "replay",
         after: Some(2),
