@@ -14,7 +14,7 @@ use guestreq_common::{
     vm::{Results, Vm},
 };
 
-use super::{decisions, definitions as metric, families::Families};
+use super::{decisions, definitions as metric, families::Families, launches};
 use crate::{
     enforce::enforcement::Status,
     host::{self, Identity},
@@ -35,6 +35,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
             vm(families, tracked, record);
         }
     }
+    launches::running(families, observer.launches.counts(snapshot.sample.at_ns));
     enforcement(families, &observer.enforcement.status());
     agent(families, observer, snapshot);
 }
@@ -82,6 +83,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
         }
     }
     families.gauge(&metric::PSP_QUEUE, &[], queue_length(host) as f64);
+    launches::of_host(families, &host.totals.launches);
 }
 
 /// A kind's counts by result name; unlisted numbers share one name.

@@ -12,6 +12,8 @@ mod what;
 
 use serde::{Deserialize, Serialize};
 
+use super::launches::Launched;
+
 pub use kind::Kind;
 pub use query::{After, Filter, Query};
 pub use since::Since;
@@ -70,6 +72,11 @@ impl Event {
         let more = match &self.what {
             EventData::PolicyChanged(_) => size_of::<PolicyChanged>() + 512,
             EventData::NewVm { vmm } => vmm.len(),
+            EventData::Launched(launched) => {
+                let users = launched.work.psp_used_by.iter().flatten();
+                let names: usize = users.map(|user| 32 + text(&user.vm)).sum();
+                size_of::<Launched>() + names + 32
+            }
             EventData::Enforcement(EnforcementChanged { reason, .. }) => text(reason),
             EventData::AgentStarted { version, .. } => version.len(),
             EventData::ConfigReloaded { files, changed } => {

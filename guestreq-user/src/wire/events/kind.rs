@@ -34,6 +34,8 @@ pub enum Kind {
     NewVm,
     /// A VM's guest context was decommissioned
     ExitedVm,
+    /// A VM's launch has ended: finished, failed, abandoned or process_exited
+    Launched,
     /// A policy was changed by the command line
     PolicyChanged,
     /// Enforcement works, or does not
@@ -65,7 +67,7 @@ impl Kind {
     /// Whether guests can cause it at will: logged at a bounded rate.
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
-            Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Rescued, Slow, Throttled,
+            Bypassed, Denied, Gap, HostError, Launched, Lost, Replay, Request, Rescued, Slow, Throttled,
             Unthrottled,
         };
         matches!(
@@ -80,6 +82,7 @@ impl Kind {
                 | Unthrottled
                 | Rescued
                 | Bypassed
+                | Launched
                 | Lost
         )
     }
@@ -106,6 +109,7 @@ impl EventData {
             EventData::Bypassed(_) => Kind::Bypassed,
             EventData::NewVm { .. } => Kind::NewVm,
             EventData::ExitedVm {} => Kind::ExitedVm,
+            EventData::Launched(_) => Kind::Launched,
             EventData::PolicyChanged(_) => Kind::PolicyChanged,
             EventData::Enforcement(_) => Kind::Enforcement,
             EventData::AgentStarted { .. } => Kind::AgentStarted,

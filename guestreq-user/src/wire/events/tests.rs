@@ -6,7 +6,10 @@ use guestreq_common::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wire::policy::{Effective, Named, Target};
+use crate::wire::{
+    launches::{LaunchStages, PspUser, Work},
+    policy::{Effective, Named, Target},
+};
 
 /// One of each kind, in their order.
 pub fn examples() -> Vec<EventData> {
@@ -42,6 +45,7 @@ pub fn examples() -> Vec<EventData> {
         EventData::Bypassed(message()),
         EventData::NewVm { vmm: "qemu".to_owned() },
         EventData::ExitedVm {},
+        EventData::Launched(Box::new(launched())),
         EventData::PolicyChanged(Box::new(changed)),
         EventData::Enforcement(EnforcementChanged {
             verified: false,
@@ -56,6 +60,22 @@ pub fn examples() -> Vec<EventData> {
         },
         EventData::ConfigFailed { error: "line 1: no".to_owned() },
     ]
+}
+
+/// A launch that failed.
+pub fn launched() -> Launched {
+    Launched {
+        result: "failed".into(),
+        seconds: 12.0,
+        work: Work {
+            commands: 102,
+            pages: 100,
+            stage_seconds: LaunchStages { psp_queue: 9.0, psp_service: 2.0, vmm: 1.0 },
+            failed_command: Some("snp_launch_finish".to_owned()),
+            failed_result: Some("bad_measurement".to_owned()),
+            psp_used_by: Some(vec![PspUser { vm: Some("web".to_owned()), seconds: 8.0 }]),
+        },
+    }
 }
 
 pub fn event(id: u64, vm: Option<EventVm>, what: EventData) -> Event {

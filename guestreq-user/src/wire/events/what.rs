@@ -8,7 +8,10 @@ use guestreq_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::wire::policy::{Effective, Named, Target};
+use crate::wire::{
+    launches::Launched,
+    policy::{Effective, Named, Target},
+};
 
 /// What happened, by `kind`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -40,6 +43,8 @@ pub enum EventData {
     },
     /// A VM's guest context was decommissioned.
     ExitedVm {},
+    /// A VM's launch has ended, whatever its result.
+    Launched(Box<Launched>),
     /// A policy was changed by the command line.
     PolicyChanged(Box<PolicyChanged>),
     /// Enforcement works, or does not.
@@ -130,7 +135,8 @@ pub struct EnforcementChanged {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Lost {
     /// As in guestreq_events_lost_total; or `slow_reader`: this client read too slowly; or
-    /// `forgotten`: the agent no longer keeps them.
+    /// `forgotten`: the agent no longer keeps them; or `launches`: so many launches ended at once
+    /// that the agent could not read some of them, but the counters have them.
     pub reason: Cow<'static, str>,
     /// How many since the last report; of `forgotten`, all since the agent started, of which fewer
     /// may match the query.
@@ -140,4 +146,5 @@ pub struct Lost {
 impl Lost {
     pub const SLOW_READER: &'static str = "slow_reader";
     pub const FORGOTTEN: &'static str = "forgotten";
+    pub const LAUNCHES: &'static str = "launches";
 }
