@@ -12,8 +12,8 @@ use guestreq_common::{
     units::MonotonicNs,
     vm::VmRef,
 };
-pub use users::Users;
 use users::Meter;
+pub use users::Users;
 
 use crate::{
     bpf::records::Records,

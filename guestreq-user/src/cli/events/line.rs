@@ -62,11 +62,9 @@ fn style(event: &Event) -> Style {
         Kind::Slow | Kind::Throttled | Kind::Rescued => AnsiColor::Yellow,
         Kind::PolicyChanged | Kind::ConfigReloaded => AnsiColor::Cyan,
         Kind::Enforcement | Kind::Unthrottled => AnsiColor::Green,
-        Kind::Request
-        | Kind::NewVm
-        | Kind::ExitedVm
-        | Kind::Launched
-        | Kind::AgentStarted => return Style::new(),
+        Kind::Request | Kind::NewVm | Kind::ExitedVm | Kind::Launched | Kind::AgentStarted => {
+            return Style::new();
+        }
     };
     colour.on_default()
 }

@@ -29,7 +29,10 @@ fn a_launch_s_row_shows_where_its_minute_went_and_what_it_waited_for() {
          the host 35.2 ms"
     );
     assert!(lines[2].starts_with(" pid 7  failed"), "{table}");
-    assert!(lines[2].ends_with("  -                              snp_launch_finish: bad_measurement"), "{table}");
+    assert!(
+        lines[2].ends_with("  -                              snp_launch_finish: bad_measurement"),
+        "{table}"
+    );
 }
 
 #[test]

@@ -1,4 +1,8 @@
-use guestreq_common::{host::Host, launch::LaunchState, vm::{Life, Vm}};
+use guestreq_common::{
+    host::Host,
+    launch::LaunchState,
+    vm::{Life, Vm},
+};
 
 use super::*;
 use crate::{bpf::records::tests::in_memory, host::Identity};
@@ -89,9 +93,7 @@ fn a_launch_that_fails_keeps_its_vm_s_name() {
     agent.end(1, web, LaunchState::Failed);
     assert!(agent.launches.is_behind(&agent.records));
     let events = agent.refresh();
-    let [(event_vm, EventData::Launched(launched), at)] = &events[..] else {
-        panic!("{events:?}")
-    };
+    let [(event_vm, EventData::Launched(launched), at)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((event_vm.vm.as_deref(), &*launched.result, *at), (Some("web"), "failed", 5_000));
     assert_eq!(agent.launches.counts(5_001), (0, 0));
     assert!(agent.refresh().is_empty() && !agent.launches.is_behind(&agent.records), "only once");
@@ -105,7 +107,10 @@ fn one_that_no_table_ever_named_has_its_process_pid() {
     assert_eq!(agent.launches.running().map(|it| it.vm.pid).collect::<Vec<_>>(), [70]);
     agent.end(1, VmRef::new(3, 9), LaunchState::Abandoned);
     let events = agent.refresh();
-    assert_eq!(events.iter().map(|(vm, ..)| (vm.vm.clone(), vm.pid)).collect::<Vec<_>>(), [(None, 99)]);
+    assert_eq!(
+        events.iter().map(|(vm, ..)| (vm.vm.clone(), vm.pid)).collect::<Vec<_>>(),
+        [(None, 99)]
+    );
 }
 
 /// An earlier agent may have reported them.

@@ -67,8 +67,8 @@ impl Kind {
     /// Whether guests can cause it at will: logged at a bounded rate.
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
-            Bypassed, Denied, Gap, HostError, Launched, Lost, Replay, Request, Rescued, Slow, Throttled,
-            Unthrottled,
+            Bypassed, Denied, Gap, HostError, Launched, Lost, Replay, Request, Rescued, Slow,
+            Throttled, Unthrottled,
         };
         matches!(
             self,
