@@ -22,6 +22,7 @@ mod gate_unloading;
 mod guests;
 mod hostile;
 mod hung_psp;
+mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -91,6 +92,11 @@ pub const GROUPS: &[Group] = &[
             operation::COMMAND_LINE,
             operation::BAD_INPUT,
         ],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "launches",
+        scenarios: &[launches::EXACT, launches::FAILED, launches::NAMES],
         ..Group::DEFAULT
     },
     Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },
