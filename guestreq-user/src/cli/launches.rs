@@ -11,8 +11,8 @@ use super::{
 use crate::{
     text::{duration, percent},
     wire::{
-        events::EventVm,
-        launches::{Launch, Launches, PspUser},
+        events::{EventVm, PspUser},
+        launches::{Launch, Launches},
     },
 };
 

@@ -18,10 +18,7 @@ pub use users::Users;
 use crate::{
     bpf::records::Records,
     observe::{tracked::TrackedVm, vms::VmEvent},
-    wire::{
-        events::{EventData, EventVm, Lost},
-        launches::Launched,
-    },
+    wire::events::{EventData, EventVm, Launched, Lost},
 };
 
 /// Ended launches that are kept.

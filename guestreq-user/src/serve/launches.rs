@@ -9,8 +9,8 @@ use crate::{
     observe::launches::{Ended, Running, Users},
     state::{observer::Observer, snapshot::Snapshot},
     wire::{
-        events::Time,
-        launches::{Launch, Launches, Work, state_name},
+        events::{Time, Work, state_name},
+        launches::{Launch, Launches},
     },
 };
 

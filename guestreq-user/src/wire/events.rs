@@ -5,6 +5,7 @@
 
 mod describe;
 pub mod kind;
+mod launched;
 mod query;
 mod since;
 mod time;
@@ -12,9 +13,8 @@ mod what;
 
 use serde::{Deserialize, Serialize};
 
-use super::launches::Launched;
-
 pub use kind::Kind;
+pub use launched::{LaunchStages, Launched, PspUser, Work, state_name};
 pub use query::{After, Filter, Query};
 pub use since::Since;
 pub use time::{AgentId, Time};

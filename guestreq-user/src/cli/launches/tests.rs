@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::launches::{LaunchStages, Work};
+use crate::wire::events::{LaunchStages, Work};
 
 fn launch(vm: Option<&str>, state: &'static str, seconds_ago: f64) -> Launch {
     let vm = EventVm { vm: vm.map(str::to_owned), name: None, uuid: None, pid: 7 };
@@ -30,8 +30,7 @@ fn a_launch_s_row_shows_where_its_minute_went_and_what_it_waited_for() {
     );
     assert!(lines[2].starts_with(" pid 7  failed"), "{table}");
     assert!(
-        lines[2].ends_with("  -                              snp_launch_finish: bad_measurement"),
-        "{table}"
+        lines[2].ends_with("  -                                snp_launch_finish: bad_measurement")
     );
 }
 

@@ -3,13 +3,10 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, Lost, Message,
-    PolicyChanged,
+    Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, LaunchStages, Launched,
+    Lost, Message, PolicyChanged,
 };
-use crate::{
-    text::duration,
-    wire::launches::{LaunchStages, Launched},
-};
+use crate::text::duration;
 
 /// A line of the log.
 impl fmt::Display for Event {

@@ -34,8 +34,6 @@ pub enum Kind {
     NewVm,
     /// A VM's guest context was decommissioned
     ExitedVm,
-    /// A VM's launch has ended: finished, failed, abandoned or process_exited
-    Launched,
     /// A policy was changed by the command line
     PolicyChanged,
     /// Enforcement works, or does not
@@ -48,6 +46,8 @@ pub enum Kind {
     ConfigReloaded,
     /// Reloading the configuration failed
     ConfigFailed,
+    /// A VM's launch has ended: finished, failed, abandoned or process_exited
+    Launched,
 }
 
 impl Kind {

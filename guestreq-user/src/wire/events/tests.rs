@@ -6,10 +6,7 @@ use guestreq_common::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wire::{
-    launches::{LaunchStages, PspUser, Work},
-    policy::{Effective, Named, Target},
-};
+use crate::wire::policy::{Effective, Named, Target};
 
 /// One of each kind, in their order.
 pub fn examples() -> Vec<EventData> {
@@ -45,7 +42,6 @@ pub fn examples() -> Vec<EventData> {
         EventData::Bypassed(message()),
         EventData::NewVm { vmm: "qemu".to_owned() },
         EventData::ExitedVm {},
-        EventData::Launched(Box::new(launched())),
         EventData::PolicyChanged(Box::new(changed)),
         EventData::Enforcement(EnforcementChanged {
             verified: false,
@@ -59,6 +55,7 @@ pub fn examples() -> Vec<EventData> {
             changed: "default: limit off -> 5/s".to_owned(),
         },
         EventData::ConfigFailed { error: "line 1: no".to_owned() },
+        EventData::Launched(Box::new(launched())),
     ]
 }
 
@@ -141,6 +138,16 @@ fn an_event_is_displayed_in_one_line() {
     assert_eq!(line(9, Some(event_vm("web"))), "new_vm: VM \"web@7\", qemu, pid 7");
     assert!(line(11, None).starts_with("uid 0 changed the policy of VM \"web-1\": mode audit,"));
     assert_eq!(line(12, None), "not enforced: the gate is not loaded");
+}
+
+#[test]
+fn a_launch_is_displayed_with_its_stages_and_what_ended_it() {
+    let what = EventData::Launched(Box::new(launched()));
+    assert_eq!(
+        event(1, Some(event_vm("web")), what).to_string(),
+        "launched: VM \"web@7\", failed after 12.0 s: 102 commands, 100 pages, psp_queue 9.00 s, \
+         psp_service 2.00 s, vmm 1.00 s; snp_launch_finish: bad_measurement"
+    );
 }
 
 #[test]

@@ -8,10 +8,8 @@ use guestreq_common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{
-    launches::Launched,
-    policy::{Effective, Named, Target},
-};
+use super::Launched;
+use crate::wire::policy::{Effective, Named, Target};
 
 /// What happened, by `kind`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -43,8 +41,6 @@ pub enum EventData {
     },
     /// A VM's guest context was decommissioned.
     ExitedVm {},
-    /// A VM's launch has ended, whatever its result.
-    Launched(Box<Launched>),
     /// A policy was changed by the command line.
     PolicyChanged(Box<PolicyChanged>),
     /// Enforcement works, or does not.
@@ -65,6 +61,8 @@ pub enum EventData {
     ConfigFailed {
         error: String,
     },
+    /// A VM's launch has ended, whatever its result.
+    Launched(Box<Launched>),
 }
 
 /// A request's message header, as the guest wrote it.
