@@ -24,8 +24,11 @@ scenario!(NAMES: "launches/names" = names,
 /// nobody finishes the third.
 const FAILED_LAUNCHES: &str = "--failed-launches 3";
 
+/// Nothing is enforced here.
+const CONFIG: &str = "backend = \"none\"\n";
+
 fn exact(_: &Context) -> Result<Status> {
-    let mut agent = Agent::start(&[])?;
+    let mut agent = Agent::with_config(CONFIG)?;
     let before = Firmware::read()?;
     // So that launches wait for each other.
     Firmware::set("other_us", 2000)?;
@@ -78,7 +81,7 @@ fn exact(_: &Context) -> Result<Status> {
 }
 
 fn failed(_: &Context) -> Result<Status> {
-    let mut agent = Agent::start(&[])?;
+    let mut agent = Agent::with_config(CONFIG)?;
     load::run(FAILED_LAUNCHES)?;
     agent.wait_until("the launches have ended", |metrics| {
         metrics.sum("guestreq_launches_total", &[]) == 3.0
@@ -111,7 +114,7 @@ fn failed(_: &Context) -> Result<Status> {
 }
 
 fn names(_: &Context) -> Result<Status> {
-    let mut agent = Agent::start(&[])?;
+    let mut agent = Agent::with_config(CONFIG)?;
     let greedy = load::start("--vmm qemu --name greedy --vcpus 2 --seconds 600")?;
     agent.wait_until("greedy sends requests", |metrics| {
         metrics.sum("guestreq_requests_total", &[("vm", "greedy")]) > 0.0
@@ -135,7 +138,7 @@ fn names(_: &Context) -> Result<Status> {
     greedy.stop()?;
     // The next agent knows the earlier launches, and the names of VMs that still run.
     agent.stop()?;
-    let _agent = Agent::start(&[])?;
+    let _agent = Agent::with_config(CONFIG)?;
     let known = self::all()?;
     let finished = known.iter().filter(|launch| launch["state"] == "finished");
     ensure!(known.len() == 4, "the next agent knows {} launches", known.len());
