@@ -88,20 +88,12 @@ impl Launches {
     /// Reads the launches that have ended. Before the table of VMs is refreshed, which forgets
     /// those that failed.
     pub fn collect(&mut self, records: &Records, vms: &[TrackedVm]) {
-        let used = self.meter.read(records, vms);
-        for (id, running) in &mut self.running {
-            running.users.add(&used, *id);
-            running.name(*id, vms);
-        }
         let history = records.launch_history();
         let first = (self.read + 1).max((history + 1).saturating_sub(u64::from(HISTORY)));
         let mut lost = first - (self.read + 1);
         for number in first..=history {
             match records.ended_launch(number) {
-                Some(ended) => {
-                    let running = self.running.remove(&ended.vm);
-                    self.unnamed.push((*ended, running));
-                }
+                Some(ended) => self.unnamed.push((*ended, None)),
                 // A later one's record has replaced it: they are written one after the other.
                 None if number < history => lost += 1,
                 // It is being written.
@@ -110,6 +102,15 @@ impl Launches {
             self.read = number;
         }
         self.lost += if self.began { lost } else { 0 };
+        let Launches { meter, running, unnamed, .. } = self;
+        let used = meter.read(records, vms, unnamed.iter().map(|(ended, _)| ended));
+        for (id, running) in running.iter_mut() {
+            running.users.add(&used, *id);
+            running.name(*id, vms);
+        }
+        for (ended, was) in unnamed.iter_mut() {
+            *was = running.remove(&ended.vm).or(was.take());
+        }
     }
 
     /// Names them, follows those that run, and returns what to report. After the table was refreshed.

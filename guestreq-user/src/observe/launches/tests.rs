@@ -183,6 +183,27 @@ fn those_that_used_the_psp_most_during_a_launch_are_named() {
     assert_eq!(users.last(), Some(&(Some("idle".to_owned()), 5)), "{users:?}");
 }
 
+/// Its record, with its VM's time, is cleared before the agent looks.
+#[test]
+fn the_time_of_a_failed_launch_is_its_own_and_not_the_host_s() {
+    let mut agent = Agent::new();
+    let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 100);
+    agent.put(1, Some("other"), launch(LaunchState::Running, 3), 0);
+    agent.busy(100);
+    agent.refresh();
+    agent.records.fake_vm(0, &vm(0, 2, Launch::default(), 0).1);
+    agent.busy(170);
+    let mut failed = launch(LaunchState::Failed, 3);
+    failed.stage_ns[1] = 160;
+    let ended = EndedLaunch { number: 1, launch: failed, vm: web, ..EndedLaunch::default() };
+    agent.records.fake_ended_launch(&ended);
+    agent.refresh();
+    let ended = agent.launches.ended().next().unwrap();
+    assert_eq!(ended.users.as_ref().unwrap().most(), [(None, 10)]);
+    let other = agent.launches.running().next().unwrap();
+    assert_eq!(other.users.most(), [(Some("web".to_owned()), 60), (None, 10)]);
+}
+
 #[test]
 fn a_launch_remembers_a_bounded_number_of_others() {
     let mut users = Users::default();

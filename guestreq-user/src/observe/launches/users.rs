@@ -2,12 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use guestreq_common::vm::VmRef;
+use guestreq_common::{launch::EndedLaunch, vm::VmRef};
 
 use crate::{bpf::records::Records, observe::tracked::TrackedVm};
 
 /// Most VMs that a launch remembers; those that used least count as the host.
 const MAX_USERS: usize = 64;
+/// Index in `Launch::stage_ns`.
+const PSP_SERVICE: usize = 1;
 /// How many are shown.
 const SHOWN: usize = 3;
 
@@ -57,10 +59,18 @@ struct Reading {
 }
 
 impl Meter {
-    /// What was used since the last reading: nothing at the first.
-    pub fn read(&mut self, records: &Records, vms: &[TrackedVm]) -> Vec<Used> {
+    /// What was used since the last reading: nothing at the first. `ended`: launches that ended
+    /// since then. A failed one's record is cleared, but the launch has its time.
+    pub fn read<'a>(
+        &mut self,
+        records: &Records,
+        vms: &[TrackedVm],
+        ended: impl Iterator<Item = &'a EndedLaunch>,
+    ) -> Vec<Used> {
+        let launched = ended.map(|ended| (ended.vm, ended.launch.stage_ns[PSP_SERVICE]));
         let times = records.slots().filter_map(|(vm, _)| Some((vm, records.psp_ns(vm)?)));
-        let now = Reading { vms: times.collect(), busy_ns: records.busy_ns() };
+        // A record that still exists replaces its launch's time.
+        let now = Reading { vms: launched.chain(times).collect(), busy_ns: records.busy_ns() };
         let before = self.0.replace(now);
         let (Some(before), Some(now)) = (before, &self.0) else { return Vec::new() };
         let mut host = now.busy_ns.saturating_sub(before.busy_ns);
