@@ -136,14 +136,6 @@ fn names(_: &Context) -> Result<Status> {
     let table = agent::cli(&["launches"])?;
     ensure!(table.contains("snp_launch_start: policy_failure"), "{table}");
     greedy.stop()?;
-    // The next agent knows the earlier launches, and the names of VMs that still run.
-    agent.stop()?;
-    let _agent = Agent::with_config(CONFIG)?;
-    let known = self::all()?;
-    let finished = known.iter().filter(|launch| launch["state"] == "finished");
-    ensure!(known.len() == 4, "the next agent knows {} launches", known.len());
-    ensure!(finished.clone().any(|launch| launch["name"] == "web"), "{known:?}");
-    ensure!(events()?.is_empty(), "it reports them again");
     web.finish()?;
     Ok(Status::Passed)
 }
