@@ -135,6 +135,7 @@ fn names(_: &Context) -> Result<Status> {
     }
     let table = agent::cli(&["launches"])?;
     ensure!(table.contains("snp_launch_start: policy_failure"), "{table}");
+    Firmware::reset()?;
     greedy.stop()?;
     web.finish()?;
     Ok(Status::Passed)
