@@ -3,6 +3,7 @@
 //! Host, VM and thread records are mapped arrays. Reading them needs no system call: a scrape is
 //! fast and, unlike bpf(2) on a map, does not disable kprobe programs on its CPU.
 
+mod launches;
 mod mapped;
 mod pinned;
 mod threads;
@@ -87,6 +88,20 @@ impl Records {
         self.vms.read(slot)
     }
 
+    /// Every slot that may hold a VM, with its VM and state.
+    pub fn slots(&self) -> impl Iterator<Item = (VmRef, SlotState)> {
+        let peek = |slot| self.peek(slot);
+        let states = (0..self.max_vms()).map_while(move |slot| Some((peek(slot)?, peek(slot + 1))));
+        // Slots are handed out from the bottom: beyond one that no VM ever had, none has another.
+        // One more is looked at, as two vCPUs may race for a slot.
+        states
+            .take_while(|((_, state), next)| {
+                let (_, next) = next.unwrap_or_default();
+                [*state, next] != [SlotState::default(); 2]
+            })
+            .map(|(slot, _)| slot)
+    }
+
     /// Clears a slot and increments its generation, so that a late request of the old VM is not
     /// counted for the next one. The slot is not free yet.
     pub fn clear_vm(&self, slot: usize) {
@@ -150,20 +165,6 @@ impl Records {
         share.store(policy.share, Ordering::Release);
         // Last: its generation says that the whole policy is this VM's.
         rules.store(policy.rules, Ordering::Release);
-    }
-
-    /// The launch with a number among those that have ended, if it is kept: it was among the latest
-    /// and is completely written.
-    pub fn ended_launch(&self, number: u64) -> Option<Box<EndedLaunch>> {
-        let slot = EndedLaunch::index(number) as usize;
-        let is_it = || {
-            let word = self.launches.word(slot, mem::offset_of!(EndedLaunch, number))?;
-            Some(word.load(Ordering::Acquire) == number)
-        };
-        // The programs write the number last, and overwrite it first.
-        let before = is_it()?;
-        let ended = self.launches.read(slot)?;
-        (before && is_it()?).then_some(ended)
     }
 
     /// The waiting messages of the VM in a slot: how the agent marks a VMPCK as lost. Whether it was

@@ -8,6 +8,7 @@ mod completions;
 mod detach;
 mod doctor;
 mod events;
+mod launches;
 mod limit;
 mod man;
 mod policy;
@@ -43,6 +44,7 @@ enum Verb {
     Doctor(doctor::Args),
     Vms(vms::Args),
     Psp(psp::Args),
+    Launches(launches::Args),
     Top(top::Args),
     Events(events::Args),
     Limit(limit::Args),
@@ -59,6 +61,7 @@ impl Cli {
             Verb::Doctor(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
+            Verb::Launches(args) => args.run(),
             Verb::Top(args) => args.run(),
             Verb::Events(args) => args.run(),
             Verb::Limit(args) => args.run(),

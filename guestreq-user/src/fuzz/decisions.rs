@@ -15,7 +15,7 @@ use guestreq_common::{
     share::{Credit, PspShare},
     turn::Turn,
     units::{GuestContext, MonotonicNs, PidTgid},
-    waiting::WaitingMessages,
+    waiting::Place,
 };
 
 use self::bucket::{Bucket, State};
@@ -27,7 +27,6 @@ struct Vm {
     limiter: State,
     turn: State,
     turn_of: State,
-    waiting: WaitingMessages,
     tsc_infos: u64,
     bucket: Bucket,
     thread: Thread,
@@ -70,7 +69,6 @@ impl Vm {
             limiter: State::default(),
             turn: State::default(),
             turn_of: State::default(),
-            waiting: WaitingMessages::default(),
             tsc_infos: 0,
             bucket: Bucket::default(),
             thread: Thread::default(),
@@ -124,7 +122,7 @@ impl Vm {
             tsc_infos: self.tsc_infos,
             unresolved: false,
             spent,
-            place: self.waiting.place(message.vmpck, message.seqno, MonotonicNs(now)),
+            place: Place::default(),
             credit: Credit::UNLIMITED,
         };
         let turn = Turn { next: &self.turn, last_refused: &self.turn_of, spacing_ns: 0 };

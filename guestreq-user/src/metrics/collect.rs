@@ -15,7 +15,7 @@ use guestreq_common::{
     vm::{Results, Vm},
 };
 
-use super::{decisions, definitions as metric, families::Families};
+use super::{decisions, definitions as metric, families::Families, launches};
 use crate::{
     enforce::enforcement::Status,
     host::{self, Identity},
@@ -36,6 +36,7 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
             vm(families, tracked, record, MonotonicNs(snapshot.sample.at_ns));
         }
     }
+    launches::running(families, observer.launches.counts(snapshot.sample.at_ns));
     enforcement(families, &observer.enforcement.status());
     agent(families, observer, snapshot);
 }
@@ -83,6 +84,7 @@ fn of_host(families: &mut Families, snapshot: &Snapshot) {
         }
     }
     families.gauge(&metric::PSP_QUEUE, &[], queue_length(host) as f64);
+    launches::of_host(families, &host.totals.launches);
 }
 
 /// A kind's counts by result name; unlisted numbers share one name.

@@ -82,6 +82,14 @@ metrics! {
         "Guest requests waiting for the PSP.";
     ASIDS Gauge "asids" ["state"]
         "ASIDs for SNP guests, each of which occupies one: used and available. SEV-ES guests count as used too; with ciphertext hiding they have other ASIDs, so that more may be left than available says. Absent if the host's misc cgroup controller cannot be read.";
+    LAUNCHES Gauge "launches" ["state"]
+        "Launches of VMs that run: running, or stalled (without a command for 60 s).";
+    LAUNCHES_ENDED Counter "launches_total" ["result"]
+        "Launches that ended: finished, failed (a command failed), abandoned (the guest context ended first), or process_exited (so did the VMM).";
+    LAUNCH_DURATION Histogram "launch_duration_seconds" []
+        "Duration of finished launches, from the first command waiting for the PSP to the end of SNP_LAUNCH_FINISH.";
+    LAUNCH_STAGE Counter "launch_stage_seconds_total" ["stage"]
+        "Time that launches spent in each stage, running ones included: psp_queue (a command waiting for the PSP), psp_service (the PSP executing it), vmm (the VMM preparing the next).";
     VM_FIRST_SEEN Gauge "vm_first_seen_timestamp_seconds" ["vm"]
         "Creation time of a VM's record; its counters started at 0 then, even if an earlier VM had the same name.";
     VM_INFO Gauge "vm_info" ["vm", "name", "uuid", "vmm", "namespace", "pod_uid"]

@@ -31,6 +31,18 @@ impl Families {
     }
 
     pub fn histogram(&mut self, metric: &'static Metric, labels: &[&str], slots: &Slots, ns: u64) {
+        self.scaled_histogram(metric, labels, slots, ns, 1);
+    }
+
+    /// With bounds that are `scale` times the usual ones.
+    pub fn scaled_histogram(
+        &mut self,
+        metric: &'static Metric,
+        labels: &[&str],
+        slots: &Slots,
+        ns: u64,
+        scale: u64,
+    ) {
         let mut histogram = Histogram::default();
         let mut buckets = Vec::new();
         let mut count = 0;
@@ -38,7 +50,7 @@ impl Families {
             count += slot;
             if i % EVERY == 0 {
                 let mut bucket = Bucket::default();
-                bucket.set_upper_bound(BOUNDS[i] as f64 / 1e9);
+                bucket.set_upper_bound((BOUNDS[i] * scale) as f64 / 1e9);
                 bucket.set_cumulative_count(count);
                 buckets.push(bucket);
             }

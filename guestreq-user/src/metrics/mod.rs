@@ -7,6 +7,7 @@ mod collect;
 mod decisions;
 pub mod definitions;
 mod families;
+mod launches;
 
 use std::time::SystemTime;
 

@@ -153,6 +153,7 @@ impl Inner {
         match &event.what {
             EventData::Lost(_) | EventData::ConfigFailed { .. } => warn!("{event}"),
             EventData::Enforcement(enforcement) if !enforcement.verified => warn!("{event}"),
+            EventData::Launched(launched) if !launched.is_finished() => warn!("{event}"),
             _ => info!("{event}"),
         }
     }

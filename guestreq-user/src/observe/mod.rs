@@ -1,8 +1,9 @@
 //! # Observation
 //!
-//! VMs by their records, recent rates, events and losses.
+//! VMs by their records, launches, recent rates, events and losses.
 
 pub mod journal;
+pub mod launches;
 pub mod losses;
 pub mod lost_keys;
 pub mod processes;

@@ -10,7 +10,7 @@ use anyhow::Result;
 use guestreq_common::{
     message::MessageType,
     outcome::Outcome,
-    vm::{Life, NO_KICK, SlotState, VmRef},
+    vm::{Life, NO_KICK, VmRef},
 };
 use identity::Unread;
 use log::debug;
@@ -84,17 +84,10 @@ impl VmTable {
         let known: BTreeMap<VmRef, usize> =
             self.vms.iter().enumerate().map(|(at, vm)| (vm.id, at)).collect();
         let mut new = Vec::new();
-        for slot in 0..records.max_vms() {
-            let Some((vm, state)) = records.peek(slot) else { break };
+        for (vm, state) in records.slots() {
+            let slot = vm.index();
             match known.get(&vm).copied() {
-                None if state.is(Life::Free) || state.is(Life::Clearing) => {
-                    // Slots are handed out from the bottom: beyond one that no VM ever had, none
-                    // has another. One more is looked at, as two vCPUs may race for a slot.
-                    let (_, next) = records.peek(slot + 1).unwrap_or_default();
-                    if [state, next] == [SlotState::default(); 2] {
-                        break;
-                    }
-                }
+                None if state.is(Life::Free) || state.is(Life::Clearing) => {}
                 None => new.push(slot),
                 Some(at) if state.is(Life::Exited) && !self.vms[at].exited => {
                     self.vms[at].exited = true;

@@ -7,6 +7,7 @@ mod explain;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod json;
+mod launches;
 mod listener;
 mod overview;
 mod peer;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::{
-    serve::{control, report},
+    serve::{control, launches, report},
     state::{config_status::ConfigStatus, observer::Observer, snapshot::Snapshot},
     wire::{
         events::Time,
@@ -22,6 +22,7 @@ pub fn overview(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
         vms: report::vms(observer, snapshot),
         psp: report::psp(observer, snapshot),
         policy: control::policies(observer, snapshot, config),
+        launches: launches::running(observer, snapshot),
     }
 }
 

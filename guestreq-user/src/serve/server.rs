@@ -22,7 +22,7 @@ use crate::{
     serve::{
         answer::{answer, failure},
         body::Bodies,
-        control, explain,
+        control, explain, launches,
         listener::LimitedListener,
         overview,
         peer::Peer,
@@ -102,6 +102,7 @@ pub fn private(shared: Shared) -> Router {
     Router::new()
         .route("/v1/vms", get(get_vms))
         .route("/v1/psp", get(get_psp))
+        .route("/v1/launches", get(get_launches))
         .route("/v1/agent", get(status::get))
         .route("/v1/overview", get(get_overview))
         .route("/v1/events", get(stream::get_events))
@@ -152,6 +153,10 @@ async fn get_vms(Extract(shared): Extract<Shared>) -> Response {
 
 async fn get_psp(Extract(shared): Extract<Shared>) -> Response {
     answer(&shared, report::psp)
+}
+
+async fn get_launches(Extract(shared): Extract<Shared>) -> Response {
+    answer(&shared, launches::launches)
 }
 
 async fn get_overview(Extract(shared): Extract<Shared>) -> Response {

@@ -25,7 +25,8 @@ impl Sink for Shared {
         for event in batch.iter().flatten() {
             let is_new = event.kind == EventKind::NewVm as u8;
             let is_known = event.vm.is_none() || vm_of(observer, event).is_some();
-            if !is_known && !refreshed {
+            let ended = event.kind == EventKind::Launched as u8 && observer.has_new_launches();
+            if ended || !is_known && !refreshed {
                 // While its process lives: it may not do so for long.
                 observer.refresh_vms();
                 refreshed = !is_new;

@@ -30,6 +30,7 @@ use crate::{
     kernel,
     observe::{
         journal::Journal,
+        launches::Launches,
         losses::Losses,
         ring_buffer::{Readers, Sink},
         tracked::TrackedVm,
@@ -45,6 +46,7 @@ pub struct Observer {
     pub enforcement: Enforcement,
     pub policies: Policies,
     pub table: VmTable,
+    pub launches: Launches,
     pub window: Window,
     keep: Duration,
     last_sample: u64,
@@ -118,6 +120,7 @@ impl Observer {
             enforcement,
             policies,
             table: VmTable::new(Arc::clone(wake)),
+            launches: Launches::default(),
             window: Window::default(),
             keep: config.keep_exited_vms,
             last_sample: 0,
@@ -185,12 +188,18 @@ impl Observer {
     }
 
     fn refresh_table(&mut self) -> Result<()> {
-        let Observer { table, records, programs, policies, keep, .. } = self;
+        let Observer { table, launches, records, programs, policies, keep, .. } = self;
+        launches.collect(records, table.vms());
         let identified = |vm: &TrackedVm| policies.apply(records, vm);
         let signals = policies.kick();
         let refreshed = table.refresh(records, programs, &identified, signals, *keep, now_ns());
         self.report_events();
         refreshed
+    }
+
+    /// Whether a launch has ended that was not reported.
+    pub fn has_new_launches(&self) -> bool {
+        self.launches.is_behind(&self.records)
     }
 
     fn verify(&mut self) {

@@ -5,6 +5,7 @@
 
 mod describe;
 pub mod kind;
+mod launched;
 mod query;
 mod since;
 mod time;
@@ -13,6 +14,7 @@ mod what;
 use serde::{Deserialize, Serialize};
 
 pub use kind::Kind;
+pub use launched::{LaunchStages, Launched, PspUser, Work, state_name};
 pub use query::{After, Filter, Query};
 pub use since::Since;
 pub use time::{AgentId, Time};
@@ -71,6 +73,11 @@ impl Event {
         let more = match &self.what {
             EventData::PolicyChanged(_) => size_of::<PolicyChanged>() + 512,
             EventData::NewVm { vmm } => vmm.len(),
+            EventData::Launched(launched) => {
+                let users = launched.work.psp_used_by.iter().flatten();
+                let names: usize = users.map(|user| 32 + text(&user.vm)).sum();
+                size_of::<Launched>() + names + 32
+            }
             EventData::Enforcement(EnforcementChanged { reason, .. }) => text(reason),
             EventData::AgentStarted { version, .. } => version.len(),
             EventData::ConfigReloaded { files, changed } => {

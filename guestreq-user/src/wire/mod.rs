@@ -5,6 +5,7 @@
 pub mod events;
 pub mod explain;
 pub mod identity;
+pub mod launches;
 pub mod overview;
 pub mod policy;
 pub mod status;

@@ -1,10 +1,11 @@
 //! # Overview for `guestreq top`
 //!
-//! `GET /v1/overview` is [`Overview`]: `/v1/vms`, `/v1/psp` and `/v1/policy` of the same moment.
+//! `GET /v1/overview` is [`Overview`]: `/v1/vms`, `/v1/psp`, `/v1/policy` and running launches of the
+//! same moment.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Psp, Vms, policy::Policies};
+use super::{Psp, Vms, launches::Launch, policy::Policies};
 
 #[derive(Debug, Deserialize, Serialize)]
 pub struct Overview {
@@ -12,6 +13,9 @@ pub struct Overview {
     pub vms: Vms,
     pub psp: Psp,
     pub policy: Policies,
+    /// Those that run, as in `/v1/launches`.
+    #[serde(default)]
+    pub launches: Vec<Launch>,
 }
 
 /// The agent that answers, and when.

@@ -3,7 +3,7 @@
 use std::{
     io,
     marker::PhantomData,
-    mem,
+    mem::{self, MaybeUninit},
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU64, Ordering},
@@ -11,7 +11,12 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use aya::{Ebpf, maps::Map};
-use guestreq_common::{host::Host, launch::EndedLaunch, request::Thread, vm::Vm};
+use guestreq_common::{
+    host::Host,
+    launch::{EndedLaunch, Launch},
+    request::Thread,
+    vm::Vm,
+};
 
 use super::WORD;
 
@@ -29,6 +34,8 @@ unsafe impl Record for Vm {}
 unsafe impl Record for Thread {}
 // SAFETY: as for Host.
 unsafe impl Record for EndedLaunch {}
+// SAFETY: as for Host.
+unsafe impl Record for Launch {}
 
 /// An array map, mapped.
 pub struct Mapped<T> {
@@ -83,20 +90,44 @@ impl<T: Record> Mapped<T> {
 
     /// A copy of one record. Fields may differ by microseconds in age.
     pub fn read(&self, index: usize) -> Option<Box<T>> {
-        let words = self.words(index)?;
         let mut copy = Box::<T>::new_uninit();
-        let target = copy.as_mut_ptr().cast::<u64>();
-        for (i, word) in words.iter().enumerate() {
-            // SAFETY: as many words as the record has.
-            unsafe { target.add(i).write(word.load(Ordering::Relaxed)) };
-        }
+        copy_words(self.words(index)?, &mut copy);
         // SAFETY: all words are written, and every bit pattern is a value.
         Some(unsafe { copy.assume_init() })
+    }
+
+    /// A copy of a part of one record, by its offset in bytes.
+    pub fn field<P: Record>(&self, index: usize, offset: usize) -> Option<P> {
+        let first = offset / WORD;
+        let words = self.words(index)?.get(first..first + mem::size_of::<P>() / WORD)?;
+        let mut copy = MaybeUninit::uninit();
+        copy_words(words, &mut copy);
+        // SAFETY: all words are written, and every bit pattern is a value.
+        Some(unsafe { copy.assume_init() })
+    }
+
+    /// Writes a record, for tests.
+    #[cfg(test)]
+    pub fn write(&self, index: usize, record: &T) {
+        let source = ptr::from_ref(record).cast::<u64>();
+        for (i, word) in self.words(index).unwrap().iter().enumerate() {
+            // SAFETY: as many words as the record has.
+            word.store(unsafe { source.add(i).read() }, Ordering::Relaxed);
+        }
     }
 
     /// One word of a record, by its offset in bytes.
     pub fn word(&self, index: usize, offset: usize) -> Option<&AtomicU64> {
         self.words(index)?.get(offset / WORD)
+    }
+}
+
+/// Copies the words of a record.
+fn copy_words<P: Record>(words: &[AtomicU64], copy: &mut MaybeUninit<P>) {
+    let target = copy.as_mut_ptr().cast::<u64>();
+    for (i, word) in words.iter().enumerate().take(mem::size_of::<P>() / WORD) {
+        // SAFETY: at most as many words as the record has.
+        unsafe { target.add(i).write(word.load(Ordering::Relaxed)) };
     }
 }
 

@@ -47,7 +47,7 @@ impl Lines {
     }
 }
 
-/// Red: refusals, anomalies, losses; yellow: slow or throttled.
+/// Red: refusals, anomalies, losses; yellow: slow, throttled, or a launch that did not finish.
 fn style(event: &Event) -> Style {
     let colour = match event.kind() {
         Kind::Denied
@@ -59,16 +59,23 @@ fn style(event: &Event) -> Style {
         | Kind::Lost
         | Kind::ConfigFailed => AnsiColor::Red,
         Kind::Enforcement if !is_verified(event) => AnsiColor::Red,
+        Kind::Launched if !is_finished(event) => AnsiColor::Yellow,
         Kind::Slow | Kind::Throttled | Kind::Rescued => AnsiColor::Yellow,
         Kind::PolicyChanged | Kind::ConfigReloaded => AnsiColor::Cyan,
         Kind::Enforcement | Kind::Unthrottled => AnsiColor::Green,
-        Kind::Request | Kind::NewVm | Kind::ExitedVm | Kind::AgentStarted => return Style::new(),
+        Kind::Request | Kind::NewVm | Kind::ExitedVm | Kind::Launched | Kind::AgentStarted => {
+            return Style::new();
+        }
     };
     colour.on_default()
 }
 
 fn is_verified(event: &Event) -> bool {
     matches!(&event.what, EventData::Enforcement(EnforcementChanged { verified: true, .. }))
+}
+
+fn is_finished(event: &Event) -> bool {
+    matches!(&event.what, EventData::Launched(launched) if launched.is_finished())
 }
 
 #[cfg(test)]

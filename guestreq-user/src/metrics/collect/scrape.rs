@@ -11,7 +11,7 @@ use std::{
 
 use guestreq_common::{
     host::Host,
-    launch::{self, EndedLaunch},
+    launch::{self, EndedLaunch, LaunchState},
     message::MESSAGE_TYPES,
     outcome::OUTCOMES,
     vm::{Life, VmRef},
@@ -185,4 +185,28 @@ fn failures_are_there_before_the_first_so_that_it_is_a_rise() {
         assert!(text.contains(&series), "{series}");
     }
     assert!(text.contains("guestreq_psp_commands_total{command=\"snp_guest_request\"} 0\n"));
+}
+
+/// Alerts on a host's first failed launch need its series at 0; docs/fleets.md has the number.
+#[test]
+fn a_host_s_launches_are_28_series() {
+    let hosted = Hosted::new(1, false);
+    let mut families = Families::default();
+    let mut totals = hosted.records.host().expect("a record").totals.launches;
+    totals.ended[LaunchState::Failed as usize] = 3;
+    totals.duration[0] = 2;
+    launches::of_host(&mut families, &totals);
+    launches::running(&mut families, (1, 2));
+    let text = TextEncoder::new().encode_to_string(&families.finish()).expect("a text");
+    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 28, "{text}");
+    for line in [
+        "guestreq_launches{state=\"stalled\"} 2\n",
+        "guestreq_launches_total{result=\"failed\"} 3\n",
+        "guestreq_launches_total{result=\"process_exited\"} 0\n",
+        "guestreq_launch_duration_seconds_bucket{le=\"0.0005\"} 2\n",
+        "guestreq_launch_duration_seconds_bucket{le=\"1200\"} 2\n",
+        "guestreq_launch_stage_seconds_total{stage=\"vmm\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
 }

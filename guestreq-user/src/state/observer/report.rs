@@ -50,10 +50,17 @@ impl Observer {
         self.journal.record_of(vm.map(TrackedVm::event_vm), what, now_ns());
     }
 
-    /// Reports new and exited VMs.
+    /// Reports new and exited VMs, and ended launches.
     pub(super) fn report_events(&mut self) {
-        for (vm, what, at) in self.table.take_events() {
+        let mut events = self.table.take_events();
+        events.extend(self.launches.settle(&self.records, self.table.vms()));
+        // A VM's launch ends after the VM is seen, and a failed one before its VM is gone.
+        events.sort_by_key(|(.., at)| *at);
+        for (vm, what, at) in events {
             self.journal.record_of(Some(vm), what, at);
+        }
+        if let Some(lost) = self.launches.take_lost() {
+            self.journal.record(EventData::Lost(lost));
         }
     }
 }

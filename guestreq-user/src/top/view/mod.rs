@@ -6,6 +6,7 @@ mod detail;
 mod footer;
 mod header;
 mod help;
+mod launches;
 mod psp;
 mod stages;
 mod text;
@@ -54,9 +55,11 @@ impl View {
             HIGH..HIGHER => 2 + 4,
             _ => 2 + 8,
         };
-        let [header, psp, body, footer] = Layout::vertical([
+        let launches = if all.height < HIGH { 0 } else { launches::height(model) };
+        let [header, psp, launching, body, footer] = Layout::vertical([
             Constraint::Length(rows(5)),
             Constraint::Length(psp * rows(2)),
+            Constraint::Length(launches),
             Constraint::Fill(1),
             Constraint::Length(rows(6)),
         ])
@@ -73,6 +76,7 @@ impl View {
             psp::draw(frame, left, model, self.theme);
             stages::draw(frame, right, model, self.theme);
         }
+        launches::draw(frame, launching, model, self.theme);
         let room = match &model.screen {
             Screen::List => Room {
                 rows: vms::draw(frame, body, model, &mut self.offset, self.theme),

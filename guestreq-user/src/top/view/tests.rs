@@ -4,7 +4,13 @@ use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, style::Color};
 
 use super::*;
-use crate::top::fixture::{INTERVAL, after, model, overview, press, vm};
+use crate::{
+    top::fixture::{INTERVAL, after, model, overview, press, vm},
+    wire::{
+        events::{EventVm, LaunchStages, PspUser, Work},
+        launches::Launch,
+    },
+};
 
 fn draw(model: &Model, width: u16, height: u16, now: Instant) -> (Buffer, Room) {
     draw_with(model, width, height, now, Theme::new(true))
@@ -162,6 +168,27 @@ fn the_selected_vm_is_visible_however_many_there_are() {
     assert!(screen[22].starts_with("old"), "{screen:#?}");
 }
 
+#[test]
+fn running_launches_are_above_the_vms_and_omitted_if_space_is_short() {
+    let mut model = model();
+    model.data.launches = vec![launch("web-9", "running", 60.0), launch("db-9", "stalled", 75.0)];
+    let shown = screen(&model, 80, 24);
+    assert!(shown[7].starts_with(" 2 launches ──"), "{shown:#?}");
+    assert_eq!(shown[8], " db-9: 512 pages in 75.0 s, stalled: no command for 61.0 s");
+    assert_eq!(shown[9], " web-9: 512 pages in 60.0 s, 75 % of it waiting for the PSP: greedy");
+    assert!(shown[10].starts_with(" 8 VMs"), "{shown:#?}");
+    assert!(!screen(&model, 80, 19).concat().contains("launches"));
+}
+
+fn launch(name: &str, state: &'static str, seconds: f64) -> Launch {
+    let vm = EventVm { vm: Some(name.to_owned()), name: None, uuid: None, pid: 1 };
+    let stage_seconds = LaunchStages { psp_queue: 45.0, psp_service: 12.0, vmm: 3.0 };
+    let psp_used_by = Some(vec![PspUser { vm: Some("greedy".to_owned()), seconds: 9.0 }]);
+    let work = Work { pages: 512, stage_seconds, psp_used_by, ..Work::default() };
+    let started = "2026-01-31T12:00:00.5Z".parse().unwrap();
+    Launch { vm, state: state.into(), started, seconds, seconds_ago: 61.0, work }
+}
+
 /// Hostile names.
 fn hostile() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -194,6 +221,7 @@ proptest! {
         data.agent.host = names[0].clone();
         data.agent.at = names[1].clone();
         data.psp.holder.as_mut().unwrap().vm = Some(names[2].clone());
+        data.launches = names.iter().map(|name| launch(name, "running", f64::NAN)).collect();
         let mut model = Model::new(data, Duration::from_secs(1), Instant::now());
         model.answer(Ok(after(2.0, 1.0)), Instant::now());
         model.answer(Err(names[3].clone()), Instant::now());

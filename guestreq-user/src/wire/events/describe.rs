@@ -3,9 +3,10 @@
 use std::{fmt, time::Duration};
 
 use super::{
-    Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, Lost, Message,
-    PolicyChanged, VmpckLost,
+    Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, LaunchStages, Launched,
+    Lost, Message, PolicyChanged, VmpckLost,
 };
+use crate::text::duration;
 
 /// A line of the log.
 impl fmt::Display for Event {
@@ -57,6 +58,7 @@ impl fmt::Display for EventData {
             EventData::VmpckLost(lost) => lost.fmt(f),
             EventData::NewVm { vmm } => f.write_str(vmm),
             EventData::ExitedVm {} => f.write_str("decommissioned"),
+            EventData::Launched(launched) => launched.fmt(f),
             EventData::PolicyChanged(changed) => changed.fmt(f),
             EventData::Enforcement(enforcement) => enforcement.fmt(f),
             EventData::AgentStarted { version, agent_pid } => {
@@ -99,6 +101,17 @@ impl fmt::Display for VmpckLost {
     }
 }
 
+impl fmt::Display for Launched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Launched { result, seconds, work } = self;
+        let LaunchStages { psp_queue, psp_service, vmm } = work.stage_seconds;
+        let [all, queue, service, vmm] = [*seconds, psp_queue, psp_service, vmm].map(duration);
+        write!(f, "{result} after {all}: {} commands, {} pages", work.commands, work.pages)?;
+        write!(f, ", psp_queue {queue}, psp_service {service}, vmm {vmm}")?;
+        work.failure().map_or(Ok(()), |failure| write!(f, "; {failure}"))
+    }
+}
+
 impl fmt::Display for PolicyChanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PolicyChanged { uid, target, old, new } = self;
@@ -123,6 +136,7 @@ impl fmt::Display for Lost {
         let Lost { reason, count } = self;
         match &**reason {
             Lost::SLOW_READER => write!(f, "{count} events dropped: this reader is too slow"),
+            Lost::LAUNCHES => write!(f, "{count} launches ended unread: only counters have them"),
             Lost::FORGOTTEN => write!(f, "the agent no longer has {count} earlier events"),
             reason => write!(f, "{count} lost: {reason}"),
         }

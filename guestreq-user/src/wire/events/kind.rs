@@ -48,6 +48,8 @@ pub enum Kind {
     ConfigReloaded,
     /// Reloading the configuration failed
     ConfigFailed,
+    /// A VM's launch has ended: finished, failed, abandoned or process_exited
+    Launched,
 }
 
 impl Kind {
@@ -67,8 +69,8 @@ impl Kind {
     /// Whether guests can cause it at will: logged at a bounded rate.
     pub fn is_about_a_guest(self) -> bool {
         use Kind::{
-            Bypassed, Denied, Gap, HostError, Lost, Replay, Request, Rescued, Slow, Throttled,
-            Unthrottled, VmpckLost,
+            Bypassed, Denied, Gap, HostError, Launched, Lost, Replay, Request, Rescued, Slow,
+            Throttled, Unthrottled, VmpckLost,
         };
         matches!(
             self,
@@ -83,6 +85,7 @@ impl Kind {
                 | Rescued
                 | VmpckLost
                 | Bypassed
+                | Launched
                 | Lost
         )
     }
@@ -110,6 +113,7 @@ impl EventData {
             EventData::Bypassed(_) => Kind::Bypassed,
             EventData::NewVm { .. } => Kind::NewVm,
             EventData::ExitedVm {} => Kind::ExitedVm,
+            EventData::Launched(_) => Kind::Launched,
             EventData::PolicyChanged(_) => Kind::PolicyChanged,
             EventData::Enforcement(_) => Kind::Enforcement,
             EventData::AgentStarted { .. } => Kind::AgentStarted,

@@ -57,11 +57,28 @@ pub fn examples() -> Vec<EventData> {
             changed: "default: limit off -> 5/s".to_owned(),
         },
         EventData::ConfigFailed { error: "line 1: no".to_owned() },
+        EventData::Launched(Box::new(launched())),
     ]
 }
 
 pub fn example(kind: Kind) -> EventData {
     examples().into_iter().find(|what| what.kind() == kind).unwrap()
+}
+
+/// A launch that failed.
+pub fn launched() -> Launched {
+    Launched {
+        result: "failed".into(),
+        seconds: 12.0,
+        work: Work {
+            commands: 102,
+            pages: 100,
+            stage_seconds: LaunchStages { psp_queue: 9.0, psp_service: 2.0, vmm: 1.0 },
+            failed_command: Some("snp_launch_finish".to_owned()),
+            failed_result: Some("bad_measurement".to_owned()),
+            psp_used_by: Some(vec![PspUser { vm: Some("web".to_owned()), seconds: 8.0 }]),
+        },
+    }
 }
 
 pub fn event(id: u64, vm: Option<EventVm>, what: EventData) -> Event {
@@ -137,6 +154,16 @@ fn an_event_is_displayed_in_one_line() {
         "vmpck_lost: VM \"web@7\", VMPCK 1, busy (inferred): no attestation with it until a reboot"
     );
     assert_eq!(line(Kind::Enforcement, None), "not enforced: the gate is not loaded");
+}
+
+#[test]
+fn a_launch_is_displayed_with_its_stages_and_what_ended_it() {
+    let what = EventData::Launched(Box::new(launched()));
+    assert_eq!(
+        event(1, Some(event_vm("web")), what).to_string(),
+        "launched: VM \"web@7\", failed after 12.0 s: 102 commands, 100 pages, psp_queue 9.00 s, \
+         psp_service 2.00 s, vmm 1.00 s; snp_launch_finish: bad_measurement"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ use guestreq_common::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Launched;
 use crate::wire::policy::{Effective, Named, Target};
 
 /// What happened, by `kind`.
@@ -62,6 +63,8 @@ pub enum EventData {
     ConfigFailed {
         error: String,
     },
+    /// A VM's launch has ended, whatever its result.
+    Launched(Box<Launched>),
 }
 
 /// A request's message header, as the guest wrote it.
@@ -144,7 +147,8 @@ pub struct EnforcementChanged {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Lost {
     /// As in guestreq_events_lost_total; or `slow_reader`: this client read too slowly; or
-    /// `forgotten`: the agent no longer keeps them.
+    /// `forgotten`: the agent no longer keeps them; or `launches`: so many launches ended at once
+    /// that the agent could not read some of them, but the counters have them.
     pub reason: Cow<'static, str>,
     /// How many since the last report; of `forgotten`, all since the agent started, of which fewer
     /// may match the query.
@@ -154,4 +158,5 @@ pub struct Lost {
 impl Lost {
     pub const SLOW_READER: &'static str = "slow_reader";
     pub const FORGOTTEN: &'static str = "forgotten";
+    pub const LAUNCHES: &'static str = "launches";
 }

@@ -24,6 +24,7 @@ mod guests;
 mod hostile;
 mod hung_psp;
 mod launch_load;
+mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -97,6 +98,11 @@ pub const GROUPS: &[Group] = &[
             operation::COMMAND_LINE,
             operation::BAD_INPUT,
         ],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "launches",
+        scenarios: &[launches::EXACT, launches::FAILED, launches::NAMES],
         ..Group::DEFAULT
     },
     Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },

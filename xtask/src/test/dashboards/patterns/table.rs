@@ -63,6 +63,31 @@ pub const ROWS: &[Row] = &[
         ],
     },
     Row {
+        alert: "GuestreqLaunchesWaitForPsp",
+        fault: "waiting",
+        after: Some(12),
+        over: None,
+        series: &[
+            (r#"guestreq_launch_stage_seconds_total{stage="psp_queue"}"#, Rate(2, 60)),
+            (r#"guestreq_launch_stage_seconds_total{stage="psp_service"}"#, Rate(10, 10)),
+            (r#"guestreq_launch_stage_seconds_total{stage="vmm"}"#, Rate(1, 1)),
+        ],
+    },
+    Row {
+        alert: "GuestreqLaunchFailed",
+        fault: "refused",
+        after: Some(2),
+        over: Some(20),
+        series: &[(r#"guestreq_launches_total{result="failed"}"#, Step(3, 2))],
+    },
+    Row {
+        alert: "GuestreqLaunchStalled",
+        fault: "no command",
+        after: Some(7),
+        over: None,
+        series: &[(r#"guestreq_launches{state="stalled"}"#, Level(0, 1))],
+    },
+    Row {
         alert: "GuestreqVmHogsPsp",
         fault: "greedy",
         after: Some(17),

@@ -1,0 +1,125 @@
+//! # guestreq launches
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use super::{
+    Reading,
+    table::{self, name},
+};
+use crate::{
+    text::{duration, percent},
+    wire::{
+        events::{EventVm, PspUser},
+        launches::{Launch, Launches},
+    },
+};
+
+/// Show VMs' launches: which run, how long they took, and what they waited for
+#[derive(clap::Args)]
+#[command(after_help = "\
+Shows the launches that run, and those that ended within the last hour, at least 20. The agent knows \
+the latest 512.
+
+A launch begins with its first command to the PSP and ends with SNP_LAUNCH_FINISH, or when its guest \
+context ends without it. DURATION is the sum of QUEUE (its commands waited for the PSP, with the share \
+of the launch), SERVICE (the PSP worked on them) and VMM (the VMM prepared the next command). A \
+running launch's DURATION includes the time since its latest command. WAITED FOR names the up to \
+three that used the PSP most meanwhile, and how long: VMs, or the host for commands that name no VM. \
+stalled: no command for 60 s.
+
+Why did this launch take a minute? If QUEUE is most of it, WAITED FOR took the PSP; if VMM is, look at \
+the VMM and its disk; if SERVICE is, the VM has many PAGES.
+
+Examples:
+guestreq launches
+guestreq launches --all -o json | jq '.launches[] | select(.state == \"failed\")'")]
+pub struct Args {
+    /// Show all launches that the agent knows
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Args {
+    pub fn run(self) -> Result<ExitCode> {
+        let mut launches: Launches = self.reading.get("/v1/launches")?;
+        if !self.all {
+            launches.launches = recent(launches.launches);
+        }
+        self.reading.print(&launches, table)
+    }
+}
+
+/// How many of those that have ended are shown in any case, and up to which age in seconds.
+const LATEST: usize = 20;
+const RECENT: f64 = 3600.0;
+
+/// The running ones, the latest ones, and all of the last hour.
+fn recent(launches: Vec<Launch>) -> Vec<Launch> {
+    let (mut shown, ended): (Vec<_>, Vec<_>) = launches.into_iter().partition(Launch::runs);
+    let is_recent = |(i, launch): &(usize, Launch)| *i < LATEST || launch.seconds_ago <= RECENT;
+    shown.extend(ended.into_iter().enumerate().filter(is_recent).map(|(_, launch)| launch));
+    shown
+}
+
+const HEADER: [&str; 11] = [
+    "VM",
+    "STATE",
+    "STARTED",
+    "DURATION",
+    "PAGES",
+    "QUEUE",
+    "%",
+    "SERVICE",
+    "VMM",
+    "WAITED FOR",
+    "FAILED",
+];
+
+fn table(answer: &Launches) -> String {
+    if answer.launches.is_empty() {
+        return "No launch was seen.\n".to_owned();
+    }
+    let mut table = table::new(&HEADER, &[3, 4, 5, 6, 7, 8]);
+    for Launch { vm, state, started, seconds, work, .. } in &answer.launches {
+        let stages = work.stage_seconds;
+        table.add_row([
+            who(vm),
+            state.clone().into_owned(),
+            started.to_the_second(),
+            duration(*seconds),
+            work.pages.to_string(),
+            duration(stages.psp_queue),
+            percent(stages.waiting_share()),
+            duration(stages.psp_service),
+            duration(stages.vmm),
+            waited_for(work.psp_used_by.as_deref()),
+            work.failure().unwrap_or_default(),
+        ]);
+    }
+    table::fold(&mut table);
+    table::text(&table)
+}
+
+fn who(vm: &EventVm) -> String {
+    vm.vm.as_ref().map_or_else(|| format!("pid {}", vm.pid), |vm| name(vm))
+}
+
+/// `web 12.0 s, the host 35.2 ms`
+fn waited_for(users: Option<&[PspUser]>) -> String {
+    let user = |user: &PspUser| {
+        let who = user.vm.as_ref().map_or_else(|| "the host".to_owned(), |vm| name(vm));
+        format!("{who} {}", duration(user.seconds))
+    };
+    match users {
+        None => "-".to_owned(),
+        Some([]) => "nobody".to_owned(),
+        Some(users) => users.iter().map(user).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests;

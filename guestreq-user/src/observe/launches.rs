@@ -1,0 +1,181 @@
+//! # Launches
+//!
+//! Those that run, and the latest that have ended, with the names of their VMs. A failed launch's
+//! record is another VM's at once, so its name is what the agent knew before.
+
+mod users;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use guestreq_common::{
+    launch::{EndedLaunch, HISTORY, Launch},
+    units::MonotonicNs,
+    vm::VmRef,
+};
+use users::Meter;
+pub use users::Users;
+
+use crate::{
+    bpf::records::Records,
+    observe::{tracked::TrackedVm, vms::VmEvent},
+    wire::events::{EventData, EventVm, Launched, Lost},
+};
+
+/// Ended launches that are kept.
+const KEPT: usize = HISTORY as usize;
+/// After how long without a command a running launch is stalled.
+const STALLED_NS: u64 = 60_000_000_000;
+
+#[derive(Default)]
+pub struct Launches {
+    /// The number of the last ended launch that was read.
+    read: u64,
+    /// Whether what earlier agents may have reported was read.
+    began: bool,
+    running: BTreeMap<VmRef, Running>,
+    /// The latest last.
+    ended: VecDeque<Ended>,
+    /// Read, and to be named after the table of VMs is refreshed.
+    unnamed: Vec<(EndedLaunch, Option<Running>)>,
+    lost: u64,
+    meter: Meter,
+}
+
+/// A launch that runs.
+#[derive(Clone)]
+pub struct Running {
+    pub vm: EventVm,
+    pub launch: Launch,
+    /// Who else used the PSP since the agent saw it.
+    pub users: Users,
+}
+
+impl Running {
+    pub fn is_stalled(&self, now: u64) -> bool {
+        MonotonicNs(now).since(self.launch.latest) >= STALLED_NS
+    }
+}
+
+/// A launch that has ended.
+pub struct Ended {
+    pub vm: EventVm,
+    pub launch: Launch,
+    /// Unless the agent did not see it run.
+    pub users: Option<Users>,
+}
+
+impl Launches {
+    pub fn running(&self) -> impl Iterator<Item = &Running> {
+        self.running.values()
+    }
+
+    /// The latest first.
+    pub fn ended(&self) -> impl Iterator<Item = &Ended> {
+        self.ended.iter().rev()
+    }
+
+    /// Numbers of running launches that make progress, and of stalled ones.
+    pub fn counts(&self, now: u64) -> (usize, usize) {
+        let stalled = self.running().filter(|running| running.is_stalled(now)).count();
+        (self.running.len() - stalled, stalled)
+    }
+
+    /// Whether launches have ended that were not read.
+    pub fn is_behind(&self, records: &Records) -> bool {
+        records.launch_history() != self.read
+    }
+
+    /// Reads the launches that have ended. Before the table of VMs is refreshed, which forgets
+    /// those that failed.
+    pub fn collect(&mut self, records: &Records, vms: &[TrackedVm]) {
+        let history = records.launch_history();
+        let first = (self.read + 1).max((history + 1).saturating_sub(u64::from(HISTORY)));
+        let mut lost = first - (self.read + 1);
+        for number in first..=history {
+            match records.ended_launch(number) {
+                Some(ended) => self.unnamed.push((*ended, None)),
+                // A later one's record has replaced it: they are written one after the other.
+                None if number < history => lost += 1,
+                // It is being written.
+                None => break,
+            }
+            self.read = number;
+        }
+        self.lost += if self.began { lost } else { 0 };
+        let Launches { meter, running, unnamed, .. } = self;
+        let used = meter.read(records, vms, unnamed.iter().map(|(ended, _)| ended));
+        for (id, running) in running.iter_mut() {
+            running.users.add(&used, *id);
+            running.name(*id, vms);
+        }
+        for (ended, was) in unnamed.iter_mut() {
+            *was = running.remove(&ended.vm).or(was.take());
+        }
+    }
+
+    /// Names them, follows those that run, and returns what to report. After the table was refreshed.
+    pub fn settle(&mut self, records: &Records, vms: &[TrackedVm]) -> Vec<VmEvent> {
+        let mut events = Vec::new();
+        for (ended, running) in std::mem::take(&mut self.unnamed) {
+            let vm = named(ended.vm, vms).or(running.as_ref().map(|it| it.vm.clone()));
+            let vm = vm.unwrap_or_else(|| nameless(ended.tgid));
+            let users = running.map(|running| running.users);
+            if self.began {
+                let launched = Launched::of(&ended.launch, users.as_ref().map(Users::most));
+                let what = EventData::Launched(Box::new(launched));
+                events.push((vm.clone(), what, ended.launch.latest.0));
+            }
+            self.ended.push_back(Ended { vm, launch: ended.launch, users });
+        }
+        let excess = self.ended.len().saturating_sub(KEPT);
+        self.ended.drain(..excess);
+        self.follow(records, vms);
+        self.began = true;
+        events
+    }
+
+    /// Launches that ended unread, since the last call.
+    pub fn take_lost(&mut self) -> Option<Lost> {
+        let count = std::mem::take(&mut self.lost);
+        (count > 0).then(|| Lost { reason: Lost::LAUNCHES.into(), count })
+    }
+
+    fn follow(&mut self, records: &Records, vms: &[TrackedVm]) {
+        let mut before = std::mem::take(&mut self.running);
+        for (id, _) in records.slots() {
+            let Some(launch) = records.launch(id).filter(Launch::is_running) else { continue };
+            let running = before.remove(&id).unwrap_or_else(|| {
+                let pid = records.vm(id.index()).map_or(0, |vm| vm.tgid);
+                Running { vm: nameless(pid), launch, users: Users::default() }
+            });
+            let mut running = Running { launch, ..running };
+            running.name(id, vms);
+            self.running.insert(id, running);
+        }
+        // One that has just ended: the next reading takes it.
+        if self.is_behind(records) {
+            self.running.extend(before);
+        }
+    }
+}
+
+impl Running {
+    /// The table may know the name only later, and may forget it sooner.
+    fn name(&mut self, id: VmRef, vms: &[TrackedVm]) {
+        if let Some(vm) = named(id, vms) {
+            self.vm = vm;
+        }
+    }
+}
+
+fn named(id: VmRef, vms: &[TrackedVm]) -> Option<EventVm> {
+    vms.iter().find(|vm| vm.id == id).map(TrackedVm::event_vm)
+}
+
+/// A process without a record.
+fn nameless(pid: u32) -> EventVm {
+    EventVm { vm: None, name: None, uuid: None, pid }
+}
+
+#[cfg(test)]
+mod tests;

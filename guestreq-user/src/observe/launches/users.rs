@@ -1,0 +1,92 @@
+//! # Who uses the PSP while a launch waits for it
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use guestreq_common::{launch::EndedLaunch, vm::VmRef};
+
+use crate::{bpf::records::Records, observe::tracked::TrackedVm};
+
+/// Most VMs that a launch remembers; those that used least count as the host.
+const MAX_USERS: usize = 64;
+/// Index in `Launch::stage_ns`.
+const PSP_SERVICE: usize = 1;
+/// How many are shown.
+const SHOWN: usize = 3;
+
+/// The PSP's time in ns by VM's label; without one, for commands that name no VM, and for VMs that
+/// have no name or no record any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Users(BTreeMap<Option<String>, u64>);
+
+impl Users {
+    /// Adds what others used meanwhile.
+    pub fn add(&mut self, used: &[Used], own: VmRef) {
+        for Used { label, ns, .. } in used.iter().filter(|used| used.vm != Some(own)) {
+            *self.0.entry(label.clone()).or_default() += ns;
+        }
+        while self.0.len() > MAX_USERS {
+            let named = self.0.iter().filter(|(label, _)| label.is_some());
+            let least = named.min_by_key(|(_, ns)| **ns).map(|(label, _)| label.clone());
+            let Some(ns) = least.and_then(|label| self.0.remove(&label)) else { return };
+            *self.0.entry(None).or_default() += ns;
+        }
+    }
+
+    /// Those that used most, and how long.
+    pub fn most(&self) -> Vec<(Option<String>, u64)> {
+        let mut all: Vec<_> = self.0.iter().map(|(label, ns)| (label.clone(), *ns)).collect();
+        all.sort_by_key(|(_, ns)| Reverse(*ns));
+        all.truncate(SHOWN);
+        all
+    }
+}
+
+/// What a VM, or the host, used since the last reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    pub vm: Option<VmRef>,
+    pub label: Option<String>,
+    pub ns: u64,
+}
+
+/// The last reading of the PSP's time.
+#[derive(Default)]
+pub struct Meter(Option<Reading>);
+
+struct Reading {
+    vms: BTreeMap<VmRef, u64>,
+    busy_ns: u64,
+}
+
+impl Meter {
+    /// What was used since the last reading: nothing at the first. `ended`: launches that ended
+    /// since then. A failed one's record is cleared, but the launch has its time.
+    pub fn read<'a>(
+        &mut self,
+        records: &Records,
+        vms: &[TrackedVm],
+        ended: impl Iterator<Item = &'a EndedLaunch>,
+    ) -> Vec<Used> {
+        let launched = ended.map(|ended| (ended.vm, ended.launch.stage_ns[PSP_SERVICE]));
+        let times = records.slots().filter_map(|(vm, _)| Some((vm, records.psp_ns(vm)?)));
+        // A record that still exists replaces its launch's time.
+        let now = Reading { vms: launched.chain(times).collect(), busy_ns: records.busy_ns() };
+        let before = self.0.replace(now);
+        let (Some(before), Some(now)) = (before, &self.0) else { return Vec::new() };
+        let mut host = now.busy_ns.saturating_sub(before.busy_ns);
+        let mut used = Vec::new();
+        for (vm, total) in &now.vms {
+            let ns = total.saturating_sub(before.vms.get(vm).copied().unwrap_or(0));
+            if ns > 0 {
+                host = host.saturating_sub(ns);
+                let tracked = vms.iter().find(|tracked| tracked.id == *vm);
+                let label = tracked.map(|tracked| tracked.label.clone());
+                used.push(Used { vm: Some(*vm), label, ns });
+            }
+        }
+        if host > 0 {
+            used.push(Used { vm: None, label: None, ns: host });
+        }
+        used
+    }
+}
