@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn overlapping_launches_are_told_apart() {
+    fn overlapping_launches_are_reported_apart() {
         let report = |begin_ns, duration_ns| LaunchReport {
             name: String::new(),
             begin_ns,
