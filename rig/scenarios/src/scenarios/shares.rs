@@ -24,7 +24,7 @@ scenario!(VCPU: "shares/vcpu" = vcpu,
 scenario!(AUDIT: "shares/audit" = audit,
     "audit counts what a share would refuse, and charges nothing for it");
 scenario!(RETURNING: "shares/returning" = returning,
-    "a refused message keeps its place and is admitted after 30 s; invented numbers gain nothing");
+    "a refused message keeps its place and is admitted after 30 s, and invented numbers gain nothing");
 
 /// Share of the scenarios below.
 const SHARE: f64 = 0.1;
@@ -100,12 +100,19 @@ pub fn quiet(count: u32) -> Result<Duration> {
 }
 
 /// The same beside [`PUSHING`] VMs.
-pub fn quiet_beside_pushing(count: u32) -> Result<Duration> {
+pub fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
     let pushing = load::start(&format!(
         "--vms {PUSHING} --processes --name pusher --seconds 300 --busy-retry-ms 200 \
          --busy-give-up-ms 600000"
     ))?;
-    thread::sleep(Duration::from_secs(6));
+    wait_until("their bursts are used up", Duration::from_secs(60), || {
+        let metrics = agent.scrape()?;
+        let busy = |i| {
+            let vm = format!("pusher-{i}");
+            metrics.sum("guestreq_decisions_total", &[("vm", &vm), ("decision", "busy")])
+        };
+        Ok((0..PUSHING).all(|i| busy(i) > 5.0))
+    })?;
     let seen = quiet(count);
     pushing.stop()?;
     seen
@@ -124,7 +131,7 @@ fn quiet_vm(context: &Context) -> Result<Status> {
         let alone = quiet(count)?;
         cli(&["limit", "clear", "--default"])?;
         cli(&["limit", "set", "--vm", "quiet", "--off"])?;
-        let beside = quiet_beside_pushing(count)?;
+        let beside = quiet_beside_pushing(&agent, count)?;
         cli(&["limit", "clear", "--vm", "quiet"])?;
         cli(&["limit", "set", "--default", "--off"])?;
         let times = beside.as_secs_f64() / alone.as_secs_f64();
