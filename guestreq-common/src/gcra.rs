@@ -57,8 +57,10 @@ pub enum Admission {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Arrival {
     pub now: u64,
-    /// When its message was first refused; never: it is new, and needs no turn.
+    /// When its message was first refused; never: it is new.
     pub first_refused: MonotonicNs,
+    /// Whether even a new message needs a turn.
+    pub takes_turns: bool,
     /// For how long other limits would have admitted it.
     pub conforms_for: u64,
     /// The VM's messages that go first, for each of which one request is kept.
@@ -150,12 +152,14 @@ impl GcraLimit {
     #[inline(always)]
     pub fn ask<C: Cell, T: Cell>(self, cell: &C, turn: &Turn<'_, T>, it: &Arrival) -> Admission {
         // Once, before the first attempt: the verifier would walk it in each.
-        if !it.first_refused.is_never() {
+        let is_new = it.first_refused.is_never();
+        if !is_new || it.takes_turns {
+            let first_refused = if is_new { MonotonicNs(it.now) } else { it.first_refused };
             let state = cell.load();
             let conforms = self.is_off() || self.admit(state, it.now, it.older).is_ok();
             let waited = if self.is_off() { u64::MAX } else { self.waited(state, it.now) };
             let waited = if waited < it.conforms_for { waited } else { it.conforms_for };
-            if conforms && !turn.take(it.now, it.first_refused, waited) {
+            if conforms && !turn.take(it.now, first_refused, waited) {
                 return Admission::NotItsTurn;
             }
         }

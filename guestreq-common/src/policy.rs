@@ -209,6 +209,8 @@ impl Limiter {
         let reserved_ns = mean_ns.wrapping_mul(reload(&self.place.older));
         self.debt.settle(share, mean_ns, now);
         self.credit = self.debt.credit(share, mean_ns, reserved_ns, now).0;
+        let half = share.time_to_repay(share.burst(mean_ns) / 2);
+        self.place.pushes = (reload(&self.credit) < half as i64) as u64;
     }
 
     /// Keeps the evaluation of the decision in progress.
@@ -352,9 +354,10 @@ pub fn decide<C: Cell, T: Cell>(
     if input.credit.is_over() {
         return decided(Decision::Busy);
     }
-    let Place { first_refused, older, .. } = input.place;
+    let Place { first_refused, older, pushes, .. } = input.place;
     let conforms_for = input.credit.conforms_for();
-    let arrival = Arrival { now: input.now.0, first_refused, conforms_for, older };
+    let (now, takes_turns) = (input.now.0, pushes != 0);
+    let arrival = Arrival { now, first_refused, takes_turns, conforms_for, older };
     match policy.rate().ask(rate, turn, &arrival) {
         Admission::Admitted => decided(Decision::Admit),
         Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),

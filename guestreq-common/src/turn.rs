@@ -1,17 +1,18 @@
 //! # Turns of refused messages
 //!
-//! VMs with equal limits would retry at the same moments and queue for the PSP together. So a
-//! message that was refused also waits for its turn: such messages follow one another as fast as
-//! the PSP answers, the one that was refused first before the others.
+//! VMs with equal limits would retry at the same moments and queue for the PSP together, and every
+//! other VM behind them. So a message that was refused also waits for its turn, and so does each
+//! message of a VM that has used more than half of its share's burst. Such messages follow one
+//! another as fast as the PSP answers, the one that was refused first before the others.
 
 use crate::{gcra::Cell, units::MonotonicNs};
 
-/// How long a refused message that now conforms may have to wait for its turn.
-pub const MAX_TURN_WAIT_NS: u64 = 500_000_000;
-/// Refused messages come no further apart, however slow the PSP is.
-pub(crate) const MAX_SPACING_NS: u64 = MAX_TURN_WAIT_NS / 2;
+/// How long a message that conforms may have to wait for its turn.
+pub const MAX_TURN_WAIT_NS: u64 = 10_000_000_000;
+/// Such messages come no further apart, however slow the PSP is.
+pub(crate) const MAX_SPACING_NS: u64 = 250_000_000;
 
-/// Spaces out the host's messages that were over their VMs' limits.
+/// Spaces out messages of VMs that use what their limits allow.
 pub struct Turn<'a, C> {
     /// When the next may come.
     pub next: &'a C,
@@ -32,16 +33,18 @@ impl<C: Cell> Turn<'_, C> {
             if self.spacing_ns > MAX_SPACING_NS { MAX_SPACING_NS } else { self.spacing_ns };
         let ahead = next.saturating_sub(now);
         // Further ahead than possible: another clock's.
-        let free = ahead == 0 || ahead > MAX_SPACING_NS;
+        let ahead = if ahead > 2 * MAX_SPACING_NS { 0 } else { ahead };
         let last = self.last_refused.load();
-        let goes_before = waited >= MAX_TURN_WAIT_NS || first_refused.0 < last;
-        if !free && !goes_before {
+        // An older message need not wait for the one that is just being served.
+        let is_free = ahead == 0 || ahead < spacing && first_refused.0 < last;
+        let has_waited = waited >= MAX_TURN_WAIT_NS;
+        if !is_free && !has_waited {
             return false;
         }
         // One of those that race is first.
-        let taken = self.next.replace(next, now.saturating_add(spacing));
+        let taken = self.next.replace(next, now.saturating_add(ahead).saturating_add(spacing));
         self.last_refused.replace(last, first_refused.0);
-        taken || goes_before
+        taken || has_waited
     }
 }
 

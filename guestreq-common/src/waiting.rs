@@ -66,6 +66,8 @@ pub struct Place {
     pub first_refused: MonotonicNs,
     /// Messages of the VM's other VMPCKs that have waited longer and are expected back.
     pub older: u64,
+    /// Nonzero if the VM has used more than half of its share's burst.
+    pub pushes: u64,
     /// Since when it counts as waiting.
     pub since: MonotonicNs,
 }

@@ -282,6 +282,21 @@ fn of_rate_and_share_the_stricter_decides_and_a_refusal_by_one_costs_nothing_of_
 }
 
 #[test]
+fn a_vm_that_has_used_more_than_half_of_its_burst_pushes() {
+    let mut limiter = Limiter::default();
+    let mut pushes = |owed| {
+        limiter.debt = Debt::default();
+        limiter.debt.charge(tenth(), MEAN_NS, owed, MonotonicNs(SECOND));
+        limiter.examine(tenth(), &message(2), MEAN_NS, MonotonicNs(SECOND));
+        limiter.place.pushes != 0
+    };
+    assert_eq!(
+        [0, 10_000_000, 10_000_001, 20_000_001].map(&mut pushes),
+        [false, false, true, true]
+    );
+}
+
+#[test]
 fn a_free_tsc_info_is_charged_to_the_share() {
     let policy = with_share(Mode::Enforce, GcraLimit::OFF);
     let (state, mut debt) = (AtomicU64::new(0), Debt::default());

@@ -6,7 +6,7 @@ use super::*;
 use crate::gcra::{Admission, Arrival, GcraLimit, tests::contended};
 
 const MS: u64 = 1_000_000;
-const NOW: u64 = 9_000 * MS;
+const NOW: u64 = 90_000 * MS;
 
 fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
     GcraLimit::new(interval_ns, burst).expect("within bounds")
@@ -83,12 +83,11 @@ fn turns_cost_a_vm_nothing_that_its_burst_makes_up_for() {
 
 #[test]
 fn where_limits_are_more_than_the_psp_can_do_nobody_waits_for_ever() {
-    // 20 VMs that may use all of the PSP each: every one comes within half a second of its time.
-    for times in push(20, limit(100 * MS, 1), 100 * MS, 10_000) {
-        assert!(
-            times.windows(2).all(|two| two[1] - two[0] <= 100 * MS + MAX_TURN_WAIT_NS + MS),
-            "{times:?}"
-        );
+    // 20 VMs that may use all of the PSP each. Whoever was not refused needs no turn.
+    for times in push(20, limit(100 * MS, 1), 100 * MS, 40_000) {
+        assert!(times.len() >= 10, "{times:?}");
+        let longest = times.windows(2).map(|two| two[1] - two[0]).max();
+        assert!(longest <= Some(100 * MS + MAX_TURN_WAIT_NS), "{times:?}");
     }
 }
 
@@ -121,11 +120,11 @@ fn a_returning_message_waits_for_its_turn_whichever_limit_refused_it() {
 }
 
 #[test]
-fn the_rate_and_the_share_must_both_have_admitted_it_for_half_a_second() {
+fn the_rate_and_the_share_must_both_have_admitted_it_for_ten_seconds() {
     let admission = |rate_since: u64, conforms_for| {
         let cells = Cells::new(NOW + 100 * MS, 1);
-        let first_refused = MonotonicNs(NOW - 5_000 * MS);
-        let arrival = Arrival { now: NOW, first_refused, conforms_for, older: 0 };
+        let first_refused = MonotonicNs(NOW - 15_000 * MS);
+        let arrival = Arrival { now: NOW, first_refused, conforms_for, ..Arrival::default() };
         limit(MS, 1).ask(&AtomicU64::new(NOW - rate_since), &cells.turn(100 * MS), &arrival)
     };
     let (just, long) = (MAX_TURN_WAIT_NS - 1, MAX_TURN_WAIT_NS);
@@ -142,8 +141,19 @@ fn whoever_was_refused_first_goes_before_the_others() {
     assert!(!turn.take(NOW + 1, MonotonicNs(NOW - 20 * MS), 1), "a younger one waits");
     assert!(!turn.take(NOW + 1, MonotonicNs(NOW - 30 * MS), 1), "so does one of the same age");
     assert!(turn.take(NOW + 1, MonotonicNs(NOW - 31 * MS), 1), "an older one does not");
-    assert_eq!(cells.words(), (NOW + 1 + 100 * MS, NOW - 31 * MS));
-    assert!(turn.take(NOW + 1 + 100 * MS, MonotonicNs(NOW - 20 * MS), 1));
+    assert_eq!(cells.words(), (NOW + 200 * MS, NOW - 31 * MS), "but adds its own time");
+    assert!(!turn.take(NOW + 2, MonotonicNs(NOW - 32 * MS), 1), "two are on their way");
+    assert!(turn.take(NOW + 200 * MS, MonotonicNs(NOW - 20 * MS), 1));
+}
+
+#[test]
+fn a_vm_that_has_used_half_of_its_burst_takes_turns_with_new_messages_too() {
+    let cells = Cells::new(NOW + 100 * MS, 1);
+    let new = Arrival { now: NOW, conforms_for: 0, takes_turns: true, ..Arrival::default() };
+    let ask = |arrival| GcraLimit::OFF.ask(&AtomicU64::new(0), &cells.turn(100 * MS), &arrival);
+    assert_eq!(ask(new), Admission::NotItsTurn);
+    assert_eq!(ask(Arrival { now: NOW + 100 * MS, ..new }), Admission::Admitted);
+    assert_eq!(cells.words(), (NOW + 200 * MS, NOW + 100 * MS), "the youngest of all");
 }
 
 #[test]
@@ -165,12 +175,12 @@ fn however_slow_the_psp_is_turns_are_a_quarter_of_a_second_apart() {
 }
 
 #[test]
-fn nobody_waits_for_its_turn_longer_than_half_a_second() {
+fn nobody_waits_for_its_turn_longer_than_ten_seconds() {
     let takes = |waited| {
         Cells::new(NOW + 100 * MS, 0).turn(100 * MS).take(NOW, MonotonicNs(NOW - 1), waited)
     };
-    assert!(!takes(500 * MS - 1));
-    assert!(takes(500 * MS));
+    assert!(!takes(10_000 * MS - 1));
+    assert!(takes(10_000 * MS));
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod packages;
 mod pods;
 mod policy_changes;
 pub mod realtime;
+pub mod shares;
 mod skipped_probes;
 mod soak;
 mod stages;
@@ -159,6 +160,17 @@ pub const GROUPS: &[Group] = &[
             enforce::ATTACKER,
         ],
         once: &[enforce::AUDIT],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "shares",
+        scenarios: &[
+            shares::PSP_TIME,
+            shares::QUIET_VM,
+            shares::VCPU,
+            shares::AUDIT,
+            shares::RETURNING,
+        ],
         ..Group::DEFAULT
     },
     Group {
