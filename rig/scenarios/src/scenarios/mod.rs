@@ -164,13 +164,8 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "shares",
-        scenarios: &[
-            shares::PSP_TIME,
-            shares::QUIET_VM,
-            shares::VCPU,
-            shares::AUDIT,
-            shares::RETURNING,
-        ],
+        scenarios: &[shares::PSP_TIME],
+        once: &[shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
         ..Group::DEFAULT
     },
     Group {
