@@ -1,0 +1,102 @@
+//! # Concurrent launches, each compared
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::records::{self, Deviation};
+use crate::{
+    agent::Agent,
+    host::{Firmware, wait_until},
+    load::{self, LaunchReport},
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(EXACT: "launches/exact" = exact,
+    "each launch has the firmware's commands, pages and PSP time and the VMM's duration");
+scenario!(CONCURRENT: "launches/concurrent" = concurrent,
+    "each of 200 concurrent launches has the firmware's commands and pages");
+
+/// Clocks of agent, firmware and VMM differ by a command's way through the kernel, which takes some
+/// tenths of a millisecond in the emulator: little of these.
+const COMMAND_US: u64 = 50_000;
+/// Launches with different numbers of pages, so that a mixed-up pair shows.
+const LOADS: [(&str, u64, u64); 4] =
+    [("none", 0, 2), ("few", 9, 2), ("some", 40, 2), ("most", 90, 2)];
+const TOLERANCE: f64 = 0.01;
+
+/// Concurrent launches that take this long for each command.
+pub fn deviation(command_us: u64) -> Result<Deviation> {
+    let before = Firmware::read()?;
+    let known = records::finished()?.len();
+    Firmware::set("page_us", command_us)?;
+    Firmware::set("other_us", command_us)?;
+    let start = |(name, pages, vms)| {
+        load::start(&format!("--vmm qemu --name {name} --vms {vms} --pages {pages} --count 0"))
+    };
+    let loads = LOADS.into_iter().map(start).collect::<Result<Vec<_>>>()?;
+    let mut reports: Vec<LaunchReport> = Vec::new();
+    for load in loads {
+        reports.extend(load.finish()?.launches);
+    }
+    Firmware::reset()?;
+    let launches = Firmware::read()?.launches_since(&before)?;
+    wait_until("the agent has read all launches", Duration::from_secs(60), || {
+        Ok(records::finished()?.len() == known + launches.len())
+    })?;
+    records::compare(&records::finished()?[known..], &launches, &reports)
+}
+
+fn exact(_: &Context) -> Result<Status> {
+    let _agent = Agent::start(&[])?;
+    let found = deviation(COMMAND_US)?;
+    println!("exact: {found:?}");
+    let vms: u64 = LOADS.iter().map(|(.., vms)| vms).sum();
+    ensure!(found.launches as u64 == vms, "{found:?}");
+    ensure!(found.service < TOLERANCE, "the PSP's time differs by {}", found.service);
+    ensure!(found.duration < TOLERANCE, "durations differ by {}", found.duration);
+    Ok(Status::Passed)
+}
+
+const VMS: usize = 200;
+const PAGES: u64 = 4;
+
+fn concurrent(_: &Context) -> Result<Status> {
+    let limit = Duration::from_secs(300);
+    let mut agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let cue = "/tmp/launch-cue";
+    let load = load::start(&format!(
+        "--vmm qemu --name vm --vms {VMS} --pages {PAGES} --launch-cue {cue} --count 0"
+    ))?;
+    wait_until("all launches have half of their pages", limit, || {
+        let launches = Firmware::read()?.launches_since(&before)?;
+        let half = launches.iter().filter(|launch| launch.pages == PAGES / 2).count();
+        Ok(half == VMS)
+    })?;
+    let waiting = Instant::now();
+    agent.wait_until("all launches run", |metrics| {
+        metrics.sum("guestreq_launches", &[("state", "running")]) == VMS as f64
+    })?;
+    let running = records::all()?;
+    let half = running.iter().filter(|it| it.state == "running" && it.pages == PAGES / 2).count();
+    ensure!(half == VMS, "the agent knows {half} launches with half of their pages");
+    let waited = waiting.elapsed().as_nanos() as u64;
+    fs::write(cue, "").context(cue)?;
+    let reports = load.finish()?.launches;
+    fs::remove_file(cue).context(cue)?;
+    let metrics = agent.wait_until("all launches have finished", |metrics| {
+        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == VMS as f64
+    })?;
+    let (finished, launches) = (records::finished()?, Firmware::read()?.launches_since(&before)?);
+    let found = records::compare(&finished, &launches, &reports)?;
+    println!("concurrent: {found:?}, {:.1} s of {VMS}", waited as f64 / 1e9);
+    let hasty = finished.iter().filter(|it| it.vmm_ns() < waited).count();
+    ensure!(hasty == 0, "{hasty} VMMs took less than the {waited} ns that all waited");
+    ensure!(found.duration < TOLERANCE, "durations differ by {}", found.duration);
+    ensure!(metrics.sum("guestreq_launches", &[]) == 0.0, "launches still run");
+    Ok(Status::Passed)
+}
