@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use guestreq_common::command::SNP_LAUNCH_FINISH;
 
 use super::records;
 use crate::{
@@ -81,9 +82,7 @@ fn go_on(cue: &str, first: &Firmware, finished: u64) -> Result<()> {
     fs::write(cue, "").context(cue.to_owned())?;
     crate::host::wait_until("the launch has finished", launch_load::LIMIT, || {
         let commands = Firmware::read()?.since(first).commands;
-        Ok(commands.get(&LAUNCH_FINISH).is_some_and(|(count, _)| *count >= finished))
+        Ok(commands.get(&SNP_LAUNCH_FINISH).is_some_and(|(count, _)| *count >= finished))
     })?;
     fs::remove_file(cue).context(cue.to_owned())
 }
-
-const LAUNCH_FINISH: u32 = 0xa2;
