@@ -125,7 +125,6 @@ fn churn(_: &Context) -> Result<Status> {
     for (record, launch) in known.iter().zip(&launches[unknown..]) {
         record.is_exactly(launch)?;
     }
-    let lost = metrics.sum("guestreq_events_lost_total", &[("reason", "launches")]);
-    println!("churn: {} launches, {lost} unread", launches.len());
+    println!("churn: {} launches, {} of them known", launches.len(), known.len());
     Ok(Status::Passed)
 }
