@@ -27,10 +27,10 @@ const LAUNCH_START: u32 = 0xa0;
 const LAUNCH_UPDATE: u32 = 0xa1;
 /// GCTX_CREATE, LAUNCH_START and ACTIVATE.
 const BEGIN: u64 = 3;
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// The firmware's launch is part of snpload's, which includes KVM's work and the way there.
-fn is_within(launch: &Launch, report: &LaunchReport) -> bool {
+pub fn is_within(launch: &Launch, report: &LaunchReport) -> bool {
     report.begin_ns <= launch.begin_ns && launch.end_ns <= report.begin_ns + report.duration_ns
 }
 
@@ -123,14 +123,14 @@ fn refused_page(_: &Context) -> Result<Status> {
 }
 
 /// The only launch since then.
-fn only(before: &Firmware) -> Result<Option<Launch>> {
+pub fn only(before: &Firmware) -> Result<Option<Launch>> {
     let launches = Firmware::read()?.launches_since(before)?;
     ensure!(launches.len() <= 1, "{launches:?}");
     Ok(launches.first().copied())
 }
 
 /// Waits until a launch has measured this many pages.
-fn wait_for_pages(before: &Firmware, pages: u64) -> Result<()> {
+pub fn wait_for_pages(before: &Firmware, pages: u64) -> Result<()> {
     wait_until("some pages are measured", LIMIT, || {
         Ok(only(before)?.is_some_and(|launch| launch.pages >= pages))
     })
@@ -187,7 +187,7 @@ fn vanished(_: &Context) -> Result<Status> {
 }
 
 /// Kills its processes.
-fn kill(load: Load) -> Result<()> {
+pub fn kill(load: Load) -> Result<()> {
     for process in load.processes()? {
         crate::agent::signal(process, libc::SIGKILL)?;
     }

@@ -24,7 +24,7 @@ mod guests;
 mod hostile;
 mod hung_psp;
 mod launch_load;
-mod launches;
+pub mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -103,7 +103,18 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "launches",
-        scenarios: &[launches::EXACT, launches::FAILED, launches::NAMES],
+        memory_mib: 3072,
+        scenarios: &[
+            launches::exact::EXACT,
+            launches::exact::CONCURRENT,
+            launches::TOTALS,
+            launches::FAILED,
+            launches::NAMES,
+            launches::bad_input::PAGES,
+            launches::bad_input::VANISHED,
+            launches::restart::RESTART,
+        ],
+        once: &[launches::bad_input::CHURN, launches::stalled::STALLED],
         ..Group::DEFAULT
     },
     Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },
