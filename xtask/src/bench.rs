@@ -1,8 +1,8 @@
 //! # bench: overhead
 //!
 //! In the rig, from the kernel's statistics: our programs compared with empty ones and a bpftrace
-//! script, how cost grows, and what limits achieve. Natively: a scrape. docs/performance.md
-//! explains the figures and which of them are meaningful under emulation.
+//! script, how cost grows, what launches cost, and what limits achieve. Natively: a scrape.
+//! docs/performance.md explains the figures and which of them are meaningful under emulation.
 
 mod figures;
 mod rig;
@@ -39,6 +39,8 @@ enum Part {
     Cost,
     /// With VMs and with requests
     Growth,
+    /// A launch's command, and how exact a launch's times are
+    Launches,
     /// What a limit admits and how it helps other VMs
     Limits,
     /// Sizes of our programs, which cost includes; only on request
@@ -52,9 +54,10 @@ enum Format {
 }
 
 /// Parts that are a boot, and its memory.
-const BOOTS: [(Part, &str, u32); 4] = [
+const BOOTS: [(Part, &str, u32); 5] = [
     (Part::Cost, "cost", 4096),
     (Part::Growth, "growth", 8192),
+    (Part::Launches, "launches", 2048),
     (Part::Limits, "limits", 2048),
     (Part::Programs, "programs", 2048),
 ];

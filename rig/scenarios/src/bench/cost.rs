@@ -57,7 +57,7 @@ struct Subjects<'a> {
 }
 
 /// The hook, and its program.
-type NamedProgram = (&'static str, EmptyProgram);
+pub type NamedProgram = (&'static str, EmptyProgram);
 
 /// Runs and nanoseconds of our programs on a request's path, of the empty ones, of bpftrace's, and
 /// of ours around KVM_RUN.

@@ -5,6 +5,7 @@
 
 mod cost;
 mod growth;
+mod launches;
 mod limits;
 mod programs;
 mod sizes;
@@ -18,9 +19,10 @@ use crate::{agent::Agent, host};
 /// A part of the benchmark, one boot; `true` measures for longer.
 type Part = fn(bool) -> Result<()>;
 
-const PARTS: [(&str, Part); 4] = [
+const PARTS: [(&str, Part); 5] = [
     ("cost", cost::run),
     ("growth", growth::run),
+    ("launches", launches::run),
     ("limits", limits::run),
     ("programs", sizes::run),
 ];

@@ -24,7 +24,7 @@ mod guests;
 mod hostile;
 mod hung_psp;
 mod launch_load;
-mod launches;
+pub mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;

@@ -19,6 +19,14 @@ fn all() -> Figures {
         "verified_instructions": 3000,
     }});
     figures.part("cost", Ok((vec![cost, program], None)));
+    let launches = json!({
+        "bpf_ns_per_launch_command": 1200.0, "bpf_launch_runs": 12000,
+        "empty_ns_per_launch_command": 400.0, "empty_launch_runs": 12000,
+        "launch_commands": 4000, "launch_service_excess_percent": 0.5,
+        "launch_duration_lack_percent": 0.1, "launches_compared": 8,
+        "launch_commands_compared": 300,
+    });
+    figures.part("launches", Ok((vec![launches], None)));
     let scrape = json!({
         "scrape_500_vms_ms": 20.5, "scrape_500_vms_p99_ms": 30.0, "scrapes": 200,
         "scrape_500_hostile_vms_ms": 40.0, "scrape_500_vms_bytes": 1, "rss_500_vms_mib": 20.0,

@@ -14,22 +14,23 @@ use crate::{
 };
 
 scenario!(PAGES: "launches/pages" = pages,
-    "a launch without pages and one with thousands are known exactly");
+    "a launch without pages and one with 100,000 are known exactly");
 scenario!(VANISHED: "launches/vanished" = vanished,
     "a launch that fails, is abandoned or loses its VMM is shown as far as the firmware saw it");
 scenario!(CHURN: "launches/churn" = churn,
     "of more launches than the agent keeps all are counted and the latest are known exactly");
 
-fn pages(context: &Context) -> Result<Status> {
+fn pages(_: &Context) -> Result<Status> {
     let _agent = Agent::start(&[])?;
-    let many = if context.long { 100_000 } else { 5_000 };
+    // 400 MiB, the most that snpload measures.
+    let many = 100_000;
     for pages in [0, many] {
         let (before, known) = (Firmware::read()?, records::finished()?.len());
         let seen = load::run(&format!("--vmm qemu --name of-{pages} --pages {pages} --hold"))?;
         let launches = Firmware::read()?.launches_since(&before)?;
         let found = records::compare(&records::finished()?[known..], &launches, &seen.launches)?;
         ensure!(found.pages == pages + 1, "{found:?}");
-        println!("{pages} pages: {found:?}, {:?}", launches);
+        println!("{pages} pages: {found:?}");
     }
     Ok(Status::Passed)
 }
@@ -124,7 +125,6 @@ fn churn(_: &Context) -> Result<Status> {
     for (record, launch) in known.iter().zip(&launches[unknown..]) {
         record.is_exactly(launch)?;
     }
-    let lost = metrics.sum("guestreq_events_lost_total", &[("reason", "launches")]);
-    println!("churn: {} launches, {lost} unread", launches.len());
+    println!("churn: {} launches, {} of them known", launches.len(), known.len());
     Ok(Status::Passed)
 }

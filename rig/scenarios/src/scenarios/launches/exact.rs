@@ -18,17 +18,18 @@ use crate::{
 scenario!(EXACT: "launches/exact" = exact,
     "each launch has the firmware's commands, pages and PSP time and the VMM's duration");
 scenario!(CONCURRENT: "launches/concurrent" = concurrent,
-    "each of 200 concurrent launches has the firmware's commands and pages");
+    "each of many concurrent launches has the firmware's commands and pages");
 
 /// Clocks of agent, firmware and VMM differ by a command's way through the kernel, which takes some
 /// tenths of a millisecond in the emulator: little of these.
 const COMMAND_US: u64 = 50_000;
-/// Launches with different numbers of pages, so that a mixed-up pair shows.
+/// Names, pages, and VMs. Different numbers of pages, so that a mixed-up pair shows, and enough of
+/// them: the fake firmware is up to 5 ms late for the first command after a pause.
 const LOADS: [(&str, u64, u64); 4] =
-    [("none", 0, 2), ("few", 9, 2), ("some", 40, 2), ("most", 90, 2)];
+    [("small", 30, 2), ("medium", 40, 2), ("large", 50, 2), ("huge", 60, 2)];
 const TOLERANCE: f64 = 0.01;
 
-/// Concurrent launches that take this long for each command.
+/// Of concurrent launches that take this long for each command.
 pub fn deviation(command_us: u64) -> Result<Deviation> {
     let before = Firmware::read()?;
     let known = records::finished()?.len();
@@ -61,39 +62,41 @@ fn exact(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-const VMS: usize = 200;
 const PAGES: u64 = 4;
 
-fn concurrent(_: &Context) -> Result<Status> {
+fn concurrent(context: &Context) -> Result<Status> {
+    // The emulator starts three VMMs a second.
+    let vms = if context.long { 200 } else { 50 };
     let limit = Duration::from_secs(300);
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let cue = "/tmp/launch-cue";
     let load = load::start(&format!(
-        "--vmm qemu --name vm --vms {VMS} --pages {PAGES} --launch-cue {cue} --count 0"
+        "--vmm qemu --name vm --vms {vms} --pages {PAGES} --launch-cue {cue} --count 0"
     ))?;
     wait_until("all launches have half of their pages", limit, || {
         let launches = Firmware::read()?.launches_since(&before)?;
         let half = launches.iter().filter(|launch| launch.pages == PAGES / 2).count();
-        Ok(half == VMS)
+        Ok(half == vms)
     })?;
     let waiting = Instant::now();
+    // The first may have stalled meanwhile.
     agent.wait_until("all launches run", |metrics| {
-        metrics.sum("guestreq_launches", &[("state", "running")]) == VMS as f64
+        metrics.sum("guestreq_launches", &[]) == vms as f64
     })?;
     let running = records::all()?;
-    let half = running.iter().filter(|it| it.state == "running" && it.pages == PAGES / 2).count();
-    ensure!(half == VMS, "the agent knows {half} launches with half of their pages");
+    let half = running.iter().filter(|it| it.runs() && it.pages == PAGES / 2).count();
+    ensure!(half == vms, "the agent knows {half} launches with half of their pages");
     let waited = waiting.elapsed().as_nanos() as u64;
     fs::write(cue, "").context(cue)?;
     let reports = load.finish()?.launches;
     fs::remove_file(cue).context(cue)?;
     let metrics = agent.wait_until("all launches have finished", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == VMS as f64
+        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == vms as f64
     })?;
     let (finished, launches) = (records::finished()?, Firmware::read()?.launches_since(&before)?);
     let found = records::compare(&finished, &launches, &reports)?;
-    println!("concurrent: {found:?}, {:.1} s of {VMS}", waited as f64 / 1e9);
+    println!("concurrent: {found:?}, {:.1} s of {vms}", waited as f64 / 1e9);
     let hasty = finished.iter().filter(|it| it.vmm_ns() < waited).count();
     ensure!(hasty == 0, "{hasty} VMMs took less than the {waited} ns that all waited");
     ensure!(found.duration < TOLERANCE, "durations differ by {}", found.duration);

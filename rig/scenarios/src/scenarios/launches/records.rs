@@ -52,9 +52,12 @@ impl Record {
             failed: text("failed_command").zip(text("failed_result")),
         };
         let (sum, duration) = (record.stage_ns.iter().sum::<u64>(), record.duration_ns);
-        let runs = ["running", "stalled"].contains(&record.state.as_str());
-        ensure!(runs || sum == duration, "{sum} ns in the stages of {duration} ns");
+        ensure!(record.runs() || sum == duration, "{sum} ns in the stages of {duration} ns");
         Ok(record)
+    }
+
+    pub fn runs(&self) -> bool {
+        self.state == "running" || self.state == "stalled"
     }
 
     pub fn service_ns(&self) -> u64 {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use guestreq_common::command::SNP_LAUNCH_FINISH;
 
 use super::records;
 use crate::{
@@ -63,10 +64,11 @@ fn restart(_: &Context) -> Result<Status> {
         metrics.sum("guestreq_launches_total", &[("result", "finished")]) == 3.0
     })?;
     let mut launches = Firmware::read()?.launches_since(&first)?;
+    launches.retain(|launch| launch.pages > 0);
     launches.sort_by_key(|launch| launch.end_ns);
     let finished = records::finished()?;
-    let whole = launches.iter().filter(|launch| launch.pages > 0);
-    for (record, launch) in finished.iter().zip(whole) {
+    ensure!(finished.len() == 3 && launches.len() == 3, "{finished:?}, {launches:?}");
+    for (record, launch) in finished.iter().zip(&launches) {
         record.is_exactly(launch)?;
     }
     ensure!(super::events()?.len() == 1, "it reports {:?}", super::events()?);
@@ -81,9 +83,7 @@ fn go_on(cue: &str, first: &Firmware, finished: u64) -> Result<()> {
     fs::write(cue, "").context(cue.to_owned())?;
     crate::host::wait_until("the launch has finished", launch_load::LIMIT, || {
         let commands = Firmware::read()?.since(first).commands;
-        Ok(commands.get(&LAUNCH_FINISH).is_some_and(|(count, _)| *count >= finished))
+        Ok(commands.get(&SNP_LAUNCH_FINISH).is_some_and(|(count, _)| *count >= finished))
     })?;
     fs::remove_file(cue).context(cue.to_owned())
 }
-
-const LAUNCH_FINISH: u32 = 0xa2;

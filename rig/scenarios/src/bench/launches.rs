@@ -1,0 +1,98 @@
+//! # Launches
+//!
+//! What a launch's command costs, compared with empty programs on the same hooks, and how far the
+//! agent's times are from the firmware's and the VMM's. The first program on a hook pays for cold
+//! caches, so there are two rounds with opposite orders.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::Result;
+use guestreq_common::command::SNP_LAUNCH_FINISH;
+use serde_json::json;
+
+use super::{
+    cost::{NamedProgram, of, of_empty, per, print_each},
+    programs, report,
+    subjects::{self, MeasuredAgent},
+};
+use crate::{
+    agent::Agent,
+    bpf::Statistics,
+    host::{Firmware, wait_until},
+    load,
+    scenarios::launches,
+};
+
+/// Our entry programs on a launch command's path, and the empty ones on the same hooks.
+const ON_COMMANDS: [&str; 3] = ["on_issue_comman", "on_command_star", "on_command_end"];
+const EMPTY: [&str; 3] = ["issue_command", "command_start", "command_end"];
+/// Long enough that a command's way through the emulated kernel is less than a percent of it.
+const COMMAND_US: u64 = 50_000;
+const VMS: u64 = 2;
+const LIMIT: Duration = Duration::from_secs(600);
+
+pub fn run(long: bool) -> Result<()> {
+    let pages = if long { 20_000 } else { 2_000 };
+    let mut sum = Sum::default();
+    {
+        let _on = Statistics::on()?;
+        {
+            let agent = MeasuredAgent::start()?;
+            sum.round(&agent.ids, &subjects::empty()?, pages)?;
+        }
+        let empty = subjects::empty()?;
+        sum.round(&MeasuredAgent::start()?.ids, &empty, pages)?;
+    }
+    let _agent = Agent::start(&[])?;
+    let found = launches::exact::deviation(COMMAND_US)?;
+    report(&json!({
+        "bpf_ns_per_launch_command": per(sum.ours.1, sum.commands),
+        "bpf_launch_runs": sum.ours.0,
+        "empty_ns_per_launch_command": per(sum.empty.1, sum.commands),
+        "empty_launch_runs": sum.empty.0,
+        "launch_commands": sum.commands,
+        "launch_service_excess_percent": found.service * 100.0,
+        "launch_duration_lack_percent": found.duration * 100.0,
+        "launches_compared": found.launches,
+        "launch_commands_compared": found.commands,
+    }));
+    Ok(())
+}
+
+/// Runs and nanoseconds.
+#[derive(Default)]
+struct Sum {
+    commands: u64,
+    ours: (u64, u64),
+    empty: (u64, u64),
+}
+
+impl Sum {
+    /// Launches whose commands alternate, like those of several VMMs.
+    fn round(&mut self, ours: &BTreeSet<u32>, empty: &[NamedProgram], pages: u64) -> Result<()> {
+        let totals = || -> Result<_> {
+            let empty = empty.iter().filter(|(name, _)| EMPTY.contains(name));
+            Ok((of(ours, &ON_COMMANDS)?, of_empty(empty)?))
+        };
+        let (before, each) = (totals()?, programs::all(ours)?);
+        let first = Firmware::read()?;
+        // Held, so that its end is not counted.
+        let load =
+            load::start(&format!("--vms {VMS} --processes --pages {pages} --count 0 --hold"))?;
+        wait_until("both have launched", LIMIT, || {
+            let commands = Firmware::read()?.since(&first).commands;
+            Ok(commands.get(&SNP_LAUNCH_FINISH).is_some_and(|(count, _)| *count == VMS))
+        })?;
+        let after = totals()?;
+        print_each(&each, &programs::all(ours)?);
+        let launches = Firmware::read()?.launches_since(&first)?;
+        self.commands += launches.iter().map(|launch| launch.commands).sum::<u64>();
+        load.finish()?;
+        for (sum, (before, after)) in
+            [(&mut self.ours, (before.0, after.0)), (&mut self.empty, (before.1, after.1))]
+        {
+            *sum = (sum.0 + after.0 - before.0, sum.1 + after.1 - before.1);
+        }
+        Ok(())
+    }
+}
