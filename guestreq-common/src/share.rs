@@ -98,6 +98,10 @@ impl PspShare {
     }
 
     /// How long it takes to repay something; rounded up. The share is not off.
+    #[expect(
+        clippy::manual_div_ceil,
+        reason = "div_ceil branches, and the verifier walks both ways"
+    )]
     #[inline(always)]
     pub const fn time_to_repay(self, owed_ns: u64) -> u64 {
         let ppm = self.ppm();
