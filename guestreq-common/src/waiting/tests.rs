@@ -63,7 +63,7 @@ fn each_vmpck_has_its_own_place() {
 fn who_is_not_expected_back_holds_nobody_up() {
     let mut waiting = WaitingMessages::default();
     waiting.refuse(3, 1, at(10));
-    let older = |waiting: &WaitingMessages, ns| place(&waiting, 0, 1, MonotonicNs(ns)).older;
+    let older = |waiting: &WaitingMessages, ns| place(waiting, 0, 1, MonotonicNs(ns)).older;
     assert_eq!(older(&waiting, 12 * S + S / 2 - 1), 1);
     assert_eq!(older(&waiting, 12 * S + S / 2), 0);
     waiting.refuse(3, 1, at(13));
