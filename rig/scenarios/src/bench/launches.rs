@@ -26,8 +26,6 @@ use crate::{
 /// Our entry programs on a launch command's path, and the empty ones on the same hooks.
 const ON_COMMANDS: [&str; 3] = ["on_issue_comman", "on_command_star", "on_command_end"];
 const EMPTY: [&str; 3] = ["issue_command", "command_start", "command_end"];
-/// Long enough that a command's way through the emulated kernel is less than a percent of it.
-const COMMAND_US: u64 = 50_000;
 const VMS: u64 = 2;
 const LIMIT: Duration = Duration::from_secs(600);
 
@@ -44,7 +42,7 @@ pub fn run(long: bool) -> Result<()> {
         sum.round(&MeasuredAgent::start()?.ids, &empty, pages)?;
     }
     let _agent = Agent::start(&[])?;
-    let found = launches::exact::deviation(COMMAND_US)?;
+    let found = launches::exact::deviation()?;
     report(&json!({
         "bpf_ns_per_launch_command": per(sum.ours.1, sum.commands),
         "bpf_launch_runs": sum.ours.0,
