@@ -133,7 +133,8 @@ fn names(_: &Context) -> Result<Status> {
     agent.wait_until("greedy sends requests", |metrics| {
         metrics.sum("guestreq_requests_total", &[("vm", "greedy")]) > 0.0
     })?;
-    Firmware::set("other_us", 20_000)?;
+    // Longer than the agent takes to see a launch.
+    Firmware::set("other_us", 200_000)?;
     Firmware::set("latency_us", 20_000)?;
     let web = load::start(&format!("--vmm qemu --name web {FAILED_LAUNCHES} --hold"))?;
     agent.wait_until("web has launched", |metrics| {

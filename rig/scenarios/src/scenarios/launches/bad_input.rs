@@ -70,9 +70,13 @@ fn vanished(_: &Context) -> Result<Status> {
     check(&before, &ended(&mut agent, "process_exited", 1)?, 128..=128)?;
 
     let before = Firmware::read()?;
-    Firmware::set("page_us", 20_000)?;
+    Firmware::set("page_us", 100_000)?;
     let load = load::start(waiting)?;
     launch_load::wait_for_pages(&before, 1)?;
+    // The agent can name only a process that it saw.
+    agent.wait_until("the agent knows the launch", |_| {
+        records::all().is_ok_and(|all| all.iter().any(|it| it.runs() && it.name.is_some()))
+    })?;
     launch_load::kill(load)?;
     let killed = ended(&mut agent, "process_exited", 2)?;
     check(&before, &killed, 1..=127)?;

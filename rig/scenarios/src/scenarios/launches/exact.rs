@@ -28,6 +28,8 @@ const COMMAND_US: u64 = 250_000;
 const LOADS: [(&str, u64, u64); 4] =
     [("small", 6, 2), ("medium", 8, 2), ("large", 10, 2), ("huge", 12, 2)];
 const TOLERANCE: f64 = 0.01;
+/// Of a launch while other guests of the rig use the processors.
+const DISTURBED: f64 = 0.1;
 
 /// Of concurrent launches.
 pub fn deviation() -> Result<Deviation> {
@@ -57,7 +59,8 @@ fn exact(_: &Context) -> Result<Status> {
     println!("exact: {found:?}");
     let vms: u64 = LOADS.iter().map(|(.., vms)| vms).sum();
     ensure!(found.launches as u64 == vms, "{found:?}");
-    ensure!(found.service < TOLERANCE, "the PSP's time differs by {}", found.service);
+    ensure!(found.least_service < TOLERANCE, "the PSP's time differs: {found:?}");
+    ensure!(found.service < DISTURBED, "the PSP's time differs: {found:?}");
     ensure!(found.duration < TOLERANCE, "durations differ by {}", found.duration);
     Ok(Status::Passed)
 }
@@ -99,7 +102,7 @@ fn concurrent(context: &Context) -> Result<Status> {
     println!("concurrent: {found:?}, {:.1} s of {vms}", waited as f64 / 1e9);
     let hasty = finished.iter().filter(|it| it.vmm_ns() < waited).count();
     ensure!(hasty == 0, "{hasty} VMMs took less than the {waited} ns that all waited");
-    ensure!(found.duration < TOLERANCE, "durations differ by {}", found.duration);
+    ensure!(found.duration < DISTURBED, "durations differ by {}", found.duration);
     ensure!(metrics.sum("guestreq_launches", &[]) == 0.0, "launches still run");
     Ok(Status::Passed)
 }
