@@ -51,6 +51,9 @@ pub enum Status {
     Skipped(&'static str),
 }
 
+/// Why a scenario that takes a minute or more, or an idle machine, is skipped.
+pub const ONLY_LONG: &str = "only with --long";
+
 /// Scenarios that share a boot.
 pub struct Group {
     pub name: &'static str,

@@ -12,7 +12,7 @@ use crate::{
     enforcing::Enforcing,
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, ONLY_LONG, Status, scenario},
 };
 
 scenario!(PSP_TIME: "shares/psp_time" = psp_time,
@@ -123,10 +123,13 @@ pub fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
 const ATTEMPTS: u32 = 3;
 
 fn quiet_vm(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     Firmware::set("latency_us", 10_000)?;
     let Enforcing { agent, gate } = Enforcing::start("limit = { share = \"5%\" }\n")?;
     cli(&["limit", "set", "--default", "--off"])?;
-    let count = if context.long { 200 } else { 60 };
+    let count = 100;
     let mut kept = false;
     for _ in 0..ATTEMPTS {
         let alone = quiet(count)?;

@@ -9,7 +9,7 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, ONLY_LONG, Status, scenario},
     scenarios::launch_load,
 };
 
@@ -20,7 +20,10 @@ scenario!(VANISHED: "launches/vanished" = vanished,
 scenario!(CHURN: "launches/churn" = churn,
     "of more launches than the agent keeps all are counted and the latest are known exactly");
 
-fn pages(_: &Context) -> Result<Status> {
+fn pages(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     let _agent = Agent::start(&[])?;
     // 400 MiB, the most that snpload measures.
     let many = 100_000;
@@ -54,7 +57,10 @@ fn check(before: &Firmware, record: &Record, pages: RangeInclusive<u64>) -> Resu
     record.is_exactly(&launch)
 }
 
-fn vanished(_: &Context) -> Result<Status> {
+fn vanished(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     let mut agent = Agent::start(&[])?;
     for (i, (step, pages)) in (1..).zip([("start", 0), ("update", 128)]) {
         let before = Firmware::read()?;
@@ -113,7 +119,10 @@ fn vanished(_: &Context) -> Result<Status> {
 /// More than the 512 that are kept.
 const CHURN_LAUNCHES: u64 = 600;
 
-fn churn(_: &Context) -> Result<Status> {
+fn churn(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let relaunch = CHURN_LAUNCHES - 1;

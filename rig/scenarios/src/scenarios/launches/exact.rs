@@ -12,7 +12,7 @@ use crate::{
     agent::Agent,
     host::{Firmware, wait_until},
     load::{self, LaunchReport},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, ONLY_LONG, Status, scenario},
 };
 
 scenario!(EXACT: "launches/exact" = exact,
@@ -53,7 +53,10 @@ pub fn deviation() -> Result<Deviation> {
     records::compare(&records::finished()?[known..], &launches, &reports)
 }
 
-fn exact(_: &Context) -> Result<Status> {
+fn exact(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     let _agent = Agent::start(&[])?;
     let found = deviation()?;
     println!("exact: {found:?}");
@@ -68,6 +71,9 @@ fn exact(_: &Context) -> Result<Status> {
 const PAGES: u64 = 4;
 
 fn concurrent(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     // The emulator starts three VMMs a second.
     let vms = if context.long { 200 } else { 50 };
     let limit = Duration::from_secs(300);

@@ -9,14 +9,17 @@ use crate::{
     agent::{self, Agent},
     host::{Firmware, wait_until},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, ONLY_LONG, Status, scenario},
     scenarios::launch_load,
 };
 
 scenario!(STALLED: "launches/stalled" = stalled,
     "a launch without a command for a minute is stalled until its VMM goes on");
 
-fn stalled(_: &Context) -> Result<Status> {
+fn stalled(context: &Context) -> Result<Status> {
+    if !context.long {
+        return Ok(Status::Skipped(ONLY_LONG));
+    }
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let cue = "/tmp/launch-cue";
