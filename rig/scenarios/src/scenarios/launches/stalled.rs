@@ -14,7 +14,7 @@ use crate::{
 };
 
 scenario!(STALLED: "launches/stalled" = stalled,
-    "a launch without a command for a minute is stalled until its VMM goes on");
+    "a launch without a command for a minute is stalled until its VMM continues");
 
 fn stalled(context: &Context) -> Result<Status> {
     if !context.long {
