@@ -39,7 +39,9 @@ fn follow_all() -> Result<Follower> {
 
 /// The numbers of finished requests and of lost events.
 fn reported(events: &[Value]) -> (u64, u64) {
-    let ended = events.iter().filter(|event| event.get("result").is_some()).count();
+    // Launches have a result, too.
+    let is_request = |event: &&Value| event.get("result").is_some() && event["kind"] != "launched";
+    let ended = events.iter().filter(is_request).count();
     let lost = events.iter().filter(|event| event["kind"] == "lost");
     (ended as u64, lost.filter_map(|event| event["count"].as_u64()).sum())
 }
