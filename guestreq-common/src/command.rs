@@ -5,6 +5,7 @@
 //! lacks are named as in the patch series.
 
 pub const SNP_DECOMMISSION: u32 = 0x90;
+pub const SNP_ACTIVATE: u32 = 0x91;
 pub const SNP_GCTX_CREATE: u32 = 0x93;
 pub const SNP_GUEST_REQUEST: u32 = 0x94;
 pub const SNP_LAUNCH_START: u32 = 0xa0;
@@ -29,7 +30,7 @@ pub const fn names_context(command: u32) -> bool {
 /// creates none.
 #[inline(always)]
 pub const fn begins_vm(command: u32) -> bool {
-    matches!(command, 0x91 | SNP_GCTX_CREATE | SNP_GUEST_REQUEST | 0xa0..=0xa2)
+    launches(command) || command == SNP_GUEST_REQUEST
 }
 
 /// Whether the command is part of the launch of the guest context that it names.
@@ -37,7 +38,7 @@ pub const fn begins_vm(command: u32) -> bool {
 pub const fn launches(command: u32) -> bool {
     matches!(
         command,
-        0x91 | SNP_GCTX_CREATE | SNP_LAUNCH_START | SNP_LAUNCH_UPDATE | SNP_LAUNCH_FINISH
+        SNP_ACTIVATE | SNP_GCTX_CREATE | SNP_LAUNCH_START | SNP_LAUNCH_UPDATE | SNP_LAUNCH_FINISH
     )
 }
 

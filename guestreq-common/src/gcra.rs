@@ -7,7 +7,7 @@
 //! In any time t at most burst + t / interval requests are admitted; one that comes `interval` after
 //! the last admitted one always is.
 //!
-//! A message that was refused before also waits for its [`Turn`].
+//! A message that was refused before, or whose VM uses up its share, also waits for its [`Turn`].
 //!
 //! Times are ns of CLOCK_MONOTONIC.
 
@@ -156,9 +156,12 @@ impl GcraLimit {
         if !is_new || it.takes_turns {
             let first_refused = if is_new { MonotonicNs(it.now) } else { it.first_refused };
             let state = cell.load();
-            let conforms = self.is_off() || self.admit(state, it.now, it.older).is_ok();
-            let waited = if self.is_off() { u64::MAX } else { self.waited(state, it.now) };
-            let waited = if waited < it.conforms_for { waited } else { it.conforms_for };
+            let (conforms, waited) = if self.is_off() {
+                (true, it.conforms_for)
+            } else {
+                let waited = self.waited(state, it.now);
+                (self.admit(state, it.now, it.older).is_ok(), waited.min(it.conforms_for))
+            };
             if conforms && !turn.take(it.now, first_refused, waited) {
                 return Admission::NotItsTurn;
             }

@@ -103,7 +103,7 @@ pub struct Host {
     pub slow_ns: u64,
     /// The PSP's mean time per guest request in ns, weighted towards the latest.
     pub service_ns: u64,
-    /// When the next message that was refused may be admitted, and when the last such message was
+    /// When the next message that takes a turn may be admitted, and when the last such message was
     /// first refused ([`crate::turn::Turn`]), in ns of CLOCK_MONOTONIC; written atomically.
     pub turn: u64,
     pub turn_of: u64,

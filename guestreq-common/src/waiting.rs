@@ -1,7 +1,7 @@
 //! # Messages that wait: BUSY keeps its place
 //!
 //! A guest that gets BUSY sends the very same message again, every two seconds, for a minute, and
-//! then wipes that VMPCK (drivers/virt/coco/sev-guest, `snp_issue_guest_request`). So a VM's record
+//! then wipes that VMPCK (drivers/virt/coco/sev-guest, `__handle_guest_request`). So a VM's record
 //! remembers for each VMPCK which message waits and since when. That message is served before
 //! younger ones, and after [`RESCUE_NS`] it is admitted whatever the limits say: no VMPCK is lost to
 //! a limit, and a guest that invents sequence numbers gains one request per VMPCK in that time.

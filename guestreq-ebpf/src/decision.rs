@@ -3,13 +3,14 @@
 //! Once per request: when the gate asks, or without a gate when the request has the PSP.
 //! guestreq-common's `policy::decide` decides; this collects its inputs and acts on the result.
 
+mod limiter;
 mod report;
 mod vcpu;
 
 use aya_ebpf::EbpfContext;
 use guestreq_common::{
     host::{EnforcementRecord, Host, Loss},
-    message::{MessageType, Summary, VMPCKS},
+    message::{MessageType, Summary},
     outcome::Outcome,
     policy::{self, Decision, Evaluation, Limiter, Mode, Policy, PolicyInput},
     request::{Running, STOPPED},
@@ -19,8 +20,9 @@ use guestreq_common::{
     units::{GuestContext, MonotonicNs, PidTgid},
     verifier::reload,
     vm::{ContextUse, Vm, VmRef},
-    waiting::{LostCause, WaitingMessages, lost_bit},
 };
+use limiter::remember;
+pub use limiter::{answered, charge};
 use report::{report, report_bypass};
 use vcpu::STRETCH_NS;
 pub use vcpu::{hold, may_begin, may_run};
@@ -267,69 +269,6 @@ fn decide<const KNOWN: bool>(
     let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
     limiter.set_evaluation(evaluation);
     Some(limiter)
-}
-
-/// The state of a VM's limits; of a guest context's, if it has no slot.
-#[inline(always)]
-fn limiter(vm: Option<&'static mut Vm>, context: GuestContext) -> Option<&'static mut Limiter> {
-    match vm {
-        Some(vm) => Some(&mut vm.limiter),
-        None => maps::limiter(context),
-    }
-}
-
-/// Charges a request's service time to its VM's share.
-#[inline(always)]
-pub fn charge(running: &Running) {
-    let Some(host) = maps::host() else { return };
-    let vm = maps::vm(running.vm);
-    let policy = match &vm {
-        Some(vm) => own_or_default(vm, &host.enforcement).0,
-        None => host.enforcement.policy,
-    };
-    let share = policy.share();
-    if share.is_off() {
-        return;
-    }
-    let service = running.ended.since(running.started);
-    if let Some(limiter) = limiter(vm, running.context) {
-        limiter.debt.charge(share, host.service_ns, service, running.ended);
-    }
-}
-
-/// Keeps the place of a message that got BUSY, and frees that of one that did not.
-#[inline(always)]
-fn remember(waiting: &mut WaitingMessages, message: &Summary, effect: Decision, now: MonotonicNs) {
-    match effect {
-        Decision::Admit => waiting.serve(message.vmpck),
-        Decision::Busy => waiting.refuse(message.vmpck, message.seqno, now),
-        Decision::Deny => {
-            waiting.serve(message.vmpck);
-            lose(waiting, message.vmpck);
-        }
-    }
-}
-
-/// A denial: a Linux guest wipes the VMPCK.
-#[inline(always)]
-fn lose(waiting: &mut WaitingMessages, vmpck: u8) {
-    let bit = lost_bit(vmpck, LostCause::Denied);
-    if (vmpck as usize) < VMPCKS && waiting.lost & bit == 0 {
-        atomic::change_bits(&mut waiting.lost, 0, bit);
-        waiting.losses[LostCause::Denied as usize] += 1;
-    }
-}
-
-/// The PSP has answered a message: it waits no longer, and if it succeeded, its VMPCK is not lost.
-#[inline(always)]
-pub fn answered(running: &Running, outcome: Outcome) {
-    let Some(limiter) = limiter(maps::vm(running.vm), running.context) else { return };
-    let (waiting, vmpck) = (&mut limiter.waiting, running.message.vmpck);
-    waiting.serve(vmpck);
-    let bits = lost_bit(vmpck, LostCause::Denied) | lost_bit(vmpck, LostCause::Busy);
-    if outcome == Outcome::OK && waiting.lost & bits != 0 {
-        atomic::change_bits(&mut waiting.lost, bits, 0);
-    }
 }
 
 #[inline(always)]

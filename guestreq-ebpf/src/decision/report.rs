@@ -11,8 +11,9 @@ use guestreq_common::{
 use super::Sender;
 use crate::maps;
 
-/// Reports each denial and each message admitted because it had waited so long, and the first and the end of a series of requests over the limit. With
-/// `all`, also the rest of the series: nothing else reports them.
+/// Reports each denial, each message that was admitted because it had waited so long, and the first
+/// and the end of a series of requests over the limit. With `all`, also the rest of the series:
+/// nothing else reports them.
 #[inline(always)]
 pub fn report(
     all: bool,
