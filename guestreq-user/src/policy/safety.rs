@@ -16,7 +16,7 @@ use guestreq_common::{
 use super::{Effective, KnownVm, Limit, PolicySet, RateLimit, Share, ShareLimit, Throttle, Types};
 
 /// How long a message that conforms usually waits for its turn, at most: one retry later it has it. On
-/// a crowded host it may be longer; then the message is admitted after 30 s.
+/// a crowded host it may be ten seconds.
 const TURN_WAIT_NS: u64 = 500_000_000;
 /// How long a guest retries after BUSY.
 const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
