@@ -237,7 +237,8 @@ impl Limiter {
 /// What a decision depends on, beside the policy and the limiter's state.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyInput {
-    pub message: Summary,
+    /// [`MessageType`]
+    pub row: u8,
     pub now: MonotonicNs,
     /// This VM's TSC_INFO requests admitted so far.
     pub tsc_infos: u64,
@@ -331,10 +332,10 @@ pub fn decide<C: Cell, T: Cell>(
     if rules.mode().is_observe() {
         return Evaluation { charged: false, ..decided(Decision::Admit) };
     }
-    if !rules.allows(input.message.row) {
+    if !rules.allows(input.row) {
         return decided(Decision::Deny);
     }
-    if input.message.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
+    if input.row == MessageType::TscInfo as u8 && input.tsc_infos < FREE_TSC_INFOS {
         return decided(Decision::Admit);
     }
     let overdue = input.place.is_overdue(input.now);

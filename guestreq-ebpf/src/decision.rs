@@ -264,8 +264,8 @@ fn decide<const KNOWN: bool>(
     let place = reload(&limiter.place);
     let credit = Credit(reload(&limiter.credit));
     let spent = asked == Asked::AtPsp { holds: true };
-    let message = limiter.message();
-    let input = PolicyInput { message, now, tsc_infos, unresolved, spent, place, credit };
+    let row = limiter.message().row;
+    let input = PolicyInput { row, now, tsc_infos, unresolved, spent, place, credit };
     let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
     limiter.set_evaluation(evaluation);
     Some(limiter)

@@ -47,9 +47,9 @@ fn decide_of<C: Cell>(
 ) -> Evaluation {
     let mut credit = Credit::UNLIMITED;
     // The programs do not ask for what passes.
-    if !policy.passes(input.message.row) && !policy.share().is_off() {
+    if !policy.passes(input.row) && !policy.share().is_off() {
         let mut limiter = Limiter { debt: *debt, ..Limiter::default() };
-        limiter.examine(policy.share(), &input.message, turn.spacing_ns, input.now);
+        limiter.examine(policy.share(), &message(input.row), turn.spacing_ns, input.now);
         *debt = limiter.debt;
         let reserved = turn.spacing_ns.saturating_mul(input.place.older);
         credit = debt.credit(policy.share(), turn.spacing_ns, reserved, input.now);
@@ -63,7 +63,7 @@ fn message(row: u8) -> Summary {
 
 fn input(kind: MessageType, now: u64) -> PolicyInput {
     PolicyInput {
-        message: message(kind as u8),
+        row: kind as u8,
         now: MonotonicNs(now),
         tsc_infos: FREE_TSC_INFOS,
         unresolved: false,
@@ -119,9 +119,8 @@ proptest! {
         let word = |limits, word| if limits { word } else { 0 };
         let policy = Policy { rules, rate: word(limited.0, rate), share: word(limited.1, share) };
         let (limiter, turn) = (AtomicU64::new(state), AtomicU64::new(next));
-        let message = message(row);
         let input = PolicyInput {
-            message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+            row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
             credit: Credit::UNLIMITED,
         };
         let mut debt = Debt::default();
@@ -386,7 +385,7 @@ fn an_evaluation_that_went_through_the_state_is_the_same() {
 fn a_denied_type_is_not_rescued_and_an_unresolved_vm_waits() {
     let policy = with_share(Mode::Enforce, GcraLimit::OFF);
     let it = returning(SECOND, 99 * SECOND);
-    let export = PolicyInput { message: message(MessageType::Export as u8), ..it };
+    let export = PolicyInput { row: MessageType::Export as u8, ..it };
     assert_eq!(decide(&policy, &export, &AtomicU64::new(0)).decision, Decision::Deny);
     let unresolved = PolicyInput { unresolved: true, ..it };
     let evaluation = decide(&policy, &unresolved, &AtomicU64::new(0));
@@ -426,9 +425,8 @@ proptest! {
         let mut now = 0;
         for (row, later, tsc_infos) in requests {
             now += later;
-            let message = message(row);
             let input = PolicyInput {
-                message, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+                row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
             credit: Credit::UNLIMITED,
             };
             let of = |mode, state, debt: &mut Debt, next| {
@@ -456,7 +454,7 @@ proptest! {
     ) {
         let policy = Policy { rules, rate, share };
         let input = PolicyInput {
-            message: message(row), now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
+            row, now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
             place: Place { first_refused: MonotonicNs(first), older, ..Place::default() },
             credit: Credit(debt),
         };

@@ -26,7 +26,7 @@ struct Vm {
     policy: Policy,
     limiter: State,
     turn: State,
-    turn_of: State,
+    last_refused: State,
     tsc_infos: u64,
     bucket: Bucket,
     thread: Thread,
@@ -68,7 +68,7 @@ impl Vm {
             policy: Policy::new(Rules::new(mode, allowed, 1), limit, PspShare::OFF),
             limiter: State::default(),
             turn: State::default(),
-            turn_of: State::default(),
+            last_refused: State::default(),
             tsc_infos: 0,
             bucket: Bucket::default(),
             thread: Thread::default(),
@@ -117,7 +117,7 @@ impl Vm {
         let kind = MessageType::of(message.message_type);
         assert_eq!(message.row, kind as u8);
         let input = PolicyInput {
-            message: *message,
+            row: kind as u8,
             now: MonotonicNs(now),
             tsc_infos: self.tsc_infos,
             unresolved: false,
@@ -125,7 +125,7 @@ impl Vm {
             place: Place::default(),
             credit: Credit::UNLIMITED,
         };
-        let turn = Turn { next: &self.turn, last_refused: &self.turn_of, spacing_ns: 0 };
+        let turn = Turn { next: &self.turn, last_refused: &self.last_refused, spacing_ns: 0 };
         let evaluation = policy::decide(&self.policy, &input, &self.limiter, &turn);
         let rules = self.policy.rules();
         let free = kind == MessageType::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
