@@ -90,8 +90,8 @@ impl Records {
 
     /// Every slot that may hold a VM, with its VM and state.
     pub fn slots(&self) -> impl Iterator<Item = (VmRef, SlotState)> {
-        let peek = |slot| self.peek(slot);
-        let states = (0..self.max_vms()).map_while(move |slot| Some((peek(slot)?, peek(slot + 1))));
+        let states = (0..self.max_vms())
+            .map_while(move |slot| Some((self.peek(slot)?, self.peek(slot + 1))));
         // Slots are handed out from the bottom: beyond one that no VM ever had, none has another.
         // One more is looked at, as two vCPUs may race for a slot.
         states
@@ -167,13 +167,13 @@ impl Records {
         rules.store(policy.rules, Ordering::Release);
     }
 
-    /// The waiting messages of the VM in a slot: how the agent marks a VMPCK as lost. Whether it was
-    /// not marked before.
-    pub fn lose_vmpck(&self, slot: usize, vmpck: u8) -> bool {
+    /// Marks a VMPCK of the VM in a slot as lost to BUSY, and counts it. Returns false if it was
+    /// marked already.
+    pub fn mark_vmpck_lost(&self, slot: usize, vmpck: u8) -> bool {
         let waiting = mem::offset_of!(Vm, limiter) + mem::offset_of!(Limiter, waiting);
         let lost = waiting + mem::offset_of!(WaitingMessages, lost);
-        // The mark is the upper half of its word, as `waits` is before it.
-        let Some(word) = self.vms.word(slot, lost / WORD * WORD) else { return false };
+        // `lost` is the upper half of its word; `waits` is the lower.
+        let Some(word) = self.vms.word(slot, lost) else { return false };
         let bit = u64::from(lost_bit(vmpck, LostCause::Busy)) << (8 * (lost % WORD));
         if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
             return false;

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     text::{duration, percent},
     wire::{
-        events::{EventVm, PspUser},
+        events::PspUser,
         launches::{Launch, Launches},
     },
 };
@@ -87,7 +87,7 @@ fn table(answer: &Launches) -> String {
     for Launch { vm, state, started, seconds, work, .. } in &answer.launches {
         let stages = work.stage_seconds;
         table.add_row([
-            who(vm),
+            name(&vm.label_or_pid()),
             state.clone().into_owned(),
             started.to_the_second(),
             duration(*seconds),
@@ -102,10 +102,6 @@ fn table(answer: &Launches) -> String {
     }
     table::fold(&mut table);
     table::text(&table)
-}
-
-fn who(vm: &EventVm) -> String {
-    vm.vm.as_ref().map_or_else(|| format!("pid {}", vm.pid), |vm| name(vm))
 }
 
 /// `web 12.0 s, the host 35.2 ms`

@@ -123,8 +123,7 @@ impl Policies {
     ) -> impl FnOnce() -> Result<(), Refusal> + Send + use<> {
         let (store, overrides) = (self.store.clone(), policy_set.overrides.clone());
         move || {
-            let kept = store.write(&overrides);
-            kept?;
+            store.write(&overrides)?;
             failpoint::point(Point::OverrideKept);
             Ok(())
         }

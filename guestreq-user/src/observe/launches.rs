@@ -82,20 +82,20 @@ impl Launches {
 
     /// Whether launches have ended that were not read.
     pub fn is_behind(&self, records: &Records) -> bool {
-        records.launch_history() != self.read
+        records.launches_ended() != self.read
     }
 
     /// Reads the launches that have ended. Before the table of VMs is refreshed, which forgets
     /// those that failed.
     pub fn collect(&mut self, records: &Records, vms: &[TrackedVm]) {
-        let history = records.launch_history();
-        let first = (self.read + 1).max((history + 1).saturating_sub(u64::from(HISTORY)));
+        let latest = records.launches_ended();
+        let first = (self.read + 1).max((latest + 1).saturating_sub(u64::from(HISTORY)));
         let mut lost = first - (self.read + 1);
-        for number in first..=history {
+        for number in first..=latest {
             match records.ended_launch(number) {
                 Some(ended) => self.unnamed.push((*ended, None)),
                 // A later one's record has replaced it: they are written one after the other.
-                None if number < history => lost += 1,
+                None if number < latest => lost += 1,
                 // It is being written.
                 None => break,
             }
@@ -103,7 +103,8 @@ impl Launches {
         }
         self.lost += if self.began { lost } else { 0 };
         let Launches { meter, running, unnamed, .. } = self;
-        let used = meter.read(records, vms, unnamed.iter().map(|(ended, _)| ended));
+        let ended = unnamed.iter().map(|(ended, _)| ended);
+        let used = meter.read(records, vms, ended, !running.is_empty());
         for (id, running) in running.iter_mut() {
             running.users.add(&used, *id);
             running.name(*id, vms);

@@ -278,9 +278,8 @@ impl VmTable {
         Ok(())
     }
 
-    /// Labels by VM, for bulk look-ups.
-    pub fn labels(&self) -> BTreeMap<VmRef, &str> {
-        self.vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect()
+    pub fn find(&self, id: VmRef) -> Option<&TrackedVm> {
+        self.vms.iter().find(|vm| vm.id == id)
     }
 
     /// Numbers of running and exited VMs.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use guestreq_common::{
     message::{MessageType, VMPCKS},
     policy::Mode,
+    waiting::LOST_NS,
 };
 
 use super::{Effective, KnownVm, Limit, PolicySet, RateLimit, Share, ShareLimit, Throttle, Types};
@@ -18,8 +19,6 @@ use super::{Effective, KnownVm, Limit, PolicySet, RateLimit, Share, ShareLimit, 
 /// How long a message that conforms usually waits for its turn, at most: one retry later it has it. On
 /// a crowded host it may be ten seconds.
 const TURN_WAIT_NS: u64 = 500_000_000;
-/// How long a guest retries after BUSY.
-const GUEST_TIMEOUT_NS: u64 = 60_000_000_000;
 /// Its backoff.
 const RETRY_NS: u64 = 2_000_000_000;
 
@@ -74,7 +73,7 @@ fn starves(limit: Limit, service: Service) -> Option<String> {
 
 fn slow_rate(RateLimit { rate, .. }: RateLimit) -> Option<String> {
     let wait = longest_wait_ns(rate.interval_ns());
-    (wait > GUEST_TIMEOUT_NS).then(|| {
+    (wait > LOST_NS).then(|| {
         format!(
             "{rate} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
              after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {SLOWEST}",
@@ -85,7 +84,7 @@ fn slow_rate(RateLimit { rate, .. }: RateLimit) -> Option<String> {
 
 /// The last retry and turn of a wait.
 const LAST_RETRY_SECONDS: f64 = (TURN_WAIT_NS + RETRY_NS) as f64 / 1e9;
-const GUEST_TIMEOUT_SECONDS: f64 = GUEST_TIMEOUT_NS as f64 / 1e9;
+const GUEST_TIMEOUT_SECONDS: f64 = LOST_NS as f64 / 1e9;
 
 /// The longest that a well-behaved guest can get BUSY under a share: all of its VMPCKs wait, each
 /// for what the one before owes.
@@ -100,9 +99,7 @@ pub fn smallest_share(service: Service) -> Share {
         VMPCKS as f64 * service.p99.as_secs_f64() / (GUEST_TIMEOUT_SECONDS - LAST_RETRY_SECONDS);
     // Rounded up to what is shown with two digits.
     let hundredths = (fraction * 1e4).ceil().max(1.0) as u64;
-    let all = Share::of_ppm(guestreq_common::share::MAX_PPM);
-    // Both are within the bounds, by construction.
-    Share::of_ppm(hundredths.saturating_mul(100)).or(all).unwrap_or_else(|| unreachable!())
+    Share::of_ppm(hundredths.saturating_mul(100)).unwrap_or(Share::ALL)
 }
 
 fn small_share(ShareLimit { share, .. }: ShareLimit, service: Service) -> Option<String> {

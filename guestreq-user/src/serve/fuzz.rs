@@ -22,7 +22,9 @@ use crate::{
     fuzz::assert_a_line,
     host::Identity,
     json,
-    policy::{Apply, Candidate, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types},
+    policy::{
+        Apply, Candidate, KnownVm, Overrides, PolicySet, Refusal, Stamp, Types, safety::Service,
+    },
     serve::{peer::Peer, server},
     state::shared::Shared,
     wire::{Failure, events},
@@ -120,7 +122,7 @@ fn query(text: &str) {
 fn change(body: &[u8]) {
     let request = serde_json::from_slice(body).expect("the router has read it");
     with_vms(|policy_set, stamp, vms| {
-        match policy_set.plan(&request, stamp, vms, crate::policy::safety::Service::PUBLISHED) {
+        match policy_set.plan(&request, stamp, vms, Service::PUBLISHED) {
             Ok(plan) => {
                 in_the_kernel(&plan.new);
                 assert_survives_saving(&plan.policy_set);
@@ -128,7 +130,7 @@ fn change(body: &[u8]) {
                 plan.warnings.iter().for_each(|warning| assert_a_line(warning));
                 let again = plan
                     .policy_set
-                    .plan(&request, stamp, vms, crate::policy::safety::Service::PUBLISHED)
+                    .plan(&request, stamp, vms, Service::PUBLISHED)
                     .map(|plan| plan.old);
                 assert!(again.is_ok_and(|old| old == plan.new), "the effect is not as reported");
             }
@@ -140,8 +142,7 @@ fn change(body: &[u8]) {
 fn apply(body: &[u8]) {
     let apply: Apply = serde_json::from_slice(body).expect("the router has read it");
     with_vms(|policy_set, stamp, vms| {
-        match policy_set.with_applied(&apply, stamp, vms, crate::policy::safety::Service::PUBLISHED)
-        {
+        match policy_set.with_applied(&apply, stamp, vms, Service::PUBLISHED) {
             Ok(replacement) => {
                 assert_survives_saving(&replacement.policy_set);
                 for changed in &replacement.changed {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use guestreq_common::units::MonotonicNs;
+use guestreq_common::{launch, units::MonotonicNs};
 
 use super::report::seconds;
 use crate::{
     observe::launches::{Ended, Running, Users},
     state::{observer::Observer, snapshot::Snapshot},
     wire::{
-        events::{Time, Work, state_name},
+        events::{EventVm, Time, Work, state_name},
         launches::{Launch, Launches},
     },
 };
@@ -25,32 +25,34 @@ pub fn running(observer: &Observer, snapshot: &Snapshot) -> Vec<Launch> {
     let now = snapshot.sample.at_ns;
     let mut running: Vec<&Running> = observer.launches.running().collect();
     running.sort_by_key(|running| running.launch.started.0);
-    let wire = |running: &&Running| {
+    let launch = |running: &&Running| {
         let Running { vm, launch, users } = running;
         let state = if running.is_stalled(now) { Launch::STALLED } else { Launch::RUNNING };
-        Launch {
-            vm: vm.clone(),
-            state: state.into(),
-            started: time(launch.started, now),
-            seconds: seconds(MonotonicNs(now).since(launch.started)),
-            seconds_ago: seconds(MonotonicNs(now).since(launch.latest)),
-            work: Work::of(launch, Some(users.most())),
-        }
+        let ns = MonotonicNs(now).since(launch.started);
+        as_shown(vm, launch, Some(users), now, (state, ns))
     };
-    running.iter().map(wire).collect()
+    running.iter().map(launch).collect()
 }
 
 fn ended(Ended { vm, launch, users }: &Ended, now: u64) -> Launch {
-    Launch {
-        vm: vm.clone(),
-        state: state_name(launch).into(),
-        started: time(launch.started, now),
-        seconds: seconds(launch.duration_ns()),
-        seconds_ago: seconds(MonotonicNs(now).since(launch.latest)),
-        work: Work::of(launch, users.as_ref().map(Users::most)),
-    }
+    as_shown(vm, launch, users.as_ref(), now, (state_name(launch), launch.duration_ns()))
 }
 
-fn time(at: MonotonicNs, now: u64) -> Time {
-    Time::ago(Duration::from_nanos(MonotonicNs(now).since(at)))
+/// A launch in a state, which has taken so many ns.
+fn as_shown(
+    vm: &EventVm,
+    launch: &launch::Launch,
+    users: Option<&Users>,
+    now: u64,
+    (state, ns): (&'static str, u64),
+) -> Launch {
+    let ago = |at| MonotonicNs(now).since(at);
+    Launch {
+        vm: vm.clone(),
+        state: state.into(),
+        started: Time::ago(Duration::from_nanos(ago(launch.started))),
+        seconds: seconds(ns),
+        seconds_ago: seconds(ago(launch.latest)),
+        work: Work::of(launch, users.map(Users::most)),
+    }
 }

@@ -113,11 +113,10 @@ fn rates<const N: usize>(rates: [(&str, f64); N]) -> BTreeMap<String, f64> {
 /// The command that occupies the PSP.
 pub fn holder(observer: &Observer, snapshot: &Snapshot) -> Option<Holder> {
     let running = snapshot.host.commands.top()?;
-    let labels = observer.table.labels();
-    let vm = labels.get(&running.vm).filter(|_| !running.vm.is_none());
+    let vm = observer.table.find(running.vm).filter(|_| !running.vm.is_none());
     Some(Holder {
         command: command_name(running.command),
-        vm: vm.map(|label| (*label).to_owned()),
+        vm: vm.map(|vm| vm.label.clone()),
         pid: running.thread.tgid(),
         seconds: seconds(MonotonicNs(snapshot.sample.at_ns).since(running.started)),
     })

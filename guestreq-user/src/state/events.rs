@@ -46,6 +46,5 @@ impl Sink for Shared {
 }
 
 fn vm_of<'a>(observer: &'a Observer, event: &Event) -> Option<&'a TrackedVm> {
-    let mut vms = observer.table.vms().iter();
-    vms.find(|vm| vm.id == event.vm)
+    observer.table.find(event.vm)
 }

@@ -59,6 +59,13 @@ pub struct EventVm {
     pub pid: u32,
 }
 
+impl EventVm {
+    /// Its label, or its process if it has none.
+    pub fn label_or_pid(&self) -> String {
+        self.vm.clone().unwrap_or_else(|| format!("pid {}", self.pid))
+    }
+}
+
 impl Event {
     pub fn kind(&self) -> Kind {
         self.what.kind()

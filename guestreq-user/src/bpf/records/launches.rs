@@ -40,7 +40,7 @@ impl Records {
     }
 
     /// The number of launches that have ended.
-    pub fn launch_history(&self) -> u64 {
+    pub fn launches_ended(&self) -> u64 {
         let launches = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, launches);
         let offset = launches + mem::offset_of!(LaunchTotals, history);
         self.host.word(0, offset).map_or(0, |word| word.load(Ordering::Acquire))

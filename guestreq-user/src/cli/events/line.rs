@@ -33,10 +33,7 @@ impl Default for Lines {
 impl Lines {
     pub fn line(&mut self, event: &Event) -> String {
         let vm = match &event.vm {
-            Some(event_vm) => match &event_vm.vm {
-                Some(label) => printable(label),
-                None => format!("pid {}", event_vm.pid),
-            },
+            Some(event_vm) => printable(&event_vm.label_or_pid()),
             None => "-".to_owned(),
         };
         self.vm = self.vm.max(vm.width().min(WIDEST_VM));

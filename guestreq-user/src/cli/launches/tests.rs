@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::events::{LaunchStages, Work};
+use crate::wire::events::{EventVm, LaunchStages, Work};
 
 fn launch(vm: Option<&str>, state: &'static str, seconds_ago: f64) -> Launch {
     let vm = EventVm { vm: vm.map(str::to_owned), name: None, uuid: None, pid: 7 };

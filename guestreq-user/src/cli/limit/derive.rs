@@ -102,41 +102,38 @@ impl Measured {
 }
 
 /// The limit itself, in one of its forms.
-struct Suggested {
-    share: Option<Share>,
-    rate: Option<(Rate, u64)>,
+enum Suggested {
+    Share(Share),
+    Rate { rate: Rate, burst: u64 },
 }
 
 impl Suggested {
     /// A VM's part of the PSP as a limit that no guest starves under.
     fn of(of_vm: f64, service: Service, form: As) -> Result<Suggested> {
-        let mean = service.mean.as_secs_f64();
         match form {
-            As::Share => {
-                let share = share(of_vm, service)?;
-                Ok(Suggested { share: Some(share), rate: None })
-            }
+            As::Share => Ok(Suggested::Share(share(of_vm, service)?)),
             As::Rate => {
-                let rate = rate(of_vm / mean)?;
+                let rate = rate(of_vm / service.mean.as_secs_f64())?;
                 // As many as the PSP answers in that time, each at p99.
                 let at_p99 = BURST_SECONDS / service.p99.as_secs_f64();
                 let burst = at_p99.floor().min(rate.per_second().ceil()) as u64;
-                let burst = burst.clamp(VMPCKS as u64, MAX_BURST);
-                Ok(Suggested { share: None, rate: Some((rate, burst)) })
+                Ok(Suggested::Rate { rate, burst: burst.clamp(VMPCKS as u64, MAX_BURST) })
             }
         }
     }
 
     fn per_second(&self, mean: f64) -> f64 {
-        let of_share = self.share.map(|share| share.fraction() / mean);
-        let of_rate = self.rate.map(|(rate, _)| rate.per_second());
-        of_share.or(of_rate).unwrap_or(0.0)
+        match self {
+            Suggested::Share(share) => share.fraction() / mean,
+            Suggested::Rate { rate, .. } => rate.per_second(),
+        }
     }
 
     fn options(&self) -> String {
-        let share = self.share.map(|share| format!("--share {share}"));
-        let rate = self.rate.map(|(rate, burst)| format!("--rate {rate} --burst {burst}"));
-        share.or(rate).unwrap_or_default()
+        match self {
+            Suggested::Share(share) => format!("--share {share}"),
+            Suggested::Rate { rate, burst } => format!("--rate {rate} --burst {burst}"),
+        }
     }
 }
 
@@ -163,6 +160,10 @@ impl Suggestion {
         let share_of_vm = share / vms as f64;
         let suggested = Suggested::of(share_of_vm, service, form)?;
         let requests_per_second = suggested.per_second(mean);
+        let (limit_share, rate, burst) = match &suggested {
+            Suggested::Share(share) => (Some(share.to_string()), None, None),
+            Suggested::Rate { rate, burst } => (None, Some(rate.to_string()), Some(*burst)),
+        };
         Ok(Suggestion {
             messages,
             requests,
@@ -174,9 +175,9 @@ impl Suggestion {
             requests_per_second_of_psp: 1.0 / mean,
             share_of_vm,
             requests_per_second_of_vm: share_of_vm / mean,
-            limit_share: suggested.share.map(|share| share.to_string()),
-            rate: suggested.rate.map(|(rate, _)| rate.to_string()),
-            burst: suggested.rate.map(|(_, burst)| burst),
+            limit_share,
+            rate,
+            burst,
             requests_per_second,
             resulting_share: requests_per_second * mean * vms as f64,
             command: format!("guestreq limit set --default {}", suggested.options()),

@@ -59,28 +59,30 @@ struct Reading {
 }
 
 impl Meter {
-    /// What was used since the last reading: nothing at the first. `ended`: launches that ended
-    /// since then. A failed one's record is cleared, but the launch has its time.
+    /// What was used since the last reading: nothing at the first, or if nobody wants it. `ended`:
+    /// launches that ended since then. A failed one's record is cleared, but the launch has its time.
     pub fn read<'a>(
         &mut self,
         records: &Records,
         vms: &[TrackedVm],
         ended: impl Iterator<Item = &'a EndedLaunch>,
+        wanted: bool,
     ) -> Vec<Used> {
         let launched = ended.map(|ended| (ended.vm, ended.launch.stage_ns[PSP_SERVICE]));
         let times = records.slots().filter_map(|(vm, _)| Some((vm, records.psp_ns(vm)?)));
         // A record that still exists replaces its launch's time.
         let now = Reading { vms: launched.chain(times).collect(), busy_ns: records.busy_ns() };
         let before = self.0.replace(now);
-        let (Some(before), Some(now)) = (before, &self.0) else { return Vec::new() };
+        let (true, Some(before), Some(now)) = (wanted, before, &self.0) else { return Vec::new() };
+        let labels: BTreeMap<VmRef, &str> =
+            vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect();
         let mut host = now.busy_ns.saturating_sub(before.busy_ns);
         let mut used = Vec::new();
         for (vm, total) in &now.vms {
             let ns = total.saturating_sub(before.vms.get(vm).copied().unwrap_or(0));
             if ns > 0 {
                 host = host.saturating_sub(ns);
-                let tracked = vms.iter().find(|tracked| tracked.id == *vm);
-                let label = tracked.map(|tracked| tracked.label.clone());
+                let label = labels.get(vm).map(|label| (*label).to_owned());
                 used.push(Used { vm: Some(*vm), label, ns });
             }
         }

@@ -117,7 +117,7 @@ fn forbidding_tsc_info_is_warned_of_in_each_layer() {
     let policy_set = policy_set(
         "allow = [\"report\"]\n[[vm]]\nmatch = { namespace = \"prod\" }\nallow = [\"key\"]\n",
     );
-    let warnings = policy_set.warnings(crate::policy::safety::Service::PUBLISHED);
+    let warnings = policy_set.warnings(Service::PUBLISHED);
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(warnings[0].starts_with("config.toml:1: tsc_info is not allowed"));
     assert!(warnings[1].starts_with("config.toml:2: rule for namespace = \"prod\": tsc_info"));
@@ -150,31 +150,25 @@ fn limits_accepted_by_an_older_version_are_kept_and_warned_of() {
     for name in ["web", "db", "other"] {
         assert_eq!(old.resolve(&vm(name)).limit.value.to_string(), "4.5/m, burst 4", "{name}");
     }
-    let warnings = old.warnings(crate::policy::safety::Service::PUBLISHED);
+    let warnings = old.warnings(Service::PUBLISHED);
     assert_eq!(warnings.len(), 4, "{warnings:?}");
     assert!(warnings.iter().all(|why| why.contains("4.5/m is too slow")), "{warnings:?}");
     assert!(
         warnings[1].starts_with("a.toml:2: ") && warnings[3].starts_with("override for \"db\"")
     );
-    assert!(policy_set("4.8/m").warnings(crate::policy::safety::Service::PUBLISHED).is_empty());
+    assert!(policy_set("4.8/m").warnings(Service::PUBLISHED).is_empty());
     // Nobody may set it now, and what is kept does not keep anything else from being set.
     let change = format!(r#"{{"target": "default", "change": {{"limit": {}}}}}"#, limit("4.5/m"));
     let change = serde_json::from_str(&change).unwrap();
     assert!(
-        old.plan(&change, &stamp(), &[], crate::policy::safety::Service::PUBLISHED)
+        old.plan(&change, &stamp(), &[], Service::PUBLISHED)
             .unwrap_err()
             .to_string()
             .contains("too slow")
     );
     let mode = r#"{"target": "default", "change": {"mode": "observe"}}"#;
     assert!(
-        old.plan(
-            &serde_json::from_str(mode).unwrap(),
-            &stamp(),
-            &[],
-            crate::policy::safety::Service::PUBLISHED
-        )
-        .is_ok()
+        old.plan(&serde_json::from_str(mode).unwrap(), &stamp(), &[], Service::PUBLISHED).is_ok()
     );
     let rule = format!("[[vm]]\nmatch = {{ name = \"web\" }}\nlimit = {}", "{ rate = \"4.5/m\" }");
     assert!(Config::parse(&rule).unwrap_err().to_string().contains("too slow"), "nor write it");

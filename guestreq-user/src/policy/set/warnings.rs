@@ -2,7 +2,7 @@
 
 use super::PolicySet;
 use crate::policy::{
-    LocatedRule,
+    Limit, LocatedRule,
     overlap::never_applies,
     safety::{self, Service},
 };
@@ -25,34 +25,23 @@ impl PolicySet {
             let why = safety::no_tsc_info(settings.allow.as_ref()?.value)?;
             Some(format!("override for {who}: {why}"))
         });
-        let limits = self.too_slow(service).chain(self.never_apply(service));
-        top.chain(rules).chain(matches).chain(by_override).chain(limits).collect()
+        let slow = self.limits().filter_map(|(at, limit)| {
+            let why = safety::too_slow(limit, service)?;
+            // Accepted when the PSP was faster, or by an older version.
+            Some(format!("{at}: {why}; it still applies, as it was accepted before"))
+        });
+        let idle = self
+            .limits()
+            .filter_map(|(at, limit)| Some(format!("{at}: {}", never_applies(limit, service)?)));
+        top.chain(rules).chain(matches).chain(by_override).chain(slow).chain(idle).collect()
     }
 
-    /// Rates and shares of which one never applies.
-    fn never_apply(&self, service: Service) -> impl Iterator<Item = String> {
-        let limits = self.files().flat_map(|(policy_file, _)| policy_file.limits());
-        let of_files = limits.filter_map(move |(limit, at)| {
-            Some(format!("{at}: {}", never_applies(limit, service)?))
-        });
-        of_files.chain(self.each_override().filter_map(move |(who, settings)| {
-            let why = never_applies(settings.limit.as_ref()?.value, service)?;
-            Some(format!("override for {who}: {why}"))
-        }))
-    }
-
-    /// Limits that were accepted when the PSP was faster, or by an older version.
-    fn too_slow(&self, service: Service) -> impl Iterator<Item = String> {
-        let limits = self.files().flat_map(|(policy_file, _)| policy_file.limits());
-        let of_files = limits.filter_map(move |(limit, at)| {
-            Some(format!(
-                "{at}: {}; it still applies, as it was accepted before",
-                safety::too_slow(limit, service)?
-            ))
-        });
-        of_files.chain(self.each_override().filter_map(move |(who, settings)| {
-            let why = safety::too_slow(settings.limit.as_ref()?.value, service)?;
-            Some(format!("override for {who}: {why}; it still applies, as it was accepted before"))
+    /// Every limit, with where it is set.
+    fn limits(&self) -> impl Iterator<Item = (String, Limit)> {
+        let of_files = self.files().flat_map(|(policy_file, _)| policy_file.limits());
+        let of_files = of_files.map(|(limit, at)| (at.to_string(), limit));
+        of_files.chain(self.each_override().filter_map(|(who, settings)| {
+            Some((format!("override for {who}"), settings.limit.as_ref()?.value))
         }))
     }
 }

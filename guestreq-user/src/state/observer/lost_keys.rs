@@ -31,7 +31,7 @@ impl Observer {
                 let waiting = fresh.limiter.waiting;
                 marks = waiting.lost;
                 for vmpck in given_up(&waiting, MonotonicNs(now_ns())) {
-                    if self.records.lose_vmpck(slot, vmpck) {
+                    if self.records.mark_vmpck_lost(slot, vmpck) {
                         marks |= lost_bit(vmpck, LostCause::Busy);
                     }
                 }

@@ -2,8 +2,6 @@
 //!
 //! Above the VMs, the slowest first; omitted where space is short.
 
-use std::cmp::Reverse;
-
 use ratatui::{
     Frame,
     layout::Rect,
@@ -31,8 +29,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     }
     let plural = if running.len() == 1 { "" } else { "es" };
     let inside = titled(frame, area, format!("{} launch{plural}", running.len()), theme);
-    // Positive floats are ordered as their bits are.
-    running.sort_by_key(|launch| Reverse(launch.seconds.max(0.0).to_bits()));
+    running.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let lines = running.iter().take(MOST).map(|launch| {
         let stalled = launch.state == Launch::STALLED;
         let style = if stalled { theme.warning() } else { theme.label() };
@@ -44,7 +41,7 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
 /// `web-1: 512 pages in 60.0 s, 75 % of it waiting for the PSP: greedy`
 fn line(launch: &Launch) -> String {
     let Launch { vm, state, seconds, seconds_ago, work, .. } = launch;
-    let who = vm.vm.clone().unwrap_or_else(|| format!("pid {}", vm.pid));
+    let who = vm.label_or_pid();
     let waited = text::percent(work.stage_seconds.waiting_share());
     let mut line = format!(" {who}: {} pages in {}", work.pages, duration(*seconds));
     if state == Launch::STALLED {

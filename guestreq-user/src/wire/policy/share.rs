@@ -18,6 +18,8 @@ pub struct Share {
 }
 
 impl Share {
+    pub const ALL: Share = Share { ppm: MAX_PPM };
+
     pub fn of_ppm(ppm: u64) -> Option<Share> {
         (MIN_PPM..=MAX_PPM).contains(&ppm).then_some(Share { ppm })
     }
