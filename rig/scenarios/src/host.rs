@@ -67,18 +67,15 @@ pub fn load_all() -> Result<()> {
 
 /// The same, with parameters for ccp.
 pub fn load_with(ccp: &[&str]) -> Result<()> {
-    let times = FAST.map(|(knob, value)| format!("{knob}={value}"));
-    let times = times.each_ref().map(String::as_str);
     for module in MODULES {
-        let parameters = match module {
-            "snpsim" => &times,
-            "ccp" => ccp,
-            _ => &[],
-        };
-        insmod(module, parameters)?;
+        insmod(module, if module == "ccp" { ccp } else { &[] })?;
+        if module == "snpsim" {
+            // Before ccp initializes it.
+            Firmware::reset()?;
+        }
     }
     ensure!(Path::new("/dev/sev").exists(), "ccp has made no /dev/sev");
-    Firmware::reset()
+    Ok(())
 }
 
 /// Waits for a condition, polling 20 times a second.
@@ -171,6 +168,11 @@ impl Firmware {
         let count = self.launched - before.launched;
         ensure!(new.len() as u64 == count, "the firmware forgot some of {count} launches");
         Ok(new)
+    }
+
+    /// How many commands of this number it executed.
+    pub fn count(&self, command: u32) -> u64 {
+        self.commands.get(&command).map_or(0, |(count, _)| *count)
     }
 
     /// What it counted since an earlier reading.

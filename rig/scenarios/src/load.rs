@@ -98,6 +98,36 @@ pub fn run(arguments: &str) -> Result<LoadReport> {
     start(arguments)?.finish()
 }
 
+/// A file that `--launch-cue` waits for; removed when dropped.
+pub struct Cue(String);
+
+impl Cue {
+    pub fn new(name: &str) -> Cue {
+        let cue = Cue(format!("/tmp/launch-cue-{name}"));
+        cue.remove();
+        cue
+    }
+
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+
+    pub fn give(&self) -> Result<()> {
+        fs::write(&self.0, "").with_context(|| self.0.clone())
+    }
+
+    fn remove(&self) {
+        // Mostly there is none.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Drop for Cue {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
 impl Load {
     pub fn pid(&self) -> u32 {
         self.pid

@@ -36,8 +36,14 @@ pub struct Scenario {
     pub check: fn(&Context) -> Result<Status>,
 }
 
-/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`
+/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`; with `long` before the
+/// constant, one that takes a minute or more, or needs an idle machine.
 macro_rules! scenario {
+    (long $name:ident: $id:literal = $check:expr, $description:literal) => {
+        $crate::scenario::scenario!($name: $id = |context: &$crate::scenario::Context| {
+            if context.long { $check(context) } else { Ok($crate::scenario::Status::Skipped("only with --long")) }
+        }, $description);
+    };
     ($name:ident: $id:literal = $check:expr, $description:literal) => {
         pub const $name: $crate::scenario::Scenario =
             $crate::scenario::Scenario { id: $id, description: $description, check: $check };
@@ -50,9 +56,6 @@ pub enum Status {
     /// Why the scenario does not apply.
     Skipped(&'static str),
 }
-
-/// Why a scenario that takes a minute or more, or an idle machine, is skipped.
-pub const ONLY_LONG: &str = "only with --long";
 
 /// Scenarios that share a boot.
 pub struct Group {

@@ -107,7 +107,7 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// A launch that got as far as it was to: Some if that is its end.
+/// A launch's end: Some if it finished, None if it was abandoned, as `--abandon` asks.
 pub type Launched<T> = Result<Option<T>, Refused>;
 
 pub fn result<T>(launched: &Launched<T>) -> String {

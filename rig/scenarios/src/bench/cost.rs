@@ -163,7 +163,7 @@ impl Sum {
     }
 }
 
-fn add(sum: &mut RunTotals, before: &RunTotals, after: &RunTotals) {
+pub fn add(sum: &mut [(u64, u64)], before: &[(u64, u64)], after: &[(u64, u64)]) {
     for ((sum, before), after) in sum.iter_mut().zip(before).zip(after) {
         sum.0 += after.0 - before.0;
         sum.1 += after.1 - before.1;

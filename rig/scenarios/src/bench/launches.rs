@@ -11,7 +11,7 @@ use guestreq_common::command::SNP_LAUNCH_FINISH;
 use serde_json::json;
 
 use super::{
-    cost::{NamedProgram, of, of_empty, per, print_each},
+    cost::{NamedProgram, add, of, of_empty, per, print_each},
     programs, report,
     subjects::{self, MeasuredAgent},
 };
@@ -43,11 +43,12 @@ pub fn run(long: bool) -> Result<()> {
     }
     let _agent = Agent::start(&[])?;
     let found = launches::exact::deviation()?;
+    let [ours, empty] = sum.totals;
     report(&json!({
-        "bpf_ns_per_launch_command": per(sum.ours.1, sum.commands),
-        "bpf_launch_runs": sum.ours.0,
-        "empty_ns_per_launch_command": per(sum.empty.1, sum.commands),
-        "empty_launch_runs": sum.empty.0,
+        "bpf_ns_per_launch_command": per(ours.1, sum.commands),
+        "bpf_launch_runs": ours.0,
+        "empty_ns_per_launch_command": per(empty.1, sum.commands),
+        "empty_launch_runs": empty.0,
         "launch_commands": sum.commands,
         "launch_service_excess_percent": found.service * 100.0,
         "launch_duration_lack_percent": found.duration * 100.0,
@@ -57,12 +58,11 @@ pub fn run(long: bool) -> Result<()> {
     Ok(())
 }
 
-/// Runs and nanoseconds.
+/// Runs and nanoseconds of our programs and of the empty ones, for so many commands.
 #[derive(Default)]
 struct Sum {
     commands: u64,
-    ours: (u64, u64),
-    empty: (u64, u64),
+    totals: [(u64, u64); 2],
 }
 
 impl Sum {
@@ -70,7 +70,7 @@ impl Sum {
     fn round(&mut self, ours: &BTreeSet<u32>, empty: &[NamedProgram], pages: u64) -> Result<()> {
         let totals = || -> Result<_> {
             let empty = empty.iter().filter(|(name, _)| EMPTY.contains(name));
-            Ok((of(ours, &ON_COMMANDS)?, of_empty(empty)?))
+            Ok([of(ours, &ON_COMMANDS)?, of_empty(empty)?])
         };
         let (before, each) = (totals()?, programs::all(ours)?);
         let first = Firmware::read()?;
@@ -78,19 +78,14 @@ impl Sum {
         let load =
             load::start(&format!("--vms {VMS} --processes --pages {pages} --count 0 --hold"))?;
         wait_until("both have launched", LIMIT, || {
-            let commands = Firmware::read()?.since(&first).commands;
-            Ok(commands.get(&SNP_LAUNCH_FINISH).is_some_and(|(count, _)| *count == VMS))
+            Ok(Firmware::read()?.since(&first).count(SNP_LAUNCH_FINISH) == VMS)
         })?;
         let after = totals()?;
         print_each(&each, &programs::all(ours)?);
         let launches = Firmware::read()?.launches_since(&first)?;
         self.commands += launches.iter().map(|launch| launch.commands).sum::<u64>();
         load.finish()?;
-        for (sum, (before, after)) in
-            [(&mut self.ours, (before.0, after.0)), (&mut self.empty, (before.1, after.1))]
-        {
-            *sum = (sum.0 + after.0 - before.0, sum.1 + after.1 - before.1);
-        }
+        add(&mut self.totals, &before, &after);
         Ok(())
     }
 }

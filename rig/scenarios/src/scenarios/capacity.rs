@@ -3,13 +3,11 @@
 //! The kernel's own accounting of ASIDs, as the agent and doctor report it.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
 use super::doctor::DoctorReport;
 use crate::{
-    agent::{Agent, cli},
+    agent::{Agent, cli, json},
     exposition::Metrics,
-    host::wait_until,
     load,
     scenario::{Context, Status, scenario},
 };
@@ -17,26 +15,28 @@ use crate::{
 scenario!(ASIDS: "capacity/asids" = asids, "each VM takes one ASID and returns it, in metrics, psp and doctor");
 
 const VMS: u64 = 7;
-const VM_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// ASIDs in use, and all.
 type Asids = (u64, u64);
 
 fn asids(_: &Context) -> Result<Status> {
-    let agent = Agent::start(&[])?;
+    let mut agent = Agent::start(&[])?;
     let before = reported(&agent)?;
     let (used, total) = before;
     ensure!(total > used + VMS, "{before:?}");
 
     let load = load::start(&format!("--vms {VMS} --count 1 --hold"))?;
-    let answered = |metrics: &Metrics| metrics.sum("guestreq_requests_total", &[]) >= VMS as f64;
-    wait_until("every VM runs", VM_TIMEOUT, || Ok(answered(&agent.scrape()?)))?;
+    agent.wait_until("every VM runs", |metrics| {
+        metrics.sum("guestreq_requests_total", &[]) >= VMS as f64
+    })?;
     let during = reported(&agent)?;
     ensure!(during == (used + VMS, total), "{before:?}, with {VMS} more VMs {during:?}");
 
     load.stop()?;
     // KVM frees a VM after its process has exited.
-    wait_until("the ASIDs are returned", VM_TIMEOUT, || Ok(scraped(&agent)? == before))?;
+    agent.wait_until("the ASIDs are returned", |metrics| {
+        scraped(metrics).is_ok_and(|asids| asids == before)
+    })?;
     ensure!(reported(&agent)? == before, "{before:?}, then {:?}", reported(&agent)?);
     agent.stop()?;
     Ok(Status::Passed)
@@ -44,8 +44,8 @@ fn asids(_: &Context) -> Result<Status> {
 
 /// As metrics, psp and doctor agree.
 fn reported(agent: &Agent) -> Result<Asids> {
-    let asids = scraped(agent)?;
-    let psp: Value = serde_json::from_str(&cli(&["psp", "-o", "json"])?).context("psp")?;
+    let asids = scraped(&agent.scrape()?)?;
+    let psp = json("psp")?;
     let state = |name: &str| psp["asids"][name].as_u64().with_context(|| format!("{psp}"));
     let by_psp = (state("used")?, state("used")? + state("available")?);
     ensure!(by_psp == asids, "psp has {by_psp:?}, metrics {asids:?}");
@@ -55,8 +55,7 @@ fn reported(agent: &Agent) -> Result<Asids> {
     Ok(asids)
 }
 
-fn scraped(agent: &Agent) -> Result<Asids> {
-    let metrics = agent.scrape()?;
+fn scraped(metrics: &Metrics) -> Result<Asids> {
     let of = |state: &str| {
         let series = [("state", state)];
         let sample = metrics.select("guestreq_asids", &series).next().map(|it| it.value as u64);

@@ -3,13 +3,14 @@
 //! What snpload says of its launches is what the fake firmware saw, so that scenarios can compare
 //! the agent's records with either.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_LAUNCH_START, SNP_LAUNCH_UPDATE};
 
 use crate::{
     host::{Firmware, Launch, wait_until},
-    load::{self, LaunchReport, Load},
+    load::{self, Cue, LaunchReport, Load},
     scenario::{Context, Status, scenario},
 };
 
@@ -22,9 +23,6 @@ scenario!(REFUSED_PAGE: "launch_load/refused_page" = refused_page,
 scenario!(VANISHED: "launch_load/vanished" = vanished,
     "launches that are abandoned, killed or kept waiting go as far as the firmware counted");
 
-const DECOMMISSION: u32 = 0x90;
-const LAUNCH_START: u32 = 0xa0;
-const LAUNCH_UPDATE: u32 = 0xa1;
 /// GCTX_CREATE, LAUNCH_START and ACTIVATE.
 const BEGIN: u64 = 3;
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -34,14 +32,14 @@ pub fn is_within(launch: &Launch, report: &LaunchReport) -> bool {
     report.begin_ns <= launch.begin_ns && launch.end_ns <= report.begin_ns + report.duration_ns
 }
 
-/// The firmware's record of each launch, one each.
+/// Pairs each report with the firmware's record of the same launch.
 fn matched<'a>(
     reports: &'a [LaunchReport],
     firmware: &[Launch],
 ) -> Result<Vec<(&'a LaunchReport, Launch)>> {
     ensure!(reports.len() == firmware.len(), "{reports:?}, the firmware: {firmware:?}");
     let (mut reports, mut left) = (reports.iter().collect::<Vec<_>>(), firmware.to_vec());
-    // Launches of several VMs overlap: what ends first has the least choice.
+    // Launches of several VMs overlap: the report that ends first has the fewest candidates.
     reports.sort_by_key(|report| report.begin_ns + report.duration_ns);
     left.sort_by_key(|launch| launch.end_ns);
     let pairs = reports.into_iter().map(|report| {
@@ -71,10 +69,9 @@ fn counts(_: &Context) -> Result<Status> {
             ensure!(launch.busy_ns <= launch.end_ns - launch.begin_ns, "{launch:?}");
         }
         let counted: u64 = launches.iter().map(|(_, launch)| launch.pages).sum();
-        let updates = after.since(&before).commands.get(&LAUNCH_UPDATE).map_or(0, |(n, _)| *n);
+        let updates = after.since(&before).count(SNP_LAUNCH_UPDATE);
         ensure!(counted == updates, "{counted} pages, {updates} updates");
-        let lives = launches.len() / seen.per_vm.len().max(1);
-        ensure!(launches.len() >= 3 && lives * seen.per_vm.len() == launches.len());
+        ensure!(launches.len() >= 3 && launches.len().is_multiple_of(seen.per_vm.len()));
         println!("{arguments}: {} launches of {pages} pages", launches.len());
     }
     Ok(Status::Passed)
@@ -91,11 +88,11 @@ fn page_time(_: &Context) -> Result<Status> {
     let of = |command| Duration::from_nanos(slept.get(&command).copied().unwrap_or_default());
     // The vCPU's state is one more. The average of 256 random times is near the middle.
     let expected = 256 * Duration::from_micros(PAGE_US);
-    ensure!(of(LAUNCH_UPDATE) >= expected.mul_f64(0.9), "{:?}", of(LAUNCH_UPDATE));
-    ensure!(of(LAUNCH_START).is_zero(), "LAUNCH_START took {:?}", of(LAUNCH_START));
+    ensure!(of(SNP_LAUNCH_UPDATE) >= expected.mul_f64(0.9), "{:?}", of(SNP_LAUNCH_UPDATE));
+    ensure!(of(SNP_LAUNCH_START).is_zero(), "LAUNCH_START took {:?}", of(SNP_LAUNCH_START));
     let launch = Duration::from_nanos(seen.launches.first().context("no launch")?.duration_ns);
-    ensure!(launch >= of(LAUNCH_UPDATE), "{launch:?}");
-    println!("256 pages of 2 ms: {:?}, the launch {launch:?}", of(LAUNCH_UPDATE));
+    ensure!(launch >= of(SNP_LAUNCH_UPDATE), "{launch:?}");
+    println!("256 pages of 2 ms: {:?}, the launch {launch:?}", of(SNP_LAUNCH_UPDATE));
     Ok(Status::Passed)
 }
 
@@ -139,8 +136,7 @@ pub fn wait_for_pages(before: &Firmware, pages: u64) -> Result<()> {
 /// Its VM has gone and its launch ended before LAUNCH_FINISH.
 fn assert_vanished(before: &Firmware, pages: std::ops::RangeInclusive<u64>) -> Result<()> {
     wait_until("the guest context has gone", LIMIT, || {
-        let gone = Firmware::read()?.since(before).commands.get(&DECOMMISSION).copied();
-        Ok(gone.is_some_and(|(count, _)| count == 1))
+        Ok(Firmware::read()?.since(before).count(SNP_DECOMMISSION) == 1)
     })?;
     let launch = only(before)?.context("no launch")?;
     ensure!(pages.contains(&launch.pages) && launch.failed == 0, "{launch:?}, not {pages:?}");
@@ -157,8 +153,8 @@ fn vanished(_: &Context) -> Result<Status> {
         ensure!(report.result == "abandoned" && report.pages == pages, "{report:?}");
         ensure!(seen.requests == 0, "{} requests", seen.requests);
     }
-    let cue = "/tmp/launch-cue";
-    let waiting = format!("--vmm qemu --pages 256 --launch-cue {cue} --count 3");
+    let cue = Cue::new("vanished");
+    let waiting = format!("--vmm qemu --pages 256 --launch-cue {} --count 3", cue.path());
     let before = Firmware::read()?;
     let load = load::start(&waiting)?;
     wait_for_pages(&before, 128)?;
@@ -177,9 +173,8 @@ fn vanished(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let load = load::start(&waiting)?;
     wait_for_pages(&before, 128)?;
-    fs::write(cue, "").context(cue)?;
+    cue.give()?;
     let seen = load.finish()?;
-    fs::remove_file(cue).context(cue)?;
     let report = seen.launches.first().context("no launch")?;
     ensure!(report.result == "ok" && report.pages == 256 && seen.requests == 3, "{report:?}");
     ensure!(only(&before)?.is_some_and(|launch| launch.pages == 257));

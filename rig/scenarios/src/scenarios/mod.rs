@@ -35,7 +35,7 @@ mod packages;
 mod pods;
 mod policy_changes;
 pub mod realtime;
-pub mod shares;
+mod shares;
 mod skipped_probes;
 mod soak;
 mod stages;

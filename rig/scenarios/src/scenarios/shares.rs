@@ -7,17 +7,18 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::vcpu_backend;
 use crate::{
     agent::{Agent, cli, json},
     enforcing::Enforcing,
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, ONLY_LONG, Status, scenario},
+    scenario::{Context, Status, scenario},
 };
 
 scenario!(PSP_TIME: "shares/psp_time" = psp_time,
     "a VM that pushes gets its share of the PSP's time, whatever a request costs");
-scenario!(QUIET_VM: "shares/quiet_vm" = quiet_vm,
+scenario!(long QUIET_VM: "shares/quiet_vm" = quiet_vm,
     "VMs that push within their shares do not slow a quiet one");
 scenario!(VCPU: "shares/vcpu" = vcpu,
     "the vcpu backend keeps a share, too");
@@ -29,12 +30,14 @@ scenario!(RETURNING: "shares/returning" = returning,
 /// Share of the scenarios below.
 const SHARE: f64 = 0.1;
 
+const LIMIT: &str = "limit = { share = \"10%\" }\n";
+
 /// How long the fake PSP takes for a request, in µs: at least, and at most that much more.
-pub const SERVICES: [(&str, u64, u64); 3] =
+const SERVICES: [(&str, u64, u64); 3] =
     [("2 ms", 2_000, 0), ("40 ms", 40_000, 0), ("2 to 78 ms", 2_000, 76_000)];
 
 /// A VM that sends in a loop with one vCPU.
-pub fn pushing(name: &str, seconds: u64) -> Result<Load> {
+fn pushing(name: &str, seconds: u64) -> Result<Load> {
     load::start(&format!(
         "--vmm qemu --name {name} --seconds {seconds} --busy-retry-ms 2 --busy-give-up-ms 600000"
     ))
@@ -60,7 +63,7 @@ fn slope(agent: &Agent, vm: &str, seconds: u64) -> Result<f64> {
 }
 
 /// The share of the PSP that a pushing VM used for some seconds, once its burst was used up.
-pub fn used_share(agent: &Agent, vm: &str, seconds: u64) -> Result<f64> {
+fn used_share(agent: &Agent, vm: &str, seconds: u64) -> Result<f64> {
     let mut load = pushing(vm, seconds + 120)?;
     wait_until("it gets BUSY", Duration::from_secs(60), || {
         let busy = [("vm", vm), ("decision", "busy")];
@@ -73,8 +76,7 @@ pub fn used_share(agent: &Agent, vm: &str, seconds: u64) -> Result<f64> {
 }
 
 fn psp_time(context: &Context) -> Result<Status> {
-    let lines = "limit = { share = \"10%\" }\n";
-    let Enforcing { agent, gate } = Enforcing::start(lines)?;
+    let Enforcing { agent, gate } = Enforcing::start(LIMIT)?;
     for (i, (services, latency, jitter)) in SERVICES.into_iter().enumerate() {
         Firmware::set("latency_us", latency)?;
         Firmware::set("jitter_us", jitter)?;
@@ -94,13 +96,13 @@ fn psp_time(context: &Context) -> Result<Status> {
 const PUSHING: u32 = 16;
 
 /// p99 of a VM that sends 5 requests a second.
-pub fn quiet(count: u32) -> Result<Duration> {
+fn quiet(count: u32) -> Result<Duration> {
     let seen = load::run(&format!("--vmm qemu --name quiet --rate 5 --count {count}"))?;
     Ok(seen.per_vm.first().context("no VM")?.p99)
 }
 
 /// The same beside [`PUSHING`] VMs.
-pub fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
+fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
     let pushing = load::start(&format!(
         "--vms {PUSHING} --processes --name pusher --seconds 300 --busy-retry-ms 200 \
          --busy-give-up-ms 600000"
@@ -122,10 +124,7 @@ pub fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
 /// Other load on this machine can only make it worse; a broken share fails each time.
 const ATTEMPTS: u32 = 3;
 
-fn quiet_vm(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn quiet_vm(_: &Context) -> Result<Status> {
     Firmware::set("latency_us", 10_000)?;
     let Enforcing { agent, gate } = Enforcing::start("limit = { share = \"5%\" }\n")?;
     cli(&["limit", "set", "--default", "--off"])?;
@@ -155,8 +154,7 @@ fn quiet_vm(context: &Context) -> Result<Status> {
 fn vcpu(_: &Context) -> Result<Status> {
     // It is held for 400 ms after each request, less than the longest hold.
     Firmware::set("latency_us", 40_000)?;
-    let lines = "mode = \"enforce\"\nbackend = \"vcpu\"\nlimit = { share = \"10%\" }\n";
-    let agent = Agent::with_config(lines)?;
+    let agent = vcpu_backend::holding(LIMIT)?;
     let load = load::start("--vmm qemu --name held --seconds 60")?;
     thread::sleep(Duration::from_secs(5));
     let used = slope(&agent, "held", 10)?;
@@ -165,14 +163,12 @@ fn vcpu(_: &Context) -> Result<Status> {
     ensure!((0.9..=1.05).contains(&(used / SHARE)), "{used:.4}");
     ensure!(!seen.outcomes["5"].contains_key("busy"), "{:?}", seen.outcomes);
     Firmware::reset()?;
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Status::Passed)
+    vcpu_backend::end(agent)
 }
 
 fn audit(_: &Context) -> Result<Status> {
     Firmware::set("latency_us", 20_000)?;
-    let agent = Agent::with_config("mode = \"audit\"\nlimit = { share = \"10%\" }\n")?;
+    let agent = Agent::with_config(&format!("mode = \"audit\"\n{LIMIT}"))?;
     let before = Firmware::read()?;
     let start = Instant::now();
     let seen = load::run("--vmm qemu --name audited --count 200")?;
@@ -195,9 +191,7 @@ fn audit(_: &Context) -> Result<Status> {
     ensure!((admitted - due).abs() <= 0.1 * due + 1.0, "{admitted} admitted, {due:.1} are due");
     ensure!(metrics.sum("guestreq_vmpcks_lost_total", &[]) == 0.0, "audit loses no VMPCK");
     Firmware::reset()?;
-    drop(agent);
-    cli(&["detach"])?;
-    Ok(Status::Passed)
+    vcpu_backend::end(agent)
 }
 
 /// One request an hour.

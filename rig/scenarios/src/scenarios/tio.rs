@@ -23,7 +23,7 @@ fn undecided(_: &Context) -> Result<Status> {
     load::run("--vmm qemu --name devices --tio 7 --count 3")?;
     load::run("--vmm qemu --name none --count 2")?;
     let firmware = Firmware::read()?.since(&before);
-    let reached = firmware.commands.get(&TIO_GUEST_REQUEST).map_or(0, |(count, _)| *count);
+    let reached = firmware.count(TIO_GUEST_REQUEST);
     ensure!(reached == 7, "{reached} of 7 reached the PSP");
 
     let metrics = enforcing.agent.scrape()?;

@@ -23,12 +23,12 @@ scenario!(UNKNOWN_VMM: "vcpu_backend/unknown_vmm" = unknown_vmm,
 
 const VMMS: [&str; 3] = ["qemu", "cloud-hypervisor", "firecracker"];
 
-fn holding(lines: &str) -> Result<Agent> {
+pub fn holding(lines: &str) -> Result<Agent> {
     Agent::with_config(&format!("mode = \"enforce\"\nbackend = \"vcpu\"\n{lines}"))
 }
 
 /// Stops enforcement.
-fn end(agent: Agent) -> Result<Status> {
+pub fn end(agent: Agent) -> Result<Status> {
     drop(agent);
     cli(&["detach"])?;
     Ok(Status::Passed)

@@ -1,6 +1,7 @@
 //! # The cue
 //!
-//! A file that a scenario creates between a VM's first requests and the rest.
+//! A file that a scenario creates to let VMs continue: between their first requests and the rest, or
+//! in the middle of a launch.
 
 use std::path::PathBuf;
 use std::thread::sleep;

@@ -9,21 +9,18 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, ONLY_LONG, Status, scenario},
+    scenario::{Context, Status, scenario},
     scenarios::launch_load,
 };
 
-scenario!(PAGES: "launches/pages" = pages,
+scenario!(long PAGES: "launches/pages" = pages,
     "a launch without pages and one with 100,000 are known exactly");
-scenario!(VANISHED: "launches/vanished" = vanished,
+scenario!(long VANISHED: "launches/vanished" = vanished,
     "a launch that fails, is abandoned or loses its VMM is shown as far as the firmware saw it");
-scenario!(CHURN: "launches/churn" = churn,
+scenario!(long CHURN: "launches/churn" = churn,
     "of more launches than the agent keeps all are counted and the latest are known exactly");
 
-fn pages(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn pages(_: &Context) -> Result<Status> {
     let _agent = Agent::start(&[])?;
     // 400 MiB, the most that snpload measures.
     let many = 100_000;
@@ -57,10 +54,7 @@ fn check(before: &Firmware, record: &Record, pages: RangeInclusive<u64>) -> Resu
     record.is_exactly(&launch)
 }
 
-fn vanished(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn vanished(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     for (i, (step, pages)) in (1..).zip([("start", 0), ("update", 128)]) {
         let before = Firmware::read()?;
@@ -100,16 +94,11 @@ fn vanished(context: &Context) -> Result<Status> {
     }
     Firmware::reset()?;
     let table = agent::cli(&["launches"])?;
-    let lines = |words: [&str; 2]| {
-        let has = |line: &&str| words.iter().all(|word| line.contains(word));
-        table.lines().filter(has).count()
-    };
-    for (words, count) in [
-        (["abandoned", ""], 2),
-        (["process_exited", ""], 2),
-        (["failed", "snp_launch_update: invalid_param"], 2),
-    ] {
-        ensure!(lines(words) == count, "not {count} lines with {words:?}: {table}");
+    let ends: [&[&str]; 3] =
+        [&["abandoned"], &["process_exited"], &["failed", "snp_launch_update: invalid_param"]];
+    for words in ends {
+        let lines = table.lines().filter(|line| words.iter().all(|word| line.contains(word)));
+        ensure!(lines.count() == 2, "not 2 lines with {words:?}: {table}");
     }
     let running = agent.scrape()?.sum("guestreq_launches", &[]);
     ensure!(running == 0.0, "{running} launches still run");
@@ -119,10 +108,7 @@ fn vanished(context: &Context) -> Result<Status> {
 /// More than the 512 that are kept.
 const CHURN_LAUNCHES: u64 = 600;
 
-fn churn(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn churn(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
     let relaunch = CHURN_LAUNCHES - 1;

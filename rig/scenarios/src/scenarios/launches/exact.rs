@@ -1,23 +1,20 @@
 //! # Concurrent launches, each compared
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::records::{self, Deviation};
 use crate::{
     agent::Agent,
     host::{Firmware, wait_until},
-    load::{self, LaunchReport},
-    scenario::{Context, ONLY_LONG, Status, scenario},
+    load::{self, Cue, LaunchReport},
+    scenario::{Context, Status, scenario},
 };
 
-scenario!(EXACT: "launches/exact" = exact,
+scenario!(long EXACT: "launches/exact" = exact,
     "each launch has the firmware's commands, pages and PSP time and the VMM's duration");
-scenario!(CONCURRENT: "launches/concurrent" = concurrent,
+scenario!(long CONCURRENT: "launches/concurrent" = concurrent,
     "each of many concurrent launches has the firmware's commands and pages");
 
 /// Clocks of agent, firmware and VMM differ by a command's way through the kernel, which takes up to
@@ -53,10 +50,7 @@ pub fn deviation() -> Result<Deviation> {
     records::compare(&records::finished()?[known..], &launches, &reports)
 }
 
-fn exact(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn exact(_: &Context) -> Result<Status> {
     let _agent = Agent::start(&[])?;
     let found = deviation()?;
     println!("exact: {found:?}");
@@ -70,18 +64,16 @@ fn exact(context: &Context) -> Result<Status> {
 
 const PAGES: u64 = 4;
 
-fn concurrent(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn concurrent(_: &Context) -> Result<Status> {
     // The emulator starts three VMMs a second.
-    let vms = if context.long { 200 } else { 50 };
+    let vms = 200;
     let limit = Duration::from_secs(300);
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    let cue = "/tmp/launch-cue";
+    let cue = Cue::new("concurrent");
     let load = load::start(&format!(
-        "--vmm qemu --name vm --vms {vms} --pages {PAGES} --launch-cue {cue} --count 0"
+        "--vmm qemu --name vm --vms {vms} --pages {PAGES} --launch-cue {} --count 0",
+        cue.path()
     ))?;
     wait_until("all launches have half of their pages", limit, || {
         let launches = Firmware::read()?.launches_since(&before)?;
@@ -97,9 +89,8 @@ fn concurrent(context: &Context) -> Result<Status> {
     let half = running.iter().filter(|it| it.runs() && it.pages == PAGES / 2).count();
     ensure!(half == vms, "the agent knows {half} launches with half of their pages");
     let waited = waiting.elapsed().as_nanos() as u64;
-    fs::write(cue, "").context(cue)?;
+    cue.give()?;
     let reports = load.finish()?.launches;
-    fs::remove_file(cue).context(cue)?;
     let metrics = agent.wait_until("all launches have finished", |metrics| {
         metrics.sum("guestreq_launches_total", &[("result", "finished")]) == vms as f64
     })?;

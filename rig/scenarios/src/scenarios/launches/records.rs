@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use guestreq_common::launch::{LAUNCH_STAGE_NAMES, LAUNCH_STAGES};
 use serde_json::Value;
 
-use crate::{agent, host, load::LaunchReport, scenarios::launch_load};
+use crate::{host, load::LaunchReport, scenarios::launch_load};
 
 /// The agent's record.
 #[derive(Clone, Debug)]
@@ -22,10 +22,7 @@ pub struct Record {
 
 /// Those that run, then those that have ended, the latest first.
 pub fn all() -> Result<Vec<Record>> {
-    let text = agent::cli(&["launches", "--all", "-o", "json"])?;
-    let answer: Value = serde_json::from_str(&text).context("guestreq launches")?;
-    let launches = answer["launches"].as_array().context("no launches")?;
-    launches.iter().map(|it| Record::parse(it).with_context(|| it.to_string())).collect()
+    super::all()?.iter().map(|it| Record::parse(it).with_context(|| it.to_string())).collect()
 }
 
 /// Those that finished, in order.
@@ -70,9 +67,9 @@ impl Record {
 
     /// The firmware saw the same. The agent's clocks stop later: the driver waits for its interrupt.
     pub fn is_exactly(&self, firmware: &host::Launch) -> Result<()> {
-        let (same, both) = (|a, b| a == b, || format!("{self:?}, the firmware: {firmware:?}"));
-        ensure!(same(self.commands, firmware.commands), "commands: {}", both());
-        ensure!(same(self.pages, firmware.pages), "pages: {}", both());
+        let both = || format!("{self:?}, the firmware: {firmware:?}");
+        ensure!(self.commands == firmware.commands, "commands: {}", both());
+        ensure!(self.pages == firmware.pages, "pages: {}", both());
         ensure!(self.service_ns() >= firmware.busy_ns, "service: {}", both());
         ensure!(self.duration_ns >= firmware.end_ns - firmware.begin_ns, "duration: {}", both());
         Ok(())

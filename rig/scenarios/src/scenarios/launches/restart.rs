@@ -1,16 +1,14 @@
 //! # Launches and the agent's restarts
 
-use std::fs;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use guestreq_common::command::SNP_LAUNCH_FINISH;
 
 use super::records;
 use crate::{
     agent::{self, Agent},
     enforcing::Enforcing,
-    host::Firmware,
-    load,
+    host::{Firmware, wait_until},
+    load::{self, Cue},
     scenario::{Context, Status, scenario},
     scenarios::launch_load,
 };
@@ -26,21 +24,21 @@ fn restart(_: &Context) -> Result<Status> {
     agent.wait_until("web has launched", |metrics| {
         metrics.sum("guestreq_launches_total", &[]) == 3.0
     })?;
-    let cue = |name| format!("/tmp/launch-cue-{name}");
-    let start = |name| {
+    let cues = ["ends", "runs"].map(Cue::new);
+    let start = |name, cue: &Cue| {
         let before = Firmware::read()?;
-        let cue = cue(name);
         let load = load::start(&format!(
-            "--vmm qemu --name {name} --pages 8 --launch-cue {cue} --count 0 --hold"
+            "--vmm qemu --name {name} --pages 8 --launch-cue {} --count 0 --hold",
+            cue.path()
         ))?;
         launch_load::wait_for_pages(&before, 4)?;
         anyhow::Ok(load)
     };
-    let (ends, runs) = (start("ends")?, start("runs")?);
+    let (ends, runs) = (start("ends", &cues[0])?, start("runs", &cues[1])?);
     agent.wait_until("two launches run", |metrics| metrics.sum("guestreq_launches", &[]) == 2.0)?;
     let before = records::all()?;
     agent.stop()?;
-    go_on(&cue("ends"), &first, 2)?;
+    continue_launch(&cues[0], &first, 2)?;
 
     let mut agent = Agent::start(&["--config", "/tmp/guestreq.toml"])?;
     ensure!(agent::log().contains("took over"), "it took nothing over: {}", agent::log());
@@ -59,7 +57,7 @@ fn restart(_: &Context) -> Result<Status> {
         ensure!(after.iter().filter(kept).count() == 1, "{old:?} is not in {after:?}");
     }
     ensure!(super::events()?.is_empty(), "it reports them again");
-    go_on(&cue("runs"), &first, 3)?;
+    continue_launch(&cues[1], &first, 3)?;
     agent.wait_until("the last launch has ended", |metrics| {
         metrics.sum("guestreq_launches_total", &[("result", "finished")]) == 3.0
     })?;
@@ -79,11 +77,9 @@ fn restart(_: &Context) -> Result<Status> {
 }
 
 /// Gives the cue, and waits until the firmware has finished this many launches since then.
-fn go_on(cue: &str, first: &Firmware, finished: u64) -> Result<()> {
-    fs::write(cue, "").context(cue.to_owned())?;
-    crate::host::wait_until("the launch has finished", launch_load::LIMIT, || {
-        let commands = Firmware::read()?.since(first).commands;
-        Ok(commands.get(&SNP_LAUNCH_FINISH).is_some_and(|(count, _)| *count >= finished))
-    })?;
-    fs::remove_file(cue).context(cue.to_owned())
+fn continue_launch(cue: &Cue, first: &Firmware, finished: u64) -> Result<()> {
+    cue.give()?;
+    wait_until("the launch has finished", launch_load::LIMIT, || {
+        Ok(Firmware::read()?.since(first).count(SNP_LAUNCH_FINISH) >= finished)
+    })
 }

@@ -1,6 +1,6 @@
 //! # A launch that makes no progress
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -8,22 +8,20 @@ use super::records;
 use crate::{
     agent::{self, Agent},
     host::{Firmware, wait_until},
-    load,
-    scenario::{Context, ONLY_LONG, Status, scenario},
+    load::{self, Cue},
+    scenario::{Context, Status, scenario},
     scenarios::launch_load,
 };
 
-scenario!(STALLED: "launches/stalled" = stalled,
+scenario!(long STALLED: "launches/stalled" = stalled,
     "a launch without a command for a minute is stalled until its VMM continues");
 
-fn stalled(context: &Context) -> Result<Status> {
-    if !context.long {
-        return Ok(Status::Skipped(ONLY_LONG));
-    }
+fn stalled(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    let cue = "/tmp/launch-cue";
-    let load = load::start(&format!("--vmm qemu --name slow --pages 8 --launch-cue {cue}"))?;
+    let cue = Cue::new("stalled");
+    let waiting = format!("--vmm qemu --name slow --pages 8 --launch-cue {}", cue.path());
+    let load = load::start(&waiting)?;
     launch_load::wait_for_pages(&before, 4)?;
     agent.wait_until("the launch runs", |metrics| {
         metrics.sum("guestreq_launches", &[("state", "running")]) == 1.0
@@ -41,9 +39,8 @@ fn stalled(context: &Context) -> Result<Status> {
     ensure!(idle >= 60_000_000_000, "it is stalled after {idle} ns without a command");
     let table = agent::cli(&["launches"])?;
     ensure!(table.lines().any(|line| line.contains("slow") && line.contains("stalled")), "{table}");
-    fs::write(cue, "").context(cue)?;
+    cue.give()?;
     load.finish()?;
-    fs::remove_file(cue).context(cue)?;
     let metrics = agent.wait_until("the launch has finished", |metrics| {
         metrics.sum("guestreq_launches_total", &[("result", "finished")]) == 1.0
     })?;
