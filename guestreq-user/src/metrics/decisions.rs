@@ -12,7 +12,7 @@ use guestreq_common::{
 use super::{definitions as metric, families::Families};
 use crate::{
     observe::{
-        lost_keys::oldest_refused_ns,
+        lost_vmpcks::oldest_refused_ns,
         tracked::{Decided, TrackedVm},
     },
     state::snapshot::each_decision,

@@ -5,7 +5,7 @@
 pub mod journal;
 pub mod launches;
 pub mod losses;
-pub mod lost_keys;
+pub mod lost_vmpcks;
 pub mod processes;
 pub mod ring_buffer;
 pub mod tracked;

@@ -42,7 +42,7 @@ pub struct TrackedVm {
     pub unread: bool,
     pub exited: bool,
     /// Marks of lost VMPCKs that were reported, or are older than the agent.
-    pub lost: u32,
+    pub reported_lost: u32,
     /// Pairs of message type and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(MessageType, &'static str)>,
     /// The same for decisions.
@@ -115,7 +115,7 @@ impl TrackedVm {
             signal_read: false,
             unread: false,
             exited: false,
-            lost: 0,
+            reported_lost: 0,
             pairs: Vec::new(),
             decided: Vec::new(),
         }

@@ -21,12 +21,12 @@ use crate::{
     host::system,
     kernel::snp::Asids,
     observe::{
-        lost_keys::{lost, oldest_refused_ns},
+        lost_vmpcks::{lost_vmpcks, oldest_refused_ns},
         tracked::TrackedVm,
     },
     state::{
         observer::Observer,
-        snapshot::{Snapshot, lost as losses, queue_length},
+        snapshot::{Snapshot, lost, queue_length},
     },
     text::command_name,
     wire::{self, Command, Counts, Holder, LostVmpck, MessageStats, Psp, Recent, Stage, Vm, Vms},
@@ -78,7 +78,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, tracked: &TrackedVm, record: &Re
             .map(|kind| (kind.name().to_owned(), record.anomalies[*kind as usize]))
             .collect(),
         rescued: record.rescued,
-        lost_vmpcks: lost(waiting.lost)
+        lost_vmpcks: lost_vmpcks(waiting.lost)
             .map(|(vmpck, cause)| LostVmpck { vmpck, cause: cause.name().to_owned() })
             .collect(),
         vmpcks_lost: LostCause::ALL
@@ -154,7 +154,7 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
             .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
         asids: asids(),
-        lost: losses(host, &observer.programs),
+        lost: lost(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),
     }
 }

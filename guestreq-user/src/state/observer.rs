@@ -3,7 +3,7 @@
 //! Owns programs, records and the table of VMs, and takes snapshots of them.
 
 mod changes;
-mod lost_keys;
+mod lost_vmpcks;
 mod report;
 
 use std::{
@@ -171,7 +171,7 @@ impl Observer {
         self.report_missed();
         self.refresh_vms();
         if let Ok(snapshot) = self.snapshot() {
-            self.report_lost_keys(&snapshot);
+            self.report_lost_vmpcks(&snapshot);
             self.window.push(snapshot.sample);
         }
     }

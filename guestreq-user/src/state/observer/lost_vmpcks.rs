@@ -10,14 +10,14 @@ use guestreq_common::{
 
 use super::{Observer, now_ns};
 use crate::{
-    observe::lost_keys::{given_up, newly_lost},
+    observe::lost_vmpcks::{given_up, newly_lost},
     state::snapshot::Snapshot,
     wire::events::{EventData, VmpckLost},
 };
 
 impl Observer {
     /// Marks VMPCKs that guests must have given up, and reports each that is newly marked.
-    pub(super) fn report_lost_keys(&mut self, snapshot: &Snapshot) {
+    pub(super) fn report_lost_vmpcks(&mut self, snapshot: &Snapshot) {
         for (tracked, record) in self.table.vms_mut().iter_mut().zip(&snapshot.vms) {
             let Some(record) = record.as_ref().filter(|_| !tracked.exited) else { continue };
             let slot = tracked.id.index();
@@ -36,12 +36,12 @@ impl Observer {
                     }
                 }
             }
-            for (vmpck, cause) in newly_lost(tracked.lost, marks) {
+            for (vmpck, cause) in newly_lost(tracked.reported_lost, marks) {
                 let lost = VmpckLost { vmpck, cause: cause.name().into(), inferred: true };
                 let what = EventData::VmpckLost(lost);
                 self.journal.record_of(Some(tracked.event_vm()), what, now_ns());
             }
-            tracked.lost = marks;
+            tracked.reported_lost = marks;
         }
     }
 }

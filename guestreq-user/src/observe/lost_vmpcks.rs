@@ -11,25 +11,25 @@ use guestreq_common::{
 };
 
 /// A VMPCK, 0 to 3, and why it is lost.
-pub type LostKey = (u8, LostCause);
+pub type LostVmpck = (u8, LostCause);
 
 fn vmpcks() -> impl Iterator<Item = u8> {
     0..VMPCKS as u8
 }
 
 /// The marked ones, by VMPCK.
-pub fn lost(marks: u32) -> impl Iterator<Item = LostKey> {
+pub fn lost_vmpcks(marks: u32) -> impl Iterator<Item = LostVmpck> {
     let each = vmpcks().flat_map(|vmpck| LostCause::ALL.map(|cause| (vmpck, cause)));
     each.filter(move |(vmpck, cause)| marks & lost_bit(*vmpck, *cause) != 0)
 }
 
 /// The marked ones that were not before.
-pub fn newly_lost(before: u32, marks: u32) -> impl Iterator<Item = LostKey> {
-    lost(marks & !before)
+pub fn newly_lost(before: u32, marks: u32) -> impl Iterator<Item = LostVmpck> {
+    lost_vmpcks(marks & !before)
 }
 
 fn is_lost(waiting: &WaitingMessages, vmpck: u8) -> bool {
-    lost(waiting.lost).any(|(lost, _)| lost == vmpck)
+    lost_vmpcks(waiting.lost).any(|(lost, _)| lost == vmpck)
 }
 
 /// How long each message of a VMPCK that is not marked as lost has waited.
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn marks_are_reported_once_and_again_after_they_ended() {
         let marks = lost_bit(0, Denied) | lost_bit(2, Denied) | lost_bit(2, Busy);
-        assert_eq!(lost(marks).collect::<Vec<_>>(), [(0, Denied), (2, Denied), (2, Busy)]);
+        assert_eq!(lost_vmpcks(marks).collect::<Vec<_>>(), [(0, Denied), (2, Denied), (2, Busy)]);
         let before = lost_bit(0, Denied);
         assert_eq!(newly_lost(before, marks).collect::<Vec<_>>(), [(2, Denied), (2, Busy)]);
         assert_eq!(newly_lost(marks, marks).count(), 0);
