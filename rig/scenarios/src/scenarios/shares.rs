@@ -104,7 +104,7 @@ fn quiet(count: u32) -> Result<Duration> {
 /// The same beside [`PUSHING`] VMs.
 fn quiet_beside_pushing(agent: &Agent, count: u32) -> Result<Duration> {
     let pushing = load::start(&format!(
-        "--vms {PUSHING} --processes --name pusher --seconds 300 --busy-retry-ms 200 \
+        "--vmm qemu --vms {PUSHING} --processes --name pusher --seconds 300 --busy-retry-ms 200 \
          --busy-give-up-ms 600000"
     ))?;
     // 80 % of the PSP are less than all that they could use: that takes a while.
