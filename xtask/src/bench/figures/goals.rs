@@ -12,6 +12,9 @@ struct Goal {
     at_most: f64,
 }
 
+/// What a change may cost, by the medians of alternating measurements.
+const CHANGE: f64 = 1.05;
+
 const GOALS: &[Goal] = &[
     Goal {
         what: "a request, all programs",
@@ -56,6 +59,34 @@ const GOALS: &[Goal] = &[
         at_most: 1.0,
     },
     Goal {
+        what: "a request, observed",
+        figure: "observed_ns_now",
+        than: Some(("before", "observed_ns_before")),
+        unit: "ns",
+        at_most: CHANGE,
+    },
+    Goal {
+        what: "a request, enforced",
+        figure: "enforced_ns_now",
+        than: Some(("before", "enforced_ns_before")),
+        unit: "ns",
+        at_most: CHANGE,
+    },
+    Goal {
+        what: "a request under a rate limit",
+        figure: "limited_ns_now",
+        than: Some(("before", "limited_ns_before")),
+        unit: "ns",
+        at_most: CHANGE,
+    },
+    Goal {
+        what: "a launch's command",
+        figure: "launch_ns_now",
+        than: Some(("before", "launch_ns_before")),
+        unit: "ns",
+        at_most: CHANGE,
+    },
+    Goal {
         what: "a scrape, 500 VMs",
         figure: "scrape_500_vms_ms",
         than: None,
@@ -89,6 +120,55 @@ const GOALS: &[Goal] = &[
         than: Some(("by the limit", "admitted_expected")),
         unit: "",
         at_most: 1.01,
+    },
+    Goal {
+        what: "share 10 %, 2 ms services: off by",
+        figure: "share_2ms_deviation_percent",
+        than: None,
+        unit: "%",
+        at_most: 1.0,
+    },
+    Goal {
+        what: "share 10 %, 40 ms services: off by",
+        figure: "share_40ms_deviation_percent",
+        than: None,
+        unit: "%",
+        at_most: 1.0,
+    },
+    Goal {
+        what: "share 10 %, mixed services: off by",
+        figure: "share_mixed_deviation_percent",
+        than: None,
+        unit: "%",
+        at_most: 1.0,
+    },
+    Goal {
+        what: "gain by invented numbers",
+        figure: "invented_numbers_gain_percent",
+        than: None,
+        unit: "%",
+        at_most: 0.2,
+    },
+    Goal {
+        what: "VMPCKs lost by 500 VMs",
+        figure: "vmpcks_lost",
+        than: None,
+        unit: "",
+        at_most: 0.0,
+    },
+    Goal {
+        what: "longest wait of a VMPCK",
+        figure: "vmpcks_longest_wait_s",
+        than: None,
+        unit: "s",
+        at_most: 60.0,
+    },
+    Goal {
+        what: "messages rescued",
+        figure: "vmpcks_rescued",
+        than: None,
+        unit: "",
+        at_most: f64::INFINITY,
     },
 ];
 
