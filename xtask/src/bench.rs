@@ -64,7 +64,7 @@ enum Format {
 }
 
 /// Parts that are a boot, and its memory.
-const BOOTS: [(Part, &str, u32); 8] = [
+const BOOTS: [(Part, &str, u32); 9] = [
     (Part::Cost, "cost", 4096),
     (Part::Growth, "growth", 8192),
     (Part::Launches, "launches", 2048),
@@ -72,6 +72,7 @@ const BOOTS: [(Part, &str, u32); 8] = [
     (Part::Shares, "shares", 2048),
     (Part::Overload, "overload", 4096),
     (Part::Change, "change", 2048),
+    (Part::Change, rig::INSTRUCTIONS, 2048),
     (Part::Programs, "programs", 2048),
 ];
 

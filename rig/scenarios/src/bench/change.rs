@@ -2,6 +2,8 @@
 //!
 //! A guestreq from before the change and this one, in turn, in the same kernel and for the same
 //! load. An emulator's times vary, so each is measured several times, and medians and minima count.
+//! Where the emulator's clock counts instructions instead, they hardly vary, but do not tell what
+//! memory costs.
 
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
@@ -40,8 +42,15 @@ const SUBJECTS: [Subject; 4] = [
     Subject { name: "launch", lines: "", measure: launch_commands },
 ];
 
-pub fn run(long: bool) -> Result<()> {
-    let rounds = if long { 24 } else { 6 };
+pub fn in_time(long: bool) -> Result<()> {
+    measure("ns", if long { 24 } else { 6 })
+}
+
+pub fn in_instructions(long: bool) -> Result<()> {
+    measure("instructions", if long { 6 } else { 2 })
+}
+
+fn measure(unit: &str, rounds: u32) -> Result<()> {
     let _on = Statistics::on()?;
     let mut costs: [[Vec<Cost>; 2]; SUBJECTS.len()] = Default::default();
     for round in 0..rounds {
@@ -49,13 +58,18 @@ pub fn run(long: bool) -> Result<()> {
             // Neither is always the first.
             for which in if round % 2 == 0 { [0, 1] } else { [1, 0] } {
                 let cost = subject.cost(BINARIES[which])?;
-                println!("  {:<9} {:<21} {:.0} ns", subject.name, BINARIES[which], cost.ns(ALL));
+                println!(
+                    "  {:<9} {:<21} {:.0} {unit}",
+                    subject.name,
+                    BINARIES[which],
+                    cost.of(ALL)
+                );
                 costs[which].push(cost);
             }
         }
     }
     for (subject, costs) in SUBJECTS.iter().zip(&costs) {
-        subject.report(costs);
+        subject.report(unit, costs);
     }
     Ok(())
 }
@@ -75,16 +89,16 @@ impl Subject {
         Ok(cost)
     }
 
-    fn report(&self, costs: &[Vec<Cost>; 2]) {
+    fn report(&self, unit: &str, costs: &[Vec<Cost>; 2]) {
         let mut names: Vec<&str> =
             costs.iter().flatten().flat_map(|cost| cost.0.keys().map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
         for program in names {
-            let of = |costs: &[Cost]| sorted(costs.iter().map(|cost| cost.ns(program)));
+            let of = |costs: &[Cost]| sorted(costs.iter().map(|cost| cost.of(program)));
             let [before, now] = [of(&costs[0]), of(&costs[1])];
             report(&json!({ "change": {
-                "load": self.name, "program": program,
+                "unit": unit, "load": self.name, "program": program,
                 "before": median(&before), "now": median(&now),
                 "ratio": median(&now) / median(&before),
                 "least_before": before[0], "least_now": now[0], "least_ratio": now[0] / before[0],
@@ -92,7 +106,7 @@ impl Subject {
             if program == ALL {
                 let keys = [("before", before), ("now", now)];
                 let figure = |(when, ns): (&str, Vec<f64>)| {
-                    (format!("{}_ns_{when}", self.name), json!(median(&ns)))
+                    (format!("{}_{unit}_{when}", self.name), json!(median(&ns)))
                 };
                 report(&Map::from_iter(keys.map(figure)).into());
             }
@@ -100,7 +114,7 @@ impl Subject {
     }
 }
 
-/// Nanoseconds of each program, and of [`ALL`], for a request or a command.
+/// Nanoseconds, or instructions, of each program and of [`ALL`], for a request or a command.
 #[derive(Default)]
 struct Cost(BTreeMap<String, f64>);
 
@@ -122,7 +136,7 @@ impl Cost {
         Cost(cost)
     }
 
-    fn ns(&self, program: &str) -> f64 {
+    fn of(&self, program: &str) -> f64 {
         self.0.get(program).copied().unwrap_or(0.0)
     }
 }

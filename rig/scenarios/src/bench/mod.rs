@@ -21,8 +21,9 @@ use crate::{agent::Agent, host};
 /// A part of the benchmark, one boot; `true` measures for longer.
 type Part = fn(bool) -> Result<()>;
 
-const PARTS: [(&str, Part); 8] = [
-    ("change", change::run),
+const PARTS: [(&str, Part); 9] = [
+    ("change", change::in_time),
+    ("instructions", change::in_instructions),
     ("cost", cost::run),
     ("growth", growth::run),
     ("launches", launches::run),

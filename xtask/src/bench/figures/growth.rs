@@ -19,8 +19,9 @@ const TABLES: &[Table] = &[
     ),
     (
         "change",
-        "Before and after a change, ns per request or command",
+        "Before and after a change, for each request or command",
         &[
+            ("unit", "UNIT", 0),
             ("load", "LOAD", 0),
             ("program", "PROGRAM", 0),
             ("before", "BEFORE", 0),
