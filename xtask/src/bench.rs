@@ -27,7 +27,7 @@ pub struct Args {
     /// Run only this part
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
-    /// A static guestreq of an earlier commit, to compare costs with (part `change`)
+    /// A static guestreq of an earlier commit, to compare costs with (parts `change` and `instructions`)
     #[arg(long, value_name = "PATH")]
     before: Option<PathBuf>,
     /// With json the last line is one object of raw figures
@@ -51,8 +51,10 @@ enum Part {
     Shares,
     /// Whether 500 VMs lose VMPCKs at twice the PSP's capacity
     Overload,
-    /// Costs before and after a change; only with --before
+    /// Times before and after a change; only with --before
     Change,
+    /// Instructions before and after a change; only with --before
+    Instructions,
     /// Sizes of our programs, which cost includes; only on request
     Programs,
 }
@@ -72,17 +74,14 @@ const BOOTS: [(Part, &str, u32); 9] = [
     (Part::Shares, "shares", 2048),
     (Part::Overload, "overload", 4096),
     (Part::Change, "change", 2048),
-    (Part::Change, rig::INSTRUCTIONS, 2048),
+    (Part::Instructions, rig::INSTRUCTIONS, 2048),
     (Part::Programs, "programs", 2048),
 ];
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
-    ensure!(args.only != Some(Part::Change) || args.before.is_some(), "the part needs --before");
-    let by_default = |part| match part {
-        Part::Programs => false,
-        Part::Change => args.before.is_some(),
-        _ => true,
-    };
+    let compares = |part| matches!(part, Part::Change | Part::Instructions);
+    ensure!(args.before.is_some() || !args.only.is_some_and(compares), "the part needs --before");
+    let by_default = |part| part != Part::Programs && (args.before.is_some() || !compares(part));
     let is_wanted = |part| args.only.map_or(by_default(part), |only| only == part);
     let mut figures = Figures::default();
     let tools = setup::ebpf()?;
