@@ -58,6 +58,13 @@ const PHASES: [Phase; 4] = [
     },
 ];
 
+impl Phase {
+    /// Of the configuration. Guests that have ended are still counted.
+    fn lines(&self) -> String {
+        format!("keep_exited_vms = \"1d\"\n{}", self.line)
+    }
+}
+
 /// Between an agent's start and its end; a phase is longer than a message waits.
 const LIFE: Duration = Duration::from_secs(10);
 /// Until the last agent has died, on a slow machine, too.
@@ -96,7 +103,7 @@ fn overload(_: &Context) -> Result<Status> {
 /// The same for the bench.
 pub fn measure() -> Result<Outcome> {
     Firmware::set("latency_us", SERVICE.as_micros())?;
-    let Enforcing { agent, gate } = Enforcing::start(PHASES[0].line)?;
+    let Enforcing { agent, gate } = Enforcing::start(&PHASES[0].lines())?;
     let rate = PSP_USE / SERVICE.as_secs_f64() / f64::from(VMS);
     let mut load = load::start(&format!(
         "--vmm qemu --name crowd --vms {PROCESSES} --contexts {VMS_EACH} --start-together \
@@ -115,7 +122,7 @@ pub fn measure() -> Result<Outcome> {
         live(&agent, phase, start)?;
         agent.kill()?;
         let next = lives.get(i + 1).unwrap_or(phase);
-        agent = Agent::with_config(&format!("mode = \"enforce\"\n{}", next.line))?;
+        agent = Agent::with_config(&format!("mode = \"enforce\"\n{}", next.lines()))?;
     }
     ensure!(load.is_running()?, "the load has ended before the last agent died");
     let seen = load.finish()?;
