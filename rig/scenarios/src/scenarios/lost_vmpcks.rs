@@ -49,12 +49,12 @@ const PHASES: [Phase; 4] = [
         line: "limit = { share = \"0.02%\", burst = \"20ms\", force = true }\n",
         kills: 3,
     },
-    Phase { name: "large shares", line: "limit = { share = \"0.4%\" }\n", kills: 2 },
+    Phase { name: "large shares", line: "limit = { share = \"0.4%\" }\n", kills: 1 },
     Phase { name: "rate", line: "limit = { rate = \"1/h\", burst = 1, force = true }\n", kills: 3 },
     Phase {
         name: "both",
-        line: "limit = { rate = \"1/h\", share = \"0.02%\", burst = [1, \"20ms\"], force = true }\n",
-        kills: 2,
+        line: "limit = { rate = \"1/h\", share = \"0.02%\", burst = \"20ms\", force = true }\n",
+        kills: 3,
     },
 ];
 
@@ -66,7 +66,7 @@ impl Phase {
 }
 
 /// Between an agent's start and its end; a phase is longer than a message waits.
-const LIFE: Duration = Duration::from_secs(10);
+const LIFE: Duration = Duration::from_secs(15);
 /// Until the last agent has died, on a slow machine, too.
 const LOAD: Duration = Duration::from_secs(300);
 /// How long Linux repeats a message.
@@ -94,7 +94,7 @@ fn overload(_: &Context) -> Result<Status> {
     ensure!(found.lost == 0, "{} VMPCKs lost by the agent's count", found.lost);
     ensure!(found.wiped == 0, "{} VMPCKs lost by the guests' count", found.wiped);
     ensure!(found.longest < LOST, "a guest waited {:?}", found.longest);
-    // Each VM's messages needed it several times.
+    // Under each but the large shares.
     ensure!(found.rescued > 2 * u64::from(VMS), "only {} rescued", found.rescued);
     ensure!(found.rescued < found.answered, "{found:?}");
     Ok(Status::Passed)
