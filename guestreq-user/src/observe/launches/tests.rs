@@ -1,4 +1,5 @@
 use guestreq_common::{
+    command::{Class, SNP_DECOMMISSION},
     host::Host,
     launch::LaunchState,
     vm::{Life, Vm},
@@ -36,8 +37,25 @@ impl Agent {
     }
 
     fn refresh(&mut self) -> Vec<VmEvent> {
+        self.refresh_at(5_001, |_| Ok(true))
+    }
+
+    fn refresh_at(
+        &mut self,
+        now: u64,
+        process_exists: impl Fn(u32) -> io::Result<bool>,
+    ) -> Vec<VmEvent> {
         self.launches.collect(&self.records, &self.vms);
-        self.launches.settle(&self.records, &self.vms)
+        self.launches.settle(&self.records, &self.vms, now, process_exists)
+    }
+
+    /// Slots whose launches are marked as those of an exited process.
+    fn orphans(&self) -> Vec<usize> {
+        let vms = self.records.slots().map(|(vm, _)| vm);
+        let is_orphan = |vm: &VmRef| {
+            self.records.launch(*vm).is_some_and(|launch| launch.process_exited != 0)
+        };
+        vms.filter(is_orphan).map(VmRef::index).collect()
     }
 
     /// A VM's record, and its name in the table.
@@ -62,9 +80,15 @@ impl Agent {
     }
 
     fn busy(&self, ns: u64) {
+        self.busy_with(ns, 0);
+    }
+
+    /// SNP_DECOMMISSION's time is part of all.
+    fn busy_with(&self, ns: u64, decommission_ns: u64) {
         // SAFETY: a record consists of integers, for which all zeros is a value.
         let mut host: Box<Host> = unsafe { Box::new_zeroed().assume_init() };
-        host.totals.commands[0].busy_ns = ns;
+        host.totals.commands[0].busy_ns = ns - decommission_ns;
+        host.totals.commands[SNP_DECOMMISSION as usize].busy_ns = decommission_ns;
         self.records.fake_host(&host);
     }
 
@@ -196,6 +220,38 @@ fn the_time_of_a_failed_launch_is_its_own_and_not_the_host_s() {
     assert_eq!(other.users.most(), [(Some("web".to_owned()), 60), (None, 10)]);
 }
 
+/// Its record is gone before the agent can read it there.
+#[test]
+fn the_end_of_a_failed_launch_is_its_own_and_not_the_host_s() {
+    let mut agent = Agent::new();
+    let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 100);
+    agent.put(1, Some("other"), launch(LaunchState::Running, 3), 0);
+    agent.put(2, Some("exits"), launch(LaunchState::Finished, 3), 0);
+    agent.busy(100);
+    agent.refresh();
+    // The host's commands take 10, the VMs' ends 30 and 40.
+    agent.records.fake_vm(0, &vm(0, 2, Launch::default(), 0).1);
+    let (_, mut exited) = vm(2, 1, launch(LaunchState::Finished, 3), 0);
+    (exited.life, exited.psp_ns[Class::Other as usize]) = (Life::Exited as u32, 40);
+    agent.records.fake_vm(2, &exited);
+    agent.busy_with(180, 70);
+    let mut failed = launch(LaunchState::Failed, 3);
+    failed.stage_ns[1] = 100;
+    let ended = EndedLaunch { number: 1, launch: failed, vm: web, ..EndedLaunch::default() };
+    agent.records.fake_ended_launch(&ended);
+    agent.refresh();
+    let ended = agent.launches.ended().next().unwrap();
+    let exits = (Some("exits".to_owned()), 40);
+    assert_eq!(ended.users.as_ref().unwrap().most(), [exits.clone(), (None, 10)]);
+    let other = agent.launches.running().next().unwrap();
+    assert_eq!(other.users.most(), [exits, (Some("web".to_owned()), 30), (None, 10)]);
+    // Once.
+    agent.busy_with(185, 70);
+    agent.refresh();
+    let other = agent.launches.running().next().unwrap();
+    assert_eq!(other.users.most()[2], (None, 15));
+}
+
 #[test]
 fn a_launch_remembers_a_bounded_number_of_others() {
     let mut users = Users::default();
@@ -217,4 +273,64 @@ fn a_launch_without_a_command_for_a_minute_is_stalled() {
     agent.refresh();
     assert_eq!(agent.launches.counts(5_000 + STALLED_NS - 1), (1, 0));
     assert_eq!(agent.launches.counts(5_000 + STALLED_NS), (0, 1));
+}
+
+/// SNP_DECOMMISSION was missed: the record still says that the launch runs.
+#[test]
+fn a_launch_whose_process_is_gone_ends_after_a_minute_without_a_command() {
+    let gone = |_| Ok(false);
+    let mut agent = Agent::new();
+    let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 0);
+    assert!(agent.refresh_at(5_000 + STALLED_NS, |_| Ok(true)).is_empty());
+    assert_eq!(agent.launches.counts(5_000 + STALLED_NS), (0, 1), "its process exists");
+    assert!(agent.refresh_at(4_999 + STALLED_NS, gone).is_empty(), "another one may continue it");
+    let events = agent.refresh_at(5_000 + STALLED_NS, gone);
+    let [(event_vm, EventData::Launched(launched), at)] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((event_vm.vm.as_deref(), *at), (Some("web"), 5_000));
+    assert_eq!((&*launched.result, launched.inferred), ("process_exited", true));
+    assert_eq!(agent.launches.counts(5_000 + STALLED_NS), (0, 0));
+    // Its address is reused at last.
+    assert!(agent.refresh_at(6_000 + STALLED_NS, gone).is_empty(), "only once");
+    agent.records.fake_vm(0, &vm(0, 2, launch(LaunchState::Running, 0), 0).1);
+    agent.end(1, web, LaunchState::ProcessExited);
+    assert!(agent.refresh().is_empty(), "it was reported");
+    assert_eq!(agent.pages(), [3]);
+}
+
+#[test]
+fn a_launch_that_goes_on_without_its_process_has_not_ended() {
+    let mut agent = Agent::new();
+    let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 0);
+    agent.refresh();
+    assert_eq!(agent.refresh_at(5_000 + STALLED_NS, |_| Ok(false)).len(), 1);
+    let latest = MonotonicNs(5_000 + STALLED_NS);
+    agent.put(0, Some("web"), Launch { latest, ..launch(LaunchState::Running, 4) }, 0);
+    assert!(agent.refresh_at(5_001 + STALLED_NS, |_| Ok(false)).is_empty());
+    assert_eq!((agent.launches.counts(latest.0), agent.pages()), ((1, 0), Vec::new()));
+    agent.end(1, web, LaunchState::Finished);
+    assert_eq!(agent.refresh().len(), 1);
+}
+
+#[test]
+fn a_launch_is_not_taken_for_ended_while_nobody_knows_whether_its_process_exists() {
+    let mut agent = Agent::new();
+    agent.put(0, Some("web"), launch(LaunchState::Running, 3), 0);
+    let unknown = |_| Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    assert!(agent.refresh_at(5_000 + STALLED_NS, unknown).is_empty());
+    assert_eq!((agent.launches.counts(5_000 + STALLED_NS), agent.orphans()), ((0, 1), vec![]));
+}
+
+#[test]
+fn all_launches_of_a_process_that_has_exited_are_marked() {
+    let mut agent = Agent::new();
+    for slot in 0..3 {
+        let (_, mut record) = vm(slot, 1, launch(LaunchState::Running, 3), 0);
+        record.tgid = if slot == 1 { 8 } else { 7 };
+        record.launch.failed_outcome = 0x16;
+        agent.records.fake_vm(slot, &record);
+    }
+    agent.refresh_at(5_001, |pid| Ok(pid != 7));
+    assert_eq!(agent.orphans(), [0, 2]);
+    let outcomes = (0..3).map(|slot| agent.records.vm(slot).unwrap().launch.failed_outcome);
+    assert_eq!(outcomes.collect::<Vec<_>>(), [0x16; 3], "the other half of the word");
 }

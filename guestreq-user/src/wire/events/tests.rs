@@ -70,6 +70,7 @@ pub fn launched() -> Launched {
     Launched {
         result: "failed".into(),
         seconds: 12.0,
+        inferred: false,
         work: Work {
             commands: 102,
             pages: 100,
