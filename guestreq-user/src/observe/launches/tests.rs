@@ -52,9 +52,8 @@ impl Agent {
     /// Slots whose launches are marked as those of an exited process.
     fn orphans(&self) -> Vec<usize> {
         let vms = self.records.slots().map(|(vm, _)| vm);
-        let is_orphan = |vm: &VmRef| {
-            self.records.launch(*vm).is_some_and(|launch| launch.process_exited != 0)
-        };
+        let is_orphan =
+            |vm: &VmRef| self.records.launch(*vm).is_some_and(|launch| launch.process_exited != 0);
         vms.filter(is_orphan).map(VmRef::index).collect()
     }
 
@@ -298,7 +297,7 @@ fn a_launch_whose_process_is_gone_ends_after_a_minute_without_a_command() {
 }
 
 #[test]
-fn a_launch_that_goes_on_without_its_process_has_not_ended() {
+fn a_launch_that_continues_without_its_process_has_not_ended() {
     let mut agent = Agent::new();
     let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 0);
     agent.refresh();

@@ -33,9 +33,8 @@ impl Launches {
                 running.launch.process_exited = 1;
             }
         }
-        let has_vanished = |running: &Running| {
-            running.launch.process_exited != 0 && running.is_stalled(now)
-        };
+        let has_vanished =
+            |running: &Running| running.launch.process_exited != 0 && running.is_stalled(now);
         let vanished: Vec<VmRef> =
             self.running.iter().filter(|(_, it)| has_vanished(it)).map(|(id, _)| *id).collect();
         vanished.into_iter().filter_map(|id| self.infer_end(id)).collect()
@@ -48,8 +47,8 @@ impl Launches {
         Some(Ended { id, vm, launch, users: Some(users), inferred: true })
     }
 
-    /// Whether a launch whose record says that it runs has ended, as inferred. One that goes on
-    /// after all has not.
+    /// Whether a launch whose record says that it runs has ended, as inferred. One that gets
+    /// another command has not.
     pub(super) fn has_ended(&mut self, id: VmRef, launch: &Launch) -> bool {
         let inferred = self.inferred.get(&id).copied();
         if inferred.is_some_and(|latest| latest != launch.latest) {

@@ -130,9 +130,8 @@ impl Reading {
             let (all, other) = (by_class.iter().sum(), by_class[Class::Other as usize]);
             Some((vm, Times { all, other, exited: state.is(Life::Exited) }))
         };
-        let is_vm = |(_, state): &(VmRef, SlotState)| {
-            state.is(Life::Running) || state.is(Life::Exited)
-        };
+        let is_vm =
+            |(_, state): &(VmRef, SlotState)| state.is(Life::Running) || state.is(Life::Exited);
         Reading {
             vms: records.slots().filter(is_vm).filter_map(times).collect(),
             busy_ns: records.busy_ns(),
