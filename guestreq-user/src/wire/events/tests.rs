@@ -167,7 +167,7 @@ fn a_launch_is_displayed_with_its_stages_and_what_ended_it() {
     );
     let inferred = Launched { inferred: true, result: "process_exited".into(), ..launched() };
     let text = event(1, None, EventData::Launched(Box::new(inferred))).to_string();
-    assert!(text.starts_with("launched: process_exited (inferred) after 12.0 s: "), "{text}");
+    assert!(text.starts_with("process_exited (inferred) after 12.0 s: "), "{text}");
 }
 
 #[test]
