@@ -413,3 +413,6 @@ pub const fn is_unresolved(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;
