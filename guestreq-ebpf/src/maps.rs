@@ -116,9 +116,9 @@ pub static CONTEXTS: HashMap<GuestContext, VmRef> =
     HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 /// Limiters' states of VMs without a slot, by guest context; until the VM ends or gets a slot. Not an
 /// LRU map, which evicts long before it is full, and gives an element away while a program writes it.
+/// Preallocated: caches of elements that large would take megabytes where there are many CPUs.
 #[map]
-static LIMITERS: HashMap<GuestContext, Limiter> =
-    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+static LIMITERS: HashMap<GuestContext, Limiter> = HashMap::with_max_entries(1024, 0);
 /// The launches that ended last, each in the place of its number.
 #[map]
 static LAUNCHES: Array<EndedLaunch> = Array::with_max_entries(HISTORY, BPF_F_MMAPABLE);
@@ -163,8 +163,8 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
 /// The limiter's state of a guest context without a record, if any.
 #[inline(always)]
 pub fn limiter(context: GuestContext) -> Option<&'static mut Limiter> {
-    // SAFETY: an element of a map. Only the VM's own requests write it, one at a time; it may end with
-    // the VM meanwhile, and its memory is a Limiter's until this program has ended.
+    // SAFETY: an element of a map. Only the VM's own requests write it, one at a time; if the VM ends
+    // meanwhile, its memory stays a Limiter's, perhaps another's.
     LIMITERS.get_ptr_mut(context).map(|state| unsafe { &mut *state })
 }
 

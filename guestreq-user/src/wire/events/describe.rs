@@ -107,8 +107,9 @@ impl fmt::Display for Launched {
         let LaunchStages { psp_queue, psp_service, vmm } = work.stage_seconds;
         let [all, queue, service, vmm] = [*seconds, psp_queue, psp_service, vmm].map(duration);
         let how = if *inferred { " (inferred)" } else { "" };
-        let Work { commands, pages, .. } = work;
-        write!(f, "{result}{how} after {all}: {commands} commands, {pages} pages")?;
+        let Work { commands, pages, partial, .. } = work;
+        let more = if *partial { "more than " } else { "" };
+        write!(f, "{result}{how} after {more}{all}: {commands} commands, {pages} pages")?;
         write!(f, ", psp_queue {queue}, psp_service {service}, vmm {vmm}")?;
         work.failure().map_or(Ok(()), |failure| write!(f, "; {failure}"))
     }
