@@ -170,30 +170,6 @@ impl Launches {
         let count = std::mem::take(&mut self.lost);
         (count > 0).then(|| Lost { reason: Lost::LAUNCHES.into(), count })
     }
-
-    fn follow(&mut self, records: &Records, vms: &[TrackedVm]) {
-        let mut before = std::mem::take(&mut self.running);
-        for (id, _) in records.slots() {
-            let Some(launch) = records.launch(id).filter(Launch::is_running) else { continue };
-            if self.has_ended(id, &launch) {
-                continue;
-            }
-            let running = before.remove(&id).unwrap_or_else(|| {
-                let pid = records.vm(id.index()).map_or(0, |vm| vm.tgid);
-                Running { vm: nameless(pid), launch, users: Users::default() }
-            });
-            let mut running = Running { launch, ..running };
-            running.name(id, vms);
-            self.running.insert(id, running);
-        }
-        // One that has just ended: the next reading takes it.
-        if self.is_behind(records) {
-            self.running.extend(before);
-        } else {
-            let runs = |id: &VmRef| records.launch(*id).is_some_and(|launch| launch.is_running());
-            self.inferred.retain(|id, _| runs(id));
-        }
-    }
 }
 
 impl Running {

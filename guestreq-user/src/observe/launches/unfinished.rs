@@ -1,16 +1,40 @@
-//! # Launches whose end was missed
+//! # Launches that run, or whose end was missed
 //!
-//! The kernel may skip the program that sees SNP_DECOMMISSION. The launch would run until the
-//! context's address is reused.
+//! The kernel may skip the program that sees SNP_DECOMMISSION. By its record the launch would run until
+//! the context's address is reused.
 
 use std::io;
 
 use guestreq_common::{launch::Launch, vm::VmRef};
 
-use super::{Ended, Launches, Running};
-use crate::bpf::records::Records;
+use super::{Ended, Launches, Running, Users, nameless};
+use crate::{bpf::records::Records, observe::tracked::TrackedVm};
 
 impl Launches {
+    pub(super) fn follow(&mut self, records: &Records, vms: &[TrackedVm]) {
+        let mut before = std::mem::take(&mut self.running);
+        for (id, _) in records.slots() {
+            let Some(launch) = records.launch(id).filter(Launch::is_running) else { continue };
+            if self.has_ended(id, &launch) {
+                continue;
+            }
+            let running = before.remove(&id).unwrap_or_else(|| {
+                let pid = records.vm(id.index()).map_or(0, |vm| vm.tgid);
+                Running { vm: nameless(pid), launch, users: Users::default() }
+            });
+            let mut running = Running { launch, ..running };
+            running.name(id, vms);
+            self.running.insert(id, running);
+        }
+        // One that has just ended: the next reading takes it.
+        if self.is_behind(records) {
+            self.running.extend(before);
+        } else {
+            let runs = |id: &VmRef| records.launch(*id).is_some_and(|launch| launch.is_running());
+            self.inferred.retain(|id, _| runs(id));
+        }
+    }
+
     /// The launches that have vanished: their process has exited, and no command has come for as
     /// long as makes a launch stalled. Another process that shares the VMM's memory could still
     /// continue one, so its end is inferred.
@@ -49,7 +73,7 @@ impl Launches {
 
     /// Whether a launch whose record says that it runs has ended, as inferred. One that gets
     /// another command has not.
-    pub(super) fn has_ended(&mut self, id: VmRef, launch: &Launch) -> bool {
+    fn has_ended(&mut self, id: VmRef, launch: &Launch) -> bool {
         let inferred = self.inferred.get(&id).copied();
         if inferred.is_some_and(|latest| latest != launch.latest) {
             self.inferred.remove(&id);
