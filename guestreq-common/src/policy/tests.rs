@@ -103,6 +103,41 @@ fn the_default_allows_what_linux_guests_use() {
 }
 
 #[test]
+fn without_a_state_only_what_a_limit_would_judge_is_refused() {
+    let (report, export) = (MessageType::Report as u8, MessageType::Export as u8);
+    let rate = GcraLimit::new(SECOND, 1).unwrap();
+    let share = PspShare::new(1_000, 0).unwrap();
+    for mode in Mode::ALL {
+        let of = |rate, share, row| {
+            Policy::new(Rules::new(mode, Allowed::DEFAULT, 1), rate, share).without_state(row)
+        };
+        let (denied, busy) = match mode {
+            Mode::Enforce => (Decision::Deny, Decision::Busy),
+            Mode::Observe | Mode::Audit => (Decision::Admit, Decision::Admit),
+        };
+        assert_eq!(of(GcraLimit::OFF, PspShare::OFF, report), Decision::Admit);
+        assert_eq!(of(GcraLimit::OFF, PspShare::OFF, export), denied);
+        assert_eq!(of(rate, PspShare::OFF, report), busy);
+        assert_eq!(of(GcraLimit::OFF, share, report), busy);
+        assert_eq!(of(rate, share, export), denied);
+    }
+}
+
+#[test]
+fn only_an_enforced_share_is_charged_for_whatever_has_the_psp() {
+    let share = PspShare::new(1_000, 0).unwrap();
+    let charges = |mode, share| {
+        Policy::new(Rules::new(mode, Allowed::DEFAULT, 1), GcraLimit::OFF, share).charges()
+    };
+    assert!(charges(Mode::Enforce, share));
+    for (mode, share) in
+        [(Mode::Enforce, PspShare::OFF), (Mode::Audit, share), (Mode::Observe, share)]
+    {
+        assert!(!charges(mode, share), "{mode:?}");
+    }
+}
+
+#[test]
 fn what_is_allowed_or_taken_away_again_changes_nothing_else() {
     let without_key = Allowed::DEFAULT.with(MessageType::Key, false);
     for message in MessageType::ALL {
