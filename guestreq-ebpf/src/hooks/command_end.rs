@@ -132,7 +132,13 @@ fn update_life(host: &mut Host, running: &Running) {
             vms::record_launch(running.vm, vm);
         }
         SNP_GCTX_CREATE if !succeeded => vms::end(running.vm, vm, running.context),
-        SNP_DECOMMISSION => vms::end(running.vm, vm, running.context),
+        SNP_DECOMMISSION => {
+            if running.thread.tgid() == vm.tgid && threads::is_last(kernel::task()) {
+                // Its process exits, which closes all its VMs.
+                vm.launch.process_exited = 1;
+            }
+            vms::end(running.vm, vm, running.context);
+        }
         _ => {}
     }
 }

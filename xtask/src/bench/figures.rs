@@ -33,7 +33,7 @@ const KEYS: &[&str] = &[
     "empty_launch_runs",
     "launch_commands",
     "launch_service_excess_percent",
-    "launch_duration_lack_percent",
+    "launch_duration_shortfall_percent",
     "launches_compared",
     "launch_commands_compared",
     "scrape_500_vms_ms",

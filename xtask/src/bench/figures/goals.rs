@@ -53,7 +53,7 @@ const GOALS: &[Goal] = &[
     },
     Goal {
         what: "launch's duration vs. VMM's",
-        figure: "launch_duration_lack_percent",
+        figure: "launch_duration_shortfall_percent",
         than: None,
         unit: "%",
         at_most: 1.0,

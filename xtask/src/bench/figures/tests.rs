@@ -23,7 +23,7 @@ fn all() -> Figures {
         "bpf_ns_per_launch_command": 1200.0, "bpf_launch_runs": 12000,
         "empty_ns_per_launch_command": 400.0, "empty_launch_runs": 12000,
         "launch_commands": 4000, "launch_service_excess_percent": 0.5,
-        "launch_duration_lack_percent": 0.1, "launches_compared": 8,
+        "launch_duration_shortfall_percent": 0.1, "launches_compared": 8,
         "launch_commands_compared": 300,
     });
     figures.part("launches", Ok((vec![launches], None)));
