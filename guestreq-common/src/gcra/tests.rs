@@ -23,16 +23,16 @@ fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
     GcraLimit::new(interval_ns, burst).expect("within bounds")
 }
 
+/// A VM's turn, with all of its words in one.
+pub(crate) fn turn(word: &AtomicU64, spacing_ns: u64) -> Turn<'_, AtomicU64> {
+    let context = GuestContext(0x1000);
+    Turn { next: word, last_refused: word, holder: word, context, spacing_ns }
+}
+
 /// A request with a new message, of a VM whose messages do not wait.
 fn ask<C: Cell>(limit: GcraLimit, state: &C, now: u64) -> Admission {
     let unused = AtomicU64::new(0);
-    let turn = Turn {
-        next: &unused,
-        last_refused: &unused,
-        holder: &unused,
-        context: GuestContext(1),
-        spacing_ns: 0,
-    };
+    let turn = turn(&unused, 0);
     limit.ask(state, &turn, &Arrival { now, ..Arrival::default() })
 }
 
@@ -150,13 +150,7 @@ fn for_each_older_message_one_request_is_kept() {
     let (limit, state) = (limit(1_000, 3), AtomicU64::new(0));
     let ask = |older, now| {
         let unused = AtomicU64::new(0);
-        let turn = Turn {
-            next: &unused,
-            last_refused: &unused,
-            holder: &unused,
-            context: GuestContext(1),
-            spacing_ns: 0,
-        };
+        let turn = turn(&unused, 0);
         limit.ask(&state, &turn, &Arrival { now, older, ..Arrival::default() })
     };
     assert_eq!(ask(2, 9_000), Admission::Admitted, "two are left");

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::units::GuestContext;
+use crate::gcra::tests::turn;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -21,12 +21,6 @@ fn policy(mode: Mode, allowed: Allowed, limit: GcraLimit) -> Policy {
 
 /// The PSP's mean time for a request.
 const MEAN_NS: u64 = 10_000_000;
-
-/// A VM's, with all of its words in one.
-fn turn(word: &AtomicU64, spacing_ns: u64) -> Turn<'_, AtomicU64> {
-    let context = GuestContext(0x1000);
-    Turn { next: word, last_refused: word, holder: word, context, spacing_ns }
-}
 
 /// The same, where no other VM asks.
 fn decide(policy: &Policy, input: &PolicyInput, rate: &AtomicU64) -> Evaluation {
