@@ -160,13 +160,6 @@ impl Credit {
         self.0 < 0
     }
 
-    /// For how long it could have sent, at most the time in which it repays its burst; 0 if it may
-    /// not.
-    #[inline(always)]
-    pub const fn conforms_for(self) -> u64 {
-        if self.0 < 0 { 0 } else { self.0 as u64 }
-    }
-
     /// In how many ns it may send; 0 if it may now.
     #[inline(always)]
     pub const fn wait_ns(self) -> u64 {
@@ -208,8 +201,8 @@ impl Debt {
         }
     }
 
-    /// For how long a VM could have sent; 0 if it may not. Unlike [`Credit::conforms_for`] not at most
-    /// the time in which it repays its burst.
+    /// For how long a VM could have sent; 0 if it may not. Unlike a [`Credit`] not at most the time in
+    /// which it repays its burst.
     #[inline(always)]
     pub fn conforms_for(
         &mut self,
