@@ -217,7 +217,7 @@ pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> boo
     let mut evaluation = limiter.evaluation();
     running.charged = evaluation.charged as u32;
     if evaluation.mode.is_enforce() {
-        // Even one that passed the gate by takes the PSP's time.
+        // Even one that bypassed the gate takes the PSP's time.
         running.charged = policy_of(running, &host.enforcement).charges() as u32;
     }
     if holds && evaluation.mode.is_enforce() {

@@ -25,11 +25,11 @@ the latest 512.
 A launch begins with its first command to the PSP and ends with SNP_LAUNCH_FINISH, or when its guest \
 context ends without it. DURATION is the sum of QUEUE (its commands waited for the PSP, with the share \
 of the launch), SERVICE (the PSP worked on them) and VMM (the VMM prepared the next command). A \
-running launch's DURATION includes the time since its latest command. > before it: the launch began \
-before guestreq observed it, and took longer. WAITED FOR names the up to \
+running launch's DURATION includes the time since its latest command. > before it: the launch's \
+beginning or end was not observed, and it took longer. WAITED FOR names the up to \
 three that used the PSP most meanwhile, and how long: VMs, or the host for commands that name no VM. \
 stalled: no command for 60 s. A stalled launch whose process has exited is shown as \
-process_exited (inferred).
+process_exited (inferred), one whose guest sends requests as finished (inferred).
 
 Why did this launch take a minute? If QUEUE is most of it, WAITED FOR took the PSP; if VMM is, look at \
 the VMM and its disk; if SERVICE is, the VM has many PAGES.

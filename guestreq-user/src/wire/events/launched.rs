@@ -34,7 +34,7 @@ pub struct Work {
     /// Pages of memory that the PSP encrypted and measured, and one per vCPU.
     pub pages: u64,
     pub stage_seconds: LaunchStages,
-    /// True if it began before guestreq observed it, and so took longer; absent if not.
+    /// True if its beginning or end was not observed, so that it took longer; absent if not.
     #[serde(default, skip_serializing_if = "is_false")]
     pub partial: bool,
     /// The last command that failed and did not succeed since; absent if none did.
