@@ -147,7 +147,7 @@ void launch_hold_request_leave(struct launch_hold *h, u64 now)
 }
 
 /* How long its next command is worth waiting for. */
-static u64 patience(const struct launch *launch)
+static u64 wait_limit(const struct launch *launch)
 {
 	/* one that is this slow is not worth it */
 	if (launch->gap > MAX_WAIT_NS)
@@ -175,7 +175,7 @@ u64 launch_hold_until(struct launch_hold *h, u64 now)
 	if (h->launch_cmds)
 		return used_up;
 	for (i = 0; i < h->nr_launches; i++)
-		silent = max(silent, h->launches[i].left + patience(&h->launches[i]));
+		silent = max(silent, h->launches[i].left + wait_limit(&h->launches[i]));
 	return silent > now ? min(silent, used_up) : 0;
 }
 

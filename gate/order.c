@@ -6,7 +6,7 @@
  * to that mutex, and the others wait here. order_queue.c says who is next,
  * launch_hold.c whether a free slot has to wait for a launch.
  *
- * Nobody is refused for having waited: who has waited for PATIENCE goes to ccp's
+ * Nobody is refused for having waited: after WAIT_TIMEOUT a request goes to ccp's
  * mutex as without the gate. So should a slot ever be lost, or the PSP hang, all
  * is as it was without an order, later.
  */
@@ -20,7 +20,7 @@
 #include <linux/spinlock.h>
 #include <linux/version.h>
 
-#define PATIENCE	(10 * HZ)
+#define WAIT_TIMEOUT	(10 * HZ)
 
 /*
  * Protects all of the following, and each turn in the queue. Taken by tasks, which
@@ -83,8 +83,8 @@ static enum hrtimer_restart hold_ended(struct hrtimer *timer)
 /*
  * Returns 0 with a slot, which order_leave() gives back, or -EINTR without one if
  * the task is being killed. Other signals do not end the wait, as they do not end
- * the one for ccp's mutex: the guest would have to be told BUSY, and would sleep
- * for two seconds each time its VMM kicks the vCPU.
+ * the one for ccp's mutex: the guest would have to be answered BUSY, and would
+ * sleep for two seconds, each time its VMM kicks the vCPU.
  */
 int order_enter(struct order_turn *turn, u64 gctx, unsigned int weight)
 {
@@ -108,7 +108,7 @@ int order_enter(struct order_turn *turn, u64 gctx, unsigned int weight)
 	}
 	spin_unlock_bh(&order_lock);
 
-	left = wait_for_completion_killable_timeout(&turn->granted, PATIENCE);
+	left = wait_for_completion_killable_timeout(&turn->granted, WAIT_TIMEOUT);
 
 	/* A slot may still have come after the wait ended: the queue tells. */
 	spin_lock_bh(&order_lock);

@@ -156,7 +156,7 @@ static void *run_parameters(void *argument)
 	return NULL;
 }
 
-/* Nobody else grants: if a slot's end woke nobody, they would wait for their patience. */
+/* Nobody else grants: if a slot's end woke nobody, they would wait until their time is up. */
 static void alone(void)
 {
 	start(VMS, 30);
@@ -179,7 +179,7 @@ static void under_load(void *(*also)(void *))
 		pthread_join(others[i], NULL);
 }
 
-/* A slot that never comes back: the others go after their patience, and are counted. */
+/* A slot that never comes back: the others go when their time is up, and are counted. */
 static void a_hung_psp(void)
 {
 	struct task_struct task;
@@ -215,7 +215,7 @@ static void unloading(void)
 	began = ktime_get_ns();
 	order_open();
 	finish(100, 1, 0);
-	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "they waited for their patience");
+	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "they waited until their time was up");
 	order_leave(&slow);
 }
 

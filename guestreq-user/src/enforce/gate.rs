@@ -29,8 +29,6 @@ pub struct Gate {
     parameters: PathBuf,
     /// Differs for each load of the module.
     pub identity: u64,
-    /// The newest that both speak. Only from 2 on may an answer have a weight.
-    pub protocol: u64,
     pub file: u64,
     pub cookie: u64,
 }
@@ -43,12 +41,12 @@ impl Gate {
     }
 
     fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
-        let protocol = Protocols::read(&parameters)?.common()?;
+        Protocols::read(&parameters)?.common()?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
         // The parameters exist before the file is open, and a moment longer than it.
         ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
-        Ok(Gate { identity, protocol, file, cookie, parameters })
+        Ok(Gate { identity, file, cookie, parameters })
     }
 
     /// Whether it is still loaded, and was not reloaded.
@@ -96,7 +94,7 @@ impl Protocols {
         Ok(Protocols { oldest, newest })
     }
 
-    /// The newest one that we speak, too.
+    /// The newest one that we speak, too. Only from 2 on may an answer have a weight.
     pub fn common(self) -> Result<u64, Missing> {
         let Protocols { oldest, newest } = self;
         let common = newest.min(PROTOCOL);
@@ -169,9 +167,10 @@ mod tests {
         write("file", "0xffff888003a1b200\n");
         let gate = find().unwrap();
         assert_eq!((gate.file, gate.cookie), (0xffff_8880_03a1_b200, 5));
-        assert_eq!(gate.protocol, 1, "a gate without protocol_newest");
+        let protocol = || Protocols::read(folder.path()).unwrap().common();
+        assert_eq!(protocol(), Ok(1), "a gate without protocol_newest");
         write("protocol_newest", "2\n");
-        assert_eq!(find().unwrap().protocol, 2);
+        assert_eq!(protocol(), Ok(2));
     }
 
     #[test]
