@@ -2,7 +2,7 @@
 /*
  * KVM passes each guest request to sev_issue_cmd_external_user() of the ccp driver.
  * An ftrace handler redirects the call to gate_issue_cmd(), which asks, and calls
- * the real function if the request is admitted, in its turn.
+ * the real function if the request is admitted, in order.
  */
 #include "gate.h"
 
@@ -44,7 +44,7 @@ static int issue(struct file *filp, unsigned int cmd, void *data, int *error)
 static int issue_request(struct file *filp, unsigned int cmd, void *data, int *error)
 {
 	const struct sev_data_snp_guest_request *req = data;
-	struct order_turn turn;
+	struct order_request request;
 	unsigned int weight;
 	int ret;
 
@@ -55,11 +55,11 @@ static int issue_request(struct file *filp, unsigned int cmd, void *data, int *e
 		busy_expect();
 		return refuse(error, GATE_BUSY_MAGIC);
 	default:
-		ret = order_enter(&turn, req->gctx_paddr, weight);
+		ret = order_enter(&request, req->gctx_paddr, weight);
 		if (ret)
 			return ret;	/* killed: KVM_RUN fails, and nobody sees it */
 		ret = issue(filp, cmd, data, error);
-		order_leave(&turn);
+		order_leave(&request);
 		return ret;
 	}
 }

@@ -23,11 +23,11 @@
 #define WAIT_TIMEOUT	(10 * HZ)
 
 /*
- * Protects all of the following, and each turn in the queue. Taken by tasks, which
+ * Protects all of the following, and each request in the queue. Taken by tasks, which
  * may sleep before and after, and by the timer in softirq context, so tasks disable
- * that. Held for one walk over the waiting VMs at most. complete() is called with
- * it: the scheduler's locks are taken inside, and none of their holders takes this
- * one. No other lock is taken inside.
+ * that. Held for one walk over the waiting VMs at most. The innermost of the gate's
+ * locks: only complete() and hrtimer_start() are called with it, which take locks of
+ * the scheduler and of timers. The timer's function runs without those.
  */
 static DEFINE_SPINLOCK(order_lock);
 static struct order_queue queue = { .waiting = LIST_HEAD_INIT(queue.waiting) };
@@ -37,11 +37,11 @@ static unsigned int in_flight;		/* have a slot; more than depth if overdue */
 static u64 grants, overdue, killed, wait_ns;
 static struct hrtimer hold_timer;	/* runs while a free slot waits for a launch */
 
-static void take_slot(struct order_turn *turn, u64 now)
+static void take_slot(struct order_request *request, u64 now)
 {
-	order_queue_take(&queue, turn);
+	order_queue_take(&queue, request);
 	/* without an order it would be charged for ccp's queue, and owe that later */
-	turn->since = depth ? now : 0;
+	request->since = depth ? now : 0;
 	in_flight++;
 	grants++;
 	launch_hold_request_enter(&hold, now);
@@ -54,9 +54,9 @@ static void take_slot(struct order_turn *turn, u64 now)
  */
 static void grant(u64 now)
 {
-	struct order_turn *turn;
+	struct order_request *request;
 
-	while ((turn = order_queue_first(&queue)) && (!depth || in_flight < depth)) {
+	while ((request = order_queue_first(&queue)) && (!depth || in_flight < depth)) {
 		u64 until = depth ? launch_hold_until(&hold, now) : 0;
 
 		if (until) {
@@ -66,8 +66,8 @@ static void grant(u64 now)
 					      HRTIMER_MODE_ABS_SOFT);
 			return;
 		}
-		take_slot(turn, now);
-		complete(&turn->granted);	/* the last touch: it is on its task's stack */
+		take_slot(request, now);
+		complete(&request->granted);	/* the last touch: it is on its task's stack */
 	}
 	launch_hold_set(&hold, false, now);
 }
@@ -86,46 +86,46 @@ static enum hrtimer_restart hold_ended(struct hrtimer *timer)
  * the one for ccp's mutex: the guest would have to be answered BUSY, and would
  * sleep for two seconds, each time its VMM kicks the vCPU.
  */
-int order_enter(struct order_turn *turn, u64 gctx, unsigned int weight)
+int order_enter(struct order_request *request, u64 gctx, unsigned int weight)
 {
 	long left;
 	int ret = 0;
 	u64 now;
 
-	init_completion(&turn->granted);
-	turn->gctx = gctx;
-	turn->weight = weight;
-	turn->task = current;
+	init_completion(&request->granted);
+	request->gctx = gctx;
+	request->weight = weight;
+	request->task = current;
 
 	spin_lock_bh(&order_lock);
 	now = ktime_get_ns();		/* with the lock, so that time never goes back */
-	turn->came = now;
-	order_queue_add(&queue, turn, now);
+	request->came = now;
+	order_queue_add(&queue, request, now);
 	grant(now);
-	if (list_empty(&turn->node)) {
+	if (list_empty(&request->node)) {
 		spin_unlock_bh(&order_lock);
 		return 0;
 	}
 	spin_unlock_bh(&order_lock);
 
-	left = wait_for_completion_killable_timeout(&turn->granted, WAIT_TIMEOUT);
+	left = wait_for_completion_killable_timeout(&request->granted, WAIT_TIMEOUT);
 
 	/* A slot may still have come after the wait ended: the queue tells. */
 	spin_lock_bh(&order_lock);
 	now = ktime_get_ns();
-	wait_ns += now - turn->came;
+	wait_ns += now - request->came;
 	if (left < 0) {
-		if (list_empty(&turn->node)) {	/* given, but not used */
+		if (list_empty(&request->node)) {	/* given, but not used */
 			launch_hold_request_leave(&hold, now);
 			in_flight--;
 			grants--;
 		} else {
-			order_queue_remove(&queue, turn);
+			order_queue_remove(&queue, request);
 		}
 		killed++;
 		ret = -EINTR;
-	} else if (!list_empty(&turn->node)) {
-		take_slot(turn, now);		/* one more than there are */
+	} else if (!list_empty(&request->node)) {
+		take_slot(request, now);		/* one more than there are */
 		overdue++;
 	}
 	grant(now);
@@ -133,15 +133,15 @@ int order_enter(struct order_turn *turn, u64 gctx, unsigned int weight)
 	return ret;
 }
 
-void order_leave(struct order_turn *turn)
+void order_leave(struct order_request *request)
 {
 	u64 now;
 
 	/* In one step, so that the VM's next request finds this one charged. */
 	spin_lock_bh(&order_lock);
 	now = ktime_get_ns();
-	if (turn->since)
-		order_queue_charge(&queue, turn, now);
+	if (request->since)
+		order_queue_charge(&queue, request, now);
 	launch_hold_request_leave(&hold, now);
 	in_flight--;
 	grant(now);
@@ -213,21 +213,21 @@ void order_read(struct order_stats *stats)
 unsigned int order_list(struct order_waiter *waiters, unsigned int max,
 			struct pid_namespace *ns)
 {
-	const struct order_turn *turn;
+	const struct order_request *request;
 	unsigned int count = 0;
 	u64 now;
 
-	spin_lock_bh(&order_lock);	/* keeps the turns, and so their tasks */
+	spin_lock_bh(&order_lock);	/* keeps the requests, and so their tasks */
 	now = ktime_get_ns();
-	list_for_each_entry(turn, &queue.waiting, node) {
+	list_for_each_entry(request, &queue.waiting, node) {
 		if (count == max)
 			break;
 		waiters[count++] = (struct order_waiter){
-			.gctx = turn->gctx,
-			.tgid = task_tgid_nr_ns(turn->task, ns),
-			.weight = turn->weight,
-			.start = turn->start - queue.virtual_now,
-			.waited = now - turn->came,
+			.gctx = request->gctx,
+			.tgid = task_tgid_nr_ns(request->task, ns),
+			.weight = request->weight,
+			.start = request->start - queue.virtual_now,
+			.waited = now - request->came,
 		};
 	}
 	count = queue.nr_waiting;

@@ -19,7 +19,7 @@
 #include <linux/types.h>
 
 /* A request that waits or has a slot; on the stack of the task that makes it. */
-struct order_turn {
+struct order_request {
 	struct list_head node;		/* in order_queue.waiting; empty with a slot */
 	struct completion granted;
 	struct task_struct *task;	/* valid while this is queued: it waits */
@@ -48,11 +48,11 @@ struct order_queue {
 	struct order_flow flows[ORDER_FLOWS];
 };
 
-void order_queue_add(struct order_queue *q, struct order_turn *turn, u64 now);
-struct order_turn *order_queue_first(struct order_queue *q);
-void order_queue_take(struct order_queue *q, struct order_turn *turn);
-void order_queue_remove(struct order_queue *q, struct order_turn *turn);
-void order_queue_charge(struct order_queue *q, const struct order_turn *turn, u64 now);
+void order_queue_add(struct order_queue *q, struct order_request *request, u64 now);
+struct order_request *order_queue_first(struct order_queue *q);
+void order_queue_take(struct order_queue *q, struct order_request *request);
+void order_queue_remove(struct order_queue *q, struct order_request *request);
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now);
 
 /* launch_hold.c */
 #define HOLD_LAUNCHES	64		/* more at a time are not waited for */
@@ -114,8 +114,8 @@ struct pid_namespace;
 void order_init(void);
 void order_open(void);
 void order_fini(void);
-int order_enter(struct order_turn *turn, u64 gctx, unsigned int weight);
-void order_leave(struct order_turn *turn);
+int order_enter(struct order_request *request, u64 gctx, unsigned int weight);
+void order_leave(struct order_request *request);
 void order_launch_enter(u64 gctx);
 void order_launch_leave(u64 gctx, bool is_over);
 void order_set_depth(unsigned int depth);

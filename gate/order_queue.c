@@ -70,50 +70,50 @@ static struct order_flow *find_or_create_flow(struct order_queue *q, u64 gctx)
 }
 
 /* Most starts are late ones, so it walks from the end. */
-void order_queue_add(struct order_queue *q, struct order_turn *turn, u64 now)
+void order_queue_add(struct order_queue *q, struct order_request *request, u64 now)
 {
-	const struct order_flow *flow = find_flow(q, turn->gctx);
-	struct order_turn *before;
+	const struct order_flow *flow = find_flow(q, request->gctx);
+	struct order_request *before;
 
-	turn->start = q->virtual_now;
+	request->start = q->virtual_now;
 	if (flow && now - flow->left < BACK_SOON_NS)
-		turn->start = earliest(q);
+		request->start = earliest(q);
 	if (flow)
-		turn->start = max(turn->start, flow->finish);
+		request->start = max(request->start, flow->finish);
 
 	list_for_each_entry_reverse(before, &q->waiting, node)
-		if (before->start <= turn->start)
+		if (before->start <= request->start)
 			break;
-	list_add(&turn->node, &before->node);	/* the head, if it is the first */
+	list_add(&request->node, &before->node);	/* the head, if it is the first */
 	q->nr_waiting++;
 }
 
-struct order_turn *order_queue_first(struct order_queue *q)
+struct order_request *order_queue_first(struct order_queue *q)
 {
-	return list_first_entry_or_null(&q->waiting, struct order_turn, node);
+	return list_first_entry_or_null(&q->waiting, struct order_request, node);
 }
 
-void order_queue_remove(struct order_queue *q, struct order_turn *turn)
+void order_queue_remove(struct order_queue *q, struct order_request *request)
 {
-	list_del_init(&turn->node);
+	list_del_init(&request->node);
 	q->nr_waiting--;
 }
 
 /* It gets a slot, and need not be the first. */
-void order_queue_take(struct order_queue *q, struct order_turn *turn)
+void order_queue_take(struct order_queue *q, struct order_request *request)
 {
-	order_queue_remove(q, turn);
-	q->virtual_now = max(q->virtual_now, turn->start);
+	order_queue_remove(q, request);
+	q->virtual_now = max(q->virtual_now, request->start);
 }
 
 /* Its slot ended. */
-void order_queue_charge(struct order_queue *q, const struct order_turn *turn, u64 now)
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now)
 {
-	struct order_flow *flow = find_or_create_flow(q, turn->gctx);
-	u64 ns = min_t(u64, now - turn->since, MAX_CHARGE_NS);
+	struct order_flow *flow = find_or_create_flow(q, request->gctx);
+	u64 ns = min_t(u64, now - request->since, MAX_CHARGE_NS);
 
 	q->last_charge = ns;
 	/* max: should a VM ever have two slots, it is charged for both */
-	flow->finish = max(flow->finish, turn->start) + div_u64(ns, turn->weight);
+	flow->finish = max(flow->finish, request->start) + div_u64(ns, request->weight);
 	flow->left = now;
 }

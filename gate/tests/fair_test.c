@@ -67,7 +67,7 @@ static void weights_divide_the_time(void)
 		simulation_init(&s, 75);
 		add_pushing(3, 17 * MS);
 		for (j = 0; j < 3; j++)
-			vm[j].turn.weight = weights[i][j];
+			vm[j].request.weight = weights[i][j];
 		simulation_run(&s, 60 * NSEC_PER_SEC);
 		off = (s64)(3 * vm[0].psp_ns) - (s64)vm[1].psp_ns;
 		printf("weights %u, %u, %u: %.3f, %.3f, %.3f s\n", weights[i][0], weights[i][1],
@@ -86,7 +86,7 @@ static void one_vm_gets_at_most_half(void)
 
 	simulation_init(&s, 75);
 	add_pushing(5, 10 * MS);
-	vm[0].turn.weight = ORDER_MAX_WEIGHT;
+	vm[0].request.weight = ORDER_MAX_WEIGHT;
 	simulation_run(&s, 60 * NSEC_PER_SEC);
 	for (i = 0; i < 5; i++)
 		all += vm[i].psp_ns;
@@ -99,9 +99,9 @@ static void one_vm_gets_at_most_half(void)
 
 	/* and has saved nothing up: with the same weight it gets the same at once */
 	for (i = 0; i < 5; i++)
-		vm[i].psp_ns = vm[i].turn.weight = 0;
+		vm[i].psp_ns = vm[i].request.weight = 0;
 	for (i = 0; i < 5; i++)
-		vm[i].turn.weight = 1;
+		vm[i].request.weight = 1;
 	simulation_run(&s, 2 * NSEC_PER_SEC);
 	for (i = 1; i < 5; i++)
 		CHECK(vm[i].psp_ns + 3 * 11 * MS >= vm[0].psp_ns, "VM 0 has %llu, VM %d %llu",
@@ -109,35 +109,35 @@ static void one_vm_gets_at_most_half(void)
 }
 
 /* Whatever comes and goes: first come, first served within a start, none lost. */
-static void turns_come_in_order(void)
+static void requests_come_in_order(void)
 {
 	static struct order_queue q;
-	static struct order_turn turns[200];
+	static struct order_request waiting[200];
 	unsigned long long seed = 1;
 	unsigned int i, queued = 0;
 	u64 now = NSEC_PER_SEC;
 
 	INIT_LIST_HEAD(&q.waiting);
-	for (i = 0; i < ARRAY_SIZE(turns); i++) {
-		INIT_LIST_HEAD(&turns[i].node);
-		turns[i].gctx = 0x1000 * (i + 1);
-		turns[i].weight = 1 + i % 255;
+	for (i = 0; i < ARRAY_SIZE(waiting); i++) {
+		INIT_LIST_HEAD(&waiting[i].node);
+		waiting[i].gctx = 0x1000 * (i + 1);
+		waiting[i].weight = 1 + i % 255;
 	}
 	for (i = 0; i < 200000; i++) {
-		struct order_turn *turn = &turns[random_below(&seed, ARRAY_SIZE(turns))], *next;
+		struct order_request *request = &waiting[random_below(&seed, ARRAY_SIZE(waiting))], *next;
 
 		now += random_below(&seed, 3 * MS);
-		if (list_empty(&turn->node)) {
-			order_queue_add(&q, turn, now);
+		if (list_empty(&request->node)) {
+			order_queue_add(&q, request, now);
 			queued++;
 		} else if (random_below(&seed, 4) == 0) {
-			order_queue_remove(&q, turn);	/* killed */
+			order_queue_remove(&q, request);	/* killed */
 			queued--;
 		}
 		next = order_queue_first(&q);
 		if (next && random_below(&seed, 2)) {
-			list_for_each_entry(turn, &q.waiting, node)
-				CHECK(turn->start >= next->start, "out of order");
+			list_for_each_entry(request, &q.waiting, node)
+				CHECK(request->start >= next->start, "out of order");
 			order_queue_take(&q, next);
 			queued--;
 			next->since = now;
@@ -145,7 +145,7 @@ static void turns_come_in_order(void)
 			order_queue_charge(&q, next, now);
 		}
 		CHECK(q.nr_waiting == queued, "%u and %u wait", q.nr_waiting, queued);
-		CHECK(q.nr_flows <= ARRAY_SIZE(turns), "%u flows", q.nr_flows);
+		CHECK(q.nr_flows <= ARRAY_SIZE(waiting), "%u flows", q.nr_flows);
 	}
 }
 
@@ -153,18 +153,18 @@ static void turns_come_in_order(void)
 static void too_many_vms(void)
 {
 	static struct order_queue q;
-	struct order_turn turn = { .weight = 1 };
+	struct order_request request = { .weight = 1 };
 	u64 now = NSEC_PER_SEC, i;
 
 	INIT_LIST_HEAD(&q.waiting);
-	INIT_LIST_HEAD(&turn.node);
+	INIT_LIST_HEAD(&request.node);
 	for (i = 0; i < 5 * ORDER_FLOWS; i++) {
-		turn.gctx = i << 12;
-		order_queue_add(&q, &turn, now);
-		order_queue_take(&q, &turn);
-		turn.since = now;
+		request.gctx = i << 12;
+		order_queue_add(&q, &request, now);
+		order_queue_take(&q, &request);
+		request.since = now;
 		q.virtual_now = 0;	/* as if all had come at once */
-		order_queue_charge(&q, &turn, now += 10 * MS);
+		order_queue_charge(&q, &request, now += 10 * MS);
 		CHECK(q.nr_flows <= ORDER_FLOWS, "%u flows", q.nr_flows);
 	}
 	CHECK(q.nr_flows == ORDER_FLOWS, "%u flows", q.nr_flows);
@@ -174,18 +174,18 @@ static void too_many_vms(void)
 static void a_charge_is_limited(void)
 {
 	static struct order_queue q;
-	struct order_turn turn = { .gctx = 1, .weight = 1 };
+	struct order_request request = { .gctx = 1, .weight = 1 };
 	u64 now = NSEC_PER_SEC;
 
 	INIT_LIST_HEAD(&q.waiting);
-	INIT_LIST_HEAD(&turn.node);
-	order_queue_add(&q, &turn, now);
-	order_queue_take(&q, &turn);
-	turn.since = now;
+	INIT_LIST_HEAD(&request.node);
+	order_queue_add(&q, &request, now);
+	order_queue_take(&q, &request);
+	request.since = now;
 	now += 3600 * (u64)NSEC_PER_SEC;
-	order_queue_charge(&q, &turn, now);
-	order_queue_add(&q, &turn, now);
-	CHECK(turn.start <= NSEC_PER_SEC, "starts at %llu", (unsigned long long)turn.start);
+	order_queue_charge(&q, &request, now);
+	order_queue_add(&q, &request, now);
+	CHECK(request.start <= NSEC_PER_SEC, "starts at %llu", (unsigned long long)request.start);
 }
 
 int main(void)
@@ -194,7 +194,7 @@ int main(void)
 	pushing_vms_get_the_same_time();
 	weights_divide_the_time();
 	one_vm_gets_at_most_half();
-	turns_come_in_order();
+	requests_come_in_order();
 	too_many_vms();
 	a_charge_is_limited();
 	return 0;

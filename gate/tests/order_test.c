@@ -18,7 +18,7 @@
 struct vm {
 	pthread_t thread;
 	struct task_struct task;
-	struct order_turn turn;
+	struct order_request request;
 	u64 gctx;
 	unsigned long long seed;
 	unsigned int times, grants, killed;
@@ -44,7 +44,7 @@ static void request(struct vm *vm)
 {
 	int ret;
 
-	ret = order_enter(&vm->turn, vm->gctx, 1 + vm->gctx % ORDER_MAX_WEIGHT);
+	ret = order_enter(&vm->request, vm->gctx, 1 + vm->gctx % ORDER_MAX_WEIGHT);
 	if (ret) {
 		CHECK(ret == -EINTR, "%d", ret);
 		vm->killed++;
@@ -55,7 +55,7 @@ static void request(struct vm *vm)
 	}
 	vm->grants++;
 	use_slot(vm);
-	order_leave(&vm->turn);
+	order_leave(&vm->request);
 }
 
 static void *run_vm(void *argument)
@@ -120,7 +120,7 @@ static void *run_launch(void *argument)
 	return NULL;
 }
 
-/* Kills those that wait, by the kernel's rule: the turn is theirs while they do. */
+/* Kills those that wait, by the kernel's rule: the request is theirs while they do. */
 static void *run_killer(void *argument)
 {
 	unsigned long long seed = 7;
@@ -183,7 +183,7 @@ static void under_load(void *(*also)(void *))
 static void a_hung_psp(void)
 {
 	struct task_struct task;
-	struct order_turn hung;
+	struct order_request hung;
 	struct order_stats after;
 
 	task_init(&task, VMS + 1);
@@ -202,7 +202,7 @@ static void a_hung_psp(void)
 static void unloading(void)
 {
 	struct task_struct task;
-	struct order_turn slow;
+	struct order_request slow;
 	struct order_stats now;
 	u64 began;
 

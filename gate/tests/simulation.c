@@ -26,10 +26,10 @@ static void to_ccp(struct simulation *s, struct client *c)
 
 static void grant(struct simulation *s)
 {
-	struct order_turn *turn;
+	struct order_request *request;
 
 	s->timer = U64_MAX;
-	while ((turn = order_queue_first(&s->queue)) && s->in_flight < s->depth) {
+	while ((request = order_queue_first(&s->queue)) && s->in_flight < s->depth) {
 		u64 until = launch_hold_until(&s->hold, s->now);
 
 		CHECK(!until || until > s->now, "held until %llu, now %llu",
@@ -39,11 +39,11 @@ static void grant(struct simulation *s)
 			s->timer = until;
 			return;
 		}
-		order_queue_take(&s->queue, turn);
-		turn->since = s->now;
+		order_queue_take(&s->queue, request);
+		request->since = s->now;
 		s->in_flight++;
 		launch_hold_request_enter(&s->hold, s->now);
-		to_ccp(s, container_of(turn, struct client, turn));
+		to_ccp(s, container_of(request, struct client, request));
 	}
 	launch_hold_set(&s->hold, false, s->now);
 }
@@ -55,10 +55,10 @@ static void send(struct simulation *s, struct client *c)
 	if (c->is_launch) {
 		if (!c->commands)
 			c->began_at = s->now;
-		launch_hold_enter(&s->hold, c->turn.gctx, s->now);
+		launch_hold_enter(&s->hold, c->request.gctx, s->now);
 		to_ccp(s, c);
 	} else {
-		order_queue_add(&s->queue, &c->turn, s->now);
+		order_queue_add(&s->queue, &c->request, s->now);
 	}
 }
 
@@ -68,7 +68,7 @@ static void answered(struct simulation *s)
 	u64 start = max(s->idle_since, c->sent_at);
 
 	if (!c->is_launch)
-		start = max(start, c->turn.since);
+		start = max(start, c->request.since);
 	memmove(s->at_ccp, s->at_ccp + 1, --s->nr_at_ccp * sizeof(s->at_ccp[0]));
 	s->idle_since = s->now;
 	if (s->nr_at_ccp)
@@ -80,11 +80,11 @@ static void answered(struct simulation *s)
 	if (c->is_launch) {
 		bool is_over = c->commands == c->length;
 
-		launch_hold_leave(&s->hold, c->turn.gctx, is_over, s->now);
+		launch_hold_leave(&s->hold, c->request.gctx, is_over, s->now);
 		c->ended_at = s->now;
 		c->next_at = is_over ? U64_MAX : s->now + about(c->pause);
 	} else {
-		order_queue_charge(&s->queue, &c->turn, s->now);
+		order_queue_charge(&s->queue, &c->request, s->now);
 		launch_hold_request_leave(&s->hold, s->now);
 		s->in_flight--;
 		if (c->nr_waits < MAX_WAITS)
@@ -109,8 +109,8 @@ struct client *simulation_add(struct simulation *s, bool is_launch, u64 service,
 	struct client *c = &s->clients[s->nr_clients++];
 
 	CHECK(s->nr_clients <= MAX_CLIENTS, "too many");
-	c->turn = (struct order_turn){ .gctx = 0x1000ULL * s->nr_clients, .weight = 1 };
-	INIT_LIST_HEAD(&c->turn.node);
+	c->request = (struct order_request){ .gctx = 0x1000ULL * s->nr_clients, .weight = 1 };
+	INIT_LIST_HEAD(&c->request.node);
 	c->is_launch = is_launch;
 	c->service = service;
 	c->pause = pause;

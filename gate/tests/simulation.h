@@ -12,7 +12,7 @@
 
 /* A VM that sends requests, or one that is launched. */
 struct client {
-	struct order_turn turn;
+	struct order_request request;
 	bool is_launch;
 	unsigned int commands, length;	/* a launch ends after length */
 	u64 service, pause;		/* between an answer and the next command */

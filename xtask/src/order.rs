@@ -67,11 +67,12 @@ fn has(sanitizer: &str) -> bool {
         .is_ok_and(|program| Command::new(program).status().is_ok_and(|status| status.success()))
 }
 
-/// Compiles a test with the kernel's sources that it needs, and runs it.
-fn run(name: &str, sanitizer: &str, more: &[&str]) {
+/// Compiles a test with the kernel's sources that it needs, runs it, and returns what it says;
+/// None if that is impossible here.
+fn run(name: &str, sanitizer: &str, more: &[&str]) -> Option<String> {
     if !has(sanitizer) {
         eprintln!("skipped: no C compiler with -fsanitize={sanitizer} that works here");
-        return;
+        return None;
     }
     let folder = folder(name);
     fake_headers(&folder);
@@ -80,9 +81,11 @@ fn run(name: &str, sanitizer: &str, more: &[&str]) {
     let sources: Vec<_> = files.iter().map(|file| gate().join(file)).collect();
     let program = compile(&folder, sanitizer, &sources).unwrap_or_else(|error| panic!("{error}"));
     let output = Command::new(program).output().unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{stdout}");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{stderr}", output.status);
+    Some(stdout)
 }
 
 const SIMULATED: [&str; 3] = ["tests/simulation.c", "order_queue.c", "launch_hold.c"];
@@ -100,4 +103,12 @@ fn a_launch_is_held_for_but_requests_keep_their_part() {
 #[test]
 fn no_waiter_is_lost_and_no_data_is_shared_without_the_lock() {
     run("order_test", "thread", &["tests/runtime.c", "order.c", "order_queue.c", "launch_hold.c"]);
+}
+
+#[test]
+fn the_documented_figures_are_the_simulation_s() {
+    let documented = fs::read_to_string(project::root().join("docs/order.md")).unwrap();
+    let Some(table) = run("figures", "address,undefined", &SIMULATED) else { return };
+    assert!(table.lines().count() >= 5, "{table}");
+    assert!(documented.contains(&table), "docs/order.md has another table than\n{table}");
 }

@@ -148,7 +148,9 @@ fn launch(_: &Context) -> Result<Status> {
     gate.set("depth", "1")?;
     load.stop()?;
     let alone = launched(8, 1)?;
-    println!("requests have {part:.3} of the PSP; 8 pages with depth=0 {off:.1?}, alone {alone:.1?}");
+    println!(
+        "requests have {part:.3} of the PSP; 8 pages with depth=0 {off:.1?}, alone {alone:.1?}"
+    );
     ensure!(part >= 0.22, "requests have {part:.3} of the PSP");
     ensure!(times(off, alone) > 5.0, "with depth=0 a launch of 8 pages takes {off:.1?}");
     end(gate)

@@ -103,7 +103,8 @@ fn parameters(context: &Context) -> Result<Status> {
     }
     let before = Firmware::read()?;
     let load = pushing(&gate, 14, "")?;
-    let launching = load::start("--vms 2 --processes --name l --pages 40 --count 0 --relaunch-for 3600")?;
+    let launching =
+        load::start("--vms 2 --processes --name l --pages 40 --count 0 --relaunch-for 3600")?;
     for i in 0..if context.long { 2000 } else { 60 } {
         gate.set("depth", ["0", "1", "3", "1", "1024"][i % 5])?;
         gate.set("launch_share", ["75", "0", "100"][i % 3])?;

@@ -31,9 +31,11 @@ fn unloaded(context: &Context) -> Result<Status> {
     let load = pushing(&gate, 25, "--vcpus 4")?;
     let mut longest = Duration::ZERO;
     for _ in 0..if context.long { 100 } else { 4 } {
-        wait_until("they wait", Duration::from_secs(60), || {
-            Ok(gate.order()?.of("waiting")? >= 20)
-        })?;
+        wait_until(
+            "they wait",
+            Duration::from_secs(60),
+            || Ok(gate.order()?.of("waiting")? >= 20),
+        )?;
         longest = longest.max(removed(gate)?);
         gate = Gate::load(&[])?;
     }

@@ -57,9 +57,7 @@ fn weights(context: &Context) -> Result<Status> {
             load::start(&format!("--name w{weight} --vmpck {vmpck} --seconds {}", seconds + 2))
         })
         .collect::<Result<_>>()?;
-    wait_until("all push", Duration::from_secs(60), || {
-        Ok(gate.order()?.of("waiting")? == 2)
-    })?;
+    wait_until("all push", Duration::from_secs(60), || Ok(gate.order()?.of("waiting")? == 2))?;
     let served = || -> Result<Vec<u64>> {
         let firmware = Firmware::read()?;
         let newest = firmware.launches.values().rev().take(3).map(|launch| launch.address);
@@ -73,7 +71,8 @@ fn weights(context: &Context) -> Result<Status> {
     for load in loads {
         load.finish()?;
     }
-    let mut had: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
+    let mut had: Vec<u64> =
+        after.iter().zip(&before).map(|(after, before)| after - before).collect();
     had.sort_unstable();
     println!("weights 1, 3, 5: {had:?} requests");
     let [light, middle, heavy] = had[..] else { bail!("{had:?}") };
