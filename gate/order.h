@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The order of admitted requests, in three files:
+ * The order of admitted requests:
  *
- *	order.c		lock, slots, waiting and waking
+ *	order.c		slots, waiting and waking
  *	order_queue.c	who is next: start-time fair queueing
  *	launch_hold.c	whether the next one has to wait for a launch
+ *	order_stats.c	what user space reads
  *
- * The last two have no lock, no clock and no side effects: order.c calls them
- * with its lock and passes the time. All three also run in user space, in the
- * tests. All times are CLOCK_MONOTONIC in ns.
+ * order_queue.c and launch_hold.c have no lock, no clock and no side effects:
+ * order.c calls them with its lock and passes the time. All four also run in user
+ * space, in the tests. All times are CLOCK_MONOTONIC in ns.
  */
 #ifndef GATE_ORDER_H
 #define GATE_ORDER_H
 
 #include <linux/completion.h>
+#include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/sched.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 
 /* A request that waits or has a slot; on the stack of the task that makes it. */
@@ -109,6 +112,26 @@ struct order_waiter {
 	u64 waited;
 };
 
+struct order_state {
+	/*
+	 * Protects all of the following, and each request in the queue. Taken by
+	 * tasks, which may sleep before and after, and by the timer in softirq
+	 * context, so tasks disable that. Held for one walk over the waiting VMs
+	 * at most. The innermost of the gate's locks: only complete() and
+	 * hrtimer_start() are called with it, which take locks of the scheduler
+	 * and of timers. The timer's function runs without those.
+	 */
+	spinlock_t lock;
+	struct order_queue queue;
+	struct launch_hold hold;
+	unsigned int depth;		/* 0: no order, everybody goes at once */
+	unsigned int in_flight;		/* have a slot; more than depth if overdue */
+	u64 grants, overdue, killed, wait_ns;
+	struct hrtimer timer;		/* runs while a free slot waits for a launch */
+};
+
+extern struct order_state order;	/* order.c and order_stats.c */
+
 struct pid_namespace;
 
 void order_init(void);
@@ -120,6 +143,8 @@ void order_launch_enter(u64 gctx);
 void order_launch_leave(u64 gctx, bool is_over);
 void order_set_depth(unsigned int depth);
 void order_set_launch_share(unsigned int percent);
+
+/* order_stats.c */
 void order_read(struct order_stats *stats);
 unsigned int order_list(struct order_waiter *waiters, unsigned int max,
 			struct pid_namespace *ns);

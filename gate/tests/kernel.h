@@ -107,7 +107,7 @@ void task_init(struct task_struct *task, pid_t tgid);
 void kill_task(struct task_struct *task);
 
 typedef pthread_mutex_t spinlock_t;
-#define DEFINE_SPINLOCK(name)	spinlock_t name = PTHREAD_MUTEX_INITIALIZER
+#define __SPIN_LOCK_UNLOCKED(name)	PTHREAD_MUTEX_INITIALIZER
 #define spin_lock		pthread_mutex_lock
 #define spin_unlock		pthread_mutex_unlock
 #define spin_lock_bh		pthread_mutex_lock

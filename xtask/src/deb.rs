@@ -19,7 +19,7 @@ const GATE: &str = "guestreq-gate-dkms";
 /// Maintainer scripts that a package may have.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// The sources that DKMS builds.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     "Kbuild",
     "Makefile",
     "ask.c",
@@ -34,6 +34,7 @@ const SOURCES: [&str; 15] = [
     "order.h",
     "order_params.c",
     "order_queue.c",
+    "order_stats.c",
     "params.c",
 ];
 /// Shells and their folders for completions.
