@@ -6,6 +6,7 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
+use guestreq_common::command::SNP_LAUNCH_FINISH;
 
 use super::{
     super::gate::{ensure_all, outcomes},
@@ -15,7 +16,7 @@ use crate::{
     agent::signal,
     gate::{Gate, Order},
     host::{Firmware, wait_until},
-    load::{self, Load},
+    load::{self, Cue, Load},
     scenario::{Context, Status, scenario},
 };
 
@@ -123,16 +124,23 @@ fn parameters(context: &Context) -> Result<Status> {
 /// A request that takes twelve seconds stands for a hung PSP, without what ccp does about one.
 fn overdue(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
-    Firmware::set("latency_us", 12_000_000)?;
     let before = Firmware::read()?;
+    // Launched before, as the PSP will have no time for launches.
+    let cue = Cue::new("order-overdue");
+    let waiting =
+        load::start(&format!("--vms 5 --processes --name waits --count 2 --cue {}", cue.path()))?;
+    wait_until("they are launched", Duration::from_secs(60), || {
+        Ok(Firmware::read()?.since(&before).count(SNP_LAUNCH_FINISH) == 5)
+    })?;
+    Firmware::set("latency_us", 12_000_000)?;
     let slow = load::start("--name slow")?;
     wait_until("the PSP has it", Duration::from_secs(20), || {
         Ok(gate.order()?.of("in_flight")? == 1)
     })?;
-    // The firmware has looked at how long it shall take.
-    sleep(Duration::from_secs(1));
+    // By then the firmware has looked at how long it shall take.
+    sleep(Duration::from_millis(500));
     Firmware::set("latency_us", 0)?;
-    let waiting = load::start("--vms 5 --processes --name waits --count 2")?;
+    cue.give()?;
     let (slow, waiting) = (slow.finish()?, waiting.finish()?);
     ensure_all(&slow, "ok", 1)?;
     ensure_all(&waiting, "ok", 10)?;
