@@ -27,7 +27,8 @@ named_enum! {
         VmTableFull = 0 => "vm_table_full",
         /// More vCPU threads than records: the request's waiting times are unknown.
         ThreadTableFull = 1 => "thread_table_full",
-        /// No room for a guest context's address: as for `VmTableFull`.
+        /// No room for a guest context's address: as for `VmTableFull`. Without a slot either, no room
+        /// for its limits' state: its request gets BUSY.
         ContextTableFull = 2 => "context_table_full",
         /// The agent reads events too slowly; counts are not affected.
         RingBufferFull = 3 => "ring_buffer_full",
@@ -103,18 +104,18 @@ pub struct Host {
     pub slow_ns: u64,
     /// The PSP's mean time per guest request in ns, weighted towards the latest.
     pub service_ns: u64,
-    /// When the next message that takes a turn may be admitted, and when the last such message was
-    /// first refused ([`crate::turn::Turn`]), in ns of CLOCK_MONOTONIC; written atomically.
+    /// When the next message that takes a turn may be admitted, when the last such message was
+    /// first refused, both in ns of CLOCK_MONOTONIC, and its guest context ([`crate::turn::Turn`]);
+    /// written atomically.
     pub turn: u64,
-    pub turn_of: u64,
+    pub turn_refused: u64,
+    pub turn_holder: u64,
     /// Requests that began and stopped waiting for the PSP; written atomically.
     pub queued: u64,
     pub dequeued: u64,
     /// Threads and guest contexts with records; written atomically.
     pub threads: u64,
     pub contexts: u64,
-    /// Since when VMs find no slot; never while there is one.
-    pub full_since: MonotonicNs,
 }
 
 /// How a command ended: what its event carries.
@@ -175,6 +176,10 @@ impl Host {
     #[inline(always)]
     pub fn advance_launch(&mut self, vm: &mut Vm, command: &Running) {
         let outcome = Outcome(command.outcome as u8);
+        if vm.has_requests() {
+            // A guest runs: its launch is over, whatever the VMM tries.
+            return;
+        }
         let stage_ns = vm.launch.add(command, outcome);
         self.totals.launches.add(stage_ns);
     }

@@ -8,7 +8,7 @@
 //! All of it is written under `sev_cmd_mutex`, unless marked.
 
 use crate::{
-    command::{SNP_LAUNCH_FINISH, SNP_LAUNCH_UPDATE},
+    command::{SNP_GCTX_CREATE, SNP_LAUNCH_FINISH, SNP_LAUNCH_UPDATE},
     histogram::{self, SLOTS, Slots},
     outcome::Outcome,
     request::Running,
@@ -55,12 +55,15 @@ pub struct Launch {
     pub pages: u64,
     /// [`LaunchState`]
     pub state: u32,
-    /// The last command that failed; 0: none.
+    /// The last command that failed and did not succeed since; 0: none.
     pub failed_command: u32,
     /// Its [`Outcome`].
     pub failed_outcome: u32,
     /// Nonzero once the process that launched it has exited; written by another hook.
     pub process_exited: u32,
+    /// Nonzero if it began before it was observed: it took longer than is known.
+    pub partial: u32,
+    pub reserved: u32,
 }
 
 impl Launch {
@@ -76,6 +79,7 @@ impl Launch {
         let now = command.ended;
         if self.state == LaunchState::Unseen as u32 {
             self.state = LaunchState::Running as u32;
+            self.partial = (command.command != SNP_GCTX_CREATE) as u32;
             self.started = command.queued;
             self.latest = command.queued;
         } else if !self.is_running() {
@@ -97,6 +101,10 @@ impl Launch {
         self.commands += 1;
         if outcome == Outcome::OK {
             self.pages += (command.command == SNP_LAUNCH_UPDATE) as u64;
+            if self.failed_command == command.command {
+                // The VMM tried again.
+                (self.failed_command, self.failed_outcome) = (0, 0);
+            }
             if command.command == SNP_LAUNCH_FINISH {
                 self.state = LaunchState::Finished as u32;
             }
@@ -170,7 +178,7 @@ pub const BOUND_SCALE: u64 = 20;
 pub struct LaunchTotals {
     /// Ended launches by [`LaunchState`].
     pub ended: [u64; LAUNCH_STATES],
-    /// Durations of finished launches, in slots of [`BOUND_SCALE`].
+    /// Durations of launches that were observed from start to finish, in slots of [`BOUND_SCALE`].
     pub duration: Slots,
     /// Their sum in ns.
     pub duration_ns: u64,
@@ -193,7 +201,7 @@ impl LaunchTotals {
     #[inline(always)]
     pub fn end(&mut self, launch: &Launch) -> u64 {
         self.ended[launch.state as usize & (LAUNCH_STATES - 1)] += 1;
-        if launch.state == LaunchState::Finished as u32 {
+        if launch.state == LaunchState::Finished as u32 && launch.partial == 0 {
             let ns = launch.duration_ns();
             self.duration[histogram::slot(ns / BOUND_SCALE) & (SLOTS - 1)] += 1;
             self.duration_ns += ns;

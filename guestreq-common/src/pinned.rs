@@ -83,18 +83,18 @@ fn records(it: &mut String) {
     record!(it, request::Stack { depth, counting, running });
     record!(it, message::Summary { seqno, message_type, row, vmpck });
     record!(it, policy::Policy { rules, rate, share });
-    record!(it, policy::Limiter { rate, debt, waiting, place, credit, message, evaluation_bits, until });
-    record!(it, waiting::WaitingMessages { by_vmpck, waits, lost, losses });
+    record!(it, policy::Limiter { rate, debt, waiting, first_seen, place, credit, message, evaluation_bits, until });
+    record!(it, waiting::WaitingMessages { by_vmpck, waits, lost, reported, reserved, losses });
     record!(it, waiting::Waiting { seqno, first_refused, last_refused });
     record!(it, launch::Launch {
-        started, latest, stage_ns, commands, pages, state, failed_command, failed_outcome, process_exited,
+        started, latest, stage_ns, commands, pages, state, failed_command, failed_outcome, process_exited, partial, reserved,
     });
     record!(it, launch::EndedLaunch { number, launch, context, vm, tgid, reserved });
     record!(it, launch::LaunchTotals { ended, duration, duration_ns, stage_ns, history });
     record!(it, host::Host {
         schema, totals, commands, page_offset, encryption_mask, signal_of_task,
-        live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, turn_of, queued, dequeued, threads,
-        contexts, full_since,
+        live_of_signal, enforcement, report_all, slow_ns, service_ns, turn, turn_refused, turn_holder, queued, dequeued, threads,
+        contexts,
     });
     record!(it, host::HostTotals { messages, commands, exits, guest_statuses, lost, bypassed, rescued, launches });
     record!(it, host::MessageTotals { results, stage, stage_ns });

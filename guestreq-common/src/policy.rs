@@ -167,6 +167,26 @@ impl Policy {
         PspShare::from_bits(self.share)
     }
 
+    /// Whether each request that has the PSP counts towards a share.
+    #[inline(always)]
+    pub const fn charges(&self) -> bool {
+        self.rules().mode().is_enforce() && self.share != 0
+    }
+
+    /// What happens to a request of a row if there is no limiter's state to decide by.
+    #[inline(always)]
+    pub const fn without_state(&self, row: u8) -> Decision {
+        if !self.rules().mode().is_enforce() {
+            Decision::Admit
+        } else if !self.rules().allows(row) {
+            Decision::Deny
+        } else if self.rate | self.share == 0 {
+            Decision::Admit
+        } else {
+            Decision::Busy
+        }
+    }
+
     /// Whether this policy alone admits requests of a row, whatever came before: [`decide`] would
     /// admit them and not touch the limiter's state, nor would they be charged. False is no refusal.
     #[inline(always)]
@@ -187,6 +207,8 @@ pub struct Limiter {
     pub rate: u64,
     pub debt: Debt,
     pub waiting: WaitingMessages,
+    /// When this began, if the VM has no record.
+    pub first_seen: MonotonicNs,
     /// Of the decision in progress: words that the verifier must not know.
     pub place: Place,
     pub credit: i64,
@@ -244,7 +266,8 @@ pub struct PolicyInput {
     pub tsc_infos: u64,
     /// The agent has yet to assign this VM's policy.
     pub unresolved: bool,
-    /// The request already has the PSP: it is charged, and its sender must wait.
+    /// The request already has the PSP: if the policy enforces, it is charged, and its sender must
+    /// wait.
     pub spent: bool,
     /// The message's place among the VM's, and what the VM's share says.
     pub place: Place,
@@ -315,17 +338,20 @@ pub fn decide<C: Cell, T: Cell>(
 ) -> Evaluation {
     let rules = policy.rules();
     let share = policy.share();
+    // Audit counts what would be refused, as if it were.
+    let spent = input.spent && rules.mode().is_enforce();
     // Not hoisted: the verifier would walk twice as much.
     let decided = |decision| Evaluation {
         mode: rules.mode(),
         decision,
         contended: false,
         rescued: false,
-        charged: !share.is_off() && (input.spent || matches!(decision, Decision::Admit)),
+        charged: !share.is_off() && (spent || matches!(decision, Decision::Admit)),
         until: MonotonicNs::NEVER,
     };
     if input.unresolved {
-        // Whatever its policy will be: another policy must not decide.
+        // Whatever its policy will be: another policy must not decide. This ends long before any of
+        // its messages is overdue.
         let charged = input.spent && !share.is_off();
         return Evaluation { mode: Mode::Enforce, charged, ..decided(Decision::Busy) };
     }
@@ -339,7 +365,7 @@ pub fn decide<C: Cell, T: Cell>(
         return decided(Decision::Admit);
     }
     let overdue = input.place.is_overdue(input.now);
-    if input.spent || overdue {
+    if spent || overdue {
         let mut until = policy.rate().take(rate, input.now.0).unwrap_or(0);
         if input.credit.is_over() {
             // Its own service time is not known yet.
@@ -387,3 +413,6 @@ pub const fn is_unresolved(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

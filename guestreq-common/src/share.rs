@@ -32,6 +32,10 @@ pub const DEFAULT_BURST_SERVICES: u64 = 4;
 
 /// More than a VM can owe: a command takes at most 100 s (`psp_cmd_timeout`).
 const MAX_OWED_NS: u64 = 3_600_000_000_000;
+/// Beyond its burst and one request, a VM owes at most what it repays in this time. Only requests that
+/// cannot be refused lead so far: each vCPU's without a gate, and those that have waited too long. No
+/// vCPU is held that long, and no message waits that long.
+const MAX_REPAYMENT_NS: u64 = 60_000_000_000;
 
 /// The smaller one: `Ord::min` is not const, and checked arithmetic is not for BPF.
 #[inline(always)]
@@ -215,9 +219,12 @@ impl Debt {
     /// Charges a request's service time, once the PSP has answered it.
     #[inline(always)]
     pub fn charge(&mut self, share: PspShare, mean_ns: u64, service_ns: u64, now: MonotonicNs) {
+        let service_ns = at_most(service_ns, MAX_OWED_NS);
         let owed = self.owed(share, mean_ns, now).saturating_add(service_ns);
         let owed = forget(&mut self.scratch, owed);
-        self.owed_ns = at_most(owed, MAX_OWED_NS);
+        let burst = forget(&mut self.scratch, share.burst(mean_ns));
+        let most = burst.saturating_add(share.repaid(MAX_REPAYMENT_NS)).saturating_add(service_ns);
+        self.owed_ns = at_most(at_most(owed, most), MAX_OWED_NS);
         self.at = now;
         self.under = share.0;
     }

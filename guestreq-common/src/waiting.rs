@@ -54,6 +54,9 @@ pub struct WaitingMessages {
     pub waits: u32,
     /// One bit per VMPCK and [`LostCause`]; written atomically, also by the agent.
     pub lost: u32,
+    /// Those of [`WaitingMessages::lost`] that were reported; written by the agent.
+    pub reported: u32,
+    pub reserved: u32,
     /// VMPCKs lost so far. The cell of [`LostCause::Busy`] is the agent's.
     pub losses: [u64; LOST_CAUSES],
 }

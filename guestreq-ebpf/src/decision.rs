@@ -58,8 +58,9 @@ pub fn prepare_at_gate<C: EbpfContext>(
 ) {
     let tgid = thread.tgid();
     let vm = vms::find_or_make(ctx, context, tgid, Counters::found());
-    if let Some(vm) = maps::vm(vm) {
-        vm.runner = tgid;
+    match maps::vm(vm) {
+        Some(vm) => vm.runner = tgid,
+        None => maps::make_limiter(context, kernel::now()),
     }
     if let Some(thread) = threads::find_or_make(thread) {
         thread.vm = vm;
@@ -80,8 +81,7 @@ pub fn at_gate<const KNOWN: bool>(
     let now = kernel::now();
     let sender = Sender { vm, context, tgid: thread.tgid() };
     let Some(limiter) = decide::<KNOWN>(host, &sender, &message, now, Asked::AtGate) else {
-        // No room to remember anything. It does not pass unseen.
-        return refuse(host, thread, &sender, message.row, Decision::Busy, now);
+        return without_state::<KNOWN>(host, thread, &sender, message.row, now);
     };
     let (effect, message) = (limiter.evaluation().effect(), limiter.message());
     remember(&mut limiter.waiting, &message, effect, now);
@@ -94,6 +94,27 @@ pub fn at_gate<const KNOWN: bool>(
     }
     if let Some(thread) = threads::find_own(thread) {
         thread.set_admitted(evaluation.charged);
+    }
+    effect
+}
+
+/// There is no room to remember anything of it, or another VM has just taken its record. A limit or a
+/// rule that may be its own refuses it.
+#[inline(always)]
+fn without_state<const KNOWN: bool>(
+    host: &mut Host,
+    thread: PidTgid,
+    sender: &Sender,
+    row: u8,
+    now: MonotonicNs,
+) -> Decision {
+    let EnforcementRecord { policy, waits, .. } = &host.enforcement;
+    let effect = if KNOWN || *waits != 0 { Decision::Busy } else { policy.without_state(row) };
+    if effect != Decision::Admit {
+        return refuse(host, thread, sender, row, effect, now);
+    }
+    if let Some(thread) = threads::find_own(thread) {
+        thread.set_admitted(false);
     }
     effect
 }
@@ -164,8 +185,9 @@ pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> boo
     let enforcement = &host.enforcement;
     running.charged = 0;
     if !has_thread && enforcement.has_gate() {
-        // The gate asks without a record, too. It has admitted the request.
-        running.charged = 1;
+        // The gate asks without a record, too. It has admitted the request; in audit, perhaps only
+        // because that refuses nothing.
+        running.charged = policy_of(running, enforcement).charges() as u32;
         return false;
     }
     let sender = Sender::of(running);
@@ -182,6 +204,10 @@ pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> boo
     };
     let mut evaluation = limiter.evaluation();
     running.charged = evaluation.charged as u32;
+    if evaluation.mode.is_enforce() {
+        // Even one that passed the gate by takes the PSP's time.
+        running.charged = policy_of(running, &host.enforcement).charges() as u32;
+    }
     if holds && evaluation.mode.is_enforce() {
         count(&sender, row, &evaluation);
         // Each of them reaches the PSP, and is reported at its end.
@@ -202,6 +228,15 @@ pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> boo
         count(&sender, row, &evaluation);
     }
     false
+}
+
+/// The policy of the VM whose request has the PSP.
+#[inline(always)]
+fn policy_of(running: &Running, enforcement: &EnforcementRecord) -> Policy {
+    match maps::vm(running.vm) {
+        Some(vm) => own_or_default(vm, enforcement).0,
+        None => enforcement.policy,
+    }
 }
 
 /// The VM's own policy once the agent has written it, else the default; and whether it is its own.
@@ -236,16 +271,21 @@ fn decide<const KNOWN: bool>(
     now: MonotonicNs,
     asked: Asked,
 ) -> Option<&'static mut Limiter> {
-    let Host { enforcement, turn, turn_of, service_ns, full_since, .. } = host;
-    let turn =
-        Turn { next: &Word::new(turn), last_refused: &Word::new(turn_of), spacing_ns: *service_ns };
+    let Host { enforcement, turn, turn_refused, turn_holder, service_ns, .. } = host;
+    let turn = Turn {
+        next: &Word::new(turn),
+        last_refused: &Word::new(turn_refused),
+        holder: &Word::new(turn_holder),
+        context: sender.context,
+        spacing_ns: *service_ns,
+    };
     // Without a slot the default applies, with a limiter per guest context. TSC_INFOs are not
     // counted there, so none is free. A rule may name the VM: it waits for a slot, and then the
-    // default decides. If there are slots by now, one was freed just now.
+    // default decides.
     let mut policy = enforcement.policy;
     let mut tsc_infos = policy::FREE_TSC_INFOS;
-    let mut since = if full_since.is_never() { now } else { *full_since };
     let mut own = false;
+    let since;
     let limiter = if KNOWN {
         let vm = maps::vm(sender.vm)?;
         policy = own_or_default(vm, enforcement).0;
@@ -257,6 +297,7 @@ fn decide<const KNOWN: bool>(
     } else {
         let limiter = maps::limiter(sender.context)?;
         limiter.examine(policy.share(), message, turn.spacing_ns, now);
+        since = limiter.first_seen;
         limiter
     };
     let unresolved =

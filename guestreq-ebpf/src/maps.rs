@@ -6,7 +6,7 @@ use aya_ebpf::{
         BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP,
     },
     macros::map,
-    maps::{Array, HashMap, LruHashMap, ProgramArray, RingBuf, Stack},
+    maps::{Array, HashMap, ProgramArray, RingBuf, Stack},
 };
 use guestreq_common::{
     event::{Event, EventKind},
@@ -114,9 +114,11 @@ static THREADS: Array<Thread> = Array::with_max_entries(32768, BPF_F_MMAPABLE);
 #[map]
 pub static CONTEXTS: HashMap<GuestContext, VmRef> =
     HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
-/// Limiters' states of VMs without a slot, by guest context.
+/// Limiters' states of VMs without a slot, by guest context; until the VM ends or gets a slot. Not an
+/// LRU map, which evicts long before it is full, and gives an element away while a program writes it.
+/// Preallocated: caches of elements that large would take megabytes where there are many CPUs.
 #[map]
-static LIMITERS: LruHashMap<GuestContext, Limiter> = LruHashMap::with_max_entries(1024, 0);
+static LIMITERS: HashMap<GuestContext, Limiter> = HashMap::with_max_entries(1024, 0);
 /// The launches that ended last, each in the place of its number.
 #[map]
 static LAUNCHES: Array<EndedLaunch> = Array::with_max_entries(HISTORY, BPF_F_MMAPABLE);
@@ -158,13 +160,30 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
     VMS.get_ptr_mut(slot).map(|vm| unsafe { &mut *vm })
 }
 
-/// The limiter's state of a guest context without a record.
+/// The limiter's state of a guest context without a record, if any.
 #[inline(always)]
 pub fn limiter(context: GuestContext) -> Option<&'static mut Limiter> {
-    // Fails if there is one. Not only if there is none: then the verifier would see two ways.
-    let _ = LIMITERS.insert(context, Limiter::default(), BPF_NOEXIST.into());
-    // SAFETY: an element of a map; its memory stays a Limiter even if it is given to another key.
+    // SAFETY: an element of a map. Only the VM's own requests write it, one at a time; if the VM ends
+    // meanwhile, its memory stays a Limiter's, perhaps another's.
     LIMITERS.get_ptr_mut(context).map(|state| unsafe { &mut *state })
+}
+
+/// Makes one if there is none, and room.
+#[inline(always)]
+pub fn make_limiter(context: GuestContext, now: MonotonicNs) {
+    if limiter(context).is_some() {
+        return;
+    }
+    let state = Limiter { first_seen: now, ..Limiter::default() };
+    if LIMITERS.insert(context, state, BPF_NOEXIST.into()).is_err() {
+        count_loss(Loss::ContextTableFull, 1);
+    }
+}
+
+/// The guest context ends, or has a record from now on.
+#[inline(always)]
+pub fn forget_limiter(context: GuestContext) {
+    let _ = LIMITERS.remove(context);
 }
 
 /// Takes a slot for a new VM, for the process whose command showed it. A slot offered twice is taken
@@ -177,21 +196,10 @@ pub fn take_slot(tgid: u32) -> Option<(u32, &'static mut Vm)> {
         if atomic::take(&mut vm.taken_by, tgid) {
             // 0 is an unused slot's, and would match a policy that was never written.
             vm.generation = vm.generation.max(1);
-            set_full_since(MonotonicNs::NEVER);
             return Some((number, vm));
         }
     }
     None
-}
-
-/// Since when there has been no slot for a new VM; never: there is one.
-#[inline(always)]
-pub fn set_full_since(time: MonotonicNs) {
-    if let Some(host) = host()
-        && host.full_since.is_never() != time.is_never()
-    {
-        host.full_since = time;
-    }
 }
 
 #[inline(always)]

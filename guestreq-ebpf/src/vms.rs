@@ -53,12 +53,16 @@ pub fn find_or_make<C: EbpfContext>(
         return found;
     }
     let Some((slot, vm)) = maps::take_slot(tgid) else {
-        maps::set_full_since(kernel::now());
         maps::count_loss(Loss::VmTableFull, 1);
         return VmRef::NONE;
     };
     let now = kernel::now();
     vm.begin(context, tgid, counters, now);
+    if let Some(limiter) = maps::limiter(context) {
+        // What waits keeps its place, and what is owed is still owed.
+        vm.limiter = *limiter;
+        maps::forget_limiter(context);
+    }
     let made = VmRef { slot, generation: vm.generation };
     if maps::CONTEXTS.insert(context, made, BPF_NOEXIST.into()).is_err() {
         // Another vCPU of the same guest was faster.
@@ -103,6 +107,10 @@ pub fn of_command<C: EbpfContext>(
     if starts_over && let Some(vm) = vm {
         // Its address is reused; its end was missed.
         end(found, vm, context);
+    }
+    if command == command::SNP_GCTX_CREATE || command == command::SNP_DECOMMISSION {
+        // Of a VM that never had a slot.
+        maps::forget_limiter(context);
     }
     if !command::begins_vm(command) {
         return found;

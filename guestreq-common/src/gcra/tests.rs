@@ -6,6 +6,7 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
+use crate::units::GuestContext;
 
 /// Also for the tests of turns and policies.
 impl Cell for AtomicU64 {
@@ -25,7 +26,13 @@ fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
 /// A request with a new message, of a VM whose messages do not wait.
 fn ask<C: Cell>(limit: GcraLimit, state: &C, now: u64) -> Admission {
     let unused = AtomicU64::new(0);
-    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+    let turn = Turn {
+        next: &unused,
+        last_refused: &unused,
+        holder: &unused,
+        context: GuestContext(1),
+        spacing_ns: 0,
+    };
     limit.ask(state, &turn, &Arrival { now, ..Arrival::default() })
 }
 
@@ -143,7 +150,13 @@ fn for_each_older_message_one_request_is_kept() {
     let (limit, state) = (limit(1_000, 3), AtomicU64::new(0));
     let ask = |older, now| {
         let unused = AtomicU64::new(0);
-        let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+        let turn = Turn {
+            next: &unused,
+            last_refused: &unused,
+            holder: &unused,
+            context: GuestContext(1),
+            spacing_ns: 0,
+        };
         limit.ask(&state, &turn, &Arrival { now, older, ..Arrival::default() })
     };
     assert_eq!(ask(2, 9_000), Admission::Admitted, "two are left");

@@ -62,16 +62,39 @@ fn what_comes_after_the_finish_is_no_part_of_it() {
 }
 
 #[test]
-fn a_failed_command_is_remembered_and_the_launch_may_go_on() {
-    let mut it = launch(&[
+fn a_failed_command_is_remembered_until_it_succeeds() {
+    let steps = [
         (SNP_GCTX_CREATE, 0, 1, 1, Outcome::OK),
         (SNP_LAUNCH_UPDATE, 0, 1, 1, FAILED),
+        (SNP_LAUNCH_START, 0, 1, 1, Outcome::OK),
         (SNP_LAUNCH_UPDATE, 0, 1, 1, Outcome::OK),
-    ]);
-    assert!(it.is_running() && it.pages == 1 && it.commands == 3);
+    ];
+    let mut it = launch(&steps[..3]);
+    assert!(it.is_running() && it.pages == 0 && it.commands == 3);
     assert_eq!((it.failed_command, it.failed_outcome), (SNP_LAUNCH_UPDATE, 0x16));
     assert!(it.end() && !it.end());
     assert_eq!(it.state, LaunchState::Failed as u32);
+    let mut it = launch(&steps);
+    assert_eq!((it.failed_command, it.failed_outcome, it.pages), (0, 0, 1), "tried again");
+    it.end();
+    assert_eq!(it.state, LaunchState::Abandoned as u32);
+}
+
+#[test]
+fn a_launch_that_began_unobserved_is_partial_and_its_duration_not_counted() {
+    let steps = [
+        (SNP_GCTX_CREATE, 0, 1, 1, Outcome::OK),
+        (SNP_LAUNCH_UPDATE, 0, 1, 1, Outcome::OK),
+        (SNP_LAUNCH_FINISH, 0, 1, 1, Outcome::OK),
+    ];
+    let (whole, partial) = (launch(&steps), launch(&steps[1..]));
+    assert_eq!((whole.partial, partial.partial), (0, 1));
+    // SAFETY: LaunchTotals consists of integers, for which all zeros is a value.
+    let mut totals = unsafe { Box::<LaunchTotals>::new_zeroed().assume_init() };
+    totals.end(&whole);
+    totals.end(&partial);
+    assert_eq!(totals.ended[LaunchState::Finished as usize], 2);
+    assert_eq!(totals.duration.iter().sum::<u64>(), 1);
 }
 
 #[test]

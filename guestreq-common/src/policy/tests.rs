@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+use crate::units::GuestContext;
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -21,6 +22,12 @@ fn policy(mode: Mode, allowed: Allowed, limit: GcraLimit) -> Policy {
 /// The PSP's mean time for a request.
 const MEAN_NS: u64 = 10_000_000;
 
+/// A VM's, with all of its words in one.
+fn turn(word: &AtomicU64, spacing_ns: u64) -> Turn<'_, AtomicU64> {
+    let context = GuestContext(0x1000);
+    Turn { next: word, last_refused: word, holder: word, context, spacing_ns }
+}
+
 /// The same, where no other VM asks.
 fn decide(policy: &Policy, input: &PolicyInput, rate: &AtomicU64) -> Evaluation {
     decide_with(policy, input, rate, &mut Debt::default())
@@ -33,7 +40,7 @@ fn decide_with(
     debt: &mut Debt,
 ) -> Evaluation {
     let unused = AtomicU64::new(0);
-    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: MEAN_NS };
+    let turn = turn(&unused, MEAN_NS);
     decide_of(policy, input, rate, debt, &turn)
 }
 
@@ -96,6 +103,41 @@ fn the_default_allows_what_linux_guests_use() {
 }
 
 #[test]
+fn without_a_state_only_what_a_limit_would_judge_is_refused() {
+    let (report, export) = (MessageType::Report as u8, MessageType::Export as u8);
+    let rate = GcraLimit::new(SECOND, 1).unwrap();
+    let share = PspShare::new(1_000, 0).unwrap();
+    for mode in Mode::ALL {
+        let of = |rate, share, row| {
+            Policy::new(Rules::new(mode, Allowed::DEFAULT, 1), rate, share).without_state(row)
+        };
+        let (denied, busy) = match mode {
+            Mode::Enforce => (Decision::Deny, Decision::Busy),
+            Mode::Observe | Mode::Audit => (Decision::Admit, Decision::Admit),
+        };
+        assert_eq!(of(GcraLimit::OFF, PspShare::OFF, report), Decision::Admit);
+        assert_eq!(of(GcraLimit::OFF, PspShare::OFF, export), denied);
+        assert_eq!(of(rate, PspShare::OFF, report), busy);
+        assert_eq!(of(GcraLimit::OFF, share, report), busy);
+        assert_eq!(of(rate, share, export), denied);
+    }
+}
+
+#[test]
+fn only_an_enforced_share_is_charged_for_whatever_has_the_psp() {
+    let share = PspShare::new(1_000, 0).unwrap();
+    let charges = |mode, share| {
+        Policy::new(Rules::new(mode, Allowed::DEFAULT, 1), GcraLimit::OFF, share).charges()
+    };
+    assert!(charges(Mode::Enforce, share));
+    for (mode, share) in
+        [(Mode::Enforce, PspShare::OFF), (Mode::Audit, share), (Mode::Observe, share)]
+    {
+        assert!(!charges(mode, share), "{mode:?}");
+    }
+}
+
+#[test]
 fn what_is_allowed_or_taken_away_again_changes_nothing_else() {
     let without_key = Allowed::DEFAULT.with(MessageType::Key, false);
     for message in MessageType::ALL {
@@ -118,17 +160,17 @@ proptest! {
     ) {
         let word = |limits, word| if limits { word } else { 0 };
         let policy = Policy { rules, rate: word(limited.0, rate), share: word(limited.1, share) };
-        let (limiter, turn) = (AtomicU64::new(state), AtomicU64::new(next));
+        let (limiter, cell) = (AtomicU64::new(state), AtomicU64::new(next));
         let input = PolicyInput {
-            row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+            row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
             credit: Credit::UNLIMITED,
         };
         let mut debt = Debt::default();
-        let turns = Turn { next: &turn, last_refused: &turn, spacing_ns: 5 };
+        let turns = turn(&cell, 5);
         let evaluation = decide_of(&policy, &input, &limiter, &mut debt, &turns);
         if policy.passes(row) {
             prop_assert_eq!((evaluation.decision, evaluation.contended, evaluation.until), (Decision::Admit, false, MonotonicNs::NEVER));
-            prop_assert_eq!((limiter.into_inner(), turn.into_inner(), debt), (state, next, Debt::default()));
+            prop_assert_eq!((limiter.into_inner(), cell.into_inner(), debt), (state, next, Debt::default()));
             prop_assert!(!evaluation.charged);
         } else {
             let limits = policy.rate | policy.share != 0;
@@ -199,7 +241,7 @@ impl Cell for NeverMine {
 fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     let policy = policy(Mode::Enforce, Allowed::DEFAULT, GcraLimit::new(SECOND, 1).unwrap());
     let unused = AtomicU64::new(0);
-    let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: 0 };
+    let turn = turn(&unused, 0);
     let input = input(MessageType::Report, 9 * SECOND);
     let evaluation = decide_of(&policy, &input, &NeverMine, &mut Debt::default(), &turn);
     assert_eq!((evaluation.effect(), evaluation.contended), (Decision::Busy, true));
@@ -426,12 +468,15 @@ proptest! {
         for (row, later, tsc_infos) in requests {
             now += later;
             let input = PolicyInput {
-                row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent, place: Place::default(),
+                row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
             credit: Credit::UNLIMITED,
             };
             let of = |mode, state, debt: &mut Debt, next| {
+                // Where nothing can be refused, audit counts what would be, if it could.
+                let spent = spent && mode == Mode::Audit;
+                let input = PolicyInput { spent, ..input };
                 let policy = Policy::new(Rules::new(mode, Allowed(allowed), 1), limit, share);
-                let turn = Turn { next, last_refused: next, spacing_ns };
+                let turn = turn(next, spacing_ns);
                 let evaluation = decide_of(&policy, &input, state, debt, &turn);
                 if evaluation.charged {
                     debt.charge(share, spacing_ns, service, MonotonicNs(now));
@@ -459,7 +504,7 @@ proptest! {
             credit: Credit(debt),
         };
         let unused = AtomicU64::new(0);
-        let turn = Turn { next: &unused, last_refused: &unused, spacing_ns: older };
+        let turn = turn(&unused, older);
         super::decide(&policy, &input, &AtomicU64::new(now ^ rate), &turn);
         decide(&policy, &input, &AtomicU64::new(now ^ rate));
     }

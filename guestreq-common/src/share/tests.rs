@@ -112,6 +112,22 @@ fn settling_under_the_same_limit_changes_nothing() {
     assert_eq!(debt, before, "or rounding would add up");
 }
 
+#[test]
+fn what_could_not_be_refused_is_owed_up_to_a_minute_s_repayment() {
+    let limit = share(TENTH, 200 * MS);
+    let mut debt = Debt::default();
+    for _ in 0..1_000 {
+        debt.charge(limit, 0, 40 * MS, MonotonicNs(9 * S));
+    }
+    let minute = limit.time_to_repay(6 * S + 40 * MS);
+    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(9 * S)), Credit::after(minute));
+    // One request is owed whatever it took.
+    let mut debt = Debt::default();
+    debt.charge(limit, 0, 100 * S, MonotonicNs(9 * S));
+    let all = limit.time_to_repay(100 * S - 200 * MS);
+    assert_eq!(debt.credit(limit, 0, 0, MonotonicNs(9 * S)), Credit::after(all));
+}
+
 /// A VM that sends whenever it may: each service, and how long it waits before it asks again.
 fn use_psp(
     limit: PspShare,

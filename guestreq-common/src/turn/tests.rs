@@ -16,15 +16,25 @@ fn limit(interval_ns: u64, burst: u64) -> GcraLimit {
 struct Cells {
     next: AtomicU64,
     last_refused: AtomicU64,
+    holder: AtomicU64,
 }
 
 impl Cells {
     fn new(next: u64, last_refused: u64) -> Cells {
-        Cells { next: AtomicU64::new(next), last_refused: AtomicU64::new(last_refused) }
+        let [next, last_refused, holder] = [next, last_refused, 0].map(AtomicU64::new);
+        Cells { next, last_refused, holder }
     }
 
+    /// Of a VM that has not asked before.
     fn turn(&self, spacing_ns: u64) -> Turn<'_, AtomicU64> {
-        Turn { next: &self.next, last_refused: &self.last_refused, spacing_ns }
+        static VMS: AtomicU64 = AtomicU64::new(1 << 20);
+        self.turn_of(GuestContext(VMS.fetch_add(1, Ordering::Relaxed)), spacing_ns)
+    }
+
+    /// A guest context's.
+    fn turn_of(&self, context: GuestContext, spacing_ns: u64) -> Turn<'_, AtomicU64> {
+        let Cells { next, last_refused, holder } = self;
+        Turn { next, last_refused, holder, context, spacing_ns }
     }
 
     fn words(&self) -> (u64, u64) {
@@ -41,13 +51,14 @@ fn push(vms: usize, limit: GcraLimit, spacing_ns: u64, steps: u64) -> Vec<Vec<u6
     let mut admitted = vec![Vec::new(); vms];
     for now in (0..steps).map(|step| 1_000 * MS + step * MS) {
         for vm in 0..vms {
+            let turn = cells.turn_of(GuestContext(vm as u64 + 1), spacing_ns);
             let arrival = Arrival {
                 now,
                 first_refused: first_refused[vm],
                 conforms_for: u64::MAX,
                 ..Arrival::default()
             };
-            if limit.ask(&states[vm], &cells.turn(spacing_ns), &arrival) == Admission::Admitted {
+            if limit.ask(&states[vm], &turn, &arrival) == Admission::Admitted {
                 admitted[vm].push(now);
                 first_refused[vm] = MonotonicNs::NEVER;
             } else if first_refused[vm].is_never() {
@@ -136,14 +147,39 @@ fn the_rate_and_the_share_must_both_have_admitted_it_for_ten_seconds() {
 #[test]
 fn whoever_was_refused_first_goes_before_the_others() {
     let cells = Cells::new(0, 0);
-    let turn = cells.turn(100 * MS);
-    assert!(turn.take(NOW, MonotonicNs(NOW - 30 * MS), 1), "the first to return");
-    assert!(!turn.take(NOW + 1, MonotonicNs(NOW - 20 * MS), 1), "a younger one waits");
-    assert!(!turn.take(NOW + 1, MonotonicNs(NOW - 30 * MS), 1), "so does one of the same age");
-    assert!(turn.take(NOW + 1, MonotonicNs(NOW - 31 * MS), 1), "an older one does not");
+    let take = |now, refused| cells.turn(100 * MS).take(now, MonotonicNs(NOW - refused), 1);
+    assert!(take(NOW, 30 * MS), "the first to return");
+    assert!(!take(NOW + 1, 20 * MS), "a younger one waits");
+    assert!(!take(NOW + 1, 30 * MS), "so does one of the same age");
+    assert!(take(NOW + 1, 31 * MS), "an older one does not");
     assert_eq!(cells.words(), (NOW + 200 * MS, NOW - 31 * MS), "but adds its own time");
-    assert!(!turn.take(NOW + 2, MonotonicNs(NOW - 32 * MS), 1), "two are on their way");
-    assert!(turn.take(NOW + 200 * MS, MonotonicNs(NOW - 20 * MS), 1));
+    assert!(!take(NOW + 2, 32 * MS), "two are on their way");
+    assert!(take(NOW + 200 * MS, 20 * MS));
+}
+
+#[test]
+fn the_vm_that_had_the_last_turn_may_continue_until_an_older_message_returns() {
+    let cells = Cells::new(0, 0);
+    let (mine, other) = (GuestContext(1), GuestContext(2));
+    let take =
+        |vm, now: u64, refused: u64| cells.turn_of(vm, 100 * MS).take(now, MonotonicNs(refused), 1);
+    assert!(take(mine, NOW, NOW - MS));
+    assert!(take(mine, NOW + 40 * MS, NOW + 40 * MS), "the PSP was faster than usual");
+    assert_eq!(cells.words(), (NOW + 140 * MS, NOW + 40 * MS));
+    assert!(take(other, NOW + 41 * MS, NOW), "refused before mine was sent");
+    assert!(!take(mine, NOW + 100 * MS, NOW + 100 * MS), "the other has the turn now");
+    assert!(take(other, NOW + 200 * MS, NOW + 200 * MS));
+}
+
+#[test]
+fn messages_that_have_waited_for_long_do_not_push_the_next_turn_out_of_sight() {
+    let cells = Cells::new(NOW + 100 * MS, 0);
+    for _ in 0..9 {
+        let turn = cells.turn(100 * MS);
+        assert!(turn.take(NOW, MonotonicNs(NOW - 1), MAX_TURN_WAIT_NS));
+    }
+    assert_eq!(cells.words().0, NOW + 200 * MS);
+    assert!(!cells.turn(100 * MS).take(NOW, MonotonicNs(NOW - 1), 1));
 }
 
 #[test]
@@ -187,7 +223,8 @@ fn nobody_waits_for_its_turn_longer_than_ten_seconds() {
 fn of_those_that_race_for_a_turn_one_has_it_and_who_has_waited_for_long_comes_too() {
     let takes = |waited| {
         let (overtaken, last) = (contended(0, 1), contended(0, 0));
-        let turn = Turn { next: &overtaken, last_refused: &last, spacing_ns: 10 * MS };
+        let (next, context) = (&overtaken, GuestContext(1));
+        let turn = Turn { next, last_refused: &last, holder: &last, context, spacing_ns: 10 * MS };
         turn.take(NOW, MonotonicNs(NOW - 1), waited)
     };
     assert!(!takes(1));
@@ -209,7 +246,10 @@ fn a_turn_is_taken_once_however_often_the_state_is_written_meanwhile() {
 
 proptest! {
     #[test]
-    fn no_word_makes_it_panic(now: u64, next: u64, last: u64, first: u64, waited: u64, spacing: u64) {
-        Cells::new(next, last).turn(spacing).take(now, MonotonicNs(first), waited);
+    fn no_word_makes_it_panic(
+        now: u64, next: u64, last: u64, holder: u64, first: u64, waited: u64, spacing: u64,
+    ) {
+        let cells = Cells { holder: AtomicU64::new(holder), ..Cells::new(next, last) };
+        cells.turn_of(GuestContext(1), spacing).take(now, MonotonicNs(first), waited);
     }
 }

@@ -13,7 +13,7 @@ use guestreq_common::{
     waiting::{LostCause, WaitingMessages, lost_bit},
 };
 
-use super::own_or_default;
+use super::policy_of;
 use crate::{atomic, maps};
 
 /// The state of a VM's limits; of a guest context's, if it has no slot.
@@ -29,17 +29,12 @@ fn limiter(vm: Option<&'static mut Vm>, context: GuestContext) -> Option<&'stati
 #[inline(always)]
 pub fn charge(running: &Running) {
     let Some(host) = maps::host() else { return };
-    let vm = maps::vm(running.vm);
-    let policy = match &vm {
-        Some(vm) => own_or_default(vm, &host.enforcement).0,
-        None => host.enforcement.policy,
-    };
-    let share = policy.share();
+    let share = policy_of(running, &host.enforcement).share();
     if share.is_off() {
         return;
     }
     let service = running.ended.since(running.started);
-    if let Some(limiter) = limiter(vm, running.context) {
+    if let Some(limiter) = limiter(maps::vm(running.vm), running.context) {
         limiter.debt.charge(share, host.service_ns, service, running.ended);
     }
 }

@@ -121,6 +121,7 @@ pub fn undecided(ctx: ProbeContext) -> u32 {
     let thread = kernel::thread();
     let Some(running) = running(thread) else { return 0 };
     if maps::vm(running.vm).is_none() {
+        maps::make_limiter(running.context, running.started);
         entry::jump(&ctx, &maps::KPROBES, kprobe::UNDECIDED_UNKNOWN);
     }
     if decision::at_psp::<true>(threads::is_known(thread), running) {

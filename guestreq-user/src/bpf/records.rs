@@ -185,6 +185,17 @@ impl Records {
         true
     }
 
+    /// Remembers which marks of lost VMPCKs were reported, for a later agent, too.
+    pub fn set_reported_lost(&self, slot: usize, marks: u32) {
+        let waiting = mem::offset_of!(Vm, limiter) + mem::offset_of!(Limiter, waiting);
+        // `reserved` is the other half of its word.
+        if let Some(word) =
+            self.vms.word(slot, waiting + mem::offset_of!(WaitingMessages, reported))
+        {
+            word.store(u64::from(marks), Ordering::Relaxed);
+        }
+    }
+
     /// Sets the signal that kicks a VM's vCPUs.
     pub fn set_kick(&self, slot: usize, signal: u64) {
         if let Some(word) = self.vms.word(slot, mem::offset_of!(Vm, kick)) {

@@ -25,7 +25,8 @@ the latest 512.
 A launch begins with its first command to the PSP and ends with SNP_LAUNCH_FINISH, or when its guest \
 context ends without it. DURATION is the sum of QUEUE (its commands waited for the PSP, with the share \
 of the launch), SERVICE (the PSP worked on them) and VMM (the VMM prepared the next command). A \
-running launch's DURATION includes the time since its latest command. WAITED FOR names the up to \
+running launch's DURATION includes the time since its latest command. > before it: the launch began \
+before guestreq observed it, and took longer. WAITED FOR names the up to \
 three that used the PSP most meanwhile, and how long: VMs, or the host for commands that name no VM. \
 stalled: no command for 60 s.
 
@@ -90,7 +91,7 @@ fn table(answer: &Launches) -> String {
             name(&vm.label_or_pid()),
             state.clone().into_owned(),
             started.to_the_second(),
-            duration(*seconds),
+            format!("{}{}", if work.partial { ">" } else { "" }, duration(*seconds)),
             work.pages.to_string(),
             duration(stages.psp_queue),
             percent(stages.waiting_share()),

@@ -27,6 +27,7 @@ struct Vm {
     limiter: State,
     turn: State,
     last_refused: State,
+    holder: State,
     tsc_infos: u64,
     bucket: Bucket,
     thread: Thread,
@@ -69,6 +70,7 @@ impl Vm {
             limiter: State::default(),
             turn: State::default(),
             last_refused: State::default(),
+            holder: State::default(),
             tsc_infos: 0,
             bucket: Bucket::default(),
             thread: Thread::default(),
@@ -125,7 +127,13 @@ impl Vm {
             place: Place::default(),
             credit: Credit::UNLIMITED,
         };
-        let turn = Turn { next: &self.turn, last_refused: &self.last_refused, spacing_ns: 0 };
+        let turn = Turn {
+            next: &self.turn,
+            last_refused: &self.last_refused,
+            holder: &self.holder,
+            context: GuestContext(0x1000),
+            spacing_ns: 0,
+        };
         let evaluation = policy::decide(&self.policy, &input, &self.limiter, &turn);
         let rules = self.policy.rules();
         let free = kind == MessageType::TscInfo && self.tsc_infos < FREE_TSC_INFOS;
@@ -142,6 +150,7 @@ impl Vm {
         let passes = self.policy.passes(kind as u8);
         assert!(!passes || evaluation.decision == Decision::Admit, "it passes by its policy alone");
         if rules.mode() != Mode::Observe && rules.allowed().has(kind) && limited {
+            let spent = spent && rules.mode() == Mode::Enforce;
             let conforms = self.bucket.charge(self.policy.rate(), now, spent);
             assert_eq!(evaluation.decision == Decision::Admit, conforms, "not what GCRA says");
         }

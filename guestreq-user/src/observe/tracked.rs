@@ -41,8 +41,6 @@ pub struct TrackedVm {
     /// Its process could not be read yet: the VM has no name.
     pub unread: bool,
     pub exited: bool,
-    /// Marks of lost VMPCKs that were reported, or are older than the agent.
-    pub reported_lost: u32,
     /// Pairs of message type and result that are series, in the order in which they were first seen.
     pub pairs: Vec<(MessageType, &'static str)>,
     /// The same for decisions.
@@ -115,7 +113,6 @@ impl TrackedVm {
             signal_read: false,
             unread: false,
             exited: false,
-            reported_lost: 0,
             pairs: Vec::new(),
             decided: Vec::new(),
         }

@@ -193,8 +193,6 @@ impl VmTable {
         let Known { identity, evidence, pid, started } = who.known();
         records.set_started(slot, started.unwrap_or(0));
         let label = self.unique_label(&identity, pid);
-        // Before the first round: it ran before the agent, which has missed nothing since.
-        let reported_lost = if self.last_round == 0 { vm.limiter.waiting.lost } else { 0 };
         let ordinary = MessageType::ORDINARY.iter().map(|kind| (*kind, Outcome::OK.name()));
         let tracked = TrackedVm {
             id: VmRef::new(slot, vm.generation),
@@ -207,7 +205,6 @@ impl VmTable {
             signal_read: false,
             unread,
             exited,
-            reported_lost,
             pairs: ordinary.collect(),
             decided: Vec::new(),
         };

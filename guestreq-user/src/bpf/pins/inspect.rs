@@ -32,7 +32,7 @@ pub const MAPS: [(&str, MapType, u32, u32); 13] = [
     ("VM_OF_PROCESS", MapType::Hash, 4, size_of::<VmRef>() as u32),
     ("THREADS", MapType::Array, 4, size_of::<Thread>() as u32),
     ("CONTEXTS", MapType::Hash, 8, size_of::<VmRef>() as u32),
-    ("LIMITERS", MapType::LruHash, 8, size_of::<Limiter>() as u32),
+    ("LIMITERS", MapType::Hash, 8, size_of::<Limiter>() as u32),
     ("LAUNCHES", MapType::Array, 4, size_of::<EndedLaunch>() as u32),
     ("EVENTS", MapType::RingBuf, 0, 0),
     ("KPROBES", MapType::ProgramArray, 4, 4),
@@ -187,4 +187,37 @@ fn is_root_owned(folder: &Path) -> Result<()> {
     ensure!(metadata.uid() == 0, "{name} belongs to uid {}, not to root", metadata.uid());
     ensure!(metadata.mode() & 0o022 == 0, "{name} is writable by others than root");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use aya_obj::{Object, generated::bpf_map_type::*};
+
+    use super::*;
+    use crate::bpf::programs::built_in;
+
+    /// As the kernel numbers them.
+    fn number(kind: MapType) -> u32 {
+        let number = match kind {
+            MapType::Hash => BPF_MAP_TYPE_HASH,
+            MapType::Array => BPF_MAP_TYPE_ARRAY,
+            MapType::ProgramArray => BPF_MAP_TYPE_PROG_ARRAY,
+            MapType::Stack => BPF_MAP_TYPE_STACK,
+            MapType::RingBuf => BPF_MAP_TYPE_RINGBUF,
+            other => panic!("what is the number of {other:?}?"),
+        };
+        number as u32
+    }
+
+    /// Otherwise no agent would take over another's pins.
+    #[test]
+    #[cfg_attr(without_programs, ignore = "there are no eBPF programs: cargo xtask build")]
+    fn the_pinned_maps_are_those_of_the_programs() {
+        let object = Object::parse(built_in().unwrap()).unwrap();
+        for (name, kind, key, value) in MAPS {
+            let map = &object.maps[name];
+            assert_eq!(map.map_type(), number(kind), "{name}");
+            assert_eq!((map.key_size(), map.value_size()), (key, value), "{name}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ const ELEMENT: u64 = 48;
 /// Most elements in a CPU's cache for hashes without preallocation, if elements are small
 /// (`init_refill_work` in kernel/bpf/memalloc.c).
 const CACHED: u64 = 96;
-/// A hash's locks and list heads (kernel/bpf/hashtab.c, bpf_lru_list.h), rounded up.
+/// A hash's locks and list heads (kernel/bpf/hashtab.c), rounded up.
 const HEADS: u64 = 256;
 
 /// Most bytes that a map takes per possible CPU.
@@ -26,9 +26,6 @@ fn for_each_cpu(map: &Map) -> u64 {
     if kind == BPF_MAP_TYPE_HASH as u32 {
         let unused = if map.map_flags() & BPF_F_NO_PREALLOC != 0 { CACHED } else { 1 };
         return unused * element + HEADS;
-    }
-    if kind == BPF_MAP_TYPE_LRU_HASH as u32 {
-        return HEADS;
     }
     let none =
         [BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_PROG_ARRAY, BPF_MAP_TYPE_RINGBUF, BPF_MAP_TYPE_STACK];

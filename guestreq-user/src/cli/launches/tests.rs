@@ -18,6 +18,7 @@ fn a_launch_s_row_shows_where_its_minute_went_and_what_it_waited_for() {
     let mut finished = launch(Some("web-1"), "finished", 5.0);
     finished.work.psp_used_by = Some(vec![user(Some("greedy"), 40.0), user(None, 0.035_2)]);
     let mut failed = launch(None, "failed", 5.0);
+    failed.work.partial = true;
     failed.work.failed_command = Some("snp_launch_finish".to_owned());
     failed.work.failed_result = Some("bad_measurement".to_owned());
     let table = table(&Launches { launches: vec![finished, failed] });
@@ -29,6 +30,7 @@ fn a_launch_s_row_shows_where_its_minute_went_and_what_it_waited_for() {
          the host 35.2 ms"
     );
     assert!(lines[2].starts_with(" pid 7  failed"), "{table}");
+    assert!(lines[2].contains(" >60.0 s "), "its beginning is missing: {table}");
     assert!(
         lines[2].ends_with("  -                                snp_launch_finish: bad_measurement")
     );

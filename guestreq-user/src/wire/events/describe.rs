@@ -106,7 +106,8 @@ impl fmt::Display for Launched {
         let Launched { result, seconds, work } = self;
         let LaunchStages { psp_queue, psp_service, vmm } = work.stage_seconds;
         let [all, queue, service, vmm] = [*seconds, psp_queue, psp_service, vmm].map(duration);
-        write!(f, "{result} after {all}: {} commands, {} pages", work.commands, work.pages)?;
+        let more = if work.partial { "more than " } else { "" };
+        write!(f, "{result} after {more}{all}: {} commands, {} pages", work.commands, work.pages)?;
         write!(f, ", psp_queue {queue}, psp_service {service}, vmm {vmm}")?;
         work.failure().map_or(Ok(()), |failure| write!(f, "; {failure}"))
     }

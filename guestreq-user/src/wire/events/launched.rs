@@ -30,7 +30,10 @@ pub struct Work {
     /// Pages of memory that the PSP encrypted and measured, and one per vCPU.
     pub pages: u64,
     pub stage_seconds: LaunchStages,
-    /// The last command that failed; absent if none did.
+    /// True if it began before guestreq observed it, and so took longer; absent if not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
+    /// The last command that failed and did not succeed since; absent if none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_command: Option<String>,
     /// Its result: the firmware's status, or `host_error`.
@@ -98,6 +101,7 @@ impl Work {
             commands: launch.commands,
             pages: launch.pages,
             stage_seconds: LaunchStages { psp_queue, psp_service, vmm },
+            partial: launch.partial != 0,
             failed_command: failed.map(command_name),
             failed_result: failed.map(|_| outcome.to_owned()),
             psp_used_by: users.map(|users| users.into_iter().map(user).collect()),
@@ -115,6 +119,11 @@ impl Work {
 pub fn state_name(launch: &launch::Launch) -> &'static str {
     let state = LaunchState::ALL.get(launch.state as usize);
     state.copied().unwrap_or(LaunchState::Unseen).name()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(it: &bool) -> bool {
+    !it
 }
 
 fn seconds(ns: u64) -> f64 {

@@ -74,6 +74,7 @@ pub fn launched() -> Launched {
             commands: 102,
             pages: 100,
             stage_seconds: LaunchStages { psp_queue: 9.0, psp_service: 2.0, vmm: 1.0 },
+            partial: true,
             failed_command: Some("snp_launch_finish".to_owned()),
             failed_result: Some("bad_measurement".to_owned()),
             psp_used_by: Some(vec![PspUser { vm: Some("web".to_owned()), seconds: 8.0 }]),
@@ -161,7 +162,7 @@ fn a_launch_is_displayed_with_its_stages_and_what_ended_it() {
     let what = EventData::Launched(Box::new(launched()));
     assert_eq!(
         event(1, Some(event_vm("web")), what).to_string(),
-        "launched: VM \"web@7\", failed after 12.0 s: 102 commands, 100 pages, psp_queue 9.00 s, \
+        "launched: VM \"web@7\", failed after more than 12.0 s: 102 commands, 100 pages, psp_queue 9.00 s, \
          psp_service 2.00 s, vmm 1.00 s; snp_launch_finish: bad_measurement"
     );
 }

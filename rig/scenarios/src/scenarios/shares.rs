@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::vcpu_backend;
 use crate::{
@@ -194,11 +195,20 @@ fn audit(_: &Context) -> Result<Status> {
     vcpu_backend::end(agent)
 }
 
+/// A VM in the answer of `guestreq vms -o json`.
+fn row_of<'a>(vms: &'a Value, name: &str) -> Option<&'a Value> {
+    vms["vms"].as_array()?.iter().find(|vm| vm["vm"] == name)
+}
+
 /// One request an hour.
 const ONE_AN_HOUR: &str = "limit = { rate = \"1/h\", burst = 1, force = true }\n";
 
+/// Room for all VMs of this scenario but the last.
+const SIX_VMS: &str = "max_vms = 6\n";
+
 fn returning(_: &Context) -> Result<Status> {
-    let Enforcing { mut agent, gate } = Enforcing::start(ONE_AN_HOUR)?;
+    let limit = format!("{SIX_VMS}{ONE_AN_HOUR}");
+    let Enforcing { mut agent, gate } = Enforcing::start(&limit)?;
     // A Linux guest sends again each 2 s. The second request of each of these gets BUSY.
     let linux = load::start("--vmm qemu --name linux --count 2 --busy-retry-ms 2000 --hold")?;
     // Its guest takes BUSY for an error, as before Linux 6.3.
@@ -225,7 +235,11 @@ fn returning(_: &Context) -> Result<Status> {
     thread::sleep(Duration::from_secs(8));
     // The places survive the agent and a policy change.
     agent.kill()?;
-    agent = Agent::with_config(&format!("mode = \"enforce\"\n{ONE_AN_HOUR}"))?;
+    let denied_meanwhile =
+        load::start("--vmm qemu --name denied-meanwhile --type export --count 1 --hold")?;
+    thread::sleep(Duration::from_secs(2));
+    let no_slot = load::start("--vmm qemu --name no-slot --count 2 --busy-retry-ms 2000 --hold")?;
+    agent = Agent::with_config(&format!("mode = \"enforce\"\n{limit}"))?;
     // Of the same rate: another one would begin with its burst.
     cli(&["limit", "set", "--vm", "linux", "--rate", "1/h", "--burst", "1", "--force"])?;
     wait_until("the Linux guest's message is admitted", Duration::from_secs(40), || {
@@ -241,15 +255,16 @@ fn returning(_: &Context) -> Result<Status> {
     let lost =
         |vm, cause| metrics.sum("guestreq_vmpcks_lost_total", &[("vm", vm), ("cause", cause)]);
     ensure!(lost("gives-up", "busy") == 1.0, "no loss by BUSY");
-    ensure!(lost("denied", "denied") == 1.0, "no loss by a denial");
+    for vm in ["denied", "denied-meanwhile"] {
+        ensure!(lost(vm, "denied") == 1.0, "no loss by a denial of {vm}");
+    }
     ensure!(lost("linux", "busy") + lost("linux", "denied") == 0.0, "the Linux guest lost a key");
     let rescued = |vm| metrics.sum("guestreq_rescued_total", &[("vm", vm)]);
     println!("rescued: hostile {}, invents {}", rescued("hostile"), rescued("invents"));
     ensure!(rescued("hostile") <= 8.0, "more than four each 30 s: {}", rescued("hostile"));
     ensure!(rescued("invents") == 0.0, "inventing numbers gained {}", rescued("invents"));
     let vms = json("vms")?;
-    let row = vms["vms"].as_array().context("no vms")?.iter().find(|vm| vm["vm"] == "gives-up");
-    let marks = row.context("no such VM")?["lost_vmpcks"].to_string();
+    let marks = row_of(&vms, "gives-up").context("no such VM")?["lost_vmpcks"].to_string();
     ensure!(marks.contains("busy"), "vms shows no lost VMPCK: {marks}");
     let events = cli(&[
         "events",
@@ -262,10 +277,14 @@ fn returning(_: &Context) -> Result<Status> {
         "vmpck_lost",
     ])?;
     println!("{events}");
-    for what in ["rescued", "vmpck_lost"] {
+    for what in ["rescued", "vmpck_lost", "denied-meanwhile"] {
         ensure!(events.contains(what), "no event {what}: {events}");
     }
-    for load in [linux, gives_up, denied, hostile, invents] {
+    // A VM without a record keeps its place, too: its second request was admitted after 30 s.
+    ensure!(row_of(&vms, "no-slot").is_none(), "there was a slot for each VM");
+    let outcomes = no_slot.stop()?.outcomes;
+    ensure!(outcomes["5"].get("ok") == Some(&2), "without a slot: {outcomes:?}");
+    for load in [linux, gives_up, denied, denied_meanwhile, hostile, invents] {
         load.stop()?;
     }
     Enforcing { agent, gate }.end()
