@@ -5,7 +5,9 @@
 
 use crate::{message::HEADER_SIZE, units::GuestContext};
 
-pub const PROTOCOL: u64 = 1;
+/// The newest and the oldest protocol that this guestreq speaks. Protocol 2 adds weights.
+pub const PROTOCOL: u64 = 2;
+pub const PROTOCOL_OLDEST: u64 = 1;
 
 /// The LSM hook's `arg` is the kernel address of one.
 #[repr(C)]
@@ -22,10 +24,30 @@ pub struct Question {
 /// `_IOW('S', 0x94, struct guestreq_gate_question)`
 pub const ASK: u32 = 1 << 30 | (size_of::<Question>() as u32) << 16 | (b'S' as u32) << 8 | 0x94;
 
-/// Answers. No errno has these numbers.
+/// Answers of protocol 1, with the same meaning in 2. No errno has these numbers.
 pub const ADMIT: i32 = -3001;
 pub const DENY: i32 = -3002;
 pub const BUSY: i32 = -3003;
+
+/// Protocol 2: admit with a weight in the gate's order. [`ADMIT`] means weight 1.
+pub const fn admit_weighted(weight: Weight) -> i32 {
+    ADMIT_WEIGHTED - weight.0 as i32
+}
+
+const ADMIT_WEIGHTED: i32 = -3100;
+
+/// How much of the PSP a VM gets in relation to others that wait, 1 to 255.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight(u8);
+
+impl Weight {
+    pub const MAX: u8 = 255;
+    pub const DEFAULT: Weight = Weight(1);
+
+    pub const fn new(weight: u8) -> Option<Weight> {
+        if weight == 0 { None } else { Some(Weight(weight)) }
+    }
+}
 
 /// The firmware status that carries BUSY to the exit, where the gate writes what guests expect.
 pub const BUSY_STATUS: u32 = 0x4741_5445;
@@ -46,9 +68,23 @@ mod tests {
     #[test]
     fn answers_are_the_header_s() {
         assert_eq!(in_the_header("PROTOCOL"), PROTOCOL as i32);
+        assert_eq!(in_the_header("PROTOCOL_OLDEST"), PROTOCOL_OLDEST as i32);
         assert_eq!(in_the_header("ADMIT"), ADMIT);
         assert_eq!(in_the_header("DENY"), DENY);
         assert_eq!(in_the_header("BUSY"), BUSY);
+        assert_eq!(in_the_header("ADMIT_WEIGHTED"), ADMIT_WEIGHTED);
+        assert_eq!(in_the_header("MAX_WEIGHT"), i32::from(Weight::MAX));
+    }
+
+    #[test]
+    fn a_weight_is_an_answer_that_an_lsm_program_may_return() {
+        assert_eq!(Weight::new(0), None);
+        let weights = (1..=Weight::MAX).filter_map(Weight::new);
+        let answers: Vec<_> = weights.map(admit_weighted).collect();
+        assert_eq!((answers[0], answers[254]), (-3101, -3355));
+        assert!(answers.iter().all(|answer| (-4095..=0).contains(answer)));
+        assert!(answers.iter().all(|answer| ![ADMIT, DENY, BUSY].contains(answer)));
+        assert_eq!(Weight::new(1), Some(Weight::DEFAULT));
     }
 
     #[test]

@@ -6,13 +6,13 @@ mod vermagic;
 
 use std::io;
 
-use guestreq_common::policy::Backend;
+use guestreq_common::{gate::PROTOCOL, policy::Backend};
 use module::{installed, signed};
 use vermagic::vermagic;
 
 use super::{Check, Finding, Host};
 use crate::{
-    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS},
+    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
     host::system::Missing,
 };
 
@@ -67,7 +67,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_protocol",
         title: "Protocol",
-        needed: "Gate and guestreq are of the same release: `modprobe -r guestreq_gate`, install that release's, `modprobe guestreq_gate`.",
+        needed: "Gate and guestreq have a protocol in common: upgrade the older of them; the gate then needs `modprobe -r guestreq_gate` and `modprobe guestreq_gate`.",
         docs: REASONS,
         run: |host| with_gate(host, protocol),
     },
@@ -150,14 +150,15 @@ fn protocol(host: &Host<'_>) -> Finding {
     if !is_loaded(host) {
         return Finding::skip("the gate is not loaded");
     }
-    let parameter = host.system.path(&format!("{PARAMETERS}/protocol"));
-    match gate::read_number(&parameter).map(|protocol| (protocol, gate::check_protocol(protocol))) {
-        Ok((protocol, Ok(()))) => Finding::pass(format!("{protocol}, as this guestreq")),
-        Ok((_, Err(missing))) => host.for_enforcing(missing),
+    let parameters = host.system.path(PARAMETERS);
+    match Protocols::read(&parameters).map(Protocols::common) {
+        Ok(Ok(PROTOCOL)) => Finding::pass(format!("{PROTOCOL}, as this guestreq")),
+        Ok(Ok(common)) => Finding::pass(format!("{common}, an older one: without weights")),
+        Ok(Err(missing)) => host.for_enforcing(missing),
         Err(_) if host.system.is_collected() => {
             Finding::skip(format!("{PARAMETERS}/protocol was not collected"))
         }
-        Err(error) => Finding::fail(format!("{error:#}"), "load the gate of the same release"),
+        Err(error) => Finding::fail(format!("{error:#}"), "load the gate of this release"),
     }
 }
 

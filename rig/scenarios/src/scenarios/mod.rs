@@ -31,6 +31,7 @@ mod losses;
 mod missing_prerequisites;
 mod module_reload;
 mod operation;
+mod order;
 mod packages;
 mod pods;
 mod policy_changes;
@@ -157,6 +158,24 @@ pub const GROUPS: &[Group] = &[
             gate_unloading::WHILE_BUSY,
             gate_unloading::UNLOAD_FORGED,
         ],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "order",
+        memory_mib: 2048,
+        scenarios: &[
+            order::QUIET_VM,
+            order::LAUNCH,
+            order::under_load::KILLED,
+            order::under_load::SIGNALS,
+            order::under_load::PARAMETERS,
+            order::unloading::UNLOADED,
+            order::waiting::LISTED,
+            order::figures::LAUNCHES,
+            order::figures::CONCURRENT,
+            order::figures::BUSY,
+        ],
+        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
         ..Group::DEFAULT
     },
     Group {
