@@ -5,9 +5,11 @@
 
 use crate::{message::HEADER_SIZE, units::GuestContext};
 
-/// The newest and the oldest protocol that this guestreq speaks. Protocol 2 adds weights.
+/// The newest and the oldest protocol that this guestreq speaks.
 pub const PROTOCOL: u64 = 2;
 pub const PROTOCOL_OLDEST: u64 = 1;
+/// The first one in which an answer may have a weight.
+pub const PROTOCOL_OF_WEIGHTS: u64 = 2;
 
 /// The LSM hook's `arg` is the kernel address of one.
 #[repr(C)]
@@ -36,6 +38,13 @@ pub const fn admit_weighted(weight: Weight) -> i32 {
 
 const ADMIT_WEIGHTED: i32 = -3100;
 
+/// The answer that admits a request of this weight: [`Weight::to_bits`], or 0 for a gate that knows
+/// no weights.
+#[inline(always)]
+pub const fn admit(weight_bits: u8) -> i32 {
+    if weight_bits == 0 { ADMIT } else { ADMIT_WEIGHTED - weight_bits as i32 }
+}
+
 /// How much of the PSP a VM gets in relation to others that wait, 1 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weight(u8);
@@ -46,6 +55,19 @@ impl Weight {
 
     pub const fn new(weight: u8) -> Option<Weight> {
         if weight == 0 { None } else { Some(Weight(weight)) }
+    }
+
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+
+    /// As records have it: 0 is the default, so that records without a weight stay as they are.
+    pub const fn to_bits(self) -> u8 {
+        if self.0 == Weight::DEFAULT.0 { 0 } else { self.0 }
+    }
+
+    pub const fn from_bits(bits: u8) -> Weight {
+        if bits == 0 { Weight::DEFAULT } else { Weight(bits) }
     }
 }
 
@@ -85,6 +107,17 @@ mod tests {
         assert!(answers.iter().all(|answer| (-4095..=0).contains(answer)));
         assert!(answers.iter().all(|answer| ![ADMIT, DENY, BUSY].contains(answer)));
         assert_eq!(Weight::new(1), Some(Weight::DEFAULT));
+    }
+
+    #[test]
+    fn a_weight_of_a_record_is_answered_unless_it_is_the_default() {
+        for weight in (1..=Weight::MAX).filter_map(Weight::new) {
+            let bits = weight.to_bits();
+            assert_eq!(Weight::from_bits(bits), weight);
+            let answer = if weight == Weight::DEFAULT { ADMIT } else { admit_weighted(weight) };
+            assert_eq!(admit(bits), answer);
+        }
+        assert_eq!(admit(0), ADMIT);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::{mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
+    gate::Weight,
     host::EnforcementRecord,
     policy::{Backend, Mode},
 };
@@ -232,15 +233,19 @@ impl Enforcement {
         self.gate = None;
         let found = Gate::find();
         let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
+        let weights = found.as_ref().is_ok_and(Gate::knows_weights);
+        let weights = if weights { u64::from(Weight::MAX) } else { 0 };
         const FILE: usize = offset_of!(EnforcementRecord, gate_file);
         const COOKIE: usize = offset_of!(EnforcementRecord, gate_cookie);
+        const WEIGHTS: usize = offset_of!(EnforcementRecord, gate_weights);
         // Unchanged values of an earlier agent are not cleared even for a moment.
         if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
-            // The programs must not see the file with another gate's cookie.
+            // The programs must not see the file with another gate's cookie or weights.
             records.set_enforcement(FILE, 0);
             records.set_enforcement(COOKIE, cookie);
-            records.set_enforcement(FILE, file);
         }
+        records.set_enforcement(WEIGHTS, weights);
+        records.set_enforcement(FILE, file);
         let gate = found?;
         self.unanswered.rebase(gate.unanswered()?);
         self.gate = Some(gate);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use guestreq_common::gate::{PROTOCOL, PROTOCOL_OLDEST};
+use guestreq_common::gate::{PROTOCOL, PROTOCOL_OF_WEIGHTS, PROTOCOL_OLDEST};
 
 pub use alone::Alone;
 
@@ -31,6 +31,8 @@ pub struct Gate {
     pub identity: u64,
     pub file: u64,
     pub cookie: u64,
+    /// The newest protocol that it and we speak.
+    protocol: u64,
 }
 
 impl Gate {
@@ -41,17 +43,22 @@ impl Gate {
     }
 
     fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
-        Protocols::read(&parameters)?.common()?;
+        let protocol = Protocols::read(&parameters)?.common()?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
         // The parameters exist before the file is open, and a moment longer than it.
         ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
-        Ok(Gate { identity, file, cookie, parameters })
+        Ok(Gate { identity, file, cookie, protocol, parameters })
     }
 
     /// Whether it is still loaded, and was not reloaded.
     pub fn is_loaded(&self) -> bool {
         module_identity(MODULE) == Some(self.identity)
+    }
+
+    /// Whether an answer may have a weight.
+    pub fn knows_weights(&self) -> bool {
+        self.protocol >= PROTOCOL_OF_WEIGHTS
     }
 
     /// Queries that no program answered.
@@ -94,7 +101,7 @@ impl Protocols {
         Ok(Protocols { oldest, newest })
     }
 
-    /// The newest one that we speak, too. Only from 2 on may an answer have a weight.
+    /// The newest one that we speak, too.
     pub fn common(self) -> Result<u64, Missing> {
         let Protocols { oldest, newest } = self;
         let common = newest.min(PROTOCOL);
