@@ -10,9 +10,12 @@ use guestreq_common::{gate::PROTOCOL, policy::Backend};
 use module::{installed, signed};
 use vermagic::vermagic;
 
-use super::{Check, Finding, Host};
+use super::{Check, Finding, Host, host::is_denied};
 use crate::{
-    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
+    enforce::{
+        gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
+        policies::Policies,
+    },
     host::system::Missing,
 };
 
@@ -70,6 +73,13 @@ pub const CHECKS: &[Check] = &[
         needed: "Gate and guestreq have a protocol in common: upgrade the older of them; the gate then needs `modprobe -r guestreq_gate` and `modprobe guestreq_gate`.",
         docs: REASONS,
         run: |host| with_gate(host, protocol),
+    },
+    Check {
+        id: "gate_weights",
+        title: "Weights",
+        needed: "Where a policy sets a `weight`, the gate has an order and speaks protocol 2: load the gate of this release, with `depth` above 0.",
+        docs: "docs/order.md#weights",
+        run: |host| with_gate(host, weights),
     },
     Check {
         id: "gate_unanswered",
@@ -159,6 +169,25 @@ fn protocol(host: &Host<'_>) -> Finding {
             Finding::skip(format!("{PARAMETERS}/protocol was not collected"))
         }
         Err(error) => Finding::fail(format!("{error:#}"), "load the gate of this release"),
+    }
+}
+
+/// Of weights in the configuration and overrides.
+fn weights(host: &Host<'_>) -> Finding {
+    let has_weights = match host.config.as_ref().map(Policies::open) {
+        Ok(Ok(policies)) => policies.policy_set().has_weights(),
+        Ok(Err(error)) if is_denied(&error) => return Finding::hidden("overrides"),
+        Ok(Err(_)) | Err(_) => return Finding::skip("the configuration cannot be read"),
+    };
+    if !has_weights {
+        return Finding::pass("no policy sets a weight");
+    }
+    match gate::missing_for_weights(&host.system) {
+        Ok(None) => Finding::pass("the gate's order knows the policy's weights"),
+        Ok(Some(Missing { what, fix })) => {
+            Finding::warn(format!("weights have no effect: {what}"), fix)
+        }
+        Err(error) => Finding::skip(format!("{error:#}")),
     }
 }
 

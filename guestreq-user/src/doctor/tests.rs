@@ -108,6 +108,14 @@ const BROKEN: &[Broken] = &[
         f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
         f.write("/sys/module/guestreq_gate/parameters/protocol", "0\n");
     }),
+    ("gate_weights", State::Warn, "the gate's order is off (depth=0)", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.write("/sys/module/guestreq_gate/parameters/depth", "0\n");
+    }),
+    ("gate_weights", State::Warn, "speaks protocol 1, which has no weights", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
+    }),
     ("gate_unanswered", State::Fail, "every guest request is denied", |f| {
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent = Err(Silent::Nobody);

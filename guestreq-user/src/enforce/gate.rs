@@ -3,6 +3,7 @@
 //! A kernel module whose parameters show its identity and counters, and start its self-test.
 
 mod alone;
+mod weights;
 
 use std::{
     fs, io,
@@ -13,6 +14,7 @@ use anyhow::{Context as _, Error, Result, bail, ensure};
 use guestreq_common::gate::{PROTOCOL, PROTOCOL_OF_WEIGHTS, PROTOCOL_OLDEST};
 
 pub use alone::Alone;
+pub use weights::{missing as missing_for_weights, no_weights};
 
 use crate::{
     bpf::programs::module_identity,

@@ -171,6 +171,7 @@ pub const GROUPS: &[Group] = &[
             order::under_load::PARAMETERS,
             order::unloading::UNLOADED,
             order::waiting::LISTED,
+            order::weights::POLICY,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,

@@ -7,6 +7,7 @@ pub mod figures;
 pub mod under_load;
 pub mod unloading;
 pub mod waiting;
+pub mod weights;
 
 use std::{thread::sleep, time::Duration};
 
