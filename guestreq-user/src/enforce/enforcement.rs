@@ -5,6 +5,7 @@
 //! LSM's answer. So a self-test takes the path of a request at start, each second and at each
 //! scrape.
 
+mod introduction;
 mod reports;
 mod self_test;
 mod verification;
@@ -13,10 +14,10 @@ use std::{mem::offset_of, time::Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
-    gate::Weight,
     host::EnforcementRecord,
     policy::{Backend, Mode},
 };
+use introduction::introduce;
 use log::warn;
 use reports::ReasonThrottle;
 use verification::Verification;
@@ -232,20 +233,7 @@ impl Enforcement {
         }
         self.gate = None;
         let found = Gate::find();
-        let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
-        let weights = found.as_ref().is_ok_and(Gate::knows_weights);
-        let weights = if weights { u64::from(Weight::MAX) } else { 0 };
-        const FILE: usize = offset_of!(EnforcementRecord, gate_file);
-        const COOKIE: usize = offset_of!(EnforcementRecord, gate_cookie);
-        const WEIGHTS: usize = offset_of!(EnforcementRecord, gate_weights);
-        // Unchanged values of an earlier agent are not cleared even for a moment.
-        if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
-            // The programs must not see the file with another gate's cookie or weights.
-            records.set_enforcement(FILE, 0);
-            records.set_enforcement(COOKIE, cookie);
-        }
-        records.set_enforcement(WEIGHTS, weights);
-        records.set_enforcement(FILE, file);
+        introduce(records, found.as_ref().ok());
         let gate = found?;
         self.unanswered.rebase(gate.unanswered()?);
         self.gate = Some(gate);

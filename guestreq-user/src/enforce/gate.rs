@@ -44,7 +44,7 @@ impl Gate {
         Gate::at(system::host().path(PARAMETERS), identity)
     }
 
-    fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
+    pub(super) fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
         let protocol = Protocols::read(&parameters)?.common()?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;

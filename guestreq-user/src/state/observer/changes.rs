@@ -3,7 +3,7 @@
 //! By a reload of the configuration, and by the command line.
 
 use anyhow::{Result, anyhow};
-use guestreq_common::policy::Mode;
+use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 
 use super::{Observer, slow_ns};
@@ -68,8 +68,13 @@ impl Observer {
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
-        let planned = self.policies.plan_apply(&vms, service(&snapshot.host), apply, uid)?;
+        let mut planned = self.policies.plan_apply(&vms, service(&snapshot.host), apply, uid)?;
         self.check_enforceable(planned.starts_enforcing)?;
+        let has_weights = apply.policy_file.as_ref().is_some_and(PolicyFile::has_weights);
+        // Of another backend the policy set warns itself, with each line.
+        if has_weights && planned.policy_set.backend == Backend::Gate {
+            planned.warnings.extend(self.no_weights());
+        }
         Ok(planned)
     }
 

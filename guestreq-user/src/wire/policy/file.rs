@@ -94,6 +94,11 @@ impl PolicyFile {
         top.chain(self.rules.iter().filter_map(|rule| Some((rule.rule.limit?, &rule.at))))
     }
 
+    /// Whether any VM may get another weight than the default.
+    pub fn has_weights(&self) -> bool {
+        self.weights().any(|(weight, _)| !weight.is_default())
+    }
+
     /// Every weight and its line.
     pub fn weights(&self) -> impl Iterator<Item = (Weight, &Source)> {
         let top = self.weight.iter().map(|located| (located.value, &located.at));
