@@ -3,19 +3,18 @@
 mod modinfo;
 mod module;
 mod vermagic;
+mod weights;
 
 use std::io;
 
 use guestreq_common::{gate::PROTOCOL, policy::Backend};
 use module::{installed, signed};
 use vermagic::vermagic;
+use weights::weights;
 
-use super::{Check, Finding, Host, host::is_denied};
+use super::{Check, Finding, Host};
 use crate::{
-    enforce::{
-        gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
-        policies::Policies,
-    },
+    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
     host::system::Missing,
 };
 
@@ -169,25 +168,6 @@ fn protocol(host: &Host<'_>) -> Finding {
             Finding::skip(format!("{PARAMETERS}/protocol was not collected"))
         }
         Err(error) => Finding::fail(format!("{error:#}"), "load the gate of this release"),
-    }
-}
-
-/// Of weights in the configuration and overrides.
-fn weights(host: &Host<'_>) -> Finding {
-    let has_weights = match host.config.as_ref().map(Policies::open) {
-        Ok(Ok(policies)) => policies.policy_set().has_weights(),
-        Ok(Err(error)) if is_denied(&error) => return Finding::hidden("overrides"),
-        Ok(Err(_)) | Err(_) => return Finding::skip("the configuration cannot be read"),
-    };
-    if !has_weights {
-        return Finding::pass("no policy sets a weight");
-    }
-    match gate::missing_for_weights(&host.system) {
-        Ok(None) => Finding::pass("the gate's order knows the policy's weights"),
-        Ok(Some(Missing { what, fix })) => {
-            Finding::warn(format!("weights have no effect: {what}"), fix)
-        }
-        Err(error) => Finding::skip(format!("{error:#}")),
     }
 }
 
