@@ -31,9 +31,10 @@ fn push() -> Result<Vec<Load>> {
 
 /// Each VM that waits does so with its weight.
 fn wait_with_their_weights(loads: &[Load]) -> Result<()> {
+    let processes = loads.iter().map(Load::processes).collect::<Result<Vec<_>>>()?;
     for _ in 0..50 {
         for waiter in waiters()? {
-            let vm = loads.iter().position(|load| load.pid() == waiter.pid);
+            let vm = processes.iter().position(|of_vm| of_vm.contains(&waiter.pid));
             let (name, weight) = VMS[vm.context("another VM waits")?];
             ensure!(waiter.weight == u32::from(weight), "{name}: {waiter:?}, not {weight}");
         }
@@ -44,8 +45,10 @@ fn wait_with_their_weights(loads: &[Load]) -> Result<()> {
 
 /// Until a request waits with that weight: it may have been admitted with another before.
 fn wait_until_weight(load: &Load, weight: u32) -> Result<()> {
+    let processes = load.processes()?;
+    let is_its = |pid| processes.contains(&pid);
     wait_until("its weight is another", Duration::from_secs(20), || {
-        Ok(waiters()?.iter().any(|waiter| waiter.pid == load.pid() && waiter.weight == weight))
+        Ok(waiters()?.iter().any(|waiter| is_its(waiter.pid) && waiter.weight == weight))
     })
 }
 
