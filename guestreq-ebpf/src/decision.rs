@@ -144,7 +144,7 @@ fn refuse(
 /// counts it. All else is for [`at_gate`].
 #[inline(always)]
 pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8) -> Option<i32> {
-    let passes = passes(enforcement, vm, row, true);
+    let passes = passes(enforcement, vm, row, true, true);
     passes.then(|| enforcement.admit(own_or_default(vm, enforcement).0.rules()))
 }
 
@@ -168,7 +168,7 @@ pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Run
     if bypasses_gate(enforcement, running) {
         return false;
     }
-    passes(enforcement, vm, running.message.row, enforcement.holds_vcpus())
+    passes(enforcement, vm, running.message.row, false, enforcement.holds_vcpus())
 }
 
 /// Whether the gate should have asked about an undecided request.
@@ -179,11 +179,23 @@ fn bypasses_gate(enforcement: &EnforcementRecord, running: &Running) -> bool {
 }
 
 #[inline(always)]
-fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool) -> bool {
+fn passes(
+    enforcement: &EnforcementRecord,
+    vm: &mut Vm,
+    row: u8,
+    at_gate: bool,
+    enforced: bool,
+) -> bool {
     let (policy, own) = own_or_default(vm, enforcement);
     let waits = enforcement.waits != 0 && !own;
-    if waits || !vm.throttled.is_never() || vm.limiter.waiting.any() || !policy.passes(row) {
+    if waits || !vm.throttled.is_never() || vm.limiter.waiting.any() {
         return false;
+    }
+    if !policy.passes(row) {
+        let rate = Word::new(&mut vm.limiter.rate);
+        if !at_gate || !policy.takes_of_rate(row, &rate, kernel::now()) {
+            return false;
+        }
     }
     let mode = policy.rules().mode();
     if !mode.is_observe() {
@@ -301,28 +313,26 @@ fn decide<const KNOWN: bool>(
     let mut policy = enforcement.policy;
     let mut tsc_infos = policy::FREE_TSC_INFOS;
     let mut own = false;
-    let since;
     let limiter = if KNOWN {
         let vm = maps::vm(sender.vm)?;
         policy = own_or_default(vm, enforcement).0;
         vm.limiter.examine(policy.share(), message, turn.spacing_ns, now);
         own = vm.policy.rules().generation() == reload(&vm.generation);
         tsc_infos = vm.tsc_infos;
-        since = vm.first_seen;
         &mut vm.limiter
     } else {
         let limiter = maps::limiter(sender.context)?;
         limiter.examine(policy.share(), message, turn.spacing_ns, now);
-        since = limiter.first_seen;
         limiter
     };
-    let unresolved =
-        policy::is_unresolved(enforcement.waits != 0, own, since, enforcement.heartbeat, now);
+    let (waits, since) = (enforcement.waits != 0, reload(&limiter.first_seen));
+    let unresolved = policy::is_unresolved(waits, own, since, enforcement.heartbeat, now);
     let place = reload(&limiter.place);
     let credit = Credit(reload(&limiter.credit));
     let spent = asked == Asked::AtPsp { holds: true };
     let row = limiter.message().row;
-    let input = PolicyInput { row, now, tsc_infos, unresolved, spent, place, credit };
+    let conforms_for = reload(&limiter.conforms_for);
+    let input = PolicyInput { row, now, tsc_infos, unresolved, spent, place, credit, conforms_for };
     let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
     limiter.set_evaluation(evaluation);
     Some(limiter)

@@ -77,6 +77,7 @@ fn input(kind: MessageType, now: u64) -> PolicyInput {
         spent: false,
         place: Place::default(),
         credit: Credit::UNLIMITED,
+        conforms_for: u64::MAX,
     }
 }
 
@@ -189,7 +190,7 @@ proptest! {
         let (limiter, cell) = (AtomicU64::new(state), AtomicU64::new(next));
         let input = PolicyInput {
             row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
-            credit: Credit::UNLIMITED,
+            credit: Credit::UNLIMITED, conforms_for: u64::MAX,
         };
         let mut debt = Debt::default();
         let turns = turn(&cell, 5);
@@ -271,6 +272,30 @@ fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     let input = input(MessageType::Report, 9 * SECOND);
     let evaluation = decide_of(&policy, &input, &NeverMine, &mut Debt::default(), &turn);
     assert_eq!((evaluation.effect(), evaluation.contended), (Decision::Busy, true));
+}
+
+proptest! {
+    #[test]
+    fn what_is_taken_of_a_rate_the_decision_would_have_admitted(
+        row in 0..MessageType::ALL.len(),
+        enforced in any::<bool>(),
+        interval in 1..3 * SECOND,
+        burst in 1u64..4,
+        (state, now) in (0..8 * SECOND, 0..8 * SECOND),
+    ) {
+        let mode = if enforced { Mode::Enforce } else { Mode::Audit };
+        let limit = GcraLimit::new(interval.max(1_000), burst).unwrap();
+        let policy = policy(mode, Allowed::DEFAULT, limit);
+        let (short, long) = (AtomicU64::new(state), AtomicU64::new(state));
+        if policy.takes_of_rate(row as u8, &short, MonotonicNs(now)) {
+            let evaluation = decide(&policy, &input(MessageType::ALL[row], now), &long);
+            prop_assert_eq!(evaluation.decision, Decision::Admit);
+            prop_assert!(!evaluation.rescued && !evaluation.charged && !evaluation.contended);
+            prop_assert_eq!(short.into_inner(), long.into_inner());
+        } else {
+            prop_assert_eq!(short.into_inner(), state);
+        }
+    }
 }
 
 #[test]
@@ -495,7 +520,7 @@ proptest! {
             now += later;
             let input = PolicyInput {
                 row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
-            credit: Credit::UNLIMITED,
+            credit: Credit::UNLIMITED, conforms_for: u64::MAX,
             };
             let of = |mode, state, debt: &mut Debt, next| {
                 // Where nothing can be refused, audit counts what would be, if it could.
@@ -527,7 +552,7 @@ proptest! {
         let input = PolicyInput {
             row, now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
             place: Place { first_refused: MonotonicNs(first), older, ..Place::default() },
-            credit: Credit(debt),
+            conforms_for: u64::MAX, credit: Credit(debt),
         };
         let unused = AtomicU64::new(0);
         let turn = turn(&unused, older);

@@ -53,6 +53,14 @@ const KEYS: &[&str] = &[
     "admitted_expected",
     "admitted_vms",
     "admitted_seconds",
+    "share_2ms_deviation_percent",
+    "share_40ms_deviation_percent",
+    "share_mixed_deviation_percent",
+    "invented_numbers_gain_percent",
+    "vmpcks_lost",
+    "vmpcks_longest_wait_s",
+    "vmpcks_rescued",
+    "vmpcks_vms",
 ];
 
 #[derive(Default)]

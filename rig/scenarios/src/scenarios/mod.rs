@@ -28,6 +28,7 @@ pub mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;
+pub mod lost_vmpcks;
 mod missing_prerequisites;
 mod module_reload;
 mod operation;
@@ -197,6 +198,12 @@ pub const GROUPS: &[Group] = &[
         name: "shares",
         scenarios: &[shares::PSP_TIME],
         once: &[shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "overload",
+        memory_mib: 4096,
+        scenarios: &[lost_vmpcks::OVERLOAD],
         ..Group::DEFAULT
     },
     Group {

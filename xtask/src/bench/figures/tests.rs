@@ -40,6 +40,15 @@ fn all() -> Figures {
         "victim_p99_unlimited_us": 900000.0, "victim_unlimited_requests": 30,
     });
     figures.part("limits", Ok((vec![limits], None)));
+    let shares = json!({
+        "share_2ms_deviation_percent": 0.4, "share_40ms_deviation_percent": 0.2,
+        "share_mixed_deviation_percent": 1.1, "invented_numbers_gain_percent": 0.1,
+    });
+    figures.part("shares", Ok((vec![shares], None)));
+    let overload = json!({
+        "vmpcks_lost": 1, "vmpcks_longest_wait_s": 43.0, "vmpcks_rescued": 2000, "vmpcks_vms": 500,
+    });
+    figures.part("overload", Ok((vec![overload], None)));
     figures
 }
 
@@ -75,4 +84,7 @@ fn goals_are_compared_with_what_was_measured() {
     assert!(line("unrelated VMGEXIT").ends_with("goal 1.5: missed"), "{text}");
     assert!(line("without limit").ends_with("45.00x"), "no goal: {text}");
     assert!(line("command_end").contains("4000"), "{text}");
+    assert!(line("mixed services").ends_with("goal 1: missed"), "{text}");
+    assert!(line("VMPCKs lost").ends_with("goal 0: missed"), "{text}");
+    assert!(line("rescued").ends_with("2000"), "no goal: {text}");
 }

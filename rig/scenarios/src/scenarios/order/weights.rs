@@ -74,8 +74,8 @@ fn policy(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let agent = Agent::with_config(CONFIG)?;
     let loads = push()?;
-    // By command, beside a limit that refuses nothing: so these requests are decided, not let through.
-    let set = ["limit", "set", "--vm", "third", "--rate", "100000/s", "--weight", "3"];
+    // By command, beside a share that refuses nothing: so another program decides these requests.
+    let set = ["limit", "set", "--vm", "third", "--share", "100%", "--weight", "3"];
     println!("{}", cli(&set)?);
     let shown = cli(&["limit", "show"])?;
     println!("{shown}\n{}", cli(&["policy", "explain", "--vm", "heavy"])?);
