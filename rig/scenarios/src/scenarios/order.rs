@@ -131,20 +131,18 @@ pub fn requests_part(seconds: u64) -> Result<f64> {
     Ok(during.commands.get(&SNP_GUEST_REQUEST).map_or(0.0, busy) / all)
 }
 
+/// The simulation says 1.32. The emulator has one CPU for all VMs, and a launch's own work waits for
+/// it, too.
+const LAUNCH_GOAL: f64 = 1.7;
+
 fn launch(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
-    at_most("a launch beside 16", 1.7, || {
+    at_most("a launch beside 16", LAUNCH_GOAL, || {
         let alone = launched(256, 3)?;
         let load = pushing(&gate, 16, "")?;
-        let before = gate.order()?;
         let beside = launched(256, 3)?;
-        println!("alone {alone:.1?}, beside 16 {beside:.1?}; {before:?} {:?}", gate.order()?);
-        gate.set("launch_share", "100")?;
-        let before = gate.order()?;
-        let all = launched(256, 3)?;
-        println!("100 %: {all:.1?}; {before:?} {:?}", gate.order()?);
-        gate.set("launch_share", "75")?;
         load.stop()?;
+        println!("alone {alone:.1?}, beside 16 {beside:.1?}");
         Ok(times(beside, alone))
     })?;
     let load = pushing(&gate, 16, "")?;
