@@ -11,7 +11,7 @@ pub mod waiting;
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guestreq_common::command::{SNP_GUEST_REQUEST, SNP_LAUNCH_UPDATE};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_UPDATE};
 
 use crate::{
     gate::Gate,
@@ -85,7 +85,7 @@ pub fn quiet(count: u32) -> Result<(Duration, Duration)> {
 
 fn quiet_vm(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
-    let count = 15;
+    let count = 12;
     let mut without = 0.0;
     at_most("p50 of a quiet VM beside 14, or a third of its p99", 2.0, || {
         let alone = quiet(count)?;
@@ -103,15 +103,22 @@ fn quiet_vm(_: &Context) -> Result<Status> {
     end(gate)
 }
 
-/// The median duration of some launches, one after another.
-pub fn launched(pages: u32, launches: u32) -> Result<Duration> {
-    let relaunch = launches - 1;
-    let seen =
-        load::run(&format!("--name launched --pages {pages} --count 0 --relaunch {relaunch}"))?;
-    let mut took: Vec<u64> = seen.launches.iter().map(|launch| launch.duration_ns).collect();
-    ensure!(took.len() == launches as usize, "{} launches", took.len());
+/// The median duration of some launches, one after another, each when the PSP is done with the end
+/// of the one before.
+pub fn launched(pages: u32, launches: usize) -> Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..launches {
+        let before = Firmware::read()?;
+        let seen = load::run(&format!("--name launched --pages {pages} --count 0"))?;
+        took.extend(seen.launches.iter().map(|launch| launch.duration_ns));
+        wait_until("its context is gone", Duration::from_secs(60), || {
+            Ok(Firmware::read()?.since(&before).count(SNP_DECOMMISSION) == 1)
+        })?;
+    }
+    ensure!(took.len() == launches, "{} launches", took.len());
     took.sort_unstable();
-    Ok(Duration::from_nanos(took[took.len() / 2]))
+    println!("launches of {pages} pages: {took:?} ns");
+    Ok(Duration::from_nanos(took[launches / 2]))
 }
 
 /// Requests' part of the time in which the PSP executes something, while a VM is launched for some
