@@ -26,7 +26,7 @@ fn launches(_: &Context) -> Result<Status> {
     for vms in [1, 16, 64] {
         let beside = |what: &str, depth: &str, share: &str, pages: u32, goal: f64| -> Result<()> {
             at_most(&format!("launch beside {vms}, {what}"), goal, || {
-                let launches = if pages < 256 { 1 } else { 5 };
+                let launches = if pages < 256 { 1 } else { 3 };
                 let alone = launched(pages, launches)?;
                 let load = pushing(&gate, vms, "")?;
                 gate.set("depth", depth)?;
@@ -46,7 +46,7 @@ fn launches(_: &Context) -> Result<Status> {
         // Behind a request of every VM.
         beside("without an order", "0", "75", 8, 2000.0)?;
         let load = pushing(&gate, vms, "")?;
-        let part = requests_part(10)?;
+        let part = requests_part(5)?;
         load.stop()?;
         println!("beside a launch without end {vms} VMs have {part:.3} of the PSP");
         ensure!(vms == 1 || part >= 0.24, "{part:.3}");
