@@ -40,6 +40,15 @@ function bundle(folder) {
   });
 }
 
+// Chromium's fetch() refuses file: URLs, which the icons have here; XMLHttpRequest reads them.
+const FETCH = `window.fetch = (url) => new Promise((answer, failed) => {
+  const request = new XMLHttpRequest();
+  request.onload = () => answer(new Response(request.responseText, { headers: { 'content-type': 'image/svg+xml' } }));
+  request.onerror = failed;
+  request.open('GET', url);
+  request.send();
+});`;
+
 function page(folder, picture) {
   // Serve icons under Grafana's paths.
   symlinkSync(join(dirname(require.resolve('@grafana/ui/package.json')), 'dist/public'), join(folder, 'public'));
@@ -47,7 +56,7 @@ function page(folder, picture) {
   const data = JSON.stringify(picture).replaceAll('<', '\\u003c');
   const file = join(folder, 'page.html');
   writeFileSync(file, `<!doctype html><meta charset="utf-8"><link rel="stylesheet" href="page.css"><body>
-    <script>window.picture = ${data}</script><script src="page.js"></script>`);
+    <script>${FETCH}</script><script>window.picture = ${data}</script><script src="page.js"></script>`);
   return `file://${file}`;
 }
 

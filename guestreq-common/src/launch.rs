@@ -59,7 +59,7 @@ pub struct Launch {
     pub failed_command: u32,
     /// Its [`Outcome`].
     pub failed_outcome: u32,
-    /// Nonzero once the process that launched it has exited; written by another hook.
+    /// Nonzero once the process that launched it has exited; also written by another hook and the agent.
     pub process_exited: u32,
     /// Nonzero if it began before it was observed: it took longer than is known.
     pub partial: u32,

@@ -187,6 +187,20 @@ impl Policy {
         }
     }
 
+    /// Takes a request of a rate that is the policy's only limit, if one is left and no message
+    /// waits: [`decide`] would do the same. False is no refusal, and nothing was taken.
+    #[inline(always)]
+    pub fn takes_of_rate<C: Cell>(&self, row: u8, rate: &C, now: MonotonicNs) -> bool {
+        if self.share != 0 || !self.rules().allows(row) || row == MessageType::TscInfo as u8 {
+            return false;
+        }
+        let old = rate.load();
+        match self.rate().admit(old, now.0, 0) {
+            Ok(new) => rate.replace(old, new),
+            Err(_) => false,
+        }
+    }
+
     /// Whether this policy alone admits requests of a row, whatever came before: [`decide`] would
     /// admit them and not touch the limiter's state, nor would they be charged. False is no refusal.
     #[inline(always)]

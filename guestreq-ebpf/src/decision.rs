@@ -143,7 +143,7 @@ fn refuse(
 /// else is for [`at_gate`].
 #[inline(always)]
 pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8) -> bool {
-    passes(enforcement, vm, row, true)
+    passes(enforcement, vm, row, true, true)
 }
 
 /// The same for a request that has the PSP; all else is for [`at_psp`].
@@ -152,7 +152,7 @@ pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Run
     if bypasses_gate(enforcement, running) {
         return false;
     }
-    passes(enforcement, vm, running.message.row, enforcement.holds_vcpus())
+    passes(enforcement, vm, running.message.row, false, enforcement.holds_vcpus())
 }
 
 /// Whether the gate should have asked about an undecided request.
@@ -163,11 +163,23 @@ fn bypasses_gate(enforcement: &EnforcementRecord, running: &Running) -> bool {
 }
 
 #[inline(always)]
-fn passes(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8, enforced: bool) -> bool {
+fn passes(
+    enforcement: &EnforcementRecord,
+    vm: &mut Vm,
+    row: u8,
+    at_gate: bool,
+    enforced: bool,
+) -> bool {
     let (policy, own) = own_or_default(vm, enforcement);
     let waits = enforcement.waits != 0 && !own;
-    if waits || !vm.throttled.is_never() || vm.limiter.waiting.any() || !policy.passes(row) {
+    if waits || !vm.throttled.is_never() || vm.limiter.waiting.any() {
         return false;
+    }
+    if !policy.passes(row) {
+        let rate = Word::new(&mut vm.limiter.rate);
+        if !at_gate || !policy.takes_of_rate(row, &rate, kernel::now()) {
+            return false;
+        }
     }
     let mode = policy.rules().mode();
     if !mode.is_observe() {

@@ -1,6 +1,8 @@
 //! # Reading the kernel
 
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel};
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_ktime_get_ns, bpf_probe_read_kernel,
+};
 use guestreq_common::{
     ghcb,
     message::{HEADER_OFFSET, Header, Summary},
@@ -49,6 +51,13 @@ pub fn now() -> MonotonicNs {
 #[inline(always)]
 pub fn thread() -> PidTgid {
     PidTgid(bpf_get_current_pid_tgid())
+}
+
+/// The current thread's `struct task_struct`.
+#[inline(always)]
+pub fn task() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_current_task() }
 }
 
 /// The first fields of `struct sev_data_snp_guest_request`.

@@ -99,6 +99,16 @@ pub fn free(record: &mut Thread) {
     }
 }
 
+/// Whether an exiting thread is its process' last. The first thread may exit before others: the
+/// process keeps its pid.
+#[inline(always)]
+pub fn is_last(task: u64) -> bool {
+    let Some((signal_of_task, live_of_signal)) = maps::signal_of_task() else { return false };
+    // `do_exit` in kernel/exit.c has already subtracted this thread, before it closes files.
+    let live = |signal: u64| kernel::read::<u32>(signal.wrapping_add(live_of_signal));
+    kernel::read(task.wrapping_add(signal_of_task)).and_then(live) == Some(0)
+}
+
 /// Counts a request that failed on the host. Atomically, as hooks outside `sev_cmd_mutex` do it, too.
 #[inline(always)]
 pub fn count_host_error(vm: VmRef, row: u8) {

@@ -104,9 +104,12 @@ pub fn of_command<C: EbpfContext>(
         command::SNP_LAUNCH_START => vm.as_ref().is_some_and(|vm| vm.is_launched_again()),
         _ => false,
     };
-    if starts_over && let Some(vm) = vm {
+    match vm {
         // Its address is reused; its end was missed.
-        end(found, vm, context);
+        Some(vm) if starts_over => end(found, vm, context),
+        // Not looked up again.
+        Some(_) => return found,
+        None => {}
     }
     if command == command::SNP_GCTX_CREATE || command == command::SNP_DECOMMISSION {
         // Of a VM that never had a slot.

@@ -10,7 +10,7 @@
 #include <linux/psp-sev.h>
 #include <linux/random.h>
 
-/* The defaults are published measurements; rig/README.md says whose. */
+/* The defaults are published or assumed; rig/README.md says which and whose. */
 static unsigned int latency_us = 7700;
 module_param(latency_us, uint, 0644);
 MODULE_PARM_DESC(latency_us, "time a guest request takes");
@@ -25,7 +25,7 @@ MODULE_PARM_DESC(page_us, "time a launch's page takes");
 
 static int other_us = -1;
 module_param(other_us, int, 0644);
-MODULE_PARM_DESC(other_us, "time every other command takes; -1: as published, if known");
+MODULE_PARM_DESC(other_us, "time every other command takes; -1: each its default");
 
 static unsigned int jitter_percent = 5;
 
@@ -42,10 +42,10 @@ module_param_cb(jitter_percent, &jitter_percent_ops, &jitter_percent, 0644);
 MODULE_PARM_DESC(jitter_percent, "up to this much more or less for every command, at random");
 
 /*
- * SNP_INIT takes 1 to 14 s on hardware, but the rig boots in 2 s. Nobody has
- * published what the commands of the last line take.
+ * SNP_INIT takes 1 to 14 s on hardware, but the rig boots in 2 s. No citable
+ * measurement of the others is known.
  */
-static unsigned int published_us(unsigned int cmd)
+static unsigned int default_us(unsigned int cmd)
 {
 	switch (cmd) {
 	case SEV_CMD_SNP_INIT:
@@ -73,7 +73,7 @@ static u64 command_us(unsigned int cmd)
 	case SEV_CMD_SNP_LAUNCH_UPDATE:
 		return READ_ONCE(page_us);
 	default:
-		return other < 0 ? published_us(cmd) : other;
+		return other < 0 ? default_us(cmd) : other;
 	}
 }
 

@@ -8,9 +8,10 @@ mod figures;
 mod rig;
 mod scrape;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{build, rig as guest, setup};
 use figures::Figures;
@@ -26,6 +27,9 @@ pub struct Args {
     /// Run only this part
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
+    /// A static guestreq of an earlier commit, to compare costs with (parts `change` and `instructions`)
+    #[arg(long, value_name = "PATH")]
+    before: Option<PathBuf>,
     /// With json the last line is one object of raw figures
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -43,6 +47,14 @@ enum Part {
     Launches,
     /// What a limit admits and how it helps other VMs
     Limits,
+    /// What a share lets a VM use, and what invented sequence numbers gain
+    Shares,
+    /// Whether 500 VMs lose VMPCKs at twice the PSP's capacity
+    Overload,
+    /// Times before and after a change; only with --before
+    Change,
+    /// Instructions before and after a change; only with --before
+    Instructions,
     /// Sizes of our programs, which cost includes; only on request
     Programs,
 }
@@ -54,16 +66,23 @@ enum Format {
 }
 
 /// Parts that are a boot, and its memory.
-const BOOTS: [(Part, &str, u32); 5] = [
+const BOOTS: [(Part, &str, u32); 9] = [
     (Part::Cost, "cost", 4096),
     (Part::Growth, "growth", 8192),
     (Part::Launches, "launches", 2048),
     (Part::Limits, "limits", 2048),
+    (Part::Shares, "shares", 2048),
+    (Part::Overload, "overload", 4096),
+    (Part::Change, "change", 2048),
+    (Part::Instructions, rig::INSTRUCTIONS, 2048),
     (Part::Programs, "programs", 2048),
 ];
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
-    let is_wanted = |part| args.only.map_or(part != Part::Programs, |only| only == part);
+    let compares = |part| matches!(part, Part::Change | Part::Instructions);
+    ensure!(args.before.is_some() || !args.only.is_some_and(compares), "the part needs --before");
+    let by_default = |part| part != Part::Programs && (args.before.is_some() || !compares(part));
+    let is_wanted = |part| args.only.map_or(by_default(part), |only| only == part);
     let mut figures = Figures::default();
     let tools = setup::ebpf()?;
     build::ebpf(&tools)?;
@@ -74,6 +93,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         build::other_ebpf(&tools)?;
         build::static_binaries(guest::image::PROGRAMS)?;
         let host = setup::rig_with_bpftrace(&args.kernel)?;
+        let host = setup::Rig { before: args.before.clone(), ..host };
         for (_, name, memory_mib) in BOOTS.iter().filter(|(part, ..)| is_wanted(*part)) {
             figures.part(name, rig::measure(&host, name, *memory_mib, args.long));
         }

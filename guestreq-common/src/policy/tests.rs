@@ -247,6 +247,30 @@ fn a_message_overtaken_each_time_gets_busy_with_the_reason() {
     assert_eq!((evaluation.effect(), evaluation.contended), (Decision::Busy, true));
 }
 
+proptest! {
+    #[test]
+    fn what_is_taken_of_a_rate_the_decision_would_have_admitted(
+        row in 0..MessageType::ALL.len(),
+        enforced in any::<bool>(),
+        interval in 1..3 * SECOND,
+        burst in 1u64..4,
+        (state, now) in (0..8 * SECOND, 0..8 * SECOND),
+    ) {
+        let mode = if enforced { Mode::Enforce } else { Mode::Audit };
+        let limit = GcraLimit::new(interval.max(1_000), burst).unwrap();
+        let policy = policy(mode, Allowed::DEFAULT, limit);
+        let (short, long) = (AtomicU64::new(state), AtomicU64::new(state));
+        if policy.takes_of_rate(row as u8, &short, MonotonicNs(now)) {
+            let evaluation = decide(&policy, &input(MessageType::ALL[row], now), &long);
+            prop_assert_eq!(evaluation.decision, Decision::Admit);
+            prop_assert!(!evaluation.rescued && !evaluation.charged && !evaluation.contended);
+            prop_assert_eq!(short.into_inner(), long.into_inner());
+        } else {
+            prop_assert_eq!(short.into_inner(), state);
+        }
+    }
+}
+
 #[test]
 fn observe_decides_nothing() {
     let policy = policy(Mode::Observe, Allowed::NONE, GcraLimit::new(SECOND, 1).unwrap());

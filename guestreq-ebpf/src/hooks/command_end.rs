@@ -8,7 +8,7 @@ use aya_log_ebpf::warn;
 use guestreq_common::{
     command::{
         self, SNP_DECOMMISSION, SNP_GCTX_CREATE, SNP_GUEST_REQUEST, SNP_LAUNCH_FINISH,
-        SNP_LAUNCH_START,
+        SNP_LAUNCH_START, SNP_LAUNCH_UPDATE,
     },
     event::Event,
     host::{self, Completion, Host, Loss},
@@ -60,13 +60,18 @@ pub fn command_end(ctx: RetProbeContext) -> u32 {
 /// is known.
 #[inline(always)]
 fn is_done(
-    host: &Host,
+    host: &mut Host,
     vm: Option<&mut Vm>,
     running: &mut Running,
     completion: &Completion,
 ) -> bool {
     match running.command {
         SNP_GUEST_REQUEST => {}
+        SNP_LAUNCH_UPDATE => {
+            let Some(vm) = vm.filter(|vm| vm.launch.is_running()) else { return false };
+            host.advance_launch(vm, running);
+            return true;
+        }
         number => return number != SNP_DECOMMISSION && !command::launches(number),
     }
     // Without a record or a readable header there is nothing to compare with.
@@ -132,7 +137,13 @@ fn update_life(host: &mut Host, running: &Running) {
             vms::record_launch(running.vm, vm);
         }
         SNP_GCTX_CREATE if !succeeded => vms::end(running.vm, vm, running.context),
-        SNP_DECOMMISSION => vms::end(running.vm, vm, running.context),
+        SNP_DECOMMISSION => {
+            if running.thread.tgid() == vm.tgid && threads::is_last(kernel::task()) {
+                // Its process exits, which closes all its VMs.
+                vm.launch.process_exited = 1;
+            }
+            vms::end(running.vm, vm, running.context);
+        }
         _ => {}
     }
 }

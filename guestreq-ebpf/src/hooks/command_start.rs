@@ -28,7 +28,12 @@ pub fn on_command_start(ctx: ProbeContext) -> u32 {
 #[kprobe]
 pub fn command_start(ctx: ProbeContext) -> u32 {
     let Some(host) = maps::host() else { return 0 };
-    if !start_request(&ctx, host) {
+    let started = match command(&ctx) {
+        command::SNP_GUEST_REQUEST => start_request(&ctx, host),
+        command::SNP_LAUNCH_UPDATE => start_page(&ctx, host),
+        _ => false,
+    };
+    if !started {
         entry::jump(&ctx, &maps::KPROBES, kprobe::COMMAND_START_SLOW);
     }
     0
@@ -38,7 +43,7 @@ pub fn command_start(ctx: ProbeContext) -> u32 {
 #[inline(always)]
 fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
     let Host { commands, enforcement, dequeued, .. } = host;
-    if command(ctx) != command::SNP_GUEST_REQUEST || commands.depth != 0 {
+    if commands.depth != 0 {
         return false;
     }
     let current = kernel::thread();
@@ -64,6 +69,31 @@ fn start_request(ctx: &ProbeContext, host: &mut Host) -> bool {
     if !decided && !decision::passes_at_psp(enforcement, vm, running) {
         entry::jump(ctx, &maps::KPROBES, kprobe::UNDECIDED);
     }
+    true
+}
+
+/// The same for a page of a known VM's launch.
+#[inline(always)]
+fn start_page(ctx: &ProbeContext, host: &mut Host) -> bool {
+    let commands = verifier::near(&mut host.commands);
+    if commands.depth != 0 {
+        return false;
+    }
+    let current = kernel::thread();
+    let Some(thread) = threads::find_fast(current) else { return false };
+    let Some(context) = kernel::read(ctx.arg(1).unwrap_or(0)) else { return false };
+    let vm = vms::find(context);
+    if maps::vm(vm).is_none() {
+        return false;
+    }
+    commands.depth = 1;
+    let running = commands.begin(1, current, stack(ctx));
+    running.command = command::SNP_LAUNCH_UPDATE;
+    running.status_at = ctx.arg(2).unwrap_or(0);
+    running.started = kernel::now();
+    running.context = context;
+    running.vm = vm;
+    running.queued = thread.take_launch().unwrap_or(running.started);
     true
 }
 

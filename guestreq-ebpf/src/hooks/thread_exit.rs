@@ -25,22 +25,13 @@ pub fn thread_exit(ctx: RawTracePointContext) -> i32 {
     }
     let tgid = thread.tgid();
     let launched = vms::launched_by(tgid);
-    if !launched.is_none() && is_last(ctx.arg(0)) {
+    if !launched.is_none() && threads::is_last(ctx.arg(0)) {
         if let Some(vm) = maps::vm(launched) {
+            // `command_end` cannot know it if another process ends the VM.
             vm.launch.process_exited = 1;
         }
         // The pid may be reused before the VM ends.
         let _ = maps::VM_OF_PROCESS.remove(tgid);
     }
     0
-}
-
-/// Whether an exiting thread is its process' last. The first thread may exit before others: the
-/// process keeps its pid.
-#[inline(always)]
-fn is_last(task: u64) -> bool {
-    let Some((signal_of_task, live_of_signal)) = maps::signal_of_task() else { return false };
-    // `do_exit` in kernel/exit.c has already subtracted this thread.
-    let live = |signal: u64| kernel::read::<u32>(signal.wrapping_add(live_of_signal));
-    kernel::read(task.wrapping_add(signal_of_task)).and_then(live) == Some(0)
 }

@@ -28,7 +28,8 @@ of the launch), SERVICE (the PSP worked on them) and VMM (the VMM prepared the n
 running launch's DURATION includes the time since its latest command. > before it: the launch began \
 before guestreq observed it, and took longer. WAITED FOR names the up to \
 three that used the PSP most meanwhile, and how long: VMs, or the host for commands that name no VM. \
-stalled: no command for 60 s.
+stalled: no command for 60 s. A stalled launch whose process has exited is shown as \
+process_exited (inferred).
 
 Why did this launch take a minute? If QUEUE is most of it, WAITED FOR took the PSP; if VMM is, look at \
 the VMM and its disk; if SERVICE is, the VM has many PAGES.
@@ -85,11 +86,12 @@ fn table(answer: &Launches) -> String {
         return "No launch was seen.\n".to_owned();
     }
     let mut table = table::new(&HEADER, &[3, 4, 5, 6, 7, 8]);
-    for Launch { vm, state, started, seconds, work, .. } in &answer.launches {
+    for Launch { vm, state, started, seconds, inferred, work, .. } in &answer.launches {
         let stages = work.stage_seconds;
+        let how = if *inferred { " (inferred)" } else { "" };
         table.add_row([
             name(&vm.label_or_pid()),
-            state.clone().into_owned(),
+            format!("{state}{how}"),
             started.to_the_second(),
             format!("{}{}", if work.partial { ">" } else { "" }, duration(*seconds)),
             work.pages.to_string(),

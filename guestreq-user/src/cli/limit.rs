@@ -63,13 +63,14 @@ struct Set {
     share: Option<Share>,
     /// Requests that may come at once at --rate [default: one second's worth, at least 4: one per
     /// VMPCK], or PSP time that may be used at once under --share, such as 200ms [default: 200 ms, or
-    /// the time of 4 requests if that is longer]; once for each
+    /// the time of 4 requests if that is longer], and one request beyond it; once for each
     #[arg(long, value_name = "REQUESTS|TIME", allow_negative_numbers = true)]
     burst: Vec<Burst>,
     /// No limit
     #[arg(long, conflicts_with_all = ["rate", "share", "burst"])]
     off: bool,
-    /// Proceed even if the limit is so low that guests lose VMPCKs
+    /// Proceed even if the limit is so low that well-behaved guests get BUSY until their messages are
+    /// admitted over the limit, after 30 s
     #[arg(long)]
     force: bool,
 }

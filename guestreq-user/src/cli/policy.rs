@@ -106,7 +106,7 @@ struct SetMode {
 
 #[derive(clap::Args)]
 struct Yes {
-    /// Proceed even if running VMs lose VMPCKs
+    /// Proceed even if running VMs lose VMPCKs, or need rescues
     #[arg(long)]
     yes: bool,
 }

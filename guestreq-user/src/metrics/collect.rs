@@ -53,6 +53,7 @@ pub fn enforcement(families: &mut Families, status: &Status) {
 
 fn of_host(families: &mut Families, snapshot: &Snapshot) {
     let host = &snapshot.host;
+    families.counter(&metric::MESSAGES_RESCUED, &[], host.totals.rescued as f64);
     for kind in MessageType::ALL {
         let ordinary = MessageType::ORDINARY.contains(&kind);
         let mut any = ordinary;

@@ -51,15 +51,17 @@ metrics! {
     ANOMALIES Counter "sequence_anomalies_total" ["vm", "kind"]
         "Guest requests whose sequence number was reused (replay) or skipped numbers (gap), per guest context and VMPCK.";
     DECISIONS Counter "decisions_total" ["vm", "message", "decision", "mode"]
-        "Policy decisions by VM, message type and mode: admit, deny (type not allowed) or busy (over the limit). In audit every request passes.";
+        "Policy decisions by VM, message type and mode: admit, deny (type not allowed) or busy (over the rate or the share, out of turn, or its VM's policy is not known yet). In audit every request passes.";
     LIMIT_RATE Gauge "limit_requests_per_second" ["vm"]
-        "Rate limit of a VM; absent without a limit.";
+        "Rate limit of a VM; absent without one, also if it has a share.";
     LIMIT_SHARE Gauge "limit_psp_share" ["vm"]
         "Share of the PSP's time that a VM may use, 0 to 1; absent without such a limit.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
-        "Burst limit of a VM; absent without a limit.";
+        "Burst of a VM's rate limit, in requests; absent without one, also if it has a share.";
     RESCUED Counter "rescued_total" ["vm"]
         "Messages over a VM's limit that were admitted because they had waited for 30 s.";
+    MESSAGES_RESCUED Counter "messages_rescued_total" []
+        "Messages over a limit that were admitted because they had waited for 30 s, of all VMs, including exited ones and those without a record.";
     VMPCKS_LOST Counter "vmpcks_lost_total" ["vm", "cause"]
         "VMPCKs that a VM's guest has probably wiped, inferred from how Linux treats refusals: its message was denied, or was refused with BUSY (busy) and not admitted within 60 s.";
     OLDEST_REFUSED Gauge "oldest_refused_seconds" ["vm"]

@@ -3,9 +3,13 @@
 //! Those that run, and the latest that have ended, with the names of their VMs. A failed launch's
 //! record is another VM's at once, so its name is what the agent knew before.
 
+mod unfinished;
 mod users;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+};
 
 use guestreq_common::{
     launch::{EndedLaunch, HISTORY, Launch},
@@ -35,6 +39,8 @@ pub struct Launches {
     running: BTreeMap<VmRef, Running>,
     /// The latest last.
     ended: VecDeque<Ended>,
+    /// Running launches whose end was inferred, and when their latest command returned.
+    inferred: BTreeMap<VmRef, MonotonicNs>,
     /// Read, and to be named after the table of VMs is refreshed.
     unnamed: Vec<(EndedLaunch, Option<Running>)>,
     lost: u64,
@@ -58,10 +64,13 @@ impl Running {
 
 /// A launch that has ended.
 pub struct Ended {
+    pub id: VmRef,
     pub vm: EventVm,
     pub launch: Launch,
     /// Unless the agent did not see it run.
     pub users: Option<Users>,
+    /// Whether its end was not seen.
+    pub inferred: bool,
 }
 
 impl Launches {
@@ -115,48 +124,51 @@ impl Launches {
     }
 
     /// Names them, follows those that run, and returns what to report. After the table was refreshed.
-    pub fn settle(&mut self, records: &Records, vms: &[TrackedVm]) -> Vec<VmEvent> {
+    /// `process_exists`: whether a process exists.
+    pub fn settle(
+        &mut self,
+        records: &Records,
+        vms: &[TrackedVm],
+        now: u64,
+        process_exists: impl Fn(u32) -> io::Result<bool>,
+    ) -> Vec<VmEvent> {
         let mut events = Vec::new();
         for (ended, running) in std::mem::take(&mut self.unnamed) {
+            if self.inferred.remove(&ended.vm).is_some() {
+                // Reported when its end was inferred.
+                continue;
+            }
             let vm = named(ended.vm, vms).or(running.as_ref().map(|it| it.vm.clone()));
             let vm = vm.unwrap_or_else(|| nameless(ended.tgid));
             let users = running.map(|running| running.users);
-            if self.began {
-                let launched = Launched::of(&ended.launch, users.as_ref().map(Users::most));
-                let what = EventData::Launched(Box::new(launched));
-                events.push((vm.clone(), what, ended.launch.latest.0));
-            }
-            self.ended.push_back(Ended { vm, launch: ended.launch, users });
+            let (id, launch) = (ended.vm, ended.launch);
+            events.extend(self.end(Ended { id, vm, launch, users, inferred: false }));
         }
+        self.follow(records, vms);
+        let vanished = self.infer_ends(records, now, process_exists);
+        events.extend(vanished.into_iter().filter_map(|ended| self.end(ended)));
         let excess = self.ended.len().saturating_sub(KEPT);
         self.ended.drain(..excess);
-        self.follow(records, vms);
         self.began = true;
         events
+    }
+
+    /// Keeps a launch that has ended, and returns its event.
+    fn end(&mut self, ended: Ended) -> Option<VmEvent> {
+        let event = self.began.then(|| {
+            let mut launched = Launched::of(&ended.launch, ended.users.as_ref().map(Users::most));
+            launched.inferred = ended.inferred;
+            let what = EventData::Launched(Box::new(launched));
+            (ended.vm.clone(), what, ended.launch.latest.0)
+        });
+        self.ended.push_back(ended);
+        event
     }
 
     /// Launches that ended unread, since the last call.
     pub fn take_lost(&mut self) -> Option<Lost> {
         let count = std::mem::take(&mut self.lost);
         (count > 0).then(|| Lost { reason: Lost::LAUNCHES.into(), count })
-    }
-
-    fn follow(&mut self, records: &Records, vms: &[TrackedVm]) {
-        let mut before = std::mem::take(&mut self.running);
-        for (id, _) in records.slots() {
-            let Some(launch) = records.launch(id).filter(Launch::is_running) else { continue };
-            let running = before.remove(&id).unwrap_or_else(|| {
-                let pid = records.vm(id.index()).map_or(0, |vm| vm.tgid);
-                Running { vm: nameless(pid), launch, users: Users::default() }
-            });
-            let mut running = Running { launch, ..running };
-            running.name(id, vms);
-            self.running.insert(id, running);
-        }
-        // One that has just ended: the next reading takes it.
-        if self.is_behind(records) {
-            self.running.extend(before);
-        }
     }
 }
 

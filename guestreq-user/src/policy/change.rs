@@ -94,7 +94,7 @@ impl PolicySet {
         // A limit has its own question, which was answered with --force.
         let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
         let mut warnings = Vec::new();
-        match safety::losing(&safety::affected(self, &policy_set, vms, service)) {
+        match safety::harmed(&safety::affected(self, &policy_set, vms, service)) {
             Some(why) if asks && !request.yes => {
                 return Err(Refusal::Refused(format!("{why} (--yes to proceed)")));
             }

@@ -84,7 +84,7 @@ impl PolicySet {
             return Err(Refusal::Refused(why));
         }
         let affected = safety::affected(self, &policy_set, vms, service);
-        let warnings = safety::losing(&affected).into_iter().collect();
+        let warnings = safety::harmed(&affected).into_iter().collect();
         let mut changed =
             vec![Difference { vm: None, old: self.default(), new: policy_set.default() }];
         changed.extend(affected.into_iter().map(|vm| Difference {

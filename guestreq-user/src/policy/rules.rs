@@ -34,7 +34,7 @@ impl From<FileRule> for Rule {
     }
 }
 
-/// A limit in a file: one by which guests lose VMPCKs needs `force`.
+/// A limit in a file: one under which well-behaved guests need rescues needs `force`.
 pub struct FileLimit(pub Limit);
 
 impl<'de> Deserialize<'de> for FileLimit {

@@ -3,8 +3,8 @@
 //! How a Linux guest treats a refusal (drivers/virt/coco/sev-guest, arch/x86/coco/sev/core.c):
 //! after BUSY it sends the same message again every two seconds, for a minute. After any other
 //! error, or a minute of BUSY, it wipes that VMPCK, which is lost until a reboot. The programs admit
-//! a message that has waited for 30 s, so that no limit costs a VMPCK while they run; but a limit
-//! that relies on this is exceeded by what it was to limit.
+//! a message that has waited for 30 s, so that no limit costs a VMPCK while they run; but guests
+//! wait that long for each message, and a limit that relies on this is exceeded.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn longest_wait_ns(interval_ns: u64) -> u64 {
     each.saturating_mul(VMPCKS as u64)
 }
 
-/// The slowest rate at which no well-behaved guest loses a VMPCK.
+/// The slowest rate at which no well-behaved guest depends on rescues for its VMPCKs.
 pub const SLOWEST: &str = "4.8/m";
 
 /// How long the PSP takes for a request.
@@ -58,7 +58,7 @@ impl Service {
     }
 }
 
-/// Why a limit would make a well-behaved guest lose a VMPCK, unless it was forced.
+/// Why a well-behaved guest's VMPCKs would depend on rescues under a limit, unless it was forced.
 pub fn too_slow(limit: Limit, service: Service) -> Option<String> {
     match limit {
         Limit::On(throttle) if !throttle.force => starves(limit, service),
@@ -75,8 +75,9 @@ fn slow_rate(RateLimit { rate, .. }: RateLimit) -> Option<String> {
     let wait = longest_wait_ns(rate.interval_ns());
     (wait > LOST_NS).then(|| {
         format!(
-            "{rate} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, and \
-             after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {SLOWEST}",
+            "{rate} is too slow: the {VMPCKS} VMPCKs of a Linux guest may wait {} s together, \
+             longer than its 60 s, so that its messages would be admitted over the limit, after 30 s \
+             of BUSY: allow at least {SLOWEST}",
             wait.div_ceil(1_000_000_000),
         )
     })
@@ -92,8 +93,8 @@ fn longest_wait_of_share(share: Share, service: Service) -> f64 {
     VMPCKS as f64 * service.p99.as_secs_f64() / share.fraction() + LAST_RETRY_SECONDS
 }
 
-/// The smallest share under which no well-behaved guest loses a VMPCK; all of the PSP if none is
-/// large enough.
+/// The smallest share under which no well-behaved guest depends on rescues for its VMPCKs; all of the
+/// PSP if none is large enough.
 pub fn smallest_share(service: Service) -> Share {
     let fraction =
         VMPCKS as f64 * service.p99.as_secs_f64() / (GUEST_TIMEOUT_SECONDS - LAST_RETRY_SECONDS);
@@ -110,7 +111,8 @@ fn small_share(ShareLimit { share, .. }: ShareLimit, service: Service) -> Option
         format!(
             "{share} of the PSP is too small: the {VMPCKS} VMPCKs of a Linux guest may wait {VMPCKS} \
              x {p99} / {share} + {LAST_RETRY_SECONDS} s = {} s together ({p99} per request: {source}), \
-             and after 60 s of BUSY it loses a VMPCK until it is rebooted: allow at least {}",
+             longer than its 60 s, so that its messages would be admitted over the limit, after 30 s \
+             of BUSY: allow at least {}",
             wait.ceil(),
             smallest_share(service),
         )
@@ -168,15 +170,16 @@ impl AffectedVm<'_> {
             && starves(policy.limit.value, self.service).is_some()
     }
 
-    /// Why the change would make it lose a VMPCK.
-    fn loses(&self) -> Option<String> {
+    /// What the change would do to it, and why.
+    fn harm(&self) -> Option<(Harm, String)> {
         let before = self.refused(&self.before);
         let refused: Types =
             self.refused(&self.after).iter().filter(|kind| !before.0.has(*kind)).collect();
         if refused.iter().next().is_some() {
-            Some(format!("{:?} has sent {refused}", self.label))
+            Some((Harm::LosesVmpck, format!("{:?} has sent {refused}", self.label)))
         } else if self.starved(&self.after) && !self.starved(&self.before) {
-            Some(format!("{:?} was over {}", self.label, self.after.limit.value))
+            let why = format!("{:?} was over {}", self.label, self.after.limit.value);
+            Some((Harm::WaitsForRescue, why))
         } else {
             None
         }
@@ -186,15 +189,39 @@ impl AffectedVm<'_> {
 /// Names and reasons that fit on a line.
 pub const NAMED: usize = 8;
 
-/// Which running VMs would lose a VMPCK: such a change needs --yes.
-pub fn losing(vms: &[AffectedVm<'_>]) -> Option<String> {
-    let losers: Vec<String> = vms.iter().filter_map(AffectedVm::loses).collect();
-    let vms = match losers.len() {
-        0 => return None,
-        1 => "1 running VM".to_owned(),
-        count => format!("{count} running VMs"),
+/// What a change does to a guest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Harm {
+    LosesVmpck,
+    WaitsForRescue,
+}
+
+impl Harm {
+    const ALL: [Harm; 2] = [Harm::LosesVmpck, Harm::WaitsForRescue];
+
+    fn text(self) -> &'static str {
+        match self {
+            Harm::LosesVmpck => "lose a VMPCK until rebooted",
+            Harm::WaitsForRescue => "get BUSY for 30 s per message, and then exceed the limit",
+        }
+    }
+}
+
+/// Which running VMs would be harmed, and how: such a change needs --yes.
+pub fn harmed(vms: &[AffectedVm<'_>]) -> Option<String> {
+    let all: Vec<(Harm, String)> = vms.iter().filter_map(AffectedVm::harm).collect();
+    let harmed_by = |harm: Harm| {
+        let whys: Vec<String> =
+            all.iter().filter(|(it, _)| *it == harm).map(|(_, why)| why.clone()).collect();
+        let vms = match whys.len() {
+            0 => return None,
+            1 => "1 running VM".to_owned(),
+            count => format!("{count} running VMs"),
+        };
+        Some(format!("{vms} would {}: {}", harm.text(), some_of(&whys)))
     };
-    Some(format!("{vms} would lose a VMPCK until rebooted: {}", some_of(&losers)))
+    let texts: Vec<String> = Harm::ALL.into_iter().filter_map(harmed_by).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
 }
 
 /// The first few, and how many more there are.
@@ -287,10 +314,10 @@ mod tests {
             affected(Mode::Enforce, "lost it before", &[MessageType::Export]),
         ];
         assert_eq!(
-            losing(&vms).unwrap(),
+            harmed(&vms).unwrap(),
             "1 running VM would lose a VMPCK until rebooted: \"evil\" has sent export, unknown"
         );
-        assert_eq!(losing(&vms[..1]), None);
+        assert_eq!(harmed(&vms[..1]), None);
     }
 
     #[test]
@@ -303,11 +330,12 @@ mod tests {
             was_over,
             service: Service::PUBLISHED,
         };
-        assert!(
-            losing(&[affected("1/m", true)]).unwrap().contains("\"busy\" was over 1/m, burst 1")
-        );
-        assert_eq!(losing(&[affected("1/m", false)]), None);
-        assert_eq!(losing(&[affected("5/s", true)]), None, "it waits, and is served");
+        let text = harmed(&[affected("1/m", true)]).unwrap();
+        assert!(text.starts_with("1 running VM would get BUSY for 30 s per message"), "{text}");
+        assert!(text.ends_with("exceed the limit: \"busy\" was over 1/m, burst 1"), "{text}");
+        assert!(!text.contains("VMPCK"), "rescues save them: {text}");
+        assert_eq!(harmed(&[affected("1/m", false)]), None);
+        assert_eq!(harmed(&[affected("5/s", true)]), None, "it waits, and is served");
     }
 
     #[test]

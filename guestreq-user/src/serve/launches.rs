@@ -34,8 +34,9 @@ pub fn running(observer: &Observer, snapshot: &Snapshot) -> Vec<Launch> {
     running.iter().map(launch).collect()
 }
 
-fn ended(Ended { vm, launch, users }: &Ended, now: u64) -> Launch {
-    as_shown(vm, launch, users.as_ref(), now, (state_name(launch), launch.duration_ns()))
+fn ended(Ended { vm, launch, users, inferred, .. }: &Ended, now: u64) -> Launch {
+    let end = (state_name(launch), launch.duration_ns());
+    Launch { inferred: *inferred, ..as_shown(vm, launch, users.as_ref(), now, end) }
 }
 
 /// A launch in a state, which has taken so many ns.
@@ -53,6 +54,7 @@ fn as_shown(
         started: Time::ago(Duration::from_nanos(ago(launch.started))),
         seconds: seconds(ns),
         seconds_ago: seconds(ago(launch.latest)),
+        inferred: false,
         work: Work::of(launch, users.map(Users::most)),
     }
 }

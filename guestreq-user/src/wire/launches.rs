@@ -31,6 +31,9 @@ pub struct Launch {
     pub seconds: f64,
     /// Since its last command returned.
     pub seconds_ago: f64,
+    /// As in the event `launched`; false while it runs.
+    #[serde(default)]
+    pub inferred: bool,
     #[serde(flatten)]
     pub work: Work,
 }

@@ -30,6 +30,10 @@ pub struct LoadReport {
     pub requests: u64,
     /// By message type (a number, or "raced"), then by outcome: ok, busy, fw:0x16, errno:5.
     pub outcomes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Requests that still got BUSY when their guest gave up.
+    pub gave_up: u64,
+    /// VMPCKs that guests never use again, with --give-up-on-error.
+    pub vmpcks_wiped: u64,
     pub per_vm: Vec<VmReport>,
     /// KVM_RUNs that failed with EINTR or EAGAIN and were repeated, and the time that took.
     pub reruns: u64,
@@ -216,6 +220,8 @@ fn parse(text: &str) -> Result<LoadReport> {
     Ok(LoadReport {
         requests: count(&report, "requests")?,
         outcomes,
+        gave_up: counts(&report["busy_give_ups"]).context("no busy_give_ups")?.values().sum(),
+        vmpcks_wiped: count(&report, "vmpcks_wiped")?,
         per_vm: per_vm.iter().map(vm).collect::<Result<_>>()?,
         reruns: count(&report, "reruns")?,
         held: time(&report, "held_us")?,
@@ -278,7 +284,7 @@ mod tests {
     fn a_report_is_read() {
         let line = concat!(
             r#"{"vms":1,"requests":5,"outcomes":{"5":{"ok":3},"9":{"ok":1,"fw:0x16":1}},"#,
-            r#""reruns":7,"held_us":2000000,"cpu_us":500,"#,
+            r#""busy_give_ups":{"5":2,"9":1},"vmpcks_wiped":4,"reruns":7,"held_us":2000000,"cpu_us":500,"#,
             r#""elapsed_s":1.5,"launches":[{"name":"a","begin_ns":7,"duration_ns":9,"#,
             r#""pages":256,"vcpus":2,"result":"fw:0x16"}],"per_vm":["#,
             r#"{"name":"a","requests":4,"p50_us":99.5,"p99_us":1000.0,"max_us":2000.0,"busy":1}]}"#,
@@ -287,6 +293,7 @@ mod tests {
         assert_eq!(seen.requests, 5);
         assert_eq!(seen.outcomes["5"]["ok"], 3);
         assert_eq!(seen.outcomes["9"]["fw:0x16"], 1);
+        assert_eq!((seen.gave_up, seen.vmpcks_wiped), (3, 4));
         assert_eq!(seen.reruns, 7);
         assert_eq!((seen.held, seen.cpu), (Duration::from_secs(2), Duration::from_micros(500)));
         assert_eq!(seen.elapsed, Duration::from_millis(1500));

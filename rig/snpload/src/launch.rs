@@ -33,6 +33,9 @@ pub struct LaunchOptions {
     /// Close each VM before its launch is finished
     #[arg(long, value_name = "AFTER")]
     pub abandon: Option<Abandon>,
+    /// Leave abandoned VMs open until the process ends
+    #[arg(long, requires = "abandon")]
+    pub leave_open: bool,
     /// Wait for this file when half of a launch's pages are measured
     #[arg(long, value_name = "FILE")]
     pub launch_cue: Option<PathBuf>,

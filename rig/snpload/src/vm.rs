@@ -139,6 +139,11 @@ impl SnpVm {
         };
         let Draft { vcpus, vm, shared, measured, .. } = draft;
         let vm = Self { vcpus, _vm: vm, _shared: shared, _measured: measured };
+        if options.launch.leave_open && matches!(launched, Ok(None)) {
+            // The kernel closes it.
+            std::mem::forget(vm);
+            return Ok((report, Ok(None)));
+        }
         Ok((report, launched.map(|end| end.map(|()| vm))))
     }
 

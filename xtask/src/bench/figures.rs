@@ -33,7 +33,7 @@ const KEYS: &[&str] = &[
     "empty_launch_runs",
     "launch_commands",
     "launch_service_excess_percent",
-    "launch_duration_lack_percent",
+    "launch_duration_shortfall_percent",
     "launches_compared",
     "launch_commands_compared",
     "scrape_500_vms_ms",
@@ -53,6 +53,14 @@ const KEYS: &[&str] = &[
     "admitted_expected",
     "admitted_vms",
     "admitted_seconds",
+    "share_2ms_deviation_percent",
+    "share_40ms_deviation_percent",
+    "share_mixed_deviation_percent",
+    "invented_numbers_gain_percent",
+    "vmpcks_lost",
+    "vmpcks_longest_wait_s",
+    "vmpcks_rescued",
+    "vmpcks_vms",
 ];
 
 #[derive(Default)]

@@ -16,6 +16,9 @@ use crate::{project, setup};
 const LIMIT: Duration = Duration::from_secs(1800);
 const LONG_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
+/// The part whose guest counts instructions instead of time.
+pub const INSTRUCTIONS: &str = "instructions";
+
 /// Boots and returns the figures, and why some are missing.
 pub fn measure(
     host: &setup::Rig,
@@ -34,7 +37,15 @@ pub fn measure(
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let (mut console, mut measured) = (Console::default(), Vec::new());
     let until = Instant::now() + if long { LONG_LIMIT } else { LIMIT };
-    let mut guest = Boot { cmdline, memory_mib, forward: Vec::new(), rig: host, kernel }.start()?;
+    let mut guest = Boot {
+        cmdline,
+        memory_mib,
+        forward: Vec::new(),
+        counts_instructions: part == INSTRUCTIONS,
+        rig: host,
+        kernel,
+    }
+    .start()?;
     loop {
         match guest.next(Some(until))? {
             Event::Line(line) => {

@@ -29,6 +29,9 @@ pub struct Boot<'a> {
     pub memory_mib: u32,
     /// TCP ports of the guest, and ports of 127.0.0.1 forwarded to them.
     pub forward: Vec<(u16, u16)>,
+    /// Whether the guest's clocks count its instructions, one for each ns: slow, but independent of
+    /// what else this machine does.
+    pub counts_instructions: bool,
     pub rig: &'a Rig,
     pub kernel: &'a (Kernel, Vec<PathBuf>),
 }
@@ -91,6 +94,9 @@ impl Boot<'_> {
             "-M",
             "q35",
         ]);
+        if self.counts_instructions {
+            qemu.args(["-icount", "shift=0,sleep=off"]);
+        }
         qemu.args(["-smp", "2", "-m", &self.memory_mib.to_string()]);
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
         qemu.args(["-kernel", &format!("{WORK}/vmlinuz"), "-initrd", &format!("{WORK}/initramfs")]);

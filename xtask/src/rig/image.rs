@@ -67,6 +67,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }
+    if let Some(before) = &rig.before {
+        add("bin/guestreq-before", before)?;
+    }
     for feature in project::OTHER_EBPF {
         add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
     }

@@ -28,7 +28,15 @@ pub fn execute(command: &Command) -> Result<()> {
     let rig = prepare(Some(kernel))?;
     if let Some(kernel) = rig.kernels.last() {
         let cmdline = "rig.run=shell loglevel=3".to_string();
-        Boot { cmdline, memory_mib: 2048, forward: Vec::new(), rig: &rig, kernel }.interactive()?;
+        Boot {
+            cmdline,
+            memory_mib: 2048,
+            forward: Vec::new(),
+            counts_instructions: false,
+            rig: &rig,
+            kernel,
+        }
+        .interactive()?;
     }
     Ok(())
 }

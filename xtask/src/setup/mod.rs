@@ -44,6 +44,8 @@ pub struct Rig {
     pub profiles: PathBuf,
     /// For measurements, a folder with bpftrace and its libraries.
     pub bpftrace: Option<PathBuf>,
+    /// To measure a change, a static guestreq from before it.
+    pub before: Option<PathBuf>,
     /// Each with the modules built for it, oldest kernel first.
     pub kernels: Vec<(Kernel, Vec<PathBuf>)>,
 }
@@ -114,7 +116,16 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         kernels.push((kernel, modules));
     }
     progress::ready("setup", start);
-    Ok(Rig { tools, prometheus, manifests, runtime, profiles, bpftrace: None, kernels })
+    Ok(Rig {
+        tools,
+        prometheus,
+        manifests,
+        runtime,
+        profiles,
+        bpftrace: None,
+        before: None,
+        kernels,
+    })
 }
 
 /// The same, with bpftrace.

@@ -52,7 +52,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             }
             let memory_mib = group.memory_mib;
             let forward = dashboards::live::forward(name)?;
-            let boot = Boot { cmdline, memory_mib, forward, rig, kernel };
+            let boot =
+                Boot { cmdline, memory_mib, forward, counts_instructions: false, rig, kernel };
             boots.push((group.ids.len(), name.as_str(), boot));
         }
     }

@@ -18,25 +18,55 @@ impl Records {
     pub fn launch(&self, vm: VmRef) -> Option<Launch> {
         let launch = self.vms.field::<Launch>(vm.index(), mem::offset_of!(Vm, launch))?;
         // Afterwards: the programs change the generation before the next VM's launch.
-        self.peek(vm.index()).is_some_and(|(now, _)| now == vm).then_some(launch)
+        self.is_own(vm).then_some(launch)
     }
 
-    /// The PSP's time for a VM, if its slot is still its own.
-    pub fn psp_ns(&self, vm: VmRef) -> Option<u64> {
-        let classes = 0..command::CLASSES;
-        let word = |class| self.vms.word(vm.index(), mem::offset_of!(Vm, psp_ns) + class * WORD);
-        let sum = classes.filter_map(word).map(|word| word.load(Ordering::Relaxed)).sum();
-        self.peek(vm.index()).is_some_and(|(now, _)| now == vm).then_some(sum)
+    /// The process whose command created a VM's record, if its slot is still its own.
+    pub fn launched_by(&self, vm: VmRef) -> Option<u32> {
+        let word = self.vms.word(vm.index(), mem::offset_of!(Vm, tgid))?;
+        let tgid = word.load(Ordering::Acquire) as u32;
+        self.is_own(vm).then_some(tgid).filter(|tgid| *tgid != 0)
+    }
+
+    /// Notes that the process of a VM's launch has exited.
+    pub fn mark_process_exited(&self, vm: VmRef) {
+        let launch = mem::offset_of!(Vm, launch);
+        let exited = launch + mem::offset_of!(Launch, process_exited);
+        // The other half of its word is `failed_outcome`.
+        let bit = 1 << (8 * (exited % WORD));
+        if let Some(word) = self.vms.word(vm.index(), exited)
+            && self.is_own(vm)
+        {
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+    }
+
+    /// The PSP's time for a VM by [`command::Class`], if its slot is still its own.
+    pub fn psp_ns(&self, vm: VmRef) -> Option<[u64; command::CLASSES]> {
+        let offset = mem::offset_of!(Vm, psp_ns);
+        let times = std::array::from_fn(|class| {
+            let word = self.vms.word(vm.index(), offset + class * WORD);
+            word.map_or(0, |word| word.load(Ordering::Relaxed))
+        });
+        self.is_own(vm).then_some(times)
+    }
+
+    /// Whether a slot is still this VM's.
+    fn is_own(&self, vm: VmRef) -> bool {
+        self.peek(vm.index()).is_some_and(|(now, _)| now == vm)
     }
 
     /// The PSP's time for all commands that have ended.
     pub fn busy_ns(&self) -> u64 {
+        (0..command::COMMANDS as u32).map(|command| self.busy_ns_of(command)).sum()
+    }
+
+    /// The same for one command.
+    pub fn busy_ns_of(&self, command: u32) -> u64 {
         let commands = mem::offset_of!(Host, totals) + mem::offset_of!(HostTotals, commands);
-        let each = mem::size_of::<CommandTotals>();
-        let busy = commands + mem::offset_of!(CommandTotals, busy_ns);
-        let word = |command| self.host.word(0, busy + command * each);
-        let words = (0..command::COMMANDS).filter_map(word);
-        words.map(|word| word.load(Ordering::Relaxed)).sum()
+        let at = command::index_of(command) * mem::size_of::<CommandTotals>();
+        let busy = commands + at + mem::offset_of!(CommandTotals, busy_ns);
+        self.host.word(0, busy).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// The number of launches that have ended.

@@ -6,7 +6,7 @@ fn launch(vm: Option<&str>, state: &'static str, seconds_ago: f64) -> Launch {
     let started = "2026-01-31T12:00:00.5Z".parse().unwrap();
     let stage_seconds = LaunchStages { psp_queue: 45.0, psp_service: 12.0, vmm: 3.0 };
     let work = Work { commands: 514, pages: 512, stage_seconds, ..Work::default() };
-    Launch { vm, state: state.into(), started, seconds: 60.0, seconds_ago, work }
+    Launch { vm, state: state.into(), started, seconds: 60.0, seconds_ago, inferred: false, work }
 }
 
 fn user(vm: Option<&str>, seconds: f64) -> PspUser {
@@ -34,6 +34,13 @@ fn a_launch_s_row_shows_where_its_minute_went_and_what_it_waited_for() {
     assert!(
         lines[2].ends_with("  -                                snp_launch_finish: bad_measurement")
     );
+}
+
+#[test]
+fn an_inferred_end_is_shown_as_such() {
+    let vanished = Launch { inferred: true, ..launch(Some("web"), "process_exited", 90.0) };
+    let table = table(&Launches { launches: vec![vanished] });
+    assert!(table.contains("web  process_exited (inferred)  2026"), "{table}");
 }
 
 #[test]

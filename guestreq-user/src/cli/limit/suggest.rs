@@ -121,8 +121,8 @@ fn as_rate(it: &Suggestion, rate: &str, burst: u64) -> String {
 fn rounded(it: &Suggestion, limit: &str) -> String {
     if it.resulting_share > it.share * 1.000_001 {
         return format!(
-            "Raised to                {limit}: a guest that gets BUSY for 60 s loses its VMPCK; all VMs \
-             may take {}",
+            "Raised to                {limit}: under less, guests could wait for more than their 60 s, and \
+             their messages would be admitted over the limit; all VMs may take {}",
             percent(it.resulting_share),
         );
     }

@@ -33,7 +33,7 @@ pub struct Args {
     /// Remove the applied file; the configuration applies again
     #[arg(long)]
     clear: bool,
-    /// Proceed even if running VMs lose VMPCKs
+    /// Proceed even if running VMs lose VMPCKs, or need rescues
     #[arg(long)]
     yes: bool,
     /// The agent's socket [default: the configuration's]

@@ -187,6 +187,16 @@ fn failures_are_there_before_the_first_so_that_it_is_a_rise() {
     assert!(text.contains("guestreq_psp_commands_total{command=\"snp_guest_request\"} 0\n"));
 }
 
+#[test]
+fn rescues_of_vms_without_a_record_count_for_the_host() {
+    let mut hosted = Hosted::new(1, false);
+    let mut host = hosted.records.host().expect("a record");
+    host.totals.rescued = 3;
+    hosted.records.fake_host(&host);
+    let text = hosted.scrape();
+    assert!(text.contains("guestreq_messages_rescued_total 3\n"), "{text}");
+}
+
 /// Alerts on a host's first failed launch need its series at 0; docs/fleets.md has the number.
 #[test]
 fn a_host_s_launches_are_28_series() {

@@ -1,4 +1,7 @@
+mod unfinished;
+
 use guestreq_common::{
+    command::{Class, SNP_DECOMMISSION},
     host::Host,
     launch::LaunchState,
     vm::{Life, Vm},
@@ -36,8 +39,24 @@ impl Agent {
     }
 
     fn refresh(&mut self) -> Vec<VmEvent> {
+        self.refresh_at(5_001, |_| Ok(true))
+    }
+
+    fn refresh_at(
+        &mut self,
+        now: u64,
+        process_exists: impl Fn(u32) -> io::Result<bool>,
+    ) -> Vec<VmEvent> {
         self.launches.collect(&self.records, &self.vms);
-        self.launches.settle(&self.records, &self.vms)
+        self.launches.settle(&self.records, &self.vms, now, process_exists)
+    }
+
+    /// Slots whose launches are marked as those of an exited process.
+    fn orphans(&self) -> Vec<usize> {
+        let vms = self.records.slots().map(|(vm, _)| vm);
+        let is_orphan =
+            |vm: &VmRef| self.records.launch(*vm).is_some_and(|launch| launch.process_exited != 0);
+        vms.filter(is_orphan).map(VmRef::index).collect()
     }
 
     /// A VM's record, and its name in the table.
@@ -62,9 +81,15 @@ impl Agent {
     }
 
     fn busy(&self, ns: u64) {
+        self.busy_with(ns, 0);
+    }
+
+    /// SNP_DECOMMISSION's time is part of all.
+    fn busy_with(&self, ns: u64, decommission_ns: u64) {
         // SAFETY: a record consists of integers, for which all zeros is a value.
         let mut host: Box<Host> = unsafe { Box::new_zeroed().assume_init() };
-        host.totals.commands[0].busy_ns = ns;
+        host.totals.commands[0].busy_ns = ns - decommission_ns;
+        host.totals.commands[SNP_DECOMMISSION as usize].busy_ns = decommission_ns;
         self.records.fake_host(&host);
     }
 
@@ -194,6 +219,38 @@ fn the_time_of_a_failed_launch_is_its_own_and_not_the_host_s() {
     assert_eq!(ended.users.as_ref().unwrap().most(), [(None, 10)]);
     let other = agent.launches.running().next().unwrap();
     assert_eq!(other.users.most(), [(Some("web".to_owned()), 60), (None, 10)]);
+}
+
+/// Its record is gone before the agent can read it there.
+#[test]
+fn the_end_of_a_failed_launch_is_its_own_and_not_the_host_s() {
+    let mut agent = Agent::new();
+    let web = agent.put(0, Some("web"), launch(LaunchState::Running, 3), 100);
+    agent.put(1, Some("other"), launch(LaunchState::Running, 3), 0);
+    agent.put(2, Some("exits"), launch(LaunchState::Finished, 3), 0);
+    agent.busy(100);
+    agent.refresh();
+    // The host's commands take 10, the VMs' ends 30 and 40.
+    agent.records.fake_vm(0, &vm(0, 2, Launch::default(), 0).1);
+    let (_, mut exited) = vm(2, 1, launch(LaunchState::Finished, 3), 0);
+    (exited.life, exited.psp_ns[Class::Other as usize]) = (Life::Exited as u32, 40);
+    agent.records.fake_vm(2, &exited);
+    agent.busy_with(180, 70);
+    let mut failed = launch(LaunchState::Failed, 3);
+    failed.stage_ns[1] = 100;
+    let ended = EndedLaunch { number: 1, launch: failed, vm: web, ..EndedLaunch::default() };
+    agent.records.fake_ended_launch(&ended);
+    agent.refresh();
+    let ended = agent.launches.ended().next().unwrap();
+    let exits = (Some("exits".to_owned()), 40);
+    assert_eq!(ended.users.as_ref().unwrap().most(), [exits.clone(), (None, 10)]);
+    let other = agent.launches.running().next().unwrap();
+    assert_eq!(other.users.most(), [exits, (Some("web".to_owned()), 30), (None, 10)]);
+    // Once.
+    agent.busy_with(185, 70);
+    agent.refresh();
+    let other = agent.launches.running().next().unwrap();
+    assert_eq!(other.users.most()[2], (None, 15));
 }
 
 #[test]

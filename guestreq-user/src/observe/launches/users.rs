@@ -2,7 +2,11 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use guestreq_common::{launch::EndedLaunch, vm::VmRef};
+use guestreq_common::{
+    command::{Class, SNP_DECOMMISSION},
+    launch::EndedLaunch,
+    vm::{Life, SlotState, VmRef},
+};
 
 use crate::{bpf::records::Records, observe::tracked::TrackedVm};
 
@@ -54,8 +58,18 @@ pub struct Used {
 pub struct Meter(Option<Reading>);
 
 struct Reading {
-    vms: BTreeMap<VmRef, u64>,
+    /// By VM with a record.
+    vms: BTreeMap<VmRef, Times>,
     busy_ns: u64,
+    decommission_ns: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Times {
+    all: u64,
+    /// Of commands that are neither requests nor a launch's, as SNP_DECOMMISSION.
+    other: u64,
+    exited: bool,
 }
 
 impl Meter {
@@ -68,27 +82,60 @@ impl Meter {
         ended: impl Iterator<Item = &'a EndedLaunch>,
         wanted: bool,
     ) -> Vec<Used> {
-        let launched = ended.map(|ended| (ended.vm, ended.launch.stage_ns[PSP_SERVICE]));
-        let times = records.slots().filter_map(|(vm, _)| Some((vm, records.psp_ns(vm)?)));
-        // A record that still exists replaces its launch's time.
-        let now = Reading { vms: launched.chain(times).collect(), busy_ns: records.busy_ns() };
+        let mut launched: BTreeMap<VmRef, u64> =
+            ended.map(|ended| (ended.vm, ended.launch.stage_ns[PSP_SERVICE])).collect();
+        let now = Reading::of(records);
         let before = self.0.replace(now);
         let (true, Some(before), Some(now)) = (wanted, before, &self.0) else { return Vec::new() };
         let labels: BTreeMap<VmRef, &str> =
             vms.iter().map(|vm| (vm.id, vm.label.as_str())).collect();
+        // Of those that are gone; a record that still exists has its launch's time.
+        launched.retain(|vm, _| !now.vms.contains_key(vm));
+        for vm in before.vms.keys().filter(|vm| !now.vms.contains_key(vm)) {
+            launched.entry(*vm).or_default();
+        }
+        let mut decommissions = now.decommission_ns.saturating_sub(before.decommission_ns);
+        let mut gained = Vec::new();
+        for (vm, times) in &now.vms {
+            let old = before.vms.get(vm).copied().unwrap_or_default();
+            if times.exited && !old.exited {
+                decommissions = decommissions.saturating_sub(times.other.saturating_sub(old.other));
+            }
+            gained.push((vm, times.all.saturating_sub(old.all)));
+        }
+        // No record has the ends of the others any more: one each.
+        let each = decommissions.checked_div(launched.len() as u64).unwrap_or(0);
+        for (vm, ns) in &launched {
+            let old = before.vms.get(vm).copied().unwrap_or_default();
+            gained.push((vm, ns.saturating_sub(old.all) + each));
+        }
         let mut host = now.busy_ns.saturating_sub(before.busy_ns);
         let mut used = Vec::new();
-        for (vm, total) in &now.vms {
-            let ns = total.saturating_sub(before.vms.get(vm).copied().unwrap_or(0));
-            if ns > 0 {
-                host = host.saturating_sub(ns);
-                let label = labels.get(vm).map(|label| (*label).to_owned());
-                used.push(Used { vm: Some(*vm), label, ns });
-            }
+        for (vm, ns) in gained.into_iter().filter(|(_, ns)| *ns > 0) {
+            host = host.saturating_sub(ns);
+            let label = labels.get(vm).map(|label| (*label).to_owned());
+            used.push(Used { vm: Some(*vm), label, ns });
         }
         if host > 0 {
             used.push(Used { vm: None, label: None, ns: host });
         }
         used
+    }
+}
+
+impl Reading {
+    fn of(records: &Records) -> Reading {
+        let times = |(vm, state): (VmRef, SlotState)| {
+            let by_class = records.psp_ns(vm)?;
+            let (all, other) = (by_class.iter().sum(), by_class[Class::Other as usize]);
+            Some((vm, Times { all, other, exited: state.is(Life::Exited) }))
+        };
+        let is_vm =
+            |(_, state): &(VmRef, SlotState)| state.is(Life::Running) || state.is(Life::Exited);
+        Reading {
+            vms: records.slots().filter(is_vm).filter_map(times).collect(),
+            busy_ns: records.busy_ns(),
+            decommission_ns: records.busy_ns_of(SNP_DECOMMISSION),
+        }
     }
 }

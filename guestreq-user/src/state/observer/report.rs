@@ -2,6 +2,7 @@
 
 use super::{Observer, TrackedVm, now_ns};
 use crate::{
+    host,
     policy::{Difference, Plan, Target},
     wire::events::{EventData, PolicyChanged},
 };
@@ -53,7 +54,8 @@ impl Observer {
     /// Reports new and exited VMs, and ended launches.
     pub(super) fn report_events(&mut self) {
         let mut events = self.table.take_events();
-        events.extend(self.launches.settle(&self.records, self.table.vms()));
+        let Observer { launches, records, table, .. } = self;
+        events.extend(launches.settle(records, table.vms(), now_ns(), host::thread_exists));
         // A VM's launch ends after the VM is seen, and a failed one before its VM is gone.
         events.sort_by_key(|(.., at)| *at);
         for (vm, what, at) in events {

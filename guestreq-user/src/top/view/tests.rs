@@ -186,7 +186,7 @@ fn launch(name: &str, state: &'static str, seconds: f64) -> Launch {
     let psp_used_by = Some(vec![PspUser { vm: Some("greedy".to_owned()), seconds: 9.0 }]);
     let work = Work { pages: 512, stage_seconds, psp_used_by, ..Work::default() };
     let started = "2026-01-31T12:00:00.5Z".parse().unwrap();
-    Launch { vm, state: state.into(), started, seconds, seconds_ago: 61.0, work }
+    Launch { vm, state: state.into(), started, seconds, seconds_ago: 61.0, inferred: false, work }
 }
 
 /// Hostile names.

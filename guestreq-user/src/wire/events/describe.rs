@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, LaunchStages, Launched,
-    Lost, Message, PolicyChanged, VmpckLost,
+    Lost, Message, PolicyChanged, VmpckLost, Work,
 };
 use crate::text::duration;
 
@@ -103,11 +103,13 @@ impl fmt::Display for VmpckLost {
 
 impl fmt::Display for Launched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Launched { result, seconds, work } = self;
+        let Launched { result, seconds, inferred, work } = self;
         let LaunchStages { psp_queue, psp_service, vmm } = work.stage_seconds;
         let [all, queue, service, vmm] = [*seconds, psp_queue, psp_service, vmm].map(duration);
-        let more = if work.partial { "more than " } else { "" };
-        write!(f, "{result} after {more}{all}: {} commands, {} pages", work.commands, work.pages)?;
+        let how = if *inferred { " (inferred)" } else { "" };
+        let Work { commands, pages, partial, .. } = work;
+        let more = if *partial { "more than " } else { "" };
+        write!(f, "{result}{how} after {more}{all}: {commands} commands, {pages} pages")?;
         write!(f, ", psp_queue {queue}, psp_service {service}, vmm {vmm}")?;
         work.failure().map_or(Ok(()), |failure| write!(f, "; {failure}"))
     }

@@ -18,6 +18,10 @@ pub struct Launched {
     pub result: Cow<'static, str>,
     /// From its first command to the end of its last one.
     pub seconds: f64,
+    /// The end of its guest context was not seen: its process has exited, and no command came for
+    /// 60 s.
+    #[serde(default)]
+    pub inferred: bool,
     #[serde(flatten)]
     pub work: Work,
 }
@@ -82,6 +86,7 @@ impl Launched {
         Launched {
             result: state_name(launch).into(),
             seconds: seconds(launch.duration_ns()),
+            inferred: false,
             work: Work::of(launch, users),
         }
     }

@@ -70,6 +70,7 @@ pub fn launched() -> Launched {
     Launched {
         result: "failed".into(),
         seconds: 12.0,
+        inferred: false,
         work: Work {
             commands: 102,
             pages: 100,
@@ -165,6 +166,9 @@ fn a_launch_is_displayed_with_its_stages_and_what_ended_it() {
         "launched: VM \"web@7\", failed after more than 12.0 s: 102 commands, 100 pages, psp_queue 9.00 s, \
          psp_service 2.00 s, vmm 1.00 s; snp_launch_finish: bad_measurement"
     );
+    let inferred = Launched { inferred: true, result: "process_exited".into(), ..launched() };
+    let text = event(1, None, EventData::Launched(Box::new(inferred))).to_string();
+    assert!(text.starts_with("process_exited (inferred) after more than 12.0 s: "), "{text}");
 }
 
 #[test]

@@ -14,10 +14,11 @@ use crate::text::quoted;
 pub struct Request {
     pub target: Target,
     pub change: Change,
-    /// Proceed even if the rate is so low that guests lose VMPCKs.
+    /// Proceed even if the limit is so low that messages of well-behaved guests would be admitted over
+    /// it, after 30 s of BUSY.
     #[serde(default)]
     pub force: bool,
-    /// Proceed even if running VMs lose VMPCKs.
+    /// Proceed even if running VMs lose VMPCKs, or need rescues.
     #[serde(default)]
     pub yes: bool,
 }
@@ -58,7 +59,7 @@ pub enum Change {
 #[serde(deny_unknown_fields)]
 pub struct Apply {
     pub policy_file: Option<PolicyFile>,
-    /// Proceed even if running VMs lose VMPCKs.
+    /// Proceed even if running VMs lose VMPCKs, or need rescues.
     #[serde(default)]
     pub yes: bool,
 }

@@ -12,7 +12,8 @@ use super::{Burst, Rate, Share, ShareBurst};
 
 /// `"off"`, or a rate with a burst, a share of the PSP with a burst, or both: `{"rate": "5/s",
 /// "burst": 10}`, `{"share": "10%", "burst": "200ms"}`, `{"rate": "5/s", "share": "10%", "burst":
-/// [10, "200ms"]}`; with `"force": true` if it is so low that guests may lose VMPCKs.
+/// [10, "200ms"]}`; with `"force": true` if it is so low that messages of well-behaved guests
+/// would be admitted over it, after 30 s of BUSY.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
     Off,
@@ -24,7 +25,7 @@ pub enum Limit {
 pub struct Throttle {
     pub rate: Option<RateLimit>,
     pub share: Option<ShareLimit>,
-    /// Accepts that guests may lose VMPCKs.
+    /// Accepts that well-behaved guests may wait until they are rescued.
     pub force: bool,
 }
 
@@ -38,7 +39,8 @@ pub struct RateLimit {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ShareLimit {
     pub share: Share,
-    /// PSP time that may be used at once; `None`: the larger of 200 ms and four services.
+    /// PSP time that may be used at once, and a request beyond it; `None`: the larger of 200 ms and
+    /// four services.
     pub burst: Option<ShareBurst>,
 }
 

@@ -51,7 +51,7 @@ pub fn run(long: bool) -> Result<()> {
         "empty_launch_runs": empty.0,
         "launch_commands": sum.commands,
         "launch_service_excess_percent": found.service * 100.0,
-        "launch_duration_lack_percent": found.duration * 100.0,
+        "launch_duration_shortfall_percent": found.duration * 100.0,
         "launches_compared": found.launches,
         "launch_commands_compared": found.commands,
     }));

@@ -3,11 +3,13 @@
 //! `cargo xtask bench` runs them and prints a table. A line `BENCH` carries one JSON object, whose
 //! keys are the figures.
 
+mod change;
 mod cost;
 mod growth;
 mod launches;
 mod limits;
 mod programs;
+mod shares;
 mod sizes;
 mod subjects;
 
@@ -19,11 +21,15 @@ use crate::{agent::Agent, host};
 /// A part of the benchmark, one boot; `true` measures for longer.
 type Part = fn(bool) -> Result<()>;
 
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 9] = [
+    ("change", change::in_time),
+    ("instructions", change::in_instructions),
     ("cost", cost::run),
     ("growth", growth::run),
     ("launches", launches::run),
     ("limits", limits::run),
+    ("shares", shares::run),
+    ("overload", shares::overload),
     ("programs", sizes::run),
 ];
 

@@ -34,10 +34,15 @@ pub struct MeasuredAgent {
 
 impl MeasuredAgent {
     pub fn start() -> Result<MeasuredAgent> {
+        MeasuredAgent::of("/bin/guestreq", "")
+    }
+
+    /// Of a binary, with more lines of configuration.
+    pub fn of(binary: &str, lines: &str) -> Result<MeasuredAgent> {
         // With hundreds of VMs in the queue all requests are slow, and each would be logged.
-        fs::write(CONFIG, "slow_request = \"1h\"\n").context(CONFIG)?;
+        fs::write(CONFIG, format!("slow_request = \"1h\"\n{lines}")).context(CONFIG)?;
         let before = programs::ids();
-        let agent = Agent::start(&["--config", CONFIG])?;
+        let agent = Agent::start_command(Command::new(binary).args(["agent", "--config", CONFIG]))?;
         Ok(MeasuredAgent { agent, ids: &programs::ids() - &before })
     }
 }

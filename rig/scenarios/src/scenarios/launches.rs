@@ -2,7 +2,7 @@
 //!
 //! The agent's record of each launch, compared with the fake firmware's and with the VMM's clock.
 
-pub mod bad_input;
+pub mod edge_cases;
 pub mod exact;
 pub mod records;
 pub mod restart;
@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::{
     agent::{self, Agent},
+    exposition::Metrics,
     host::Firmware,
     load,
     scenario::{Context, Status, scenario},
@@ -94,20 +95,24 @@ fn totals(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
+/// Waits until this many launches have ended: with this result, or with any.
+fn wait_for_ended(agent: &mut Agent, result: Option<&str>, number: u64) -> Result<Metrics> {
+    let labels: Vec<_> = result.map(|result| ("result", result)).into_iter().collect();
+    agent.wait_until("the launches have ended", |metrics| {
+        metrics.sum("guestreq_launches_total", &labels) == number as f64
+    })
+}
+
 fn failed(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     load::run(FAILED_LAUNCHES)?;
-    agent.wait_until("the launches have ended", |metrics| {
-        metrics.sum("guestreq_launches_total", &[]) == 3.0
-    })?;
+    wait_for_ended(&mut agent, None, 3)?;
     // One whose VMM is killed meanwhile.
     Firmware::set("other_us", 300_000)?;
     let killed = load::start("--name killed")?;
     agent.wait_until("a launch runs", |metrics| metrics.sum("guestreq_launches", &[]) == 1.0)?;
     drop(killed);
-    agent.wait_until("it has ended", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "process_exited")]) == 1.0
-    })?;
+    wait_for_ended(&mut agent, Some("process_exited"), 1)?;
     Firmware::reset()?;
     let mut results = BTreeMap::new();
     for event in events()? {

@@ -29,6 +29,7 @@ pub mod launches;
 pub mod limits;
 mod lockdown;
 mod losses;
+pub mod lost_vmpcks;
 mod missing_prerequisites;
 mod module_reload;
 mod operation;
@@ -112,11 +113,11 @@ pub const GROUPS: &[Group] = &[
             launches::TOTALS,
             launches::FAILED,
             launches::NAMES,
-            launches::bad_input::PAGES,
-            launches::bad_input::VANISHED,
+            launches::edge_cases::PAGES,
+            launches::edge_cases::VANISHED,
             launches::restart::RESTART,
         ],
-        once: &[launches::bad_input::CHURN, launches::stalled::STALLED],
+        once: &[launches::edge_cases::CHURN, launches::stalled::STALLED],
         ..Group::DEFAULT
     },
     Group { name: "module_reload", scenarios: &[module_reload::RELOADED], ..Group::DEFAULT },
@@ -198,6 +199,12 @@ pub const GROUPS: &[Group] = &[
         name: "shares",
         scenarios: &[shares::PSP_TIME],
         once: &[shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "overload",
+        memory_mib: 4096,
+        scenarios: &[lost_vmpcks::OVERLOAD],
         ..Group::DEFAULT
     },
     Group {

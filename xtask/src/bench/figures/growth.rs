@@ -18,6 +18,21 @@ const TABLES: &[Table] = &[
         ],
     ),
     (
+        "change",
+        "Before and after a change, for each request or command",
+        &[
+            ("unit", "UNIT", 0),
+            ("load", "LOAD", 0),
+            ("program", "PROGRAM", 0),
+            ("before", "BEFORE", 0),
+            ("now", "NOW", 0),
+            ("ratio", "RATIO", 3),
+            ("least_before", "LEAST BEFORE", 0),
+            ("least_now", "LEAST NOW", 0),
+            ("least_ratio", "RATIO", 3),
+        ],
+    ),
+    (
         "growth_requests",
         "With requests",
         &[

@@ -23,7 +23,7 @@ fn all() -> Figures {
         "bpf_ns_per_launch_command": 1200.0, "bpf_launch_runs": 12000,
         "empty_ns_per_launch_command": 400.0, "empty_launch_runs": 12000,
         "launch_commands": 4000, "launch_service_excess_percent": 0.5,
-        "launch_duration_lack_percent": 0.1, "launches_compared": 8,
+        "launch_duration_shortfall_percent": 0.1, "launches_compared": 8,
         "launch_commands_compared": 300,
     });
     figures.part("launches", Ok((vec![launches], None)));
@@ -40,6 +40,15 @@ fn all() -> Figures {
         "victim_p99_unlimited_us": 900000.0, "victim_unlimited_requests": 30,
     });
     figures.part("limits", Ok((vec![limits], None)));
+    let shares = json!({
+        "share_2ms_deviation_percent": 0.4, "share_40ms_deviation_percent": 0.2,
+        "share_mixed_deviation_percent": 1.1, "invented_numbers_gain_percent": 0.1,
+    });
+    figures.part("shares", Ok((vec![shares], None)));
+    let overload = json!({
+        "vmpcks_lost": 1, "vmpcks_longest_wait_s": 43.0, "vmpcks_rescued": 2000, "vmpcks_vms": 500,
+    });
+    figures.part("overload", Ok((vec![overload], None)));
     figures
 }
 
@@ -75,4 +84,7 @@ fn goals_are_compared_with_what_was_measured() {
     assert!(line("unrelated VMGEXIT").ends_with("goal 1.5: missed"), "{text}");
     assert!(line("without limit").ends_with("45.00x"), "no goal: {text}");
     assert!(line("command_end").contains("4000"), "{text}");
+    assert!(line("mixed services").ends_with("goal 1: missed"), "{text}");
+    assert!(line("VMPCKs lost").ends_with("goal 0: missed"), "{text}");
+    assert!(line("rescued").ends_with("2000"), "no goal: {text}");
 }

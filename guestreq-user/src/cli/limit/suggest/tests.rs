@@ -60,7 +60,10 @@ fn a_share_is_raised_to_the_smallest_that_no_guest_starves_under() {
     let suggestion = suggest(&psp(1000, 0.02), 1000, 0.5).unwrap();
     assert_eq!(suggestion.limit_share.as_deref(), Some("0.28%"));
     let text = text(&suggestion);
-    assert!(text.contains("Raised to                0.28%: a guest that gets BUSY"), "{text}");
+    assert!(
+        text.contains("Raised to                0.28%: under less, guests could wait"),
+        "{text}"
+    );
     assert!(text.contains("all VMs may take 280.0 %"), "{text}");
     let error = suggest(&psp(1000, 10.0), 1, 0.5).unwrap_err().to_string();
     assert!(
@@ -109,7 +112,7 @@ fn a_rate_that_would_starve_guests_is_raised_and_reported() {
     let suggestion = suggest_rate(&psp(1000, 0.02), 1000, 0.5).unwrap();
     assert_eq!(suggestion.rate.as_deref(), Some(safety::SLOWEST));
     let text = text(&suggestion);
-    assert!(text.contains("loses its VMPCK; all VMs may take 160.0 %"), "{text}");
+    assert!(text.contains("admitted over the limit; all VMs may take 160.0 %"), "{text}");
 }
 
 #[test]

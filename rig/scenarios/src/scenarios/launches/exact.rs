@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::records::{self, Deviation};
+use super::{
+    records::{self, Deviation},
+    wait_for_ended,
+};
 use crate::{
     agent::Agent,
     host::{Firmware, wait_until},
@@ -91,9 +94,7 @@ fn concurrent(_: &Context) -> Result<Status> {
     let waited = waiting.elapsed().as_nanos() as u64;
     cue.give()?;
     let reports = load.finish()?.launches;
-    let metrics = agent.wait_until("all launches have finished", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == vms as f64
-    })?;
+    let metrics = wait_for_ended(&mut agent, Some("finished"), vms as u64)?;
     let (finished, launches) = (records::finished()?, Firmware::read()?.launches_since(&before)?);
     let found = records::compare(&finished, &launches, &reports)?;
     println!("concurrent: {found:?}, {:.1} s of {vms}", waited as f64 / 1e9);

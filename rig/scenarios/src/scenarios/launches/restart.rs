@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use guestreq_common::command::SNP_LAUNCH_FINISH;
 
-use super::records;
+use super::{records, wait_for_ended};
 use crate::{
     agent::{self, Agent},
     enforcing::Enforcing,
@@ -21,9 +21,7 @@ fn restart(_: &Context) -> Result<Status> {
     let Enforcing { mut agent, gate } = Enforcing::start("")?;
     let first = Firmware::read()?;
     let held = load::start("--vmm qemu --name web --failed-launches 3 --pages 5 --hold")?;
-    agent.wait_until("web has launched", |metrics| {
-        metrics.sum("guestreq_launches_total", &[]) == 3.0
-    })?;
+    wait_for_ended(&mut agent, None, 3)?;
     let cues = ["ends", "runs"].map(Cue::new);
     let start = |name, cue: &Cue| {
         let before = Firmware::read()?;
@@ -58,9 +56,7 @@ fn restart(_: &Context) -> Result<Status> {
     }
     ensure!(super::events()?.is_empty(), "it reports them again");
     continue_launch(&cues[1], &first, 3)?;
-    agent.wait_until("the last launch has ended", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == 3.0
-    })?;
+    wait_for_ended(&mut agent, Some("finished"), 3)?;
     let mut launches = Firmware::read()?.launches_since(&first)?;
     launches.retain(|launch| launch.pages > 0);
     launches.sort_by_key(|launch| launch.end_ns);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::records;
+use super::{records, wait_for_ended};
 use crate::{
     agent::{self, Agent},
     host::{Firmware, wait_until},
@@ -41,9 +41,7 @@ fn stalled(_: &Context) -> Result<Status> {
     ensure!(table.lines().any(|line| line.contains("slow") && line.contains("stalled")), "{table}");
     cue.give()?;
     load.finish()?;
-    let metrics = agent.wait_until("the launch has finished", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == 1.0
-    })?;
+    let metrics = wait_for_ended(&mut agent, Some("finished"), 1)?;
     ensure!(metrics.sum("guestreq_launches", &[]) == 0.0, "it is still counted as running");
     let finished = records::finished()?;
     let launch = launch_load::only(&before)?.context("the firmware saw no launch")?;

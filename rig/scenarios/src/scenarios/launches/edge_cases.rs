@@ -4,7 +4,10 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::records::{self, Record};
+use super::{
+    records::{self, Record},
+    wait_for_ended,
+};
 use crate::{
     agent::{self, Agent},
     host::Firmware,
@@ -37,9 +40,7 @@ fn pages(_: &Context) -> Result<Status> {
 
 /// Waits until a launch has ended, and returns the agent's record.
 fn ended(agent: &mut Agent, result: &str, number: u64) -> Result<Record> {
-    agent.wait_until("the launch has ended", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", result)]) == number as f64
-    })?;
+    wait_for_ended(agent, Some(result), number)?;
     let all = records::all()?;
     let record = all.first().context("the agent knows no launch")?;
     ensure!(record.state == result, "not {result}: {record:?}");
@@ -83,6 +84,20 @@ fn vanished(_: &Context) -> Result<Status> {
     ensure!(killed.name.as_deref() == Some("killed"), "{killed:?}");
     Firmware::reset()?;
 
+    // All VMs of a process, and not only the one that it launched last.
+    let before = Firmware::read()?;
+    let load = load::start("--vms 3 --pages 8 --abandon update --leave-open --count 0 --hold")?;
+    agent
+        .wait_until("three launches run", |metrics| metrics.sum("guestreq_launches", &[]) == 3.0)?;
+    launch_load::kill(load)?;
+    ended(&mut agent, "process_exited", 5)?;
+    let launches = Firmware::read()?.launches_since(&before)?;
+    let known = records::all()?;
+    ensure!(launches.len() == 3, "{launches:?}");
+    for record in &known[..3] {
+        ensure!(record.state == "process_exited" && record.pages == 4, "{record:?}");
+    }
+
     for (i, page) in (1..).zip([1, 100]) {
         Firmware::set("fail_page", page)?;
         let before = Firmware::read()?;
@@ -94,11 +109,14 @@ fn vanished(_: &Context) -> Result<Status> {
     }
     Firmware::reset()?;
     let table = agent::cli(&["launches"])?;
-    let ends: [&[&str]; 3] =
-        [&["abandoned"], &["process_exited"], &["failed", "snp_launch_update: invalid_param"]];
-    for words in ends {
+    let ends: [(&[&str], usize); 3] = [
+        (&["abandoned"], 2),
+        (&["process_exited"], 5),
+        (&["failed", "snp_launch_update: invalid_param"], 2),
+    ];
+    for (words, count) in ends {
         let lines = table.lines().filter(|line| words.iter().all(|word| line.contains(word)));
-        ensure!(lines.count() == 2, "not 2 lines with {words:?}: {table}");
+        ensure!(lines.count() == count, "not {count} lines with {words:?}: {table}");
     }
     let running = agent.scrape()?.sum("guestreq_launches", &[]);
     ensure!(running == 0.0, "{running} launches still run");
@@ -113,9 +131,7 @@ fn churn(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let relaunch = CHURN_LAUNCHES - 1;
     load::run(&format!("--pages 3 --relaunch {relaunch} --count 0"))?;
-    let metrics = agent.wait_until("all launches have finished", |metrics| {
-        metrics.sum("guestreq_launches_total", &[("result", "finished")]) == CHURN_LAUNCHES as f64
-    })?;
+    let metrics = wait_for_ended(&mut agent, Some("finished"), CHURN_LAUNCHES)?;
     let durations = metrics.sum("guestreq_launch_duration_seconds_count", &[]);
     ensure!(durations == CHURN_LAUNCHES as f64, "{durations} durations");
     let (known, launches) = (records::finished()?, Firmware::read()?.launches_since(&before)?);
