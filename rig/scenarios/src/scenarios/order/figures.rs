@@ -58,6 +58,9 @@ fn concurrent(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let alone = launched(256, 5)?;
     let load = pushing(&gate, 14, "")?;
+    let before = gate.order()?;
+    let one = launched(256, 5)?;
+    println!("one launch: {:.2} times alone; {before:?}, {:?}", times(one, alone), gate.order()?);
     let launching =
         load::start("--vms 16 --processes --name l --pages 256 --count 0 --relaunch-for 30")?;
     wait_until("they are launched", Duration::from_secs(60), || {
