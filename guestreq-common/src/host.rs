@@ -176,7 +176,7 @@ impl Host {
     #[inline(always)]
     pub fn advance_launch(&mut self, vm: &mut Vm, command: &Running) {
         let outcome = Outcome(command.outcome as u8);
-        if vm.has_requests() {
+        if vm.launch.is_unseen() && vm.has_requests() {
             // A guest runs: its launch is over, whatever the VMM tries.
             return;
         }

@@ -61,7 +61,7 @@ pub struct Launch {
     pub failed_outcome: u32,
     /// Nonzero once the process that launched it has exited; also written by another hook and the agent.
     pub process_exited: u32,
-    /// Nonzero if it began before it was observed: it took longer than is known.
+    /// Nonzero if its beginning or end was not observed: it took longer than is known.
     pub partial: u32,
     pub reserved: u32,
 }
@@ -72,12 +72,17 @@ impl Launch {
         self.state == LaunchState::Running as u32
     }
 
+    #[inline(always)]
+    pub const fn is_unseen(&self) -> bool {
+        self.state == LaunchState::Unseen as u32
+    }
+
     /// A launch command has returned: [`crate::command::launches`]. Returns what it adds to each
     /// stage.
     #[inline(always)]
     pub fn add(&mut self, command: &Running, outcome: Outcome) -> [u64; LAUNCH_STAGES] {
         let now = command.ended;
-        if self.state == LaunchState::Unseen as u32 {
+        if self.is_unseen() {
             self.state = LaunchState::Running as u32;
             self.partial = (command.command != SNP_GCTX_CREATE) as u32;
             self.started = command.queued;
@@ -121,13 +126,17 @@ impl Launch {
         self.state == LaunchState::Finished as u32 && self.latest.0 == time.0
     }
 
-    /// Its guest context ends. Whether that ended the launch.
+    /// Its guest context ends. Whether that ended the launch. `sends`: the guest has sent requests, so
+    /// its launch must have finished unseen.
     #[inline(always)]
-    pub fn end(&mut self) -> bool {
+    pub fn end(&mut self, sends: bool) -> bool {
         if !self.is_running() {
             return false;
         }
-        self.state = if self.failed_command != 0 {
+        self.partial |= sends as u32;
+        self.state = if sends {
+            LaunchState::Finished as u32
+        } else if self.failed_command != 0 {
             LaunchState::Failed as u32
         } else if self.process_exited != 0 {
             LaunchState::ProcessExited as u32

@@ -83,7 +83,7 @@ fn records(it: &mut String) {
     record!(it, request::Stack { depth, counting, running });
     record!(it, message::Summary { seqno, message_type, row, vmpck });
     record!(it, policy::Policy { rules, rate, share });
-    record!(it, policy::Limiter { rate, debt, waiting, first_seen, place, credit, message, evaluation_bits, until });
+    record!(it, policy::Limiter { rate, debt, waiting, first_seen, place, credit, conforms_for, message, evaluation_bits, until });
     record!(it, waiting::WaitingMessages { by_vmpck, waits, lost, reported, reserved, losses });
     record!(it, waiting::Waiting { seqno, first_refused, last_refused });
     record!(it, launch::Launch {

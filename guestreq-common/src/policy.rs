@@ -221,17 +221,23 @@ pub struct Limiter {
     pub rate: u64,
     pub debt: Debt,
     pub waiting: WaitingMessages,
-    /// When this began, if the VM has no record.
+    /// When its VM was first seen, perhaps before there was a record for it.
     pub first_seen: MonotonicNs,
     /// Of the decision in progress: words that the verifier must not know.
     pub place: Place,
     pub credit: i64,
+    pub conforms_for: u64,
     pub message: Summary,
     pub evaluation_bits: u64,
     pub until: MonotonicNs,
 }
 
 impl Limiter {
+    /// A VM's that is first seen now.
+    pub fn new(now: MonotonicNs) -> Limiter {
+        Limiter { first_seen: now, ..Limiter::default() }
+    }
+
     /// What the state says about a message, for [`decide`].
     #[inline(always)]
     pub fn examine(&mut self, share: PspShare, message: &Summary, mean_ns: u64, now: MonotonicNs) {
@@ -240,11 +246,13 @@ impl Limiter {
         self.waiting.place(&mut self.place, vmpck, seqno, now);
         if share.is_off() {
             self.credit = Credit::UNLIMITED.0;
+            self.conforms_for = u64::MAX;
             return;
         }
         let reserved_ns = mean_ns.wrapping_mul(reload(&self.place.older));
         self.debt.settle(share, mean_ns, now);
         self.credit = self.debt.credit(share, mean_ns, reserved_ns, now).0;
+        self.conforms_for = self.debt.conforms_for(share, mean_ns, reserved_ns, now);
         let half = share.time_to_repay(share.burst(mean_ns) / 2);
         self.place.pushes = (reload(&self.credit) < half as i64) as u64;
     }
@@ -286,6 +294,8 @@ pub struct PolicyInput {
     /// The message's place among the VM's, and what the VM's share says.
     pub place: Place,
     pub credit: Credit,
+    /// For how long the share would have admitted it.
+    pub conforms_for: u64,
 }
 
 /// A decision and its effect.
@@ -364,8 +374,8 @@ pub fn decide<C: Cell, T: Cell>(
         until: MonotonicNs::NEVER,
     };
     if input.unresolved {
-        // Whatever its policy will be: another policy must not decide. This ends long before any of
-        // its messages is overdue.
+        // Whatever its policy will be: another policy must not decide. This ends ten seconds after
+        // the VM's first command.
         let charged = input.spent && !share.is_off();
         return Evaluation { mode: Mode::Enforce, charged, ..decided(Decision::Busy) };
     }
@@ -396,9 +406,10 @@ pub fn decide<C: Cell, T: Cell>(
         return decided(Decision::Busy);
     }
     let Place { first_refused, older, pushes, .. } = input.place;
-    let conforms_for = input.credit.conforms_for();
-    let (now, takes_turns) = (input.now.0, pushes != 0);
-    let arrival = Arrival { now, first_refused, takes_turns, conforms_for, older };
+    // Where nothing can be refused, there are no turns.
+    let (now, takes_turns) = (input.now.0, pushes != 0 && !input.spent);
+    let arrival =
+        Arrival { now, first_refused, takes_turns, conforms_for: input.conforms_for, older };
     match policy.rate().ask(rate, turn, &arrival) {
         Admission::Admitted => decided(Decision::Admit),
         Admission::Early(_) | Admission::NotItsTurn => decided(Decision::Busy),

@@ -160,7 +160,8 @@ impl Credit {
         self.0 < 0
     }
 
-    /// How long it could have sent; 0 if it may not.
+    /// For how long it could have sent, at most the time in which it repays its burst; 0 if it may
+    /// not.
     #[inline(always)]
     pub const fn conforms_for(self) -> u64 {
         if self.0 < 0 { 0 } else { self.0 as u64 }
@@ -207,6 +208,22 @@ impl Debt {
         }
     }
 
+    /// For how long a VM could have sent; 0 if it may not. Unlike [`Credit::conforms_for`] not at most
+    /// the time in which it repays its burst.
+    #[inline(always)]
+    pub fn conforms_for(
+        &mut self,
+        share: PspShare,
+        mean_ns: u64,
+        reserved_ns: u64,
+        now: MonotonicNs,
+    ) -> u64 {
+        let burst = forget(&mut self.scratch, share.burst(mean_ns));
+        let beyond = self.owed_ns.saturating_add(reserved_ns).saturating_sub(burst);
+        let beyond = forget(&mut self.scratch, beyond);
+        now.since(self.at).saturating_sub(share.time_to_repay(beyond))
+    }
+
     /// A limit that another one replaces, or a clock that went back: what is owed begins again from
     /// here.
     #[inline(always)]
@@ -220,10 +237,12 @@ impl Debt {
     #[inline(always)]
     pub fn charge(&mut self, share: PspShare, mean_ns: u64, service_ns: u64, now: MonotonicNs) {
         let service_ns = at_most(service_ns, MAX_OWED_NS);
-        let owed = self.owed(share, mean_ns, now).saturating_add(service_ns);
-        let owed = forget(&mut self.scratch, owed);
+        let before = self.owed(share, mean_ns, now);
+        let owed = forget(&mut self.scratch, before.saturating_add(service_ns));
         let burst = forget(&mut self.scratch, share.burst(mean_ns));
         let most = burst.saturating_add(share.repaid(MAX_REPAYMENT_NS)).saturating_add(service_ns);
+        // What it owed under a default burst that was longer is not forgiven.
+        let most = forget(&mut self.scratch, if before > most { before } else { most });
         self.owed_ns = at_most(at_most(owed, most), MAX_OWED_NS);
         self.at = now;
         self.under = share.0;

@@ -58,9 +58,12 @@ impl<C: Cell> Turn<'_, C> {
         let ahead = if ahead > spacing { spacing } else { ahead };
         // One of those that race is first.
         let taken = self.next.replace(next, now.saturating_add(ahead).saturating_add(spacing));
+        if !taken && !has_waited {
+            return false;
+        }
         self.last_refused.replace(last, first_refused.0);
         self.holder.replace(holder, self.context.0);
-        taken || has_waited
+        true
     }
 }
 

@@ -211,8 +211,10 @@ impl Vm {
         context: GuestContext,
         tgid: u32,
         counters: Counters,
+        limiter: Limiter,
         now: MonotonicNs,
     ) {
+        self.limiter = limiter;
         self.context = context;
         self.tgid = tgid;
         self.runner = tgid;
@@ -230,7 +232,8 @@ impl Vm {
     }
 
     /// Resets the record of a VM without requests for the next VM, under a new generation, so that
-    /// old references find nothing. Fields that only requests write are untouched.
+    /// old references find nothing. Fields that only requests write, and that
+    /// [`Vm::begin`] writes, are untouched.
     #[inline(always)]
     pub fn clear(&mut self) {
         self.generation = self.generation.wrapping_add(1).max(1);

@@ -297,28 +297,26 @@ fn decide<const KNOWN: bool>(
     let mut policy = enforcement.policy;
     let mut tsc_infos = policy::FREE_TSC_INFOS;
     let mut own = false;
-    let since;
     let limiter = if KNOWN {
         let vm = maps::vm(sender.vm)?;
         policy = own_or_default(vm, enforcement).0;
         vm.limiter.examine(policy.share(), message, turn.spacing_ns, now);
         own = vm.policy.rules().generation() == reload(&vm.generation);
         tsc_infos = vm.tsc_infos;
-        since = vm.first_seen;
         &mut vm.limiter
     } else {
         let limiter = maps::limiter(sender.context)?;
         limiter.examine(policy.share(), message, turn.spacing_ns, now);
-        since = limiter.first_seen;
         limiter
     };
-    let unresolved =
-        policy::is_unresolved(enforcement.waits != 0, own, since, enforcement.heartbeat, now);
+    let (waits, since) = (enforcement.waits != 0, reload(&limiter.first_seen));
+    let unresolved = policy::is_unresolved(waits, own, since, enforcement.heartbeat, now);
     let place = reload(&limiter.place);
     let credit = Credit(reload(&limiter.credit));
     let spent = asked == Asked::AtPsp { holds: true };
     let row = limiter.message().row;
-    let input = PolicyInput { row, now, tsc_infos, unresolved, spent, place, credit };
+    let conforms_for = reload(&limiter.conforms_for);
+    let input = PolicyInput { row, now, tsc_infos, unresolved, spent, place, credit, conforms_for };
     let evaluation = policy::decide(&policy, &input, &Word::new(&mut limiter.rate), &turn);
     limiter.set_evaluation(evaluation);
     Some(limiter)

@@ -163,8 +163,8 @@ pub fn slot(slot: u32) -> Option<&'static mut Vm> {
 /// The limiter's state of a guest context without a record, if any.
 #[inline(always)]
 pub fn limiter(context: GuestContext) -> Option<&'static mut Limiter> {
-    // SAFETY: an element of a map. Only the VM's own requests write it, one at a time; if the VM ends
-    // meanwhile, its memory stays a Limiter's, perhaps another's.
+    // SAFETY: an element of a map. Only the VM's own requests write it, one at a time, and move it to
+    // a record; if the VM ends meanwhile, its memory stays a Limiter's, perhaps another's.
     LIMITERS.get_ptr_mut(context).map(|state| unsafe { &mut *state })
 }
 
@@ -174,8 +174,7 @@ pub fn make_limiter(context: GuestContext, now: MonotonicNs) {
     if limiter(context).is_some() {
         return;
     }
-    let state = Limiter { first_seen: now, ..Limiter::default() };
-    if LIMITERS.insert(context, state, BPF_NOEXIST.into()).is_err() {
+    if LIMITERS.insert(context, Limiter::new(now), BPF_NOEXIST.into()).is_err() {
         count_loss(Loss::ContextTableFull, 1);
     }
 }

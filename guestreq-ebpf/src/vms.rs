@@ -13,6 +13,7 @@ use guestreq_common::{
     command,
     event::{Event, EventKind},
     host::Loss,
+    policy::Limiter,
     sequence::Counters,
     units::GuestContext,
     vm::{Life, Vm, VmRef},
@@ -57,12 +58,9 @@ pub fn find_or_make<C: EbpfContext>(
         return VmRef::NONE;
     };
     let now = kernel::now();
-    vm.begin(context, tgid, counters, now);
-    if let Some(limiter) = maps::limiter(context) {
-        // What waits keeps its place, and what is owed is still owed.
-        vm.limiter = *limiter;
-        maps::forget_limiter(context);
-    }
+    // What waits keeps its place, and what is owed is still owed.
+    let limiter = maps::limiter(context).map_or(Limiter::new(now), |limiter| *limiter);
+    vm.begin(context, tgid, counters, limiter, now);
     let made = VmRef { slot, generation: vm.generation };
     if maps::CONTEXTS.insert(context, made, BPF_NOEXIST.into()).is_err() {
         // Another vCPU of the same guest was faster.
@@ -77,6 +75,7 @@ pub fn find_or_make<C: EbpfContext>(
         }
         return found;
     }
+    maps::forget_limiter(context);
     // Its users cope if there is no room.
     let _ = maps::VM_OF_PROCESS.insert(tgid, made, BPF_ANY.into());
     if let Some(host) = maps::host() {
@@ -115,16 +114,20 @@ pub fn of_command<C: EbpfContext>(
         // Of a VM that never had a slot.
         maps::forget_limiter(context);
     }
-    if !command::begins_vm(command) {
+    let requests = command == command::SNP_GUEST_REQUEST;
+    // A VM that had no slot at first gets one with a request, when no other of its requests uses its
+    // limiter.
+    if !command::begins_vm(command) || !requests && maps::limiter(context).is_some() {
         return found;
     }
     // The launch of a guest that already sends requests was missed.
-    let counters = if command == command::SNP_GUEST_REQUEST {
-        Counters::found()
-    } else {
-        Counters::launched()
-    };
-    find_or_make(ctx, context, tgid, counters)
+    let counters = if requests { Counters::found() } else { Counters::launched() };
+    let made = find_or_make(ctx, context, tgid, counters);
+    if command == command::SNP_GCTX_CREATE && made.is_none() {
+        // It is first seen now.
+        maps::make_limiter(context, kernel::now());
+    }
+    made
 }
 
 /// A guest context ends, and with it its VM.
@@ -136,10 +139,11 @@ pub fn end(it: VmRef, vm: &mut Vm, context: GuestContext) {
         atomic::decrement(&mut host.contexts);
     }
     forget_process(vm.tgid, it);
-    if vm.launch.end() {
+    let sends = vm.has_requests();
+    if vm.launch.end(sends) {
         record_launch(it, vm);
     }
-    if !vm.has_requests() {
+    if !sends {
         // A failed or aborted launch. It has no counts, and endless failed launches must not take
         // other VMs' slots.
         vm.clear();

@@ -57,7 +57,7 @@ fn what_comes_after_the_finish_is_no_part_of_it() {
     ];
     assert_eq!(launch(&steps), launch(&steps[..2]));
     let mut it = launch(&steps);
-    assert!(!it.end(), "it had ended");
+    assert!(!it.end(false), "it had ended");
     assert_eq!(it.state, LaunchState::Finished as u32);
 }
 
@@ -72,11 +72,11 @@ fn a_failed_command_is_remembered_until_it_succeeds() {
     let mut it = launch(&steps[..3]);
     assert!(it.is_running() && it.pages == 0 && it.commands == 3);
     assert_eq!((it.failed_command, it.failed_outcome), (SNP_LAUNCH_UPDATE, 0x16));
-    assert!(it.end() && !it.end());
+    assert!(it.end(false) && !it.end(false));
     assert_eq!(it.state, LaunchState::Failed as u32);
     let mut it = launch(&steps);
     assert_eq!((it.failed_command, it.failed_outcome, it.pages), (0, 0, 1), "tried again");
-    it.end();
+    it.end(false);
     assert_eq!(it.state, LaunchState::Abandoned as u32);
 }
 
@@ -107,12 +107,15 @@ fn a_finish_that_fails_does_not_finish_it() {
 fn a_launch_whose_context_ends_is_abandoned_or_its_process_has_exited() {
     let begun = launch(&[(SNP_GCTX_CREATE, 0, 1, 1, Outcome::OK)]);
     let mut it = begun;
-    assert!(it.end());
+    assert!(it.end(false));
     assert_eq!(it.state, LaunchState::Abandoned as u32);
     let mut it = Launch { process_exited: 1, ..begun };
-    assert!(it.end());
+    assert!(it.end(false));
     assert_eq!(it.state, LaunchState::ProcessExited as u32);
-    assert!(!Launch::default().end(), "none was seen");
+    assert!(!Launch::default().end(false), "none was seen");
+    let mut it = begun;
+    assert!(it.end(true), "its guest runs: the end of SNP_LAUNCH_FINISH was missed");
+    assert_eq!((it.state, it.partial), (LaunchState::Finished as u32, 1));
 }
 
 #[test]
@@ -124,7 +127,7 @@ fn totals_count_each_launch_once_and_durations_of_finished_ones() {
         (SNP_LAUNCH_FINISH, 0, 100 * MS, 200 * MS, Outcome::OK),
     ]);
     let mut abandoned = launch(&[(SNP_GCTX_CREATE, 0, 1, 1, Outcome::OK)]);
-    abandoned.end();
+    abandoned.end(false);
     assert_eq!(totals.end(&finished), 1);
     assert_eq!(totals.end(&abandoned), 2);
     assert_eq!(totals.history, 2);

@@ -107,6 +107,7 @@ impl Host {
                             spent: false,
                             place: guest.limiter.place,
                             credit: Credit(guest.limiter.credit),
+                            conforms_for: guest.limiter.conforms_for,
                         };
                         let it = super::decide(&policy, &input, &guest.rate, &turn);
                         if it.decision == Decision::Busy {

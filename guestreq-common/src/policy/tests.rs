@@ -77,6 +77,7 @@ fn input(kind: MessageType, now: u64) -> PolicyInput {
         spent: false,
         place: Place::default(),
         credit: Credit::UNLIMITED,
+        conforms_for: u64::MAX,
     }
 }
 
@@ -163,7 +164,7 @@ proptest! {
         let (limiter, cell) = (AtomicU64::new(state), AtomicU64::new(next));
         let input = PolicyInput {
             row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
-            credit: Credit::UNLIMITED,
+            credit: Credit::UNLIMITED, conforms_for: u64::MAX,
         };
         let mut debt = Debt::default();
         let turns = turn(&cell, 5);
@@ -493,7 +494,7 @@ proptest! {
             now += later;
             let input = PolicyInput {
                 row, now: MonotonicNs(now), tsc_infos, unresolved: false, spent: false, place: Place::default(),
-            credit: Credit::UNLIMITED,
+            credit: Credit::UNLIMITED, conforms_for: u64::MAX,
             };
             let of = |mode, state, debt: &mut Debt, next| {
                 // Where nothing can be refused, audit counts what would be, if it could.
@@ -525,7 +526,7 @@ proptest! {
         let input = PolicyInput {
             row, now: MonotonicNs(now), tsc_infos: 9, unresolved: false, spent: now % 2 == 0,
             place: Place { first_refused: MonotonicNs(first), older, ..Place::default() },
-            credit: Credit(debt),
+            conforms_for: u64::MAX, credit: Credit(debt),
         };
         let unused = AtomicU64::new(0);
         let turn = turn(&unused, older);

@@ -113,6 +113,27 @@ fn settling_under_the_same_limit_changes_nothing() {
 }
 
 #[test]
+fn how_long_a_vm_could_have_sent_has_no_end() {
+    let (limit, mut debt) = (share(TENTH, 20 * MS), Debt::default());
+    debt.charge(limit, 0, 30 * MS, MonotonicNs(S));
+    let mut since = |reserved, now| debt.conforms_for(limit, 0, reserved, MonotonicNs(now));
+    assert_eq!(since(0, S + 99 * MS), 0, "not yet");
+    assert_eq!(since(0, S + 100 * MS), 0, "from now on");
+    assert_eq!(since(0, 61 * S + 100 * MS), 60 * S);
+    assert_eq!(since(5 * MS, 61 * S + 100 * MS), 60 * S - 50 * MS, "room is kept for others");
+}
+
+#[test]
+fn a_faster_psp_forgives_nothing() {
+    // A default burst is four services: 4 s, and then 200 ms.
+    let (limit, mut debt) = (share(TENTH / 10, 0), Debt::default());
+    debt.charge(limit, S, 4 * S, MonotonicNs(9 * S));
+    debt.charge(limit, MS, MS, MonotonicNs(9 * S));
+    let all = limit.time_to_repay(4 * S - 200 * MS);
+    assert_eq!(debt.credit(limit, MS, 0, MonotonicNs(9 * S)), Credit::after(all));
+}
+
+#[test]
 fn what_could_not_be_refused_is_owed_up_to_a_minute_s_repayment() {
     let limit = share(TENTH, 200 * MS);
     let mut debt = Debt::default();

@@ -12,6 +12,10 @@ fn zeroed() -> Box<Vm> {
     unsafe { Box::<Vm>::new_zeroed().assume_init() }
 }
 
+fn begin(vm: &mut Vm, context: GuestContext, tgid: u32, now: MonotonicNs) {
+    vm.begin(context, tgid, Counters::launched(), Limiter::new(now), now);
+}
+
 #[test]
 fn a_vm_reference_names_a_slot_or_none() {
     assert!(VmRef::NONE.is_none() && !VmRef::new(7, 0).is_none());
@@ -46,7 +50,7 @@ fn a_slot_s_state_is_the_first_word_of_its_record() {
 #[test]
 fn a_record_is_its_context_s_until_that_is_decommissioned() {
     let mut vm = zeroed();
-    vm.begin(GuestContext(0x1000), 7, Counters::launched(), MonotonicNs(50));
+    begin(&mut vm, GuestContext(0x1000), 7, MonotonicNs(50));
     assert_eq!((vm.context, vm.tgid, vm.first_seen), (GuestContext(0x1000), 7, MonotonicNs(50)));
     vm.end(MonotonicNs(90));
     assert_eq!((vm.context, vm.exited), (GuestContext::NONE, MonotonicNs(90)));
@@ -57,7 +61,7 @@ fn a_record_is_its_context_s_until_that_is_decommissioned() {
 fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
     let mut vm = zeroed();
     vm.generation = u32::MAX;
-    vm.begin(GuestContext(0x1000), 7, Counters::launched(), MonotonicNs(50));
+    begin(&mut vm, GuestContext(0x1000), 7, MonotonicNs(50));
     (vm.life, vm.used, vm.kick, vm.started) = (Life::Running as u32, 1, 10, 99);
     (vm.psp_ns, vm.tio_requests) = ([0, 70, 3], 2);
     vm.clear();
@@ -65,8 +69,13 @@ fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
     // SAFETY: a record consists of integers, and is as long as it is.
     let bytes =
         unsafe { core::slice::from_raw_parts((&raw const *vm).cast::<u8>(), size_of::<Vm>()) };
-    let counters = offset_of!(Vm, counters);
-    let rest = [4..counters, counters + size_of::<Counters>()..bytes.len()];
+    let (counters, limiter) = (offset_of!(Vm, counters), offset_of!(Vm, limiter));
+    // What its beginning writes in any case is left.
+    let rest = [
+        4..counters,
+        counters + size_of::<Counters>()..limiter,
+        limiter + size_of::<Limiter>()..bytes.len(),
+    ];
     for range in rest {
         assert!(bytes[range.clone()].iter().all(|byte| *byte == 0), "{range:?}");
     }
@@ -75,7 +84,7 @@ fn a_record_of_a_vm_that_made_no_request_is_as_new_for_the_next_one() {
 #[test]
 fn a_context_is_launched_once_and_before_its_first_request() {
     let mut vm = zeroed();
-    vm.begin(GuestContext(0x1000), 7, Counters::launched(), MonotonicNs(50));
+    begin(&mut vm, GuestContext(0x1000), 7, MonotonicNs(50));
     assert!(!vm.is_launched_again(), "it was only created");
     vm.used = ContextUse::Launched as u32;
     assert!(vm.is_launched_again());
@@ -87,7 +96,7 @@ fn a_context_is_launched_once_and_before_its_first_request() {
 #[test]
 fn a_vm_of_which_only_a_decision_is_counted_has_requests() {
     let mut vm = zeroed();
-    vm.begin(GuestContext(0x1000), 7, Counters::launched(), MonotonicNs(50));
+    begin(&mut vm, GuestContext(0x1000), 7, MonotonicNs(50));
     for (used, last_request, expected) in [
         (ContextUse::Created, 0, false),
         (ContextUse::Launched, 0, false),
@@ -98,14 +107,14 @@ fn a_vm_of_which_only_a_decision_is_counted_has_requests() {
         (vm.used, vm.last_request) = (used as u32, MonotonicNs(last_request));
         assert_eq!(vm.has_requests(), expected, "{used:?}, {last_request}");
     }
-    vm.begin(GuestContext(0x2000), 8, Counters::launched(), MonotonicNs(70));
+    begin(&mut vm, GuestContext(0x2000), 8, MonotonicNs(70));
     assert_eq!(vm.used, ContextUse::Created as u32);
 }
 
 #[test]
 fn a_message_s_number_is_judged_and_what_is_wrong_is_counted() {
     let mut vm = zeroed();
-    vm.begin(GuestContext(0x1000), 7, Counters::launched(), MonotonicNs(50));
+    begin(&mut vm, GuestContext(0x1000), 7, MonotonicNs(50));
     let mut check = |seqno| {
         let message = Summary { seqno, ..Summary::UNKNOWN };
         (vm.check_sequence(&message, true), vm.anomalies)

@@ -126,7 +126,12 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
 /// thread, and never uses it again even if the PSP refuses.
 #[inline(always)]
 fn update_life(host: &mut Host, running: &Running) {
-    let Some(vm) = maps::vm(running.vm) else { return };
+    let Some(vm) = maps::vm(running.vm) else {
+        if running.command == SNP_GCTX_CREATE && running.ret != 0 {
+            maps::forget_limiter(running.context);
+        }
+        return;
+    };
     if command::launches(running.command) {
         host.advance_launch(vm, running);
     }

@@ -126,6 +126,7 @@ impl Vm {
             spent,
             place: Place::default(),
             credit: Credit::UNLIMITED,
+            conforms_for: u64::MAX,
         };
         let turn = Turn {
             next: &self.turn,

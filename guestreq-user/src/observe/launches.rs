@@ -134,9 +134,13 @@ impl Launches {
     ) -> Vec<VmEvent> {
         let mut events = Vec::new();
         for (ended, running) in std::mem::take(&mut self.unnamed) {
-            if self.inferred.remove(&ended.vm).is_some() {
-                // Reported when its end was inferred.
-                continue;
+            if let Some(latest) = self.inferred.remove(&ended.vm) {
+                if latest == ended.launch.latest {
+                    // Reported when its end was inferred.
+                    continue;
+                }
+                // It had not ended.
+                self.ended.retain(|it| !(it.inferred && it.id == ended.vm));
             }
             let vm = named(ended.vm, vms).or(running.as_ref().map(|it| it.vm.clone()));
             let vm = vm.unwrap_or_else(|| nameless(ended.tgid));

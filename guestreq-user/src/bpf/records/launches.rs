@@ -28,6 +28,11 @@ impl Records {
         self.is_own(vm).then_some(tgid).filter(|tgid| *tgid != 0)
     }
 
+    /// Whether a VM's guest has sent requests.
+    pub fn has_requests(&self, vm: VmRef) -> bool {
+        self.is_own(vm) && self.vm(vm.index()).is_some_and(|record| record.has_requests())
+    }
+
     /// Notes that the process of a VM's launch has exited.
     pub fn mark_process_exited(&self, vm: VmRef) {
         let launch = mem::offset_of!(Vm, launch);

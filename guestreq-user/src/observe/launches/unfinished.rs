@@ -35,9 +35,9 @@ impl Launches {
         }
     }
 
-    /// The launches that have vanished: their process has exited, and no command has come for as
-    /// long as makes a launch stalled. Another process that shares the VMM's memory could still
-    /// continue one, so its end is inferred.
+    /// The launches without a command for as long as makes them stalled, whose process has exited,
+    /// or whose guest sends requests: the end of SNP_LAUNCH_FINISH was missed. Another process that
+    /// shares the VMM's memory could still continue one, so its end is inferred.
     ///
     /// Also marks the launches of exited processes: the programs mark one per process, and none
     /// if they are skipped.
@@ -57,17 +57,20 @@ impl Launches {
                 running.launch.process_exited = 1;
             }
         }
-        let has_vanished =
-            |running: &Running| running.launch.process_exited != 0 && running.is_stalled(now);
-        let vanished: Vec<VmRef> =
-            self.running.iter().filter(|(_, it)| has_vanished(it)).map(|(id, _)| *id).collect();
-        vanished.into_iter().filter_map(|id| self.infer_end(id)).collect()
+        let stalled = self.running.iter().filter(|(_, running)| running.is_stalled(now));
+        let ended = stalled.filter_map(|(id, running)| {
+            let sends = records.has_requests(*id);
+            (sends || running.launch.process_exited != 0).then_some((*id, sends))
+        });
+        let ended: Vec<_> = ended.collect();
+        ended.into_iter().filter_map(|(id, sends)| self.infer_end(id, sends)).collect()
     }
 
-    fn infer_end(&mut self, id: VmRef) -> Option<Ended> {
+    /// `sends`: its guest has sent requests.
+    fn infer_end(&mut self, id: VmRef, sends: bool) -> Option<Ended> {
         let Running { vm, mut launch, users } = self.running.remove(&id)?;
         self.inferred.insert(id, launch.latest);
-        launch.end();
+        launch.end(sends);
         Some(Ended { id, vm, launch, users: Some(users), inferred: true })
     }
 

@@ -216,10 +216,7 @@ fn bursts<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Burst>, D::Error> {
         }
 
         fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vec<Burst>, E> {
-            match u64::try_from(number) {
-                Ok(number) => self.visit_u64(number),
-                Err(_) => Err(E::custom(format!("{number} is not a burst: {}", Burst::ALLOWED))),
-            }
+            Ok(vec![Burst::of_signed(number)?])
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<Burst>, E> {
@@ -346,7 +343,12 @@ mod tests {
             r#"{"rate":"5/s","share":"10%","burst":10}"#,
             r#"{"rate":"5/s","share":"10%","burst":[10,"200ms"],"force":true}"#,
         ] {
-            assert_eq!(serde_json::to_string(&read(text).unwrap()).unwrap(), text);
+            let limit = read(text).unwrap();
+            assert_eq!(serde_json::to_string(&limit).unwrap(), text);
+            // Whose numbers are signed.
+            let file = toml::to_string(&BTreeMap::from([("limit", &limit)])).unwrap();
+            let mut of_file: BTreeMap<String, Limit> = toml::from_str(&file).unwrap();
+            assert_eq!(of_file.remove("limit"), Some(limit), "{file}");
         }
     }
 }

@@ -141,6 +141,13 @@ impl Burst {
     pub fn of_number<E: de::Error>(number: u64) -> Result<Burst, E> {
         number.to_string().parse().map_err(E::custom)
     }
+
+    pub fn of_signed<E: de::Error>(number: i64) -> Result<Burst, E> {
+        match u64::try_from(number) {
+            Ok(number) => Burst::of_number(number),
+            Err(_) => Err(E::custom(format!("{number} is not a burst: {}", Burst::ALLOWED))),
+        }
+    }
 }
 
 impl FromStr for Burst {
@@ -180,6 +187,11 @@ impl<'de> Deserialize<'de> for Burst {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Burst, E> {
                 Burst::of_number(number)
+            }
+
+            /// TOML's integers.
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Burst, E> {
+                Burst::of_signed(number)
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Burst, E> {

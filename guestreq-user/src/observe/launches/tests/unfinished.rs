@@ -59,3 +59,18 @@ fn all_launches_of_a_process_that_has_exited_are_marked() {
     let outcomes = (0..3).map(|slot| agent.records.vm(slot).unwrap().launch.failed_outcome);
     assert_eq!(outcomes.collect::<Vec<_>>(), [0x16; 3], "the other half of the word");
 }
+
+#[test]
+fn a_launch_whose_guest_sends_requests_has_finished_unseen() {
+    let mut agent = Agent::new();
+    let (web, mut record) = vm(0, 1, launch(LaunchState::Running, 3), 0);
+    record.last_request = MonotonicNs(7_000);
+    agent.records.fake_vm(0, &record);
+    agent.refresh_at(5_000 + STALLED_NS - 1, |_| Ok(true));
+    assert_eq!((agent.launches.running().count(), agent.launches.ended().count()), (1, 0));
+    agent.refresh_at(5_000 + STALLED_NS, |_| Ok(true));
+    assert_eq!(agent.launches.running().count(), 0);
+    let ended = agent.launches.ended().next().unwrap();
+    assert_eq!((ended.id, ended.inferred), (web, true));
+    assert_eq!((ended.launch.state, ended.launch.partial), (LaunchState::Finished as u32, 1));
+}
