@@ -3,7 +3,7 @@
  * Whether requests have to wait for a launch. A launch sends its commands one at
  * a time, so between any two of them a whole request would fit, which takes as
  * long as several of them. So while a launch is in progress requests wait until
- * its next command has come: four times the mean time that this launch takes to
+ * its next command has come: eight times the mean time that this launch takes to
  * send it, but between MIN_WAIT_NS and MAX_WAIT_NS.
  *
  * A launch is in progress from its first command to LAUNCH_FINISH, its first
@@ -152,7 +152,7 @@ static u64 wait_limit(const struct launch *launch)
 	/* one that is this slow is not worth it */
 	if (launch->gap > MAX_WAIT_NS)
 		return MIN_WAIT_NS;
-	return clamp_t(u64, 4 * launch->gap, MIN_WAIT_NS, MAX_WAIT_NS);
+	return clamp_t(u64, 8 * launch->gap, MIN_WAIT_NS, MAX_WAIT_NS);
 }
 
 /*

@@ -14,10 +14,18 @@
 
 #include <linux/jiffies.h>
 #include <linux/ktime.h>
-#include <linux/limits.h>
+#include <linux/minmax.h>
+#include <linux/time64.h>
 #include <linux/version.h>
 
 #define WAIT_TIMEOUT	(10 * HZ)
+
+/*
+ * How often the timer looks whether a hold has ended. Setting it at each command of
+ * a launch instead would be exact, but cost two settings for each page. What a hold
+ * lasts longer counts as used by launches.
+ */
+#define HOLD_TICK_NS	(2 * NSEC_PER_MSEC)
 
 struct order_state order = {
 	.lock = __SPIN_LOCK_UNLOCKED(order.lock),
@@ -34,6 +42,14 @@ static void take_slot(struct order_request *request, u64 now)
 	order.in_flight++;
 	order.grants++;
 	launch_hold_request_enter(&order.hold, now);
+}
+
+static void set_timer(u64 at)
+{
+	if (order.timer_set)
+		return;
+	order.timer_set = true;
+	hrtimer_start(&order.timer, ns_to_ktime(at), HRTIMER_MODE_ABS_SOFT);
 }
 
 static bool has_free_slot(void)
@@ -55,9 +71,7 @@ static void grant(u64 now)
 
 		if (until) {
 			launch_hold_set(&order.hold, true, now);
-			if (until != U64_MAX)
-				hrtimer_start(&order.timer, ns_to_ktime(until),
-					      HRTIMER_MODE_ABS_SOFT);
+			set_timer(min(until, now + HOLD_TICK_NS));
 			return;
 		}
 		take_slot(request, now);
@@ -69,6 +83,7 @@ static void grant(u64 now)
 static enum hrtimer_restart hold_ended(struct hrtimer *timer)
 {
 	spin_lock(&order.lock);		/* softirq context */
+	order.timer_set = false;
 	grant(ktime_get_ns());
 	spin_unlock(&order.lock);
 	return HRTIMER_NORESTART;
@@ -147,7 +162,7 @@ void order_launch_enter(u64 gctx)
 {
 	u64 now;
 
-	spin_lock_bh(&order.lock);	/* may prolong a hold, so the timer is set again */
+	spin_lock_bh(&order.lock);	/* may begin a hold */
 	now = ktime_get_ns();
 	launch_hold_enter(&order.hold, gctx, now);
 	grant(now);

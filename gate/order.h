@@ -127,7 +127,8 @@ struct order_state {
 	unsigned int depth;		/* 0: no order, everybody goes at once */
 	unsigned int in_flight;		/* have a slot; more than depth if overdue */
 	u64 grants, overdue, killed, wait_ns;
-	struct hrtimer timer;		/* runs while a free slot waits for a launch */
+	struct hrtimer timer;		/* looks whether a hold has ended */
+	bool timer_set;			/* and has not fired since */
 };
 
 extern struct order_state order;	/* order.c and order_stats.c */

@@ -85,7 +85,7 @@ static const struct kernel_param_ops order_ops = { .set = param_no_set, .get = o
 module_param_cb(order, &order_ops, NULL, 0400);
 MODULE_PARM_DESC(order, "who waits and has waited (read only)");
 
-/* More may come until the list is made; they are at its end, and are left out. */
+/* If more come before the list is made, it lacks the last ones. */
 static int list_show(struct seq_file *m, void *unused)
 {
 	struct pid_namespace *ns = proc_pid_ns(file_inode(m->file)->i_sb);

@@ -198,7 +198,7 @@ static void a_finished_launch_holds_nobody(void)
 	launch_hold_enter(h, 0x1000, now);
 	CHECK(launch_hold_until(h, now) > now + MS, "not held during a command");
 	launch_hold_leave(h, 0x1000, false, now += MS);
-	CHECK(launch_hold_until(h, now) == now + 1 * MS, "not four gaps");
+	CHECK(launch_hold_until(h, now) == now + 2 * MS, "not eight gaps");
 	launch_hold_enter(h, 0x1000, now += 10 * US);
 	launch_hold_leave(h, 0x1000, true, now += MS);
 	CHECK(!launch_hold_until(h, now), "held");

@@ -2,10 +2,14 @@
 //!
 //! gate/tests simulates what the order promises, and runs it with threads under ThreadSanitizer.
 
+mod plot;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use plot::{Curve, Plot};
 
 use crate::project;
 
@@ -105,10 +109,50 @@ fn no_waiter_is_lost_and_no_data_is_shared_without_the_lock() {
     run("order_test", "thread", &[&["tests/runtime.c"], &SOURCES[..]].concat());
 }
 
+/// The numbers of a column; of two, the first.
+fn column(table: &str, column: usize) -> Vec<f64> {
+    let cell = |line: &str| line.split('|').nth(column).unwrap().trim().to_owned();
+    let number = |cell: String| cell.split([',', ' ']).next().unwrap().parse().unwrap();
+    table.lines().map(|line| number(cell(line))).collect()
+}
+
+fn picture(table: &str) -> String {
+    let curve = |name, colour, at| Curve { name, colour, values: column(table, at) };
+    let plots = [
+        Plot {
+            title: "p50 of a VM that sends two requests a second",
+            decades: 0..=3,
+            unit: "ms",
+            curves: vec![
+                curve("without the order", "#b00020", 3),
+                curve("with the order", "#0060c0", 2),
+            ],
+        },
+        Plot {
+            title: "Launch of 256 pages",
+            decades: -1..=3,
+            unit: "s",
+            curves: vec![
+                curve("without the order", "#b00020", 6),
+                curve("without the launch hold", "#a06000", 5),
+                curve("with the order", "#0060c0", 4),
+            ],
+        },
+    ];
+    let xs: Vec<_> = column(table, 1).iter().map(f64::to_string).collect();
+    plot::svg(&xs, &plots)
+}
+
 #[test]
 fn the_documented_figures_are_the_simulation_s() {
-    let documented = fs::read_to_string(project::root().join("docs/order.md")).unwrap();
     let Some(table) = run("figures", "address,undefined", &SIMULATED) else { return };
     assert!(table.lines().count() >= 5, "{table}");
+    let documented = fs::read_to_string(project::root().join("docs/order.md")).unwrap();
     assert!(documented.contains(&table), "docs/order.md has another table than\n{table}");
+    let (path, drawn) = (project::root().join("docs/pictures/order.svg"), picture(&table));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &drawn).unwrap();
+    }
+    let current = fs::read_to_string(&path).unwrap_or_default() == drawn;
+    assert!(current, "docs/pictures/order.svg: UPDATE_DOCS=1 cargo test -p xtask order");
 }

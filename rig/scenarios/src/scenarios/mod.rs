@@ -18,6 +18,7 @@ mod faults;
 mod gate;
 mod gate_capabilities;
 mod gate_loading;
+mod gate_protocols;
 mod gate_tracers;
 mod gate_unloading;
 mod guests;
@@ -154,6 +155,7 @@ pub const GROUPS: &[Group] = &[
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
             gate_loading::PINS,
+            gate_protocols::PROTOCOLS,
             gate_tracers::TRACED,
             gate_unloading::UNDER_LOAD,
             gate_unloading::WHILE_BUSY,

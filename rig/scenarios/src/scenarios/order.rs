@@ -12,7 +12,7 @@ pub mod weights;
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guestreq_common::command::{SNP_GUEST_REQUEST, SNP_LAUNCH_UPDATE};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_UPDATE};
 
 use crate::{
     gate::Gate,
@@ -86,7 +86,7 @@ pub fn quiet(count: u32) -> Result<(Duration, Duration)> {
 
 fn quiet_vm(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
-    let count = 15;
+    let count = 12;
     let mut without = 0.0;
     at_most("p50 of a quiet VM beside 14, or a third of its p99", 2.0, || {
         let alone = quiet(count)?;
@@ -104,15 +104,22 @@ fn quiet_vm(_: &Context) -> Result<Status> {
     end(gate)
 }
 
-/// The median duration of some launches, one after another.
-pub fn launched(pages: u32, launches: u32) -> Result<Duration> {
-    let relaunch = launches - 1;
-    let seen =
-        load::run(&format!("--name launched --pages {pages} --count 0 --relaunch {relaunch}"))?;
-    let mut took: Vec<u64> = seen.launches.iter().map(|launch| launch.duration_ns).collect();
-    ensure!(took.len() == launches as usize, "{} launches", took.len());
+/// The median duration of some launches, one after another, each when the PSP is done with the end
+/// of the one before.
+pub fn launched(pages: u32, launches: usize) -> Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..launches {
+        let before = Firmware::read()?;
+        let seen = load::run(&format!("--name launched --pages {pages} --count 0"))?;
+        took.extend(seen.launches.iter().map(|launch| launch.duration_ns));
+        wait_until("its context is gone", Duration::from_secs(60), || {
+            Ok(Firmware::read()?.since(&before).count(SNP_DECOMMISSION) == 1)
+        })?;
+    }
+    ensure!(took.len() == launches, "{} launches", took.len());
     took.sort_unstable();
-    Ok(Duration::from_nanos(took[took.len() / 2]))
+    println!("launches of {pages} pages: {took:?} ns");
+    Ok(Duration::from_nanos(took[launches / 2]))
 }
 
 /// Requests' part of the time in which the PSP executes something, while a VM is launched for some
@@ -132,20 +139,18 @@ pub fn requests_part(seconds: u64) -> Result<f64> {
     Ok(during.commands.get(&SNP_GUEST_REQUEST).map_or(0.0, busy) / all)
 }
 
+/// The simulation says 1.32. The emulator has one CPU for all VMs, and a launch's own work waits for
+/// it, too.
+const LAUNCH_GOAL: f64 = 1.7;
+
 fn launch(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
-    at_most("a launch beside 16", 1.7, || {
+    at_most("a launch beside 16", LAUNCH_GOAL, || {
         let alone = launched(256, 3)?;
         let load = pushing(&gate, 16, "")?;
-        let before = gate.order()?;
         let beside = launched(256, 3)?;
-        println!("alone {alone:.1?}, beside 16 {beside:.1?}; {before:?} {:?}", gate.order()?);
-        gate.set("launch_share", "100")?;
-        let before = gate.order()?;
-        let all = launched(256, 3)?;
-        println!("100 %: {all:.1?}; {before:?} {:?}", gate.order()?);
-        gate.set("launch_share", "75")?;
         load.stop()?;
+        println!("alone {alone:.1?}, beside 16 {beside:.1?}");
         Ok(times(beside, alone))
     })?;
     let load = pushing(&gate, 16, "")?;
