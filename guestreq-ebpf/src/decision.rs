@@ -162,7 +162,8 @@ pub fn answer(host: &Host, vm: VmRef, effect: Decision) -> i32 {
     }
 }
 
-/// The same for a request that has the PSP; all else is for [`at_psp`].
+/// Whether the VM's policy alone admits a request that has the PSP; if so, counts it. All else is for
+/// [`at_psp`].
 #[inline(always)]
 pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Running) -> bool {
     if bypasses_gate(enforcement, running) {
