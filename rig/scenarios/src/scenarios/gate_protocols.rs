@@ -2,15 +2,15 @@
 //!
 //! What an upgrade in either order meets. Another gate's parameters are mounted over this one's.
 
-use std::fs;
+use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{doctor::DoctorReport, gate::ensure_all};
 use crate::{
     agent::{Agent, cli},
-    gate::Gate,
-    host::{self, Firmware},
+    gate::{Gate, waiters},
+    host::{self, Firmware, wait_until},
     load,
     scenario::{Context, Status, scenario},
 };
@@ -37,11 +37,30 @@ impl Drop for Instead {
     }
 }
 
+/// The gate itself would know them, and show them.
+fn without_weights() -> Result<()> {
+    Firmware::set("latency_us", 5_000)?;
+    let push = |name| load::start(&format!("--vmm qemu --name {name} --seconds 3600"));
+    let loads = ["a", "b", "c"].into_iter().map(push).collect::<Result<Vec<_>>>()?;
+    wait_until("two wait", Duration::from_secs(60), || Ok(waiters()?.len() == 2))?;
+    for _ in 0..50 {
+        let weighted = waiters()?.into_iter().find(|waiter| waiter.weight != 1);
+        ensure!(weighted.is_none(), "{weighted:?}");
+        sleep(Duration::from_millis(5));
+    }
+    let explained = cli(&["policy", "explain", "--vm", "a"])?;
+    ensure!(explained.contains("speaks protocol 1, which has no weights"), "{explained}");
+    for load in loads {
+        load.stop()?;
+    }
+    Firmware::reset()
+}
+
 fn protocols(_: &Context) -> Result<Status> {
     let gate = Gate::load(&[])?;
     {
         let _older = Instead::of("protocol_newest", "1")?;
-        let agent = Agent::with_config("mode = \"enforce\"\n")?;
+        let agent = Agent::with_config("mode = \"enforce\"\nweight = 5\n")?;
         let before = Firmware::read()?;
         ensure_all(&load::run("--vmm qemu --type export --count 3")?, "fw:0x16", 3)?;
         let sent = Firmware::read()?.since(&before).guest_requests;
@@ -50,6 +69,8 @@ fn protocols(_: &Context) -> Result<Status> {
         ensure!(gate.counts()?.unanswered == 0, "{:?}", gate.counts()?);
         let report = DoctorReport::of_enforcing_host()?;
         report.says("gate_protocol", "pass", "1, an older one: without weights")?;
+        without_weights()?;
+        ensure!(gate.counts()?.unanswered == 0, "{:?}", gate.counts()?);
         drop(agent);
     }
     cli(&["detach"])?;
