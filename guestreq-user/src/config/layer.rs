@@ -12,7 +12,9 @@ use toml::{
 };
 
 use super::place::{ConfigError, Lines};
-use crate::policy::{FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types};
+use crate::policy::{
+    FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types, Weight,
+};
 
 /// A file's settings.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ struct Keys {
     mode: Option<Spanned<Named<Mode>>>,
     allow: Option<Spanned<Types>>,
     limit: Option<Spanned<FileLimit>>,
+    weight: Option<Spanned<Weight>>,
     #[serde(rename = "vm")]
     rules: Vec<Spanned<FileRule>>,
     state: Option<PathBuf>,
@@ -66,7 +69,7 @@ impl Layer {
             file: name.to_owned(),
             line: lines.place(text, span.start).0,
         };
-        let policy = ["mode", "allow", "limit", "vm"];
+        let policy = ["mode", "allow", "limit", "weight", "vm"];
         let others = table.get_ref().keys().filter(|key| !policy.contains(&&**key.get_ref()));
         let others = others.map(|key| (key.get_ref().to_string(), source(key.span()))).collect();
         let keys = keys(table, text)?;
@@ -89,6 +92,7 @@ impl Layer {
                 mode: located(keys.mode, source),
                 allow: located(keys.allow, source),
                 limit: limit.map(|Located { value, at }| Located { value: value.0, at }),
+                weight: located(keys.weight, source),
             },
             state: keys.state,
             listen: keys.listen,

@@ -100,7 +100,22 @@ const BROKEN: &[Broken] = &[
     ("gate_ftrace", State::Fail, "kernel.ftrace_enabled=1", |f| f.write("/proc/sys/kernel/ftrace_enabled", "0\n")),
     ("gate_livepatch", State::Fail, "klp_1 patches sev_issue_cmd_external_user", |f| f.write("/sys/kernel/livepatch/klp_1/ccp/sev_issue_cmd_external_user,1/x", "")),
     ("gate_loaded", State::Fail, "`modprobe guestreq_gate`", |f| f.remove("/sys/module/guestreq_gate")),
-    ("gate_protocol", State::Fail, "load the gate of the same release", |f| f.write("/sys/module/guestreq_gate/parameters/protocol", "2\n")),
+    ("gate_protocol", State::Fail, "the gate is newer: upgrade guestreq", |f| {
+        f.write("/sys/module/guestreq_gate/parameters/protocol", "3\n");
+        f.write("/sys/module/guestreq_gate/parameters/protocol_newest", "4\n");
+    }),
+    ("gate_protocol", State::Fail, "the gate is older: upgrade it", |f| {
+        f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
+        f.write("/sys/module/guestreq_gate/parameters/protocol", "0\n");
+    }),
+    ("gate_weights", State::Warn, "the gate's order is off (depth=0)", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.write("/sys/module/guestreq_gate/parameters/depth", "0\n");
+    }),
+    ("gate_weights", State::Warn, "speaks protocol 1, which has no weights", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
+    }),
     ("gate_unanswered", State::Fail, "every guest request is denied", |f| {
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent = Err(Silent::Nobody);

@@ -56,6 +56,8 @@ metrics! {
         "Rate limit of a VM; absent without one, also if it has a share.";
     LIMIT_SHARE Gauge "limit_psp_share" ["vm"]
         "Share of the PSP's time that a VM may use, 0 to 1; absent without such a limit.";
+    LIMIT_WEIGHT Gauge "limit_weight" ["vm"]
+        "Weight of a VM in the gate's order; absent if it is 1, the default.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
         "Burst of a VM's rate limit, in requests; absent without one, also if it has a share.";
     RESCUED Counter "rescued_total" ["vm"]

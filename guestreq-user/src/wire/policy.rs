@@ -15,6 +15,7 @@ mod names;
 mod rate;
 mod rule;
 mod share;
+mod weight;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use names::{Named, Types};
 pub use rate::Rate;
 pub use rule::{Match, Rule};
 pub use share::{Burst, Share, ShareBurst};
+pub use weight::Weight;
 
 /// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`
 #[derive(Debug, Deserialize, Serialize)]

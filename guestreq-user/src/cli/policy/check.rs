@@ -77,12 +77,13 @@ fn text(report: &CheckReport) -> String {
         text.push_str(&format!("warning: {}\n", printable(warning)));
     }
     let Some(default) = report.default.as_ref().filter(|_| report.valid) else { return text };
-    let mut table = table::new(&["VM", "MODE", "ALLOW", "LIMIT", "FROM"], &[]);
+    let mut table = table::new(&["VM", "MODE", "ALLOW", "LIMIT", "WEIGHT", "FROM"], &[]);
     table.add_row([
         "(default)".to_owned(),
         default.mode.value.to_string(),
         default.allow.value.to_string(),
         default.limit.value.to_string(),
+        default.weight.value.to_string(),
         printable(&origins(default)),
     ]);
     for LocatedRule { rule, at } in &report.rules {
@@ -94,6 +95,7 @@ fn text(report: &CheckReport) -> String {
             or_dash(rule.mode),
             or_dash(rule.allow),
             or_dash(rule.limit),
+            or_dash(rule.weight),
             printable(&at.to_string()),
         ]);
     }
@@ -102,9 +104,10 @@ fn text(report: &CheckReport) -> String {
 
 /// Each origin once.
 fn origins(default: &Effective) -> String {
-    let Effective { mode, allow, limit } = default;
+    let Effective { mode, allow, limit, weight } = default;
     let mut origins = Vec::new();
-    for origin in [&mode.origin, &allow.origin, &limit.origin].map(ToString::to_string) {
+    let each = [&mode.origin, &allow.origin, &limit.origin, &weight.origin];
+    for origin in each.map(ToString::to_string) {
         if !origins.contains(&origin) {
             origins.push(origin);
         }
