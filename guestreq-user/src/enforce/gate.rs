@@ -3,6 +3,7 @@
 //! A kernel module whose parameters show its identity and counters, and start its self-test.
 
 mod alone;
+pub mod order;
 mod weights;
 
 use std::{
@@ -143,7 +144,9 @@ fn refused(path: &Path, error: io::Error) -> Error {
     let path = format!("{}", path.display());
     let denied = error.raw_os_error() == Some(libc::EPERM);
     let capability = match path.rsplit('/').next() {
-        Some("file" | "cookie") if denied => "CAP_SYSLOG",
+        // The last one is the list of waiting requests in /proc.
+        Some("file" | "cookie" | MODULE) if denied => "CAP_SYSLOG",
+        Some("depth") if denied => "CAP_SYS_ADMIN",
         Some("self_test") if denied => "CAP_BPF",
         _ => return Error::new(error).context(path),
     };
@@ -203,9 +206,12 @@ mod tests {
             let path = Path::new(PARAMETERS).join(name);
             format!("{:#}", refused(&path, io::Error::from_raw_os_error(errno)))
         };
-        for (name, capability) in
-            [("file", "CAP_SYSLOG"), ("cookie", "CAP_SYSLOG"), ("self_test", "CAP_BPF")]
-        {
+        for (name, capability) in [
+            ("file", "CAP_SYSLOG"),
+            ("cookie", "CAP_SYSLOG"),
+            ("self_test", "CAP_BPF"),
+            ("depth", "CAP_SYS_ADMIN"),
+        ] {
             assert_eq!(
                 message(name, libc::EPERM),
                 format!("the gate denies access to {PARAMETERS}/{name}: grant {capability}")
