@@ -17,7 +17,7 @@ use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use super::snapshot::{Snapshot, sample, service};
+use super::snapshot::{Snapshot, order, sample, service};
 use crate::{
     bpf::{
         pins::Pins,
@@ -215,8 +215,10 @@ impl Observer {
             let record = self.records.vm(tracked.id.index());
             vms.push(record.filter(|vm| vm.generation == tracked.id.generation));
         }
-        let sample = sample(&host, self.table.vms(), &vms);
-        Ok(Snapshot { host, vms, sample })
+        let order = order();
+        let known = order.as_ref().ok().and_then(Option::as_ref);
+        let sample = sample(&host, self.table.vms(), &vms, known);
+        Ok(Snapshot { host, vms, sample, order })
     }
 
     /// Runs the self-test, names new VMs and copies all records.

@@ -82,7 +82,7 @@ impl Order {
 
     /// Requests that wait no longer, whatever became of them. Unlike `grants` it never decreases.
     pub fn ended(&self) -> u64 {
-        self.counts.grants + self.counts.killed
+        self.counts.grants.saturating_add(self.counts.killed)
     }
 }
 
