@@ -4,6 +4,7 @@
 
 mod changes;
 mod lost_vmpcks;
+mod order;
 mod report;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
         journal::Journal,
         launches::Launches,
         losses::Losses,
+        overdue::Overdue,
         ring_buffer::{Readers, Sink},
         tracked::TrackedVm,
         vms::VmTable,
@@ -54,6 +56,9 @@ pub struct Observer {
     losses: Losses,
     /// Why the table could not be refreshed.
     table_failure: ReportThrottle<Option<String>>,
+    overdue: Overdue,
+    /// Why the gate's order could not be read.
+    order_failure: ReportThrottle<Option<String>>,
     /// Reads the ring buffers until the observer is dropped.
     _readers: Readers,
 }
@@ -127,6 +132,8 @@ impl Observer {
             journal: Arc::clone(journal),
             losses,
             table_failure: ReportThrottle::default(),
+            overdue: Overdue::default(),
+            order_failure: ReportThrottle::default(),
             _readers: readers,
         })
     }
@@ -172,6 +179,7 @@ impl Observer {
         self.refresh_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.report_lost_vmpcks(&snapshot);
+            self.report_order(&snapshot);
             self.window.push(snapshot.sample);
         }
     }
