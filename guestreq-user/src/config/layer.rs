@@ -11,7 +11,10 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::place::{ConfigError, Lines};
+use super::{
+    order::OrderSwitch,
+    place::{ConfigError, Lines},
+};
 use crate::policy::{
     FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types, Weight,
 };
@@ -21,6 +24,7 @@ use crate::policy::{
 pub struct Layer {
     pub backend: Option<Named<Backend>>,
     pub policy: PolicyFile,
+    pub order: Option<Named<OrderSwitch>>,
     pub state: Option<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub socket: Option<PathBuf>,
@@ -47,6 +51,7 @@ struct Keys {
     weight: Option<Spanned<Weight>>,
     #[serde(rename = "vm")]
     rules: Vec<Spanned<FileRule>>,
+    order: Option<Named<OrderSwitch>>,
     state: Option<PathBuf>,
     listen: Option<SocketAddr>,
     socket: Option<PathBuf>,
@@ -94,6 +99,7 @@ impl Layer {
                 limit: limit.map(|Located { value, at }| Located { value: value.0, at }),
                 weight: located(keys.weight, source),
             },
+            order: keys.order,
             state: keys.state,
             listen: keys.listen,
             socket: keys.socket,

@@ -26,7 +26,7 @@ use crate::{
         records::{Records, now_ns},
     },
     config::Config,
-    enforce::{enforcement::Enforcement, policies::Policies},
+    enforce::{enforcement::Enforcement, order::ConfiguredOrder, policies::Policies},
     failpoint::{self, Point},
     kernel,
     observe::{
@@ -47,6 +47,7 @@ pub struct Observer {
     records: Records,
     pub enforcement: Enforcement,
     pub policies: Policies,
+    order: ConfiguredOrder,
     pub table: VmTable,
     pub launches: Launches,
     pub window: Window,
@@ -119,11 +120,14 @@ impl Observer {
         programs.drop_unwanted();
         programs.commit();
         policies.warn(service(&*records.host()?));
+        let mut order = ConfiguredOrder::new(config.order());
+        order.apply();
         Ok(Observer {
             programs,
             records,
             enforcement,
             policies,
+            order,
             table: VmTable::new(Arc::clone(wake)),
             launches: Launches::default(),
             window: Window::default(),
@@ -174,6 +178,7 @@ impl Observer {
         self.programs.follow_pins();
         self.policies.finish_change(&self.records);
         self.verify();
+        self.order.apply();
         self.report_losses();
         self.report_missed();
         self.refresh_vms();

@@ -28,7 +28,7 @@ pub use explain::{RuleResult, Sets};
 pub use file::{Located, LocatedRule, PolicyFile, Source};
 pub use glob::Glob;
 pub use limit::{Limit, RateLimit, ShareLimit, Throttle};
-pub use names::{Named, Types};
+pub use names::{Name, Named, Types};
 pub use rate::Rate;
 pub use rule::{Match, Rule};
 pub use share::{Burst, Share, ShareBurst};

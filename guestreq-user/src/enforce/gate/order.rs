@@ -138,18 +138,18 @@ impl Waiter {
     }
 }
 
-/// Switches the order off, or on unless it is. Returns whether that changed anything; there may be
-/// no gate, or one without an order.
-pub fn switch(system: &System, on: bool) -> Result<bool> {
+/// Switches the order off, or on unless it is. Returns whether that changed anything; `None` without
+/// a gate that has an order.
+pub fn switch(system: &System, on: bool) -> Result<Option<bool>> {
     let path = system.path(&format!("{PARAMETERS}/depth"));
-    let Some(text) = if_there(&path)? else { return Ok(false) };
+    let Some(text) = if_there(&path)? else { return Ok(None) };
     let depth = parse_number(text.trim());
     let depth = depth.with_context(|| format!("{}: {:?}", path.display(), text.trim()))?;
     if (depth > 0) == on {
-        return Ok(false);
+        return Ok(Some(false));
     }
     fs::write(&path, if on { "1" } else { "0" }).map_err(|error| refused(&path, error))?;
-    Ok(true)
+    Ok(Some(true))
 }
 
 /// A file's text, if there is one. The gate's files go when it is removed.

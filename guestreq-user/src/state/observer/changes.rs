@@ -14,6 +14,7 @@ use crate::{
     host::system,
     policy::{self, Apply, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request},
     state::snapshot::service,
+    wire::policy::Name,
 };
 
 impl Observer {
@@ -33,7 +34,13 @@ impl Observer {
         self.policies.install(policy_set, &self.records, self.table.vms());
         failpoint::point(Point::ReloadApplied);
         self.apply_mode(&warnings);
-        Ok(policy::describe(&changed))
+        let mut described = policy::describe(&changed);
+        if self.order.replace(config.order()) {
+            self.order.apply();
+            let order = config.order().map_or("not set", Name::name);
+            described.push_str(&format!("; order: {order}"));
+        }
+        Ok(described)
     }
 
     /// Plans a policy change. The caller stores it first ([`Policies::keep`]), then calls

@@ -63,11 +63,11 @@ fn there_may_be_no_gate_or_one_without_an_order() {
     let (_root, system) = host(&[]);
     assert_eq!(Order::read(&system).unwrap(), None);
     assert_eq!(waiters(&system).unwrap(), []);
-    assert!(!switch(&system, false).unwrap() && !switch(&system, true).unwrap());
+    assert_eq!([false, true].map(|on| switch(&system, on).unwrap()), [None, None]);
     let protocol = format!("{PARAMETERS}/protocol");
     let (_root, system) = host(&[(&protocol, "1\n")]);
     assert_eq!(Order::read(&system).unwrap(), None, "a gate of protocol 1");
-    assert!(!switch(&system, false).unwrap());
+    assert_eq!(switch(&system, false).unwrap(), None);
     assert!(!system.exists(&format!("{PARAMETERS}/depth")), "nothing is created");
 }
 
@@ -147,12 +147,12 @@ fn who_waits_is_read_in_order() {
 fn the_switch_changes_only_what_is_not_yet_so() {
     let (_root, system) = with_order(COUNTS, "4\n", "75\n");
     let depth = || system.read(&format!("{PARAMETERS}/depth")).unwrap();
-    assert!(!switch(&system, true).unwrap());
+    assert_eq!(switch(&system, true).unwrap(), Some(false));
     assert_eq!(depth(), "4", "on, and more than one slot stay");
-    assert!(switch(&system, false).unwrap());
+    assert_eq!(switch(&system, false).unwrap(), Some(true));
     assert_eq!(depth(), "0");
-    assert!(!switch(&system, false).unwrap());
-    assert!(switch(&system, true).unwrap());
+    assert_eq!(switch(&system, false).unwrap(), Some(false));
+    assert_eq!(switch(&system, true).unwrap(), Some(true));
     assert_eq!(depth(), "1");
     fs::write(system.path(&format!("{PARAMETERS}/depth")), "x").unwrap();
     assert!(format!("{:#}", switch(&system, true).unwrap_err()).contains("depth: \"x\""));
