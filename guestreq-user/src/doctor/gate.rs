@@ -2,6 +2,7 @@
 
 mod modinfo;
 mod module;
+mod order;
 mod vermagic;
 mod weights;
 
@@ -9,6 +10,7 @@ use std::io;
 
 use guestreq_common::{gate::PROTOCOL, policy::Backend};
 use module::{installed, signed};
+use order::order;
 use vermagic::vermagic;
 use weights::weights;
 
@@ -72,6 +74,13 @@ pub const CHECKS: &[Check] = &[
         needed: "Gate and guestreq have a protocol in common: upgrade the older of them; the gate then needs `modprobe -r guestreq_gate` and `modprobe guestreq_gate`.",
         docs: REASONS,
         run: |host| with_gate(host, protocol),
+    },
+    Check {
+        id: "gate_order",
+        title: "Order",
+        needed: "Requests reach the PSP in a fair order, launches first: load the gate of this release, with `depth` above 0; or say `order = \"off\"` in the configuration.",
+        docs: "docs/order.md#switching-it-off",
+        run: |host| with_gate(host, order),
     },
     Check {
         id: "gate_weights",

@@ -85,6 +85,8 @@ const FILES: &[(&str, &str)] = &[
     ("/sys/module/guestreq_gate/version", "0.1.0\n"),
     ("/sys/module/guestreq_gate/parameters/protocol", "1\n"),
     ("/sys/module/guestreq_gate/parameters/protocol_newest", "2\n"),
+    ("/sys/module/guestreq_gate/parameters/depth", "1\n"),
+    ("/sys/module/guestreq_gate/parameters/launch_share", "75\n"),
     ("/sys/module/guestreq_gate/parameters/closed", "N\n"),
     ("/sys/module/guestreq_gate/parameters/file", "0xffff888003a1b200\n"),
     ("/dev/sev", ""),
