@@ -18,7 +18,7 @@ use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use super::snapshot::{Snapshot, order, sample, service};
+use super::snapshot::{Snapshot, read_order, sample, service};
 use crate::{
     bpf::{
         pins::Pins,
@@ -228,7 +228,7 @@ impl Observer {
             let record = self.records.vm(tracked.id.index());
             vms.push(record.filter(|vm| vm.generation == tracked.id.generation));
         }
-        let order = order();
+        let order = read_order();
         let known = order.as_ref().ok().and_then(Option::as_ref);
         let sample = sample(&host, self.table.vms(), &vms, known);
         Ok(Snapshot { host, vms, sample, order })

@@ -37,7 +37,7 @@ pub struct Snapshot {
 }
 
 /// The gate's order at this moment.
-pub fn order() -> Result<Option<Order>, String> {
+pub fn read_order() -> Result<Option<Order>, String> {
     Order::read(system::host()).map_err(|error| format!("{error:#}"))
 }
 

@@ -4,6 +4,7 @@
 //! gate/tests simulates the same without noise.
 
 pub mod figures;
+pub mod observed;
 pub mod under_load;
 pub mod unloading;
 pub mod waiting;

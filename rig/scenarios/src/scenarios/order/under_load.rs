@@ -13,7 +13,7 @@ use super::{
     end, load_gate, pushing,
 };
 use crate::{
-    agent::signal,
+    agent::{Agent, cli, signal},
     gate::{Gate, Order},
     host::{Firmware, wait_until},
     load::{self, Cue, Load},
@@ -124,6 +124,7 @@ fn parameters(context: &Context) -> Result<Status> {
 /// A request that takes twelve seconds stands for a hung PSP, without what ccp does about one.
 fn overdue(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
+    let agent = Agent::with_config("mode = \"observe\"\n")?;
     let before = Firmware::read()?;
     // Launched before, as the PSP will have no time for launches.
     let cue = Cue::new("order-overdue");
@@ -147,5 +148,12 @@ fn overdue(_: &Context) -> Result<Status> {
     let order = nothing_left(&gate, Firmware::read()?.since(&before).guest_requests)?;
     println!("{order:?}");
     ensure!(order.of("overdue")? == 5, "{order:?}");
+    let mut events = String::new();
+    wait_until("the agent reports it", Duration::from_secs(20), || {
+        events = cli(&["events", "--no-follow", "--kind", "overdue", "-o", "json"])?;
+        Ok(!events.is_empty())
+    })?;
+    ensure!(events.lines().count() == 1, "not once: {events}");
+    drop(agent);
     end(gate)
 }
