@@ -14,15 +14,19 @@ pub fn summary(psp: &Psp) -> String {
     if let Some(error) = &psp.order_error {
         return format!("Order        unknown: {}\n", printable(error));
     }
-    let Some(order) = &psp.order else { return "Order        none: no gate that has one\n".to_owned() };
+    let Some(order) = &psp.order else {
+        return "Order        none: no gate that has one\n".to_owned();
+    };
     let mut text = match order.depth {
         0 => "Order        off (depth=0)\n".to_owned(),
-        depth => format!(
-            "Order        {} waiting, {} of {depth} slots in use, {} of the time held for launches\n",
-            order.waiting,
-            order.in_flight,
-            percent(order.recent_held_share),
-        ),
+        depth => {
+            let Order { waiting, in_flight, .. } = order;
+            let held = percent(order.recent_held_share);
+            format!(
+                "Order        {waiting} waiting, {in_flight} of {depth} slots in use, \
+                 {held} of the time held for launches\n"
+            )
+        }
     };
     let used = order.launch_seconds + order.request_seconds;
     if used > 0.0 {
