@@ -22,7 +22,10 @@ pub fn order(observer: &Observer, snapshot: &Snapshot) -> Result<Option<Order>, 
     };
     let named = waiters.map(|it| (it, vm(observer, snapshot, it))).collect();
     let recent_held_share = observer.window.held(&snapshot.sample);
-    Ok(Some(Order { waiters: listed(&order, named, &others), ..counted(&order, recent_held_share) }))
+    Ok(Some(Order {
+        waiters: listed(&order, named, &others),
+        ..counted(&order, recent_held_share)
+    }))
 }
 
 /// The VM with that guest context, or else the only one of that process.

@@ -34,9 +34,10 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let all = format!(" {} requests/s of {running} running VMs", text::rate(rate));
     lines.push(Line::styled(all, theme.label()));
     lines.extend(problems(model, theme));
-    lines.extend(order(&data.psp).map(|line| {
-        Line::styled(text::fit(&line, usize::from(WIDTH - 1)), theme.label())
-    }));
+    lines.extend(
+        order(&data.psp)
+            .map(|line| Line::styled(text::fit(&line, usize::from(WIDTH - 1)), theme.label())),
+    );
     frame.render_widget(ratatui::text::Text::from(lines), inside);
 }
 

@@ -120,7 +120,10 @@ impl fmt::Display for Overdue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Overdue { count, waiting } = self;
         let requests = if *count == 1 { "request" } else { "requests" };
-        write!(f, "{count} {requests} went to the PSP out of order, after 10 s; {waiting} still wait")
+        write!(
+            f,
+            "{count} {requests} went to the PSP out of order, after 10 s; {waiting} still wait"
+        )
     }
 }
 

@@ -52,7 +52,8 @@ fn the_gate_s_numbers_are_read() {
 fn the_names_are_those_that_the_gate_writes() {
     let source = include_str!("../../../../../gate/order_params.c");
     for name in COUNTS.lines().filter_map(|line| line.split(' ').next()) {
-        let written = source.contains(&format!("{name} %ll")) || source.contains(&format!("{name} %u"));
+        let written =
+            source.contains(&format!("{name} %ll")) || source.contains(&format!("{name} %u"));
         assert!(written, "{name}");
     }
     assert!(source.contains("\"0x%llx %d %u %lld %llu\\n\""), "the list's format");
