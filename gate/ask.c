@@ -49,8 +49,15 @@ static int put_question(const struct guestreq_gate_question *q)
 	return ret;
 }
 
-static enum decision decision_of(int answer)
+/* With the weight of an admitted request. */
+static enum decision decision_of(int answer, unsigned int *weight)
 {
+	*weight = 1;
+	if (answer < GUESTREQ_GATE_ADMIT_WEIGHTED &&
+	    answer >= GUESTREQ_GATE_ADMIT_WEIGHTED - GUESTREQ_GATE_MAX_WEIGHT) {
+		*weight = GUESTREQ_GATE_ADMIT_WEIGHTED - answer;
+		return ADMIT;
+	}
 	switch (answer) {
 	case GUESTREQ_GATE_ADMIT:
 		return ADMIT;
@@ -64,7 +71,7 @@ static enum decision decision_of(int answer)
 }
 
 /* Never returns UNANSWERED: gate_closed resolves it. */
-enum decision ask_request(const struct sev_data_snp_guest_request *req)
+enum decision ask_request(const struct sev_data_snp_guest_request *req, unsigned int *weight)
 {
 	struct guestreq_gate_question q = {
 		.cookie = gate_cookie,
@@ -75,7 +82,7 @@ enum decision ask_request(const struct sev_data_snp_guest_request *req)
 	/* KVM's own copy of the message, which the guest can no longer change */
 	memcpy(q.header, __va(__sme_clr(req->req_paddr)), sizeof(q.header));
 
-	decision = decision_of(put_question(&q));
+	decision = decision_of(put_question(&q), weight);
 	switch (decision) {
 	case ADMIT:
 		atomic64_inc(&gate_counts.admitted);
@@ -97,12 +104,13 @@ enum decision ask_request(const struct sev_data_snp_guest_request *req)
 int ask_test(u64 nonce, enum decision *decision)
 {
 	struct guestreq_gate_question q = { .nonce = nonce };
+	unsigned int weight;
 	int ret = -ENODEV;
 
 	mutex_lock(&file_lock);
 	if (gate_file) {
 		q.cookie = gate_cookie;
-		*decision = decision_of(put_question(&q));
+		*decision = decision_of(put_question(&q), &weight);
 		ret = 0;
 	}
 	mutex_unlock(&file_lock);

@@ -6,7 +6,9 @@
  *	hook.c		intercepts requests to ccp and applies the decision
  *	ask.c		asks the LSM hook and counts the answers
  *	busy.c		writes BUSY into the guest's GHCB
+ *	order.c		lets admitted requests go to ccp in a fair order; see order.h
  *	params.c	module parameters in sysfs
+ *	order_params.c	those of the order, and the list of who waits
  */
 #ifndef GATE_H
 #define GATE_H
@@ -19,6 +21,7 @@
 #include <linux/psp-sev.h>
 
 #include "guestreq_gate.h"
+#include "order.h"
 
 /*
  * A firmware error that no firmware returns ("GATE"): marks refused VMGEXITs for
@@ -39,7 +42,7 @@ int ask_open(void);
 void ask_close(void);
 unsigned long ask_file(void);
 u64 ask_cookie(void);
-enum decision ask_request(const struct sev_data_snp_guest_request *req);
+enum decision ask_request(const struct sev_data_snp_guest_request *req, unsigned int *weight);
 int ask_test(u64 nonce, enum decision *decision);
 
 /* hook.c */
@@ -50,5 +53,11 @@ void hook_remove(void);
 int busy_watch(void);
 void busy_unwatch(void);
 void busy_expect(void);
+
+/* params.c, order_params.c */
+int param_may_set(const struct kernel_param *kp);
+int param_no_set(const char *val, const struct kernel_param *kp);
+int order_list_create(void);
+void order_list_remove(void);
 
 #endif

@@ -14,8 +14,14 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Changes with anything below, and with the parameters' names or format. */
-#define GUESTREQ_GATE_PROTOCOL	1
+/*
+ * Changes with anything below, and with the parameters' names or format. A gate
+ * serves all programs from parameter "protocol" to parameter "protocol_newest". A
+ * gate without the latter is of protocol 1. What a program for protocol 1 may
+ * answer means the same in 2.
+ */
+#define GUESTREQ_GATE_PROTOCOL		2
+#define GUESTREQ_GATE_PROTOCOL_OLDEST	1
 
 /* Plaintext part of a guest's message, see the SEV-SNP firmware ABI (56860). */
 #define GUESTREQ_HEADER_SIZE	0x60
@@ -36,5 +42,9 @@ struct guestreq_gate_question {
 #define GUESTREQ_GATE_ADMIT	(-3001)
 #define GUESTREQ_GATE_DENY	(-3002)	/* the guest reads INVALID_PARAM and gives up that VMPCK */
 #define GUESTREQ_GATE_BUSY	(-3003)	/* the guest reads BUSY and retries the same message */
+
+/* Protocol 2: admit with this weight in the order, 1 to 255. ADMIT means 1. */
+#define GUESTREQ_GATE_ADMIT_WEIGHTED	(-3100)	/* less the weight */
+#define GUESTREQ_GATE_MAX_WEIGHT	255
 
 #endif

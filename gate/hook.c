@@ -2,7 +2,7 @@
 /*
  * KVM passes each guest request to sev_issue_cmd_external_user() of the ccp driver.
  * An ftrace handler redirects the call to gate_issue_cmd(), which asks, and calls
- * the real function if the request is admitted.
+ * the real function if the request is admitted, in order.
  */
 #include "gate.h"
 
@@ -29,31 +29,75 @@ static int refuse(int *error, int status)
 	return -EIO;	/* what ccp returns for a firmware error */
 }
 
+/*
+ * gate_hook() recognises this call by its return address. A tail call would hide
+ * it and cause endless recursion.
+ */
+static int issue(struct file *filp, unsigned int cmd, void *data, int *error)
+{
+	int ret = sev_issue_cmd_external_user(filp, cmd, data, error);
+
+	barrier();
+	return ret;
+}
+
+static int issue_request(struct file *filp, unsigned int cmd, void *data, int *error)
+{
+	const struct sev_data_snp_guest_request *req = data;
+	struct order_request request;
+	unsigned int weight;
+	int ret;
+
+	switch (ask_request(req, &weight)) {
+	case DENY:
+		return refuse(error, SEV_RET_INVALID_PARAM);
+	case BUSY:
+		busy_expect();
+		return refuse(error, GATE_BUSY_MAGIC);
+	default:
+		ret = order_enter(&request, req->gctx_paddr, weight);
+		if (ret)
+			return ret;	/* killed: KVM_RUN fails, and nobody sees it */
+		ret = issue(filp, cmd, data, error);
+		order_leave(&request);
+		return ret;
+	}
+}
+
+/* The commands of a launch that KVM issues through the hooked function. */
+static bool is_launch_cmd(unsigned int cmd)
+{
+	return cmd == SEV_CMD_SNP_ACTIVATE || cmd == SEV_CMD_SNP_LAUNCH_START ||
+	       cmd == SEV_CMD_SNP_LAUNCH_UPDATE || cmd == SEV_CMD_SNP_LAUNCH_FINISH;
+}
+
+static_assert(offsetof(struct sev_data_snp_activate, gctx_paddr) == 0);
+static_assert(offsetof(struct sev_data_snp_launch_start, gctx_paddr) == 0);
+static_assert(offsetof(struct sev_data_snp_launch_update, gctx_paddr) == 0);
+static_assert(offsetof(struct sev_data_snp_launch_finish, gctx_paddr) == 0);
+
+static int issue_launch_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
+{
+	u64 gctx = *(u64 *)data;	/* the first member of all of them */
+	int ret;
+
+	order_launch_enter(gctx);
+	ret = issue(filp, cmd, data, error);
+	order_launch_leave(gctx, ret || cmd == SEV_CMD_SNP_LAUNCH_FINISH);
+	return ret;
+}
+
 /* Replaces sev_issue_cmd_external_user() for KVM's thread. */
 static noinline int gate_issue_cmd(struct file *filp, unsigned int cmd, void *data, int *error)
 {
-	enum decision decision = ADMIT;
 	int ret;
 
 	if (cmd == SEV_CMD_SNP_GUEST_REQUEST)
-		decision = ask_request(data);
-
-	switch (decision) {
-	case DENY:
-		ret = refuse(error, SEV_RET_INVALID_PARAM);
-		break;
-	case BUSY:
-		busy_expect();
-		ret = refuse(error, GATE_BUSY_MAGIC);
-		break;
-	default:
-		ret = sev_issue_cmd_external_user(filp, cmd, data, error);
-		/*
-		 * gate_hook() recognises this call by its return address. A tail
-		 * call would hide it and cause endless recursion.
-		 */
-		barrier();
-	}
+		ret = issue_request(filp, cmd, data, error);
+	else if (is_launch_cmd(cmd))
+		ret = issue_launch_cmd(filp, cmd, data, error);
+	else
+		ret = issue(filp, cmd, data, error);
 	/* Must be last: from here on only synchronize_rcu_tasks() keeps the module. */
 	atomic_dec_return_release(&callers);
 	return ret;
@@ -115,6 +159,7 @@ void hook_remove(void)
 	/* Waits for running gate_hook(), because the ops belong to a module. */
 	unregister_ftrace_function(&gate_ops);
 	ftrace_free_filter(&gate_ops);
+	order_open();
 	/* Callers can only decrease now; a request takes as long as the PSP's queue. */
 	while (atomic_read_acquire(&callers))
 		msleep(20);

@@ -19,12 +19,19 @@ static int __init gate_init(void)
 	ret = busy_watch();
 	if (ret)
 		goto close;
+	order_init();
+	ret = order_list_create();
+	if (ret)
+		goto fini;
 	ret = hook_install();		/* last: requests arrive from here on */
 	if (ret)
-		goto unwatch;
+		goto remove;
 	return 0;
 
-unwatch:
+remove:
+	order_list_remove();
+fini:
+	order_fini();
 	busy_unwatch();
 close:
 	ask_close();
@@ -35,6 +42,8 @@ close:
 static void __exit gate_exit(void)
 {
 	hook_remove();
+	order_list_remove();
+	order_fini();
 	busy_unwatch();
 	ask_close();
 }

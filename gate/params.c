@@ -15,16 +15,25 @@
 #include <linux/sysfs.h>
 
 /*
- * At load time the loader sets this, and may have only CAP_SYS_MODULE, like
+ * At load time the loader sets parameters, and may have only CAP_SYS_MODULE, like
  * systemd's and udev's loaders.
  */
-static int closed_set(const char *val, const struct kernel_param *kp)
+int param_may_set(const struct kernel_param *kp)
 {
 	bool loading = kp->mod && kp->mod->state == MODULE_STATE_COMING;
 
-	if (!capable(loading ? CAP_SYS_MODULE : CAP_SYS_ADMIN))
-		return -EPERM;
-	return param_set_bool(val, kp);
+	return capable(loading ? CAP_SYS_MODULE : CAP_SYS_ADMIN) ? 0 : -EPERM;
+}
+
+/* Module loading requires a set function. */
+int param_no_set(const char *val, const struct kernel_param *kp)
+{
+	return -EPERM;
+}
+
+static int closed_set(const char *val, const struct kernel_param *kp)
+{
+	return param_may_set(kp) ?: param_set_bool(val, kp);
 }
 
 static const struct kernel_param_ops closed_ops = {
@@ -36,20 +45,18 @@ module_param_cb(closed, &closed_ops, &gate_closed, 0600);
 __MODULE_PARM_TYPE(closed, "bool");
 MODULE_PARM_DESC(closed, "refuse requests that no LSM program answers (default: admit them)");
 
-/* Module loading requires a set function. */
-static int no_set(const char *val, const struct kernel_param *kp)
-{
-	return -EPERM;
-}
-
 static int protocol_get(char *buf, const struct kernel_param *kp)
 {
-	return sysfs_emit(buf, "%d\n", GUESTREQ_GATE_PROTOCOL);
+	return sysfs_emit(buf, "%u\n", *(unsigned int *)kp->arg);
 }
 
-static const struct kernel_param_ops protocol_ops = { .set = no_set, .get = protocol_get };
-module_param_cb(protocol, &protocol_ops, NULL, 0444);
-MODULE_PARM_DESC(protocol, "version of the LSM program protocol (read only)");
+static unsigned int protocol_oldest = GUESTREQ_GATE_PROTOCOL_OLDEST;
+static unsigned int protocol_newest = GUESTREQ_GATE_PROTOCOL;
+static const struct kernel_param_ops protocol_ops = { .set = param_no_set, .get = protocol_get };
+module_param_cb(protocol, &protocol_ops, &protocol_oldest, 0444);
+MODULE_PARM_DESC(protocol, "oldest version of the LSM program protocol that it serves (read only)");
+module_param_cb(protocol_newest, &protocol_ops, &protocol_newest, 0444);
+MODULE_PARM_DESC(protocol_newest, "newest version of it (read only)");
 
 /* A kernel address, so require the same capability as /proc/kallsyms. */
 static int file_get(char *buf, const struct kernel_param *kp)
@@ -59,7 +66,7 @@ static int file_get(char *buf, const struct kernel_param *kp)
 	return sysfs_emit(buf, "0x%lx\n", ask_file());
 }
 
-static const struct kernel_param_ops file_ops = { .set = no_set, .get = file_get };
+static const struct kernel_param_ops file_ops = { .set = param_no_set, .get = file_get };
 module_param_cb(file, &file_ops, NULL, 0400);
 MODULE_PARM_DESC(file, "address of the file that identifies the gate (read only)");
 
@@ -70,7 +77,7 @@ static int cookie_get(char *buf, const struct kernel_param *kp)
 	return sysfs_emit(buf, "0x%llx\n", ask_cookie());
 }
 
-static const struct kernel_param_ops cookie_ops = { .set = no_set, .get = cookie_get };
+static const struct kernel_param_ops cookie_ops = { .set = param_no_set, .get = cookie_get };
 module_param_cb(cookie, &cookie_ops, NULL, 0400);
 MODULE_PARM_DESC(cookie, "random number in each question (read only)");
 
@@ -79,7 +86,7 @@ static int count_get(char *buf, const struct kernel_param *kp)
 	return sysfs_emit(buf, "%lld\n", atomic64_read(kp->arg));
 }
 
-static const struct kernel_param_ops count_ops = { .set = no_set, .get = count_get };
+static const struct kernel_param_ops count_ops = { .set = param_no_set, .get = count_get };
 module_param_cb(admitted, &count_ops, &gate_counts.admitted, 0400);
 MODULE_PARM_DESC(admitted, "admitted requests (read only)");
 module_param_cb(denied, &count_ops, &gate_counts.denied, 0400);

@@ -10,9 +10,10 @@ pub use totals::{CommandTotals, HostTotals, MessageTotals};
 use crate::{
     command,
     event::EventKind,
+    gate,
     histogram::{self, SLOTS},
     outcome::Outcome,
-    policy::{Backend, Policy},
+    policy::{Backend, Policy, Rules},
     request::{Running, STAGES, Stack, Stages},
     sequence::Anomaly,
     units::MonotonicNs,
@@ -58,6 +59,8 @@ pub struct EnforcementRecord {
     /// no gate.
     pub gate_file: u64,
     pub gate_cookie: u64,
+    /// The bits of a weight that the gate understands: all, or with protocol 1 none.
+    pub gate_weights: u64,
     /// Since when every request must be decided before it reaches the PSP; never: not expected.
     pub armed_at: MonotonicNs,
     /// When the agent was last alive.
@@ -80,6 +83,12 @@ impl EnforcementRecord {
     #[inline(always)]
     pub const fn has_gate(&self) -> bool {
         self.gate_file != 0
+    }
+
+    /// The answer to the gate that admits a request under these rules.
+    #[inline(always)]
+    pub const fn admit(&self, rules: Rules) -> i32 {
+        gate::admit(rules.weight_bits() & self.gate_weights as u8)
     }
 }
 

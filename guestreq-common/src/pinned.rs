@@ -100,7 +100,7 @@ fn records(it: &mut String) {
     record!(it, host::MessageTotals { results, stage, stage_ns });
     record!(it, host::CommandTotals { count, busy_ns, failed });
     record!(it, host::EnforcementRecord {
-        policy, backend, gate_file, gate_cookie, armed_at, heartbeat, waits, challenge, self_test,
+        policy, backend, gate_file, gate_cookie, gate_weights, armed_at, heartbeat, waits, challenge, self_test,
     });
     record!(it, event::Event {
         time, seqno, stage_ns, tgid, vm, ret, kind, message_type, vmpck, outcome, reserved,
@@ -169,6 +169,9 @@ fn layout() -> String {
     );
     let rules = Rules::new(Mode::Enforce, Allowed::NONE.with(MessageType::Unknown, true), 0x89ab_cdef);
     let _ = writeln!(it, "\nRules::new(Enforce, unknown, 0x89abcdef) {:#x}", rules.to_bits());
+    if let Some(weight) = gate::Weight::new(7) {
+        let _ = writeln!(it, "….with_weight(7) {:#x}", rules.with_weight(weight).to_bits());
+    }
     let _ = writeln!(it, "GcraLimit::new(…) {:#x}", GcraLimit::new(1_000_000, 5).map_or(0, GcraLimit::to_bits));
     let _ = writeln!(it, "PspShare::new(…) {:#x}", PspShare::new(100_000, 5_000_000).map_or(0, PspShare::to_bits));
     text

@@ -4,6 +4,7 @@
 //! changes atomically.
 
 use crate::{
+    gate::Weight,
     gcra::{Admission, Arrival, Cell, GcraLimit},
     message::{MessageType, Summary},
     share::{Credit, Debt, PspShare},
@@ -95,7 +96,8 @@ impl Allowed {
     }
 }
 
-/// Mode, allowed message types and the [`crate::vm::VmRef`] generation they are for, in one word.
+/// Mode, weight in the gate's order, allowed message types and the [`crate::vm::VmRef`] generation
+/// they are for, in one word.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rules(u64);
@@ -103,6 +105,11 @@ pub struct Rules(u64);
 impl Rules {
     pub const fn new(mode: Mode, allowed: Allowed, generation: u32) -> Rules {
         Rules(mode as u64 | (allowed.0 as u64) << 16 | (generation as u64) << 32)
+    }
+
+    /// The same with this weight.
+    pub const fn with_weight(self, weight: Weight) -> Rules {
+        Rules(self.0 & !(0xff << 8) | (weight.to_bits() as u64) << 8)
     }
 
     pub const fn from_bits(bits: u64) -> Rules {
@@ -116,6 +123,16 @@ impl Rules {
     #[inline(always)]
     pub const fn mode(self) -> Mode {
         Mode::of(self.0)
+    }
+
+    /// [`Weight::to_bits`]
+    #[inline(always)]
+    pub const fn weight_bits(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    pub const fn weight(self) -> Weight {
+        Weight::from_bits(self.weight_bits())
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ mod vcpu;
 
 use aya_ebpf::EbpfContext;
 use guestreq_common::{
+    gate,
     host::{EnforcementRecord, Host, Loss},
     message::{MessageType, Summary},
     outcome::Outcome,
@@ -139,14 +140,30 @@ fn refuse(
     effect
 }
 
-/// Whether the VM's policy alone admits a request, with nothing to report; if so, counts it. All
-/// else is for [`at_gate`].
+/// The answer to the gate if the VM's policy alone admits a request, with nothing to report; if so,
+/// counts it. All else is for [`at_gate`].
 #[inline(always)]
-pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8) -> bool {
-    passes(enforcement, vm, row, true, true)
+pub fn passes_at_gate(enforcement: &EnforcementRecord, vm: &mut Vm, row: u8) -> Option<i32> {
+    let passes = passes(enforcement, vm, row, true, true);
+    passes.then(|| enforcement.admit(own_or_default(vm, enforcement).0.rules()))
 }
 
-/// The same for a request that has the PSP; all else is for [`at_psp`].
+/// The answer to the gate. Weights are not decided: they hold in each mode.
+#[inline(always)]
+pub fn answer(host: &Host, vm: VmRef, effect: Decision) -> i32 {
+    let enforcement = &host.enforcement;
+    match effect {
+        Decision::Admit => enforcement.admit(match maps::vm(vm) {
+            Some(vm) => own_or_default(vm, enforcement).0.rules(),
+            None => enforcement.policy.rules(),
+        }),
+        Decision::Deny => gate::DENY,
+        Decision::Busy => gate::BUSY,
+    }
+}
+
+/// Whether the VM's policy alone admits a request that has the PSP; if so, counts it. All else is for
+/// [`at_psp`].
 #[inline(always)]
 pub fn passes_at_psp(enforcement: &EnforcementRecord, vm: &mut Vm, running: &Running) -> bool {
     if bypasses_gate(enforcement, running) {

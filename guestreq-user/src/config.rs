@@ -9,6 +9,7 @@ mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod layer;
+mod order;
 mod place;
 
 use std::{
@@ -23,6 +24,7 @@ use guestreq_common::policy::Backend;
 pub use check::{Checked, Wrong};
 pub use files::{Files, Fingerprint, read_file};
 pub use layer::Layer;
+pub use order::OrderSwitch;
 pub use place::ConfigError;
 
 use crate::policy::{Named, Overrides, PolicyFile, PolicySet};
@@ -36,6 +38,8 @@ pub struct Config {
     pub backend: Named<Backend>,
     /// VMs' policies.
     pub policy: PolicyFile,
+    /// Whether the gate's order is on; without it the gate decides.
+    pub order: Option<Named<OrderSwitch>>,
     /// The folder of the overrides' file.
     pub state: PathBuf,
     /// Where /metrics, /healthz and /readyz are served.
@@ -59,6 +63,7 @@ impl Default for Config {
         Config {
             backend: Named(Backend::Gate),
             policy: PolicyFile::default(),
+            order: None,
             state: PathBuf::from("/var/lib/guestreq"),
             listen: (Ipv4Addr::LOCALHOST, 9940).into(),
             socket: PathBuf::from("/run/guestreq/agent.sock"),
@@ -108,6 +113,7 @@ impl Config {
         Config {
             backend: layer.backend.unwrap_or(self.backend),
             policy: layer.policy.over(self.policy),
+            order: layer.order.or(self.order),
             state: layer.state.unwrap_or(self.state),
             listen: layer.listen.unwrap_or(self.listen),
             socket: layer.socket.unwrap_or(self.socket),
@@ -134,6 +140,11 @@ impl Config {
     /// The policy set with these overrides.
     pub fn policy_set(&self, overrides: Overrides) -> PolicySet {
         PolicySet { backend: self.backend.0, file: self.policy.clone(), overrides }
+    }
+
+    /// What the gate's order is set to, if anything.
+    pub fn order(&self) -> Option<OrderSwitch> {
+        self.order.map(|Named(order)| order)
     }
 
     /// Keys that differ from a running agent's and take effect at a restart only.

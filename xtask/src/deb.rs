@@ -19,7 +19,7 @@ const GATE: &str = "guestreq-gate-dkms";
 /// Maintainer scripts that a package may have.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// The sources that DKMS builds.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 16] = [
     "Kbuild",
     "Makefile",
     "ask.c",
@@ -28,7 +28,13 @@ const SOURCES: [&str; 10] = [
     "gate.h",
     "guestreq_gate.h",
     "hook.c",
+    "launch_hold.c",
     "main.c",
+    "order.c",
+    "order.h",
+    "order_params.c",
+    "order_queue.c",
+    "order_stats.c",
     "params.c",
 ];
 /// Shells and their folders for completions.

@@ -15,6 +15,8 @@ mod fuzz;
 mod image;
 mod manifests;
 mod mutants;
+#[cfg(test)]
+mod order;
 mod port;
 mod process;
 mod progress;

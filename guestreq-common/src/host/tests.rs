@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     message::{Header, MessageType, Summary},
+    policy::{Allowed, Mode},
     units::PidTgid,
 };
 use proptest::prelude::*;
@@ -179,5 +180,18 @@ proptest! {
         }
         prop_assert_eq!(vm.stage_ns.iter().sum::<u64>(), 9 * count);
         prop_assert_eq!(host.totals.commands[0x94].count, count);
+    }
+}
+
+#[test]
+fn a_gate_that_knows_no_weights_is_answered_none() {
+    let mut host = zeroed::<Host>();
+    for weight in [1, 2, gate::Weight::MAX].map(|weight| gate::Weight::new(weight).unwrap()) {
+        let rules = Rules::new(Mode::Enforce, Allowed::DEFAULT, 7).with_weight(weight);
+        host.enforcement.gate_weights = 0;
+        assert_eq!(host.enforcement.admit(rules), gate::ADMIT);
+        host.enforcement.gate_weights = gate::Weight::MAX.into();
+        let answer = if weight.get() == 1 { gate::ADMIT } else { gate::admit_weighted(weight) };
+        assert_eq!(host.enforcement.admit(rules), answer);
     }
 }

@@ -90,6 +90,32 @@ fn rules_keep_what_they_were_made_of() {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_weight_changes_nothing_else_and_nothing_else_changes_it(
+        bits: u64, mode in 0..Mode::ALL.len(), allowed: u16, generation: u32, weights in (1u8.., 1u8..),
+    ) {
+        let [first, second] = [weights.0, weights.1].map(|weight| Weight::new(weight).unwrap());
+        let any = Rules::from_bits(bits);
+        let weighted = any.with_weight(first).with_weight(second);
+        prop_assert_eq!(weighted.weight(), second);
+        prop_assert_eq!(weighted.to_bits() & !0xff00, bits & !0xff00);
+        let rules = Rules::new(Mode::ALL[mode], Allowed(allowed), generation);
+        prop_assert_eq!(rules.weight(), Weight::DEFAULT, "without a weight");
+        let weighted = rules.with_weight(first);
+        prop_assert_eq!(weighted.mode(), rules.mode());
+        prop_assert_eq!(weighted.allowed(), rules.allowed());
+        prop_assert_eq!(weighted.generation(), generation);
+        for row in 0..16 {
+            prop_assert_eq!(weighted.allows(row), rules.allows(row));
+            let policy = Policy::new(weighted, GcraLimit::OFF, PspShare::OFF);
+            let without = Policy::new(rules, GcraLimit::OFF, PspShare::OFF);
+            prop_assert_eq!(policy.passes(row), without.passes(row));
+            prop_assert_eq!(policy.without_state(row), without.without_state(row));
+        }
+    }
+}
+
 #[test]
 fn the_default_allows_what_linux_guests_use() {
     let allowed: Vec<_> =

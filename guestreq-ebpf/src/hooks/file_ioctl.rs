@@ -9,7 +9,6 @@ use guestreq_common::{
     gate,
     host::{EnforcementRecord, Host},
     message::{HEADER_OFFSET, Header, Summary},
-    policy::Decision,
     tail_calls,
     units::GuestContext,
     vm::VmRef,
@@ -40,18 +39,18 @@ pub fn on_ioctl_compat(ctx: LsmContext) -> i32 {
 #[lsm(hook = "file_ioctl")]
 pub fn file_ioctl(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
-    let mut next = tail_calls::lsm::FILE_IOCTL_SLOW;
-    if ctx.arg::<u32>(1) == KVM_RUN {
+    let next = if ctx.arg::<u32>(1) == KVM_RUN {
         if is_free_to_run(host) {
             return 0;
         }
+        tail_calls::lsm::FILE_IOCTL_SLOW
     } else {
-        match passes(&ctx, host) {
-            Some(true) => return gate::ADMIT,
-            Some(false) => next = tail_calls::lsm::FILE_IOCTL_DECIDE,
-            None => {}
+        match known(&ctx, host) {
+            Some(Known::Passes(answer)) => return answer,
+            Some(Known::Decide) => tail_calls::lsm::FILE_IOCTL_DECIDE,
+            None => tail_calls::lsm::FILE_IOCTL_SLOW,
         }
-    }
+    };
     entry::jump(&ctx, &maps::IOCTLS, next);
     0
 }
@@ -65,9 +64,16 @@ fn is_free_to_run(host: &Host) -> bool {
     }
 }
 
-/// Whether a request is admitted by its VM's policy alone; `None` if its VM or thread is not known yet.
+/// A request of a VM and a thread with records.
+enum Known {
+    /// Its VM's policy alone admits it, with this answer.
+    Passes(i32),
+    Decide,
+}
+
+/// `None` if its VM or thread is not known yet.
 #[inline(always)]
-fn passes(ctx: &LsmContext, host: &Host) -> Option<bool> {
+fn known(ctx: &LsmContext, host: &Host) -> Option<Known> {
     let (nonce, context) = question(ctx, &host.enforcement)?;
     if nonce != 0 {
         return None;
@@ -79,11 +85,11 @@ fn passes(ctx: &LsmContext, host: &Host) -> Option<bool> {
     if vm.context != context || !thread.queues(context, &message) {
         return None;
     }
-    let passes = decision::passes_at_gate(&host.enforcement, vm, message.row);
-    if passes {
-        thread.set_admitted(false);
-    }
-    Some(passes)
+    let Some(answer) = decision::passes_at_gate(&host.enforcement, vm, message.row) else {
+        return Some(Known::Decide);
+    };
+    thread.set_admitted(false);
+    Some(Known::Passes(answer))
 }
 
 #[lsm(hook = "file_ioctl")]
@@ -102,7 +108,8 @@ pub fn file_ioctl_decide(ctx: LsmContext) -> i32 {
     if maps::vm(vm).is_none() {
         entry::jump(&ctx, &maps::IOCTLS, tail_calls::lsm::FILE_IOCTL_DECIDE_UNKNOWN);
     }
-    to_gate(decision::at_gate::<true>(host, kernel::thread(), vm, context, message))
+    let effect = decision::at_gate::<true>(host, kernel::thread(), vm, context, message);
+    decision::answer(host, vm, effect)
 }
 
 /// Of a VM for which there was no slot.
@@ -111,16 +118,8 @@ pub fn file_ioctl_decide_unknown(ctx: LsmContext) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     let Some((_, context)) = question(&ctx, &host.enforcement) else { return 0 };
     let Some(message) = message(&ctx) else { return 0 };
-    to_gate(decision::at_gate::<false>(host, kernel::thread(), VmRef::NONE, context, message))
-}
-
-#[inline(always)]
-fn to_gate(decision: Decision) -> i32 {
-    match decision {
-        Decision::Admit => gate::ADMIT,
-        Decision::Deny => gate::DENY,
-        Decision::Busy => gate::BUSY,
-    }
+    let effect = decision::at_gate::<false>(host, kernel::thread(), VmRef::NONE, context, message);
+    decision::answer(host, VmRef::NONE, effect)
 }
 
 /// The gate asks in the kernel, never here.

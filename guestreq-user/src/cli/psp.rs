@@ -1,5 +1,7 @@
 //! # guestreq psp
 
+mod order;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,7 +15,7 @@ use crate::{
     wire::Psp,
 };
 
-/// Show the PSP's current command, queue, utilisation and latencies
+/// Show the PSP's current command, queue, utilisation and latencies, and who waits in the order
 #[derive(clap::Args)]
 #[command(after_help = "Example: guestreq psp")]
 pub struct Args {
@@ -30,6 +32,10 @@ impl Args {
 
 fn text(psp: &Psp) -> String {
     let mut text = summary(psp);
+    if let Some(order) = psp.order.as_ref().filter(|order| !order.waiters.is_empty()) {
+        text.push('\n');
+        text.push_str(&order::waiters(order));
+    }
     if !psp.commands.is_empty() {
         text.push('\n');
         text.push_str(&commands(psp));
@@ -66,6 +72,7 @@ fn summary(psp: &Psp) -> String {
         percent(psp.recent_utilisation),
         duration(psp.window_seconds),
     );
+    text.push_str(&order::summary(psp));
     if let Some(asids) = psp.asids {
         let total = asids.used + asids.available;
         text.push_str(&format!("ASIDs        {} of {total} in use\n", asids.used));

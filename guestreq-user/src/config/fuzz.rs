@@ -65,7 +65,8 @@ fn means_something(config: &Config) {
         [policy_set.default(), policy_set.resolve(&web), policy_set.resolve(&Identity::default())]
     {
         assert_a_line(&policy.to_string());
-        assert_a_line(&format!("{} {}", policy.mode.origin, policy.limit.origin));
+        let Effective { mode, limit, weight, .. } = &policy;
+        assert_a_line(&format!("{} {} {}", mode.origin, limit.origin, weight.origin));
         let json = serde_json::to_string(&policy).expect("a policy that cannot be JSON");
         let again: Effective = serde_json::from_str(&json).expect("a policy is not read again");
         assert_eq!(again, policy);
@@ -85,10 +86,11 @@ fn means_something(config: &Config) {
 
 pub fn in_the_kernel(policy: &Effective) {
     let words = policy.to_policy(7);
-    let Effective { mode, allow, limit } = policy;
+    let Effective { mode, allow, limit, weight } = policy;
     assert_eq!(words.rules().mode(), mode.value.0);
     assert_eq!(words.rules().allowed(), allow.value.0);
     assert_eq!(words.rules().generation(), 7);
+    assert_eq!(words.rules().weight(), weight.value.0);
     let throttle = match limit.value {
         Limit::Off => Throttle::default(),
         Limit::On(throttle) => throttle,

@@ -11,14 +11,20 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
-use super::place::{ConfigError, Lines};
-use crate::policy::{FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types};
+use super::{
+    order::OrderSwitch,
+    place::{ConfigError, Lines},
+};
+use crate::policy::{
+    FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types, Weight,
+};
 
 /// A file's settings.
 #[derive(Debug)]
 pub struct Layer {
     pub backend: Option<Named<Backend>>,
     pub policy: PolicyFile,
+    pub order: Option<Named<OrderSwitch>>,
     pub state: Option<PathBuf>,
     pub listen: Option<SocketAddr>,
     pub socket: Option<PathBuf>,
@@ -42,8 +48,10 @@ struct Keys {
     mode: Option<Spanned<Named<Mode>>>,
     allow: Option<Spanned<Types>>,
     limit: Option<Spanned<FileLimit>>,
+    weight: Option<Spanned<Weight>>,
     #[serde(rename = "vm")]
     rules: Vec<Spanned<FileRule>>,
+    order: Option<Named<OrderSwitch>>,
     state: Option<PathBuf>,
     listen: Option<SocketAddr>,
     socket: Option<PathBuf>,
@@ -66,7 +74,7 @@ impl Layer {
             file: name.to_owned(),
             line: lines.place(text, span.start).0,
         };
-        let policy = ["mode", "allow", "limit", "vm"];
+        let policy = ["mode", "allow", "limit", "weight", "vm"];
         let others = table.get_ref().keys().filter(|key| !policy.contains(&&**key.get_ref()));
         let others = others.map(|key| (key.get_ref().to_string(), source(key.span()))).collect();
         let keys = keys(table, text)?;
@@ -89,7 +97,9 @@ impl Layer {
                 mode: located(keys.mode, source),
                 allow: located(keys.allow, source),
                 limit: limit.map(|Located { value, at }| Located { value: value.0, at }),
+                weight: located(keys.weight, source),
             },
+            order: keys.order,
             state: keys.state,
             listen: keys.listen,
             socket: keys.socket,

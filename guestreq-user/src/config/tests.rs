@@ -16,11 +16,12 @@ fn an_empty_file_is_the_default() {
 fn every_key_can_be_set() {
     let config = Config::parse(
         "listen = \"0.0.0.0:1234\"\nsocket = \"/tmp/s\"\nsocket_group = \"ops\"\nmax_vms = 7\n\
-         keep_exited_vms = \"10s\"\nslow_request = \"250ms\"\nstate = \"/tmp\"\n",
+         keep_exited_vms = \"10s\"\nslow_request = \"250ms\"\nstate = \"/tmp\"\norder = \"off\"\n",
     )
     .unwrap();
     assert_eq!(config.listen, ([0, 0, 0, 0], 1234).into());
     assert_eq!(config.max_vms, 7);
+    assert_eq!(config.order(), Some(OrderSwitch::Off));
     assert_eq!(config.socket_group.as_deref(), Some("ops"));
     assert_eq!(config.keep_exited_vms, Duration::from_secs(10));
     assert_eq!(config.slow_request, Duration::from_millis(250));
@@ -83,10 +84,19 @@ fn what_is_wrong_in_a_policy_is_named_with_its_place() {
         ("limit = { burst = 4 }", "1, column 9", "a limit needs a rate such as"),
         ("limit = { share = \"0.05%\" }", "1, column 9", "at least 0.06%, or force = true"),
         ("limit = { rate = \"1/m\" }", "1, column 9", "allow at least 4.8/m, or force = true"),
+        ("weight = 0", "1, column 10", "0 is not a weight: an integer from 1 to 255"),
+        ("\nweight = 256", "2, column 10", "256 is not a weight: an integer from 1 to 255"),
+        ("weight = -1", "1, column 10", "-1 is not a weight: an integer from 1 to 255"),
+        ("weight = 1.5", "1, column 10", "expected a weight: an integer from 1 to 255"),
+        ("weight = \"4\"", "1, column 10", "expected a weight: an integer from 1 to 255"),
+        (&format!("{rule}weight = 0"), "3, column 10", "0 is not a weight: an integer from 1"),
+        ("order = \"of\"", "1, column 9", "unknown setting of the order \"of\": there are on, off"),
+        ("\norder = true", "2, column 9", "expected a setting of the order: \"on\", \"off\""),
+        (&format!("{rule}order = \"off\""), "3, column 1", "unknown field `order`"),
         ("[[vm]]\nmode = \"audit\"", "1, column 1", "missing field `match`"),
         ("[[vm]]\nmatch = {}", "2, column 9", "an empty match says nothing"),
         ("[[vm]]\nmatch = { nam = \"x\" }", "2, column 11", "`name`, `uuid`, `namespace`"),
-        (&format!("{rule}limits = 3"), "3, column 1", "`match`, `mode`, `allow`, `limit`"),
+        (&format!("{rule}limits = 3"), "3, column 1", "`mode`, `allow`, `limit`, `weight`"),
         ("mode = \"enforce\"\nbackend = \"none\"", "1, column 8", "the backend is none"),
         (
             &format!("backend = \"none\"\n{rule}mode = \"enforce\"\n"),
@@ -180,11 +190,26 @@ fn an_error_names_its_file_and_what_more_is_wrong() {
     );
 }
 
+/// Unless a file has the key, the gate's parameter is left alone.
+#[test]
+fn the_order_is_what_the_last_file_that_has_the_key_says() {
+    assert_eq!(Config::parse("").unwrap().order(), None);
+    let order = |first: &str, second: &str| {
+        let (_folder, main) = folder(&[("config.toml", first), ("conf.d/10.toml", second)]);
+        Config::load(Some(&main)).unwrap().order()
+    };
+    let (on, off) = ("order = \"on\"", "order = \"off\"");
+    assert_eq!(order(off, ""), Some(OrderSwitch::Off));
+    assert_eq!(order(off, on), Some(OrderSwitch::On));
+    assert_eq!(order(on, off), Some(OrderSwitch::Off));
+}
+
 #[test]
 fn what_only_a_start_reads_is_named() {
     let config = |text| Config::parse(text).unwrap();
     let running = config("");
-    assert!(config("mode = \"observe\"\nslow_request = \"2s\"").pending(&running).is_empty());
+    let now = "mode = \"observe\"\nslow_request = \"2s\"\norder = \"off\"";
+    assert!(config(now).pending(&running).is_empty());
     let other = config("backend = \"vcpu\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"");
     assert_eq!(other.pending(&running), ["backend", "listen", "state"]);
 }

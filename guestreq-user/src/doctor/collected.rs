@@ -66,6 +66,8 @@ const READ: &[(&str, &str)] = &[
     ("gate_livepatch", "/sys/kernel"),
     ("gate_loaded", "/sys/module"),
     ("gate_protocol", "/sys/module"),
+    ("gate_order", "/sys/module"),
+    ("gate_weights", "/sys/module"),
     ("gate_unanswered", "/sys/module"),
     ("memory", "/proc/meminfo"),
 ];

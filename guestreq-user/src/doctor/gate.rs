@@ -2,17 +2,21 @@
 
 mod modinfo;
 mod module;
+mod order;
 mod vermagic;
+mod weights;
 
 use std::io;
 
-use guestreq_common::policy::Backend;
+use guestreq_common::{gate::PROTOCOL, policy::Backend};
 use module::{installed, signed};
+use order::order;
 use vermagic::vermagic;
+use weights::weights;
 
 use super::{Check, Finding, Host};
 use crate::{
-    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS},
+    enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
     host::system::Missing,
 };
 
@@ -67,9 +71,23 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_protocol",
         title: "Protocol",
-        needed: "Gate and guestreq are of the same release: `modprobe -r guestreq_gate`, install that release's, `modprobe guestreq_gate`.",
+        needed: "Gate and guestreq have a protocol in common: upgrade the older of them; the gate then needs `modprobe -r guestreq_gate` and `modprobe guestreq_gate`.",
         docs: REASONS,
         run: |host| with_gate(host, protocol),
+    },
+    Check {
+        id: "gate_order",
+        title: "Order",
+        needed: "Requests reach the PSP in a fair order, launches first: load the gate of this release, with `depth` above 0; or say `order = \"off\"` in the configuration.",
+        docs: "docs/order.md#switching-it-off",
+        run: |host| with_gate(host, order),
+    },
+    Check {
+        id: "gate_weights",
+        title: "Weights",
+        needed: "Where a policy sets a `weight`, the gate has an order and speaks protocol 2: load the gate of this release, with `depth` above 0.",
+        docs: "docs/order.md#weights",
+        run: |host| with_gate(host, weights),
     },
     Check {
         id: "gate_unanswered",
@@ -150,14 +168,15 @@ fn protocol(host: &Host<'_>) -> Finding {
     if !is_loaded(host) {
         return Finding::skip("the gate is not loaded");
     }
-    let parameter = host.system.path(&format!("{PARAMETERS}/protocol"));
-    match gate::read_number(&parameter).map(|protocol| (protocol, gate::check_protocol(protocol))) {
-        Ok((protocol, Ok(()))) => Finding::pass(format!("{protocol}, as this guestreq")),
-        Ok((_, Err(missing))) => host.for_enforcing(missing),
+    let parameters = host.system.path(PARAMETERS);
+    match Protocols::read(&parameters).map(Protocols::common) {
+        Ok(Ok(PROTOCOL)) => Finding::pass(format!("{PROTOCOL}, as this guestreq")),
+        Ok(Ok(common)) => Finding::pass(format!("{common}, an older one: without weights")),
+        Ok(Err(missing)) => host.for_enforcing(missing),
         Err(_) if host.system.is_collected() => {
             Finding::skip(format!("{PARAMETERS}/protocol was not collected"))
         }
-        Err(error) => Finding::fail(format!("{error:#}"), "load the gate of the same release"),
+        Err(error) => Finding::fail(format!("{error:#}"), "load the gate of this release"),
     }
 }
 

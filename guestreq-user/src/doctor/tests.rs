@@ -100,7 +100,28 @@ const BROKEN: &[Broken] = &[
     ("gate_ftrace", State::Fail, "kernel.ftrace_enabled=1", |f| f.write("/proc/sys/kernel/ftrace_enabled", "0\n")),
     ("gate_livepatch", State::Fail, "klp_1 patches sev_issue_cmd_external_user", |f| f.write("/sys/kernel/livepatch/klp_1/ccp/sev_issue_cmd_external_user,1/x", "")),
     ("gate_loaded", State::Fail, "`modprobe guestreq_gate`", |f| f.remove("/sys/module/guestreq_gate")),
-    ("gate_protocol", State::Fail, "load the gate of the same release", |f| f.write("/sys/module/guestreq_gate/parameters/protocol", "2\n")),
+    ("gate_protocol", State::Fail, "the gate is newer: upgrade guestreq", |f| {
+        f.write("/sys/module/guestreq_gate/parameters/protocol", "3\n");
+        f.write("/sys/module/guestreq_gate/parameters/protocol_newest", "4\n");
+    }),
+    ("gate_protocol", State::Fail, "the gate is older: upgrade it", |f| {
+        f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
+        f.write("/sys/module/guestreq_gate/parameters/protocol", "0\n");
+    }),
+    ("gate_order", State::Warn, "off (depth=0): requests reach the PSP in the order of arrival", |f| f.write("/sys/module/guestreq_gate/parameters/depth", "0\n")),
+    ("gate_order", State::Warn, "the agent needs CAP_SYS_ADMIN", |f| f.config = Ok("order = \"off\"".to_owned())),
+    ("gate_order", State::Warn, "the loaded gate has no order", |f| {
+        f.remove("/sys/module/guestreq_gate/parameters/depth");
+        f.remove("/sys/module/guestreq_gate/parameters/launch_share");
+    }),
+    ("gate_weights", State::Warn, "the gate's order is off (depth=0)", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.write("/sys/module/guestreq_gate/parameters/depth", "0\n");
+    }),
+    ("gate_weights", State::Warn, "speaks protocol 1, which has no weights", |f| {
+        f.config = Ok("weight = 4".to_owned());
+        f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
+    }),
     ("gate_unanswered", State::Fail, "every guest request is denied", |f| {
         f.write("/sys/module/guestreq_gate/parameters/closed", "Y\n");
         f.agent = Err(Silent::Nobody);
@@ -260,6 +281,24 @@ fn without_an_agent_the_configuration_says_what_is_needed() {
         }
     }
     assert!(find(&report, "gate_loaded").why.contains("backend vcpu needs no gate"));
+}
+
+#[test]
+fn the_order_passes_on_or_off_as_configured() {
+    let why = |config: &str, depth: &str, share: &str| {
+        let mut fake = Fake::ready();
+        fake.config = Ok(config.to_owned());
+        fake.write("/sys/module/guestreq_gate/parameters/depth", depth);
+        fake.write("/sys/module/guestreq_gate/parameters/launch_share", share);
+        let report = fake.examine();
+        let check = find(&report, "gate_order");
+        assert_eq!(check.state, State::Pass, "{}", says(check));
+        check.why.clone()
+    };
+    assert_eq!(why("order = \"off\"", "0\n", "75\n"), "off, as configured");
+    let on = why("order = \"on\"", "4\n", "60\n");
+    assert_eq!(on, "on, depth 4; launches may hold requests for 60 % of the PSP's time");
+    assert_eq!(why("", "1\n", "0\n"), "on, depth 1; launches hold no requests");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! LSM's answer. So a self-test takes the path of a request at start, each second and at each
 //! scrape.
 
+mod introduction;
 mod reports;
 mod self_test;
 mod verification;
@@ -16,6 +17,7 @@ use guestreq_common::{
     host::EnforcementRecord,
     policy::{Backend, Mode},
 };
+use introduction::introduce;
 use log::warn;
 use reports::ReasonThrottle;
 use verification::Verification;
@@ -231,16 +233,7 @@ impl Enforcement {
         }
         self.gate = None;
         let found = Gate::find();
-        let (file, cookie) = found.as_ref().map_or((0, 0), |gate| (gate.file, gate.cookie));
-        const FILE: usize = offset_of!(EnforcementRecord, gate_file);
-        const COOKIE: usize = offset_of!(EnforcementRecord, gate_cookie);
-        // Unchanged values of an earlier agent are not cleared even for a moment.
-        if (records.enforcement(FILE), records.enforcement(COOKIE)) != (file, cookie) {
-            // The programs must not see the file with another gate's cookie.
-            records.set_enforcement(FILE, 0);
-            records.set_enforcement(COOKIE, cookie);
-            records.set_enforcement(FILE, file);
-        }
+        introduce(records, found.as_ref().ok());
         let gate = found?;
         self.unanswered.rebase(gate.unanswered()?);
         self.gate = Some(gate);

@@ -3,6 +3,8 @@
 //! A kernel module whose parameters show its identity and counters, and start its self-test.
 
 mod alone;
+pub mod order;
+mod weights;
 
 use std::{
     fs, io,
@@ -10,9 +12,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
-use guestreq_common::gate::PROTOCOL;
+use guestreq_common::gate::{PROTOCOL, PROTOCOL_OF_WEIGHTS, PROTOCOL_OLDEST};
 
 pub use alone::Alone;
+pub use weights::{missing as missing_for_weights, no_weights};
 
 use crate::{
     bpf::programs::module_identity,
@@ -31,27 +34,34 @@ pub struct Gate {
     pub identity: u64,
     pub file: u64,
     pub cookie: u64,
+    /// The newest protocol that it and we speak.
+    protocol: u64,
 }
 
 impl Gate {
-    /// Fails unless a gate of our protocol is loaded.
+    /// Fails unless a gate that speaks one of our protocols is loaded.
     pub fn find() -> Result<Gate> {
         let identity = module_identity(MODULE).ok_or_else(not_loaded)?;
         Gate::at(system::host().path(PARAMETERS), identity)
     }
 
-    fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
-        check_protocol(read_number(&parameters.join("protocol"))?)?;
+    pub(super) fn at(parameters: PathBuf, identity: u64) -> Result<Gate> {
+        let protocol = Protocols::read(&parameters)?.common()?;
         let file = read_number(&parameters.join("file"))?;
         let cookie = read_number(&parameters.join("cookie"))?;
         // The parameters exist before the file is open, and a moment longer than it.
         ensure!(file != 0 && cookie != 0, "the gate is being loaded, or removed");
-        Ok(Gate { identity, file, cookie, parameters })
+        Ok(Gate { identity, file, cookie, protocol, parameters })
     }
 
     /// Whether it is still loaded, and was not reloaded.
     pub fn is_loaded(&self) -> bool {
         module_identity(MODULE) == Some(self.identity)
+    }
+
+    /// Whether an answer may have a weight.
+    pub fn knows_weights(&self) -> bool {
+        self.protocol >= PROTOCOL_OF_WEIGHTS
     }
 
     /// Queries that no program answered.
@@ -78,13 +88,45 @@ pub fn not_loaded() -> Missing {
     Missing::new("the gate is not loaded", fix)
 }
 
-/// Fails unless this is our protocol.
-pub fn check_protocol(protocol: u64) -> Result<(), Missing> {
-    if protocol == PROTOCOL {
-        return Ok(());
+/// The protocols that a gate speaks: all from the oldest to the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    oldest: u64,
+    newest: u64,
+}
+
+impl Protocols {
+    /// By the gate's parameters. A gate of protocol 1 only says which one it speaks.
+    pub fn read(parameters: &Path) -> Result<Protocols> {
+        let oldest = read_number(&parameters.join("protocol"))?;
+        let newest = parameters.join("protocol_newest");
+        let newest = if newest.exists() { read_number(&newest)? } else { oldest };
+        Ok(Protocols { oldest, newest })
     }
-    let what = format!("the loaded gate speaks protocol {protocol}, this guestreq {PROTOCOL}");
-    Err(Missing::new(what, "load the gate of the same release"))
+
+    /// The newest one that we speak, too.
+    pub fn common(self) -> Result<u64, Missing> {
+        let Protocols { oldest, newest } = self;
+        let common = newest.min(PROTOCOL);
+        if common >= oldest.max(PROTOCOL_OLDEST) {
+            return Ok(common);
+        }
+        let speaks = |oldest, newest| match oldest == newest {
+            true => format!("{newest}"),
+            false => format!("{oldest} to {newest}"),
+        };
+        let what = format!(
+            "the loaded gate speaks protocol {}, this guestreq {}",
+            speaks(oldest, newest),
+            speaks(PROTOCOL_OLDEST, PROTOCOL)
+        );
+        let fix = if oldest > PROTOCOL {
+            "the gate is newer: upgrade guestreq"
+        } else {
+            "the gate is older: upgrade it, then `modprobe -r guestreq_gate` and `modprobe guestreq_gate`"
+        };
+        Err(Missing::new(what, fix))
+    }
 }
 
 /// A decimal number, or a hexadecimal one with 0x.
@@ -102,7 +144,9 @@ fn refused(path: &Path, error: io::Error) -> Error {
     let path = format!("{}", path.display());
     let denied = error.raw_os_error() == Some(libc::EPERM);
     let capability = match path.rsplit('/').next() {
-        Some("file" | "cookie") if denied => "CAP_SYSLOG",
+        // The last one is the list of waiting requests in /proc.
+        Some("file" | "cookie" | MODULE) if denied => "CAP_SYSLOG",
+        Some("depth") if denied => "CAP_SYS_ADMIN",
         Some("self_test") if denied => "CAP_BPF",
         _ => return Error::new(error).context(path),
     };
@@ -126,15 +170,34 @@ mod tests {
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         let find = || Gate::at(folder.path().to_owned(), 7).map_err(|error| format!("{error:#}"));
         assert!(find().err().unwrap().contains("protocol"), "what is missing is named");
-        for (name, text) in [("protocol", "2\n"), ("file", "0x0\n"), ("cookie", "0x5\n")] {
+        for (name, text) in [("protocol", "3\n"), ("file", "0x0\n"), ("cookie", "0x5\n")] {
             write(name, text);
         }
-        assert!(find().err().unwrap().contains("speaks protocol 2, this guestreq 1"));
+        assert!(find().err().unwrap().contains("speaks protocol 3, this guestreq 1 to 2"));
         write("protocol", "1\n");
         assert!(find().err().unwrap().contains("being loaded"));
         write("file", "0xffff888003a1b200\n");
         let gate = find().unwrap();
         assert_eq!((gate.file, gate.cookie), (0xffff_8880_03a1_b200, 5));
+        let protocol = || Protocols::read(folder.path()).unwrap().common();
+        assert_eq!(protocol(), Ok(1), "a gate without protocol_newest");
+        write("protocol_newest", "2\n");
+        assert_eq!(protocol(), Ok(2));
+    }
+
+    #[test]
+    fn gate_and_guestreq_speak_the_newest_protocol_of_both() {
+        let common = |oldest, newest| {
+            Protocols { oldest, newest }.common().map_err(|missing| missing.to_string())
+        };
+        assert_eq!(common(1, 1), Ok(1), "an older gate");
+        assert_eq!(common(1, 2), Ok(2), "of the same release");
+        assert_eq!(common(2, 7), Ok(2), "a newer gate that still serves ours");
+        let newer = common(3, 4).unwrap_err();
+        assert!(newer.contains("protocol 3 to 4, this guestreq 1 to 2"), "{newer}");
+        assert!(newer.contains("upgrade guestreq"), "{newer}");
+        let older = common(0, 0).unwrap_err();
+        assert!(older.contains("the gate is older: upgrade it"), "{older}");
     }
 
     #[test]
@@ -143,9 +206,12 @@ mod tests {
             let path = Path::new(PARAMETERS).join(name);
             format!("{:#}", refused(&path, io::Error::from_raw_os_error(errno)))
         };
-        for (name, capability) in
-            [("file", "CAP_SYSLOG"), ("cookie", "CAP_SYSLOG"), ("self_test", "CAP_BPF")]
-        {
+        for (name, capability) in [
+            ("file", "CAP_SYSLOG"),
+            ("cookie", "CAP_SYSLOG"),
+            ("self_test", "CAP_BPF"),
+            ("depth", "CAP_SYS_ADMIN"),
+        ] {
             assert_eq!(
                 message(name, libc::EPERM),
                 format!("the gate denies access to {PARAMETERS}/{name}: grant {capability}")

@@ -5,5 +5,6 @@
 
 pub mod enforcement;
 pub mod gate;
+pub mod order;
 pub mod policies;
 mod recent_increase;

@@ -15,7 +15,7 @@ use guestreq_common::{
     vm::{Results, Vm},
 };
 
-use super::{decisions, definitions as metric, families::Families, launches};
+use super::{decisions, definitions as metric, families::Families, launches, order};
 use crate::{
     enforce::enforcement::Status,
     host::{self, Identity},
@@ -37,6 +37,9 @@ pub fn observer(families: &mut Families, observer: &mut Observer, snapshot: &Sna
         }
     }
     launches::running(families, observer.launches.counts(snapshot.sample.at_ns));
+    if let Ok(Some(order)) = &snapshot.order {
+        order::of_gate(families, order);
+    }
     enforcement(families, &observer.enforcement.status());
     agent(families, observer, snapshot);
 }

@@ -1,6 +1,7 @@
 //! # Series for decisions and limits
 
 use guestreq_common::{
+    gate::Weight,
     message::MessageType,
     policy::{Decision, Mode},
     share::MAX_PPM,
@@ -34,6 +35,10 @@ pub fn of_vm(families: &mut Families, tracked: &mut TrackedVm, record: &Vm, now:
     if is_own(record) && !share.is_off() {
         let fraction = share.ppm() as f64 / MAX_PPM as f64;
         families.gauge(&metric::LIMIT_SHARE, &[tracked.label.as_str()], fraction);
+    }
+    let weight = record.policy.rules().weight();
+    if is_own(record) && weight != Weight::DEFAULT {
+        families.gauge(&metric::LIMIT_WEIGHT, &[tracked.label.as_str()], weight.get().into());
     }
     waits(families, tracked, record, now);
 }
@@ -180,6 +185,18 @@ mod tests {
             with(&series(&vm), "guestreq_limit"),
             ["guestreq_limit_psp_share{vm=\"web\"} 0.125"]
         );
+    }
+
+    #[test]
+    fn a_weight_shows_unless_it_is_the_default() {
+        let mut vm = record(Mode::Audit, GcraLimit::OFF);
+        let rules = vm.policy.rules();
+        let mut shown = |weight| {
+            vm.policy.rules = rules.with_weight(Weight::new(weight).unwrap()).to_bits();
+            with(&series(&vm), "guestreq_limit")
+        };
+        assert_eq!(shown(4), ["guestreq_limit_weight{vm=\"web\"} 4"]);
+        assert!(shown(1).is_empty());
     }
 
     #[test]

@@ -56,6 +56,8 @@ metrics! {
         "Rate limit of a VM; absent without one, also if it has a share.";
     LIMIT_SHARE Gauge "limit_psp_share" ["vm"]
         "Share of the PSP's time that a VM may use, 0 to 1; absent without such a limit.";
+    LIMIT_WEIGHT Gauge "limit_weight" ["vm"]
+        "Weight of a VM in the gate's order; absent if it is 1, the default.";
     LIMIT_BURST Gauge "limit_burst_requests" ["vm"]
         "Burst of a VM's rate limit, in requests; absent without one, also if it has a share.";
     RESCUED Counter "rescued_total" ["vm"]
@@ -82,6 +84,26 @@ metrics! {
         "Time SEV and SNP commands held the PSP.";
     PSP_QUEUE Gauge "psp_queue_length" []
         "Guest requests waiting for the PSP.";
+    ORDER_DEPTH Gauge "order_depth" []
+        "How many guest requests the gate's order lets to the PSP's mutex at a time; 0: the order is off. This and all other series of the order are absent without a gate that has one, and begin at 0 when the gate is loaded.";
+    ORDER_LAUNCH_SHARE Gauge "order_launch_share" []
+        "Share of the PSP's time for which launches may hold requests, 0 to 1.";
+    ORDER_WAITING Gauge "order_waiting_requests" []
+        "Guest requests that wait in the gate's order. They are part of guestreq_psp_queue_length.";
+    ORDER_IN_FLIGHT Gauge "order_in_flight_requests" []
+        "Guest requests that have a slot of the gate's order; more than its depth if some are overdue.";
+    ORDER_REQUESTS Counter "order_requests_total" []
+        "Guest requests that passed the gate's order: granted a slot, without or after a wait, overdue, or killed while they waited.";
+    ORDER_OVERDUE Counter "order_overdue_total" []
+        "Guest requests that went to the PSP without a slot, because they had waited for 10 s.";
+    ORDER_KILLED Counter "order_killed_total" []
+        "Guest requests whose task was killed while they waited in the gate's order.";
+    ORDER_WAIT Counter "order_wait_seconds_total" []
+        "Time that guest requests waited in the gate's order, of waits that have ended. It is part of the stage psp_queue.";
+    ORDER_HELD Counter "order_held_seconds_total" []
+        "Time for which a slot of the gate's order was free and somebody waited for it, because of a launch.";
+    ORDER_PSP Counter "order_psp_seconds_total" ["class"]
+        "The PSP's time for launches (launch) and guest requests (request), as the gate's order accounts for it: time in which somebody had a slot and did not use it is included.";
     ASIDS Gauge "asids" ["state"]
         "ASIDs for SNP guests, each of which occupies one: used and available. SEV-ES guests count as used too; with ciphertext hiding they have other ASIDs, so that more may be left than available says. Absent if the host's misc cgroup controller cannot be read.";
     LAUNCHES Gauge "launches" ["state"]
@@ -138,7 +160,8 @@ mod tests {
              `unknown` (result `unknown_status`). Control characters, backticks and `$` in a VM's name \
              become `_`, so that a name cannot change a query.\n\n\
              A VM's series end five minutes after it exits (`keep_exited_vms`). Series without a `vm` \
-             label never decrease while the agent runs. Series that alerts use start at 0 for report, key \
+             label never decrease while the agent runs, except those of the gate's order when the gate is \
+             loaded again. Series that alerts use start at 0 for report, key \
              and tsc_info. An agent still waiting to attach (`--stay`) exports no VM or PSP counters.\n\n\
              | metric | type | labels | meaning |\n|---|---|---|---|\n",
         );

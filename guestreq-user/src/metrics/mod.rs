@@ -8,6 +8,7 @@ mod decisions;
 pub mod definitions;
 mod families;
 mod launches;
+mod order;
 
 use std::time::SystemTime;
 

@@ -1,11 +1,12 @@
 //! # Observation
 //!
-//! VMs by their records, launches, recent rates, events and losses.
+//! VMs by their records, launches, recent rates, events, losses and overdue requests.
 
 pub mod journal;
 pub mod launches;
 pub mod losses;
 pub mod lost_vmpcks;
+pub mod overdue;
 pub mod processes;
 pub mod ring_buffer;
 pub mod tracked;

@@ -26,6 +26,8 @@ pub struct Sample {
     pub at_ns: u64,
     pub busy_ns: u64,
     pub queue_ns: u64,
+    /// For how long launches held requests in the gate's order, if there is one.
+    pub held_ns: Option<u64>,
     /// Of all guest requests.
     pub stages: [Slots; STAGES],
     pub vms: BTreeMap<VmRef, Totals>,
@@ -114,6 +116,14 @@ impl Window {
         let busy = now.busy_ns.saturating_sub(old.busy_ns) as f64 / elapsed;
         let waiting = now.queue_ns.saturating_sub(old.queue_ns) as f64 / elapsed;
         (busy, waiting)
+    }
+
+    /// The share of time in which launches held requests, 0 to 1. A gate that was loaded within the
+    /// window counts from zero.
+    pub fn held(&self, now: &Sample) -> f64 {
+        let Some(old) = self.samples.front() else { return 0.0 };
+        let (Some(before), Some(after)) = (old.held_ns, now.held_ns) else { return 0.0 };
+        after.saturating_sub(before) as f64 / elapsed(old, now)
     }
 
     /// By stage, of all guest requests.

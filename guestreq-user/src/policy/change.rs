@@ -8,8 +8,8 @@ use std::{borrow::Cow, fmt};
 use guestreq_common::{message::MessageType, policy::Mode};
 
 use super::{
-    Change, Effective, Limit, Named, Override, PolicySet, Request, Stamp, Stamped, Target,
-    Throttle, Types, key_of,
+    Change, Effective, Limit, Named, Override, PolicySet, Request, Stamp, Stamped, Target, Types,
+    key_of,
     overlap::never_applies,
     safety::{self, Service},
     vm_lookup::{self, Candidate, LookupError},
@@ -92,7 +92,7 @@ impl PolicySet {
             return Err(Refusal::Refused(why));
         }
         // A limit has its own question, which was answered with --force.
-        let asks = !matches!(change, Change::Limit(_) | Change::ClearLimit);
+        let asks = change.limit().is_none() && !matches!(change, Change::ClearLimit);
         let mut warnings = Vec::new();
         match safety::harmed(&safety::affected(self, &policy_set, vms, service)) {
             Some(why) if asks && !request.yes => {
@@ -141,14 +141,16 @@ impl PolicySet {
 
 /// The change, unless guests cannot live with its limit and it was not forced.
 fn permitted(request: &Request, service: Service) -> Result<Change, Refusal> {
-    let Change::Limit(limit) = request.change else { return Ok(request.change.clone()) };
-    match (safety::too_slow(limit, service), limit) {
-        (Some(_), Limit::On(throttle)) if request.force => {
-            Ok(Change::Limit(Limit::On(Throttle { force: true, ..throttle })))
+    let mut change = request.change.clone();
+    if let Change::Limit(limit) | Change::LimitAndWeight { limit, .. } = &mut change
+        && let Some(why) = safety::too_slow(*limit, service)
+    {
+        match limit {
+            Limit::On(throttle) if request.force => throttle.force = true,
+            _ => return Err(Refusal::Refused(format!("{why}, or --force"))),
         }
-        (Some(why), _) => Err(Refusal::Refused(format!("{why}, or --force"))),
-        (None, _) => Ok(Change::Limit(limit)),
     }
+    Ok(change)
 }
 
 fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) {
@@ -160,7 +162,11 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
     };
     match change {
         Change::Limit(limit) => target.limit = set(*limit, stamp),
-        Change::ClearLimit => target.limit = None,
+        Change::Weight(weight) => target.weight = set(*weight, stamp),
+        Change::LimitAndWeight { limit, weight } => {
+            (target.limit, target.weight) = (set(*limit, stamp), set(*weight, stamp));
+        }
+        Change::ClearLimit => (target.limit, target.weight) = (None, None),
         Change::Mode(mode) => target.mode = set(*mode, stamp),
         Change::Allow(kinds) => target.allow = set(with(kinds, true), stamp),
         Change::Deny(kinds) => target.allow = set(with(kinds, false), stamp),
@@ -171,13 +177,12 @@ fn edit(target: &mut Override, change: &Change, old: &Effective, stamp: &Stamp) 
 /// Effects that may be unintended.
 fn remarks(change: &Change, old: &Effective, new: &Effective, service: Service) -> Vec<String> {
     let mut remarks = Vec::new();
-    if let Change::Limit(limit) = change {
-        remarks.extend(never_applies(*limit, service));
-    }
+    remarks.extend(change.limit().and_then(|limit| never_applies(limit, service)));
     if safety::no_tsc_info(old.allow.value).is_none() {
         remarks.extend(safety::no_tsc_info(new.allow.value).map(str::to_owned));
     }
-    let restricts = matches!(change, Change::Limit(Limit::On(_)) | Change::Deny(_));
+    let limits = matches!(change.limit(), Some(Limit::On(_)));
+    let restricts = limits || matches!(change, Change::Deny(_));
     let only = match new.mode.value.0 {
         Mode::Observe => "nothing is decided",
         Mode::Audit => "what would be refused is only counted",

@@ -13,6 +13,7 @@ impl PolicySet {
             ("mode", &policy.mode.origin),
             ("allow", &policy.allow.origin),
             ("limit", &policy.limit.origin),
+            ("weight", &policy.weight.origin),
         ];
         let tried = |number: usize, placed: &LocatedRule, is_applied: bool| {
             let LocatedRule { rule, at } = placed;
@@ -25,7 +26,12 @@ impl PolicySet {
                 matches: rule.matches.to_string(),
                 matched: why.is_none(),
                 why,
-                sets: Sets { mode: rule.mode, allow: rule.allow, limit: rule.limit },
+                sets: Sets {
+                    mode: rule.mode,
+                    allow: rule.allow,
+                    limit: rule.limit,
+                    weight: rule.weight,
+                },
                 holds: holds.map(|(key, _)| (*key).to_owned()).collect(),
             }
         };

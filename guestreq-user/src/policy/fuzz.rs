@@ -53,6 +53,9 @@ fn can_be_used(overrides: Overrides) {
         if let Some(limit) = &set.limit {
             assert_eq!(policy.limit.value, limit.value, "the override of {key:?} is not its own");
         }
+        if let Some(weight) = &set.weight {
+            assert_eq!(policy.weight.value, weight.value, "the override of {key:?} is not its own");
+        }
     }
     let nobody = Identity::default();
     assert!(

@@ -1,6 +1,6 @@
 //! # Policy: which rules hold for which VM
 //!
-//! For each of mode, allowed types and limit, the first of these that sets it:
+//! For each of mode, allowed types, limit and weight, the first of these that sets it:
 //!
 //! 1. the command line's override for the VM,
 //! 2. the first `[[vm]]` rule that matches the VM and sets it, of the applied file,
@@ -8,7 +8,7 @@
 //! 4. the command line's override of the default,
 //! 5. the top level of the applied file,
 //! 6. the top level of the configuration,
-//! 7. the built-in default: audit; report, key and tsc_info; no limit.
+//! 7. the built-in default: audit; report, key and tsc_info; no limit; weight 1.
 //!
 //! So settings of a VM precede those of all VMs, and overrides precede files. Depends on neither
 //! the agent nor the command line.
@@ -27,6 +27,7 @@ pub mod safety;
 mod set;
 mod store;
 mod vm_lookup;
+mod weights;
 
 pub use change::{KnownVm, Plan, Refusal};
 pub use overlap::never_applies;
@@ -36,9 +37,10 @@ pub use rules::{FileLimit, FileRule};
 pub use set::PolicySet;
 pub use store::Store;
 pub use vm_lookup::{Candidate, find, instead};
+pub use weights::without_order;
 
 pub use crate::wire::policy::{
     Apply, Change, Difference, Effective, Glob, Level, Limit, Located, LocatedRule, Match, Named,
     Origin, PolicyFile, RateLimit, Request, Rule, RuleResult, Sets, Setting, Share, ShareLimit,
-    Source, Stamp, Target, Throttle, Types,
+    Source, Stamp, Target, Throttle, Types, Weight,
 };

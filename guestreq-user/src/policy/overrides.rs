@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, Named, PolicyFile, Stamp, Types};
+use super::{Limit, Named, PolicyFile, Stamp, Types, Weight};
 use crate::host::Identity;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -27,6 +27,8 @@ pub struct Override {
     pub allow: Option<Stamped<Types>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Stamped<Limit>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Stamped<Weight>>,
 }
 
 impl Override {

@@ -109,6 +109,7 @@ impl PolicySet {
                 ("mode", set.mode.is_some()),
                 ("allow", set.allow.is_some()),
                 ("limit", set.limit.is_some()),
+                ("weight", set.weight.is_some()),
             ];
             keys.into_iter()
                 .filter(|(_, set)| *set)

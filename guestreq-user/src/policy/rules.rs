@@ -11,7 +11,7 @@ use guestreq_common::policy::Mode;
 use serde::{Deserialize, Deserializer, de};
 
 use super::{
-    Glob, Limit, Match, Named, Rule, Types,
+    Glob, Limit, Match, Named, Rule, Types, Weight,
     safety::{self, Service},
 };
 use crate::{host::Identity, text::quoted};
@@ -26,11 +26,12 @@ pub struct FileRule {
     mode: Option<Named<Mode>>,
     allow: Option<Types>,
     limit: Option<FileLimit>,
+    weight: Option<Weight>,
 }
 
 impl From<FileRule> for Rule {
-    fn from(FileRule { matches, mode, allow, limit }: FileRule) -> Rule {
-        Rule { matches, mode, allow, limit: limit.map(|limit| limit.0) }
+    fn from(FileRule { matches, mode, allow, limit, weight }: FileRule) -> Rule {
+        Rule { matches, mode, allow, limit: limit.map(|limit| limit.0), weight }
     }
 }
 

@@ -8,7 +8,7 @@ use guestreq_common::policy::{Backend, Mode};
 
 use super::{
     Applied, Effective, Level, Limit, Located, LocatedRule, Named, Origin, Override, Overrides,
-    PolicyFile, Rule, Setting, Source, Stamp, Stamped, Types, overrides,
+    PolicyFile, Rule, Setting, Source, Stamp, Stamped, Types, Weight, overrides,
 };
 use crate::{host::Identity, text::quoted};
 
@@ -21,7 +21,7 @@ pub struct PolicySet {
     pub overrides: Overrides,
 }
 
-/// Accessors for one of mode, allow and limit in each layer.
+/// Accessors for one of mode, allow, limit and weight in each layer.
 struct Key<T> {
     of_override: fn(&Override) -> Option<&Stamped<T>>,
     of_rule: fn(&Rule) -> Option<T>,
@@ -43,6 +43,11 @@ const LIMIT: Key<Limit> = Key {
     of_rule: |rule| rule.limit,
     of_file: |policy_file| policy_file.limit.as_ref(),
 };
+const WEIGHT: Key<Weight> = Key {
+    of_override: |set| set.weight.as_ref(),
+    of_rule: |rule| rule.weight,
+    of_file: |policy_file| policy_file.weight.as_ref(),
+};
 
 impl PolicySet {
     /// The policy of VMs without rules or overrides.
@@ -61,6 +66,7 @@ impl PolicySet {
             mode: self.pick(vm, &MODE, built_in.mode),
             allow: self.pick(vm, &ALLOW, built_in.allow),
             limit: self.pick(vm, &LIMIT, built_in.limit),
+            weight: self.pick(vm, &WEIGHT, built_in.weight),
         }
     }
 

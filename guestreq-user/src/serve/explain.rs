@@ -34,7 +34,9 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
     let vm = &vms[find(vm, &all)?];
     let policy_set = observer.policies.policy_set();
     let policy = policy_set.resolve(&vm.identity);
-    let notes = never_applies(policy.limit.value, service(&snapshot.host));
+    let idle = never_applies(policy.limit.value, service(&snapshot.host));
+    let unused = observer.no_weights().filter(|_| !policy.weight.value.is_default());
+    let notes = idle.into_iter().chain(unused).collect();
     Ok(Explained {
         vm: vm.label.clone(),
         pid: vm.tgid,
@@ -45,6 +47,6 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
         evidence: vm.evidence.clone(),
         rules: policy_set.rule_results(&vm.identity),
         policy,
-        notes: notes.into_iter().collect(),
+        notes,
     })
 }

@@ -1,5 +1,7 @@
 //! # Builds answers from records
 
+mod order;
+
 use std::collections::BTreeMap;
 
 use guestreq_common::{
@@ -137,6 +139,10 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
         .collect();
     commands.sort_by(|a, b| b.busy_seconds.total_cmp(&a.busy_seconds));
     let names = ["plain", "extended"].map(str::to_owned);
+    let (order, order_error) = match order::order(observer, snapshot) {
+        Ok(order) => (order, None),
+        Err(error) => (None, Some(error)),
+    };
     Psp {
         window_seconds: observer.window.seconds(&snapshot.sample),
         holder: holder(observer, snapshot),
@@ -153,6 +159,8 @@ pub fn psp(observer: &Observer, snapshot: &Snapshot) -> Psp {
             .iter()
             .map(|status| (status.name().to_owned(), host.totals.guest_statuses[*status as usize]))
             .collect(),
+        order,
+        order_error,
         asids: asids(),
         lost: lost(host, &observer.programs),
         probes: observer.programs.probes().map(|(name, on)| (name.to_owned(), on)).collect(),

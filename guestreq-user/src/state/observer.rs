@@ -4,6 +4,7 @@
 
 mod changes;
 mod lost_vmpcks;
+mod order;
 mod report;
 
 use std::{
@@ -17,7 +18,7 @@ use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use super::snapshot::{Snapshot, sample, service};
+use super::snapshot::{Snapshot, read_order, sample, service};
 use crate::{
     bpf::{
         pins::Pins,
@@ -25,13 +26,14 @@ use crate::{
         records::{Records, now_ns},
     },
     config::Config,
-    enforce::{enforcement::Enforcement, policies::Policies},
+    enforce::{enforcement::Enforcement, order::ConfiguredOrder, policies::Policies},
     failpoint::{self, Point},
     kernel,
     observe::{
         journal::Journal,
         launches::Launches,
         losses::Losses,
+        overdue::Overdue,
         ring_buffer::{Readers, Sink},
         tracked::TrackedVm,
         vms::VmTable,
@@ -45,6 +47,7 @@ pub struct Observer {
     records: Records,
     pub enforcement: Enforcement,
     pub policies: Policies,
+    order: ConfiguredOrder,
     pub table: VmTable,
     pub launches: Launches,
     pub window: Window,
@@ -54,6 +57,9 @@ pub struct Observer {
     losses: Losses,
     /// Why the table could not be refreshed.
     table_failure: ReportThrottle<Option<String>>,
+    overdue: Overdue,
+    /// Why the gate's order could not be read.
+    order_failure: ReportThrottle<Option<String>>,
     /// Reads the ring buffers until the observer is dropped.
     _readers: Readers,
 }
@@ -114,11 +120,14 @@ impl Observer {
         programs.drop_unwanted();
         programs.commit();
         policies.warn(service(&*records.host()?));
+        let mut order = ConfiguredOrder::new(config.order());
+        order.apply();
         Ok(Observer {
             programs,
             records,
             enforcement,
             policies,
+            order,
             table: VmTable::new(Arc::clone(wake)),
             launches: Launches::default(),
             window: Window::default(),
@@ -127,6 +136,8 @@ impl Observer {
             journal: Arc::clone(journal),
             losses,
             table_failure: ReportThrottle::default(),
+            overdue: Overdue::default(),
+            order_failure: ReportThrottle::default(),
             _readers: readers,
         })
     }
@@ -167,11 +178,13 @@ impl Observer {
         self.programs.follow_pins();
         self.policies.finish_change(&self.records);
         self.verify();
+        self.order.apply();
         self.report_losses();
         self.report_missed();
         self.refresh_vms();
         if let Ok(snapshot) = self.snapshot() {
             self.report_lost_vmpcks(&snapshot);
+            self.report_order(&snapshot);
             self.window.push(snapshot.sample);
         }
     }
@@ -215,8 +228,10 @@ impl Observer {
             let record = self.records.vm(tracked.id.index());
             vms.push(record.filter(|vm| vm.generation == tracked.id.generation));
         }
-        let sample = sample(&host, self.table.vms(), &vms);
-        Ok(Snapshot { host, vms, sample })
+        let order = read_order();
+        let known = order.as_ref().ok().and_then(Option::as_ref);
+        let sample = sample(&host, self.table.vms(), &vms, known);
+        Ok(Snapshot { host, vms, sample, order })
     }
 
     /// Runs the self-test, names new VMs and copies all records.

@@ -16,6 +16,8 @@ use guestreq_common::{
 
 use crate::{
     bpf::{programs::Programs, records::now_ns},
+    enforce::gate::order::Order,
+    host::system,
     observe::{
         tracked::TrackedVm,
         vms::VmTable,
@@ -30,9 +32,21 @@ pub struct Snapshot {
     pub host: Box<Host>,
     pub vms: Vec<Option<Box<Vm>>>,
     pub sample: Sample,
+    /// The gate's order, if it has one; or why it cannot be read.
+    pub order: Result<Option<Order>, String>,
 }
 
-pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sample {
+/// The gate's order at this moment.
+pub fn read_order() -> Result<Option<Order>, String> {
+    Order::read(system::host()).map_err(|error| format!("{error:#}"))
+}
+
+pub fn sample(
+    host: &Host,
+    tracked: &[TrackedVm],
+    vms: &[Option<Box<Vm>>],
+    order: Option<&Order>,
+) -> Sample {
     let now = now_ns();
     // A command that has not returned yet is the PSP's present, not its past.
     let running = host.commands.top().map_or(0, |command| MonotonicNs(now).since(command.started));
@@ -43,6 +57,7 @@ pub fn sample(host: &Host, tracked: &[TrackedVm], vms: &[Option<Box<Vm>>]) -> Sa
         at_ns: now,
         busy_ns: host.totals.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
         queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
+        held_ns: order.map(|order| order.counts.held_ns),
         stages: window::stages(host),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
     }

@@ -19,8 +19,8 @@ pub use query::{After, Filter, Query};
 pub use since::Since;
 pub use time::{AgentId, Time};
 pub use what::{
-    Decided, Ended, EnforcementChanged, EventData, Lost, Message, PolicyChanged, StageSeconds,
-    VmpckLost,
+    Decided, Ended, EnforcementChanged, EventData, Lost, Message, Overdue, PolicyChanged,
+    StageSeconds, VmpckLost,
 };
 
 /// `guestreq events -o json`, `GET /v1/events`: one event per line

@@ -6,6 +6,7 @@ pub mod events;
 pub mod explain;
 pub mod identity;
 pub mod launches;
+pub mod order;
 pub mod overview;
 pub mod policy;
 pub mod status;
@@ -152,6 +153,10 @@ pub struct Psp {
     pub guest_requests: BTreeMap<String, u64>,
     /// What guests got as answers.
     pub guest_answers: BTreeMap<String, u64>,
+    /// The gate's order; null without a gate that has one.
+    pub order: Option<order::Order>,
+    /// Why the order cannot be read.
+    pub order_error: Option<String>,
     /// ASIDs for SNP guests; null if the host's misc cgroup controller cannot be read.
     pub asids: Option<Asids>,
     /// Lost observations and events, by reason.

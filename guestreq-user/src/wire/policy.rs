@@ -15,6 +15,7 @@ mod names;
 mod rate;
 mod rule;
 mod share;
+mod weight;
 
 use std::collections::BTreeMap;
 
@@ -27,10 +28,11 @@ pub use explain::{RuleResult, Sets};
 pub use file::{Located, LocatedRule, PolicyFile, Source};
 pub use glob::Glob;
 pub use limit::{Limit, RateLimit, ShareLimit, Throttle};
-pub use names::{Named, Types};
+pub use names::{Name, Named, Types};
 pub use rate::Rate;
 pub use rule::{Match, Rule};
 pub use share::{Burst, Share, ShareBurst};
+pub use weight::Weight;
 
 /// `guestreq policy show -o json`, `guestreq limit show -o json`, `GET /v1/policy`
 #[derive(Debug, Deserialize, Serialize)]

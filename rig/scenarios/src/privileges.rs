@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io, os::unix::process::CommandExt as _, pro
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, WHO_WAITS};
 
 pub const SYS_MODULE: u32 = 16;
 pub const SYS_ADMIN: u32 = 21;
@@ -71,9 +71,16 @@ pub fn tried(
 /// The hidden command `try-parameters`.
 pub fn try_parameters() -> Result<()> {
     // Written first, so that a self-test can be read.
-    for (name, value) in [("self_test", "7"), ("closed", "Y"), ("admitted", "7")] {
+    for (name, value) in [
+        ("self_test", "7"),
+        ("closed", "Y"),
+        ("depth", "0"),
+        ("launch_share", "100"),
+        ("admitted", "7"),
+    ] {
         println!("write {name} {}", errno(fs::write(Gate::path(name), value)));
     }
+    println!("read who waits {}", errno(fs::read(WHO_WAITS)));
     for entry in fs::read_dir(Gate::path("")).context("parameters")? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         println!("read {name} {}", errno(fs::read(Gate::path(&name))));

@@ -54,6 +54,7 @@ fn style(event: &Event) -> Style {
         | Kind::Replay
         | Kind::Gap
         | Kind::Lost
+        | Kind::Overdue
         | Kind::ConfigFailed => AnsiColor::Red,
         Kind::Enforcement if !is_verified(event) => AnsiColor::Red,
         Kind::Launched if !is_finished(event) => AnsiColor::Yellow,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::{
     cli::{Format, print, table},
-    config::{Checked, Config, Files, Wrong},
-    policy::{Effective, LocatedRule, Overrides, safety::Service},
+    config::{Checked, Config, Files, OrderSwitch, Wrong},
+    policy::{Effective, LocatedRule, Overrides, PolicySet, safety::Service},
     text::printable,
 };
 
@@ -54,14 +54,20 @@ impl Args {
 
 impl CheckReport {
     fn of(Checked { config, errors }: Checked, files: &[PathBuf]) -> CheckReport {
+        let order_off = config.as_ref().and_then(Config::order) == Some(OrderSwitch::Off);
         let policy_set = config.map(|config| config.policy_set(Overrides::default()));
+        let without_order = order_off && policy_set.as_ref().is_some_and(PolicySet::has_weights);
+        let mut warnings = policy_set
+            .as_ref()
+            .map_or_else(Vec::new, |policy_set| policy_set.warnings(Service::PUBLISHED));
+        if without_order {
+            warnings.push("weights have no effect: order is \"off\"".to_owned());
+        }
         CheckReport {
             files: files.iter().map(|path| path.display().to_string()).collect(),
             valid: errors.is_empty(),
             errors,
-            warnings: policy_set
-                .as_ref()
-                .map_or_else(Vec::new, |policy_set| policy_set.warnings(Service::PUBLISHED)),
+            warnings,
             default: policy_set.as_ref().map(|policy_set| policy_set.default()),
             rules: policy_set.map_or_else(Vec::new, |policy_set| policy_set.file.rules),
         }
@@ -77,12 +83,13 @@ fn text(report: &CheckReport) -> String {
         text.push_str(&format!("warning: {}\n", printable(warning)));
     }
     let Some(default) = report.default.as_ref().filter(|_| report.valid) else { return text };
-    let mut table = table::new(&["VM", "MODE", "ALLOW", "LIMIT", "FROM"], &[]);
+    let mut table = table::new(&["VM", "MODE", "ALLOW", "LIMIT", "WEIGHT", "FROM"], &[]);
     table.add_row([
         "(default)".to_owned(),
         default.mode.value.to_string(),
         default.allow.value.to_string(),
         default.limit.value.to_string(),
+        default.weight.value.to_string(),
         printable(&origins(default)),
     ]);
     for LocatedRule { rule, at } in &report.rules {
@@ -94,6 +101,7 @@ fn text(report: &CheckReport) -> String {
             or_dash(rule.mode),
             or_dash(rule.allow),
             or_dash(rule.limit),
+            or_dash(rule.weight),
             printable(&at.to_string()),
         ]);
     }
@@ -102,9 +110,10 @@ fn text(report: &CheckReport) -> String {
 
 /// Each origin once.
 fn origins(default: &Effective) -> String {
-    let Effective { mode, allow, limit } = default;
+    let Effective { mode, allow, limit, weight } = default;
     let mut origins = Vec::new();
-    for origin in [&mode.origin, &allow.origin, &limit.origin].map(ToString::to_string) {
+    let each = [&mode.origin, &allow.origin, &limit.origin, &weight.origin];
+    for origin in each.map(ToString::to_string) {
         if !origins.contains(&origin) {
             origins.push(origin);
         }
@@ -142,6 +151,16 @@ mod tests {
             "{text}"
         );
         assert!(lines[3].contains("name = \"w*\"  -        nothing"), "{text}");
+    }
+
+    #[test]
+    fn weights_without_the_order_are_warned_of() {
+        let warnings = |text| report(&[text]).warnings;
+        let without = warnings("order = \"off\"\nweight = 4");
+        assert_eq!(without, ["weights have no effect: order is \"off\""]);
+        for text in ["order = \"on\"\nweight = 4", "order = \"off\"", "weight = 4"] {
+            assert_eq!(warnings(text), [""; 0], "{text}");
+        }
     }
 
     #[test]

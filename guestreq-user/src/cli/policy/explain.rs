@@ -15,9 +15,10 @@ use crate::{
     cli::{Format, print, socket, trees::Trees},
     client,
     config::Config,
+    enforce::gate::no_weights,
     host::{self, Evidence, Identified, Identity, system::System},
     observe::processes::read,
-    policy::{Effective, RuleResult, Store, key_of, never_applies, safety::Service},
+    policy::{Effective, RuleResult, Store, key_of, never_applies, safety::Service, without_order},
     text::quoted,
     wire::explain::{Explained, path},
 };
@@ -218,6 +219,13 @@ fn of_process(
     let label = host::label(&identity, pid);
     let (rules, policy) = (policy_set.rule_results(&identity), policy_set.resolve(&identity));
     notes.extend(never_applies(policy.limit.value, Service::PUBLISHED));
+    if !policy.weight.value.is_default() {
+        // Copies of a host's files may lack the gate's.
+        notes.extend(match system.is_collected() {
+            true => without_order(config.backend.0),
+            false => no_weights(config.backend.0, system),
+        });
+    }
     let identity = Shown { identity, label };
     Ok(Explanation { by: By::Files, identity, pid, evidence, now: None, rules, policy, notes })
 }

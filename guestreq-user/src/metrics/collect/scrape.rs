@@ -104,7 +104,7 @@ impl Hosted {
         let mut families = Families::default();
         let vms = self.tracked.iter().map(|vm| self.records.vm(vm.id.index())).collect();
         let host = self.records.host().expect("a record");
-        let snapshot = Snapshot { host, vms, sample: Default::default() };
+        let snapshot = Snapshot { host, vms, sample: Default::default(), order: Ok(None) };
         of_host(&mut families, &snapshot);
         for (tracked, record) in self.tracked.iter_mut().zip(&snapshot.vms) {
             let record = record.as_ref().expect("a record");

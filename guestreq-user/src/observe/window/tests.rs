@@ -36,6 +36,20 @@ fn only_the_window_counts() {
 }
 
 #[test]
+fn launches_held_requests_for_a_share_of_the_window() {
+    let held = |from: Option<u64>, to: Option<u64>| {
+        let mut window = Window::default();
+        window.push(Sample { held_ns: from, ..sample(0, 0, None) });
+        window.held(&Sample { held_ns: to, ..sample(4, 0, None) })
+    };
+    assert_eq!(held(Some(7 * S), Some(8 * S)), 0.25);
+    assert_eq!(held(Some(7 * S), Some(S)), 0.0, "another gate");
+    assert_eq!(held(None, Some(900 * S)), 0.0, "it could not be read before");
+    assert_eq!(held(Some(S), None), 0.0, "there is none any more");
+    assert_eq!(Window::default().held(&sample(4, 0, None)), 0.0);
+}
+
+#[test]
 fn a_new_vm_began_at_zero() {
     let mut window = Window::default();
     window.push(sample(0, 0, None));

@@ -54,6 +54,44 @@ fn a_limit_is_set_and_cleared() {
 }
 
 #[test]
+fn a_weight_is_set_alone_or_with_a_limit_and_cleared_with_it() {
+    let web = vm("web", "");
+    let vms = [seen("web", &web)];
+    let plan = |policy_set: &PolicySet, change: &str| {
+        let text = format!(r#"{{"target": {{"vm": "web"}}, "change": {change}}}"#);
+        policy_set.plan(&request(&text), &stamp(), &vms, Service::PUBLISHED).unwrap()
+    };
+    let weighted = plan(&policy_set(""), r#"{"weight": 4}"#);
+    assert_eq!(weighted.old.limit_and_weight(), "limit off");
+    assert_eq!(weighted.new.limit_and_weight(), "limit off, weight 4");
+    assert!(weighted.warnings.is_empty(), "it restricts nothing: {:?}", weighted.warnings);
+    assert!(weighted.policy_set.default().weight.value.is_default(), "others keep what they have");
+    let limited = plan(&weighted.policy_set, r#"{"limit": {"rate": "5/s"}}"#);
+    assert_eq!(limited.new.limit_and_weight(), "limit 5/s, burst 5, weight 4", "the weight stays");
+    let both = plan(
+        &limited.policy_set,
+        r#"{"limit_and_weight": {"limit": {"share": "10%"}, "weight": 9}}"#,
+    );
+    assert_eq!(both.new.limit_and_weight(), "limit 10% of the PSP, weight 9");
+    assert!(both.warnings[0].contains("the mode is audit"), "{:?}", both.warnings);
+    let cleared = plan(&both.policy_set, r#""clear_limit""#);
+    assert_eq!(cleared.new.limit_and_weight(), "limit off");
+    assert_eq!(cleared.policy_set, policy_set(""), "nothing is left");
+}
+
+#[test]
+fn a_limit_that_is_too_low_needs_force_also_beside_a_weight() {
+    let text = r#"{"target": "default", "change": {"limit_and_weight":
+                   {"limit": {"rate": "1/h"}, "weight": 9}}}"#;
+    let plan = |request: &Request| policy_set("").plan(request, &stamp(), &[], Service::PUBLISHED);
+    let mut request = request(text);
+    assert!(refused(plan(&request)).contains("too slow"));
+    request.force = true;
+    let forced = plan(&request).unwrap();
+    assert!(matches!(forced.new.limit.value, Limit::On(throttle) if throttle.force));
+}
+
+#[test]
 fn an_unknown_vm_s_error_names_the_running_ones() {
     let (web, gone) = (vm("web", ""), vm("gone", ""));
     let mut vms = [seen("web", &web), seen("gone", &gone)];

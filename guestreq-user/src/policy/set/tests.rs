@@ -198,6 +198,56 @@ proptest::proptest! {
 }
 
 #[test]
+fn weights_are_merged_as_the_other_settings() {
+    let mut policy_set = policy_set(
+        "weight = 2
+        [[vm]]
+        match = { name = \"web\" }
+        weight = 3
+        [[vm]]
+        match = { name = \"*\" }
+        limit = { rate = \"5/s\" }",
+    );
+    let weights = |policy_set: &PolicySet| {
+        let of =
+            |policy: Effective| (policy.weight.value.0.get(), policy.weight.origin.to_string());
+        [of(policy_set.resolve(&vm("web"))), of(policy_set.resolve(&vm("db")))]
+    };
+    let of = |weight, origin: &str| (weight, origin.to_owned());
+    let web = of(3, "config.toml:2 (name = \"web\")");
+    assert_eq!(weights(&policy_set), [web.clone(), of(2, "config.toml:1")]);
+    let set = |weight: &str| by_root(weight.parse().unwrap());
+    policy_set.overrides.edit(None, |of_all| of_all.weight = set("5"));
+    let default = of(5, "override of the default (uid 0, 2026-01-02T03:04:05Z)");
+    assert_eq!(weights(&policy_set), [web.clone(), default]);
+    policy_set.overrides.edit(Some("db"), |of_db| of_db.weight = set("7"));
+    let db = of(7, "override (uid 0, 2026-01-02T03:04:05Z)");
+    assert_eq!(weights(&policy_set), [web, db]);
+    assert_eq!(policy_set.resolve(&vm("db")).to_policy(3).rules().weight().get(), 7);
+    assert!(policy_set.has_weights() && policy_set.warnings(Service::PUBLISHED).is_empty());
+}
+
+#[test]
+fn every_weight_that_has_no_effect_is_warned_of() {
+    let mut policy_set = policy_set(
+        "backend = \"vcpu\"
+        weight = 1
+        [[vm]]
+        match = { name = \"web\" }
+        weight = 3",
+    );
+    let by_override = by_root("255".parse().unwrap());
+    policy_set.overrides.edit(Some("db"), |of_db| of_db.weight = by_override);
+    let warnings = policy_set.warnings(Service::PUBLISHED);
+    let beginnings = ["config.toml:3: a weight has", "override for \"db\": a weight has"];
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (warning, beginning) in warnings.iter().zip(beginnings) {
+        assert!(warning.starts_with(beginning), "{warning}");
+        assert!(warning.contains("no effect with backend vcpu"), "{warning}");
+    }
+}
+
+#[test]
 fn every_limit_of_which_a_part_never_applies_is_warned_of() {
     let mut policy_set = policy_set(
         "limit = { rate = \"1/s\", share = \"50%\" }

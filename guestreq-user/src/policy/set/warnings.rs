@@ -2,9 +2,10 @@
 
 use super::PolicySet;
 use crate::policy::{
-    Limit, LocatedRule,
+    Limit, LocatedRule, Weight,
     overlap::never_applies,
     safety::{self, Service},
+    weights::without_order,
 };
 
 impl PolicySet {
@@ -33,7 +34,25 @@ impl PolicySet {
         let idle = self
             .limits()
             .filter_map(|(at, limit)| Some(format!("{at}: {}", never_applies(limit, service)?)));
-        top.chain(rules).chain(matches).chain(by_override).chain(slow).chain(idle).collect()
+        let unused = self.weights().filter(|(_, weight)| !weight.is_default());
+        let unused =
+            unused.filter_map(|(at, _)| Some(format!("{at}: {}", without_order(self.backend)?)));
+        let limits = slow.chain(idle).chain(unused);
+        top.chain(rules).chain(matches).chain(by_override).chain(limits).collect()
+    }
+
+    /// Whether any VM may get another weight than the default.
+    pub fn has_weights(&self) -> bool {
+        self.weights().any(|(_, weight)| !weight.is_default())
+    }
+
+    /// Every weight, with where it is set.
+    fn weights(&self) -> impl Iterator<Item = (String, Weight)> {
+        let of_files = self.files().flat_map(|(policy_file, _)| policy_file.weights());
+        let of_files = of_files.map(|(weight, at)| (at.to_string(), weight));
+        of_files.chain(self.each_override().filter_map(|(who, settings)| {
+            Some((format!("override for {who}"), settings.weight.as_ref()?.value))
+        }))
     }
 
     /// Every limit, with where it is set.

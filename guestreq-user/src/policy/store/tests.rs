@@ -76,8 +76,9 @@ fn any_override() -> impl Strategy<Value = Override> {
         proptest::option::of(0..3usize),
         proptest::option::of(0u16..1 << 14),
         proptest::option::of((1u64..100, proptest::option::of(1u64..99), any::<bool>())),
+        proptest::option::of(1u8..),
     )
-        .prop_map(|(mode, allow, limit)| {
+        .prop_map(|(mode, allow, limit, weight)| {
             fn set<T>(value: T) -> Stamped<T> {
                 Stamped { value, stamp: Stamp { uid: 0, at: "2026-01-02T03:04:05Z".to_owned() } }
             }
@@ -91,6 +92,7 @@ fn any_override() -> impl Strategy<Value = Override> {
                         Limit::On(Throttle { rate, share: None, force })
                     }))
                 }),
+                weight: weight.map(|weight| set(weight.to_string().parse().unwrap())),
             }
         })
 }

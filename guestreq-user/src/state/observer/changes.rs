@@ -3,16 +3,18 @@
 //! By a reload of the configuration, and by the command line.
 
 use anyhow::{Result, anyhow};
-use guestreq_common::policy::Mode;
+use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 
 use super::{Observer, slow_ns};
 use crate::{
     config::Config,
-    enforce::policies::known_vms,
+    enforce::{gate::no_weights, policies::known_vms},
     failpoint::{self, Point},
+    host::system,
     policy::{self, Apply, Plan, PolicyFile, PolicySet, Refusal, Replacement, Request},
     state::snapshot::service,
+    wire::policy::Name,
 };
 
 impl Observer {
@@ -32,7 +34,13 @@ impl Observer {
         self.policies.install(policy_set, &self.records, self.table.vms());
         failpoint::point(Point::ReloadApplied);
         self.apply_mode(&warnings);
-        Ok(policy::describe(&changed))
+        let mut described = policy::describe(&changed);
+        if self.order.replace(config.order()) {
+            self.order.apply();
+            let order = config.order().map_or("not set", Name::name);
+            described.push_str(&format!("; order: {order}"));
+        }
+        Ok(described)
     }
 
     /// Plans a policy change. The caller stores it first ([`Policies::keep`]), then calls
@@ -42,10 +50,18 @@ impl Observer {
     pub fn plan(&mut self, request: &Request, uid: u32) -> Result<Plan, Refusal> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
-        let plan = self.policies.plan(&vms, service(&snapshot.host), request, uid)?;
+        let mut plan = self.policies.plan(&vms, service(&snapshot.host), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         self.check_enforceable(old != Mode::Enforce && new == Mode::Enforce)?;
+        if request.change.weight().is_some() {
+            plan.warnings.extend(self.no_weights());
+        }
         Ok(plan)
+    }
+
+    /// Why a weight has no effect on this host.
+    pub fn no_weights(&self) -> Option<String> {
+        no_weights(self.policies.policy_set().backend, system::host())
     }
 
     /// Applies a stored change.
@@ -59,8 +75,13 @@ impl Observer {
     pub fn plan_apply(&mut self, apply: &Apply, uid: u32) -> Result<Replacement, Refusal> {
         let snapshot = self.refresh()?;
         let vms = known_vms(self.table.vms(), &snapshot.vms);
-        let planned = self.policies.plan_apply(&vms, service(&snapshot.host), apply, uid)?;
+        let mut planned = self.policies.plan_apply(&vms, service(&snapshot.host), apply, uid)?;
         self.check_enforceable(planned.starts_enforcing)?;
+        let has_weights = apply.policy_file.as_ref().is_some_and(PolicyFile::has_weights);
+        // Of another backend the policy set warns itself, with each line.
+        if has_weights && planned.policy_set.backend == Backend::Gate {
+            planned.warnings.extend(self.no_weights());
+        }
         Ok(planned)
     }
 

@@ -34,15 +34,33 @@ pub fn draw(frame: &mut Frame, area: Rect, model: &Model, theme: Theme) {
     let all = format!(" {} requests/s of {running} running VMs", text::rate(rate));
     lines.push(Line::styled(all, theme.label()));
     lines.extend(problems(model, theme));
+    lines.extend(
+        order(&data.psp)
+            .map(|line| Line::styled(text::fit(&line, usize::from(WIDTH - 1)), theme.label())),
+    );
     frame.render_widget(ratatui::text::Text::from(lines), inside);
 }
 
-/// Bypasses, missing probes and losses.
+/// Who waits in the gate's order, and for how much of the time they were held for launches; below
+/// what is wrong.
+fn order(psp: &Psp) -> Option<String> {
+    let order = psp.order.as_ref()?;
+    if order.depth == 0 {
+        return Some(" order off".to_owned());
+    }
+    let held = text::percent(order.recent_held_share);
+    Some(format!(" order: {} waiting, held {held}", text::count(order.waiting)))
+}
+
+/// Bypasses, overdue requests, missing probes and losses.
 fn problems(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let Psp { lost, probes, .. } = &model.data.psp;
     let mut lines = Vec::new();
     if let Some(bypassed @ 1..) = model.data.policy.enforcement.bypassed {
         lines.push(format!("bypassed {}", text::count(bypassed)));
+    }
+    if let Some(overdue @ 1..) = model.data.psp.order.as_ref().map(|order| order.overdue) {
+        lines.push(format!("overdue {}", text::count(overdue)));
     }
     let missing = probes.iter().filter(|(_, attached)| !**attached);
     lines.extend(missing.map(|(probe, _)| format!("not attached: {probe}")));

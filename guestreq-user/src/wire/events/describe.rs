@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Decided, Ended, EnforcementChanged, Event, EventData, EventVm, Kind, LaunchStages, Launched,
-    Lost, Message, PolicyChanged, VmpckLost, Work,
+    Lost, Message, Overdue, PolicyChanged, VmpckLost, Work,
 };
 use crate::text::duration;
 
@@ -59,6 +59,7 @@ impl fmt::Display for EventData {
             EventData::NewVm { vmm } => f.write_str(vmm),
             EventData::ExitedVm {} => f.write_str("decommissioned"),
             EventData::Launched(launched) => launched.fmt(f),
+            EventData::Overdue(overdue) => overdue.fmt(f),
             EventData::PolicyChanged(changed) => changed.fmt(f),
             EventData::Enforcement(enforcement) => enforcement.fmt(f),
             EventData::AgentStarted { version, agent_pid } => {
@@ -112,6 +113,17 @@ impl fmt::Display for Launched {
         write!(f, "{result}{how} after {more}{all}: {commands} commands, {pages} pages")?;
         write!(f, ", psp_queue {queue}, psp_service {service}, vmm {vmm}")?;
         work.failure().map_or(Ok(()), |failure| write!(f, "; {failure}"))
+    }
+}
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Overdue { count, waiting } = self;
+        let requests = if *count == 1 { "request" } else { "requests" };
+        write!(
+            f,
+            "{count} {requests} went to the PSP out of order, after 10 s; {waiting} still wait"
+        )
     }
 }
 

@@ -50,6 +50,8 @@ pub enum Kind {
     ConfigFailed,
     /// A VM's launch has ended: finished, failed, abandoned or process_exited
     Launched,
+    /// Requests went to the PSP without a slot of the gate's order, after 10 s
+    Overdue,
 }
 
 impl Kind {
@@ -114,6 +116,7 @@ impl EventData {
             EventData::NewVm { .. } => Kind::NewVm,
             EventData::ExitedVm {} => Kind::ExitedVm,
             EventData::Launched(_) => Kind::Launched,
+            EventData::Overdue(_) => Kind::Overdue,
             EventData::PolicyChanged(_) => Kind::PolicyChanged,
             EventData::Enforcement(_) => Kind::Enforcement,
             EventData::AgentStarted { .. } => Kind::AgentStarted,

@@ -58,6 +58,7 @@ pub fn examples() -> Vec<EventData> {
         },
         EventData::ConfigFailed { error: "line 1: no".to_owned() },
         EventData::Launched(Box::new(launched())),
+        EventData::Overdue(Overdue { count: 2, waiting: 5 }),
     ]
 }
 
@@ -156,6 +157,10 @@ fn an_event_is_displayed_in_one_line() {
         "vmpck_lost: VM \"web@7\", VMPCK 1, busy (inferred): no attestation with it until a reboot"
     );
     assert_eq!(line(Kind::Enforcement, None), "not enforced: the gate is not loaded");
+    assert_eq!(
+        line(Kind::Overdue, None),
+        "2 requests went to the PSP out of order, after 10 s; 5 still wait"
+    );
 }
 
 #[test]

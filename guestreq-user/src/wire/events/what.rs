@@ -65,6 +65,9 @@ pub enum EventData {
     },
     /// A VM's launch has ended, whatever its result.
     Launched(Box<Launched>),
+    /// The first requests of a series went to the PSP although the gate's order had no slot for them,
+    /// after 10 s.
+    Overdue(Overdue),
 }
 
 /// A request's message header, as the guest wrote it.
@@ -142,6 +145,14 @@ pub struct EnforcementChanged {
     pub backend: Named<Backend>,
     /// Why it is not enforced; if it is, what the gate does with requests that no program decides.
     pub reason: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Overdue {
+    /// How many at first; guestreq_order_overdue_total counts all.
+    pub count: u64,
+    /// Requests that still wait in the order.
+    pub waiting: u64,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -5,7 +5,7 @@ use std::fmt;
 use guestreq_common::{message::MessageType, policy::Mode};
 use serde::{Deserialize, Serialize};
 
-use super::{Effective, Limit, Named, PolicyFile};
+use super::{Effective, Limit, Named, PolicyFile, Weight};
 use crate::text::quoted;
 
 /// One change of one target.
@@ -44,7 +44,12 @@ impl fmt::Display for Target {
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     Limit(Limit),
-    /// Removes an override of the limit.
+    Weight(Weight),
+    LimitAndWeight {
+        limit: Limit,
+        weight: Weight,
+    },
+    /// Removes overrides of limit and weight.
     ClearLimit,
     Mode(Named<Mode>),
     /// In addition to the types allowed now.
@@ -52,6 +57,24 @@ pub enum Change {
     Deny(Vec<Named<MessageType>>),
     /// Removes overrides of mode and types.
     ClearPolicy,
+}
+
+impl Change {
+    /// The limit that it sets.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            Change::Limit(limit) | Change::LimitAndWeight { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// The weight that it sets.
+    pub fn weight(&self) -> Option<Weight> {
+        match self {
+            Change::Weight(weight) | Change::LimitAndWeight { weight, .. } => Some(*weight),
+            _ => None,
+        }
+    }
 }
 
 /// `policy apply`: replaces the applied file, or removes it.

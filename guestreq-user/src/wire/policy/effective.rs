@@ -5,7 +5,7 @@ use std::fmt;
 use guestreq_common::policy::{Allowed, Mode, Policy, Rules};
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, Named, Source, Types};
+use super::{Limit, Named, Source, Types, Weight};
 
 /// The effective settings of a VM, or the default.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -13,6 +13,8 @@ pub struct Effective {
     pub mode: Setting<Named<Mode>>,
     pub allow: Setting<Types>,
     pub limit: Setting<Limit>,
+    #[serde(default)]
+    pub weight: Setting<Weight>,
 }
 
 /// A value and its origin.
@@ -21,6 +23,12 @@ pub struct Setting<T> {
     /// The effective value.
     pub value: T,
     pub origin: Origin,
+}
+
+impl<T: Default> Default for Setting<T> {
+    fn default() -> Setting<T> {
+        Setting { value: T::default(), origin: Origin::Default }
+    }
 }
 
 /// Where a value comes from.
@@ -86,8 +94,8 @@ impl fmt::Display for Origin {
 
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Effective { mode, allow, limit } = self;
-        write!(f, "mode {}, allow {}, limit {}", mode.value, allow.value, limit.value)
+        let Effective { mode, allow, .. } = self;
+        write!(f, "mode {}, allow {}, {}", mode.value, allow.value, self.limit_and_weight())
     }
 }
 
@@ -100,18 +108,30 @@ impl Effective {
             mode: setting(Named(Mode::Audit)),
             allow: setting(Types(Allowed::DEFAULT)),
             limit: setting(Limit::Off),
+            weight: Setting::default(),
+        }
+    }
+
+    /// What `limit set` sets. A weight that changes nothing is not mentioned.
+    pub fn limit_and_weight(&self) -> String {
+        let (limit, weight) = (self.limit.value, self.weight.value);
+        match weight.is_default() {
+            true => format!("limit {limit}"),
+            false => format!("limit {limit}, weight {weight}"),
         }
     }
 
     /// Compares values, not origins.
     pub fn has_same_values(&self, other: &Effective) -> bool {
-        let values = |of: &Effective| (of.mode.value, of.allow.value, of.limit.value);
+        let values =
+            |of: &Effective| (of.mode.value, of.allow.value, of.limit.value, of.weight.value);
         values(self) == values(other)
     }
 
     /// As the eBPF programs read it, for this generation of the VM's slot.
     pub fn to_policy(&self, generation: u32) -> Policy {
-        let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation);
+        let rules = Rules::new(self.mode.value.0, self.allow.value.0, generation)
+            .with_weight(self.weight.value.0);
         Policy::new(rules, self.limit.value.to_gcra(), self.limit.value.to_psp_share())
     }
 }

@@ -3,7 +3,7 @@
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, Named, Source, Types};
+use super::{Limit, Named, Source, Types, Weight};
 
 /// A rule's result for a VM.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -23,7 +23,7 @@ pub struct RuleResult {
     pub why: Option<String>,
     /// Its settings.
     pub sets: Sets,
-    /// Those in effect, of `mode`, `allow` and `limit`: overrides and earlier rules take
+    /// Those in effect, of `mode`, `allow`, `limit` and `weight`: overrides and earlier rules take
     /// precedence.
     pub holds: Vec<String>,
 }
@@ -34,4 +34,5 @@ pub struct Sets {
     pub mode: Option<Named<Mode>>,
     pub allow: Option<Types>,
     pub limit: Option<Limit>,
+    pub weight: Option<Weight>,
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Limit, Named, Rule, Types};
+use super::{Limit, Named, Rule, Types, Weight};
 
 /// A line of a file.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -51,6 +51,8 @@ pub struct PolicyFile {
     pub allow: Option<Located<Types>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Located<Limit>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Located<Weight>>,
     /// In the order in which they are evaluated.
     #[serde(default)]
     pub rules: Vec<LocatedRule>,
@@ -67,6 +69,7 @@ impl PolicyFile {
             self.mode.as_ref().map(|located| &located.at),
             self.allow.as_ref().map(|located| &located.at),
             self.limit.as_ref().map(|located| &located.at),
+            self.weight.as_ref().map(|located| &located.at),
         ];
         let rules = self.rules.iter().map(|rule| &rule.at);
         top.into_iter().flatten().chain(rules).next().map(|at| at.file.as_str())
@@ -80,6 +83,7 @@ impl PolicyFile {
             mode: self.mode.or(earlier.mode),
             allow: self.allow.or(earlier.allow),
             limit: self.limit.or(earlier.limit),
+            weight: self.weight.or(earlier.weight),
             rules: self.rules,
         }
     }
@@ -88,6 +92,17 @@ impl PolicyFile {
     pub fn limits(&self) -> impl Iterator<Item = (Limit, &Source)> {
         let top = self.limit.iter().map(|located| (located.value, &located.at));
         top.chain(self.rules.iter().filter_map(|rule| Some((rule.rule.limit?, &rule.at))))
+    }
+
+    /// Whether any VM may get another weight than the default.
+    pub fn has_weights(&self) -> bool {
+        self.weights().any(|(weight, _)| !weight.is_default())
+    }
+
+    /// Every weight and its line.
+    pub fn weights(&self) -> impl Iterator<Item = (Weight, &Source)> {
+        let top = self.weight.iter().map(|located| (located.value, &located.at));
+        top.chain(self.rules.iter().filter_map(|rule| Some((rule.rule.weight?, &rule.at))))
     }
 }
 
@@ -98,9 +113,12 @@ mod tests {
     #[test]
     fn a_policy_file_knows_the_path_of_its_first_value() {
         let file = |text: &str| Config::parse(text).unwrap().policy.file().map(str::to_owned);
-        for text in
-            ["allow = []", "limit = \"off\"", "[[vm]]\nmatch = { name = \"web\" }\nallow = []"]
-        {
+        for text in [
+            "allow = []",
+            "limit = \"off\"",
+            "weight = 4",
+            "[[vm]]\nmatch = { name = \"web\" }\nallow = []",
+        ] {
             assert_eq!(file(text).as_deref(), Some("config.toml"), "{text}");
         }
         assert_eq!(file("max_vms = 7"), None, "it has no policy");

@@ -5,7 +5,7 @@ use std::fmt;
 use guestreq_common::policy::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Glob, Limit, Named, Types};
+use super::{Glob, Limit, Named, Types, Weight};
 
 /// A `[[vm]]` table.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -19,6 +19,8 @@ pub struct Rule {
     pub allow: Option<Types>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<Weight>,
 }
 
 /// Patterns, all of which must match. A property that is not known matches none.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     agent::Agent,
     demo,
+    gate::Gate,
     host::Firmware,
     load,
     scenario::{Context, Status, scenario},
@@ -23,7 +24,7 @@ scenario!(WATCHED: "dashboards/scraped" = watched,
 /// xtask connects here to let the scenario continue.
 const CONTINUE: &str = "0.0.0.0:9941";
 /// Limits that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
-/// effect.
+/// effect. The gate is loaded for its order, and open.
 const CONFIG: &str = "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\n\
      limit = { rate = \"5/s\", burst = 10, share = \"5%\" }\n";
 /// A name that could break queries and legends; xtask looks for it.
@@ -33,6 +34,7 @@ const HOSTILE: &str =
 fn watched(_: &Context) -> Result<Status> {
     let listener = TcpListener::bind(CONTINUE).context(CONTINUE)?;
     Firmware::as_published()?;
+    let gate = Gate::load(&[])?;
     let agent = Agent::with_config(CONFIG)?;
     listener.accept().context("xtask has not connected")?;
     let guests = demo::GUESTS.iter().chain(&[HOSTILE]);
@@ -41,6 +43,7 @@ fn watched(_: &Context) -> Result<Status> {
     listener.accept().context("xtask has not connected again")?;
     drop(guests);
     drop(agent);
+    gate.remove()?;
     Firmware::reset()?;
     Ok(Status::Passed)
 }

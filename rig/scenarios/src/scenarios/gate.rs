@@ -131,12 +131,26 @@ fn self_test(_: &Context) -> Result<Status> {
 
 fn parameters(_: &Context) -> Result<Status> {
     // Read-only parameters cannot be set when loading, either.
-    for lie in ["protocol=2", "file=1", "cookie=1", "admitted=1", "unanswered=9", "self_test=1"] {
+    for lie in [
+        "protocol=2",
+        "protocol_newest=1",
+        "file=1",
+        "cookie=1",
+        "admitted=1",
+        "unanswered=9",
+        "self_test=1",
+        "order=1",
+        "depth=-1",
+        "launch_share=101",
+    ] {
         let loaded = Gate::load(&[lie]);
         ensure!(loaded.is_err(), "loaded with {lie}");
     }
     let gate = Gate::load(&[])?;
-    ensure!(gate.get("protocol")? == "1", "protocol {:?}", gate.get("protocol")?);
+    // An agent of protocol 1 reads "protocol" only.
+    for (name, value) in [("protocol", "1"), ("protocol_newest", "2"), ("depth", "1")] {
+        ensure!(gate.get(name)? == value, "{name} {:?}", gate.get(name)?);
+    }
     let version = fs::read_to_string("/sys/module/guestreq_gate/version").context("version")?;
     ensure!(version.trim_end() == "0.1.0", "version {version:?}");
     let file = gate.get("file")?;
@@ -145,6 +159,10 @@ fn parameters(_: &Context) -> Result<Status> {
     ensure!(cookie.starts_with("0x") && cookie.len() > 12, "cookie {cookie:?}");
     for (name, readable) in [
         ("protocol", true),
+        ("protocol_newest", true),
+        ("depth", true),
+        ("launch_share", true),
+        ("order", false),
         ("admitted", false),
         ("denied", false),
         ("busy", false),

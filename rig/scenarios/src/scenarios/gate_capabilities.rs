@@ -26,6 +26,11 @@ const DENIED: i32 = libc::EPERM;
 fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
     let answers = [
         ("read protocol", 0),
+        ("read protocol_newest", 0),
+        ("read depth", 0),
+        ("read launch_share", 0),
+        ("read order", 0),
+        ("read who waits", secrets),
         ("read admitted", 0),
         ("read denied", 0),
         ("read busy", 0),
@@ -36,6 +41,8 @@ fn of_root(secrets: i32, self_test: i32, closed: i32) -> Answers {
         ("read self_test", self_test),
         ("write self_test", self_test),
         ("write closed", closed),
+        ("write depth", closed),
+        ("write launch_share", closed),
     ];
     answers.into_iter().map(|(what, errno)| (what.to_owned(), errno)).collect()
 }
@@ -71,10 +78,14 @@ fn capabilities(_: &Context) -> Result<Status> {
         let closed = if expected["write closed"] == 0 { "Y" } else { "N" };
         ensure!(gate.get("closed")? == closed, "root with {who}: closed is not {closed}");
         gate.set("closed", "N")?;
+        gate.set("depth", "1")?;
+        gate.set("launch_share", "75")?;
     }
     let answers = tried(|command| Ok(attacker::nobody(command)))?;
     for (what, errno) in answers {
-        let expected = if what == "read protocol" { 0 } else { DENIED_BY_MODE };
+        let public = ["protocol", "protocol_newest", "depth", "launch_share"];
+        let is_public = what.strip_prefix("read ").is_some_and(|name| public.contains(&name));
+        let expected = if is_public { 0 } else { DENIED_BY_MODE };
         ensure!(errno == expected, "nobody: {what}: {errno}");
     }
     ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);

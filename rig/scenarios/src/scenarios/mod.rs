@@ -18,6 +18,7 @@ mod faults;
 mod gate;
 mod gate_capabilities;
 mod gate_loading;
+mod gate_protocols;
 mod gate_tracers;
 mod gate_unloading;
 mod guests;
@@ -32,6 +33,7 @@ pub mod lost_vmpcks;
 mod missing_prerequisites;
 mod module_reload;
 mod operation;
+mod order;
 mod packages;
 mod pods;
 mod policy_changes;
@@ -153,11 +155,33 @@ pub const GROUPS: &[Group] = &[
             gate_loading::LOADED_TWICE,
             gate_loading::LIVE_PATCH,
             gate_loading::PINS,
+            gate_protocols::PROTOCOLS,
             gate_tracers::TRACED,
             gate_unloading::UNDER_LOAD,
             gate_unloading::WHILE_BUSY,
             gate_unloading::UNLOAD_FORGED,
         ],
+        ..Group::DEFAULT
+    },
+    Group {
+        name: "order",
+        memory_mib: 2048,
+        scenarios: &[
+            order::QUIET_VM,
+            order::LAUNCH,
+            order::under_load::KILLED,
+            order::under_load::SIGNALS,
+            order::under_load::PARAMETERS,
+            order::unloading::UNLOADED,
+            order::waiting::LISTED,
+            order::weights::POLICY,
+            order::observed::SHOWN,
+            order::observed::CONFIGURED,
+            order::figures::LAUNCHES,
+            order::figures::CONCURRENT,
+            order::figures::BUSY,
+        ],
+        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
         ..Group::DEFAULT
     },
     Group {

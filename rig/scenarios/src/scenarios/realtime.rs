@@ -6,8 +6,8 @@
 //! --kernel rt` runs all others, too.
 
 use super::{
-    attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, pods,
-    skipped_probes, stages, vcpu_backend, vm_names,
+    attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, order,
+    pods, skipped_probes, stages, vcpu_backend, vm_names,
 };
 use crate::scenario::Group;
 
@@ -28,6 +28,8 @@ pub const GROUP: Group = Group {
         gate::ANSWERS,
         gate_unloading::UNDER_LOAD,
         gate_unloading::WHILE_BUSY,
+        order::LAUNCH,
+        order::under_load::KILLED,
         enforce::DENIED_AND_BUSY,
         attack::processes::LIMIT,
         attack::processes::DENIED,

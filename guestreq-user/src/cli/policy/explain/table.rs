@@ -85,6 +85,7 @@ fn settings(Explanation { policy, .. }: &Explanation) -> String {
         ("mode", policy.mode.value.to_string(), &policy.mode.origin),
         ("allow", policy.allow.value.to_string(), &policy.allow.origin),
         ("limit", policy.limit.value.to_string(), &policy.limit.origin),
+        ("weight", policy.weight.value.to_string(), &policy.weight.origin),
     ] {
         table.add_row([key.to_owned(), value, printable(&source(origin))]);
     }

@@ -213,3 +213,20 @@ fn a_rate_beside_a_share_that_never_applies_is_reported() {
     assert!(text.contains(" limit    100/s, burst 100, and 1% of the PSP "), "{text}");
     assert!(text.contains("Note: the rate never applies: at 7.70 ms per request"), "{text}");
 }
+
+#[test]
+fn a_weight_has_its_origin_and_a_note_where_it_has_no_effect() {
+    let rule = "[[vm]]\nmatch = { name = \"web\" }\nweight = 4\n";
+    let host = Host::new(&format!("backend = \"vcpu\"\n{rule}"));
+    let explanation = host.explain(302, None).unwrap();
+    assert_eq!(explanation.rules[0].holds, ["weight"]);
+    assert_eq!(explanation.policy.weight.value.to_string(), "4");
+    let text = table::text(&explanation);
+    assert!(
+        text.lines().any(|line| line.contains("weight") && line.contains("rule 1, ")),
+        "{text}"
+    );
+    assert!(text.contains("Note: a weight has no effect with backend vcpu"), "{text}");
+    let unset = Host::new("backend = \"vcpu\"\n").explain(302, None).unwrap();
+    assert!(!table::text(&unset).contains("no effect"), "there is no weight");
+}

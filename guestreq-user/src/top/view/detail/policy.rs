@@ -8,11 +8,12 @@ pub fn policy(row: &Row, lines: &mut Lines) {
         lines.add("policy", "none: not running");
         return;
     };
-    let Effective { mode, allow, limit } = policy;
+    let Effective { mode, allow, limit, weight } = policy;
     for (key, value, origin) in [
         ("mode", mode.value.to_string(), &mode.origin),
         ("allow", allow.value.to_string(), &allow.origin),
         ("limit", limit.value.to_string(), &limit.origin),
+        ("weight", weight.value.to_string(), &weight.origin),
     ] {
         lines.add(key, &format!("{value}  [{origin}]"));
     }

@@ -63,6 +63,13 @@ pub const ROWS: &[Row] = &[
         ],
     },
     Row {
+        alert: "GuestreqOrderOverdue",
+        fault: "out of order",
+        after: Some(2),
+        over: Some(15),
+        series: &[("guestreq_order_overdue_total{}", Step(3, 3))],
+    },
+    Row {
         alert: "GuestreqLaunchesWaitForPsp",
         fault: "waiting",
         after: Some(12),

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Who is next: start-time fair queueing (Goyal, Vin and Cheng, 1996) with one
+ * flow for each guest context. Virtual time is in ns of a slot at weight 1:
+ *
+ *	start  = max(virtual time, the VM's last finish)
+ *	finish = start + how long it had the slot / its weight
+ *
+ * The lowest start is next, and becomes the virtual time. A VM that used less
+ * than its share has no finish above the virtual time, so it is next at once;
+ * one that used more waits until the others have had as much.
+ *
+ * The slot is charged, not the PSP's service: a VMM whose thread has the slot and
+ * does not run keeps the PSP idle, and pays for it.
+ */
+#include "order.h"
+
+#include <linux/math64.h>
+#include <linux/minmax.h>
+#include <linux/time64.h>
+
+/* The most that is charged for one slot, should the PSP hang. */
+#define MAX_CHARGE_NS	NSEC_PER_SEC
+
+/*
+ * At depth 1 the VM that was just served is on its way back when the next one is
+ * granted, so the virtual time passes a heavy VM's finish, and it would lose what
+ * is due to it. So one that is back this soon keeps its finish, for up to one slot.
+ */
+#define BACK_SOON_NS	(2 * NSEC_PER_MSEC)
+
+static u64 earliest(const struct order_queue *q)
+{
+	return q->virtual_now - min(q->virtual_now, q->last_charge);
+}
+
+/* Also drops the flows that it passes and that no longer matter. */
+static struct order_flow *find_flow(struct order_queue *q, u64 gctx)
+{
+	unsigned int i = 0;
+
+	while (i < q->nr_flows) {
+		if (q->flows[i].gctx == gctx)
+			return &q->flows[i];
+		if (q->flows[i].finish <= earliest(q))
+			q->flows[i] = q->flows[--q->nr_flows];
+		else
+			i++;
+	}
+	return NULL;
+}
+
+static struct order_flow *find_or_create_flow(struct order_queue *q, u64 gctx)
+{
+	struct order_flow *flow = find_flow(q, gctx);
+	unsigned int i;
+
+	if (flow)
+		return flow;
+	if (q->nr_flows < ORDER_FLOWS) {
+		flow = &q->flows[q->nr_flows++];
+	} else {		/* the one that is least ahead is forgiven */
+		flow = &q->flows[0];
+		for (i = 1; i < ORDER_FLOWS; i++)
+			if (q->flows[i].finish < flow->finish)
+				flow = &q->flows[i];
+	}
+	*flow = (struct order_flow){ .gctx = gctx };
+	return flow;
+}
+
+/* Most starts are late ones, so it walks from the end. */
+void order_queue_add(struct order_queue *q, struct order_request *request, u64 now)
+{
+	const struct order_flow *flow = find_flow(q, request->gctx);
+	struct order_request *before;
+
+	request->start = q->virtual_now;
+	if (flow && now - flow->left < BACK_SOON_NS)
+		request->start = earliest(q);
+	if (flow)
+		request->start = max(request->start, flow->finish);
+
+	list_for_each_entry_reverse(before, &q->waiting, node)
+		if (before->start <= request->start)
+			break;
+	list_add(&request->node, &before->node);	/* the head, if it is the first */
+	q->nr_waiting++;
+}
+
+struct order_request *order_queue_first(struct order_queue *q)
+{
+	return list_first_entry_or_null(&q->waiting, struct order_request, node);
+}
+
+void order_queue_remove(struct order_queue *q, struct order_request *request)
+{
+	list_del_init(&request->node);
+	q->nr_waiting--;
+}
+
+/* It gets a slot, and need not be the first. */
+void order_queue_take(struct order_queue *q, struct order_request *request)
+{
+	order_queue_remove(q, request);
+	q->virtual_now = max(q->virtual_now, request->start);
+}
+
+/* Its slot ended. */
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now)
+{
+	struct order_flow *flow = find_or_create_flow(q, request->gctx);
+	u64 ns = min_t(u64, now - request->since, MAX_CHARGE_NS);
+
+	q->last_charge = ns;
+	/* max: should a VM ever have two slots, it is charged for both */
+	flow->finish = max(flow->finish, request->start) + div_u64(ns, request->weight);
+	flow->left = now;
+}

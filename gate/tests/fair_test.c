@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What order_queue.c promises to VMs, without launches. */
+#include "simulation.h"
+
+static struct simulation s;
+
+static void add_pushing(unsigned int count, u64 service)
+{
+	while (count--)
+		simulation_add(&s, false, service, 50 * US);
+}
+
+/* A VM below its share waits for the request at ccp, and for no other. */
+static void a_quiet_vm_is_next(void)
+{
+	u64 alone, alone_p99;
+	struct client *quiet;
+
+	simulation_init(&s, 75);
+	quiet = simulation_add(&s, false, 17 * MS, 500 * MS);
+	simulation_run(&s, 100 * NSEC_PER_SEC);
+	alone = client_wait(quiet, 50);
+	alone_p99 = client_wait(quiet, 99);
+
+	simulation_init(&s, 75);
+	quiet = simulation_add(&s, false, 17 * MS, 500 * MS);
+	add_pushing(14, 17 * MS);
+	simulation_run(&s, 100 * NSEC_PER_SEC);
+	printf("quiet VM beside 14: p50 %.2f, p99 %.2f times alone\n",
+	       (double)client_wait(quiet, 50) / alone, (double)client_wait(quiet, 99) / alone_p99);
+	CHECK(client_wait(quiet, 50) < 2 * alone, "p50 %llu",
+	      (unsigned long long)client_wait(quiet, 50));
+	CHECK(client_wait(quiet, 99) < 3 * alone_p99, "p99 %llu",
+	      (unsigned long long)client_wait(quiet, 99));
+}
+
+/* VMs that push get the same time, whatever a request of theirs takes. */
+static void pushing_vms_get_the_same_time(void)
+{
+	u64 least = U64_MAX, most = 0;
+	unsigned int i;
+
+	simulation_init(&s, 75);
+	for (i = 0; i < 8; i++)
+		add_pushing(1, (5 + 4 * i) * MS);
+	simulation_run(&s, 60 * NSEC_PER_SEC);
+	for (i = 0; i < s.nr_clients; i++) {
+		least = min(least, s.clients[i].psp_ns);
+		most = max(most, s.clients[i].psp_ns);
+	}
+	/* two of the longest services, within 5 % */
+	CHECK(most - least <= 2 * 35 * MS, "%llu and %llu", (unsigned long long)least,
+	      (unsigned long long)most);
+}
+
+/* Weights below half of the PSP are kept within two services. */
+static void weights_divide_the_time(void)
+{
+	static const unsigned int weights[][3] = { { 1, 3, 3 }, { 1, 3, 4 }, { 2, 6, 5 }, { 5, 15, 14 } };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(weights); i++) {
+		struct client *vm = s.clients;
+		s64 off;
+		int j;
+
+		simulation_init(&s, 75);
+		add_pushing(3, 17 * MS);
+		for (j = 0; j < 3; j++)
+			vm[j].request.weight = weights[i][j];
+		simulation_run(&s, 60 * NSEC_PER_SEC);
+		off = (s64)(3 * vm[0].psp_ns) - (s64)vm[1].psp_ns;
+		printf("weights %u, %u, %u: %.3f, %.3f, %.3f s\n", weights[i][0], weights[i][1],
+		       weights[i][2], vm[0].psp_ns / 1e9, vm[1].psp_ns / 1e9, vm[2].psp_ns / 1e9);
+		/* a service of the light VM is worth three of the heavy one's */
+		CHECK(llabs(off) <= (s64)(2 * 3 * 18 * MS), "%lld ns", (long long)off);
+	}
+}
+
+/* However heavy, at depth 1 a VM gets half, and others what is left in proportion. */
+static void one_vm_gets_at_most_half(void)
+{
+	struct client *vm = s.clients;
+	u64 all = 0;
+	int i;
+
+	simulation_init(&s, 75);
+	add_pushing(5, 10 * MS);
+	vm[0].request.weight = ORDER_MAX_WEIGHT;
+	simulation_run(&s, 60 * NSEC_PER_SEC);
+	for (i = 0; i < 5; i++)
+		all += vm[i].psp_ns;
+	printf("weight 255 beside four: %.3f of the PSP\n", (double)vm[0].psp_ns / all);
+	CHECK(vm[0].psp_ns * 100 >= all * 49 && vm[0].psp_ns * 100 <= all * 51, "%.3f",
+	      (double)vm[0].psp_ns / all);
+	for (i = 1; i < 5; i++)
+		CHECK(vm[i].psp_ns * 8 >= all - 8 * 20 * MS, "VM %d has %.3f", i,
+		      (double)vm[i].psp_ns / all);
+
+	/* and has saved nothing up: with the same weight it gets the same at once */
+	for (i = 0; i < 5; i++)
+		vm[i].psp_ns = vm[i].request.weight = 0;
+	for (i = 0; i < 5; i++)
+		vm[i].request.weight = 1;
+	simulation_run(&s, 2 * NSEC_PER_SEC);
+	for (i = 1; i < 5; i++)
+		CHECK(vm[i].psp_ns + 3 * 11 * MS >= vm[0].psp_ns, "VM 0 has %llu, VM %d %llu",
+		      (unsigned long long)vm[0].psp_ns, i, (unsigned long long)vm[i].psp_ns);
+}
+
+/* Whatever comes and goes: first come, first served within a start, none lost. */
+static void requests_come_in_order(void)
+{
+	static struct order_queue q;
+	static struct order_request waiting[200];
+	unsigned long long seed = 1;
+	unsigned int i, queued = 0;
+	u64 now = NSEC_PER_SEC;
+
+	INIT_LIST_HEAD(&q.waiting);
+	for (i = 0; i < ARRAY_SIZE(waiting); i++) {
+		INIT_LIST_HEAD(&waiting[i].node);
+		waiting[i].gctx = 0x1000 * (i + 1);
+		waiting[i].weight = 1 + i % 255;
+	}
+	for (i = 0; i < 200000; i++) {
+		struct order_request *request = &waiting[random_below(&seed, ARRAY_SIZE(waiting))], *next;
+
+		now += random_below(&seed, 3 * MS);
+		if (list_empty(&request->node)) {
+			order_queue_add(&q, request, now);
+			queued++;
+		} else if (random_below(&seed, 4) == 0) {
+			order_queue_remove(&q, request);	/* killed */
+			queued--;
+		}
+		next = order_queue_first(&q);
+		if (next && random_below(&seed, 2)) {
+			list_for_each_entry(request, &q.waiting, node)
+				CHECK(request->start >= next->start, "out of order");
+			order_queue_take(&q, next);
+			queued--;
+			next->since = now;
+			now += random_below(&seed, 20 * MS);
+			order_queue_charge(&q, next, now);
+		}
+		CHECK(q.nr_waiting == queued, "%u and %u wait", q.nr_waiting, queued);
+		CHECK(q.nr_flows <= ARRAY_SIZE(waiting), "%u flows", q.nr_flows);
+	}
+}
+
+/* With more VMs than there is room for, the oldest debts are forgiven: nobody starves. */
+static void too_many_vms(void)
+{
+	static struct order_queue q;
+	struct order_request request = { .weight = 1 };
+	u64 now = NSEC_PER_SEC, i;
+
+	INIT_LIST_HEAD(&q.waiting);
+	INIT_LIST_HEAD(&request.node);
+	for (i = 0; i < 5 * ORDER_FLOWS; i++) {
+		request.gctx = i << 12;
+		order_queue_add(&q, &request, now);
+		order_queue_take(&q, &request);
+		request.since = now;
+		q.virtual_now = 0;	/* as if all had come at once */
+		order_queue_charge(&q, &request, now += 10 * MS);
+		CHECK(q.nr_flows <= ORDER_FLOWS, "%u flows", q.nr_flows);
+	}
+	CHECK(q.nr_flows == ORDER_FLOWS, "%u flows", q.nr_flows);
+}
+
+/* A slot that lasts an hour because the PSP hangs costs its VM a second. */
+static void a_charge_is_limited(void)
+{
+	static struct order_queue q;
+	struct order_request request = { .gctx = 1, .weight = 1 };
+	u64 now = NSEC_PER_SEC;
+
+	INIT_LIST_HEAD(&q.waiting);
+	INIT_LIST_HEAD(&request.node);
+	order_queue_add(&q, &request, now);
+	order_queue_take(&q, &request);
+	request.since = now;
+	now += 3600 * (u64)NSEC_PER_SEC;
+	order_queue_charge(&q, &request, now);
+	order_queue_add(&q, &request, now);
+	CHECK(request.start <= NSEC_PER_SEC, "starts at %llu", (unsigned long long)request.start);
+}
+
+int main(void)
+{
+	a_quiet_vm_is_next();
+	pushing_vms_get_the_same_time();
+	weights_divide_the_time();
+	one_vm_gets_at_most_half();
+	requests_come_in_order();
+	too_many_vms();
+	a_charge_is_limited();
+	return 0;
+}

@@ -1,0 +1,172 @@
+//! # The gate's order, and who waits in it
+
+use crate::{
+    cli::table::{self, name},
+    text::{duration, percent, printable},
+    wire::{
+        Psp,
+        order::{Order, Waiter},
+    },
+};
+
+/// Lines of the summary.
+pub fn summary(psp: &Psp) -> String {
+    if let Some(error) = &psp.order_error {
+        return format!("Order        unknown: {}\n", printable(error));
+    }
+    let Some(order) = &psp.order else {
+        return "Order        none: no gate that has one\n".to_owned();
+    };
+    let mut text = match order.depth {
+        0 => "Order        off (depth=0)\n".to_owned(),
+        depth => {
+            let Order { waiting, in_flight, .. } = order;
+            let held = percent(order.recent_held_share);
+            format!(
+                "Order        {waiting} waiting, {in_flight} of {depth} slots in use, \
+                 {held} of the time held for launches\n"
+            )
+        }
+    };
+    let used = order.launch_seconds + order.request_seconds;
+    if used > 0.0 {
+        text.push_str(&format!(
+            "Launches     {} of the PSP's time since the gate was loaded\n",
+            percent(order.launch_seconds / used)
+        ));
+    }
+    if order.overdue > 0 {
+        text.push_str(&format!("Overdue      {} requests, after 10 s\n", order.overdue));
+    }
+    text
+}
+
+/// Who waits, the next one first.
+pub fn waiters(order: &Order) -> String {
+    let mut table = table::new(&["NEXT", "VM", "PID", "WEIGHT", "WAITED", "WHY"], &[0, 2, 3, 4]);
+    for (at, waiter) in (1..).zip(&order.waiters) {
+        let vm = waiter.vm.as_deref().map_or_else(|| "-".to_owned(), name);
+        table.add_row([
+            at.to_string(),
+            vm,
+            waiter.pid.to_string(),
+            waiter.weight.to_string(),
+            duration(waiter.waited_seconds),
+            why(waiter),
+        ]);
+    }
+    let mut text = table::text(&table);
+    let listed = order.waiters.len();
+    let more = order.waiting.saturating_sub(listed as u64);
+    if listed >= Order::MOST_LISTED && more > 0 {
+        text.push_str(&format!("{more} more wait\n"));
+    }
+    text
+}
+
+fn why(waiter: &Waiter) -> String {
+    let behind = waiter.behind.as_deref().map(name);
+    match (&*waiter.reason, behind) {
+        (Waiter::LAUNCH, Some(vm)) => format!("held for the launch of {vm}"),
+        (Waiter::LAUNCH, None) => "held for launches".to_owned(),
+        (Waiter::SLOT, Some(vm)) => format!("{vm} has the PSP"),
+        (Waiter::SLOT, None) => "all slots are in use".to_owned(),
+        (_, Some(vm)) => format!("behind {vm}"),
+        (reason, None) => printable(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::overview::Overview;
+
+    fn order() -> Order {
+        let waiter = |vm: Option<&str>, reason: &'static str, behind: Option<&str>| Waiter {
+            vm: vm.map(str::to_owned),
+            pid: 142,
+            weight: 4,
+            waited_seconds: 0.0125,
+            reason: reason.into(),
+            behind: behind.map(str::to_owned),
+        };
+        Order {
+            depth: 1,
+            launch_share: 0.75,
+            waiting: 3,
+            in_flight: 1,
+            held: false,
+            recent_held_share: 0.125,
+            grants: 40,
+            overdue: 0,
+            killed: 0,
+            waited_seconds: 1.0,
+            held_seconds: 2.0,
+            launch_seconds: 1.0,
+            request_seconds: 3.0,
+            waiters: vec![
+                waiter(Some("web\n"), Waiter::SLOT, Some("greedy")),
+                waiter(None, Waiter::TURN, Some("web\n")),
+                waiter(Some("db"), Waiter::LAUNCH, Some("new")),
+                waiter(Some("db"), Waiter::LAUNCH, None),
+                waiter(Some("db"), Waiter::SLOT, None),
+                waiter(Some("db"), "later\n", None),
+            ],
+        }
+    }
+
+    fn psp(order: Option<Order>, error: Option<&str>) -> Psp {
+        let overview = include_str!("../../../tests/top/overview.json");
+        let mut psp = serde_json::from_str::<Overview>(overview).unwrap().psp;
+        (psp.order, psp.order_error) = (order, error.map(str::to_owned));
+        psp
+    }
+
+    #[test]
+    fn who_waits_is_listed_in_order_with_the_reason() {
+        let text = waiters(&order());
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        for (line, end) in lines.iter().zip([
+            "WAITED  WHY",
+            "12.5 ms  greedy has the PSP",
+            "12.5 ms  behind web\\n",
+            "12.5 ms  held for the launch of new",
+            "12.5 ms  held for launches",
+            "12.5 ms  all slots are in use",
+            "12.5 ms  later\\n",
+        ]) {
+            assert!(line.ends_with(end), "{end}\n{text}");
+        }
+        let second: Vec<_> = lines[2].split_whitespace().take(4).collect();
+        assert_eq!(second, ["2", "-", "142", "4"]);
+        assert!(lines[1].contains("web\\n"), "{text}");
+        assert_eq!(lines.len(), 7, "{text}");
+    }
+
+    #[test]
+    fn a_long_list_says_how_many_more_wait() {
+        let mut long = order();
+        long.waiters = vec![long.waiters.remove(0); Order::MOST_LISTED];
+        long.waiting = 300;
+        assert!(waiters(&long).ends_with("\n44 more wait\n"));
+        long.waiting = 3;
+        assert!(!waiters(&long).contains("more wait"), "the counts are of a moment before");
+    }
+
+    #[test]
+    fn the_summary_says_whether_there_is_an_order() {
+        let on = summary(&psp(Some(order()), None));
+        assert!(
+            on.contains("3 waiting, 1 of 1 slots in use, 12.5 % of the time held for launches\n"),
+            "{on}"
+        );
+        assert!(on.contains("25.0 % of the PSP's time") && !on.contains("Overdue"), "{on}");
+        let late = summary(&psp(Some(Order { overdue: 2, ..order() }), None));
+        assert!(late.contains("Overdue      2 requests, after 10 s\n"), "{late}");
+        let off = summary(&psp(Some(Order { depth: 0, ..order() }), None));
+        assert!(off.contains("Order        off (depth=0)\n"), "{off}");
+        assert!(summary(&psp(None, None)).contains("none: no gate that has one"));
+        let unknown = summary(&psp(None, Some("grant\nit")));
+        assert_eq!(unknown, "Order        unknown: grant\\nit\n");
+    }
+}

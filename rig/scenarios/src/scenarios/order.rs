@@ -1,0 +1,171 @@
+//! # The gate's order
+//!
+//! Without an agent and without limits: what a VM that pushes does to others. Ratios of one run.
+//! gate/tests simulates the same without noise.
+
+pub mod figures;
+pub mod observed;
+pub mod under_load;
+pub mod unloading;
+pub mod waiting;
+pub mod weights;
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_GUEST_REQUEST, SNP_LAUNCH_UPDATE};
+
+use crate::{
+    gate::Gate,
+    host::{Firmware, wait_until},
+    load::{self, Load},
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(QUIET_VM: "order/quiet_vm" = quiet_vm,
+    "VMs that push do not slow a quiet one, as they do with depth=0");
+scenario!(LAUNCH: "order/launch" = launch,
+    "VMs that push slow a launch little, and keep their part of the PSP");
+
+/// As long as on hardware.
+const REQUEST_US: u64 = 7_700;
+const PAGE_US: u64 = 1_000;
+const OTHER_US: u64 = 200;
+
+/// The gate, and a firmware that takes its time.
+pub fn load_gate() -> Result<Gate> {
+    for (knob, us) in [("latency_us", REQUEST_US), ("page_us", PAGE_US), ("other_us", OTHER_US)] {
+        Firmware::set(knob, us)?;
+    }
+    Gate::load(&[])
+}
+
+pub fn end(gate: Gate) -> Result<Status> {
+    gate.remove()?;
+    Firmware::reset()?;
+    Ok(Status::Passed)
+}
+
+/// So many VMs that send in a loop, of which all but one or two wait.
+pub fn pushing(gate: &Gate, vms: u64, arguments: &str) -> Result<Load> {
+    let load =
+        load::start(&format!("--vms {vms} --processes --name pusher --seconds 3600 {arguments}"))?;
+    wait_until("all VMs push", Duration::from_secs(120), || {
+        Ok(gate.order()?.of("waiting")? + 2 >= vms)
+    })?;
+    Ok(load)
+}
+
+/// Other load on this machine only makes it worse; a broken order fails each time.
+const ATTEMPTS: u32 = 3;
+
+/// Tries until a ratio is as good as that.
+pub fn at_most(what: &str, goal: f64, mut ratio: impl FnMut() -> Result<f64>) -> Result<()> {
+    let mut seen = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let ratio = ratio()?;
+        println!("{what}: {ratio:.2} times");
+        if ratio <= goal {
+            return Ok(());
+        }
+        seen.push(format!("{ratio:.2}"));
+    }
+    bail!("{what}: {} times, not {goal}", seen.join(", "))
+}
+
+pub fn times(a: Duration, b: Duration) -> f64 {
+    a.as_secs_f64() / b.as_secs_f64()
+}
+
+/// p50 and p99 of a VM that sends few requests. So few that it never has a second one ready when it
+/// gets an answer: that one would get the mutex at once.
+pub fn quiet(count: u32) -> Result<(Duration, Duration)> {
+    let seen = load::run(&format!("--name quiet --rate 3 --count {count}"))?;
+    let vm = seen.per_vm.first().context("no VM")?;
+    Ok((vm.p50, vm.p99))
+}
+
+fn quiet_vm(_: &Context) -> Result<Status> {
+    let gate = load_gate()?;
+    let count = 12;
+    let mut without = 0.0;
+    at_most("p50 of a quiet VM beside 14, or a third of its p99", 2.0, || {
+        let alone = quiet(count)?;
+        let load = pushing(&gate, 14, "")?;
+        let beside = quiet(count)?;
+        gate.set("depth", "0")?;
+        let off = quiet(count)?;
+        gate.set("depth", "1")?;
+        load.stop()?;
+        without = times(off.0, alone.0);
+        println!("alone {alone:.1?}, beside 14 {beside:.1?}, with depth=0 {off:.1?}");
+        Ok(times(beside.0, alone.0).max(times(beside.1, alone.1) * 2.0 / 3.0))
+    })?;
+    ensure!(without > 4.0, "without the order it is {without:.2} times as slow as alone");
+    end(gate)
+}
+
+/// The median duration of some launches, one after another, each when the PSP is done with the end
+/// of the one before.
+pub fn launched(pages: u32, launches: usize) -> Result<Duration> {
+    let mut took = Vec::new();
+    for _ in 0..launches {
+        let before = Firmware::read()?;
+        let seen = load::run(&format!("--name launched --pages {pages} --count 0"))?;
+        took.extend(seen.launches.iter().map(|launch| launch.duration_ns));
+        wait_until("its context is gone", Duration::from_secs(60), || {
+            Ok(Firmware::read()?.since(&before).count(SNP_DECOMMISSION) == 1)
+        })?;
+    }
+    ensure!(took.len() == launches, "{} launches", took.len());
+    took.sort_unstable();
+    println!("launches of {pages} pages: {took:?} ns");
+    Ok(Duration::from_nanos(took[launches / 2]))
+}
+
+/// Requests' part of the time in which the PSP executes something, while a VM is launched for some
+/// seconds.
+pub fn requests_part(seconds: u64) -> Result<f64> {
+    let launching = load::start("--name endless --pages 60000 --count 0")?;
+    let first = Firmware::read()?;
+    wait_until("it measures pages", Duration::from_secs(60), || {
+        Ok(Firmware::read()?.since(&first).count(SNP_LAUNCH_UPDATE) > 100)
+    })?;
+    let before = Firmware::read()?;
+    sleep(Duration::from_secs(seconds));
+    let during = Firmware::read()?.since(&before);
+    drop(launching);
+    let busy = |ns: &(u64, u64)| ns.1 as f64;
+    let all: f64 = during.commands.values().map(busy).sum();
+    Ok(during.commands.get(&SNP_GUEST_REQUEST).map_or(0.0, busy) / all)
+}
+
+/// The simulation says 1.32. The emulator has one CPU for all VMs, and a launch's own work waits for
+/// it, too.
+const LAUNCH_GOAL: f64 = 1.7;
+
+fn launch(_: &Context) -> Result<Status> {
+    let gate = load_gate()?;
+    at_most("a launch beside 16", LAUNCH_GOAL, || {
+        let alone = launched(256, 3)?;
+        let load = pushing(&gate, 16, "")?;
+        let beside = launched(256, 3)?;
+        load.stop()?;
+        println!("alone {alone:.1?}, beside 16 {beside:.1?}");
+        Ok(times(beside, alone))
+    })?;
+    let load = pushing(&gate, 16, "")?;
+    let part = requests_part(3)?;
+    // One page, with depth=0, behind 16 requests.
+    gate.set("depth", "0")?;
+    let off = launched(8, 1)?;
+    gate.set("depth", "1")?;
+    load.stop()?;
+    let alone = launched(8, 1)?;
+    println!(
+        "requests have {part:.3} of the PSP; 8 pages with depth=0 {off:.1?}, alone {alone:.1?}"
+    );
+    ensure!(part >= 0.22, "requests have {part:.3} of the PSP");
+    ensure!(times(off, alone) > 5.0, "with depth=0 a launch of 8 pages takes {off:.1?}");
+    end(gate)
+}
