@@ -299,6 +299,26 @@ proptest! {
 }
 
 #[test]
+fn a_request_that_has_the_psp_is_charged_before_its_vm_s_policy_is_known() {
+    let share = PspShare::new(1_000, 0).unwrap();
+    let evaluation = |mode, share, spent| {
+        let rules = Rules::new(mode, Allowed::DEFAULT, 1);
+        let policy = Policy::new(rules, GcraLimit::OFF, share);
+        let input = PolicyInput { spent, unresolved: true, ..input(MessageType::Report, SECOND) };
+        decide(&policy, &input, &AtomicU64::new(0))
+    };
+    let of = |mode, share, spent| evaluation(mode, share, spent).charged;
+    assert!(of(Mode::Enforce, share, true));
+    assert!(!of(Mode::Enforce, share, false), "it gets BUSY");
+    assert!(!of(Mode::Enforce, PspShare::OFF, true));
+    assert_eq!(
+        evaluation(Mode::Audit, share, true).effect(),
+        Decision::Busy,
+        "whatever it will be"
+    );
+}
+
+#[test]
 fn observe_decides_nothing() {
     let policy = policy(Mode::Observe, Allowed::NONE, GcraLimit::new(SECOND, 1).unwrap());
     let state = AtomicU64::new(77);

@@ -149,6 +149,7 @@ fn whoever_was_refused_first_goes_before_the_others() {
     let cells = Cells::new(0, 0);
     let take = |now, refused| cells.turn(100 * MS).take(now, MonotonicNs(NOW - refused), 1);
     assert!(take(NOW, 30 * MS), "the first to return");
+    assert!(!take(NOW, 31 * MS), "at the very same time, an older one waits, too");
     assert!(!take(NOW + 1, 20 * MS), "a younger one waits");
     assert!(!take(NOW + 1, 30 * MS), "so does one of the same age");
     assert!(take(NOW + 1, 31 * MS), "an older one does not");
@@ -194,6 +195,8 @@ fn a_vm_that_has_used_half_of_its_burst_takes_turns_with_new_messages_too() {
 
 #[test]
 fn a_turn_of_another_clock_holds_nobody_up() {
+    let far = |ahead| Cells::new(NOW + ahead, 0).turn(10 * MS).take(NOW, MonotonicNs(NOW - 1), 0);
+    assert!(!far(2 * MAX_SPACING_NS) && far(2 * MAX_SPACING_NS + 1));
     let cells = Cells::new(u64::MAX, 0);
     assert!(cells.turn(u64::MAX).take(5, MonotonicNs(4), 0));
     assert_eq!(cells.words().0, 5 + MAX_SPACING_NS);

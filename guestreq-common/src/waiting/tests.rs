@@ -41,6 +41,36 @@ fn another_number_is_another_message_and_begins_again() {
 }
 
 #[test]
+fn as_long_as_a_message_of_any_vmpck_waits_the_vm_is_no_ordinary_one() {
+    for (first, last) in [(0, 2), (2, 0), (1, 3), (3, 1), (0, 1), (2, 3)] {
+        let mut waiting = WaitingMessages::default();
+        waiting.refuse(first, 1, at(10));
+        waiting.refuse(last, 1, at(10));
+        waiting.serve(first);
+        assert!(waiting.any(), "{last} waits");
+        waiting.serve(last);
+        assert!(!waiting.any(), "neither {first} nor {last} waits");
+    }
+}
+
+#[test]
+fn those_that_were_refused_at_the_same_time_do_not_wait_for_each_other() {
+    let mut waiting = WaitingMessages::default();
+    waiting.refuse(0, 1, at(10));
+    waiting.refuse(1, 1, at(10));
+    assert_eq!(place(&waiting, 0, 1, at(11)).older, 0);
+    assert_eq!(place(&waiting, 1, 1, at(11)).older, 0);
+}
+
+#[test]
+fn a_lost_vmpck_has_a_bit_for_each_cause() {
+    let bits = [0u8, 1, 2, 3].map(|vmpck| lost_bit(vmpck, LostCause::Denied));
+    assert_eq!(bits, [1, 2, 4, 8]);
+    let bits = [0u8, 1, 2, 3].map(|vmpck| lost_bit(vmpck, LostCause::Busy));
+    assert_eq!(bits, [0x10, 0x20, 0x40, 0x80]);
+}
+
+#[test]
 fn each_vmpck_has_its_own_place() {
     let mut waiting = WaitingMessages::default();
     for vmpck in 0..4 {

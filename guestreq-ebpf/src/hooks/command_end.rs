@@ -122,8 +122,8 @@ pub fn command_end_slow(ctx: RetProbeContext) -> u32 {
     0
 }
 
-/// A guest context was created, launched, or ended. KVM decommissions it from a kernel
-/// thread, and never uses it again even if the PSP refuses.
+/// A guest context was created, launched, or ended. KVM decommissions it in whichever thread drops
+/// the VM's last reference, and never uses it again even if the PSP refuses.
 #[inline(always)]
 fn update_life(host: &mut Host, running: &Running) {
     let Some(vm) = maps::vm(running.vm) else {

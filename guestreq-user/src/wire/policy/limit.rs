@@ -267,6 +267,8 @@ impl<'de> Deserialize<'de> for Limit {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn read(text: &str) -> Result<Limit, String> {
