@@ -30,15 +30,26 @@
 static DEFINE_MUTEX(armed_lock);
 static const struct file_operations *vcpu_fops;
 
+/* The instruction pointer, in its VMSA, of a vCPU that snpload drives: no address. */
+#define RIP_DRIVEN	0x64616f6c706e73ULL
+
+static __always_inline struct sev_es_save_area *vmsa(struct vmcb_control_area *c)
+{
+	return __va(c->vmsa_pa);
+}
+
 /*
- * Replaces VMRUN: the guest executes VMGEXIT and, when KVM continues it, HLT,
- * on which KVM_RUN returns to user space. Runs where VMRUN does, with RCU not
- * watching: no tracing and no calls.
+ * Replaces VMRUN. A vCPU whose GHCB MSR was never written from outside runs the
+ * guest of guest.c. One that snpload drives executes VMGEXIT and, when KVM
+ * continues it, HLT, on which KVM_RUN returns to user space. Runs where VMRUN
+ * does, with RCU not watching: no tracing.
  */
 static notrace void fake_vmrun(void *svm)
 {
 	struct vmcb_control_area *c = &FIELD(svm, struct vmcb *, vcpu_svm, vmcb)->control;
 
+	if (vmsa(c)->rip != RIP_DRIVEN)
+		return guest_run(c);
 	if (!c->exit_code || c->exit_code == SVM_EXIT_HLT)
 		c->exit_code = SVM_EXIT_VMGEXIT;
 	else
@@ -227,6 +238,8 @@ long kvm_ghcb_msr(int vcpu_fd, u64 *value)
 	old = c->ghcb_gpa;
 	c->ghcb_gpa = *value;
 	*value = old;
+	if (c->vmsa_pa)
+		vmsa(c)->rip = RIP_DRIVEN;
 	c->exit_code = 0;	/* the next KVM_RUN begins with a #VMGEXIT */
 	mutex_unlock(&vcpu->mutex);
 put:

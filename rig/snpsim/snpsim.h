@@ -11,6 +11,7 @@
  *   stats.c     its counts, shown by `cat /dev/snpsim`
  *   ccp.c       the ccp driver's device on those registers
  *   kvm.c       makes kvm_amd detect SNP, and replaces VMRUN
+ *   guest*.c    what runs instead of VMRUN in a VMM's guest, see guest.c
  *   rmp.c       makes RMP updates succeed
  *   blind.c     makes the kernel skip BPF programs, to provoke missed probes
  *   hold.c      holds a process's mmap_lock
@@ -112,6 +113,10 @@ long ccp_tio_guest_request(void);
 int kvm_arm(void);
 void kvm_disarm(void);
 long kvm_ghcb_msr(int vcpu_fd, u64 *value);
+
+/* guest.c: runs where VMRUN does */
+struct vmcb_control_area;
+void guest_run(struct vmcb_control_area *vmcb);
 
 /* hold.c */
 long hold_memory_of(pid_t nr);

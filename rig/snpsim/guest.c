@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A guest of a real VMM, such as QEMU: what its code would do if any ran. VMRUN
+ * of a vCPU that no snpload drives gets here (kvm.c).
+ *
+ * It is a state machine. Its steps are in the table steps[]; the vCPU's VMSA
+ * holds the current one as its instruction pointer, and a page of the guest's
+ * memory the rest. So each VM has its own, and a new VM starts anew.
+ *
+ * What it does is in its firmware image (guest-script.h). It negotiates the GHCB
+ * protocol, shares four pages, registers its GHCB and sets its APIC's timer, as a
+ * kernel would. Then it halts. At each interrupt of the timer it sends a guest
+ * request, and writes the answer to the VMM's debug port as one letter:
+ *   .  success
+ *   B  BUSY: the same message follows, with the same sequence number
+ *   I  INVALID_PARAM
+ *   E  another error
+ *   W  after the letter of the last answer: its VMPCK is wiped and used no more
+ */
+#include "guest.h"
+#include "snpsim.h"
+
+#include <linux/array_size.h>
+
+#define RESET_RIP	0xfff0		/* as KVM leaves it */
+
+/* A triple fault: after its end it should never run again. */
+static bool fault(struct guest *g)
+{
+	g->vmcb->exit_code = SVM_EXIT_SHUTDOWN;
+	return true;
+}
+
+static bool (* const steps[])(struct guest *g) = {
+	[STEP_START]		= guest_start,		/* check the script, speak first */
+	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, go on */
+	[STEP_SET_TIMER]	= guest_set_timer,	/* write one of its registers */
+	[STEP_TIMER_SET]	= guest_timer_set,	/* check, go on, at last enable interrupts */
+	[STEP_IDLE]		= guest_idle,		/* halt, or acknowledge an interrupt */
+	[STEP_TICK]		= guest_tick,		/* is it time for a request? */
+	[STEP_SEND]		= guest_send,		/* send it */
+	[STEP_ANSWERED]		= guest_answered,	/* take the answer, write its letter */
+	[STEP_REPORTED]		= guest_reported,	/* write a W, end, or idle */
+	[STEP_ENDED]		= fault,
+};
+
+void guest_run(struct vmcb_control_area *vmcb)
+{
+	struct guest g = { .vmcb = vmcb, .vmsa = __va(vmcb->vmsa_pa) };
+
+	vmcb->exit_info_1 = 0;
+	vmcb->exit_info_2 = 0;
+	vmcb->exit_int_info = 0;
+	/* an interrupt is delivered before the first instruction */
+	if (vmcb->event_inj & SVM_EVTINJ_VALID) {
+		vmcb->event_inj = 0;
+		PENDING(&g)++;
+	}
+	if (g.vmsa->rip == RESET_RIP)
+		g.vmsa->rip = STEP_START;
+
+	g.script = guest_private(&g, GUEST_SCRIPT_GPA, false);
+	if (!g.script)
+		return;
+	g.state = guest_private(&g, GPA_STATE, true);
+	if (!g.state)
+		return;
+	while (!(g.vmsa->rip < ARRAY_SIZE(steps) ? steps[g.vmsa->rip] : fault)(&g))
+		;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A guest's parts, see guest.c. All of it runs where VMRUN does, with RCU not
+ * watching: no tracing and no sleeping.
+ */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include "guest-script.h"
+
+#include <linux/bitops.h>
+#include <linux/mm.h>	/* asm/svm.h needs PAGE_SIZE */
+#include <linux/types.h>
+#include <asm/svm.h>
+
+/* Pages of the guest's memory: its own private one, and those that it shares. */
+#define GPA_STATE		0x100000ULL
+#define GPA_GHCB		0x101000ULL
+#define GPA_REQUEST		0x102000ULL
+#define GPA_RESPONSE		0x103000ULL
+#define GPA_CERTIFICATES	0x104000ULL
+
+/* The MSR of a register of the local APIC (asm/apicdef.h). */
+#define X2APIC(reg)	(APIC_BASE_MSR + ((reg) >> 4))
+
+#define NR_VMPCKS		4
+
+/* What a guest remembers, in its private page, which is zero at first. */
+struct guest_state {
+	u64 seqno[NR_VMPCKS];	/* messages so far, both ways */
+	u32 row;		/* of a table of guest_boot.c */
+	u32 requests;		/* that are over */
+	u64 busy_us;		/* how long this one has been BUSY */
+	u64 wait_us;		/* until it is repeated */
+	bool busy;
+	bool wiping;		/* to be reported */
+	u8 wiped;		/* VMPCKs, a bit each */
+};
+
+struct guest {
+	struct vmcb_control_area *vmcb;
+	struct sev_es_save_area *vmsa;
+	const struct guest_script *script;
+	struct guest_state *state;
+};
+
+enum step {
+	STEP_START,
+	STEP_NEGOTIATED,
+	STEP_SET_TIMER,
+	STEP_TIMER_SET,
+	STEP_IDLE,
+	STEP_TICK,
+	STEP_SEND,
+	STEP_ANSWERED,
+	STEP_REPORTED,
+	STEP_ENDED,
+};
+
+/* Why a guest asks to be terminated: a code of reason set 1. */
+enum end { END_OF_SCRIPT, END_NO_SCRIPT, END_NEGOTIATION, END_TIMER };
+
+/* How many interrupts it got and has not served. */
+#define PENDING(g)	((g)->vmsa->r8)
+
+/* guest_memory.c: NULL if the access caused a #NPF */
+void *guest_private(struct guest *g, u64 gpa, bool write);
+void *guest_shared(struct guest *g, u64 gpa);
+
+/*
+ * guest_exits.c: each leaves the guest, which goes on with the step next; or, if
+ * the GHCB or a message's page causes a #NPF, with the current one again.
+ */
+void guest_msr_protocol(struct guest *g, u64 value, u64 next);
+void guest_halt(struct guest *g, u64 next);
+void guest_wrmsr(struct guest *g, u32 msr, u64 value, u64 next);
+void guest_outb(struct guest *g, u16 port, u8 value, u64 next);
+void guest_message(struct guest *g, const struct guest_request *request, u64 next);
+
+/*
+ * The steps, see steps[] of guest.c. Each returns whether it left the guest; if
+ * not, the next one follows at once.
+ */
+bool guest_start(struct guest *g);
+bool guest_negotiated(struct guest *g);
+bool guest_set_timer(struct guest *g);
+bool guest_timer_set(struct guest *g);
+bool guest_idle(struct guest *g);
+bool guest_tick(struct guest *g);
+bool guest_send(struct guest *g);
+bool guest_answered(struct guest *g);
+bool guest_reported(struct guest *g);
+void guest_end(struct guest *g, enum end why);
+
+#endif

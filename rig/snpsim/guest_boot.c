@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a guest starts: GHCB protocol, shared pages, its GHCB, its APIC's timer.
+ */
+#include "guest.h"
+
+#include <linux/array_size.h>
+#include <linux/string.h>
+#include <asm/apicdef.h>
+#include <asm/msr-index.h>
+#include <asm/sev-common.h>
+
+#define TIMER_VECTOR	0x40
+
+#define SHARED		2ULL
+#define SHARE(gpa)							\
+	{ (gpa) | SHARED << 52 | GHCB_MSR_PSC_REQ, GHCB_MSR_PSC_RESP,	\
+	  GENMASK_ULL(63, 32) | GHCB_MSR_INFO_MASK }
+
+static const struct {
+	u64 request;
+	u64 answer;
+	u64 mask;		/* of the bits that the answer must have */
+} negotiation[] = {
+	{ GHCB_MSR_SEV_INFO_REQ, GHCB_MSR_SEV_INFO_RESP, GHCB_MSR_INFO_MASK },
+	SHARE(GPA_GHCB),
+	SHARE(GPA_REQUEST),
+	SHARE(GPA_RESPONSE),
+	SHARE(GPA_CERTIFICATES),
+	{ GPA_GHCB | GHCB_MSR_REG_GPA_REQ, GPA_GHCB | GHCB_MSR_REG_GPA_RESP, ~0ULL },
+};
+
+#define X2APIC_ENABLE	BIT(10)
+
+static const struct {
+	u32 msr;
+	u32 value;		/* 0: the script's interval; KVM's APIC counts ns */
+} timer[] = {
+	{ MSR_IA32_APICBASE, APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE |
+			     X2APIC_ENABLE | MSR_IA32_APICBASE_BSP },
+	{ X2APIC(APIC_SPIV), APIC_SPIV_APIC_ENABLED | 0xff },
+	{ X2APIC(APIC_TDCR), APIC_TDR_DIV_1 },
+	{ X2APIC(APIC_LVTT), APIC_LVT_TIMER_PERIODIC | TIMER_VECTOR },
+	{ X2APIC(APIC_TMICT), 0 },
+};
+
+void guest_end(struct guest *g, enum end why)
+{
+	guest_msr_protocol(g, GHCB_MSR_TERM_REQ | GHCB_SEV_TERM_REASON(1, why), STEP_ENDED);
+}
+
+bool guest_start(struct guest *g)
+{
+	const struct guest_script *s = g->script;
+
+	if (memcmp(s->magic, GUEST_SCRIPT_MAGIC, sizeof(s->magic)) ||
+	    s->version != GUEST_SCRIPT_VERSION || !s->interval_us ||
+	    !s->requests || s->requests > GUEST_SCRIPT_REQUESTS)
+		guest_end(g, END_NO_SCRIPT);
+	else
+		guest_msr_protocol(g, negotiation[0].request, STEP_NEGOTIATED);
+	return true;
+}
+
+bool guest_negotiated(struct guest *g)
+{
+	struct guest_state *st = g->state;
+
+	if ((g->vmcb->ghcb_gpa & negotiation[st->row].mask) != negotiation[st->row].answer) {
+		guest_end(g, END_NEGOTIATION);
+		return true;
+	}
+	if (++st->row < ARRAY_SIZE(negotiation)) {
+		guest_msr_protocol(g, negotiation[st->row].request, STEP_NEGOTIATED);
+		return true;
+	}
+	st->row = 0;
+	g->vmsa->rip = STEP_SET_TIMER;
+	return false;
+}
+
+bool guest_set_timer(struct guest *g)
+{
+	u32 row = g->state->row;
+	u64 value = timer[row].value ?: g->script->interval_us * 1000ULL;
+
+	guest_wrmsr(g, timer[row].msr, value, STEP_TIMER_SET);
+	return true;
+}
+
+bool guest_timer_set(struct guest *g)
+{
+	struct ghcb *ghcb = guest_shared(g, GPA_GHCB);
+
+	if (!ghcb)
+		return true;
+	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
+		guest_end(g, END_TIMER);
+		return true;
+	}
+	if (++g->state->row < ARRAY_SIZE(timer)) {
+		g->vmsa->rip = STEP_SET_TIMER;
+		return false;
+	}
+	g->vmcb->int_state |= SVM_GUEST_INTERRUPT_MASK;		/* STI */
+	g->vmsa->rip = STEP_IDLE;
+	return false;
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a guest leaves: by the MSR protocol, by HLT, and by VMGEXITs with a GHCB.
+ */
+#include "guest.h"
+
+#include <linux/psp-sev.h>
+#include <linux/string.h>
+#include <asm/sev.h>
+
+#define GHCB_VERSION	2
+
+#define MSR_WRITE	1		/* exit_info_1 of SVM_EXIT_MSR */
+#define IOIO_BYTE	BIT(4)		/* and of SVM_EXIT_IOIO: an OUT of one byte */
+#define IOIO_PORT	16
+
+#define ALGO_AES_256_GCM	1
+#define MESSAGE_VERSION		1
+
+void guest_msr_protocol(struct guest *g, u64 value, u64 next)
+{
+	g->vmcb->ghcb_gpa = value;
+	g->vmcb->exit_code = SVM_EXIT_VMGEXIT;
+	g->vmsa->rip = next;
+}
+
+void guest_halt(struct guest *g, u64 next)
+{
+	g->vmcb->exit_code = SVM_EXIT_HLT;
+	g->vmsa->rip = next;
+}
+
+static struct ghcb *new_ghcb(struct guest *g, u64 code, u64 info_1, u64 info_2)
+{
+	struct ghcb *ghcb = guest_shared(g, GPA_GHCB);
+
+	if (!ghcb)
+		return NULL;
+	memset(ghcb, 0, PAGE_SIZE);
+	ghcb->protocol_version = GHCB_VERSION;
+	ghcb_set_sw_exit_code(ghcb, code);
+	ghcb_set_sw_exit_info_1(ghcb, info_1);
+	ghcb_set_sw_exit_info_2(ghcb, info_2);
+	return ghcb;
+}
+
+void guest_wrmsr(struct guest *g, u32 msr, u64 value, u64 next)
+{
+	struct ghcb *ghcb = new_ghcb(g, SVM_EXIT_MSR, MSR_WRITE, 0);
+
+	if (!ghcb)
+		return;
+	ghcb_set_rcx(ghcb, msr);
+	ghcb_set_rax(ghcb, lower_32_bits(value));
+	ghcb_set_rdx(ghcb, upper_32_bits(value));
+	guest_msr_protocol(g, GPA_GHCB, next);
+}
+
+void guest_outb(struct guest *g, u16 port, u8 value, u64 next)
+{
+	struct ghcb *ghcb = new_ghcb(g, SVM_EXIT_IOIO, port << IOIO_PORT | IOIO_BYTE, 0);
+
+	if (!ghcb)
+		return;
+	ghcb_set_rax(ghcb, value);
+	guest_msr_protocol(g, GPA_GHCB, next);
+}
+
+/* A header as a guest's kernel writes it; what follows would be encrypted. */
+static void write_message(void *page, const struct guest_request *request, u64 seqno)
+{
+	struct snp_guest_msg_hdr *header = page;
+
+	memset(page, 0, PAGE_SIZE);
+	header->msg_seqno = seqno;
+	header->algo = ALGO_AES_256_GCM;
+	header->hdr_version = MESSAGE_VERSION;
+	header->hdr_sz = sizeof(*header);
+	header->msg_type = request->type;
+	header->msg_version = MESSAGE_VERSION;
+	header->msg_sz = sizeof(*header);
+	header->msg_vmpck = request->vmpck;
+}
+
+void guest_message(struct guest *g, const struct guest_request *request, u64 next)
+{
+	u64 code = request->extended ? SVM_VMGEXIT_EXT_GUEST_REQUEST : SVM_VMGEXIT_GUEST_REQUEST;
+	void *page = guest_shared(g, GPA_REQUEST);
+	struct ghcb *ghcb;
+
+	if (!page)
+		return;
+	ghcb = new_ghcb(g, code, GPA_REQUEST, GPA_RESPONSE);
+	if (!ghcb)
+		return;
+	if (request->extended) {
+		ghcb_set_rax(ghcb, GPA_CERTIFICATES);
+		ghcb_set_rbx(ghcb, 1);		/* page */
+	}
+	write_message(page, request, g->state->seqno[request->vmpck % NR_VMPCKS] + 1);
+	guest_msr_protocol(g, GPA_GHCB, next);
+}
