@@ -71,9 +71,16 @@ pub fn execute(args: &Args) -> Result<()> {
         forward.push((live::PORT, api));
         cmdline.push_str(" rig.live");
     }
-    let mut guest =
-        Boot { cmdline, memory_mib: 2048, forward, counts_instructions: false, rig: &rig, kernel }
-            .start()?;
+    let mut guest = Boot {
+        cmdline,
+        memory_mib: 2048,
+        forward,
+        counts_instructions: false,
+        has_vmm: false,
+        rig: &rig,
+        kernel,
+    }
+    .start()?;
     let until = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     if live {
         return live::run(&mut guest, api, until);

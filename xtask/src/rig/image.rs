@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -33,14 +33,26 @@ const DIRECTORIES: &[&str] = &[
     "run",
     "sys",
     "tmp",
+    "usr",
+    "usr/bin",
+    "usr/lib",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/share",
+    "usr/share/qemu",
     "var",
 ];
 
 /// promtool's libraries, and their paths in the guest.
 const LIBRARIES: &[&str] = &["lib64/ld-linux-x86-64.so.2", "lib/libc.so.6"];
 
-/// Writes the initramfs for `kernel` to `path`.
-pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Path) -> Result<()> {
+/// Writes the initramfs for `kernel`, with the files of a VMM, to `path`.
+pub fn write(
+    rig: &Rig,
+    vmm: &[(String, PathBuf)],
+    kernel: &Kernel,
+    modules: &[impl AsRef<Path>],
+    path: &Path,
+) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(File::create(path)?));
     for name in DIRECTORIES {
         archive.directory(name)?;
@@ -64,6 +76,9 @@ pub fn write(rig: &Rig, kernel: &Kernel, modules: &[impl AsRef<Path>], path: &Pa
     }
     let own = project::root().join("deploy/kubernetes/localhost/guestreq.json");
     add("lib/kubelet/seccomp/guestreq.json", &own)?;
+    for (name, from) in vmm {
+        add(name, from)?;
+    }
     for name in PROGRAMS {
         add(&format!("bin/{name}"), &project::static_binary(name))?;
     }

@@ -33,6 +33,7 @@ pub fn execute(command: &Command) -> Result<()> {
             memory_mib: 2048,
             forward: Vec::new(),
             counts_instructions: false,
+            has_vmm: false,
             rig: &rig,
             kernel,
         }

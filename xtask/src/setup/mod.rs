@@ -9,6 +9,7 @@ mod container;
 mod ebpf;
 mod host;
 mod kernels;
+mod libraries;
 mod matrix;
 mod mirrors;
 mod modules;
@@ -18,6 +19,7 @@ mod prometheus;
 mod seccomp;
 pub mod toolroot;
 mod unpack;
+mod vmm;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -42,6 +44,8 @@ pub struct Rig {
     pub runtime: PathBuf,
     /// A folder with the container runtimes' seccomp profiles.
     pub profiles: PathBuf,
+    /// QEMU as a VMM: paths in the guest and here.
+    pub vmm: Vec<(String, PathBuf)>,
     /// For measurements, a folder with bpftrace and its libraries.
     pub bpftrace: Option<PathBuf>,
     /// To measure a change, a static guestreq from before it.
@@ -106,6 +110,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let kubectl = container::kubectl(&cache, &apt)?;
     let runtime = container::runtime(&cache, &apt)?;
     let profiles = container::profiles(&cache, &apt)?;
+    let vmm = vmm::files(&tools)?;
     let render =
         |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
     let manifests =
@@ -122,6 +127,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         manifests,
         runtime,
         profiles,
+        vmm,
         bpftrace: None,
         before: None,
         kernels,

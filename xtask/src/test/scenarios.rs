@@ -19,6 +19,9 @@ use crate::rig::console::{Console, ScenarioReport, Status};
 use crate::setup::Rig;
 use crate::{process, project};
 
+/// The group whose guests QEMU launches.
+const VMM_GROUP: &str = "qemu";
+
 pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
     let mut groups = parse(&list)?;
@@ -52,8 +55,15 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             }
             let memory_mib = group.memory_mib;
             let forward = dashboards::live::forward(name)?;
-            let boot =
-                Boot { cmdline, memory_mib, forward, counts_instructions: false, rig, kernel };
+            let boot = Boot {
+                cmdline,
+                memory_mib,
+                forward,
+                counts_instructions: false,
+                has_vmm: name == VMM_GROUP,
+                rig,
+                kernel,
+            };
             boots.push((group.ids.len(), name.as_str(), boot));
         }
     }
