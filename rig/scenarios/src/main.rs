@@ -22,6 +22,7 @@ mod empty_program;
 mod enforcing;
 mod exposition;
 mod fixed_answer;
+mod flash;
 mod follower;
 mod gate;
 mod host;
@@ -29,6 +30,7 @@ mod load;
 mod locked_memory;
 mod pod;
 mod privileges;
+mod qemu;
 mod scenario;
 mod scenarios;
 #[expect(dead_code, reason = "shared with the tests of top, which use more of it")]

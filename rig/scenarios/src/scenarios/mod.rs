@@ -37,6 +37,7 @@ mod order;
 mod packages;
 mod pods;
 mod policy_changes;
+mod qemu;
 pub mod realtime;
 mod shares;
 mod skipped_probes;
@@ -351,6 +352,23 @@ pub const GROUPS: &[Group] = &[
             faults::LOG,
             faults::DESCRIPTORS,
             faults::PINS_REMOVED,
+        ],
+        ..Group::DEFAULT
+    },
+    Group {
+        // It has QEMU in its image: xtask knows it by this name.
+        name: "qemu",
+        memory_mib: 2048,
+        scenarios: &[
+            qemu::COUNTED,
+            qemu::SIX,
+            qemu::RESTARTED_AGENT,
+            qemu::gate::DENIED,
+            qemu::gate::LIMITED,
+            qemu::vcpu::HELD,
+            qemu::vcpu::STOPPED,
+            qemu::vcpu::KILLED,
+            qemu::vcpu::DENIED,
         ],
         ..Group::DEFAULT
     },

@@ -1,0 +1,124 @@
+//! # VMs of an unmodified QEMU
+//!
+//! Everything between guest and PSP is real here except the guest's code and the firmware: QEMU
+//! launches the VM, runs its vCPU and takes what guestreq does to it.
+
+pub mod gate;
+pub mod vcpu;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    assert_exact,
+    takeover::{self, Host},
+};
+use crate::{
+    agent::{Agent, json},
+    flash::Script,
+    host::{Firmware, wait_until},
+    qemu::Qemu,
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(COUNTED: "qemu/counted" = counted,
+    "what QEMU's guest sends is counted under the VM's name and UUID, as guest and firmware count it");
+scenario!(SIX: "qemu/six" = six,
+    "six QEMUs at once are counted separately, as their guests count");
+scenario!(RESTARTED_AGENT: "qemu/restarted_agent" = restarted_agent,
+    "QEMU's requests are decided and counted while the agent is killed and started anew");
+
+/// Ten requests a second.
+const INTERVAL: Duration = Duration::from_millis(100);
+const LIMIT: Duration = Duration::from_secs(60);
+
+const REPORT: u8 = 5;
+const KEY: u8 = 3;
+const TSC_INFO: u8 = 17;
+const EXPORT: u8 = 7;
+
+fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
+    let labels = [("vm", vm), ("result", result)];
+    Ok(agent.scrape()?.sum("guestreq_requests_total", &labels) as u64)
+}
+
+/// Waits until a VM's last request has its letter, and its guest has ended.
+fn end_of_script(vm: &mut Qemu, requests: u64) -> Result<()> {
+    let all = |letters: &str| letters.len() as u64 >= requests;
+    vm.wait_for(&format!("{requests} answers"), all)?;
+    // QEMU 10 does not know how a guest asks to be terminated, and pauses it.
+    vm.wait_for_status("internal-error")?;
+    let letters = vm.letters()?;
+    ensure!(letters == ".".repeat(requests as usize), "{}: {letters}", vm.name);
+    Ok(())
+}
+
+fn counted(_: &Context) -> Result<Status> {
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let script = Script::reports(INTERVAL / 5).requests(&[(REPORT, 0), (KEY, 1), (TSC_INFO, 2)]);
+    let mut plain = Qemu::start("web-1", &script.clone().count(30))?;
+    let mut extended = Qemu::start("web-2", &script.extended().count(12))?;
+    end_of_script(&mut plain, 30)?;
+    end_of_script(&mut extended, 12)?;
+    for (vm, requests) in [(&plain, 30), (&extended, 12)] {
+        let vms = json("vms")?;
+        let mut all = vms["vms"].as_array().into_iter().flatten();
+        let of_name = all.find(|it| it["vm"] == vm.name.as_str());
+        let shown = of_name.with_context(|| format!("no {} in {vms}", vm.name))?;
+        ensure!(shown["uuid"] == vm.uuid.as_str() && shown["vmm"] == "qemu", "{shown}");
+        ensure!(shown["pid"] == vm.pid(), "{shown}");
+        let counted = count(&agent, &vm.name, "ok")?;
+        ensure!(counted == requests, "{}: {counted} counted", vm.name);
+    }
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered == 42, "{answered} of 42 reached the firmware");
+    Ok(Status::Passed)
+}
+
+fn six(_: &Context) -> Result<Status> {
+    const MOST: u64 = 60;
+    let agent = Agent::start(&[])?;
+    let before = Firmware::read()?;
+    let mut vms = Vec::new();
+    for i in 1..=6 {
+        // The faster, the more.
+        let requests = MOST * i / 6;
+        let interval = Duration::from_millis(40) * 6 / i as u32;
+        let script = Script::reports(interval).count(requests as u32);
+        vms.push((Qemu::start(&format!("vm-{i}"), &script)?, requests));
+    }
+    for (vm, requests) in &mut vms {
+        end_of_script(vm, *requests)?;
+        let counted = count(&agent, &vm.name, "ok")?;
+        ensure!(counted == *requests, "{}: {counted} of {requests} counted", vm.name);
+    }
+    let sent: u64 = vms.iter().map(|(_, requests)| requests).sum();
+    let answered = assert_exact(&agent, &before)?;
+    ensure!(answered == sent, "{answered} of {sent} reached the firmware");
+    println!("{answered} requests of 6 QEMUs");
+    Ok(Status::Passed)
+}
+
+fn restarted_agent(_: &Context) -> Result<Status> {
+    const REQUESTS: u32 = 80;
+    let host = Host::fresh("")?;
+    let first = takeover::start(&[])?;
+    let script = Script::reports(INTERVAL / 2).requests(&[(REPORT, 0), (EXPORT, 1)]);
+    let mut vm = Qemu::start("web-1", &script.count(REQUESTS))?;
+    vm.wait_for_answers(5)?;
+    first.kill()?;
+    vm.wait_for_answers(5)?;
+    let second = takeover::start(&[])?;
+    let at_restart = vm.letters()?.len();
+    vm.wait_for("all answers", |letters| letters.len() >= REQUESTS as usize)?;
+    let letters = vm.letters()?;
+    ensure!(at_restart < letters.len(), "the agent was restarted too late");
+    ensure!(letters == ".I".repeat(REQUESTS as usize / 2), "{letters}");
+    wait_until("the VM has its name", LIMIT, || Ok(json("vms")?["vms"][0]["vm"] == "web-1"))?;
+    let answered = host.exact(&second)?;
+    ensure!(answered == u64::from(REQUESTS) / 2, "{answered} reached the firmware");
+    host.end(second)?;
+    Ok(Status::Passed)
+}

@@ -1,0 +1,102 @@
+//! # QEMU's guests at the gate: what they read, and that QEMU does not notice
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Result, ensure};
+
+use super::{INTERVAL, KEY, REPORT, count};
+use crate::{
+    agent::cli,
+    enforcing::Enforcing,
+    flash::Script,
+    host::Firmware,
+    qemu::Qemu,
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(DENIED: "qemu/gate_denied" = denied,
+    "a type that is denied at the gate is INVALID_PARAM in QEMU's guest, until it is allowed");
+scenario!(LIMITED: "qemu/gate_limited" = limited,
+    "QEMU's guest reads BUSY over its limit, and repeats as Linux does");
+
+fn denied(_: &Context) -> Result<Status> {
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    let mut vm = Qemu::start("stubborn", &Script::reports(INTERVAL))?;
+    let script = Script::reports(INTERVAL).requests(&[(REPORT, 0), (KEY, 1)]).like_linux();
+    let mut linux = Qemu::start("linux", &script)?;
+    vm.wait_for_answers(2)?;
+    linux.wait_for_answers(4)?;
+    for name in ["stubborn", "linux"] {
+        cli(&["policy", "deny", "report", "--vm", name, "--yes"])?;
+    }
+    let before = Firmware::read()?;
+    vm.wait_for("been denied", |letters| letters.ends_with("IIII"))?;
+    // Linux wipes the VMPCK, and goes on with the other.
+    let wiped = linux.wait_for("wiped a VMPCK", |letters| letters.contains('W'))?;
+    ensure!(wiped.contains("IW"), "{wiped}");
+    linux.wait_for_answers(3)?;
+    let reports = Firmware::read()?.since(&before).messages.get(&(REPORT, 0)).copied();
+    ensure!(reports.is_none(), "{reports:?} reports reached the PSP");
+    let letters = linux.letters()?;
+    ensure!(letters.matches('I').count() == 1 && letters.matches('W').count() == 1, "{letters}");
+    let lost = agent.scrape()?.sum("guestreq_vmpcks_lost_total", &[("vm", "linux")]);
+    ensure!(lost == 1.0, "the guest wiped one VMPCK, {lost} are inferred");
+
+    cli(&["policy", "allow", "report", "--vm", "stubborn"])?;
+    vm.wait_for_answers(3)?;
+    for vm in [&mut vm, &mut linux] {
+        let status = vm.status()?;
+        ensure!(status == "running", "{} is {status}", vm.name);
+        // Between an answer and its letter it may have stopped.
+        vm.execute("stop")?;
+        let (counted, read) = (count(&agent, &vm.name, "denied")?, vm.count('I')?);
+        ensure!(counted - read <= 1, "{}: {counted} denied, its guest read {read}", vm.name);
+    }
+    Enforcing { agent, gate }.end()
+}
+
+/// As many as fit into the limit in the beginning.
+const BURST: u64 = 4;
+
+fn limited(_: &Context) -> Result<Status> {
+    let config = format!("limit = {{ rate = \"2/s\", burst = {BURST} }}\n");
+    let Enforcing { agent, gate } = Enforcing::start(&config)?;
+    let before = Firmware::read()?;
+    let mut linux = Qemu::start("linux", &Script::reports(INTERVAL).like_linux())?;
+    // It does not repeat for as long as Linux: a minute is long.
+    let script = Script {
+        retry: INTERVAL * 2,
+        give_up: Duration::from_secs(1),
+        ..Script::reports(INTERVAL)
+    };
+    let mut hasty = Qemu::start("hasty", &script)?;
+    hasty.wait_for_answers(1)?;
+    cli(&["limit", "set", "--vm", "hasty", "--rate", "1/h", "--burst", "1", "--force"])?;
+    let letters = hasty.wait_for("wiped its VMPCK", |letters| letters.contains('W'))?;
+    let busy = letters.trim_end_matches('W').rsplit('.').next().map_or(0, str::len);
+    // 1 s of retries each 0.2 s, and each takes some time.
+    ensure!(letters.ends_with("BW") && (2..=7).contains(&busy), "{letters}");
+    let letters =
+        linux.wait_for("been BUSY twice", |letters| letters.matches("B.").count() >= 2)?;
+    // After 2 s there is room again.
+    ensure!(!letters.contains("BB") && !letters.contains('W'), "{letters}");
+    let least = ".".repeat(BURST as usize);
+    ensure!(letters.starts_with(&least), "the burst is {BURST}: {letters}");
+
+    let after = hasty.letters()?;
+    sleep(INTERVAL * 5);
+    ensure!(hasty.letters()? == after, "a VMPCK is used after it was wiped");
+    let mut answered = 0;
+    for vm in [&mut linux, &mut hasty] {
+        let status = vm.status()?;
+        ensure!(status == "running", "{} is {status}", vm.name);
+        vm.execute("stop")?;
+        answered += count(&agent, &vm.name, "ok")?;
+        let (counted, read) = (count(&agent, &vm.name, "busy")?, vm.count('B')?);
+        ensure!(counted - read <= 1, "{}: {counted} busy, its guest read {read}", vm.name);
+        println!("{}: {}", vm.name, vm.letters()?);
+    }
+    let reached = Firmware::read()?.since(&before).guest_requests;
+    ensure!(reached == answered, "{reached} reached the PSP, {answered} are counted");
+    Enforcing { agent, gate }.end()
+}

@@ -1,0 +1,140 @@
+//! # What the vcpu backend does to QEMU
+
+use std::{thread::sleep, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{INTERVAL, LIMIT, REPORT};
+use crate::{
+    agent::{cli, json},
+    flash::Script,
+    host::{Firmware, wait_until},
+    qemu::Qemu,
+    scenario::{Context, Status, scenario},
+    scenarios::vcpu_backend::{end, holding},
+};
+
+scenario!(HELD: "qemu/vcpu_held" = held,
+    "QEMU's vCPU is held over its limit, its VM stays running, and goes on without the limit");
+scenario!(STOPPED: "qemu/vcpu_stopped" = stopped,
+    "QEMU stops, continues and quits while its vCPU is held");
+scenario!(KILLED: "qemu/vcpu_killed" = killed,
+    "a QEMU that is killed while its vCPU is held leaves nothing behind");
+scenario!(DENIED: "qemu/vcpu_denied" = denied,
+    "a denied type ends QEMU's VM: it pauses, does not continue, and exits when it is reset");
+
+/// A VM that sends twenty requests a second, and is not limited yet.
+fn eager(name: &str) -> Result<Qemu> {
+    let mut vm = Qemu::start(name, &Script::reports(INTERVAL / 2))?;
+    vm.wait_for_answers(3)?;
+    Ok(vm)
+}
+
+/// Holds it nearly always: each half second it may run, and is held again.
+fn hold(vm: &Qemu) -> Result<()> {
+    cli(&["limit", "set", "--vm", &vm.name, "--rate", "1/h", "--burst", "1", "--force"])?;
+    sleep(INTERVAL * 2);
+    Ok(())
+}
+
+fn answers_in(vm: &Qemu, time: Duration) -> Result<u64> {
+    let before = vm.count('.')?;
+    sleep(time);
+    Ok(vm.count('.')? - before)
+}
+
+fn held(_: &Context) -> Result<Status> {
+    let agent = holding("")?;
+    let mut vm = eager("held")?;
+    hold(&vm)?;
+    let during = answers_in(&vm, INTERVAL * 30)?;
+    // 60 without a limit; one for each half second, and one more.
+    ensure!(during <= 8, "{during} answers in 3 s");
+    let status = vm.status()?;
+    ensure!(status == "running", "it is {status}");
+    cli(&["limit", "set", "--vm", "held", "--off"])?;
+    vm.wait_for_answers(20)?;
+    let letters = vm.letters()?;
+    ensure!(letters.chars().all(|it| it == '.'), "the guest noticed: {letters}");
+    println!("held: {during} answers in 3 s of 60");
+    drop(vm);
+    end(agent)
+}
+
+fn stopped(_: &Context) -> Result<Status> {
+    let agent = holding("")?;
+    let mut vm = eager("stopped")?;
+    hold(&vm)?;
+    vm.execute("stop")?;
+    vm.wait_for_status("paused")?;
+    let during = answers_in(&vm, INTERVAL * 10)?;
+    ensure!(during == 0, "{during} answers while it is stopped");
+    vm.execute("cont")?;
+    vm.wait_for_status("running")?;
+    // Stopped again, and the limit ends meanwhile.
+    vm.execute("stop")?;
+    cli(&["limit", "set", "--vm", "stopped", "--off"])?;
+    vm.execute("cont")?;
+    vm.wait_for_answers(10)?;
+    cli(&["limit", "clear", "--vm", "stopped"])?;
+    hold(&vm)?;
+    vm.execute("quit")?;
+    let status = vm.wait()?;
+    ensure!(status.code() == Some(0), "{status}");
+    end(agent)
+}
+
+fn killed(_: &Context) -> Result<Status> {
+    let agent = holding("")?;
+    let before = Firmware::read()?;
+    let vm = eager("killed")?;
+    hold(&vm)?;
+    let first = vm.count('.')?;
+    vm.kill()?;
+    is_gone("killed")?;
+    // And one in the PSP: the request is answered, but nobody reads it.
+    let vm = eager("killed")?;
+    Firmware::set("latency_us", 1_000_000)?;
+    let psp_is_busy = || Ok(json("psp")?["holder"]["command"] == "snp_guest_request");
+    wait_until("its request is in the PSP", LIMIT, psp_is_busy)?;
+    vm.kill()?;
+    Firmware::reset()?;
+    is_gone("killed")?;
+    let mut third = eager("killed")?;
+    third.execute("stop")?;
+    let counted = agent.scrape()?.sum("guestreq_messages_total", &[]) as u64;
+    let reached = Firmware::read()?.since(&before).guest_requests;
+    ensure!(counted == reached && reached > first, "{counted} counted, {reached} reached the PSP");
+    drop(third);
+    end(agent)
+}
+
+/// Waits until a VM of this name is shown as exited, or not at all.
+fn is_gone(name: &str) -> Result<()> {
+    wait_until("the VM is known to have exited", LIMIT, || {
+        let vms = json("vms")?;
+        let all = vms["vms"].as_array().context("no VMs")?;
+        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["exited"] == false))
+    })
+}
+
+fn denied(_: &Context) -> Result<Status> {
+    let agent = holding("")?;
+    let mut vm = eager("denied")?;
+    cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
+    vm.wait_for_status("internal-error")?;
+    let log = vm.log()?;
+    ensure!(log.contains("error: kvm run failed Operation not permitted"), "{log}");
+    let reports = || Ok::<_, anyhow::Error>(Firmware::read()?.messages[&(REPORT, 0)]);
+    let before = reports()?;
+    // No policy brings it back.
+    cli(&["policy", "mode", "audit", "--vm", "denied"])?;
+    let refusal = vm.execute("cont").err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(refusal.contains("Resetting the Virtual Machine is required"), "{refusal:?}");
+    vm.execute("system_reset")?;
+    let status = vm.wait()?;
+    ensure!(status.code() == Some(0), "{status}");
+    let after = reports()?;
+    ensure!(after == before, "{} reports after it was stopped", after - before);
+    end(agent)
+}
