@@ -54,7 +54,7 @@ void guest_run(struct vmcb_control_area *vmcb)
 	/* an interrupt is delivered before the first instruction */
 	if (vmcb->event_inj & SVM_EVTINJ_VALID) {
 		vmcb->event_inj = 0;
-		PENDING(&g)++;
+		IN_SERVICE(&g) = true;
 	}
 	if (g.vmsa->rip == RESET_RIP)
 		g.vmsa->rip = STEP_START;

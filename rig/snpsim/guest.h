@@ -60,8 +60,8 @@ enum step {
 /* Why a guest asks to be terminated: a code of reason set 1. */
 enum end { END_OF_SCRIPT, END_NO_SCRIPT, END_NEGOTIATION, END_TIMER };
 
-/* How many interrupts it got and has not served. */
-#define PENDING(g)	((g)->vmsa->r8)
+/* Whether it has an interrupt that it has not acknowledged: in a register of its own. */
+#define IN_SERVICE(g)	((g)->vmsa->r8)
 
 /* guest_memory.c: NULL if the access caused a #NPF */
 void *guest_private(struct guest *g, u64 gpa, bool write);

@@ -14,13 +14,18 @@
 #define DEBUG_PORT	0x402
 #define INVALID_PARAM	0x16		/* some kernels' psp-sev.h lack it */
 
-/* Does not halt with an interrupt in service, as no other would wake it. */
+/*
+ * Does not halt with an interrupt in service, as no other would wake it. Once it
+ * is acknowledged the next one may come, even before the next step.
+ */
 bool guest_idle(struct guest *g)
 {
-	if (PENDING(g))
-		guest_wrmsr(g, X2APIC(APIC_EOI), APIC_EOI_ACK, STEP_TICK);
-	else
+	if (!IN_SERVICE(g)) {
 		guest_halt(g, STEP_IDLE);
+	} else if (guest_shared(g, GPA_GHCB)) {
+		IN_SERVICE(g) = false;
+		guest_wrmsr(g, X2APIC(APIC_EOI), APIC_EOI_ACK, STEP_TICK);
+	}
 	return true;
 }
 
@@ -39,7 +44,6 @@ bool guest_tick(struct guest *g)
 	struct guest_state *st = g->state;
 	u32 interval = g->script->interval_us;
 
-	PENDING(g) = 0;
 	g->vmsa->rip = STEP_IDLE;
 	if (st->busy) {
 		st->busy_us += interval;

@@ -62,7 +62,7 @@ fn limited(_: &Context) -> Result<Status> {
     let config = format!("limit = {{ rate = \"2/s\", burst = {BURST} }}\n");
     let Enforcing { agent, gate } = Enforcing::start(&config)?;
     let before = Firmware::read()?;
-    let mut linux = Qemu::start("linux", &Script::reports(INTERVAL).like_linux())?;
+    let mut patient = Qemu::start("patient", &Script::reports(INTERVAL).like_linux())?;
     // It does not repeat for as long as Linux: a minute is long.
     let script = Script {
         retry: INTERVAL * 2,
@@ -77,7 +77,7 @@ fn limited(_: &Context) -> Result<Status> {
     // 1 s of retries each 0.2 s, and each takes some time.
     ensure!(letters.ends_with("BW") && (2..=7).contains(&busy), "{letters}");
     let letters =
-        linux.wait_for("been BUSY twice", |letters| letters.matches("B.").count() >= 2)?;
+        patient.wait_for("been BUSY twice", |letters| letters.matches("B.").count() >= 2)?;
     // After 2 s there is room again.
     ensure!(!letters.contains("BB") && !letters.contains('W'), "{letters}");
     let least = ".".repeat(BURST as usize);
@@ -87,7 +87,7 @@ fn limited(_: &Context) -> Result<Status> {
     sleep(INTERVAL * 5);
     ensure!(hasty.letters()? == after, "a VMPCK is used after it was wiped");
     let mut answered = 0;
-    for vm in [&mut linux, &mut hasty] {
+    for vm in [&mut patient, &mut hasty] {
         let status = vm.status()?;
         ensure!(status == "running", "{} is {status}", vm.name);
         vm.execute("stop")?;

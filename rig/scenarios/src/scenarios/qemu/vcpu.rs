@@ -87,20 +87,20 @@ fn stopped(_: &Context) -> Result<Status> {
 fn killed(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let before = Firmware::read()?;
-    let vm = eager("killed")?;
+    let vm = eager("killed-1")?;
     hold(&vm)?;
     let first = vm.count('.')?;
     vm.kill()?;
-    is_gone("killed")?;
+    is_gone("killed-1")?;
     // And one in the PSP: the request is answered, but nobody reads it.
-    let vm = eager("killed")?;
+    let vm = eager("killed-2")?;
     Firmware::set("latency_us", 1_000_000)?;
     let psp_is_busy = || Ok(json("psp")?["holder"]["command"] == "snp_guest_request");
     wait_until("its request is in the PSP", LIMIT, psp_is_busy)?;
     vm.kill()?;
     Firmware::reset()?;
-    is_gone("killed")?;
-    let mut third = eager("killed")?;
+    is_gone("killed-2")?;
+    let mut third = eager("killed-3")?;
     third.execute("stop")?;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[]) as u64;
     let reached = Firmware::read()?.since(&before).guest_requests;
