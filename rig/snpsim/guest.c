@@ -5,7 +5,7 @@
  *
  * It is a state machine. Its steps are in the table steps[]; the vCPU's VMSA
  * holds the current one as its instruction pointer, and a page of the guest's
- * memory the rest. So each VM has its own, and a new VM starts anew.
+ * memory the rest. So each VM has its own, and a new VM starts from zero.
  *
  * What it does is in its firmware image (guest-script.h). It negotiates the GHCB
  * protocol, shares four pages, registers its GHCB and sets its APIC's timer, as a
@@ -33,9 +33,9 @@ static bool fault(struct guest *g)
 
 static bool (* const steps[])(struct guest *g) = {
 	[STEP_START]		= guest_start,		/* check the script, speak first */
-	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, go on */
+	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, ask the next */
 	[STEP_SET_TIMER]	= guest_set_timer,	/* write one of its registers */
-	[STEP_TIMER_SET]	= guest_timer_set,	/* check, go on, at last enable interrupts */
+	[STEP_TIMER_SET]	= guest_timer_set,	/* check; at last enable interrupts */
 	[STEP_IDLE]		= guest_idle,		/* halt, or acknowledge an interrupt */
 	[STEP_TICK]		= guest_tick,		/* is it time for a request? */
 	[STEP_SEND]		= guest_send,		/* send it */

@@ -68,7 +68,7 @@ void *guest_private(struct guest *g, u64 gpa, bool write);
 void *guest_shared(struct guest *g, u64 gpa);
 
 /*
- * guest_exits.c: each leaves the guest, which goes on with the step next; or, if
+ * guest_exits.c: each leaves the guest, which continues with the step next; or, if
  * the GHCB or a message's page causes a #NPF, with the current one again.
  */
 void guest_msr_protocol(struct guest *g, u64 value, u64 next);

@@ -27,7 +27,7 @@ scenario!(COUNTED: "qemu/counted" = counted,
 scenario!(SIX: "qemu/six" = six,
     "six QEMUs at once are counted separately, as their guests count");
 scenario!(RESTARTED_AGENT: "qemu/restarted_agent" = restarted_agent,
-    "QEMU's requests are decided and counted while the agent is killed and started anew");
+    "QEMU's requests are decided and counted while the agent is killed and restarted");
 
 /// Ten requests a second.
 const INTERVAL: Duration = Duration::from_millis(100);

@@ -31,7 +31,7 @@ fn denied(_: &Context) -> Result<Status> {
     }
     let before = Firmware::read()?;
     vm.wait_for("been denied", |letters| letters.ends_with("IIII"))?;
-    // Linux wipes the VMPCK, and goes on with the other.
+    // Linux wipes the VMPCK, and continues with the other.
     let wiped = linux.wait_for("wiped a VMPCK", |letters| letters.contains('W'))?;
     ensure!(wiped.contains("IW"), "{wiped}");
     linux.wait_for_answers(3)?;

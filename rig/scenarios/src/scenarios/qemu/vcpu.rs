@@ -15,7 +15,7 @@ use crate::{
 };
 
 scenario!(HELD: "qemu/vcpu_held" = held,
-    "QEMU's vCPU is held over its limit, its VM stays running, and goes on without the limit");
+    "QEMU's vCPU is held over its limit, its VM stays running, and continues without the limit");
 scenario!(STOPPED: "qemu/vcpu_stopped" = stopped,
     "QEMU stops, continues and quits while its vCPU is held");
 scenario!(KILLED: "qemu/vcpu_killed" = killed,
