@@ -14,7 +14,8 @@
  * be held. It rises to no more than the service of one request is worth, so in any
  * WINDOW_NS launches exceed their share by less than one request. And no service
  * counts for more than requests' part of WINDOW_NS. All launches share this, so
- * many launches, or one that only pretends, gain nothing beyond it.
+ * many launches, or one that only pretends, gain nothing beyond it by holds. Below
+ * 0 requests are owed time, WINDOW_NS at most: see launch_hold_owed().
  *
  * The PSP executes one command at a time. So the time before a command's end was
  * its own, back to its arrival or the end of the one before. Commands that do not
@@ -34,13 +35,18 @@
 #define WINDOW_NS	(100 * NSEC_PER_MSEC)
 #define FIRST_SERVICE_NS (10 * NSEC_PER_MSEC)
 
+/* Of a request; never 0. */
+static u64 mean_service(const struct launch_hold *h)
+{
+	return h->service ?: FIRST_SERVICE_NS;
+}
+
 static s64 most_credit(const struct launch_hold *h)
 {
-	u64 service = h->service ?: FIRST_SERVICE_NS;
 	u64 requests_part = (u64)WINDOW_NS * (100 - h->share) / 100;
 
 	/* at 100 % nothing is used up, so 1 is enough for ever */
-	return max_t(s64, 1, h->share * min(service, requests_part));
+	return max_t(s64, 1, h->share * min(mean_service(h), requests_part));
 }
 
 /*
@@ -72,7 +78,7 @@ static void account(struct launch_hold *h, enum hold_class left, u64 now)
 		h->credit -= ns * (100 - h->share);
 	else
 		h->credit += ns * h->share;
-	h->credit = clamp(h->credit, -(s64)WINDOW_NS * 25, most_credit(h));
+	h->credit = clamp(h->credit, -(s64)WINDOW_NS * h->share, most_credit(h));
 }
 
 static bool is_silent(const struct launch *launch, u64 now)
@@ -177,6 +183,18 @@ u64 launch_hold_until(struct launch_hold *h, u64 now)
 	for (i = 0; i < h->nr_launches; i++)
 		silent = max(silent, h->launches[i].left + wait_limit(&h->launches[i]));
 	return silent > now ? min(silent, used_up) : 0;
+}
+
+/*
+ * How many requests go to ccp besides those that have a slot, to take turns with
+ * launches' commands there. Many launches at a time take more than their share
+ * though no request is held, as each of them sends a command between two requests.
+ */
+unsigned int launch_hold_owed(const struct launch_hold *h)
+{
+	if (!h->share || h->credit >= 0)
+		return 0;
+	return min_t(u64, h->launch_cmds, div64_u64(-h->credit, h->share * mean_service(h)));
 }
 
 /* Requests begin or cease to be held. */

@@ -54,7 +54,8 @@ static void set_timer(u64 at)
 
 static bool has_free_slot(void)
 {
-	return !order.depth || order.in_flight < order.depth;
+	return !order.depth ||
+	       order.in_flight < order.depth + launch_hold_owed(&order.hold);
 }
 
 /*

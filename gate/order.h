@@ -87,6 +87,7 @@ void launch_hold_leave(struct launch_hold *h, u64 gctx, bool is_over, u64 now);
 void launch_hold_request_enter(struct launch_hold *h, u64 now);
 void launch_hold_request_leave(struct launch_hold *h, u64 now);
 u64 launch_hold_until(struct launch_hold *h, u64 now);
+unsigned int launch_hold_owed(const struct launch_hold *h);
 void launch_hold_set(struct launch_hold *h, bool holding, u64 now);
 
 /* order.c */

@@ -30,6 +30,7 @@ typedef s64 ktime_t;
 #define clamp(v, lo, hi)	min(max(v, lo), hi)
 #define clamp_t(t, v, lo, hi)	clamp((t)(v), (t)(lo), (t)(hi))
 #define div_u64(a, b)	((u64)(a) / (b))
+#define div64_u64(a, b)	((u64)(a) / (b))
 
 /* list.h */
 struct list_head {

@@ -135,15 +135,18 @@ static void pretending_gains_nothing(void)
 		unsigned int launches;
 		u64 page, pause;
 		double least;
+		bool can_overtake;
 	} launches[] = {
-		{ "one without end", 1, PAGE_NS, 20 * US, 0.245 },
-		{ "one with pauses of 1 ms", 1, 200 * US, 1 * MS, 0.245 },
-		{ "one with pauses of 1.9 ms", 1, 200 * US, 1900 * US, 0.245 },
-		{ "one with pauses of 3 ms", 1, 200 * US, 3 * MS, 0.9 },	/* too slow to wait for */
-		{ "one with pauses of 49 ms", 1, 200 * US, 49 * MS, 0.9 },
-		{ "four", 4, PAGE_NS, 20 * US, 0.245 },
-		{ "sixteen", 16, PAGE_NS, 20 * US, 0.245 },
-		{ "sixty with pauses of 1 ms", 60, 100 * US, 1 * MS, 0.245 },
+		{ "one without end", 1, PAGE_NS, 20 * US, 0.245, false },
+		{ "one with pauses of 1 ms", 1, 200 * US, 1 * MS, 0.245, false },
+		{ "one with pauses of 1.9 ms", 1, 200 * US, 1900 * US, 0.245, false },
+		{ "one with pauses of 3 ms", 1, 200 * US, 3 * MS, 0.9, false },	/* too slow to wait for */
+		{ "one with pauses of 49 ms", 1, 200 * US, 49 * MS, 0.9, false },
+		{ "four", 4, PAGE_NS, 20 * US, 0.245, false },
+		{ "sixteen", 16, PAGE_NS, 20 * US, 0.245, false },
+		{ "sixteen that overtake", 16, PAGE_NS, 20 * US, 0.245, true },
+		{ "sixty that overtake", 60, PAGE_NS, 20 * US, 0.245, true },
+		{ "sixty with pauses of 1 ms", 60, 100 * US, 1 * MS, 0.245, false },
 	};
 	unsigned int i, j;
 
@@ -152,6 +155,7 @@ static void pretending_gains_nothing(void)
 		u64 requests = 0;
 
 		begin(75, 14, REQUEST_NS);
+		s.can_overtake = launches[i].can_overtake;
 		for (j = 0; j < launches[i].launches; j++)
 			simulation_add(&s, true, launches[i].page, launches[i].pause)->length = -1;
 		simulation_run(&s, LONG_NS);

@@ -18,9 +18,16 @@ static u64 about(u64 ns)
 
 static void to_ccp(struct simulation *s, struct client *c)
 {
+	unsigned int place = s->nr_at_ccp;
+
 	CHECK(s->nr_at_ccp < MAX_CLIENTS, "ccp's queue is full");
-	s->at_ccp[s->nr_at_ccp++] = c;
-	if (s->nr_at_ccp == 1)
+	c->overtook = s->can_overtake && c->is_launch && !c->overtook && place > 1;
+	if (c->overtook) {
+		place = 1;
+		memmove(s->at_ccp + 2, s->at_ccp + 1, (s->nr_at_ccp - 1) * sizeof(s->at_ccp[0]));
+	}
+	s->at_ccp[place] = c;
+	if (!s->nr_at_ccp++)
 		s->answer_at = s->now + about(c->service);
 }
 
@@ -29,7 +36,8 @@ static void grant(struct simulation *s)
 	struct order_request *request;
 
 	s->timer = U64_MAX;
-	while ((request = order_queue_first(&s->queue)) && s->in_flight < s->depth) {
+	while ((request = order_queue_first(&s->queue)) &&
+	       s->in_flight < s->depth + launch_hold_owed(&s->hold)) {
 		u64 until = launch_hold_until(&s->hold, s->now);
 
 		CHECK(!until || until > s->now, "held until %llu, now %llu",
