@@ -1,5 +1,6 @@
 //! # Booting each kernel once per group
 
+mod durations;
 mod groups;
 
 use std::fs::{self, File};
@@ -54,23 +55,35 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             let forward = dashboards::live::forward(name)?;
             let boot =
                 Boot { cmdline, memory_mib, forward, counts_instructions: false, rig, kernel };
-            boots.push((group.ids.len(), name.as_str(), boot));
+            let took = durations::last(&kernel.0.abi, name);
+            let expected =
+                took.unwrap_or(SCENARIO * u32::try_from(group.ids.len()).unwrap_or(u32::MAX));
+            boots.push((expected, name.as_str(), boot));
         }
     }
     if boots.is_empty() {
         bail!("--only selects nothing for these kernels");
     }
-    // Longest last, as the queue is taken from its end.
-    boots.sort_by_key(|(scenarios, ..)| *scenarios);
-    run_all(boots, limit, tally)
+    // Longest last, as the queue is taken from its end: then all workers end at about the same time.
+    boots.sort_by_key(|(expected, ..)| *expected);
+    let whole = args.only.is_none() && !args.long && args.minutes.is_none();
+    run_all(boots, limit, whole, tally)
 }
+
+/// What a scenario of a group that has not run yet is expected to take.
+const SCENARIO: Duration = Duration::from_secs(10);
 
 /// The maximum number of concurrent guests, which take up to 3 GiB each.
 const GUESTS: usize = 4;
 
 /// Boots one more at a time than there are processors, as a guest uses one and is idle a quarter of
 /// its time.
-fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
+fn run_all(
+    boots: Vec<(Duration, &str, Boot)>,
+    limit: Duration,
+    whole: bool,
+    tally: &mut Tally,
+) -> Result<()> {
     let workers =
         thread::available_parallelism().map_or(2, |n| n.get() + 1).min(GUESTS).min(boots.len());
     let (queue, tally) = (Mutex::new(boots), Mutex::new(tally));
@@ -78,7 +91,11 @@ fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) 
     thread::scope(|scope| {
         let work = || -> Result<()> {
             while let Some((_, group, host)) = next() {
+                let start = Instant::now();
                 boot(&host, group, limit, &tally)?;
+                if whole {
+                    durations::keep(&host.kernel.0.abi, group, start.elapsed())?;
+                }
             }
             Ok(())
         };

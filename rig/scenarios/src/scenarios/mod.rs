@@ -81,7 +81,6 @@ pub const GROUPS: &[Group] = &[
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
             skipped_probes::START,
-            losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,
         ],
@@ -93,6 +92,7 @@ pub const GROUPS: &[Group] = &[
             vm_names::OTHER_NAME,
             vm_names::SAME_NAME,
             vm_names::RETENTION,
+            losses::NO_PROBE,
             losses::VM_TABLE,
             losses::THREAD_TABLE,
             losses::SEVERAL_VMS,
@@ -175,13 +175,16 @@ pub const GROUPS: &[Group] = &[
             order::unloading::UNLOADED,
             order::waiting::LISTED,
             order::weights::POLICY,
-            order::observed::SHOWN,
-            order::observed::CONFIGURED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,
         ],
-        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
+        once: &[
+            order::under_load::OVERDUE,
+            order::waiting::WEIGHTS,
+            order::observed::SHOWN,
+            order::observed::CONFIGURED,
+        ],
         ..Group::DEFAULT
     },
     Group {
@@ -191,17 +194,15 @@ pub const GROUPS: &[Group] = &[
             enforce::DENIED_AND_BUSY,
             limits::ADMITTED_RATE,
             limits::FIRST_REQUEST,
-            limits::FAIRNESS,
             enforce::RACE,
             enforce::ATTACKER,
         ],
-        once: &[enforce::AUDIT],
+        once: &[limits::FAIRNESS, enforce::AUDIT],
         ..Group::DEFAULT
     },
     Group {
         name: "shares",
-        scenarios: &[shares::PSP_TIME],
-        once: &[shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
+        once: &[shares::PSP_TIME, shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
         ..Group::DEFAULT
     },
     Group {
@@ -253,10 +254,10 @@ pub const GROUPS: &[Group] = &[
         scenarios: &[
             takeover::restarts::SURVIVES,
             takeover::restarts::FLOOD,
-            takeover::versions::OTHER_PROGRAMS,
-            takeover::versions::OTHER_ENTRIES,
         ],
         once: &[
+            takeover::versions::OTHER_PROGRAMS,
+            takeover::versions::OTHER_ENTRIES,
             takeover::failpoints::AT_START,
             takeover::failpoints::AT_TAKEOVER,
             takeover::failpoints::AT_CHANGE,
