@@ -91,7 +91,7 @@ metrics! {
     ORDER_WAITING Gauge "order_waiting_requests" []
         "Guest requests that wait in the gate's order. They are part of guestreq_psp_queue_length.";
     ORDER_IN_FLIGHT Gauge "order_in_flight_requests" []
-        "Guest requests that have a slot of the gate's order; more than its depth if some are overdue.";
+        "Guest requests that have a slot of the gate's order; more than its depth if some are overdue, or beside many launches.";
     ORDER_REQUESTS Counter "order_requests_total" []
         "Guest requests that passed the gate's order: granted a slot, without or after a wait, overdue, or killed while they waited.";
     ORDER_OVERDUE Counter "order_overdue_total" []

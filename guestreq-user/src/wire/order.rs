@@ -15,7 +15,7 @@ pub struct Order {
     pub launch_share: f64,
     /// Requests that wait now.
     pub waiting: u64,
-    /// Requests that have a slot now; more than `depth` if some are overdue.
+    /// Requests that have a slot now; more than `depth` if some are overdue, or beside many launches.
     pub in_flight: u64,
     /// A slot is free, but whoever is next is held for the next command of a launch.
     pub held: bool,

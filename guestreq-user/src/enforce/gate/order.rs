@@ -28,7 +28,7 @@ pub struct Order {
 pub struct Counts {
     /// Requests that wait now.
     pub waiting: u64,
-    /// Requests that have a slot now; more than `depth` if some are overdue.
+    /// Requests that have a slot now; more than `depth` if some are overdue, or beside many launches.
     pub in_flight: u64,
     /// Requests that got a slot, or were overdue. One that is killed at that moment is taken back.
     pub grants: u64,
