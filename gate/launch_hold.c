@@ -4,15 +4,17 @@
  * a time, so between any two of them a whole request would fit, which takes as
  * long as several of them. So while a launch is in progress requests wait until
  * its next command has come: eight times the mean time that this launch takes to
- * send it, but between MIN_WAIT_NS and MAX_WAIT_NS.
+ * send it, but between MIN_WAIT_NS and MAX_WAIT_NS. A launch whose mean is longer is
+ * not waited for between its commands.
  *
  * A launch is in progress from its first command to LAUNCH_FINISH, its first
  * command that failed, or SILENCE_NS without any.
  *
  * Launches may use @share percent of the PSP that way. While they use it, @credit
  * falls by 100 - share per ns, otherwise it rises by share; above 0 requests may
- * be held. It rises to no more than the service of one request is worth, so in any
- * WINDOW_NS launches exceed their share by less than one request. And no service
+ * be held. It rises to no more than the service of one request is worth, the longest
+ * one of late: less would take away what that request has earned for launches. So in
+ * any WINDOW_NS launches exceed their share by less than one request. And no service
  * counts for more than requests' part of WINDOW_NS. All launches share this, so
  * many launches, or one that only pretends, gain nothing beyond it by holds. Below
  * 0 requests are owed time, WINDOW_NS at most: see launch_hold_owed().
@@ -46,7 +48,7 @@ static s64 most_credit(const struct launch_hold *h)
 	u64 requests_part = (u64)WINDOW_NS * (100 - h->share) / 100;
 
 	/* at 100 % nothing is used up, so 1 is enough for ever */
-	return max_t(s64, 1, h->share * min(mean_service(h), requests_part));
+	return max_t(s64, 1, h->share * min(max(h->longest, mean_service(h)), requests_part));
 }
 
 /*
@@ -149,15 +151,25 @@ void launch_hold_request_leave(struct launch_hold *h, u64 now)
 	account(h, REQUEST, now);
 	h->requests--;
 	h->service = h->service ? (7 * h->service + h->this_service) / 8 : h->this_service;
+	if (h->this_service >= h->longest || now - h->longest_at > NSEC_PER_SEC) {
+		h->longest = h->this_service;
+		h->longest_at = now;
+	}
 	h->this_service = 0;
+}
+
+/* A request was granted a slot, but never went to ccp. */
+void launch_hold_request_cancel(struct launch_hold *h, u64 now)
+{
+	account(h, NOBODY, now);
+	h->requests--;
 }
 
 /* How long its next command is worth waiting for. */
 static u64 wait_limit(const struct launch *launch)
 {
-	/* one that is this slow is not worth it */
 	if (launch->gap > MAX_WAIT_NS)
-		return MIN_WAIT_NS;
+		return 0;
 	return clamp_t(u64, 8 * launch->gap, MIN_WAIT_NS, MAX_WAIT_NS);
 }
 

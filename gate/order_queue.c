@@ -12,6 +12,10 @@
  *
  * The slot is charged, not the PSP's service: a VMM whose thread has the slot and
  * does not run keeps the PSP idle, and pays for it.
+ *
+ * A light VM beside many heavy ones could wait for minutes, longer than its
+ * guest's watchdogs allow. So of those that have waited for OLD_NS, the oldest one has every
+ * other slot, out of turn.
  */
 #include "order.h"
 
@@ -19,8 +23,12 @@
 #include <linux/minmax.h>
 #include <linux/time64.h>
 
-/* The most that is charged for one slot, should the PSP hang. */
-#define MAX_CHARGE_NS	NSEC_PER_SEC
+/*
+ * The most that is charged for one slot. A VM waits for as long as it owes, times
+ * the number of VMs that push, and a PSP that stalls is not the fault of whoever
+ * has the slot.
+ */
+#define MAX_CHARGE_NS	(100 * NSEC_PER_MSEC)
 
 /*
  * At depth 1 the VM that was just served is on its way back when the next one is
@@ -28,6 +36,8 @@
  * is due to it. So one that is back this soon keeps its finish, for up to one slot.
  */
 #define BACK_SOON_NS	(2 * NSEC_PER_MSEC)
+
+#define OLD_NS		(10 * (u64)NSEC_PER_SEC)
 
 static u64 earliest(const struct order_queue *q)
 {
@@ -88,9 +98,18 @@ void order_queue_add(struct order_queue *q, struct order_request *request, u64 n
 	q->nr_waiting++;
 }
 
-struct order_request *order_queue_first(struct order_queue *q)
+struct order_request *order_queue_next(struct order_queue *q, u64 now)
 {
-	return list_first_entry_or_null(&q->waiting, struct order_request, node);
+	struct order_request *first, *oldest, *request;
+
+	first = list_first_entry_or_null(&q->waiting, struct order_request, node);
+	if (!first || q->was_out_of_turn)
+		return first;
+	oldest = first;
+	list_for_each_entry(request, &q->waiting, node)
+		if (request->came < oldest->came)
+			oldest = request;
+	return now - oldest->came >= OLD_NS ? oldest : first;
 }
 
 void order_queue_remove(struct order_queue *q, struct order_request *request)
@@ -99,11 +118,14 @@ void order_queue_remove(struct order_queue *q, struct order_request *request)
 	q->nr_waiting--;
 }
 
-/* It gets a slot, and need not be the first. */
+/* It gets a slot. */
 void order_queue_take(struct order_queue *q, struct order_request *request)
 {
+	q->was_out_of_turn = q->waiting.next != &request->node;
 	order_queue_remove(q, request);
-	q->virtual_now = max(q->virtual_now, request->start);
+	/* out of turn, others have not had as much yet */
+	if (!q->was_out_of_turn)
+		q->virtual_now = max(q->virtual_now, request->start);
 }
 
 /* Its slot ended. */

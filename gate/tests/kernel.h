@@ -92,8 +92,10 @@ static inline pid_t task_tgid_nr_ns(const struct task_struct *task, struct pid_n
 }
 
 /* What sleeps and wakes, in runtime.c. */
-#define HZ	10
-extern u64 jiffy_ns;		/* a tenth of a second, or less: then ten seconds pass sooner */
+#define JIFFY_NS		NSEC_PER_MSEC
+#define nsecs_to_jiffies(ns)	((unsigned long)((ns) / JIFFY_NS))
+/* A task's, called when its wait has ended for another reason, before it says so. */
+extern _Thread_local void (*wait_has_ended)(void);
 
 struct completion {
 	struct task_struct *task;	/* that will wait for it */

@@ -103,6 +103,25 @@ static void a_launch_is_little_slower_beside_pushing_vms(void)
 	}
 }
 
+/* Short requests take nothing away that long ones have earned for launches. */
+static void a_launch_beside_short_and_long_requests(void)
+{
+	u64 alone = launch_beside(75, 0, REQUEST_NS, NULL);
+	struct client *launch;
+	double times;
+
+	begin(75, 16, REQUEST_NS);
+	for (unsigned int i = 0; i < 4; i++)
+		simulation_add(&s, false, 300 * US, 50 * US);
+	simulation_run(&s, NSEC_PER_SEC);
+	launch = simulation_add(&s, true, PAGE_NS, 50 * US);
+	simulation_run(&s, LONG_NS);
+	CHECK(launch->commands == launch->length, "it has sent %u commands", launch->commands);
+	times = (double)(launch->ended_at - launch->began_at) / alone;
+	printf("launch beside 16 of 7.7 and 4 of 0.3 ms: %.2f times alone\n", times);
+	CHECK(times <= 1.4, "%.2f", times);
+}
+
 /* Of each 100 ms, if one request more or less is allowed for. */
 static void requests_keep_a_quarter_of_any_window(void)
 {
@@ -251,6 +270,7 @@ static void a_quiet_vm_beside_a_launch(void)
 int main(void)
 {
 	a_launch_is_little_slower_beside_pushing_vms();
+	a_launch_beside_short_and_long_requests();
 	requests_keep_a_quarter_of_any_window();
 	pretending_gains_nothing();
 	a_silent_launch_holds_nobody();

@@ -35,16 +35,16 @@ static void grant(struct simulation *s)
 {
 	struct order_request *request;
 
-	s->timer = U64_MAX;
-	while ((request = order_queue_first(&s->queue)) &&
-	       s->in_flight < s->depth + launch_hold_owed(&s->hold)) {
+	while (s->in_flight < s->depth + launch_hold_owed(&s->hold) &&
+	       (request = order_queue_next(&s->queue, s->now))) {
 		u64 until = launch_hold_until(&s->hold, s->now);
 
 		CHECK(!until || until > s->now, "held until %llu, now %llu",
 		      (unsigned long long)until, (unsigned long long)s->now);
 		if (until) {
 			launch_hold_set(&s->hold, true, s->now);
-			s->timer = until;
+			if (s->timer == U64_MAX)
+				s->timer = min(until, s->now + HOLD_TICK_NS);
 			return;
 		}
 		order_queue_take(&s->queue, request);
@@ -66,6 +66,7 @@ static void send(struct simulation *s, struct client *c)
 		launch_hold_enter(&s->hold, c->request.gctx, s->now);
 		to_ccp(s, c);
 	} else {
+		c->request.came = s->now;
 		order_queue_add(&s->queue, &c->request, s->now);
 	}
 }
@@ -147,6 +148,8 @@ void simulation_run(struct simulation *s, u64 ns)
 		s->now = at;
 		if (at == answer)
 			answered(s);
+		else if (at == s->timer)
+			s->timer = U64_MAX;
 		else if (next && at == next->next_at)
 			send(s, next);
 		grant(s);

@@ -251,10 +251,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "takeover",
         memory_mib: 2048,
-        scenarios: &[
-            takeover::restarts::SURVIVES,
-            takeover::restarts::FLOOD,
-        ],
+        scenarios: &[takeover::restarts::SURVIVES, takeover::restarts::FLOOD],
         once: &[
             takeover::versions::OTHER_PROGRAMS,
             takeover::versions::OTHER_ENTRIES,
