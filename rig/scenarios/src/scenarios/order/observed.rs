@@ -26,7 +26,8 @@ const A_WHILE: Duration = Duration::from_secs(4);
 /// The order of `guestreq psp`, which names each waiting VM and who is before it.
 fn ensure_named(psp: &Value) -> Result<()> {
     let order = &psp["order"];
-    ensure!(psp["order_error"].is_null() && order["depth"] == 1, "{order}");
+    ensure!(psp["order_error"].is_null() && order["waiters_error"].is_null(), "{psp}");
+    ensure!(order["depth"] == 1, "{order}");
     let waiters = order["waiters"].as_array().context("no list")?;
     for (at, waiter) in waiters.iter().enumerate() {
         let is_known = waiter["vm"].as_str().is_some_and(|vm| VMS.contains(&vm));
