@@ -3,7 +3,7 @@
  * The order in which admitted requests go to ccp. Behind ccp's mutex a request
  * waits for all that came before it, and each command of a launch for a request
  * of every VM that asks. So at most depth requests have a slot, which lets them
- * to that mutex, and the others wait here. order_queue.c says who is next,
+ * through to that mutex, and the others wait here. order_queue.c says who is next,
  * launch_hold.c whether a free slot has to wait for a launch.
  *
  * Nobody is refused for having waited. If no slot is given or comes back for

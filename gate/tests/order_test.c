@@ -28,6 +28,7 @@ static struct vm vms[100];
 static atomic_bool stop;
 static int at_ccp;			/* no lock: the slot is one */
 static bool one_slot;
+static unsigned int slot_us;		/* 0: random */
 static unsigned int most_at_once;	/* without launches: depth */
 static atomic_uint at_once;
 static struct order_stats before;
@@ -39,7 +40,7 @@ static void use_slot(struct vm *vm)
 	CHECK(others < most_at_once, "%u at ccp", others + 1);
 	if (one_slot)
 		CHECK(++at_ccp == 1, "%d at ccp", at_ccp);
-	usleep(random_below(&vm->seed, 300));
+	usleep(slot_us ?: random_below(&vm->seed, 300));
 	if (one_slot)
 		at_ccp--;
 	at_once--;
@@ -174,9 +175,11 @@ static void alone(void)
 /* Waits that take longer than the order may stand still are no sign of that. */
 static void many_vms(void)
 {
-	order.stall_ns = 20 * NSEC_PER_MSEC;
-	start(ARRAY_SIZE(vms), 5);
+	order.stall_ns = 500 * NSEC_PER_MSEC;
+	slot_us = 8000;
+	start(ARRAY_SIZE(vms), 1);	/* the last one waits for 800 ms */
 	finish(ARRAY_SIZE(vms), 0, 0);
+	slot_us = 0;
 	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
 }
 
