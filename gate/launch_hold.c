@@ -115,8 +115,10 @@ void launch_hold_enter(struct launch_hold *h, u64 gctx, u64 now)
 	account(h, NOBODY, now);
 	h->launch_cmds++;
 	if (launch) {
+		/* a single long pause must not make it one that is not waited for */
 		if (!launch->at_ccp)
-			launch->gap = (7 * launch->gap + (now - launch->left)) / 8;
+			launch->gap = (7 * launch->gap +
+				       min_t(u64, now - launch->left, 4 * MAX_WAIT_NS)) / 8;
 		launch->at_ccp++;
 	} else if (h->nr_launches < HOLD_LAUNCHES) {
 		h->launches[h->nr_launches++] =
@@ -146,16 +148,21 @@ void launch_hold_request_enter(struct launch_hold *h, u64 now)
 	h->requests++;
 }
 
-void launch_hold_request_leave(struct launch_hold *h, u64 now)
+/* Returns the PSP's time for it. */
+u64 launch_hold_request_leave(struct launch_hold *h, u64 now)
 {
+	u64 service;
+
 	account(h, REQUEST, now);
 	h->requests--;
-	h->service = h->service ? (7 * h->service + h->this_service) / 8 : h->this_service;
-	if (h->this_service >= h->longest || now - h->longest_at > NSEC_PER_SEC) {
-		h->longest = h->this_service;
+	service = h->this_service;
+	h->this_service = 0;
+	h->service = h->service ? (7 * h->service + service) / 8 : service;
+	if (service >= h->longest || now - h->longest_at > NSEC_PER_SEC) {
+		h->longest = service;
 		h->longest_at = now;
 	}
-	h->this_service = 0;
+	return service;
 }
 
 /* A request was granted a slot, but never went to ccp. */
@@ -201,12 +208,13 @@ u64 launch_hold_until(struct launch_hold *h, u64 now)
  * How many requests go to ccp besides those that have a slot, to take turns with
  * launches' commands there. Many launches at a time take more than their share
  * though no request is held, as each of them sends a command between two requests.
+ * The command of one launch takes turns with one request.
  */
 unsigned int launch_hold_owed(const struct launch_hold *h)
 {
-	if (!h->share || h->credit >= 0)
+	if (!h->share || h->credit >= 0 || !h->launch_cmds)
 		return 0;
-	return min_t(u64, h->launch_cmds, div64_u64(-h->credit, h->share * mean_service(h)));
+	return min_t(u64, h->launch_cmds - 1, div64_u64(-h->credit, h->share * mean_service(h)));
 }
 
 /* Requests begin or cease to be held. */

@@ -35,7 +35,7 @@ static bool is_off(void)
 static void take_slot(struct order_request *request, u64 now)
 {
 	order_queue_take(&order.queue, request);
-	request->since = now;
+	request->is_charged = !is_off();	/* or it would pay for ccp's queue */
 	order.in_flight++;
 	order.grants++;
 	order.moved = now;
@@ -64,7 +64,7 @@ static void grant(u64 now)
 {
 	struct order_request *request;
 
-	while (has_free_slot() && (request = order_queue_next(&order.queue, now))) {
+	while (has_free_slot() && order.queue.nr_waiting) {
 		u64 until = is_off() ? 0 : launch_hold_until(&order.hold, now);
 
 		if (until) {
@@ -72,9 +72,10 @@ static void grant(u64 now)
 			set_timer(min(until, now + HOLD_TICK_NS));
 			return;
 		}
+		/* only now, as it walks over all that wait */
+		request = is_off() ? order_queue_first(&order.queue) :
+				     order_queue_next(&order.queue, now);
 		take_slot(request, now);
-		if (is_off())
-			request->since = 0;	/* or it would be charged for ccp's queue */
 		complete(&request->granted);	/* the last touch: it is on its task's stack */
 	}
 	launch_hold_set(&order.hold, false, now);
@@ -94,9 +95,9 @@ static void let_all_go(u64 now)
 {
 	struct order_request *request;
 
-	while ((request = order_queue_next(&order.queue, now))) {
+	while ((request = order_queue_first(&order.queue))) {
 		take_slot(request, now);
-		request->since = 0;
+		request->is_charged = false;
 		order.overdue++;
 		complete(&request->granted);
 	}
@@ -118,7 +119,7 @@ static int wait_for_slot(struct order_request *request)
 							    nsecs_to_jiffies(ns) + 1);
 		spin_lock_bh(&order.lock);
 		now = ktime_get_ns();
-		if (now - order.moved >= order.stall_ns)
+		if (left >= 0 && now - order.moved >= order.stall_ns)
 			let_all_go(now);
 	}
 	order.wait_ns += now - request->came;
@@ -169,14 +170,14 @@ int order_enter(struct order_request *request, u64 gctx, unsigned int weight)
 
 void order_leave(struct order_request *request)
 {
-	u64 now;
+	u64 now, ns;
 
 	/* In one step, so that the VM's next request finds this one charged. */
 	spin_lock_bh(&order.lock);
 	now = ktime_get_ns();
-	if (request->since)
-		order_queue_charge(&order.queue, request, now);
-	launch_hold_request_leave(&order.hold, now);
+	ns = launch_hold_request_leave(&order.hold, now);
+	if (request->is_charged)
+		order_queue_charge(&order.queue, request, ns, now);
 	order.in_flight--;
 	order.moved = now;
 	grant(now);

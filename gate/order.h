@@ -30,7 +30,7 @@ struct order_request {
 	unsigned int weight;		/* 1 to 255 */
 	u64 start;			/* virtual: see order_queue.c */
 	u64 came;
-	u64 since;			/* when it got the slot; 0: it is not charged for it */
+	bool is_charged;		/* for its slot */
 };
 
 /* order_queue.c */
@@ -46,17 +46,19 @@ struct order_queue {
 	struct list_head waiting;	/* by start; of equal ones, by arrival */
 	unsigned int nr_waiting;
 	u64 virtual_now;
-	u64 last_charge;		/* ns, before weighting */
+	u64 last_charge;		/* virtual */
 	bool was_out_of_turn;		/* the last one that was taken */
 	unsigned int nr_flows;
 	struct order_flow flows[ORDER_FLOWS];
 };
 
 void order_queue_add(struct order_queue *q, struct order_request *request, u64 now);
+struct order_request *order_queue_first(struct order_queue *q);
 struct order_request *order_queue_next(struct order_queue *q, u64 now);
 void order_queue_take(struct order_queue *q, struct order_request *request);
 void order_queue_remove(struct order_queue *q, struct order_request *request);
-void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now);
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 ns,
+			u64 now);
 
 /* launch_hold.c */
 #define HOLD_LAUNCHES	64		/* more at a time are not waited for */
@@ -94,7 +96,7 @@ enum hold_class { NOBODY, REQUEST, LAUNCH };
 void launch_hold_enter(struct launch_hold *h, u64 gctx, u64 now);
 void launch_hold_leave(struct launch_hold *h, u64 gctx, bool is_over, u64 now);
 void launch_hold_request_enter(struct launch_hold *h, u64 now);
-void launch_hold_request_leave(struct launch_hold *h, u64 now);
+u64 launch_hold_request_leave(struct launch_hold *h, u64 now);
 void launch_hold_request_cancel(struct launch_hold *h, u64 now);
 u64 launch_hold_until(struct launch_hold *h, u64 now);
 unsigned int launch_hold_owed(const struct launch_hold *h);

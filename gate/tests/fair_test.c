@@ -100,7 +100,21 @@ static void one_vm_gets_at_most_half(void)
 		CHECK(vm[i].psp_ns * 8 >= all - 8 * 20 * MS, "VM %d has %.3f", i,
 		      (double)vm[i].psp_ns / all);
 
-	/* and has saved nothing up: with the same weight it gets the same at once */
+	/* and has saved nothing up: others of this weight get the same at once */
+	for (i = 5; i < 8; i++)
+		simulation_add(&s, false, 10 * MS, 50 * US)->request.weight = ORDER_MAX_WEIGHT;
+	vm[0].psp_ns = 0;
+	simulation_run(&s, 2 * NSEC_PER_SEC);
+	for (i = 5; i < 8; i++)
+		CHECK(vm[i].psp_ns + 3 * 11 * MS >= vm[0].psp_ns, "VM 0 has %llu, VM %d %llu",
+		      (unsigned long long)vm[0].psp_ns, i, (unsigned long long)vm[i].psp_ns);
+
+	/* nor with the same weight as those that were light */
+	for (i = 5; i < 8; i++)
+		vm[i].next_at = U64_MAX;
+	simulation_run(&s, NSEC_PER_SEC);
+	for (i = 5; i < 8; i++)
+		vm[i].next_at = U64_MAX;
 	for (i = 0; i < 5; i++)
 		vm[i].psp_ns = vm[i].request.weight = 0;
 	for (i = 0; i < 5; i++)
@@ -143,9 +157,9 @@ static void requests_come_in_order(void)
 				CHECK(request->start >= next->start, "out of order");
 			order_queue_take(&q, next);
 			queued--;
-			next->since = now;
-			now += random_below(&seed, 20 * MS);
-			order_queue_charge(&q, next, now);
+			u64 service = random_below(&seed, 20 * MS);
+
+			order_queue_charge(&q, next, service, now += service);
 		}
 		CHECK(q.nr_waiting == queued, "%u and %u wait", q.nr_waiting, queued);
 		CHECK(q.nr_flows <= ARRAY_SIZE(waiting), "%u flows", q.nr_flows);
@@ -166,6 +180,35 @@ static void nobody_waits_much_longer_than_ten_seconds(void)
 	printf("weight 1 beside 64 of 255: at most %.1f s\n", client_wait(light, 100) / 1e9);
 	CHECK(client_wait(light, 100) <= 11 * (u64)NSEC_PER_SEC, "%llu",
 	      (unsigned long long)client_wait(light, 100));
+
+	/* Nor does it owe what it had out of turn: beside two it waits for 511 services. */
+	for (unsigned int i = 2; i < 64; i++)
+		s.clients[i].pause = 3600 * (u64)NSEC_PER_SEC;
+	simulation_run(&s, 20 * (u64)NSEC_PER_SEC);
+	light->nr_waits = 0;
+	simulation_run(&s, 60 * (u64)NSEC_PER_SEC);
+	printf("then beside 2: at most %.1f s\n", client_wait(light, 100) / 1e9);
+	CHECK(client_wait(light, 100) <= 5 * (u64)NSEC_PER_SEC, "%llu",
+	      (unsigned long long)client_wait(light, 100));
+}
+
+/* A slot includes the launches' commands that its request waits for at ccp. */
+static void launches_do_not_make_short_requests_long(void)
+{
+	u64 shorter, longer;
+
+	simulation_init(&s, 75);
+	add_pushing(4, 2 * MS);
+	add_pushing(4, 24 * MS);
+	for (unsigned int i = 0; i < 16; i++)
+		simulation_add(&s, true, 1 * MS, 20 * US)->length = -1;
+	simulation_run(&s, 100 * (u64)NSEC_PER_SEC);
+	shorter = s.clients[0].psp_ns;
+	longer = s.clients[4].psp_ns;
+	printf("beside 16 launches, requests of 2 and 24 ms: %.2f and %.2f s\n", shorter / 1e9,
+	       longer / 1e9);
+	CHECK(shorter * 10 >= longer * 9 && longer * 10 >= shorter * 9, "%llu and %llu",
+	      (unsigned long long)shorter, (unsigned long long)longer);
 }
 
 /* Those that have waited for long do not make a quiet VM wait: they have every other slot. */
@@ -213,9 +256,8 @@ static void too_many_vms(void)
 		request.gctx = i << 12;
 		order_queue_add(&q, &request, now);
 		order_queue_take(&q, &request);
-		request.since = now;
 		q.virtual_now = 0;	/* as if all had come at once */
-		order_queue_charge(&q, &request, now += 10 * MS);
+		order_queue_charge(&q, &request, 10 * MS, now += 10 * MS);
 		CHECK(q.nr_flows <= ORDER_FLOWS, "%u flows", q.nr_flows);
 	}
 	CHECK(q.nr_flows == ORDER_FLOWS, "%u flows", q.nr_flows);
@@ -232,9 +274,8 @@ static void a_charge_is_limited(void)
 	INIT_LIST_HEAD(&request.node);
 	order_queue_add(&q, &request, now);
 	order_queue_take(&q, &request);
-	request.since = now;
 	now += 3600 * (u64)NSEC_PER_SEC;
-	order_queue_charge(&q, &request, now);
+	order_queue_charge(&q, &request, 3600 * (u64)NSEC_PER_SEC, now);
 	order_queue_add(&q, &request, now);
 	CHECK(request.start <= 100 * MS, "starts at %llu", (unsigned long long)request.start);
 }
@@ -247,6 +288,7 @@ int main(void)
 	one_vm_gets_at_most_half();
 	requests_come_in_order();
 	nobody_waits_much_longer_than_ten_seconds();
+	launches_do_not_make_short_requests_long();
 	a_quiet_vm_beside_more_than_the_psp_can_serve();
 	a_stall_costs_its_vm_little();
 	too_many_vms();

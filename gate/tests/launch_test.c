@@ -122,6 +122,53 @@ static void a_launch_beside_short_and_long_requests(void)
 	CHECK(times <= 1.4, "%.2f", times);
 }
 
+/* A pause now and then is the VMM's, and does not make it a launch that is not worth waiting for. */
+static void a_launch_with_pauses(void)
+{
+	u64 took[2];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct client *launch;
+
+		begin(75, i ? 16 : 0, REQUEST_NS);
+		simulation_run(&s, NSEC_PER_SEC);
+		launch = simulation_add(&s, true, PAGE_NS, 50 * US);
+		launch->pause_every = 32;
+		launch->long_pause = 30 * MS;
+		simulation_run(&s, LONG_NS);
+		CHECK(launch->commands == launch->length, "it has sent %u commands",
+		      launch->commands);
+		took[i] = launch->ended_at - launch->began_at;
+	}
+	printf("launch with pauses: %.2f times alone\n", (double)took[1] / took[0]);
+	CHECK(took[1] <= took[0] * 1.4, "%.2f", (double)took[1] / took[0]);
+}
+
+/* The less launches may hold requests, the longer a launch takes, but never longer than without. */
+static void a_small_share_is_no_worse_than_none(void)
+{
+	u64 none = launch_beside(0, 16, REQUEST_NS, NULL);
+
+	for (unsigned int share = 1; share <= 75; share = share * 2 + 1) {
+		u64 took = launch_beside(share, 16, REQUEST_NS, NULL);
+
+		printf("share %u %%: %.2f times as long as with none\n", share, (double)took / none);
+		CHECK(took <= none * 1.02, "share %u: %.2f", share, (double)took / none);
+	}
+}
+
+/* Requests longer than their part of a window give launches no more than a window's worth. */
+static void very_long_requests(void)
+{
+	begin(75, 14, 60 * MS);
+	simulation_run(&s, NSEC_PER_SEC);
+	simulation_add(&s, true, PAGE_NS, 20 * US)->length = -1;
+	simulation_run(&s, LONG_NS);
+	printf("requests of 60 ms: launches have %.2f\n",
+	       (double)s.hold.launch_ns / (s.hold.launch_ns + s.hold.request_ns));
+	CHECK(s.hold.credit <= 75 * 25 * (s64)MS, "credit %lld", (long long)s.hold.credit);
+}
+
 /* Of each 100 ms, if one request more or less is allowed for. */
 static void requests_keep_a_quarter_of_any_window(void)
 {
@@ -271,6 +318,9 @@ int main(void)
 {
 	a_launch_is_little_slower_beside_pushing_vms();
 	a_launch_beside_short_and_long_requests();
+	a_launch_with_pauses();
+	a_small_share_is_no_worse_than_none();
+	very_long_requests();
 	requests_keep_a_quarter_of_any_window();
 	pretending_gains_nothing();
 	a_silent_launch_holds_nobody();

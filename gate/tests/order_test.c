@@ -101,6 +101,7 @@ static unsigned int finish(unsigned int count, unsigned int in_flight, unsigned 
 		times += vms[i].times;
 	}
 	order_read(&after);
+	CHECK(order.hold.requests == in_flight, "%u requests", order.hold.requests);
 	CHECK(!after.waiting && after.in_flight == in_flight, "%u wait, %u in flight", after.waiting,
 	      after.in_flight);
 	CHECK(grants + killed == times, "%u and %u of %u", grants, killed, times);
@@ -199,18 +200,53 @@ static unsigned int under_load(void *(*also)(void *))
 	stop = true;
 	for (i = 0; i <= LAUNCHES; i++)
 		pthread_join(others[i], NULL);
+	CHECK(!order.hold.launch_cmds, "%u commands", order.hold.launch_cmds);
 	return killed;
 }
 
 static struct order_request slot;
 
+/* A third one begins to wait, and then the killed one is given the slot. */
 static void give_slot_back(void)
 {
+	struct order_stats now;
+
+	start(1, 1);
+	while (order_read(&now), now.waiting < 2)
+		usleep(1000);
 	order_leave(&slot);
 }
 
-/* Its kill ends the wait, and before it has said so it is given a slot. */
+/*
+ * Its kill ends the wait, and before it has said so it is given a slot: which then
+ * goes to the next one.
+ */
 static void killed_with_a_slot(void)
+{
+	struct task_struct task;
+	struct order_request killed;
+	struct order_stats now;
+	u64 began;
+
+	task_init(&task, VMS + 1);
+	current = &task;
+	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	wait_has_ended = give_slot_back;
+	task.killed = true;
+	began = ktime_get_ns();
+	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
+	wait_has_ended = NULL;
+	pthread_join(vms[0].thread, NULL);
+	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "the third one was not granted");
+	order_read(&now);
+	CHECK(!now.in_flight && !now.waiting && !order.hold.requests, "%u in flight",
+	      now.in_flight);
+	CHECK(now.grants == before.grants + 1 && now.killed == before.killed + 1 &&
+	      now.wait_ns > before.wait_ns, "counts");
+}
+
+/* Killed when everybody is let through: it never went to ccp. */
+static void killed_at_a_standstill(void)
 {
 	struct task_struct task;
 	struct order_request killed;
@@ -220,13 +256,32 @@ static void killed_with_a_slot(void)
 	task_init(&task, VMS + 1);
 	current = &task;
 	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
-	wait_has_ended = give_slot_back;
+	order.stall_ns = 1;
 	task.killed = true;
 	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
-	wait_has_ended = NULL;
 	order_read(&now);
-	CHECK(!now.in_flight && !now.waiting, "%u in flight", now.in_flight);
-	CHECK(now.grants == before.grants + 1 && now.killed == before.killed + 1, "counts");
+	CHECK(now.overdue == before.overdue && now.killed == before.killed + 1, "counts");
+	order_leave(&slot);
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+}
+
+/* That a slot was held for long before somebody came is no standstill. */
+static void a_slow_request(void)
+{
+	struct task_struct task;
+	struct order_stats now;
+
+	task_init(&task, VMS + 1);
+	current = &task;
+	order.stall_ns = 300 * NSEC_PER_MSEC;
+	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	usleep(400000);
+	start(1, 1);
+	while (order_read(&now), now.waiting < 1)
+		usleep(1000);
+	order_leave(&slot);
+	finish(1, 0, 0);
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
 }
 
 /* A slot that never comes back: the others go after stall_ns, and are counted. */
@@ -235,16 +290,23 @@ static void a_hung_psp(void)
 	struct task_struct task;
 	struct order_request hung;
 	struct order_stats after;
+	unsigned int i;
+	u64 began;
 
 	task_init(&task, VMS + 1);
 	current = &task;
 	order.stall_ns = 100 * NSEC_PER_MSEC;
 	CHECK(!order_enter(&hung, 0x1000000, 1), "it should go at once");
+	began = ktime_get_ns();
 	start(10, 1);
 	while (order_read(&after), after.overdue - before.overdue < 10)
 		usleep(1000);
+	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "it took %llu ns",
+	      (unsigned long long)(ktime_get_ns() - began));
 	order_leave(&hung);
 	finish(10, 0, 10);
+	for (i = 0; i < 10; i++)
+		CHECK(!vms[i].request.is_charged, "it is charged for ccp's queue");
 	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
 }
 
@@ -294,6 +356,8 @@ int main(void)
 	order_set_depth(1);
 	order_set_launch_share(75);
 	killed_with_a_slot();
+	killed_at_a_standstill();
+	a_slow_request();
 	most_at_once = ARRAY_SIZE(vms);
 	a_hung_psp();
 	unloading();

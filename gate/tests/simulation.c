@@ -34,9 +34,9 @@ static void to_ccp(struct simulation *s, struct client *c)
 static void grant(struct simulation *s)
 {
 	struct order_request *request;
+	struct client *c;
 
-	while (s->in_flight < s->depth + launch_hold_owed(&s->hold) &&
-	       (request = order_queue_next(&s->queue, s->now))) {
+	while (s->in_flight < s->depth + launch_hold_owed(&s->hold) && s->queue.nr_waiting) {
 		u64 until = launch_hold_until(&s->hold, s->now);
 
 		CHECK(!until || until > s->now, "held until %llu, now %llu",
@@ -47,11 +47,13 @@ static void grant(struct simulation *s)
 				s->timer = min(until, s->now + HOLD_TICK_NS);
 			return;
 		}
+		request = order_queue_next(&s->queue, s->now);
 		order_queue_take(&s->queue, request);
-		request->since = s->now;
 		s->in_flight++;
 		launch_hold_request_enter(&s->hold, s->now);
-		to_ccp(s, container_of(request, struct client, request));
+		c = container_of(request, struct client, request);
+		c->granted_at = s->now;
+		to_ccp(s, c);
 	}
 	launch_hold_set(&s->hold, false, s->now);
 }
@@ -77,7 +79,7 @@ static void answered(struct simulation *s)
 	u64 start = max(s->idle_since, c->sent_at);
 
 	if (!c->is_launch)
-		start = max(start, c->request.since);
+		start = max(start, c->granted_at);
 	memmove(s->at_ccp, s->at_ccp + 1, --s->nr_at_ccp * sizeof(s->at_ccp[0]));
 	s->idle_since = s->now;
 	if (s->nr_at_ccp)
@@ -91,10 +93,14 @@ static void answered(struct simulation *s)
 
 		launch_hold_leave(&s->hold, c->request.gctx, is_over, s->now);
 		c->ended_at = s->now;
-		c->next_at = is_over ? U64_MAX : s->now + about(c->pause);
+		c->next_at = s->now + about(c->pause);
+		if (c->pause_every && c->commands % c->pause_every == 0)
+			c->next_at = s->now + c->long_pause;
+		if (is_over)
+			c->next_at = U64_MAX;
 	} else {
-		order_queue_charge(&s->queue, &c->request, s->now);
-		launch_hold_request_leave(&s->hold, s->now);
+		order_queue_charge(&s->queue, &c->request,
+				   launch_hold_request_leave(&s->hold, s->now), s->now);
 		s->in_flight--;
 		if (c->nr_waits < MAX_WAITS)
 			c->waits[c->nr_waits++] = s->now - c->sent_at;

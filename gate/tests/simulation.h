@@ -16,7 +16,9 @@ struct client {
 	bool is_launch;
 	unsigned int commands, length;	/* a launch ends after length */
 	u64 service, pause;		/* between an answer and the next command */
-	u64 next_at, sent_at, began_at, ended_at;
+	u64 next_at, sent_at, granted_at, began_at, ended_at;
+	unsigned int pause_every;	/* pages; 0: no other pauses */
+	u64 long_pause;
 	bool overtook;
 	u64 psp_ns;
 	unsigned int nr_waits;
