@@ -175,13 +175,16 @@ pub const GROUPS: &[Group] = &[
             order::unloading::UNLOADED,
             order::waiting::LISTED,
             order::weights::POLICY,
-            order::observed::SHOWN,
-            order::observed::CONFIGURED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,
         ],
-        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
+        once: &[
+            order::under_load::OVERDUE,
+            order::waiting::WEIGHTS,
+            order::observed::SHOWN,
+            order::observed::CONFIGURED,
+        ],
         ..Group::DEFAULT
     },
     Group {
