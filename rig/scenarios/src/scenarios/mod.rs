@@ -175,6 +175,8 @@ pub const GROUPS: &[Group] = &[
             order::unloading::UNLOADED,
             order::waiting::LISTED,
             order::weights::POLICY,
+            order::stopped::STOPPED,
+            order::stopped::SUSPENDED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,

@@ -5,6 +5,7 @@
 
 pub mod figures;
 pub mod observed;
+pub mod stopped;
 pub mod under_load;
 pub mod unloading;
 pub mod waiting;

@@ -30,7 +30,7 @@ scenario!(OVERDUE: "order/overdue" = overdue,
     "who has waited for ten seconds goes to the PSP anyway, and is counted");
 
 /// Nobody waits or has a slot, and every request is accounted for.
-fn nothing_left(gate: &Gate, at_firmware: u64) -> Result<Order> {
+pub fn nothing_left(gate: &Gate, at_firmware: u64) -> Result<Order> {
     wait_until("nobody waits", Duration::from_secs(60), || {
         let order = gate.order()?;
         Ok(order.of("waiting")? == 0 && order.of("in_flight")? == 0)
