@@ -124,7 +124,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "hung_psp",
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-        scenarios: &[hung_psp::HUNG_PSP],
+        scenarios: &[hung_psp::HUNG_PSP, order::hung::HUNG],
         ..Group::DEFAULT
     },
     Group {

@@ -4,6 +4,7 @@
 //! gate/tests simulates the same without noise.
 
 pub mod figures;
+pub mod hung;
 pub mod observed;
 pub mod stopped;
 pub mod under_load;
