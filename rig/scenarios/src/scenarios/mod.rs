@@ -175,11 +175,13 @@ pub const GROUPS: &[Group] = &[
             order::unloading::UNLOADED,
             order::waiting::LISTED,
             order::weights::POLICY,
+            order::starved::QUOTA,
             order::stopped::STOPPED,
             order::stopped::SUSPENDED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,
+            order::starved::OVERSOLD,
         ],
         once: &[
             order::under_load::OVERDUE,
