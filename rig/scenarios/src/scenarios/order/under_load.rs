@@ -51,7 +51,7 @@ fn killed(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let before = Firmware::read()?;
     for _ in 0..if context.long { 20 } else { 3 } {
-        let load = pushing(&gate, 14, "--vcpus 2")?;
+        let load = pushing(&gate, 14, "--vcpus 2 --vmpck all")?;
         let waiting = gate.order()?.of("killed")?;
         kill_vms(&load)?;
         load.end()?;
@@ -68,7 +68,7 @@ fn killed(context: &Context) -> Result<Status> {
 fn signals(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let before = Firmware::read()?;
-    let load = pushing(&gate, 14, "--vmm qemu --vcpus 2")?;
+    let load = pushing(&gate, 14, "--vmm qemu --vcpus 2 --vmpck all")?;
     let vms: Vec<u32> = load.processes()?.into_iter().filter(|pid| *pid != load.pid()).collect();
     let mut sent = 0u64;
     for _ in 0..if context.long { 4000 } else { 300 } {
