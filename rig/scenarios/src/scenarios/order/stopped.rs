@@ -54,7 +54,7 @@ fn is_stopped(by: By, cgroup: &Cgroup, pid: u32) -> Result<bool> {
     }
 }
 
-fn go_on(by: By, cgroup: &Cgroup, pid: u32) -> Result<()> {
+fn resume(by: By, cgroup: &Cgroup, pid: u32) -> Result<()> {
     match by {
         By::Freezer => {
             cgroup.set("cgroup.freeze", "0")?;
@@ -83,7 +83,7 @@ fn stop_one(by: By, cgroup: &Cgroup, vms: &[Waiter], has_slot: bool) -> Result<W
         if waits != has_slot && after.len() == VMS - 1 {
             return Ok(one.clone());
         }
-        go_on(by, cgroup, one.pid)?;
+        resume(by, cgroup, one.pid)?;
     }
     bail!("no VM could be stopped in time")
 }
@@ -92,7 +92,7 @@ fn requests(context: u64) -> Result<u64> {
     Ok(Firmware::read()?.contexts.get(&context).map_or(0, |it| it.1))
 }
 
-fn stop_and_go_on(by: By, cgroup: &Cgroup, vms: &[Waiter], has_slot: bool) -> Result<()> {
+fn stop_and_resume(by: By, cgroup: &Cgroup, vms: &[Waiter], has_slot: bool) -> Result<()> {
     let one = stop_one(by, cgroup, vms, has_slot)?;
     let before = requests(one.context)?;
     wait_until("it is stopped", Duration::from_secs(60), || is_stopped(by, cgroup, one.pid))?;
@@ -104,10 +104,10 @@ fn stop_and_go_on(by: By, cgroup: &Cgroup, vms: &[Waiter], has_slot: bool) -> Re
             Ok(requests(vm.context)? >= so_far + 3)
         })?;
     }
-    ensure!(requests(one.context)? == stopped, "{by:?}: it went on while it was stopped");
+    ensure!(requests(one.context)? == stopped, "{by:?}: it continued while it was stopped");
     ensure!(waiters()?.iter().all(|it| it.pid != one.pid), "{by:?}: it waits while stopped");
-    go_on(by, cgroup, one.pid)?;
-    wait_until("it goes on", Duration::from_secs(60), || Ok(requests(one.context)? > stopped))
+    resume(by, cgroup, one.pid)?;
+    wait_until("it continues", Duration::from_secs(60), || Ok(requests(one.context)? > stopped))
 }
 
 /// Which VMs there are: those that wait, until each has been seen.
@@ -135,7 +135,7 @@ fn stopped(context: &Context) -> Result<Status> {
     for _ in 0..if context.long { 20 } else { 1 } {
         for by in [By::Freezer, By::Signal] {
             for has_slot in [false, true] {
-                stop_and_go_on(by, &cgroup, &vms, has_slot)
+                stop_and_resume(by, &cgroup, &vms, has_slot)
                     .with_context(|| format!("by {by:?}, has the slot: {has_slot}"))?;
             }
         }
