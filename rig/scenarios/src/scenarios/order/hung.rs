@@ -19,8 +19,9 @@ const REQUESTS: u64 = 100;
 /// After that a request goes to the PSP anyway.
 const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// ccp never uses a PSP again that hung once.
+/// ccp never uses a PSP again that hung once, nor one that hangs when ccp is loaded.
 fn reload_ccp() -> Result<()> {
+    Firmware::reset()?;
     for module in ["kvm_amd", "kvm", "ccp"] {
         host::rmmod(module)?;
     }
@@ -55,7 +56,6 @@ fn until_all_ended(depth: &str) -> Result<Duration> {
     let order = nothing_left(&gate, VMS * REQUESTS)?;
     ensure!(order.of("overdue")? == 0, "{order:?}");
     gate.remove()?;
-    Firmware::reset()?;
     Ok(took)
 }
 
