@@ -17,6 +17,7 @@ mod bench;
 mod bpf;
 mod bridge;
 mod btf;
+mod cgroup;
 mod demo;
 mod empty_program;
 mod enforcing;

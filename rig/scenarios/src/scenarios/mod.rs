@@ -124,7 +124,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "hung_psp",
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-        scenarios: &[hung_psp::HUNG_PSP],
+        scenarios: &[hung_psp::HUNG_PSP, order::hung::HUNG],
         ..Group::DEFAULT
     },
     Group {
@@ -174,14 +174,18 @@ pub const GROUPS: &[Group] = &[
             order::under_load::PARAMETERS,
             order::unloading::UNLOADED,
             order::waiting::LISTED,
-            order::weights::POLICY,
+            order::starved::QUOTA,
+            order::stopped::STOPPED,
+            order::stopped::SUSPENDED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,
+            order::starved::OVERSOLD,
         ],
         once: &[
             order::under_load::OVERDUE,
             order::waiting::WEIGHTS,
+            order::weights::POLICY,
             order::observed::SHOWN,
             order::observed::CONFIGURED,
         ],

@@ -4,7 +4,11 @@
 //! gate/tests simulates the same without noise.
 
 pub mod figures;
+pub mod gaps;
+pub mod hung;
 pub mod observed;
+pub mod starved;
+pub mod stopped;
 pub mod under_load;
 pub mod unloading;
 pub mod waiting;

@@ -20,8 +20,8 @@ scenario!(CONFIGURED: "order/configured" = configured,
     "the configuration switches the order off and on, and an operator may change it");
 
 const VMS: [&str; 4] = ["a", "b", "c", "d"];
-/// Longer than it takes an agent to look at the gate again.
-const A_WHILE: Duration = Duration::from_secs(4);
+/// Longer than it takes an agent to look at the gate and its configuration again: a second.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// The order of `guestreq psp`, which names each waiting VM and who is before it.
 fn ensure_named(psp: &Value) -> Result<()> {

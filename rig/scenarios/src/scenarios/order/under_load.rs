@@ -30,7 +30,7 @@ scenario!(OVERDUE: "order/overdue" = overdue,
     "who has waited for ten seconds goes to the PSP anyway, and is counted");
 
 /// Nobody waits or has a slot, and every request is accounted for.
-fn nothing_left(gate: &Gate, at_firmware: u64) -> Result<Order> {
+pub fn nothing_left(gate: &Gate, at_firmware: u64) -> Result<Order> {
     wait_until("nobody waits", Duration::from_secs(60), || {
         let order = gate.order()?;
         Ok(order.of("waiting")? == 0 && order.of("in_flight")? == 0)
@@ -51,7 +51,7 @@ fn killed(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let before = Firmware::read()?;
     for _ in 0..if context.long { 20 } else { 3 } {
-        let load = pushing(&gate, 14, "--vcpus 2")?;
+        let load = pushing(&gate, 14, "--vcpus 2 --vmpck all")?;
         let waiting = gate.order()?.of("killed")?;
         kill_vms(&load)?;
         load.end()?;
@@ -68,7 +68,7 @@ fn killed(context: &Context) -> Result<Status> {
 fn signals(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let before = Firmware::read()?;
-    let load = pushing(&gate, 14, "--vmm qemu --vcpus 2")?;
+    let load = pushing(&gate, 14, "--vmm qemu --vcpus 2 --vmpck all")?;
     let vms: Vec<u32> = load.processes()?.into_iter().filter(|pid| *pid != load.pid()).collect();
     let mut sent = 0u64;
     for _ in 0..if context.long { 4000 } else { 300 } {
