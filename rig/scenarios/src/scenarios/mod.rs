@@ -181,7 +181,7 @@ pub const GROUPS: &[Group] = &[
             order::figures::CONCURRENT,
             order::figures::BUSY,
         ],
-        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
+        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS, order::checked::LOCKDEP],
         ..Group::DEFAULT
     },
     Group {
