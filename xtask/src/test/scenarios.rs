@@ -40,8 +40,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 continue;
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
-            if recipe.is_some() {
-                cmdline += " rig.debug";
+            if let Some(recipe) = recipe {
+                cmdline += &format!(" rig.debug {}", recipe.cmdline);
             }
             if group.is_partial {
                 cmdline += &format!(" rig.only={}", group.ids.join(","));
