@@ -49,6 +49,10 @@ fn kill_vms(load: &Load) -> Result<()> {
 
 fn killed(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
+    if context.is_debug_kernel {
+        // Killing all takes longer there, and the PSP shall not serve them meanwhile.
+        Firmware::set("latency_us", 10 * super::REQUEST_US)?;
+    }
     let before = Firmware::read()?;
     for _ in 0..if context.long { 20 } else { 3 } {
         let load = pushing(&gate, 14, "--vcpus 2")?;
