@@ -17,8 +17,8 @@ use super::tally::Tally;
 use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
 use crate::rig::console::{Console, ScenarioReport, Status};
-use crate::setup::Rig;
-use crate::{process, project};
+use crate::setup::{Recipe, Rig};
+use crate::{process, progress, project};
 
 pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
@@ -33,10 +33,17 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
-            if !is_due(args, kernel.0.is_realtime(), name, group) {
+            let recipe = kernel.0.recipe();
+            let runs_it = |recipe: &Recipe| recipe.groups.contains(&name.as_str());
+            if !is_due(args, kernel.0.is_realtime(), name, group)
+                || args.only.is_none() && !recipe.is_none_or(runs_it)
+            {
                 continue;
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
+            if let Some(recipe) = recipe {
+                cmdline += &format!(" rig.debug {}", recipe.cmdline);
+            }
             if group.is_partial {
                 cmdline += &format!(" rig.only={}", group.ids.join(","));
             }
@@ -132,6 +139,13 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
         print_report(kernel, &report);
         console.reports.push(report);
+    }
+    let races = console.races.others();
+    if !races.is_empty() {
+        progress::note(&format!("{name}: KCSAN reports beside the gate's: {}", races.len()));
+        for (title, count) in races {
+            writeln!(log, "{count} times: {title}")?;
+        }
     }
     let mut trouble: Vec<_> =
         console.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();

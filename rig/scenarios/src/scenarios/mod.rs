@@ -188,6 +188,7 @@ pub const GROUPS: &[Group] = &[
             order::weights::POLICY,
             order::observed::SHOWN,
             order::observed::CONFIGURED,
+            order::checked::LOCKDEP,
         ],
         ..Group::DEFAULT
     },

@@ -3,6 +3,7 @@
 //! Without an agent and without limits: what a VM that pushes does to others. Ratios of one run.
 //! gate/tests simulates the same without noise.
 
+pub mod checked;
 pub mod figures;
 pub mod gaps;
 pub mod hung;
@@ -26,9 +27,9 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(QUIET_VM: "order/quiet_vm" = quiet_vm,
+scenario!(timed QUIET_VM: "order/quiet_vm" = quiet_vm,
     "VMs that push do not slow a quiet one, as they do with depth=0");
-scenario!(LAUNCH: "order/launch" = launch,
+scenario!(timed LAUNCH: "order/launch" = launch,
     "VMs that push slow a launch little, and keep their part of the PSP");
 
 /// As long as on hardware.

@@ -14,9 +14,9 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(SHOWN: "order/shown" = shown,
+scenario!(agent SHOWN: "order/shown" = shown,
     "psp and metrics show who waits in the order, and for which VM");
-scenario!(CONFIGURED: "order/configured" = configured,
+scenario!(agent CONFIGURED: "order/configured" = configured,
     "the configuration switches the order off and on, and an operator may change it");
 
 const VMS: [&str; 4] = ["a", "b", "c", "d"];

@@ -15,7 +15,7 @@ use crate::{
 
 scenario!(LISTED: "order/listed" = listed,
     "those that wait are listed in order, with context, process and weight");
-scenario!(WEIGHTS: "order/weights" = weights,
+scenario!(timed WEIGHTS: "order/weights" = weights,
     "weights divide the time of the PSP among VMs that push");
 
 fn listed(_: &Context) -> Result<Status> {
