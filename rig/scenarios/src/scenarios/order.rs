@@ -94,7 +94,8 @@ fn quiet_vm(_: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let count = 12;
     let mut without = 0.0;
-    at_most("p50 of a quiet VM beside 14, or a third of its p99", 2.0, || {
+    // The p99 of a few requests is their maximum, which a busy machine spoils: `order/busy` has it.
+    at_most("p50 of a quiet VM beside 14", 2.0, || {
         let alone = quiet(count)?;
         let load = pushing(&gate, 14, "")?;
         let beside = quiet(count)?;
@@ -104,7 +105,7 @@ fn quiet_vm(_: &Context) -> Result<Status> {
         load.stop()?;
         without = times(off.0, alone.0);
         println!("alone {alone:.1?}, beside 14 {beside:.1?}, with depth=0 {off:.1?}");
-        Ok(times(beside.0, alone.0).max(times(beside.1, alone.1) * 2.0 / 3.0))
+        Ok(times(beside.0, alone.0))
     })?;
     ensure!(without > 4.0, "without the order it is {without:.2} times as slow as alone");
     end(gate)
