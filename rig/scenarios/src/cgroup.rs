@@ -29,8 +29,13 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    pub fn new(name: &str) -> Result<Cgroup> {
+    /// With the cpu controller.
+    pub fn with_cpu(name: &str) -> Result<Cgroup> {
         write(&format!("{ROOT}/cgroup.subtree_control"), "+cpu")?;
+        Cgroup::new(name)
+    }
+
+    pub fn new(name: &str) -> Result<Cgroup> {
         let folder = format!("{ROOT}/{name}");
         fs::create_dir(&folder).with_context(|| folder.clone())?;
         Ok(Cgroup { folder })

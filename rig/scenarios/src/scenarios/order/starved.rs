@@ -25,7 +25,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(QUOTA: "order/cpu_quota" = quota,
+scenario!(timed QUOTA: "order/cpu_quota" = quota,
     "a VMM with a tenth of a CPU costs others no more of the PSP than without the order");
 scenario!(long OVERSOLD: "order/oversold_cpus" = oversold,
     "with a spinning process per CPU the order keeps the PSP nearly as busy as without it");
@@ -69,7 +69,7 @@ fn quota(context: &Context) -> Result<Status> {
     let contexts = Firmware::read()?.since(&before).contexts;
     let its = *contexts.keys().next().context("it has no context")?;
     let others = pushing(&gate, 6, "")?;
-    let cgroup = Cgroup::new("limited")?;
+    let cgroup = Cgroup::with_cpu("limited")?;
     cgroup.set("cpu.max", "10000 100000")?;
     let spinner = Spinner::start()?;
     for pid in vms(&limited)?.into_iter().chain([spinner.0.id()]) {
