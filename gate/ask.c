@@ -125,21 +125,23 @@ unsigned long ask_file(void)
 
 u64 ask_cookie(void)
 {
-	return gate_cookie;
+	return READ_ONCE(gate_cookie);
 }
 
 int ask_open(void)
 {
 	const struct cred *old;
 	struct file *file;
+	u64 cookie;
 
 	gate_cred = prepare_kernel_cred(&init_task);
 	if (!gate_cred)
 		return -ENOMEM;
 	/* an uninitialised program compares with 0 */
 	do {
-		gate_cookie = get_random_u64();
-	} while (!gate_cookie);
+		cookie = get_random_u64();
+	} while (!cookie);
+	WRITE_ONCE(gate_cookie, cookie);	/* against ask_cookie() */
 
 	/*
 	 * generic_ro_fops lives in the kernel, so a late fput() is safe after
@@ -154,7 +156,7 @@ int ask_open(void)
 		return PTR_ERR(file);
 	}
 	mutex_lock(&file_lock);		/* against a concurrent self-test */
-	gate_file = file;
+	WRITE_ONCE(gate_file, file);	/* against ask_file() */
 	mutex_unlock(&file_lock);
 	return 0;
 }
@@ -165,7 +167,7 @@ void ask_close(void)
 
 	mutex_lock(&file_lock);		/* waits for a self-test; later ones find no file */
 	file = gate_file;
-	gate_file = NULL;
+	WRITE_ONCE(gate_file, NULL);
 	mutex_unlock(&file_lock);
 	fput(file);
 	put_cred(gate_cred);

@@ -67,10 +67,12 @@ static int issue_request(struct file *filp, unsigned int cmd, void *data, int *e
 /* The commands of a launch that KVM issues through the hooked function. */
 static bool is_launch_cmd(unsigned int cmd)
 {
-	return cmd == SEV_CMD_SNP_ACTIVATE || cmd == SEV_CMD_SNP_LAUNCH_START ||
-	       cmd == SEV_CMD_SNP_LAUNCH_UPDATE || cmd == SEV_CMD_SNP_LAUNCH_FINISH;
+	return cmd == SEV_CMD_SNP_GCTX_CREATE || cmd == SEV_CMD_SNP_ACTIVATE ||
+	       cmd == SEV_CMD_SNP_LAUNCH_START || cmd == SEV_CMD_SNP_LAUNCH_UPDATE ||
+	       cmd == SEV_CMD_SNP_LAUNCH_FINISH;
 }
 
+static_assert(offsetof(struct sev_data_snp_addr, address) == 0);	/* GCTX_CREATE's */
 static_assert(offsetof(struct sev_data_snp_activate, gctx_paddr) == 0);
 static_assert(offsetof(struct sev_data_snp_launch_start, gctx_paddr) == 0);
 static_assert(offsetof(struct sev_data_snp_launch_update, gctx_paddr) == 0);

@@ -4,17 +4,20 @@
  * a time, so between any two of them a whole request would fit, which takes as
  * long as several of them. So while a launch is in progress requests wait until
  * its next command has come: eight times the mean time that this launch takes to
- * send it, but between MIN_WAIT_NS and MAX_WAIT_NS.
+ * send it, but between MIN_WAIT_NS and MAX_WAIT_NS. A launch whose mean is longer is
+ * not waited for between its commands.
  *
  * A launch is in progress from its first command to LAUNCH_FINISH, its first
  * command that failed, or SILENCE_NS without any.
  *
  * Launches may use @share percent of the PSP that way. While they use it, @credit
  * falls by 100 - share per ns, otherwise it rises by share; above 0 requests may
- * be held. It rises to no more than the service of one request is worth, so in any
- * WINDOW_NS launches exceed their share by less than one request. And no service
+ * be held. It rises to no more than the service of one request is worth, the longest
+ * one of late: less would take away what that request has earned for launches. So in
+ * any WINDOW_NS launches exceed their share by less than one request. And no service
  * counts for more than requests' part of WINDOW_NS. All launches share this, so
- * many launches, or one that only pretends, gain nothing beyond it.
+ * many launches, or one that only pretends, gain nothing beyond it by holds. Below
+ * 0 requests are owed time, WINDOW_NS at most: see launch_hold_owed().
  *
  * The PSP executes one command at a time. So the time before a command's end was
  * its own, back to its arrival or the end of the one before. Commands that do not
@@ -34,13 +37,18 @@
 #define WINDOW_NS	(100 * NSEC_PER_MSEC)
 #define FIRST_SERVICE_NS (10 * NSEC_PER_MSEC)
 
+/* Of a request; never 0. */
+static u64 mean_service(const struct launch_hold *h)
+{
+	return h->service ?: FIRST_SERVICE_NS;
+}
+
 static s64 most_credit(const struct launch_hold *h)
 {
-	u64 service = h->service ?: FIRST_SERVICE_NS;
 	u64 requests_part = (u64)WINDOW_NS * (100 - h->share) / 100;
 
 	/* at 100 % nothing is used up, so 1 is enough for ever */
-	return max_t(s64, 1, h->share * min(service, requests_part));
+	return max_t(s64, 1, h->share * min(max(h->longest, mean_service(h)), requests_part));
 }
 
 /*
@@ -72,7 +80,7 @@ static void account(struct launch_hold *h, enum hold_class left, u64 now)
 		h->credit -= ns * (100 - h->share);
 	else
 		h->credit += ns * h->share;
-	h->credit = clamp(h->credit, -(s64)WINDOW_NS * 25, most_credit(h));
+	h->credit = clamp(h->credit, -(s64)WINDOW_NS * h->share, most_credit(h));
 }
 
 static bool is_silent(const struct launch *launch, u64 now)
@@ -107,8 +115,10 @@ void launch_hold_enter(struct launch_hold *h, u64 gctx, u64 now)
 	account(h, NOBODY, now);
 	h->launch_cmds++;
 	if (launch) {
+		/* a single long pause must not make it one that is not waited for */
 		if (!launch->at_ccp)
-			launch->gap = (7 * launch->gap + (now - launch->left)) / 8;
+			launch->gap = (7 * launch->gap +
+				       min_t(u64, now - launch->left, 4 * MAX_WAIT_NS)) / 8;
 		launch->at_ccp++;
 	} else if (h->nr_launches < HOLD_LAUNCHES) {
 		h->launches[h->nr_launches++] =
@@ -138,20 +148,35 @@ void launch_hold_request_enter(struct launch_hold *h, u64 now)
 	h->requests++;
 }
 
-void launch_hold_request_leave(struct launch_hold *h, u64 now)
+/* Returns the PSP's time for it. */
+u64 launch_hold_request_leave(struct launch_hold *h, u64 now)
 {
+	u64 service;
+
 	account(h, REQUEST, now);
 	h->requests--;
-	h->service = h->service ? (7 * h->service + h->this_service) / 8 : h->this_service;
+	service = h->this_service;
 	h->this_service = 0;
+	h->service = h->service ? (7 * h->service + service) / 8 : service;
+	if (service >= h->longest || now - h->longest_at > NSEC_PER_SEC) {
+		h->longest = service;
+		h->longest_at = now;
+	}
+	return service;
+}
+
+/* A request was granted a slot, but never went to ccp. */
+void launch_hold_request_cancel(struct launch_hold *h, u64 now)
+{
+	account(h, NOBODY, now);
+	h->requests--;
 }
 
 /* How long its next command is worth waiting for. */
 static u64 wait_limit(const struct launch *launch)
 {
-	/* one that is this slow is not worth it */
 	if (launch->gap > MAX_WAIT_NS)
-		return MIN_WAIT_NS;
+		return 0;
 	return clamp_t(u64, 8 * launch->gap, MIN_WAIT_NS, MAX_WAIT_NS);
 }
 
@@ -177,6 +202,19 @@ u64 launch_hold_until(struct launch_hold *h, u64 now)
 	for (i = 0; i < h->nr_launches; i++)
 		silent = max(silent, h->launches[i].left + wait_limit(&h->launches[i]));
 	return silent > now ? min(silent, used_up) : 0;
+}
+
+/*
+ * How many requests go to ccp besides those that have a slot, to take turns with
+ * launches' commands there. Many launches at a time take more than their share
+ * though no request is held, as each of them sends a command between two requests.
+ * The command of one launch takes turns with one request.
+ */
+unsigned int launch_hold_owed(const struct launch_hold *h)
+{
+	if (!h->share || h->credit >= 0 || !h->launch_cmds)
+		return 0;
+	return min_t(u64, h->launch_cmds - 1, div64_u64(-h->credit, h->share * mean_service(h)));
 }
 
 /* Requests begin or cease to be held. */

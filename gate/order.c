@@ -3,12 +3,13 @@
  * The order in which admitted requests go to ccp. Behind ccp's mutex a request
  * waits for all that came before it, and each command of a launch for a request
  * of every VM that asks. So at most depth requests have a slot, which lets them
- * to that mutex, and the others wait here. order_queue.c says who is next,
+ * through to that mutex, and the others wait here. order_queue.c says who is next,
  * launch_hold.c whether a free slot has to wait for a launch.
  *
- * Nobody is refused for having waited: after WAIT_TIMEOUT a request goes to ccp's
- * mutex as without the gate. So should a slot ever be lost, or the PSP hang, all
- * is as it was without an order, later.
+ * Nobody is refused for having waited. If no slot is given or comes back for
+ * stall_ns while somebody waits, all that wait go to ccp's mutex as without the
+ * gate. So should a slot ever be lost, or the PSP hang, all is as it was without an
+ * order, later. They are counted as overdue.
  */
 #include "order.h"
 
@@ -18,29 +19,26 @@
 #include <linux/time64.h>
 #include <linux/version.h>
 
-#define WAIT_TIMEOUT	(10 * HZ)
-
-/*
- * How often the timer looks whether a hold has ended. Setting it at each command of
- * a launch instead would be exact, but cost two settings for each page. What a hold
- * lasts longer counts as used by launches.
- */
-#define HOLD_TICK_NS	(2 * NSEC_PER_MSEC)
-
 struct order_state order = {
 	.lock = __SPIN_LOCK_UNLOCKED(order.lock),
 	.queue = { .waiting = LIST_HEAD_INIT(order.queue.waiting) },
 	.hold = { .share = 75 },
 	.depth = 1,
+	.stall_ns = 10 * (u64)NSEC_PER_SEC,
 };
+
+static bool is_off(void)
+{
+	return !order.depth || order.is_open;
+}
 
 static void take_slot(struct order_request *request, u64 now)
 {
 	order_queue_take(&order.queue, request);
-	/* without an order it would be charged for ccp's queue, and owe that later */
-	request->since = order.depth ? now : 0;
+	request->is_charged = !is_off();	/* or it would pay for ccp's queue */
 	order.in_flight++;
 	order.grants++;
+	order.moved = now;
 	launch_hold_request_enter(&order.hold, now);
 }
 
@@ -54,7 +52,7 @@ static void set_timer(u64 at)
 
 static bool has_free_slot(void)
 {
-	return !order.depth || order.in_flight < order.depth;
+	return is_off() || order.in_flight < order.depth + launch_hold_owed(&order.hold);
 }
 
 /*
@@ -66,14 +64,17 @@ static void grant(u64 now)
 {
 	struct order_request *request;
 
-	while ((request = order_queue_first(&order.queue)) && has_free_slot()) {
-		u64 until = order.depth ? launch_hold_until(&order.hold, now) : 0;
+	while (has_free_slot() && order.queue.nr_waiting) {
+		u64 until = is_off() ? 0 : launch_hold_until(&order.hold, now);
 
 		if (until) {
 			launch_hold_set(&order.hold, true, now);
 			set_timer(min(until, now + HOLD_TICK_NS));
 			return;
 		}
+		/* only now, as it walks over all that wait */
+		request = is_off() ? order_queue_first(&order.queue) :
+				     order_queue_next(&order.queue, now);
 		take_slot(request, now);
 		complete(&request->granted);	/* the last touch: it is on its task's stack */
 	}
@@ -89,6 +90,55 @@ static enum hrtimer_restart hold_ended(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
+/* Nothing has moved for too long. */
+static void let_all_go(u64 now)
+{
+	struct order_request *request;
+
+	while ((request = order_queue_first(&order.queue))) {
+		take_slot(request, now);
+		request->is_charged = false;
+		order.overdue++;
+		complete(&request->granted);
+	}
+	launch_hold_set(&order.hold, false, now);
+}
+
+/* Called with the lock, and while the request is queued. */
+static int wait_for_slot(struct order_request *request)
+{
+	u64 now = request->came;
+	long left = 0;
+
+	while (left >= 0 && !list_empty(&request->node)) {
+		u64 until = order.moved + order.stall_ns;
+		u64 ns = until - min(until, now);
+
+		spin_unlock_bh(&order.lock);
+		left = wait_for_completion_killable_timeout(&request->granted,
+							    nsecs_to_jiffies(ns) + 1);
+		spin_lock_bh(&order.lock);
+		now = ktime_get_ns();
+		if (left >= 0 && now - order.moved >= order.stall_ns)
+			let_all_go(now);
+	}
+	order.wait_ns += now - request->came;
+	if (left >= 0)
+		return 0;
+
+	/* A slot may have come after the wait ended. */
+	if (list_empty(&request->node)) {
+		launch_hold_request_cancel(&order.hold, now);
+		order.in_flight--;
+		order.grants--;
+	} else {
+		order_queue_remove(&order.queue, request);
+	}
+	order.killed++;
+	grant(now);
+	return -EINTR;
+}
+
 /*
  * Returns 0 with a slot, which order_leave() gives back, or -EINTR without one if
  * the task is being killed. Other signals do not end the wait, as they do not end
@@ -97,7 +147,6 @@ static enum hrtimer_restart hold_ended(struct hrtimer *timer)
  */
 int order_enter(struct order_request *request, u64 gctx, unsigned int weight)
 {
-	long left;
 	int ret = 0;
 	u64 now;
 
@@ -109,50 +158,28 @@ int order_enter(struct order_request *request, u64 gctx, unsigned int weight)
 	spin_lock_bh(&order.lock);
 	now = ktime_get_ns();		/* with the lock, so that time never goes back */
 	request->came = now;
+	if (list_empty(&order.queue.waiting))
+		order.moved = now;
 	order_queue_add(&order.queue, request, now);
 	grant(now);
-	if (list_empty(&request->node)) {
-		spin_unlock_bh(&order.lock);
-		return 0;
-	}
-	spin_unlock_bh(&order.lock);
-
-	left = wait_for_completion_killable_timeout(&request->granted, WAIT_TIMEOUT);
-
-	/* A slot may still have come after the wait ended: the queue tells. */
-	spin_lock_bh(&order.lock);
-	now = ktime_get_ns();
-	order.wait_ns += now - request->came;
-	if (left < 0) {
-		if (list_empty(&request->node)) {	/* given, but not used */
-			launch_hold_request_leave(&order.hold, now);
-			order.in_flight--;
-			order.grants--;
-		} else {
-			order_queue_remove(&order.queue, request);
-		}
-		order.killed++;
-		ret = -EINTR;
-	} else if (!list_empty(&request->node)) {
-		take_slot(request, now);		/* one more than there are */
-		order.overdue++;
-	}
-	grant(now);
+	if (!list_empty(&request->node))
+		ret = wait_for_slot(request);
 	spin_unlock_bh(&order.lock);
 	return ret;
 }
 
 void order_leave(struct order_request *request)
 {
-	u64 now;
+	u64 now, ns;
 
 	/* In one step, so that the VM's next request finds this one charged. */
 	spin_lock_bh(&order.lock);
 	now = ktime_get_ns();
-	if (request->since)
-		order_queue_charge(&order.queue, request, now);
-	launch_hold_request_leave(&order.hold, now);
+	ns = launch_hold_request_leave(&order.hold, now);
+	if (request->is_charged)
+		order_queue_charge(&order.queue, request, ns, now);
 	order.in_flight--;
+	order.moved = now;
 	grant(now);
 	spin_unlock_bh(&order.lock);
 }
@@ -209,7 +236,10 @@ void order_init(void)
 /* The hook is gone: nobody needs to wait for others that are here, too. */
 void order_open(void)
 {
-	order_set_depth(0);
+	spin_lock_bh(&order.lock);	/* all that wait have a slot now */
+	order.is_open = true;
+	grant(ktime_get_ns());
+	spin_unlock_bh(&order.lock);
 }
 
 /* Everybody has left. The timer may still run for a hold that has ended. */

@@ -30,7 +30,7 @@ struct order_request {
 	unsigned int weight;		/* 1 to 255 */
 	u64 start;			/* virtual: see order_queue.c */
 	u64 came;
-	u64 since;			/* when it got the slot; 0: it is not charged for it */
+	bool is_charged;		/* for its slot */
 };
 
 /* order_queue.c */
@@ -46,19 +46,29 @@ struct order_queue {
 	struct list_head waiting;	/* by start; of equal ones, by arrival */
 	unsigned int nr_waiting;
 	u64 virtual_now;
-	u64 last_charge;		/* ns, before weighting */
+	u64 last_charge;		/* virtual */
+	bool was_out_of_turn;		/* the last one that was taken */
 	unsigned int nr_flows;
 	struct order_flow flows[ORDER_FLOWS];
 };
 
 void order_queue_add(struct order_queue *q, struct order_request *request, u64 now);
 struct order_request *order_queue_first(struct order_queue *q);
+struct order_request *order_queue_next(struct order_queue *q, u64 now);
 void order_queue_take(struct order_queue *q, struct order_request *request);
 void order_queue_remove(struct order_queue *q, struct order_request *request);
-void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now);
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 ns,
+			u64 now);
 
 /* launch_hold.c */
 #define HOLD_LAUNCHES	64		/* more at a time are not waited for */
+
+/*
+ * How often the timer looks whether a hold has ended. Setting it at each command of
+ * a launch instead would be exact, but cost two settings for each page. What a hold
+ * lasts longer counts as used by launches.
+ */
+#define HOLD_TICK_NS	(2 * NSEC_PER_MSEC)
 
 struct launch {
 	u64 gctx;
@@ -77,6 +87,7 @@ struct launch_hold {
 	u64 held_since;			/* 0: no request is held */
 	s64 credit;			/* see launch_hold.c */
 	u64 service, this_service;	/* of a request: mean, and so far */
+	u64 longest, longest_at;	/* of the last second or so */
 	u64 held_ns, launch_ns, request_ns;
 };
 
@@ -85,8 +96,10 @@ enum hold_class { NOBODY, REQUEST, LAUNCH };
 void launch_hold_enter(struct launch_hold *h, u64 gctx, u64 now);
 void launch_hold_leave(struct launch_hold *h, u64 gctx, bool is_over, u64 now);
 void launch_hold_request_enter(struct launch_hold *h, u64 now);
-void launch_hold_request_leave(struct launch_hold *h, u64 now);
+u64 launch_hold_request_leave(struct launch_hold *h, u64 now);
+void launch_hold_request_cancel(struct launch_hold *h, u64 now);
 u64 launch_hold_until(struct launch_hold *h, u64 now);
+unsigned int launch_hold_owed(const struct launch_hold *h);
 void launch_hold_set(struct launch_hold *h, bool holding, u64 now);
 
 /* order.c */
@@ -97,7 +110,7 @@ struct order_stats {
 	unsigned int depth, launch_share;
 	unsigned int waiting, in_flight;
 	u64 grants;			/* slots given and used, overdue ones included */
-	u64 overdue;			/* went to ccp without a slot, after 10 s */
+	u64 overdue;			/* went to ccp without a slot: see order.c */
 	u64 killed;			/* while they waited */
 	u64 wait_ns;			/* total of waits that have ended */
 	u64 held_ns;			/* a slot was free and somebody waited for it */
@@ -125,7 +138,11 @@ struct order_state {
 	struct order_queue queue;
 	struct launch_hold hold;
 	unsigned int depth;		/* 0: no order, everybody goes at once */
-	unsigned int in_flight;		/* have a slot; more than depth if overdue */
+	/* At ccp, or on their way there. More than depth: some are overdue or owed. */
+	unsigned int in_flight;
+	u64 moved;			/* a slot was given or came back, or nobody waited */
+	u64 stall_ns;			/* 10 s; less in the tests */
+	bool is_open;			/* the module is being unloaded: no order any more */
 	u64 grants, overdue, killed, wait_ns;
 	struct hrtimer timer;		/* looks whether a hold has ended */
 	bool timer_set;			/* and has not fired since */

@@ -4,14 +4,19 @@
  * flow for each guest context. Virtual time is in ns of a slot at weight 1:
  *
  *	start  = max(virtual time, the VM's last finish)
- *	finish = start + how long it had the slot / its weight
+ *	finish = start + the PSP's time for it / its weight
  *
  * The lowest start is next, and becomes the virtual time. A VM that used less
  * than its share has no finish above the virtual time, so it is next at once;
  * one that used more waits until the others have had as much.
  *
- * The slot is charged, not the PSP's service: a VMM whose thread has the slot and
- * does not run keeps the PSP idle, and pays for it.
+ * The PSP's time is launch_hold.c's: without that of launches' commands which came
+ * in between, but with that in which a VMM's thread had the slot and did not run. It
+ * kept the PSP idle, and pays for it.
+ *
+ * A light VM beside many heavy ones could wait for minutes, longer than its
+ * guest's watchdogs allow. So of those that have waited for OLD_NS, the oldest one has every
+ * other slot, out of turn.
  */
 #include "order.h"
 
@@ -19,8 +24,12 @@
 #include <linux/minmax.h>
 #include <linux/time64.h>
 
-/* The most that is charged for one slot, should the PSP hang. */
-#define MAX_CHARGE_NS	NSEC_PER_SEC
+/*
+ * The most that is charged for one slot. A VM waits for as long as it owes, times
+ * the number of VMs that push, and a PSP that stalls is not the fault of whoever
+ * has the slot.
+ */
+#define MAX_CHARGE_NS	(100 * NSEC_PER_MSEC)
 
 /*
  * At depth 1 the VM that was just served is on its way back when the next one is
@@ -28,6 +37,8 @@
  * is due to it. So one that is back this soon keeps its finish, for up to one slot.
  */
 #define BACK_SOON_NS	(2 * NSEC_PER_MSEC)
+
+#define OLD_NS		(10 * (u64)NSEC_PER_SEC)
 
 static u64 earliest(const struct order_queue *q)
 {
@@ -88,9 +99,23 @@ void order_queue_add(struct order_queue *q, struct order_request *request, u64 n
 	q->nr_waiting++;
 }
 
+/* In turn. */
 struct order_request *order_queue_first(struct order_queue *q)
 {
 	return list_first_entry_or_null(&q->waiting, struct order_request, node);
+}
+
+struct order_request *order_queue_next(struct order_queue *q, u64 now)
+{
+	struct order_request *first = order_queue_first(q), *oldest, *request;
+
+	if (!first || q->was_out_of_turn)
+		return first;
+	oldest = first;
+	list_for_each_entry(request, &q->waiting, node)
+		if (request->came < oldest->came)
+			oldest = request;
+	return now - oldest->came >= OLD_NS ? oldest : first;
 }
 
 void order_queue_remove(struct order_queue *q, struct order_request *request)
@@ -99,21 +124,32 @@ void order_queue_remove(struct order_queue *q, struct order_request *request)
 	q->nr_waiting--;
 }
 
-/* It gets a slot, and need not be the first. */
+/* It gets a slot. */
 void order_queue_take(struct order_queue *q, struct order_request *request)
 {
+	struct order_flow *flow;
+
+	q->was_out_of_turn = q->waiting.next != &request->node;
 	order_queue_remove(q, request);
-	q->virtual_now = max(q->virtual_now, request->start);
+	if (!q->was_out_of_turn) {
+		q->virtual_now = max(q->virtual_now, request->start);
+		return;
+	}
+	/* Others have not had as much yet. What it owes is forgiven, or it would pile up. */
+	request->start = q->virtual_now;
+	flow = find_flow(q, request->gctx);
+	if (flow)
+		flow->finish = min(flow->finish, q->virtual_now);
 }
 
-/* Its slot ended. */
-void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 now)
+/* Its slot ended, and the PSP took so long for it. */
+void order_queue_charge(struct order_queue *q, const struct order_request *request, u64 ns,
+			u64 now)
 {
 	struct order_flow *flow = find_or_create_flow(q, request->gctx);
-	u64 ns = min_t(u64, now - request->since, MAX_CHARGE_NS);
 
-	q->last_charge = ns;
+	q->last_charge = div_u64(min_t(u64, ns, MAX_CHARGE_NS), request->weight);
 	/* max: should a VM ever have two slots, it is charged for both */
-	flow->finish = max(flow->finish, request->start) + div_u64(ns, request->weight);
+	flow->finish = max(flow->finish, request->start) + q->last_charge;
 	flow->left = now;
 }

@@ -11,6 +11,7 @@
 
 #include <linux/capability.h>
 #include <linux/kernel.h>
+#include <linux/kstrtox.h>
 #include <linux/module.h>
 #include <linux/sysfs.h>
 
@@ -33,7 +34,12 @@ int param_no_set(const char *val, const struct kernel_param *kp)
 
 static int closed_set(const char *val, const struct kernel_param *kp)
 {
-	return param_may_set(kp) ?: param_set_bool(val, kp);
+	bool closed;
+	int ret = param_may_set(kp) ?: kstrtobool(val ?: "1", &closed);
+
+	if (!ret)
+		WRITE_ONCE(gate_closed, closed);	/* against ask_request() */
+	return ret;
 }
 
 static const struct kernel_param_ops closed_ops = {

@@ -30,6 +30,7 @@ typedef s64 ktime_t;
 #define clamp(v, lo, hi)	min(max(v, lo), hi)
 #define clamp_t(t, v, lo, hi)	clamp((t)(v), (t)(lo), (t)(hi))
 #define div_u64(a, b)	((u64)(a) / (b))
+#define div64_u64(a, b)	((u64)(a) / (b))
 
 /* list.h */
 struct list_head {
@@ -91,8 +92,10 @@ static inline pid_t task_tgid_nr_ns(const struct task_struct *task, struct pid_n
 }
 
 /* What sleeps and wakes, in runtime.c. */
-#define HZ	10
-extern u64 jiffy_ns;		/* a tenth of a second, or less: then ten seconds pass sooner */
+#define JIFFY_NS		NSEC_PER_MSEC
+#define nsecs_to_jiffies(ns)	((unsigned long)((ns) / JIFFY_NS))
+/* A task's, called when its wait has ended for another reason, before it says so. */
+extern _Thread_local void (*wait_has_ended)(void);
 
 struct completion {
 	struct task_struct *task;	/* that will wait for it */

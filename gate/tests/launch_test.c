@@ -103,6 +103,72 @@ static void a_launch_is_little_slower_beside_pushing_vms(void)
 	}
 }
 
+/* Short requests take nothing away that long ones have earned for launches. */
+static void a_launch_beside_short_and_long_requests(void)
+{
+	u64 alone = launch_beside(75, 0, REQUEST_NS, NULL);
+	struct client *launch;
+	double times;
+
+	begin(75, 16, REQUEST_NS);
+	for (unsigned int i = 0; i < 4; i++)
+		simulation_add(&s, false, 300 * US, 50 * US);
+	simulation_run(&s, NSEC_PER_SEC);
+	launch = simulation_add(&s, true, PAGE_NS, 50 * US);
+	simulation_run(&s, LONG_NS);
+	CHECK(launch->commands == launch->length, "it has sent %u commands", launch->commands);
+	times = (double)(launch->ended_at - launch->began_at) / alone;
+	printf("launch beside 16 of 7.7 and 4 of 0.3 ms: %.2f times alone\n", times);
+	CHECK(times <= 1.4, "%.2f", times);
+}
+
+/* A pause now and then is the VMM's, and does not make it a launch that is not worth waiting for. */
+static void a_launch_with_pauses(void)
+{
+	u64 took[2];
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct client *launch;
+
+		begin(75, i ? 16 : 0, REQUEST_NS);
+		simulation_run(&s, NSEC_PER_SEC);
+		launch = simulation_add(&s, true, PAGE_NS, 50 * US);
+		launch->pause_every = 32;
+		launch->long_pause = 30 * MS;
+		simulation_run(&s, LONG_NS);
+		CHECK(launch->commands == launch->length, "it has sent %u commands",
+		      launch->commands);
+		took[i] = launch->ended_at - launch->began_at;
+	}
+	printf("launch with pauses: %.2f times alone\n", (double)took[1] / took[0]);
+	CHECK(took[1] <= took[0] * 1.4, "%.2f", (double)took[1] / took[0]);
+}
+
+/* The less launches may hold requests, the longer a launch takes, but never longer than without. */
+static void a_small_share_is_no_worse_than_none(void)
+{
+	u64 none = launch_beside(0, 16, REQUEST_NS, NULL);
+
+	for (unsigned int share = 1; share <= 75; share = share * 2 + 1) {
+		u64 took = launch_beside(share, 16, REQUEST_NS, NULL);
+
+		printf("share %u %%: %.2f times as long as with none\n", share, (double)took / none);
+		CHECK(took <= none * 1.02, "share %u: %.2f", share, (double)took / none);
+	}
+}
+
+/* Requests longer than their part of a window give launches no more than a window's worth. */
+static void very_long_requests(void)
+{
+	begin(75, 14, 60 * MS);
+	simulation_run(&s, NSEC_PER_SEC);
+	simulation_add(&s, true, PAGE_NS, 20 * US)->length = -1;
+	simulation_run(&s, LONG_NS);
+	printf("requests of 60 ms: launches have %.2f\n",
+	       (double)s.hold.launch_ns / (s.hold.launch_ns + s.hold.request_ns));
+	CHECK(s.hold.credit <= 75 * 25 * (s64)MS, "credit %lld", (long long)s.hold.credit);
+}
+
 /* Of each 100 ms, if one request more or less is allowed for. */
 static void requests_keep_a_quarter_of_any_window(void)
 {
@@ -135,15 +201,18 @@ static void pretending_gains_nothing(void)
 		unsigned int launches;
 		u64 page, pause;
 		double least;
+		bool can_overtake;
 	} launches[] = {
-		{ "one without end", 1, PAGE_NS, 20 * US, 0.245 },
-		{ "one with pauses of 1 ms", 1, 200 * US, 1 * MS, 0.245 },
-		{ "one with pauses of 1.9 ms", 1, 200 * US, 1900 * US, 0.245 },
-		{ "one with pauses of 3 ms", 1, 200 * US, 3 * MS, 0.9 },	/* too slow to wait for */
-		{ "one with pauses of 49 ms", 1, 200 * US, 49 * MS, 0.9 },
-		{ "four", 4, PAGE_NS, 20 * US, 0.245 },
-		{ "sixteen", 16, PAGE_NS, 20 * US, 0.245 },
-		{ "sixty with pauses of 1 ms", 60, 100 * US, 1 * MS, 0.245 },
+		{ "one without end", 1, PAGE_NS, 20 * US, 0.245, false },
+		{ "one with pauses of 1 ms", 1, 200 * US, 1 * MS, 0.245, false },
+		{ "one with pauses of 1.9 ms", 1, 200 * US, 1900 * US, 0.245, false },
+		{ "one with pauses of 3 ms", 1, 200 * US, 3 * MS, 0.9, false },	/* too slow to wait for */
+		{ "one with pauses of 49 ms", 1, 200 * US, 49 * MS, 0.9, false },
+		{ "four", 4, PAGE_NS, 20 * US, 0.245, false },
+		{ "sixteen", 16, PAGE_NS, 20 * US, 0.245, false },
+		{ "sixteen that overtake", 16, PAGE_NS, 20 * US, 0.245, true },
+		{ "sixty that overtake", 60, PAGE_NS, 20 * US, 0.245, true },
+		{ "sixty with pauses of 1 ms", 60, 100 * US, 1 * MS, 0.245, false },
 	};
 	unsigned int i, j;
 
@@ -152,6 +221,7 @@ static void pretending_gains_nothing(void)
 		u64 requests = 0;
 
 		begin(75, 14, REQUEST_NS);
+		s.can_overtake = launches[i].can_overtake;
 		for (j = 0; j < launches[i].launches; j++)
 			simulation_add(&s, true, launches[i].page, launches[i].pause)->length = -1;
 		simulation_run(&s, LONG_NS);
@@ -247,6 +317,10 @@ static void a_quiet_vm_beside_a_launch(void)
 int main(void)
 {
 	a_launch_is_little_slower_beside_pushing_vms();
+	a_launch_beside_short_and_long_requests();
+	a_launch_with_pauses();
+	a_small_share_is_no_worse_than_none();
+	very_long_requests();
 	requests_keep_a_quarter_of_any_window();
 	pretending_gains_nothing();
 	a_silent_launch_holds_nobody();

@@ -28,15 +28,22 @@ static struct vm vms[100];
 static atomic_bool stop;
 static int at_ccp;			/* no lock: the slot is one */
 static bool one_slot;
+static unsigned int slot_us;		/* 0: random */
+static unsigned int most_at_once;	/* without launches: depth */
+static atomic_uint at_once;
 static struct order_stats before;
 
 static void use_slot(struct vm *vm)
 {
+	unsigned int others = at_once++;
+
+	CHECK(others < most_at_once, "%u at ccp", others + 1);
 	if (one_slot)
 		CHECK(++at_ccp == 1, "%d at ccp", at_ccp);
-	usleep(random_below(&vm->seed, 300));
+	usleep(slot_us ?: random_below(&vm->seed, 300));
 	if (one_slot)
 		at_ccp--;
+	at_once--;
 }
 
 /* One request. The killer may strike while it waits. */
@@ -81,7 +88,8 @@ static void start(unsigned int count, unsigned int times)
 	}
 }
 
-static void finish(unsigned int count, unsigned int in_flight, unsigned int overdue)
+/* Returns how many were killed. */
+static unsigned int finish(unsigned int count, unsigned int in_flight, unsigned int overdue)
 {
 	unsigned int i, grants = 0, killed = 0, times = 0;
 	struct order_stats after;
@@ -93,6 +101,7 @@ static void finish(unsigned int count, unsigned int in_flight, unsigned int over
 		times += vms[i].times;
 	}
 	order_read(&after);
+	CHECK(order.hold.requests == in_flight, "%u requests", order.hold.requests);
 	CHECK(!after.waiting && after.in_flight == in_flight, "%u wait, %u in flight", after.waiting,
 	      after.in_flight);
 	CHECK(grants + killed == times, "%u and %u of %u", grants, killed, times);
@@ -104,6 +113,7 @@ static void finish(unsigned int count, unsigned int in_flight, unsigned int over
 	      (unsigned long long)(after.overdue - before.overdue));
 	printf("%u requests, %u killed, %u overdue, held %.1f ms\n", times, killed,
 	       overdue, (after.held_ns - before.held_ns) / 1e6);
+	return killed;
 }
 
 static void *run_launch(void *argument)
@@ -163,9 +173,22 @@ static void alone(void)
 	finish(VMS, 0, 0);
 }
 
-static void under_load(void *(*also)(void *))
+/* Waits that take longer than the order may stand still are no sign of that. */
+static void many_vms(void)
+{
+	order.stall_ns = 500 * NSEC_PER_MSEC;
+	slot_us = 8000;
+	start(ARRAY_SIZE(vms), 1);	/* the last one waits for 800 ms */
+	finish(ARRAY_SIZE(vms), 0, 0);
+	slot_us = 0;
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+}
+
+/* Returns how many were killed. */
+static unsigned int under_load(void *(*also)(void *))
 {
 	pthread_t others[LAUNCHES + 1];
+	unsigned int killed;
 	unsigned long i;
 
 	stop = false;
@@ -173,36 +196,125 @@ static void under_load(void *(*also)(void *))
 	for (i = 0; i < LAUNCHES; i++)
 		pthread_create(&others[i], NULL, run_launch, (void *)i);
 	pthread_create(&others[LAUNCHES], NULL, also, NULL);
-	finish(VMS, 0, 0);
+	killed = finish(VMS, 0, 0);
 	stop = true;
 	for (i = 0; i <= LAUNCHES; i++)
 		pthread_join(others[i], NULL);
+	CHECK(!order.hold.launch_cmds, "%u commands", order.hold.launch_cmds);
+	return killed;
 }
 
-/* A slot that never comes back: the others go when their time is up, and are counted. */
+static struct order_request slot;
+
+/* A third one begins to wait, and then the killed one is given the slot. */
+static void give_slot_back(void)
+{
+	struct order_stats now;
+
+	start(1, 1);
+	while (order_read(&now), now.waiting < 2)
+		usleep(1000);
+	order_leave(&slot);
+}
+
+/*
+ * Its kill ends the wait, and before it has said so it is given a slot: which then
+ * goes to the next one.
+ */
+static void killed_with_a_slot(void)
+{
+	struct task_struct task;
+	struct order_request killed;
+	struct order_stats now;
+	u64 began;
+
+	task_init(&task, VMS + 1);
+	current = &task;
+	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	wait_has_ended = give_slot_back;
+	task.killed = true;
+	began = ktime_get_ns();
+	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
+	wait_has_ended = NULL;
+	pthread_join(vms[0].thread, NULL);
+	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "the third one was not granted");
+	order_read(&now);
+	CHECK(!now.in_flight && !now.waiting && !order.hold.requests, "%u in flight",
+	      now.in_flight);
+	CHECK(now.grants == before.grants + 1 && now.killed == before.killed + 1 &&
+	      now.wait_ns > before.wait_ns, "counts");
+}
+
+/* Killed when everybody is let through: it never went to ccp. */
+static void killed_at_a_standstill(void)
+{
+	struct task_struct task;
+	struct order_request killed;
+	struct order_stats now;
+
+	order_read(&before);
+	task_init(&task, VMS + 1);
+	current = &task;
+	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	order.stall_ns = 1;
+	task.killed = true;
+	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
+	order_read(&now);
+	CHECK(now.overdue == before.overdue && now.killed == before.killed + 1, "counts");
+	order_leave(&slot);
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+}
+
+/* That a slot was held for long before somebody came is no standstill. */
+static void a_slow_request(void)
+{
+	struct task_struct task;
+	struct order_stats now;
+
+	task_init(&task, VMS + 1);
+	current = &task;
+	order.stall_ns = 300 * NSEC_PER_MSEC;
+	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	usleep(400000);
+	start(1, 1);
+	while (order_read(&now), now.waiting < 1)
+		usleep(1000);
+	order_leave(&slot);
+	finish(1, 0, 0);
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+}
+
+/* A slot that never comes back: the others go after stall_ns, and are counted. */
 static void a_hung_psp(void)
 {
 	struct task_struct task;
 	struct order_request hung;
 	struct order_stats after;
+	unsigned int i;
+	u64 began;
 
 	task_init(&task, VMS + 1);
 	current = &task;
-	jiffy_ns = NSEC_PER_MSEC;
+	order.stall_ns = 100 * NSEC_PER_MSEC;
 	CHECK(!order_enter(&hung, 0x1000000, 1), "it should go at once");
+	began = ktime_get_ns();
 	start(10, 1);
 	while (order_read(&after), after.overdue - before.overdue < 10)
 		usleep(1000);
+	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "it took %llu ns",
+	      (unsigned long long)(ktime_get_ns() - began));
 	order_leave(&hung);
 	finish(10, 0, 10);
-	jiffy_ns = NSEC_PER_SEC / HZ;
+	for (i = 0; i < 10; i++)
+		CHECK(!vms[i].request.is_charged, "it is charged for ccp's queue");
+	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
 }
 
 /* The module is unloaded: a hundred wait, and all go at once. */
 static void unloading(void)
 {
 	struct task_struct task;
-	struct order_request slow;
+	struct order_request slow, hasty, late;
 	struct order_stats now;
 	u64 began;
 
@@ -216,7 +328,12 @@ static void unloading(void)
 	order_open();
 	finish(100, 1, 0);
 	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "they waited until their time was up");
+	CHECK(!order_enter(&hasty, 0x2000000, 1), "it should go at once");
+	order_set_depth(1);	/* somebody sets it while the module is unloaded */
+	CHECK(!order_enter(&late, 0x3000000, 1), "it should go at once");
 	order_leave(&slow);
+	order_leave(&hasty);
+	order_leave(&late);
 }
 
 int main(void)
@@ -224,12 +341,24 @@ int main(void)
 	alarm(300);		/* a test that hangs fails */
 	order_init();
 	one_slot = true;
+	most_at_once = 1;
 	alone();
-	under_load(run_killer);
+	many_vms();
+	order_set_launch_share(0);
+	CHECK(under_load(run_killer), "nobody was killed");
+	order_set_launch_share(75);
 	one_slot = false;
+	most_at_once = 1 + LAUNCHES;	/* as many more may be owed */
+	CHECK(under_load(run_killer), "nobody was killed");
+	CHECK(order.hold.held_ns, "nobody was held");
+	most_at_once = VMS;
 	under_load(run_parameters);
 	order_set_depth(1);
 	order_set_launch_share(75);
+	killed_with_a_slot();
+	killed_at_a_standstill();
+	a_slow_request();
+	most_at_once = ARRAY_SIZE(vms);
 	a_hung_psp();
 	unloading();
 	order_fini();

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 _Thread_local struct task_struct *current;
-u64 jiffy_ns = NSEC_PER_SEC / HZ;
+_Thread_local void (*wait_has_ended)(void);
 
 u64 ktime_get_ns(void)
 {
@@ -68,7 +68,7 @@ void complete(struct completion *c)
  */
 long wait_for_completion_killable_timeout(struct completion *c, unsigned long jiffies)
 {
-	struct timespec until = timespec_of(ktime_get_ns() + jiffies * jiffy_ns);
+	struct timespec until = timespec_of(ktime_get_ns() + jiffies * JIFFY_NS);
 	int ret = 0;
 	long left;
 
@@ -77,7 +77,9 @@ long wait_for_completion_killable_timeout(struct completion *c, unsigned long ji
 		ret = pthread_cond_timedwait(&current->woken, &current->lock, &until);
 	left = c->done ? 1 : current->killed ? -512 : 0;
 	pthread_mutex_unlock(&current->lock);
-	if (left <= 0)
+	if (left <= 0 && wait_has_ended)
+		wait_has_ended();
+	else if (left <= 0)
 		usleep(500);
 	return left;
 }

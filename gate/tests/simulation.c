@@ -18,32 +18,42 @@ static u64 about(u64 ns)
 
 static void to_ccp(struct simulation *s, struct client *c)
 {
+	unsigned int place = s->nr_at_ccp;
+
 	CHECK(s->nr_at_ccp < MAX_CLIENTS, "ccp's queue is full");
-	s->at_ccp[s->nr_at_ccp++] = c;
-	if (s->nr_at_ccp == 1)
+	c->overtook = s->can_overtake && c->is_launch && !c->overtook && place > 1;
+	if (c->overtook) {
+		place = 1;
+		memmove(s->at_ccp + 2, s->at_ccp + 1, (s->nr_at_ccp - 1) * sizeof(s->at_ccp[0]));
+	}
+	s->at_ccp[place] = c;
+	if (!s->nr_at_ccp++)
 		s->answer_at = s->now + about(c->service);
 }
 
 static void grant(struct simulation *s)
 {
 	struct order_request *request;
+	struct client *c;
 
-	s->timer = U64_MAX;
-	while ((request = order_queue_first(&s->queue)) && s->in_flight < s->depth) {
+	while (s->in_flight < s->depth + launch_hold_owed(&s->hold) && s->queue.nr_waiting) {
 		u64 until = launch_hold_until(&s->hold, s->now);
 
 		CHECK(!until || until > s->now, "held until %llu, now %llu",
 		      (unsigned long long)until, (unsigned long long)s->now);
 		if (until) {
 			launch_hold_set(&s->hold, true, s->now);
-			s->timer = until;
+			if (s->timer == U64_MAX)
+				s->timer = min(until, s->now + HOLD_TICK_NS);
 			return;
 		}
+		request = order_queue_next(&s->queue, s->now);
 		order_queue_take(&s->queue, request);
-		request->since = s->now;
 		s->in_flight++;
 		launch_hold_request_enter(&s->hold, s->now);
-		to_ccp(s, container_of(request, struct client, request));
+		c = container_of(request, struct client, request);
+		c->granted_at = s->now;
+		to_ccp(s, c);
 	}
 	launch_hold_set(&s->hold, false, s->now);
 }
@@ -58,6 +68,7 @@ static void send(struct simulation *s, struct client *c)
 		launch_hold_enter(&s->hold, c->request.gctx, s->now);
 		to_ccp(s, c);
 	} else {
+		c->request.came = s->now;
 		order_queue_add(&s->queue, &c->request, s->now);
 	}
 }
@@ -68,7 +79,7 @@ static void answered(struct simulation *s)
 	u64 start = max(s->idle_since, c->sent_at);
 
 	if (!c->is_launch)
-		start = max(start, c->request.since);
+		start = max(start, c->granted_at);
 	memmove(s->at_ccp, s->at_ccp + 1, --s->nr_at_ccp * sizeof(s->at_ccp[0]));
 	s->idle_since = s->now;
 	if (s->nr_at_ccp)
@@ -82,10 +93,14 @@ static void answered(struct simulation *s)
 
 		launch_hold_leave(&s->hold, c->request.gctx, is_over, s->now);
 		c->ended_at = s->now;
-		c->next_at = is_over ? U64_MAX : s->now + about(c->pause);
+		c->next_at = s->now + about(c->pause);
+		if (c->pause_every && c->commands % c->pause_every == 0)
+			c->next_at = s->now + c->long_pause;
+		if (is_over)
+			c->next_at = U64_MAX;
 	} else {
-		order_queue_charge(&s->queue, &c->request, s->now);
-		launch_hold_request_leave(&s->hold, s->now);
+		order_queue_charge(&s->queue, &c->request,
+				   launch_hold_request_leave(&s->hold, s->now), s->now);
 		s->in_flight--;
 		if (c->nr_waits < MAX_WAITS)
 			c->waits[c->nr_waits++] = s->now - c->sent_at;
@@ -139,6 +154,8 @@ void simulation_run(struct simulation *s, u64 ns)
 		s->now = at;
 		if (at == answer)
 			answered(s);
+		else if (at == s->timer)
+			s->timer = U64_MAX;
 		else if (next && at == next->next_at)
 			send(s, next);
 		grant(s);

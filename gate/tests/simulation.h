@@ -16,7 +16,10 @@ struct client {
 	bool is_launch;
 	unsigned int commands, length;	/* a launch ends after length */
 	u64 service, pause;		/* between an answer and the next command */
-	u64 next_at, sent_at, began_at, ended_at;
+	u64 next_at, sent_at, granted_at, began_at, ended_at;
+	unsigned int pause_every;	/* pages; 0: no other pauses */
+	u64 long_pause;
+	bool overtook;
 	u64 psp_ns;
 	unsigned int nr_waits;
 	u64 waits[MAX_WAITS];		/* whole requests, with the service */
@@ -26,6 +29,12 @@ struct simulation {
 	struct order_queue queue;
 	struct launch_hold hold;
 	unsigned int depth, in_flight;
+	/*
+	 * The mutex' owner wakes up the first waiter, but a thread that runs takes it
+	 * before; once, then it is handed over. So each second command of a launch
+	 * waits for one other command only.
+	 */
+	bool can_overtake;
 	u64 now, timer;
 	unsigned int nr_at_ccp;
 	struct client *at_ccp[MAX_CLIENTS];	/* the first is being executed */

@@ -1,6 +1,7 @@
 //! # The gate's order in user space
 //!
-//! gate/tests simulates what the order promises, and runs it with threads under ThreadSanitizer.
+//! gate/tests simulates what the order promises, and runs it with threads under ThreadSanitizer. That
+//! needs a C compiler with sanitizers: without one the tests fail, unless [`SKIP`] is set.
 
 mod plot;
 
@@ -24,6 +25,10 @@ const WARNINGS: [&str; 6] = [
     "-Wno-sign-compare",
     "-Wno-unused-parameter",
 ];
+
+/// An environment variable with which these tests pass without running.
+const SKIP: &str = "GUESTREQ_SKIP_SANITIZERS";
+const COMPILER: &str = "cc";
 
 fn gate() -> PathBuf {
     project::root().join("gate")
@@ -50,46 +55,80 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-fn compile(folder: &Path, sanitizer: &str, sources: &[PathBuf]) -> Result<PathBuf, String> {
+fn compile(
+    compiler: &str,
+    folder: &Path,
+    sanitizer: &str,
+    sources: &[PathBuf],
+) -> Result<PathBuf, String> {
     let program = folder.join("program");
-    let mut cc = Command::new("cc");
+    let mut cc = Command::new(compiler);
     cc.args(WARNINGS).args(["-g", "-O1", "-pthread", "-fno-sanitize-recover=all"]);
     cc.arg(format!("-fsanitize={sanitizer}"));
     cc.arg("-I").arg(folder).arg("-I").arg(gate()).arg("-I").arg(gate().join("tests"));
     cc.args(sources).arg("-o").arg(&program);
-    let output = cc.output().map_err(|error| format!("cc: {error}"))?;
+    let output = cc.output().map_err(|error| format!("{compiler}: {error}"))?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     if output.status.success() { Ok(program) } else { Err(stderr.into_owned()) }
 }
 
-/// Whether a program with this sanitizer can be built and started here.
-fn has(sanitizer: &str) -> bool {
-    let folder = folder(&format!("has-{sanitizer}"));
+/// Builds and starts a program with this sanitizer; otherwise says in one line what is missing. Each
+/// test has its own `folder`.
+fn ensure_sanitizer(compiler: &str, sanitizer: &str, folder: &Path) -> Result<(), String> {
     let source = folder.join("main.c");
     fs::write(&source, "int main(void) { return 0; }\n").unwrap();
-    compile(&folder, sanitizer, &[source])
-        .is_ok_and(|program| Command::new(program).status().is_ok_and(|status| status.success()))
+    let start = |program| {
+        let output = Command::new(program).output().map_err(|error| error.to_string())?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(stderr) }
+    };
+    compile(compiler, folder, sanitizer, &[source]).and_then(start).map_err(|error| {
+        let why = error.lines().find(|line| !line.trim().is_empty()).unwrap_or("it failed");
+        format!(
+            "no C compiler with -fsanitize={sanitizer} that works here ({why}): install \
+             build-essential (Debian, Ubuntu), or gcc, libasan, libubsan and libtsan (Fedora); or skip \
+             these tests with {SKIP}=1. See docs/testing.md#prerequisites"
+        )
+    })
 }
 
 /// Compiles a test with the kernel's sources that it needs, runs it, and returns what it says;
-/// None if that is impossible here.
+/// None if these tests are to be skipped.
 fn run(name: &str, sanitizer: &str, more: &[&str]) -> Option<String> {
-    if !has(sanitizer) {
-        eprintln!("skipped: no C compiler with -fsanitize={sanitizer} that works here");
+    if std::env::var_os(SKIP).is_some() {
+        eprintln!("skipped: {SKIP} is set");
         return None;
     }
+    let probe = folder(&format!("{name}-sanitizer"));
+    ensure_sanitizer(COMPILER, sanitizer, &probe).unwrap_or_else(|missing| panic!("{missing}"));
     let folder = folder(name);
     fake_headers(&folder);
     let test = format!("tests/{name}.c");
     let files = [&[test.as_str()], more].concat();
     let sources: Vec<_> = files.iter().map(|file| gate().join(file)).collect();
-    let program = compile(&folder, sanitizer, &sources).unwrap_or_else(|error| panic!("{error}"));
+    let program = compile(COMPILER, &folder, sanitizer, &sources);
+    let program = program.unwrap_or_else(|error| panic!("{error}"));
     let output = Command::new(program).output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{stdout}");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{stderr}", output.status);
     Some(stdout)
+}
+
+#[test]
+fn a_missing_compiler_or_sanitizer_is_a_failure_that_says_what_to_install() {
+    let folder = folder("missing");
+    for (compiler, sanitizer, why) in [
+        ("no-such-compiler", "thread", "no-such-compiler: No such file"),
+        // It succeeds, but compiles nothing.
+        ("true", "thread", "No such file"),
+        ("false", "thread", "it failed"),
+    ] {
+        let missing = ensure_sanitizer(compiler, sanitizer, &folder).unwrap_err();
+        assert!(missing.contains(why) && missing.contains("install build-essential"), "{missing}");
+        assert_eq!(missing.lines().count(), 1, "{missing}");
+    }
 }
 
 const SIMULATED: [&str; 3] = ["tests/simulation.c", "order_queue.c", "launch_hold.c"];

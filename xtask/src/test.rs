@@ -19,8 +19,9 @@ pub struct Args {
     /// Also run scenarios for longer, and all of them on all kernels
     #[arg(long)]
     long: bool,
-    /// Only kernels whose version starts with, or else contains, this
-    #[arg(long, value_name = "PATTERN")]
+    /// Only kernels whose version starts with, or else contains, this; or a kernel to build, such as
+    /// `lockdep-kasan`
+    #[arg(long, value_name = "PATTERN|NAME")]
     kernel: Option<String>,
     /// Only this scenario (id or unambiguous prefix, such as `limits/fairness`), subject (`limits`)
     /// or group

@@ -78,16 +78,16 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_order",
         title: "Order",
-        needed: "Requests reach the PSP in a fair order, launches first: load the gate of this release, with `depth` above 0; or say `order = \"off\"` in the configuration.",
+        needed: "A loaded gate puts requests in a fair order, with every backend: load the gate of this release, with `depth` above 0; or say `order = \"off\"` in the configuration.",
         docs: "docs/order.md#switching-it-off",
-        run: |host| with_gate(host, order),
+        run: order,
     },
     Check {
         id: "gate_weights",
         title: "Weights",
         needed: "Where a policy sets a `weight`, the gate has an order and speaks protocol 2: load the gate of this release, with `depth` above 0.",
         docs: "docs/order.md#weights",
-        run: |host| with_gate(host, weights),
+        run: weights,
     },
     Check {
         id: "gate_unanswered",

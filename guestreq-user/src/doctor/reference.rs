@@ -20,7 +20,8 @@ fn reference() -> String {
          | skip | not checked: it needs root (`sudo guestreq doctor`), or an earlier check failed |\n\n\
          At its start the agent checks its prerequisites with the same code. `backend` and `mode` come from the running \
          agent, otherwise from configuration and overrides. With backend `vcpu` or `none` the \
-         gate's checks are skipped, unless the gate is closed and so denies every request.\n\n\
+         gate's checks are skipped, except those of what it does with every backend: deny every request \
+         while it is closed, and put requests in order. A weight then has no effect, which is a warning.\n\n\
          If KVM uses the PSP, doctor sends it one command, `snp_platform_status`, which queues like \
          any other.\n\n\
          ## From copied files\n\n\

@@ -118,6 +118,10 @@ const BROKEN: &[Broken] = &[
         f.config = Ok("weight = 4".to_owned());
         f.write("/sys/module/guestreq_gate/parameters/depth", "0\n");
     }),
+    ("gate_weights", State::Warn, "no effect with backend vcpu", |f| {
+        f.config = Ok("backend = \"vcpu\"\nweight = 4".to_owned());
+        f.agent = Err(Silent::Nobody);
+    }),
     ("gate_weights", State::Warn, "speaks protocol 1, which has no weights", |f| {
         f.config = Ok("weight = 4".to_owned());
         f.remove("/sys/module/guestreq_gate/parameters/protocol_newest");
@@ -276,11 +280,30 @@ fn without_an_agent_the_configuration_says_what_is_needed() {
     fake.config = Ok("mode = \"enforce\"\nbackend = \"vcpu\"".to_owned());
     let report = fake.examine();
     for (_, checks) in CHECKS.iter().filter(|(group, _)| *group == super::Group::Gate) {
-        for check in checks.iter() {
+        for check in checks.iter().filter(|check| check.id != "gate_weights") {
             assert_eq!(find(&report, check.id).state, State::Skip, "{}", check.id);
         }
     }
     assert!(find(&report, "gate_loaded").why.contains("backend vcpu needs no gate"));
+    assert_eq!(find(&report, "gate_weights").why, "no policy sets a weight");
+}
+
+/// A loaded gate orders requests, whoever enforces.
+#[test]
+fn the_order_is_checked_with_every_backend() {
+    for backend in ["vcpu", "none"] {
+        let mut fake = Fake::ready();
+        fake.agent = Err(Silent::Nobody);
+        fake.config = Ok(format!("backend = {backend:?}"));
+        let on = fake.examine();
+        assert_eq!(find(&on, "gate_order").state, State::Pass, "{}", says(find(&on, "gate_order")));
+        assert_eq!(find(&on, "gate_loaded").state, State::Skip);
+        fake.write("/sys/module/guestreq_gate/parameters/depth", "0\n");
+        let off = fake.examine();
+        assert_eq!(find(&off, "gate_order").state, State::Warn, "{backend}");
+        fake.remove("/sys/module/guestreq_gate");
+        assert_eq!(find(&fake.examine(), "gate_order").why, "the gate is not loaded");
+    }
 }
 
 #[test]

@@ -85,17 +85,17 @@ metrics! {
     PSP_QUEUE Gauge "psp_queue_length" []
         "Guest requests waiting for the PSP.";
     ORDER_DEPTH Gauge "order_depth" []
-        "How many guest requests the gate's order lets to the PSP's mutex at a time; 0: the order is off. This and all other series of the order are absent without a gate that has one, and begin at 0 when the gate is loaded.";
+        "How many guest requests the gate's order lets through to the PSP's mutex at a time; 0: the order is off. All series of the order are absent without a gate that has one; its counters begin at 0 when the gate is loaded.";
     ORDER_LAUNCH_SHARE Gauge "order_launch_share" []
         "Share of the PSP's time for which launches may hold requests, 0 to 1.";
     ORDER_WAITING Gauge "order_waiting_requests" []
         "Guest requests that wait in the gate's order. They are part of guestreq_psp_queue_length.";
     ORDER_IN_FLIGHT Gauge "order_in_flight_requests" []
-        "Guest requests that have a slot of the gate's order; more than its depth if some are overdue.";
+        "Guest requests that the gate's order let through and that are not answered yet; more than its depth while some are overdue, or while requests are owed time beside many launches.";
     ORDER_REQUESTS Counter "order_requests_total" []
-        "Guest requests that passed the gate's order: granted a slot, without or after a wait, overdue, or killed while they waited.";
+        "Guest requests that passed the gate's order: let through at once or after a wait, overdue ones included, or killed while they waited.";
     ORDER_OVERDUE Counter "order_overdue_total" []
-        "Guest requests that went to the PSP without a slot, because they had waited for 10 s.";
+        "Guest requests that went to the PSP without a slot, because the gate's order stood still for 10 s: no slot was given or came back, and somebody waited.";
     ORDER_KILLED Counter "order_killed_total" []
         "Guest requests whose task was killed while they waited in the gate's order.";
     ORDER_WAIT Counter "order_wait_seconds_total" []

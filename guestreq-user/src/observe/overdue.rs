@@ -1,7 +1,7 @@
 //! # Overdue requests
 //!
-//! Requests that went to the PSP although the gate's order had no slot for them, after 10 s. While
-//! the PSP hangs there is one after the other, so only the first of a series is reported.
+//! Requests that went to the PSP without a slot, because the gate's order stood still for 10 s. While
+//! the PSP hangs that happens again and again, so only the first of a series are reported.
 
 use std::time::{Duration, Instant};
 

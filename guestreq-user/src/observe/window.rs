@@ -28,6 +28,8 @@ pub struct Sample {
     pub queue_ns: u64,
     /// For how long launches held requests in the gate's order, if there is one.
     pub held_ns: Option<u64>,
+    /// Requests that the gate's order let through without a slot, if there is one.
+    pub overdue: Option<u64>,
     /// Of all guest requests.
     pub stages: [Slots; STAGES],
     pub vms: BTreeMap<VmRef, Totals>,
@@ -124,6 +126,13 @@ impl Window {
         let Some(old) = self.samples.front() else { return 0.0 };
         let (Some(before), Some(after)) = (old.held_ns, now.held_ns) else { return 0.0 };
         after.saturating_sub(before) as f64 / elapsed(old, now)
+    }
+
+    /// Requests that became overdue. A count that fell is that of another gate, which began at 0.
+    pub fn overdue(&self, now: &Sample) -> u64 {
+        let before = self.samples.front().and_then(|old| old.overdue);
+        let (Some(before), Some(after)) = (before, now.overdue) else { return 0 };
+        after.checked_sub(before).unwrap_or(after)
     }
 
     /// By stage, of all guest requests.

@@ -58,6 +58,7 @@ pub fn sample(
         busy_ns: host.totals.commands.iter().map(|totals| totals.busy_ns).sum::<u64>() + running,
         queue_ns: host.totals.messages.iter().map(|message| message.stage_ns[1]).sum(),
         held_ns: order.map(|order| order.counts.held_ns),
+        overdue: order.map(|order| order.counts.overdue),
         stages: window::stages(host),
         vms: tracked.iter().zip(vms).filter_map(of_vm).collect(),
     }

@@ -9,22 +9,25 @@ use serde::{Deserialize, Serialize};
 /// The gate's order of guest requests; counts and times since the gate was loaded.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Order {
-    /// How many requests it lets to the PSP at a time; 0: it is off.
+    /// How many requests it lets through to the PSP's mutex at a time; 0: it is off.
     pub depth: u64,
     /// Share of the PSP's time for which launches may hold requests.
     pub launch_share: f64,
     /// Requests that wait now.
     pub waiting: u64,
-    /// Requests that have a slot now; more than `depth` if some are overdue.
+    /// Requests that were let through and are not answered yet. They are more than `depth` while some
+    /// are overdue, or while requests are owed time beside many launches.
     pub in_flight: u64,
     /// A slot is free, but whoever is next is held for the next command of a launch.
     pub held: bool,
     /// Share of time in which requests were held for launches, in the last `window_seconds`.
     pub recent_held_share: f64,
-    /// Requests that got a slot, or were overdue.
+    /// Requests that were let through, overdue ones included.
     pub grants: u64,
-    /// Requests that went to the PSP without a slot, after 10 s.
+    /// Requests that went to the PSP without a slot, because the order stood still for 10 s.
     pub overdue: u64,
+    /// How many of these in the last `window_seconds`.
+    pub recent_overdue: u64,
     /// Requests whose task was killed while they waited.
     pub killed: u64,
     /// Total of all waits that have ended.
@@ -37,6 +40,8 @@ pub struct Order {
     pub request_seconds: f64,
     /// Who waits, the next one first; at most the first 256. Read a moment after the counts.
     pub waiters: Vec<Waiter>,
+    /// Why `waiters` cannot be read; null if it was.
+    pub waiters_error: Option<String>,
 }
 
 /// A guest request that waits in the order.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! scenarios --list                          ids, descriptions and groups
-//! scenarios run GROUP [--only ID,...] [--long] [--brief]
+//! scenarios run GROUP [--only ID,...] [--long] [--brief] [--debug]
 //! scenarios bench --only PART [--long]      measurements for `cargo xtask bench`
 //! scenarios demo [--live]                   tables as the operator sees them; or, live,
 //!                                           the agent's socket over TCP for `guestreq top`
@@ -17,6 +17,7 @@ mod bench;
 mod bpf;
 mod bridge;
 mod btf;
+mod cgroup;
 mod demo;
 mod empty_program;
 mod enforcing;
@@ -41,6 +42,7 @@ mod tracers;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
+use scenario::Context;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -68,13 +70,18 @@ fn run(arguments: &[&str]) -> Result<()> {
         ["hold-memory", pid] => locked_memory::hold(pid),
         ["try-parameters"] => privileges::try_parameters(),
         ["run", group, options @ ..] => {
-            let long = options.contains(&"--long");
+            let has = |option| options.contains(&option);
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();
-            scenario::run(group, only, long, options.contains(&"--brief"))
+            let context = Context {
+                long: has("--long"),
+                is_debug_kernel: has("--debug"),
+                kernel: host::kernel()?,
+            };
+            scenario::run(group, only, &context, has("--brief"))
         }
         _ => bail!(
             "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
-             [--only ID,...] [--long] [--brief]"
+             [--only ID,...] [--long] [--brief] [--debug]"
         ),
     }
 }

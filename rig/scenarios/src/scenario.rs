@@ -10,6 +10,8 @@ use crate::{agent::Agent, host, scenarios};
 pub struct Context {
     /// Whether the run may take an hour.
     pub long: bool,
+    /// Whether the kernel checks each of its steps: how long anything takes then means nothing.
+    pub is_debug_kernel: bool,
     /// The kernel's release.
     pub kernel: String,
 }
@@ -37,8 +39,26 @@ pub struct Scenario {
 }
 
 /// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`; with `long` before the
-/// constant, one that takes a minute or more, or needs an idle machine.
+/// constant, one that takes a minute or more, or needs an idle machine; with `timed`, one that
+/// compares times, and with `agent`, one that needs the agent: these are not for debug kernels.
 macro_rules! scenario {
+    (agent $name:ident: $id:literal = $check:expr, $description:literal) => {
+        $crate::scenario::scenario!(unless_debug $name: $id = $check, $description,
+            "needs the agent, which needs a kernel such as Debian's");
+    };
+    (timed $name:ident: $id:literal = $check:expr, $description:literal) => {
+        $crate::scenario::scenario!(unless_debug $name: $id = $check, $description,
+            "compares times, which are a debug kernel's own");
+    };
+    (unless_debug $name:ident: $id:literal = $check:expr, $description:literal, $why:literal) => {
+        $crate::scenario::scenario!($name: $id = |context: &$crate::scenario::Context| {
+            if context.is_debug_kernel {
+                Ok($crate::scenario::Status::Skipped($why))
+            } else {
+                $check(context)
+            }
+        }, $description);
+    };
     (long $name:ident: $id:literal = $check:expr, $description:literal) => {
         $crate::scenario::scenario!($name: $id = |context: &$crate::scenario::Context| {
             if context.long { $check(context) } else { Ok($crate::scenario::Status::Skipped("only with --long")) }
@@ -107,11 +127,10 @@ pub fn list() {
 }
 
 /// Runs a group, or only its scenarios with these ids, separated by commas.
-pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()> {
+pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Result<()> {
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
     };
-    let context = Context { long, kernel: host::kernel()? };
     let prepared = (group.prepare)();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
     for scenario in all {
@@ -121,7 +140,7 @@ pub fn run(name: &str, only: Option<&str>, long: bool, brief: bool) -> Result<()
         println!("RIG: run {}: {}", scenario.id, scenario.description);
         let start = Instant::now();
         let outcome = match &prepared {
-            Ok(()) => (scenario.check)(&context),
+            Ok(()) => (scenario.check)(context),
             Err(error) => Err(anyhow::anyhow!("preparing the host: {error:#}")),
         };
         let seconds = start.elapsed().as_secs_f64();

@@ -16,11 +16,11 @@ use crate::setup::toolroot::WORK;
 use crate::setup::{Kernel, Rig};
 
 /// Fixed part of the kernel's command line. At log level 5 warnings reach the console, where they
-/// fail a boot. From `nokaslr` on it disables hardening and watchdogs, which take a quarter of an
-/// emulator's time and are irrelevant here.
-const CMDLINE: &str = "console=ttyS0 loglevel=5 panic=-1 tsc=reliable lsm=landlock,yama,bpf \
-                       nokaslr mitigations=off init_on_alloc=0 hardened_usercopy=off \
-                       randomize_kstack_offset=off nowatchdog audit=0";
+/// fail a boot; by its time a line is known to be the kernel's. From `nokaslr` on it disables
+/// hardening and watchdogs, which take a quarter of an emulator's time and are irrelevant here.
+const CMDLINE: &str = "console=ttyS0 loglevel=5 printk.time=1 panic=-1 tsc=reliable \
+                       lsm=landlock,yama,bpf nokaslr mitigations=off init_on_alloc=0 \
+                       hardened_usercopy=off randomize_kstack_offset=off nowatchdog audit=0";
 
 /// A boot's parameters.
 pub struct Boot<'a> {

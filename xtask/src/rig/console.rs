@@ -1,7 +1,9 @@
 //! # Results on a guest's console
 //!
 //! Lines of the protocol start with `RIG: `; all other output is searched for warnings of the
-//! kernel.
+//! kernel, which include what lockdep, KASAN and KCSAN find.
+
+use super::races::Races;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
@@ -28,16 +30,29 @@ pub struct Console {
     running: Option<(String, String)>,
     expected: Vec<String>,
     troubles: Vec<String>,
+    pub races: Races,
 }
 
-const TROUBLES: &[&str] = &["Kernel panic", "Oops", "BUG:", "WARNING:"];
+const TROUBLES: &[&str] = &[
+    "Kernel panic",
+    "Oops",
+    "BUG:",
+    "WARNING:",
+    // lockdep has found a fault that it reports otherwise, or has no more room, and sees nothing
+    // from then on.
+    "INFO: trying to register non-static key",
+    "turning off the locking correctness validator",
+];
 
 impl Console {
     /// Reads a line and returns the report, if it is one.
     pub fn line(&mut self, line: &str) -> Option<&ScenarioReport> {
         let Some(message) = line.strip_prefix("RIG: ") else {
             // The kernel's lines start with a time stamp in brackets.
-            if line.contains("] ") && TROUBLES.iter().any(|trouble| line.contains(trouble)) {
+            if line.contains("] ")
+                && !self.races.line(line)
+                && TROUBLES.iter().any(|trouble| line.contains(trouble))
+            {
                 self.troubles.push(line.to_string());
             }
             return None;
@@ -83,10 +98,11 @@ impl Console {
         self.running.as_ref().map(|(id, _)| id.as_str())
     }
 
-    /// The first warning of the kernel that no scenario has announced.
+    /// The first warning of the kernel that no scenario has announced, or race of the gate's.
     pub fn trouble(&self) -> Option<&str> {
         let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));
-        self.troubles.iter().map(String::as_str).find(|line| !expected(line))
+        let warning = self.troubles.iter().map(String::as_str).find(|line| !expected(line));
+        warning.or_else(|| self.races.of_gate())
     }
 }
 
@@ -139,5 +155,28 @@ mod tests {
         assert_eq!(read(&["RIG: expect-warning snp_decommission", warning]).trouble(), None);
         assert!(read(&["RIG: expect-warning something else", warning]).trouble().is_some());
         assert_eq!(read(&["guestreq: WARNING: not a line of the kernel's"]).trouble(), None);
+    }
+    #[test]
+    fn what_a_debug_kernel_finds_is_a_warning() {
+        for found in [
+            "[    9.1] WARNING: possible circular locking dependency detected",
+            "[    9.1] WARNING: inconsistent lock state",
+            "[    9.1] WARNING: suspicious RCU usage",
+            "[    9.1] [ BUG: Invalid wait context ]",
+            "[    9.1] BUG: sleeping function called from invalid context at mm/slab.h:302",
+            "[    9.1] BUG: spinlock bad magic on CPU#0, scenarios/88",
+            "[    9.1] BUG: MAX_LOCKDEP_CHAINS too low!",
+            "[    9.1] INFO: trying to register non-static key.",
+            "[    9.1] turning off the locking correctness validator.",
+            "[    9.1] BUG: KASAN: slab-use-after-free in order_leave+0x1/0x2 [guestreq_gate]",
+            "[    9.1] ODEBUG: free active (active state 0) object type: hrtimer, WARNING: CPU: 1",
+        ] {
+            assert_eq!(read(&[found]).trouble(), Some(found));
+        }
+        let race = "[    9.1] BUG: KCSAN: data-race in order_read [guestreq_gate] / grant";
+        assert_eq!(read(&[race]).trouble(), race.split_once("KCSAN: ").map(|it| it.1));
+        let other = "[    9.1] BUG: KCSAN: data-race in tick_sched / tick_sched";
+        assert_eq!(read(&[other]).trouble(), None);
+        assert_eq!(read(&[other]).races.others().len(), 1);
     }
 }

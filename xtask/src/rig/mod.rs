@@ -7,6 +7,7 @@ pub mod boot;
 pub mod console;
 mod cpio;
 pub mod image;
+mod races;
 
 use anyhow::Result;
 use boot::Boot;

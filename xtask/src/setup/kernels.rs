@@ -1,45 +1,95 @@
-//! # Fetching the matrix's kernels and their headers
+//! # Fetching the matrix's kernels and their headers, or building a kernel
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use super::apt::Apt;
+use super::built::{self, RECIPES, Recipe};
 use super::cache::Cache;
 use super::matrix::{Flavour, Kind, MATRIX};
-use super::toolroot::Toolroot;
+use super::toolroot::{BESIDE, Toolroot};
 use super::unpack;
 use crate::progress;
 
-/// An unpacked kernel: `vmlinuz`, `btf/` and `modules/` are in its directory.
+/// A kernel: `vmlinuz`, `btf/` and `modules/` are in its directory.
 pub struct Kernel {
     pub abi: String,
     pub dir: PathBuf,
-    flavour: Flavour,
+    origin: Origin,
+}
+
+enum Origin {
+    Debian(Flavour),
+    Built(&'static Recipe, Toolroot),
 }
 
 impl Kernel {
     /// Whether it is built with PREEMPT_RT.
     pub fn is_realtime(&self) -> bool {
-        self.flavour == Flavour::Realtime
+        matches!(self.origin, Origin::Debian(Flavour::Realtime))
+    }
+
+    /// How it was built, unless by Debian.
+    pub fn recipe(&self) -> Option<&'static Recipe> {
+        match &self.origin {
+            Origin::Debian(_) => None,
+            Origin::Built(recipe, _) => Some(recipe),
+        }
+    }
+
+    /// make, in `work`, for modules of this kernel.
+    pub fn make(&self, tools: &Toolroot, work: &Path) -> Command {
+        match &self.origin {
+            Origin::Debian(_) => {
+                let mut make = tools.command(work, "make");
+                make.arg(format!("KDIR=/usr/src/linux-headers-{}", self.abi));
+                // One newer compiler serves all kernels.
+                make.args(["CC=gcc-14", "HOSTCC=gcc-14"]);
+                make
+            }
+            Origin::Built(recipe, tools) => {
+                let mut make = tools.command_beside(work, &self.dir.join(built::BUILD), "make");
+                make.arg(format!("KDIR={BESIDE}")).args(recipe.compiler);
+                // Each source file is also checked by sparse, whose warnings are errors.
+                make.args(["C=2", "CF=-Wsparse-error"]);
+                make
+            }
+        }
+    }
+
+    /// Tells it from other builds of its version.
+    pub fn key(&self) -> &OsStr {
+        self.dir.file_name().unwrap_or(self.dir.as_os_str())
     }
 }
 
-/// The matrix's kernels whose version starts with, or else contains, `pattern`.
+/// The kernel that is built by the name `pattern`; or the matrix's kernels whose version starts
+/// with, or else contains, it.
 pub fn prepare(
     cache: &Cache,
     apt: &Apt,
     tools: &Toolroot,
     pattern: Option<&str>,
 ) -> Result<Vec<Kernel>> {
+    if let Some(recipe) = pattern.and_then(built::find) {
+        let tools = Toolroot::for_kernels(cache)?;
+        let dir = recipe.build(cache, apt, &tools)?;
+        let abi = built::release(&dir)?;
+        return Ok(vec![Kernel { abi, dir, origin: Origin::Built(recipe, tools) }]);
+    }
     let mut chosen = Vec::new();
     for kind in MATRIX {
         chosen.push((kind, kind.abi(cache, apt)?));
     }
     if let Some(pattern) = pattern {
         let starts = chosen.iter().any(|(_, abi)| abi.starts_with(pattern));
-        let known = chosen.iter().map(|(_, abi)| abi.as_str()).collect::<Vec<_>>().join(", ");
+        let known = chosen.iter().map(|(_, abi)| abi.as_str());
+        let known: Vec<_> = known.chain(RECIPES.iter().map(|recipe| recipe.name)).collect();
+        let known = known.join(", ");
         chosen.retain(
             |(_, abi)| if starts { abi.starts_with(pattern) } else { abi.contains(pattern) },
         );
@@ -57,7 +107,7 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
         })?;
         let flavour = kind.flavour();
         headers(cache, apt, tools, abi, flavour)?;
-        anyhow::Ok(Kernel { abi: abi.to_string(), dir, flavour })
+        anyhow::Ok(Kernel { abi: abi.to_string(), dir, origin: Origin::Debian(flavour) })
     };
     get(&abi).or_else(|error| {
         // The archive may have dropped this version since the index was fetched.

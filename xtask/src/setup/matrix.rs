@@ -114,26 +114,38 @@ impl Kind {
             .max_by_key(|abi| version_key(abi))
     }
 
-    /// The choice, kept until the index changes, so that a warm start does not run apt.
+    /// The choice, kept so that a warm start does not run apt.
     pub fn abi(&self, cache: &Cache, apt: &Apt) -> Result<String> {
         let name = match self.flavour {
             Flavour::Plain => format!("{}{}", self.version, self.release),
             Flavour::Realtime => format!("{}{}-rt", self.version, self.release),
         };
-        let memory = cache.path("kernels").join(name);
-        let age = fs::metadata(&memory).and_then(|m| m.modified()).ok();
-        if age.is_some() && age >= apt.index_time() {
-            return Ok(fs::read_to_string(&memory)?);
-        }
-        let abi = self.choose(apt)?.package.replace("linux-image-", "");
-        fs::create_dir_all(cache.path("kernels"))?;
-        fs::write(&memory, &abi)?;
-        Ok(abi)
+        until_the_index_changes(cache, apt, &name, || {
+            Ok(self.choose(apt)?.package.replace("linux-image-", ""))
+        })
     }
 }
 
+/// A choice from the index, which is kept under `name` until the index changes.
+pub fn until_the_index_changes(
+    cache: &Cache,
+    apt: &Apt,
+    name: &str,
+    choose: impl FnOnce() -> Result<String>,
+) -> Result<String> {
+    let memory = cache.path("kernels").join(name);
+    let age = fs::metadata(&memory).and_then(|m| m.modified()).ok();
+    if age.is_some() && age >= apt.index_time() {
+        return Ok(fs::read_to_string(&memory)?);
+    }
+    let choice = choose()?;
+    fs::create_dir_all(cache.path("kernels"))?;
+    fs::write(&memory, &choice)?;
+    Ok(choice)
+}
+
 /// Orders 6.12.100 after 6.12.95, and 6.12.90+deb12.1 after 6.12.90+deb12.
-fn version_key(package: &str) -> Vec<u32> {
+pub fn version_key(package: &str) -> Vec<u32> {
     package.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
 }
 

@@ -4,6 +4,7 @@
 
 mod apt;
 mod bpftrace;
+mod built;
 mod cache;
 mod container;
 mod ebpf;
@@ -28,6 +29,7 @@ use anyhow::Result;
 
 use crate::{manifests, process, progress};
 use apt::Apt;
+pub use built::Recipe;
 use cache::Cache;
 pub use ebpf::EbpfTools;
 pub use kernels::Kernel;

@@ -47,7 +47,7 @@ fn build_one(
     }
     let abi = &kernel.abi;
     let parts = files.iter().flat_map(|(file, text)| [file.as_bytes(), text]);
-    let key = digest(parts.chain([abi.as_bytes()]));
+    let key = digest(parts.chain([kernel.key().as_encoded_bytes()]));
     let ko = format!("{module}.ko");
     let built = cache.once(format!("modules/{module}-{abi}-{key}"), |part| {
         let work = part.join("build");
@@ -57,11 +57,8 @@ fn build_one(
         }
         progress::step("module", &format!("{module} for {abi}"), || {
             // The module's own Makefile, called as its users call it.
-            let mut make = tools.command(&work, "make");
-            make.args(["-C", WORK, &format!("KDIR=/usr/src/linux-headers-{abi}")]);
-            // One newer compiler serves all kernels.
-            make.args(["CC=gcc-14", "HOSTCC=gcc-14"]);
-            process::logged(&mut make, &cache.log(&format!("{module}-{abi}.log")))
+            let mut make = kernel.make(tools, &work);
+            process::logged(make.args(["-C", WORK]), &cache.log(&format!("{module}-{abi}.log")))
                 .with_context(|| format!("cannot build {dir} for {abi}"))
         })?;
         fs::rename(work.join(&ko), part.join(&ko))

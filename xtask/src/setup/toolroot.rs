@@ -25,6 +25,24 @@ const PACKAGES: &[&str] = &[
     "qemu-system-x86",
     "busybox-static",
 ];
+/// For building kernels, in a chroot of its own: only the few that build one need it.
+const KERNEL_PACKAGES: &[&str] = &[
+    "gcc-14",
+    "libc6-dev",
+    "make",
+    "bc",
+    "bison",
+    "flex",
+    "perl",
+    "python3-minimal",
+    "xz-utils",
+    // objtool
+    "libelf-dev",
+    // BTF
+    "pahole",
+    // It checks modules for these kernels.
+    "sparse",
+];
 const OPTIONS: &[&str] = &[
     "--variant=apt",
     "--aptopt=APT::Install-Recommends \"false\"",
@@ -36,6 +54,8 @@ const OPTIONS: &[&str] = &[
 
 /// The path of a command's working directory in the toolroot.
 pub const WORK: &str = "/mnt";
+/// The path of the other directory that a command sees.
+pub const BESIDE: &str = "/srv";
 
 pub struct Toolroot {
     pub path: PathBuf,
@@ -43,12 +63,21 @@ pub struct Toolroot {
 
 impl Toolroot {
     pub fn open(cache: &Cache) -> Result<Self> {
-        let key = digest(PACKAGES.iter().chain(OPTIONS).chain(&[SUITE]));
+        Self::with(cache, PACKAGES)
+    }
+
+    /// The toolroot for building kernels, and modules for these.
+    pub fn for_kernels(cache: &Cache) -> Result<Self> {
+        Self::with(cache, KERNEL_PACKAGES)
+    }
+
+    fn with(cache: &Cache, packages: &[&str]) -> Result<Self> {
+        let key = digest(packages.iter().chain(OPTIONS).chain(&[SUITE]));
         let path = cache.once(format!("toolroot-{key}"), |part| {
             let sources = Mirrors::of_this_machine()?.sources(&[SUITE, "trixie-security"]);
-            progress::step("toolroot", &PACKAGES.join(" "), || {
+            progress::step("toolroot", &packages.join(" "), || {
                 let mut make = process::contained("mmdebstrap");
-                make.args(OPTIONS).arg(format!("--include={}", PACKAGES.join(",")));
+                make.args(OPTIONS).arg(format!("--include={}", packages.join(",")));
                 make.arg(format!("--keyring={KEYRING}")).arg(SUITE).arg(part);
                 make.args(sources.lines());
                 process::logged(&mut make, &cache.log("toolroot.log"))
@@ -60,10 +89,28 @@ impl Toolroot {
 
     /// A command that runs in the toolroot, and sees `work` as [`WORK`].
     pub fn command(&self, work: &Path, program: &str) -> Command {
-        const ENTER: &str = r#"mount -t proc proc "$0/proc" && mount --bind "$1" "$0/mnt" &&
-            root=$0 && shift && exec chroot "$root" "$@""#;
+        self.enter(&[(work, WORK)], program)
+    }
+
+    /// The same, and sees `beside` as [`BESIDE`].
+    pub fn command_beside(&self, work: &Path, beside: &Path, program: &str) -> Command {
+        self.enter(&[(work, WORK), (beside, BESIDE)], program)
+    }
+
+    fn enter(&self, mounts: &[(&Path, &str)], program: &str) -> Command {
+        const ENTER: &str = r#"mount -t proc proc "$0/proc" || exit
+            root=$0
+            while [ "$1" != -- ]; do
+                mount --bind "$1" "$root$2" || exit
+                shift 2
+            done
+            shift && exec chroot "$root" "$@""#;
         let mut command = process::contained("sh");
-        command.args(["-c", ENTER]).arg(&self.path).arg(work).arg(program);
+        command.args(["-c", ENTER]).arg(&self.path);
+        for (from, to) in mounts {
+            command.arg(from).arg(to);
+        }
+        command.args(["--", program]);
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
         command
     }

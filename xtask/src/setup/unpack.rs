@@ -14,12 +14,22 @@ const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000"];
 
 /// Copies from the unpacked packages in `tree` to `dest`.
 pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
+    files(tools, tree, dest)?;
+    let elf = dest.join("vmlinux");
+    decompress_payload(tools, &dest.join("vmlinuz"), &elf)?;
+    types(&elf, dest)?;
+    fs::remove_file(elf)?;
+    Ok(())
+}
+
+/// Copies vmlinuz and modules from anywhere in `tree`.
+pub fn files(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
     let mut files = BTreeMap::new();
     index(tree, &mut files)?;
     let vmlinuz = files
         .iter()
         .find_map(|(name, path)| name.starts_with("vmlinuz").then_some(path))
-        .context("the kernel's packages have no vmlinuz")?;
+        .with_context(|| format!("no vmlinuz in {}", tree.display()))?;
     fs::copy(vmlinuz, dest.join("vmlinuz"))?;
 
     fs::create_dir(dest.join("modules"))?;
@@ -33,13 +43,14 @@ pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
         decompress(tools, path, &ko)?;
         wanted.extend(dependencies(&fs::read(&ko)?));
     }
+    Ok(())
+}
 
+/// Writes the BTF of the kernel `elf` and of the modules in `dest`.
+pub fn types(elf: &Path, dest: &Path) -> Result<()> {
     let btf = dest.join("btf");
     fs::create_dir(&btf)?;
-    let elf = dest.join("vmlinux");
-    decompress_payload(tools, &dest.join("vmlinuz"), &elf)?;
-    fs::write(btf.join("vmlinux"), elf::extract_btf_from_file(&elf)?)?;
-    fs::remove_file(elf)?;
+    fs::write(btf.join("vmlinux"), elf::extract_btf_from_file(elf)?)?;
     for module in ["kvm", "kvm-amd", "ccp"] {
         let ko = dest.join("modules").join(format!("{module}.ko"));
         let types = elf::extract_btf_from_file(&ko)

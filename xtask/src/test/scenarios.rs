@@ -1,5 +1,6 @@
 //! # Booting each kernel once per group
 
+mod durations;
 mod groups;
 
 use std::fs::{self, File};
@@ -16,8 +17,8 @@ use super::tally::Tally;
 use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
 use crate::rig::console::{Console, ScenarioReport, Status};
-use crate::setup::Rig;
-use crate::{process, project};
+use crate::setup::{Recipe, Rig};
+use crate::{process, progress, project};
 
 /// The group whose guests QEMU launches.
 const VMM_GROUP: &str = "qemu";
@@ -35,10 +36,17 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
-            if !is_due(args, kernel.0.is_realtime(), name, group) {
+            let recipe = kernel.0.recipe();
+            let runs_it = |recipe: &Recipe| recipe.groups.contains(&name.as_str());
+            if !is_due(args, kernel.0.is_realtime(), name, group)
+                || args.only.is_none() && !recipe.is_none_or(runs_it)
+            {
                 continue;
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
+            if let Some(recipe) = recipe {
+                cmdline += &format!(" rig.debug {}", recipe.cmdline);
+            }
             if group.is_partial {
                 cmdline += &format!(" rig.only={}", group.ids.join(","));
             }
@@ -64,23 +72,35 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 rig,
                 kernel,
             };
-            boots.push((group.ids.len(), name.as_str(), boot));
+            let took = durations::last(&kernel.0.abi, name);
+            let expected =
+                took.unwrap_or(SCENARIO * u32::try_from(group.ids.len()).unwrap_or(u32::MAX));
+            boots.push((expected, name.as_str(), boot));
         }
     }
     if boots.is_empty() {
         bail!("--only selects nothing for these kernels");
     }
-    // Longest last, as the queue is taken from its end.
-    boots.sort_by_key(|(scenarios, ..)| *scenarios);
-    run_all(boots, limit, tally)
+    // Longest last, as the queue is taken from its end: then all workers end at about the same time.
+    boots.sort_by_key(|(expected, ..)| *expected);
+    let whole = args.only.is_none() && !args.long && args.minutes.is_none();
+    run_all(boots, limit, whole, tally)
 }
+
+/// What a scenario of a group that has not run yet is expected to take.
+const SCENARIO: Duration = Duration::from_secs(10);
 
 /// The maximum number of concurrent guests, which take up to 3 GiB each.
 const GUESTS: usize = 4;
 
 /// Boots one more at a time than there are processors, as a guest uses one and is idle a quarter of
 /// its time.
-fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) -> Result<()> {
+fn run_all(
+    boots: Vec<(Duration, &str, Boot)>,
+    limit: Duration,
+    whole: bool,
+    tally: &mut Tally,
+) -> Result<()> {
     let workers =
         thread::available_parallelism().map_or(2, |n| n.get() + 1).min(GUESTS).min(boots.len());
     let (queue, tally) = (Mutex::new(boots), Mutex::new(tally));
@@ -88,7 +108,11 @@ fn run_all(boots: Vec<(usize, &str, Boot)>, limit: Duration, tally: &mut Tally) 
     thread::scope(|scope| {
         let work = || -> Result<()> {
             while let Some((_, group, host)) = next() {
+                let start = Instant::now();
                 boot(&host, group, limit, &tally)?;
+                if whole {
+                    durations::keep(&host.kernel.0.abi, group, start.elapsed())?;
+                }
             }
             Ok(())
         };
@@ -125,6 +149,13 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
         print_report(kernel, &report);
         console.reports.push(report);
+    }
+    let races = console.races.others();
+    if !races.is_empty() {
+        progress::note(&format!("{name}: KCSAN reports beside the gate's: {}", races.len()));
+        for (title, count) in races {
+            writeln!(log, "{count} times: {title}")?;
+        }
     }
     let mut trouble: Vec<_> =
         console.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();

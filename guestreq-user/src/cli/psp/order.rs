@@ -20,12 +20,17 @@ pub fn summary(psp: &Psp) -> String {
     let mut text = match order.depth {
         0 => "Order        off (depth=0)\n".to_owned(),
         depth => {
-            let Order { waiting, in_flight, .. } = order;
-            let held = percent(order.recent_held_share);
-            format!(
-                "Order        {waiting} waiting, {in_flight} of {depth} slots in use, \
+            let Order { waiting, in_flight, .. } = *order;
+            let (used, held) = (in_flight.min(depth), percent(order.recent_held_share));
+            let mut text = format!(
+                "Order        {waiting} waiting, {used} of {depth} slots in use, \
                  {held} of the time held for launches\n"
-            )
+            );
+            if in_flight > depth {
+                let more = requests(in_flight - depth);
+                text.push_str(&format!("No slot      {more} at the PSP: {}\n", why_more(order)));
+            }
+            text
         }
     };
     let used = order.launch_seconds + order.request_seconds;
@@ -36,9 +41,28 @@ pub fn summary(psp: &Psp) -> String {
         ));
     }
     if order.overdue > 0 {
-        text.push_str(&format!("Overdue      {} requests, after 10 s\n", order.overdue));
+        let overdue = requests(order.overdue);
+        text.push_str(&format!("Overdue      {overdue} since the gate was loaded\n"));
+    }
+    if let Some(error) = &order.waiters_error {
+        text.push_str(&format!("Who waits    unknown: {}\n", printable(error)));
     }
     text
+}
+
+/// Why more requests were let through than there are slots, as far as the counts tell. One that was
+/// overdue before the window may still be at the PSP.
+fn why_more(order: &Order) -> &'static str {
+    match (order.overdue, order.recent_overdue) {
+        (0, _) => "owed to requests beside launches",
+        (_, 0) => "overdue, or owed to requests beside launches",
+        _ => "overdue",
+    }
+}
+
+fn requests(count: u64) -> String {
+    let requests = if count == 1 { "request" } else { "requests" };
+    format!("{count} {requests}")
 }
 
 /// Who waits, the next one first.
@@ -99,6 +123,7 @@ mod tests {
             recent_held_share: 0.125,
             grants: 40,
             overdue: 0,
+            recent_overdue: 0,
             killed: 0,
             waited_seconds: 1.0,
             held_seconds: 2.0,
@@ -112,6 +137,7 @@ mod tests {
                 waiter(Some("db"), Waiter::SLOT, None),
                 waiter(Some("db"), "later\n", None),
             ],
+            waiters_error: None,
         }
     }
 
@@ -162,11 +188,36 @@ mod tests {
         );
         assert!(on.contains("25.0 % of the PSP's time") && !on.contains("Overdue"), "{on}");
         let late = summary(&psp(Some(Order { overdue: 2, ..order() }), None));
-        assert!(late.contains("Overdue      2 requests, after 10 s\n"), "{late}");
+        assert!(late.contains("Overdue      2 requests since the gate was loaded\n"), "{late}");
         let off = summary(&psp(Some(Order { depth: 0, ..order() }), None));
         assert!(off.contains("Order        off (depth=0)\n"), "{off}");
         assert!(summary(&psp(None, None)).contains("none: no gate that has one"));
         let unknown = summary(&psp(None, Some("grant\nit")));
         assert_eq!(unknown, "Order        unknown: grant\\nit\n");
+    }
+
+    #[test]
+    fn without_the_list_the_summary_says_why() {
+        let why = Some("grant\nit".to_owned());
+        let text =
+            summary(&psp(Some(Order { waiters: Vec::new(), waiters_error: why, ..order() }), None));
+        assert!(text.contains("Order        3 waiting, 1 of 1 slots"), "{text}");
+        assert!(text.ends_with("Who waits    unknown: grant\\nit\n"), "{text}");
+    }
+
+    #[test]
+    fn more_requests_than_slots_are_explained() {
+        let line = |in_flight, overdue, recent_overdue| {
+            let order = Order { in_flight, overdue, recent_overdue, depth: 2, ..order() };
+            let text = summary(&psp(Some(order), None));
+            assert!(text.contains("2 of 2 slots in use, 12.5 %"), "{text}");
+            let line = text.lines().find(|line| line.starts_with("No slot"));
+            line.unwrap_or_default().to_owned()
+        };
+        assert_eq!(line(2, 4, 4), "");
+        let owed = "No slot      1 request at the PSP: owed to requests beside launches";
+        assert_eq!(line(3, 0, 0), owed);
+        assert_eq!(line(5, 4, 4), "No slot      3 requests at the PSP: overdue");
+        assert!(line(3, 4, 0).ends_with("overdue, or owed to requests beside launches"));
     }
 }

@@ -3,7 +3,8 @@
 use super::{Finding, Host, PARAMETERS, is_loaded};
 use crate::{config::OrderSwitch, enforce::gate::read_number};
 
-/// By the parameters that everybody may read.
+/// By the parameters that everybody may read. Checked with every backend: a loaded gate has the order
+/// without being asked for it.
 pub fn order(host: &Host<'_>) -> Finding {
     if !is_loaded(host) {
         return Finding::skip("the gate is not loaded");

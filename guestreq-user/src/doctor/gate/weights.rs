@@ -4,9 +4,11 @@ use super::{Finding, Host, Missing};
 use crate::{
     doctor::host::is_denied,
     enforce::{gate::missing_for_weights, policies::Policies},
+    policy::without_order,
 };
 
-/// Of weights in the configuration and overrides.
+/// Of weights in the configuration and overrides. Checked with every backend, as `order` is: weights
+/// without an effect are an error in the policy.
 pub fn weights(host: &Host<'_>) -> Finding {
     let has_weights = match host.config.as_ref().map(Policies::open) {
         Ok(Ok(policies)) => policies.policy_set().has_weights(),
@@ -15,6 +17,9 @@ pub fn weights(host: &Host<'_>) -> Finding {
     };
     if !has_weights {
         return Finding::pass("no policy sets a weight");
+    }
+    if let Some(why) = without_order(host.backend()) {
+        return Finding::warn(why, "backend = \"gate\", or remove the weights");
     }
     match missing_for_weights(&host.system) {
         Ok(None) => Finding::pass("the gate's order knows the policy's weights"),

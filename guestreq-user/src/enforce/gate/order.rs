@@ -28,10 +28,11 @@ pub struct Order {
 pub struct Counts {
     /// Requests that wait now.
     pub waiting: u64,
-    /// Requests that have a slot now; more than `depth` if some are overdue.
+    /// Requests that have a slot now; more than `depth` if some are overdue, or beside many launches.
     pub in_flight: u64,
     /// Requests that got a slot, or were overdue. One that is killed at that moment is taken back.
     pub grants: u64,
+    /// Requests that went to the PSP without a slot, because the order stood still.
     pub overdue: u64,
     pub killed: u64,
     /// Of waits that have ended.
@@ -115,7 +116,13 @@ impl Counts {
 
 /// Those that wait, the next one first; nobody without a gate.
 pub fn waiters(system: &System) -> Result<Vec<Waiter>> {
-    let text = if_there(&system.path(WAITERS))?.unwrap_or_default();
+    let path = system.path(WAITERS);
+    let text = match fs::read_to_string(&path) {
+        // What ENODEV is for a parameter: it was opened, and then removed.
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => None,
+        read => or_removed(&path, read)?,
+    };
+    let text = text.unwrap_or_default();
     let waiter = |line: &str| {
         Waiter::parse(line).with_context(|| format!("{WAITERS}: not a waiting request: {line:?}"))
     };
@@ -152,9 +159,14 @@ pub fn switch(system: &System, on: bool) -> Result<Option<bool>> {
     Ok(Some(true))
 }
 
-/// A file's text, if there is one. The gate's files go when it is removed.
+/// A file's text, if there is one.
 fn if_there(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
+    or_removed(path, fs::read_to_string(path))
+}
+
+/// The gate's files go when it is removed.
+fn or_removed(path: &Path, read: io::Result<String>) -> Result<Option<String>> {
+    match read {
         Ok(text) => Ok(Some(text)),
         // Of a parameter that is open while it is removed.
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),

@@ -50,6 +50,21 @@ fn launches_held_requests_for_a_share_of_the_window() {
 }
 
 #[test]
+fn requests_that_became_overdue_count_only_within_the_window() {
+    let overdue = |from: Option<u64>, to: Option<u64>| {
+        let mut window = Window::default();
+        window.push(Sample { overdue: from, ..sample(0, 0, None) });
+        window.overdue(&Sample { overdue: to, ..sample(4, 0, None) })
+    };
+    assert_eq!(overdue(Some(7), Some(7)), 0, "before");
+    assert_eq!(overdue(Some(7), Some(9)), 2);
+    assert_eq!(overdue(Some(7), Some(3)), 3, "another gate");
+    assert_eq!(overdue(None, Some(9)), 0, "it could not be read before");
+    assert_eq!(overdue(Some(7), None), 0, "there is none any more");
+    assert_eq!(Window::default().overdue(&sample(4, 0, None)), 0);
+}
+
+#[test]
 fn a_new_vm_began_at_zero() {
     let mut window = Window::default();
     window.push(sample(0, 0, None));

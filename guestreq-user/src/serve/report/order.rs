@@ -1,5 +1,6 @@
 //! # The API: the gate's order
 
+use anyhow::Result;
 use guestreq_common::units::GuestContext;
 
 use super::{holder, seconds};
@@ -13,19 +14,28 @@ use crate::{
 /// The order and who waits in it; `None` without a gate that has an order.
 pub fn order(observer: &Observer, snapshot: &Snapshot) -> Result<Option<Order>, String> {
     let Some(order) = snapshot.order.clone()? else { return Ok(None) };
-    let waiters = order::waiters(system::host()).map_err(|error| format!("{error:#}"))?;
-    let waiters = waiters.iter().take(Order::MOST_LISTED);
+    let waiters = order::waiters(system::host());
     let launching = observer.launches.running().map(|it| it.vm.label_or_pid());
     let others = Others {
         has_psp: holder(observer, snapshot).and_then(|holder| holder.vm),
         launching: launching.collect(),
     };
-    let named = waiters.map(|it| (it, vm(observer, snapshot, it))).collect();
+    let list = waiters.map(|waiters| {
+        let first = waiters.iter().take(Order::MOST_LISTED);
+        let named = first.map(|it| (it, vm(observer, snapshot, it))).collect();
+        listed(&order, named, &others)
+    });
     let recent_held_share = observer.window.held(&snapshot.sample);
-    Ok(Some(Order {
-        waiters: listed(&order, named, &others),
-        ..counted(&order, recent_held_share)
-    }))
+    let recent_overdue = observer.window.overdue(&snapshot.sample);
+    Ok(Some(with_list(counted(&order, recent_held_share, recent_overdue), list)))
+}
+
+/// The counts need no capability, so they are known even if the list is not.
+fn with_list(counted: Order, list: Result<Vec<Waiter>>) -> Order {
+    match list {
+        Ok(waiters) => Order { waiters, ..counted },
+        Err(error) => Order { waiters_error: Some(format!("{error:#}")), ..counted },
+    }
 }
 
 /// The VM with that guest context, or else the only one of that process.
@@ -45,7 +55,7 @@ fn vm(observer: &Observer, snapshot: &Snapshot, waiter: &order::Waiter) -> Optio
     of_process.next().is_none().then(|| first.label.clone())
 }
 
-fn counted(order: &order::Order, recent_held_share: f64) -> Order {
+fn counted(order: &order::Order, recent_held_share: f64, recent_overdue: u64) -> Order {
     let Counts { waiting, in_flight, grants, overdue, killed, .. } = order.counts;
     let Counts { wait_ns, held_ns, launch_ns, request_ns, .. } = order.counts;
     Order {
@@ -57,12 +67,14 @@ fn counted(order: &order::Order, recent_held_share: f64) -> Order {
         recent_held_share,
         grants,
         overdue,
+        recent_overdue,
         killed,
         waited_seconds: seconds(wait_ns),
         held_seconds: seconds(held_ns),
         launch_seconds: seconds(launch_ns),
         request_seconds: seconds(request_ns),
         waiters: Vec::new(),
+        waiters_error: None,
     }
 }
 
@@ -151,9 +163,20 @@ mod tests {
 
     #[test]
     fn times_are_in_seconds_and_shares_from_0_to_1() {
-        let shown = counted(&order(1, 0, 2), 0.25);
+        let shown = counted(&order(1, 0, 2), 0.25, 7);
         assert_eq!((shown.depth, shown.launch_share, shown.waiting), (1, 0.75, 2));
         assert_eq!((shown.held, shown.held_seconds, shown.recent_held_share), (true, 1.5, 0.25));
-        assert!(!counted(&order(1, 1, 2), 0.0).held);
+        assert_eq!(shown.recent_overdue, 7);
+        assert!(!counted(&order(1, 1, 2), 0.0, 0).held);
+    }
+
+    #[test]
+    fn without_the_list_the_counts_remain() {
+        let error = anyhow::anyhow!("grant CAP_SYSLOG").context("/proc/guestreq_gate");
+        let shown = with_list(counted(&order(1, 1, 2), 0.25, 0), Err(error));
+        assert_eq!((shown.depth, shown.waiting, shown.held_seconds), (1, 2, 1.5));
+        assert_eq!(shown.waiters, []);
+        assert_eq!(shown.waiters_error.as_deref(), Some("/proc/guestreq_gate: grant CAP_SYSLOG"));
+        assert_eq!(with_list(counted(&order(1, 1, 0), 0.0, 0), Ok(Vec::new())).waiters_error, None);
     }
 }

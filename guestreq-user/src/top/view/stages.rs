@@ -52,14 +52,14 @@ fn order(psp: &Psp) -> Option<String> {
     Some(format!(" order: {} waiting, held {held}", text::count(order.waiting)))
 }
 
-/// Bypasses, overdue requests, missing probes and losses.
+/// Bypasses, requests that became overdue of late, missing probes and losses.
 fn problems(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let Psp { lost, probes, .. } = &model.data.psp;
     let mut lines = Vec::new();
     if let Some(bypassed @ 1..) = model.data.policy.enforcement.bypassed {
         lines.push(format!("bypassed {}", text::count(bypassed)));
     }
-    if let Some(overdue @ 1..) = model.data.psp.order.as_ref().map(|order| order.overdue) {
+    if let Some(overdue @ 1..) = model.data.psp.order.as_ref().map(|order| order.recent_overdue) {
         lines.push(format!("overdue {}", text::count(overdue)));
     }
     let missing = probes.iter().filter(|(_, attached)| !**attached);

@@ -135,7 +135,8 @@ fn the_order_shows_who_waits_and_is_held_unless_something_is_wrong() {
     let order = |overdue: u64, depth: u64| {
         serde_json::from_value(serde_json::json!({
             "depth": depth, "launch_share": 0.75, "waiting": 13, "in_flight": 1, "held": false,
-            "recent_held_share": 0.125, "grants": 40, "overdue": overdue, "killed": 0,
+            "recent_held_share": 0.125, "grants": 40, "overdue": 7, "killed": 0,
+            "recent_overdue": overdue,
             "waited_seconds": 1.0, "held_seconds": 2.0, "launch_seconds": 1.0,
             "request_seconds": 3.0, "waiters": [],
         }))
@@ -147,7 +148,7 @@ fn the_order_shows_who_waits_and_is_held_unless_something_is_wrong() {
         screen(&model, 80, height)[6..8].to_vec()
     };
     let held = "order: 13 waiting, held 12 %";
-    assert!(line(0, 1, 24)[0].ends_with(held), "{:?}", line(0, 1, 24));
+    assert!(line(0, 1, 24)[0].ends_with(held), "7 were overdue before: {:?}", line(0, 1, 24));
     assert!(line(0, 0, 24)[0].ends_with("order off"));
     assert!(line(3, 1, 24)[0].ends_with("overdue 3"));
     assert!(line(3, 1, 40)[1].ends_with(held), "{:?}", line(3, 1, 40));

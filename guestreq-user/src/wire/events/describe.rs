@@ -122,7 +122,8 @@ impl fmt::Display for Overdue {
         let requests = if *count == 1 { "request" } else { "requests" };
         write!(
             f,
-            "{count} {requests} went to the PSP out of order, after 10 s; {waiting} still wait"
+            "{count} {requests} went to the PSP without a slot, because the order stood still for 10 s; \
+             {waiting} still wait"
         )
     }
 }

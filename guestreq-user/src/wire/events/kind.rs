@@ -50,7 +50,7 @@ pub enum Kind {
     ConfigFailed,
     /// A VM's launch has ended: finished, failed, abandoned or process_exited
     Launched,
-    /// Requests went to the PSP without a slot of the gate's order, after 10 s
+    /// Requests went to the PSP without a slot, because the gate's order stood still for 10 s
     Overdue,
 }
 

@@ -159,7 +159,7 @@ fn an_event_is_displayed_in_one_line() {
     assert_eq!(line(Kind::Enforcement, None), "not enforced: the gate is not loaded");
     assert_eq!(
         line(Kind::Overdue, None),
-        "2 requests went to the PSP out of order, after 10 s; 5 still wait"
+        "2 requests went to the PSP without a slot, because the order stood still for 10 s; 5 still wait"
     );
 }
 

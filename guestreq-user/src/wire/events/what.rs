@@ -65,8 +65,8 @@ pub enum EventData {
     },
     /// A VM's launch has ended, whatever its result.
     Launched(Box<Launched>),
-    /// The first requests of a series went to the PSP although the gate's order had no slot for them,
-    /// after 10 s.
+    /// The first requests of a series went to the PSP without a slot, because the gate's order stood
+    /// still for 10 s.
     Overdue(Overdue),
 }
 

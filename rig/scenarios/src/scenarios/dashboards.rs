@@ -26,7 +26,7 @@ const CONTINUE: &str = "0.0.0.0:9941";
 /// Limits that `greedy` exceeds, and the backend with the most metrics; in audit neither has an
 /// effect. The gate is loaded for its order, and open.
 const CONFIG: &str = "listen = \"0.0.0.0:9940\"\nbackend = \"vcpu\"\n\
-     limit = { rate = \"5/s\", burst = 10, share = \"5%\" }\n";
+     limit = { rate = \"5/s\", burst = 10, share = \"5%\" }\nweight = 2\n";
 /// A name that could break queries and legends; xtask looks for it.
 const HOSTILE: &str =
     r#"--vmm qemu --name wéb"{$x}|.*\d'`})# --rate 2 --type report,export --fault replay:3"#;

@@ -15,7 +15,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(PROTOCOLS: "gate/protocols" = protocols,
+scenario!(agent PROTOCOLS: "gate/protocols" = protocols,
     "a gate of an older protocol is used, and one that is too new is reported with a remedy");
 
 /// A parameter that reads differently; as before when dropped.

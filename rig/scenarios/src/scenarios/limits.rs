@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     agent::{self, Agent, cli},
@@ -59,13 +59,20 @@ fn admitted_rate(context: &Context) -> Result<Status> {
         seconds: if context.long { 120 } else { 30 },
     };
     let Enforcing { agent, gate } = Enforcing::start(&load.limit())?;
-    let (admitted, least) = load.run()?;
-    let expected = load.expected();
-    let ratio = admitted as f64 / expected as f64;
-    println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
-    // VMs start at slightly different times, and the last request may come after the end.
-    ensure!((0.99..=1.01).contains(&ratio), "admitted {admitted}, configured {expected}");
-    Enforcing { agent, gate }.end()
+    let mut seen = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let (admitted, least) = load.run()?;
+        let expected = load.expected();
+        let ratio = admitted as f64 / expected as f64;
+        println!("admitted {admitted}, configured {expected}: {ratio:.4}; least of a VM {least}");
+        // VMs start at slightly different times, and the last request may come after the end.
+        ensure!(ratio <= 1.01, "admitted {admitted}, configured {expected}");
+        if ratio >= 0.99 {
+            return Enforcing { agent, gate }.end();
+        }
+        seen.push(admitted);
+    }
+    bail!("admitted {seen:?}, configured {}", load.expected())
 }
 
 fn first_request(_: &Context) -> Result<Status> {

@@ -82,7 +82,6 @@ pub const GROUPS: &[Group] = &[
             losses::LOST_RETURN,
             losses::MISSED_PROBES,
             skipped_probes::START,
-            losses::NO_PROBE,
             operation::STOPS_CLEANLY,
             cost::BPF_TIME,
         ],
@@ -94,6 +93,7 @@ pub const GROUPS: &[Group] = &[
             vm_names::OTHER_NAME,
             vm_names::SAME_NAME,
             vm_names::RETENTION,
+            losses::NO_PROBE,
             losses::VM_TABLE,
             losses::THREAD_TABLE,
             losses::SEVERAL_VMS,
@@ -125,7 +125,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "hung_psp",
         prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-        scenarios: &[hung_psp::HUNG_PSP],
+        scenarios: &[hung_psp::HUNG_PSP, order::hung::HUNG],
         ..Group::DEFAULT
     },
     Group {
@@ -175,14 +175,22 @@ pub const GROUPS: &[Group] = &[
             order::under_load::PARAMETERS,
             order::unloading::UNLOADED,
             order::waiting::LISTED,
-            order::weights::POLICY,
-            order::observed::SHOWN,
-            order::observed::CONFIGURED,
+            order::starved::QUOTA,
+            order::stopped::STOPPED,
+            order::stopped::SUSPENDED,
             order::figures::LAUNCHES,
             order::figures::CONCURRENT,
             order::figures::BUSY,
+            order::starved::OVERSOLD,
         ],
-        once: &[order::under_load::OVERDUE, order::waiting::WEIGHTS],
+        once: &[
+            order::under_load::OVERDUE,
+            order::waiting::WEIGHTS,
+            order::weights::POLICY,
+            order::observed::SHOWN,
+            order::observed::CONFIGURED,
+            order::checked::LOCKDEP,
+        ],
         ..Group::DEFAULT
     },
     Group {
@@ -192,17 +200,15 @@ pub const GROUPS: &[Group] = &[
             enforce::DENIED_AND_BUSY,
             limits::ADMITTED_RATE,
             limits::FIRST_REQUEST,
-            limits::FAIRNESS,
             enforce::RACE,
             enforce::ATTACKER,
         ],
-        once: &[enforce::AUDIT],
+        once: &[limits::FAIRNESS, enforce::AUDIT],
         ..Group::DEFAULT
     },
     Group {
         name: "shares",
-        scenarios: &[shares::PSP_TIME],
-        once: &[shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
+        once: &[shares::PSP_TIME, shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
         ..Group::DEFAULT
     },
     Group {
@@ -251,13 +257,10 @@ pub const GROUPS: &[Group] = &[
     Group {
         name: "takeover",
         memory_mib: 2048,
-        scenarios: &[
-            takeover::restarts::SURVIVES,
-            takeover::restarts::FLOOD,
+        scenarios: &[takeover::restarts::SURVIVES, takeover::restarts::FLOOD],
+        once: &[
             takeover::versions::OTHER_PROGRAMS,
             takeover::versions::OTHER_ENTRIES,
-        ],
-        once: &[
             takeover::failpoints::AT_START,
             takeover::failpoints::AT_TAKEOVER,
             takeover::failpoints::AT_CHANGE,

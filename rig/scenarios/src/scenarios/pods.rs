@@ -2,17 +2,13 @@
 //!
 //! With kubelet's cgroups and virt-launcher's arguments.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    process,
-    time::Duration,
-};
+use std::{fs, process, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     agent::{Agent, json},
+    cgroup::{ROOT, enter},
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
@@ -22,7 +18,6 @@ use crate::{
 scenario!(RULES: "pods/rules" = rules, "a rule for a pod holds for its VMs and no others");
 scenario!(MOVED: "pods/moved" = moved, "a VM that is moved into its pod later is found there");
 
-const ROOT: &str = "/sys/fs/cgroup";
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
 /// A pod's cgroup.
@@ -45,12 +40,6 @@ impl PodCgroup {
         enter(ROOT, process::id())?;
         load
     }
-}
-
-fn enter(folder: &str, pid: u32) -> Result<()> {
-    let path = format!("{folder}/cgroup.procs");
-    let mut file = File::options().write(true).open(&path).with_context(|| path.clone())?;
-    file.write_all(pid.to_string().as_bytes()).context(path)
 }
 
 /// A VM as KubeVirt starts it.

@@ -144,6 +144,19 @@ fn who_waits_is_read_in_order() {
     }
 }
 
+/// Reading address 0 of a process' memory fails with EIO, as reading the list does once the module
+/// has removed it.
+#[test]
+fn nobody_waits_if_the_module_goes_between_open_and_read() {
+    let root = tempfile::tempdir().unwrap();
+    let system = System::at(root.path());
+    fs::create_dir(root.path().join("proc")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", system.path(WAITERS)).unwrap();
+    let error = fs::read_to_string(system.path(WAITERS)).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EIO));
+    assert_eq!(waiters(&system).unwrap(), []);
+}
+
 #[test]
 fn the_switch_changes_only_what_is_not_yet_so() {
     let (_root, system) = with_order(COUNTS, "4\n", "75\n");

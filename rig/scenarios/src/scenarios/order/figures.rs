@@ -85,8 +85,7 @@ fn concurrent(_: &Context) -> Result<Status> {
         factors.first().context("none")?,
         factors.last().context("none")?
     );
-    // Sixteen commands, or twice as many, between two requests: that is more than their share.
-    ensure!(part >= 0.08, "requests have {part:.3}");
+    ensure!(part >= 0.24, "requests have {part:.3}");
     let held = had("held_ns")? / 15e9;
     ensure!(held <= 0.2, "requests were held for {held:.3} of the time");
     end(gate)

@@ -14,19 +14,20 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(SHOWN: "order/shown" = shown,
+scenario!(agent SHOWN: "order/shown" = shown,
     "psp and metrics show who waits in the order, and for which VM");
-scenario!(CONFIGURED: "order/configured" = configured,
+scenario!(agent CONFIGURED: "order/configured" = configured,
     "the configuration switches the order off and on, and an operator may change it");
 
 const VMS: [&str; 4] = ["a", "b", "c", "d"];
-/// Longer than it takes an agent to look at the gate again.
-const A_WHILE: Duration = Duration::from_secs(4);
+/// Longer than it takes an agent to look at the gate and its configuration again: a second.
+const A_WHILE: Duration = Duration::from_secs(2);
 
 /// The order of `guestreq psp`, which names each waiting VM and who is before it.
 fn ensure_named(psp: &Value) -> Result<()> {
     let order = &psp["order"];
-    ensure!(psp["order_error"].is_null() && order["depth"] == 1, "{order}");
+    ensure!(psp["order_error"].is_null() && order["waiters_error"].is_null(), "{psp}");
+    ensure!(order["depth"] == 1, "{order}");
     let waiters = order["waiters"].as_array().context("no list")?;
     for (at, waiter) in waiters.iter().enumerate() {
         let is_known = waiter["vm"].as_str().is_some_and(|vm| VMS.contains(&vm));

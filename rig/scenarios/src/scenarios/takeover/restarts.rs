@@ -68,7 +68,7 @@ fn survives(_: &Context) -> Result<Status> {
 }
 
 fn flood(context: &Context) -> Result<Status> {
-    let (disallowed, kills) = if context.long { (100_000, 100) } else { (10_000, 10) };
+    let (disallowed, kills) = if context.long { (100_000, 100) } else { (4_000, 4) };
     let host = Host::fresh("")?;
     let mut agent = start(&[])?;
     let load = load::start(
