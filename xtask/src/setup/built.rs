@@ -94,7 +94,8 @@ impl Recipe {
         let version = self.version(cache, apt)?;
         let fragment = self.fragment()?;
         let compilers = self.compilers(tools)?;
-        let key = digest([&version, &fragment, &compilers]);
+        let how = include_str!("built/make.rs");
+        let key = digest([version.as_str(), &fragment, &compilers, self.source, how]);
         let name = format!("kernels/{}-{version}-{key}", self.name);
         cache.once(name, |part| {
             let work = part.join("work");
