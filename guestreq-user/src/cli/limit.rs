@@ -75,7 +75,7 @@ struct Set {
     #[arg(long, conflicts_with_all = ["rate", "share", "burst"])]
     off: bool,
     /// Share of the PSP in relation to other VMs that wait for it, 1 to 255, in each mode: a VM of
-    /// weight 4 gets four times what one of weight 1 gets. Needs the gate
+    /// weight 4 gets four times what one of weight 1 gets, but at most half beside others. Needs the gate
     #[arg(long, value_name = "WEIGHT", allow_hyphen_values = true)]
     weight: Option<Weight>,
     /// Proceed even if the limit is so low that well-behaved guests get BUSY until their messages are

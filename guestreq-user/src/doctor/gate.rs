@@ -78,7 +78,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_order",
         title: "Order",
-        needed: "A loaded gate puts requests in a fair order, with every backend: load the gate of this release, with `depth` above 0; or say `order = \"off\"` in the configuration.",
+        needed: "A loaded gate puts requests in a fair order, with every backend: load the gate of this release, with `depth` above 0; or set `order = \"off\"` in the configuration.",
         docs: "docs/order.md#switching-it-off",
         run: order,
     },

@@ -38,7 +38,8 @@ pub struct Order {
     pub launch_seconds: f64,
     /// The PSP's time for guest requests.
     pub request_seconds: f64,
-    /// Who waits, the next one first; at most the first 256. Read a moment after the counts.
+    /// Who waits, by turns: the first one is next, except when another one has waited for 10 s and
+    /// has this slot; at most the first 256. Read a moment after the counts.
     pub waiters: Vec<Waiter>,
     /// Why `waiters` cannot be read; null if it was.
     pub waiters_error: Option<String>,

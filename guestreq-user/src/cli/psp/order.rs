@@ -36,7 +36,7 @@ pub fn summary(psp: &Psp) -> String {
     let used = order.launch_seconds + order.request_seconds;
     if used > 0.0 {
         text.push_str(&format!(
-            "Launches     {} of the PSP's time since the gate was loaded\n",
+            "Launches     {} of the time that launches and requests used since the gate was loaded\n",
             percent(order.launch_seconds / used)
         ));
     }
@@ -54,7 +54,7 @@ pub fn summary(psp: &Psp) -> String {
 /// overdue before the window may still be at the PSP.
 fn why_more(order: &Order) -> &'static str {
     match (order.overdue, order.recent_overdue) {
-        (0, _) => "owed to requests beside launches",
+        (0, _) => "owed to requests beside launches, or let through before depth was lowered",
         (_, 0) => "overdue, or owed to requests beside launches",
         _ => "overdue",
     }
@@ -186,7 +186,11 @@ mod tests {
             on.contains("3 waiting, 1 of 1 slots in use, 12.5 % of the time held for launches\n"),
             "{on}"
         );
-        assert!(on.contains("25.0 % of the PSP's time") && !on.contains("Overdue"), "{on}");
+        assert!(
+            on.contains("25.0 % of the time that launches and requests used")
+                && !on.contains("Overdue"),
+            "{on}"
+        );
         let late = summary(&psp(Some(Order { overdue: 2, ..order() }), None));
         assert!(late.contains("Overdue      2 requests since the gate was loaded\n"), "{late}");
         let off = summary(&psp(Some(Order { depth: 0, ..order() }), None));
@@ -215,7 +219,8 @@ mod tests {
             line.unwrap_or_default().to_owned()
         };
         assert_eq!(line(2, 4, 4), "");
-        let owed = "No slot      1 request at the PSP: owed to requests beside launches";
+        let owed = "No slot      1 request at the PSP: owed to requests beside launches, \
+                    or let through before depth was lowered";
         assert_eq!(line(3, 0, 0), owed);
         assert_eq!(line(5, 4, 4), "No slot      3 requests at the PSP: overdue");
         assert!(line(3, 4, 0).ends_with("overdue, or owed to requests beside launches"));

@@ -31,7 +31,7 @@ pub fn order(host: &Host<'_>) -> Finding {
         (0, Some(OrderSwitch::Off)) => Finding::pass("off, as configured"),
         (0, _) => Finding::warn(
             "off (depth=0): requests reach the PSP in the order of arrival",
-            format!("`echo 1 > {PARAMETERS}/depth`, or say order = \"off\" in the configuration"),
+            format!("`echo 1 > {PARAMETERS}/depth`, or set order = \"off\" in the configuration"),
         ),
         (_, Some(OrderSwitch::Off)) => Finding::warn(
             format!("on (depth={depth}), although the configuration says order = \"off\""),

@@ -53,7 +53,7 @@ impl Observer {
         let mut plan = self.policies.plan(&vms, service(&snapshot.host), request, uid)?;
         let [old, new] = [&plan.old, &plan.new].map(|policy| policy.mode.value.0);
         self.check_enforceable(old != Mode::Enforce && new == Mode::Enforce)?;
-        if request.change.weight().is_some() {
+        if request.change.weight().is_some_and(|weight| !weight.is_default()) {
             plan.warnings.extend(self.no_weights());
         }
         Ok(plan)

@@ -64,14 +64,14 @@ pub fn pushing(gate: &Gate, vms: u64, arguments: &str) -> Result<Load> {
 /// Other load on this machine only makes it worse; a broken order fails each time.
 const ATTEMPTS: u32 = 3;
 
-/// Tries until a ratio is as good as that.
-pub fn at_most(what: &str, goal: f64, mut ratio: impl FnMut() -> Result<f64>) -> Result<()> {
+/// Tries until a ratio is as good as that, and returns it.
+pub fn at_most(what: &str, goal: f64, mut ratio: impl FnMut() -> Result<f64>) -> Result<f64> {
     let mut seen = Vec::new();
     for _ in 0..ATTEMPTS {
         let ratio = ratio()?;
         println!("{what}: {ratio:.2} times");
         if ratio <= goal {
-            return Ok(());
+            return Ok(ratio);
         }
         seen.push(format!("{ratio:.2}"));
     }

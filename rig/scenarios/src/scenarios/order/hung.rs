@@ -63,7 +63,7 @@ fn hung(_: &Context) -> Result<Status> {
     // KVM warns that it cannot decommission a VM once the PSP is dead.
     println!("RIG: expect-warning snp_decommission_context");
     let (without, with) = (until_all_ended("0")?, until_all_ended("1")?);
-    ensure!(with <= without + WAIT_TIMEOUT, "{with:?}, without the order {without:?}");
+    ensure!(with <= without + WAIT_TIMEOUT / 2, "{with:?}, without the order {without:?}");
     reload_ccp()?;
     Ok(Status::Passed)
 }

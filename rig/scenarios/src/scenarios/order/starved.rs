@@ -147,7 +147,7 @@ impl Pace {
 }
 
 /// In turns, as the machine's speed changes.
-fn compare(gate: &Gate, trace: &Trace, what: &str) -> Result<()> {
+fn compare(gate: &Gate, trace: &Trace, what: &str) -> Result<f64> {
     at_most(&format!("PSP busy, {what}, without the order / with it"), 1.05, || {
         let (mut with, mut without) = (Pace::default(), Pace::default());
         for _ in 0..5 {

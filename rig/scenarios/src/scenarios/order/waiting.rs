@@ -50,13 +50,16 @@ fn weights(context: &Context) -> Result<Status> {
     let gate = load_gate()?;
     let _answers = FixedAnswer::weights_by_vmpck()?;
     let seconds = if context.long { 30 } else { 6 };
-    let loads: Vec<_> = ["1", "3", "5"]
-        .iter()
-        .zip(0..)
-        .map(|(weight, vmpck)| {
-            load::start(&format!("--name w{weight} --vmpck {vmpck} --seconds {}", seconds + 2))
-        })
-        .collect::<Result<_>>()?;
+    let mut loads = Vec::new();
+    for (weight, vmpck) in [1, 3, 5].into_iter().zip(0..) {
+        // One after another, as the firmware knows them by the order of their launches.
+        let before = Firmware::read()?.launched;
+        let push = format!("--name w{weight} --vmpck {vmpck} --seconds {}", seconds + 4);
+        loads.push(load::start(&push)?);
+        wait_until("it is launched", Duration::from_secs(60), || {
+            Ok(Firmware::read()?.launched > before)
+        })?;
+    }
     wait_until("all push", Duration::from_secs(60), || Ok(gate.order()?.of("waiting")? == 2))?;
     let served = || -> Result<Vec<u64>> {
         let firmware = Firmware::read()?;
@@ -71,9 +74,7 @@ fn weights(context: &Context) -> Result<Status> {
     for load in loads {
         load.finish()?;
     }
-    let mut had: Vec<u64> =
-        after.iter().zip(&before).map(|(after, before)| after - before).collect();
-    had.sort_unstable();
+    let had: Vec<u64> = after.iter().zip(&before).map(|(after, before)| after - before).collect();
     println!("weights 1, 3, 5: {had:?} requests");
     let [light, middle, heavy] = had[..] else { bail!("{had:?}") };
     let all = (light + middle + heavy) as f64;
