@@ -24,7 +24,7 @@ struct order_state order = {
 	.queue = { .waiting = LIST_HEAD_INIT(order.queue.waiting) },
 	.hold = { .share = 75 },
 	.depth = 1,
-	.stall_ns = 10 * (u64)NSEC_PER_SEC,
+	.stall_ns = ORDER_STALL_NS,
 };
 
 static bool is_off(void)

@@ -104,6 +104,7 @@ void launch_hold_set(struct launch_hold *h, bool holding, u64 now);
 
 /* order.c */
 #define ORDER_MAX_WEIGHT	255
+#define ORDER_STALL_NS	(10 * (u64)NSEC_PER_SEC)
 
 /* Everything of one moment. Since the module was loaded, except the first four. */
 struct order_stats {
@@ -141,7 +142,7 @@ struct order_state {
 	/* At ccp, or on their way there. More than depth: some are overdue or owed. */
 	unsigned int in_flight;
 	u64 moved;			/* a slot was given or came back, or nobody waited */
-	u64 stall_ns;			/* 10 s; less in the tests */
+	u64 stall_ns;			/* ORDER_STALL_NS; less in the tests */
 	bool is_open;			/* the module is being unloaded: no order any more */
 	u64 grants, overdue, killed, wait_ns;
 	struct hrtimer timer;		/* looks whether a hold has ended */

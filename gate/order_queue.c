@@ -14,8 +14,8 @@
  * in between, but with that in which a VMM's thread had the slot and did not run. It
  * kept the PSP idle, and pays for it.
  *
- * A light VM beside many heavy ones could wait for minutes, longer than its
- * guest's watchdogs allow. So of those that have waited for OLD_NS, the oldest one has every
+ * A light VM beside many heavy ones could wait for minutes, longer than its guest's
+ * watchdogs allow. So of those that have waited for OLD_NS, the oldest one has every
  * other slot, out of turn.
  */
 #include "order.h"

@@ -181,7 +181,7 @@ static void many_vms(void)
 	start(ARRAY_SIZE(vms), 1);	/* the last one waits for 800 ms */
 	finish(ARRAY_SIZE(vms), 0, 0);
 	slot_us = 0;
-	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+	order.stall_ns = ORDER_STALL_NS;
 }
 
 /* Returns how many were killed. */
@@ -202,6 +202,14 @@ static unsigned int under_load(void *(*also)(void *))
 		pthread_join(others[i], NULL);
 	CHECK(!order.hold.launch_cmds, "%u commands", order.hold.launch_cmds);
 	return killed;
+}
+
+/* The main thread becomes this task, and has the only slot. */
+static void take_slot(struct task_struct *task, struct order_request *request)
+{
+	task_init(task, VMS + 1);
+	current = task;
+	CHECK(!order_enter(request, 0x1000000, 1), "it should go at once");
 }
 
 static struct order_request slot;
@@ -228,9 +236,7 @@ static void killed_with_a_slot(void)
 	struct order_stats now;
 	u64 began;
 
-	task_init(&task, VMS + 1);
-	current = &task;
-	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	take_slot(&task, &slot);
 	wait_has_ended = give_slot_back;
 	task.killed = true;
 	began = ktime_get_ns();
@@ -253,16 +259,14 @@ static void killed_at_a_standstill(void)
 	struct order_stats now;
 
 	order_read(&before);
-	task_init(&task, VMS + 1);
-	current = &task;
-	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	take_slot(&task, &slot);
 	order.stall_ns = 1;
 	task.killed = true;
 	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
 	order_read(&now);
 	CHECK(now.overdue == before.overdue && now.killed == before.killed + 1, "counts");
 	order_leave(&slot);
-	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+	order.stall_ns = ORDER_STALL_NS;
 }
 
 /* That a slot was held for long before somebody came is no standstill. */
@@ -271,17 +275,15 @@ static void a_slow_request(void)
 	struct task_struct task;
 	struct order_stats now;
 
-	task_init(&task, VMS + 1);
-	current = &task;
 	order.stall_ns = 300 * NSEC_PER_MSEC;
-	CHECK(!order_enter(&slot, 0x1000000, 1), "it should go at once");
+	take_slot(&task, &slot);
 	usleep(400000);
 	start(1, 1);
 	while (order_read(&now), now.waiting < 1)
 		usleep(1000);
 	order_leave(&slot);
 	finish(1, 0, 0);
-	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+	order.stall_ns = ORDER_STALL_NS;
 }
 
 /* A slot that never comes back: the others go after stall_ns, and are counted. */
@@ -293,10 +295,8 @@ static void a_hung_psp(void)
 	unsigned int i;
 	u64 began;
 
-	task_init(&task, VMS + 1);
-	current = &task;
 	order.stall_ns = 100 * NSEC_PER_MSEC;
-	CHECK(!order_enter(&hung, 0x1000000, 1), "it should go at once");
+	take_slot(&task, &hung);
 	began = ktime_get_ns();
 	start(10, 1);
 	while (order_read(&after), after.overdue - before.overdue < 10)
@@ -307,7 +307,7 @@ static void a_hung_psp(void)
 	finish(10, 0, 10);
 	for (i = 0; i < 10; i++)
 		CHECK(!vms[i].request.is_charged, "it is charged for ccp's queue");
-	order.stall_ns = 10 * (u64)NSEC_PER_SEC;
+	order.stall_ns = ORDER_STALL_NS;
 }
 
 /* The module is unloaded: a hundred wait, and all go at once. */
@@ -318,9 +318,7 @@ static void unloading(void)
 	struct order_stats now;
 	u64 began;
 
-	task_init(&task, VMS + 1);
-	current = &task;
-	CHECK(!order_enter(&slow, 0x1000000, 1), "it should go at once");
+	take_slot(&task, &slow);
 	start(100, 1);
 	while (order_read(&now), now.waiting < 100)
 		usleep(1000);

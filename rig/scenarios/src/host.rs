@@ -175,6 +175,11 @@ impl Firmware {
         self.commands.get(&command).map_or(0, |(count, _)| *count)
     }
 
+    /// For how long it executed commands.
+    pub fn busy_ns(&self) -> u64 {
+        self.commands.values().map(|(_, ns)| ns).sum()
+    }
+
     /// What it counted since an earlier reading.
     pub fn since(&self, before: &Firmware) -> Firmware {
         let mut delta = self.clone();

@@ -141,9 +141,8 @@ pub fn requests_part(seconds: u64) -> Result<f64> {
     sleep(Duration::from_secs(seconds));
     let during = Firmware::read()?.since(&before);
     drop(launching);
-    let busy = |ns: &(u64, u64)| ns.1 as f64;
-    let all: f64 = during.commands.values().map(busy).sum();
-    Ok(during.commands.get(&SNP_GUEST_REQUEST).map_or(0.0, busy) / all)
+    let requests = during.commands.get(&SNP_GUEST_REQUEST).map_or(0, |(_, ns)| *ns);
+    Ok(requests as f64 / during.busy_ns() as f64)
 }
 
 /// The simulation says 1.32. The emulator has one CPU for all VMs, and a launch's own work waits for

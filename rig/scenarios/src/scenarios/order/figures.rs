@@ -98,8 +98,10 @@ fn rate(seconds: u64) -> Result<(f64, f64)> {
     let before = Firmware::read()?;
     sleep(Duration::from_secs(seconds));
     let during = Firmware::read()?.since(&before);
-    let busy: u64 = during.commands.values().map(|(_, ns)| ns).sum();
-    Ok((busy as f64 / 1e9 / seconds as f64, during.guest_requests as f64 / seconds as f64))
+    Ok((
+        during.busy_ns() as f64 / 1e9 / seconds as f64,
+        during.guest_requests as f64 / seconds as f64,
+    ))
 }
 
 /// With and without the order in turns, as the machine's speed changes.

@@ -11,11 +11,10 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    super::gate::ensure_all,
     REQUEST_US, at_most, end,
     gaps::{Trace, quantiles},
     load_gate, pushing,
-    under_load::nothing_left,
+    under_load::all_answered,
 };
 use crate::{
     cgroup::Cgroup,
@@ -89,14 +88,7 @@ fn quota(context: &Context) -> Result<Status> {
     ensure!(had > 0, "it was never served");
     cgroup.set("cpu.max", "max")?;
     drop(spinner);
-    let seen = [limited.stop()?, others.stop()?];
-    let requests: u64 = seen.iter().map(|seen| seen.requests).sum();
-    for seen in &seen {
-        ensure_all(seen, "ok", seen.requests)?;
-    }
-    let sent = Firmware::read()?.since(&before).guest_requests;
-    ensure!(sent == requests, "{sent} at the PSP, {requests} from guests");
-    nothing_left(&gate, sent)?;
+    all_answered(&gate, [limited, others], &before)?;
     cgroup.remove()?;
     end(gate)
 }
@@ -120,7 +112,7 @@ impl Pace {
         let before = Firmware::read()?;
         sleep(Duration::from_secs(SECONDS));
         let during = Firmware::read()?.since(&before);
-        let busy_ns: u64 = during.commands.values().map(|(_, ns)| ns).sum();
+        let busy_ns = during.busy_ns();
         println!("depth {depth}: busy {:.3}", busy_ns as f64 / 1e9 / SECONDS as f64);
         self.gaps.extend(trace.gaps()?);
         self.busy_ns += busy_ns;

@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{super::gate::ensure_all, end, load_gate, pushing, under_load::nothing_left};
+use super::{end, load_gate, pushing, under_load::all_answered};
 use crate::{
     agent::signal,
     cgroup::{Cgroup, ROOT, enter},
@@ -143,11 +143,7 @@ fn stopped(context: &Context) -> Result<Status> {
         }
     }
     cgroup.remove()?;
-    let seen = load.stop()?;
-    ensure_all(&seen, "ok", seen.requests)?;
-    let sent = Firmware::read()?.since(&before).guest_requests;
-    ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
-    nothing_left(&gate, sent)?;
+    all_answered(&gate, [load], &before)?;
     end(gate)
 }
 
@@ -188,10 +184,6 @@ fn suspended(context: &Context) -> Result<Status> {
         freeze_tasks(&gate, "1")?;
     }
     fs::write(PM_TEST, "none").context(PM_TEST)?;
-    let seen = load.stop()?;
-    ensure_all(&seen, "ok", seen.requests)?;
-    let sent = Firmware::read()?.since(&before).guest_requests;
-    ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
-    nothing_left(&gate, sent)?;
+    all_answered(&gate, [load], &before)?;
     end(gate)
 }

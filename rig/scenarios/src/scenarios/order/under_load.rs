@@ -42,6 +42,23 @@ pub fn nothing_left(gate: &Gate, at_firmware: u64) -> Result<Order> {
     Ok(order)
 }
 
+/// Stops the loads. Each of their requests was answered, and has been at the PSP.
+pub fn all_answered<const N: usize>(
+    gate: &Gate,
+    loads: [Load; N],
+    before: &Firmware,
+) -> Result<Order> {
+    let mut requests = 0;
+    for load in loads {
+        let seen = load.stop()?;
+        ensure_all(&seen, "ok", seen.requests)?;
+        requests += seen.requests;
+    }
+    let sent = Firmware::read()?.since(before).guest_requests;
+    ensure!(sent == requests, "{sent} at the PSP, {requests} from guests");
+    nothing_left(gate, sent)
+}
+
 fn kill_vms(load: &Load) -> Result<()> {
     let vms = load.processes()?.into_iter().filter(|pid| *pid != load.pid());
     vms.into_iter().try_for_each(|pid| signal(pid, libc::SIGKILL))
@@ -118,9 +135,7 @@ fn parameters(context: &Context) -> Result<Status> {
     gate.set("depth", "1")?;
     let launches = launching.stop()?.launches;
     ensure!(launches.iter().all(|launch| launch.result == "ok"), "{launches:?}");
-    let seen = load.stop()?;
-    ensure_all(&seen, "ok", seen.requests)?;
-    let order = nothing_left(&gate, Firmware::read()?.since(&before).guest_requests)?;
+    let order = all_answered(&gate, [load], &before)?;
     println!("{} launches, {order:?}", launches.len());
     end(gate)
 }
