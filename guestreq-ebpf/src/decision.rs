@@ -318,7 +318,8 @@ fn decide<const KNOWN: bool>(
         let vm = maps::vm(sender.vm)?;
         policy = own_or_default(vm, enforcement).0;
         vm.limiter.examine(policy.share(), message, turn.spacing_ns, now);
-        own = vm.policy.rules().generation() == reload(&vm.generation);
+        // Of the policy that decides: the agent may write the VM's own meanwhile.
+        own = policy.rules().generation() == reload(&vm.generation);
         tsc_infos = vm.tsc_infos;
         &mut vm.limiter
     } else {

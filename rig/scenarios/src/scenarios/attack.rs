@@ -8,6 +8,7 @@ pub mod agents;
 pub mod capacity;
 pub mod contexts;
 pub mod hidden_processes;
+pub mod new_vms;
 pub mod processes;
 
 use std::{collections::BTreeMap, fs, time::Duration};

@@ -1,0 +1,31 @@
+//! # New VMs while the agent writes their policies
+
+use anyhow::{Result, ensure};
+
+use super::{AttackedHost, passed};
+use crate::{
+    load,
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(HASTY: "attack/hasty" = hasty,
+    "a new VM that repeats on BUSY without a pause gets nothing past a rule that is stricter than the default");
+
+/// Each VM's vCPUs ask all the time at which the agent writes its policy. A program that took the
+/// default for the VM's own let one in hundreds of thousands of requests through.
+fn hasty(_: &Context) -> Result<Status> {
+    const VMS: u64 = 48;
+    let strict = "max_vms = 64\n[[vm]]\nmatch = { name = \"hasty-*\" }\nallow = [\"key\"]\n";
+    let attacked = AttackedHost::start(strict)?;
+    let seen = load::run(&format!(
+        "--vms {VMS} --processes --vmm qemu --name hasty --vcpus 4 --vmpck all --type report \
+         --count 4 --busy-retry-ms 0"
+    ))?;
+    ensure!(passed(&seen) == 0, "{} reports passed: {:?}", passed(&seen), seen.outcomes);
+    let busy = seen.outcomes["5"].get("busy").copied().unwrap_or_default();
+    ensure!(busy >= VMS, "no VM asked before its policy was known: {:?}", seen.outcomes);
+    ensure!(attacked.reached()? == 0, "{} reached the PSP", attacked.reached()?);
+    println!("{busy} times BUSY before {VMS} VMs had their policies");
+    attacked.nothing_bypassed()?;
+    attacked.end()
+}
