@@ -5,6 +5,7 @@
 
 pub mod identities;
 pub mod inspect;
+pub mod placed;
 mod remove;
 
 use std::{

@@ -9,11 +9,13 @@ mod load;
 mod pinned;
 mod slots;
 mod state;
+mod unchanged;
 
 use std::collections::BTreeMap;
 
 use attached::{Attached, Failure};
 use aya::Ebpf;
+use unchanged::Source;
 
 pub use attach::module_identity;
 pub use load::{Wanted, built_in};
@@ -25,6 +27,10 @@ pub struct Programs {
     ebpf: Ebpf,
     pins: Option<Pins>,
     adopted: bool,
+    /// What the programs are made from.
+    source: Source,
+    /// The programs are an earlier agent's: of this one's none is loaded, until it is attached.
+    unchanged: bool,
     /// Pins stay when the agent ends: an earlier agent made them, or this one has started.
     stays: bool,
     /// The pins were removed, which was reported.

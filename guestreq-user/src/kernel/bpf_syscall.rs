@@ -12,7 +12,9 @@ use std::{
     path::Path,
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_prog_info};
+use aya_obj::generated::{
+    bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info, bpf_prog_info,
+};
 
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i64> {
     // SAFETY: the attributes are a whole union, and outlive the call.
@@ -87,6 +89,26 @@ pub fn program_counters(fd: BorrowedFd<'_>) -> io::Result<ProgramCounters> {
 pub fn program_identity(fd: BorrowedFd<'_>) -> io::Result<(u32, [u8; 8])> {
     let info: bpf_prog_info = info(fd)?;
     Ok((info.id, info.tag))
+}
+
+/// A map's id.
+pub fn map_id(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let info: bpf_map_info = info(fd)?;
+    Ok(info.id)
+}
+
+/// The id of the program at an index of a program array, which is what the kernel answers there
+/// (prog_fd_array_sys_lookup_elem in kernel/bpf/arraymap.c).
+pub fn program_at(array: BorrowedFd<'_>, index: u32) -> io::Result<u32> {
+    let mut id = 0_u32;
+    let mut attributes = no_attributes();
+    // SAFETY: the union's part for this command.
+    let element = unsafe { &mut attributes.__bindgen_anon_2 };
+    element.map_fd = array.as_raw_fd() as u32;
+    element.key = &raw const index as u64;
+    element.__bindgen_anon_1.value = &raw mut id as u64;
+    bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attributes)?;
+    Ok(id)
 }
 
 /// Pins an object in the BPF file system.

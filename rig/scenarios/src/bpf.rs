@@ -90,6 +90,11 @@ pub fn loaded() -> (usize, usize) {
     (ids(BPF_PROG_GET_NEXT_ID).len(), ids(BPF_LINK_GET_NEXT_ID).len())
 }
 
+/// The ids of all loaded programs: the kernel gives none twice.
+pub fn program_ids() -> Vec<u32> {
+    ids(BPF_PROG_GET_NEXT_ID)
+}
+
 /// Names and tags of all loaded programs.
 pub fn programs() -> Result<BTreeMap<String, BTreeSet<[u8; 8]>>> {
     let mut programs = BTreeMap::<_, BTreeSet<_>>::new();

@@ -25,7 +25,7 @@ use super::Pins;
 use crate::bpf::{kernel_constants::KernelConstants, records};
 
 /// The pinned maps: name, type, and the sizes of keys and values in this version.
-pub const MAPS: [(&str, MapType, u32, u32); 13] = [
+pub const MAPS: [(&str, MapType, u32, u32); 14] = [
     ("HOST", MapType::Array, 4, size_of::<Host>() as u32),
     ("VMS", MapType::Array, 4, size_of::<Vm>() as u32),
     ("FREE_SLOTS", MapType::Stack, 0, 4),
@@ -35,6 +35,8 @@ pub const MAPS: [(&str, MapType, u32, u32); 13] = [
     ("LIMITERS", MapType::Hash, 8, size_of::<Limiter>() as u32),
     ("LAUNCHES", MapType::Array, 4, size_of::<EndedLaunch>() as u32),
     ("EVENTS", MapType::RingBuf, 0, 0),
+    // Programs that stay write their log to the next agent.
+    ("AYA_LOGS", MapType::RingBuf, 0, 0),
     ("KPROBES", MapType::ProgramArray, 4, 4),
     ("TRACEPOINTS", MapType::ProgramArray, 4, 4),
     ("IOCTLS", MapType::ProgramArray, 4, 4),

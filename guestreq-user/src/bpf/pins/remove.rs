@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Pins, ROOT, parent};
 use crate::{
-    bpf::pins::identities,
+    bpf::pins::{identities, placed},
     failpoint::{self, Point},
 };
 
@@ -71,6 +71,7 @@ pub fn remove_all(order: &[&'static str]) -> Result<bool> {
         remove(root)?;
     }
     identities::forget().context("removing saved identities of VMs")?;
+    placed::forget().context("removing the list of programs")?;
     Ok(!all.is_empty())
 }
 

@@ -70,6 +70,9 @@ impl Programs {
                 Err(error) => self.report(probe, module, &error),
             }
         }
+        if changed && self.stays {
+            self.remember_placement();
+        }
         changed
     }
 
@@ -121,6 +124,7 @@ impl Programs {
     }
 
     fn attach_new(&mut self, probe: &Probe, module: Option<u64>) -> Result<Attached> {
+        self.load_entry(probe)?;
         let program = self.ebpf.program_mut(probe.entry).context(probe.entry)?;
         let fd = program.fd()?.as_fd().try_clone_to_owned()?;
         let link: FdLink = match probe.kind {
@@ -167,12 +171,15 @@ impl Programs {
         let pins = self.pins.as_ref().context("nothing is pinned")?;
         let program = bpf_syscall::get_pinned(&pins.program(probe.entry))?;
         let (id, tag) = bpf_syscall::program_identity(program.as_fd())?;
-        let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
         if id != info.program_id() {
             bail!("its program is not the pinned one");
         }
-        if tag != bpf_syscall::program_identity(ours)?.1 {
-            bail!("another version's program");
+        // An unchanged one is known by its id.
+        if !self.unchanged {
+            let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
+            if tag != bpf_syscall::program_identity(ours)?.1 {
+                bail!("another version's program");
+            }
         }
         Ok(Attached::new(link, Some(path.to_owned()), info.id(), program, None))
     }

@@ -12,7 +12,7 @@ use aya::{
 };
 use log::{Level, debug, info, log_enabled, warn};
 
-use super::{Programs, kfunc_patch::RdonlyCast};
+use super::{Programs, kfunc_patch::RdonlyCast, unchanged::Source};
 use crate::{
     bpf::{
         kernel_constants::KernelConstants,
@@ -76,8 +76,7 @@ impl Programs {
         // One loader for both: each reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let mut object = wanted.object()?;
-        // Without BTF only what needs it is lost.
-        let btf = Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok();
+        let btf = kernel_types();
         let mut registers = 0;
         if let Some(cast) = btf.as_ref().and_then(RdonlyCast::find) {
             cast.put_into(object.to_mut());
@@ -117,6 +116,8 @@ impl Programs {
             ebpf,
             pins,
             adopted,
+            source: Source::new(&object, &words, registers, wanted.lsm),
+            unchanged: false,
             stays,
             unpinned: false,
             max_vms,
@@ -127,7 +128,12 @@ impl Programs {
             failures: BTreeMap::new(),
             missed_before: 0,
         };
-        programs.load_all(btf.as_ref())?;
+        programs.unchanged = programs.are_unchanged();
+        if programs.unchanged {
+            info!("the programs in the kernel are this version's: they are not loaded again");
+        } else {
+            programs.load_all(btf.as_ref())?;
+        }
         Ok(programs)
     }
 
@@ -150,7 +156,7 @@ impl Programs {
     fn for_each(&mut self, what: impl Fn(&mut Programs, &Probe) -> Result<()>) -> Result<()> {
         for probe in &PROBES {
             let is_lsm = matches!(probe.kind, ProbeKind::Lsm);
-            if is_lsm && (!self.lsm || self.failures.contains_key(probe.name)) {
+            if !self.loads(probe) || is_lsm && self.failures.contains_key(probe.name) {
                 continue;
             }
             match what(self, probe) {
@@ -163,6 +169,18 @@ impl Programs {
             }
         }
         Ok(())
+    }
+
+    /// Loads the attached program of a hook, if that was not done with all others.
+    pub(super) fn load_entry(&mut self, probe: &Probe) -> Result<()> {
+        if self.ebpf.program(probe.entry).context(probe.entry)?.fd().is_ok() {
+            return Ok(());
+        }
+        let btf = match probe.kind {
+            ProbeKind::Lsm => kernel_types(),
+            ProbeKind::Kprobe | ProbeKind::RawTracepoint => None,
+        };
+        self.load_one(probe, probe.entry, btf.as_ref())
     }
 
     fn load_one(&mut self, probe: &Probe, name: &str, btf: Option<&Btf>) -> Result<()> {
@@ -196,6 +214,11 @@ impl Programs {
         failpoint::point(Point::Placed(probe.program));
         Ok(())
     }
+}
+
+/// The kernel's BTF. Without it only what needs it is lost.
+fn kernel_types() -> Option<Btf> {
+    Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok()
 }
 
 /// Properties of pinned maps, or of new ones.

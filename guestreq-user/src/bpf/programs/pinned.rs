@@ -15,6 +15,7 @@ impl Programs {
     /// This agent has started: its pins stay for the next one.
     pub fn commit(&mut self) {
         self.stays = true;
+        self.remember_placement();
     }
 
     /// Whether the maps are an earlier agent's that enforced.

@@ -7,6 +7,7 @@ pub mod failpoints;
 pub mod foreign_pins;
 pub mod restarts;
 pub mod single_agent;
+pub mod unchanged;
 pub mod versions;
 
 use std::{

@@ -6,7 +6,7 @@ use std::{fs, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, PINS, Random, die_at, points, refused, start};
+use super::{Host, PINS, Random, die_at, points, refused, start, versions::PROGRAMS};
 use crate::{
     agent::{self, Agent, cli, json},
     bpf,
@@ -79,7 +79,8 @@ fn at_takeover(context: &Context) -> Result<Status> {
     first.kill()?;
     let points = points(&["start"])?;
     for (i, point) in points.iter().enumerate() {
-        die_at(point, &[])?;
+        // Its own programs it would not load again, and so not reach each point.
+        die_at(point, PROGRAMS)?;
         host.firmware().with_context(|| format!("after {point}"))?;
         // Each starts with what the last one left; now and then a full agent checks it.
         if context.long || i % 8 == 7 {
@@ -87,6 +88,12 @@ fn at_takeover(context: &Context) -> Result<Status> {
             ensure!(json("vms")?["vms"][0]["vm"] == "steady", "{}", cli(&["vms"])?);
             agent.kill()?;
         }
+    }
+    start(&[])?.kill()?;
+    let of_its_own = points.iter().filter(|point| !point.starts_with("placed:"));
+    for point in of_its_own {
+        die_at(point, &[])?;
+        host.firmware().with_context(|| format!("after {point}, with the same programs"))?;
     }
     let agent = start(&[])?;
     agent::signal(load.pid(), libc::SIGTERM)?;

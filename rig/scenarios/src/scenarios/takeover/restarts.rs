@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, Random, points, spawn, start};
+use super::{Host, Random, points, spawn, start, versions::PROGRAMS};
 use crate::{
     agent::{self, cli, json},
     host::wait_until,
@@ -95,10 +95,10 @@ fn flood(context: &Context) -> Result<Status> {
                 sleep(Duration::from_millis(random.below(1500)));
                 next.kill()?;
             }
-            // At a failpoint.
+            // At a failpoint, with programs that it loads.
             1 => {
                 let point = &at[random.below(at.len() as u64) as usize];
-                spawn(&["--die-at", point])?
+                spawn(&[PROGRAMS, &["--die-at", point]].concat())?
                     .wait_until_killed()
                     .with_context(|| point.to_owned())?;
             }

@@ -24,7 +24,8 @@ scenario!(OTHER_ENTRIES: "takeover/other_entries" = other_entries,
 scenario!(OTHER_SCHEMA: "takeover/other_schema" = other_schema,
     "pins of another schema enforce until this version does, and counters start at zero");
 
-const PROGRAMS: &[&str] = &["--object", "/lib/other-programs"];
+/// Of a version whose programs differ, but not what they are attached by.
+pub const PROGRAMS: &[&str] = &["--object", "/lib/other-programs"];
 const ENTRIES: &[&str] = &["--object", "/lib/other-entries"];
 
 fn some_load() -> Result<Load> {
