@@ -1,21 +1,28 @@
 //! # The demo
 //!
-//! A handful of VMs with different behavior, and what their host's operator sees.
+//! A handful of VMs with different behavior, two of them launched by Debian's QEMU, and what their
+//! host's operator sees.
 
 use std::{thread, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::{
     agent::{Agent, cli},
     bridge,
+    flash::Script,
     host::{self, Firmware},
     load,
+    qemu::Qemu,
 };
+
+/// Three quiet VMs; in the demo QEMU launches two of them.
+const WEB: &str = "--vmm qemu --name web --vms 3 --rate 1 --type report";
+const QEMUS: [&str; 2] = ["web-0", "web-1"];
 
 /// The VMs and their behavior.
 pub const GUESTS: [&str; 6] = [
-    "--vmm qemu --name web --vms 3 --rate 1 --type report",
+    WEB,
     "--vmm qemu --name batch --burst 20 --pause 4000 --type report,key",
     "--vmm cloud-hypervisor --name greedy --vcpus 4 --vmpck all --type report",
     "--vmm firecracker --name confused --rate 2 --type report,export,26",
@@ -43,8 +50,12 @@ pub fn run(live: bool) -> Result<()> {
         bridge::start(BRIDGE, "/run/guestreq/agent.sock")?;
     }
     println!("\nAn SNP host with {} kinds of guests; the agent is attached.", GUESTS.len() + 1);
+    let script = Script::reports(Duration::from_secs(1));
+    // First, as they are launched page by page beside the others.
+    let qemus = QEMUS.map(|name| Qemu::start(name, &script));
+    let mut qemus = qemus.into_iter().collect::<Result<Vec<_>>>()?;
     let mut loads = Vec::new();
-    for guests in GUESTS {
+    for guests in GUESTS.into_iter().filter(|guests| *guests != WEB) {
         loads.push(load::start(&format!("{guests} {PAGES} --seconds 86400"))?);
     }
     loads.push(load::start(&format!("{SHORT_LIVED} {PAGES}"))?);
@@ -55,7 +66,11 @@ pub fn run(live: bool) -> Result<()> {
             println!("\n# guestreq vms\n{vms}\n# guestreq psp\n{psp}");
         }
         for load in &mut loads {
-            anyhow::ensure!(load.is_running()?, "a guest has ended");
+            ensure!(load.is_running()?, "a guest has ended");
+        }
+        for qemu in &mut qemus {
+            let status = qemu.status()?;
+            ensure!(status == "running", "{} is {status}", qemu.name);
         }
     }
 }
