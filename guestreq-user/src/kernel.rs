@@ -12,9 +12,9 @@ mod symbols;
 mod types;
 
 use anyhow::{Context as _, Result};
-pub use modules::module;
+pub use modules::{is_built_in, module};
 pub use permitted::{bpf, is_filtered, paranoid, perf_events};
-pub use release::{built_with_sev, installed, is_new_enough, version};
+pub use release::{built_with_sev, clang, installed, is_new_enough, version};
 pub use snp::sev_snp;
 pub use symbols::{DATA, Symbols};
 pub use types::{FILE as BTF, Types};

@@ -6,6 +6,7 @@
  */
 #include <linux/errno.h>
 #include <linux/fs.h>
+#include <linux/kconfig.h>
 #include <linux/livepatch.h>
 #include <linux/module.h>
 
@@ -26,7 +27,8 @@ static struct klp_func funcs[] = {
 
 static struct klp_object objects[] = {
 	{
-		.name = "ccp",
+		/* none: the kernel itself */
+		.name = IS_BUILTIN(CONFIG_CRYPTO_DEV_CCP_DD) ? NULL : "ccp",
 		.funcs = funcs,
 	},
 	{ }

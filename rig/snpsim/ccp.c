@@ -13,15 +13,21 @@
 #include <linux/platform_device.h>
 #include <linux/slab.h>
 
-static struct platform_device *pdev;
-static void *sp;			/* struct sp_device, NULL while ccp is away */
+/*
+ * Only ccp can look into it. Its name is known, as kernels with kCFI compare the
+ * types of functions that are called by address.
+ */
+struct sp_device;
 
-static void *get_master(void)
+static struct platform_device *pdev;
+static struct sp_device *sp;		/* NULL while ccp is away */
+
+static struct sp_device *get_master(void)
 {
 	return sp;
 }
 
-static void ignore_master(void *unused)
+static void ignore_master(struct sp_device *unused)
 {
 }
 
@@ -61,9 +67,9 @@ static void find_registers(void *psp_vdata, struct psp_layout *layout)
 
 int ccp_bring_up(void)
 {
-	void *(*sp_alloc_struct)(struct device *dev) =
+	struct sp_device *(*sp_alloc_struct)(struct device *dev) =
 		(void *)snpsim_need("ccp:sp_alloc_struct");
-	int (*sp_init)(void *sp) = (void *)snpsim_need("ccp:sp_init");
+	int (*sp_init)(struct sp_device *sp) = (void *)snpsim_need("ccp:sp_init");
 	void (*psp_pci_init)(void) = (void *)snpsim_need("ccp:psp_pci_init");
 	void *psp_vdata = (void *)snpsim_need("ccp:pspv4");
 	struct psp_layout layout;
@@ -119,7 +125,7 @@ power_off:
  */
 void ccp_tear_down(void)
 {
-	void (*sp_destroy)(void *sp) = (void *)snpsim_need("ccp:sp_destroy");
+	void (*sp_destroy)(struct sp_device *sp) = (void *)snpsim_need("ccp:sp_destroy");
 
 	if (!sp)
 		return;

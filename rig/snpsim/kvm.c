@@ -150,7 +150,8 @@ free:
 
 /*
  * Call when kvm_amd has just become LIVE: the last moment at which its
- * __ro_after_init variables can be written.
+ * __ro_after_init variables can be written. The kernel in which it is built in
+ * has none of these among what is written here.
  */
 int kvm_arm(void)
 {

@@ -3,6 +3,13 @@
  * Module init and notifications. snpsim is loaded before kvm_amd, and before or
  * after ccp and kvm (on PREEMPT_RT: before kvm); it stays loaded while any of
  * them is reloaded.
+ *
+ * Where they are built into the kernel, they have started on a host without SEV
+ * when it is loaded: ccp as a driver without a device, kvm_amd as one that runs
+ * other VMs. Both wait for nothing else, and what snpsim changes in them when
+ * they are modules comes after their init functions, too. So it does the same to
+ * those that are built in: guestreq, which starts later, finds a host as after
+ * a boot on hardware.
  */
 #include "snpsim.h"
 
@@ -23,9 +30,19 @@ static DEFINE_MUTEX(modules_lock);
 
 static unsigned long (*kallsyms)(const char *name);
 
+/* The symbols of what is built in do not have a module's name before theirs. */
+static const char *kernel_name(const char *name)
+{
+	if ((IS_BUILTIN(CONFIG_CRYPTO_DEV_CCP_DD) && strstarts(name, "ccp:")) ||
+	    (IS_BUILTIN(CONFIG_KVM_AMD) && strstarts(name, "kvm_amd:")) ||
+	    (IS_BUILTIN(CONFIG_KVM) && strstarts(name, "kvm:")))
+		return strchr(name, ':') + 1;
+	return name;
+}
+
 unsigned long snpsim_lookup(const char *name)
 {
-	return kallsyms ? kallsyms(name) : 0;
+	return kallsyms ? kallsyms(kernel_name(name)) : 0;
 }
 
 unsigned long snpsim_need(const char *name)
@@ -117,7 +134,7 @@ static int module_event(struct notifier_block *nb, unsigned long state, void *da
 
 static struct notifier_block module_nb = { .notifier_call = module_event };
 
-/* Modules that were loaded earlier cause no notification. */
+/* What was loaded earlier, or is built in, causes no notification. */
 static int catch_up(void)
 {
 	int ret = 0;
@@ -125,7 +142,9 @@ static int catch_up(void)
 	mutex_lock(&modules_lock);
 	if (snpsim_lookup("ccp:sp_init"))
 		ret = ccp_bring_up();
-	if (!ret && snpsim_lookup("kvm_amd:svm_data"))
+	if (!ret && IS_BUILTIN(CONFIG_KVM_AMD))
+		ret = kvm_arm();
+	else if (!ret && snpsim_lookup("kvm_amd:svm_data"))
 		pr_warn("kvm_amd was loaded first, remove and insert it to have SNP\n");
 	mutex_unlock(&modules_lock);
 	return ret;

@@ -18,6 +18,7 @@ use super::{Check, Finding, Host};
 use crate::{
     enforce::gate::{self, Alone, HOOKED, MODULE, PARAMETERS, Protocols},
     host::system::Missing,
+    kernel,
 };
 
 const REASONS: &str = "docs/enforcement.md#reasons-and-fixes";
@@ -29,7 +30,7 @@ pub const CHECKS: &[Check] = &[
     Check {
         id: "gate_installed",
         title: "Built for this kernel",
-        needed: "DKMS builds the gate for each kernel whose headers are installed: `dkms install guestreq-gate/0.1.0`.",
+        needed: "DKMS builds the gate for each kernel whose headers are installed: `dkms install guestreq-gate/0.1.0`. A kernel that clang compiled needs clang, lld and llvm for that, best of the same version.",
         docs: BUILD,
         run: |host| with_gate(host, installed),
     },
@@ -150,8 +151,8 @@ fn loaded(host: &Host<'_>) -> Finding {
             version.map_or_else(|_| "loaded".to_owned(), |v| format!("version {v}")),
         );
     }
-    let ccp = host.system.exists("/sys/module/ccp");
-    if ccp && host.symbols.as_ref().is_ok_and(|symbols| !symbols.has(HOOKED)) {
+    let has_ccp = kernel::module(&host.system, "ccp").is_ok();
+    if has_ccp && host.symbols.as_ref().is_ok_and(|symbols| !symbols.has(HOOKED)) {
         return host.for_enforcing(Missing::new(
             format!("cannot be loaded: this kernel has no {HOOKED}, which the gate hooks"),
             "another build of the kernel, or backend = \"vcpu\", which guarantees less",

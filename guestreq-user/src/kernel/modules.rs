@@ -27,14 +27,14 @@ impl Presence {
 
 /// A module of [`super::MODULES`].
 pub fn module(system: &System, name: &str) -> Result<Presence, Missing> {
+    if is_built_in(system, name) {
+        return Ok(Presence::BuiltIn);
+    }
     if system.exists(&format!("/sys/module/{name}")) {
         return Ok(Presence::Loaded);
     }
     let release = release(system);
     let offer = offer(system, &release, name);
-    if offer == Offer::BuiltIn {
-        return Ok(Presence::BuiltIn);
-    }
     let what = if name == "ccp" { "the secure processor's driver" } else { "KVM on AMD" };
     if let Some(Missing { what: why, fix }) = snp::of_no_use(system, name) {
         return Err(Missing::new(format!("{name} ({what}) is of no use here: {why}"), fix));
@@ -52,4 +52,21 @@ pub fn module(system: &System, name: &str) -> Result<Presence, Missing> {
             format!("`modprobe {name}`, if this is an AMD EPYC host"),
         )),
     }
+}
+
+/// Whether a module of this kernel is part of it: neither loaded nor removed, and its options only
+/// on the kernel's command line.
+pub fn is_built_in(system: &System, name: &str) -> bool {
+    if offer(system, &release(system), name) == Offer::BuiltIn {
+        return true;
+    }
+    // Its folder in sysfs has no more than parameters and a version. Copies may lack the rest of
+    // other modules', too.
+    let has = |module: &str, file: &str| system.exists(&format!("/sys/module/{module}/{file}"));
+    let size_is_collected =
+        || system.list("/sys/module").iter().any(|module| has(module, "coresize"));
+    has(name, "")
+        && !has(name, "initstate")
+        && !has(name, "coresize")
+        && (!system.is_collected() || size_is_collected())
 }

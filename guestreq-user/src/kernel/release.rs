@@ -45,6 +45,14 @@ pub fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// The version of clang that compiled the running kernel, if it did; see linux_proc_banner in
+/// init/version-timestamp.c.
+pub fn clang(system: &System) -> Option<u32> {
+    let banner = system.read("/proc/version").ok()?;
+    let (_, version) = banner.split_once("clang version ")?;
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
 /// Whether a kernel of this version can be built to host SNP guests.
 pub fn is_new_enough(version: (u32, u32)) -> bool {
     version >= FIRST_HOST

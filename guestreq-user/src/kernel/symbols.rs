@@ -64,6 +64,19 @@ impl Symbols {
         self.0.keys().map(String::as_str)
     }
 
+    /// The name under which the kernel has a function, if it was renamed and otherwise left alone:
+    /// clang's link-time optimisation (ThinLTO) adds a number to a static function that it calls
+    /// from other files. Other suffixes, such as `.isra.0` and `.cold`, are of functions with other
+    /// arguments, or of parts.
+    pub fn renamed(&self, function: &str) -> Option<&str> {
+        let is_it = |name: &&str| {
+            let number = name.strip_prefix(function).and_then(|rest| rest.strip_prefix(".llvm."));
+            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        let mut found = self.names().filter(is_it);
+        found.next().filter(|_| found.next().is_none())
+    }
+
     /// An address; zeros mean that the kernel hides them.
     pub fn address(&self, name: &str) -> Result<u64, Missing> {
         match self.0.get(name) {
@@ -106,5 +119,20 @@ mod tests {
         assert_eq!(symbols.address("sme_me_mask").unwrap(), 0xffff_ffff_a000_1000);
         assert!(symbols.address("page_offset_base").unwrap_err().to_string().contains("kptr"));
         assert!(parse(b"").address("sme_me_mask").is_err());
+    }
+
+    #[test]
+    fn only_a_whole_function_is_a_renamed_one() {
+        let renamed = |names: &[&str]| {
+            let lines: String =
+                names.iter().map(|name| format!("ffffffffa0000000 t {name}\t[ccp]\n")).collect();
+            let symbols = Symbols::parse(lines.as_bytes(), usize::MAX, |_| true).unwrap();
+            symbols.renamed("do_cmd").map(str::to_owned)
+        };
+        assert_eq!(renamed(&["do_cmd.llvm.42", "do_cmd.cold"]).as_deref(), Some("do_cmd.llvm.42"));
+        for other in ["do_cmd.isra.0", "do_cmd.llvm.42.cold", "redo_cmd.llvm.42", "do_cmd"] {
+            assert_eq!(renamed(&[other]), None);
+        }
+        assert_eq!(renamed(&["do_cmd.llvm.42", "do_cmd.llvm.43"]), None, "one of two");
     }
 }

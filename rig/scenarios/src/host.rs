@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// In the order of loading. snpsim precedes kvm, whose code is patched for the CPU's features when
-/// it is loaded.
+/// In the order of loading, unless they are built into the kernel. snpsim precedes kvm, whose code
+/// is patched for the CPU's features when it is loaded.
 pub const MODULES: [&str; 5] = ["irqbypass", "snpsim", "kvm", "ccp", "kvm-amd"];
 
 pub fn kernel() -> Result<String> {
@@ -25,8 +25,16 @@ pub fn kernel() -> Result<String> {
 }
 
 pub fn insmod(module: &str, parameters: &[&str]) -> Result<()> {
-    let path = format!("/modules/{module}.ko");
-    run(Command::new("insmod").arg(path).args(parameters))
+    run(Command::new("insmod").arg(file_of(module)).args(parameters))
+}
+
+fn file_of(module: &str) -> String {
+    format!("/modules/{module}.ko")
+}
+
+/// Whether the kernel has it without a module.
+pub fn is_built_in(module: &str) -> bool {
+    !Path::new(&file_of(module)).exists()
 }
 
 pub fn rmmod(module: &str) -> Result<()> {
@@ -67,12 +75,19 @@ pub fn load_all() -> Result<()> {
 
 /// The same, with parameters for ccp.
 pub fn load_with(ccp: &[&str]) -> Result<()> {
-    for module in MODULES {
-        insmod(module, if module == "ccp" { ccp } else { &[] })?;
-        if module == "snpsim" {
-            // Before ccp initializes it.
-            Firmware::reset()?;
-        }
+    ensure!(ccp.is_empty() || !is_built_in("ccp"), "ccp is built in, and takes no {ccp:?}");
+    // From its start, as ccp initializes it at once.
+    let fast = FAST.map(|(knob, value)| format!("{knob}={value}"));
+    let fast = fast.each_ref().map(String::as_str);
+    for module in MODULES.into_iter().filter(|module| !is_built_in(module)) {
+        insmod(
+            module,
+            match module {
+                "snpsim" => &fast,
+                "ccp" => ccp,
+                _ => &[],
+            },
+        )?;
     }
     ensure!(Path::new("/dev/sev").exists(), "ccp has made no /dev/sev");
     Ok(())

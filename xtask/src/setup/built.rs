@@ -1,11 +1,10 @@
 //! # Kernels of our own configuration, built from Debian's source
 //!
-//! They have checks that no distribution ships, and take minutes to build. So only `--kernel NAME`
-//! builds and boots them.
+//! They check themselves as no distribution's kernel does, or are built as Debian's are not. They
+//! take minutes to build, so only `--kernel NAME` builds and boots them.
 
 mod make;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,33 +27,43 @@ pub struct Recipe {
     suites: &'static [&'static str],
     /// Files in rig/kernels; what none of them mentions is off.
     fragments: &'static [&'static str],
-    /// Make's variables for the compiler, also for modules.
+    /// Debian's packages of the compiler; the first has the name of its program.
+    pub compiler_packages: &'static [&'static str],
+    /// Make's variables for it, also for modules.
     pub compiler: &'static [&'static str],
+    /// Whether it checks each of its steps, which takes several times as long, and lacks what only
+    /// the agent needs.
+    pub is_debug: bool,
     /// Words for its command line.
     pub cmdline: &'static str,
     /// What it runs, unless `--only` says something else.
     pub groups: &'static [&'static str],
 }
 
-const DEBUG: Recipe = Recipe {
+const PLAIN: Recipe = Recipe {
     name: "",
     source: "linux-source-6.12",
     suites: &["trixie", "trixie-security"],
     fragments: &[],
+    compiler_packages: &["gcc-14"],
     compiler: &["CC=gcc-14", "HOSTCC=gcc-14"],
+    is_debug: false,
     cmdline: "",
-    groups: &["gate", "order"],
+    // What depends on how the kernel was built: its hooks, symbols, types and modules.
+    groups: &["observe", "gate", "order", "enforce", "verification", "doctor"],
 };
+
+const DEBUG: Recipe = Recipe { is_debug: true, groups: &["gate", "order"], ..PLAIN };
 
 pub const RECIPES: &[Recipe] = &[
     Recipe {
         name: "lockdep-kasan",
-        fragments: &["common.config", "lockdep-kasan.config"],
+        fragments: &["common.config", "modules.config", "lockdep-kasan.config"],
         ..DEBUG
     },
     Recipe {
         name: "lockdep-kcsan",
-        fragments: &["common.config", "lockdep-kcsan.config"],
+        fragments: &["common.config", "modules.config", "lockdep-kcsan.config"],
         // It delays one of so many accesses, and looks whether another comes meanwhile. By default
         // of 4,000, which finds too little: a gate that read its counts without a lock passed with
         // 1,000. With 100 a run takes four times as long.
@@ -63,7 +72,33 @@ pub const RECIPES: &[Recipe] = &[
         groups: &["order"],
         ..DEBUG
     },
+    Recipe {
+        name: "builtin",
+        fragments: &["common.config", "agent.config", "builtin.config"],
+        // Beside the others' it runs what an agent does before there is an SNP host, as kvm_amd is
+        // there then; and nothing that removes modules.
+        groups: &[
+            "observe",
+            "gate",
+            "order",
+            "enforce",
+            "verification",
+            "doctor",
+            "missing_prerequisites",
+        ],
+        ..PLAIN
+    },
+    Recipe {
+        name: "clang-cfi-lto",
+        fragments: &["common.config", "agent.config", "modules.config", "clang-cfi-lto.config"],
+        compiler_packages: &["clang-19", "lld-19", "llvm-19"],
+        compiler: &[CLANG],
+        ..PLAIN
+    },
 ];
+
+/// All of LLVM's tools, of this version.
+const CLANG: &str = "LLVM=-19";
 
 /// Where external modules find the kernel's build tree, in the directory of a built kernel.
 pub const BUILD: &str = "build";
@@ -93,9 +128,9 @@ impl Recipe {
     pub fn build(&self, cache: &Cache, apt: &Apt, tools: &Toolroot) -> Result<PathBuf> {
         let version = self.version(cache, apt)?;
         let fragment = self.fragment()?;
-        let compilers = self.compilers(tools)?;
+        let compiler = self.compiler_version(tools)?;
         let how = include_str!("built/make.rs");
-        let key = digest([version.as_str(), &fragment, &compilers, self.source, how]);
+        let key = digest([version.as_str(), &fragment, &compiler, self.source, how]);
         let name = format!("kernels/{}-{version}-{key}", self.name);
         cache.once(name, |part| {
             let work = part.join("work");
@@ -114,15 +149,15 @@ impl Recipe {
         })
     }
 
-    /// What its compilers say of themselves: another version makes another kernel.
-    fn compilers(&self, tools: &Toolroot) -> Result<String> {
-        let mut text = self.compiler.join(" ");
-        let programs = self.compiler.iter().filter_map(|variable| variable.split_once('='));
-        for program in programs.map(|(_, program)| program).collect::<BTreeSet<_>>() {
-            let mut ask = tools.command(&tools.path.join("tmp"), program);
-            text += &process::output(ask.arg("--version"))?;
-        }
-        Ok(text)
+    pub fn is_by_clang(&self) -> bool {
+        self.compiler.contains(&CLANG)
+    }
+
+    /// What its compiler says of itself: another version makes another kernel.
+    fn compiler_version(&self, tools: &Toolroot) -> Result<String> {
+        let program = self.compiler_packages.first().context("no compiler")?;
+        let mut ask = tools.command(&tools.path.join("tmp"), program);
+        Ok(self.compiler.join(" ") + &process::output(ask.arg("--version"))?)
     }
 }
 
@@ -143,6 +178,8 @@ pub fn release(dir: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

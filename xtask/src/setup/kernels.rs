@@ -41,8 +41,9 @@ impl Kernel {
         }
     }
 
-    /// make, in `work`, for modules of this kernel.
-    pub fn make(&self, tools: &Toolroot, work: &Path) -> Command {
+    /// make, in `work`, for modules of this kernel. `finds_compiler`: their Makefile finds clang by
+    /// itself where the kernel was built by it.
+    pub fn make(&self, tools: &Toolroot, work: &Path, finds_compiler: bool) -> Command {
         match &self.origin {
             Origin::Debian(_) => {
                 let mut make = tools.command(work, "make");
@@ -53,9 +54,14 @@ impl Kernel {
             }
             Origin::Built(recipe, tools) => {
                 let mut make = tools.command_beside(work, &self.dir.join(built::BUILD), "make");
-                make.arg(format!("KDIR={BESIDE}")).args(recipe.compiler);
-                // Each source file is also checked by sparse, whose warnings are errors.
-                make.args(["C=2", "CF=-Wsparse-error"]);
+                make.arg(format!("KDIR={BESIDE}"));
+                if !(finds_compiler && recipe.is_by_clang()) {
+                    make.args(recipe.compiler);
+                }
+                if recipe.is_debug {
+                    // Each source file is also checked by sparse, whose warnings are errors.
+                    make.args(["C=2", "CF=-Wsparse-error"]);
+                }
                 make
             }
         }
@@ -76,7 +82,7 @@ pub fn prepare(
     pattern: Option<&str>,
 ) -> Result<Vec<Kernel>> {
     if let Some(recipe) = pattern.and_then(built::find) {
-        let tools = Toolroot::for_kernels(cache)?;
+        let tools = Toolroot::for_kernels(cache, recipe.compiler_packages)?;
         let dir = recipe.build(cache, apt, &tools)?;
         let abi = built::release(&dir)?;
         return Ok(vec![Kernel { abi, dir, origin: Origin::Built(recipe, tools) }]);

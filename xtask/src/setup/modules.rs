@@ -19,13 +19,14 @@ struct Source {
     module: &'static str,
     /// Whether it needs an `offsets.h`.
     offsets: bool,
+    /// Whether users build it, without xtask: it gets nothing that they would not give it.
+    for_users: bool,
 }
 
 const SOURCES: &[Source] = &[
-    Source { dir: "rig/snpsim", module: "snpsim", offsets: true },
-    Source { dir: "rig/livepatch", module: "rig_livepatch", offsets: false },
-    // Users build it without xtask, so it gets nothing more.
-    Source { dir: "gate", module: "guestreq_gate", offsets: false },
+    Source { dir: "rig/snpsim", module: "snpsim", offsets: true, for_users: false },
+    Source { dir: "rig/livepatch", module: "rig_livepatch", offsets: false, for_users: false },
+    Source { dir: "gate", module: "guestreq_gate", offsets: false, for_users: true },
 ];
 
 /// Builds every module for `kernel` and returns the paths of the `.ko` files.
@@ -38,7 +39,7 @@ fn build_one(
     cache: &Cache,
     tools: &Toolroot,
     kernel: &Kernel,
-    &Source { dir, module, offsets: needs_offsets }: &Source,
+    &Source { dir, module, offsets: needs_offsets, for_users }: &Source,
     offsets: &str,
 ) -> Result<PathBuf> {
     let mut files = sources(&project::root().join(dir))?;
@@ -57,7 +58,7 @@ fn build_one(
         }
         progress::step("module", &format!("{module} for {abi}"), || {
             // The module's own Makefile, called as its users call it.
-            let mut make = kernel.make(tools, &work);
+            let mut make = kernel.make(tools, &work, for_users);
             process::logged(make.args(["-C", WORK]), &cache.log(&format!("{module}-{abi}.log")))
                 .with_context(|| format!("cannot build {dir} for {abi}"))
         })?;

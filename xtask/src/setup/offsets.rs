@@ -59,14 +59,19 @@ fn generate(kernel: &Kernel) -> Result<String> {
         let path = kernel.dir.join("btf").join(name);
         fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
     };
-    let base = Btf::from_bytes(&read("vmlinux")?)?;
+    let kernel_types = read("vmlinux")?;
+    let base = Btf::from_bytes(&kernel_types)?;
     let mut text = format!(
         "/* SPDX-License-Identifier: GPL-2.0 */\n/* Generated from the BTF of {}. */\n",
         kernel.abi
     );
     for rows in WANTED.chunk_by(|a, b| a.0 == b.0) {
         let module = rows[0].0;
-        let btf = Btf::from_split_bytes(&read(module)?, &base)?;
+        let is_built_in = !kernel.dir.join("btf").join(module).exists();
+        let btf = match is_built_in {
+            true => Btf::from_bytes(&kernel_types)?,
+            false => Btf::from_split_bytes(&read(module)?, &base)?,
+        };
         for (_, name, members) in rows {
             write_struct(&mut text, &btf, name, members)
                 .with_context(|| format!("BTF of {module} in {}", kernel.abi))?;

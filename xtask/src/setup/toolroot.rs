@@ -25,9 +25,9 @@ const PACKAGES: &[&str] = &[
     "qemu-system-x86",
     "busybox-static",
 ];
-/// For building kernels, in a chroot of its own: only the few that build one need it.
+/// For building kernels, beside their compiler, in a chroot of its own: only the few that build one
+/// need it.
 const KERNEL_PACKAGES: &[&str] = &[
-    "gcc-14",
     "libc6-dev",
     "make",
     "bc",
@@ -66,9 +66,9 @@ impl Toolroot {
         Self::with(cache, PACKAGES)
     }
 
-    /// The toolroot for building kernels, and modules for these.
-    pub fn for_kernels(cache: &Cache) -> Result<Self> {
-        Self::with(cache, KERNEL_PACKAGES)
+    /// The toolroot for building kernels, and modules for these, with a compiler's packages.
+    pub fn for_kernels(cache: &Cache, compiler: &[&str]) -> Result<Self> {
+        Self::with(cache, &[compiler, KERNEL_PACKAGES].concat())
     }
 
     fn with(cache: &Cache, packages: &[&str]) -> Result<Self> {

@@ -46,13 +46,17 @@ pub fn files(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes the BTF of the kernel `elf` and of the modules in `dest`.
+/// Writes the BTF of the kernel `elf` and of the modules in `dest`. What is built in has its types
+/// among the kernel's.
 pub fn types(elf: &Path, dest: &Path) -> Result<()> {
     let btf = dest.join("btf");
     fs::create_dir(&btf)?;
     fs::write(btf.join("vmlinux"), elf::extract_btf_from_file(elf)?)?;
     for module in ["kvm", "kvm-amd", "ccp"] {
         let ko = dest.join("modules").join(format!("{module}.ko"));
+        if !ko.exists() {
+            continue;
+        }
         let types = elf::extract_btf_from_file(&ko)
             .with_context(|| format!("no BTF in module {module} of this kernel"))?;
         fs::write(btf.join(module.replace('-', "_")), types)?;

@@ -45,7 +45,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             }
             let mut cmdline = format!("rig.run={name} {}", group.cmdline);
             if let Some(recipe) = recipe {
-                cmdline += &format!(" rig.debug {}", recipe.cmdline);
+                cmdline += if recipe.is_debug { " rig.debug " } else { " " };
+                cmdline += recipe.cmdline;
             }
             if group.is_partial {
                 cmdline += &format!(" rig.only={}", group.ids.join(","));

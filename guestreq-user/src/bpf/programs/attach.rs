@@ -19,7 +19,7 @@ use log::{info, warn};
 
 use super::{
     Programs,
-    attached::{Attached, Failure, explained},
+    attached::{Attached, Failure, explained, renamed},
     pinned::unpin,
 };
 use crate::{
@@ -130,8 +130,14 @@ impl Programs {
         let link: FdLink = match probe.kind {
             ProbeKind::Kprobe => {
                 let program: &mut KProbe = program.try_into()?;
-                let id = program.attach(probe.target, 0).map_err(explained)?;
-                program.take_link(id)?.try_into()?
+                let attached = program.attach(probe.target, 0).or_else(|error| {
+                    // Where it was renamed, the kernel does not know it.
+                    match renamed(probe.target) {
+                        Some(name) => program.attach(name, 0),
+                        None => Err(error),
+                    }
+                });
+                program.take_link(attached.map_err(explained)?)?.try_into()?
             }
             ProbeKind::RawTracepoint => {
                 let program: &mut RawTracePoint = program.try_into()?;

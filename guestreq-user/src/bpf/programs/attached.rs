@@ -104,6 +104,13 @@ pub fn explained(error: ProgramError) -> anyhow::Error {
     }
 }
 
+/// The kernel's name for a function that it does not have under its own.
+pub fn renamed(function: &str) -> Option<String> {
+    let of_function = |name: &str| name.starts_with(function);
+    let symbols = kernel::Symbols::read_some(system::host(), of_function).ok()?;
+    if symbols.has(function) { None } else { symbols.renamed(function).map(str::to_owned) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

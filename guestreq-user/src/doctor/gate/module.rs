@@ -8,6 +8,7 @@ use crate::{
     doctor::{Finding, Host},
     enforce::gate::MODULE,
     host::system::Missing,
+    kernel,
 };
 
 pub fn installed(host: &Host<'_>) -> Finding {
@@ -23,8 +24,12 @@ pub fn installed(host: &Host<'_>) -> Finding {
         [] => String::new(),
         others => format!(", only for {}", others.join(", ")),
     };
+    // gcc does not have the options of a kernel that clang compiled.
+    let compiler = kernel::clang(&host.system).map_or_else(String::new, |version| {
+        format!(" and clang, lld and llvm, best of version {version}, which compiled this kernel")
+    });
     let fix = format!(
-        "install this kernel's headers, then `dkms install guestreq-gate/{} -k {release}`",
+        "install this kernel's headers{compiler}, then `dkms install guestreq-gate/{} -k {release}`",
         env!("CARGO_PKG_VERSION")
     );
     let what = format!("not installed for {release}{others}");

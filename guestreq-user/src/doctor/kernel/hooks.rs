@@ -52,6 +52,9 @@ pub fn symbol(host: &Host<'_>, function: &str) -> Finding {
     if symbols.has(function) {
         return Finding::pass("can be probed");
     }
+    if let Some(name) = symbols.renamed(function) {
+        return Finding::pass(format!("can be probed, as {name}"));
+    }
     if let Some(module) = probe.module.filter(|name| kernel::module(&host.system, name).is_err()) {
         return Finding::skip(format!("{module} is not loaded"));
     }

@@ -1,7 +1,7 @@
 //! # Causes in kvm_amd (`sev_hardware_setup` in arch/x86/kvm/svm/sev.c)
 
-use super::{Signs, asids, cpu::Cpu};
-use crate::host::system::Missing;
+use super::{Signs, asids, cpu::Cpu, options::setting};
+use crate::{host::system::Missing, kernel::is_built_in};
 
 pub const ASIDS: &str = "in the firmware's setup an \"SEV-ES ASID space limit\" (Dell: \"minimum SEV \
                          non-ES ASID\") of more than 1, as 100";
@@ -32,25 +32,32 @@ pub fn asids(signs: &Signs<'_>) -> Option<Missing> {
 }
 
 pub fn others(signs: &Signs<'_>) -> Option<Missing> {
-    let off = |what: &str, fix: &str| Some(Missing::new(what, fix));
+    let off = |what: &str, fix: String| Some(Missing::new(what, fix));
     let cpu_may = Cpu::of(signs).is_some_and(|cpu| cpu.has("sev"));
     let is_off = super::options::is_off(signs, "sev");
     if signs.parameter("sev") == Some(false) && cpu_may && !is_off {
+        let fix = match is_built_in(signs.system, "kvm_amd") {
+            true => "see `dmesg | grep -i -e sev -e ccp`: built in, it needs ccp to start before it",
+            false => {
+                "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows what disables \
+                 it), and after ccp"
+            }
+        };
         return off(
             "kvm_amd runs without SEV altogether, although the CPU has it",
-            "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows what disables it), \
-             and after ccp",
+            fix.to_owned(),
         );
     }
     if signs.parameter("npt") == Some(false) {
-        return off("kvm_amd runs without nested paging (npt)", "kvm_amd npt=1");
+        return off("kvm_amd runs without nested paging (npt)", setting(signs, "kvm_amd", "npt=1"));
     }
     if signs.parameter("lbrv") == Some(false) {
-        return off("kvm_amd runs without lbrv, which SEV-ES needs", "kvm_amd lbrv=1");
+        return off("kvm_amd runs without lbrv, which SEV-ES needs", setting(signs, "kvm_amd", "lbrv=1"));
     }
     let mmio_caching = signs.system.read("/sys/module/kvm/parameters/mmio_caching");
     if mmio_caching.is_ok_and(|value| !super::is_on(&value)) {
-        return off("kvm runs without mmio_caching, which SEV-ES needs", "kvm mmio_caching=1");
+        let fix = setting(signs, "kvm", "mmio_caching=1");
+        return off("kvm runs without mmio_caching, which SEV-ES needs", fix);
     }
     None
 }

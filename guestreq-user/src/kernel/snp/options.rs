@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Signs;
-use crate::host::system::Missing;
+use crate::{host::system::Missing, kernel::is_built_in};
 
 const FOLDERS: [&str; 4] =
     ["/etc/modprobe.d", "/run/modprobe.d", "/usr/lib/modprobe.d", "/lib/modprobe.d"];
@@ -20,10 +20,19 @@ pub fn switched_off(signs: &Signs<'_>) -> Option<Missing> {
     }
     let (name, place) =
         ["sev", "sev_es", "sev_snp"].iter().find_map(|name| Some((name, place(signs, name)?)))?;
-    Some(Missing::new(
-        format!("kvm_amd has {name}=0 {place}"),
-        "remove that, and load kvm_amd again with sev=1 sev_es=1 sev_snp=1",
-    ))
+    let fix = match is_built_in(signs.system, "kvm_amd") {
+        true => "remove that, and boot again: kvm_amd is built in",
+        false => "remove that, and load kvm_amd again with sev=1 sev_es=1 sev_snp=1",
+    };
+    Some(Missing::new(format!("kvm_amd has {name}=0 {place}"), fix))
+}
+
+/// How to set an option of a module.
+pub fn setting(signs: &Signs<'_>, module: &str, option: &str) -> String {
+    match is_built_in(signs.system, module) {
+        true => format!("boot with {module}.{option} on the kernel's command line"),
+        false => format!("{module} {option}"),
+    }
 }
 
 pub fn is_off(signs: &Signs<'_>, name: &str) -> bool {
@@ -40,6 +49,8 @@ fn place(signs: &Signs<'_>, name: &str) -> Option<String> {
     match values.next_back() {
         Some(value) if says_no(value) => return Some("on the kernel's command line".to_owned()),
         Some(_) => return None,
+        // modprobe does not load it.
+        None if is_built_in(signs.system, "kvm_amd") => return None,
         None => {}
     }
     let mut off = None;

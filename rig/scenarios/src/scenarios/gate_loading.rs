@@ -77,6 +77,9 @@ fn live_patch(_: &Context) -> Result<Status> {
 }
 
 fn pins(_: &Context) -> Result<Status> {
+    if host::is_built_in("ccp") {
+        return Ok(Status::Skipped("kvm and ccp are built in, and cannot be removed"));
+    }
     let gate = Gate::load(&[])?;
     host::rmmod("kvm_amd")?;
     for module in ["kvm", "ccp"] {
