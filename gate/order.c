@@ -136,11 +136,15 @@ static int wait_for_slot(struct order_request *request)
 	}
 	order.killed++;
 	grant(now);
-	return -EINTR;
+	/*
+	 * The task never sees it, but who watches KVM_RUN does: -EINTR would say
+	 * that a signal came after an answer.
+	 */
+	return -ECANCELED;
 }
 
 /*
- * Returns 0 with a slot, which order_leave() gives back, or -EINTR without one if
+ * Returns 0 with a slot, which order_leave() gives back, or -ECANCELED without one if
  * the task is being killed. Other signals do not end the wait, as they do not end
  * the one for ccp's mutex: the guest would have to be answered BUSY, and would
  * sleep for two seconds, each time its VMM kicks the vCPU.

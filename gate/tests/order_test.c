@@ -53,7 +53,7 @@ static void request(struct vm *vm)
 
 	ret = order_enter(&vm->request, vm->gctx, 1 + vm->gctx % ORDER_MAX_WEIGHT);
 	if (ret) {
-		CHECK(ret == -EINTR, "%d", ret);
+		CHECK(ret == -ECANCELED, "%d", ret);
 		vm->killed++;
 		pthread_mutex_lock(&vm->task.lock);
 		vm->task.killed = false;	/* for the next one */
@@ -240,7 +240,7 @@ static void killed_with_a_slot(void)
 	wait_has_ended = give_slot_back;
 	task.killed = true;
 	began = ktime_get_ns();
-	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
+	CHECK(order_enter(&killed, 0x2000000, 1) == -ECANCELED, "it has a slot");
 	wait_has_ended = NULL;
 	pthread_join(vms[0].thread, NULL);
 	CHECK(ktime_get_ns() - began < 5 * (u64)NSEC_PER_SEC, "the third one was not granted");
@@ -262,7 +262,7 @@ static void killed_at_a_standstill(void)
 	take_slot(&task, &slot);
 	order.stall_ns = 1;
 	task.killed = true;
-	CHECK(order_enter(&killed, 0x2000000, 1) == -EINTR, "it has a slot");
+	CHECK(order_enter(&killed, 0x2000000, 1) == -ECANCELED, "it has a slot");
 	order_read(&now);
 	CHECK(now.overdue == before.overdue && now.killed == before.killed + 1, "counts");
 	order_leave(&slot);

@@ -13,8 +13,8 @@ use crate::{
     gate,
     histogram::{self, SLOTS},
     outcome::Outcome,
-    policy::{Backend, Policy, Rules},
-    request::{Running, STAGES, Stack, Stages},
+    policy::{AfterDenial, Backend, Policy, Rules},
+    request::{Running, STAGES, STOPPED, Stack, Stages, until_allowed},
     sequence::Anomaly,
     units::MonotonicNs,
     vm::Vm,
@@ -55,6 +55,8 @@ pub struct EnforcementRecord {
     pub policy: Policy,
     /// [`crate::policy::Backend`]
     pub backend: u64,
+    /// [`crate::policy::AfterDenial`]
+    pub after_denial: u64,
     /// What identifies the gate's questions: its file, and a secret of the gate and root. 0: there is
     /// no gate.
     pub gate_file: u64,
@@ -78,6 +80,12 @@ impl EnforcementRecord {
     #[inline(always)]
     pub const fn holds_vcpus(&self) -> bool {
         self.backend == Backend::Vcpu as u64
+    }
+
+    /// Until when backend vcpu keeps a vCPU out of its guest that sent a disallowed type, by its row.
+    #[inline(always)]
+    pub const fn held_after_denial(&self, row: u8) -> MonotonicNs {
+        if self.after_denial == AfterDenial::Stop as u64 { STOPPED } else { until_allowed(row) }
     }
 
     #[inline(always)]

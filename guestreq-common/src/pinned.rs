@@ -13,7 +13,7 @@ use crate::{
     ghcb, histogram, host, launch,
     message::{self, MessageType},
     outcome::{self, Outcome},
-    policy::{self, Allowed, Backend, Decision, Mode, Rules},
+    policy::{self, AfterDenial, Allowed, Backend, Decision, Mode, Rules},
     request::{self, DecidedBy, SequenceCheck, State},
     sequence::{self, Anomaly},
     share::PspShare,
@@ -100,7 +100,7 @@ fn records(it: &mut String) {
     record!(it, host::MessageTotals { results, stage, stage_ns });
     record!(it, host::CommandTotals { count, busy_ns, failed });
     record!(it, host::EnforcementRecord {
-        policy, backend, gate_file, gate_cookie, gate_weights, armed_at, heartbeat, waits, challenge, self_test,
+        policy, backend, after_denial, gate_file, gate_cookie, gate_weights, armed_at, heartbeat, waits, challenge, self_test,
     });
     record!(it, event::Event {
         time, seqno, stage_ns, tgid, vm, ret, kind, message_type, vmpck, outcome, reserved,
@@ -127,6 +127,7 @@ fn enums(it: &mut String) {
     values!(it, SequenceCheck { Unchecked, InOrder, Replay, Gap });
     values!(it, Mode { Observe, Audit, Enforce });
     values!(it, Backend { None, Gate, Vcpu });
+    values!(it, AfterDenial { Hold, Stop });
     values!(it, Decision { Admit, Deny, Busy });
     values!(it, Anomaly { Replay, Gap });
     values!(it, ghcb::GuestStatus { Ok, FirmwareError, InvalidLength, Busy, Generic });
@@ -152,7 +153,7 @@ fn layout() -> String {
         Outcome::UNKNOWN_STATUS.0, Outcome::DENIED.0, Outcome::BUSY.0, Outcome::HOST_ERROR.0,
         policy::DECISIONS, sequence::ANOMALIES,
         histogram::SLOTS, command::COMMANDS, command::CLASSES, request::STAGES, request::DEPTH,
-        VmRef::NONE.slot, request::STOPPED.0, host::LOSSES, launch::LAUNCH_STATES,
+        VmRef::NONE.slot, request::STOPPED.0, request::until_allowed(0).0, host::LOSSES, launch::LAUNCH_STATES,
         launch::LAUNCH_STAGES, launch::HISTORY, launch::BOUND_SCALE, waiting::LOST_CAUSES, ghcb::GUEST_STATUSES, vm::NO_KICK,
     );
     numbers!(

@@ -59,6 +59,16 @@ named_enum! {
 }
 
 named_enum! {
+    /// What backend vcpu does with a vCPU that sent a disallowed type.
+    pub enum AfterDenial {
+        /// KVM_RUN fails with EAGAIN until the type is allowed: its VM can go on.
+        Hold = 0 => "hold",
+        /// KVM_RUN fails with EPERM: its VMM gives the VM up.
+        Stop = 1 => "stop",
+    }
+}
+
+named_enum! {
     /// What the policy says for one request.
     pub enum Decision {
         Admit = 0 => "admit",

@@ -8,7 +8,7 @@ mod running;
 pub use running::{DEPTH, Running, SequenceCheck, Stack};
 
 use crate::{
-    message::Summary,
+    message::{MESSAGE_TYPES, Summary},
     units::{GuestContext, MonotonicNs},
     vm::VmRef,
 };
@@ -45,7 +45,8 @@ pub struct Thread {
     pub state: u32,
     /// [`DecidedBy`], for the request in flight.
     pub decided: u32,
-    /// Until when the vCPU is kept out of its guest; [`STOPPED`] for good.
+    /// Until when the vCPU is kept out of its guest; [`STOPPED`] for good, [`until_allowed`] until
+    /// the policy allows a type.
     pub held_until: MonotonicNs,
     /// When its launch command queued for the PSP; never: no such command is on its way.
     pub launch_queued: MonotonicNs,
@@ -53,6 +54,24 @@ pub struct Thread {
 
 /// A vCPU that sent a disallowed message never runs again.
 pub const STOPPED: MonotonicNs = MonotonicNs(u64::MAX);
+
+/// The first of the times that stand for rows of types, one each: no clock ever gets there.
+const UNTIL_ALLOWED: u64 = STOPPED.0 - MESSAGE_TYPES as u64;
+
+/// A vCPU that sent a message of this row runs again once the policy allows it.
+#[inline(always)]
+pub const fn until_allowed(row: u8) -> MonotonicNs {
+    MonotonicNs(UNTIL_ALLOWED + row as u64 % MESSAGE_TYPES as u64)
+}
+
+/// The row of a type that must be allowed before the vCPU runs again.
+#[inline(always)]
+pub const fn disallowed_row(held_until: MonotonicNs) -> Option<u8> {
+    match held_until.0.wrapping_sub(UNTIL_ALLOWED) {
+        row if row < MESSAGE_TYPES as u64 => Some(row as u8),
+        _ => None,
+    }
+}
 
 /// A request is decided once.
 #[repr(u32)]

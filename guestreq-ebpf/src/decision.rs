@@ -14,7 +14,7 @@ use guestreq_common::{
     message::{MessageType, Summary},
     outcome::Outcome,
     policy::{self, Decision, Evaluation, Limiter, Mode, Policy, PolicyInput},
-    request::{Running, STOPPED},
+    request::Running,
     sequence::Counters,
     share::Credit,
     turn::Turn,
@@ -244,7 +244,7 @@ pub fn at_psp<const KNOWN: bool>(has_thread: bool, running: &mut Running) -> boo
         let evaluation = limiter.evaluation();
         running.held_until = match evaluation.decision {
             Decision::Admit => return false,
-            Decision::Deny => STOPPED,
+            Decision::Deny => host.enforcement.held_after_denial(row),
             // Its policy is not known yet: the longest hold.
             _ if evaluation.until.is_never() => now.plus(STRETCH_NS),
             _ => evaluation.until.min(now.plus(STRETCH_NS)),

@@ -19,7 +19,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
-use guestreq_common::policy::Backend;
+use guestreq_common::policy::{AfterDenial, Backend};
 
 pub use check::{Checked, Wrong};
 pub use files::{Files, Fingerprint, read_file};
@@ -36,6 +36,8 @@ pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 pub struct Config {
     /// What enforces decisions.
     pub backend: Named<Backend>,
+    /// What backend vcpu does after a disallowed type.
+    pub vcpu_denied: Named<AfterDenial>,
     /// VMs' policies.
     pub policy: PolicyFile,
     /// Whether the gate's order is on; without it the gate decides.
@@ -62,6 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             backend: Named(Backend::Gate),
+            vcpu_denied: Named(AfterDenial::Hold),
             policy: PolicyFile::default(),
             order: None,
             state: PathBuf::from("/var/lib/guestreq"),
@@ -112,6 +115,7 @@ impl Config {
     fn with(self, layer: Layer) -> Config {
         Config {
             backend: layer.backend.unwrap_or(self.backend),
+            vcpu_denied: layer.vcpu_denied.unwrap_or(self.vcpu_denied),
             policy: layer.policy.over(self.policy),
             order: layer.order.or(self.order),
             state: layer.state.unwrap_or(self.state),
@@ -156,6 +160,7 @@ impl Config {
             ("socket", self.socket != running.socket),
             ("socket_group", self.socket_group != running.socket_group),
             ("state", self.state != running.state),
+            ("vcpu_denied", self.vcpu_denied != running.vcpu_denied),
         ];
         keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

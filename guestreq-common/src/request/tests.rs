@@ -89,6 +89,19 @@ fn a_record_s_next_thread_inherits_nothing() {
 }
 
 #[test]
+fn a_vcpu_is_held_for_one_type_for_a_time_or_for_good() {
+    for kind in MessageType::ALL {
+        let row = kind as u8;
+        let held = until_allowed(row);
+        assert_eq!(disallowed_row(held), Some(row));
+        assert!(held < STOPPED && held.0 > u64::MAX / 2, "a clock may get there: {held:?}");
+    }
+    for time in [MonotonicNs::NEVER, MonotonicNs(1), MonotonicNs(u64::MAX / 2), STOPPED] {
+        assert_eq!(disallowed_row(time), None);
+    }
+}
+
+#[test]
 fn a_decision_is_for_one_request() {
     let mut thread = Thread::default();
     thread.queue(MonotonicNs(30), GuestContext::NONE, Summary::default());

@@ -5,9 +5,9 @@
 use aya_ebpf::helpers::bpf_send_signal_thread;
 use guestreq_common::{
     policy,
-    request::{Running, STOPPED, Thread},
+    request::{Running, STOPPED, Thread, disallowed_row},
     units::MonotonicNs,
-    vm::NO_KICK,
+    vm::{Life, NO_KICK, VmRef},
 };
 
 use super::{Sender, own_or_default, report::report_bypass};
@@ -32,7 +32,8 @@ pub fn hold(thread: Option<&mut Thread>, running: &Running) {
         None => kick = 0,
     }
     if let Some(vm) = vm {
-        atomic::add(if until == STOPPED { &mut vm.stopped } else { &mut vm.held }, 1);
+        let denied = until == STOPPED || disallowed_row(until).is_some();
+        atomic::add(if denied { &mut vm.stopped } else { &mut vm.held }, 1);
     }
     // SAFETY: no memory is passed. The signal is one that this VMM's vCPU threads handle; it
     // makes KVM_RUN return once this request is done.
@@ -73,6 +74,12 @@ pub fn may_begin(tgid: u32) -> i32 {
 pub fn may_run(thread: &mut Thread) -> i32 {
     let Some(host) = maps::host() else { return 0 };
     let vm = maps::vm(thread.vm);
+    if vm.as_ref().is_some_and(|vm| vm.life == Life::Exited as u32) {
+        // A VMM that resets its VM runs another guest on the same thread.
+        thread.held_until = MonotonicNs::NEVER;
+        thread.vm = VmRef::NONE;
+        return may_begin(thread.tgid);
+    }
     let policy =
         vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
     let enforces = host.enforcement.holds_vcpus() && policy.rules().mode().is_enforce();
@@ -81,12 +88,17 @@ pub fn may_run(thread: &mut Thread) -> i32 {
         thread.held_until = MonotonicNs::NEVER;
         return 0;
     }
-    if thread.held_until != STOPPED && kernel::now() >= thread.held_until {
+    let until = thread.held_until;
+    let is_over = match disallowed_row(until) {
+        Some(row) => policy.rules().allows(row),
+        None => until != STOPPED && kernel::now() >= until,
+    };
+    if is_over {
         thread.held_until = MonotonicNs::NEVER;
         return 0;
     }
     if let Some(vm) = vm {
         atomic::add(&mut vm.refused_runs, 1);
     }
-    if thread.held_until == STOPPED { EPERM } else { EAGAIN }
+    if until == STOPPED { EPERM } else { EAGAIN }
 }

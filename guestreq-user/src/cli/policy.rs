@@ -19,6 +19,7 @@ use super::{
     table::{self, name},
 };
 use crate::{
+    enforce::denial,
     text::printable,
     wire::policy::{self, Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
 };
@@ -154,6 +155,9 @@ fn text(policies: &Policies) -> String {
         (None, false) => "NOT ENFORCED".to_owned(),
     };
     let mut text = format!("Backend {}: {how}\n", status.backend);
+    if let Some(after) = status.vcpu_denied {
+        text.push_str(&format!("After a denied type: {}\n", denial::describe(after.0)));
+    }
     text.push_str(&configuration(&policies.config));
     if let Some(bypassed @ 1..) = status.bypassed {
         text.push_str(&format!("Bypassed enforcement: {bypassed}\n"));

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
-use guestreq_common::policy::{Backend, Mode};
+use guestreq_common::policy::{AfterDenial, Backend, Mode};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::{
     Spanned,
@@ -23,6 +23,7 @@ use crate::policy::{
 #[derive(Debug)]
 pub struct Layer {
     pub backend: Option<Named<Backend>>,
+    pub vcpu_denied: Option<Named<AfterDenial>>,
     pub policy: PolicyFile,
     pub order: Option<Named<OrderSwitch>>,
     pub state: Option<PathBuf>,
@@ -45,6 +46,7 @@ const MAX_FAULTS: usize = 20;
 #[derive(Default)]
 struct Keys {
     backend: Option<Named<Backend>>,
+    vcpu_denied: Option<Named<AfterDenial>>,
     mode: Option<Spanned<Named<Mode>>>,
     allow: Option<Spanned<Types>>,
     limit: Option<Spanned<FileLimit>>,
@@ -92,6 +94,7 @@ impl Layer {
             .map(|rule| LocatedRule { at: source(rule.span()), rule: rule.into_inner().into() });
         Ok(Layer {
             backend: keys.backend,
+            vcpu_denied: keys.vcpu_denied,
             policy: PolicyFile {
                 rules: rules.collect(),
                 mode: located(keys.mode, source),

@@ -6,7 +6,7 @@ use super::{Check, Finding, Host, host::is_denied, live::Asked};
 use crate::{
     bpf::pins::{Found, Mounted, ROOT},
     config::DEFAULT_PATH,
-    enforce::policies::Policies,
+    enforce::{denial::after_denial, policies::Policies},
 };
 
 const VERIFICATION: &str = "docs/enforcement.md#verification";
@@ -85,7 +85,10 @@ fn config(host: &Host<'_>) -> Finding {
     match Policies::open(config) {
         Ok(policies) => {
             let mode = policies.policy_set().strictest();
-            Finding::pass(format!("backend {}, mode {}", config.backend.0.name(), mode.name()))
+            let after = after_denial(config.backend.0, config.vcpu_denied.0);
+            let after = after.map_or(String::new(), |it| format!(" (vcpu_denied {})", it.name()));
+            let backend = config.backend.0.name();
+            Finding::pass(format!("backend {backend}{after}, mode {}", mode.name()))
         }
         Err(error) if is_denied(&error) => Finding::hidden("overrides"),
         Err(error) => Finding::fail(format!("{error:#}"), format!("fix that, or {DEFAULT_PATH}")),

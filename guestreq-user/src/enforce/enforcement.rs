@@ -15,7 +15,7 @@ use std::{mem::offset_of, time::Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use guestreq_common::{
     host::EnforcementRecord,
-    policy::{Backend, Mode},
+    policy::{AfterDenial, Backend, Mode},
 };
 use introduction::introduce;
 use log::warn;
@@ -28,7 +28,9 @@ use crate::{
         programs::Programs,
         records::{Records, now_ns},
     },
+    config::Config,
     enforce::{
+        denial::after_denial,
         gate::{Alone, Gate},
         recent_increase::RecentIncrease,
     },
@@ -44,6 +46,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Status {
     pub backend: Backend,
+    /// Only with backend vcpu.
+    pub after_denial: Option<AfterDenial>,
     /// The strictest mode of any policy.
     pub mode: Mode,
     /// The self-test just passed, and no request bypassed enforcement in the last minute.
@@ -56,6 +60,7 @@ pub struct Status {
 
 pub struct Enforcement {
     backend: Backend,
+    after_denial: AfterDenial,
     mode: Mode,
     gate: Option<Gate>,
     /// Queries of the gate that our program did not answer.
@@ -70,11 +75,12 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
-    pub fn new(backend: Backend, records: &Records, unpinned: Option<String>) -> Enforcement {
+    pub fn new(config: &Config, records: &Records, unpinned: Option<String>) -> Enforcement {
         let mut bypassed = RecentIncrease::default();
         bypassed.reset(records.bypassed());
         Enforcement {
-            backend,
+            backend: config.backend.0,
+            after_denial: config.vcpu_denied.0,
             unpinned,
             mode: Mode::Observe,
             gate: None,
@@ -84,6 +90,13 @@ impl Enforcement {
             last: Verification::default(),
             throttle: ReasonThrottle::default(),
         }
+    }
+
+    /// Tells the programs what follows a denial, which like policies an earlier agent decides until
+    /// this one is sure to start.
+    pub fn apply(&self, records: &Records) {
+        let after = self.after_denial as u64;
+        records.set_enforcement(offset_of!(EnforcementRecord, after_denial), after);
     }
 
     /// Sets the strictest mode of the policies.
@@ -123,6 +136,7 @@ impl Enforcement {
         let now = Instant::now();
         Status {
             backend: self.backend,
+            after_denial: after_denial(self.backend, self.after_denial),
             mode: self.mode,
             verified: self.last.verified(now),
             reason: self.last.failure(now),

@@ -71,7 +71,7 @@ metrics! {
     VCPU_HELD Counter "vcpu_held_total" ["vm"]
         "Times a vCPU was held for exceeding the limit (backend vcpu).";
     VCPU_STOPPED Counter "vcpu_stopped_total" ["vm"]
-        "Times a vCPU was stopped after a disallowed message type (backend vcpu).";
+        "Times a vCPU was held or stopped after a disallowed message type (backend vcpu).";
     RUNS_REFUSED Counter "vcpu_runs_refused_total" ["vm"]
         "KVM_RUN calls refused to held or stopped vCPUs (backend vcpu); the VMM retries them in a loop.";
     ENFORCEMENT_INFO Gauge "enforcement_info" ["backend", "mode", "verified"]

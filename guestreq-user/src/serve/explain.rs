@@ -9,6 +9,7 @@ use axum::{
 };
 
 use crate::{
+    enforce::denial,
     observe::tracked::TrackedVm,
     policy::{Refusal, find, never_applies},
     serve::{
@@ -36,7 +37,8 @@ fn explain(observer: &mut Observer, vm: &str) -> Result<Explained, Refusal> {
     let policy = policy_set.resolve(&vm.identity);
     let idle = never_applies(policy.limit.value, service(&snapshot.host));
     let unused = observer.no_weights().filter(|_| !policy.weight.value.is_default());
-    let notes = idle.into_iter().chain(unused).collect();
+    let denied = denial::note(&policy, observer.enforcement.status().after_denial);
+    let notes = idle.into_iter().chain(unused).chain(denied).collect();
     Ok(Explained {
         vm: vm.label.clone(),
         pid: vm.tgid,

@@ -59,6 +59,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
 pub fn enforced(status: enforcement::Status) -> Enforcement {
     Enforcement {
         backend: Named(status.backend),
+        vcpu_denied: status.after_denial.map(Named),
         mode: Named(status.mode),
         verified: status.verified,
         reason: status.reason,

@@ -90,13 +90,14 @@ impl Observer {
         records.set_report_all(journal.wants_requests());
         let losses = Losses::before_now(&records);
         records.set_slow(slow_ns(config));
-        let mut enforcement = Enforcement::new(config.backend.0, &records, unpinned);
+        let mut enforcement = Enforcement::new(config, &records, unpinned);
         programs.fill_free_slots(&records)?;
         failpoint::point(Point::Slots);
         enforcement.set_mode(policies.policy_set().strictest());
         if !programs.adopted() {
             // Before anything that reads them is attached.
             policies.apply_default(&records);
+            enforcement.apply(&records);
         }
         failpoint::point(Point::Policies);
         let readers = Readers::start(programs.ebpf(), events)?;
@@ -116,6 +117,7 @@ impl Observer {
         if programs.adopted() {
             // An earlier agent's policies apply until this one is sure to start.
             policies.apply_default(&records);
+            enforcement.apply(&records);
         }
         programs.drop_unwanted();
         programs.commit();

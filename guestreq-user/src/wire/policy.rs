@@ -19,7 +19,7 @@ mod weight;
 
 use std::collections::BTreeMap;
 
-pub use guestreq_common::policy::{Backend, Mode};
+pub use guestreq_common::policy::{AfterDenial, Backend, Mode};
 use serde::{Deserialize, Serialize};
 
 pub use change::{Apply, Change, Difference, Request, Target};
@@ -73,6 +73,10 @@ pub struct Failed {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Enforcement {
     pub backend: Named<Backend>,
+    /// What happens to a vCPU after a disallowed type; null with other backends than vcpu, where
+    /// nothing does.
+    #[serde(default)]
+    pub vcpu_denied: Option<Named<AfterDenial>>,
     /// The strictest of all VMs.
     pub mode: Named<Mode>,
     /// Whether the last self-test succeeded.

@@ -3,93 +3,110 @@
 //! The program as an operator has it. Its guest is snpsim's: it follows a script in its firmware
 //! image, and tells each answer as a letter.
 
+mod machine;
 mod qmp;
 
 use std::{
-    fs::{self, File},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    fs,
+    process::{Child, ExitStatus},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+pub use machine::Machine;
 use qmp::Qmp;
 use serde_json::Value;
 
-use crate::{
-    agent,
-    flash::{self, Script},
-    host::wait_until,
-};
+use crate::{agent, flash::Script, host::wait_until};
 
-const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
-const FOLDER: &str = "/tmp/qemu";
 /// An emulated machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The C bit's position is compared with CPUID's. The emulated processor has no such leaf and
-/// answers with another, which says 8; on hardware it is 51.
-const SNP: &str = "sev-snp-guest,id=sev,cbitpos=8,reduced-phys-bits=1";
 
 /// A running QEMU; killed when dropped.
 pub struct Qemu {
     pub name: String,
     pub uuid: String,
+    process: Process,
+    qmp: Qmp,
+}
+
+/// QEMU's process, which may not have a monitor yet: it has one once its VM is launched. Killed when
+/// dropped.
+pub struct Process {
+    child: Child,
     /// Of its files, without an extension.
     path: String,
-    child: Child,
-    qmp: Qmp,
+}
+
+impl Process {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn file(&self, extension: &str) -> String {
+        format!("{}.{extension}", self.path)
+    }
+
+    /// What QEMU has printed.
+    pub fn log(&self) -> Result<String> {
+        let path = self.file("log");
+        fs::read_to_string(&path).context(path)
+    }
+
+    /// The end of its log, without features that the emulated processor lacks.
+    fn log_tail(&self) -> String {
+        let log = self.log().unwrap_or_default();
+        let lines: Vec<_> =
+            log.lines().filter(|line| !line.contains("requested feature")).collect();
+        lines[lines.len().saturating_sub(5)..].join(" | ")
+    }
+
+    /// Fails if it has ended.
+    pub fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait().context("QEMU")? {
+            bail!("QEMU has ended ({status}): {}", self.log_tail());
+        }
+        Ok(())
+    }
+
+    /// Sends SIGKILL.
+    pub fn kill(mut self) -> Result<()> {
+        agent::signal(self.pid(), libc::SIGKILL)?;
+        self.child.wait().context("QEMU")?;
+        Ok(())
+    }
+
+    /// Waits until it has exited.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let mut status = None;
+        wait_until("QEMU has exited", TIMEOUT, || {
+            status = self.child.try_wait().context("QEMU")?;
+            Ok(status.is_some())
+        })?;
+        status.context("QEMU's exit status")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Qemu {
     /// Starts a VM of this name, whose guest follows the script.
     pub fn start(name: &str, script: &Script) -> Result<Qemu> {
-        static STARTED: AtomicU32 = AtomicU32::new(1);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let uuid = format!("5e71c0de-0000-4000-8000-{number:012x}");
-        fs::create_dir_all(FOLDER).context(FOLDER)?;
-        let path = format!("{FOLDER}/{name}-{number}");
-        let file = |extension| format!("{path}.{extension}");
-        fs::write(file("fd"), flash::image(script)?).context("a firmware image")?;
-        let log = File::create(file("log")).context("QEMU's log")?;
-        let mut child = Command::new(PROGRAM)
-            .args(["-name", name, "-uuid", &uuid, "-m", "64", "-bios", &file("fd")])
-            .args(["-accel", "kvm", "-cpu", "EPYC-v4", "-object", SNP])
-            .args(["-machine", "q35,confidential-guest-support=sev"])
-            .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-chardev", &format!("file,id=letters,path={}", file("letters"))])
-            .args(["-device", "isa-debugcon,iobase=0x402,chardev=letters"])
-            .args(["-qmp", &format!("unix:{},server=on,wait=off", file("qmp"))])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().context("QEMU's log")?)
-            .stderr(log)
-            .spawn()
-            .context(PROGRAM)?;
-        let mut qmp = None;
-        let connected = wait_until("QEMU has a monitor", TIMEOUT, || {
-            if let Some(status) = child.try_wait().context("QEMU")? {
-                bail!("QEMU has ended ({status}): {}", tail(&file("log")));
-            }
-            qmp = Qmp::connect(&file("qmp")).ok();
-            Ok(qmp.is_some())
-        });
-        match (connected, qmp) {
-            (Ok(()), Some(qmp)) => Ok(Qemu { name: name.to_owned(), uuid, path, child, qmp }),
-            (connected, _) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                connected.and_then(|()| bail!("no monitor"))
-            }
-        }
+        Machine::new(name, script)?.start()
     }
 
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// The answers that its guest has got, see rig/README.md.
     pub fn letters(&self) -> Result<String> {
-        let path = self.file("letters");
+        let path = self.process.file("letters");
         fs::read_to_string(&path).context(path)
     }
 
@@ -102,13 +119,11 @@ impl Qemu {
     pub fn wait_for(&mut self, what: &str, mut so: impl FnMut(&str) -> bool) -> Result<String> {
         let mut letters = String::new();
         let waited = wait_until(&format!("{} has {what}", self.name), TIMEOUT, || {
-            if let Some(status) = self.child.try_wait().context("QEMU")? {
-                bail!("{} has ended ({status}): {}", self.name, self.log_tail());
-            }
+            self.process.still_runs()?;
             letters = self.letters()?;
             Ok(so(&letters))
         });
-        waited.with_context(|| format!("letters {letters:?}; {}", self.log_tail()))?;
+        waited.with_context(|| format!("letters {letters:?}; {}", self.process.log_tail()))?;
         Ok(letters)
     }
 
@@ -139,46 +154,16 @@ impl Qemu {
 
     /// What QEMU has printed.
     pub fn log(&self) -> Result<String> {
-        let path = self.file("log");
-        fs::read_to_string(&path).context(path)
-    }
-
-    fn log_tail(&self) -> String {
-        tail(&self.file("log"))
+        self.process.log()
     }
 
     /// Sends SIGKILL.
-    pub fn kill(mut self) -> Result<()> {
-        agent::signal(self.pid(), libc::SIGKILL)?;
-        self.child.wait().context("QEMU")?;
-        Ok(())
+    pub fn kill(self) -> Result<()> {
+        self.process.kill()
     }
 
     /// Waits until it has exited.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let mut status = None;
-        wait_until(&format!("{} has exited", self.name), TIMEOUT, || {
-            status = self.child.try_wait().context("QEMU")?;
-            Ok(status.is_some())
-        })?;
-        status.context("QEMU's exit status")
+        self.process.wait().with_context(|| self.name.clone())
     }
-
-    fn file(&self, extension: &str) -> String {
-        format!("{}.{extension}", self.path)
-    }
-}
-
-impl Drop for Qemu {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The end of QEMU's log, without features that the emulated processor lacks.
-fn tail(path: &str) -> String {
-    let log = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<_> = log.lines().filter(|line| !line.contains("requested feature")).collect();
-    lines[lines.len().saturating_sub(5)..].join(" | ")
 }

@@ -15,7 +15,7 @@ use crate::{
     cli::{Format, print, socket, trees::Trees},
     client,
     config::Config,
-    enforce::gate::no_weights,
+    enforce::{denial, gate::no_weights},
     host::{self, Evidence, Identified, Identity, system::System},
     observe::processes::read,
     policy::{Effective, RuleResult, Store, key_of, never_applies, safety::Service, without_order},
@@ -226,6 +226,8 @@ fn of_process(
             false => no_weights(config.backend.0, system),
         });
     }
+    let after_denial = denial::after_denial(config.backend.0, config.vcpu_denied.0);
+    notes.extend(denial::note(&policy, after_denial));
     let identity = Shown { identity, label };
     Ok(Explanation { by: By::Files, identity, pid, evidence, now: None, rules, policy, notes })
 }

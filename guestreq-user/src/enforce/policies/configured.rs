@@ -5,7 +5,7 @@ use guestreq_common::policy::Mode;
 use super::Policies;
 use crate::{
     config::Config,
-    enforce::enforcement::Status,
+    enforce::{denial::after_denial, enforcement::Status},
     policy::{Overrides, Store},
 };
 
@@ -16,7 +16,9 @@ pub fn configured(config: &Config) -> Status {
         Ok(policies) => (policies.policy_set.strictest(), None),
         Err(error) => (strictest(config), Some(format!("{error:#}"))),
     };
-    Status { backend: config.backend.0, mode, verified: false, reason, bypassed: None }
+    let backend = config.backend.0;
+    let after_denial = after_denial(backend, config.vcpu_denied.0);
+    Status { backend, after_denial, mode, verified: false, reason, bypassed: None }
 }
 
 fn strictest(config: &Config) -> Mode {

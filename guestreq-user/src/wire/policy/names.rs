@@ -7,7 +7,7 @@ use std::{fmt, marker::PhantomData, str::FromStr};
 
 use guestreq_common::{
     message::MessageType,
-    policy::{Allowed, Backend, Mode},
+    policy::{AfterDenial, Allowed, Backend, Mode},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -31,6 +31,14 @@ impl Name for Backend {
     const ALL: &'static [Backend] = &Backend::ALL;
     fn name(self) -> &'static str {
         Backend::name(self)
+    }
+}
+
+impl Name for AfterDenial {
+    const WHAT: &'static str = "response to a denied type";
+    const ALL: &'static [AfterDenial] = &AfterDenial::ALL;
+    fn name(self) -> &'static str {
+        AfterDenial::name(self)
     }
 }
 

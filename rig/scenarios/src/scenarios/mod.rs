@@ -376,6 +376,10 @@ pub const GROUPS: &[Group] = &[
             qemu::vcpu::STOPPED,
             qemu::vcpu::KILLED,
             qemu::vcpu::DENIED,
+            qemu::launch::KILLED,
+            qemu::waiting::MONITOR,
+            qemu::waiting::KILLED,
+            qemu::waiting::RESET,
         ],
         ..Group::DEFAULT
     },

@@ -4,7 +4,9 @@
 //! launches the VM, runs its vCPU and takes what guestreq does to it.
 
 pub mod gate;
+pub mod launch;
 pub mod vcpu;
+pub mod waiting;
 
 use std::time::Duration;
 
@@ -41,6 +43,15 @@ const EXPORT: u8 = 7;
 fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
     let labels = [("vm", vm), ("result", result)];
     Ok(agent.scrape()?.sum("guestreq_requests_total", &labels) as u64)
+}
+
+/// Waits until a VM of this name is shown as exited, or not at all.
+fn is_gone(name: &str) -> Result<()> {
+    wait_until("the VM is known to have exited", LIMIT, || {
+        let vms = json("vms")?;
+        let all = vms["vms"].as_array().context("no VMs")?;
+        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["exited"] == false))
+    })
 }
 
 /// Waits until a VM's last request has its letter, and its guest has ended.

@@ -2,9 +2,9 @@
 
 use std::{thread::sleep, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::{INTERVAL, LIMIT, REPORT};
+use super::{INTERVAL, LIMIT, REPORT, is_gone};
 use crate::{
     agent::{cli, json},
     flash::Script,
@@ -107,15 +107,6 @@ fn killed(_: &Context) -> Result<Status> {
     ensure!(counted == reached && reached > first, "{counted} counted, {reached} reached the PSP");
     drop(third);
     end(agent)
-}
-
-/// Waits until a VM of this name is shown as exited, or not at all.
-fn is_gone(name: &str) -> Result<()> {
-    wait_until("the VM is known to have exited", LIMIT, || {
-        let vms = json("vms")?;
-        let all = vms["vms"].as_array().context("no VMs")?;
-        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["exited"] == false))
-    })
 }
 
 fn denied(_: &Context) -> Result<Status> {
