@@ -5,6 +5,7 @@
 mod attack;
 mod capacity;
 mod config;
+mod containerd;
 pub mod cost;
 pub mod counting;
 mod daemonset;
@@ -389,6 +390,14 @@ pub const GROUPS: &[Group] = &[
             daemonset::missing::ONE_CAPABILITY,
             daemonset::missing::THE_NODE,
         ],
+        ..Group::DEFAULT
+    },
+    Group {
+        // It has container runtimes in its image: xtask knows it by this name.
+        name: "containerd",
+        memory_mib: 3072,
+        prepare: containerd::prepare,
+        once: &[containerd::COUNTS_1, containerd::COUNTS_2],
         ..Group::DEFAULT
     },
     realtime::GROUP,
