@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::manifest::{bytes, list, millicores, only, text, texts};
 use crate::messages::LinuxContainerResources;
 use crate::messages::container::{
-    ContainerConfig, ContainerMetadata, KeyValue, LinuxContainerConfig, Mount,
+    ContainerConfig, ContainerMetadata, Device, KeyValue, LinuxContainerConfig, Mount,
 };
 use crate::messages::image::ImageSpec;
 use crate::messages::sandbox::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata};
@@ -57,6 +57,8 @@ pub struct Pod {
     pub uid: String,
     /// The pod's specification; a test may change it before it starts the pod.
     pub spec: Value,
+    /// Devices that a device plugin gives its containers.
+    pub devices: Vec<String>,
     /// ConfigMaps' data by name.
     pub config_maps: HashMap<String, Value>,
 }
@@ -79,6 +81,7 @@ impl Pod {
             namespace: text(&object["metadata"], "namespace")?.to_owned(),
             uid: uid.to_owned(),
             spec,
+            devices: Vec::new(),
             config_maps: maps.map(map).collect::<Result<_>>()?,
         })
     }
@@ -151,7 +154,7 @@ impl Pod {
             working_dir: String::new(),
             envs: list(container, "env").map(|env| self.variable(env)).collect::<Result<_>>()?,
             mounts,
-            devices: Vec::new(),
+            devices: self.devices.iter().map(|path| device(path)).collect(),
             labels,
             log_path: format!("{name}/0.log"),
             linux: Some(LinuxContainerConfig {
@@ -177,6 +180,11 @@ impl Pod {
         let of = |key: &str, value: &str| (format!("io.kubernetes.pod.{key}"), value.to_owned());
         [of("name", &self.name), of("namespace", &self.namespace), of("uid", &self.uid)].into()
     }
+}
+
+fn device(path: &str) -> Device {
+    let path = path.to_owned();
+    Device { container_path: path.clone(), host_path: path, permissions: "rwm".into() }
 }
 
 fn resources(wanted: &Value) -> Result<LinuxContainerResources> {

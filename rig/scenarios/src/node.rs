@@ -78,7 +78,7 @@ impl Node {
         let folder = PathBuf::from(format!("/tmp/{name}"));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         fs::write(folder.join("containerd.toml"), configuration(name)).context("containerd.toml")?;
-        fs::write(folder.join("rig.conflist"), network(subnet)).context("rig.conflist")?;
+        fs::write(folder.join("rig.conflist"), network(name, subnet)).context("rig.conflist")?;
         let log = File::create(folder.join("log")).context("containerd's log")?;
         let mut unshare = Command::new("unshare");
         unshare.args(["--mount", "--propagation", "slave", "--", "sh", "-c", ENTER, "sh"]);
@@ -181,9 +181,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 }
 
 /// A network of pods, each with an interface of its own to the host.
-fn network(subnet: &str) -> String {
+fn network(name: &str, subnet: &str) -> String {
     format!(
-        r#"{{"cniVersion": "0.4.0", "name": "rig", "plugins": [{{
+        r#"{{"cniVersion": "0.4.0", "name": "{name}", "plugins": [{{
   "type": "ptp", "ipMasq": false,
   "ipam": {{"type": "host-local", "subnet": "{subnet}", "routes": [{{"dst": "0.0.0.0/0"}}]}}
 }}]}}
