@@ -76,7 +76,7 @@ pub fn execute(args: &Args) -> Result<()> {
         memory_mib: 2048,
         forward,
         counts_instructions: false,
-        has_vmm: true,
+        files: rig.vmm.clone(),
         rig: &rig,
         kernel,
     }

@@ -9,6 +9,7 @@ mod recipe;
 mod sbom;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -17,6 +18,11 @@ use layout::Layout;
 use recipe::Recipe;
 
 pub fn execute() -> Result<()> {
+    archive().map(drop)
+}
+
+/// Builds the image and returns the path of its archive.
+pub fn archive() -> Result<PathBuf> {
     dist::execute()?;
     let dist = project::target().join("dist");
     progress::step("image", "what the binary holds", || {
@@ -31,5 +37,19 @@ pub fn execute() -> Result<()> {
         .with_context(|| format!("cannot write {}", archive.display()))?;
     let size = fs::metadata(&archive)?.len() as f64 / 1e6;
     println!("  {:<9}{} ({size:.1} MB, {})", "image", archive.display(), image.digest());
-    Ok(())
+    Ok(archive)
+}
+
+/// The image of a pod's first container in the rig, which only waits for its end. Kubernetes' own is
+/// in a registry; busybox is already in the rig.
+pub fn pause(busybox: &Path) -> Result<PathBuf> {
+    let entrypoint = ["/busybox", "sleep", "inf"].map(str::to_owned).to_vec();
+    let copies = vec![("busybox".to_owned(), "busybox".to_owned())];
+    let recipe = Recipe { copies, entrypoint, ..Recipe::default() };
+    let image = Layout::of(&recipe, busybox.parent().context("no folder")?)?;
+    let archive = project::logs().join("pause.oci.tar");
+    fs::create_dir_all(project::logs())?;
+    fs::write(&archive, image.archive("pause:1")?)
+        .with_context(|| format!("cannot write {}", archive.display()))?;
+    Ok(archive)
 }

@@ -29,6 +29,7 @@ mod gate;
 mod host;
 mod load;
 mod locked_memory;
+mod node;
 mod pod;
 mod privileges;
 mod qemu;

@@ -42,7 +42,7 @@ pub fn measure(
         memory_mib,
         forward: Vec::new(),
         counts_instructions: part == INSTRUCTIONS,
-        has_vmm: false,
+        files: Vec::new(),
         rig: host,
         kernel,
     }

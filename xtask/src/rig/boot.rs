@@ -32,8 +32,9 @@ pub struct Boot<'a> {
     /// Whether the guest's clocks count its instructions, one for each ns: slow, but independent of
     /// what else this machine does.
     pub counts_instructions: bool,
-    /// Whether the guest has QEMU, to be a VMM in it: 40 MiB more to unpack.
-    pub has_vmm: bool,
+    /// Files that few guests need, because unpacking them takes time: their paths in the guest and
+    /// here.
+    pub files: Vec<(String, PathBuf)>,
     pub rig: &'a Rig,
     pub kernel: &'a (Kernel, Vec<PathBuf>),
 }
@@ -166,8 +167,7 @@ impl Work {
         fs::create_dir_all(&work.0)
             .with_context(|| format!("cannot create {}", work.0.display()))?;
         fs::copy(kernel.dir.join("vmlinuz"), work.0.join("vmlinuz"))?;
-        let vmm: &[_] = if boot.has_vmm { &boot.rig.vmm } else { &[] };
-        image::write(boot.rig, vmm, kernel, modules, &work.0.join("initramfs"))?;
+        image::write(boot.rig, &boot.files, kernel, modules, &work.0.join("initramfs"))?;
         Ok(work)
     }
 

@@ -1,5 +1,6 @@
 //! # The guest's initramfs
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -45,16 +46,17 @@ const DIRECTORIES: &[&str] = &[
 /// promtool's libraries, and their paths in the guest.
 const LIBRARIES: &[&str] = &["lib64/ld-linux-x86-64.so.2", "lib/libc.so.6"];
 
-/// Writes the initramfs for `kernel`, with the files of a VMM, to `path`.
+/// Writes the initramfs for `kernel`, with further files, to `path`.
 pub fn write(
     rig: &Rig,
-    vmm: &[(String, PathBuf)],
+    further: &[(String, PathBuf)],
     kernel: &Kernel,
     modules: &[impl AsRef<Path>],
     path: &Path,
 ) -> Result<()> {
     let mut archive = Archive::new(BufWriter::new(File::create(path)?));
-    for name in DIRECTORIES {
+    let parents = further.iter().flat_map(|(name, _)| parents(name));
+    for name in parents.chain(DIRECTORIES.iter().copied()).collect::<BTreeSet<_>>() {
         archive.directory(name)?;
     }
     let mut add = |name: &str, from: &Path| -> Result<()> {
@@ -76,7 +78,7 @@ pub fn write(
     }
     let own = project::root().join("deploy/kubernetes/localhost/guestreq.json");
     add("lib/kubelet/seccomp/guestreq.json", &own)?;
-    for (name, from) in vmm {
+    for (name, from) in further {
         add(name, from)?;
     }
     for name in PROGRAMS {
@@ -120,4 +122,22 @@ pub fn write(
         archive.file(&format!("lib/{overlay}.json"), objects)?;
     }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The folders around a file.
+fn parents(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').map(|(end, _)| &name[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_s_folders_are_made_from_the_outermost() {
+        let all: BTreeSet<_> = parents("nodes/a-b/usr/bin/x").collect();
+        let all: Vec<_> = all.into_iter().collect();
+        assert_eq!(all, ["nodes", "nodes/a-b", "nodes/a-b/usr", "nodes/a-b/usr/bin"]);
+        assert_eq!(parents("init").count(), 0);
+    }
 }

@@ -34,7 +34,7 @@ pub fn execute(command: &Command) -> Result<()> {
             memory_mib: 2048,
             forward: Vec::new(),
             counts_instructions: false,
-            has_vmm: false,
+            files: Vec::new(),
             rig: &rig,
             kernel,
         }

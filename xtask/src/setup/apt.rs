@@ -19,7 +19,7 @@ const SUITES: &[&str] = &[
     "trixie",
     "trixie-backports",
     "trixie-security",
-    // Only for data: profiles of newer container runtimes.
+    // Newer container runtimes, with their own libraries, and their seccomp profiles.
     "forky",
 ];
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);

@@ -108,7 +108,11 @@ pub fn prepare(
 
 fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -> Result<Kernel> {
     let get = |abi: &str| {
-        let dir = cache.once(format!("kernels/{abi}"), |part| {
+        let name = format!("kernels/{abi}");
+        if unpack::is_outdated(&cache.path(&name)) {
+            super::cache::remove(&cache.path(&name))?;
+        }
+        let dir = cache.once(name, |part| {
             progress::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
         })?;
         let flavour = kind.flavour();

@@ -15,6 +15,7 @@ mod matrix;
 mod mirrors;
 mod modules;
 mod mutants;
+mod nodes;
 mod offsets;
 mod prometheus;
 mod seccomp;
@@ -84,6 +85,12 @@ pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
     tool("kubectl", may_fetch, container::cached_kubectl, container::kubectl)
 }
 
+/// The files of Kubernetes nodes: their paths in the guest and here.
+pub fn nodes() -> Result<Vec<(String, PathBuf)>> {
+    let cache = Cache::open()?;
+    nodes::files(&cache, &Apt::open(&cache)?)
+}
+
 /// The cached program, or a fetched one if allowed, else the machine's own.
 fn tool(
     name: &str,
@@ -116,7 +123,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let render =
         |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
     let manifests =
-        ["enforce", "detach", "localhost"].into_iter().map(render).collect::<Result<_>>()?;
+        ["observe", "enforce", "detach", "localhost"].into_iter().map(render).collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;

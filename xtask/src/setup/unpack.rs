@@ -9,8 +9,21 @@ use btf_rs::utils::elf;
 
 use super::toolroot::Toolroot;
 
-/// Modules that a guest loads; their dependencies are added.
-const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000"];
+/// Modules that a guest loads; their dependencies are added. Container runtimes need overlay and
+/// veth.
+const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000", "overlay", "veth"];
+
+/// Lists the modules that were wanted when a kernel was unpacked.
+const WANTED: &str = "modules.wanted";
+
+/// Whether a kernel was unpacked by an xtask that wanted other modules.
+pub fn is_outdated(kernel: &Path) -> bool {
+    kernel.exists() && !fs::read_to_string(kernel.join(WANTED)).is_ok_and(|it| it == wanted())
+}
+
+fn wanted() -> String {
+    MODULES.join("\n")
+}
 
 /// Copies from the unpacked packages in `tree` to `dest`.
 pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
@@ -32,6 +45,7 @@ pub fn files(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
         .with_context(|| format!("no vmlinuz in {}", tree.display()))?;
     fs::copy(vmlinuz, dest.join("vmlinuz"))?;
 
+    fs::write(dest.join(WANTED), wanted())?;
     fs::create_dir(dest.join("modules"))?;
     let mut wanted: Vec<String> = MODULES.iter().map(ToString::to_string).collect();
     while let Some(name) = wanted.pop() {

@@ -28,10 +28,7 @@ pub struct Asids {
 impl Asids {
     /// Fails with the reason if they are not known.
     pub fn read(system: &System) -> Result<Asids, String> {
-        let root = root(system).ok_or(
-            "there is no misc.capacity in /sys/fs/cgroup: the kernel has no misc controller \
-             (CONFIG_CGROUP_MISC), or this container does not see the host's cgroups",
-        )?;
+        let root = root(system).ok_or_else(|| why_no_root(system))?;
         let capacity = number(system, &format!("{root}/misc.capacity"))?
             .filter(|capacity| *capacity > 0)
             .ok_or("kvm_amd has no ASIDs for SEV-ES and SNP guests, or is not loaded")?;
@@ -61,6 +58,18 @@ impl Asids {
 /// own cgroup is not mistaken for it.
 pub fn root(system: &System) -> Option<&'static str> {
     ROOTS.into_iter().find(|root| system.exists(&format!("{root}/misc.capacity")))
+}
+
+fn why_no_root(system: &System) -> &'static str {
+    // Only a cgroup of v1 has this file.
+    let is_v1 = |name: &String| system.exists(&format!("{}/{name}/tasks", ROOTS[0]));
+    if system.list(ROOTS[0]).iter().any(is_v1) {
+        return "/sys/fs/cgroup has cgroup v1 without its misc controller: boot with \
+                systemd.unified_cgroup_hierarchy=1 for v2, or mkdir /sys/fs/cgroup/misc and mount -t \
+                cgroup -o misc misc /sys/fs/cgroup/misc";
+    }
+    "there is no misc.capacity in /sys/fs/cgroup: cgroup v2 is not mounted there, the kernel has no \
+     misc controller (CONFIG_CGROUP_MISC), or this container does not see the host's cgroups"
 }
 
 fn used(system: &System, root: &str) -> Result<u64, String> {
@@ -171,8 +180,9 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_a_reason() {
-        let cases: [(&[(&str, &str)], &str); 6] = [
+        let cases: [(&[(&str, &str)], &str); 7] = [
             (&[], "CONFIG_CGROUP_MISC"),
+            (&[("/sys/fs/cgroup/systemd/tasks", "1\n")], "unified_cgroup_hierarchy=1"),
             // A container's own cgroup.
             (&[CURRENT], "this container does not see the host's cgroups"),
             (&[(CAPACITY.0, "sev 509\n"), CURRENT], "no ASIDs for SEV-ES and SNP"),

@@ -92,7 +92,7 @@ fn output(command: &mut Command) -> Result<String> {
 }
 
 /// A guest's reports pass; its exports only if they are allowed.
-fn decided(name: &str, allowed: bool) -> Result<()> {
+pub(super) fn decided(name: &str, allowed: bool) -> Result<()> {
     let before = Firmware::read()?;
     let load = format!("--vmm qemu --name {name} --count 5 --type report,export --busy-retry-ms 5");
     let seen = load::run(&load)?;

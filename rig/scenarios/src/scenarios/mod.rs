@@ -5,6 +5,7 @@
 mod attack;
 mod capacity;
 mod config;
+mod containerd;
 pub mod cost;
 pub mod counting;
 mod daemonset;
@@ -396,6 +397,26 @@ pub const GROUPS: &[Group] = &[
             daemonset::runtimes::OWN_PROFILE,
             daemonset::missing::ONE_CAPABILITY,
             daemonset::missing::THE_NODE,
+        ],
+        ..Group::DEFAULT
+    },
+    Group {
+        // It has container runtimes in its image: xtask knows it by this name.
+        name: "containerd",
+        memory_mib: 3072,
+        prepare: containerd::prepare,
+        once: &[
+            containerd::COUNTS_1,
+            containerd::COUNTS_2,
+            containerd::enforced::CONFIG_MAP_1,
+            containerd::enforced::CONFIG_MAP_2,
+            containerd::enforced::VCPU,
+            containerd::enforced::REPLACED,
+            containerd::enforced::DETACHED,
+            containerd::enforced::OWN_PROFILE,
+            containerd::bad_input::MISSING_IMAGE,
+            containerd::two::TWO,
+            containerd::bad_input::NO_CGROUP_V2,
         ],
         ..Group::DEFAULT
     },

@@ -1,0 +1,89 @@
+//! # The DaemonSet under containerd
+//!
+//! A kubelet's calls (rig/cri) make containerd run the rendered DaemonSet's pod: from the image that
+//! users build, with a network of its own, probed at its address.
+
+pub mod bad_input;
+pub mod enforced;
+pub mod two;
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use rig_cri::{Pod, Running, get};
+use serde_json::Value;
+
+use crate::{
+    exposition::Metrics,
+    host::Firmware,
+    load,
+    node::{self, NEW, Node, OLD},
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(COUNTS_1: "containerd/counts_1.7" = |_: &Context| counts(OLD),
+    "containerd 1.7 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
+scenario!(COUNTS_2: "containerd/counts_2" = |_: &Context| counts(NEW),
+    "containerd 2 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
+
+const PORT: u16 = 9940;
+const SUBNET: &str = "10.88.0.0/24";
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// An SNP host with what nodes need, and with the setting that the installation describes.
+pub fn prepare() -> Result<()> {
+    node::prepare()?;
+    fs::write("/proc/sys/kernel/perf_event_paranoid", "2").context("perf_event_paranoid")
+}
+
+/// A pod of an object in a rendered overlay; the number tells pods apart.
+fn pod(overlay: &str, kind: &str, number: u32) -> Result<Pod> {
+    let path = format!("/lib/{overlay}.json");
+    let objects: Vec<Value> =
+        serde_json::from_slice(&fs::read(&path).context(path.clone())?).context(path)?;
+    Pod::of(&objects, kind, &format!("guestreq-{number}"), &uid(number))
+}
+
+fn uid(number: u32) -> String {
+    format!("5e71c0de-0000-4000-8000-{number:012}")
+}
+
+fn scrape(running: &Running) -> Result<Metrics> {
+    let (status, body) = get(&format!("{}:{PORT}", running.ip), "/metrics", TIMEOUT)?;
+    ensure!(status == 200, "/metrics answers {status}: {body}");
+    Ok(Metrics::parse(&body))
+}
+
+/// Starts a pod of the DaemonSet and waits until it is ready. Its first container must have found
+/// nothing to complain about.
+fn start(node: &Node, pod: Pod) -> Result<Running> {
+    let running = node.kubelet.start(pod)?;
+    let found = running.log("doctor")?;
+    ensure!(found.lines().any(|line| line.starts_with("0 failed,")), "{found}");
+    node.kubelet.wait_until_ready(&running)?;
+    node.kubelet.probe(&running, "livenessProbe")?;
+    Ok(running)
+}
+
+/// Ends a pod, whose containers must end in time by themselves.
+fn stop(node: &Node, running: Running) -> Result<()> {
+    let codes = node.kubelet.stop(running)?;
+    ensure!(codes.iter().all(|(_, code)| *code == 0), "exit codes {codes:?}");
+    Ok(())
+}
+
+fn counts(name: &'static str) -> Result<Status> {
+    let node = Node::start(name, SUBNET)?;
+    println!("containerd {}", node.kubelet.runtime.version()?);
+    let running = start(&node, pod("observe", "DaemonSet", 1)?)?;
+    let before = Firmware::read()?;
+    load::run("--vms 3 --processes --vmm qemu --name web --count 50 --type report,key")?;
+    let answered = Firmware::read()?.since(&before).guest_requests;
+    let counted = scrape(&running)?.sum("guestreq_requests_total", &[]) as u64;
+    ensure!(counted == answered && answered >= 150, "{counted} of {answered}");
+    let log = running.log("agent")?;
+    ensure!(!log.contains("WARN"), "it warns: {log}");
+    stop(&node, running)?;
+    node.stop()?;
+    Ok(Status::Passed)
+}

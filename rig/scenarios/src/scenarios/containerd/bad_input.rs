@@ -1,0 +1,78 @@
+//! # Nodes and pods that lack something
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{
+    SUBNET,
+    enforced::{PINS, end},
+    pod, start, stop,
+};
+use crate::{
+    gate::Gate,
+    host::run_command,
+    node::{NEW, Node},
+    scenario::{Context, Status, scenario},
+    scenarios::{daemonset::decided, doctor::DoctorReport},
+};
+
+scenario!(MISSING_IMAGE: "containerd/missing_image" = missing_image,
+    "a new pod whose image is missing changes nothing: the old one's enforcement stays");
+scenario!(NO_CGROUP_V2: "containerd/no_cgroup_v2" = no_cgroup_v2,
+    "on a node with cgroup v1 doctor says what is not known, where, and how to fix it");
+
+fn missing_image(_: &Context) -> Result<Status> {
+    let gate = Gate::load(&[])?;
+    let node = Node::start(NEW, SUBNET)?;
+    let old = start(&node, pod("enforce", "DaemonSet", 1)?)?;
+    decided("first", false)?;
+    stop(&node, old)?;
+    let pins = || -> Result<Vec<_>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(PINS).context(PINS)? {
+            names.push(entry?.file_name());
+        }
+        names.sort();
+        Ok(names)
+    };
+    let before = pins()?;
+    let mut new = pod("enforce", "DaemonSet", 2)?;
+    // Not even its first container can be created.
+    for list in ["initContainers", "containers"] {
+        new.spec[list][0]["image"] = "registry.example.com/guestreq:0.0.0".into();
+    }
+    let error = match node.kubelet.start(new) {
+        Ok(_) => anyhow::bail!("it has started"),
+        Err(error) => format!("{error:#}"),
+    };
+    println!("{error}");
+    ensure!(error.starts_with("PullImage: ") && error.contains("guestreq:0.0.0"), "{error}");
+    ensure!(pins()? == before, "{before:?}, then {:?}", pins()?);
+    decided("without an image", false)?;
+    // The next pod has one.
+    let next = start(&node, pod("enforce", "DaemonSet", 3)?)?;
+    decided("with an image", false)?;
+    stop(&node, next)?;
+    end(node, Some(gate))
+}
+
+/// Last in its boot: it leaves no cgroup v2.
+fn no_cgroup_v2(_: &Context) -> Result<Status> {
+    const CGROUPS: &str = "/sys/fs/cgroup";
+    run_command("umount", &["-l", CGROUPS])?;
+    ensure!(!Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), "it is still mounted");
+    DoctorReport::of_enforcing_host()?.says("asids", "skip", "cgroup v2 is not mounted there")?;
+    run_command("mount", &["-t", "tmpfs", "cgroup", CGROUPS])?;
+    let hierarchy = format!("{CGROUPS}/systemd");
+    fs::create_dir(&hierarchy).context("a hierarchy of v1")?;
+    run_command("mount", &["-t", "cgroup", "-o", "none,name=systemd", "cgroup", &hierarchy])?;
+    let found = DoctorReport::of_enforcing_host()?;
+    found.says("asids", "skip", "/sys/fs/cgroup has cgroup v1 without its misc controller")?;
+    // The remedy that it names.
+    let misc = format!("{CGROUPS}/misc");
+    fs::create_dir(&misc).context("a folder")?;
+    run_command("mount", &["-t", "cgroup", "-o", "misc", "misc", &misc])?;
+    DoctorReport::of_enforcing_host()?.says("asids", "pass", "ASIDs in use")?;
+    Ok(Status::Passed)
+}
