@@ -3,6 +3,7 @@
 mod durations;
 mod groups;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
@@ -11,17 +12,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use groups::{is_due, parse, select};
+use groups::{Group, Groups, Needs, is_due, parse, select};
 
 use super::tally::Tally;
 use super::{Args, dashboards};
-use crate::rig::boot::{Boot, Event};
+use crate::rig::boot::{Boot, Event, Host};
 use crate::rig::console::{Console, ScenarioReport, Status};
+use crate::rig::debian::Debian;
+use crate::setup::debian::is_possible;
 use crate::setup::{Recipe, Rig};
 use crate::{process, progress, project};
-
-/// The group whose guests QEMU launches.
-const VMM_GROUP: &str = "qemu";
 
 pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
@@ -31,12 +31,20 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     }
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
-    let mut boots = Vec::new();
+    let (mut boots, disks) = (Vec::new(), disks(args, rig, &groups)?);
     // Scenarios that do not depend on the kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
             let recipe = kernel.0.recipe();
+            let host = match group.needs {
+                Needs::Rig => Host::Rig,
+                Needs::Vmm => Host::RigWithVmm,
+                Needs::Debian => match disks.get(&kernel.0.abi) {
+                    Some(disk) => Host::Debian(disk),
+                    None => continue,
+                },
+            };
             let runs_it = |recipe: &Recipe| recipe.groups.contains(&name.as_str());
             if !is_due(args, kernel.0.is_realtime(), name, group)
                 || args.only.is_none() && !recipe.is_none_or(runs_it)
@@ -68,7 +76,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 memory_mib,
                 forward,
                 counts_instructions: false,
-                has_vmm: name == VMM_GROUP,
+                host,
                 rig,
                 kernel,
             };
@@ -85,6 +93,20 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     boots.sort_by_key(|(expected, ..)| *expected);
     let whole = args.only.is_none() && !args.long && args.minutes.is_none();
     run_all(boots, limit, whole, tally)
+}
+
+/// Debian hosts by kernel, if a group that needs one is due.
+fn disks(args: &Args, rig: &Rig, groups: &Groups) -> Result<BTreeMap<String, Debian>> {
+    let mut disks = BTreeMap::new();
+    for (kernel, _) in &rig.kernels {
+        let needs_one = |(name, group): (&String, &Group)| {
+            matches!(group.needs, Needs::Debian) && is_due(args, kernel.is_realtime(), name, group)
+        };
+        if is_possible(kernel) && groups.iter().any(needs_one) {
+            disks.insert(kernel.abi.clone(), Debian::prepare(rig, kernel)?);
+        }
+    }
+    Ok(disks)
 }
 
 /// What a scenario of a group that has not run yet is expected to take.
@@ -144,6 +166,10 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(report) = console.line(&line) {
             print_report(kernel, report);
+        }
+        // A Debian host would reboot for ever.
+        if console.has_panicked() {
+            break "has panicked";
         }
     };
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
