@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::rig::boot::{Boot, Event};
+use crate::rig::boot::{Boot, Event, Host};
 use crate::{port, rig};
 
 /// The port of guestreq's metrics in the guest and, by default, here.
@@ -76,7 +76,7 @@ pub fn execute(args: &Args) -> Result<()> {
         memory_mib: 2048,
         forward,
         counts_instructions: false,
-        files: rig.vmm.clone(),
+        host: Host::Rig(rig.vmm.clone()),
         rig: &rig,
         kernel,
     }

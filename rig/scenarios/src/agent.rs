@@ -92,9 +92,7 @@ impl Agent {
     }
 
     pub fn scrape(&self) -> Result<Metrics> {
-        let (status, body) = get("/metrics")?;
-        ensure!(status == 200, "/metrics answers {status}: {body}");
-        Ok(Metrics::parse(&body))
+        scrape()
     }
 
     pub fn pid(&self) -> u32 {
@@ -189,6 +187,13 @@ pub fn get(path: &str) -> Result<(u16, String)> {
     ensure!(body.len() == length, "{} of {length} bytes: it was cut short", body.len());
     let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
     Ok((status.context("an answer without a status")?, body.to_owned()))
+}
+
+/// The metrics of whichever agent runs.
+pub fn scrape() -> Result<Metrics> {
+    let (status, body) = get("/metrics")?;
+    ensure!(status == 200, "/metrics answers {status}: {body}");
+    Ok(Metrics::parse(&body))
 }
 
 /// What a guestreq command prints.

@@ -18,6 +18,7 @@ mod bpf;
 mod bridge;
 mod btf;
 mod cgroup;
+mod debian;
 mod demo;
 mod empty_program;
 mod enforcing;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{agent::Agent, host, scenarios};
+use crate::{agent::Agent, debian::Progress, host, scenarios};
 
 /// What a scenario may depend on.
 pub struct Context {
@@ -77,12 +77,39 @@ pub enum Status {
     Skipped(&'static str),
 }
 
+/// What the host must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// This project's programs.
+    Rig,
+    /// QEMU, too.
+    Vmm,
+    /// Runtimes of Kubernetes nodes, with an image of the agent.
+    Nodes,
+    /// A complete Debian with systemd. Scenarios may reboot it, see [`crate::debian`].
+    Debian,
+}
+
+impl Needs {
+    const fn word(self) -> &'static str {
+        match self {
+            Needs::Rig => "rig",
+            Needs::Vmm => "vmm",
+            Needs::Nodes => "nodes",
+            Needs::Debian => "debian",
+        }
+    }
+}
+
 /// Scenarios that share a boot.
 pub struct Group {
     pub name: &'static str,
     /// Added to the kernel's command line.
     pub cmdline: &'static str,
     pub memory_mib: u32,
+    pub needs: Needs,
+    /// Whether it runs only with `--long` or by name, on each kernel that has what it needs.
+    pub long: bool,
     /// Prepares the host.
     pub prepare: fn() -> Result<()>,
     /// Scenarios that depend on the kernel.
@@ -97,6 +124,8 @@ impl Group {
         name: "",
         cmdline: "",
         memory_mib: 1024,
+        needs: Needs::Rig,
+        long: false,
         prepare: host::load_all,
         scenarios: &[],
         once: &[],
@@ -107,20 +136,25 @@ impl Group {
     }
 }
 
-/// A line per scenario and group: id, description, group, kernels (`every`, `one` or `realtime`),
-/// memory in MiB, and what the group adds to the kernel's command line.
+/// A line per scenario and group: id, description, group, kernels (`every`, `one`, `realtime` or
+/// `long`), memory in MiB, what it needs, and what the group adds to the kernel's command line.
 pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
         for (i, scenario) in group.all().enumerate() {
             let kernels = match i < group.scenarios.len() {
                 _ if group.name == scenarios::realtime::GROUP.name => "realtime",
+                _ if group.long => "long",
                 true => "every",
                 false => "one",
             };
             println!(
-                "{}\t{}\t{}\t{kernels}\t{}\t{cmdline}",
-                scenario.id, scenario.description, group.name, group.memory_mib
+                "{}\t{}\t{}\t{kernels}\t{}\t{}\t{cmdline}",
+                scenario.id,
+                scenario.description,
+                group.name,
+                group.memory_mib,
+                group.needs.word()
             );
         }
     }
@@ -131,10 +165,13 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
     let Some(group) = scenarios::GROUPS.iter().find(|group| group.name == name) else {
         bail!("there is no group {name}");
     };
+    let mut progress = Progress::open(group.needs)?;
     let prepared = (group.prepare)();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
     for scenario in all {
-        if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id)) {
+        if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id))
+            || progress.has(scenario.id)
+        {
             continue;
         }
         println!("RIG: run {}: {}", scenario.id, scenario.description);
@@ -152,6 +189,7 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
                 println!("{}", Agent::last_log());
             }
         }
+        progress.add(scenario.id)?;
     }
     println!("RIG: done");
     Ok(())

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::rig::boot::{Boot, Event};
+use crate::rig::boot::{Boot, Event, Host};
 use crate::rig::console::{Console, Status};
 use crate::{project, setup};
 
@@ -42,7 +42,7 @@ pub fn measure(
         memory_mib,
         forward: Vec::new(),
         counts_instructions: part == INSTRUCTIONS,
-        files: Vec::new(),
+        host: Host::Rig(Vec::new()),
         rig: host,
         kernel,
     }

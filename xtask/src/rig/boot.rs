@@ -10,17 +10,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::debian::Debian;
 use super::image;
 use crate::project;
-use crate::setup::toolroot::WORK;
+use crate::setup::debian::DISK;
+use crate::setup::toolroot::{BESIDE, WORK};
 use crate::setup::{Kernel, Rig};
 
 /// Fixed part of the kernel's command line. At log level 5 warnings reach the console, where they
 /// fail a boot; by its time a line is known to be the kernel's. From `nokaslr` on it disables
 /// hardening and watchdogs, which take a quarter of an emulator's time and are irrelevant here.
 const CMDLINE: &str = "console=ttyS0 loglevel=5 printk.time=1 panic=-1 tsc=reliable \
-                       lsm=landlock,yama,bpf nokaslr mitigations=off init_on_alloc=0 \
+                       nokaslr mitigations=off init_on_alloc=0 \
                        hardened_usercopy=off randomize_kstack_offset=off nowatchdog audit=0";
+
+/// Only what matters here; Debian has its own list, with AppArmor and also with bpf.
+const LSM: &str = "lsm=landlock,yama,bpf";
 
 /// A boot's parameters.
 pub struct Boot<'a> {
@@ -32,11 +37,18 @@ pub struct Boot<'a> {
     /// Whether the guest's clocks count its instructions, one for each ns: slow, but independent of
     /// what else this machine does.
     pub counts_instructions: bool,
-    /// Files that few guests need, because unpacking them takes time: their paths in the guest and
-    /// here.
-    pub files: Vec<(String, PathBuf)>,
+    pub host: Host<'a>,
     pub rig: &'a Rig,
     pub kernel: &'a (Kernel, Vec<PathBuf>),
+}
+
+/// What runs on a booted kernel.
+pub enum Host<'a> {
+    /// An initramfs of this project's programs, with files that few guests need, because unpacking
+    /// them takes time: their paths in the guest and here.
+    Rig(Vec<(String, PathBuf)>),
+    /// Debian, from a disk. What it writes is kept until the guest powers off.
+    Debian(&'a Debian),
 }
 
 /// An event of a guest.
@@ -86,7 +98,12 @@ impl Boot<'_> {
     }
 
     fn qemu(&self, work: &Work) -> Command {
-        let mut qemu = self.rig.tools.command(&work.0, "qemu-system-x86_64");
+        const PROGRAM: &str = "qemu-system-x86_64";
+        let tools = &self.rig.tools;
+        let mut qemu = match &self.host {
+            Host::Rig(_) => tools.command(&work.0, PROGRAM),
+            Host::Debian(debian) => tools.command_beside(&work.0, &debian.folder, PROGRAM),
+        };
         // Nested SVM is emulated, which is all that kvm_amd needs. Disabled features are slower
         // under emulation than the kernel's alternatives.
         qemu.args([
@@ -101,9 +118,21 @@ impl Boot<'_> {
             qemu.args(["-icount", "shift=0,sleep=off"]);
         }
         qemu.args(["-smp", "2", "-m", &self.memory_mib.to_string()]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        qemu.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         qemu.args(["-kernel", &format!("{WORK}/vmlinuz"), "-initrd", &format!("{WORK}/initramfs")]);
-        qemu.args(["-append", &format!("{CMDLINE} {}", self.cmdline)]);
+        let cmdline = match &self.host {
+            Host::Rig(_) => {
+                qemu.arg("-no-reboot");
+                format!("{CMDLINE} {LSM} {}", self.cmdline)
+            }
+            Host::Debian(debian) => {
+                // Writes go to a file that exists as long as QEMU, which a reboot does not end.
+                let disk = format!("file={BESIDE}/{DISK},format=raw,if=virtio,snapshot=on");
+                qemu.args(["-drive", &format!("{disk},cache=unsafe")]).env("TMPDIR", WORK);
+                format!("{CMDLINE} {} {}", self.cmdline, debian.cmdline())
+            }
+        };
+        qemu.args(["-append", &cmdline]);
         if !self.forward.is_empty() {
             let mut net = "user,id=net,restrict=on".to_owned();
             for (guest, host) in &self.forward {
@@ -167,7 +196,11 @@ impl Work {
         fs::create_dir_all(&work.0)
             .with_context(|| format!("cannot create {}", work.0.display()))?;
         fs::copy(kernel.dir.join("vmlinuz"), work.0.join("vmlinuz"))?;
-        image::write(boot.rig, &boot.files, kernel, modules, &work.0.join("initramfs"))?;
+        let initramfs = work.0.join("initramfs");
+        match &boot.host {
+            Host::Rig(files) => image::write(boot.rig, files, kernel, modules, &initramfs)?,
+            Host::Debian(debian) => debian.write(boot.rig, modules, &initramfs)?,
+        }
         Ok(work)
     }
 

@@ -98,6 +98,11 @@ impl Console {
         self.running.as_ref().map(|(id, _)| id.as_str())
     }
 
+    /// Whether the kernel has printed all about its panic.
+    pub fn has_panicked(&self) -> bool {
+        self.troubles.iter().any(|line| line.contains("end Kernel panic"))
+    }
+
     /// The first warning of the kernel that no scenario has announced, or race of the gate's.
     pub fn trouble(&self) -> Option<&str> {
         let expected = |line: &str| self.expected.iter().any(|text| line.contains(text));

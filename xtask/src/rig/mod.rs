@@ -6,11 +6,13 @@
 pub mod boot;
 pub mod console;
 mod cpio;
+pub mod debian;
 pub mod image;
 mod races;
 
 use anyhow::Result;
-use boot::Boot;
+use boot::{Boot, Host};
+use debian::Debian;
 
 use crate::{build, setup};
 
@@ -21,20 +23,24 @@ pub enum Command {
         /// The kernel whose version starts with, or else contains, this
         #[arg(long, default_value = "7.")]
         kernel: String,
+        /// On a complete Debian host, with packages of guestreq in /run/rig
+        #[arg(long)]
+        debian: bool,
     },
 }
 
 pub fn execute(command: &Command) -> Result<()> {
-    let Command::Shell { kernel } = command;
+    let Command::Shell { kernel, debian } = command;
     let rig = prepare(Some(kernel))?;
     if let Some(kernel) = rig.kernels.last() {
         let cmdline = "rig.run=shell loglevel=3".to_string();
+        let disk = debian.then(|| Debian::prepare(&rig, &kernel.0)).transpose()?;
         Boot {
             cmdline,
             memory_mib: 2048,
             forward: Vec::new(),
             counts_instructions: false,
-            files: Vec::new(),
+            host: disk.as_ref().map_or(Host::Rig(Vec::new()), Host::Debian),
             rig: &rig,
             kernel,
         }

@@ -23,14 +23,22 @@ pub struct Kernel {
 }
 
 enum Origin {
-    Debian(Flavour),
+    Debian(&'static Kind),
     Built(&'static Recipe, Toolroot),
 }
 
 impl Kernel {
     /// Whether it is built with PREEMPT_RT.
     pub fn is_realtime(&self) -> bool {
-        matches!(self.origin, Origin::Debian(Flavour::Realtime))
+        matches!(self.origin, Origin::Debian(kind) if kind.flavour() == Flavour::Realtime)
+    }
+
+    /// The suites of Debian that have it, unless it was built here.
+    pub fn suites(&self) -> &'static [&'static str] {
+        match &self.origin {
+            Origin::Debian(kind) => kind.suites(),
+            Origin::Built(..) => &[],
+        }
     }
 
     /// How it was built, unless by Debian.
@@ -106,7 +114,7 @@ pub fn prepare(
     chosen.into_iter().map(|(kind, abi)| fetch(cache, apt, tools, kind, abi)).collect()
 }
 
-fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -> Result<Kernel> {
+fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &'static Kind, abi: String) -> Result<Kernel> {
     let get = |abi: &str| {
         let name = format!("kernels/{abi}");
         if unpack::is_outdated(&cache.path(&name)) {
@@ -117,7 +125,7 @@ fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &Kind, abi: String) -
         })?;
         let flavour = kind.flavour();
         headers(cache, apt, tools, abi, flavour)?;
-        anyhow::Ok(Kernel { abi: abi.to_string(), dir, origin: Origin::Debian(flavour) })
+        anyhow::Ok(Kernel { abi: abi.to_string(), dir, origin: Origin::Debian(kind) })
     };
     get(&abi).or_else(|error| {
         // The archive may have dropped this version since the index was fetched.

@@ -73,6 +73,10 @@ impl Kind {
         self.flavour
     }
 
+    pub fn suites(&self) -> &'static [&'static str] {
+        self.suites
+    }
+
     fn pattern(&self) -> String {
         format!("linux-image-{}*+{}{}", self.version, self.release, self.flavour.suffix())
     }

@@ -7,6 +7,7 @@ mod bpftrace;
 mod built;
 mod cache;
 mod container;
+pub mod debian;
 mod ebpf;
 mod host;
 mod kernels;
@@ -141,6 +142,11 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
         before: None,
         kernels,
     })
+}
+
+/// A Debian host with this kernel.
+pub fn debian(tools: &Toolroot, kernel: &Kernel) -> Result<PathBuf> {
+    debian::ensure(&Cache::open()?, tools, kernel)
 }
 
 /// The same, with bpftrace.

@@ -11,7 +11,8 @@ use super::cache::{Cache, digest};
 use super::mirrors::{KEYRING, Mirrors};
 use crate::{process, progress};
 
-const SUITE: &str = "trixie";
+pub const SUITE: &str = "trixie";
+pub const SECURITY: &str = "trixie-security";
 const PACKAGES: &[&str] = &[
     // Kernel modules. objtool and fixdep, of the kbuild packages, need libelf.
     "gcc-14",
@@ -43,7 +44,7 @@ const KERNEL_PACKAGES: &[&str] = &[
     // It checks modules for these kernels.
     "sparse",
 ];
-const OPTIONS: &[&str] = &[
+pub const OPTIONS: &[&str] = &[
     "--variant=apt",
     "--aptopt=APT::Install-Recommends \"false\"",
     "--dpkgopt=force-unsafe-io",
@@ -74,13 +75,8 @@ impl Toolroot {
     fn with(cache: &Cache, packages: &[&str]) -> Result<Self> {
         let key = digest(packages.iter().chain(OPTIONS).chain(&[SUITE]));
         let path = cache.once(format!("toolroot-{key}"), |part| {
-            let sources = Mirrors::of_this_machine()?.sources(&[SUITE, "trixie-security"]);
             progress::step("toolroot", &packages.join(" "), || {
-                let mut make = process::contained("mmdebstrap");
-                make.args(OPTIONS).arg(format!("--include={}", packages.join(",")));
-                make.arg(format!("--keyring={KEYRING}")).arg(SUITE).arg(part);
-                make.args(sources.lines());
-                process::logged(&mut make, &cache.log("toolroot.log"))
+                install(packages, &[SUITE, SECURITY], part, &cache.log("toolroot.log"))
                     .context("cannot make the chroot of tools")
             })
         })?;
@@ -114,4 +110,13 @@ impl Toolroot {
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
         command
     }
+}
+
+/// Installs Debian 13 with these packages from these suites in an empty folder.
+pub fn install(packages: &[&str], suites: &[&str], folder: &Path, log: &Path) -> Result<()> {
+    let sources = Mirrors::of_this_machine()?.sources(suites);
+    let mut make = process::contained("mmdebstrap");
+    make.args(OPTIONS).arg(format!("--include={}", packages.join(",")));
+    make.arg(format!("--keyring={KEYRING}")).arg(SUITE).arg(folder);
+    process::logged(make.args(sources.lines()), log)
 }

@@ -47,16 +47,43 @@ pub fn files(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
 
     fs::write(dest.join(WANTED), wanted())?;
     fs::create_dir(dest.join("modules"))?;
-    let mut wanted: Vec<String> = MODULES.iter().map(ToString::to_string).collect();
-    while let Some(name) = wanted.pop() {
-        let ko = dest.join("modules").join(format!("{name}.ko"));
-        // A missing module is built in.
-        let Some(path) = files.get(&format!("{name}.ko")).filter(|_| !ko.exists()) else {
-            continue;
-        };
-        decompress(tools, path, &ko)?;
-        wanted.extend(dependencies(&fs::read(&ko)?));
+    let mut order = Vec::new();
+    for name in MODULES {
+        module(tools, &files, name, &dest.join("modules"), &mut order)?;
     }
+    Ok(())
+}
+
+/// Copies modules from anywhere in `tree`, and what they depend on. Returns their names in the order
+/// in which they can be loaded.
+pub fn modules(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Result<Vec<String>> {
+    let mut files = BTreeMap::new();
+    index(tree, &mut files)?;
+    let mut order = Vec::new();
+    for name in names {
+        module(tools, &files, name, dest, &mut order)?;
+    }
+    Ok(order)
+}
+
+fn module(
+    tools: &Toolroot,
+    files: &BTreeMap<String, PathBuf>,
+    name: &str,
+    dest: &Path,
+    order: &mut Vec<String>,
+) -> Result<()> {
+    // A missing module is built in.
+    let Some(path) = files.get(&format!("{name}.ko")) else { return Ok(()) };
+    if order.iter().any(|it| it == name) {
+        return Ok(());
+    }
+    let ko = dest.join(format!("{name}.ko"));
+    decompress(tools, path, &ko)?;
+    for dependency in dependencies(&fs::read(&ko)?) {
+        module(tools, files, &dependency, dest, order)?;
+    }
+    order.push(name.to_owned());
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 mod durations;
 mod groups;
+mod hosts;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -13,18 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use groups::{is_due, parse, select};
+use hosts::Hosts;
 
 use super::tally::Tally;
 use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
 use crate::rig::console::{Console, ScenarioReport, Status};
 use crate::setup::{Recipe, Rig};
-use crate::{image, process, progress, project, setup};
-
-/// The group whose guests QEMU launches.
-const VMM_GROUP: &str = "qemu";
-/// The group whose pods containerd runs.
-const NODE_GROUP: &str = "containerd";
+use crate::{process, progress, project};
 
 pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let list = process::output(Command::new(project::static_binary("scenarios")).arg("--list"))?;
@@ -34,13 +30,13 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     }
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
-    let mut boots = Vec::new();
-    let mut nodes = None;
+    let (mut boots, hosts) = (Vec::new(), Hosts::prepare(args, rig, &groups)?);
     // Scenarios that do not depend on the kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {
             let recipe = kernel.0.recipe();
+            let Some(host) = hosts.get(rig, &kernel.0, group.needs) else { continue };
             let runs_it = |recipe: &Recipe| recipe.groups.contains(&name.as_str());
             if !is_due(args, kernel.0.is_realtime(), name, group)
                 || args.only.is_none() && !recipe.is_none_or(runs_it)
@@ -73,11 +69,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
                 memory_mib,
                 forward,
                 counts_instructions: false,
-                files: match name.as_str() {
-                    VMM_GROUP => rig.vmm.clone(),
-                    NODE_GROUP => node_files(&mut nodes, rig)?,
-                    _ => Vec::new(),
-                },
+                host,
                 rig,
                 kernel,
             };
@@ -94,19 +86,6 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     boots.sort_by_key(|(expected, ..)| *expected);
     let whole = args.only.is_none() && !args.long && args.minutes.is_none();
     run_all(boots, limit, whole, tally)
-}
-
-/// Files of a guest with Kubernetes nodes: their paths in the guest and here. Made once for all
-/// kernels.
-fn node_files(made: &mut Option<Vec<(String, PathBuf)>>, rig: &Rig) -> Result<Vec<(String, PathBuf)>> {
-    if made.is_none() {
-        let mut files = setup::nodes()?;
-        let busybox = rig.tools.path.join("usr/bin/busybox");
-        files.push(("nodes/images/guestreq.tar".into(), image::archive()?));
-        files.push(("nodes/images/pause.tar".into(), image::pause(&busybox)?));
-        *made = Some(files);
-    }
-    Ok(made.clone().unwrap_or_default())
 }
 
 /// What a scenario of a group that has not run yet is expected to take.
@@ -166,6 +145,10 @@ fn boot(boot: &Boot, group: &str, limit: Duration, tally: &Mutex<&mut Tally>) ->
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(report) = console.line(&line) {
             print_report(kernel, report);
+        }
+        // A Debian host would reboot for ever.
+        if console.has_panicked() {
+            break "has panicked";
         }
     };
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {

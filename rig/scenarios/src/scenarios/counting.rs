@@ -150,13 +150,17 @@ pub fn assert_exact(agent: &Agent, before: &Firmware) -> Result<u64> {
 /// The same, with one permitted reason for losses.
 pub fn assert_exact_but(agent: &Agent, before: &Firmware, excused: &str) -> Result<u64> {
     let firmware = Firmware::read()?.since(before);
-    let metrics = agent.scrape()?;
-    let expected = expected(&firmware);
+    exact(&firmware, &agent.scrape()?, excused)
+}
+
+/// The same, of counts that were read before.
+pub fn exact(firmware: &Firmware, metrics: &Metrics, excused: &str) -> Result<u64> {
+    let expected = expected(firmware);
     for name in ["guestreq_messages_total", "guestreq_requests_total"] {
-        let counted = counted(&metrics, name);
+        let counted = counted(metrics, name);
         ensure!(counted == expected, "{name} {counted:?}, the firmware {expected:?}");
     }
-    let mut lost = losses(&metrics);
+    let mut lost = losses(metrics);
     lost.remove(excused);
     ensure!(lost.is_empty(), "lost: {lost:?}");
     let answered: u64 = firmware.messages.values().sum();

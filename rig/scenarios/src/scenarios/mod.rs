@@ -10,6 +10,7 @@ pub mod cost;
 pub mod counting;
 mod daemonset;
 mod dashboards;
+mod debian;
 mod doctor;
 mod edge_cases;
 mod enforce;
@@ -55,9 +56,12 @@ mod vcpu_backend;
 mod verification;
 mod vm_names;
 
-use counting::{assert_exact, assert_exact_but, counted, expected, losses};
+use counting::{assert_exact, assert_exact_but, counted, exact, expected, losses};
 
-use crate::{host, scenario::Group};
+use crate::{
+    host,
+    scenario::{Group, Needs},
+};
 
 pub const GROUPS: &[Group] = &[
     Group {
@@ -364,8 +368,8 @@ pub const GROUPS: &[Group] = &[
         ..Group::DEFAULT
     },
     Group {
-        // It has QEMU in its image: xtask knows it by this name.
         name: "qemu",
+        needs: Needs::Vmm,
         memory_mib: 2048,
         scenarios: &[
             qemu::COUNTED,
@@ -384,6 +388,7 @@ pub const GROUPS: &[Group] = &[
         ],
         ..Group::DEFAULT
     },
+    debian::GROUP,
     Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
     Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
     Group { name: "stress", memory_mib: 2048, once: &[stress::ALL_AT_ONCE], ..Group::DEFAULT },
@@ -404,6 +409,7 @@ pub const GROUPS: &[Group] = &[
         // It has container runtimes in its image: xtask knows it by this name.
         name: "containerd",
         memory_mib: 3072,
+        needs: Needs::Nodes,
         prepare: containerd::prepare,
         once: &[
             containerd::COUNTS_1,

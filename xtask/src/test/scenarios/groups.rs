@@ -16,24 +16,54 @@ pub struct Group {
     pub every: usize,
     /// Whether it is the selection for PREEMPT_RT kernels.
     realtime: bool,
+    /// Whether it takes so long that it only runs when asked for.
+    long: bool,
+    pub needs: Needs,
     pub cmdline: String,
     pub memory_mib: u32,
 }
 
-/// Lines `id<TAB>description<TAB>group<TAB>every, one or realtime<TAB>memory in MiB<TAB>kernel
-/// command line or -`.
-pub fn parse(list: &str) -> Result<BTreeMap<String, Group>> {
+pub type Groups = BTreeMap<String, Group>;
+
+/// What the host must have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Needs {
+    #[default]
+    Rig,
+    Vmm,
+    Nodes,
+    Debian,
+}
+
+impl Needs {
+    fn parse(word: &str) -> Option<Needs> {
+        match word {
+            "rig" => Some(Needs::Rig),
+            "vmm" => Some(Needs::Vmm),
+            "nodes" => Some(Needs::Nodes),
+            "debian" => Some(Needs::Debian),
+            _ => None,
+        }
+    }
+}
+
+/// Lines `id<TAB>description<TAB>group<TAB>every, one, realtime or long<TAB>memory in MiB<TAB>rig,
+/// vmm, nodes or debian<TAB>kernel command line or -`.
+pub fn parse(list: &str) -> Result<Groups> {
     let mut groups = BTreeMap::<String, Group>::new();
     for line in list.lines() {
-        let &[id, _, group, kernels, memory, cmdline] =
+        let &[id, _, group, kernels, memory, needs, cmdline] =
             line.split('\t').collect::<Vec<_>>().as_slice()
         else {
-            bail!("scenarios --list: not six fields: {line:?}");
+            bail!("scenarios --list: not seven fields: {line:?}");
         };
         let entry = groups.entry(group.into()).or_default();
         entry.ids.push(id.into());
         entry.every += usize::from(kernels != "one");
         entry.realtime |= kernels == "realtime";
+        entry.long |= kernels == "long";
+        entry.needs =
+            Needs::parse(needs).with_context(|| format!("scenarios --list: {line:?}"))?;
         let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
         entry.memory_mib = entry.memory_mib.max(memory);
         if cmdline != "-" {
@@ -76,6 +106,9 @@ pub fn select(groups: &mut BTreeMap<String, Group>, only: &str) -> Result<()> {
 /// Whether a group runs on a kernel. A PREEMPT_RT kernel runs its selection, or, if more is
 /// requested, all other groups.
 pub fn is_due(args: &Args, realtime_kernel: bool, name: &str, group: &Group) -> bool {
+    if group.long && !args.long && args.only.is_none() {
+        return false;
+    }
     let more = args.long || args.kernel.is_some() || args.only.is_some();
     match (group.realtime, realtime_kernel) {
         (true, true) => !more || args.only.as_deref() == Some(name),
@@ -92,7 +125,7 @@ mod tests {
     #[test]
     fn a_group_is_one_boot() {
         let groups =
-            parse("a/counts\tIt counts\tcore\tevery\t1024\t-\na/latency\tIt is quick\tcore\tone\t2048\tlsm=yama\n").unwrap();
+            parse("a/counts\tIt counts\tcore\tevery\t1024\trig\t-\na/latency\tIt is quick\tcore\tone\t2048\trig\tlsm=yama\n").unwrap();
         let core = &groups["core"];
         assert_eq!(core.ids, ["a/counts", "a/latency"]);
         assert_eq!(core.every, 1);
@@ -102,8 +135,8 @@ mod tests {
 
     #[test]
     fn only_selects_a_group_a_scenario_a_subject_or_an_unambiguous_prefix() {
-        let list = "limits/rate\t.\tenforce\tevery\t1\t-\nlimits/fairness\t.\tenforce\tone\t1\t-\n\
-                    gate/ftrace\t.\tenforce\tone\t1\t-\ngate/ftrace\t.\trt\trealtime\t1\t-\n";
+        let list = "limits/rate\t.\tenforce\tevery\t1\trig\t-\nlimits/fairness\t.\tenforce\tone\t1\trig\t-\n\
+                    gate/ftrace\t.\tenforce\tone\t1\trig\t-\ngate/ftrace\t.\trt\trealtime\t1\trig\t-\n";
         let select = |only: &str| {
             let mut groups = parse(list).unwrap();
             select(&mut groups, only)?;
@@ -125,10 +158,20 @@ mod tests {
     }
 
     fn due(args: &Args, realtime_kernel: bool) -> Vec<String> {
-        let list = "a/counts\t.\tcore\tevery\t1\t-\na/counts\t.\tselection\trealtime\t1\t-\n";
+        let list = "a/counts\t.\tcore\tevery\t1\trig\t-\na/counts\t.\tselection\trealtime\t1\trig\t-\n";
         let mut groups = parse(list).unwrap();
         groups.retain(|name, group| is_due(args, realtime_kernel, name, group));
         groups.into_keys().collect()
+    }
+
+    #[test]
+    fn a_long_group_runs_only_when_asked_for() {
+        let groups = parse("a/b\t.\thost\tlong\t1\tdebian\t-\n").unwrap();
+        let group = &groups["host"];
+        assert_eq!(group.needs, Needs::Debian);
+        assert!(!is_due(&Args::default(), false, "host", group));
+        assert!(is_due(&Args { long: true, ..Args::default() }, false, "host", group));
+        assert!(is_due(&Args { only: Some("host".into()), ..Args::default() }, false, "host", group));
     }
 
     #[test]
