@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::rig::boot::{Boot, Event, Host};
-use crate::{port, rig};
+use crate::{port, rig, setup};
 
 /// The port of guestreq's metrics in the guest and, by default, here.
 const PORT: u16 = 9940;
@@ -54,7 +54,8 @@ pub fn execute(args: &Args) -> Result<()> {
             port ^ 1
         )
     })?;
-    let rig = rig::prepare(Some(&args.kernel))?;
+    let prometheus = args.dashboard.map(|_| setup::prometheus()).transpose()?;
+    let rig = rig::prepare_vms(&args.kernel)?;
     let kernel = rig.kernels.last().context("no kernel")?;
     let live = !args.check && live::is_possible();
     println!(
@@ -62,8 +63,8 @@ pub fn execute(args: &Args) -> Result<()> {
         kernel.0.abi,
         if live { "q" } else { "Ctrl-C" },
     );
-    let start = |at| dashboard::start(&rig.prometheus, port, at);
-    let _prometheus = args.dashboard.map(start).transpose()?;
+    let start = |(packages, at)| dashboard::start(packages, port, at);
+    let _prometheus = prometheus.as_ref().zip(args.dashboard).map(start).transpose()?;
     let mut forward = vec![(PORT, port)];
     let mut cmdline = format!("rig.run=demo rig.ip={ADDRESS} loglevel=3");
     let api = port::free()?;

@@ -65,7 +65,8 @@ impl Kubelet {
         let config = pod.sandbox()?;
         let request =
             RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
-        let PodSandboxId { pod_sandbox_id: sandbox } = self.runtime.call("RunPodSandbox", request)?;
+        let PodSandboxId { pod_sandbox_id: sandbox } =
+            self.runtime.call("RunPodSandbox", request)?;
         let id = PodSandboxId { pod_sandbox_id: sandbox.clone() };
         let answer: PodSandboxStatusResponse = self.runtime.call("PodSandboxStatus", id)?;
         let network = answer.status.and_then(|status| status.network);

@@ -69,7 +69,8 @@ impl Pod {
         let object = objects.iter().find(|object| object["kind"] == kind);
         let object = object.with_context(|| format!("no {kind}"))?;
         let maps = objects.iter().filter(|object| object["kind"] == "ConfigMap");
-        let map = |map: &Value| Ok((text(&map["metadata"], "name")?.to_owned(), map["data"].clone()));
+        let map =
+            |map: &Value| Ok((text(&map["metadata"], "name")?.to_owned(), map["data"].clone()));
         let spec = object["spec"]["template"]["spec"].clone();
         only(&spec, "the pod", &[&SPEC[..], &OF_THE_CLUSTER[..]].concat())?;
         for container in list(&spec, "initContainers").chain(list(&spec, "containers")) {

@@ -90,7 +90,12 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let (stdout, stderr) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let status = output.status;
-    ensure!(status.success(), "{program} {arguments:?}: {status}: {} {}", end(&stdout), end(&stderr));
+    ensure!(
+        status.success(),
+        "{program} {arguments:?}: {status}: {} {}",
+        end(&stdout),
+        end(&stderr)
+    );
     Ok(stdout.into_owned())
 }
 

@@ -77,7 +77,8 @@ impl Node {
     pub fn start(name: &'static str, subnet: &str) -> Result<Node> {
         let folder = PathBuf::from(format!("/tmp/{name}"));
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        fs::write(folder.join("containerd.toml"), configuration(name)).context("containerd.toml")?;
+        fs::write(folder.join("containerd.toml"), configuration(name))
+            .context("containerd.toml")?;
         fs::write(folder.join("rig.conflist"), network(name, subnet)).context("rig.conflist")?;
         let log = File::create(folder.join("log")).context("containerd's log")?;
         let mut unshare = Command::new("unshare");
@@ -95,7 +96,9 @@ impl Node {
                 bail!("containerd has ended ({status}): {}", tail(name));
             }
             runtime = Runtime::connect(Path::new(&socket(name))).ok();
-            Ok(runtime.as_ref().is_some_and(|it| it.lacks().is_ok_and(|missing| missing.is_empty())))
+            Ok(runtime
+                .as_ref()
+                .is_some_and(|it| it.lacks().is_ok_and(|missing| missing.is_empty())))
         });
         let lacks = runtime.as_ref().map(Runtime::lacks);
         match (started, runtime) {

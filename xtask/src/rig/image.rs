@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::cpio::Archive;
 use crate::project;
-use crate::setup::{Kernel, Rig};
+use crate::setup::{Fixtures, Kernel, Rig};
 
 /// Packages of the workspace whose binaries go to /bin.
 pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
@@ -65,19 +65,13 @@ pub fn write(
     };
     add("init", &project::root().join("rig/init"))?;
     add("bin/busybox", &rig.tools.path.join("usr/bin/busybox"))?;
-    add("bin/promtool", &rig.prometheus.promtool())?;
     let libraries = rig.tools.path.join("usr/lib/x86_64-linux-gnu");
     for library in LIBRARIES.iter().map(Path::new) {
         add(&library.to_string_lossy(), &libraries.join(library.file_name().unwrap_or_default()))?;
     }
-    add("bin/runc", &rig.runtime.join("runc"))?;
-    add("lib/libseccomp.so.2", &rig.runtime.join("libseccomp.so.2"))?;
-    for entry in fs::read_dir(&rig.profiles)? {
-        let entry = entry?;
-        add(&format!("lib/seccomp/{}", entry.file_name().display()), &entry.path())?;
+    if let Some(fixtures) = &rig.fixtures {
+        add_for_scenarios(fixtures, &mut add)?;
     }
-    let own = project::root().join("deploy/kubernetes/localhost/guestreq.json");
-    add("lib/kubelet/seccomp/guestreq.json", &own)?;
     for (name, from) in further {
         add(name, from)?;
     }
@@ -86,14 +80,6 @@ pub fn write(
     }
     if let Some(before) = &rig.before {
         add("bin/guestreq-before", before)?;
-    }
-    for feature in project::OTHER_EBPF {
-        add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
-    }
-    // Maintainer scripts, which packages/upgrade runs.
-    for script in ["postinst", "prerm"] {
-        let from = project::root().join("deploy/debian/guestreq").join(script);
-        add(&format!("lib/deb/{script}"), &from)?;
     }
     if let Some(folder) = &rig.bpftrace {
         for entry in fs::read_dir(folder)? {
@@ -118,10 +104,35 @@ pub fn write(
     for name in MONITORS {
         archive.symlink(&format!("bin/{name}"), "snpload")?;
     }
-    for (overlay, objects) in &rig.manifests {
+    for (overlay, objects) in rig.fixtures.iter().flat_map(|fixtures| &fixtures.manifests) {
         archive.file(&format!("lib/{overlay}.json"), objects)?;
     }
     archive.finish().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Container runtimes, other eBPF objects, maintainer scripts.
+fn add_for_scenarios(
+    fixtures: &Fixtures,
+    add: &mut impl FnMut(&str, &Path) -> Result<()>,
+) -> Result<()> {
+    add("bin/promtool", &fixtures.prometheus.promtool())?;
+    add("bin/runc", &fixtures.runtime.join("runc"))?;
+    add("lib/libseccomp.so.2", &fixtures.runtime.join("libseccomp.so.2"))?;
+    for entry in fs::read_dir(&fixtures.profiles)? {
+        let entry = entry?;
+        add(&format!("lib/seccomp/{}", entry.file_name().display()), &entry.path())?;
+    }
+    let own = project::root().join("deploy/kubernetes/localhost/guestreq.json");
+    add("lib/kubelet/seccomp/guestreq.json", &own)?;
+    for feature in project::OTHER_EBPF {
+        add(&format!("lib/{feature}"), &project::other_ebpf_object(feature))?;
+    }
+    // Maintainer scripts, which packages/upgrade runs.
+    for script in ["postinst", "prerm"] {
+        let from = project::root().join("deploy/debian/guestreq").join(script);
+        add(&format!("lib/deb/{script}"), &from)?;
+    }
+    Ok(())
 }
 
 /// The folders around a file.

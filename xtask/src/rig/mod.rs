@@ -49,6 +49,13 @@ pub fn execute(command: &Command) -> Result<()> {
     Ok(())
 }
 
+/// Prepares the demo's boot: less than others'.
+pub fn prepare_vms(kernel: &str) -> Result<setup::Rig> {
+    build::ebpf(&setup::ebpf()?)?;
+    build::static_binaries(image::PROGRAMS)?;
+    setup::rig_of_vms(kernel)
+}
+
 /// Prepares boots: the eBPF object, the guest's programs and the kernels.
 pub fn prepare(kernel: Option<&str>) -> Result<setup::Rig> {
     let tools = setup::ebpf()?;

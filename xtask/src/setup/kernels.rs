@@ -114,7 +114,13 @@ pub fn prepare(
     chosen.into_iter().map(|(kind, abi)| fetch(cache, apt, tools, kind, abi)).collect()
 }
 
-fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &'static Kind, abi: String) -> Result<Kernel> {
+fn fetch(
+    cache: &Cache,
+    apt: &Apt,
+    tools: &Toolroot,
+    kind: &'static Kind,
+    abi: String,
+) -> Result<Kernel> {
     let get = |abi: &str| {
         let name = format!("kernels/{abi}");
         if unpack::is_outdated(&cache.path(&name)) {

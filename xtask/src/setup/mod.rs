@@ -9,6 +9,7 @@ mod cache;
 mod container;
 pub mod debian;
 mod ebpf;
+mod fixtures;
 mod host;
 mod kernels;
 mod libraries;
@@ -29,11 +30,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::{manifests, process, progress};
+use crate::{process, progress};
 use apt::Apt;
 pub use built::Recipe;
 use cache::Cache;
 pub use ebpf::EbpfTools;
+pub use fixtures::Fixtures;
 pub use kernels::Kernel;
 pub use prometheus::Prometheus;
 use toolroot::Toolroot;
@@ -41,13 +43,8 @@ use toolroot::Toolroot;
 /// The parts of a boot.
 pub struct Rig {
     pub tools: Toolroot,
-    pub prometheus: Prometheus,
-    /// Overlays of deploy/kubernetes by name, as JSON; rendered once for all boots.
-    pub manifests: Vec<(&'static str, Vec<u8>)>,
-    /// A folder with runc and its libraries.
-    pub runtime: PathBuf,
-    /// A folder with the container runtimes' seccomp profiles.
-    pub profiles: PathBuf,
+    /// For scenarios; the demo shows nothing of it.
+    pub fixtures: Option<Fixtures>,
     /// QEMU as a VMM: paths in the guest and here.
     pub vmm: Vec<(String, PathBuf)>,
     /// For measurements, a folder with bpftrace and its libraries.
@@ -111,37 +108,32 @@ fn tool(
 
 /// Prepares the rig, with the kernels that match `pattern` or else all.
 pub fn rig(pattern: Option<&str>) -> Result<Rig> {
+    prepare(pattern, Fixtures::ensure)
+}
+
+/// The same, for nothing but VMs.
+pub fn rig_of_vms(pattern: &str) -> Result<Rig> {
+    prepare(Some(pattern), |_, _| Ok(None))
+}
+
+fn prepare<F: Into<Option<Fixtures>>>(
+    pattern: Option<&str>,
+    fixtures: impl FnOnce(&Cache, &Apt) -> Result<F>,
+) -> Result<Rig> {
     let start = Instant::now();
     let cache = Cache::open()?;
     host::ensure_rig(&cache)?;
     let apt = Apt::open(&cache)?;
     let tools = Toolroot::open(&cache)?;
-    let prometheus = Prometheus::ensure(&cache, &apt)?;
-    let kubectl = container::kubectl(&cache, &apt)?;
-    let runtime = container::runtime(&cache, &apt)?;
-    let profiles = container::profiles(&cache, &apt)?;
+    let fixtures = fixtures(&cache, &apt)?.into();
     let vmm = vmm::files(&tools)?;
-    let render =
-        |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
-    let manifests =
-        ["observe", "enforce", "detach", "localhost"].into_iter().map(render).collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
     progress::ready("setup", start);
-    Ok(Rig {
-        tools,
-        prometheus,
-        manifests,
-        runtime,
-        profiles,
-        vmm,
-        bpftrace: None,
-        before: None,
-        kernels,
-    })
+    Ok(Rig { tools, fixtures, vmm, bpftrace: None, before: None, kernels })
 }
 
 /// A Debian host with this kernel.

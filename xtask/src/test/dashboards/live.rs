@@ -64,7 +64,8 @@ impl Watch {
         // Under two names, like two hosts whose VMs have the same names.
         let targets = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{metrics}"));
         let config = prometheus::config(&targets, SCRAPE)?;
-        let packages = &boot.rig.prometheus;
+        let fixtures = boot.rig.fixtures.as_ref().context("the rig has no Prometheus")?;
+        let packages = &fixtures.prometheus;
         let port = port::free()?;
         let settings = Settings { packages, name: GROUP, config: &config, port, options: &[] };
         let server = Server::start(&settings)?;
