@@ -35,6 +35,8 @@ pub struct Console {
 
 const TROUBLES: &[&str] = &[
     "Kernel panic",
+    // An indirect call of a function of another type, on a kernel with kCFI.
+    "CFI failure",
     "Oops",
     "BUG:",
     "WARNING:",
@@ -174,6 +176,8 @@ mod tests {
             "[    9.1] INFO: trying to register non-static key.",
             "[    9.1] turning off the locking correctness validator.",
             "[    9.1] BUG: KASAN: slab-use-after-free in order_leave+0x1/0x2 [guestreq_gate]",
+            "[    9.1] CFI failure at order_leave+0x1/0x2 [guestreq_gate] (target: x+0x0/0x10; expected \
+             type: 0x973e8484)",
             "[    9.1] ODEBUG: free active (active state 0) object type: hrtimer, WARNING: CPU: 1",
         ] {
             assert_eq!(read(&[found]).trouble(), Some(found));

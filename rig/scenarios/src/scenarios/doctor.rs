@@ -21,6 +21,8 @@ use crate::{
 };
 
 scenario!(READY: "doctor/ready" = ready, "doctor passes a ready host");
+scenario!(COMPILER: "doctor/compiler" = compiler,
+    "doctor says with which compiler DKMS builds the gate, if not with gcc");
 scenario!(BROKEN: "doctor/broken" = broken, "doctor says what is missing and how to fix it");
 scenario!(COMPLETION: "doctor/completion" = completion,
     "a shell completes the names of running VMs as one word");
@@ -28,6 +30,7 @@ scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the
 scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the LSMs");
 
 const CONFIG: &str = "/tmp/guestreq.toml";
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const ENFORCE: &str = "mode = \"enforce\"\n";
 
 pub struct DoctorReport {
@@ -97,8 +100,14 @@ fn ready(_: &Context) -> Result<Status> {
     let report = DoctorReport::get()?;
     println!("{}", cli(&["doctor", "--config", CONFIG])?);
     report.exits(0)?;
-    // No kernel has yet what the fake firmware mitigates.
-    ensure!(report.ids("skip") == ["mitigations"], "skipped: {:?}", report.ids("skip"));
+    // No kernel has yet what the fake firmware mitigates. Kernels that the rig builds have no
+    // lockdown.
+    let mut skipped = report.ids("skip");
+    skipped.retain(|id| *id != "lockdown" || fs::exists(LOCKDOWN).unwrap_or(true));
+    ensure!(skipped == ["mitigations"], "skipped: {skipped:?}");
+    for (id, module) in [("kvm_amd", "kvm-amd"), ("ccp", "ccp")] {
+        report.says(id, "pass", if host::is_built_in(module) { "built in" } else { "loaded" })?;
+    }
     // Some compilers inline this function.
     let warned: Vec<_> =
         report.ids("warn").into_iter().filter(|id| *id != "symbol_snp_handle_guest_req").collect();
@@ -115,6 +124,21 @@ fn ready(_: &Context) -> Result<Status> {
     drop(agent);
     cli(&["detach"])?;
     gate.remove()?;
+    Ok(Status::Passed)
+}
+
+/// Before the gate is installed.
+fn compiler(_: &Context) -> Result<Status> {
+    let folder = format!("/lib/modules/{}", host::kernel()?);
+    fs::create_dir_all(&folder).context(folder)?;
+    let report = DoctorReport::of_enforcing_host()?;
+    let banner = fs::read_to_string("/proc/version").context("/proc/version")?;
+    let by_clang = banner.contains("clang version 19");
+    let fix = match by_clang {
+        true => "headers and clang, lld and llvm, best of version 19, which compiled this kernel",
+        false => "install this kernel's headers, then `dkms install",
+    };
+    report.says("gate_installed", "fail", fix)?;
     Ok(Status::Passed)
 }
 

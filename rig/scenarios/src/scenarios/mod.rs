@@ -327,7 +327,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "doctor",
-        scenarios: &[doctor::READY, capacity::ASIDS],
+        scenarios: &[doctor::COMPILER, doctor::READY, capacity::ASIDS],
         once: &[doctor::BROKEN, doctor::COMPLETION, doctor::HUNG_PSP],
         ..Group::DEFAULT
     },
