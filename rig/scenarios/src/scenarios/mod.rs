@@ -48,6 +48,8 @@ mod stages;
 mod stress;
 mod takeover;
 #[cfg(test)]
+mod overview;
+#[cfg(test)]
 mod tests;
 mod tio;
 mod top;

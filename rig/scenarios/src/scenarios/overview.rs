@@ -1,0 +1,84 @@
+//! # rig/groups.md: which groups run where, and why
+
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
+
+use super::{GROUPS, realtime};
+use crate::scenario::{Group, Needs};
+
+/// What a group is about, and why it runs where it does.
+const WHY: &[(&str, &str)] = &[
+    ("observe", "counts, times, names, losses: hooks and types differ by kernel; tables and texts do not"),
+    ("launches", "launches as objects; edge cases of the agent's alone once"),
+    ("module_reload", "module loading and unloading is the kernel's"),
+    ("hung_psp", "ccp's reaction to a PSP that hangs is the kernel's"),
+    ("missing_prerequisites", "boots without what the agent needs"),
+    ("gate", "the gate's hook, tracers and live patches on the same function: the kernel's"),
+    ("order", "locks, timers and signals of the gate's order are the kernel's"),
+    ("enforce", "decisions reach the PSP's door in the kernel's functions; limits over time once, as they take long"),
+    ("shares", "shares over 30 s: arithmetic of the programs, the same on each kernel"),
+    ("overload", "many VMs over their limits: arithmetic, likewise"),
+    ("verification", "what the self-test notices: LSMs, pins and probes differ by kernel"),
+    ("no_lsm", "a boot without the BPF LSM"),
+    ("takeover", "links, pins and program arrays are the kernel's; steps of the agent alone once"),
+    ("attack", "processes that share a VM: the kernel's mm and threads; full tables once"),
+    ("config", "files and requests: the agent alone"),
+    ("doctor", "what doctor finds on each kernel; broken hosts once"),
+    ("events", "the agent alone"),
+    ("lockdown", "lockdown differs by kernel"),
+    ("dashboards", "each query, with Prometheus: the agent alone"),
+    ("pods", "names from cgroups and arguments; maintainer scripts: the agent alone"),
+    ("top", "the terminal: the agent alone"),
+    ("faults", "full disks, lost memory, slow readers: the agent alone"),
+    ("qemu", "a real VMM: KVM's exits and ioctls differ by kernel"),
+    ("hostile", "guests at full speed, a quarter of a minute; longer with --minutes"),
+    ("soak", "the demo's guests, likewise"),
+    ("stress", "everything concurrently for about a minute, likewise"),
+    ("daemonset", "the manifest's container under runc: capabilities and seccomp filters, the same on each kernel"),
+    ("containerd", "real containerds, pods and probes: user space, the same on each kernel"),
+    ("debian", "systemd, apt and DKMS on a complete host: takes over three minutes, so only at night"),
+    ("libvirt", "libvirtd and AppArmor on a complete host"),
+    ("realtime", "a selection of the others for PREEMPT_RT, which locks and schedules differently"),
+];
+
+fn host(group: &Group) -> &'static str {
+    match group.needs {
+        Needs::Rig => "initramfs",
+        Needs::Vmm => "initramfs with QEMU",
+        Needs::Nodes => "initramfs with containerd",
+        Needs::Debian => "Debian on a disk",
+    }
+}
+
+fn page() -> String {
+    let why: BTreeMap<_, _> = WHY.iter().copied().collect();
+    let mut text = String::from(
+        "# What runs where\n\n\
+         Generated from scenarios/src/scenarios: `UPDATE_DOCS=1 cargo test -p scenarios`. `cargo xtask test`, on \
+         every change, runs the first\ntwo columns: of a group, these many scenarios on each plain kernel and \
+         these on the newest only. At night `--long` runs all of\nthem on every kernel, PREEMPT_RT too, and \
+         [built kernels](README.md#built-kernels) run the groups that are listed there.\n\n\
+         | group | each kernel | newest only | host | what, and why there |\n|---|---|---|---|---|\n",
+    );
+    for group in GROUPS {
+        let (each, once) = (group.scenarios.len(), group.once.len());
+        let counts = match () {
+            () if group.long => format!("only `--long`: {each} | {once}"),
+            () if group.name == realtime::GROUP.name => format!("PREEMPT_RT: {each} | {once}"),
+            () => format!("{each} | {once}"),
+        };
+        let why = why.get(group.name).unwrap_or_else(|| panic!("why does {} run?", group.name));
+        let _ = writeln!(text, "| `{}` | {counts} | {} | {why} |", group.name, host(group));
+    }
+    text
+}
+
+#[test]
+fn the_overview_of_groups_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../groups.md");
+    let page = page();
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    assert!(current == page, "rig/groups.md is not current: UPDATE_DOCS=1 cargo test -p scenarios");
+}
