@@ -16,6 +16,9 @@ use crate::{
 pub const OLD: &str = "/run/rig/old";
 pub const NEW: &str = "/run/rig/new";
 
+/// The gate, built outside for this kernel.
+pub const GATE: &str = "/run/rig/guestreq_gate.ko";
+
 const STATE: &str = "/var/lib/rig";
 /// An emulated machine is slow.
 pub const LIMIT: Duration = Duration::from_secs(300);
@@ -90,7 +93,12 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let (stdout, stderr) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let status = output.status;
-    ensure!(status.success(), "{program} {arguments:?}: {status}: {} {}", end(&stdout), end(&stderr));
+    ensure!(
+        status.success(),
+        "{program} {arguments:?}: {status}: {} {}",
+        end(&stdout),
+        end(&stderr)
+    );
     Ok(stdout.into_owned())
 }
 

@@ -108,7 +108,13 @@ pub fn prepare(
     chosen.into_iter().map(|(kind, abi)| fetch(cache, apt, tools, kind, abi)).collect()
 }
 
-fn fetch(cache: &Cache, apt: &Apt, tools: &Toolroot, kind: &'static Kind, abi: String) -> Result<Kernel> {
+fn fetch(
+    cache: &Cache,
+    apt: &Apt,
+    tools: &Toolroot,
+    kind: &'static Kind,
+    abi: String,
+) -> Result<Kernel> {
     let get = |abi: &str| {
         let dir = cache.once(format!("kernels/{abi}"), |part| {
             progress::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))

@@ -1,9 +1,9 @@
 //! # Booting each kernel once per group
 
+mod disks;
 mod durations;
 mod groups;
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
@@ -12,14 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use groups::{Group, Groups, Needs, is_due, parse, select};
+use groups::{Needs, is_due, parse, select};
 
 use super::tally::Tally;
 use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event, Host};
 use crate::rig::console::{Console, ScenarioReport, Status};
-use crate::rig::debian::Debian;
-use crate::setup::debian::is_possible;
 use crate::setup::{Recipe, Rig};
 use crate::{process, progress, project};
 
@@ -31,7 +29,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     }
     let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
-    let (mut boots, disks) = (Vec::new(), disks(args, rig, &groups)?);
+    let (mut boots, disks) = (Vec::new(), disks::prepare(args, rig, &groups)?);
     // Scenarios that do not depend on the kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
@@ -93,20 +91,6 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     boots.sort_by_key(|(expected, ..)| *expected);
     let whole = args.only.is_none() && !args.long && args.minutes.is_none();
     run_all(boots, limit, whole, tally)
-}
-
-/// Debian hosts by kernel, if a group that needs one is due.
-fn disks(args: &Args, rig: &Rig, groups: &Groups) -> Result<BTreeMap<String, Debian>> {
-    let mut disks = BTreeMap::new();
-    for (kernel, _) in &rig.kernels {
-        let needs_one = |(name, group): (&String, &Group)| {
-            matches!(group.needs, Needs::Debian) && is_due(args, kernel.is_realtime(), name, group)
-        };
-        if is_possible(kernel) && groups.iter().any(needs_one) {
-            disks.insert(kernel.abi.clone(), Debian::prepare(rig, kernel)?);
-        }
-    }
-    Ok(disks)
 }
 
 /// What a scenario of a group that has not run yet is expected to take.

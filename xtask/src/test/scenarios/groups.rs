@@ -60,8 +60,7 @@ pub fn parse(list: &str) -> Result<Groups> {
         entry.every += usize::from(kernels != "one");
         entry.realtime |= kernels == "realtime";
         entry.long |= kernels == "long";
-        entry.needs =
-            Needs::parse(needs).with_context(|| format!("scenarios --list: {line:?}"))?;
+        entry.needs = Needs::parse(needs).with_context(|| format!("scenarios --list: {line:?}"))?;
         let memory = memory.parse().with_context(|| format!("scenarios --list: {line:?}"))?;
         entry.memory_mib = entry.memory_mib.max(memory);
         if cmdline != "-" {
@@ -156,7 +155,8 @@ mod tests {
     }
 
     fn due(args: &Args, realtime_kernel: bool) -> Vec<String> {
-        let list = "a/counts\t.\tcore\tevery\t1\trig\t-\na/counts\t.\tselection\trealtime\t1\trig\t-\n";
+        let list =
+            "a/counts\t.\tcore\tevery\t1\trig\t-\na/counts\t.\tselection\trealtime\t1\trig\t-\n";
         let mut groups = parse(list).unwrap();
         groups.retain(|name, group| is_due(args, realtime_kernel, name, group));
         groups.into_keys().collect()
@@ -169,7 +169,12 @@ mod tests {
         assert_eq!(group.needs, Needs::Debian);
         assert!(!is_due(&Args::default(), false, "host", group));
         assert!(is_due(&Args { long: true, ..Args::default() }, false, "host", group));
-        assert!(is_due(&Args { only: Some("host".into()), ..Args::default() }, false, "host", group));
+        assert!(is_due(
+            &Args { only: Some("host".into()), ..Args::default() },
+            false,
+            "host",
+            group
+        ));
     }
 
     #[test]
