@@ -28,6 +28,7 @@ mod hostile;
 mod hung_psp;
 mod launch_load;
 pub mod launches;
+mod libvirt;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -36,6 +37,8 @@ mod missing_prerequisites;
 mod module_reload;
 mod operation;
 mod order;
+#[cfg(test)]
+mod overview;
 mod packages;
 mod pods;
 mod policy_changes;
@@ -47,8 +50,6 @@ mod soak;
 mod stages;
 mod stress;
 mod takeover;
-#[cfg(test)]
-mod overview;
 #[cfg(test)]
 mod tests;
 mod tio;
@@ -391,6 +392,7 @@ pub const GROUPS: &[Group] = &[
         ..Group::DEFAULT
     },
     debian::GROUP,
+    libvirt::GROUP,
     Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
     Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
     Group { name: "stress", memory_mib: 2048, once: &[stress::ALL_AT_ONCE], ..Group::DEFAULT },

@@ -7,14 +7,20 @@ use crate::scenario::{Group, Needs};
 
 /// What a group is about, and why it runs where it does.
 const WHY: &[(&str, &str)] = &[
-    ("observe", "counts, times, names, losses: hooks and types differ by kernel; tables and texts do not"),
+    (
+        "observe",
+        "counts, times, names, losses: hooks and types differ by kernel; tables and texts do not",
+    ),
     ("launches", "launches as objects; edge cases of the agent's alone once"),
     ("module_reload", "module loading and unloading is the kernel's"),
     ("hung_psp", "ccp's reaction to a PSP that hangs is the kernel's"),
     ("missing_prerequisites", "boots without what the agent needs"),
     ("gate", "the gate's hook, tracers and live patches on the same function: the kernel's"),
     ("order", "locks, timers and signals of the gate's order are the kernel's"),
-    ("enforce", "decisions reach the PSP's door in the kernel's functions; limits over time once, as they take long"),
+    (
+        "enforce",
+        "decisions reach the PSP's door in the kernel's functions; limits over time once, as they take long",
+    ),
     ("shares", "shares over 30 s: arithmetic of the programs, the same on each kernel"),
     ("overload", "many VMs over their limits: arithmetic, likewise"),
     ("verification", "what the self-test notices: LSMs, pins and probes differ by kernel"),
@@ -33,9 +39,15 @@ const WHY: &[(&str, &str)] = &[
     ("hostile", "guests at full speed, a quarter of a minute; longer with --minutes"),
     ("soak", "the demo's guests, likewise"),
     ("stress", "everything concurrently for about a minute, likewise"),
-    ("daemonset", "the manifest's container under runc: capabilities and seccomp filters, the same on each kernel"),
+    (
+        "daemonset",
+        "the manifest's container under runc: capabilities and seccomp filters, the same on each kernel",
+    ),
     ("containerd", "real containerds, pods and probes: user space, the same on each kernel"),
-    ("debian", "systemd, apt and DKMS on a complete host: takes over three minutes, so only at night"),
+    (
+        "debian",
+        "systemd, apt and DKMS on a complete host: takes over three minutes, so only at night",
+    ),
     ("libvirt", "libvirtd and AppArmor on a complete host"),
     ("realtime", "a selection of the others for PREEMPT_RT, which locks and schedules differently"),
 ];
