@@ -37,22 +37,24 @@ pub fn others(signs: &Signs<'_>) -> Option<Missing> {
     let is_off = super::options::is_off(signs, "sev");
     if signs.parameter("sev") == Some(false) && cpu_may && !is_off {
         let fix = match is_built_in(signs.system, "kvm_amd") {
-            true => "see `dmesg | grep -i -e sev -e ccp`: built in, it needs ccp to start before it",
+            true => {
+                "see `dmesg | grep -i -e sev -e ccp`: built in, it needs ccp to start before it"
+            }
             false => {
                 "load kvm_amd with sev=1 (`grep -r kvm_amd /etc/modprobe.d` shows what disables \
                  it), and after ccp"
             }
         };
-        return off(
-            "kvm_amd runs without SEV altogether, although the CPU has it",
-            fix.to_owned(),
-        );
+        return off("kvm_amd runs without SEV altogether, although the CPU has it", fix.to_owned());
     }
     if signs.parameter("npt") == Some(false) {
         return off("kvm_amd runs without nested paging (npt)", setting(signs, "kvm_amd", "npt=1"));
     }
     if signs.parameter("lbrv") == Some(false) {
-        return off("kvm_amd runs without lbrv, which SEV-ES needs", setting(signs, "kvm_amd", "lbrv=1"));
+        return off(
+            "kvm_amd runs without lbrv, which SEV-ES needs",
+            setting(signs, "kvm_amd", "lbrv=1"),
+        );
     }
     let mmio_caching = signs.system.read("/sys/module/kvm/parameters/mmio_caching");
     if mmio_caching.is_ok_and(|value| !super::is_on(&value)) {
