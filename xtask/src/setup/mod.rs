@@ -112,7 +112,7 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let kubectl = container::kubectl(&cache, &apt)?;
     let runtime = container::runtime(&cache, &apt)?;
     let profiles = container::profiles(&cache, &apt)?;
-    let vmm = vmm::files(&tools)?;
+    let vmm = vmm::files(&cache, &apt, &tools)?;
     let render =
         |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
     let manifests =
