@@ -48,7 +48,7 @@ mod tests {
         ghcb::GuestStatus,
         host::Loss,
         message::MessageType,
-        policy::{Backend, Decision, Mode},
+        policy::{AfterDenial, Backend, Decision, Mode},
         sequence::Anomaly,
     };
 
@@ -70,6 +70,7 @@ mod tests {
         assert_distinct_words(MessageType::ALL.map(MessageType::name));
         assert_distinct_words(Mode::ALL.map(Mode::name));
         assert_distinct_words(Backend::ALL.map(Backend::name));
+        assert_distinct_words(AfterDenial::ALL.map(AfterDenial::name));
         assert_distinct_words(Decision::ALL.map(Decision::name));
         assert_distinct_words(Anomaly::ALL.map(Anomaly::name));
     }

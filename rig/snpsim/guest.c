@@ -8,19 +8,21 @@
  * memory the rest. So each VM has its own, and a new VM starts from zero.
  *
  * What it does is in its firmware image (guest-script.h). It negotiates the GHCB
- * protocol, shares four pages, registers its GHCB and sets its APIC's timer, as a
- * kernel would. Then it halts. At each interrupt of the timer it sends a guest
+ * protocol, shares four pages, registers its GHCB, sets its APIC's timer and starts
+ * its second vCPU, as a kernel would. Then it halts. At each interrupt of the timer it sends a guest
  * request, and writes the answer to the VMM's debug port as one letter:
  *   .  success
  *   B  BUSY: the same message follows, with the same sequence number
  *   I  INVALID_PARAM
  *   E  another error
  *   W  after the letter of the last answer: its VMPCK is wiped and used no more
+ * The second vCPU does the same with its own pages, VMPCKs and port.
  */
 #include "guest.h"
 #include "snpsim.h"
 
 #include <linux/array_size.h>
+#include <linux/string.h>
 
 #define RESET_RIP	0xfff0		/* as KVM leaves it */
 
@@ -31,16 +33,37 @@ static bool fault(struct guest *g)
 	return true;
 }
 
+/* As a loop does that the host interrupts: it never leaves by itself. */
+static bool spin(struct guest *g)
+{
+	g->vmcb->exit_code = SVM_EXIT_INTR;
+	return true;
+}
+
+/* The script, NULL if reading it caused a #NPF. */
+static const struct guest_script *find_script(struct guest *g)
+{
+	const struct guest_script *s = guest_private(g, GUEST_SCRIPT_GPA, false);
+
+	if (s && memcmp(s->magic, GUEST_SCRIPT_MAGIC, sizeof(s->magic)))
+		return guest_private(g, GUEST_SCRIPT_OVMF_GPA, false);
+	return s;
+}
+
 static bool (* const steps[])(struct guest *g) = {
 	[STEP_START]		= guest_start,		/* check the script, speak first */
 	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, ask the next */
+	[STEP_SHARED]		= guest_shared_pages,	/* check the answer */
 	[STEP_SET_TIMER]	= guest_set_timer,	/* write one of its registers */
 	[STEP_TIMER_SET]	= guest_timer_set,	/* check; at last enable interrupts */
+	[STEP_START_OTHER]	= guest_start_other,	/* the second vCPU, if it has one */
+	[STEP_OTHER_STARTED]	= guest_other_started,	/* check the answer */
 	[STEP_IDLE]		= guest_idle,		/* halt, or acknowledge an interrupt */
 	[STEP_TICK]		= guest_tick,		/* is it time for a request? */
 	[STEP_SEND]		= guest_send,		/* send it */
 	[STEP_ANSWERED]		= guest_answered,	/* take the answer, write its letter */
 	[STEP_REPORTED]		= guest_reported,	/* write a W, end, or idle */
+	[STEP_SPIN]		= spin,			/* a loop, until the host interrupts it */
 	[STEP_ENDED]		= fault,
 };
 
@@ -59,10 +82,10 @@ void guest_run(struct vmcb_control_area *vmcb)
 	if (g.vmsa->rip == RESET_RIP)
 		g.vmsa->rip = STEP_START;
 
-	g.script = guest_private(&g, GUEST_SCRIPT_GPA, false);
+	g.script = find_script(&g);
 	if (!g.script)
 		return;
-	g.state = guest_private(&g, GPA_STATE, true);
+	g.state = guest_private(&g, GPA(&g, PAGE_STATE), true);
 	if (!g.state)
 		return;
 	while (!(g.vmsa->rip < ARRAY_SIZE(steps) ? steps[g.vmsa->rip] : fault)(&g))

@@ -13,12 +13,20 @@
 #include <linux/types.h>
 #include <asm/svm.h>
 
-/* Pages of the guest's memory: its own private one, and those that it shares. */
-#define GPA_STATE		0x100000ULL
-#define GPA_GHCB		0x101000ULL
-#define GPA_REQUEST		0x102000ULL
-#define GPA_RESPONSE		0x103000ULL
-#define GPA_CERTIFICATES	0x104000ULL
+/* Pages of the guest's memory, of each vCPU its own. All but the first and last are shared. */
+enum guest_page {
+	PAGE_STATE,
+	PAGE_GHCB,
+	PAGE_REQUEST,
+	PAGE_RESPONSE,
+	PAGE_CERTIFICATES,
+	PAGE_VMSA,
+};
+
+#define GPA_VCPU0		0x100000ULL
+#define GPA_VCPU_SIZE		0x10000ULL
+#define GPA_OF(vcpu, page)	(GPA_VCPU0 + (vcpu) * GPA_VCPU_SIZE + (u64)(page) * PAGE_SIZE)
+#define GPA(g, page)		GPA_OF(VCPU(g), page)
 
 /* The MSR of a register of the local APIC (asm/apicdef.h). */
 #define X2APIC(reg)	(APIC_BASE_MSR + ((reg) >> 4))
@@ -47,21 +55,28 @@ struct guest {
 enum step {
 	STEP_START,
 	STEP_NEGOTIATED,
+	STEP_SHARED,
 	STEP_SET_TIMER,
 	STEP_TIMER_SET,
+	STEP_START_OTHER,
+	STEP_OTHER_STARTED,
 	STEP_IDLE,
 	STEP_TICK,
 	STEP_SEND,
 	STEP_ANSWERED,
 	STEP_REPORTED,
+	STEP_SPIN,
 	STEP_ENDED,
 };
 
 /* Why a guest asks to be terminated: a code of reason set 1. */
-enum end { END_OF_SCRIPT, END_NO_SCRIPT, END_NEGOTIATION, END_TIMER };
+enum end { END_OF_SCRIPT, END_NO_SCRIPT, END_NEGOTIATION, END_TIMER, END_SHARED, END_OTHER };
 
 /* Whether it has an interrupt that it has not acknowledged: in a register of its own. */
 #define IN_SERVICE(g)	((g)->vmsa->r8)
+
+/* The vCPU's number. The first one's state is the VMM's, and the others' their starter's. */
+#define VCPU(g)		((g)->vmsa->r9)
 
 /* guest_memory.c: NULL if the access caused a #NPF */
 void *guest_private(struct guest *g, u64 gpa, bool write);
@@ -75,7 +90,9 @@ void guest_msr_protocol(struct guest *g, u64 value, u64 next);
 void guest_halt(struct guest *g, u64 next);
 void guest_wrmsr(struct guest *g, u32 msr, u64 value, u64 next);
 void guest_outb(struct guest *g, u16 port, u8 value, u64 next);
-void guest_message(struct guest *g, const struct guest_request *request, u64 next);
+void guest_message(struct guest *g, const struct guest_request *request, u8 vmpck, u64 next);
+void guest_share_pages(struct guest *g, u64 next);
+void guest_start_vcpu(struct guest *g, u64 vcpu, u64 next);
 
 /*
  * The steps, see steps[] of guest.c. Each returns whether it left the guest; if
@@ -83,8 +100,11 @@ void guest_message(struct guest *g, const struct guest_request *request, u64 nex
  */
 bool guest_start(struct guest *g);
 bool guest_negotiated(struct guest *g);
+bool guest_shared_pages(struct guest *g);
 bool guest_set_timer(struct guest *g);
 bool guest_timer_set(struct guest *g);
+bool guest_start_other(struct guest *g);
+bool guest_other_started(struct guest *g);
 bool guest_idle(struct guest *g);
 bool guest_tick(struct guest *g);
 bool guest_send(struct guest *g);

@@ -13,22 +13,27 @@
 #define TIMER_VECTOR	0x40
 
 #define SHARED		2ULL
-#define SHARE(gpa)							\
-	{ (gpa) | SHARED << 52 | GHCB_MSR_PSC_REQ, GHCB_MSR_PSC_RESP,	\
-	  GENMASK_ULL(63, 32) | GHCB_MSR_INFO_MASK }
+#define SHARE(page)							\
+	{ SHARED << 52 | GHCB_MSR_PSC_REQ, GHCB_MSR_PSC_RESP,		\
+	  GENMASK_ULL(63, 32) | GHCB_MSR_INFO_MASK, page }
 
+/* The GHCB precedes the pages that can be shared by it. */
 static const struct {
 	u64 request;
 	u64 answer;
 	u64 mask;		/* of the bits that the answer must have */
+	enum guest_page page;	/* whose address is in the request, unless it is 0 */
 } negotiation[] = {
 	{ GHCB_MSR_SEV_INFO_REQ, GHCB_MSR_SEV_INFO_RESP, GHCB_MSR_INFO_MASK },
-	SHARE(GPA_GHCB),
-	SHARE(GPA_REQUEST),
-	SHARE(GPA_RESPONSE),
-	SHARE(GPA_CERTIFICATES),
-	{ GPA_GHCB | GHCB_MSR_REG_GPA_REQ, GPA_GHCB | GHCB_MSR_REG_GPA_RESP, ~0ULL },
+	SHARE(PAGE_GHCB),
+	{ GHCB_MSR_REG_GPA_REQ, GHCB_MSR_REG_GPA_RESP, GHCB_MSR_INFO_MASK, PAGE_GHCB },
+	SHARE(PAGE_REQUEST),
+	SHARE(PAGE_RESPONSE),
+	SHARE(PAGE_CERTIFICATES),
 };
+
+/* The rows that remain if pages are shared by the GHCB. */
+#define WITHOUT_SHARES	3
 
 #define X2APIC_ENABLE	BIT(10)
 
@@ -37,7 +42,7 @@ static const struct {
 	u32 value;		/* 0: the script's interval; KVM's APIC counts ns */
 } timer[] = {
 	{ MSR_IA32_APICBASE, APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE |
-			     X2APIC_ENABLE | MSR_IA32_APICBASE_BSP },
+			     X2APIC_ENABLE },	/* and BSP, of the first one */
 	{ X2APIC(APIC_SPIV), APIC_SPIV_APIC_ENABLED | 0xff },
 	{ X2APIC(APIC_TDCR), APIC_TDR_DIV_1 },
 	{ X2APIC(APIC_LVTT), APIC_LVT_TIMER_PERIODIC | TIMER_VECTOR },
@@ -62,6 +67,11 @@ bool guest_start(struct guest *g)
 	return true;
 }
 
+static u64 page_of(struct guest *g, u32 row)
+{
+	return negotiation[row].page ? GPA(g, negotiation[row].page) : 0;
+}
+
 bool guest_negotiated(struct guest *g)
 {
 	struct guest_state *st = g->state;
@@ -70,11 +80,33 @@ bool guest_negotiated(struct guest *g)
 		guest_end(g, END_NEGOTIATION);
 		return true;
 	}
-	if (++st->row < ARRAY_SIZE(negotiation)) {
-		guest_msr_protocol(g, negotiation[st->row].request, STEP_NEGOTIATED);
+	if (++st->row < (g->script->shares_by_ghcb ? WITHOUT_SHARES : ARRAY_SIZE(negotiation))) {
+		guest_msr_protocol(g, negotiation[st->row].request | page_of(g, st->row),
+				   STEP_NEGOTIATED);
+		return true;
+	}
+	if (g->script->shares_by_ghcb) {
+		guest_share_pages(g, STEP_SHARED);
 		return true;
 	}
 	st->row = 0;
+	g->vmsa->rip = STEP_SET_TIMER;
+	return false;
+}
+
+bool guest_shared_pages(struct guest *g)
+{
+	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
+	const struct psc_hdr *header;
+
+	if (!ghcb)
+		return true;
+	header = (const void *)ghcb->shared_buffer;
+	if (ghcb->save.sw_exit_info_2 || header->cur_entry <= header->end_entry) {
+		guest_end(g, END_SHARED);
+		return true;
+	}
+	g->state->row = 0;
 	g->vmsa->rip = STEP_SET_TIMER;
 	return false;
 }
@@ -84,13 +116,16 @@ bool guest_set_timer(struct guest *g)
 	u32 row = g->state->row;
 	u64 value = timer[row].value ?: g->script->interval_us * 1000ULL;
 
+	if (timer[row].msr == MSR_IA32_APICBASE && !VCPU(g))
+		value |= MSR_IA32_APICBASE_BSP;
+
 	guest_wrmsr(g, timer[row].msr, value, STEP_TIMER_SET);
 	return true;
 }
 
 bool guest_timer_set(struct guest *g)
 {
-	struct ghcb *ghcb = guest_shared(g, GPA_GHCB);
+	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
 
 	if (!ghcb)
 		return true;
@@ -102,7 +137,34 @@ bool guest_timer_set(struct guest *g)
 		g->vmsa->rip = STEP_SET_TIMER;
 		return false;
 	}
+	g->vmsa->rip = STEP_START_OTHER;
+	return false;
+}
+
+static bool idle(struct guest *g)
+{
 	g->vmcb->int_state |= SVM_GUEST_INTERRUPT_MASK;		/* STI */
 	g->vmsa->rip = STEP_IDLE;
 	return false;
+}
+
+bool guest_start_other(struct guest *g)
+{
+	if (VCPU(g) || g->script->vcpus < 2)
+		return idle(g);
+	guest_start_vcpu(g, 1, STEP_OTHER_STARTED);
+	return true;
+}
+
+bool guest_other_started(struct guest *g)
+{
+	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
+
+	if (!ghcb)
+		return true;
+	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
+		guest_end(g, END_OTHER);
+		return true;
+	}
+	return idle(g);
 }

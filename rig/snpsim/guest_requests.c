@@ -11,7 +11,7 @@
 #include <asm/sev-common.h>
 #include <uapi/linux/sev-guest.h>
 
-#define DEBUG_PORT	0x402
+#define DEBUG_PORT	0x402		/* of the first vCPU; the next ones follow */
 #define INVALID_PARAM	0x16		/* some kernels' psp-sev.h lack it */
 
 /*
@@ -22,7 +22,7 @@ bool guest_idle(struct guest *g)
 {
 	if (!IN_SERVICE(g)) {
 		guest_halt(g, STEP_IDLE);
-	} else if (guest_shared(g, GPA_GHCB)) {
+	} else if (guest_shared(g, GPA(g, PAGE_GHCB))) {
 		IN_SERVICE(g) = false;
 		guest_wrmsr(g, X2APIC(APIC_EOI), APIC_EOI_ACK, STEP_TICK);
 	}
@@ -36,7 +36,7 @@ static const struct guest_request *current_request(struct guest *g)
 
 static u8 vmpck(struct guest *g)
 {
-	return current_request(g)->vmpck % NR_VMPCKS;
+	return (current_request(g)->vmpck + 2 * VCPU(g)) % NR_VMPCKS;
 }
 
 bool guest_tick(struct guest *g)
@@ -61,7 +61,7 @@ bool guest_tick(struct guest *g)
 
 bool guest_send(struct guest *g)
 {
-	guest_message(g, current_request(g), STEP_ANSWERED);
+	guest_message(g, current_request(g), vmpck(g), STEP_ANSWERED);
 	return true;
 }
 
@@ -108,12 +108,12 @@ static char take(struct guest *g, u32 info_1, u64 answer)
 
 static void report(struct guest *g, char letter)
 {
-	guest_outb(g, DEBUG_PORT, letter, STEP_REPORTED);
+	guest_outb(g, DEBUG_PORT + VCPU(g), letter, STEP_REPORTED);
 }
 
 bool guest_answered(struct guest *g)
 {
-	struct ghcb *ghcb = guest_shared(g, GPA_GHCB);
+	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
 
 	/* a page that is there stays: nothing can unmap it before VMRUN has returned */
 	if (ghcb)
@@ -127,15 +127,18 @@ bool guest_reported(struct guest *g)
 	struct guest_state *st = g->state;
 
 	if (st->wiping) {
-		if (guest_shared(g, GPA_GHCB)) {
+		if (guest_shared(g, GPA(g, PAGE_GHCB))) {
 			report(g, 'W');
 			st->wiping = false;
 		}
 		return true;
 	}
 	if (g->script->count && st->requests >= g->script->count) {
-		guest_end(g, END_OF_SCRIPT);
-		return true;
+		if (g->script->spins)
+			g->vmsa->rip = STEP_SPIN;
+		else
+			guest_end(g, END_OF_SCRIPT);
+		return !g->script->spins;
 	}
 	g->vmsa->rip = STEP_IDLE;
 	return false;

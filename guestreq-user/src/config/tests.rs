@@ -56,6 +56,7 @@ fn what_is_wrong_in_a_policy_is_named_with_its_place() {
         ("mode = \"on\"", "1, column 8", "unknown mode \"on\": there are observe, audit, enforce"),
         ("mode = 3", "1, column 8", "expected a mode: \"observe\", \"audit\", \"enforce\""),
         ("\nbackend = \"nun\"", "2, column 11", "there are none, gate, vcpu"),
+        ("vcpu_denied = \"pause\"", "1, column 15", "there are hold, stop"),
         ("allow = [\"report\", \"rep\"]", "1, column 20", "unknown message type \"rep\""),
         ("allow = \"report\"", "1, column 9", "expected a sequence"),
         ("limit = \"of\"", "1, column 9", "expected \"off\", a rate and a burst"),
@@ -210,6 +211,8 @@ fn what_only_a_start_reads_is_named() {
     let running = config("");
     let now = "mode = \"observe\"\nslow_request = \"2s\"\norder = \"off\"";
     assert!(config(now).pending(&running).is_empty());
-    let other = config("backend = \"vcpu\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"");
-    assert_eq!(other.pending(&running), ["backend", "listen", "state"]);
+    let other =
+        "backend = \"vcpu\"\nvcpu_denied = \"stop\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"";
+    let pending = ["backend", "listen", "state", "vcpu_denied"];
+    assert_eq!(config(other).pending(&running), pending);
 }

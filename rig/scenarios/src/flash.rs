@@ -14,14 +14,19 @@
 
 mod script;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 pub use script::Script;
 
-/// The smallest that QEMU accepts as a BIOS.
-const SIZE: usize = 64 << 10;
-const SCRIPT: usize = SIZE - 0x1000;
-const METADATA: usize = SIZE - 0x800;
-const TABLE_END: usize = SIZE - 0x20;
+/// Pages of the smallest image that QEMU accepts as a BIOS; others are a multiple.
+pub const PAGES: usize = 16;
+const PAGE: usize = 4096;
+/// From the end.
+const SCRIPT: usize = 0x1000;
+const METADATA: usize = 0x800;
+const TABLE_END: usize = 0x20;
+
+/// GUEST_SCRIPT_OVMF_GPA of snpsim.
+const SCRIPT_IN_OVMF: u64 = 0xffc4_2000;
 
 /// 96b582de-1fb2-45f7-baea-a366c55a082d, as GUIDs are stored.
 const FOOTER: Guid = guid(0x96b5_82de, 0x1fb2, 0x45f7, 0xbaea_a366_c55a_082d);
@@ -29,7 +34,7 @@ const FOOTER: Guid = guid(0x96b5_82de, 0x1fb2, 0x45f7, 0xbaea_a366_c55a_082d);
 const SEV_METADATA: Guid = guid(0xdc88_6566, 0x984a, 0x4798, 0xa75e_5585_a7bf_67cc);
 /// 00f771de-1a7e-4fcb-890e-68c77e2fb44e: where further vCPUs begin.
 const RESET_BLOCK: Guid = guid(0x00f7_71de, 0x1a7e, 0x4fcb, 0x890e_68c7_7e2f_b44e);
-/// QEMU demands one, but no second vCPU ever runs.
+/// QEMU demands one, but an SNP guest starts its second vCPU elsewhere.
 const RESET_VECTOR: u32 = 0xffff_f400;
 
 const VERSION: u32 = 1;
@@ -54,14 +59,39 @@ const fn guid(a: u32, b: u16, c: u16, d: u64) -> Guid {
     [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]]
 }
 
-/// The image of a guest with this script.
-pub fn image(script: &Script) -> Result<Vec<u8>> {
-    let mut image = vec![0; SIZE];
+/// The image of a guest with this script, of so many pages, which are all measured.
+pub fn image(script: &Script, pages: usize) -> Result<Vec<u8>> {
+    ensure!(pages > 0 && pages.is_multiple_of(PAGES), "QEMU takes no image of {pages} pages");
+    let size = pages * PAGE;
+    let mut image = vec![0; size];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
-    put(SCRIPT, &script.bytes()?);
-    put(METADATA, &metadata());
+    put(size - SCRIPT, &script.bytes()?);
+    put(size - METADATA, &metadata());
     let table = table();
-    put(TABLE_END - table.len(), &table);
+    put(size - TABLE_END - table.len(), &table);
+    Ok(image)
+}
+
+const OVMF: &str = "/usr/share/ovmf/OVMF.fd";
+
+/// Debian's OVMF, with a script where it has room for one. Its metadata and code are its own; none of
+/// the code is executed.
+pub fn ovmf(script: &Script) -> Result<Vec<u8>> {
+    let mut image = std::fs::read(OVMF).context(OVMF)?;
+    let at = image.len() as u64 - ((1 << 32) - SCRIPT_IN_OVMF);
+    let bytes = script.bytes()?;
+    let place = image.get_mut(at as usize..).and_then(|image| image.get_mut(..bytes.len()));
+    let place = place.context("OVMF has another size")?;
+    ensure!(place.iter().all(|byte| *byte == 0xff), "OVMF has something at {at:#x}");
+    place.copy_from_slice(&bytes);
+    Ok(image)
+}
+
+/// An image without the table, as a BIOS is that knows nothing of SEV.
+pub fn without_metadata(script: &Script) -> Result<Vec<u8>> {
+    let mut image = image(script, PAGES)?;
+    let end = image.len() - TABLE_END;
+    image[end - table().len()..end].fill(0);
     Ok(image)
 }
 
@@ -81,7 +111,7 @@ fn metadata() -> Vec<u8> {
 
 fn table() -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (guid, number) in [(RESET_BLOCK, RESET_VECTOR), (SEV_METADATA, (SIZE - METADATA) as u32)] {
+    for (guid, number) in [(RESET_BLOCK, RESET_VECTOR), (SEV_METADATA, METADATA as u32)] {
         bytes.extend(number.to_le_bytes());
         bytes.extend(entry(guid, 4));
     }
@@ -135,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_vmm_finds_the_sections_that_it_has_to_measure() {
-        let image = image(&Script::reports(Duration::from_millis(1))).unwrap();
-        assert_eq!(image.len() % (64 << 10), 0);
+        let image = image(&Script::reports(Duration::from_millis(1)), 256).unwrap();
+        assert_eq!(image.len(), 1 << 20);
         let offset = find(&image, "dc886566-984a-4798-a75e-5585a7bf67cc").unwrap();
         let metadata = &image[image.len() - u32_at(offset, 0) as usize..];
         assert_eq!(&metadata[..4], b"ASEV");
@@ -154,8 +184,15 @@ mod tests {
     }
 
     #[test]
+    fn an_image_without_metadata_has_none() {
+        let image = without_metadata(&Script::reports(Duration::from_millis(1))).unwrap();
+        let end = image.len() - 0x20;
+        assert_ne!(text(&image[end - 16..end]), "96b582de-1fb2-45f7-baea-a366c55a082d");
+    }
+
+    #[test]
     fn a_vmm_finds_a_reset_vector_and_nothing_that_is_not_there() {
-        let image = image(&Script::reports(Duration::from_millis(1))).unwrap();
+        let image = image(&Script::reports(Duration::from_millis(1)), PAGES).unwrap();
         let vector = find(&image, "00f771de-1a7e-4fcb-890e-68c77e2fb44e").unwrap();
         assert!(u32_at(vector, 0) > 0xffff_0000);
         assert_eq!(find(&image, "4c2eb361-7d9b-4cc3-8081-127c90d3d294"), None, "launch secrets");
@@ -164,11 +201,12 @@ mod tests {
     #[test]
     fn the_script_is_where_the_guest_reads_it_and_overlaps_nothing() {
         let script = Script::reports(Duration::from_millis(1));
-        let image = image(&script).unwrap();
+        assert!(image(&script, PAGES + 1).is_err() && image(&script, 0).is_err());
+        let image = image(&script, PAGES).unwrap();
         let bytes = script.bytes().unwrap();
         let at = (0xffff_f000_u64 - ((1 << 32) - image.len() as u64)) as usize;
         assert_eq!(image[at..at + bytes.len()], bytes);
-        assert!(SCRIPT + bytes.len() <= METADATA);
-        assert!(METADATA + metadata().len() <= TABLE_END - table().len());
+        assert!(SCRIPT - bytes.len() >= METADATA);
+        assert!(METADATA - metadata().len() >= TABLE_END + table().len());
     }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-pub use machine::Machine;
+pub use machine::{Machine, QEMU_10, QEMU_11};
 use qmp::Qmp;
 use serde_json::Value;
 
@@ -104,9 +104,14 @@ impl Qemu {
         self.process.pid()
     }
 
-    /// The answers that its guest has got, see rig/README.md.
+    /// The answers that its guest has got, see rig/README.md: its first vCPU.
     pub fn letters(&self) -> Result<String> {
-        let path = self.process.file("letters");
+        self.letters_of(0)
+    }
+
+    /// The answers that a vCPU has got.
+    pub fn letters_of(&self, vcpu: u8) -> Result<String> {
+        let path = machine::letters(&self.process.path, vcpu);
         fs::read_to_string(&path).context(path)
     }
 

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use super::toolroot::{Toolroot, WORK};
 use crate::process;
 
 /// The loader, and where it finds the libraries, in a tree of unpacked packages.
@@ -17,6 +18,17 @@ pub fn of(program: &str, tree: &Path) -> Result<Vec<String>> {
     list.arg(tree).arg(format!("/{LOADER}"));
     list.args(["--library-path", &format!("/{FOLDER}"), "--list", &format!("/{program}")]);
     parse(program, &process::output(&mut list)?)
+}
+
+/// The same of a program elsewhere, with the toolroot's libraries.
+pub fn of_other(program: &Path, tools: &Toolroot) -> Result<Vec<String>> {
+    let (Some(folder), Some(name)) = (program.parent(), program.file_name()) else {
+        bail!("{} is no program", program.display());
+    };
+    let program = format!("{WORK}/{}", name.display());
+    let mut list = tools.command(folder, &format!("/{LOADER}"));
+    list.args(["--library-path", &format!("/{FOLDER}"), "--list", &program]);
+    parse(&program, &process::output(&mut list)?)
 }
 
 /// Lines `NAME => PATH (ADDRESS)`, or `NAME => not found`.

@@ -108,25 +108,25 @@ fn tool(
 
 /// Prepares the rig, with the kernels that match `pattern` or else all.
 pub fn rig(pattern: Option<&str>) -> Result<Rig> {
-    prepare(pattern, Fixtures::ensure)
+    prepare(pattern, true)
 }
 
 /// The same, for nothing but VMs.
 pub fn rig_of_vms(pattern: &str) -> Result<Rig> {
-    prepare(Some(pattern), |_, _| Ok(None))
+    prepare(Some(pattern), false)
 }
 
-fn prepare<F: Into<Option<Fixtures>>>(
-    pattern: Option<&str>,
-    fixtures: impl FnOnce(&Cache, &Apt) -> Result<F>,
-) -> Result<Rig> {
+fn prepare(pattern: Option<&str>, for_scenarios: bool) -> Result<Rig> {
     let start = Instant::now();
     let cache = Cache::open()?;
     host::ensure_rig(&cache)?;
     let apt = Apt::open(&cache)?;
     let tools = Toolroot::open(&cache)?;
-    let fixtures = fixtures(&cache, &apt)?.into();
-    let vmm = vmm::files(&tools)?;
+    let fixtures = for_scenarios.then(|| Fixtures::ensure(&cache, &apt)).transpose()?;
+    let vmm = match for_scenarios {
+        true => vmm::all(&cache, &apt, &tools)?,
+        false => vmm::of_toolroot(&tools)?,
+    };
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 const MAGIC: &[u8; 8] = b"SNPGUEST";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const MOST_REQUESTS: usize = 32;
 /// What the APIC's timer can count, in ns.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
@@ -23,7 +23,7 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub struct Script {
     pub interval: Duration,
-    /// How many requests it sends before it asks to be terminated; 0: without end.
+    /// After how many requests of a vCPU it is over; 0: it has no end.
     pub count: u32,
     /// How long it waits after BUSY.
     pub retry: Duration,
@@ -31,6 +31,12 @@ pub struct Script {
     pub give_up: Duration,
     /// Whether it wipes a VMPCK after an error.
     pub wipe_on_error: bool,
+    /// How many vCPUs send these requests; the second uses VMPCKs two further.
+    pub vcpus: u8,
+    /// When it is over a vCPU spins, and never responds again; otherwise it asks to be terminated.
+    pub spins: bool,
+    /// Its pages are shared by its GHCB, not by the MSR protocol.
+    pub shares_by_ghcb: bool,
     /// Sent in turn.
     pub requests: Vec<Request>,
 }
@@ -45,6 +51,9 @@ impl Script {
             retry: Duration::ZERO,
             give_up: Duration::ZERO,
             wipe_on_error: false,
+            vcpus: 1,
+            spins: false,
+            shares_by_ghcb: false,
             requests: vec![REPORT],
         }
     }
@@ -85,7 +94,9 @@ impl Script {
         let mut bytes = MAGIC.to_vec();
         let numbers = [VERSION, us(self.interval)?, self.count, us(self.retry)?, us(self.give_up)?];
         bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        bytes.extend([u8::from(self.wipe_on_error), requests as u8, 0, 0]);
+        let how = [self.vcpus, self.spins.into(), self.shares_by_ghcb.into()];
+        bytes.extend([u8::from(self.wipe_on_error), requests as u8]);
+        bytes.extend(how.iter().chain(&[0; 3]));
         for i in 0..MOST_REQUESTS {
             bytes.extend(match self.requests.get(i) {
                 Some(request) => [request.kind, request.vmpck, u8::from(request.extended), 0],
@@ -143,6 +154,9 @@ mod tests {
             retry: Duration::from_micros(0x8899_aabb),
             give_up: Duration::from_micros(0xccdd_eeff),
             wipe_on_error: true,
+            vcpus: 2,
+            spins: true,
+            shares_by_ghcb: true,
             requests: vec![REPORT, Request { kind: 17, vmpck: 3, extended: true }],
         };
         let bytes = script.bytes().unwrap();
@@ -160,6 +174,8 @@ mod tests {
         assert_eq!(member("retry_us"), 0x8899_aabb);
         assert_eq!(member("give_up_us"), 0xccdd_eeff);
         assert_eq!((member("wipe_on_error"), member("requests")), (1, 2));
+        let how = ["vcpus", "spins", "shares_by_ghcb", "pad"].map(member);
+        assert_eq!(how, [2, 1, 1, 0]);
         let (of_request, each) = layout("guest_request");
         for (i, expected) in [[5, 0, 0], [17, 3, 1], [0, 0, 0]].into_iter().enumerate() {
             let at = members["request"].0 + i * each;
@@ -167,6 +183,7 @@ mod tests {
             assert_eq!(["type", "vmpck", "extended"].map(field), expected, "request {i}");
         }
         assert_eq!(define("GUEST_SCRIPT_GPA"), 0xffff_f000);
+        assert_eq!(define("GUEST_SCRIPT_OVMF_GPA"), 0xffc4_2000);
     }
 
     #[test]

@@ -14,7 +14,12 @@ use crate::{
     host::wait_until,
 };
 
-const PROGRAM: &str = "/usr/bin/qemu-system-x86_64";
+/// trixie's.
+pub const QEMU_10: &str = "/usr/bin/qemu-system-x86_64";
+/// trixie-backports', in another place than its package's.
+pub const QEMU_11: &str = "/opt/qemu/bin/qemu-system-x86_64";
+/// Where the package has what any version reads.
+const DATA: &str = "/usr/share/qemu";
 const FOLDER: &str = "/tmp/qemu";
 
 /// The C bit's position is compared with CPUID's. The emulated processor has no such leaf and
@@ -25,12 +30,25 @@ const SNP: &str = "sev-snp-guest,id=sev,cbitpos=8,reduced-phys-bits=1";
 pub struct Machine {
     name: String,
     image: Vec<u8>,
+    program: &'static str,
+    vcpus: u8,
 }
 
 impl Machine {
     /// A VM of this name, whose guest follows the script.
     pub fn new(name: &str, script: &Script) -> Result<Machine> {
-        Ok(Machine { name: name.to_owned(), image: flash::image(script)? })
+        let vm = Machine::with_image(name, flash::image(script, flash::PAGES)?);
+        Ok(Machine { vcpus: script.vcpus, ..vm })
+    }
+
+    /// A VM of this name with this firmware image and a vCPU.
+    pub fn with_image(name: &str, image: Vec<u8>) -> Machine {
+        Machine { name: name.to_owned(), image, program: QEMU_10, vcpus: 1 }
+    }
+
+    /// Started with this program.
+    pub fn with(self, program: &'static str) -> Machine {
+        Machine { program, ..self }
     }
 
     /// Starts QEMU, and waits for its monitor: its VM is launched then.
@@ -57,19 +75,32 @@ impl Machine {
         let file = |extension| format!("{path}.{extension}");
         fs::write(file("fd"), self.image).context("a firmware image")?;
         let log = File::create(file("log")).context("QEMU's log")?;
-        let child = Command::new(PROGRAM)
-            .args(["-name", &self.name, "-uuid", &uuid, "-m", "64", "-bios", &file("fd")])
-            .args(["-accel", "kvm", "-cpu", "EPYC-v4", "-object", SNP])
+        let mut qemu = Command::new(self.program);
+        qemu.args(["-name", &self.name, "-uuid", &uuid, "-m", "64", "-bios", &file("fd")])
+            .args(["-L", DATA, "-accel", "kvm", "-cpu", "EPYC-v4", "-object", SNP])
             .args(["-machine", "q35,confidential-guest-support=sev"])
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-chardev", &format!("file,id=letters,path={}", file("letters"))])
-            .args(["-device", "isa-debugcon,iobase=0x402,chardev=letters"])
-            .args(["-qmp", &format!("unix:{},server=on,wait=off", file("qmp"))])
+            .args([
+                "-smp",
+                &self.vcpus.to_string(),
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", file("qmp")),
+            ])
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("QEMU's log")?)
-            .stderr(log)
-            .spawn()
-            .context(PROGRAM)?;
+            .stderr(log);
+        for vcpu in 0..self.vcpus {
+            let path = letters(&path, vcpu);
+            let port = 0x402 + u16::from(vcpu);
+            qemu.args(["-chardev", &format!("file,id=letters{vcpu},path={path}")]);
+            qemu.args(["-device", &format!("isa-debugcon,iobase={port:#x},chardev=letters{vcpu}")]);
+        }
+        let child = qemu.spawn().context(self.program)?;
         Ok((Process { child, path }, uuid))
     }
+}
+
+/// The file with a vCPU's letters.
+pub fn letters(path: &str, vcpu: u8) -> String {
+    format!("{path}.letters{vcpu}")
 }

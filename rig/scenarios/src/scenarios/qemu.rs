@@ -3,14 +3,18 @@
 //! Everything between guest and PSP is real here except the guest's code and the firmware: QEMU
 //! launches the VM, runs its vCPU and takes what guestreq does to it.
 
+pub mod firmware;
 pub mod gate;
 pub mod launch;
+pub mod load;
+pub mod newer;
 pub mod vcpu;
 pub mod waiting;
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 
 use super::{
     assert_exact,
@@ -45,12 +49,20 @@ fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
     Ok(agent.scrape()?.sum("guestreq_requests_total", &labels) as u64)
 }
 
+/// A VM in `guestreq vms -o json`.
+fn shown(name: &str) -> Result<Value> {
+    let vms = json("vms")?;
+    let mut all = vms["vms"].as_array().into_iter().flatten();
+    let found = all.find(|it| it["vm"] == name).cloned();
+    found.with_context(|| format!("no {name} in {vms}"))
+}
+
 /// Waits until a VM of this name is shown as exited, or not at all.
 fn is_gone(name: &str) -> Result<()> {
     wait_until("the VM is known to have exited", LIMIT, || {
         let vms = json("vms")?;
         let all = vms["vms"].as_array().context("no VMs")?;
-        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["exited"] == false))
+        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["running"] == true))
     })
 }
 
@@ -74,10 +86,7 @@ fn counted(_: &Context) -> Result<Status> {
     end_of_script(&mut plain, 30)?;
     end_of_script(&mut extended, 12)?;
     for (vm, requests) in [(&plain, 30), (&extended, 12)] {
-        let vms = json("vms")?;
-        let mut all = vms["vms"].as_array().into_iter().flatten();
-        let of_name = all.find(|it| it["vm"] == vm.name.as_str());
-        let shown = of_name.with_context(|| format!("no {} in {vms}", vm.name))?;
+        let shown = shown(&vm.name)?;
         ensure!(shown["uuid"] == vm.uuid.as_str() && shown["vmm"] == "qemu", "{shown}");
         ensure!(shown["pid"] == vm.pid(), "{shown}");
         let counted = count(&agent, &vm.name, "ok")?;

@@ -1,25 +1,35 @@
 //! # The vcpu backend
 
-use std::time::{Duration, Instant};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
 use super::enforce::disallowed_that_reached;
 use crate::{
     agent::{self, Agent, cli},
-    host::Firmware,
+    host::{Firmware, wait_until},
     load,
     scenario::{Context, Status, scenario},
 };
 
 scenario!(HELD: "vcpu_backend/held" = held,
     "a vCPU over its limit is held outside its guest, and its VMM keeps running");
+scenario!(DENIED: "vcpu_backend/denied" = denied,
+    "a vCPU that sent a disallowed type is held until the type is allowed, and then continues");
 scenario!(STOPPED: "vcpu_backend/stopped" = stopped,
-    "a vCPU that sent a disallowed type never runs again");
+    "a vCPU that sent a disallowed type never runs again with vcpu_denied = stop");
 scenario!(COMPAT: "vcpu_backend/compat" = compat,
     "vCPUs of a 32-bit VMM are held and stopped, too");
 scenario!(UNKNOWN_VMM: "vcpu_backend/unknown_vmm" = unknown_vmm,
     "an unknown VMM never gets a signal, and what passes is reported");
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A VMM gives a VM up whose vCPU has sent a disallowed type.
+pub const STOP: &str = "vcpu_denied = \"stop\"\n";
 
 const VMMS: [&str; 3] = ["qemu", "cloud-hypervisor", "firecracker"];
 
@@ -65,8 +75,41 @@ fn held(_: &Context) -> Result<Status> {
     end(agent)
 }
 
-fn stopped(_: &Context) -> Result<Status> {
+/// vCPUs of the two scenarios below; each may send one type until it is held.
+const VCPUS: u64 = 4;
+
+fn denied(_: &Context) -> Result<Status> {
     let agent = holding("")?;
+    for (vmm, release) in VMMS.into_iter().zip(["allow", "audit", "allow"]) {
+        let before = Firmware::read()?;
+        let reached =
+            || Ok::<_, anyhow::Error>(disallowed_that_reached(&Firmware::read()?.since(&before)));
+        let load = load::start(&format!(
+            "--vmm {vmm} --name {vmm} --vcpus {VCPUS} --vmpck all --type export --count 50"
+        ))?;
+        wait_until("all its vCPUs are held", LIMIT, || {
+            let held = agent.scrape()?.sum("guestreq_vcpu_stopped_total", &[("vm", vmm)]);
+            Ok(held == VCPUS as f64)
+        })?;
+        // Longer than a limit ever holds one at a time.
+        sleep(Duration::from_secs(2));
+        ensure!(reached()? == VCPUS, "{vmm}: {} of {VCPUS} vCPUs' exports", reached()?);
+        match release {
+            "allow" => cli(&["policy", "allow", "export", "--vm", vmm])?,
+            _ => cli(&["policy", "mode", "audit", "--vm", vmm])?,
+        };
+        let seen = load.finish()?;
+        let outcomes = &seen.outcomes["7"];
+        ensure!(!outcomes.contains_key("errno:1"), "{vmm}: {outcomes:?}");
+        ensure!(reached()? == 50 * VCPUS, "{vmm}: {} of {} exports", reached()?, 50 * VCPUS);
+        ensure!(seen.held > Duration::from_secs(2), "{vmm}: held for {:?}", seen.held);
+        println!("{vmm}: held for {:?}, {} KVM_RUNs refused, {outcomes:?}", seen.held, seen.reruns);
+    }
+    end(agent)
+}
+
+fn stopped(_: &Context) -> Result<Status> {
+    let agent = holding(STOP)?;
     for vmm in VMMS {
         let before = Firmware::read()?;
         let load =
@@ -87,7 +130,7 @@ fn stopped(_: &Context) -> Result<Status> {
 }
 
 fn compat(_: &Context) -> Result<Status> {
-    let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
+    let agent = holding(&format!("{STOP}limit = {{ rate = \"5/s\", burst = 1 }}\n"))?;
     let before = Firmware::read()?;
     let seen = load::run("--vmm qemu --name old --compat --seconds 5")?;
     let passed = Firmware::read()?.since(&before).guest_requests;
@@ -99,7 +142,7 @@ fn compat(_: &Context) -> Result<Status> {
 }
 
 fn unknown_vmm(_: &Context) -> Result<Status> {
-    let agent = holding("limit = { rate = \"5/s\", burst = 1 }\n")?;
+    let agent = holding(&format!("{STOP}limit = {{ rate = \"5/s\", burst = 1 }}\n"))?;
     // It handles no signal, so a kick would kill it.
     let seen = load::run("--processes --name unknown --type report,export --count 20")?;
     ensure!(seen.requests > 0, "the unknown VMM sent nothing");

@@ -8,7 +8,9 @@ use super::{INTERVAL, KEY, REPORT, count};
 use crate::{
     agent::cli,
     enforcing::Enforcing,
+    fixed_answer::{Answer, FixedAnswer},
     flash::Script,
+    gate::Gate,
     host::Firmware,
     qemu::Qemu,
     scenario::{Context, Status, scenario},
@@ -53,6 +55,44 @@ fn denied(_: &Context) -> Result<Status> {
         ensure!(counted - read <= 1, "{}: {counted} denied, its guest read {read}", vm.name);
     }
     Enforcing { agent, gate }.end()
+}
+
+scenario!(long LONG: "qemu/gate_limited_long" = limited_long,
+    "a guest with Linux' own times is admitted after 30 s, and without guestreq wipes its VMPCK after 60 s");
+
+/// A guest that has read BUSY this often, 2 s apart.
+const BUSY_FOR_20_S: usize = 10;
+
+fn limited_long(_: &Context) -> Result<Status> {
+    let limit = "limit = { rate = \"1/h\", burst = 1, force = true }\n";
+    let enforcing = Enforcing::start(limit)?;
+    let script = Script::reports(INTERVAL).like_linux();
+    let mut vm = Qemu::start("rescued", &script)?;
+    let is_busy = |letters: &str| letters.matches('B').count() >= BUSY_FOR_20_S;
+    vm.wait_for("been BUSY for 20 s", is_busy)?;
+    let letters = vm.wait_for("been admitted", |letters| letters.contains("B."))?;
+    // The first one is the burst.
+    let (_, busy) = letters.split_once('.').unwrap_or_default();
+    let busy = busy.split('.').next().map_or(0, str::len);
+    println!("rescued after {busy} times BUSY: {letters}");
+    ensure!((14..=17).contains(&busy), "not 30 s at 2 s each: {letters}");
+    drop(vm);
+    enforcing.end()?;
+
+    // A program that is not ours refuses for ever.
+    let gate = Gate::load(&[])?;
+    let answers = FixedAnswer::with(Answer::Busy)?;
+    let mut vm = Qemu::start("wipes", &script)?;
+    vm.wait_for("been BUSY for 20 s", is_busy)?;
+    let letters = vm.wait_for("wiped its VMPCK", |letters| letters.contains('W'))?;
+    let busy = letters.matches('B').count();
+    println!("wiped after {busy} times BUSY");
+    ensure!((29..=32).contains(&busy) && letters.ends_with("BW"), "{letters}");
+    sleep(INTERVAL * 5);
+    ensure!(vm.letters()? == letters, "a VMPCK is used after it was wiped");
+    drop((vm, answers));
+    gate.remove()?;
+    Ok(Status::Passed)
 }
 
 /// As many as fit into the limit in the beginning.

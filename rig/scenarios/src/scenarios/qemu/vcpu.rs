@@ -11,7 +11,7 @@ use crate::{
     host::{Firmware, wait_until},
     qemu::Qemu,
     scenario::{Context, Status, scenario},
-    scenarios::vcpu_backend::{end, holding},
+    scenarios::vcpu_backend::{STOP, end, holding},
 };
 
 scenario!(HELD: "qemu/vcpu_held" = held,
@@ -21,7 +21,9 @@ scenario!(STOPPED: "qemu/vcpu_stopped" = stopped,
 scenario!(KILLED: "qemu/vcpu_killed" = killed,
     "a QEMU that is killed while its vCPU is held leaves nothing behind");
 scenario!(DENIED: "qemu/vcpu_denied" = denied,
-    "a denied type ends QEMU's VM: it pauses, does not continue, and exits when it is reset");
+    "a denied type holds QEMU's VM, which continues once the type is allowed, and ends when it is reset");
+scenario!(ENDED: "qemu/vcpu_denied_stop" = ended,
+    "with vcpu_denied = stop a denied type ends QEMU's VM, and it exits when it is reset");
 
 /// A VM that sends twenty requests a second, and is not limited yet.
 fn eager(name: &str) -> Result<Qemu> {
@@ -111,6 +113,44 @@ fn killed(_: &Context) -> Result<Status> {
 
 fn denied(_: &Context) -> Result<Status> {
     let agent = holding("")?;
+    let mut vm = eager("denied")?;
+    // Its VMPCK, and whatever its guest has in memory, survive each of these.
+    for release in ["allow", "audit"] {
+        let before = Firmware::read()?;
+        let stopped = || {
+            let metrics = agent.scrape()?;
+            Ok::<_, anyhow::Error>(metrics.sum("guestreq_vcpu_stopped_total", &[("vm", "denied")]))
+        };
+        let is_held = stopped()?;
+        cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
+        wait_until("its vCPU is held", LIMIT, || Ok(stopped()? > is_held))?;
+        let answers = answers_in(&vm, INTERVAL * 20)?;
+        ensure!(answers <= 1, "{answers} answers in 2 s");
+        let status = vm.status()?;
+        ensure!(status == "running", "it is {status}");
+        vm.execute("stop")?;
+        vm.execute("cont")?;
+        match release {
+            "allow" => cli(&["policy", "allow", "report", "--vm", "denied"])?,
+            _ => cli(&["policy", "mode", "audit", "--vm", "denied"])?,
+        };
+        vm.wait_for_answers(10)?;
+        let letters = vm.letters()?;
+        ensure!(letters.chars().all(|it| it == '.'), "the guest noticed: {letters}");
+        let sent = Firmware::read()?.since(&before).guest_requests;
+        println!("{release}: {sent} requests before and after");
+    }
+    cli(&["policy", "clear", "--vm", "denied"])?;
+    cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
+    sleep(INTERVAL * 3);
+    vm.execute("system_reset")?;
+    let status = vm.wait()?;
+    ensure!(status.code() == Some(0), "{status}: {}", vm.log()?);
+    end(agent)
+}
+
+fn ended(_: &Context) -> Result<Status> {
+    let agent = holding(STOP)?;
     let mut vm = eager("denied")?;
     cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
     vm.wait_for_status("internal-error")?;

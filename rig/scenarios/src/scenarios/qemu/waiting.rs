@@ -124,7 +124,7 @@ fn reset(_: &Context) -> Result<Status> {
             let vms = json("vms")?;
             let all = vms["vms"].as_array().context("no VMs")?;
             ensure!(all.len() == round, "{vms}");
-            Ok(all.iter().any(|vm| vm["uuid"] == uuid.as_str() && vm["exited"] == true))
+            Ok(all.iter().any(|vm| vm["uuid"] == uuid.as_str() && vm["running"] == false))
         })?;
     }
     let answered = assert_exact(&agent, &before)?;
