@@ -34,7 +34,7 @@ impl Domain {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let uuid = format!("5e71c0de-0000-4000-9000-{number:012x}");
         let firmware = format!("{IMAGES}/{number}.fd");
-        fs::write(&firmware, flash::image(script)?).context("a firmware image")?;
+        fs::write(&firmware, flash::image(script, flash::PAGES)?).context("a firmware image")?;
         let letters = format!("{LOGS}/{number}.letters");
         let domain = Domain { name: name.to_owned(), uuid, letters };
         let file = format!("/tmp/{number}.xml");
