@@ -122,8 +122,10 @@ pub fn rig(pattern: Option<&str>) -> Result<Rig> {
     let vmm = vmm::files(&tools)?;
     let render =
         |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
-    let manifests =
-        ["observe", "enforce", "detach", "localhost"].into_iter().map(render).collect::<Result<_>>()?;
+    let manifests = ["observe", "enforce", "detach", "localhost"]
+        .into_iter()
+        .map(render)
+        .collect::<Result<_>>()?;
     let mut kernels = Vec::new();
     for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
         let modules = modules::build(&cache, &tools, &kernel)?;

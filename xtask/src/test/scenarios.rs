@@ -2,10 +2,10 @@
 
 mod durations;
 mod groups;
+mod node_files;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use groups::{is_due, parse, select};
+use node_files::node_files;
 
 use super::tally::Tally;
 use super::{Args, dashboards};
 use crate::rig::boot::{Boot, Event};
 use crate::rig::console::{Console, ScenarioReport, Status};
 use crate::setup::{Recipe, Rig};
-use crate::{image, process, progress, project, setup};
+use crate::{process, progress, project};
 
 /// The group whose guests QEMU launches.
 const VMM_GROUP: &str = "qemu";
@@ -93,19 +94,6 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     boots.sort_by_key(|(expected, ..)| *expected);
     let whole = args.only.is_none() && !args.long && args.minutes.is_none();
     run_all(boots, limit, whole, tally)
-}
-
-/// Files of a guest with Kubernetes nodes: their paths in the guest and here. Made once for all
-/// kernels.
-fn node_files(made: &mut Option<Vec<(String, PathBuf)>>, rig: &Rig) -> Result<Vec<(String, PathBuf)>> {
-    if made.is_none() {
-        let mut files = setup::nodes()?;
-        let busybox = rig.tools.path.join("usr/bin/busybox");
-        files.push(("nodes/images/guestreq.tar".into(), image::archive()?));
-        files.push(("nodes/images/pause.tar".into(), image::pause(&busybox)?));
-        *made = Some(files);
-    }
-    Ok(made.clone().unwrap_or_default())
 }
 
 /// What a scenario of a group that has not run yet is expected to take.

@@ -36,6 +36,7 @@ mod module_reload;
 mod operation;
 mod order;
 mod packages;
+mod podman;
 mod pods;
 mod policy_changes;
 mod qemu;
@@ -408,6 +409,8 @@ pub const GROUPS: &[Group] = &[
             containerd::enforced::OWN_PROFILE,
             containerd::bad_input::MISSING_IMAGE,
             containerd::two::TWO,
+            podman::OWN_PROFILE,
+            podman::DEFAULT_PROFILE,
             containerd::bad_input::NO_CGROUP_V2,
         ],
         ..Group::DEFAULT

@@ -92,8 +92,7 @@ fn vcpu(_: &Context) -> Result<Status> {
     let node = Node::start(NEW, SUBNET)?;
     let mut wanted = pod("enforce", "DaemonSet", 1)?;
     let map = wanted.config_maps.get_mut("guestreq").context("no ConfigMap")?;
-    map["config.toml"] =
-        "mode = \"enforce\"\nbackend = \"vcpu\"\nallow = [\"report\"]\n".into();
+    map["config.toml"] = "mode = \"enforce\"\nbackend = \"vcpu\"\nallow = [\"report\"]\n".into();
     let running = node.kubelet.start(wanted)?;
     node.kubelet.wait_until_ready(&running)?;
     let before = Firmware::read()?;
