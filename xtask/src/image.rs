@@ -43,7 +43,9 @@ pub fn archive() -> Result<PathBuf> {
 /// The image of a pod's first container in the rig, which only waits for its end. Kubernetes' own is
 /// in a registry; busybox is already in the rig.
 pub fn pause(busybox: &Path) -> Result<PathBuf> {
-    let entrypoint = ["/busybox", "sleep", "inf"].map(str::to_owned).to_vec();
+    // The first process of a pid namespace gets only signals that it handles.
+    let script = "trap 'exit 0' TERM; /busybox sleep inf & wait";
+    let entrypoint = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
     let copies = vec![("busybox".to_owned(), "busybox".to_owned())];
     let recipe = Recipe { copies, entrypoint, ..Recipe::default() };
     let image = Layout::of(&recipe, busybox.parent().context("no folder")?)?;

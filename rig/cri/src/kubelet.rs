@@ -1,28 +1,25 @@
 //! # Starting, watching and ending pods
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::manifest::{list, text};
 use crate::messages::Empty;
 use crate::messages::container::{
     ContainerId, ContainerState, ContainerStatus, ContainerStatusResponse, CreateContainerRequest,
-    ExecSyncRequest, ExecSyncResponse, Mount, StopContainerRequest,
+    ExecSyncRequest, ExecSyncResponse, StopContainerRequest,
 };
 use crate::messages::image::{ImageRequest, ImageSpec, ImageStatusResponse, PullImageResponse};
 use crate::messages::sandbox::{
     PodSandboxConfig, PodSandboxId, PodSandboxStatusResponse, RunPodSandboxRequest,
 };
 use crate::probe::Probe;
-use crate::{Pod, Runtime, volumes};
+use crate::{Pod, Runtime, folders};
 
-const ROOT: &str = "/var/lib/kubelet";
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// How long a container may take that must end by itself, on an emulated machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -59,9 +56,9 @@ impl Kubelet {
     }
 
     fn sandbox(&self, pod: Pod) -> Result<Running> {
-        make_cgroup(&pod.cgroup()?)?;
+        folders::make_cgroup(&pod.cgroup()?)?;
         fs::create_dir_all(pod.logs()).context("the logs' folder")?;
-        project(&pod)?;
+        folders::project(&pod)?;
         let config = pod.sandbox()?;
         let request =
             RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
@@ -96,11 +93,11 @@ impl Kubelet {
 
     fn container(&self, running: &mut Running, container: &Value) -> Result<String> {
         let image = self.ensure_image(text(container, "image")?)?;
-        let (pod, folder) = (&running.pod, pod_folder(&running.pod));
-        let profiles = Path::new(ROOT).join("seccomp");
+        let pod = &running.pod;
         let name = text(container, "name")?;
-        let common = common_mounts(pod, name, &running.ip)?;
-        let mut config = pod.container(container, &config_maps(&folder), &profiles, &common)?;
+        let common = folders::common_mounts(pod, name, &running.ip)?;
+        let mut config =
+            pod.container(container, &folders::config_maps(pod), &folders::profiles(), &common)?;
         if let Some(spec) = &mut config.image {
             spec.image = image;
         }
@@ -202,9 +199,7 @@ impl Kubelet {
         let _: Empty = self.runtime.call("StopPodSandbox", id.clone())?;
         // Removes its containers, too.
         let _: Empty = self.runtime.call("RemovePodSandbox", id)?;
-        fs::remove_dir_all(pod_folder(&running.pod)).context("the pod's folder")?;
-        let cgroup = format!("{CGROUPS}{}", running.pod.cgroup()?);
-        fs::remove_dir(&cgroup).with_context(|| format!("{cgroup} is not empty"))?;
+        folders::remove(&running.pod)?;
         Ok(codes)
     }
 }
@@ -212,19 +207,7 @@ impl Kubelet {
 impl Running {
     /// What a container has printed.
     pub fn log(&self, container: &str) -> Result<String> {
-        let path = self.pod.logs().join(container).join("0.log");
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        // Lines `TIME stdout|stderr F|P TEXT`, where P is a part of a line.
-        let mut log = String::new();
-        for line in text.lines() {
-            let mut words = line.splitn(4, ' ').skip(2);
-            let (tag, text) = (words.next(), words.next().unwrap_or_default());
-            log.push_str(text);
-            if tag == Some("F") {
-                log.push('\n');
-            }
-        }
-        Ok(log)
+        folders::log(&self.pod, container)
     }
 
     fn id(&self, container: &str) -> Result<&str> {
@@ -233,57 +216,7 @@ impl Running {
     }
 }
 
-/// Writes a changed ConfigMap's files for a pod that may run.
-pub fn project(pod: &Pod) -> Result<()> {
-    let folder = config_maps(&pod_folder(pod));
-    for volume in list(&pod.spec, "volumes") {
-        let Some(name) = volume["configMap"]["name"].as_str() else { continue };
-        let data = pod.config_maps.get(name).with_context(|| format!("no ConfigMap {name}"))?;
-        volumes::project(data, &folder.join(text(volume, "name")?))?;
-    }
-    Ok(())
-}
-
-/// What every container of a pod with its own network has.
-fn common_mounts(pod: &Pod, container: &str, ip: &str) -> Result<Vec<Mount>> {
-    let folder = pod_folder(pod);
-    let termination = folder.join("containers").join(container).join("termination-log");
-    let hosts = folder.join("etc-hosts");
-    fs::create_dir_all(termination.parent().context("no folder")?)?;
-    fs::write(&termination, "")?;
-    fs::write(&hosts, format!("127.0.0.1\tlocalhost\n{ip}\t{}\n", pod.name))?;
-    let mount = |from: PathBuf, to: &str| Mount {
-        container_path: to.to_owned(),
-        host_path: from.display().to_string(),
-        ..Mount::default()
-    };
-    Ok(vec![mount(hosts, "/etc/hosts"), mount(termination, "/dev/termination-log")])
-}
-
-fn pod_folder(pod: &Pod) -> PathBuf {
-    Path::new(ROOT).join("pods").join(&pod.uid)
-}
-
-fn config_maps(pod_folder: &Path) -> PathBuf {
-    pod_folder.join("volumes/kubernetes.io~configmap")
-}
-
 fn log_of(running: &Running, container: &Value) -> String {
     let name = container["name"].as_str().unwrap_or_default();
     running.log(name).unwrap_or_else(|error| format!("{error:#}"))
-}
-
-/// Makes a pod's cgroup, in which every controller is enabled.
-fn make_cgroup(path: &str) -> Result<()> {
-    let mut folder = PathBuf::from(CGROUPS);
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        let all = fs::read_to_string(folder.join("cgroup.controllers"))
-            .map_err(|error| anyhow!("{}: {error}: no cgroup v2", folder.display()))?;
-        let enable: String = all.split_whitespace().map(|name| format!("+{name} ")).collect();
-        fs::write(folder.join("cgroup.subtree_control"), enable.trim_end())
-            .with_context(|| format!("controllers of {}", folder.display()))?;
-        folder.push(part);
-        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
-    Ok(())
 }

@@ -7,16 +7,19 @@
 //! The crate k8s-cri has all of the interface, but building it takes protoc, which neither an editor
 //! nor a fresh clone has; so `messages` declares the part that is used.
 
+mod folders;
 mod kubelet;
 mod manifest;
 mod messages;
 mod pod;
 mod probe;
+mod resources;
 mod runtime;
 mod security;
 mod volumes;
 
-pub use kubelet::{Kubelet, Running, project};
+pub use folders::project;
+pub use kubelet::{Kubelet, Running};
 pub use pod::Pod;
 pub use probe::get;
 pub use runtime::Runtime;

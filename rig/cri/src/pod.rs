@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::manifest::{bytes, list, millicores, only, text, texts};
-use crate::messages::LinuxContainerResources;
+use crate::manifest::{list, only, text, texts};
 use crate::messages::container::{
-    ContainerConfig, ContainerMetadata, Device, KeyValue, LinuxContainerConfig, Mount,
+    ContainerConfig, ContainerMetadata, KeyValue, LinuxContainerConfig, Mount,
 };
 use crate::messages::image::ImageSpec;
 use crate::messages::sandbox::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata};
-use crate::{security, volumes};
+use crate::{resources, security, volumes};
 
 /// Without effect on one node: who may run where, and what the API server does with it.
 const OF_THE_CLUSTER: [&str; 8] = [
@@ -155,11 +154,11 @@ impl Pod {
             working_dir: String::new(),
             envs: list(container, "env").map(|env| self.variable(env)).collect::<Result<_>>()?,
             mounts,
-            devices: self.devices.iter().map(|path| device(path)).collect(),
+            devices: self.devices.iter().map(|path| resources::device(path)).collect(),
             labels,
             log_path: format!("{name}/0.log"),
             linux: Some(LinuxContainerConfig {
-                resources: Some(resources(&container["resources"])?),
+                resources: Some(resources::of(&container["resources"])?),
                 security_context: Some(security::of_container(&self.spec, container, profiles)?),
             }),
         })
@@ -181,28 +180,6 @@ impl Pod {
         let of = |key: &str, value: &str| (format!("io.kubernetes.pod.{key}"), value.to_owned());
         [of("name", &self.name), of("namespace", &self.namespace), of("uid", &self.uid)].into()
     }
-}
-
-fn device(path: &str) -> Device {
-    let path = path.to_owned();
-    Device { container_path: path.clone(), host_path: path, permissions: "rwm".into() }
-}
-
-fn resources(wanted: &Value) -> Result<LinuxContainerResources> {
-    const PERIOD: i64 = 100_000;
-    only(wanted, "resources", &["requests", "limits"])?;
-    let (limits, requests) = (&wanted["limits"], &wanted["requests"]);
-    let cpu = millicores(&requests["cpu"])?.or(millicores(&limits["cpu"])?);
-    let quota = millicores(&limits["cpu"])?.map_or(0, |milli| (milli * PERIOD / 1000).max(1000));
-    Ok(LinuxContainerResources {
-        cpu_period: PERIOD,
-        cpu_quota: quota,
-        cpu_shares: cpu.map_or(2, |milli| (milli * 1024 / 1000).max(2)),
-        memory_limit_in_bytes: bytes(&limits["memory"])?.unwrap_or(0),
-        // Between a guaranteed pod's and the first to be killed, as of any burstable pod that requests
-        // little of the node's memory.
-        oom_score_adj: if wanted.is_null() { 1000 } else { 990 },
-    })
 }
 
 #[cfg(test)]

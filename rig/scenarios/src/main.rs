@@ -33,6 +33,7 @@ mod load;
 mod locked_memory;
 mod node;
 mod pod;
+mod podman;
 mod privileges;
 mod qemu;
 mod scenario;

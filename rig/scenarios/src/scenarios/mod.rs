@@ -40,6 +40,7 @@ mod order;
 #[cfg(test)]
 mod overview;
 mod packages;
+mod podman;
 mod pods;
 mod policy_changes;
 mod qemu;
@@ -444,6 +445,8 @@ pub const GROUPS: &[Group] = &[
             containerd::enforced::OWN_PROFILE,
             containerd::bad_input::MISSING_IMAGE,
             containerd::two::TWO,
+            podman::OWN_PROFILE,
+            podman::DEFAULT_PROFILE,
             containerd::bad_input::NO_CGROUP_V2,
         ],
         ..Group::DEFAULT

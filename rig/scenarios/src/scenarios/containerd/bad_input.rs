@@ -5,13 +5,13 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    SUBNET,
+    SUBNET, TIMEOUT,
     enforced::{PINS, end},
     pod, start, stop,
 };
 use crate::{
     gate::Gate,
-    host::run_command,
+    host::{run_command, wait_until},
     node::{NEW, Node},
     scenario::{Context, Status, scenario},
     scenarios::{daemonset::decided, doctor::DoctorReport},
@@ -60,6 +60,7 @@ fn missing_image(_: &Context) -> Result<Status> {
 /// Last in its boot: it leaves no cgroup v2.
 fn no_cgroup_v2(_: &Context) -> Result<Status> {
     const CGROUPS: &str = "/sys/fs/cgroup";
+    release_controllers(CGROUPS)?;
     run_command("umount", &["-l", CGROUPS])?;
     ensure!(!Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), "it is still mounted");
     DoctorReport::of_enforcing_host()?.says("asids", "skip", "cgroup v2 is not mounted there")?;
@@ -72,7 +73,29 @@ fn no_cgroup_v2(_: &Context) -> Result<Status> {
     // The remedy that it names.
     let misc = format!("{CGROUPS}/misc");
     fs::create_dir(&misc).context("a folder")?;
-    run_command("mount", &["-t", "cgroup", "-o", "misc", "misc", &misc])?;
+    // The kernel frees the controller some time after its last cgroup was removed.
+    wait_until("v1 can have the controller", TIMEOUT, || {
+        Ok(run_command("mount", &["-t", "cgroup", "-o", "misc", "misc", &misc]).is_ok())
+    })?;
     DoctorReport::of_enforcing_host()?.says("asids", "pass", "ASIDs in use")?;
     Ok(Status::Passed)
+}
+
+/// Removes all cgroups below the root, which are empty, and disables its controllers.
+fn release_controllers(root: &str) -> Result<()> {
+    fn below(folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                below(&path)?;
+                fs::remove_dir(&path).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(())
+    }
+    below(Path::new(root))?;
+    let file = format!("{root}/cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).context(file.clone())?;
+    let disable: Vec<_> = enabled.split_whitespace().map(|name| format!("-{name}")).collect();
+    fs::write(&file, disable.join(" ")).context(file)
 }
