@@ -19,7 +19,7 @@ const WHY: &[(&str, &str)] = &[
     ("order", "locks, timers and signals of the gate's order are the kernel's"),
     (
         "enforce",
-        "decisions reach the PSP's door in the kernel's functions; limits over time once, as they take long",
+        "decisions are made in functions of the kernel; limits over time once, as they take long",
     ),
     ("shares", "shares over 30 s: arithmetic of the programs, the same on each kernel"),
     ("overload", "many VMs over their limits: arithmetic, likewise"),
