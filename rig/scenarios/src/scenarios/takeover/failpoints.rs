@@ -37,12 +37,12 @@ fn at_start(context: &Context) -> Result<Status> {
     let mut points = points(&["start", "attach"])?;
     let all = points.len();
     if !context.long {
-        // Programs are alike: every sixth, starting with a random one.
-        let first = Random::new()?.below(6) as usize;
+        // Programs are alike: every twelfth, starting with a random one.
+        let first = Random::new()?.below(12) as usize;
         let mut hooks = 0;
         points.retain(|point| {
             hooks += point.contains(':') as usize;
-            !point.contains(':') || hooks % 6 == first
+            !point.contains(':') || hooks % 12 == first
         });
     }
     let mut host = Host::fresh("")?;
