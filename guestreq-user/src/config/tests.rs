@@ -211,7 +211,8 @@ fn what_only_a_start_reads_is_named() {
     let running = config("");
     let now = "mode = \"observe\"\nslow_request = \"2s\"\norder = \"off\"";
     assert!(config(now).pending(&running).is_empty());
-    let other = "backend = \"vcpu\"\nvcpu_denied = \"stop\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"";
+    let other =
+        "backend = \"vcpu\"\nvcpu_denied = \"stop\"\nlisten = \"127.0.0.1:1\"\nstate = \"/s\"";
     let pending = ["backend", "listen", "state", "vcpu_denied"];
     assert_eq!(config(other).pending(&running), pending);
 }
