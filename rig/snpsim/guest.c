@@ -53,11 +53,14 @@ static const struct guest_script *find_script(struct guest *g)
 static bool (* const steps[])(struct guest *g) = {
 	[STEP_START]		= guest_start,		/* check the script, speak first */
 	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, ask the next */
+	[STEP_SHARE]		= guest_share,		/* by the GHCB, if the script says so */
 	[STEP_SHARED]		= guest_shared_pages,	/* check the answer */
 	[STEP_SET_TIMER]	= guest_set_timer,	/* write one of its registers */
-	[STEP_TIMER_SET]	= guest_timer_set,	/* check; at last enable interrupts */
+	[STEP_TIMER_SET]	= guest_timer_set,	/* check */
 	[STEP_START_OTHER]	= guest_start_other,	/* the second vCPU, if it has one */
 	[STEP_OTHER_STARTED]	= guest_other_started,	/* check the answer */
+	[STEP_WAKE_OTHER]	= guest_wake_other,	/* by INIT, then by SIPI */
+	[STEP_OTHER_WOKEN]	= guest_other_woken,	/* check; at last enable interrupts */
 	[STEP_IDLE]		= guest_idle,		/* halt, or acknowledge an interrupt */
 	[STEP_TICK]		= guest_tick,		/* is it time for a request? */
 	[STEP_SEND]		= guest_send,		/* send it */

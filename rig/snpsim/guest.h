@@ -55,11 +55,14 @@ struct guest {
 enum step {
 	STEP_START,
 	STEP_NEGOTIATED,
+	STEP_SHARE,
 	STEP_SHARED,
 	STEP_SET_TIMER,
 	STEP_TIMER_SET,
 	STEP_START_OTHER,
 	STEP_OTHER_STARTED,
+	STEP_WAKE_OTHER,
+	STEP_OTHER_WOKEN,
 	STEP_IDLE,
 	STEP_TICK,
 	STEP_SEND,
@@ -92,7 +95,7 @@ void guest_wrmsr(struct guest *g, u32 msr, u64 value, u64 next);
 void guest_outb(struct guest *g, u16 port, u8 value, u64 next);
 void guest_message(struct guest *g, const struct guest_request *request, u8 vmpck, u64 next);
 void guest_share_pages(struct guest *g, u64 next);
-void guest_start_vcpu(struct guest *g, u64 vcpu, u64 next);
+void guest_create_vcpu(struct guest *g, u64 vcpu, u64 next);
 
 /*
  * The steps, see steps[] of guest.c. Each returns whether it left the guest; if
@@ -100,11 +103,14 @@ void guest_start_vcpu(struct guest *g, u64 vcpu, u64 next);
  */
 bool guest_start(struct guest *g);
 bool guest_negotiated(struct guest *g);
+bool guest_share(struct guest *g);
 bool guest_shared_pages(struct guest *g);
 bool guest_set_timer(struct guest *g);
 bool guest_timer_set(struct guest *g);
 bool guest_start_other(struct guest *g);
 bool guest_other_started(struct guest *g);
+bool guest_wake_other(struct guest *g);
+bool guest_other_woken(struct guest *g);
 bool guest_idle(struct guest *g);
 bool guest_tick(struct guest *g);
 bool guest_send(struct guest *g);

@@ -49,6 +49,10 @@ static const struct {
 	{ X2APIC(APIC_TMICT), 0 },
 };
 
+/* The second vCPU, by its APIC's id, and what it waits for. */
+#define OTHER		1ULL
+static const u32 wake[] = { APIC_DM_INIT | APIC_INT_ASSERT, APIC_DM_STARTUP | 1 };
+
 void guest_end(struct guest *g, enum end why)
 {
 	guest_msr_protocol(g, GHCB_MSR_TERM_REQ | GHCB_SEV_TERM_REASON(1, why), STEP_ENDED);
@@ -85,13 +89,15 @@ bool guest_negotiated(struct guest *g)
 				   STEP_NEGOTIATED);
 		return true;
 	}
-	if (g->script->shares_by_ghcb) {
-		guest_share_pages(g, STEP_SHARED);
-		return true;
-	}
 	st->row = 0;
-	g->vmsa->rip = STEP_SET_TIMER;
+	g->vmsa->rip = g->script->shares_by_ghcb ? STEP_SHARE : STEP_SET_TIMER;
 	return false;
+}
+
+bool guest_share(struct guest *g)
+{
+	guest_share_pages(g, STEP_SHARED);
+	return true;
 }
 
 bool guest_shared_pages(struct guest *g)
@@ -106,7 +112,6 @@ bool guest_shared_pages(struct guest *g)
 		guest_end(g, END_SHARED);
 		return true;
 	}
-	g->state->row = 0;
 	g->vmsa->rip = STEP_SET_TIMER;
 	return false;
 }
@@ -152,7 +157,7 @@ bool guest_start_other(struct guest *g)
 {
 	if (VCPU(g) || g->script->vcpus < 2)
 		return idle(g);
-	guest_start_vcpu(g, 1, STEP_OTHER_STARTED);
+	guest_create_vcpu(g, OTHER, STEP_OTHER_STARTED);
 	return true;
 }
 
@@ -165,6 +170,31 @@ bool guest_other_started(struct guest *g)
 	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
 		guest_end(g, END_OTHER);
 		return true;
+	}
+	g->state->row = 0;
+	g->vmsa->rip = STEP_WAKE_OTHER;
+	return false;
+}
+
+bool guest_wake_other(struct guest *g)
+{
+	guest_wrmsr(g, X2APIC(APIC_ICR), OTHER << 32 | wake[g->state->row], STEP_OTHER_WOKEN);
+	return true;
+}
+
+bool guest_other_woken(struct guest *g)
+{
+	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
+
+	if (!ghcb)
+		return true;
+	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
+		guest_end(g, END_OTHER);
+		return true;
+	}
+	if (++g->state->row < ARRAY_SIZE(wake)) {
+		g->vmsa->rip = STEP_WAKE_OTHER;
+		return false;
 	}
 	return idle(g);
 }

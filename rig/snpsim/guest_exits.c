@@ -122,15 +122,18 @@ void guest_share_pages(struct guest *g, u64 next)
 	guest_msr_protocol(g, GPA(g, PAGE_GHCB), next);
 }
 
-/* As a kernel does: by a page with the new vCPU's state, whose rest is zero. */
-void guest_start_vcpu(struct guest *g, u64 vcpu, u64 next)
+/*
+ * By a page with the new vCPU's state, whose rest is zero. It begins there at its
+ * next INIT: KVM never runs one that got none.
+ */
+void guest_create_vcpu(struct guest *g, u64 vcpu, u64 next)
 {
 	struct sev_es_save_area *vmsa = guest_private(g, GPA_OF(vcpu, PAGE_VMSA), true);
 	struct ghcb *ghcb;
 
 	if (!vmsa)
 		return;
-	ghcb = new_ghcb(g, SVM_VMGEXIT_AP_CREATION, vcpu << 32 | SVM_VMGEXIT_AP_CREATE,
+	ghcb = new_ghcb(g, SVM_VMGEXIT_AP_CREATION, vcpu << 32 | SVM_VMGEXIT_AP_CREATE_ON_INIT,
 			GPA_OF(vcpu, PAGE_VMSA));
 	if (!ghcb)
 		return;

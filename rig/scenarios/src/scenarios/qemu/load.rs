@@ -65,7 +65,7 @@ fn share(_: &Context) -> Result<Status> {
         let by_agent =
             || metric(&agent, "guestreq_vm_psp_seconds_total", "pusher", ("class", "request"));
         let (begin, before, start) = (by_agent()?, Firmware::read()?, Instant::now());
-        sleep(Duration::from_secs(6));
+        sleep(Duration::from_secs(5));
         let (firmwares, seconds) = (psp_seconds(&before, launch)?, start.elapsed().as_secs_f64());
         let agents = by_agent()? - begin;
         println!(
@@ -73,7 +73,7 @@ fn share(_: &Context) -> Result<Status> {
             firmwares / seconds
         );
         let ratio = firmwares / seconds / share;
-        // One request more or less is a thirtieth of it.
+        // One request more or less is a twenty-fifth of it.
         ensure!((0.85..=1.15).contains(&ratio), "{ratio:.3} of its share");
         ensure!((0.9..=1.15).contains(&(agents / firmwares)), "the agent says {agents:.3} s");
     }
@@ -116,9 +116,9 @@ fn order(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let mut without = 0.0;
     at_most("a quiet QEMU's wait beside four, by its service", 1.7, || {
-        let with = waits(&agent, 6)?;
+        let with = waits(&agent, 4)?;
         gate.set("depth", "0")?;
-        without = waits(&agent, 6)?;
+        without = waits(&agent, 4)?;
         gate.set("depth", "1")?;
         println!("it waits for {with:.2} requests, without the order for {without:.2}");
         Ok(with)

@@ -146,20 +146,21 @@ fn denied(_: &Context) -> Result<Status> {
     vm.execute("system_reset")?;
     let status = vm.wait()?;
     ensure!(status.code() == Some(0), "{status}: {}", vm.log()?);
+    cli(&["policy", "clear", "--vm", "denied"])?;
     end(agent)
 }
 
 fn ended(_: &Context) -> Result<Status> {
     let agent = holding(STOP)?;
-    let mut vm = eager("denied")?;
-    cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
+    let mut vm = eager("ended")?;
+    cli(&["policy", "deny", "report", "--vm", "ended", "--yes"])?;
     vm.wait_for_status("internal-error")?;
     let log = vm.log()?;
     ensure!(log.contains("error: kvm run failed Operation not permitted"), "{log}");
     let reports = || Ok::<_, anyhow::Error>(Firmware::read()?.messages[&(REPORT, 0)]);
     let before = reports()?;
     // No policy brings it back.
-    cli(&["policy", "mode", "audit", "--vm", "denied"])?;
+    cli(&["policy", "mode", "audit", "--vm", "ended"])?;
     let refusal = vm.execute("cont").err().map(|error| format!("{error:#}")).unwrap_or_default();
     ensure!(refusal.contains("Resetting the Virtual Machine is required"), "{refusal:?}");
     vm.execute("system_reset")?;
@@ -167,5 +168,6 @@ fn ended(_: &Context) -> Result<Status> {
     ensure!(status.code() == Some(0), "{status}");
     let after = reports()?;
     ensure!(after == before, "{} reports after it was stopped", after - before);
+    cli(&["policy", "clear", "--vm", "ended"])?;
     end(agent)
 }

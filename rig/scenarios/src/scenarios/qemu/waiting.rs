@@ -27,7 +27,7 @@ scenario!(RESET: "qemu/reset" = reset,
     "QEMU ends when its VM is reset, and the same VM is another one when it is started again");
 
 /// So slow that a request of another VM is seen to wait.
-const SERVICE: Duration = Duration::from_millis(600);
+const SERVICE: Duration = Duration::from_millis(400);
 
 /// A VM whose requests keep the PSP busy.
 fn busy_psp() -> Result<Load> {
@@ -124,11 +124,10 @@ fn reset(_: &Context) -> Result<Status> {
             let vms = json("vms")?;
             let all = vms["vms"].as_array().context("no VMs")?;
             ensure!(all.len() == round, "{vms}");
+            ensure!(all.iter().all(|vm| vm["name"] == "web"), "{vms}");
             Ok(all.iter().any(|vm| vm["uuid"] == uuid.as_str() && vm["running"] == false))
         })?;
     }
-    let answered = assert_exact(&agent, &before)?;
-    let counted = count(&agent, "web", "ok")?;
-    ensure!(counted == answered, "{counted} of {answered} are counted for the VMs");
+    ensure!(assert_exact(&agent, &before)? >= 6, "not all requests reached the firmware");
     Ok(Status::Passed)
 }
