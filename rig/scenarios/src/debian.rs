@@ -16,6 +16,9 @@ use crate::{
 pub const OLD: &str = "/run/rig/old";
 pub const NEW: &str = "/run/rig/new";
 
+/// The gate, built outside for this kernel.
+pub const GATE: &str = "/run/rig/guestreq_gate.ko";
+
 const STATE: &str = "/var/lib/rig";
 /// An emulated machine is slow.
 pub const LIMIT: Duration = Duration::from_secs(300);

@@ -28,6 +28,7 @@ mod flash;
 mod follower;
 mod gate;
 mod host;
+mod libvirt;
 mod load;
 mod locked_memory;
 mod node;

@@ -4,15 +4,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::debian::Debian;
-use super::image;
-use crate::project;
+use super::work::Work;
 use crate::setup::debian::DISK;
 use crate::setup::toolroot::{BESIDE, WORK};
 use crate::setup::{Kernel, Rig};
@@ -180,51 +178,4 @@ fn check(status: ExitStatus, errors: &Path) -> Result<()> {
     let text = fs::read_to_string(errors).unwrap_or_default();
     let line = text.lines().rfind(|line| !line.contains("TCG doesn't support"));
     bail!("QEMU failed ({status}): {}", line.unwrap_or("it printed nothing"))
-}
-
-/// A boot's files, removed at its end.
-struct Work(PathBuf);
-
-impl Work {
-    fn new(boot: &Boot) -> Result<Self> {
-        Self::remove_orphans();
-        let (kernel, modules) = boot.kernel;
-        // Named by this process' pid and a count, as several may run at a time.
-        static BOOTS: AtomicU32 = AtomicU32::new(0);
-        let count = BOOTS.fetch_add(1, Ordering::Relaxed);
-        let work = Self(project::logs().join(format!("boot-{}-{count}", std::process::id())));
-        fs::create_dir_all(&work.0)
-            .with_context(|| format!("cannot create {}", work.0.display()))?;
-        fs::copy(kernel.dir.join("vmlinuz"), work.0.join("vmlinuz"))?;
-        let initramfs = work.0.join("initramfs");
-        match &boot.host {
-            Host::Rig(files) => image::write(boot.rig, files, kernel, modules, &initramfs)?,
-            Host::Debian(debian) => debian.write(boot.rig, modules, &initramfs)?,
-        }
-        Ok(work)
-    }
-
-    /// Removes the files of boots whose xtask was killed.
-    fn remove_orphans() {
-        for entry in fs::read_dir(project::logs()).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(pid) = name.strip_prefix("boot-").and_then(|rest| rest.split('-').next())
-            else {
-                continue;
-            };
-            if !Path::new("/proc").join(pid).exists() {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-    }
-
-    fn errors(&self) -> PathBuf {
-        self.0.join("qemu.log")
-    }
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -85,8 +85,10 @@ impl Debian {
             let file = format!("{module}.ko");
             add(&format!("modules/{file}"), &self.folder.join(&file))?;
         }
-        let snpsim = modules.iter().find(|module| module.ends_with("snpsim.ko"));
-        add("modules/snpsim.ko", snpsim.context("no snpsim.ko")?)?;
+        for (name, folder) in [("snpsim.ko", "modules"), ("guestreq_gate.ko", "rig")] {
+            let module = modules.iter().find(|module| module.ends_with(name));
+            add(&format!("{folder}/{name}"), module.with_context(|| format!("no {name}"))?)?;
+        }
         for (folder, package) in &self.packages {
             let file = package.file_name().unwrap_or_default().display();
             add(&format!("rig/{folder}/{file}"), package)?;

@@ -9,6 +9,7 @@ mod cpio;
 pub mod debian;
 pub mod image;
 mod races;
+mod work;
 
 use anyhow::Result;
 use boot::{Boot, Host};

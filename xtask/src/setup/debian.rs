@@ -22,6 +22,8 @@ const PACKAGES: &[&str] = &[
     "e2fsprogs",
     "apparmor",
     "dkms",
+    // DKMS signs modules if it is there.
+    "openssl",
     "gcc",
     "qemu-system-x86",
     "libvirt-daemon-system",

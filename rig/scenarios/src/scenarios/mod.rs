@@ -28,6 +28,7 @@ mod hostile;
 mod hung_psp;
 mod launch_load;
 pub mod launches;
+mod libvirt;
 pub mod limits;
 mod lockdown;
 mod losses;
@@ -389,6 +390,7 @@ pub const GROUPS: &[Group] = &[
         ..Group::DEFAULT
     },
     debian::GROUP,
+    libvirt::GROUP,
     Group { name: "hostile", once: &[hostile::AT_FULL_SPEED], ..Group::DEFAULT },
     Group { name: "soak", memory_mib: 2048, once: &[soak::SOAK], ..Group::DEFAULT },
     Group { name: "stress", memory_mib: 2048, once: &[stress::ALL_AT_ONCE], ..Group::DEFAULT },

@@ -1,0 +1,171 @@
+//! # Domains of libvirt
+//!
+//! Defined and started with virsh through libvirtd, as Debian ships it. The guest is snpsim's, as in
+//! [`crate::qemu`].
+
+use std::{
+    fs,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    debian::{LIMIT, output},
+    flash::{self, Script},
+    host::wait_until,
+};
+
+/// Where AppArmor's profile lets a domain read its firmware and write a log.
+const IMAGES: &str = "/var/lib/libvirt/images";
+const LOGS: &str = "/var/log/libvirt/qemu";
+
+/// A defined domain.
+pub struct Domain {
+    pub name: String,
+    pub uuid: String,
+    letters: String,
+}
+
+impl Domain {
+    /// Defines and starts a domain of this name, whose guest follows the script.
+    pub fn start(name: &str, script: &Script) -> Result<Domain> {
+        static STARTED: AtomicU32 = AtomicU32::new(1);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let uuid = format!("5e71c0de-0000-4000-9000-{number:012x}");
+        let firmware = format!("{IMAGES}/{number}.fd");
+        fs::write(&firmware, flash::image(script)?).context("a firmware image")?;
+        let letters = format!("{LOGS}/{number}.letters");
+        let domain = Domain { name: name.to_owned(), uuid, letters };
+        let file = format!("/tmp/{number}.xml");
+        fs::write(&file, domain.xml(&firmware)).context("a domain's XML")?;
+        output("virsh", &["define", "--validate", &file])?;
+        domain.virsh("start")?;
+        Ok(domain)
+    }
+
+    fn xml(&self, firmware: &str) -> String {
+        let name = escaped(&self.name);
+        let (uuid, letters) = (&self.uuid, &self.letters);
+        // cbitpos as in crate::qemu::SNP.
+        format!(
+            "<domain type='kvm'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <memory unit='MiB'>64</memory>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <loader type='rom' readonly='yes' stateless='yes'>{firmware}</loader>
+  </os>
+  <features><acpi/><apic/></features>
+  <cpu mode='custom' match='exact' check='none'><model fallback='forbid'>EPYC</model></cpu>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+    <video><model type='none'/></video>
+    <serial type='file'>
+      <source path='{letters}'/>
+      <target type='isa-debug' port='0'><model name='isa-debugcon'/></target>
+      <address type='isa' iobase='0x402'/>
+    </serial>
+  </devices>
+  <launchSecurity type='sev-snp'>
+    <cbitpos>8</cbitpos>
+    <reducedPhysBits>1</reducedPhysBits>
+    <policy>0x30000</policy>
+  </launchSecurity>
+</domain>
+"
+        )
+    }
+
+    /// Runs a command of virsh about this domain, and returns what it prints.
+    pub fn virsh(&self, command: &str) -> Result<String> {
+        let said = output("virsh", &[command, &self.uuid]);
+        Ok(said.with_context(|| self.name.clone())?.trim().to_owned())
+    }
+
+    /// Its state, such as running, paused or shut off.
+    pub fn state(&self) -> Result<String> {
+        self.virsh("domstate")
+    }
+
+    pub fn wait_for_state(&self, wanted: &str) -> Result<()> {
+        let mut last = String::new();
+        let waited = wait_until(&format!("{} is {wanted}", self.name), LIMIT, || {
+            last = self.state()?;
+            Ok(last == wanted)
+        });
+        waited.with_context(|| format!("it is {last}"))
+    }
+
+    /// The answers that its guest has got, see rig/README.md.
+    pub fn letters(&self) -> Result<String> {
+        fs::read_to_string(&self.letters).context(self.letters.clone())
+    }
+
+    pub fn count(&self, letter: char) -> Result<u64> {
+        Ok(self.letters()?.chars().filter(|it| *it == letter).count() as u64)
+    }
+
+    pub fn wait_for(&self, what: &str, mut so: impl FnMut(&str) -> bool) -> Result<String> {
+        let mut letters = String::new();
+        let waited = wait_until(&format!("{} has {what}", self.name), LIMIT, || {
+            letters = self.letters()?;
+            Ok(so(&letters))
+        });
+        waited.with_context(|| format!("letters {letters:?}; {:?}", self.state()))?;
+        Ok(letters)
+    }
+
+    pub fn wait_for_answers(&self, more: u64) -> Result<()> {
+        let wanted = self.count('.')? + more;
+        self.wait_for(&format!("{more} more answers"), |letters| {
+            letters.matches('.').count() as u64 >= wanted
+        })?;
+        Ok(())
+    }
+
+    /// Its QEMU, as libvirt knows it.
+    pub fn pid(&self) -> Result<u32> {
+        let folders = fs::read_dir("/proc").context("/proc")?.flatten();
+        let mut pids = folders.filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let arguments = fs::read(entry.path().join("cmdline")).ok()?;
+            let mut words = arguments.split(|byte| *byte == 0);
+            words.any(|word| word == self.uuid.as_bytes()).then_some(pid)
+        });
+        pids.next().with_context(|| format!("no process of {}", self.name))
+    }
+
+    /// Ends it, if it runs, and forgets it.
+    pub fn end(self) -> Result<()> {
+        if self.state()? != "shut off" {
+            self.virsh("destroy")?;
+        }
+        self.virsh("undefine")?;
+        Ok(())
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// The version of libvirt that runs here.
+pub fn version() -> Result<String> {
+    let version = output("libvirtd", &["--version"])?;
+    ensure!(version.contains("libvirt"), "{version}");
+    Ok(version.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_have_what_xml_reserves() {
+        assert_eq!(escaped("a & b <c>"), "a &amp; b &lt;c&gt;");
+    }
+}

@@ -1,0 +1,64 @@
+//! # What an operator does with a domain
+
+use anyhow::{Result, ensure};
+
+use super::{INTERVAL, counted, shown};
+use crate::{
+    debian::LIMIT,
+    flash::Script,
+    host::{Firmware, wait_until},
+    libvirt::Domain,
+    scenario::{Context, Status, scenario},
+};
+
+scenario!(SUSPENDED: "libvirt/suspended" = suspended,
+    "a domain that virsh suspends sends nothing, and is counted on after virsh resume");
+scenario!(RESET: "libvirt/reset" = reset,
+    "a domain that virsh resets ends with its QEMU, and is counted anew when it is started again");
+scenario!(DESTROYED: "libvirt/destroyed" = destroyed,
+    "a domain that virsh destroys is gone at once, and its requests remain counted");
+
+fn suspended(_: &Context) -> Result<Status> {
+    let domain = Domain::start("suspended", &Script::reports(INTERVAL))?;
+    domain.wait_for_answers(3)?;
+    domain.virsh("suspend")?;
+    domain.wait_for_state("paused")?;
+    let before = Firmware::read()?;
+    std::thread::sleep(INTERVAL * 5);
+    let sent = Firmware::read()?.since(&before).guest_requests;
+    ensure!(sent <= 1, "{sent} requests while it was suspended");
+    domain.virsh("resume")?;
+    domain.wait_for_answers(3)?;
+    ensure!(shown(&domain)?["vm"] == "suspended", "it lost its name");
+    ensure!(counted(&domain, "ok")? >= domain.count('.')?, "not all are counted");
+    domain.end()?;
+    Ok(Status::Passed)
+}
+
+fn reset(_: &Context) -> Result<Status> {
+    let domain = Domain::start("reset", &Script::reports(INTERVAL))?;
+    domain.wait_for_answers(3)?;
+    let first = domain.pid()?;
+    domain.virsh("reset")?;
+    domain.wait_for_state("shut off")?;
+    domain.virsh("start")?;
+    domain.wait_for_answers(3)?;
+    let second = domain.pid()?;
+    ensure!(second != first, "the same QEMU");
+    let vm = shown(&domain)?;
+    ensure!(vm["pid"] == second, "{vm}");
+    domain.end()?;
+    Ok(Status::Passed)
+}
+
+fn destroyed(_: &Context) -> Result<Status> {
+    let domain = Domain::start("destroyed", &Script::reports(INTERVAL))?;
+    domain.wait_for_answers(5)?;
+    domain.virsh("destroy")?;
+    domain.wait_for_state("shut off")?;
+    let read = domain.count('.')?;
+    // The agent notices within a second.
+    wait_until("its requests are counted", LIMIT, || Ok(counted(&domain, "ok")? >= read))?;
+    domain.end()?;
+    Ok(Status::Passed)
+}
