@@ -45,10 +45,13 @@ const NOT_DEBIANS: &[&str] = &[
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "etc/resolv.conf",
 ];
-/// Without one, systemd would think that this is the first boot, and enable all units anew.
+/// Without one, systemd would think that this is the first boot, and enable all units.
 const MACHINE_ID: &str = "5e71c0de00000000000000000000d13b\n";
 /// Free space for what scenarios install and build.
 const SIZE: &str = "2G";
+
+/// To be increased when a disk is made of the same packages in another way.
+const REVISION: &str = "1";
 
 /// The file system, in the folder of [`ensure`].
 pub const DISK: &str = "disk.img";
@@ -74,8 +77,8 @@ pub fn ensure(cache: &Cache, tools: &Toolroot, kernel: &Kernel) -> Result<PathBu
     packages.extend(kernel_packages.iter().map(String::as_str));
     let base = suites.get(2).map(|suite| format!("linux-base/{suite}"));
     packages.extend(base.as_deref());
-    let source = [include_str!("debian.rs")];
-    let key = digest(packages.iter().chain(OPTIONS).chain(&source).chain(&suites));
+    let key =
+        digest(packages.iter().chain(OPTIONS).chain(&suites).chain(MODULES).chain(&[REVISION]));
     cache.once(format!("debian-{abi}-{key}"), |part| {
         progress::step("install", &format!("a Debian host with Linux {abi}"), || {
             let tree = part.join("tree");

@@ -14,7 +14,7 @@ use crate::{
 scenario!(SUSPENDED: "libvirt/suspended" = suspended,
     "a domain that virsh suspends sends nothing, and is counted on after virsh resume");
 scenario!(RESET: "libvirt/reset" = reset,
-    "a domain that virsh resets ends with its QEMU, and is counted anew when it is started again");
+    "a domain that virsh resets ends with its QEMU, and is counted again when it is started");
 scenario!(DESTROYED: "libvirt/destroyed" = destroyed,
     "a domain that virsh destroys is gone at once, and its requests remain counted");
 
