@@ -50,12 +50,12 @@ pub fn prepare() -> Result<()> {
 
 impl Node {
     /// Starts containerd and imports the images of guestreq and of a pod's first container.
-    pub fn start(name: &'static str, subnet: &str) -> Result<Node> {
+    pub fn start(name: &'static str) -> Result<Node> {
         let etc = PathBuf::from(format!("/tmp/{name}/etc"));
         let networks = etc.join("cni/net.d");
         fs::create_dir_all(&networks).with_context(|| networks.display().to_string())?;
         fs::write(etc.join("containerd.toml"), configuration(name)).context("containerd.toml")?;
-        fs::write(networks.join("rig.conflist"), network(name, subnet)).context("rig.conflist")?;
+        fs::write(networks.join("rig.conflist"), network(name)).context("rig.conflist")?;
         let log = File::create(log_of(name)).context("containerd's log")?;
         let program = ["/bin/containerd", "--config", "/etc/containerd.toml"];
         let mut child = root::enter(name, &etc, &program)
@@ -111,6 +111,8 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // What a failed scenario has left would disturb the next one.
+        let _ = fs::write("/sys/fs/cgroup/kubepods/cgroup.kill", "1");
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -154,7 +156,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 }
 
 /// A network of pods, each with an interface of its own to the host.
-fn network(name: &str, subnet: &str) -> String {
+fn network(name: &str) -> String {
+    let subnet = if name == OLD { "10.88.0.0/24" } else { "10.89.0.0/24" };
     format!(
         r#"{{"cniVersion": "0.4.0", "name": "{name}", "plugins": [{{
   "type": "ptp", "ipMasq": false,

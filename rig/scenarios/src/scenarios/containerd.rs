@@ -7,7 +7,14 @@ pub mod bad_input;
 pub mod enforced;
 pub mod two;
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use rig_cri::{Pod, Running, get};
@@ -21,13 +28,12 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(COUNTS_1: "containerd/counts_1.7" = |_: &Context| counts(OLD),
+scenario!(COUNTS_1: "containerd/counts_1.7" = |_: &Context| on_node(OLD, counts),
     "containerd 1.7 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
-scenario!(COUNTS_2: "containerd/counts_2" = |_: &Context| counts(NEW),
+scenario!(COUNTS_2: "containerd/counts_2" = |_: &Context| on_node(NEW, counts),
     "containerd 2 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
 
 const PORT: u16 = 9940;
-const SUBNET: &str = "10.88.0.0/24";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An SNP host with what nodes need, and with the setting that the installation describes.
@@ -36,16 +42,20 @@ pub fn prepare() -> Result<()> {
     fs::write("/proc/sys/kernel/perf_event_paranoid", "2").context("perf_event_paranoid")
 }
 
-/// A pod of an object in a rendered overlay; the number tells pods apart.
-fn pod(overlay: &str, kind: &str, number: u32) -> Result<Pod> {
+/// A pod of an object in a rendered overlay.
+fn pod(overlay: &str, kind: &str) -> Result<Pod> {
     let path = format!("/lib/{overlay}.json");
     let objects: Vec<Value> =
         serde_json::from_slice(&fs::read(&path).context(path.clone())?).context(path)?;
-    Pod::of(&objects, kind, &format!("guestreq-{number}"), &uid(number))
+    let (number, uid) = new_uid();
+    Pod::of(&objects, kind, &format!("guestreq-{number}"), &uid)
 }
 
-fn uid(number: u32) -> String {
-    format!("5e71c0de-0000-4000-8000-{number:012}")
+/// A number and a UID that no other pod has: a runtime reserves their names.
+fn new_uid() -> (u32, String) {
+    static PODS: AtomicU32 = AtomicU32::new(1);
+    let number = PODS.fetch_add(1, Ordering::Relaxed);
+    (number, format!("5e71c0de-0000-4000-8000-{number:012}"))
 }
 
 fn scrape(running: &Running) -> Result<Metrics> {
@@ -72,10 +82,27 @@ fn stop(node: &Node, running: Running) -> Result<()> {
     Ok(())
 }
 
-fn counts(name: &'static str) -> Result<Status> {
-    let node = Node::start(name, SUBNET)?;
+/// Runs a check on a node, which then stays up for the next one; unless the check fails, as what it
+/// has left would disturb others.
+fn on_node(name: &'static str, check: impl FnOnce(&Node) -> Result<()>) -> Result<Status> {
+    let kept = nodes().iter().position(|node| node.name == name);
+    let kept = kept.map(|at| nodes().swap_remove(at));
+    let node = kept.map_or_else(|| Node::start(name), Ok)?;
+    check(&node)?;
+    nodes().push(node);
+    Ok(Status::Passed)
+}
+
+/// The nodes that are up and not in use.
+fn nodes() -> MutexGuard<'static, Vec<Node>> {
+    static NODES: Mutex<Vec<Node>> = Mutex::new(Vec::new());
+    // After a panic it still has whole nodes.
+    NODES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn counts(node: &Node) -> Result<()> {
     println!("containerd {}", node.kubelet.runtime.version()?);
-    let running = start(&node, pod("observe", "DaemonSet", 1)?)?;
+    let running = start(node, pod("observe", "DaemonSet")?)?;
     let before = Firmware::read()?;
     load::run("--vms 3 --processes --vmm qemu --name web --count 50 --type report,key")?;
     let answered = Firmware::read()?.since(&before).guest_requests;
@@ -83,7 +110,5 @@ fn counts(name: &'static str) -> Result<Status> {
     ensure!(counted == answered && answered >= 150, "{counted} of {answered}");
     let log = running.log("agent")?;
     ensure!(!log.contains("WARN"), "it warns: {log}");
-    stop(&node, running)?;
-    node.stop()?;
-    Ok(Status::Passed)
+    stop(node, running)
 }

@@ -5,9 +5,9 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{
-    SUBNET, TIMEOUT,
+    TIMEOUT,
     enforced::{PINS, end},
-    pod, start, stop,
+    nodes, on_node, pod, start, stop,
 };
 use crate::{
     gate::Gate,
@@ -17,17 +17,16 @@ use crate::{
     scenarios::{daemonset::decided, doctor::DoctorReport},
 };
 
-scenario!(MISSING_IMAGE: "containerd/missing_image" = missing_image,
+scenario!(MISSING_IMAGE: "containerd/missing_image" = |_: &Context| on_node(NEW, missing_image),
     "a new pod whose image is missing changes nothing: the old one's enforcement stays");
 scenario!(NO_CGROUP_V2: "containerd/no_cgroup_v2" = no_cgroup_v2,
     "on a node with cgroup v1 doctor says what is not known, where, and how to fix it");
 
-fn missing_image(_: &Context) -> Result<Status> {
+fn missing_image(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
-    let node = Node::start(NEW, SUBNET)?;
-    let old = start(&node, pod("enforce", "DaemonSet", 1)?)?;
+    let old = start(node, pod("enforce", "DaemonSet")?)?;
     decided("first", false)?;
-    stop(&node, old)?;
+    stop(node, old)?;
     let pins = || -> Result<Vec<_>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(PINS).context(PINS)? {
@@ -37,7 +36,7 @@ fn missing_image(_: &Context) -> Result<Status> {
         Ok(names)
     };
     let before = pins()?;
-    let mut new = pod("enforce", "DaemonSet", 2)?;
+    let mut new = pod("enforce", "DaemonSet")?;
     // Not even its first container can be created.
     for list in ["initContainers", "containers"] {
         new.spec[list][0]["image"] = "registry.example.com/guestreq:0.0.0".into();
@@ -51,15 +50,18 @@ fn missing_image(_: &Context) -> Result<Status> {
     ensure!(pins()? == before, "{before:?}, then {:?}", pins()?);
     decided("without an image", false)?;
     // The next pod has one.
-    let next = start(&node, pod("enforce", "DaemonSet", 3)?)?;
+    let next = start(node, pod("enforce", "DaemonSet")?)?;
     decided("with an image", false)?;
-    stop(&node, next)?;
+    stop(node, next)?;
     end(node, Some(gate))
 }
 
 /// Last in its boot: it leaves no cgroup v2.
 fn no_cgroup_v2(_: &Context) -> Result<Status> {
     const CGROUPS: &str = "/sys/fs/cgroup";
+    for node in nodes().drain(..) {
+        node.stop()?;
+    }
     release_controllers(CGROUPS)?;
     run_command("umount", &["-l", CGROUPS])?;
     ensure!(!Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), "it is still mounted");

@@ -5,51 +5,47 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use rig_cri::{Kubelet, Running, project};
 
-use super::{SUBNET, TIMEOUT, pod, scrape, start, stop};
+use super::{TIMEOUT, on_node, pod, scrape, start, stop};
 use crate::{
     agent::json,
     gate::Gate,
     host::{Firmware, wait_until},
     load,
     node::{NEW, Node, OLD},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, scenario},
     scenarios::{daemonset::decided, enforce::disallowed_that_reached},
 };
 
-scenario!(CONFIG_MAP_1: "containerd/config_map_1.7" = |_: &Context| config_map(OLD),
+scenario!(long CONFIG_MAP_1: "containerd/config_map_1.7" = |_: &Context| on_node(OLD, config_map),
     "under containerd 1.7 the pod's policy is the ConfigMap's, also after a change of it");
-scenario!(CONFIG_MAP_2: "containerd/config_map_2" = |_: &Context| config_map(NEW),
+scenario!(CONFIG_MAP_2: "containerd/config_map_2" = |_: &Context| on_node(NEW, config_map),
     "under containerd 2 the pod's policy is the ConfigMap's, also after a change of it");
-scenario!(VCPU: "containerd/vcpu" = vcpu,
+scenario!(long VCPU: "containerd/vcpu" = |_: &Context| on_node(NEW, vcpu),
     "the pod enforces with the backend vcpu, too");
-scenario!(REPLACED: "containerd/replaced" = replaced,
+scenario!(REPLACED: "containerd/replaced" = |_: &Context| on_node(NEW, replaced),
     "no disallowed request passes while a pod is replaced, and the new one takes over");
-scenario!(DETACHED: "containerd/detached" = detached,
+scenario!(long DETACHED: "containerd/detached" = |_: &Context| on_node(NEW, detached),
     "the detach Job refuses while the agent runs, and then removes what enforces");
-scenario!(OWN_PROFILE: "containerd/own_profile" = own_profile,
+scenario!(long OWN_PROFILE: "containerd/own_profile" = |_: &Context| on_node(OLD, own_profile),
     "the pod works under its own seccomp profile, from kubelet's folder");
 
 pub const PINS: &str = "/sys/fs/bpf/guestreq";
 
 /// Runs the detach Job's pod: its exit code and log.
 pub fn detach(kubelet: &Kubelet) -> Result<(i32, String)> {
-    let running = kubelet.start(pod("detach", "Job", 99)?)?;
+    let running = kubelet.start(pod("detach", "Job")?)?;
     let code = kubelet.wait_for(&running, "detach")?;
     let log = running.log("detach")?;
     kubelet.stop(running)?;
     Ok((code, log))
 }
 
-/// Ends enforcement and the node.
-pub fn end(node: Node, gate: Option<Gate>) -> Result<Status> {
+/// Ends enforcement.
+pub fn end(node: &Node, gate: Option<Gate>) -> Result<()> {
     let (code, log) = detach(&node.kubelet)?;
     ensure!(code == 0, "the Job exits {code}: {log}");
     ensure!(!Path::new(PINS).exists(), "{PINS} still exists");
-    if let Some(gate) = gate {
-        gate.remove()?;
-    }
-    node.stop()?;
-    Ok(Status::Passed)
+    gate.map_or(Ok(()), Gate::remove)
 }
 
 fn reloads(running: &mut Running, config: &str, successful: u8) -> Result<()> {
@@ -67,10 +63,9 @@ fn reloads(running: &mut Running, config: &str, successful: u8) -> Result<()> {
     })
 }
 
-fn config_map(name: &'static str) -> Result<Status> {
+fn config_map(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
-    let node = Node::start(name, SUBNET)?;
-    let mut running = start(&node, pod("enforce", "DaemonSet", 1)?)?;
+    let mut running = start(node, pod("enforce", "DaemonSet")?)?;
     decided("first", false)?;
     let given = running.pod.config_maps["guestreq"]["config.toml"].clone();
     reloads(&mut running, "mode = \"enforce\"\nallow = [\"report\", \"export\"]\n", 1)?;
@@ -84,13 +79,12 @@ fn config_map(name: &'static str) -> Result<Status> {
     let inside = node.kubelet.exec(&running, "agent", &["/guestreq", "psp", "-o", "json"])?;
     let inside: serde_json::Value = serde_json::from_str(&inside)?;
     ensure!(seen["asids"].is_object() && inside["asids"] == seen["asids"], "{inside} {seen}");
-    stop(&node, running)?;
+    stop(node, running)?;
     end(node, Some(gate))
 }
 
-fn vcpu(_: &Context) -> Result<Status> {
-    let node = Node::start(NEW, SUBNET)?;
-    let mut wanted = pod("enforce", "DaemonSet", 1)?;
+fn vcpu(node: &Node) -> Result<()> {
+    let mut wanted = pod("enforce", "DaemonSet")?;
     let map = wanted.config_maps.get_mut("guestreq").context("no ConfigMap")?;
     map["config.toml"] = "mode = \"enforce\"\nbackend = \"vcpu\"\nallow = [\"report\"]\n".into();
     let running = node.kubelet.start(wanted)?;
@@ -103,25 +97,24 @@ fn vcpu(_: &Context) -> Result<Status> {
     ensure!(outcomes.get("errno:1") == Some(&1), "its vCPU still runs: {outcomes:?}");
     let seen = load::run("--vmm qemu --name good --type report --count 20")?;
     ensure!(seen.outcomes["5"].get("ok") == Some(&20), "{:?}", seen.outcomes);
-    stop(&node, running)?;
+    stop(node, running)?;
     end(node, None)
 }
 
-fn replaced(_: &Context) -> Result<Status> {
+fn replaced(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
-    let node = Node::start(NEW, SUBNET)?;
-    let old = start(&node, pod("enforce", "DaemonSet", 1)?)?;
+    let old = start(node, pod("enforce", "DaemonSet")?)?;
     let before = Firmware::read()?;
-    let flood = load::start("--vmm qemu --name flood --type export --seconds 600")?;
+    let flood = load::start("--vmm qemu --name flood --type export --rate 50 --seconds 600")?;
     // Every phase sees requests.
     let denied = |phase: &str| {
         let so_far = gate.counts()?.denied;
         wait_until(&format!("{phase} denies"), TIMEOUT, || Ok(gate.counts()?.denied > so_far + 20))
     };
     denied("the old pod")?;
-    stop(&node, old)?;
+    stop(node, old)?;
     denied("no pod")?;
-    let new = start(&node, pod("enforce", "DaemonSet", 2)?)?;
+    let new = start(node, pod("enforce", "DaemonSet")?)?;
     denied("the new pod")?;
     let log = new.log("agent")?;
     ensure!(log.contains("took over lsm/file_ioctl"), "{log}");
@@ -129,36 +122,32 @@ fn replaced(_: &Context) -> Result<Status> {
     let reached = disallowed_that_reached(&Firmware::read()?.since(&before));
     ensure!(reached == 0, "{reached} of {} exports reached the PSP", seen.requests);
     println!("{} exports were denied during the replacement", seen.requests);
-    stop(&node, new)?;
+    stop(node, new)?;
     end(node, Some(gate))
 }
 
-fn detached(_: &Context) -> Result<Status> {
+fn detached(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
-    let node = Node::start(NEW, SUBNET)?;
-    let running = start(&node, pod("enforce", "DaemonSet", 1)?)?;
+    let running = start(node, pod("enforce", "DaemonSet")?)?;
     let (code, log) = detach(&node.kubelet)?;
     ensure!(code == 1 && log.contains("an agent is running"), "exit {code}: {log}");
     decided("refused", false)?;
-    stop(&node, running)?;
+    stop(node, running)?;
     ensure!(Path::new(PINS).exists(), "enforcement did not survive the agent");
     decided("without an agent", false)?;
     let (code, log) = detach(&node.kubelet)?;
     ensure!(code == 0 && log.contains("Detached."), "exit {code}: {log}");
     ensure!(!Path::new(PINS).exists(), "{PINS} still exists");
     decided("detached", true)?;
-    gate.remove()?;
-    node.stop()?;
-    Ok(Status::Passed)
+    gate.remove()
 }
 
-fn own_profile(_: &Context) -> Result<Status> {
+fn own_profile(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
-    let node = Node::start(OLD, SUBNET)?;
-    let running = start(&node, pod("localhost", "DaemonSet", 1)?)?;
+    let running = start(node, pod("localhost", "DaemonSet")?)?;
     decided("own profile", false)?;
     let log = running.log("agent")?;
     ensure!(!log.contains("WARN"), "it warns: {log}");
-    stop(&node, running)?;
+    stop(node, running)?;
     end(node, Some(gate))
 }

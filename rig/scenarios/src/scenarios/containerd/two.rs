@@ -9,22 +9,21 @@ use anyhow::{Context as _, Result, ensure};
 use rig_cri::{Pod, Running};
 use serde_json::{Value, json};
 
-use super::{SUBNET, TIMEOUT, pod, scrape, start, stop, uid};
+use super::{TIMEOUT, new_uid, on_node, pod, scrape, start, stop};
 use crate::{
     host::wait_until,
     node::{NEW, Node, OLD},
     scenario::{Context, Status, scenario},
 };
 
-scenario!(TWO: "containerd/two" = two,
+scenario!(long TWO: "containerd/two" = |_: &Context| on_both(),
     "with two containerds on a node every VM has the UID of its own pod, seen from the agent's pod");
 
-const OTHER_SUBNET: &str = "10.89.0.0/24";
 /// The VMM's folder, which is the same on the host and on a node.
 const VMM: &str = "/tmp/vmm";
 
 /// A pod with a VM of this name, until it is stopped.
-fn vm(namespace: &str, number: u32) -> Result<Pod> {
+fn vm(namespace: &str) -> Result<Pod> {
     let name = format!("{namespace}_web");
     let args = ["--vmm", "qemu", "--name", &name, "--pages", "0", "--count", "5", "--hold", "--"];
     let kubevirt = ["-smbios", "type=1,manufacturer=KubeVirt,product=None"];
@@ -43,36 +42,35 @@ fn vm(namespace: &str, number: u32) -> Result<Pod> {
             "volumes": [{"name": "vmm", "hostPath": {"path": VMM, "type": "Directory"}}],
         }}},
     });
-    let mut pod = Pod::of(&[object], "Pod", "virt-launcher-web", &uid(number))?;
+    let mut pod = Pod::of(&[object], "Pod", "virt-launcher-web", &new_uid().1)?;
     pod.devices = ["/dev/kvm", "/dev/sev"].map(str::to_owned).to_vec();
     Ok(pod)
 }
 
-fn two(_: &Context) -> Result<Status> {
+fn on_both() -> Result<Status> {
+    on_node(OLD, |old| on_node(NEW, |new| two(old, new)).map(drop))
+}
+
+fn two(old: &Node, new: &Node) -> Result<()> {
     fs::create_dir_all(VMM).context(VMM)?;
     fs::copy("/bin/snpload", format!("{VMM}/snpload")).context(VMM)?;
     symlink("snpload", format!("{VMM}/qemu-system-x86_64")).context(VMM)?;
-    let (old, new) = (Node::start(OLD, SUBNET)?, Node::start(NEW, OTHER_SUBNET)?);
-    let agent = start(&new, pod("observe", "DaemonSet", 1)?)?;
-    let first = old.kubelet.start(vm("dev", 2)?)?;
-    let second = new.kubelet.start(vm("prod", 3)?)?;
-    let seen = |vm: &str, number: u32| -> Result<bool> {
-        let (pod_uid, all) = (uid(number), scrape(&agent)?);
-        let labels = [("vm", vm), ("pod_uid", pod_uid.as_str())];
-        Ok(all.select("guestreq_vm_info", &labels).count() == 1)
+    let agent = start(new, pod("observe", "DaemonSet")?)?;
+    let first = old.kubelet.start(vm("dev")?)?;
+    let second = new.kubelet.start(vm("prod")?)?;
+    let seen = |vm: &str, running: &Running| -> Result<bool> {
+        let labels = [("vm", vm), ("pod_uid", running.pod.uid.as_str())];
+        Ok(scrape(&agent)?.select("guestreq_vm_info", &labels).count() == 1)
     };
     let found = wait_until("both VMs are in their pods", TIMEOUT, || {
-        Ok(seen("dev/web", 2)? && seen("prod/web", 3)?)
+        Ok(seen("dev/web", &first)? && seen("prod/web", &second)?)
     });
     found.with_context(|| described(&agent, &[&first, &second]))?;
     let all = scrape(&agent)?.values("guestreq_vm_info", "vm");
     ensure!(all.len() == 2, "{all:?}");
     old.kubelet.stop(first)?;
     new.kubelet.stop(second)?;
-    stop(&new, agent)?;
-    old.stop()?;
-    new.stop()?;
-    Ok(Status::Passed)
+    stop(new, agent)
 }
 
 /// For a failure: what each says.
