@@ -176,9 +176,9 @@ static void alone(void)
 /* Waits that take longer than the order may stand still are no sign of that. */
 static void many_vms(void)
 {
-	order.stall_ns = 500 * NSEC_PER_MSEC;
-	slot_us = 8000;
-	start(ARRAY_SIZE(vms), 1);	/* the last one waits for 800 ms */
+	order.stall_ns = 2 * (u64)NSEC_PER_SEC;	/* a busy machine stands still, too */
+	slot_us = 25000;
+	start(ARRAY_SIZE(vms), 1);	/* the last one waits for 2.5 s */
 	finish(ARRAY_SIZE(vms), 0, 0);
 	slot_us = 0;
 	order.stall_ns = ORDER_STALL_NS;

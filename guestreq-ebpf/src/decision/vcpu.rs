@@ -7,7 +7,7 @@ use guestreq_common::{
     policy,
     request::{Running, STOPPED, Thread, disallowed_row},
     units::MonotonicNs,
-    vm::{Life, NO_KICK, VmRef},
+    vm::{Life, NO_KICK, Vm, VmRef},
 };
 
 use super::{Sender, own_or_default, report::report_bypass};
@@ -27,7 +27,9 @@ pub fn hold(thread: Option<&mut Thread>, running: &Running) {
     let mut kick = vm.as_ref().map_or(0, |vm| if vm.kick == NO_KICK { 0 } else { vm.kick as u32 });
     let until = running.held_until;
     match thread {
-        Some(thread) => thread.held_until = until,
+        // A vCPU that is not kicked may send more: a request over a limit does not end a hold for a
+        // denied type, nor a hold a stop.
+        Some(thread) => thread.held_until = thread.held_until.max(until),
         // Nothing would keep it out.
         None => kick = 0,
     }
@@ -73,22 +75,30 @@ pub fn may_begin(tgid: u32) -> i32 {
 #[inline(always)]
 pub fn may_run(thread: &mut Thread) -> i32 {
     let Some(host) = maps::host() else { return 0 };
-    let vm = maps::vm(thread.vm);
-    if vm.as_ref().is_some_and(|vm| vm.life == Life::Exited as u32) {
-        // A VMM that resets its VM runs another guest on the same thread.
+    // A VM that had no slot may have got one.
+    let known = if thread.vm.is_none() { vms::find(thread.context) } else { thread.vm };
+    let vm = maps::vm(known);
+    let is_ended = |vm: &&mut Vm| vm.life == Life::Exited as u32;
+    if !thread.vm.is_none() && vm.as_ref().is_none_or(is_ended) {
+        // A VMM that resets its VM runs another guest on the same thread, perhaps when the first
+        // one's record is another VM's.
         thread.held_until = MonotonicNs::NEVER;
         thread.vm = VmRef::NONE;
         return may_begin(thread.tgid);
     }
-    let policy =
-        vm.as_ref().map_or(host.enforcement.policy, |vm| own_or_default(vm, &host.enforcement).0);
-    let enforces = host.enforcement.holds_vcpus() && policy.rules().mode().is_enforce();
-    if !enforces {
+    let enforcement = &host.enforcement;
+    let (policy, own) =
+        vm.as_ref().map_or((enforcement.policy, false), |vm| own_or_default(vm, enforcement));
+    let until = thread.held_until;
+    let is_timed = until != STOPPED && disallowed_row(until).is_none();
+    // Its policy is not known yet, and may enforce.
+    let waits = !own && enforcement.waits != 0 && is_timed;
+    let enforces = policy.rules().mode().is_enforce() || waits;
+    if !enforcement.holds_vcpus() || !enforces {
         // A former policy held it.
         thread.held_until = MonotonicNs::NEVER;
         return 0;
     }
-    let until = thread.held_until;
     let is_over = match disallowed_row(until) {
         Some(row) => policy.rules().allows(row),
         None => until != STOPPED && kernel::now() >= until,

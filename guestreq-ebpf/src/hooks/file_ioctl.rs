@@ -57,7 +57,8 @@ pub fn file_ioctl(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn is_free_to_run(host: &Host) -> bool {
-    match threads::find(kernel::thread()) {
+    // Not an earlier owner's of its tid.
+    match threads::find_own(kernel::thread()) {
         Some(thread) if !thread.vm.is_none() => thread.held_until.is_never(),
         // It has sent no request yet, though it may have launched the VM.
         _ => !host.enforcement.holds_vcpus(),
@@ -180,7 +181,7 @@ fn answer(ctx: &LsmContext) -> i32 {
 #[inline(always)]
 fn run() -> i32 {
     let thread = kernel::thread();
-    match threads::find(thread) {
+    match threads::find_own(thread) {
         Some(record) if !record.held_until.is_never() => decision::may_run(record),
         Some(record) if !record.vm.is_none() => 0,
         // It has sent no request yet, though it may have launched the VM.

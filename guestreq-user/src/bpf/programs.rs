@@ -29,8 +29,9 @@ pub struct Programs {
     adopted: bool,
     /// What the programs are made from.
     source: Source,
-    /// The programs are an earlier agent's: of this one's none is loaded, until it is attached.
-    unchanged: bool,
+    /// The ids of the programs in the program arrays, by name: this agent's, or an earlier one's that
+    /// are the same.
+    placed: BTreeMap<&'static str, u32>,
     /// Pins stay when the agent ends: an earlier agent made them, or this one has started.
     stays: bool,
     /// The pins were removed, which was reported.

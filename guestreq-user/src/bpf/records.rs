@@ -217,6 +217,11 @@ impl Records {
         self.set_enforcement(offset + mem::offset_of!(Policy, rules), policy.rules);
     }
 
+    /// Whether new VMs wait for their own policy.
+    pub fn new_vms_wait(&self) -> bool {
+        self.enforcement(mem::offset_of!(EnforcementRecord, waits)) != 0
+    }
+
     pub fn set_backend(&self, backend: Backend) {
         self.set_enforcement(mem::offset_of!(EnforcementRecord, backend), backend as u64);
     }

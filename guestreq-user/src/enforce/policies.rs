@@ -68,6 +68,15 @@ impl Policies {
         records.set_default_policy(self.policy_set.default().to_policy(0), self.policy_set.waits());
     }
 
+    /// Writes it in place of an earlier agent's, as [`Policies::install`] does.
+    pub fn take_over(&mut self, records: &Records) {
+        let waited = records.new_vms_wait();
+        records.set_backend(self.policy_set.backend);
+        let policy = self.policy_set.default().to_policy(0);
+        records.set_default_policy(policy, waited || self.policy_set.waits());
+        self.waiting_since = (waited && !self.policy_set.waits()).then(Instant::now);
+    }
+
     /// Writes a VM's policy.
     pub fn apply(&self, records: &Records, vm: &TrackedVm) {
         let policy = self.policy_set.resolve(&vm.identity).to_policy(vm.id.generation);

@@ -71,7 +71,7 @@ impl Symbols {
     pub fn renamed(&self, function: &str) -> Option<&str> {
         let is_it = |name: &&str| {
             let number = name.strip_prefix(function).and_then(|rest| rest.strip_prefix(".llvm."));
-            number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+            number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
         };
         let mut found = self.names().filter(is_it);
         found.next().filter(|_| found.next().is_none())

@@ -35,7 +35,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS Counter "requests_total" ["vm", "message", "result"]
-        "Guest requests by VM, message type and result: ok, denied, busy, host_error (the host failed before the firmware answered), or the firmware's status.";
+        "Guest requests by VM, message type and result: ok, denied, busy, host_error (the host failed, or the VMM was killed, before the firmware answered), or the firmware's status.";
     REQUEST_DURATION Histogram "request_duration_seconds" ["vm"]
         "Duration of the requests that the PSP answered, from KVM waiting for the VM's lock to the answer.";
     MESSAGES Counter "messages_total" ["message", "result"]

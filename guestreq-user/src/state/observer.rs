@@ -77,7 +77,7 @@ impl Observer {
         events: &impl Sink,
     ) -> Result<Observer> {
         kernel::check()?;
-        let policies = Policies::open(config)?;
+        let mut policies = Policies::open(config)?;
         let (pins, unpinned) = match Pins::open() {
             Ok(pins) => (Some(pins), None),
             Err(error) => (None, Some(format!("{error:#}"))),
@@ -110,17 +110,20 @@ impl Observer {
         programs.remove_replaced();
         failpoint::point(Point::OldDropped);
         enforcement.verify(&records, &programs, journal);
-        if let (Some(reason), false) = (enforcement.not_ready(), stay) {
+        let not_ready = enforcement.not_ready();
+        let works = not_ready.is_none();
+        if let (Some(reason), false) = (not_ready, stay) {
+            programs.forget_placed();
             // An earlier agent's pins stay; what is new is detached with `programs`.
             anyhow::bail!("{reason}");
         }
         if programs.adopted() {
             // An earlier agent's policies apply until this one is sure to start.
-            policies.apply_default(&records);
+            policies.take_over(&records);
             enforcement.apply(&records);
         }
         programs.drop_unwanted();
-        programs.commit();
+        programs.commit(works);
         policies.warn(service(&*records.host()?));
         let mut order = ConfiguredOrder::new(config.order());
         order.apply();

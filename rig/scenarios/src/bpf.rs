@@ -90,9 +90,16 @@ pub fn loaded() -> (usize, usize) {
     (ids(BPF_PROG_GET_NEXT_ID).len(), ids(BPF_LINK_GET_NEXT_ID).len())
 }
 
-/// The ids of all loaded programs: the kernel gives none twice.
-pub fn program_ids() -> Vec<u32> {
-    ids(BPF_PROG_GET_NEXT_ID)
+/// The names of all loaded programs by id: the kernel gives none twice.
+pub fn program_ids() -> Result<BTreeMap<u32, String>> {
+    let mut programs = BTreeMap::new();
+    for id in ids(BPF_PROG_GET_NEXT_ID) {
+        // Unloaded since.
+        let Ok(program) = open_id(BPF_PROG_GET_FD_BY_ID, id) else { continue };
+        let info = program_info(&program).context("BPF_OBJ_GET_INFO_BY_FD")?;
+        programs.insert(id, name(&info.name));
+    }
+    Ok(programs)
 }
 
 /// Names and tags of all loaded programs.

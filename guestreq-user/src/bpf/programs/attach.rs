@@ -70,9 +70,6 @@ impl Programs {
                 Err(error) => self.report(probe, module, &error),
             }
         }
-        if changed && self.stays {
-            self.remember_placement();
-        }
         changed
     }
 
@@ -124,7 +121,6 @@ impl Programs {
     }
 
     fn attach_new(&mut self, probe: &Probe, module: Option<u64>) -> Result<Attached> {
-        self.load_entry(probe)?;
         let program = self.ebpf.program_mut(probe.entry).context(probe.entry)?;
         let fd = program.fd()?.as_fd().try_clone_to_owned()?;
         let link: FdLink = match probe.kind {
@@ -180,12 +176,9 @@ impl Programs {
         if id != info.program_id() {
             bail!("its program is not the pinned one");
         }
-        // An unchanged one is known by its id.
-        if !self.unchanged {
-            let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
-            if tag != bpf_syscall::program_identity(ours)?.1 {
-                bail!("another version's program");
-            }
+        let ours = self.ebpf.program(probe.entry).context(probe.entry)?.fd()?.as_fd();
+        if tag != bpf_syscall::program_identity(ours)?.1 {
+            bail!("another version's program");
         }
         Ok(Attached::new(link, Some(path.to_owned()), info.id(), program, None))
     }

@@ -2,7 +2,7 @@
 //!
 //! For this kernel, with an earlier agent's pinned maps if there are any.
 
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs, os::fd::AsFd as _, path::Path};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
@@ -21,7 +21,7 @@ use crate::{
     },
     failpoint::{self, Point},
     host::system,
-    kernel,
+    kernel::{self, bpf_syscall},
     probes::{IOCTL_ENTRY, PROBES, Probe, ProbeKind},
 };
 
@@ -76,7 +76,8 @@ impl Programs {
         // One loader for both: each reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let mut object = wanted.object()?;
-        let btf = kernel_types();
+        // Without BTF only what needs it is lost.
+        let btf = Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok();
         let mut registers = 0;
         if let Some(cast) = btf.as_ref().and_then(RdonlyCast::find) {
             cast.put_into(object.to_mut());
@@ -117,7 +118,7 @@ impl Programs {
             pins,
             adopted,
             source: Source::new(&object, &words, registers, wanted.lsm),
-            unchanged: false,
+            placed: BTreeMap::new(),
             stays,
             unpinned: false,
             max_vms,
@@ -128,9 +129,10 @@ impl Programs {
             failures: BTreeMap::new(),
             missed_before: 0,
         };
-        programs.unchanged = programs.are_unchanged();
-        if programs.unchanged {
+        if programs.adopt_placed() {
             info!("the programs in the kernel are this version's: they are not loaded again");
+            programs
+                .for_each(|programs, probe| programs.load_one(probe, probe.entry, btf.as_ref()))?;
         } else {
             programs.load_all(btf.as_ref())?;
         }
@@ -171,18 +173,6 @@ impl Programs {
         Ok(())
     }
 
-    /// Loads the attached program of a hook, if that was not done with all others.
-    pub(super) fn load_entry(&mut self, probe: &Probe) -> Result<()> {
-        if self.ebpf.program(probe.entry).context(probe.entry)?.fd().is_ok() {
-            return Ok(());
-        }
-        let btf = match probe.kind {
-            ProbeKind::Lsm => kernel_types(),
-            ProbeKind::Kprobe | ProbeKind::RawTracepoint => None,
-        };
-        self.load_one(probe, probe.entry, btf.as_ref())
-    }
-
     fn load_one(&mut self, probe: &Probe, name: &str, btf: Option<&Btf>) -> Result<()> {
         let program = self.ebpf.program_mut(name).context(name.to_owned())?;
         match (&probe.kind, btf) {
@@ -210,15 +200,11 @@ impl Programs {
             ProgramArray::try_from(array)?
                 .set(place, &program, 0)
                 .with_context(|| format!("putting {name} into its program array"))?;
+            self.placed.insert(name, bpf_syscall::program_identity(program.as_fd())?.0);
         }
         failpoint::point(Point::Placed(probe.program));
         Ok(())
     }
-}
-
-/// The kernel's BTF. Without it only what needs it is lost.
-fn kernel_types() -> Option<Btf> {
-    Btf::parse_file(system::host().path(kernel::BTF), Endianness::default()).ok()
 }
 
 /// Properties of pinned maps, or of new ones.

@@ -12,10 +12,15 @@ use crate::{
 };
 
 impl Programs {
-    /// This agent has started: its pins stay for the next one.
-    pub fn commit(&mut self) {
+    /// This agent has started: its pins stay for the next one. `works`: enforcement, where asked for,
+    /// is verified. Otherwise the next one loads all programs, which may help.
+    pub fn commit(&mut self, works: bool) {
         self.stays = true;
-        self.remember_placement();
+        if works {
+            self.remember_placed();
+        } else {
+            self.forget_placed();
+        }
     }
 
     /// Whether the maps are an earlier agent's that enforced.

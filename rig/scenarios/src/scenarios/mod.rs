@@ -280,6 +280,7 @@ pub const GROUPS: &[Group] = &[
             takeover::unchanged::UNCHANGED,
             takeover::unchanged::RELOADED,
             takeover::unchanged::REPLACED,
+            takeover::unchanged::REFUSED,
             takeover::foreign_pins::FOREIGN,
             takeover::single_agent::SECOND_AGENT,
             takeover::single_agent::PID_REUSE,
