@@ -28,7 +28,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     if let Some(only) = &args.only {
         select(&mut groups, only)?;
     }
-    let limit = Duration::from_secs(if args.long { 7200 } else { 1800 })
+    let long = args.long || args.only.is_some() && groups.values().any(|group| group.long);
+    let limit = Duration::from_secs(if long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let (mut boots, hosts) = (Vec::new(), Hosts::prepare(args, rig, &groups)?);
     // Scenarios that do not depend on the kernel run on the newest only, except with --long.

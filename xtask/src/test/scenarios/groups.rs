@@ -17,7 +17,7 @@ pub struct Group {
     /// Whether it is the selection for PREEMPT_RT kernels.
     realtime: bool,
     /// Whether it takes so long that it only runs when asked for.
-    long: bool,
+    pub long: bool,
     pub needs: Needs,
     pub cmdline: String,
     pub memory_mib: u32,
