@@ -20,7 +20,17 @@ use crate::{
 const IMAGES: &str = "/var/lib/libvirt/images";
 const LOGS: &str = "/var/log/libvirt/qemu";
 
-/// A defined domain.
+/// What AppArmor permits domains, beside what Debian has.
+const PERMITTED: &str = "/etc/apparmor.d/local/abstractions/libvirt-qemu";
+
+/// Lets confined domains be SNP guests: Debian 13's profile does not permit QEMU the PSP's device.
+pub fn permit_sev() -> Result<()> {
+    let folder = "/etc/apparmor.d/local/abstractions";
+    fs::create_dir_all(folder).context(folder)?;
+    fs::write(PERMITTED, "/dev/sev rw,\n").context(PERMITTED)
+}
+
+/// A defined domain; destroyed and forgotten when dropped.
 pub struct Domain {
     pub name: String,
     pub uuid: String,
@@ -30,6 +40,16 @@ pub struct Domain {
 impl Domain {
     /// Defines and starts a domain of this name, whose guest follows the script.
     pub fn start(name: &str, script: &Script) -> Result<Domain> {
+        Domain::start_with(name, script, "")
+    }
+
+    /// The same without AppArmor, whose helper refuses quotes, commas and some other characters in
+    /// names.
+    pub fn start_unconfined(name: &str, script: &Script) -> Result<Domain> {
+        Domain::start_with(name, script, "<seclabel type='none' model='apparmor'/>")
+    }
+
+    fn start_with(name: &str, script: &Script, label: &str) -> Result<Domain> {
         static STARTED: AtomicU32 = AtomicU32::new(1);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let uuid = format!("5e71c0de-0000-4000-9000-{number:012x}");
@@ -38,13 +58,13 @@ impl Domain {
         let letters = format!("{LOGS}/{number}.letters");
         let domain = Domain { name: name.to_owned(), uuid, letters };
         let file = format!("/tmp/{number}.xml");
-        fs::write(&file, domain.xml(&firmware)).context("a domain's XML")?;
+        fs::write(&file, domain.xml(&firmware, label)).context("a domain's XML")?;
         output("virsh", &["define", "--validate", &file])?;
         domain.virsh("start")?;
         Ok(domain)
     }
 
-    fn xml(&self, firmware: &str) -> String {
+    fn xml(&self, firmware: &str, label: &str) -> String {
         let name = escaped(&self.name);
         let (uuid, letters) = (&self.uuid, &self.letters);
         // cbitpos as in crate::qemu::SNP.
@@ -75,6 +95,7 @@ impl Domain {
     <reducedPhysBits>1</reducedPhysBits>
     <policy>0x30000</policy>
   </launchSecurity>
+  {label}
 </domain>
 "
         )
@@ -89,6 +110,12 @@ impl Domain {
     /// Its state, such as running, paused or shut off.
     pub fn state(&self) -> Result<String> {
         self.virsh("domstate")
+    }
+
+    /// The same with its reason, such as paused (user).
+    pub fn reason(&self) -> Result<String> {
+        let said = output("virsh", &["domstate", "--reason", &self.uuid]);
+        Ok(said.with_context(|| self.name.clone())?.trim().to_owned())
     }
 
     pub fn wait_for_state(&self, wanted: &str) -> Result<()> {
@@ -144,8 +171,15 @@ impl Domain {
         if self.state()? != "shut off" {
             self.virsh("destroy")?;
         }
-        self.virsh("undefine")?;
         Ok(())
+    }
+}
+
+impl Drop for Domain {
+    // After a failure the next scenario has no use for it, whatever its state.
+    fn drop(&mut self) {
+        let _ = self.virsh("destroy");
+        let _ = self.virsh("undefine");
     }
 }
 

@@ -4,6 +4,7 @@
 //! minutes under emulation (group `debian`).
 
 mod lifecycle;
+mod vcpu;
 
 use std::{fs, thread::sleep, time::Duration};
 
@@ -16,7 +17,7 @@ use crate::{
     debian::{self, LIMIT, OLD, output},
     flash::Script,
     host::{Firmware, wait_until},
-    libvirt::{Domain, version},
+    libvirt::{Domain, permit_sev, version},
     scenario::{Context, Group, Needs, Status, scenario},
 };
 
@@ -40,29 +41,50 @@ pub const GROUP: Group = Group {
         lifecycle::SUSPENDED,
         lifecycle::RESET,
         lifecycle::DESTROYED,
+        vcpu::HELD,
+        vcpu::STOPPED,
     ],
     ..Group::DEFAULT
 };
 
+const SERVICE: &str = "guestreq.service";
 const CONFIG: &str = "/etc/guestreq/config.toml";
 const INTERVAL: Duration = Duration::from_millis(200);
+/// What AppArmor's helper accepts.
+const CONFINED_NAME: &str = "Büro 1; it's 100 % <ok> 日本";
 /// What a shell, a list of options and a metric's label each treat specially.
 const STRANGE: &str = r#"Büro "1", it's 100 % <ok> \ 日本"#;
 
 fn prepare() -> Result<()> {
     debian::prepare()?;
+    permit_sev()?;
     output("insmod", &[debian::GATE])?;
     let package = format!("{OLD}/guestreq_{}_amd64.deb", env!("CARGO_PKG_VERSION"));
     output("apt-get", &["install", "--yes", &package])?;
-    fs::write(CONFIG, "mode = \"enforce\"\nallow = [\"report\"]\n").context(CONFIG)?;
-    output("systemctl", &["reload", "guestreq.service"])?;
-    wait_until("the agent enforces", LIMIT, || {
-        let labels = [("verified", "true"), ("mode", "enforce")];
-        let ready = agent::get("/readyz").is_ok_and(|(status, _)| status == 200);
-        Ok(ready && scrape()?.select("guestreq_enforcement_info", &labels).next().is_some())
-    })?;
+    reload("")?;
     println!("{}", version()?);
     Ok(())
+}
+
+/// Lets the service enforce with these lines of configuration.
+fn reload(lines: &str) -> Result<()> {
+    configure(lines)?;
+    output("systemctl", &["reload", SERVICE])?;
+    enforces("gate")
+}
+
+fn configure(lines: &str) -> Result<()> {
+    let text = format!("mode = \"enforce\"\nallow = [\"report\"]\n{lines}");
+    fs::write(CONFIG, text).context(CONFIG)
+}
+
+/// Waits until the agent has verified that it enforces.
+fn enforces(backend: &str) -> Result<()> {
+    wait_until("the agent enforces", LIMIT, || {
+        let labels = [("verified", "true"), ("mode", "enforce"), ("backend", backend)];
+        let ready = agent::get("/readyz").is_ok_and(|(status, _)| status == 200);
+        Ok(ready && scrape()?.select("guestreq_enforcement_info", &labels).next().is_some())
+    })
 }
 
 /// What `guestreq vms` shows of a domain.
@@ -80,8 +102,12 @@ fn counted(domain: &Domain, result: &str) -> Result<u64> {
 
 fn named(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
-    let domains = ["web-1", STRANGE].map(|name| Domain::start(name, &Script::reports(INTERVAL)));
-    let domains = domains.into_iter().collect::<Result<Vec<_>>>()?;
+    let script = Script::reports(INTERVAL);
+    let domains = [
+        Domain::start("web-1", &script)?,
+        Domain::start(CONFINED_NAME, &script)?,
+        Domain::start_unconfined(STRANGE, &script)?,
+    ];
     for domain in &domains {
         domain.wait_for_answers(10)?;
         domain.virsh("suspend")?;
@@ -102,7 +128,7 @@ fn named(_: &Context) -> Result<Status> {
 }
 
 fn confined(_: &Context) -> Result<Status> {
-    let domain = Domain::start(STRANGE, &Script::reports(INTERVAL))?;
+    let domain = Domain::start(CONFINED_NAME, &Script::reports(INTERVAL))?;
     domain.wait_for_answers(3)?;
     let pid = domain.pid()?;
     let of_process = |file: &str| {
@@ -118,33 +144,60 @@ fn confined(_: &Context) -> Result<Status> {
     ensure!(machines.contains("qemu"), "machines: {machines}");
     println!("{cgroup}{machines}");
     let vm = shown(&domain)?;
-    ensure!(vm["vm"] == STRANGE, "{vm}");
+    ensure!(vm["vm"] == CONFINED_NAME, "{vm}");
     domain.end()?;
     Ok(Status::Passed)
 }
 
 fn refused(_: &Context) -> Result<Status> {
-    let denied = Domain::start(STRANGE, &Script::reports(INTERVAL))?;
+    let denied = Domain::start_unconfined(STRANGE, &Script::reports(INTERVAL))?;
     let limited = Domain::start("limited", &Script::reports(INTERVAL))?;
     denied.wait_for_answers(2)?;
     limited.wait_for_answers(2)?;
-    cli(&["policy", "deny", "report", "--vm", STRANGE, "--yes"])?;
-    cli(&["limit", "set", "--vm", "limited", "--rate", "1/h", "--burst", "1", "--force"])?;
+    let before = Firmware::read()?;
+    // In a literal of several lines only what ends it is special.
+    reload(&format!(
+        "[[vm]]\nmatch = {{ name = '''{STRANGE}''' }}\nallow = [\"key\"]\n\
+         [[vm]]\nmatch = {{ uuid = \"{}\" }}\nlimit = {{ rate = \"1/h\", burst = 1 }}\n",
+        limited.uuid
+    ))?;
     denied.wait_for("been denied", |letters| letters.ends_with("III"))?;
     limited.wait_for("been BUSY", |letters| letters.ends_with("BBB"))?;
     for domain in [&denied, &limited] {
-        let state = domain.state()?;
-        ensure!(state == "running", "{} is {state}", domain.name);
+        let reason = domain.reason()?;
+        ensure!(reason == "running (booted)", "{} is {reason}", domain.name);
+        domain.virsh("suspend")?;
     }
+    // What is in the PSP is answered, and virtlogd writes what it has read.
+    sleep(INTERVAL);
+    let mut admitted = 0;
+    for domain in [&denied, &limited] {
+        admitted += counted(domain, "ok")?;
+        for (letter, result) in [('.', "ok"), ('I', "denied"), ('B', "busy")] {
+            let (counted, read) = (counted(domain, result)?, domain.count(letter)?);
+            // It may have been suspended between an answer and its letter.
+            let differ = counted.abs_diff(read);
+            ensure!(differ <= 1, "{}: {counted} {result}, its guest read {read}", domain.name);
+        }
+        println!("{}: {}", domain.name, domain.letters()?);
+        domain.virsh("resume")?;
+    }
+    // Before the reload took effect a few more were admitted.
+    let reached = Firmware::read()?.since(&before).guest_requests;
+    ensure!(reached <= admitted, "{reached} reached the firmware, {admitted} were admitted");
+    // An override wins over the configuration.
     cli(&["policy", "allow", "report", "--vm", STRANGE])?;
-    cli(&["limit", "clear", "--vm", "limited"])?;
-    denied.wait_for_answers(2)?;
-    limited.wait_for_answers(2)?;
+    cli(&["limit", "set", "--vm", &limited.uuid, "--off"])?;
+    denied.wait_for_answers(3)?;
+    limited.wait_for_answers(3)?;
+    let overrides = cli(&["policy", "show"])?;
+    println!("{overrides}");
+    cli(&["policy", "clear", "--vm", STRANGE])?;
+    denied.wait_for("been denied again", |letters| letters.ends_with("III"))?;
+    cli(&["limit", "clear", "--vm", &limited.uuid])?;
     for domain in [denied, limited] {
-        let reached = counted(&domain, "ok")?;
-        ensure!(reached >= domain.count('.')?, "{reached} of {} counted", domain.name);
         domain.end()?;
     }
-    cli(&["policy", "clear", "--vm", STRANGE])?;
+    reload("")?;
     Ok(Status::Passed)
 }
