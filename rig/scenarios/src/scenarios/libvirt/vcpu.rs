@@ -86,7 +86,7 @@ fn stopped(_: &Context) -> Result<Status> {
     domain.wait_for_state("shut off")?;
     println!("reset: {}", domain.reason()?);
     domain.virsh("start")?;
-    domain.wait_for("answers after it was started again", |letters| letters.len() > 3)?;
+    domain.wait_for_answers(3)?;
     let reason = domain.reason()?;
     ensure!(reason == "running (booted)", "it is {reason}");
     domain.end()?;
