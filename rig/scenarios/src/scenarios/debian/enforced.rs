@@ -57,7 +57,12 @@ fn refused(_: &Context) -> Result<Status> {
         let labels = [("verified", "true"), ("mode", "enforce")];
         Ok(scrape()?.select("guestreq_enforcement_info", &labels).next().is_some())
     })?;
+    // An override is for a VM that runs, and for those that have its name later.
+    let mut vm = Qemu::start(OVERRIDDEN, &Script::reports(INTERVAL))?;
+    vm.wait_for_answers(1)?;
     cli(&["policy", "deny", "report", "--vm", OVERRIDDEN, "--yes"])?;
+    vm.wait_for("been denied", |letters| letters.ends_with("II"))?;
+    drop(vm);
     enforces()?;
     Ok(Status::Passed)
 }

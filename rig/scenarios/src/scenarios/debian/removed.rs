@@ -37,7 +37,8 @@ fn removed(_: &Context) -> Result<Status> {
     apt(&["remove", "guestreq-gate-dkms"])?;
     ensure!(!built_gate()?, "the module is still on disk");
     ensure!(is_gate_loaded(), "docs/install.md says that it stays loaded");
-    output("modprobe", &["-r", "guestreq_gate"])?;
+    // modprobe no longer finds it.
+    output("rmmod", &["guestreq_gate"])?;
     vm.wait_for_answers(4)?;
     vm.execute("stop")?;
     Ok(Status::Passed)
