@@ -115,7 +115,7 @@ fn named(_: &Context) -> Result<Status> {
         domain.virsh("suspend")?;
     }
     // What is in the PSP is answered, and virtlogd writes what it has read.
-    sleep(INTERVAL);
+    sleep(INTERVAL * 3);
     for domain in &domains {
         let vm = shown(domain)?;
         ensure!(vm["vm"] == domain.name.as_str() && vm["vmm"] == "qemu", "{vm}");
@@ -171,7 +171,7 @@ fn refused(_: &Context) -> Result<Status> {
         domain.virsh("suspend")?;
     }
     // What is in the PSP is answered, and virtlogd writes what it has read.
-    sleep(INTERVAL);
+    sleep(INTERVAL * 3);
     let mut admitted = 0;
     for domain in [&denied, &limited] {
         admitted += counted(domain, "ok")?;
