@@ -30,7 +30,7 @@ pub fn permit_sev() -> Result<()> {
     fs::write(PERMITTED, "/dev/sev rw,\n").context(PERMITTED)
 }
 
-/// A defined domain.
+/// A defined domain; destroyed and forgotten when dropped.
 pub struct Domain {
     pub name: String,
     pub uuid: String,
@@ -60,13 +60,8 @@ impl Domain {
         let file = format!("/tmp/{number}.xml");
         fs::write(&file, domain.xml(&firmware, label)).context("a domain's XML")?;
         output("virsh", &["define", "--validate", &file])?;
-        match domain.virsh("start") {
-            Ok(_) => Ok(domain),
-            Err(error) => {
-                domain.virsh("undefine")?;
-                Err(error)
-            }
-        }
+        domain.virsh("start")?;
+        Ok(domain)
     }
 
     fn xml(&self, firmware: &str, label: &str) -> String {
@@ -115,6 +110,12 @@ impl Domain {
     /// Its state, such as running, paused or shut off.
     pub fn state(&self) -> Result<String> {
         self.virsh("domstate")
+    }
+
+    /// The same with its reason, such as paused (user).
+    pub fn reason(&self) -> Result<String> {
+        let said = output("virsh", &["domstate", "--reason", &self.uuid]);
+        Ok(said.with_context(|| self.name.clone())?.trim().to_owned())
     }
 
     pub fn wait_for_state(&self, wanted: &str) -> Result<()> {
@@ -170,8 +171,15 @@ impl Domain {
         if self.state()? != "shut off" {
             self.virsh("destroy")?;
         }
-        self.virsh("undefine")?;
         Ok(())
+    }
+}
+
+impl Drop for Domain {
+    // After a failure the next scenario has no use for it, whatever its state.
+    fn drop(&mut self) {
+        let _ = self.virsh("destroy");
+        let _ = self.virsh("undefine");
     }
 }
 
