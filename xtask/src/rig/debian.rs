@@ -20,9 +20,8 @@ pub struct Debian {
     packages: Vec<(&'static str, PathBuf)>,
 }
 
-/// Units that only take time under emulation, or the console. The first one starts others without a
-/// reason, as nobody logs in here.
-pub const MASKED: &[&str] = &[
+/// Units that only take time under emulation, or the console.
+const MASKED: &[&str] = &[
     "getty.target",
     "serial-getty@ttyS0.service",
     "apt-daily.timer",
