@@ -18,9 +18,9 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(long OWN_PROFILE: "podman/own_profile" = own_profile,
+scenario!(OWN_PROFILE: "podman/own_profile" = own_profile,
     "podman starts the DaemonSet with its own seccomp profile, which enforces and counts exactly");
-scenario!(long DEFAULT_PROFILE: "podman/default_profile" = default_profile,
+scenario!(DEFAULT_PROFILE: "podman/default_profile" = default_profile,
     "under CRI-O's complete seccomp profile the DaemonSet stays up and says what is refused");
 
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -16,17 +16,17 @@ use crate::{
     scenarios::{daemonset::decided, enforce::disallowed_that_reached},
 };
 
-scenario!(long CONFIG_MAP_1: "containerd/config_map_1.7" = |_: &Context| on_node(OLD, config_map),
+scenario!(CONFIG_MAP_1: "containerd/config_map_1.7" = |_: &Context| on_node(OLD, config_map),
     "under containerd 1.7 the pod's policy is the ConfigMap's, also after a change of it");
 scenario!(CONFIG_MAP_2: "containerd/config_map_2" = |_: &Context| on_node(NEW, config_map),
     "under containerd 2 the pod's policy is the ConfigMap's, also after a change of it");
-scenario!(long VCPU: "containerd/vcpu" = |_: &Context| on_node(NEW, vcpu),
+scenario!(VCPU: "containerd/vcpu" = |_: &Context| on_node(NEW, vcpu),
     "the pod enforces with the backend vcpu, too");
 scenario!(REPLACED: "containerd/replaced" = |_: &Context| on_node(NEW, replaced),
     "no disallowed request passes while a pod is replaced, and the new one takes over");
-scenario!(long DETACHED: "containerd/detached" = |_: &Context| on_node(NEW, detached),
+scenario!(DETACHED: "containerd/detached" = |_: &Context| on_node(NEW, detached),
     "the detach Job refuses while the agent runs, and then removes what enforces");
-scenario!(long OWN_PROFILE: "containerd/own_profile" = |_: &Context| on_node(OLD, own_profile),
+scenario!(OWN_PROFILE: "containerd/own_profile" = |_: &Context| on_node(OLD, own_profile),
     "the pod works under its own seccomp profile, from kubelet's folder");
 
 pub const PINS: &str = "/sys/fs/bpf/guestreq";
