@@ -16,7 +16,7 @@ use aya_obj::generated::{
 
 use crate::{
     bpf::{self, Statistics, run_count},
-    btf,
+    btf, host,
 };
 
 const FUNCTION: &str = "sev_issue_cmd_external_user";
@@ -63,7 +63,9 @@ impl Tracer {
             }
             Tracer::Fprobe => event("dynamic_events", &format!("f:rig/seen {FUNCTION}%return"))?,
             Tracer::Kretprobe => {
-                event("kprobe_events", &format!("r:rig/seen {MODULE}:{FUNCTION}"))?
+                let module =
+                    if host::is_built_in(MODULE) { String::new() } else { format!("{MODULE}:") };
+                event("kprobe_events", &format!("r:rig/seen {module}{FUNCTION}"))?
             }
         }
         Ok(tracing)
@@ -142,8 +144,15 @@ impl TracingProgram {
     fn attach(kind: bpf_attach_type) -> Result<TracingProgram> {
         const RETURN_0: [u64; 2] = [0xb7, 0x95];
         let statistics = Statistics::on()?;
-        let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
-        let attached = bpf::attach((BPF_PROG_TYPE_TRACING, kind), &RETURN_0, (Some(&btf), number))?;
+        let (btf, number) = match host::is_built_in(MODULE) {
+            true => (None, btf::of_kernel(FUNCTION)?),
+            false => {
+                let (btf, number) = btf::of_module(MODULE, FUNCTION)?;
+                (Some(btf), number)
+            }
+        };
+        let program = (BPF_PROG_TYPE_TRACING, kind);
+        let attached = bpf::attach(program, &RETURN_0, (btf.as_ref(), number))?;
         Ok(TracingProgram { attached, _statistics: statistics })
     }
 }
