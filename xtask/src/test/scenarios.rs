@@ -39,10 +39,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             let recipe = kernel.0.recipe();
             let Some(host) = hosts.get(rig, &kernel.0, group.needs) else { continue };
             let runs_it = |recipe: &Recipe| recipe.groups.contains(&name.as_str());
-            // Minutes of starting containers: at night, or if asked for.
-            let is_for_the_night = name == NODE_GROUP && !args.long && args.only.is_none();
-            if is_for_the_night
-                || !is_due(args, kernel.0.is_realtime(), name, group)
+            if !is_due(args, kernel.0.is_realtime(), name, group)
                 || args.only.is_none() && !recipe.is_none_or(runs_it)
             {
                 continue;

@@ -28,8 +28,8 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(COUNTS_1: "containerd/counts_1.7" = |_: &Context| on_node(OLD, counts),
-    "containerd 1.7 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
+scenario!(COUNTS_1: "containerd/counts_1" = |_: &Context| on_node(OLD, counts),
+    "containerd 1 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
 scenario!(COUNTS_2: "containerd/counts_2" = |_: &Context| on_node(NEW, counts),
     "containerd 2 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
 

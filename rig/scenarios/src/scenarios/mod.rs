@@ -430,10 +430,10 @@ pub const GROUPS: &[Group] = &[
         ..Group::DEFAULT
     },
     Group {
-        // It has container runtimes in its image: xtask knows it by this name.
         name: "containerd",
         memory_mib: 3072,
         needs: Needs::Nodes,
+        long: true,
         prepare: containerd::prepare,
         once: &[
             containerd::COUNTS_1,

@@ -43,12 +43,15 @@ const WHY: &[(&str, &str)] = &[
         "daemonset",
         "the manifest's container under runc: capabilities and seccomp filters, the same on each kernel",
     ),
-    ("containerd", "real containerds, pods and probes: user space, the same on each kernel"),
+    (
+        "containerd",
+        "real containerds and podman, pods and probes: minutes of starting containers under emulation, so only at night",
+    ),
     (
         "debian",
         "systemd, apt and DKMS on a complete host: takes over three minutes, so only at night",
     ),
-    ("libvirt", "libvirtd and AppArmor on a complete host"),
+    ("libvirt", "libvirtd and AppArmor on a complete host, likewise"),
     ("realtime", "a selection of the others for PREEMPT_RT, which locks and schedules differently"),
 ];
 

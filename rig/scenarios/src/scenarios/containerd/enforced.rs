@@ -16,8 +16,8 @@ use crate::{
     scenarios::{daemonset::decided, enforce::disallowed_that_reached},
 };
 
-scenario!(CONFIG_MAP_1: "containerd/config_map_1.7" = |_: &Context| on_node(OLD, config_map),
-    "under containerd 1.7 the pod's policy is the ConfigMap's, also after a change of it");
+scenario!(CONFIG_MAP_1: "containerd/config_map_1" = |_: &Context| on_node(OLD, config_map),
+    "under containerd 1 the pod's policy is the ConfigMap's, also after a change of it");
 scenario!(CONFIG_MAP_2: "containerd/config_map_2" = |_: &Context| on_node(NEW, config_map),
     "under containerd 2 the pod's policy is the ConfigMap's, also after a change of it");
 scenario!(VCPU: "containerd/vcpu" = |_: &Context| on_node(NEW, vcpu),
