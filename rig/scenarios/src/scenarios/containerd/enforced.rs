@@ -48,18 +48,19 @@ pub fn end(node: &Node, gate: Option<Gate>) -> Result<()> {
     gate.map_or(Ok(()), Gate::remove)
 }
 
-fn reloads(running: &mut Running, config: &str, successful: u8) -> Result<()> {
+/// Changes the ConfigMap and waits until the agent has read it.
+fn reloads(running: &mut Running, config: &str, successful: bool) -> Result<()> {
     let map = running.pod.config_maps.get_mut("guestreq").context("no ConfigMap")?;
     map["config.toml"] = config.into();
-    let reloads = |running: &Running| Ok::<_, anyhow::Error>(running.log("agent")?.lines().count());
-    let before = reloads(running)?;
+    let reloaded = |running: &Running| -> Result<usize> {
+        Ok(running.log("agent")?.matches("configuration reloaded").count())
+    };
+    let before = reloaded(running)?;
     project(&running.pod)?;
     let what = format!("the ConfigMap is read, {config:?}");
     wait_until(&what, TIMEOUT, || {
-        let labels = [];
-        let all = scrape(running)?;
-        let last = all.sum("guestreq_config_last_reload_successful", &labels) as u8;
-        Ok(last == successful && reloads(running)? > before)
+        let last = scrape(running)?.sum("guestreq_config_last_reload_successful", &[]) as u8;
+        Ok(last == u8::from(successful) && (!successful || reloaded(running)? > before))
     })
 }
 
@@ -68,11 +69,11 @@ fn config_map(node: &Node) -> Result<()> {
     let mut running = start(node, pod("enforce", "DaemonSet")?)?;
     decided("first", false)?;
     let given = running.pod.config_maps["guestreq"]["config.toml"].clone();
-    reloads(&mut running, "mode = \"enforce\"\nallow = [\"report\", \"export\"]\n", 1)?;
+    reloads(&mut running, "mode = \"enforce\"\nallow = [\"report\", \"export\"]\n", true)?;
     decided("allowed", true)?;
-    reloads(&mut running, "mode = \"enforce\"\nallow = [\"exprot\"]\n", 0)?;
+    reloads(&mut running, "mode = \"enforce\"\nallow = [\"exprot\"]\n", false)?;
     decided("broken", true)?;
-    reloads(&mut running, given.as_str().context("no text")?, 1)?;
+    reloads(&mut running, given.as_str().context("no text")?, true)?;
     decided("mended", false)?;
     // On the host and by `kubectl exec`, as the socket is the host's.
     let seen = json("psp")?;
