@@ -160,7 +160,8 @@ fn refused(_: &Context) -> Result<Status> {
     // In a literal of several lines only what ends it is special.
     reload(&format!(
         "[[vm]]\nmatch = {{ name = '''{STRANGER}''' }}\nallow = [\"key\"]\n\
-         [[vm]]\nmatch = {{ uuid = \"{}\" }}\nlimit = {{ rate = \"1/h\", burst = 1 }}\n",
+         [[vm]]\nmatch = {{ uuid = \"{}\" }}\n\
+         limit = {{ rate = \"1/h\", burst = 1, force = true }}\n",
         limited.uuid
     ))?;
     denied.wait_for("been denied", |letters| letters.ends_with("III"))?;
@@ -193,7 +194,7 @@ fn refused(_: &Context) -> Result<Status> {
     denied.wait_for_answers(3)?;
     limited.wait_for_answers(3)?;
     println!("{}", cli(&["policy", "show"])?);
-    cli(&["policy", "clear", "--vm", STRANGER])?;
+    cli(&["policy", "clear", "--vm", STRANGER, "--yes"])?;
     denied.wait_for("been denied again", |letters| letters.ends_with("III"))?;
     cli(&["limit", "clear", "--vm", &limited.uuid])?;
     for domain in [denied, limited] {
