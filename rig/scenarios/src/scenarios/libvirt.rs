@@ -89,11 +89,12 @@ fn enforces(backend: &str) -> Result<()> {
     })
 }
 
-/// What `guestreq vms` shows of a domain.
+/// What `guestreq vms` shows of a running domain. The one that ran before under its UUID is shown,
+/// too, as exited.
 fn shown(domain: &Domain) -> Result<Value> {
     let vms = json("vms")?;
     let mut all = vms["vms"].as_array().into_iter().flatten();
-    let vm = all.find(|vm| vm["uuid"] == domain.uuid.as_str());
+    let vm = all.find(|vm| vm["uuid"] == domain.uuid.as_str() && vm["exited"] == false);
     Ok(vm.with_context(|| format!("no {} in {vms}", domain.uuid))?.clone())
 }
 
