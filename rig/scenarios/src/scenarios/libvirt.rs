@@ -94,7 +94,7 @@ fn enforces(backend: &str) -> Result<()> {
 fn shown(domain: &Domain) -> Result<Value> {
     let vms = json("vms")?;
     let mut all = vms["vms"].as_array().into_iter().flatten();
-    let vm = all.find(|vm| vm["uuid"] == domain.uuid.as_str() && vm["exited"] == false);
+    let vm = all.find(|vm| vm["uuid"] == domain.uuid.as_str() && vm["running"] == true);
     Ok(vm.with_context(|| format!("no {} in {vms}", domain.uuid))?.clone())
 }
 

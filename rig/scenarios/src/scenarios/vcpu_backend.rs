@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use super::enforce::disallowed_that_reached;
 use crate::{
-    agent::{self, Agent, cli},
+    agent::{self, Agent, cli, json},
     host::{Firmware, wait_until},
     load,
     scenario::{Context, Status, scenario},
@@ -78,6 +78,14 @@ fn held(_: &Context) -> Result<Status> {
 /// vCPUs of the two scenarios below; each may send one type until it is held.
 const VCPUS: u64 = 4;
 
+/// The label of this VMM's running VM; not all have a name of their own.
+fn running(vmm: &str) -> Result<Option<String>> {
+    let vms = json("vms")?;
+    let mut all = vms["vms"].as_array().into_iter().flatten();
+    let vm = all.find(|vm| vm["vmm"] == vmm && vm["running"] == true);
+    Ok(vm.and_then(|vm| vm["vm"].as_str()).map(str::to_owned))
+}
+
 fn denied(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     for (vmm, release) in VMMS.into_iter().zip(["allow", "audit", "allow"]) {
@@ -85,18 +93,22 @@ fn denied(_: &Context) -> Result<Status> {
         let reached =
             || Ok::<_, anyhow::Error>(disallowed_that_reached(&Firmware::read()?.since(&before)));
         let load = load::start(&format!(
-            "--vmm {vmm} --name {vmm} --vcpus {VCPUS} --vmpck all --type export --count 50"
+            "--vmm {vmm} --name denied --vcpus {VCPUS} --vmpck all --type export --count 50"
         ))?;
+        let mut label = None;
         wait_until("all its vCPUs are held", LIMIT, || {
-            let held = agent.scrape()?.sum("guestreq_vcpu_stopped_total", &[("vm", vmm)]);
+            label = running(vmm)?;
+            let Some(vm) = &label else { return Ok(false) };
+            let held = agent.scrape()?.sum("guestreq_vcpu_stopped_total", &[("vm", vm)]);
             Ok(held == VCPUS as f64)
         })?;
+        let label = label.context("no VM")?;
         // Longer than a limit ever holds one at a time.
         sleep(Duration::from_secs(2));
         ensure!(reached()? == VCPUS, "{vmm}: {} of {VCPUS} vCPUs' exports", reached()?);
         match release {
-            "allow" => cli(&["policy", "allow", "export", "--vm", vmm])?,
-            _ => cli(&["policy", "mode", "audit", "--vm", vmm])?,
+            "allow" => cli(&["policy", "allow", "export", "--vm", &label])?,
+            _ => cli(&["policy", "mode", "audit", "--vm", &label])?,
         };
         let seen = load.finish()?;
         let outcomes = &seen.outcomes["7"];
