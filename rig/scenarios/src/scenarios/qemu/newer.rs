@@ -39,12 +39,11 @@ fn counted(_: &Context) -> Result<Status> {
     let mut plain = start("newer-1", &script.clone().count(20))?;
     let mut extended = start("newer-2", &script.extended().count(10))?;
     for (vm, requests) in [(&mut plain, 20), (&mut extended, 10)] {
-        vm.wait_for("some answers", |letters| letters.len() > 3)?;
-        let row = shown(&vm.name)?;
-        ensure!(row["uuid"] == vm.uuid.as_str() && row["vmm"] == "qemu", "{row}");
         // It knows how a guest asks to be terminated.
         let status = vm.wait()?;
         ensure!(status.code() == Some(0), "{status}: {}", vm.log()?);
+        let row = shown(&vm.name)?;
+        ensure!(row["uuid"] == vm.uuid.as_str() && row["vmm"] == "qemu", "{row}");
         let letters = vm.letters()?;
         ensure!(letters == ".".repeat(requests), "{}: {letters}", vm.name);
         let counted = count(&agent, &vm.name, "ok")?;
