@@ -93,7 +93,7 @@ fn denied(_: &Context) -> Result<Status> {
         let reached =
             || Ok::<_, anyhow::Error>(disallowed_that_reached(&Firmware::read()?.since(&before)));
         let load = load::start(&format!(
-            "--vmm {vmm} --name denied --vcpus {VCPUS} --vmpck all --type export --count 50"
+            "--vmm {vmm} --name {release}-{vmm} --vcpus {VCPUS} --vmpck all --type export --count 50"
         ))?;
         let mut label = None;
         wait_until("all its vCPUs are held", LIMIT, || {
