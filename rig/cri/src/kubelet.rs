@@ -48,10 +48,10 @@ impl Kubelet {
         let mut running = self.sandbox(pod)?;
         match self.containers(&mut running) {
             Ok(()) => Ok(running),
-            Err(error) => {
-                self.stop(running)?;
-                Err(error)
-            }
+            Err(error) => match self.stop(running) {
+                Ok(_) => Err(error),
+                Err(left) => Err(error.context(format!("and it cannot be removed: {left:#}"))),
+            },
         }
     }
 

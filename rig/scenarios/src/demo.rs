@@ -16,7 +16,7 @@ use crate::{
     qemu::Qemu,
 };
 
-/// Three quiet VMs; in the demo QEMU launches two of them.
+/// Three quiet VMs. The demo has two of them, which QEMU launches.
 const WEB: &str = "--vmm qemu --name web --vms 3 --rate 1 --type report";
 const QEMUS: [&str; 2] = ["web-0", "web-1"];
 

@@ -108,6 +108,8 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
+        // Its pods would stay on the host's network.
+        let _ = self.run(&["pod", "rm", "--all", "--force"]);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

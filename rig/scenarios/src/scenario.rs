@@ -4,7 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-use crate::{agent::Agent, debian::Progress, host, scenarios};
+use crate::{
+    agent::{Agent, cli},
+    debian::Progress,
+    host::{self, Firmware},
+    scenarios,
+};
 
 /// What a scenario may depend on.
 pub struct Context {
@@ -187,12 +192,21 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
             Err(error) => {
                 println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
                 println!("{}", Agent::last_log());
+                if group.needs != Needs::Debian {
+                    leave_nothing();
+                }
             }
         }
         progress.add(scenario.id)?;
     }
     println!("RIG: done");
     Ok(())
+}
+
+/// What a failed scenario has left would decide the next one. That may have been removed already.
+fn leave_nothing() {
+    let _ = Firmware::reset();
+    let _ = cli(&["detach"]);
 }
 
 fn one_line(text: &str) -> String {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::apt::Apt;
-use super::cache::Cache;
+use super::cache::{Cache, digest};
 use super::libraries::{self, LOADER};
 use crate::progress;
 
@@ -92,7 +92,9 @@ const TREES: &[Tree] = &[
 pub fn files(cache: &Cache, apt: &Apt) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     for tree in TREES {
-        let folder = cache.once(tree.name, |part| {
+        let lists = [tree.packages, tree.programs, tree.data].concat();
+        let key = digest(lists.iter().chain(&[tree.suite]));
+        let folder = cache.once(format!("{}-{key}", tree.name), |part| {
             let what = format!("{} of {}", tree.name, tree.suite);
             progress::step("fetch", &what, || tree.fetch(apt, part))
         })?;

@@ -70,14 +70,14 @@ fn page() -> String {
         "# What runs where\n\n\
          Generated from scenarios/src/scenarios: `UPDATE_DOCS=1 cargo test -p scenarios`. `cargo xtask test`, on \
          every change, runs the first\ntwo columns: of a group, these many scenarios on each plain kernel and \
-         these on the newest only. At night `--long` runs all of\nthem on every kernel, PREEMPT_RT too, and \
+         these on the newest only. At night `--long` runs all of\nthem on every kernel, PREEMPT_RT too (those on a Debian disk only on Debian 13's plain kernels), and \
          [built kernels](README.md#built-kernels) run the groups that are listed there.\n\n\
          | group | each kernel | newest only | host | what, and why there |\n|---|---|---|---|---|\n",
     );
     for group in GROUPS {
         let (each, once) = (group.scenarios.len(), group.once.len());
         let counts = match () {
-            () if group.long => format!("only `--long`: {each} | {once}"),
+            () if group.long => format!("– | only `--long`: {}", each + once),
             () if group.name == realtime::GROUP.name => format!("PREEMPT_RT: {each} | {once}"),
             () => format!("{each} | {once}"),
         };

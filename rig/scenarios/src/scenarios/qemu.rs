@@ -57,7 +57,7 @@ fn shown(name: &str) -> Result<Value> {
     found.with_context(|| format!("no {name} in {vms}"))
 }
 
-/// Waits until a VM of this name is shown as exited, or not at all.
+/// Waits until a VM of this name, which was known, is shown as exited.
 fn is_gone(name: &str) -> Result<()> {
     wait_until("the VM is known to have exited", LIMIT, || {
         let vms = json("vms")?;

@@ -12,7 +12,7 @@ scenario!(HASTY: "attack/hasty" = hasty,
     "a new VM that repeats on BUSY without a pause gets nothing past a rule that is stricter than the default");
 
 /// Each VM's vCPUs ask all the time at which the agent writes its policy. A program that took the
-/// default for the VM's own let one in hundreds of thousands of requests through.
+/// default for the VM's own let 2 of 768 messages through, which were repeated 37,000 times.
 fn hasty(_: &Context) -> Result<Status> {
     const VMS: u64 = 48;
     let strict = "max_vms = 64\n[[vm]]\nmatch = { name = \"hasty-*\" }\nallow = [\"key\"]\n";
@@ -23,7 +23,8 @@ fn hasty(_: &Context) -> Result<Status> {
     ))?;
     ensure!(passed(&seen) == 0, "{} reports passed: {:?}", passed(&seen), seen.outcomes);
     let busy = seen.outcomes["5"].get("busy").copied().unwrap_or_default();
-    ensure!(busy >= VMS, "no VM asked before its policy was known: {:?}", seen.outcomes);
+    let early = seen.per_vm.iter().filter(|vm| vm.busy > 0).count() as u64;
+    ensure!(early >= VMS / 2, "{early} of {VMS} VMs asked before their policies were known");
     ensure!(attacked.reached()? == 0, "{} reached the PSP", attacked.reached()?);
     println!("{busy} times BUSY before {VMS} VMs had their policies");
     attacked.nothing_bypassed()?;

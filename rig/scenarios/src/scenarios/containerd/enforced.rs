@@ -13,7 +13,7 @@ use crate::{
     load,
     node::{NEW, Node, OLD},
     scenario::{Context, scenario},
-    scenarios::{daemonset::decided, enforce::disallowed_that_reached},
+    scenarios::{daemonset::decided, enforce::disallowed_that_reached, vcpu_backend::STOP},
 };
 
 scenario!(CONFIG_MAP_1: "containerd/config_map_1" = |_: &Context| on_node(OLD, config_map),
@@ -87,7 +87,9 @@ fn config_map(node: &Node) -> Result<()> {
 fn vcpu(node: &Node) -> Result<()> {
     let mut wanted = pod("enforce", "DaemonSet")?;
     let map = wanted.config_maps.get_mut("guestreq").context("no ConfigMap")?;
-    map["config.toml"] = "mode = \"enforce\"\nbackend = \"vcpu\"\nallow = [\"report\"]\n".into();
+    let config = "mode = \"enforce\"\nbackend = \"vcpu\"\nallow = [\"report\"]\n";
+    // Held, its vCPU would never end.
+    map["config.toml"] = format!("{config}{STOP}").into();
     let running = node.kubelet.start(wanted)?;
     node.kubelet.wait_until_ready(&running)?;
     let before = Firmware::read()?;

@@ -1,6 +1,9 @@
 //! # Launches of a QEMU that is killed
 
-use std::{thread::sleep, time::Duration};
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
@@ -35,11 +38,10 @@ fn killed(context: &Context) -> Result<Status> {
         Firmware::set("page_us", COMMAND_US)?;
         let before = Firmware::read()?;
         let (mut qemu, _) = Machine::new("killed", &Script::reports(INTERVAL))?.spawn()?;
-        loop {
+        let start = Instant::now();
+        while only(&before)?.is_none_or(|launch| launch.commands < stage) {
             qemu.still_runs()?;
-            if only(&before)?.is_some_and(|launch| launch.commands >= stage) {
-                break;
-            }
+            ensure!(start.elapsed() < LIMIT, "it does not come to command {stage}");
             sleep(Duration::from_millis(2));
         }
         qemu.kill()?;
