@@ -1,6 +1,7 @@
 //! # The vcpu backend
 
 use std::{
+    fs, io,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -37,10 +38,19 @@ pub fn holding(lines: &str) -> Result<Agent> {
     Agent::with_config(&format!("mode = \"enforce\"\nbackend = \"vcpu\"\n{lines}"))
 }
 
-/// Stops enforcement.
+/// Where the agent keeps overrides, by default.
+const OVERRIDES: &str = "/var/lib/guestreq/overrides.json";
+
+/// Stops enforcement. Overrides of VMs that have ended would have all new VMs wait for their policy.
 pub fn end(agent: Agent) -> Result<Status> {
     drop(agent);
     cli(&["detach"])?;
+    match fs::remove_file(OVERRIDES) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).context(OVERRIDES);
+        }
+        _ => {}
+    }
     Ok(Status::Passed)
 }
 
