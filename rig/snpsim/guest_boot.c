@@ -128,16 +128,23 @@ bool guest_set_timer(struct guest *g)
 	return true;
 }
 
-bool guest_timer_set(struct guest *g)
+/* Whether the exit is not answered yet, as the GHCB is not there, or ends the guest. */
+static bool exit_failed(struct guest *g, enum end why)
 {
 	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
 
 	if (!ghcb)
 		return true;
-	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
-		guest_end(g, END_TIMER);
+	if (!lower_32_bits(ghcb->save.sw_exit_info_1))
+		return false;
+	guest_end(g, why);
+	return true;
+}
+
+bool guest_timer_set(struct guest *g)
+{
+	if (exit_failed(g, END_TIMER))
 		return true;
-	}
 	if (++g->state->row < ARRAY_SIZE(timer)) {
 		g->vmsa->rip = STEP_SET_TIMER;
 		return false;
@@ -163,14 +170,8 @@ bool guest_start_other(struct guest *g)
 
 bool guest_other_started(struct guest *g)
 {
-	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
-
-	if (!ghcb)
+	if (exit_failed(g, END_OTHER))
 		return true;
-	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
-		guest_end(g, END_OTHER);
-		return true;
-	}
 	g->state->row = 0;
 	g->vmsa->rip = STEP_WAKE_OTHER;
 	return false;
@@ -184,14 +185,8 @@ bool guest_wake_other(struct guest *g)
 
 bool guest_other_woken(struct guest *g)
 {
-	struct ghcb *ghcb = guest_shared(g, GPA(g, PAGE_GHCB));
-
-	if (!ghcb)
+	if (exit_failed(g, END_OTHER))
 		return true;
-	if (lower_32_bits(ghcb->save.sw_exit_info_1)) {
-		guest_end(g, END_OTHER);
-		return true;
-	}
 	if (++g->state->row < ARRAY_SIZE(wake)) {
 		g->vmsa->rip = STEP_WAKE_OTHER;
 		return false;
