@@ -207,3 +207,10 @@ pub fn cli(arguments: &[&str]) -> Result<String> {
 pub fn json(verb: &str) -> Result<Value> {
     serde_json::from_str(&cli(&[verb, "-o", "json"])?).with_context(|| format!("guestreq {verb}"))
 }
+
+/// The first VM in `guestreq vms` that is the wanted one.
+pub fn find_vm(is_wanted: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
+    let vms = json("vms")?;
+    let mut all = vms["vms"].as_array().into_iter().flatten();
+    Ok(all.find(|vm| is_wanted(vm)).cloned())
+}

@@ -10,7 +10,7 @@ use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::enforce::disallowed_that_reached;
+use super::{enforce::disallowed_that_reached, takeover::PINS};
 use crate::{
     agent::{self, Agent, cli, get, refusal_from},
     gate::Gate,
@@ -23,7 +23,6 @@ use crate::{
 scenario!(DOES_EVERYTHING: "daemonset/everything" = does_everything,
     "with the DaemonSet's privileges the agent observes, enforces, reloads and is replaced");
 
-const PINS: &str = "/sys/fs/bpf/guestreq";
 const POD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// An SNP host as the pod needs it.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::exact;
 use crate::{
-    agent::{self, cli, json, scrape},
+    agent::{self, cli, find_vm, scrape},
     debian::{self, LIMIT, OLD, output},
     flash::Script,
     host::{Firmware, wait_until},
@@ -92,10 +92,8 @@ fn enforces(backend: &str) -> Result<()> {
 /// What `guestreq vms` shows of a running domain. The one that ran before under its UUID is shown,
 /// too, as exited.
 fn shown(domain: &Domain) -> Result<Value> {
-    let vms = json("vms")?;
-    let mut all = vms["vms"].as_array().into_iter().flatten();
-    let vm = all.find(|vm| vm["uuid"] == domain.uuid.as_str() && vm["running"] == true);
-    Ok(vm.with_context(|| format!("no {} in {vms}", domain.uuid))?.clone())
+    let vm = find_vm(|vm| vm["uuid"] == domain.uuid.as_str() && vm["running"] == true)?;
+    vm.with_context(|| format!("guestreq vms shows no running {}", domain.uuid))
 }
 
 fn counted(domain: &Domain, result: &str) -> Result<u64> {

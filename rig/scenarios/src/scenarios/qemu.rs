@@ -21,7 +21,7 @@ use super::{
     takeover::{self, Host},
 };
 use crate::{
-    agent::{Agent, json},
+    agent::{Agent, find_vm, json},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
@@ -51,18 +51,13 @@ fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
 
 /// A VM in `guestreq vms -o json`.
 fn shown(name: &str) -> Result<Value> {
-    let vms = json("vms")?;
-    let mut all = vms["vms"].as_array().into_iter().flatten();
-    let found = all.find(|it| it["vm"] == name).cloned();
-    found.with_context(|| format!("no {name} in {vms}"))
+    find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
 }
 
 /// Waits until a VM of this name, which was known, is shown as exited.
 fn is_gone(name: &str) -> Result<()> {
     wait_until("the VM is known to have exited", LIMIT, || {
-        let vms = json("vms")?;
-        let all = vms["vms"].as_array().context("no VMs")?;
-        Ok(!all.iter().any(|vm| vm["vm"] == name && vm["running"] == true))
+        Ok(find_vm(|vm| vm["vm"] == name && vm["running"] == true)?.is_none())
     })
 }
 

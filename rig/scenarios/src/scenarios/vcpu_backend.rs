@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::enforce::disallowed_that_reached;
 use crate::{
-    agent::{self, Agent, cli, json},
+    agent::{self, Agent, cli, find_vm},
     host::{Firmware, wait_until},
     load,
     scenario::{Context, Status, scenario},
@@ -90,10 +90,8 @@ const VCPUS: u64 = 4;
 
 /// The label of this VMM's running VM; not all have a name of their own.
 fn running(vmm: &str) -> Result<Option<String>> {
-    let vms = json("vms")?;
-    let mut all = vms["vms"].as_array().into_iter().flatten();
-    let vm = all.find(|vm| vm["vmm"] == vmm && vm["running"] == true);
-    Ok(vm.and_then(|vm| vm["vm"].as_str()).map(str::to_owned))
+    let vm = find_vm(|vm| vm["vmm"] == vmm && vm["running"] == true)?;
+    Ok(vm.and_then(|vm| Some(vm["vm"].as_str()?.to_owned())))
 }
 
 fn denied(_: &Context) -> Result<Status> {

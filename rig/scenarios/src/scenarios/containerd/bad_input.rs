@@ -4,17 +4,13 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{
-    TIMEOUT,
-    enforced::{PINS, end},
-    nodes, on_node, pod, start, stop,
-};
+use super::{TIMEOUT, enforced::end, nodes, on_node, pod, start, stop};
 use crate::{
     gate::Gate,
     host::{run_command, wait_until},
     node::{NEW, Node},
     scenario::{Context, Status, scenario},
-    scenarios::{daemonset::decided, doctor::DoctorReport},
+    scenarios::{daemonset::decided, doctor::DoctorReport, takeover::PINS},
 };
 
 scenario!(MISSING_IMAGE: "containerd/missing_image" = |_: &Context| on_node(NEW, missing_image),

@@ -13,7 +13,9 @@ use crate::{
     load,
     node::{NEW, Node, OLD},
     scenario::{Context, scenario},
-    scenarios::{daemonset::decided, enforce::disallowed_that_reached, vcpu_backend::STOP},
+    scenarios::{
+        daemonset::decided, enforce::disallowed_that_reached, takeover::PINS, vcpu_backend::STOP,
+    },
 };
 
 scenario!(CONFIG_MAP_1: "containerd/config_map_1" = |_: &Context| on_node(OLD, config_map),
@@ -28,8 +30,6 @@ scenario!(DETACHED: "containerd/detached" = |_: &Context| on_node(NEW, detached)
     "the detach Job refuses while the agent runs, and then removes what enforces");
 scenario!(OWN_PROFILE: "containerd/own_profile" = |_: &Context| on_node(OLD, own_profile),
     "the pod works under its own seccomp profile, from kubelet's folder");
-
-pub const PINS: &str = "/sys/fs/bpf/guestreq";
 
 /// Runs the detach Job's pod: its exit code and log.
 pub fn detach(kubelet: &Kubelet) -> Result<(i32, String)> {

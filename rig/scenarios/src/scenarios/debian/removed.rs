@@ -8,14 +8,13 @@ use super::{alternating, apt::apt, built_gate, is_gate_loaded, no_failed_unit, r
 use crate::{
     debian::output,
     scenario::{Context, Status, scenario},
+    scenarios::takeover::PINS,
 };
 
 scenario!(REMOVED: "debian/removed" = removed,
     "apt removes the agent and with it enforcement, and the gate from disk, while a VM runs");
 scenario!(PURGED: "debian/purged" = purged,
     "a purge leaves no file, unit, pin or module");
-
-const PINS: &str = "/sys/fs/bpf/guestreq";
 
 fn removed(_: &Context) -> Result<Status> {
     ready()?;
