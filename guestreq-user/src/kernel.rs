@@ -80,7 +80,8 @@ pub fn realtime_priority(mask: u64) -> Result<(), Missing> {
         return Ok(());
     }
     Err(Missing::new(
-        "a request may be missed (and counted as missed) while a VM starts or exits on its CPU",
+        "a request may be missed (and counted as missed) while a VM starts or exits on its CPU, \
+         and busy vCPUs delay the agent",
         "grant CAP_SYS_NICE",
     ))
 }

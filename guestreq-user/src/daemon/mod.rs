@@ -3,6 +3,7 @@
 //! Assembles the agent: its loop, the servers, the watchdog, systemd, signals and reloads.
 
 pub mod lock;
+mod priority;
 mod reload;
 mod retry;
 mod systemd;
@@ -73,6 +74,7 @@ pub fn run(options: Options) -> Result<ExitCode> {
     let listen = options.listen.map(|_| "listen");
     let reloader = Reloader::new(files, seen, &config, listen);
     logger::start()?;
+    priority::raise();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
