@@ -5,6 +5,7 @@ mod deploy;
 mod scenarios;
 mod tally;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::{fs, thread};
 
@@ -44,14 +45,15 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
     }
     build::ebpf(&tools)?;
-    if all {
-        dashboards(args)?;
-        manifests(args)?;
-    }
+    // Without the network these are only used if present.
+    let promtool = if all { setup::promtool(!args.no_rig)? } else { None };
+    let kubectl = if all { setup::kubectl(!args.no_rig)? } else { None };
     let rig = thread::scope(|scope| {
         // Fetching and unpacking leave processors idle.
         let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernel.as_deref())));
         if all {
+            dashboards(promtool.as_deref())?;
+            manifests(kubectl.as_deref())?;
             lints(&tools)?;
             unit_tests(&mut tally)?;
         }
@@ -91,24 +93,19 @@ fn plain_cargo() -> Result<()> {
     build::step("check", "plain cargo", &mut cargo)
 }
 
-/// Without the network, promtool is only used if present.
-fn dashboards(args: &Args) -> Result<()> {
-    let promtool = setup::promtool(!args.no_rig)?;
+fn dashboards(promtool: Option<&Path>) -> Result<()> {
     if promtool.is_none() {
         progress::note("no promtool: rules and their tests are only parsed");
     }
-    progress::step("check", "dashboards, alerts and runbooks", || {
-        dashboards::check(promtool.as_deref())
-    })
+    progress::step("check", "dashboards, alerts and runbooks", || dashboards::check(promtool))
 }
 
-/// Without the network, kubectl is only used if present.
-fn manifests(args: &Args) -> Result<()> {
-    let Some(kubectl) = setup::kubectl(!args.no_rig)? else {
+fn manifests(kubectl: Option<&Path>) -> Result<()> {
+    let Some(kubectl) = kubectl else {
         progress::note("no kubectl: the Kubernetes manifests are not rendered");
         return Ok(());
     };
-    progress::step("check", "Kubernetes manifests", || deploy::check(&kubectl))
+    progress::step("check", "Kubernetes manifests", || deploy::check(kubectl))
 }
 
 /// Runs the unit tests of every default member.

@@ -55,9 +55,16 @@ impl Cache {
         fill: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let entry = self.path(&name);
-        if entry.exists() {
-            return Ok(entry);
-        }
+        if entry.exists() { Ok(entry) } else { self.renew(name, fill) }
+    }
+
+    /// Like [`Cache::once`], but fills it even if it exists; what there was stays if that fails.
+    pub fn renew(
+        &self,
+        name: impl AsRef<Path>,
+        fill: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let entry = self.path(&name);
         let part = self.path(Path::new("part").join(name.as_ref()));
         remove(&part)?;
         fs::create_dir_all(&part)?;
@@ -65,6 +72,7 @@ impl Cache {
         if let Some(parent) = entry.parent() {
             fs::create_dir_all(parent)?;
         }
+        remove(&entry)?;
         fs::rename(&part, &entry).with_context(|| format!("cannot make {}", entry.display()))?;
         Ok(entry)
     }
@@ -94,4 +102,36 @@ pub fn digest<T: AsRef<[u8]>>(parts: impl IntoIterator<Item = T>) -> String {
         hasher.write(part.as_ref());
     }
     format!("{:016x}", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(name: &str) -> Cache {
+        let root = std::env::temp_dir().join(format!("guestreq-{name}-{}", std::process::id()));
+        fs::create_dir_all(&root).unwrap();
+        let lock = File::create(root.join("lock")).unwrap();
+        Cache { root, _lock: lock }
+    }
+
+    fn writes(text: &str) -> impl FnOnce(&Path) -> Result<()> {
+        move |part| Ok(fs::write(part.join("content"), text)?)
+    }
+
+    #[test]
+    fn an_entry_is_filled_once_and_survives_a_renewal_that_fails() {
+        let cache = cache("cache");
+        let content = |entry: PathBuf| fs::read_to_string(entry.join("content")).unwrap();
+        assert_eq!(content(cache.once("entry", writes("first")).unwrap()), "first");
+        assert_eq!(content(cache.once("entry", writes("second")).unwrap()), "first");
+        let offline = cache.renew("entry", |part| {
+            writes("half")(part)?;
+            bail!("offline")
+        });
+        assert_eq!(offline.unwrap_err().to_string(), "offline");
+        assert_eq!(content(cache.path("entry")), "first");
+        assert_eq!(content(cache.renew("entry", writes("third")).unwrap()), "third");
+        remove(&cache.root).unwrap();
+    }
 }

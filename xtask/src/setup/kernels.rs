@@ -123,12 +123,14 @@ fn fetch(
 ) -> Result<Kernel> {
     let get = |abi: &str| {
         let name = format!("kernels/{abi}");
-        if unpack::is_outdated(&cache.path(&name)) {
-            super::cache::remove(&cache.path(&name))?;
-        }
-        let dir = cache.once(name, |part| {
+        let fill = |part: &Path| {
             progress::step("fetch", &format!("linux-image-{abi}"), || image(apt, tools, abi, part))
-        })?;
+        };
+        let dir = if unpack::is_outdated(&cache.path(&name)) {
+            cache.renew(name, fill)?
+        } else {
+            cache.once(name, fill)?
+        };
         let flavour = kind.flavour();
         headers(cache, apt, tools, abi, flavour)?;
         anyhow::Ok(Kernel { abi: abi.to_string(), dir, origin: Origin::Debian(kind) })
