@@ -154,10 +154,15 @@ impl MissedTailCall {
         Ok(MissedTailCall { array, index, program })
     }
 
-    pub fn end(self) -> Result<()> {
-        let program = self.program.as_raw_fd();
+    /// Calls another program there.
+    pub fn calls(&self, program: &OwnedFd) -> Result<()> {
+        let program = program.as_raw_fd();
         let value = &raw const program as u64;
-        element(BPF_MAP_UPDATE_ELEM, &self.array, &self.index, value).context("the program again")
+        element(BPF_MAP_UPDATE_ELEM, &self.array, &self.index, value).context("the program")
+    }
+
+    pub fn end(self) -> Result<()> {
+        self.calls(&self.program)
     }
 }
 

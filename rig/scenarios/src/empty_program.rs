@@ -34,7 +34,7 @@ pub struct EmptyProgram {
 const RETURN_PROBE: u64 = 1;
 
 /// `r0 = 0; exit`
-static PROGRAM: [u64; 2] = [0xb7, 0x95];
+pub static PROGRAM: [u64; 2] = [0xb7, 0x95];
 
 impl EmptyProgram {
     pub fn attach(hook: Hook) -> Result<EmptyProgram> {

@@ -54,10 +54,13 @@ fn shown(name: &str) -> Result<Value> {
     find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
 }
 
-/// Waits until a VM of this name, which was known, is shown as exited.
+/// Waits until a VM of this name is shown as exited, and none as running.
 fn is_gone(name: &str) -> Result<()> {
-    wait_until("the VM is known to have exited", LIMIT, || {
-        Ok(find_vm(|vm| vm["vm"] == name && vm["running"] == true)?.is_none())
+    let is_shown = |running: bool| {
+        anyhow::Ok(find_vm(|vm| vm["vm"] == name && vm["running"] == running)?.is_some())
+    };
+    wait_until(&format!("{name} is shown as exited"), LIMIT, || {
+        Ok(is_shown(false)? && !is_shown(true)?)
     })
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use super::{INTERVAL, LIMIT, REPORT, is_gone};
 use crate::{
-    agent::{cli, json},
+    agent::{Agent, cli, json},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
@@ -36,10 +36,14 @@ fn eager(name: &str) -> Result<Qemu> {
 }
 
 /// Holds it nearly always: each half second it may run, and is held again.
-fn hold(vm: &Qemu) -> Result<()> {
+fn hold(agent: &Agent, vm: &Qemu) -> Result<()> {
+    let held = || {
+        let held = agent.scrape()?.sum("guestreq_vcpu_held_total", &[("vm", &vm.name)]);
+        anyhow::Ok(held)
+    };
+    let before = held()?;
     cli(&["limit", "set", "--vm", &vm.name, "--rate", "1/h", "--burst", "1", "--force"])?;
-    sleep(INTERVAL * 2);
-    Ok(())
+    wait_until("its vCPU is held", LIMIT, || Ok(held()? > before))
 }
 
 fn answers_in(vm: &Qemu, time: Duration) -> Result<u64> {
@@ -51,7 +55,7 @@ fn answers_in(vm: &Qemu, time: Duration) -> Result<u64> {
 fn held(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let mut vm = eager("held")?;
-    hold(&vm)?;
+    hold(&agent, &vm)?;
     let begin = Instant::now();
     let during = answers_in(&vm, INTERVAL * 30)?;
     // 20 a second without a limit; one for each half second, and two more.
@@ -71,7 +75,7 @@ fn held(_: &Context) -> Result<Status> {
 fn stopped(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let mut vm = eager("stopped")?;
-    hold(&vm)?;
+    hold(&agent, &vm)?;
     vm.execute("stop")?;
     vm.wait_for_status("paused")?;
     let during = answers_in(&vm, INTERVAL * 10)?;
@@ -84,7 +88,7 @@ fn stopped(_: &Context) -> Result<Status> {
     vm.execute("cont")?;
     vm.wait_for_answers(10)?;
     cli(&["limit", "clear", "--vm", "stopped"])?;
-    hold(&vm)?;
+    hold(&agent, &vm)?;
     vm.execute("quit")?;
     let status = vm.wait()?;
     ensure!(status.code() == Some(0), "{status}");
@@ -95,7 +99,7 @@ fn killed(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let before = Firmware::read()?;
     let vm = eager("killed-1")?;
-    hold(&vm)?;
+    hold(&agent, &vm)?;
     let first = vm.count('.')?;
     vm.kill()?;
     is_gone("killed-1")?;

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use aya_obj::generated::bpf_prog_type::BPF_PROG_TYPE_KPROBE;
 use guestreq_common::tail_calls::kprobe;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     agent::{self, Agent, cli},
     bpf::{self, MissedTailCall},
+    empty_program,
     host::{self, wait_until},
     load,
     scenario::{Context, Status, scenario},
@@ -125,6 +127,16 @@ fn replaced(_: &Context) -> Result<Status> {
     ensure!(!loads_nothing(), "it did not notice that a program is missing");
     load::run(LOAD)?;
     host.exact(&agent).context("without a program that is only missing")?;
+    agent.kill()?;
+    start_unchanged()?.kill()?;
+
+    // A program that does nothing, where one of ours was.
+    let slot = MissedTailCall::begin(&array, kprobe::COMMAND_END_SLOW)?;
+    slot.calls(&bpf::load(BPF_PROG_TYPE_KPROBE, &empty_program::PROGRAM)?)?;
+    let agent = start(&[])?;
+    ensure!(!loads_nothing(), "it did not notice another program");
+    load::run(LOAD)?;
+    host.exact(&agent).context("with another program that was replaced")?;
     agent.kill()?;
     start_unchanged()?.kill()?;
 
