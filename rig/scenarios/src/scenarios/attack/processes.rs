@@ -113,7 +113,9 @@ fn scribbled(_: &Context) -> Result<Status> {
     let limit = 5.0 + 20.0 * seen.elapsed.as_secs_f64() + 1.0 + FREE_TSC_INFOS as f64;
     ensure!(firmware <= limit, "{firmware} reached the firmware, the limit is {limit:.0}");
     let outcomes = &seen.outcomes["raced"];
-    ensure!(outcomes.contains_key("fw:0x16"), "nothing was denied: {outcomes:?}");
+    // The guest may have overwritten each answer before it reads it.
+    let denied = attacked.agent.scrape()?.sum("guestreq_requests_total", &[("result", "denied")]);
+    ensure!(denied > 0.0, "nothing was denied: {outcomes:?}");
     println!("{firmware} reached the firmware, {limit:.0} may; the guest saw {outcomes:?}");
     attacked.is_exact()?;
     attacked.end()
