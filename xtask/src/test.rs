@@ -12,7 +12,7 @@ use std::{fs, thread};
 use anyhow::{Context as _, Result, anyhow};
 use tally::Tally;
 
-use crate::setup::EbpfTools;
+use crate::setup::{EbpfTools, Wanted};
 use crate::{build, process, progress, project, rig, setup};
 
 #[derive(Default, clap::Args)]
@@ -36,6 +36,16 @@ pub struct Args {
     no_rig: bool,
 }
 
+impl Args {
+    fn kernels(&self) -> Wanted<'_> {
+        match &self.kernel {
+            Some(kernel) => Wanted::Named(kernel),
+            None if self.long => Wanted::Nightly,
+            None => Wanted::EveryChange,
+        }
+    }
+}
+
 pub fn execute(args: &Args) -> Result<ExitCode> {
     let mut tally = Tally::default();
     let tools = setup::ebpf()?;
@@ -50,7 +60,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     let kubectl = if all { setup::kubectl(!args.no_rig)? } else { None };
     let rig = thread::scope(|scope| {
         // Fetching and unpacking leave processors idle.
-        let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernel.as_deref())));
+        let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernels())));
         if all {
             dashboards(promtool.as_deref())?;
             manifests(kubectl.as_deref())?;

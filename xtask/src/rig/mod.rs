@@ -32,7 +32,7 @@ pub enum Command {
 
 pub fn execute(command: &Command) -> Result<()> {
     let Command::Shell { kernel, debian } = command;
-    let rig = prepare(Some(kernel))?;
+    let rig = prepare(setup::Wanted::Named(kernel))?;
     if let Some(kernel) = rig.kernels.last() {
         let cmdline = "rig.run=shell loglevel=3".to_string();
         let disk = debian.then(|| Debian::prepare(&rig, &kernel.0)).transpose()?;
@@ -58,10 +58,10 @@ pub fn prepare_vms(kernel: &str) -> Result<setup::Rig> {
 }
 
 /// Prepares boots: the eBPF object, the guest's programs and the kernels.
-pub fn prepare(kernel: Option<&str>) -> Result<setup::Rig> {
+pub fn prepare(wanted: setup::Wanted<'_>) -> Result<setup::Rig> {
     let tools = setup::ebpf()?;
     build::ebpf(&tools)?;
     build::other_ebpf(&tools)?;
     build::static_binaries(image::PROGRAMS)?;
-    setup::rig(kernel)
+    setup::rig(wanted)
 }

@@ -81,14 +81,28 @@ impl Kernel {
     }
 }
 
-/// The kernel that is built by the name `pattern`; or the matrix's kernels whose version starts
-/// with, or else contains, it.
+/// Which kernels to prepare.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// The kernel that is built by this name; or the matrix's whose version starts with, or else
+    /// contains, it.
+    Named(&'a str),
+    /// The matrix's that run on every change.
+    EveryChange,
+    /// All of the matrix.
+    Nightly,
+}
+
 pub fn prepare(
     cache: &Cache,
     apt: &Apt,
     tools: &Toolroot,
-    pattern: Option<&str>,
+    wanted: Wanted<'_>,
 ) -> Result<Vec<Kernel>> {
+    let pattern = match wanted {
+        Wanted::Named(pattern) => Some(pattern),
+        Wanted::EveryChange | Wanted::Nightly => None,
+    };
     if let Some(recipe) = pattern.and_then(built::find) {
         let tools = Toolroot::for_kernels(cache, recipe.compiler_packages)?;
         let dir = recipe.build(cache, apt, &tools)?;
@@ -96,7 +110,8 @@ pub fn prepare(
         return Ok(vec![Kernel { abi, dir, origin: Origin::Built(recipe, tools) }]);
     }
     let mut chosen = Vec::new();
-    for kind in MATRIX {
+    let is_wanted = |kind: &&Kind| !(kind.is_nightly() && matches!(wanted, Wanted::EveryChange));
+    for kind in MATRIX.iter().filter(is_wanted) {
         chosen.push((kind, kind.abi(cache, apt)?));
     }
     if let Some(pattern) = pattern {

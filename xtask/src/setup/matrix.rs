@@ -13,6 +13,8 @@ pub struct Kind {
     version: &'static str,
     release: &'static str,
     flavour: Flavour,
+    /// Whether it only runs with `--long`, or if it is asked for.
+    nightly: bool,
 }
 
 /// Debian's kernel flavours, without the cloud one, which has neither ccp nor SEV.
@@ -26,7 +28,8 @@ pub enum Flavour {
 /// Oldest first; the demo uses the last. Plain kernels follow the realtime one of their version, so
 /// that a pattern for both still ends in the plain one.
 pub const MATRIX: &[Kind] = &[
-    Kind::plain(&["bookworm-backports"], "6.12.", "deb12"),
+    // Of the same stable branch as the next two, with another configuration and compiler.
+    Kind { nightly: true, ..Kind::plain(&["bookworm-backports"], "6.12.", "deb12") },
     Kind {
         flavour: Flavour::Realtime,
         ..Kind::plain(&["trixie", "trixie-security"], "6.12.", "deb13")
@@ -66,11 +69,15 @@ impl Kind {
         version: &'static str,
         release: &'static str,
     ) -> Kind {
-        Kind { suites, version, release, flavour: Flavour::Plain }
+        Kind { suites, version, release, flavour: Flavour::Plain, nightly: false }
     }
 
     pub fn flavour(&self) -> Flavour {
         self.flavour
+    }
+
+    pub fn is_nightly(&self) -> bool {
+        self.nightly
     }
 
     pub fn suites(&self) -> &'static [&'static str] {

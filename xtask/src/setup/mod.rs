@@ -36,7 +36,7 @@ pub use built::Recipe;
 use cache::Cache;
 pub use ebpf::EbpfTools;
 pub use fixtures::Fixtures;
-pub use kernels::Kernel;
+pub use kernels::{Kernel, Wanted};
 pub use prometheus::Prometheus;
 use toolroot::Toolroot;
 
@@ -106,17 +106,17 @@ fn tool(
     Ok(process::is_installed(name).then(|| PathBuf::from(name)))
 }
 
-/// Prepares the rig, with the kernels that match `pattern` or else all.
-pub fn rig(pattern: Option<&str>) -> Result<Rig> {
-    prepare(pattern, true)
+/// Prepares the rig.
+pub fn rig(wanted: Wanted<'_>) -> Result<Rig> {
+    prepare(wanted, true)
 }
 
 /// The same, for nothing but VMs.
 pub fn rig_of_vms(pattern: &str) -> Result<Rig> {
-    prepare(Some(pattern), false)
+    prepare(Wanted::Named(pattern), false)
 }
 
-fn prepare(pattern: Option<&str>, for_scenarios: bool) -> Result<Rig> {
+fn prepare(wanted: Wanted<'_>, for_scenarios: bool) -> Result<Rig> {
     let start = Instant::now();
     let cache = Cache::open()?;
     host::ensure_rig(&cache)?;
@@ -128,7 +128,7 @@ fn prepare(pattern: Option<&str>, for_scenarios: bool) -> Result<Rig> {
         false => vmm::of_toolroot(&tools)?,
     };
     let mut kernels = Vec::new();
-    for kernel in kernels::prepare(&cache, &apt, &tools, pattern)? {
+    for kernel in kernels::prepare(&cache, &apt, &tools, wanted)? {
         let modules = modules::build(&cache, &tools, &kernel)?;
         kernels.push((kernel, modules));
     }
@@ -143,7 +143,7 @@ pub fn debian(tools: &Toolroot, kernel: &Kernel) -> Result<PathBuf> {
 
 /// The same, with bpftrace.
 pub fn rig_with_bpftrace(pattern: &str) -> Result<Rig> {
-    let rig = rig(Some(pattern))?;
+    let rig = rig(Wanted::Named(pattern))?;
     let cache = Cache::open()?;
     Ok(Rig { bpftrace: Some(bpftrace::ensure(&cache, &Apt::open(&cache)?)?), ..rig })
 }
