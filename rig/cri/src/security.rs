@@ -80,7 +80,7 @@ pub fn of_container(
         masked_paths: hidden(&MASKED),
         readonly_paths: hidden(&READ_ONLY),
         seccomp: Some(seccomp(pod, privileged, profiles)?),
-        apparmor: Some(apparmor(pod)?),
+        apparmor: apparmor(pod)?,
     })
 }
 
@@ -109,13 +109,15 @@ fn seccomp(pod: &Value, privileged: bool, profiles: &Path) -> Result<SecurityPro
     })
 }
 
-fn apparmor(pod: &Value) -> Result<SecurityProfile> {
+/// Without one the runtime has its own default, also where the kernel has no AppArmor.
+fn apparmor(pod: &Value) -> Result<Option<SecurityProfile>> {
     let kind = match pod["appArmorProfile"]["type"].as_str() {
-        None | Some("RuntimeDefault") => ProfileType::RuntimeDefault,
+        None => return Ok(None),
+        Some("RuntimeDefault") => ProfileType::RuntimeDefault,
         Some("Unconfined") => ProfileType::Unconfined,
         Some(other) => bail!("AppArmor profile {other:?}"),
     };
-    Ok(profile(kind, String::new()))
+    Ok(Some(profile(kind, String::new())))
 }
 
 fn profile(kind: ProfileType, localhost_ref: String) -> SecurityProfile {

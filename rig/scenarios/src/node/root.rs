@@ -44,6 +44,8 @@ pub fn prepare() -> Result<()> {
     host::run_command("mount", &["-t", "tmpfs", "shm", "/dev/shm"])?;
     host::run_command("mount", &["--make-rshared", "/"])?;
     fs::create_dir("/nodes/root").context("/nodes/root")?;
+    // podman unpacks images there.
+    fs::create_dir_all("/var/tmp").context("/var/tmp")?;
     symlink("/run", "/var/run").context("/var/run")
 }
 

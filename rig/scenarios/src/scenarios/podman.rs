@@ -44,7 +44,7 @@ fn own_profile(_: &Context) -> Result<Status> {
     let log = podman.log(AGENT)?;
     ensure!(!log.contains("WARN"), "it warns: {log}");
     podman.down()?;
-    decided("without podman", false)?;
+    decided("without-podman", false)?;
     cli(&["detach"])?;
     gate.remove()?;
     Ok(Status::Passed)

@@ -44,10 +44,10 @@ fn missing_image(node: &Node) -> Result<()> {
     println!("{error}");
     ensure!(error.starts_with("PullImage: ") && error.contains("guestreq:0.0.0"), "{error}");
     ensure!(pins()? == before, "{before:?}, then {:?}", pins()?);
-    decided("without an image", false)?;
+    decided("without-an-image", false)?;
     // The next pod has one.
     let next = start(node, pod("enforce", "DaemonSet")?)?;
-    decided("with an image", false)?;
+    decided("with-an-image", false)?;
     stop(node, next)?;
     end(node, Some(gate))
 }

@@ -137,7 +137,7 @@ fn detached(node: &Node) -> Result<()> {
     decided("refused", false)?;
     stop(node, running)?;
     ensure!(Path::new(PINS).exists(), "enforcement did not survive the agent");
-    decided("without an agent", false)?;
+    decided("without-an-agent", false)?;
     let (code, log) = detach(&node.kubelet)?;
     ensure!(code == 0 && log.contains("Detached."), "exit {code}: {log}");
     ensure!(!Path::new(PINS).exists(), "{PINS} still exists");
@@ -148,7 +148,7 @@ fn detached(node: &Node) -> Result<()> {
 fn own_profile(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
     let running = start(node, pod("localhost", "DaemonSet")?)?;
-    decided("own profile", false)?;
+    decided("own-profile", false)?;
     let log = running.log("agent")?;
     ensure!(!log.contains("WARN"), "it warns: {log}");
     stop(node, running)?;
