@@ -18,11 +18,6 @@ mod events;
 mod events_all;
 mod faults;
 mod gate;
-mod gate_capabilities;
-mod gate_loading;
-mod gate_protocols;
-mod gate_tracers;
-mod gate_unloading;
 mod guests;
 mod hostile;
 mod hung_psp;
@@ -157,19 +152,19 @@ pub const GROUPS: &[Group] = &[
             gate::NOBODY_ANSWERS,
             gate::ANSWERS,
             gate::SELF_TEST,
-            gate::PARAMETERS,
-            gate::ATTACKER,
-            gate_capabilities::CAPABILITIES,
-            gate_capabilities::LOADER,
-            gate_loading::FTRACE,
-            gate_loading::LOADED_TWICE,
-            gate_loading::LIVE_PATCH,
-            gate_loading::PINS,
-            gate_protocols::PROTOCOLS,
-            gate_tracers::TRACED,
-            gate_unloading::UNDER_LOAD,
-            gate_unloading::WHILE_BUSY,
-            gate_unloading::UNLOAD_FORGED,
+            gate::parameters::PARAMETERS,
+            gate::parameters::ATTACKER,
+            gate::capabilities::CAPABILITIES,
+            gate::capabilities::LOADER,
+            gate::loading::FTRACE,
+            gate::loading::LOADED_TWICE,
+            gate::loading::LIVE_PATCH,
+            gate::loading::PINS,
+            gate::protocols::PROTOCOLS,
+            gate::tracers::TRACED,
+            gate::unloading::UNDER_LOAD,
+            gate::unloading::WHILE_BUSY,
+            gate::unloading::UNLOAD_FORGED,
         ],
         ..Group::DEFAULT
     },

@@ -6,7 +6,7 @@ use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::gate::{ensure_all, outcomes};
+use super::{ensure_all, outcomes};
 use crate::{
     agent::signal,
     fixed_answer::{Answer, FixedAnswer},
