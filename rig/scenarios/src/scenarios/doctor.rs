@@ -2,6 +2,8 @@
 //!
 //! On a ready host, and on the same host with prerequisites removed.
 
+mod report;
+
 use std::{
     fs,
     os::unix::process::CommandExt as _,
@@ -10,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+pub use report::DoctorReport;
 
 use crate::{
     agent::{Agent, cli, refusal_from},
@@ -32,53 +34,6 @@ scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the L
 const CONFIG: &str = "/tmp/guestreq.toml";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const ENFORCE: &str = "mode = \"enforce\"\n";
-
-pub struct DoctorReport {
-    code: Option<i32>,
-    json: Value,
-}
-
-impl DoctorReport {
-    /// For a host that is configured to enforce.
-    pub fn of_enforcing_host() -> Result<DoctorReport> {
-        fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-        DoctorReport::get()
-    }
-
-    /// For the agents' configuration.
-    fn get() -> Result<DoctorReport> {
-        let mut command = Command::new("/bin/guestreq");
-        DoctorReport::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
-    }
-
-    fn of(command: &mut Command) -> Result<DoctorReport> {
-        let output = command.output().context("guestreq doctor")?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(stderr.is_empty(), "standard error: {stderr}");
-        let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
-        Ok(DoctorReport { code: output.status.code(), json })
-    }
-
-    fn ids(&self, state: &str) -> Vec<&str> {
-        let checks = self.json["checks"].as_array().into_iter().flatten();
-        let of_state = checks.filter(|check| check["state"] == state);
-        of_state.filter_map(|check| check["id"].as_str()).collect()
-    }
-
-    /// A check is in this state, and its finding or fix contains `part`.
-    pub fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
-        let mut checks = self.json["checks"].as_array().into_iter().flatten();
-        let check = checks.find(|check| check["id"] == id).context(id.to_owned())?;
-        let text = format!("{} {}", check["why"], check["fix"]);
-        ensure!(check["state"] == state && text.contains(part), "{check}");
-        Ok(())
-    }
-
-    fn exits(&self, code: i32) -> Result<()> {
-        ensure!(self.code == Some(code), "exit {:?}: {}", self.code, self.json);
-        Ok(())
-    }
-}
 
 /// Installs the gate where DKMS would.
 fn install_gate() -> Result<()> {

@@ -212,7 +212,13 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "shares",
-        once: &[shares::PSP_TIME, shares::QUIET_VM, shares::VCPU, shares::AUDIT, shares::RETURNING],
+        once: &[
+            shares::PSP_TIME,
+            shares::quiet::QUIET_VM,
+            shares::VCPU,
+            shares::AUDIT,
+            shares::returning::RETURNING,
+        ],
         ..Group::DEFAULT
     },
     Group {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, PINS, Random, die_at, losses, points, start};
+use super::{super::losses, Host, PINS, Random, die_at, points, start};
 use crate::{
     agent::{self, Agent},
     bpf,
