@@ -14,12 +14,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 pub use report::DoctorReport;
 
+use super::capacity;
 use crate::{
     agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(READY: "doctor/ready" = ready, "doctor passes a ready host");
@@ -29,9 +30,15 @@ scenario!(BROKEN: "doctor/broken" = broken, "doctor says what is missing and how
 scenario!(COMPLETION: "doctor/completion" = completion,
     "a shell completes the names of running VMs as one word");
 scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the PSP");
-scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the LSMs");
 
-const CONFIG: &str = "/tmp/guestreq.toml";
+pub const GROUP: Group = Group {
+    name: "doctor",
+    scenarios: &[COMPILER, READY, capacity::ASIDS],
+    once: &[BROKEN, COMPLETION, HUNG_PSP],
+    ..Group::DEFAULT
+};
+
+pub const CONFIG: &str = "/tmp/guestreq.toml";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const ENFORCE: &str = "mode = \"enforce\"\n";
 
@@ -176,16 +183,5 @@ fn hung_psp(_: &Context) -> Result<Status> {
     report.exits(1)?;
     report.says("psp", "fail", "did not answer within 5 s")?;
     ensure!(took < Duration::from_secs(30), "it took {took:?}");
-    Ok(Status::Passed)
-}
-
-/// On a kernel booted without bpf among the LSMs.
-fn no_lsm(_: &Context) -> Result<Status> {
-    fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-    let report = DoctorReport::get()?;
-    report.exits(1)?;
-    report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
-    fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcement needs it")?;
     Ok(Status::Passed)
 }

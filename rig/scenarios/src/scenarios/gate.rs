@@ -2,11 +2,11 @@
 //!
 //! What the module promises, whichever program answers it, or none.
 
-pub mod capabilities;
-pub mod loading;
-pub mod parameters;
-pub mod protocols;
-pub mod tracers;
+mod capabilities;
+mod loading;
+mod parameters;
+mod protocols;
+mod tracers;
 pub mod unloading;
 
 use std::{collections::BTreeMap, fs, time::Duration};
@@ -18,7 +18,7 @@ use crate::{
     gate::{Gate, GateCounts},
     host::{Firmware, wait_until},
     load::{self, LoadReport},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(NOBODY_ANSWERS: "gate/unanswered" = nobody_answers,
@@ -27,6 +27,30 @@ scenario!(ANSWERS: "gate/answers" = answers,
     "the gate follows the answer, and refused requests never reach the PSP");
 scenario!(SELF_TEST: "gate/self_test" = self_test,
     "a self-test shows the answer and is not counted");
+
+pub const GROUP: Group = Group {
+    name: "gate",
+    memory_mib: 2048,
+    scenarios: &[
+        NOBODY_ANSWERS,
+        ANSWERS,
+        SELF_TEST,
+        parameters::PARAMETERS,
+        parameters::ATTACKER,
+        capabilities::CAPABILITIES,
+        capabilities::LOADER,
+        loading::FTRACE,
+        loading::LOADED_TWICE,
+        loading::LIVE_PATCH,
+        loading::PINS,
+        protocols::PROTOCOLS,
+        tracers::TRACED,
+        unloading::UNDER_LOAD,
+        unloading::WHILE_BUSY,
+        unloading::UNLOAD_FORGED,
+    ],
+    ..Group::DEFAULT
+};
 
 /// What guests saw, summed over message types.
 pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {

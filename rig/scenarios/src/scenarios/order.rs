@@ -3,18 +3,18 @@
 //! Without an agent and without limits: what a VM that pushes does to others. Ratios of one run.
 //! gate/tests simulates the same without noise.
 
-pub mod checked;
-pub mod figures;
-pub mod gaps;
+mod checked;
+mod figures;
+mod gaps;
 pub mod hung;
 mod measured;
-pub mod observed;
-pub mod starved;
-pub mod stopped;
+mod observed;
+mod starved;
+mod stopped;
 pub mod under_load;
 pub mod unloading;
-pub mod waiting;
-pub mod weights;
+mod waiting;
+mod weights;
 
 use std::time::Duration;
 
@@ -25,13 +25,43 @@ use crate::{
     gate::Gate,
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(timed QUIET_VM: "order/quiet_vm" = quiet_vm,
     "VMs that push do not slow a quiet one, as they do with depth=0");
 scenario!(timed LAUNCH: "order/launch" = launch,
     "VMs that push slow a launch little, and keep their part of the PSP");
+
+pub const GROUP: Group = Group {
+    name: "order",
+    memory_mib: 2048,
+    scenarios: &[
+        QUIET_VM,
+        LAUNCH,
+        under_load::KILLED,
+        under_load::SIGNALS,
+        under_load::PARAMETERS,
+        unloading::UNLOADED,
+        waiting::LISTED,
+        starved::QUOTA,
+        stopped::STOPPED,
+        stopped::SUSPENDED,
+        figures::LAUNCHES,
+        figures::CONCURRENT,
+        figures::BUSY,
+        starved::OVERSOLD,
+    ],
+    once: &[
+        under_load::OVERDUE,
+        waiting::WEIGHTS,
+        weights::POLICY,
+        observed::SHOWN,
+        observed::CONFIGURED,
+        checked::LOCKDEP,
+    ],
+    ..Group::DEFAULT
+};
 
 /// As long as on hardware.
 const REQUEST_US: u64 = 7_700;

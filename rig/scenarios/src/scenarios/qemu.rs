@@ -3,13 +3,13 @@
 //! Everything between guest and PSP is real here except the guest's code and the firmware: QEMU
 //! launches the VM, runs its vCPU and takes what guestreq does to it.
 
-pub mod firmware;
-pub mod gate;
-pub mod launch;
-pub mod load;
-pub mod newer;
-pub mod vcpu;
-pub mod waiting;
+mod firmware;
+mod gate;
+mod launch;
+mod load;
+mod newer;
+mod vcpu;
+mod waiting;
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Needs, Status, scenario},
 };
 
 scenario!(COUNTED: "qemu/counted" = counted,
@@ -34,6 +34,45 @@ scenario!(SIX: "qemu/six" = six,
     "six QEMUs at once are counted separately, as their guests count");
 scenario!(RESTARTED_AGENT: "qemu/restarted_agent" = restarted_agent,
     "QEMU's requests are decided and counted while the agent is killed and restarted");
+
+pub const GROUP: Group = Group {
+    name: "qemu",
+    needs: Needs::Vmm,
+    memory_mib: 2048,
+    scenarios: &[
+        COUNTED,
+        gate::DENIED,
+        vcpu::HELD,
+        vcpu::DENIED,
+        launch::KILLED,
+        firmware::VCPUS,
+        firmware::GHCB,
+        newer::COUNTED,
+    ],
+    once: &[
+        SIX,
+        RESTARTED_AGENT,
+        gate::LIMITED,
+        gate::LONG,
+        vcpu::STOPPED,
+        vcpu::KILLED,
+        vcpu::ENDED,
+        waiting::MONITOR,
+        waiting::KILLED,
+        waiting::RESET,
+        load::SHARE,
+        load::ORDER,
+        load::LAUNCHES,
+        newer::RESET,
+        newer::DENIED,
+        newer::ENDED,
+        newer::NAMES,
+        firmware::OVMF,
+        firmware::NO_METADATA,
+        firmware::SILENT,
+    ],
+    ..Group::DEFAULT
+};
 
 /// Ten requests a second.
 const INTERVAL: Duration = Duration::from_millis(100);

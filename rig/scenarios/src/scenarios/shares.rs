@@ -1,7 +1,7 @@
 //! # Shares of the PSP's time, and messages that keep their place
 
-pub mod quiet;
-pub mod returning;
+mod quiet;
+mod returning;
 
 use std::{
     thread,
@@ -16,7 +16,7 @@ use crate::{
     enforcing::Enforcing,
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(PSP_TIME: "shares/psp_time" = psp_time,
@@ -25,6 +25,12 @@ scenario!(VCPU: "shares/vcpu" = vcpu,
     "the vcpu backend keeps a share, too");
 scenario!(AUDIT: "shares/audit" = audit,
     "audit counts what a share would refuse, and charges nothing for it");
+
+pub const GROUP: Group = Group {
+    name: "shares",
+    once: &[PSP_TIME, quiet::QUIET_VM, VCPU, AUDIT, returning::RETURNING],
+    ..Group::DEFAULT
+};
 
 /// Share of these scenarios.
 const SHARE: f64 = 0.1;

@@ -21,11 +21,13 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(SOAK: "soak/soak" = soak,
     "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat");
+
+pub const GROUP: Group = Group { name: "soak", memory_mib: 2048, once: &[SOAK], ..Group::DEFAULT };
 
 /// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {

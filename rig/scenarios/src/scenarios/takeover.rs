@@ -3,13 +3,13 @@
 //! Whenever an agent is killed, stopped, or replaced by the same or another version, disallowed
 //! messages never reach the PSP, and every request is counted once.
 
-pub mod failpoints;
-pub mod foreign_pins;
+mod failpoints;
+mod foreign_pins;
 mod host;
-pub mod restarts;
-pub mod single_agent;
-pub mod unchanged;
-pub mod versions;
+mod restarts;
+mod single_agent;
+mod unchanged;
+mod versions;
 
 use std::{fs, process::Command, time::Duration};
 
@@ -19,6 +19,31 @@ pub use host::Host;
 use crate::{
     agent::{self, Agent, cli},
     host::wait_until,
+    scenario::Group,
+};
+
+pub const GROUP: Group = Group {
+    name: "takeover",
+    memory_mib: 2048,
+    scenarios: &[restarts::SURVIVES, restarts::FLOOD],
+    once: &[
+        versions::OTHER_PROGRAMS,
+        versions::OTHER_ENTRIES,
+        failpoints::AT_START,
+        failpoints::AT_TAKEOVER,
+        failpoints::AT_CHANGE,
+        failpoints::AT_STOP,
+        failpoints::AT_DETACH,
+        versions::OTHER_SCHEMA,
+        unchanged::UNCHANGED,
+        unchanged::RELOADED,
+        unchanged::REPLACED,
+        unchanged::REFUSED,
+        foreign_pins::FOREIGN,
+        single_agent::SECOND_AGENT,
+        single_agent::PID_REUSE,
+    ],
+    ..Group::DEFAULT
 };
 
 pub const CONFIG: &str = "/tmp/takeover.toml";
