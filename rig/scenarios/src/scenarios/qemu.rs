@@ -5,6 +5,7 @@
 
 mod firmware;
 mod gate;
+mod guests;
 mod launch;
 mod load;
 mod newer;
@@ -45,8 +46,8 @@ pub const GROUP: Group = Group {
         vcpu::HELD,
         vcpu::DENIED,
         launch::KILLED,
-        firmware::VCPUS,
-        firmware::GHCB,
+        guests::VCPUS,
+        guests::GHCB,
         newer::COUNTED,
     ],
     once: &[
@@ -69,7 +70,7 @@ pub const GROUP: Group = Group {
         newer::NAMES,
         firmware::OVMF,
         firmware::NO_METADATA,
-        firmware::SILENT,
+        guests::SILENT,
     ],
     ..Group::DEFAULT
 };
