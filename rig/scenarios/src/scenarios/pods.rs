@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::packages;
 use crate::{
-    agent::{Agent, json},
+    agent::{Agent, is_known, vm_named},
     cgroup::{ROOT, enter},
     enforcing::Enforcing,
     host::wait_until,
@@ -80,10 +80,8 @@ fn rules(_: &Context) -> Result<Status> {
 fn moved(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;
-    wait_until("the VM is known", Duration::from_secs(60), || {
-        Ok(json("vms")?["vms"][0]["vm"] == "sandbox-5a3f")
-    })?;
-    let vm = &json("vms")?["vms"][0];
+    wait_until("the VM is known", Duration::from_secs(60), || is_known("sandbox-5a3f"))?;
+    let vm = vm_named("sandbox-5a3f")?;
     ensure!(vm["pod_uid"] == "", "it is in no pod yet: {vm}");
     let pid = vm["pid"].as_u64().context("a pid")?;
     enter(&PodCgroup::new()?.folder, u32::try_from(pid)?)?;

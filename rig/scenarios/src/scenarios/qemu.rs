@@ -14,15 +14,14 @@ mod waiting;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use super::{
     assert_exact,
     takeover::{self, Host},
 };
 use crate::{
-    agent::{Agent, find_vm, json},
+    agent::{Agent, find_vm, is_known, vm_named},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
@@ -89,11 +88,6 @@ fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
     Ok(agent.scrape()?.sum("guestreq_requests_total", &labels) as u64)
 }
 
-/// A VM in `guestreq vms -o json`.
-fn shown(name: &str) -> Result<Value> {
-    find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
-}
-
 /// Waits until a VM of this name, which was known, is shown as exited.
 fn is_gone(name: &str) -> Result<()> {
     wait_until("the VM is known to have exited", LIMIT, || {
@@ -121,7 +115,7 @@ fn counted(_: &Context) -> Result<Status> {
     end_of_script(&mut plain, 30)?;
     end_of_script(&mut extended, 12)?;
     for (vm, requests) in [(&plain, 30), (&extended, 12)] {
-        let shown = shown(&vm.name)?;
+        let shown = vm_named(&vm.name)?;
         ensure!(shown["uuid"] == vm.uuid.as_str() && shown["vmm"] == "qemu", "{shown}");
         ensure!(shown["pid"] == vm.pid(), "{shown}");
         let counted = count(&agent, &vm.name, "ok")?;
@@ -165,7 +159,7 @@ fn restarted_agent(_: &Context) -> Result<Status> {
     first.kill()?;
     vm.wait_for_answers(5)?;
     let second = takeover::start(&[])?;
-    wait_until("the VM has its name", LIMIT, || Ok(json("vms")?["vms"][0]["vm"] == "restarted"))?;
+    wait_until("the VM has its name", LIMIT, || is_known("restarted"))?;
     vm.wait_for_answers(5)?;
     vm.execute("stop")?;
     let letters = vm.letters()?;

@@ -9,9 +9,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{INTERVAL, KEY, LIMIT, REPORT, count, end_of_script, is_gone, shown};
+use super::{INTERVAL, KEY, LIMIT, REPORT, count, end_of_script, is_gone};
 use crate::{
-    agent::{Agent, cli},
+    agent::{Agent, cli, vm_named},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
@@ -43,7 +43,7 @@ fn silent(_: &Context) -> Result<Status> {
     let mut quits = spinning("quits")?;
     let killed = spinning("killed")?;
     for name in ["quits", "killed"] {
-        ensure!(shown(name)?["running"] == true, "{name}");
+        ensure!(vm_named(name)?["running"] == true, "{name}");
     }
     // It is asked to shut down, and does not respond.
     quits.execute("system_powerdown")?;

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use crate::{
-    agent::{Agent, cli, json},
+    agent::{Agent, cli, is_known, vm_named},
     enforcing::Enforcing,
     host::wait_until,
     load,
@@ -18,11 +17,6 @@ use crate::{
 
 scenario!(RETURNING: "shares/returning" = returning,
     "a refused message keeps its place and is admitted after 30 s, and invented numbers gain nothing");
-
-/// A VM in the answer of `guestreq vms -o json`.
-fn row_of<'a>(vms: &'a Value, name: &str) -> Option<&'a Value> {
-    vms["vms"].as_array()?.iter().find(|vm| vm["vm"] == name)
-}
 
 /// One request an hour.
 const ONE_AN_HOUR: &str = "limit = { rate = \"1/h\", burst = 1, force = true }\n";
@@ -87,8 +81,7 @@ fn returning(_: &Context) -> Result<Status> {
     println!("rescued: hostile {}, invents {}", rescued("hostile"), rescued("invents"));
     ensure!(rescued("hostile") <= 8.0, "more than four each 30 s: {}", rescued("hostile"));
     ensure!(rescued("invents") == 0.0, "inventing numbers gained {}", rescued("invents"));
-    let vms = json("vms")?;
-    let marks = row_of(&vms, "gives-up").context("no such VM")?["lost_vmpcks"].to_string();
+    let marks = vm_named("gives-up")?["lost_vmpcks"].to_string();
     ensure!(marks.contains("busy"), "vms shows no lost VMPCK: {marks}");
     let events = cli(&[
         "events",
@@ -105,7 +98,7 @@ fn returning(_: &Context) -> Result<Status> {
         ensure!(events.contains(what), "no event {what}: {events}");
     }
     // A VM without a record keeps its place, too: its second request was admitted after 30 s.
-    ensure!(row_of(&vms, "no-slot").is_none(), "there was a slot for each VM");
+    ensure!(!is_known("no-slot")?, "there was a slot for each VM");
     let outcomes = no_slot.stop()?.outcomes;
     ensure!(outcomes["5"].get("ok") == Some(&2), "without a slot: {outcomes:?}");
     for load in [linux, gives_up, denied, denied_meanwhile, hostile, invents] {

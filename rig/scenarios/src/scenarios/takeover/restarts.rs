@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Host, Random, points, spawn, start, versions::PROGRAMS};
 use crate::{
-    agent::{self, cli, json},
+    agent::{self, cli, is_known, vm_named},
     host::wait_until,
     load,
     scenario::{Context, Status, scenario},
@@ -27,9 +27,7 @@ fn survives(_: &Context) -> Result<Status> {
         "--vmm qemu --name web --vcpus 3 --vmpck all --type report,export,key --seconds 3600 \
          --busy-retry-ms 20",
     )?;
-    wait_until("the VM is known", Duration::from_secs(20), || {
-        Ok(json("vms")?["vms"][0]["vm"] == "web")
-    })?;
+    wait_until("the VM is known", Duration::from_secs(20), || is_known("web"))?;
     first.kill()?;
     let unwatched = || -> Result<u64> {
         let before = host.firmware()?.guest_requests;
@@ -41,7 +39,7 @@ fn survives(_: &Context) -> Result<Status> {
     let killed = unwatched()?;
 
     let second = start(&[])?;
-    ensure!(json("vms")?["vms"][0]["vm"] == "web", "{}", cli(&["vms"])?);
+    vm_named("web")?;
     let log = agent::log();
     ensure!(log.contains("took over kretprobe/"), "nothing was taken over: {log}");
     ensure!(!log.contains("] attached "), "something was attached: {log}");
@@ -50,7 +48,7 @@ fn survives(_: &Context) -> Result<Status> {
     let stopped = unwatched()?;
 
     let third = start(&[])?;
-    ensure!(json("vms")?["vms"][0]["vm"] == "web", "{}", cli(&["vms"])?);
+    vm_named("web")?;
     agent::signal(load.pid(), libc::SIGTERM)?;
     load.finish()?;
     let answered = host.exact(&third)?;
