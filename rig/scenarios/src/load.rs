@@ -2,11 +2,13 @@
 //!
 //! snpload creates the VMs; what its guests saw is compared with what the agent counted.
 
+mod end;
+mod hung;
 mod report;
 
 use std::{
     fs,
-    process::{Child, ChildStdin, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     thread::sleep,
     time::Duration,
 };
@@ -25,6 +27,8 @@ pub struct Load {
     /// Closing it ends a load that holds its VMs.
     input: Option<ChildStdin>,
     arguments: String,
+    /// How long it lasts by its arguments, if nothing makes its guests wait.
+    lasts: Duration,
 }
 
 /// Most scenarios are about guest requests, not launches, and start up to 1,000 VMs: each measured
@@ -51,7 +55,8 @@ pub fn start_named(arguments: &str, name: Option<&str>) -> Result<Load> {
         .with_context(|| format!("snpload {arguments}"))?;
     let input = child.stdin.take();
     let pid = child.id();
-    Ok(Load { child: Some(child), pid, input, arguments: arguments.to_owned() })
+    let lasts = end::lasts(arguments);
+    Ok(Load { child: Some(child), pid, input, arguments: arguments.to_owned(), lasts })
 }
 
 /// Runs a load to its end.
@@ -100,9 +105,15 @@ impl Load {
     }
 
     /// Stops the guests, releases held VMs, and returns what they saw.
-    pub fn stop(self) -> Result<LoadReport> {
-        agent::signal(self.pid, libc::SIGTERM)?;
+    pub fn stop(mut self) -> Result<LoadReport> {
+        self.ask_to_stop()?;
         self.finish()
+    }
+
+    /// Asks its guests to stop, without waiting for them.
+    pub fn ask_to_stop(&mut self) -> Result<()> {
+        self.lasts = Duration::ZERO;
+        agent::signal(self.pid, libc::SIGTERM)
     }
 
     /// Calls `what` while no guest runs and no request is in flight.
@@ -145,23 +156,4 @@ impl Load {
         parse(&String::from_utf8_lossy(&output.stdout))
             .with_context(|| format!("snpload {arguments}"))
     }
-
-    /// The same for a load that may fail.
-    pub fn end(mut self) -> Result<Output> {
-        drop(self.input.take());
-        let child = self.child.take().context("it has ended")?;
-        child.wait_with_output().with_context(|| format!("snpload {}", self.arguments))
-    }
 }
-
-/// A failed scenario leaves no load behind.
-impl Drop for Load {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
-            // Its VMs' processes exit with it.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-

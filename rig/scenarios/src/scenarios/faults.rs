@@ -99,8 +99,7 @@ fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
     requests_continue(5).context("at first")?;
     fault(&mut host)?;
     requests_continue(5).context("at last")?;
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     let answered = host.host.exact(&host.agent)?;
     let denied = host.host.gate()?.denied;
     ensure!(seen.outcomes["7"].keys().eq(["fw:0x16"]), "exports: {:?}", seen.outcomes["7"]);

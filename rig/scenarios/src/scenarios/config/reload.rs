@@ -149,9 +149,7 @@ fn at_reload(_: &Context) -> Result<Status> {
     }
     let agent = start(&[])?;
     decided("converged", allowed)?;
-    let web = web.context("no VM")?;
-    signal(web.pid(), libc::SIGTERM)?;
-    web.finish()?;
+    web.context("no VM")?.stop()?;
     let reached = host::Firmware::read()?.since(&before);
     let imports: u64 =
         reached.messages.iter().filter(|((kind, _), _)| *kind == 9).map(|(_, count)| count).sum();

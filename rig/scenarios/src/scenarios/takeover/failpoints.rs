@@ -94,8 +94,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
         host.firmware().with_context(|| format!("after {point}, with the same programs"))?;
     }
     let agent = start(&[])?;
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
     let answered = host.exact(&agent)?;
     let gate = host.gate()?;
     println!(

@@ -49,8 +49,7 @@ fn survives(_: &Context) -> Result<Status> {
 
     let third = start(&[])?;
     vm_named("web")?;
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
     let answered = host.exact(&third)?;
     let limit = RATE * host.since.elapsed().as_secs_f64() + BURST;
     ensure!(answered as f64 <= limit, "{answered} passed, the limit allows {limit:.0}");
@@ -105,8 +104,7 @@ fn flood(context: &Context) -> Result<Status> {
         agent = start(&[])?;
         killed += 1;
     }
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     let answered = host.exact(&agent)?;
     let sent = seen.outcomes["5"]["ok"];
     ensure!(answered == sent, "the firmware answered {answered}, the guests sent {sent}");

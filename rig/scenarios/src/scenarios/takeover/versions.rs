@@ -38,8 +38,7 @@ fn some_load() -> Result<Load> {
 }
 
 fn finish(load: Load) -> Result<()> {
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
     Ok(())
 }
 
