@@ -63,17 +63,29 @@ impl Policies {
 
     /// Writes the policy of unidentified VMs.
     pub fn apply_default(&self, records: &Records) {
-        // The generation only matters in a VM's own policy.
         records.set_backend(self.policy_set.backend);
-        records.set_default_policy(self.policy_set.default().to_policy(0), self.policy_set.waits());
+        self.write_default(records, false);
     }
 
     /// Writes it in place of an earlier agent's, as [`Policies::install`] does.
     pub fn take_over(&mut self, records: &Records) {
         let waited = records.new_vms_wait();
         records.set_backend(self.policy_set.backend);
+        self.write_default(records, waited);
+        self.keep_waiting(waited);
+    }
+
+    /// Writes the default; unidentified VMs wait if this policy set or, `waited`, an earlier one makes
+    /// them.
+    fn write_default(&self, records: &Records, waited: bool) {
+        // The generation only matters in a VM's own policy.
         let policy = self.policy_set.default().to_policy(0);
         records.set_default_policy(policy, waited || self.policy_set.waits());
+    }
+
+    /// Lets VMs that waited do so for another moment, if no policy needs it any more: a running
+    /// program may have read the old default.
+    fn keep_waiting(&mut self, waited: bool) {
         self.waiting_since = (waited && !self.policy_set.waits()).then(Instant::now);
     }
 
@@ -143,15 +155,13 @@ impl Policies {
     pub fn install(&mut self, policy_set: PolicySet, records: &Records, vms: &[TrackedVm]) {
         let waited = self.policy_set.waits() || self.waiting_since.is_some();
         self.policy_set = policy_set;
-        let policy = self.policy_set.default().to_policy(0);
-        records.set_default_policy(policy, waited || self.policy_set.waits());
+        self.write_default(records, waited);
         failpoint::point(Point::DefaultWritten);
         for vm in vms {
             self.apply(records, vm);
             failpoint::point(Point::VmWritten);
         }
-        // VMs still wait for a moment: a running program may have read the old default.
-        self.waiting_since = (waited && !self.policy_set.waits()).then(Instant::now);
+        self.keep_waiting(waited);
     }
 
     /// Ends the wait after a change.

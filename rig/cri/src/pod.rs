@@ -1,18 +1,16 @@
 //! # A pod: an object's template and its ConfigMaps, in the runtime's terms
 
+mod container;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::manifest::{list, only, text, texts};
-use crate::messages::container::{
-    ContainerConfig, ContainerMetadata, KeyValue, LinuxContainerConfig, Mount,
-};
-use crate::messages::image::ImageSpec;
+use crate::manifest::{list, only, text};
 use crate::messages::sandbox::{LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata};
-use crate::{resources, security, volumes};
+use crate::security;
 
 /// Without effect on one node: who may run where, and what the API server does with it.
 const OF_THE_CLUSTER: [&str; 8] = [
@@ -33,22 +31,6 @@ const SPEC: [&str; 6] = [
     "containers",
     "volumes",
 ];
-const CONTAINER: [&str; 13] = [
-    "name",
-    "image",
-    "command",
-    "args",
-    "env",
-    "ports",
-    "securityContext",
-    "resources",
-    "startupProbe",
-    "readinessProbe",
-    "livenessProbe",
-    "volumeMounts",
-    "terminationMessagePolicy",
-];
-
 #[derive(Clone, Debug)]
 pub struct Pod {
     pub name: String,
@@ -73,8 +55,7 @@ impl Pod {
         let spec = object["spec"]["template"]["spec"].clone();
         only(&spec, "the pod", &[&SPEC[..], &OF_THE_CLUSTER[..]].concat())?;
         for container in list(&spec, "initContainers").chain(list(&spec, "containers")) {
-            only(container, "a container", &CONTAINER)?;
-            security::check(container)?;
+            container::check(container)?;
         }
         Ok(Pod {
             name: name.to_owned(),
@@ -131,51 +112,6 @@ impl Pod {
         })
     }
 
-    /// A container, with the folder of this pod's ConfigMaps, that of seccomp profiles, and what
-    /// every container has mounted.
-    pub fn container(
-        &self,
-        container: &Value,
-        folder: &Path,
-        profiles: &Path,
-        common: &[Mount],
-    ) -> Result<ContainerConfig> {
-        let name = text(container, "name")?;
-        let image = text(container, "image")?.to_owned();
-        let mut mounts = volumes::mounts(&self.spec, container, folder)?;
-        mounts.extend_from_slice(common);
-        let mut labels = self.labels();
-        labels.insert("io.kubernetes.container.name".into(), name.into());
-        Ok(ContainerConfig {
-            metadata: Some(ContainerMetadata { name: name.into(), attempt: 0 }),
-            image: Some(ImageSpec { user_specified_image: image.clone(), image }),
-            command: texts(container, "command")?,
-            args: texts(container, "args")?,
-            working_dir: String::new(),
-            envs: list(container, "env").map(|env| self.variable(env)).collect::<Result<_>>()?,
-            mounts,
-            devices: self.devices.iter().map(|path| resources::device(path)).collect(),
-            labels,
-            log_path: format!("{name}/0.log"),
-            linux: Some(LinuxContainerConfig {
-                resources: Some(resources::of(&container["resources"])?),
-                security_context: Some(security::of_container(&self.spec, container, profiles)?),
-            }),
-        })
-    }
-
-    fn variable(&self, env: &Value) -> Result<KeyValue> {
-        only(env, "a variable", &["name", "value", "valueFrom"])?;
-        let value = match env["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-            None if env["valueFrom"].is_null() => text(env, "value")?,
-            Some("metadata.name") => &self.name,
-            Some("metadata.namespace") => &self.namespace,
-            Some("metadata.uid") => &self.uid,
-            _ => bail!("a variable from elsewhere: {env}"),
-        };
-        Ok(KeyValue { key: text(env, "name")?.to_owned(), value: value.to_owned() })
-    }
-
     fn labels(&self) -> HashMap<String, String> {
         let of = |key: &str, value: &str| (format!("io.kubernetes.pod.{key}"), value.to_owned());
         [of("name", &self.name), of("namespace", &self.namespace), of("uid", &self.uid)].into()
@@ -185,6 +121,7 @@ impl Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::container::ContainerConfig;
     use serde_json::json;
 
     fn objects(change: impl Fn(&mut Value)) -> Vec<Value> {

@@ -214,3 +214,13 @@ pub fn find_vm(is_wanted: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
     let mut all = vms["vms"].as_array().into_iter().flatten();
     Ok(all.find(|vm| is_wanted(vm)).cloned())
 }
+
+/// The VM of this name in `guestreq vms`.
+pub fn vm_named(name: &str) -> Result<Value> {
+    find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
+}
+
+/// Whether `guestreq vms` shows a VM of this name.
+pub fn is_known(name: &str) -> Result<bool> {
+    Ok(find_vm(|vm| vm["vm"] == name)?.is_some())
+}

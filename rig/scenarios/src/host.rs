@@ -24,6 +24,11 @@ pub fn kernel() -> Result<String> {
     Ok(release.trim().to_owned())
 }
 
+/// The kernel's command line.
+pub fn cmdline() -> Result<String> {
+    fs::read_to_string("/proc/cmdline").context("/proc/cmdline")
+}
+
 pub fn insmod(module: &str, parameters: &[&str]) -> Result<()> {
     run(Command::new("insmod").arg(file_of(module)).args(parameters))
 }

@@ -14,6 +14,7 @@ use crate::{
     debian::{LIMIT, output},
     flash::{self, Script},
     host::wait_until,
+    letters::Letters,
 };
 
 /// Where AppArmor's profile lets a domain read its firmware and write a log.
@@ -34,7 +35,7 @@ pub fn permit_sev() -> Result<()> {
 pub struct Domain {
     pub name: String,
     pub uuid: String,
-    letters: String,
+    letters: Letters,
 }
 
 impl Domain {
@@ -55,7 +56,7 @@ impl Domain {
         let uuid = format!("5e71c0de-0000-4000-9000-{number:012x}");
         let firmware = format!("{IMAGES}/{number}.fd");
         fs::write(&firmware, flash::image(script, flash::PAGES)?).context("a firmware image")?;
-        let letters = format!("{LOGS}/{number}.letters");
+        let letters = Letters::at(format!("{LOGS}/{number}.letters"));
         let domain = Domain { name: name.to_owned(), uuid, letters };
         let file = format!("/tmp/{number}.xml");
         fs::write(&file, domain.xml(&firmware, label)).context("a domain's XML")?;
@@ -66,7 +67,7 @@ impl Domain {
 
     fn xml(&self, firmware: &str, label: &str) -> String {
         let name = escaped(&self.name);
-        let (uuid, letters) = (&self.uuid, &self.letters);
+        let (uuid, letters) = (&self.uuid, self.letters.path());
         // cbitpos as in crate::qemu::SNP.
         format!(
             "<domain type='kvm'>
@@ -127,31 +128,24 @@ impl Domain {
         waited.with_context(|| format!("it is {last}"))
     }
 
-    /// The answers that its guest has got, see rig/README.md.
+    /// The answers that its guest has got.
     pub fn letters(&self) -> Result<String> {
-        fs::read_to_string(&self.letters).context(self.letters.clone())
+        self.letters.read()
     }
 
     pub fn count(&self, letter: char) -> Result<u64> {
-        Ok(self.letters()?.chars().filter(|it| *it == letter).count() as u64)
+        self.letters.count(letter)
     }
 
-    pub fn wait_for(&self, what: &str, mut so: impl FnMut(&str) -> bool) -> Result<String> {
-        let mut letters = String::new();
-        let waited = wait_until(&format!("{} has {what}", self.name), LIMIT, || {
-            letters = self.letters()?;
-            Ok(so(&letters))
-        });
-        waited.with_context(|| format!("letters {letters:?}; {:?}", self.state()))?;
-        Ok(letters)
+    pub fn wait_for(&self, what: &str, so: impl FnMut(&str) -> bool) -> Result<String> {
+        let what = format!("{} has {what}", self.name);
+        let waited = self.letters.wait_for(&what, LIMIT, || Ok(()), so);
+        waited.with_context(|| format!("it is {:?}", self.state()))
     }
 
     pub fn wait_for_answers(&self, more: u64) -> Result<()> {
-        let wanted = self.count('.')? + more;
-        self.wait_for(&format!("{more} more answers"), |letters| {
-            letters.matches('.').count() as u64 >= wanted
-        })?;
-        Ok(())
+        let answered = self.letters.more_answers(more)?;
+        self.wait_for(&format!("{more} more answers"), answered).map(drop)
     }
 
     /// Its QEMU, as libvirt knows it.

@@ -28,6 +28,7 @@ mod flash;
 mod follower;
 mod gate;
 mod host;
+mod letters;
 mod libvirt;
 mod load;
 mod locked_memory;

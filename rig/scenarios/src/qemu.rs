@@ -1,7 +1,7 @@
 //! # Debian's QEMU as the VMM of an SNP guest
 //!
 //! The program as an operator has it. Its guest is snpsim's: it follows a script in its firmware
-//! image, and tells each answer as a letter.
+//! image, and writes each answer as a letter ([`crate::letters`]).
 
 mod machine;
 mod qmp;
@@ -17,7 +17,7 @@ pub use machine::{Machine, QEMU_10, QEMU_11};
 use qmp::Qmp;
 use serde_json::Value;
 
-use crate::{agent, flash::Script, host::wait_until};
+use crate::{agent, flash::Script, host::wait_until, letters::Letters};
 
 /// An emulated machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,6 +45,11 @@ impl Process {
 
     fn file(&self, extension: &str) -> String {
         format!("{}.{extension}", self.path)
+    }
+
+    /// What a vCPU of its guest has written.
+    fn letters(&self, vcpu: u8) -> Letters {
+        machine::letters(&self.path, vcpu)
     }
 
     /// What QEMU has printed.
@@ -104,40 +109,32 @@ impl Qemu {
         self.process.pid()
     }
 
-    /// The answers that its guest has got, see rig/README.md: its first vCPU.
+    /// The answers that its guest has got: its first vCPU.
     pub fn letters(&self) -> Result<String> {
         self.letters_of(0)
     }
 
     /// The answers that a vCPU has got.
     pub fn letters_of(&self, vcpu: u8) -> Result<String> {
-        let path = machine::letters(&self.process.path, vcpu);
-        fs::read_to_string(&path).context(path)
+        self.process.letters(vcpu).read()
     }
 
     /// How many answers were of this kind.
     pub fn count(&self, letter: char) -> Result<u64> {
-        Ok(self.letters()?.chars().filter(|it| *it == letter).count() as u64)
+        self.process.letters(0).count(letter)
     }
 
     /// Waits for letters; fails if QEMU ends.
-    pub fn wait_for(&mut self, what: &str, mut so: impl FnMut(&str) -> bool) -> Result<String> {
-        let mut letters = String::new();
-        let waited = wait_until(&format!("{} has {what}", self.name), TIMEOUT, || {
-            self.process.still_runs()?;
-            letters = self.letters()?;
-            Ok(so(&letters))
-        });
-        waited.with_context(|| format!("letters {letters:?}; {}", self.process.log_tail()))?;
-        Ok(letters)
+    pub fn wait_for(&mut self, what: &str, so: impl FnMut(&str) -> bool) -> Result<String> {
+        let (process, what) = (&mut self.process, format!("{} has {what}", self.name));
+        let waited = process.letters(0).wait_for(&what, TIMEOUT, || process.still_runs(), so);
+        waited.with_context(|| self.process.log_tail())
     }
 
     /// Waits until so many more requests have been answered without an error.
     pub fn wait_for_answers(&mut self, more: u64) -> Result<()> {
-        let wanted = self.count('.')? + more;
-        let answered = |letters: &str| letters.matches('.').count() as u64 >= wanted;
-        self.wait_for(&format!("{more} more answers"), answered)?;
-        Ok(())
+        let answered = self.process.letters(0).more_answers(more)?;
+        self.wait_for(&format!("{more} more answers"), answered).map(drop)
     }
 
     /// Executes a command without arguments of QMP.

@@ -12,6 +12,7 @@ use super::{Process, Qemu, TIMEOUT, qmp::Qmp};
 use crate::{
     flash::{self, Script},
     host::wait_until,
+    letters::Letters,
 };
 
 /// trixie's.
@@ -90,9 +91,9 @@ impl Machine {
             .stdout(log.try_clone().context("QEMU's log")?)
             .stderr(log);
         for vcpu in 0..self.vcpus {
-            let path = letters(&path, vcpu);
+            let letters = letters(&path, vcpu);
             let port = 0x402 + u16::from(vcpu);
-            qemu.args(["-chardev", &format!("file,id=letters{vcpu},path={path}")]);
+            qemu.args(["-chardev", &format!("file,id=letters{vcpu},path={}", letters.path())]);
             qemu.args(["-device", &format!("isa-debugcon,iobase={port:#x},chardev=letters{vcpu}")]);
         }
         let child = qemu.spawn().context(self.program)?;
@@ -100,7 +101,7 @@ impl Machine {
     }
 }
 
-/// The file with a vCPU's letters.
-pub fn letters(path: &str, vcpu: u8) -> String {
-    format!("{path}.letters{vcpu}")
+/// What a vCPU of the machine with these files writes.
+pub fn letters(path: &str, vcpu: u8) -> Letters {
+    Letters::at(format!("{path}.letters{vcpu}"))
 }

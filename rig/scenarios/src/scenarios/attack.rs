@@ -4,11 +4,11 @@
 //! any time. Only what the VM's policy allows reaches the firmware, and all of it counts for the
 //! VM.
 
-pub mod agents;
+mod agents;
 pub mod capacity;
-pub mod contexts;
-pub mod hidden_processes;
-pub mod new_vms;
+mod contexts;
+mod hidden_processes;
+mod new_vms;
 pub mod processes;
 
 use std::{collections::BTreeMap, fs, time::Duration};
@@ -21,7 +21,40 @@ use crate::{
     exposition::Metrics,
     host::{Firmware, wait_until},
     load::{self, Load, LoadReport},
-    scenario::Status,
+    scenario::{Group, Status},
+};
+
+pub const GROUP: Group = Group {
+    name: "attack",
+    memory_mib: 2048,
+    scenarios: &[
+        processes::LIMIT,
+        processes::DENIED,
+        processes::SCRIBBLED,
+        new_vms::HASTY,
+        capacity::PARKED,
+        contexts::SEVERAL,
+        contexts::UNSEEN,
+        agents::MOVES,
+    ],
+    once: &[
+        processes::FREE,
+        capacity::THOUSAND,
+        capacity::CHURN,
+        capacity::CONTEXTS_FULL,
+        capacity::THREADS_FULL,
+        capacity::EVICTED,
+        capacity::FLOOD,
+        contexts::RESET,
+        contexts::BURST,
+        contexts::REUSE,
+        agents::REPLACED,
+        hidden_processes::VANISH,
+        hidden_processes::HIDEPID,
+        hidden_processes::HIDDEN,
+        hidden_processes::HIDDEN_LONG,
+    ],
+    ..Group::DEFAULT
 };
 
 /// Options of a VM that waits for the cue after its first request.

@@ -13,10 +13,21 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
+    scenario::Group,
 };
 
-pub use applied::{APPLIED, FULL_DISK, WRONG_REQUESTS};
-pub use reload::{AT_RELOAD, RELOADED};
+pub const GROUP: Group = Group {
+    name: "config",
+    memory_mib: 2048,
+    once: &[
+        reload::RELOADED,
+        reload::AT_RELOAD,
+        applied::APPLIED,
+        applied::FULL_DISK,
+        applied::WRONG_REQUESTS,
+    ],
+    ..Group::DEFAULT
+};
 
 const FOLDER: &str = "/tmp/config";
 const MAIN: &str = "/tmp/config/config.toml";

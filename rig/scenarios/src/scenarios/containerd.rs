@@ -3,9 +3,9 @@
 //! A kubelet's calls (rig/cri) make containerd run the rendered DaemonSet's pod: from the image that
 //! users build, with a network of its own, probed at its address.
 
-pub mod bad_input;
-pub mod enforced;
-pub mod two;
+mod bad_input;
+mod enforced;
+mod two;
 
 use std::{
     fs,
@@ -20,12 +20,13 @@ use anyhow::{Context as _, Result, ensure};
 use rig_cri::{Pod, Running, get};
 use serde_json::Value;
 
+use super::podman;
 use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
     node::{self, NEW, Node, OLD},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Needs, Status, scenario},
 };
 
 scenario!(COUNTS_1: "containerd/counts_1" = |_: &Context| on_node(OLD, counts),
@@ -33,11 +34,35 @@ scenario!(COUNTS_1: "containerd/counts_1" = |_: &Context| on_node(OLD, counts),
 scenario!(COUNTS_2: "containerd/counts_2" = |_: &Context| on_node(NEW, counts),
     "containerd 2 starts the DaemonSet's pod, which gets ready and counts as the firmware does");
 
+pub const GROUP: Group = Group {
+    name: "containerd",
+    memory_mib: 3072,
+    needs: Needs::Nodes,
+    long: true,
+    prepare,
+    once: &[
+        COUNTS_1,
+        COUNTS_2,
+        enforced::CONFIG_MAP_1,
+        enforced::CONFIG_MAP_2,
+        enforced::VCPU,
+        enforced::REPLACED,
+        enforced::DETACHED,
+        enforced::OWN_PROFILE,
+        bad_input::MISSING_IMAGE,
+        two::TWO,
+        podman::OWN_PROFILE,
+        podman::DEFAULT_PROFILE,
+        bad_input::NO_CGROUP_V2,
+    ],
+    ..Group::DEFAULT
+};
+
 const PORT: u16 = 9940;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An SNP host with what nodes need, and with the setting that the installation describes.
-pub fn prepare() -> Result<()> {
+fn prepare() -> Result<()> {
     node::prepare()?;
     fs::write("/proc/sys/kernel/perf_event_paranoid", "2").context("perf_event_paranoid")
 }

@@ -3,8 +3,8 @@
 //! With user, capabilities, mounts, root and seccomp profile from the manifest as kubectl renders
 //! it.
 
-pub mod missing;
-pub mod runtimes;
+mod missing;
+mod runtimes;
 
 use std::{fs, path::Path, process::Command};
 
@@ -17,16 +17,30 @@ use crate::{
     host::{self, Firmware, wait_until},
     load,
     pod::Pod,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(DOES_EVERYTHING: "daemonset/everything" = does_everything,
     "with the DaemonSet's privileges the agent observes, enforces, reloads and is replaced");
 
+pub const GROUP: Group = Group {
+    name: "daemonset",
+    memory_mib: 2048,
+    prepare,
+    once: &[
+        DOES_EVERYTHING,
+        runtimes::DEFAULT_PROFILES,
+        runtimes::OWN_PROFILE,
+        missing::ONE_CAPABILITY,
+        missing::THE_NODE,
+    ],
+    ..Group::DEFAULT
+};
+
 const POD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// An SNP host as the pod needs it.
-pub fn prepare() -> Result<()> {
+fn prepare() -> Result<()> {
     host::load_all()?;
     paranoid(2)
 }

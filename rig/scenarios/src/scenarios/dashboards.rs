@@ -13,13 +13,20 @@ use crate::{
     gate::Gate,
     host::Firmware,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
-/// xtask uses this name.
-pub const GROUP: &str = "dashboards";
 scenario!(WATCHED: "dashboards/scraped" = watched,
     "a Prometheus outside scrapes the agent without VMs and under load");
+
+pub const GROUP: Group = Group {
+    // xtask uses this name.
+    name: "dashboards",
+    // It is scraped from outside.
+    cmdline: "rig.ip=10.0.2.15/24",
+    once: &[WATCHED],
+    ..Group::DEFAULT
+};
 
 /// xtask connects here to let the scenario continue.
 const CONTINUE: &str = "0.0.0.0:9941";

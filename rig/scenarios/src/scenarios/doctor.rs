@@ -2,6 +2,8 @@
 //!
 //! On a ready host, and on the same host with prerequisites removed.
 
+mod report;
+
 use std::{
     fs,
     os::unix::process::CommandExt as _,
@@ -10,14 +12,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+pub use report::DoctorReport;
 
+use super::capacity;
 use crate::{
     agent::{Agent, cli, refusal_from},
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(READY: "doctor/ready" = ready, "doctor passes a ready host");
@@ -27,58 +30,17 @@ scenario!(BROKEN: "doctor/broken" = broken, "doctor says what is missing and how
 scenario!(COMPLETION: "doctor/completion" = completion,
     "a shell completes the names of running VMs as one word");
 scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the PSP");
-scenario!(NO_LSM: "doctor/no_lsm" = no_lsm, "doctor says how to add bpf to the LSMs");
 
-const CONFIG: &str = "/tmp/guestreq.toml";
+pub const GROUP: Group = Group {
+    name: "doctor",
+    scenarios: &[COMPILER, READY, capacity::ASIDS],
+    once: &[BROKEN, COMPLETION, HUNG_PSP],
+    ..Group::DEFAULT
+};
+
+pub const CONFIG: &str = "/tmp/guestreq.toml";
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const ENFORCE: &str = "mode = \"enforce\"\n";
-
-pub struct DoctorReport {
-    code: Option<i32>,
-    json: Value,
-}
-
-impl DoctorReport {
-    /// For a host that is configured to enforce.
-    pub fn of_enforcing_host() -> Result<DoctorReport> {
-        fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-        DoctorReport::get()
-    }
-
-    /// For the agents' configuration.
-    fn get() -> Result<DoctorReport> {
-        let mut command = Command::new("/bin/guestreq");
-        DoctorReport::of(command.args(["doctor", "-o", "json", "--config", CONFIG]))
-    }
-
-    fn of(command: &mut Command) -> Result<DoctorReport> {
-        let output = command.output().context("guestreq doctor")?;
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(stderr.is_empty(), "standard error: {stderr}");
-        let json = serde_json::from_slice(&output.stdout).context("doctor's JSON")?;
-        Ok(DoctorReport { code: output.status.code(), json })
-    }
-
-    fn ids(&self, state: &str) -> Vec<&str> {
-        let checks = self.json["checks"].as_array().into_iter().flatten();
-        let of_state = checks.filter(|check| check["state"] == state);
-        of_state.filter_map(|check| check["id"].as_str()).collect()
-    }
-
-    /// A check is in this state, and its finding or fix contains `part`.
-    pub fn says(&self, id: &str, state: &str, part: &str) -> Result<()> {
-        let mut checks = self.json["checks"].as_array().into_iter().flatten();
-        let check = checks.find(|check| check["id"] == id).context(id.to_owned())?;
-        let text = format!("{} {}", check["why"], check["fix"]);
-        ensure!(check["state"] == state && text.contains(part), "{check}");
-        Ok(())
-    }
-
-    fn exits(&self, code: i32) -> Result<()> {
-        ensure!(self.code == Some(code), "exit {:?}: {}", self.code, self.json);
-        Ok(())
-    }
-}
 
 /// Installs the gate where DKMS would.
 fn install_gate() -> Result<()> {
@@ -221,16 +183,5 @@ fn hung_psp(_: &Context) -> Result<Status> {
     report.exits(1)?;
     report.says("psp", "fail", "did not answer within 5 s")?;
     ensure!(took < Duration::from_secs(30), "it took {took:?}");
-    Ok(Status::Passed)
-}
-
-/// On a kernel booted without bpf among the LSMs.
-fn no_lsm(_: &Context) -> Result<Status> {
-    fs::write(CONFIG, ENFORCE).context(CONFIG)?;
-    let report = DoctorReport::get()?;
-    report.exits(1)?;
-    report.says("lsm_bpf", "fail", ",bpf on the kernel's command line")?;
-    fs::write(CONFIG, "mode = \"audit\"\n").context(CONFIG)?;
-    DoctorReport::get()?.says("lsm_bpf", "warn", "only enforcement needs it")?;
     Ok(Status::Passed)
 }

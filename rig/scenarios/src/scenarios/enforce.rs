@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::limits;
 use crate::{
     agent::{self, Agent},
     attacker,
@@ -10,7 +11,7 @@ use crate::{
     gate::Gate,
     host::{self, Firmware},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(DENIED_AND_BUSY: "enforce/denied_and_busy" = denied_and_busy,
@@ -20,6 +21,14 @@ scenario!(AUDIT: "enforce/audit" = audit,
 scenario!(RACE: "enforce/race" = race, "the decision is on the message that the PSP reads");
 scenario!(ATTACKER: "enforce/attacker" = attack,
     "a process that sends the gate's ioctl learns nothing while the agent enforces");
+
+pub const GROUP: Group = Group {
+    name: "enforce",
+    memory_mib: 2048,
+    scenarios: &[DENIED_AND_BUSY, limits::ADMITTED_RATE, limits::FIRST_REQUEST, RACE, ATTACKER],
+    once: &[limits::FAIRNESS, AUDIT],
+    ..Group::DEFAULT
+};
 
 /// By default every type that Linux guests do not use is disallowed.
 const DISALLOWED: &str = "export,import,absorb,vmrk,absorb_noma,cpuid,26,200";

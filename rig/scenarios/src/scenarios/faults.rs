@@ -23,7 +23,7 @@ use crate::{
     agent::{self, Agent, json},
     host::{Firmware, wait_until},
     load,
-    scenario::{Status, scenario},
+    scenario::{Group, Status, scenario},
 };
 
 scenario!(THOUSAND: "faults/thousand_connections" = |_| survives(clients::thousand),
@@ -45,6 +45,23 @@ scenario!(PINS_REMOVED: "faults/pins_removed" = |_| survives(files::pins),
     "an unmounted BPF file system is reported, and pins are restored once it is back");
 scenario!(CLOCK: "faults/clock" = |_| survives(files::clock),
     "setting the clock changes no count and no rate");
+
+pub const GROUP: Group = Group {
+    name: "faults",
+    once: &[
+        THOUSAND,
+        SOCKET,
+        CLOCK,
+        NEVER_READ,
+        READERS,
+        MEMORY,
+        SLOW_DISK,
+        LOG,
+        DESCRIPTORS,
+        PINS_REMOVED,
+    ],
+    ..Group::DEFAULT
+};
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -82,8 +99,7 @@ fn survives(fault: fn(&mut FaultyHost) -> Result<()>) -> Result<Status> {
     requests_continue(5).context("at first")?;
     fault(&mut host)?;
     requests_continue(5).context("at last")?;
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     let answered = host.host.exact(&host.agent)?;
     let denied = host.host.gate()?.denied;
     ensure!(seen.outcomes["7"].keys().eq(["fw:0x16"]), "exports: {:?}", seen.outcomes["7"]);

@@ -2,17 +2,23 @@
 //!
 //! What the module promises, whichever program answers it, or none.
 
-use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+mod capabilities;
+mod loading;
+mod parameters;
+mod protocols;
+mod tracers;
+pub mod unloading;
 
-use anyhow::{Context as _, Result, ensure};
+use std::{collections::BTreeMap, fs, time::Duration};
+
+use anyhow::{Result, ensure};
 
 use crate::{
-    attacker,
     fixed_answer::{Answer, FixedAnswer},
     gate::{Gate, GateCounts},
     host::{Firmware, wait_until},
     load::{self, LoadReport},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(NOBODY_ANSWERS: "gate/unanswered" = nobody_answers,
@@ -21,10 +27,30 @@ scenario!(ANSWERS: "gate/answers" = answers,
     "the gate follows the answer, and refused requests never reach the PSP");
 scenario!(SELF_TEST: "gate/self_test" = self_test,
     "a self-test shows the answer and is not counted");
-scenario!(PARAMETERS: "gate/parameters" = parameters,
-    "only root reads the gate's secrets, and its counters cannot be set");
-scenario!(ATTACKER: "gate/attacker" = attacker,
-    "an unprivileged process learns nothing from the gate alone");
+
+pub const GROUP: Group = Group {
+    name: "gate",
+    memory_mib: 2048,
+    scenarios: &[
+        NOBODY_ANSWERS,
+        ANSWERS,
+        SELF_TEST,
+        parameters::PARAMETERS,
+        parameters::ATTACKER,
+        capabilities::CAPABILITIES,
+        capabilities::LOADER,
+        loading::FTRACE,
+        loading::LOADED_TWICE,
+        loading::LIVE_PATCH,
+        loading::PINS,
+        protocols::PROTOCOLS,
+        tracers::TRACED,
+        unloading::UNDER_LOAD,
+        unloading::WHILE_BUSY,
+        unloading::UNLOAD_FORGED,
+    ],
+    ..Group::DEFAULT
+};
 
 /// What guests saw, summed over message types.
 pub fn outcomes(seen: &LoadReport) -> Vec<(String, u64)> {
@@ -126,69 +152,5 @@ fn self_test(_: &Context) -> Result<Status> {
     }
     ensure!(gate.get("self_test")? == "16 unanswered", "{:?}", gate.get("self_test"));
     ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
-    Ok(Status::Passed)
-}
-
-fn parameters(_: &Context) -> Result<Status> {
-    // Read-only parameters cannot be set when loading, either.
-    for lie in [
-        "protocol=2",
-        "protocol_newest=1",
-        "file=1",
-        "cookie=1",
-        "admitted=1",
-        "unanswered=9",
-        "self_test=1",
-        "order=1",
-        "depth=-1",
-        "launch_share=101",
-    ] {
-        let loaded = Gate::load(&[lie]);
-        ensure!(loaded.is_err(), "loaded with {lie}");
-    }
-    let gate = Gate::load(&[])?;
-    // An agent of protocol 1 reads "protocol" only.
-    for (name, value) in [("protocol", "1"), ("protocol_newest", "2"), ("depth", "1")] {
-        ensure!(gate.get(name)? == value, "{name} {:?}", gate.get(name)?);
-    }
-    let version = fs::read_to_string("/sys/module/guestreq_gate/version").context("version")?;
-    ensure!(version.trim_end() == "0.1.0", "version {version:?}");
-    let file = gate.get("file")?;
-    ensure!(file.starts_with("0xffff") && file.len() == 18, "file {file:?}");
-    let cookie = gate.get("cookie")?;
-    ensure!(cookie.starts_with("0x") && cookie.len() > 12, "cookie {cookie:?}");
-    for (name, readable) in [
-        ("protocol", true),
-        ("protocol_newest", true),
-        ("depth", true),
-        ("launch_share", true),
-        ("order", false),
-        ("admitted", false),
-        ("denied", false),
-        ("busy", false),
-        ("unanswered", false),
-        ("file", false),
-        ("cookie", false),
-        ("closed", false),
-        ("self_test", false),
-    ] {
-        let mut cat = Command::new("/bin/cat");
-        let output = attacker::nobody(cat.arg(Gate::path(name))).output().context("cat")?;
-        ensure!(output.status.success() == readable, "{name} for nobody: {output:?}");
-    }
-    gate.remove()?;
-    let gate = Gate::load(&[])?;
-    ensure!(gate.get("cookie")? != cookie, "the same cookie twice");
-    Ok(Status::Passed)
-}
-
-fn attacker(_: &Context) -> Result<Status> {
-    let without = attacker::transcript()?;
-    ensure!(without.lines().count() > 100, "the attacker was short: {without}");
-    let gate = Gate::load(&[])?;
-    let with = attacker::transcript()?;
-    ensure!(with == without, "with the gate: {with}");
-    ensure!(gate.counts()? == GateCounts::default(), "{:?}", gate.counts()?);
-    ensure!(gate.get("self_test")? == "none", "{:?}", gate.get("self_test"));
     Ok(Status::Passed)
 }

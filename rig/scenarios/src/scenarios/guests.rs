@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{assert_exact, counted, expected, losses};
 use crate::{
-    agent::{Agent, json},
+    agent::{Agent, find_vm, json, vm_named},
     host::{self, Firmware},
     load,
     scenario::{Context, Status, scenario},
@@ -90,10 +90,8 @@ fn vmpcks(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     load::run("--vmpck 2 --count 7 --name two --vmm firecracker")?;
     load::run("--vmpck all --count 8 --name all --vmm firecracker")?;
-    let vms = json("vms")?;
     let counts = |name: &str| -> Result<Vec<u64>> {
-        let vms = vms["vms"].as_array().context("no vms")?;
-        let vm = vms.iter().find(|vm| vm["vm"] == name).with_context(|| name.to_owned())?;
+        let vm = vm_named(name)?;
         let counts = vm["vmpck"].as_array().context("no vmpck")?;
         Ok(counts.iter().filter_map(serde_json::Value::as_u64).collect())
     };
@@ -113,10 +111,8 @@ fn extended(_: &Context) -> Result<Status> {
     let exits = &psp["guest_requests"];
     ensure!(exits["plain"] == 3 && exits["extended"] == 4, "{exits}");
     ensure!(psp["guest_answers"]["ok"] == 7, "{}", psp["guest_answers"]);
-    let vms = json("vms")?;
-    let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "extended"));
-    let count = vm.map(|vm| vm["extended_requests"].clone());
-    ensure!(count == Some(4.into()), "{count:?}");
+    let vm = vm_named("extended")?;
+    ensure!(vm["extended_requests"] == 4, "{vm}");
     Ok(Status::Passed)
 }
 
@@ -175,9 +171,8 @@ fn dies(_: &Context) -> Result<Status> {
     assert_exact(&agent, &before)?;
     let metrics = agent.scrape()?;
     ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "a request still waits");
-    let vms = json("vms")?;
-    let running = vms["vms"].as_array().map(|vms| vms.iter().filter(|vm| vm["running"] == true));
-    ensure!(running.map(Iterator::count) == Some(0), "{vms}");
+    let running = find_vm(|vm| vm["running"] == true)?;
+    ensure!(running.is_none(), "{running:?}");
     Ok(Status::Passed)
 }
 

@@ -21,11 +21,13 @@ use crate::{
     agent::cli,
     exposition::Metrics,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(AT_FULL_SPEED: "hostile/full_speed" = at_full_speed,
     "hostile guests at full speed bypass nothing, falsify no count and take no memory");
+
+pub const GROUP: Group = Group { name: "hostile", once: &[AT_FULL_SPEED], ..Group::DEFAULT };
 
 /// What docs/metrics.md promises.
 const MOST_SERIES: usize = 160;

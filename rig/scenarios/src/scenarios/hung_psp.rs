@@ -6,15 +6,23 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
+use super::order;
 use crate::{
     agent::{self, Agent},
-    host::{Firmware, wait_until},
+    host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(HUNG_PSP: "hung_psp/host_errors" = hung,
     "a hung PSP is reported, and its requests are host errors");
+
+pub const GROUP: Group = Group {
+    name: "hung_psp",
+    prepare: || host::load_with(&["psp_cmd_timeout=1"]),
+    scenarios: &[HUNG_PSP, order::hung::HUNG],
+    ..Group::DEFAULT
+};
 
 fn hung(_: &Context) -> Result<Status> {
     // KVM warns that it cannot decommission a VM once the PSP is dead.

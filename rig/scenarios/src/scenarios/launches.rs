@@ -2,11 +2,11 @@
 //!
 //! The agent's record of each launch, compared with the fake firmware's and with the VMM's clock.
 
-pub mod edge_cases;
+mod edge_cases;
 pub mod exact;
 pub mod records;
-pub mod restart;
-pub mod stalled;
+mod restart;
+mod stalled;
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
     exposition::Metrics,
     host::Firmware,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(TOTALS: "launches/totals" = totals,
@@ -28,6 +28,23 @@ scenario!(FAILED: "launches/failed" = failed,
     "a launch that does not finish is reported with what ended it");
 scenario!(NAMES: "launches/names" = names,
     "a launch, failed or not, has its VM's name and those of the VMs that it waited for");
+
+pub const GROUP: Group = Group {
+    name: "launches",
+    memory_mib: 3072,
+    scenarios: &[
+        exact::EXACT,
+        exact::CONCURRENT,
+        TOTALS,
+        FAILED,
+        NAMES,
+        edge_cases::PAGES,
+        edge_cases::VANISHED,
+        restart::RESTART,
+    ],
+    once: &[edge_cases::CHURN, stalled::STALLED],
+    ..Group::DEFAULT
+};
 
 /// Of each VM: KVM refuses the first before there is a guest context, the PSP the second, and
 /// nobody finishes the third.

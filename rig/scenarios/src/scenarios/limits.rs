@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
-    agent::{self, Agent, cli},
+    agent::{Agent, cli},
     enforcing::Enforcing,
     host::Firmware,
     load,
@@ -98,7 +98,7 @@ fn first_request(_: &Context) -> Result<Status> {
         ensure!(passed > 3, "round {round}: {passed} passed though the limit is off");
     }
     ensure!(load.is_running()?, "the load has ended too early");
-    agent::signal(load.pid(), libc::SIGTERM)?;
+    load.ask_to_stop()?;
     load.end()?;
     Enforcing { agent, gate }.end()
 }
@@ -119,13 +119,13 @@ pub fn well_behaved(count: u32) -> Result<[Duration; 2]> {
 
 /// The same while others send in a loop.
 pub fn with_hammering(count: u32) -> Result<[Duration; 2]> {
-    let hammers = load::start(&format!(
+    let mut hammers = load::start(&format!(
         "--vms {HAMMERING} --processes --name hammer --vcpus 4 --vmpck all --seconds 100 \
          --busy-retry-ms 200 --busy-give-up-ms 600000"
     ))?;
     thread::sleep(Duration::from_secs(4));
     let seen = well_behaved(count);
-    agent::signal(hammers.pid(), libc::SIGTERM)?;
+    hammers.ask_to_stop()?;
     hammers.end()?;
     seen
 }

@@ -11,13 +11,16 @@ use crate::{
     agent::{self, Agent},
     host::Firmware,
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(INTEGRITY: "lockdown/integrity" = integrity,
     "under lockdown=integrity the agent observes");
 scenario!(CONFIDENTIALITY: "lockdown/confidentiality" = confidentiality,
     "under lockdown=confidentiality the agent refuses to start and says why");
+
+pub const GROUP: Group =
+    Group { name: "lockdown", scenarios: &[INTEGRITY, CONFIDENTIALITY], ..Group::DEFAULT };
 
 fn raise(level: &str) -> Result<()> {
     fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))

@@ -17,11 +17,14 @@ use crate::{
     gate::GateCounts,
     host::{Firmware, wait_until},
     load::{self, LoadReport},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(long OVERLOAD: "capacity/lost_vmpcks" = overload,
     "no VMPCK of 500 VMs at twice the PSP's capacity is lost to a limit, though the agent dies ten times");
+
+pub const GROUP: Group =
+    Group { name: "overload", memory_mib: 4096, scenarios: &[OVERLOAD], ..Group::DEFAULT };
 
 /// Processes, and the VMs of each: the emulator starts three processes a second.
 const PROCESSES: u32 = 25;

@@ -11,7 +11,7 @@ use crate::{
     agent::{self, Agent},
     host::{self, Firmware},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(NO_KVM_AMD: "missing_prerequisites/kvm_amd" = no_kvm_amd,
@@ -26,6 +26,14 @@ scenario!(NO_SNP: "missing_prerequisites/snp" = no_snp,
     "without SNP the agent refuses to start and says why");
 scenario!(STAY_RECOVERS: "missing_prerequisites/stay_recovers" = stay_recovers,
     "with --stay the agent observes as soon as it can");
+
+pub const GROUP: Group = Group {
+    name: "missing_prerequisites",
+    prepare: || Ok(()),
+    scenarios: &[NO_KVM_AMD],
+    once: &[NO_ROOT, NO_BPF, STAY, NO_SNP, STAY_RECOVERS],
+    ..Group::DEFAULT
+};
 
 fn expect(result: (i32, String), words: &str) -> Result<Status> {
     let (code, line) = result;

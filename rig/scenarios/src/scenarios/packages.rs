@@ -63,8 +63,7 @@ fn upgrade(_: &Context) -> Result<Status> {
     let firmware = Firmware::read()?.since(&before);
     let reached = disallowed_that_reached(&firmware);
     ensure!(reached == 0, "{reached} passed: {:?}", firmware.messages);
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
 
     script("prerm", &["remove"])?;
     ensure!(!Path::new("/sys/fs/bpf/guestreq").exists(), "something is still pinned");

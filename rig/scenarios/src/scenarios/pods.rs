@@ -6,17 +6,21 @@ use std::{fs, process, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::packages;
 use crate::{
-    agent::{Agent, json},
+    agent::{Agent, is_known, vm_named},
     cgroup::{ROOT, enter},
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(RULES: "pods/rules" = rules, "a rule for a pod holds for its VMs and no others");
 scenario!(MOVED: "pods/moved" = moved, "a VM that is moved into its pod later is found there");
+
+pub const GROUP: Group =
+    Group { name: "pods", once: &[RULES, MOVED, packages::UPGRADE], ..Group::DEFAULT };
 
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 
@@ -76,10 +80,8 @@ fn rules(_: &Context) -> Result<Status> {
 fn moved(_: &Context) -> Result<Status> {
     let mut agent = Agent::start(&[])?;
     let load = load::start("--vmm qemu --name sandbox-5a3f --count 1 --hold")?;
-    wait_until("the VM is known", Duration::from_secs(60), || {
-        Ok(json("vms")?["vms"][0]["vm"] == "sandbox-5a3f")
-    })?;
-    let vm = &json("vms")?["vms"][0];
+    wait_until("the VM is known", Duration::from_secs(60), || is_known("sandbox-5a3f"))?;
+    let vm = vm_named("sandbox-5a3f")?;
     ensure!(vm["pod_uid"] == "", "it is in no pod yet: {vm}");
     let pid = vm["pid"].as_u64().context("a pid")?;
     enter(&PodCgroup::new()?.folder, u32::try_from(pid)?)?;

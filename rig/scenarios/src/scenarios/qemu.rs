@@ -3,29 +3,29 @@
 //! Everything between guest and PSP is real here except the guest's code and the firmware: QEMU
 //! launches the VM, runs its vCPU and takes what guestreq does to it.
 
-pub mod firmware;
-pub mod gate;
-pub mod launch;
-pub mod load;
-pub mod newer;
-pub mod vcpu;
-pub mod waiting;
+mod firmware;
+mod gate;
+mod guests;
+mod launch;
+mod load;
+mod newer;
+mod vcpu;
+mod waiting;
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use super::{
     assert_exact,
     takeover::{self, Host},
 };
 use crate::{
-    agent::{Agent, find_vm, json},
+    agent::{Agent, find_vm, is_known, vm_named},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Needs, Status, scenario},
 };
 
 scenario!(COUNTED: "qemu/counted" = counted,
@@ -34,6 +34,45 @@ scenario!(SIX: "qemu/six" = six,
     "six QEMUs at once are counted separately, as their guests count");
 scenario!(RESTARTED_AGENT: "qemu/restarted_agent" = restarted_agent,
     "QEMU's requests are decided and counted while the agent is killed and restarted");
+
+pub const GROUP: Group = Group {
+    name: "qemu",
+    needs: Needs::Vmm,
+    memory_mib: 2048,
+    scenarios: &[
+        COUNTED,
+        gate::DENIED,
+        vcpu::HELD,
+        vcpu::DENIED,
+        launch::KILLED,
+        guests::VCPUS,
+        guests::GHCB,
+        newer::COUNTED,
+    ],
+    once: &[
+        SIX,
+        RESTARTED_AGENT,
+        gate::LIMITED,
+        gate::LONG,
+        vcpu::STOPPED,
+        vcpu::KILLED,
+        vcpu::ENDED,
+        waiting::MONITOR,
+        waiting::KILLED,
+        waiting::RESET,
+        load::SHARE,
+        load::ORDER,
+        load::LAUNCHES,
+        newer::RESET,
+        newer::DENIED,
+        newer::ENDED,
+        newer::NAMES,
+        firmware::OVMF,
+        firmware::NO_METADATA,
+        guests::SILENT,
+    ],
+    ..Group::DEFAULT
+};
 
 /// Ten requests a second.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -47,11 +86,6 @@ const EXPORT: u8 = 7;
 fn count(agent: &Agent, vm: &str, result: &str) -> Result<u64> {
     let labels = [("vm", vm), ("result", result)];
     Ok(agent.scrape()?.sum("guestreq_requests_total", &labels) as u64)
-}
-
-/// A VM in `guestreq vms -o json`.
-fn shown(name: &str) -> Result<Value> {
-    find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
 }
 
 /// Waits until a VM of this name is shown as exited, and none as running.
@@ -84,7 +118,7 @@ fn counted(_: &Context) -> Result<Status> {
     end_of_script(&mut plain, 30)?;
     end_of_script(&mut extended, 12)?;
     for (vm, requests) in [(&plain, 30), (&extended, 12)] {
-        let shown = shown(&vm.name)?;
+        let shown = vm_named(&vm.name)?;
         ensure!(shown["uuid"] == vm.uuid.as_str() && shown["vmm"] == "qemu", "{shown}");
         ensure!(shown["pid"] == vm.pid(), "{shown}");
         let counted = count(&agent, &vm.name, "ok")?;
@@ -128,7 +162,7 @@ fn restarted_agent(_: &Context) -> Result<Status> {
     first.kill()?;
     vm.wait_for_answers(5)?;
     let second = takeover::start(&[])?;
-    wait_until("the VM has its name", LIMIT, || Ok(json("vms")?["vms"][0]["vm"] == "restarted"))?;
+    wait_until("the VM has its name", LIMIT, || is_known("restarted"))?;
     vm.wait_for_answers(5)?;
     vm.execute("stop")?;
     let letters = vm.letters()?;

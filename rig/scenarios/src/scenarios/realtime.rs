@@ -6,8 +6,8 @@
 //! --kernel rt` runs all others, too.
 
 use super::{
-    attack, counting, enforce, gate, gate_unloading, guests, limits, losses, operation, order,
-    pods, skipped_probes, stages, vcpu_backend, vm_names,
+    attack, counting, enforce, gate, guests, limits, losses, operation, order, pods,
+    skipped_probes, stages, vcpu_backend, vm_names,
 };
 use crate::scenario::Group;
 
@@ -26,8 +26,8 @@ pub const GROUP: Group = Group {
         vm_names::VMMS,
         pods::RULES,
         gate::ANSWERS,
-        gate_unloading::UNDER_LOAD,
-        gate_unloading::WHILE_BUSY,
+        gate::unloading::UNDER_LOAD,
+        gate::unloading::WHILE_BUSY,
         order::LAUNCH,
         order::under_load::KILLED,
         order::under_load::SIGNALS,

@@ -1,34 +1,38 @@
 //! # Shares of the PSP's time, and messages that keep their place
 
+mod quiet;
+mod returning;
+
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use anyhow::{Result, ensure};
 
 use super::vcpu_backend;
 use crate::{
-    agent::{Agent, cli, json},
+    agent::Agent,
     enforcing::Enforcing,
     host::{Firmware, wait_until},
     load::{self, Load},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(PSP_TIME: "shares/psp_time" = psp_time,
     "a VM that pushes gets its share of the PSP's time, whatever a request costs");
-scenario!(long QUIET_VM: "shares/quiet_vm" = quiet_vm,
-    "VMs that push within their shares do not slow a quiet one");
 scenario!(VCPU: "shares/vcpu" = vcpu,
     "the vcpu backend keeps a share, too");
 scenario!(AUDIT: "shares/audit" = audit,
     "audit counts what a share would refuse, and charges nothing for it");
-scenario!(RETURNING: "shares/returning" = returning,
-    "a refused message keeps its place and is admitted after 30 s, and invented numbers gain nothing");
 
-/// Share of the scenarios below.
+pub const GROUP: Group = Group {
+    name: "shares",
+    once: &[PSP_TIME, quiet::QUIET_VM, VCPU, AUDIT, returning::RETURNING],
+    ..Group::DEFAULT
+};
+
+/// Share of these scenarios.
 const SHARE: f64 = 0.1;
 
 const LIMIT: &str = "limit = { share = \"10%\" }\n";
@@ -93,69 +97,6 @@ fn psp_time(context: &Context) -> Result<Status> {
     Enforcing { agent, gate }.end()
 }
 
-/// VMs that push within a share of 5 % each.
-const PUSHING: u32 = 16;
-
-/// p99 of a VM that sends 5 requests a second.
-fn quiet(count: u32) -> Result<Duration> {
-    let seen = load::run(&format!("--vmm qemu --name quiet --rate 5 --count {count}"))?;
-    Ok(seen.per_vm.first().context("no VM")?.p99)
-}
-
-/// From half of a burst on VMs take turns. They are over their limits once they have used up the
-/// other half, too: 100 ms, of which each repays 5 % and uses 6 %.
-const USES_UP: Duration = Duration::from_secs(40);
-
-/// The same beside [`PUSHING`] VMs. `name`: theirs, as those of an earlier attempt are still known.
-fn quiet_beside_pushing(agent: &Agent, name: &str, count: u32) -> Result<Duration> {
-    let pushing = load::start(&format!(
-        "--vmm qemu --vms {PUSHING} --processes --name {name} --seconds 300 --busy-retry-ms 200 \
-         --busy-give-up-ms 600000"
-    ))?;
-    wait_until("they take turns", Duration::from_secs(90), || {
-        let metrics = agent.scrape()?;
-        let busy = metrics.select("guestreq_decisions_total", &[("decision", "busy")]);
-        let pushes = |vm: &str| vm.starts_with(name);
-        let over =
-            busy.filter(|it| it.value > 5.0 && it.labels.get("vm").is_some_and(|vm| pushes(vm)));
-        Ok(over.count() >= PUSHING as usize)
-    })?;
-    thread::sleep(USES_UP);
-    let seen = quiet(count);
-    pushing.stop()?;
-    seen
-}
-
-/// Other load on this machine can only make it worse; a broken share fails each time.
-const ATTEMPTS: u32 = 3;
-
-fn quiet_vm(_: &Context) -> Result<Status> {
-    Firmware::set("latency_us", 10_000)?;
-    let Enforcing { agent, gate } = Enforcing::start("limit = { share = \"5%\" }\n")?;
-    cli(&["limit", "set", "--default", "--off"])?;
-    let count = 100;
-    let mut kept = false;
-    for attempt in 0..ATTEMPTS {
-        let alone = quiet(count)?;
-        cli(&["limit", "clear", "--default"])?;
-        cli(&["limit", "set", "--vm", "quiet", "--off"])?;
-        let beside = quiet_beside_pushing(&agent, &format!("pusher-{attempt}"), count)?;
-        cli(&["limit", "clear", "--vm", "quiet"])?;
-        cli(&["limit", "set", "--default", "--off"])?;
-        let times = beside.as_secs_f64() / alone.as_secs_f64();
-        println!(
-            "p99 of a quiet VM: alone {alone:.1?}, beside {PUSHING} {beside:.1?}: {times:.2}x"
-        );
-        kept = times <= 3.0;
-        if kept {
-            break;
-        }
-    }
-    Firmware::reset()?;
-    ensure!(kept, "its p99 is not within 3 times of its p99 alone, in {ATTEMPTS} attempts");
-    Enforcing { agent, gate }.end()
-}
-
 fn vcpu(_: &Context) -> Result<Status> {
     // It is held for 400 ms after each request, less than the longest hold.
     Firmware::set("latency_us", 40_000)?;
@@ -197,99 +138,4 @@ fn audit(_: &Context) -> Result<Status> {
     ensure!(metrics.sum("guestreq_vmpcks_lost_total", &[]) == 0.0, "audit loses no VMPCK");
     Firmware::reset()?;
     vcpu_backend::end(agent)
-}
-
-/// A VM in the answer of `guestreq vms -o json`.
-fn row_of<'a>(vms: &'a Value, name: &str) -> Option<&'a Value> {
-    vms["vms"].as_array()?.iter().find(|vm| vm["vm"] == name)
-}
-
-/// One request an hour.
-const ONE_AN_HOUR: &str = "limit = { rate = \"1/h\", burst = 1, force = true }\n";
-
-/// Room for all VMs of this scenario but the last.
-const SIX_VMS: &str = "max_vms = 6\n";
-
-fn returning(_: &Context) -> Result<Status> {
-    let limit = format!("{SIX_VMS}{ONE_AN_HOUR}");
-    let Enforcing { mut agent, gate } = Enforcing::start(&limit)?;
-    // A Linux guest sends again each 2 s. The second request of each of these gets BUSY.
-    let linux = load::start("--vmm qemu --name linux --count 2 --busy-retry-ms 2000 --hold")?;
-    // Its guest takes BUSY for an error, as before Linux 6.3.
-    let gives_up = load::start(
-        "--vmm qemu --name gives-up --count 2 --busy-give-up-ms 0 --give-up-on-error --hold",
-    )?;
-    let denied = load::start("--vmm qemu --name denied --type export --count 1 --hold")?;
-    let hostile = load::start(
-        "--vmm qemu --name hostile --vcpus 4 --vmpck all --seconds 55 --busy-retry-ms 50 \
-         --busy-give-up-ms 600000",
-    )?;
-    let invents = load::start(
-        "--vmm qemu --name invents --fault gap:2 --rate 100 --seconds 55 --busy-give-up-ms 0",
-    )?;
-    let of = |agent: &Agent, name: &str, vm: &str| -> Result<f64> {
-        Ok(agent.scrape()?.sum(name, &[("vm", vm)]))
-    };
-    wait_until("all were refused", Duration::from_secs(20), || {
-        let metrics = agent.scrape()?;
-        let oldest = |vm| metrics.sum("guestreq_oldest_refused_seconds", &[("vm", vm)]);
-        Ok(["linux", "gives-up", "hostile", "invents"].into_iter().all(|vm| oldest(vm) > 0.0))
-    })?;
-    let start = Instant::now();
-    thread::sleep(Duration::from_secs(8));
-    // The places survive the agent and a policy change.
-    agent.kill()?;
-    let denied_meanwhile =
-        load::start("--vmm qemu --name denied-meanwhile --type export --count 1 --hold")?;
-    thread::sleep(Duration::from_secs(2));
-    let no_slot = load::start("--vmm qemu --name no-slot --count 2 --busy-retry-ms 2000 --hold")?;
-    agent = Agent::with_config(&format!("mode = \"enforce\"\n{limit}"))?;
-    // Of the same rate: another one would begin with its burst.
-    cli(&["limit", "set", "--vm", "linux", "--rate", "1/h", "--burst", "1", "--force"])?;
-    wait_until("the Linux guest's message is admitted", Duration::from_secs(40), || {
-        Ok(of(&agent, "guestreq_rescued_total", "linux")? == 1.0)
-    })?;
-    let waited = start.elapsed();
-    println!("admitted about {waited:.0?} after its first refusal");
-    wait_until("a VMPCK counts as lost", Duration::from_secs(60), || {
-        Ok(of(&agent, "guestreq_vmpcks_lost_total", "gives-up")? == 1.0)
-    })?;
-    // Refused at least once in between, so that the second round is not over yet.
-    let metrics = agent.scrape()?;
-    let lost =
-        |vm, cause| metrics.sum("guestreq_vmpcks_lost_total", &[("vm", vm), ("cause", cause)]);
-    ensure!(lost("gives-up", "busy") == 1.0, "no loss by BUSY");
-    for vm in ["denied", "denied-meanwhile"] {
-        ensure!(lost(vm, "denied") == 1.0, "no loss by a denial of {vm}");
-    }
-    ensure!(lost("linux", "busy") + lost("linux", "denied") == 0.0, "the Linux guest lost a key");
-    let rescued = |vm| metrics.sum("guestreq_rescued_total", &[("vm", vm)]);
-    println!("rescued: hostile {}, invents {}", rescued("hostile"), rescued("invents"));
-    ensure!(rescued("hostile") <= 8.0, "more than four each 30 s: {}", rescued("hostile"));
-    ensure!(rescued("invents") == 0.0, "inventing numbers gained {}", rescued("invents"));
-    let vms = json("vms")?;
-    let marks = row_of(&vms, "gives-up").context("no such VM")?["lost_vmpcks"].to_string();
-    ensure!(marks.contains("busy"), "vms shows no lost VMPCK: {marks}");
-    let events = cli(&[
-        "events",
-        "--no-follow",
-        "--since",
-        "5m",
-        "--kind",
-        "rescued",
-        "--kind",
-        "vmpck_lost",
-    ])?;
-    println!("{events}");
-    for what in ["rescued", "vmpck_lost", "denied-meanwhile"] {
-        ensure!(events.contains(what), "no event {what}: {events}");
-    }
-    // A VM without a record keeps its place, too: its second request was admitted after 30 s.
-    ensure!(row_of(&vms, "no-slot").is_none(), "there was a slot for each VM");
-    let outcomes = no_slot.stop()?.outcomes;
-    ensure!(outcomes["5"].get("ok") == Some(&2), "without a slot: {outcomes:?}");
-    for load in [linux, gives_up, denied, denied_meanwhile, hostile, invents] {
-        load.stop()?;
-    }
-    Enforcing { agent, gate }.end()
 }

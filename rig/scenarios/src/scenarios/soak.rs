@@ -6,30 +6,28 @@
 
 mod round;
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use round::Soak;
 
 use super::{counted, expected, losses, takeover::Host};
 use crate::{
-    agent,
     demo::GUESTS,
     exposition::Metrics,
-    host::Firmware,
+    host::{self, Firmware},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(SOAK: "soak/soak" = soak,
     "after scrapes, reloads, changes, restarts and new VMs counts are exact and memory is flat");
 
+pub const GROUP: Group = Group { name: "soak", memory_mib: 2048, once: &[SOAK], ..Group::DEFAULT };
+
 /// `rig.minutes=N` of the kernel's command line, else `short`, or `long` with `--long`.
 pub fn length(context: &Context, short: Duration, long: Duration) -> Result<Duration> {
-    let cmdline = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    let cmdline = host::cmdline()?;
     let minutes = cmdline.split_whitespace().find_map(|word| word.strip_prefix("rig.minutes="));
     match minutes {
         Some(minutes) => {
@@ -57,8 +55,8 @@ fn soak(context: &Context) -> Result<Status> {
             ensure!(load.is_running()?, "{guests} has ended");
         }
     }
-    for (_, load) in &loads {
-        agent::signal(load.pid(), libc::SIGTERM)?;
+    for (_, load) in &mut loads {
+        load.ask_to_stop()?;
     }
     let mut seen = Vec::new();
     for (guests, load) in loads {

@@ -33,11 +33,14 @@ use super::{soak::length, takeover::Host};
 use crate::{
     agent,
     host::{self, Firmware},
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(ALL_AT_ONCE: "stress/all_at_once" = all_at_once,
     "with all faults at once counts are exact, enforcement holds, root is served and all reports are true");
+
+pub const GROUP: Group =
+    Group { name: "stress", memory_mib: 2048, once: &[ALL_AT_ONCE], ..Group::DEFAULT };
 
 /// State shared by the threads that act and those that watch.
 pub struct Shared {

@@ -2,11 +2,11 @@
 //!
 //! SEV-TIO guest requests reach the PSP by the VMM's ioctl(2), past the gate.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use guestreq_common::command::TIO_GUEST_REQUEST;
 
 use crate::{
-    agent::{cli, json},
+    agent::{cli, vm_named},
     enforcing::Enforcing,
     host::Firmware,
     load,
@@ -42,9 +42,8 @@ fn undecided(_: &Context) -> Result<Status> {
     let bypassed = count("guestreq_enforcement_bypassed_total", &[]);
     ensure!(bypassed == 0.0, "{bypassed} count as bypassed, though they are never decided");
 
-    let vms = json("vms")?;
-    let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "devices"));
-    ensure!(vm.context("no devices")?["tio_requests"] == 7, "{vms}");
+    let vm = vm_named("devices")?;
+    ensure!(vm["tio_requests"] == 7, "{vm}");
     let table = cli(&["vms"])?;
     ensure!(table.contains("report 3, tio_guest_request 7"), "{table}");
     println!("{table}");

@@ -4,7 +4,10 @@ use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::enforce::disallowed_that_reached;
+use super::{
+    edge_cases, enforce::disallowed_that_reached, policy_changes, skipped_probes, tio,
+    unresolved_vms, vcpu_backend,
+};
 use crate::{
     agent::{self, Agent, cli},
     enforcing::Enforcing,
@@ -13,7 +16,7 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::{Context, Status, scenario},
+    scenario::{Context, Group, Status, scenario},
 };
 
 scenario!(REFUSES: "verification/refuses" = refuses,
@@ -26,18 +29,47 @@ scenario!(FOREIGN_ANSWER: "verification/foreign_answer" = foreign_answer,
     "the next scrape reports that another LSM program answers");
 scenario!(CHANGES: "verification/mode_change" = changes,
     "a change to enforce is refused where the agent cannot enforce");
-scenario!(NO_LSM: "verification/no_lsm" = no_lsm,
-    "without bpf among the LSMs the agent never claims to enforce");
 
-const ENFORCE: &str = "mode = \"enforce\"\n";
+pub const GROUP: Group = Group {
+    name: "verification",
+    memory_mib: 2048,
+    scenarios: &[
+        GATE_REMOVED,
+        FOREIGN_ANSWER,
+        skipped_probes::CALL,
+        skipped_probes::DECIDED,
+        edge_cases::COST,
+        vcpu_backend::HELD,
+        vcpu_backend::DENIED,
+        vcpu_backend::STOPPED,
+        vcpu_backend::COMPAT,
+        vcpu_backend::UNKNOWN_VMM,
+        unresolved_vms::FIRST_REQUEST,
+        tio::UNDECIDED,
+    ],
+    once: &[
+        REFUSES,
+        STAYS,
+        CHANGES,
+        policy_changes::CHANGES,
+        policy_changes::ONLY_ROOT,
+        policy_changes::ONE_REPORT,
+        edge_cases::TABLE_FULL,
+        edge_cases::CLOCK_STEPS,
+        unresolved_vms::AGENT_STOPPED,
+    ],
+    ..Group::DEFAULT
+};
 
-fn config(lines: &str) -> Result<[&'static str; 2]> {
+pub const ENFORCE: &str = "mode = \"enforce\"\n";
+
+pub fn config(lines: &str) -> Result<[&'static str; 2]> {
     fs::write("/tmp/verification.toml", lines).context("/tmp/verification.toml")?;
     Ok(["--config", "/tmp/verification.toml"])
 }
 
 /// `verified` of `guestreq_enforcement_info`.
-fn verified(metrics: &Metrics, backend: &str, mode: &str) -> Option<String> {
+pub fn verified(metrics: &Metrics, backend: &str, mode: &str) -> Option<String> {
     let labels = [("backend", backend), ("mode", mode)];
     metrics
         .select("guestreq_enforcement_info", &labels)
@@ -155,26 +187,6 @@ fn changes(_: &Context) -> Result<Status> {
     cli(&["policy", "clear", "--default"])?;
     agent.stop()?;
     ensure!(!fs::exists("/sys/fs/bpf/guestreq")?, "nothing enforces, and it is still pinned");
-    gate.remove()?;
-    Ok(Status::Passed)
-}
-
-fn no_lsm(_: &Context) -> Result<Status> {
-    let (code, line) = agent::refusal(&config("mode = \"enforce\"\nbackend = \"vcpu\"\n")?)?;
-    ensure!(code == 1 && line.contains(",bpf on the kernel's command line"), "{code} {line}");
-    let gate = Gate::load(&[])?;
-    let (code, line) = agent::refusal(&config(ENFORCE)?)?;
-    ensure!(code == 1 && line.contains(",bpf on the kernel's command line"), "{code} {line}");
-    println!("{line}");
-    // It still observes.
-    let agent = Agent::with_config("mode = \"audit\"\n")?;
-    load::run("--vmm qemu --name watched --type export --count 5")?;
-    let metrics = agent.scrape()?;
-    let would = metrics.sum("guestreq_decisions_total", &[("decision", "deny"), ("mode", "audit")]);
-    ensure!(would == 5.0, "{would} of 5");
-    let info = verified(&metrics, "gate", "audit");
-    ensure!(info.as_deref() == Some("false"), "verified is {info:?}");
-    drop(agent);
     gate.remove()?;
     Ok(Status::Passed)
 }

@@ -56,9 +56,7 @@ fn other_name(_: &Context) -> Result<Status> {
         let mut of_web = metrics.select("guestreq_vm_info", &[("vm", "web"), ("vmm", "qemu")]);
         of_web.any(|sample| sample.labels.get("uuid").is_some_and(|uuid| uuid.len() == 36))
     })?;
-    let vms = agent::json("vms")?;
-    let vm = vms["vms"].as_array().and_then(|vms| vms.iter().find(|vm| vm["vm"] == "web"));
-    let pid = vm.context("no web")?["pid"].as_u64().context("a pid")?.to_string();
+    let pid = agent::vm_named("web")?["pid"].as_u64().context("a pid")?.to_string();
     let explain = |of: &[&str]| {
         let words = [&["policy", "explain", "-o", "json"], of].concat();
         let answer: serde_json::Value = serde_json::from_str(&agent::cli(&words)?)?;

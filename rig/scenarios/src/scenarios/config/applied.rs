@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{STATE, allows, decided, end, fresh, mount, policy, refused, start};
 use crate::{
-    agent::{self, Agent, cli},
+    agent::{self, Agent, cli, vm_named},
     gate::Gate,
     host::{self, Firmware},
     load,
@@ -179,9 +179,7 @@ fn names(agent: &Agent) -> Result<()> {
     ensure!(line.contains("no VM \"wbe-1\": did you mean \"web-1\"; \"web-2\"?"), "{line}");
     let line = refused(&["limit", "set", "--vm", &long[1..], "--off"])?;
     ensure!(line.len() < 400 && line.contains("(3999 characters)"), "{line}");
-    let vms: serde_json::Value = agent::json("vms")?;
-    let web = vms["vms"].as_array().and_then(|all| all.iter().find(|vm| vm["vm"] == "web-1"));
-    let web = web.context("no web-1")?;
+    let web = vm_named("web-1")?;
     let (uuid, pid) = (web["uuid"].as_str().context("no uuid")?, web["pid"].to_string());
     for name in ["web-1", uuid, &pid, &format!("pid:{pid}"), hostile, &long] {
         cli(&["limit", "set", "--vm", name, "--rate", "9/s"]).context("by this name")?;

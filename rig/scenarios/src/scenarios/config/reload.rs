@@ -8,7 +8,7 @@ use super::{
     FOLDER, MAIN, allows, decided, end, fresh, lines, policy, refused, replace, shows, start, swap,
 };
 use crate::{
-    agent::{self, Agent, cli, json, signal},
+    agent::{self, Agent, cli, is_known, signal},
     exposition::Metrics,
     gate::Gate,
     host::{self, wait_until},
@@ -142,18 +142,14 @@ fn at_reload(_: &Context) -> Result<Status> {
             web =
                 Some(load::start("--vmm qemu --name web --type import --seconds 36000 --rate 50")?);
         }
-        wait_until("the VM is known", std::time::Duration::from_secs(20), || {
-            Ok(json("vms")?["vms"].to_string().contains("\"web\""))
-        })?;
+        wait_until("the VM is known", std::time::Duration::from_secs(20), || is_known("web"))?;
         allowed = !allowed;
         replace(MAIN, &lines(if allowed { EXPORT } else { "" }))?;
         dying.wait_until_killed().with_context(|| (*point).to_owned())?;
     }
     let agent = start(&[])?;
     decided("converged", allowed)?;
-    let web = web.context("no VM")?;
-    signal(web.pid(), libc::SIGTERM)?;
-    web.finish()?;
+    web.context("no VM")?.stop()?;
     let reached = host::Firmware::read()?.since(&before);
     let imports: u64 =
         reached.messages.iter().filter(|((kind, _), _)| *kind == 9).map(|(_, count)| count).sum();

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{INTERVAL, alternating, exports_since, ready};
 use crate::{
-    agent::{cli, json, scrape},
+    agent::{cli, scrape, vm_named},
     debian::{LIMIT, output},
     flash::Script,
     host::{Firmware, wait_until},
@@ -39,9 +39,8 @@ fn counted(_: &Context) -> Result<Status> {
     let mut vm = alternating("observed")?;
     vm.wait_for_answers(20)?;
     vm.execute("stop")?;
-    let vms = json("vms")?;
-    let shown = &vms["vms"][0];
-    ensure!(shown["vm"] == "observed" && shown["uuid"] == vm.uuid.as_str(), "{vms}");
+    let shown = vm_named("observed")?;
+    ensure!(shown["uuid"] == vm.uuid.as_str(), "{shown}");
     let letters = vm.letters()?;
     ensure!(letters.chars().all(|letter| letter == '.'), "{letters}");
     let answered = exact(&Firmware::read()?.since(&before), &scrape()?, "nothing")?;

@@ -5,12 +5,12 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use libc::SIGTERM;
 
 use super::{FaultyHost, STEP_TIMEOUT, requests_continue, wait_for_log};
 use crate::{
-    agent::{self, Agent, cli, json, signal},
+    agent::{self, Agent, cli, signal, vm_named},
     host::{Firmware, wait_until},
     load,
     locked_memory::LockedMemory,
@@ -88,9 +88,7 @@ fn check_agent(agent: &mut Agent, name: &str) -> Result<()> {
     agent.wait_until("a new VM is named", |metrics| {
         metrics.sum("guestreq_vm_info", &[("vm", name)]) == 1.0
     })?;
-    let vms = json("vms")?;
-    let vms = vms["vms"].as_array().context("no vms")?;
-    ensure!(vms.iter().any(|vm| vm["vm"] == name), "{vms:?}");
+    vm_named(name)?;
     let seen = new.finish()?;
     ensure!(seen.outcomes["5"]["ok"] == 2, "{:?}", seen.outcomes);
     let read = |agent: &Agent| -> Result<f64> {

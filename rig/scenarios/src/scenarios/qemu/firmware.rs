@@ -1,37 +1,22 @@
-//! # Firmware images, and guests that misbehave
-
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+//! # Firmware images
 
 use anyhow::{Result, ensure};
 use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
 
-use super::{INTERVAL, KEY, LIMIT, REPORT, count, end_of_script, is_gone, shown};
+use super::{INTERVAL, LIMIT, count, end_of_script, is_gone};
 use crate::{
-    agent::{Agent, cli},
+    agent::Agent,
     flash::{self, Script},
     host::{Firmware, wait_until},
     qemu::{Machine, Qemu},
     scenario::{Context, Status, scenario},
-    scenarios::{
-        assert_exact,
-        launches::records,
-        vcpu_backend::{end, holding},
-    },
+    scenarios::{assert_exact, launches::records},
 };
 
 scenario!(OVMF: "qemu/ovmf" = ovmf,
     "QEMU launches OVMF with the pages of its metadata, and the launch is known exactly");
 scenario!(NO_METADATA: "qemu/no_metadata" = no_metadata,
     "a firmware image without metadata fails in QEMU, and other VMs and the agent are unaffected");
-scenario!(SILENT: "qemu/silent" = silent,
-    "a guest that never responds can be shown, stopped, ended and killed");
-scenario!(VCPUS: "qemu/two_vcpus" = two_vcpus,
-    "two vCPUs with VMPCKs of their own are counted, held and denied as one VM, whoever starts the second");
-scenario!(GHCB: "qemu/shares_by_ghcb" = shares_by_ghcb,
-    "a guest that shares its pages by its GHCB is counted as one that uses the MSR protocol");
 
 fn ovmf(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
@@ -73,92 +58,5 @@ fn no_metadata(_: &Context) -> Result<Status> {
     other.wait_for_answers(3)?;
     other.execute("stop")?;
     assert_exact(&agent, &before)?;
-    Ok(Status::Passed)
-}
-
-/// It sends one request, and then spins.
-fn spinning(name: &str) -> Result<Qemu> {
-    let script = Script { spins: true, ..Script::reports(INTERVAL) };
-    let mut vm = Qemu::start(name, &script.count(1))?;
-    vm.wait_for_answers(1)?;
-    Ok(vm)
-}
-
-fn silent(_: &Context) -> Result<Status> {
-    let agent = holding("")?;
-    let before = Firmware::read()?;
-    let mut quits = spinning("quits")?;
-    let killed = spinning("killed")?;
-    for name in ["quits", "killed"] {
-        ensure!(shown(name)?["running"] == true, "{name}");
-    }
-    // It is asked to shut down, and does not respond.
-    quits.execute("system_powerdown")?;
-    sleep(Duration::from_secs(1));
-    let status = quits.status()?;
-    ensure!(status == "running", "it is {status}");
-    quits.execute("stop")?;
-    quits.execute("cont")?;
-    cli(&["policy", "deny", "report", "--vm", "quits", "--yes"])?;
-    quits.execute("quit")?;
-    let status = quits.wait()?;
-    ensure!(status.code() == Some(0), "{status}");
-    killed.kill()?;
-    for name in ["quits", "killed"] {
-        is_gone(name)?;
-    }
-    let answered = assert_exact(&agent, &before)?;
-    ensure!(answered == 2, "{answered} requests");
-    cli(&["policy", "clear", "--vm", "quits"])?;
-    end(agent)
-}
-
-fn two_vcpus(_: &Context) -> Result<Status> {
-    let agent = holding("")?;
-    let before = Firmware::read()?;
-    let script = Script::reports(INTERVAL / 2).requests(&[(REPORT, 0), (KEY, 1)]);
-    let mut vm = Qemu::start("two", &Script { vcpus: 2, ..script })?;
-    let start = Instant::now();
-    let both = |vm: &Qemu, least: usize| -> Result<bool> {
-        Ok(vm.letters_of(0)?.len() >= least && vm.letters_of(1)?.len() >= least)
-    };
-    wait_until("both vCPUs have got answers", LIMIT, || both(&vm, 12))?;
-    println!("{} and {} answers in {:?}", vm.letters_of(0)?, vm.letters_of(1)?, start.elapsed());
-    // Denied to both: each is held at its next one.
-    cli(&["policy", "deny", "key", "--vm", "two", "--yes"])?;
-    wait_until("both vCPUs are held", LIMIT, || {
-        Ok(agent.scrape()?.sum("guestreq_vcpu_stopped_total", &[("vm", "two")]) == 2.0)
-    })?;
-    let held = [vm.letters_of(0)?.len(), vm.letters_of(1)?.len()];
-    cli(&["policy", "allow", "key", "--vm", "two"])?;
-    wait_until("both vCPUs continue", LIMIT, || both(&vm, held[0].max(held[1]) + 5))?;
-    vm.execute("stop")?;
-    let mut read = 0;
-    for vcpu in [0, 1] {
-        let letters = vm.letters_of(vcpu)?;
-        ensure!(letters.chars().all(|it| it == '.'), "vCPU {vcpu}: {letters}");
-        read += letters.len() as u64;
-    }
-    // Four VMPCKs, each with its own numbers in order.
-    let metrics = agent.scrape()?;
-    for anomaly in ["replay", "gap"] {
-        let found = metrics.sum("guestreq_sequence_anomalies_total", &[("kind", anomaly)]);
-        ensure!(found == 0.0, "{found} {anomaly}");
-    }
-    let answered = assert_exact(&agent, &before)?;
-    ensure!(answered - read <= 2, "{answered} reached the firmware, the guest read {read}");
-    cli(&["policy", "clear", "--vm", "two"])?;
-    drop(vm);
-    end(agent)
-}
-
-fn shares_by_ghcb(_: &Context) -> Result<Status> {
-    let agent = Agent::start(&[])?;
-    let before = Firmware::read()?;
-    let script = Script { shares_by_ghcb: true, ..Script::reports(INTERVAL / 2) };
-    let mut vm = Qemu::start("by-ghcb", &script.count(10).extended())?;
-    end_of_script(&mut vm, 10)?;
-    ensure!(count(&agent, "by-ghcb", "ok")? == 10, "not all are counted");
-    ensure!(assert_exact(&agent, &before)? == 10, "not all reached the firmware");
     Ok(Status::Passed)
 }

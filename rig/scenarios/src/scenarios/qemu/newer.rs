@@ -4,9 +4,9 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{EXPORT, INTERVAL, KEY, LIMIT, REPORT, count, shown};
+use super::{EXPORT, INTERVAL, KEY, LIMIT, REPORT, count};
 use crate::{
-    agent::{Agent, cli, json},
+    agent::{Agent, cli, json, vm_named},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::{Machine, QEMU_10, QEMU_11, Qemu},
@@ -42,7 +42,7 @@ fn counted(_: &Context) -> Result<Status> {
         // It knows how a guest asks to be terminated.
         let status = vm.wait()?;
         ensure!(status.code() == Some(0), "{status}: {}", vm.log()?);
-        let row = shown(&vm.name)?;
+        let row = vm_named(&vm.name)?;
         ensure!(row["uuid"] == vm.uuid.as_str() && row["vmm"] == "qemu", "{row}");
         let letters = vm.letters()?;
         ensure!(letters == ".".repeat(requests), "{}: {letters}", vm.name);
@@ -146,7 +146,7 @@ fn programs(_: &Context) -> Result<Status> {
         let machine = Machine::new(&name, &Script::reports(INTERVAL))?.with(program);
         let mut vm = machine.start()?;
         vm.wait_for_answers(1)?;
-        let row = shown(&name)?;
+        let row = vm_named(&name)?;
         ensure!(row["uuid"] == vm.uuid.as_str() && row["vmm"] == "qemu", "{program}: {row}");
         ensure!(row["pid"] == vm.pid(), "{program}: {row}");
         drop(vm);

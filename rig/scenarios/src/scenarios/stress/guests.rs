@@ -7,7 +7,7 @@ use guestreq_common::message::MessageType;
 use serde_json::Value;
 
 use crate::{
-    agent::{self, json},
+    agent::json,
     exposition::Metrics,
     host::wait_until,
     load::{self, Load, LoadReport},
@@ -54,8 +54,7 @@ impl Guest {
     /// Ends the VM and checks what its guest saw.
     pub fn finish(self) -> Result<Finished> {
         let Guest { name, pid, load, since } = self;
-        agent::signal(load.pid(), libc::SIGTERM)?;
-        let seen = load.finish()?;
+        let seen = load.stop()?;
         let denied = match name.as_str() {
             "strict" | HOSTILE_NAME => vec![5, 7],
             _ => vec![7],

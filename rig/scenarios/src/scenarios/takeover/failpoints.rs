@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Host, PINS, Random, die_at, points, refused, start, versions::PROGRAMS};
 use crate::{
-    agent::{self, Agent, cli, json},
+    agent::{self, Agent, cli, is_known, vm_named},
     bpf,
     host::wait_until,
     load,
@@ -73,9 +73,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
         "--vmm qemu --name steady --vcpus 2 --vmpck all --type report,export --seconds 36000 \
          --rate 25",
     )?;
-    wait_until("the VM is known", std::time::Duration::from_secs(20), || {
-        Ok(json("vms")?["vms"][0]["vm"] == "steady")
-    })?;
+    wait_until("the VM is known", std::time::Duration::from_secs(20), || is_known("steady"))?;
     first.kill()?;
     let points = points(&["start"])?;
     for (i, point) in points.iter().enumerate() {
@@ -85,7 +83,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
         // Each starts with what the last one left; now and then a full agent checks it.
         if context.long || i % 8 == 7 {
             let agent = start(&[])?;
-            ensure!(json("vms")?["vms"][0]["vm"] == "steady", "{}", cli(&["vms"])?);
+            vm_named("steady")?;
             agent.kill()?;
         }
     }
@@ -96,8 +94,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
         host.firmware().with_context(|| format!("after {point}, with the same programs"))?;
     }
     let agent = start(&[])?;
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
     let answered = host.exact(&agent)?;
     let gate = host.gate()?;
     println!(

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Host, Random, points, spawn, start, versions::PROGRAMS};
 use crate::{
-    agent::{self, cli, json},
+    agent::{self, cli, is_known, vm_named},
     host::wait_until,
     load,
     scenario::{Context, Status, scenario},
@@ -27,9 +27,7 @@ fn survives(_: &Context) -> Result<Status> {
         "--vmm qemu --name web --vcpus 3 --vmpck all --type report,export,key --seconds 3600 \
          --busy-retry-ms 20",
     )?;
-    wait_until("the VM is known", Duration::from_secs(20), || {
-        Ok(json("vms")?["vms"][0]["vm"] == "web")
-    })?;
+    wait_until("the VM is known", Duration::from_secs(20), || is_known("web"))?;
     first.kill()?;
     let unwatched = || -> Result<u64> {
         let before = host.firmware()?.guest_requests;
@@ -41,7 +39,7 @@ fn survives(_: &Context) -> Result<Status> {
     let killed = unwatched()?;
 
     let second = start(&[])?;
-    ensure!(json("vms")?["vms"][0]["vm"] == "web", "{}", cli(&["vms"])?);
+    vm_named("web")?;
     let log = agent::log();
     ensure!(log.contains("took over kretprobe/"), "nothing was taken over: {log}");
     ensure!(!log.contains("] attached "), "something was attached: {log}");
@@ -50,9 +48,8 @@ fn survives(_: &Context) -> Result<Status> {
     let stopped = unwatched()?;
 
     let third = start(&[])?;
-    ensure!(json("vms")?["vms"][0]["vm"] == "web", "{}", cli(&["vms"])?);
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    vm_named("web")?;
+    load.stop()?;
     let answered = host.exact(&third)?;
     let limit = RATE * host.since.elapsed().as_secs_f64() + BURST;
     ensure!(answered as f64 <= limit, "{answered} passed, the limit allows {limit:.0}");
@@ -107,8 +104,7 @@ fn flood(context: &Context) -> Result<Status> {
         agent = start(&[])?;
         killed += 1;
     }
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     let answered = host.exact(&agent)?;
     let sent = seen.outcomes["5"]["ok"];
     ensure!(answered == sent, "the firmware answered {answered}, the guests sent {sent}");

@@ -81,8 +81,8 @@ fn counted(agent: &Agent, vm: &str, requests: f64) -> Result<()> {
     })
 }
 
-fn finish(load: Load) -> Result<()> {
-    agent::signal(load.pid(), libc::SIGTERM)?;
+fn finish(mut load: Load) -> Result<()> {
+    load.ask_to_stop()?;
     load.end()?;
     Ok(())
 }

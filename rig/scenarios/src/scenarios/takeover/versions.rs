@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Host, PINS, Random, die_at, losses, points, start};
+use super::{super::losses, Host, PINS, Random, die_at, points, start};
 use crate::{
     agent::{self, Agent},
     bpf,
@@ -38,8 +38,7 @@ fn some_load() -> Result<Load> {
 }
 
 fn finish(load: Load) -> Result<()> {
-    agent::signal(load.pid(), libc::SIGTERM)?;
-    load.finish()?;
+    load.stop()?;
     Ok(())
 }
 

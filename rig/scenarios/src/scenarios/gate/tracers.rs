@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::gate::ensure_all;
+use super::ensure_all;
 use crate::{
     fixed_answer::{Answer, FixedAnswer},
     gate::{Gate, GateCounts},

@@ -6,7 +6,7 @@ use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::gate::{ensure_all, outcomes};
+use super::{ensure_all, outcomes};
 use crate::{
     agent::signal,
     fixed_answer::{Answer, FixedAnswer},
@@ -39,8 +39,7 @@ fn under_load(context: &Context) -> Result<Status> {
         through_gate += gate.counts()?.sum();
         gate.remove()?;
     }
-    signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     Firmware::reset()?;
     ensure_all(&seen, "ok", seen.requests)?;
     let sent = Firmware::read()?.since(&before).guest_requests;
@@ -66,8 +65,7 @@ fn unload_forged(context: &Context) -> Result<Status> {
     let forgers =
         load::start(&format!("--name forger --vcpus 2 --seconds 3600 --forge-answer {MAGIC:#x}"))?;
     let (outcomes, rounds) = removed_while_busy(context)?;
-    signal(forgers.pid(), libc::SIGTERM)?;
-    let forged = forgers.finish()?.outcomes.remove("vmgexit").context("nothing was forged")?;
+    let forged = forgers.stop()?.outcomes.remove("vmgexit").context("nothing was forged")?;
     // The forger reads BUSY with the gate, and its own magic value without: it forges where the
     // gate looks.
     let raw = format!("fw:{MAGIC:#x}");
@@ -103,8 +101,7 @@ fn removed_while_busy(context: &Context) -> Result<(Vec<(String, u64)>, u32)> {
         signal(load.pid(), libc::SIGCONT)?;
         removed.join().map_err(|_| anyhow!("rmmod panicked"))??;
     }
-    signal(load.pid(), libc::SIGTERM)?;
-    let seen = load.finish()?;
+    let seen = load.stop()?;
     let outcomes = outcomes(&seen);
     let names: Vec<&str> = outcomes.iter().map(|(name, _)| name.as_str()).collect();
     ensure!(names == ["busy", "ok"], "{outcomes:?}");

@@ -6,7 +6,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{doctor, gate::ensure_all};
+use super::{super::doctor, ensure_all};
 use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},

@@ -6,7 +6,7 @@ use std::{fs, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{doctor::DoctorReport, gate::ensure_all};
+use super::{super::doctor::DoctorReport, ensure_all};
 use crate::{
     agent::{Agent, cli},
     gate::{Gate, waiters},
