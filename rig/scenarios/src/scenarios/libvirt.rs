@@ -173,7 +173,7 @@ fn refused(_: &Context) -> Result<Status> {
     limited.wait_for("been BUSY", |letters| letters.ends_with("BBB"))?;
     for domain in [&denied, &limited] {
         let reason = domain.reason()?;
-        ensure!(reason == "running (booted)", "{} is {reason}", domain.name);
+        ensure!(reason == "running (unpaused)", "{} is {reason}", domain.name);
         domain.virsh("suspend")?;
     }
     // What is in the PSP is answered, and virtlogd writes what it has read.

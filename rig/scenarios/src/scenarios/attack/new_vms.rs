@@ -11,11 +11,11 @@ use crate::{
 scenario!(long HASTY: "attack/hasty" = hasty,
     "a new VM that repeats on BUSY without a pause gets nothing past a rule that is stricter than the default");
 
-/// Each VM's vCPU asks all the time at which the agent writes its policy. So few VMs that the agent gets
-/// a CPU: once its heartbeat is 3 s old, new VMs get the default.
+/// Each VM's vCPU asks all the time at which the agent writes its policy. So many that the agent would
+/// not get a CPU in time if it were not preferred: once its heartbeat is 3 s old, new VMs get the default.
 fn hasty(_: &Context) -> Result<Status> {
-    const VMS: u64 = 16;
-    let strict = "max_vms = 64\n[[vm]]\nmatch = { name = \"hasty-*\" }\nallow = [\"key\"]\n";
+    const VMS: u64 = 96;
+    let strict = "max_vms = 256\n[[vm]]\nmatch = { name = \"hasty-*\" }\nallow = [\"key\"]\n";
     let attacked = AttackedHost::start(strict)?;
     let seen = load::run(&format!(
         "--vms {VMS} --processes --vmm qemu --name hasty --vcpus 1 --type report \
