@@ -23,6 +23,7 @@ events_logger = "file"
 runtime = "crun"
 infra_image = "docker.io/library/pause:1"
 "#;
+const ANNOTATION: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const STORAGE: &str = r#"[storage]
 driver = "overlay"
 graphroot = "/tmp/podman/root"
@@ -83,8 +84,9 @@ impl Podman {
 
     /// Starts what an overlay describes, as its users would: all of its objects.
     pub fn play(&self, overlay: &str) -> Result<()> {
-        let objects: Vec<serde_json::Value> =
+        let mut objects: Vec<serde_json::Value> =
             serde_json::from_slice(&fs::read(format!("/lib/{overlay}.json"))?)?;
+        objects.iter_mut().for_each(annotate);
         let documents: Vec<_> = objects.iter().map(ToString::to_string).collect();
         fs::write(OBJECTS, documents.join("\n---\n")).context(OBJECTS)?;
         self.run(&["kube", "play", "--network", "host", OBJECTS])?;
@@ -103,6 +105,17 @@ impl Podman {
         let output = podman.output().context("podman logs")?;
         let all = [output.stdout, output.stderr].concat();
         Ok(String::from_utf8_lossy(&all).into_owned())
+    }
+}
+
+/// podman 5.4 takes a pod's own seccomp profile only from the annotation that Kubernetes had before
+/// seccompProfile.
+fn annotate(object: &mut serde_json::Value) {
+    let Some(template) = object.pointer_mut("/spec/template") else { return };
+    let profile = template.pointer("/spec/securityContext/seccompProfile/localhostProfile");
+    if let Some(name) = profile.and_then(|name| name.as_str()) {
+        let annotation = format!("localhost/{name}");
+        template["metadata"]["annotations"][ANNOTATION] = annotation.into();
     }
 }
 

@@ -50,8 +50,7 @@ const PLAIN: Recipe = Recipe {
     is_debug: false,
     cmdline: "",
     // What depends on how the kernel was built: its hooks, symbols, types and modules.
-    // Not doctor: their root cgroup has no misc.capacity, for a reason that is not known yet.
-    groups: &["observe", "gate", "order", "enforce", "verification"],
+    groups: &["observe", "gate", "order", "enforce", "verification", "doctor"],
 };
 
 const DEBUG: Recipe = Recipe { is_debug: true, groups: &["gate", "order"], ..PLAIN };
@@ -78,7 +77,15 @@ pub const RECIPES: &[Recipe] = &[
         fragments: &["common.config", "agent.config", "builtin.config"],
         // Beside the others' it runs what an agent does before there is an SNP host, as kvm_amd is
         // there then; and nothing that removes modules.
-        groups: &["observe", "gate", "order", "enforce", "verification", "missing_prerequisites"],
+        groups: &[
+            "observe",
+            "gate",
+            "order",
+            "enforce",
+            "verification",
+            "doctor",
+            "missing_prerequisites",
+        ],
         ..PLAIN
     },
     Recipe {

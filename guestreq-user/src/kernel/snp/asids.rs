@@ -68,6 +68,13 @@ fn why_no_root(system: &System) -> &'static str {
                 systemd.unified_cgroup_hierarchy=1 for v2, or mkdir /sys/fs/cgroup/misc and mount -t \
                 cgroup -o misc misc /sys/fs/cgroup/misc";
     }
+    // Only the host's root cgroup lacks cgroup.events.
+    let is_root = !system.exists("/sys/fs/cgroup/cgroup.events");
+    let controllers = system.read("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
+    if is_root && controllers.split_whitespace().any(|name| name == "misc") {
+        return "this kernel shows misc.capacity once a cgroup uses the misc controller: echo +misc \
+                >/sys/fs/cgroup/cgroup.subtree_control";
+    }
     "there is no misc.capacity in /sys/fs/cgroup: cgroup v2 is not mounted there, the kernel has no \
      misc controller (CONFIG_CGROUP_MISC), or this container does not see the host's cgroups"
 }
@@ -180,8 +187,14 @@ mod tests {
 
     #[test]
     fn what_is_not_known_has_a_reason() {
-        let cases: [(&[(&str, &str)], &str); 7] = [
+        const CONTROLLERS: (&str, &str) = ("/sys/fs/cgroup/cgroup.controllers", "pids misc\n");
+        const EVENTS: (&str, &str) = ("/sys/fs/cgroup/cgroup.events", "populated 1\n");
+        let cases: [(&[(&str, &str)], &str); 10] = [
             (&[], "CONFIG_CGROUP_MISC"),
+            (&[CONTROLLERS], "echo +misc >"),
+            (&[(CONTROLLERS.0, "pids\n")], "CONFIG_CGROUP_MISC"),
+            // A container's root.
+            (&[CONTROLLERS, EVENTS], "this container does not see the host's cgroups"),
             (&[("/sys/fs/cgroup/systemd/tasks", "1\n")], "unified_cgroup_hierarchy=1"),
             // A container's own cgroup.
             (&[CURRENT], "this container does not see the host's cgroups"),

@@ -23,7 +23,7 @@ pub fn doing(pids: &[u32]) -> String {
     lines.collect::<Vec<_>>().join("; ")
 }
 
-/// As "snpload[42]".
+/// As `snpload[42]`.
 fn name(task: &str) -> String {
     let comm = fs::read_to_string(format!("{task}/comm")).unwrap_or_default();
     let tid = task.rsplit('/').next().unwrap_or_default();
@@ -47,7 +47,7 @@ fn doing_one(task: &str) -> String {
     )
 }
 
-/// The functions of lines such as "[<0>] kvm_vcpu_block+0x2a/0x90 [kvm]", the innermost first.
+/// The functions of lines such as `[<0>] kvm_vcpu_block+0x2a/0x90 [kvm]`, the innermost first.
 fn functions(stack: &str) -> String {
     let names = stack.lines().filter_map(|line| line.split(' ').nth(1)?.split('+').next());
     names.take(FUNCTIONS).collect::<Vec<_>>().join(" < ")

@@ -43,7 +43,8 @@ fn vm(namespace: &str) -> Result<Pod> {
         }}},
     });
     let mut pod = Pod::of(&[object], "Pod", "virt-launcher-web", &new_uid().1)?;
-    pod.devices = ["/dev/kvm", "/dev/sev"].map(str::to_owned).to_vec();
+    // The last one is the rig's, at which snpload says what guests do.
+    pod.devices = ["/dev/kvm", "/dev/sev", "/dev/snpsim"].map(str::to_owned).to_vec();
     Ok(pod)
 }
 
