@@ -12,6 +12,7 @@ mod demo;
 mod dist;
 mod fleet;
 mod fuzz;
+mod helm;
 mod image;
 mod manifests;
 mod mutants;

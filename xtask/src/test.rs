@@ -58,12 +58,14 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     // Without the network these are only used if present.
     let promtool = if all { setup::promtool(!args.no_rig)? } else { None };
     let kubectl = if all { setup::kubectl(!args.no_rig)? } else { None };
+    let helm = if all { setup::helm(!args.no_rig)? } else { None };
     let rig = thread::scope(|scope| {
         // Fetching and unpacking leave processors idle.
         let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernels())));
         if all {
             dashboards(promtool.as_deref())?;
             manifests(kubectl.as_deref())?;
+            chart(helm.as_deref(), kubectl.as_deref())?;
             lints(&tools)?;
             unit_tests(&mut tally)?;
         }
@@ -116,6 +118,14 @@ fn manifests(kubectl: Option<&Path>) -> Result<()> {
         return Ok(());
     };
     progress::step("check", "Kubernetes manifests", || deploy::check(kubectl))
+}
+
+fn chart(helm: Option<&Path>, kubectl: Option<&Path>) -> Result<()> {
+    let (Some(helm), Some(kubectl)) = (helm, kubectl) else {
+        progress::note("no helm or no kubectl: the Helm chart is not rendered");
+        return Ok(());
+    };
+    progress::step("check", "Helm chart", || deploy::chart::check(helm, kubectl))
 }
 
 /// Runs the unit tests of every default member.

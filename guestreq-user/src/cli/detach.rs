@@ -1,8 +1,12 @@
 //! # guestreq detach
 
-use std::process::ExitCode;
+use std::{io::Read as _, os::unix::net::UnixStream, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    low_level::pipe,
+};
 
 use crate::{
     bpf::{pins, programs},
@@ -24,6 +28,9 @@ pub struct Args {
     /// Proceed even if a closed gate then denies every request of every VM
     #[arg(long)]
     yes: bool,
+    /// Afterwards do nothing until SIGTERM or SIGINT: for a DaemonSet, whose containers may not end
+    #[arg(long)]
+    stay: bool,
     /// Die by SIGKILL at this failpoint
     #[arg(long, value_name = "POINT", hide = true)]
     die_at: Option<String>,
@@ -34,6 +41,14 @@ impl Args {
         if let Some(point) = &self.die_at {
             failpoint::die_at(point);
         }
+        self.detach()?;
+        if self.stay {
+            wait_for_signal()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn detach(&self) -> Result<()> {
         // Keeps agents from starting meanwhile.
         let _lock = match Lock::take()? {
             Ok(lock) => lock,
@@ -53,8 +68,18 @@ impl Args {
             // Pins may exist where this mount namespace cannot see them.
             println!("{}", missing.what);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
+}
+
+/// The first process of a pid namespace gets only signals that it handles.
+fn wait_for_signal() -> Result<()> {
+    let (mut received, sent) = UnixStream::pair().context("a socket for signals")?;
+    for signal in [SIGTERM, SIGINT] {
+        let sent = sent.try_clone().context("a socket for signals")?;
+        pipe::register(signal, sent).with_context(|| format!("signal {signal}"))?;
+    }
+    received.read_exact(&mut [0]).context("a socket for signals")
 }
 
 /// Why this refuses to detach, if it does.

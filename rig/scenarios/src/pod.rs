@@ -89,6 +89,12 @@ impl Pod {
         self
     }
 
+    /// With other arguments of guestreq.
+    pub fn with_arguments(mut self, arguments: &[&str]) -> Pod {
+        self.container["args"] = arguments.into();
+        self
+    }
+
     /// Sets the ConfigMap's data for the next projection.
     pub fn with_config(&mut self, text: &str) -> &Pod {
         self.config["config.toml"] = text.into();

@@ -55,6 +55,18 @@ pub fn ensure_rig(cache: &Cache) -> Result<()> {
     progress::step("install", &packages, || install(cache, &packages))
 }
 
+/// Installs pip unless the machine has it.
+pub fn ensure_pip(cache: &Cache) -> Result<()> {
+    let has = Command::new("python3").args(["-m", "pip", "--version"]).output();
+    if has.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    if !is_root() || !process::is_installed("apt-get") {
+        bail!("pip for Python 3 is missing: install it (Debian: python3-pip); {INSTEAD}");
+    }
+    progress::step("install", "python3-pip", || install(cache, "python3-pip"))
+}
+
 fn install(cache: &Cache, packages: &str) -> Result<()> {
     let log = cache.log("apt-install.log");
     let apt = |arguments: &[&str]| {

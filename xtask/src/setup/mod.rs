@@ -10,6 +10,7 @@ mod container;
 pub mod debian;
 mod ebpf;
 mod fixtures;
+mod helm;
 mod host;
 mod kernels;
 mod libraries;
@@ -81,6 +82,12 @@ pub fn prometheus() -> Result<Prometheus> {
 /// kubectl; fetched only if allowed.
 pub fn kubectl(may_fetch: bool) -> Result<Option<PathBuf>> {
     tool("kubectl", may_fetch, container::cached_kubectl, container::kubectl)
+}
+
+/// Helm; fetched only if allowed.
+pub fn helm(may_fetch: bool) -> Result<Option<PathBuf>> {
+    let cache = Cache::open()?;
+    if may_fetch { helm::ensure(&cache).map(Some) } else { Ok(helm::cached(&cache)) }
 }
 
 /// The files of Kubernetes nodes: their paths in the guest and here.

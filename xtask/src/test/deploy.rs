@@ -4,6 +4,7 @@
 //! schemas, where an unknown field is an error. Generated manifests are compared with their
 //! sources.
 
+pub mod chart;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]

@@ -88,8 +88,27 @@ fn does_everything(_: &Context) -> Result<Status> {
     gate.set("closed", "N")?;
     println!("{}", run(&detach)?.trim());
     ensure!(!Path::new(PINS).exists(), "{PINS} still exists");
+    stays(detach)?;
     gate.remove()?;
     Ok(Status::Passed)
+}
+
+/// The pod that an uninstalled Helm chart leaves: it runs until it is deleted, and an agent can
+/// start meanwhile.
+fn stays(detach: Pod) -> Result<()> {
+    const LOG: &str = "/tmp/detached.log";
+    let pod = detach.with_arguments(&["detach", "--stay"]).called("detached");
+    let mut command = pod.command()?;
+    let log = fs::File::create(LOG).context(LOG)?;
+    let stays = Agent::spawn_to(command.stdout(log.try_clone()?), log.into())?;
+    wait_until("the pod has detached", POD_TIMEOUT, || {
+        Ok(fs::read_to_string(LOG)?.contains("Nothing was attached."))
+    })?;
+    Agent::start_command(&mut Pod::agent()?.called("again").command()?)?.stop()?;
+    let status = stays.stop()?;
+    ensure!(status.success(), "it ended with {status}");
+    cli(&["detach"])?;
+    Ok(())
 }
 
 /// The output of a container that must succeed.
