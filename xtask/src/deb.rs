@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{build, process, progress, project};
+use crate::{build, documentation, process, progress, project};
 
 /// The workspace's version, also that of the packages.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -71,7 +71,10 @@ fn of_agent(package: &Package, binary: &Path) -> Result<()> {
     package.file("usr/bin/guestreq", &read(binary)?, 0o755)?;
     package.copy("deploy/systemd/guestreq.service", "usr/lib/systemd/system/guestreq.service")?;
     package.copy("deploy/systemd/config.toml", "etc/guestreq/config.toml")?;
-    package.copy("docs/policy.md", "usr/share/doc/guestreq/policy.md")?;
+    for page in documentation::pages()? {
+        let path = format!("usr/share/doc/guestreq/{}", page.path);
+        package.file(&path, page.text.as_bytes(), 0o644)?;
+    }
     let says = |what: &[&str]| process::output(Command::new(binary).args(what));
     package.gzip("usr/share/man/man8/guestreq.8", says(&["man"])?.as_bytes())?;
     for (shell, path) in COMPLETIONS {

@@ -10,6 +10,7 @@ mod build;
 mod deb;
 mod demo;
 mod dist;
+mod documentation;
 mod fleet;
 mod fuzz;
 mod helm;
