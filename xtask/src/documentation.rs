@@ -26,7 +26,7 @@ const GATE: (&str, &str) = ("gate/README.md", "../guestreq-gate-dkms/README.md")
 pub fn pages() -> Result<Vec<Page>> {
     let root = project::root();
     let mut sources: Vec<String> = OUTSIDE.map(str::to_owned).into();
-    collect(&root, "docs", &mut sources)?;
+    collect(root, "docs", &mut sources)?;
     sources.sort();
     let paths = sources.iter().map(|source| (source.as_str(), place(source)));
     let mut places: BTreeMap<&str, String> = paths.collect();

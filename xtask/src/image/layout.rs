@@ -100,8 +100,10 @@ fn add(from: &Path, to: &str, files: &mut Vec<File>) -> Result<()> {
     let failed = || format!("cannot read {}", from.display());
     if from.is_dir() {
         let entries = fs::read_dir(from).with_context(failed)?;
-        let mut names: Vec<_> =
-            entries.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>().with_context(failed)?;
+        let mut names: Vec<_> = entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()
+            .with_context(failed)?;
         names.sort();
         for name in names {
             add(&from.join(&name), &format!("{to}/{}", name.to_string_lossy()), files)?;
