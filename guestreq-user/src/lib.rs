@@ -22,6 +22,7 @@ mod json;
 mod kernel;
 mod metrics;
 mod observe;
+mod pages;
 mod policy;
 mod probes;
 mod serve;

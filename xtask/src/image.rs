@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{dist, progress, project};
+use crate::{dist, documentation, progress, project};
 use layout::Layout;
 use recipe::Recipe;
 
@@ -30,6 +30,7 @@ pub fn archive() -> Result<PathBuf> {
         fs::write(&sbom, sbom::cyclonedx()?)
             .with_context(|| format!("cannot write {}", sbom.display()))
     })?;
+    documentation::write(&dist.join("doc"))?;
     let recipe = Recipe::read(&project::root().join("deploy/Containerfile"))?;
     let archive = dist.join("guestreq.oci.tar");
     let image = Layout::of(&recipe, &dist)?;

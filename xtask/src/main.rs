@@ -1,15 +1,15 @@
 //! # xtask: build, test and demo commands
 //!
-//! `cargo xtask build | dist | image | deb | test | bench | fuzz | mutants | audit | demo | fleet |
-//! rig`. Each command is a file of that name; shared are `setup` (prerequisites on the machine) and
-//! `rig` (booting a disposable SNP host).
+//! `cargo xtask build | dist | image | deb | rpm | test | bench | fuzz | mutants | audit | demo |
+//! fleet | rig`. Each command is a file of that name, or in `package`; shared are `setup`
+//! (prerequisites on the machine) and `rig` (booting a disposable SNP host).
 
 mod audit;
 mod bench;
 mod build;
-mod deb;
 mod demo;
 mod dist;
+mod documentation;
 mod fleet;
 mod fuzz;
 mod helm;
@@ -18,6 +18,7 @@ mod manifests;
 mod mutants;
 #[cfg(test)]
 mod order;
+mod package;
 mod port;
 mod process;
 mod progress;
@@ -48,6 +49,8 @@ enum Command {
     Image,
     /// Build Debian packages of the agent and the gate into target/dist
     Deb,
+    /// Build rpm packages of the agent and the gate into target/dist
+    Rpm,
     /// Check format and lints, run unit tests, then the scenarios on four kernels
     Test(test::Args),
     /// Fuzz parsers and decisions
@@ -72,7 +75,8 @@ fn main() -> ExitCode {
         Command::Build => build::execute().map(|()| ExitCode::SUCCESS),
         Command::Dist => dist::execute().map(|()| ExitCode::SUCCESS),
         Command::Image => image::execute().map(|()| ExitCode::SUCCESS),
-        Command::Deb => deb::execute().map(|()| ExitCode::SUCCESS),
+        Command::Deb => package::deb::execute().map(|()| ExitCode::SUCCESS),
+        Command::Rpm => package::rpm::execute().map(|()| ExitCode::SUCCESS),
         Command::Test(args) => test::execute(&args),
         Command::Fuzz(args) => fuzz::execute(&args),
         Command::Mutants(args) => mutants::execute(&args),

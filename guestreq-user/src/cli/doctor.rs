@@ -105,7 +105,7 @@ mod tests {
             state,
             why: why.to_owned(),
             fix: fix.map(str::to_owned),
-            docs: "docs/doctor.md#snp-host",
+            docs: "docs/doctor.md#snp-host".to_owned(),
         };
         Report {
             version: "1".to_owned(),

@@ -44,6 +44,9 @@ overrides and the applied policy file
 .TP
 /sys/fs/bpf/guestreq
 pinned programs, links and maps
+.TP
+/usr/share/doc/guestreq
+the documentation: README.md, policy.md, enforcement.md, runbooks and others
 ";
 
 fn page(command: Command) -> io::Result<String> {

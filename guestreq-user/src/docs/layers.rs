@@ -17,9 +17,10 @@ use super::root;
 
 /// From what depends on nothing to what depends on everything; see docs/architecture.md. Those before
 /// "wire" are tools.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "json",
     "text",
+    "pages",
     "throttle",
     "background",
     "probes",

@@ -9,7 +9,8 @@ use crate::{
     enforce::{denial::after_denial, policies::Policies},
 };
 
-const VERIFICATION: &str = "docs/enforcement.md#verification";
+/// A fix for each reason is on the page of the check.
+const FIX_BY_REASON: &str = "look up the reason in the table of this page:";
 const WITHOUT_AGENT: &str = "docs/enforcement.md#without-an-agent";
 
 pub const CHECKS: &[Check] = &[
@@ -45,7 +46,7 @@ pub const CHECKS: &[Check] = &[
         id: "enforcement",
         title: "Enforcement verified",
         needed: "The agent's last self-test of enforcement succeeded; it uses the path of a real request.",
-        docs: VERIFICATION,
+        docs: "docs/enforcement.md#reasons-and-fixes",
         run: enforcement,
     },
     Check {
@@ -129,7 +130,7 @@ fn version(host: &Host<'_>) -> Finding {
 fn ready(host: &Host<'_>) -> Finding {
     of_agent(host, |agent| match &agent.reason {
         None => Finding::pass("observing"),
-        Some(reason) => Finding::fail(reason.clone(), "see docs/enforcement.md#reasons-and-fixes"),
+        Some(reason) => Finding::fail(reason.clone(), FIX_BY_REASON),
     })
 }
 
@@ -143,7 +144,7 @@ fn enforcement(host: &Host<'_>) -> Finding {
             (_, true) => Finding::pass(format!("backend {}", status.backend)),
             (reason, false) => Finding::fail(
                 format!("NOT ENFORCED: {}", reason.as_deref().unwrap_or("not yet verified")),
-                "see docs/enforcement.md#reasons-and-fixes",
+                FIX_BY_REASON,
             ),
         }
     })

@@ -17,6 +17,8 @@ mod snp;
 
 use serde::Serialize;
 
+use crate::pages;
+
 pub use finding::{Finding, State};
 pub use host::Host;
 pub use live::Real;
@@ -100,8 +102,8 @@ pub struct Checked {
     pub why: String,
     /// How to fix it; null if nothing is to be fixed.
     pub fix: Option<String>,
-    /// Documentation: file and heading in the repository.
-    pub docs: &'static str,
+    /// Documentation: a file with a heading, or a URL; whichever this host has.
+    pub docs: String,
 }
 
 /// Runs all checks.
@@ -114,6 +116,7 @@ pub fn examine(host: &Host<'_>) -> Report {
                 true => collected::run(check, host),
                 false => run(host),
             };
+            let docs = pages::readable(docs);
             checks.push(Checked { id, title, group, state, why, fix, docs });
         }
     }

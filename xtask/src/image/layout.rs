@@ -30,11 +30,7 @@ impl Layout {
     pub fn of(recipe: &Recipe, folder: &Path) -> Result<Self> {
         let mut files = Vec::new();
         for (from, to) in &recipe.copies {
-            let path = folder.join(from);
-            let content =
-                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let mode = if content.starts_with(b"\x7fELF") { 0o755 } else { 0o644 };
-            files.push((to.clone(), mode, content));
+            add(&folder.join(from), to, &mut files)?;
         }
         let mut layout = Self { blobs: BTreeMap::new(), manifest: Value::Null };
         let layer = layout.add(LAYER, tar(files)?);
@@ -96,8 +92,32 @@ impl Layout {
     }
 }
 
+/// A file's path, mode and content.
+type File = (String, u32, Vec<u8>);
+
+/// Adds a file, or a folder's files in the order of their names.
+fn add(from: &Path, to: &str, files: &mut Vec<File>) -> Result<()> {
+    let failed = || format!("cannot read {}", from.display());
+    if from.is_dir() {
+        let entries = fs::read_dir(from).with_context(failed)?;
+        let mut names: Vec<_> = entries
+            .map(|entry| Ok(entry?.file_name()))
+            .collect::<Result<_>>()
+            .with_context(failed)?;
+        names.sort();
+        for name in names {
+            add(&from.join(&name), &format!("{to}/{}", name.to_string_lossy()), files)?;
+        }
+        return Ok(());
+    }
+    let content = fs::read(from).with_context(failed)?;
+    let mode = if content.starts_with(b"\x7fELF") { 0o755 } else { 0o644 };
+    files.push((to.to_owned(), mode, content));
+    Ok(())
+}
+
 /// A tar of files owned by root, without times.
-fn tar(files: Vec<(String, u32, Vec<u8>)>) -> Result<Vec<u8>> {
+fn tar(files: Vec<File>) -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, mode, content) in files {
         let mut header = tar::Header::new_ustar();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::cpio::Archive;
 use crate::setup::debian::ORDER;
 use crate::setup::{self, Kernel, Rig};
-use crate::{deb, project};
+use crate::{package, project};
 
 /// A disk, and packages of two builds to install on it.
 pub struct Debian {
@@ -47,7 +47,7 @@ impl Debian {
         let mut packages = Vec::new();
         for (name, version) in BUILDS {
             let dist = project::target().join("rig-packages").join(name);
-            let built = deb::pack(&project::static_binary("guestreq"), version, &dist)?;
+            let built = package::deb::pack(&project::static_binary("guestreq"), version, &dist)?;
             packages.extend(built.map(|package| (name, package)));
         }
         Ok(Self { folder, packages })

@@ -22,8 +22,7 @@ impl Host {
     /// The calls of a dpkg command that must fail.
     fn fails(&self, arguments: &[&str]) -> Vec<String> {
         self.dpkg(arguments).unwrap_err();
-        let log = fs::read_to_string(self.folder.join("log")).unwrap();
-        log.lines().map(str::to_owned).collect()
+        stand_in::calls(&self.folder.join("log"))
     }
 
     /// Runs a script of an installed package as dpkg would.
@@ -35,7 +34,7 @@ impl Host {
         let path = std::env::var("PATH").unwrap();
         script.env("PATH", format!("{}:{path}", self.folder.join("bin").display()));
         process::output(script.env("DPKG_ROOT", root).args(arguments)).unwrap();
-        fs::read_to_string(log).unwrap().lines().map(str::to_owned).collect()
+        stand_in::calls(&log)
     }
 }
 
