@@ -24,6 +24,7 @@ mod metrics;
 mod observe;
 mod policy;
 mod probes;
+mod report;
 mod serve;
 mod state;
 mod text;

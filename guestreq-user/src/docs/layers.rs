@@ -17,7 +17,7 @@ use super::root;
 
 /// From what depends on nothing to what depends on everything; see docs/architecture.md. Those before
 /// "wire" are tools.
-const LAYERS: [&str; 24] = [
+const LAYERS: [&str; 25] = [
     "json",
     "text",
     "throttle",
@@ -39,6 +39,7 @@ const LAYERS: [&str; 24] = [
     "daemon",
     "client",
     "doctor",
+    "report",
     "top",
     "cli",
     "lib",

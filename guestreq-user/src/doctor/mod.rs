@@ -18,7 +18,7 @@ mod snp;
 use serde::Serialize;
 
 pub use finding::{Finding, State};
-pub use host::Host;
+pub use host::{Host, is_wanted};
 pub use live::Real;
 
 /// Groups of checks.
@@ -50,7 +50,6 @@ pub struct Check {
     pub id: &'static str,
     pub title: &'static str,
     /// What is needed, why, and how to get it; for docs/doctor.md.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by the generated documentation"))]
     pub needed: &'static str,
     /// File and heading in the repository.
     pub docs: &'static str,

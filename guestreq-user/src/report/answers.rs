@@ -1,0 +1,148 @@
+//! # The agent's answers as files
+//!
+//! As JSON and as the command line's tables, both without names.
+
+use anyhow::Result;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{
+    Contents, Tables,
+    gather::{Answers, Bounded, MOST_EVENTS, MOST_EXPLAINED},
+    pseudonyms::Pseudonyms,
+};
+use crate::{
+    json,
+    wire::{
+        Psp, Vms, events::Event, explain::Explained, launches::Launches, policy::Policies,
+        status::Agent,
+    },
+};
+
+pub struct Writer<'a> {
+    pub contents: &'a mut Contents,
+    pub names: &'a Pseudonyms,
+    pub tables: &'a Tables,
+}
+
+/// Files of an answer: name, what it is, and its table.
+type Table<'a, T> = (&'a str, &'a str, &'a dyn Fn(&T) -> String);
+
+impl Writer<'_> {
+    pub fn all(mut self, answers: Answers) -> Result<()> {
+        let Tables { vms, psp, launches, policy, limits, explained, events, .. } = *self.tables;
+        self.answer::<Agent>("agent", "GET /v1/agent", answers.agent, &[])?;
+        let vms = ("vms.txt", "guestreq vms", &vms as &dyn Fn(&Vms) -> String);
+        self.answer("vms", "guestreq vms -o json", answers.vms, &[vms])?;
+        let psp = ("psp.txt", "guestreq psp", &psp as &dyn Fn(&Psp) -> String);
+        self.answer("psp", "guestreq psp -o json", answers.psp, &[psp])?;
+        let launches: Table<'_, Launches> = ("launches.txt", "guestreq launches", &launches);
+        self.answer("launches", "guestreq launches --all -o json", answers.launches, &[launches])?;
+        let tables: [Table<'_, Policies>; 2] = [
+            ("policy.txt", "guestreq policy show", &policy),
+            ("limits.txt", "guestreq limit show", &limits),
+        ];
+        self.answer("policy", "guestreq policy show -o json", answers.policy, &tables)?;
+        self.explained(answers.explained, explained)?;
+        match answers.events {
+            Ok((all, is_cut)) => self.events(all, is_cut, events)?,
+            Err(why) => self.contents.miss("events", format!("{why:#}")),
+        }
+        match answers.metrics {
+            Ok(Bounded { text, is_cut }) => {
+                if is_cut {
+                    self.contents.cut("metrics.txt", "the first ones".to_owned());
+                }
+                let text = self.names.metrics(&text);
+                self.contents.add("metrics.txt", "as Prometheus reads them", text.into());
+            }
+            Err(why) => self.contents.miss("metrics.txt", format!("{why:#}")),
+        }
+        Ok(())
+    }
+
+    fn answer<T: DeserializeOwned + Serialize>(
+        &mut self,
+        name: &str,
+        about: &str,
+        answer: Result<Value>,
+        tables: &[Table<'_, T>],
+    ) -> Result<()> {
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                self.contents.miss(name, format!("{why:#}"));
+                return Ok(());
+            }
+        };
+        self.names.json(&mut answer);
+        match serde_json::from_value::<T>(answer) {
+            Ok(answer) => {
+                self.contents.add_json(&format!("{name}.json"), about, &answer)?;
+                for (file, about, table) in tables {
+                    self.contents.add(file, about, table(&answer).into());
+                }
+            }
+            // Its fields are not known, nor which of them have names.
+            Err(error) => {
+                self.contents.miss(name, format!("an answer of another version: {error}"))
+            }
+        }
+        Ok(())
+    }
+
+    fn explained(&mut self, all: Vec<Result<Value>>, table: fn(Explained) -> String) -> Result<()> {
+        if all.len() >= MOST_EXPLAINED {
+            self.contents.cut("explained", format!("the first {MOST_EXPLAINED} VMs"));
+        }
+        let (mut shown, mut text) = (Vec::new(), String::new());
+        for answer in all {
+            let explained = answer.and_then(|mut answer| {
+                self.names.json(&mut answer);
+                Ok((answer.clone(), serde_json::from_value::<Explained>(answer)?))
+            });
+            match explained {
+                Ok((answer, explained)) => {
+                    text.push_str(&(table(explained) + "\n"));
+                    shown.push(answer);
+                }
+                // Such as a VM that has exited meanwhile.
+                Err(why) => self.contents.miss("explained", format!("{why:#}")),
+            }
+        }
+        if !shown.is_empty() {
+            const ABOUT: &str = "guestreq policy explain, for each VM";
+            self.contents.add_json("explained.json", ABOUT, &shown)?;
+            self.contents.add("explained.txt", ABOUT, text.into());
+        }
+        Ok(())
+    }
+
+    fn events(
+        &mut self,
+        all: Vec<Value>,
+        is_cut: bool,
+        table: fn(&[Event]) -> String,
+    ) -> Result<()> {
+        if is_cut {
+            self.contents.cut("events", format!("the latest {MOST_EVENTS}"));
+        }
+        let (mut events, mut lines, mut unknown) = (Vec::new(), String::new(), 0);
+        for mut event in all {
+            self.names.json(&mut event);
+            match serde_json::from_value::<Event>(event) {
+                Ok(event) => {
+                    lines.push_str(&(json::line(&event)? + "\n"));
+                    events.push(event);
+                }
+                Err(_) => unknown += 1,
+            }
+        }
+        if unknown > 0 {
+            self.contents.miss("events", format!("{unknown} of another version"));
+        }
+        self.contents.add("events.json", "guestreq events -o json", lines.into());
+        self.contents.add("events.txt", "guestreq events", table(&events).into());
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! # Copies of the host's files
+//!
+//! Of those files of /proc and /sys that `guestreq doctor` reads of copies, as it reads them: a copy
+//! holds what it needs of each, and a check that reads another file gets that one, too.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+};
+
+use super::Missing;
+use crate::{
+    doctor,
+    enforce::gate::{PARAMETERS, SECRET_PARAMETERS},
+    host::{
+        record::{Access, Record},
+        system::{System, names_in},
+    },
+    kernel::Symbols,
+};
+
+/// Longer files are cut; none of those that are read is longer, once it is reduced.
+const MAX_FILE: u64 = 256 << 10;
+/// Most files and folders.
+const MAX_FILES: usize = 10_000;
+/// Its folders have whatever names managers of VMs gave them.
+const CGROUPS: &str = "/sys/fs/cgroup/";
+/// Folders of cgroups that are the kernel's, systemd's or kubelet's.
+const OWN_CGROUPS: [&str; 9] = [
+    "init.scope",
+    "kubepods",
+    "kubepods.slice",
+    "machine.slice",
+    "misc",
+    "system.slice",
+    "systemd",
+    "unified",
+    "user.slice",
+];
+
+/// Copies by absolute path on the host; `None` is a folder.
+#[derive(Default)]
+pub struct Tree {
+    pub files: BTreeMap<String, Option<Vec<u8>>>,
+    pub missing: Vec<Missing>,
+}
+
+impl Tree {
+    /// What was recorded.
+    pub fn of(system: &System, record: &Record) -> Tree {
+        let mut tree = Tree::default();
+        for (path, access) in record.all() {
+            if is_left_out(&path) {
+                continue;
+            }
+            let result = match access {
+                Access::Exists => tree.add_existing(system, &path),
+                Access::List => tree.add_names(system, &path),
+                Access::Read => tree.add_read(system, &path),
+            };
+            if let Err(error) = result
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tree.missing.push(Missing::new(format!("host{path}"), why(&error)));
+            }
+        }
+        tree
+    }
+
+    fn add_existing(&mut self, system: &System, path: &str) -> io::Result<()> {
+        let is_dir = fs::metadata(system.place(path))?.is_dir();
+        self.put(path, (!is_dir).then(Vec::new))
+    }
+
+    fn add_names(&mut self, system: &System, path: &str) -> io::Result<()> {
+        self.put(path, None)?;
+        for name in names_in(&system.place(path)) {
+            let path = format!("{path}/{name}");
+            // A link may dangle.
+            let is_file = fs::metadata(system.place(&path)).is_ok_and(|file| file.is_file());
+            self.put(&path, is_file.then(Vec::new))?;
+        }
+        Ok(())
+    }
+
+    fn add_read(&mut self, system: &System, path: &str) -> io::Result<()> {
+        let place = system.place(path);
+        if !fs::metadata(&place)?.is_dir() {
+            return self.put(path, Some(read(path, &place)?));
+        }
+        self.put(path, None)?;
+        for entry in fs::read_dir(&place)?.flatten() {
+            let (name, place) = (entry.file_name(), entry.path());
+            let file = name.to_str().map(|name| format!("{path}/{name}"));
+            let file = file.filter(|file| !is_left_out(file) && place.is_file());
+            if let Some(file) = file
+                && let Ok(bytes) = read(&file, &place)
+            {
+                self.put(&file, Some(bytes))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does not replace what is known better.
+    fn put(&mut self, path: &str, bytes: Option<Vec<u8>>) -> io::Result<()> {
+        if self.files.len() >= MAX_FILES {
+            return Err(io::Error::other(format!("there are more than {MAX_FILES} files")));
+        }
+        let known = self.files.entry(path.to_owned()).or_insert_with(|| bytes.clone());
+        if known.as_ref().is_some_and(Vec::is_empty) {
+            *known = bytes.or(Some(Vec::new()));
+        }
+        Ok(())
+    }
+
+    /// Replaces the names of folders of cgroups.
+    pub fn rename_cgroups(&mut self, shown: impl Fn(&str) -> String) {
+        let rename = |(path, bytes): (String, Option<Vec<u8>>)| {
+            let Some(below) = path.strip_prefix(CGROUPS) else { return (path, bytes) };
+            let parts: Vec<&str> = below.split('/').collect();
+            let is_folder = |at| at + 1 < parts.len() || bytes.is_none();
+            let shown = parts.iter().enumerate().map(|(at, part)| match is_folder(at) {
+                true if !OWN_CGROUPS.contains(part) => shown(part),
+                _ => (*part).to_owned(),
+            });
+            (format!("{CGROUPS}{}", shown.collect::<Vec<_>>().join("/")), bytes)
+        };
+        self.files = std::mem::take(&mut self.files).into_iter().map(rename).collect();
+    }
+}
+
+/// What is not the host's, or not everybody's.
+fn is_left_out(path: &str) -> bool {
+    let rest = path.strip_prefix("/proc/").unwrap_or_default();
+    let first = rest.split('/').next().unwrap_or_default();
+    // Of processes: a VMM's are elsewhere in the report.
+    let is_process = first.parse::<u32>().is_ok() || matches!(first, "self" | "thread-self");
+    let secret = path
+        .strip_prefix(PARAMETERS)
+        .is_some_and(|name| SECRET_PARAMETERS.contains(&name.trim_start_matches('/')));
+    let is_elsewhere = !path.starts_with("/proc/") && !path.starts_with("/sys");
+    is_process || secret || is_elsewhere
+}
+
+/// Why a file is missing.
+pub fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "needs root".to_owned(),
+        io::ErrorKind::NotFound => "absent".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What is needed of a file: few of the 200,000 symbols, and whether the kernel hides addresses, but
+/// not which they are; one of the processors.
+fn read(path: &str, place: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(place)?;
+    match path {
+        "/proc/kallsyms" => Symbols::reduced(io::BufReader::new(file), doctor::is_wanted),
+        "/proc/cpuinfo" => {
+            let bytes = some(file)?;
+            let end = bytes.windows(2).position(|two| two == b"\n\n");
+            Ok(bytes[..end.map_or(bytes.len(), |end| end + 1)].to_vec())
+        }
+        _ => some(file),
+    }
+}
+
+fn some(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
