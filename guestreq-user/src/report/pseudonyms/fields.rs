@@ -1,7 +1,6 @@
 //! # Where answers have names
 //!
-//! By the keys of their objects, as `wire` defines them. All other strings are words of guestreq's
-//! own.
+//! By the keys of their objects, as `wire` defines them.
 
 use serde_json::{Map, Value};
 
@@ -18,12 +17,16 @@ pub enum Role<'a> {
     Uuid,
     /// A process' name.
     Process,
+    /// The label of a VM without a name: a process' name and pid.
+    Unnamed,
     /// A rule's pattern for this key.
     Glob(&'a str),
     /// Several with their keys: `name = "web-*", vmm = "qemu"`.
     Patterns,
-    /// A part of a command line, or a cgroup, of this VM.
+    /// A part of a command line of this VM.
     Evidence(&'a Owner),
+    /// A line of /proc/PID/cgroup, of this VM if that is known.
+    Cgroup(Option<&'a Owner>),
     /// Text for people, and paths.
     Text,
     /// One of guestreq's own words, a number or a time.
@@ -39,9 +42,42 @@ pub struct Owner {
     pub namespace: String,
 }
 
-/// Keys of texts.
-const TEXTS: [&str; 9] =
-    ["changed", "error", "file", "files", "fix", "notes", "order_error", "waiters_error", "why"];
+/// Keys of words, numbers and times of guestreq's own. All others, new ones included, are of texts: a
+/// word in a text stays what it is.
+const WORDS: &[&str] = &[
+    "agent",
+    "allow",
+    "at",
+    "backend",
+    "burst",
+    "cause",
+    "command",
+    "decision",
+    "failed_command",
+    "failed_result",
+    "field",
+    "from",
+    "holds",
+    "kind",
+    "limit",
+    "map",
+    "message",
+    "mode",
+    "of",
+    "pending",
+    "rate",
+    "read_at",
+    "result",
+    "share",
+    "started",
+    "state",
+    "target",
+    "time",
+    "value",
+    "vcpu_denied",
+    "version",
+    "weight",
+];
 
 /// Calls `each` for every string of an answer, and for keys that are names.
 pub fn visit(answer: &mut Value, each: &mut dyn FnMut(Role<'_>, &mut String)) {
@@ -64,7 +100,13 @@ fn walk(value: &mut Value, place: Place<'_>, each: &mut dyn FnMut(Role<'_>, &mut
         Value::Array(all) => all.iter_mut().for_each(|item| walk(item, place, each)),
         Value::Object(map) => {
             let own = Owner::of_object(map);
-            let is_comm = map.get("from").is_some_and(|from| from == "comm");
+            // What it is a part of.
+            let from = map.get("from").and_then(Value::as_str).map(str::to_owned);
+            let text = match from.as_deref() {
+                Some("comm") => "vmm",
+                Some("cgroup") => "cgroups",
+                _ => "text",
+            };
             if place.key == "absent" {
                 let old = std::mem::take(map);
                 map.extend(old.into_iter().map(|(mut name, policy)| {
@@ -76,7 +118,7 @@ fn walk(value: &mut Value, place: Place<'_>, each: &mut dyn FnMut(Role<'_>, &mut
                 if place.key != "absent" {
                     each(Role::Word, &mut key.clone());
                 }
-                let key = if is_comm && key == "text" { "vmm" } else { key.as_str() };
+                let key = if key == "text" { text } else { key.as_str() };
                 let owner = own.as_ref().or(place.owner);
                 walk(item, Place { key, parent: place.key, own: own.as_ref(), owner }, each);
             }
@@ -90,7 +132,7 @@ fn role<'a>(Place { key, parent, own, owner }: Place<'a>, text: &str) -> Role<'a
     match key {
         "name" | "uuid" | "namespace" | "pod_uid" if parent == "match" => Role::Glob(key),
         "match" => Role::Patterns,
-        "vm" if unnamed => Role::Process,
+        "vm" if unnamed => Role::Unnamed,
         "vm" => Role::Label(own),
         "behind" => Role::Label(None),
         "name" if unnamed => Role::Process,
@@ -98,11 +140,12 @@ fn role<'a>(Place { key, parent, own, owner }: Place<'a>, text: &str) -> Role<'a
         "namespace" => Role::Namespace,
         "uuid" | "pod_uid" => Role::Uuid,
         "vmm" => Role::Process,
-        "text" | "cgroups" => owner.map_or(Role::Text, Role::Evidence),
-        // Else the name of a reason.
-        "reason" if text.contains(' ') => Role::Text,
-        _ if TEXTS.contains(&key) => Role::Text,
-        _ => Role::Word,
+        "text" => owner.map_or(Role::Text, Role::Evidence),
+        "cgroups" => Role::Cgroup(owner),
+        // The name of a reason.
+        "reason" if !text.contains(' ') => Role::Word,
+        _ if WORDS.contains(&key) => Role::Word,
+        _ => Role::Text,
     }
 }
 
@@ -127,7 +170,11 @@ impl Owner {
     /// Namespace, name and the rest of a label.
     pub fn parts_of<'a>(&self, label: &'a str) -> (String, &'a str) {
         let name = clean(&self.name);
-        if let Some(rest) = label.strip_prefix(&name).filter(|_| self.namespace.is_empty()) {
+        // What makes a label unique begins so; else it is the namespace that begins as the name does.
+        let is_rest = |rest: &&str| rest.is_empty() || rest.starts_with('@');
+        if self.namespace.is_empty()
+            && let Some(rest) = label.strip_prefix(&name).filter(is_rest)
+        {
             return (String::new(), rest);
         }
         // Events have no namespace.

@@ -9,12 +9,15 @@ use super::{
     fields::{Owner, Role},
     forms,
     patterns::{self, Kind},
+    quotes::{self, Before},
     rules::{Rules, When},
 };
 use crate::host::{Identity, Vmm};
 
 /// A shorter name could be anything.
 const LEAST: usize = 3;
+/// Characters of a name that messages quote, at most.
+pub const MOST_QUOTED: usize = 64;
 
 /// A label's parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +30,15 @@ pub struct Label {
 
 #[derive(Default)]
 pub struct Learned {
-    /// Numbered as they come.
+    /// Numbered at last, as they are sorted: another report of the same VMs has the same numbers.
     pub all: BTreeMap<(Kind, String), usize>,
-    counts: BTreeMap<Kind, usize>,
     pub labels: BTreeMap<String, Label>,
+    /// Labels of VMs without a name.
+    pub unnamed: BTreeSet<String>,
     /// Labels of VMs that are known by nothing else, so far.
     loose: BTreeSet<String>,
+    /// What texts quote: such labels, if they are nothing else.
+    quotes: BTreeSet<String>,
     /// Texts without names.
     texts: BTreeSet<String>,
     /// Their words.
@@ -41,11 +47,8 @@ pub struct Learned {
 
 impl Learned {
     fn add(&mut self, kind: Kind, name: &str) {
-        let is_new = !name.is_empty() && !self.all.contains_key(&(kind, name.to_owned()));
-        if is_new {
-            let count = self.counts.entry(kind).or_default();
-            *count += 1;
-            self.all.insert((kind, name.to_owned()), *count);
+        if !name.is_empty() {
+            self.all.insert((kind, name.to_owned()), 0);
         }
     }
 
@@ -65,7 +68,11 @@ impl Learned {
                 all.iter().for_each(|(key, glob)| self.glob(key, glob));
             }
             Role::Process => {}
-            Role::Evidence(_) | Role::Text => self.uuids(text),
+            Role::Unnamed => {
+                self.unnamed.insert(text.to_owned());
+            }
+            Role::Evidence(_) | Role::Cgroup(_) => self.uuids(text),
+            Role::Text => self.text(text),
             Role::Word => self.words(text),
         }
     }
@@ -77,8 +84,29 @@ impl Learned {
         }
     }
 
+    /// Text for people. It quotes names: also those of VMs that no answer has any more.
+    pub fn text(&mut self, text: &str) {
+        self.uuids(text);
+        for (before, quoted) in quotes::each(text) {
+            // A longer one may be cut.
+            let is_whole = quoted.chars().count() < MOST_QUOTED;
+            let labels = match before {
+                Before::Key(key) => {
+                    self.glob(key, &quoted);
+                    continue;
+                }
+                Before::Setting => continue,
+                Before::Vm => &mut self.loose,
+                Before::Other => &mut self.quotes,
+            };
+            if is_whole {
+                labels.insert(quoted);
+            }
+        }
+    }
+
     /// UUIDs of whatever it is, such as another VM of a manager.
-    pub fn uuids(&mut self, text: &str) {
+    fn uuids(&mut self, text: &str) {
         forms::uuids_in(text).iter().for_each(|uuid| self.add(Kind::Uuid, uuid));
     }
 
@@ -120,11 +148,17 @@ impl Learned {
     /// The remaining labels are of VMs that have exited, or of overrides for such: a name with or
     /// without its namespace, a UUID, or what a process was found by.
     fn settle(&mut self) {
+        for quoted in std::mem::take(&mut self.quotes) {
+            let is = |kind: Kind| self.all.contains_key(&(kind, quoted.clone()));
+            if !is(Kind::Namespace) && !is(Kind::Host) && !self.is_word(&quoted) {
+                self.loose.insert(quoted);
+            }
+        }
         self.loose.remove("");
         for label in std::mem::take(&mut self.loose) {
-            let is_pid = label.strip_prefix("pid:").unwrap_or(&label).parse::<u32>().is_ok();
             let is_name = self.all.contains_key(&(Kind::Vm, label.clone()));
-            if self.labels.contains_key(&label) || is_pid && !is_name {
+            let is_other = is_pid(&label) && !is_name || self.unnamed.contains(&label);
+            if self.labels.contains_key(&label) || is_other {
                 continue;
             }
             let is_uuid = self.all.contains_key(&(Kind::Uuid, label.to_lowercase()));
@@ -148,20 +182,35 @@ impl Learned {
     /// No more names follow.
     pub fn finish(mut self) -> Learned {
         self.settle();
+        let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+        for ((kind, _), number) in &mut self.all {
+            let count = counts.entry(*kind).or_default();
+            *count += 1;
+            *number = *count;
+        }
         self
     }
 
     /// When a form of a name is replaced in free text.
     pub fn when(&self, form: &str) -> When {
         let is_short = form.chars().count() < LEAST || !form.contains(char::is_alphabetic);
-        // Most names have a word that no text has.
-        let is_word = || words_of(form).all(|word| self.words.contains(word));
-        let is_text = || self.texts.iter().any(|text| Rules::is_word_of(form, text));
-        match is_short || Vmm::is_one(form) || is_word() && is_text() {
+        match is_short || Vmm::is_one(form) || self.is_word(form) {
             true => When::Expected,
             false => When::Word,
         }
     }
+
+    /// Whether a text without names has it.
+    pub fn is_word(&self, form: &str) -> bool {
+        // Most names have a word that no text has.
+        words_of(form).all(|word| self.words.contains(word))
+            && self.texts.iter().any(|text| Rules::is_word_of(form, text))
+    }
+}
+
+/// Whether it stands for a process: `pid:7`, or a number.
+pub fn is_pid(label: &str) -> bool {
+    label.strip_prefix("pid:").unwrap_or(label).parse::<u32>().is_ok()
 }
 
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
@@ -192,6 +241,22 @@ mod tests {
         assert_eq!(all(&learned, Kind::Uuid), [UUID]);
         let web = &learned.labels["prod/web@12"];
         assert_eq!((web.namespace.as_str(), web.rest.as_str()), ("prod", "@12"));
+    }
+
+    #[test]
+    fn names_that_only_texts_have_are_learned() {
+        let mut learned = Learned::default();
+        learned.words("mode audit of the default");
+        learned.learn(Role::Namespace, "prod");
+        learned.learn(Role::Unnamed, "kvm-9");
+        learned.text(
+            "new_vm: VM \"acme-db\", qemu\nits namespace is \"prod\"; \"acme-web\": mode \"audit\"\n\
+             exited_vm: VM \"kvm-9\", and \"prod\" of name = \"team*\"",
+        );
+        let learned = learned.finish();
+        assert_eq!(all(&learned, Kind::Vm), ["acme-db", "acme-web"]);
+        assert_eq!(all(&learned, Kind::Namespace), ["prod"]);
+        assert_eq!(all(&learned, Kind::Part), ["team"]);
     }
 
     #[test]

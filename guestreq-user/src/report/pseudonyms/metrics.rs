@@ -67,7 +67,8 @@ fn rename(labels: &mut Labels<'_>, each: &mut dyn FnMut(Role<'_>, &mut String)) 
     let unnamed = owner.as_ref().is_some_and(|owner| !owner.named);
     for (key, value) in labels {
         let role = match *key {
-            "vm" | "name" if unnamed => Role::Process,
+            "vm" if unnamed => Role::Unnamed,
+            "name" if unnamed => Role::Process,
             "vm" => Role::Label(owner.as_ref()),
             "name" => Role::Name,
             "uuid" | "pod_uid" => Role::Uuid,
@@ -115,6 +116,6 @@ mod tests {
         let text = "guestreq_vm_info{vm=\"kvm-7\",name=\"kvm\"} 1";
         let mut roles = Vec::new();
         visit(text, &mut |role, _| roles.push(format!("{role:?}")));
-        assert_eq!(roles, ["Process", "Process"]);
+        assert_eq!(roles, ["Unnamed", "Process"]);
     }
 }

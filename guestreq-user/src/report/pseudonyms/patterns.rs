@@ -1,4 +1,6 @@
-//! # Names in patterns, and in the names of units
+//! # Names in patterns
+
+use super::quotes::{KEYS, unquoted};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -10,11 +12,6 @@ pub enum Kind {
     Uuid,
     Host,
 }
-
-/// Keys of patterns.
-const KEYS: [&str; 5] = ["name", "uuid", "namespace", "pod_uid", "vmm"];
-/// What libvirt calls a VM's scope, followed by a number and the VM's name.
-const MACHINE: &str = "machine-qemu\\x2d";
 
 /// Whether a pattern stands for one text.
 pub fn is_exact(glob: &str) -> bool {
@@ -64,46 +61,6 @@ pub fn each(text: &str) -> Option<Vec<(&'static str, String)>> {
     }
 }
 
-/// The text up to the closing quote, and what is behind it.
-fn unquoted(text: &str) -> Option<(String, &str)> {
-    let (mut plain, mut chars) = (String::new(), text.char_indices());
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return Some((plain, &text[at + 1..])),
-            '\\' => plain.push(match chars.next()?.1 {
-                'n' => '\n',
-                't' => '\t',
-                'r' => '\r',
-                '0' => '\0',
-                'u' => {
-                    let digits: String =
-                        chars.by_ref().map(|(_, c)| c).skip(1).take_while(|c| *c != '}').collect();
-                    u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32)?
-                }
-                other => other,
-            }),
-            c => plain.push(c),
-        }
-    }
-    None
-}
-
-/// A cgroup's path, where libvirt's scopes have the pseudonym of the VM: the names that they are made
-/// of are shortened, and some of their characters left out.
-pub fn machine(text: &str, own: Option<&str>) -> String {
-    let Some(own) = own else { return text.to_owned() };
-    let component = |part: &str| {
-        let number = part.strip_prefix(MACHINE).and_then(|rest| rest.split_once("\\x2d"));
-        match (number, part.rsplit_once(".scope")) {
-            (Some((number, _)), Some((_, end))) => {
-                format!("{MACHINE}{number}\\x2d{own}.scope{end}")
-            }
-            _ => part.to_owned(),
-        }
-    };
-    text.split('/').map(component).collect::<Vec<_>>().join("/")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,18 +96,6 @@ mod tests {
         assert_eq!(shown("name = \"\\u{202e}\\n\""), "name = \"Uuid-4\"");
         for strange in ["web", "name = \"web", "size = \"3\"", "", "name = \"a\" and more"] {
             assert!(!shown(strange).contains("web") && !shown(strange).contains('3'), "{strange}");
-        }
-    }
-
-    #[test]
-    fn a_scope_has_its_own_vm_s_pseudonym() {
-        let scope = "0::/machine.slice/machine-qemu\\x2d12\\x2dmyweb\\x2d1.scope/libvirt/emulator";
-        assert_eq!(
-            machine(scope, Some("vm7")),
-            "0::/machine.slice/machine-qemu\\x2d12\\x2dvm7.scope/libvirt/emulator"
-        );
-        for other in [scope, "0::/machine.slice/machine-qemu.scope", "0::/system.slice/x.service"] {
-            assert_eq!(machine(other, None), other);
         }
     }
 }

@@ -16,34 +16,13 @@ pub enum When {
 }
 
 /// What comes before a name. Nothing but a name comes after these.
-const BEFORE: &[&str] = &[
-    "-name ",
-    "guest=",
-    "--id ",
-    "--id=",
-    "-uuid ",
-    "uuid=",
-    "microvm@",
-    "qemu:",
-    "vm=\"",
-    "name=\"",
-    "name = \"",
-    "uuid = \"",
-    "namespace = \"",
-    "name is \"",
-    "uuid is \"",
-    "namespace is \"",
-    "VM \"",
-    "VM ",
-];
+const BEFORE: &[&str] =
+    &["-name ", "guest=", "--id ", "--id=", "-uuid ", "uuid=", "microvm@", "qemu:", "VM "];
 /// A name of the VM that a text is about is also expected as a folder's or file's name, but these
 /// are those of managers.
 const FOLDERS: &[&str] = &[
     "kubepods", "kvm", "libvirt", "machine", "qemu", "run", "system", "tmp", "user", "var", "vms",
 ];
-/// A shorter beginning of a name says nothing.
-const LEAST: usize = 3;
-
 /// Forms of names, and what replaces them.
 pub struct Rules {
     nodes: Vec<Node>,
@@ -79,22 +58,44 @@ impl Rules {
 
     /// Replaces names; `own` is the pseudonym of the VM that the text is about.
     pub fn apply(&self, text: &str, own: Option<&str>) -> String {
+        self.apply_or(text, own, |_, _| None)
+    }
+
+    /// Replaces names, and what else stands at a place that has none: `other` gets what is before it
+    /// and the rest, and returns a replacement and the length of what it replaces.
+    pub fn apply_or(
+        &self,
+        text: &str,
+        own: Option<&str>,
+        other: impl Fn(&str, &str) -> Option<(String, usize)>,
+    ) -> String {
         let mut replaced = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
             let before = &text[..text.len() - rest.len()];
-            let (shown, length) = match self.longest(before, rest, own) {
-                Some((pseudonym, length)) => (pseudonym, length),
-                None => (&rest[..c.len_utf8()], c.len_utf8()),
+            let length = match self.longest(before, rest, own) {
+                Some((pseudonym, length)) => {
+                    replaced.push_str(pseudonym);
+                    length
+                }
+                None => match other(before, rest) {
+                    Some((shown, length)) => {
+                        replaced.push_str(&shown);
+                        length
+                    }
+                    None => {
+                        replaced.push(c);
+                        c.len_utf8()
+                    }
+                },
             };
-            replaced.push_str(shown);
             rest = &rest[length..];
         }
         replaced
     }
 
     /// The longest name at a place, by its pseudonym and length.
-    fn longest(&self, before: &str, rest: &str, own: Option<&str>) -> Option<(&str, usize)> {
+    pub fn longest(&self, before: &str, rest: &str, own: Option<&str>) -> Option<(&str, usize)> {
         let (mut at, mut found) = (0, None);
         for (begin, c) in rest.char_indices() {
             let Some(next) = self.nodes[at].next.get(&c) else { break };
@@ -109,24 +110,6 @@ impl Rules {
             }
         }
         found
-    }
-
-    /// Replaces the beginning of a name at the end of a text that was cut there.
-    pub fn apply_to_end(&self, text: &str) -> String {
-        for (begin, _) in text.char_indices().filter(|(at, _)| is_boundary(&text[..*at])) {
-            let end = &text[begin..];
-            if end.chars().count() < LEAST {
-                break;
-            }
-            let mut nodes = end.chars().try_fold(0, |at, c| self.nodes[at].next.get(&c).copied());
-            while let Some(at) = nodes {
-                if let Some((_, pseudonym)) = &self.nodes[at].end {
-                    return format!("{}{pseudonym}", &text[..begin]);
-                }
-                nodes = self.nodes[at].next.values().next().copied();
-            }
-        }
-        text.to_owned()
     }
 
     /// Whether a text has a name as a word.

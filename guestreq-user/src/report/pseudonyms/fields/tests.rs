@@ -1,6 +1,9 @@
+use std::{collections::BTreeSet, fs};
+
 use serde_json::json;
 
 use super::*;
+use crate::docs::root;
 
 fn roles(mut answer: Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -63,15 +66,19 @@ fn a_process_name_is_no_vm_s() {
         json!([{"vm": "snpload-12", "name": "snpload", "vmm": "snpload", "uuid": ""},
                {"vm": "web-12", "name": "web-12"},
                {"vm": "kvm-9", "identity": {"name": "kvm", "named": false},
-                "evidence": [{"field": "vmm", "from": "cgroup", "text": "0::/x"}]}]),
+                "evidence": [{"field": "pod_uid", "from": "cgroup", "text": "0::/x"},
+                             {"field": "vmm", "from": "comm", "text": "kvm"},
+                             {"field": "vmm", "from": "exe", "text": "/bin/kvm"}]}]),
         &[
             ("", "Uuid"),
-            ("0::/x", "Evidence"),
+            ("/bin/kvm", "Evidence"),
+            ("0::/x", "Cgroup"),
             ("kvm", "Process"),
-            ("kvm-9", "Process"),
+            ("kvm", "Process"),
+            ("kvm-9", "Unnamed"),
             ("snpload", "Process"),
             ("snpload", "Process"),
-            ("snpload-12", "Process"),
+            ("snpload-12", "Unnamed"),
             ("web-12", "Label"),
             ("web-12", "Name"),
         ],
@@ -92,4 +99,65 @@ fn a_label_has_a_namespace_and_what_makes_it_unique() {
     assert_eq!(parts("web", "prod", "prod/web@7"), of("prod", "@7"));
     assert_eq!(parts("web", "", "prod/web"), of("prod", ""), "of an event");
     assert_eq!(parts("a$", "", "a_@3"), of("", "@3"));
+    // The namespace begins as the name does.
+    assert_eq!(parts("demo", "", "demo/demo@7"), of("demo", "@7"));
+    assert_eq!(parts("web", "", "web-team/web"), of("web-team", ""));
+}
+
+/// A key that is none of these is a text's, where only known names are replaced: a new key of names
+/// has to get a role.
+#[test]
+fn each_string_of_the_api_has_a_role() {
+    const NAMES: [&str; 9] =
+        ["behind", "match", "name", "namespace", "pod_uid", "text", "uuid", "vm", "vmm"];
+    const TEXTS: [&str; 10] = [
+        "changed",
+        "error",
+        "file",
+        "files",
+        "notes",
+        "order_error",
+        "reason",
+        "waiters_error",
+        "warnings",
+        "why",
+    ];
+    // Of commands that a report does not contain, or of doctor's, which has no names but in texts.
+    const OTHERS: [&str; 12] = [
+        "by",
+        "docs",
+        "errors",
+        "fix",
+        "group",
+        "id",
+        "kernel",
+        "label",
+        "limit_share",
+        "messages",
+        "recent_stages",
+        "title",
+    ];
+    let docs = fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    let (_, json) = docs.split_once("\n## JSON\n").unwrap();
+    let mut keys = BTreeSet::new();
+    for line in json.lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let key = cells.next().unwrap().trim_matches('`');
+        let rest: Vec<&str> = cells.collect();
+        if rest[0].contains("string") && rest.len() > 2 {
+            keys.insert(key.to_owned());
+        }
+        // Those of variants: `files`: list of strings.
+        for part in rest.iter().flat_map(|cell| cell.split("; ")) {
+            let Some((before, kind)) = part.split_once("`: ") else { continue };
+            let key = before.rsplit('`').next().unwrap();
+            if kind.starts_with("string") || kind.starts_with("list of strings") {
+                keys.insert(key.to_owned());
+            }
+        }
+    }
+    assert!(keys.len() > 30, "{keys:?}");
+    let known = [&NAMES[..], &TEXTS[..], &OTHERS[..], WORDS].concat();
+    keys.retain(|key| !known.contains(&key.as_str()));
+    assert!(keys.is_empty(), "give them a role in fields.rs, and name them here: {keys:?}");
 }

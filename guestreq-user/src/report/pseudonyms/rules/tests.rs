@@ -30,8 +30,7 @@ fn a_common_word_is_replaced_only_where_a_name_is_expected() {
     for (text, expected) in [
         ("qemu-system-x86_64 -name qemu -m 1", "qemu-system-x86_64 -name vm7 -m 1"),
         ("-name guest=qemu,debug-threads=on", "-name guest=vm7,debug-threads=on"),
-        ("the sum of 1 and 1: VM \"sum\", pid 1", "the sum of 1 and 1: VM \"vm8\", pid 1"),
-        ("its name is \"1\"; vmm is \"qemu\"", "its name is \"vm9\"; vmm is \"qemu\""),
+        ("the sum of 1 and 1: VM sum, pid 1", "the sum of 1 and 1: VM vm8, pid 1"),
         ("-name qemux", "-name qemux"),
     ] {
         assert_eq!(rules.apply(text, None), expected);
@@ -47,14 +46,4 @@ fn a_common_word_is_replaced_only_where_a_name_is_expected() {
 fn a_uuid_is_replaced_within_a_word() {
     let rules = rules(&[("7a_7b", When::Anywhere, "0_1")]);
     assert_eq!(rules.apply("kubepods-pod7a_7b.slice", None), "kubepods-pod0_1.slice");
-}
-
-#[test]
-fn a_name_that_was_cut_is_replaced() {
-    let rules = rules(&[("web-server-2", When::Word, "vm1")]);
-    assert_eq!(rules.apply_to_end("-name guest=web-ser"), "-name guest=vm1");
-    assert_eq!(rules.apply_to_end("qemu:web"), "qemu:vm1");
-    for text in ["web-server-3", "cobweb", "a we", ""] {
-        assert_eq!(rules.apply_to_end(text), text);
-    }
 }
