@@ -175,6 +175,18 @@ impl System {
         }
     }
 
+    /// Whether a file is one of the copies, if there are any: a link in them may lead to a file of this
+    /// machine.
+    pub fn holds(&self, place: &Path) -> bool {
+        let roots = [&self.procfs, &self.sysfs].map(fs::canonicalize);
+        let is_in = |root: &io::Result<PathBuf>, place: &Path| {
+            root.as_ref().is_ok_and(|root| place.starts_with(root))
+        };
+        let place = fs::canonicalize(place);
+        !self.is_collected()
+            || place.is_ok_and(|place| roots.iter().any(|root| is_in(root, &place)))
+    }
+
     /// A process' folder.
     pub fn process(&self, pid: u32) -> PathBuf {
         self.procfs.join(pid.to_string())

@@ -13,9 +13,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
+use super::reduced;
 use crate::host::{self, Evidence, Identified, Identity, Vmm, system::System};
 
-/// The wait for one process, and for all that do not answer.
+/// The wait for one process, and for all that do not answer; those that do are not counted.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 const WAIT_BUDGET: Duration = Duration::from_secs(3);
 /// Most that are listed.
@@ -46,7 +47,9 @@ pub struct Processes {
 impl Processes {
     pub fn json(&self) -> Value {
         // Strings and numbers, which are always JSON.
-        serde_json::to_value(&self.found).unwrap_or_default()
+        let mut all = serde_json::to_value(&self.found).unwrap_or_default();
+        reduced::evidence(&mut all);
+        all
     }
 }
 
@@ -61,9 +64,12 @@ fn find_by(
     read: fn(System, u32) -> io::Result<Option<Process>>,
 ) -> Processes {
     let mut processes = Processes::default();
-    let (mut silent, mut left) = (Vec::new(), WAIT_BUDGET);
+    let (mut silent, mut unread, mut left) = (Vec::new(), 0, WAIT_BUDGET);
     for pid in pids(system) {
         let is_vm = of_vms.contains(&pid);
+        if !is_readable(system, pid) {
+            continue;
+        }
         if !is_vm && !may_be_vmm(system, pid) {
             continue;
         }
@@ -71,18 +77,24 @@ fn find_by(
             processes.missing.push(format!("there are more than {MOST}"));
             break;
         }
+        if left.is_zero() {
+            unread += 1;
+            continue;
+        }
         let (send, answer) = mpsc::channel();
         let copy = system.clone();
         let thread = thread::Builder::new().stack_size(STACK);
         let started = thread.spawn(move || drop(send.send(read(copy, pid))));
         let since = Instant::now();
         let answer = started.map(|_| answer.recv_timeout(ANSWER_TIMEOUT.min(left)));
-        left = left.saturating_sub(since.elapsed());
         match answer {
             Ok(Ok(Ok(Some(process)))) if is_vm || Vmm::is_one(&process.identity.vmm) => {
                 processes.found.push(process);
             }
-            Ok(Err(_)) => silent.push(pid.to_string()),
+            Ok(Err(_)) => {
+                left = left.saturating_sub(since.elapsed());
+                silent.push(pid.to_string());
+            }
             Ok(Ok(Err(error))) | Err(error) => {
                 processes.missing.push(format!("pid {pid}: {error}"))
             }
@@ -93,6 +105,9 @@ fn find_by(
     if !silent.is_empty() {
         processes.missing.push(format!("these do not answer: pids {}", silent.join(", ")));
     }
+    if unread > 0 {
+        processes.missing.push(format!("{unread} more, as these did not answer"));
+    }
     processes
 }
 
@@ -101,6 +116,18 @@ fn pids(system: &System) -> Vec<u32> {
         system.list("/proc").iter().filter_map(|name| name.parse().ok()).collect();
     pids.sort_unstable();
     pids
+}
+
+/// Whether reading its files cannot block for ever, and reads none of this machine's: copies may have
+/// pipes and links.
+fn is_readable(system: &System, pid: u32) -> bool {
+    let process = system.process(pid);
+    let is_file = |name: &str| match fs::symlink_metadata(process.join(name)) {
+        Ok(file) => file.is_file(),
+        Err(_) => true,
+    };
+    !system.is_collected()
+        || system.holds(&process) && ["comm", "cmdline", "cgroup"].iter().all(|it| is_file(it))
 }
 
 /// By its program or its name, which do not block; what its arguments say comes later.
@@ -175,5 +202,23 @@ mod tests {
         });
         assert!(since.elapsed() < Duration::from_secs(10));
         assert_eq!((found.len(), missing), (1, vec!["these do not answer: pids 9".to_owned()]));
+    }
+
+    /// The budget is for those that do not answer, of however many.
+    #[test]
+    fn many_that_answer_slowly_are_all_found_and_of_many_that_do_not_few_are_waited_for() {
+        let all: Vec<_> = (1..=40).map(|pid| (pid, "qemu-system-x86", "qemu -name x")).collect();
+        let (_folder, system) = host(&all);
+        let Processes { found, missing } = find_by(&system, &[], |system, pid| {
+            thread::sleep(Duration::from_millis(100));
+            read(&system, pid)
+        });
+        assert_eq!((found.len(), missing), (40, Vec::new()));
+        let Processes { found, missing } = find_by(&system, &[], |_, _| {
+            thread::sleep(Duration::from_secs(60));
+            Ok(None)
+        });
+        assert!(found.is_empty() && missing.len() == 2, "{missing:?}");
+        assert!(missing[1].ends_with("more, as these did not answer"), "{missing:?}");
     }
 }

@@ -4,13 +4,13 @@
 //! holds what it needs of each, and a check that reads another file gets that one, too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read as _},
     path::Path,
 };
 
-use super::Missing;
+use super::{Missing, reduced};
 use crate::{
     doctor,
     enforce::gate::{PARAMETERS, SECRET_PARAMETERS},
@@ -60,8 +60,9 @@ impl Tree {
                 Access::List => tree.add_names(system, &path),
                 Access::Read => tree.add_read(system, &path),
             };
+            // In a folder that is a file there is nothing either.
             if let Err(error) = result
-                && error.kind() != io::ErrorKind::NotFound
+                && !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
             {
                 tree.missing.push(Missing::new(format!("host{path}"), why(&error)));
             }
@@ -88,7 +89,7 @@ impl Tree {
     fn add_read(&mut self, system: &System, path: &str) -> io::Result<()> {
         let place = system.place(path);
         if !fs::metadata(&place)?.is_dir() {
-            return self.put(path, Some(read(path, &place)?));
+            return self.put(path, Some(read(system, path, &place)?));
         }
         self.put(path, None)?;
         for entry in fs::read_dir(&place)?.flatten() {
@@ -96,7 +97,7 @@ impl Tree {
             let file = name.to_str().map(|name| format!("{path}/{name}"));
             let file = file.filter(|file| !is_left_out(file) && place.is_file());
             if let Some(file) = file
-                && let Ok(bytes) = read(&file, &place)
+                && let Ok(bytes) = read(system, &file, &place)
             {
                 self.put(&file, Some(bytes))?;
             }
@@ -116,19 +117,34 @@ impl Tree {
         Ok(())
     }
 
-    /// Replaces the names of folders of cgroups.
-    pub fn rename_cgroups(&mut self, shown: impl Fn(&str) -> String) {
-        let rename = |(path, bytes): (String, Option<Vec<u8>>)| {
-            let Some(below) = path.strip_prefix(CGROUPS) else { return (path, bytes) };
-            let parts: Vec<&str> = below.split('/').collect();
-            let is_folder = |at| at + 1 < parts.len() || bytes.is_none();
-            let shown = parts.iter().enumerate().map(|(at, part)| match is_folder(at) {
-                true if !OWN_CGROUPS.contains(part) => shown(part),
-                _ => (*part).to_owned(),
-            });
-            (format!("{CGROUPS}{}", shown.collect::<Vec<_>>().join("/")), bytes)
+    /// Numbers folders of cgroups, whose names managers of VMs choose.
+    pub fn rename_cgroups(&mut self) {
+        let folders = |path: &str, is_folder: bool| -> Vec<String> {
+            let below = path.split_once(CGROUPS).map_or("", |(_, below)| below);
+            let file = usize::from(!is_folder);
+            let names = below.split('/').rev().skip(file).filter(|name| !name.is_empty());
+            names.filter(|name| !OWN_CGROUPS.contains(name)).map(str::to_owned).collect()
         };
-        self.files = std::mem::take(&mut self.files).into_iter().map(rename).collect();
+        // Of what is missing it is not known what it is.
+        let is_folder = |path: &str| !path.contains("/misc.") && !path.contains("/cgroup.");
+        let of_files = self.files.iter().flat_map(|(path, bytes)| folders(path, bytes.is_none()));
+        let of_missing = self.missing.iter().flat_map(|it| folders(&it.what, is_folder(&it.what)));
+        let names: BTreeSet<String> = of_files.chain(of_missing).collect();
+        let shown: BTreeMap<&str, String> = (1..)
+            .zip(&names)
+            .map(|(number, name)| (name.as_str(), format!("cgroup{number}")))
+            .collect();
+        let rename = |path: &str| match path.split_once(CGROUPS) {
+            Some((before, below)) => {
+                let parts =
+                    below.split('/').map(|part| shown.get(part).map_or(part, String::as_str));
+                format!("{before}{CGROUPS}{}", parts.collect::<Vec<_>>().join("/"))
+            }
+            None => path.to_owned(),
+        };
+        let files = std::mem::take(&mut self.files);
+        self.files = files.into_iter().map(|(path, bytes)| (rename(&path), bytes)).collect();
+        self.missing.iter_mut().for_each(|it| it.what = rename(&it.what));
     }
 }
 
@@ -155,8 +171,12 @@ pub fn why(error: &io::Error) -> String {
 }
 
 /// What is needed of a file: few of the 200,000 symbols, and whether the kernel hides addresses, but
-/// not which they are; one of the processors.
-fn read(path: &str, place: &Path) -> io::Result<Vec<u8>> {
+/// not which they are; one of the processors; no secrets.
+fn read(system: &System, path: &str, place: &Path) -> io::Result<Vec<u8>> {
+    // Copies may have pipes, which block, and links to files of this machine.
+    if !fs::metadata(place)?.is_file() || !system.holds(place) {
+        return Err(io::Error::other("it is not a file"));
+    }
     let file = File::open(place)?;
     match path {
         "/proc/kallsyms" => Symbols::reduced(io::BufReader::new(file), doctor::is_wanted),
@@ -165,8 +185,15 @@ fn read(path: &str, place: &Path) -> io::Result<Vec<u8>> {
             let end = bytes.windows(2).position(|two| two == b"\n\n");
             Ok(bytes[..end.map_or(bytes.len(), |end| end + 1)].to_vec())
         }
+        "/proc/modules" => rewritten(file, reduced::modules),
+        "/proc/cmdline" => rewritten(file, reduced::command_line),
         _ => some(file),
     }
+}
+
+fn rewritten(file: File, by: fn(&str) -> String) -> io::Result<Vec<u8>> {
+    let bytes = some(file)?;
+    Ok(by(&String::from_utf8_lossy(&bytes)).into_bytes())
 }
 
 fn some(file: File) -> io::Result<Vec<u8>> {
@@ -174,3 +201,6 @@ fn some(file: File) -> io::Result<Vec<u8>> {
     file.take(MAX_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

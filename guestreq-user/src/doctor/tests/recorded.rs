@@ -104,6 +104,7 @@ fn copies_have_the_host_s_verdict_unless_the_host_itself_has_to_be_asked() {
 fn processes_and_secrets_are_not_copied() {
     let fake = Fake::ready();
     fake.write("/sys/module/guestreq_gate/parameters/cookie", "0x5\n");
+    fake.write("/proc/modules", "other 8192 1 kvm, Live 0xffffffffc0d2a000 (OE)\n");
     // Of which the causes are looked for.
     fake.write("/sys/module/kvm_amd/parameters/sev_snp", "N\n");
     fake.write("/proc/cpuinfo", "processor : 0\nflags : sev\n\nprocessor : 1\nflags : sev\n\n");
@@ -118,6 +119,8 @@ fn processes_and_secrets_are_not_copied() {
     assert!(at("sys/module/guestreq_gate/parameters/depth").exists());
     let read = |path: &str| fs::read_to_string(at(path)).unwrap();
     assert!(!read("proc/kallsyms").contains("ffffffff81"), "{}", read("proc/kallsyms"));
+    assert!(!read("proc/modules").contains("ffff"), "{}", read("proc/modules"));
+    assert!(read("proc/modules").contains("other 8192 1 kvm, Live 0x0"));
     assert_eq!(read("proc/cpuinfo"), "processor : 0\nflags : sev\n");
     assert_eq!(read("sys/kernel/btf/vmlinux"), "", "megabytes, of which only its existence counts");
 }
@@ -127,16 +130,16 @@ fn processes_and_secrets_are_not_copied() {
 fn folders_of_cgroups_are_renamed() {
     let fake = Fake::ready();
     fake.remove("/sys/fs/cgroup/misc.current");
-    for cgroup in ["of-a-vm", "system.slice", "unified"] {
+    for cgroup in ["of-a-vm.slice", "system.slice", "unified"] {
         fake.write(&format!("/sys/fs/cgroup/{cgroup}/misc.current"), "sev_es 3\n");
     }
     let system = System::at(fake.folder());
     let (recorded, record) = system.as_recorded_copies();
     examine(&Host::new(recorded, &NotQueried));
     let mut tree = Tree::of(&system, &record);
-    tree.rename_cgroups(|_| "shown".to_owned());
+    tree.rename_cgroups();
     let below = tree.files.keys().filter_map(|path| path.strip_prefix("/sys/fs/cgroup/"));
     let below: Vec<_> = below.filter(|path| Path::new(path).components().count() > 1).collect();
-    let all = ["shown/misc.current", "system.slice/misc.current", "unified/misc.current"];
+    let all = ["cgroup1/misc.current", "system.slice/misc.current", "unified/misc.current"];
     assert_eq!(below, all);
 }
