@@ -36,10 +36,7 @@ pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duratio
 /// Sends a `GET` request; returns up to `most` bytes of the answer, and whether there are more.
 pub fn get_some(socket: &Path, path: &str, most: usize) -> Result<(Vec<u8>, bool)> {
     let answer = async {
-        let mut body = match Connection::open(socket).await?.stream(path).await? {
-            Ok(body) => body,
-            Err(refused) => return Err(refused),
-        };
+        let mut body = Connection::open(socket).await?.stream(path).await??;
         let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.context("reading the agent's answer")?;

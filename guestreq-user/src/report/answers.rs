@@ -2,13 +2,13 @@
 //!
 //! As JSON and as the command line's tables, both without names.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
     Contents, Tables,
-    gather::{Answers, Bounded, MOST_EVENTS, MOST_EXPLAINED},
+    gather::{Answers, Bounded, Events, MOST_EVENTS, MOST_EXPLAINED},
     pseudonyms::Pseudonyms,
 };
 use crate::{
@@ -30,7 +30,7 @@ type Table<'a, T> = (&'a str, &'a str, &'a dyn Fn(&T) -> String);
 
 impl Writer<'_> {
     pub fn all(mut self, answers: Answers) -> Result<()> {
-        let Tables { vms, psp, launches, policy, limits, explained, events, .. } = *self.tables;
+        let Tables { vms, psp, launches, explained, events, .. } = *self.tables;
         self.answer::<Agent>("agent", "GET /v1/agent", answers.agent, &[])?;
         let vms = ("vms.txt", "guestreq vms", &vms as &dyn Fn(&Vms) -> String);
         self.answer("vms", "guestreq vms -o json", answers.vms, &[vms])?;
@@ -38,14 +38,10 @@ impl Writer<'_> {
         self.answer("psp", "guestreq psp -o json", answers.psp, &[psp])?;
         let launches: Table<'_, Launches> = ("launches.txt", "guestreq launches", &launches);
         self.answer("launches", "guestreq launches --all -o json", answers.launches, &[launches])?;
-        let tables: [Table<'_, Policies>; 2] = [
-            ("policy.txt", "guestreq policy show", &policy),
-            ("limits.txt", "guestreq limit show", &limits),
-        ];
-        self.answer("policy", "guestreq policy show -o json", answers.policy, &tables)?;
+        self.policy("guestreq policy show -o json", answers.policy)?;
         self.explained(answers.explained, explained)?;
         match answers.events {
-            Ok((all, is_cut)) => self.events(all, is_cut, events)?,
+            Ok(all) => self.events(all, events)?,
             Err(why) => self.contents.miss("events", format!("{why:#}")),
         }
         match answers.metrics {
@@ -59,6 +55,16 @@ impl Writer<'_> {
             Err(why) => self.contents.miss("metrics.txt", format!("{why:#}")),
         }
         Ok(())
+    }
+
+    /// The agent's, or what is configured.
+    pub fn policy(&mut self, about: &str, answer: Result<Value>) -> Result<()> {
+        let Tables { policy, limits, .. } = *self.tables;
+        let tables: [Table<'_, Policies>; 2] = [
+            ("policy.txt", "guestreq policy show", &policy),
+            ("limits.txt", "guestreq limit show", &limits),
+        ];
+        self.answer("policy", about, answer, &tables)
     }
 
     fn answer<T: DeserializeOwned + Serialize>(
@@ -76,17 +82,10 @@ impl Writer<'_> {
             }
         };
         self.names.json(&mut answer);
-        match serde_json::from_value::<T>(answer) {
-            Ok(answer) => {
-                self.contents.add_json(&format!("{name}.json"), about, &answer)?;
-                for (file, about, table) in tables {
-                    self.contents.add(file, about, table(&answer).into());
-                }
-            }
-            // Its fields are not known, nor which of them have names.
-            Err(error) => {
-                self.contents.miss(name, format!("an answer of another version: {error}"))
-            }
+        let answer = serde_json::from_value::<T>(answer).with_context(|| name.to_owned())?;
+        self.contents.add_json(&format!("{name}.json"), about, &answer)?;
+        for (file, about, table) in tables {
+            self.contents.add(file, about, table(&answer).into());
         }
         Ok(())
     }
@@ -118,30 +117,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn events(
-        &mut self,
-        all: Vec<Value>,
-        is_cut: bool,
-        table: fn(&[Event]) -> String,
-    ) -> Result<()> {
+    fn events(&mut self, events: Events, table: fn(&[Event]) -> String) -> Result<()> {
+        let Events { all, is_cut, unknown } = events;
         if is_cut {
             self.contents.cut("events", format!("the latest {MOST_EVENTS}"));
-        }
-        let (mut events, mut lines, mut unknown) = (Vec::new(), String::new(), 0);
-        for mut event in all {
-            self.names.json(&mut event);
-            match serde_json::from_value::<Event>(event) {
-                Ok(event) => {
-                    lines.push_str(&(json::line(&event)? + "\n"));
-                    events.push(event);
-                }
-                Err(_) => unknown += 1,
-            }
         }
         if unknown > 0 {
             self.contents.miss("events", format!("{unknown} of another version"));
         }
-        self.contents.add("events.json", "guestreq events -o json", lines.into());
+        let (mut events, mut lines) = (Vec::new(), String::new());
+        for mut event in all {
+            self.names.json(&mut event);
+            let event = serde_json::from_value::<Event>(event).context("an event")?;
+            lines.push_str(&(json::line(&event)? + "\n"));
+            events.push(event);
+        }
+        self.contents.add("events.jsonl", "guestreq events -o json", lines.into());
         self.contents.add("events.txt", "guestreq events", table(&events).into());
         Ok(())
     }
