@@ -4,13 +4,14 @@
 //! complete.
 
 use std::{
-    fs::{self, OpenOptions},
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use flate2::{Compression, write::GzEncoder};
 use tar::{Builder, EntryType, Header};
 
@@ -22,6 +23,8 @@ pub fn pack(contents: &Contents, top: &str, seconds: u64) -> io::Result<Vec<u8>>
     let mut add = |path: &str, bytes: Option<&[u8]>| {
         let mut header = Header::new_gnu();
         header.set_mtime(seconds);
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_mode(if bytes.is_some() { 0o644 } else { 0o755 });
         header.set_entry_type(match bytes {
             Some(_) => EntryType::Regular,
@@ -37,35 +40,60 @@ pub fn pack(contents: &Contents, top: &str, seconds: u64) -> io::Result<Vec<u8>>
     tar.into_inner()?.finish()
 }
 
-/// Writes a file that nobody else may read, and never over another one.
-pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+/// Where else to write.
+const ELSEWHERE: &str = "give another path with --output, or --output - for standard output";
+
+/// Whether a report can get this path, which is asked before it is made.
+pub fn is_free(path: &Path) -> Result<()> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(exists(path));
     }
+    part_of(path).map(drop)
+}
+
+fn exists(path: &Path) -> anyhow::Error {
+    anyhow!("{} exists: give another name with --output", path.display())
+}
+
+/// Writes a file that nobody else may read, and never over another one.
+pub fn save(path: &Path, bytes: &[u8]) -> Result<()> {
+    is_free(path)?;
     let part = part_of(path)?;
-    let written = write(&part, bytes).and_then(|()| publish(&part, path));
+    let file = match create(&part) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            bail!("{} exists, from a report that was interrupted: remove it", part.display())
+        }
+        file => file.map_err(|error| cannot(path, &error))?,
+    };
+    let written = write(file, bytes).and_then(|()| publish(&part, path));
     // A disk that is full gets its space back.
     let _ = fs::remove_file(&part);
     match written {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
-        written => written.with_context(|| format!("cannot write {}", path.display())),
+        written => written.map_err(|error| cannot(path, &error)),
     }
 }
 
-fn exists(path: &Path) -> anyhow::Error {
-    anyhow::anyhow!("{} exists: give another name with --output", path.display())
+fn cannot(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow!("cannot write {}: {error}: {ELSEWHERE}", path.display())
 }
 
 /// Another file in the same folder.
 fn part_of(path: &Path) -> Result<PathBuf> {
-    match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) => Ok(path.with_file_name(format!(".{name}.{}", std::process::id()))),
-        None => bail!("{} is not the name of a file: give one with --output", path.display()),
-    }
+    let Some(name) = path.file_name() else {
+        bail!("{} is not the name of a file: {ELSEWHERE}", path.display());
+    };
+    let mut part = OsString::from(".");
+    part.push(name);
+    part.push(format!(".{}", std::process::id()));
+    Ok(path.with_file_name(part))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn write(mut file: File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     // Some file systems report a full disk only now.
     file.sync_all()
@@ -90,7 +118,11 @@ fn is_unsupported(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{io::Read as _, os::unix::fs::PermissionsExt as _};
+    use std::{
+        ffi::OsStr,
+        io::Read as _,
+        os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    };
 
     use flate2::read::GzDecoder;
 
@@ -140,10 +172,29 @@ mod tests {
         let error = format!("{:#}", save(Path::new("/nonexistent/x.tar.gz"), b"x").unwrap_err());
         assert_eq!(
             error,
-            "cannot write /nonexistent/x.tar.gz: No such file or directory (os error 2)"
+            format!(
+                "cannot write /nonexistent/x.tar.gz: No such file or directory (os error 2): {ELSEWHERE}"
+            )
         );
         assert!(save(Path::new("/"), b"x").is_err() && save(Path::new(".."), b"x").is_err());
-        let error = format!("{:#}", write(Path::new("/dev/full/x"), b"x").unwrap_err());
-        assert!(error.contains("Not a directory"), "{error}");
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = write(full, b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn a_part_of_another_report_is_neither_replaced_nor_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(OsStr::from_bytes(b"\xff.tar.gz"));
+        let part = part_of(&path).unwrap();
+        fs::write(&part, "another").unwrap();
+        let error = save(&path, b"x").unwrap_err().to_string();
+        assert!(
+            error.ends_with("exists, from a report that was interrupted: remove it"),
+            "{error}"
+        );
+        assert!(fs::read(&part).unwrap() == b"another" && !path.exists());
+        fs::remove_file(&part).unwrap();
+        save(&path, b"x").unwrap();
     }
 }
