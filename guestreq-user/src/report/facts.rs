@@ -7,7 +7,7 @@ mod kernel;
 
 use serde_json::{Map, Value};
 
-use super::tree::why;
+use super::{reduced, tree::why};
 use crate::{
     config::Config,
     enforce::gate::{MODULE, PARAMETERS, SECRET_PARAMETERS},
@@ -30,7 +30,10 @@ const SYSCTLS: [&str; 7] = [
 ];
 /// Whose parameters are for all.
 const MODULES: [&str; 3] = ["kvm_amd", "kvm", "ccp"];
-/// A parameter may have many lines.
+/// Which cgroups this host has.
+const CGROUPS: [&str; 4] =
+    ["cgroup.controllers", "misc.capacity", "misc/misc.capacity", "unified/cgroup.controllers"];
+/// A file may have many lines.
 const MAX_VALUE: usize = 200;
 
 impl Facts {
@@ -45,6 +48,7 @@ impl Facts {
             ("versions", versions(system, agent)),
             ("configuration", configuration(config)),
             ("lsms", files(system, "/sys/kernel/security", &["lsm", "lockdown"])),
+            ("cgroups", files(system, "/sys/fs/cgroup", &CGROUPS)),
             ("sysctls", files(system, "/proc/sys/kernel", &SYSCTLS)),
             ("symbols", kernel::functions(symbols)),
             ("btf", kernel::btf(system, &MODULES)),
@@ -57,11 +61,10 @@ impl Facts {
         Facts(facts)
     }
 
-    /// Replaces names, which only paths and errors can have.
-    pub fn rename(&mut self, shown: impl Fn(&str) -> String) {
+    /// What may have names: paths and errors.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         let configured = self.0.iter_mut().filter(|(section, _)| *section == "configuration");
-        let values = configured.flat_map(|(_, facts)| facts.iter_mut().map(|(_, value)| value));
-        values.for_each(|value| *value = shown(value));
+        configured.flat_map(|(_, facts)| facts.iter_mut().map(|(_, value)| value))
     }
 
     pub fn json(&self) -> Value {
@@ -91,8 +94,7 @@ type Section = Vec<(String, String)>;
 
 fn fact(name: &str, value: impl Into<String>) -> (String, String) {
     let value: String = value.into();
-    let value: Vec<&str> = value.lines().collect();
-    (name.to_owned(), value.join(", ").chars().take(MAX_VALUE).collect())
+    (name.to_owned(), value.lines().collect::<Vec<_>>().join(", "))
 }
 
 fn versions(system: &System, agent: Option<&str>) -> Section {
@@ -104,7 +106,7 @@ fn versions(system: &System, agent: Option<&str>) -> Section {
         fact("agent", agent.unwrap_or("does not answer")),
         fact("gate", read(&format!("/sys/module/{MODULE}/version"))),
         fact("kernel", read("/proc/sys/kernel/osrelease")),
-        fact("kernel_build", read("/proc/version")),
+        fact("kernel_build", reduced::version(&read("/proc/version"))),
         fact("distribution", pretty.unwrap_or("unknown").trim_matches('"')),
         fact("architecture", std::env::consts::ARCH),
     ]
@@ -135,7 +137,10 @@ fn configuration(config: &anyhow::Result<Config>) -> Section {
 
 fn files(system: &System, folder: &str, names: &[&str]) -> Section {
     let value = |name: &str| match system.read(&format!("{folder}/{name}")) {
-        Ok(value) => value,
+        Ok(value) => match value.char_indices().nth(MAX_VALUE) {
+            Some((end, _)) => format!("{}\u{2026}", &value[..end]),
+            None => value,
+        },
         Err(error) => why(&error),
     };
     names.iter().map(|name| fact(name, value(name))).collect()

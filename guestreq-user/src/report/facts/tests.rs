@@ -17,6 +17,25 @@ fn facts_of_a_host_without_any_have_reasons() {
     assert!(text.contains(" agent         does not answer\n"), "{text}");
 }
 
+/// The reason and the fix come last; only files are cut.
+#[test]
+fn an_error_is_not_cut_and_a_long_file_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = System::at(folder.path());
+    fs::create_dir_all(system.path("/sys/kernel/security")).unwrap();
+    fs::write(system.path("/sys/kernel/security/lsm"), "x".repeat(300)).unwrap();
+    fs::create_dir_all(system.path("/proc")).unwrap();
+    fs::write(system.path("/proc/version"), "Linux version 6 (me@acme) (gcc) #1\n").unwrap();
+    let error = format!("/etc/{}: the fix", "long/".repeat(60));
+    let symbols = Symbols::read_some(&system, |_| true);
+    let mut facts = Facts::read(&system, &Err(anyhow::anyhow!(error.clone())), &symbols, None);
+    assert_eq!(facts.texts().next(), Some(&mut error.clone()));
+    let json = facts.json();
+    assert_eq!(json["configuration"]["error"], error);
+    assert_eq!(json["lsms"]["lsm"], "x".repeat(200) + "\u{2026}");
+    assert_eq!(json["versions"]["kernel_build"], "Linux version 6 (gcc) #1");
+}
+
 #[test]
 fn secret_parameters_of_the_gate_are_left_out() {
     let folder = tempfile::tempdir().unwrap();
