@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{doctor, events, launches, limit, policy, psp, table, trees::Trees, vms, write};
 use crate::{
-    report::{self, Options, Tables, collect, pack, save},
+    report::{self, Options, Tables, collect, is_free, pack, save},
     text::printable,
     wire::events::Time,
 };
@@ -21,8 +21,9 @@ use crate::{
 #[command(after_help = "\
 Contains the output of doctor, vms, psp, launches, policy show, limit show, policy explain and events, \
 metrics, logs, versions, and copies of those files of /proc and /sys that doctor reads. Names of VMs, \
-namespaces and the host, and UUIDs, are replaced. Read it before you send it: MANIFEST.md lists what is \
-in it, and what is missing and why. Works without an agent and without root, with less in it.
+namespaces, the host and cgroups, and UUIDs, are replaced. Read it before you send it: MANIFEST.md lists \
+what is in it, what stays, and what is missing and why. Works without an agent and without root, with less \
+in it.
 
 The file's mode is 0600, and no other file is replaced. Its path is printed.
 
@@ -65,23 +66,42 @@ impl Args {
         }
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (now, seconds) = (Time::at(since), since.as_secs());
+        let top = top(now);
+        let path = match &self.file {
+            Some(path) => path.clone(),
+            None => format!("{top}.tar.gz").into(),
+        };
+        if !to_stdout {
+            is_free(&path)?;
+        }
         let system = self.trees.choose()?;
+        if system.is_collected() {
+            refuse(&[("--config", self.config.is_some()), ("--socket", self.socket.is_some())])?;
+        }
         let options = Options { names: self.names, config: self.config, socket: self.socket };
         let contents = collect(system, &options, &TABLES, now)?;
-        let top = top(now);
         let bytes = pack(&contents, &top, seconds).context("packing the report")?;
-        let code = match self.file.filter(|_| !to_stdout) {
-            None if to_stdout => write(&bytes)?,
-            file => {
-                let path = file.unwrap_or_else(|| format!("{top}.tar.gz").into());
-                save(&path, &bytes)?;
-                write(format!("{}\n", path.display()).as_bytes())?
-            }
+        let code = if to_stdout {
+            write(&bytes)?
+        } else {
+            save(&path, &bytes)?;
+            write(format!("{}\n", path.display()).as_bytes())?
         };
         if let Some(first) = contents.missing.first() {
             eprintln!("guestreq: {}", printable(&incomplete(first, contents.missing.len())));
         }
         Ok(code)
+    }
+}
+
+/// Options of this host contradict copies of another's files.
+fn refuse(options: &[(&str, bool)]) -> Result<()> {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => bail!(
+            "{option} is of this host, but --procfs or --sysfs is a copy of another one's: leave one of them \
+             out"
+        ),
+        None => Ok(()),
     }
 }
 
@@ -109,6 +129,14 @@ mod tests {
     fn a_report_is_named_after_its_time() {
         let time = Time::at(Duration::from_millis(1_769_860_800_500));
         assert_eq!(top(time), "guestreq-report-20260131T120000Z");
+    }
+
+    #[test]
+    fn options_of_this_host_contradict_copies() {
+        assert!(refuse(&[("--config", false), ("--socket", false)]).is_ok());
+        let error = refuse(&[("--config", false), ("--socket", true)]).unwrap_err().to_string();
+        assert!(error.starts_with("--socket is of this host, but --procfs or --sysfs"), "{error}");
+        assert!(error.ends_with(": leave one of them out"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 
 use anyhow::{Result, anyhow};
+use serde_json::Value;
 
 use super::{
     Contents, Missing, Options, Tables,
@@ -11,20 +12,22 @@ use super::{
     gather::{Answers, Bounded, pids},
     logs,
     manifest::Manifest,
+    policy,
     processes::{self, Processes},
     pseudonyms::{Names, Pseudonyms},
+    reduced,
     tree::Tree,
 };
 use crate::{
     config::Config,
-    doctor::{self, Host, Real},
+    doctor::{self, Checked, Group, Host, Real},
     host::system::System,
     kernel,
     wire::events::Time,
 };
 
 const OTHER_HOST: &str = "--procfs and --sysfs are copies of another host's files";
-const NO_ANSWER: &str = "agent, vms, psp, launches, policy, limits, explained, events, metrics";
+const NO_ANSWER: &str = "agent, vms, psp, launches, explained, events, metrics";
 
 /// All that is collected, with its names.
 struct Raw {
@@ -32,20 +35,24 @@ struct Raw {
     facts: Facts,
     tree: Tree,
     answers: Result<Answers>,
+    /// What is configured, without an agent.
+    policy: Result<Value>,
     processes: Processes,
-    kernel_log: Result<String>,
-    agent_log: Result<String>,
+    kernel_log: Result<Bounded>,
+    agent_log: Result<Bounded>,
     hostname: String,
     root: bool,
 }
 
 /// Everything that this user may see.
 pub fn collect(system: &System, options: &Options, tables: &Tables, now: Time) -> Result<Contents> {
-    Raw::read(system, options).assemble(options.names, tables, now)
+    Raw::read(system, options, now).assemble(options.names, tables, now)
 }
 
 impl Raw {
-    fn assemble(self, keeps_names: bool, tables: &Tables, now: Time) -> Result<Contents> {
+    fn assemble(mut self, keeps_names: bool, tables: &Tables, now: Time) -> Result<Contents> {
+        let explained = self.answers.iter_mut().flat_map(|answers| &mut answers.explained);
+        explained.flatten().for_each(reduced::evidence);
         let names = if keeps_names { Pseudonyms::none() } else { self.names().finish() };
         let (root, mut contents) = (self.root, Contents::default());
         self.put(&mut contents, &names, tables)?;
@@ -54,12 +61,14 @@ impl Raw {
         }
         let manifest = Manifest::of(&contents, now.to_the_second(), names.are_used(), root);
         let (json, text) = (manifest.json()?, manifest.text());
-        contents.add("MANIFEST.json", "this list, for programs", json.into());
-        contents.add("MANIFEST.md", "this list", text.into());
+        // However long the others are.
+        for (file, text) in [("MANIFEST.json", json), ("MANIFEST.md", text)] {
+            contents.files.insert(file.to_owned(), Some(text.into()));
+        }
         Ok(contents)
     }
 
-    fn read(system: &System, options: &Options) -> Raw {
+    fn read(system: &System, options: &Options, now: Time) -> Raw {
         let Options { config, socket, .. } = options;
         let live = Real { config: config.clone(), socket: socket.clone() };
         let host = Host::new(system.clone(), &live);
@@ -71,6 +80,8 @@ impl Raw {
         let vms = answers.as_ref().ok().and_then(|answers| answers.vms.as_ref().ok());
         let processes = processes::find(system, &vms.map_or_else(Vec::new, pids));
         let version = host.agent().map(|agent| agent.version.as_str());
+        let elsewhere = is_here().map(|()| Config::default());
+        let config = if elsewhere.is_ok() { &host.config } else { &elsewhere };
         let (copies, record) = system.as_recorded_copies();
         doctor::examine(&Host::new(copies, &live));
         let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
@@ -80,10 +91,11 @@ impl Raw {
         });
         Raw {
             doctor: doctor::examine(&host),
-            facts: Facts::read(system, &host.config, &host.symbols, version),
+            facts: Facts::read(system, config, &host.symbols, version),
+            policy: policy::configured(config, &processes, now),
             tree: Tree::of(system, &record),
             processes,
-            kernel_log: is_here().and(kernel_log),
+            kernel_log: is_here().and(kernel_log).map(|log| logs::of_kernel(&log)),
             agent_log: is_here().and_then(|()| logs::of_agent()),
             hostname: system.read("/proc/sys/kernel/hostname").unwrap_or_default(),
             root: kernel::capabilities(host.capabilities).is_ok(),
@@ -92,48 +104,62 @@ impl Raw {
     }
 
     /// All names in it.
-    fn names(&self) -> Names {
+    fn names(&mut self) -> Names {
         let mut names = Names::default();
         names.of_host(&self.hostname);
         if let Ok(answers) = &self.answers {
             let Answers { agent, vms, psp, launches, policy, explained, events, metrics } = answers;
             let all = [agent, vms, psp, launches, policy].into_iter().chain(explained);
             all.flatten().for_each(|answer| names.of_json(answer));
-            if let Ok((events, _)) = events {
-                events.iter().for_each(|event| names.of_json(event));
+            if let Ok(events) = events {
+                events.all.iter().for_each(|event| names.of_json(event));
             }
             if let Ok(Bounded { text, .. }) = metrics {
                 names.of_metrics(text);
             }
         }
+        self.policy.iter().for_each(|policy| names.of_json(policy));
         names.of_json(&self.processes.json());
-        for log in [&self.kernel_log, &self.agent_log].into_iter().flatten() {
-            names.of_text(log);
+        if let Ok(Bounded { text, .. }) = &self.agent_log {
+            names.of_text(text);
         }
-        for bytes in self.tree.files.values().flatten() {
-            names.of_words(&String::from_utf8_lossy(bytes));
+        self.facts.texts().for_each(|text| names.of_text(text));
+        for check in self.doctor.checks.iter().filter(|check| tells_names(check)) {
+            [Some(&check.why), check.fix.as_ref()]
+                .into_iter()
+                .flatten()
+                .for_each(|it| names.of_text(it));
         }
         names
     }
 
     fn put(self, contents: &mut Contents, names: &Pseudonyms, tables: &Tables) -> Result<()> {
-        let Raw { mut doctor, mut facts, mut tree, answers, processes, .. } = self;
+        let Raw { mut doctor, mut facts, answers, processes, .. } = self;
         for check in &mut doctor.checks {
-            check.why = names.text(&check.why);
-            check.fix = check.fix.as_ref().map(|fix| names.text(fix));
+            let shown = |text: &String| match tells_names(check) {
+                true => names.text(text),
+                false => names.plain(text),
+            };
+            (check.why, check.fix) = (shown(&check.why), check.fix.as_ref().map(shown));
         }
         contents.add_json("doctor.json", "guestreq doctor -o json", &doctor)?;
         contents.add("doctor.txt", "guestreq doctor", (tables.doctor)(&doctor).into());
-        facts.rename(|text| names.text(text));
+        facts.texts().for_each(|text| *text = names.text(text));
         contents.add_json(
             "facts.json",
             "versions, LSMs, symbols, BTF, parameters",
             &facts.json(),
         )?;
         contents.add("facts.txt", "the same", facts.text().into());
+        // Before what may be long.
+        add_tree(contents, self.tree, names);
+        let mut writer = Writer { contents, names, tables };
         match answers {
-            Ok(answers) => Writer { contents, names, tables }.all(answers)?,
-            Err(why) => contents.miss(NO_ANSWER, format!("{why:#}")),
+            Ok(answers) => writer.all(answers)?,
+            Err(why) => {
+                writer.policy("as configured: no agent answered", self.policy)?;
+                contents.miss(NO_ANSWER, format!("{why:#}"));
+            }
         }
         let mut all = processes.json();
         names.json(&mut all);
@@ -141,30 +167,42 @@ impl Raw {
         for why in processes.missing {
             contents.miss("processes.json", why);
         }
-        let kernel_log = self.kernel_log.map(|log| logs::of_kernel(&log));
         for (file, about, log) in [
-            ("kernel-log.txt", "the kernel's lines about SNP", kernel_log),
+            ("kernel-log.txt", "the kernel's lines about SNP", self.kernel_log),
             ("agent-log.txt", "the agent's log since the last boot", self.agent_log),
         ] {
             match log {
-                Ok(log) if log.lines().count() >= logs::MOST_LINES => {
-                    contents.cut(file, format!("the latest {} lines", logs::MOST_LINES));
-                    contents.add(file, about, names.text(&log).into());
+                Ok(Bounded { text, is_cut }) => {
+                    if is_cut {
+                        let to = format!("the latest {} lines, or 2 MiB", logs::MOST_LINES);
+                        contents.cut(file, to);
+                    }
+                    contents.add(file, about, names.text(&text).into());
                 }
-                Ok(log) => contents.add(file, about, names.text(&log).into()),
                 Err(why) => contents.miss(file, format!("{why:#}")),
             }
         }
-        tree.rename_cgroups(|name| names.text(name));
-        contents.missing.append(&mut tree.missing);
-        for (path, bytes) in tree.files {
-            let path = format!("host{path}");
-            match bytes {
-                Some(bytes) => contents.add(&path, "a copy", bytes),
-                None => drop(contents.files.insert(path, None)),
-            }
-        }
         Ok(())
+    }
+}
+
+/// Only messages about the configuration and policies name VMs; what others quote are lines of the
+/// kernel's log.
+fn tells_names(check: &Checked) -> bool {
+    check.group == Group::Agent
+}
+
+fn add_tree(contents: &mut Contents, mut tree: Tree, names: &Pseudonyms) {
+    if names.are_used() {
+        tree.rename_cgroups();
+    }
+    contents.missing.append(&mut tree.missing);
+    for (path, bytes) in tree.files {
+        let path = format!("host{path}");
+        match bytes {
+            Some(bytes) => contents.add(&path, "a copy", bytes),
+            None => drop(contents.files.insert(path, None)),
+        }
     }
 }
 

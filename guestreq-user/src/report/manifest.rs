@@ -14,7 +14,7 @@ pub struct Manifest<'a> {
     created: String,
     /// `pseudonyms` or `real`.
     names: &'static str,
-    /// Whether it was made by root, who sees everything.
+    /// Whether it was made by root, or with the same capabilities, which sees everything.
     root: bool,
     files: Vec<Entry<'a>>,
     missing: &'a [Missing],
@@ -31,6 +31,12 @@ struct Entry<'a> {
 
 /// Of the copies, which are many.
 const HOST: &str = "host/";
+
+/// For those who read it before they send it.
+const STAYS: &str = "\
+These stay as they are: paths, of files of the configuration, programs, sockets and disks; names of programs \
+and processes; pids, uids and ids of containers; the address that the agent listens on; names of VMs \
+in free text that have fewer than three characters, or are words of guestreq's.\n\n";
 
 impl Manifest<'_> {
     pub fn of(contents: &Contents, created: String, pseudonyms: bool, root: bool) -> Manifest<'_> {
@@ -57,11 +63,12 @@ impl Manifest<'_> {
         let Manifest { guestreq, created, names, root, files, missing, cut } = self;
         let names = match *names {
             "real" => "real, as --names was given",
-            _ => "pseudonyms: vm1, ns1, host; UUIDs begin with the same digit eight times",
+            _ => "pseudonyms: vm1, ns1, part1 of a pattern, host, 00000000-…; ? was not known",
         };
         let by = if *root { "root" } else { "a user who is not root, and sees less" };
         let mut text = format!(
             "# Report of guestreq {guestreq}\n\nMade at {created} by {by}.\nNames of VMs: {names}.\n\n\
+             {STAYS}\
              Guests' messages are never in it: guestreq does not read them.\n\n\
              What doctor says of this host is in doctor.txt. To let another version assess it:\n\n    \
              guestreq doctor --procfs host/proc --sysfs host/sys\n\n## Contents\n\n\

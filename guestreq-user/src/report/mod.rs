@@ -10,8 +10,10 @@ mod facts;
 mod gather;
 mod logs;
 mod manifest;
+mod policy;
 mod processes;
 mod pseudonyms;
+mod reduced;
 mod tree;
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -19,7 +21,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-pub use archive::{pack, save};
+pub use archive::{is_free, pack, save};
 pub use collect::collect;
 #[cfg(test)]
 pub use tree::Tree;

@@ -192,6 +192,32 @@ fn without_agent(names: &[String]) -> Result<()> {
     ensure!(unpacked.misses("vms", "no agent answers"), "{}", unpacked.manifest["missing"]);
     let processes = unpacked.read("processes.json")?;
     ensure!(processes.contains("-name guest=vm"), "{processes}");
+    // What one would use.
+    let policy = unpacked.json("policy.json")?;
+    let all = policy["vms"].as_array().context("vms")?;
+    ensure!(all.len() == NAMES.len() && policy["default"]["mode"]["value"] == "audit", "{policy}");
+    ensure!(unpacked.read("limits.txt")?.contains("LIMIT"), "no limits");
+    of_copies(&unpacked)
+}
+
+/// Options of this host contradict copies; without them the copies can be packed again.
+fn of_copies(unpacked: &Unpacked) -> Result<()> {
+    let [proc, sys] = unpacked.copies();
+    let mut command = Command::new("/bin/guestreq");
+    command.arg("report").args(["--output", "again.tar.gz"]).current_dir(FOLDER);
+    command.arg("--procfs").arg(proc).arg("--sysfs").arg(sys);
+    let (path, _) = made(&command.output().context("guestreq report")?)?;
+    ensure!(path.is_file(), "{} is no file", path.display());
+    let refused = command.args(["--socket", "/x"]).output().context("guestreq report")?;
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    println!("{stderr}");
+    // That it exists comes first.
+    ensure!(refused.status.code() == Some(1) && stderr.contains("exists"), "{stderr}");
+    fs::remove_file(&path).context("the report")?;
+    let refused = command.output().context("guestreq report")?;
+    let stderr = String::from_utf8_lossy(&refused.stderr);
+    let is_one = stderr.lines().count() == 1 && stderr.contains("leave one of them out");
+    ensure!(refused.status.code() == Some(1) && is_one, "{stderr}");
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::{
     host::{Identity, clean, label},
-    report::{Contents, Options, processes::Process},
+    report::{Contents, Options, gather::Events, processes::Process},
     wire::identity::{Evidence, EvidenceSource},
 };
 
@@ -56,7 +56,7 @@ impl TestVm {
             Evidence::new(
                 "uuid",
                 EvidenceSource::Argument,
-                &format!("-smbios type=1,uuid={}", self.uuid),
+                &format!("-smbios type=1,uuid={},serial=7zqserial", self.uuid),
             ),
         ];
         let comm: String = format!("qemu:{}", self.name).chars().take(15).collect();
@@ -121,6 +121,15 @@ fn answers(vms: &[TestVm]) -> Answers {
     let mut psp = overview["psp"].take();
     psp["holder"] = json!({"command": "snp_guest_request", "vm": first, "pid": 1, "seconds": 0.5});
     psp["order_error"] = Value::Null;
+    psp["order"] = json!({
+        "depth": 1, "launch_share": 0.5, "waiting": 1, "in_flight": 1, "held": false,
+        "recent_held_share": 0.0, "grants": 7, "overdue": 0, "recent_overdue": 0, "killed": 0,
+        "waited_seconds": 0.5, "held_seconds": 0.5, "launch_seconds": 0.5, "request_seconds": 0.5,
+        "waiters": [{"vm": first, "pid": 1, "weight": 1, "waited_seconds": 0.5, "reason": "turn",
+                     "behind": first}],
+        "waiters_error": null,
+    });
+    let policy_of = policy["default"].clone();
     let agent = json!({
         "version": "0.1.0", "pid": 77, "ready": true, "reason": null, "maps": [],
         "enforcement": policy["enforcement"], "holder": psp["holder"], "unread_vms": 0,
@@ -130,10 +139,14 @@ fn answers(vms: &[TestVm]) -> Answers {
         vms: Ok(json!({"window_seconds": 10.0,
                        "vms": vms.iter().map(|vm| with(&of_first, vm)).collect::<Vec<_>>()})),
         psp: Ok(psp),
-        launches: Ok(json!({"launches": []})),
+        launches: Ok(json!({"launches": vms.iter().map(launch).collect::<Vec<_>>()})),
         policy: Ok(policy),
         explained,
-        events: Ok((vms.iter().flat_map(events).collect(), false)),
+        events: Ok(Events {
+            all: vms.iter().flat_map(|vm| events(vm, &policy_of)).collect(),
+            is_cut: false,
+            unknown: 0,
+        }),
         metrics: Ok(Bounded { text: vms.iter().map(metrics).collect(), is_cut: false }),
     }
 }
@@ -143,18 +156,41 @@ fn rule(vm: &TestVm) -> Value {
            "file": format!("/etc/guestreq/conf.d/{}.toml", vm.name), "line": 1})
 }
 
-fn events(vm: &TestVm) -> Vec<Value> {
-    let event = |what: Value| {
-        let mut event = json!({"id": 1, "agent": "00000000000000aa", "monotonic_ns": 7,
-            "time": "2026-01-31T12:00:00.500Z", "vm": vm.label(), "name": vm.name,
-            "uuid": vm.uuid, "pid": vm.pid});
-        event.as_object_mut().unwrap().extend(what.as_object().unwrap().clone());
-        event
-    };
+fn work(vm: &TestVm) -> Value {
+    json!({"commands": 3, "pages": 7, "partial": true,
+           "stage_seconds": {"psp_queue": 0.5, "psp_service": 0.5, "vmm": 0.5},
+           "psp_used_by": [{"vm": vm.label(), "seconds": 0.5}]})
+}
+
+/// With all keys of several objects.
+fn merged(all: &[Value]) -> Value {
+    let objects = all.iter().filter_map(Value::as_object).cloned();
+    Value::Object(objects.flatten().collect())
+}
+
+fn launch(vm: &TestVm) -> Value {
+    let own = json!({"vm": vm.label(), "name": vm.name, "uuid": vm.uuid, "pid": vm.pid,
+                     "state": "finished", "started": "2026-01-31T12:00:00.500Z", "seconds": 0.5,
+                     "seconds_ago": 0.5, "inferred": false});
+    merged(&[own, work(vm)])
+}
+
+fn events(vm: &TestVm, policy: &Value) -> Vec<Value> {
+    let of_vm = json!({"id": 1, "agent": "00000000000000aa", "monotonic_ns": 7,
+        "time": "2026-01-31T12:00:00.500Z", "vm": vm.label(), "name": vm.name,
+        "uuid": vm.uuid, "pid": vm.pid});
+    let event = |what: Value| merged(&[of_vm.clone(), what]);
     let error = format!("/etc/{}.toml: line 1: unknown field `{}`", vm.name, vm.name);
+    let launched =
+        json!({"kind": "launched", "result": "finished", "seconds": 0.5, "inferred": false});
+    let changed = format!("{}: mode audit -> mode enforce", crate::text::quoted(&vm.label()));
     vec![
         event(json!({"kind": "new_vm", "vmm": "qemu"})),
         event(json!({"kind": "config_failed", "error": error})),
+        event(json!({"kind": "config_reloaded", "files": ["/etc/x.toml"], "changed": changed})),
+        event(json!({"kind": "policy_changed", "uid": 0, "target": {"vm": vm.label()},
+                     "old": policy, "new": policy})),
+        event(merged(&[launched, work(vm)])),
     ]
 }
 
@@ -173,10 +209,9 @@ fn log(vm: &TestVm) -> String {
     let TestVm { name, uuid, .. } = vm;
     format!(
         "2026-01-31T12:00:00 denied: VM {:?}, report (type 5), VMPCK 0\n\
-         VM {} has the UUID {uuid}\n/run/{}.sock of {}\n",
+         VM {} has the UUID {uuid}\n/run/x.sock of {}\n",
         vm.label(),
         clean(name).replace('\n', "_"),
-        form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>(),
         name.escape_debug(),
     )
 }
@@ -192,28 +227,45 @@ const TABLES: Tables = Tables {
     events: |events| format!("{events:?}"),
 };
 
-/// The report of a host with these VMs.
-pub fn report(vms: &[TestVm], names: bool) -> Contents {
+/// What is collected of a host with these VMs.
+pub fn raw(vms: &[TestVm]) -> Raw {
     let folder = tempfile::tempdir().unwrap();
     let [proc, sys] = ["proc", "sys"].map(|tree| folder.path().join(tree));
     for tree in [&proc, &sys] {
         std::fs::create_dir(tree).unwrap();
     }
-    std::fs::write(proc.join("cmdline"), "ro quiet iommu=pt\n").unwrap();
+    // Whose cause is looked for on the kernel's command line.
+    let parameters = sys.join("module/kvm_amd/parameters");
+    std::fs::create_dir_all(&parameters).unwrap();
+    std::fs::write(parameters.join("sev_snp"), "N\n").unwrap();
+    std::fs::write(proc.join("cmdline"), "ro quiet iommu=pt ip=xq-node-7zqh\n").unwrap();
     let system = System::with(Some(proc), Some(sys)).unwrap();
-    let options = Options { names, config: None, socket: None };
-    let raw = Raw {
+    let options = Options { names: false, config: None, socket: None };
+    let log = vms.iter().map(log).collect();
+    Raw {
         answers: Ok(answers(vms)),
         processes: Processes {
             found: vms.iter().map(TestVm::process).collect(),
             missing: Vec::new(),
         },
         kernel_log: Err(anyhow!("needs root")),
-        agent_log: Ok(vms.iter().map(log).collect()),
+        agent_log: Ok(Bounded { text: log, is_cut: false }),
         hostname: "xq-node-7zqh.example".to_owned(),
-        ..Raw::read(&system, &options)
-    };
-    raw.assemble(names, &TABLES, "2026-01-31T12:00:00Z".parse().unwrap()).unwrap()
+        ..Raw::read(&system, &options, now())
+    }
+}
+
+pub fn assemble(raw: Raw, names: bool) -> Contents {
+    raw.assemble(names, &TABLES, now()).unwrap()
+}
+
+/// The report of a host with these VMs.
+pub fn report(vms: &[TestVm], names: bool) -> Contents {
+    assemble(raw(vms), names)
+}
+
+pub fn now() -> Time {
+    "2026-01-31T12:00:00Z".parse().unwrap()
 }
 
 pub fn text_of(contents: &Contents, file: &str) -> String {

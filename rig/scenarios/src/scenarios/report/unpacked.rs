@@ -88,9 +88,14 @@ impl Unpacked {
         Ok(())
     }
 
+    /// The copies of /proc and /sys.
+    pub fn copies(&self) -> [PathBuf; 2] {
+        ["host/proc", "host/sys"].map(|tree| self.folder.join(tree))
+    }
+
     /// Doctor's verdicts of the copies are those of the host, or that it cannot tell.
     pub fn agrees_with(&self, here: &Value) -> Result<()> {
-        let [proc, sys] = ["host/proc", "host/sys"].map(|tree| self.folder.join(tree));
+        let [proc, sys] = self.copies();
         let mut command = Command::new("/bin/guestreq");
         command.args(["doctor", "--exit-zero", "-o", "json", "--procfs"]).arg(proc);
         let output = command.arg("--sysfs").arg(sys).output().context("doctor")?;
