@@ -6,11 +6,11 @@ mod scenarios;
 mod tally;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, anyhow};
-use tally::Tally;
+use tally::{Tally, UnitTests};
 
 use crate::setup::{EbpfTools, Wanted};
 use crate::{build, process, progress, project, rig, setup};
@@ -76,9 +76,19 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)
             .transpose()
     })?;
+    thread::scope(|scope| {
+        // In other folders than the binaries' builds, which use one processor for minutes.
+        let beside = all.then(|| scope.spawn(|| plain_cargo().and_then(|()| tests_of_xtask())));
+        if rig.is_some() {
+            build::other_ebpf(&tools)?;
+            build::static_binaries(rig::image::PROGRAMS)?;
+        }
+        if let Some(beside) = beside {
+            tally.add(beside.join().map_err(|_| anyhow!("a check has panicked"))??);
+        }
+        Ok::<_, anyhow::Error>(())
+    })?;
     if let Some(rig) = rig {
-        build::other_ebpf(&tools)?;
-        build::static_binaries(rig::image::PROGRAMS)?;
         scenarios::run(args, &rig, &mut tally)?;
     }
     tally.print();
@@ -94,8 +104,7 @@ fn lints(tools: &EbpfTools) -> Result<()> {
     build::step("check", "lints of guestreq-ebpf", clippy.args(deny))?;
     let mut doc = build::static_cargo("doc");
     doc.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
-    build::step("check", "documentation of the sources", &mut doc)?;
-    plain_cargo()
+    build::step("check", "documentation of the sources", &mut doc)
 }
 
 /// As in an editor or a fresh clone, without an eBPF object; the only crate for which that matters.
@@ -132,23 +141,27 @@ fn chart(helm: Option<&Path>, kubectl: Option<&Path>) -> Result<()> {
     progress::step("check", "Helm chart", || deploy::chart::check(helm, kubectl))
 }
 
-/// Runs the unit tests of every default member.
+/// Runs the unit tests of every default member but xtask.
 fn unit_tests(tally: &mut Tally) -> Result<()> {
-    let own = build::test_cargo(&["guestreq-common", "guestreq"]);
+    tally.add(units("units", build::test_cargo(&["guestreq-common", "guestreq"]))?);
     let rig = build::test_cargo(&["snpload", "scenarios", "rig-cri"]);
-    // xtask is already built in another profile.
-    let mut xtask = process::cargo("test");
-    xtask.args(["--package", "xtask"]);
-    for (what, mut cargo) in [("units", own), ("units of the rig", rig), ("units of xtask", xtask)]
-    {
-        let result = build::step("test", what, cargo.arg("--no-fail-fast"));
-        let log = std::fs::read_to_string(build::log("test", what))?;
-        let (passed, failed, skipped) = tally::cargo_results(&log);
-        // Without a failed test the build failed, and there is nothing to count.
-        if failed == 0 {
-            result?;
-        }
-        tally.unit_tests(what, passed, failed, skipped);
-    }
+    tally.add(units("units of the rig", rig)?);
     Ok(())
+}
+
+/// It is already built in another profile than the others.
+fn tests_of_xtask() -> Result<UnitTests> {
+    let mut cargo = process::cargo("test");
+    cargo.args(["--package", "xtask"]);
+    units("units of xtask", cargo)
+}
+
+fn units(what: &'static str, mut cargo: Command) -> Result<UnitTests> {
+    let result = build::step("test", what, cargo.arg("--no-fail-fast"));
+    let tests = UnitTests::read(what, &fs::read_to_string(build::log("test", what))?);
+    // Without a failed test the build failed, and there is nothing to count.
+    if tests.failed == 0 {
+        result?;
+    }
+    Ok(tests)
 }

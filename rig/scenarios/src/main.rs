@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! scenarios --list                          ids, descriptions and groups
-//! scenarios run GROUP [--only ID,...] [--long] [--change] [--brief] [--debug]
+//! scenarios run GROUP [--only ID,...] [--long] [--change] [--brief] [--beside]
+//!                             [--debug]
 //! scenarios bench --only PART [--long]      measurements for `cargo xtask bench`
 //! scenarios demo [--live]                   tables as the operator sees them; or, live,
 //!                                           the agent's socket over TCP for `guestreq top`
@@ -80,6 +81,7 @@ fn run(arguments: &[&str]) -> Result<()> {
             let context = Context {
                 long: has("--long"),
                 every_change: has("--change"),
+                beside: has("--beside"),
                 is_debug_kernel: has("--debug"),
                 kernel: host::kernel()?,
             };
@@ -87,7 +89,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         _ => bail!(
             "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
-             [--only ID,...] [--long] [--change] [--brief] [--debug]"
+             [--only ID,...] [--long] [--change] [--brief] [--beside] [--debug]"
         ),
     }
 }

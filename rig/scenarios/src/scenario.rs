@@ -17,6 +17,8 @@ pub struct Context {
     pub long: bool,
     /// Whether this is one of the runs that each change gets: scenarios for the night are skipped.
     pub every_change: bool,
+    /// Whether other guests may run on the same machine, which distorts times.
+    pub beside: bool,
     /// Whether the kernel checks each of its steps: how long anything takes then means nothing.
     pub is_debug_kernel: bool,
     /// The kernel's release.
@@ -24,6 +26,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// How often a comparison of times is tried: other load can only make it fail, and a fault makes it
+    /// fail each time. Beside other guests once, as what fails there runs again alone.
+    pub fn attempts(&self) -> u32 {
+        if self.beside { 1 } else { 3 }
+    }
+
     /// Whether this is Debian's PREEMPT_RT kernel.
     pub fn is_realtime(&self) -> bool {
         self.kernel.ends_with("-rt-amd64")

@@ -17,7 +17,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn unit_tests(&mut self, what: &str, passed: usize, failed: usize, skipped: usize) {
+    pub fn add(&mut self, tests: UnitTests) {
+        let UnitTests { what, passed, failed, skipped } = tests;
         if failed > 0 {
             self.failures.push(format!("{what}: see above"));
         }
@@ -65,20 +66,31 @@ impl Tally {
     }
 }
 
-/// Passed, failed and ignored, summed over every `test result:` line of cargo test's output.
-pub fn cargo_results(log: &str) -> (usize, usize, usize) {
-    let mut sum = (0, 0, 0);
-    for line in log.lines().filter(|line| line.starts_with("test result:")) {
-        let number = |word: &str| {
-            let words: Vec<_> = line.split([' ', ';']).collect();
-            let at = words.iter().position(|w| *w == word)?;
-            words.get(at.checked_sub(1)?)?.parse().ok()
-        };
-        sum.0 += number("passed").unwrap_or(0);
-        sum.1 += number("failed").unwrap_or(0);
-        sum.2 += number("ignored").unwrap_or(0);
+/// A cargo test's results.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UnitTests {
+    what: &'static str,
+    passed: usize,
+    pub failed: usize,
+    skipped: usize,
+}
+
+impl UnitTests {
+    /// Sums over every `test result:` line of cargo test's output.
+    pub fn read(what: &'static str, log: &str) -> Self {
+        let mut tests = Self { what, passed: 0, failed: 0, skipped: 0 };
+        for line in log.lines().filter(|line| line.starts_with("test result:")) {
+            let number = |word: &str| {
+                let words: Vec<_> = line.split([' ', ';']).collect();
+                let at = words.iter().position(|w| *w == word)?;
+                words.get(at.checked_sub(1)?)?.parse().ok()
+            };
+            tests.passed += number("passed").unwrap_or(0);
+            tests.failed += number("failed").unwrap_or(0);
+            tests.skipped += number("ignored").unwrap_or(0);
+        }
+        tests
     }
-    sum
 }
 
 #[cfg(test)]
@@ -90,6 +102,7 @@ mod tests {
         let log = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n\
                    noise: 5 passed\n\
                    test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out\n";
-        assert_eq!(cargo_results(log), (15, 2, 1));
+        let UnitTests { passed, failed, skipped, .. } = UnitTests::read("units", log);
+        assert_eq!((passed, failed, skipped), (15, 2, 1));
     }
 }

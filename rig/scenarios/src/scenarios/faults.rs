@@ -26,7 +26,7 @@ use crate::{
     scenario::{Group, Status, scenario},
 };
 
-scenario!(THOUSAND: "faults/thousand_connections" = |_| survives(clients::thousand),
+scenario!(night THOUSAND: "faults/thousand_connections" = |_| survives(clients::thousand),
     "a thousand connections block neither scrapes nor the command line");
 scenario!(NEVER_READ: "faults/scrape_never_read" = |_| survives(clients::never_read),
     "a scrape that is never read is dropped, and others do not wait for it");

@@ -23,8 +23,7 @@ pub const GROUP: Group = Group {
     name: "no_lsm",
     // Debian's default, without bpf.
     cmdline: "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
-    scenarios: &[NEVER_CLAIMED],
-    once: &[REMEDY],
+    once: &[NEVER_CLAIMED, REMEDY],
     ..Group::DEFAULT
 };
 

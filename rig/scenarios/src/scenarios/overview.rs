@@ -24,7 +24,7 @@ const WHY: &[(&str, &str)] = &[
     ("shares", "shares over 30 s: arithmetic of the programs, the same on each kernel"),
     ("overload", "many VMs over their limits: arithmetic, likewise"),
     ("verification", "what the self-test notices: LSMs, pins and probes differ by kernel"),
-    ("no_lsm", "a boot without the BPF LSM"),
+    ("no_lsm", "a boot without the BPF LSM: a list of the kernel's that the agent reads"),
     ("takeover", "links, pins and program arrays are the kernel's; steps of the agent alone once"),
     ("attack", "processes that share a VM: the kernel's mm and threads; full tables once"),
     ("config", "files and requests: the agent alone"),

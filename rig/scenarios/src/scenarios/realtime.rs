@@ -5,10 +5,7 @@
 //! holding vCPUs. One boot, as a boot takes three times as long there. `cargo xtask test
 //! --kernel rt` runs all others, too.
 
-use super::{
-    attack, enforce, gate, guests, limits, losses, operation, order, skipped_probes, stages,
-    vcpu_backend,
-};
+use super::{attack, gate, guests, limits, losses, order, stages, vcpu_backend};
 use crate::scenario::Group;
 
 pub const GROUP: Group = Group {
@@ -17,7 +14,6 @@ pub const GROUP: Group = Group {
     scenarios: &[
         stages::ADD_UP,
         stages::VM_LOCK,
-        stages::PSP_QUEUE,
         guests::HOST_ERRORS,
         guests::EXIT_MID_REQUEST,
         losses::MISSED_PROBES,
@@ -28,15 +24,11 @@ pub const GROUP: Group = Group {
         order::under_load::SIGNALS,
         order::under_load::PARAMETERS,
         order::unloading::UNLOADED,
-        enforce::DENIED_AND_BUSY,
-        attack::processes::LIMIT,
         attack::processes::DENIED,
         attack::capacity::PARKED,
-        skipped_probes::CALL,
         limits::FIRST_REQUEST,
         vcpu_backend::HELD,
         vcpu_backend::STOPPED,
-        operation::STOPS_CLEANLY,
     ],
     ..Group::DEFAULT
 };

@@ -36,7 +36,7 @@ use crate::{
     scenario::{Context, Group, Status, scenario},
 };
 
-scenario!(ALL_AT_ONCE: "stress/all_at_once" = all_at_once,
+scenario!(night ALL_AT_ONCE: "stress/all_at_once" = all_at_once,
     "with all faults at once counts are exact, enforcement holds, root is served and all reports are true");
 
 pub const GROUP: Group =

@@ -28,6 +28,9 @@ pub struct Queue<'a> {
     whole: bool,
 }
 
+/// Tells scenarios that other guests run, too.
+const BESIDE: &str = " rig.beside";
+
 /// The maximum number of concurrent guests, which take up to 3 GiB each.
 const GUESTS: usize = 4;
 
@@ -54,7 +57,10 @@ impl<'a> Queue<'a> {
         let next = || waiting.lock().ok()?.pop();
         thread::scope(|scope| {
             let work = || -> Result<()> {
-                while let Some(planned) = next() {
+                while let Some(mut planned) = next() {
+                    if boots > 1 {
+                        planned.boot.cmdline += BESIDE;
+                    }
                     let Planned { group, boot, timed, .. } = &planned;
                     let start = Instant::now();
                     let beside = if boots > 1 { Some(*timed) } else { None };
@@ -79,7 +85,8 @@ impl<'a> Queue<'a> {
         })?;
         let again = again.into_inner().map_err(|_| anyhow!("a worker has panicked"))?;
         for (mut planned, ids) in again {
-            let others = planned.boot.cmdline.split(' ').filter(|it| !it.starts_with("rig.only="));
+            let cmdline = planned.boot.cmdline.replace(BESIDE, "");
+            let others = cmdline.split(' ').filter(|it| !it.starts_with("rig.only="));
             planned.boot.cmdline =
                 format!("{} rig.only={}", others.collect::<Vec<_>>().join(" "), ids.join(","));
             let outcome =

@@ -17,11 +17,11 @@ scenario!(night THOUSAND: "attack/thousand_processes" = thousand,
     "a thousand processes that share a VM's memory are one VM");
 scenario!(night CHURN: "attack/churn" = churn,
     "short-lived VMs and failed launches leave room, and every other VM keeps its rule");
-scenario!(CONTEXTS_FULL: "attack/contexts_full" = contexts_full,
+scenario!(night CONTEXTS_FULL: "attack/contexts_full" = contexts_full,
     "a VM with a stricter rule keeps it while others fill the VM table");
 scenario!(night THREADS_FULL: "attack/threads_full" = threads_full,
     "a request decided without a thread record is not reported as bypassed");
-scenario!(EVICTED: "attack/evicted" = evicted,
+scenario!(night EVICTED: "attack/evicted" = evicted,
     "a VM that was silent while others filled the VM table keeps its policy");
 scenario!(night FLOOD: "attack/failed_launches" = flood,
     "endless failed launches cost no new VM its rule");

@@ -18,7 +18,7 @@ use crate::{
 
 scenario!(RELOADED: "config/reloaded" = reloaded,
     "a changed configuration takes effect, and an invalid one changes nothing");
-scenario!(AT_RELOAD: "config/dies_at_reload" = at_reload,
+scenario!(night AT_RELOAD: "config/dies_at_reload" = at_reload,
     "agents that die during a reload leave enforcement in place");
 
 const EXPORT: &str = "allow = [\"report\", \"tsc_info\", \"export\"]\n";

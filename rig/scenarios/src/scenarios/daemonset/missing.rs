@@ -16,7 +16,7 @@ use crate::{
 
 scenario!(ONE_CAPABILITY: "daemonset/one_capability" = one_capability,
     "with one capability missing the pod says which");
-scenario!(THE_NODE: "daemonset/node" = the_node,
+scenario!(night THE_NODE: "daemonset/node" = the_node,
     "on a node that lacks something the pod stays up and says what");
 
 fn one_capability(_: &Context) -> Result<Status> {

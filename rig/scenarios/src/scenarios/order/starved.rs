@@ -74,9 +74,10 @@ fn quota(context: &Context) -> Result<Status> {
     for pid in vms(&limited)?.into_iter().chain([spinner.0.id()]) {
         cgroup.enter(pid)?;
     }
-    let seconds = if context.long { 10 } else { 3 };
+    // The requests of so few seconds vary by a twentieth from window to window.
+    let (seconds, goal) = if context.long { (10, 1.05) } else { (3, 1.15) };
     let mut had = 0;
-    at_most("requests of six beside one with a quota, without the order / with it", 1.05, || {
+    at_most("requests of six beside one with a quota, without the order / with it", goal, || {
         let with = served(its, seconds)?;
         gate.set("depth", "0")?;
         let without = served(its, seconds)?;

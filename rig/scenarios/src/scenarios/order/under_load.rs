@@ -26,7 +26,7 @@ scenario!(SIGNALS: "order/signals" = signals,
     "signals to a vCPU that waits change nothing for its guest");
 scenario!(PARAMETERS: "order/parameters" = parameters,
     "depth and launch_share can be changed under load, and not to nonsense");
-scenario!(OVERDUE: "order/overdue" = overdue,
+scenario!(night OVERDUE: "order/overdue" = overdue,
     "who has waited for ten seconds goes to the PSP anyway, and is counted");
 
 /// Nobody waits or has a slot, and every request is accounted for.

@@ -14,7 +14,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(timed POLICY: "order/policy_weights" = policy,
+scenario!(night timed POLICY: "order/policy_weights" = policy,
     "VMs that push use the PSP in proportion to the weights of their policies");
 
 /// None of them is due half of the PSP, which no VM can have at depth 1.

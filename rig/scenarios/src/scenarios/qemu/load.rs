@@ -23,7 +23,7 @@ use crate::{
 
 scenario!(timed SHARE: "qemu/share" = share,
     "a pushing QEMU gets its share of the PSP's time, also after a policy change, and a quiet one all it asks for");
-scenario!(timed ORDER: "qemu/order" = order,
+scenario!(night timed ORDER: "qemu/order" = order,
     "beside QEMUs that push a quiet one waits for one request, and without the order for all");
 scenario!(night timed LAUNCHES: "qemu/launches" = launches,
     "QEMU launches VMs of 256 and 1,000 pages beside QEMUs that push in little more time than alone");

@@ -25,7 +25,7 @@ scenario!(KILLED: "qemu/vcpu_killed" = killed,
     "a QEMU that is killed while its vCPU is held leaves nothing behind");
 scenario!(DENIED: "qemu/vcpu_denied" = denied,
     "a denied type holds QEMU's VM, which continues once the type is allowed, and ends when it is reset");
-scenario!(ENDED: "qemu/vcpu_denied_stop" = ended,
+scenario!(night ENDED: "qemu/vcpu_denied_stop" = ended,
     "with vcpu_denied = stop a denied type ends QEMU's VM, and it exits when it is reset");
 
 /// A VM that sends twenty requests a second, and is not limited yet.
