@@ -3,7 +3,7 @@
 //! As JSON and as the command line's tables, both without names.
 
 use anyhow::{Context as _, Result};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
@@ -13,10 +13,7 @@ use super::{
 };
 use crate::{
     json,
-    wire::{
-        Psp, Vms, events::Event, explain::Explained, launches::Launches, policy::Policies,
-        status::Agent,
-    },
+    wire::{Psp, Vms, events::Event, explain::Explained, launches::Launches, policy::Policies},
 };
 
 pub struct Writer<'a> {
@@ -31,7 +28,7 @@ type Table<'a, T> = (&'a str, &'a str, &'a dyn Fn(&T) -> String);
 impl Writer<'_> {
     pub fn all(mut self, answers: Answers) -> Result<()> {
         let Tables { vms, psp, launches, explained, events, .. } = *self.tables;
-        self.answer::<Agent>("agent", "GET /v1/agent", answers.agent, &[])?;
+        self.json("agent", "GET /v1/agent", answers.agent)?;
         let vms = ("vms.txt", "guestreq vms", &vms as &dyn Fn(&Vms) -> String);
         self.answer("vms", "guestreq vms -o json", answers.vms, &[vms])?;
         let psp = ("psp.txt", "guestreq psp", &psp as &dyn Fn(&Psp) -> String);
@@ -67,27 +64,35 @@ impl Writer<'_> {
         self.answer("policy", about, answer, &tables)
     }
 
-    fn answer<T: DeserializeOwned + Serialize>(
+    fn answer<T: DeserializeOwned>(
         &mut self,
         name: &str,
         about: &str,
         answer: Result<Value>,
         tables: &[Table<'_, T>],
     ) -> Result<()> {
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(why) => {
-                self.contents.miss(name, format!("{why:#}"));
-                return Ok(());
+        if let Some(answer) = self.json(name, about, answer)? {
+            let answer = json::from_value::<T>(&answer).with_context(|| name.to_owned())?;
+            for (file, about, table) in tables {
+                self.contents.add(file, about, table(&answer).into());
             }
-        };
-        self.names.json(&mut answer);
-        let answer = serde_json::from_value::<T>(answer).with_context(|| name.to_owned())?;
-        self.contents.add_json(&format!("{name}.json"), about, &answer)?;
-        for (file, about, table) in tables {
-            self.contents.add(file, about, table(&answer).into());
         }
         Ok(())
+    }
+
+    /// Without names, if there is one.
+    fn json(&mut self, name: &str, about: &str, answer: Result<Value>) -> Result<Option<Value>> {
+        match answer {
+            Ok(mut answer) => {
+                self.names.json(&mut answer);
+                self.contents.add_json(&format!("{name}.json"), about, &answer)?;
+                Ok(Some(answer))
+            }
+            Err(why) => {
+                self.contents.miss(name, format!("{why:#}"));
+                Ok(None)
+            }
+        }
     }
 
     fn explained(&mut self, all: Vec<Result<Value>>, table: fn(Explained) -> String) -> Result<()> {
@@ -98,7 +103,8 @@ impl Writer<'_> {
         for answer in all {
             let explained = answer.and_then(|mut answer| {
                 self.names.json(&mut answer);
-                Ok((answer.clone(), serde_json::from_value::<Explained>(answer)?))
+                let explained = json::from_value::<Explained>(&answer)?;
+                Ok((answer, explained))
             });
             match explained {
                 Ok((answer, explained)) => {
@@ -111,7 +117,7 @@ impl Writer<'_> {
         }
         if !shown.is_empty() {
             const ABOUT: &str = "guestreq policy explain, for each VM";
-            self.contents.add_json("explained.json", ABOUT, &shown)?;
+            self.contents.add_json("explained.json", ABOUT, &Value::Array(shown))?;
             self.contents.add("explained.txt", ABOUT, text.into());
         }
         Ok(())
@@ -128,9 +134,8 @@ impl Writer<'_> {
         let (mut events, mut lines) = (Vec::new(), String::new());
         for mut event in all {
             self.names.json(&mut event);
-            let event = serde_json::from_value::<Event>(event).context("an event")?;
             lines.push_str(&(json::line(&event)? + "\n"));
-            events.push(event);
+            events.push(json::from_value::<Event>(&event).context("an event")?);
         }
         self.contents.add("events.jsonl", "guestreq events -o json", lines.into());
         self.contents.add("events.txt", "guestreq events", table(&events).into());

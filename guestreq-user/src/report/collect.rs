@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     doctor::{self, Checked, Group, Host, Real},
     host::system::System,
-    kernel,
+    json, kernel,
     wire::events::Time,
 };
 
@@ -142,7 +142,7 @@ impl Raw {
             };
             (check.why, check.fix) = (shown(&check.why), check.fix.as_ref().map(shown));
         }
-        contents.add_json("doctor.json", "guestreq doctor -o json", &doctor)?;
+        contents.add_json("doctor.json", "guestreq doctor -o json", &json::to_value(&doctor)?)?;
         contents.add("doctor.txt", "guestreq doctor", (tables.doctor)(&doctor).into());
         facts.texts().for_each(|text| *text = names.text(text));
         contents.add_json(

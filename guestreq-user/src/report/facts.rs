@@ -68,12 +68,13 @@ impl Facts {
     }
 
     pub fn json(&self) -> Value {
-        let section = |facts: &[(String, String)]| {
-            let facts = facts.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-            Value::Object(facts.collect::<Map<_, _>>())
-        };
-        let all = self.0.iter().map(|(name, facts)| ((*name).to_owned(), section(facts)));
-        Value::Object(all.collect())
+        let mut all = Map::new();
+        for (name, facts) in &self.0 {
+            let mut section = Map::new();
+            section.extend(facts.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
+            all.insert((*name).to_owned(), Value::Object(section));
+        }
+        Value::Object(all)
     }
 
     pub fn text(&self) -> String {

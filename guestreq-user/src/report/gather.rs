@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    client,
+    client, json,
     wire::{
         Psp, Vms,
         events::Event,
@@ -142,7 +142,7 @@ impl Asked<'_> {
 
 /// The fields of an answer that this version knows.
 fn known<T: DeserializeOwned + Serialize>(text: &str) -> serde_json::Result<Value> {
-    serde_json::to_value(serde_json::from_str::<T>(text)?)
+    json::to_value(&serde_json::from_slice::<T>(text.as_bytes())?)
 }
 
 #[cfg(test)]

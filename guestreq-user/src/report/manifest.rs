@@ -56,7 +56,7 @@ impl Manifest<'_> {
     }
 
     pub fn json(&self) -> serde_json::Result<String> {
-        json::pretty(self).map(|json| json + "\n")
+        json::pretty(&json::to_value(self)?).map(|json| json + "\n")
     }
 
     pub fn text(&self) -> String {

@@ -20,6 +20,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 pub use archive::{is_free, pack, save};
 pub use collect::collect;
@@ -91,7 +92,7 @@ impl Contents {
         self.files.insert(path.to_owned(), Some(bytes));
     }
 
-    fn add_json(&mut self, path: &str, about: &str, value: &impl Serialize) -> Result<()> {
+    fn add_json(&mut self, path: &str, about: &str, value: &Value) -> Result<()> {
         let json = json::pretty(value).with_context(|| path.to_owned())?;
         self.add(path, about, (json + "\n").into());
         Ok(())

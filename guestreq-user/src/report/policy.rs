@@ -11,6 +11,7 @@ use super::processes::Processes;
 use crate::{
     config::Config,
     enforce::policies::{self, Policies as Stored},
+    json,
     policy::PolicySet,
     wire::{
         events::Time,
@@ -49,5 +50,5 @@ pub fn configured(config: &Result<Config>, processes: &Processes, now: Time) -> 
             .collect(),
         rules: policy_set.file.rules.clone(),
     };
-    Ok(serde_json::to_value(answer)?)
+    Ok(json::to_value(&answer)?)
 }

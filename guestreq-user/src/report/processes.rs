@@ -14,7 +14,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::reduced;
-use crate::host::{self, Evidence, Identified, Identity, Vmm, system::System};
+use crate::{
+    host::{self, Evidence, Identified, Identity, Vmm, system::System},
+    json,
+};
 
 /// The wait for one process, and for all that do not answer; those that do are not counted.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
@@ -47,7 +50,7 @@ pub struct Processes {
 impl Processes {
     pub fn json(&self) -> Value {
         // Strings and numbers, which are always JSON.
-        let mut all = serde_json::to_value(&self.found).unwrap_or_default();
+        let mut all = json::to_value(&self.found).unwrap_or_default();
         reduced::evidence(&mut all);
         all
     }

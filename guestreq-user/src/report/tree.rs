@@ -4,7 +4,7 @@
 //! holds what it needs of each, and a check that reads another file gets that one, too.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read as _},
     path::Path,
@@ -129,21 +129,23 @@ impl Tree {
         let is_folder = |path: &str| !path.contains("/misc.") && !path.contains("/cgroup.");
         let of_files = self.files.iter().flat_map(|(path, bytes)| folders(path, bytes.is_none()));
         let of_missing = self.missing.iter().flat_map(|it| folders(&it.what, is_folder(&it.what)));
-        let names: BTreeSet<String> = of_files.chain(of_missing).collect();
-        let shown: BTreeMap<&str, String> = (1..)
-            .zip(&names)
-            .map(|(number, name)| (name.as_str(), format!("cgroup{number}")))
-            .collect();
+        let mut names: Vec<String> = of_files.chain(of_missing).collect();
+        names.sort();
+        names.dedup();
+        let shown = |part: &str| match names.binary_search_by(|name| name.as_str().cmp(part)) {
+            Ok(at) => format!("cgroup{}", at + 1),
+            Err(_) => part.to_owned(),
+        };
         let rename = |path: &str| match path.split_once(CGROUPS) {
             Some((before, below)) => {
-                let parts =
-                    below.split('/').map(|part| shown.get(part).map_or(part, String::as_str));
-                format!("{before}{CGROUPS}{}", parts.collect::<Vec<_>>().join("/"))
+                let parts: Vec<String> = below.split('/').map(shown).collect();
+                format!("{before}{CGROUPS}{}", parts.join("/"))
             }
             None => path.to_owned(),
         };
-        let files = std::mem::take(&mut self.files);
-        self.files = files.into_iter().map(|(path, bytes)| (rename(&path), bytes)).collect();
+        for (path, bytes) in std::mem::take(&mut self.files) {
+            self.files.insert(rename(&path), bytes);
+        }
         self.missing.iter_mut().for_each(|it| it.what = rename(&it.what));
     }
 }

@@ -13,7 +13,8 @@ use crate::{
 /// How a name may be written, the name itself included.
 pub fn of_name(name: &str) -> BTreeSet<String> {
     // As it is, and in a label.
-    let mut forms = BTreeSet::from_iter(escaped(name));
+    let mut forms = BTreeSet::new();
+    forms.extend(escaped(name));
     forms.extend(escaped(&clean(name)));
     forms.insert(systemd(name));
     forms.remove("");
