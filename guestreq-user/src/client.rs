@@ -33,6 +33,24 @@ pub fn get_within<T: DeserializeOwned>(socket: &Path, path: &str, limit: Duratio
     block_on(within(socket, limit, SEE_LOG, ask(socket, Method::GET, path, Bytes::new())))
 }
 
+/// Sends a `GET` request; returns up to `most` bytes of the answer, and whether there are more.
+pub fn get_some(socket: &Path, path: &str, most: usize) -> Result<(Vec<u8>, bool)> {
+    let answer = async {
+        let mut body = Connection::open(socket).await?.stream(path).await??;
+        let mut bytes = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.context("reading the agent's answer")?;
+            bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+            if bytes.len() > most {
+                bytes.truncate(most);
+                return Ok((bytes, true));
+            }
+        }
+        Ok((bytes, false))
+    };
+    block_on(within(socket, ANSWER_TIMEOUT, SEE_LOG, answer))
+}
+
 /// Sends a change by `PUT`.
 pub fn put<T: DeserializeOwned>(socket: &Path, path: &str, change: &impl Serialize) -> Result<T> {
     let body = serde_json::to_vec(change).context("writing JSON")?;

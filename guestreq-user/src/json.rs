@@ -3,7 +3,8 @@
 //! JSON need not escape anything above U+001F, and VM names come from users. Here all control and
 //! invisible characters are escaped; parsers read the same text.
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// Serializes a value in one line.
 pub fn line(value: &impl Serialize) -> serde_json::Result<String> {
@@ -13,6 +14,17 @@ pub fn line(value: &impl Serialize) -> serde_json::Result<String> {
 /// Serializes a value, indented.
 pub fn pretty(value: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string_pretty(value).map(|json| escaped(&json))
+}
+
+/// A value as JSON that can be changed. By way of text: the code that writes each type as text is there
+/// anyway, and a second one for each would make the binary a tenth larger.
+pub fn to_value(value: &impl Serialize) -> serde_json::Result<Value> {
+    serde_json::from_slice(&serde_json::to_vec(value)?)
+}
+
+/// The same way back.
+pub fn from_value<T: DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
+    serde_json::from_slice(&serde_json::to_vec(value)?)
 }
 
 /// Escapes control and invisible characters of JSON; only strings contain any.

@@ -17,7 +17,7 @@ pub use permitted::{bpf, is_filtered, paranoid, perf_events};
 pub use release::{built_with_sev, clang, installed, is_new_enough, version};
 pub use snp::sev_snp;
 pub use symbols::{DATA, Symbols};
-pub use types::{FILE as BTF, Types};
+pub use types::{FILE as BTF, LIVE_OF_SIGNAL, SIGNAL_OF_TASK, Types};
 
 use crate::host::system::{self, Missing, System};
 

@@ -25,6 +25,7 @@ mod observe;
 mod pages;
 mod policy;
 mod probes;
+mod report;
 mod serve;
 mod state;
 mod text;

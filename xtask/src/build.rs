@@ -77,7 +77,7 @@ pub fn static_binaries(packages: &[&str]) -> Result<()> {
 }
 
 /// The largest permitted static binary, in bytes.
-const MAX_SIZE: u64 = 8_500_000;
+const MAX_SIZE: u64 = 8_700_000;
 
 fn check_size(size: u64) -> Result<()> {
     ensure!(size < MAX_SIZE, "guestreq has {size} bytes; it must have less than {MAX_SIZE}");
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_binary_that_has_grown_too_large_is_an_error_with_its_size() {
         check_size(8_499_999).unwrap();
-        let error = check_size(8_500_000).unwrap_err().to_string();
-        assert!(error.starts_with("guestreq has 8500000 bytes"), "{error}");
+        let error = check_size(8_700_000).unwrap_err().to_string();
+        assert!(error.starts_with("guestreq has 8700000 bytes"), "{error}");
     }
 }

@@ -13,7 +13,8 @@ use log::warn;
 
 use crate::{
     bpf::realtime::RealtimeGuard,
-    kernel::{self, Types},
+    host::system,
+    kernel::{self, LIVE_OF_SIGNAL, SIGNAL_OF_TASK, Types},
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,6 @@ impl KernelConstants {
 }
 
 fn offsets() -> Result<(u32, u32)> {
-    let types = Types::read()?;
-    Ok((types.offset("task_struct", "signal")?, types.offset("signal_struct", "live")?))
+    let types = Types::read(system::host())?;
+    Ok((types.offset(SIGNAL_OF_TASK)?, types.offset(LIVE_OF_SIGNAL)?))
 }

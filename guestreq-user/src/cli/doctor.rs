@@ -51,7 +51,7 @@ impl Args {
     }
 }
 
-fn text(report: &Report, terminal: bool) -> String {
+pub fn text(report: &Report, terminal: bool) -> String {
     let mut text = String::new();
     let mut groups: Vec<Group> = report.checks.iter().map(|check| check.group).collect();
     groups.dedup();

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use super::{Format, Reading, socket};
-use crate::wire::events::{Filter, Kind, Query, Since};
+use crate::wire::events::{Event, Filter, Kind, Query, Since};
 use follow::Follow;
 use line::Lines;
 use out::Out;
@@ -80,6 +80,12 @@ impl Args {
             follow: !self.no_follow,
         }
     }
+}
+
+/// Events as in a file.
+pub fn table(events: &[Event]) -> String {
+    let mut lines = Lines::plain();
+    events.iter().map(|event| lines.line(event) + "\n").collect()
 }
 
 #[cfg(test)]

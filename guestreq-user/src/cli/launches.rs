@@ -81,7 +81,7 @@ const HEADER: [&str; 11] = [
     "FAILED",
 ];
 
-fn table(answer: &Launches) -> String {
+pub fn table(answer: &Launches) -> String {
     if answer.launches.is_empty() {
         return "No launch was seen.\n".to_owned();
     }

@@ -121,7 +121,7 @@ fn summary(effective: &Effective) -> String {
     effective.limit_and_weight()
 }
 
-fn text(policies: &Policies) -> String {
+pub fn text(policies: &Policies) -> String {
     let mut table = table::new(&["VM", "LIMIT", "WEIGHT", "FROM"], &[]);
     let mut row = |vm: String, policy: &Effective| {
         let (limit, weight) = (&policy.limit.value, policy.weight.value);

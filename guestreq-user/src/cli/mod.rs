@@ -15,6 +15,7 @@ mod policy;
 mod psp;
 #[cfg(test)]
 mod reference;
+mod report;
 mod table;
 mod top;
 mod trees;
@@ -49,6 +50,7 @@ enum Verb {
     Events(events::Args),
     Limit(limit::Args),
     Policy(policy::Args),
+    Report(report::Args),
     Detach(detach::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -66,6 +68,7 @@ impl Cli {
             Verb::Events(args) => args.run(),
             Verb::Limit(args) => args.run(),
             Verb::Policy(args) => args.run(),
+            Verb::Report(args) => args.run(),
             Verb::Detach(args) => args.run(),
             Verb::Completions(args) => args.run(),
             Verb::Man(args) => args.run(),

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
 use clap::Subcommand;
+pub use explain::explained;
 use guestreq_common::{
     message::MessageType,
     policy::{Allowed, Mode},
@@ -146,7 +147,7 @@ fn both(effective: &Effective) -> String {
     format!("{}, {}", mode_of(effective), allow(effective))
 }
 
-fn text(policies: &Policies) -> String {
+pub fn text(policies: &Policies) -> String {
     let status = &policies.enforcement;
     let how = match (&status.reason, status.verified) {
         _ if status.mode.0 != Mode::Enforce => "not enforcing".to_owned(),

@@ -30,7 +30,7 @@ impl Args {
     }
 }
 
-fn text(psp: &Psp) -> String {
+pub fn text(psp: &Psp) -> String {
     let mut text = summary(psp);
     if let Some(order) = psp.order.as_ref().filter(|order| !order.waiters.is_empty()) {
         text.push('\n');

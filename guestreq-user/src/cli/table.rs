@@ -1,5 +1,7 @@
 //! # Tables
 
+use std::cell::Cell;
+
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use crossterm::terminal;
 
@@ -18,9 +20,23 @@ pub fn new(header: &[&str], right: &[usize]) -> Table {
     table
 }
 
+thread_local! {
+    /// Whether tables are for a file, whatever standard output is.
+    static IN_A_FILE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes tables that are not for standard output.
+pub fn in_a_file(table: impl FnOnce() -> String) -> String {
+    IN_A_FILE.set(true);
+    let text = table();
+    IN_A_FILE.set(false);
+    text
+}
+
 /// Wraps long cells to the terminal's width, if standard output is one.
 pub fn fold(table: &mut Table) {
-    if table.is_tty()
+    if !IN_A_FILE.get()
+        && table.is_tty()
         && let Ok((columns, _)) = terminal::size()
     {
         fold_to(table, columns);

@@ -51,7 +51,7 @@ const HEADER: [&str; 13] = [
     "MESSAGES",
 ];
 
-fn table(answer: &Vms) -> String {
+pub fn table(answer: &Vms) -> String {
     if answer.vms.is_empty() {
         return "No VM has sent a guest request since the agent started.\n".to_owned();
     }

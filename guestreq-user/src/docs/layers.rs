@@ -40,6 +40,7 @@ const LAYERS: [&str; 25] = [
     "daemon",
     "client",
     "doctor",
+    "report",
     "top",
     "cli",
     "lib",

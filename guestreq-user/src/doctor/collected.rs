@@ -3,7 +3,7 @@
 //! With copies in `--procfs` and `--sysfs`, checks that query the running system are skipped:
 //! this machine would answer. Files of different kernels are not compared.
 
-use std::{fs, io};
+use std::io;
 
 use super::{Check, Finding, Host, State};
 use crate::{
@@ -80,10 +80,10 @@ pub fn run(check: &Check, host: &Host<'_>) -> Finding {
     let file = READ.iter().find(|(id, _)| *id == check.id);
     if let Some((_, path)) = file {
         // Some tools copy nothing of /proc, where files have size 0.
-        let why = match fs::metadata(host.system.path(path)) {
+        let why = match host.system.is_empty(path) {
             Err(_) => Some("was not collected"),
-            Ok(found) if found.is_file() && found.len() == 0 => Some("is empty"),
-            Ok(_) => None,
+            Ok(true) => Some("is empty"),
+            Ok(false) => None,
         };
         if let Some(why) = why {
             return Finding::skip(format!("not this host, and {path} {why}"));

@@ -148,10 +148,10 @@ impl Host<'_> {
 }
 
 /// Symbols that checks use, and the compiler's variants of them.
-fn is_wanted(name: &str) -> bool {
+pub fn is_wanted(name: &str) -> bool {
     const KERNEL: [&str; 2] = ["register_kprobe", "bpf_lsm_file_ioctl"];
-    let tracepoint = name.strip_prefix("__tracepoint_");
-    let target = tracepoint.unwrap_or_else(|| name.split('.').next().unwrap_or(name));
+    let hook = ["__tracepoint_", "bpf_lsm_"].iter().find_map(|prefix| name.strip_prefix(prefix));
+    let target = hook.unwrap_or_else(|| name.split('.').next().unwrap_or(name));
     DATA.contains(&name)
         || KERNEL.contains(&name)
         || PROBES.iter().any(|probe| probe.target == target)

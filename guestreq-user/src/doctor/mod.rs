@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::pages;
 
 pub use finding::{Finding, State};
-pub use host::Host;
+pub use host::{Host, is_wanted};
 pub use live::Real;
 
 /// Groups of checks.
@@ -52,7 +52,6 @@ pub struct Check {
     pub id: &'static str,
     pub title: &'static str,
     /// What is needed, why, and how to get it; for docs/doctor.md.
-    #[cfg_attr(not(test), expect(dead_code, reason = "used by the generated documentation"))]
     pub needed: &'static str,
     /// File and heading in the repository.
     pub docs: &'static str,

@@ -28,8 +28,9 @@ fn reference() -> String {
          `guestreq doctor --procfs DIR --sysfs DIR` (or HOST_PROC and HOST_SYS) checks copies of \
          another host's /proc and /sys. Checks that query the kernel, the PSP or an agent are skipped \
          (`not this host`), as are files that were not collected; the local machine is never used \
-         instead. If the copies are from different kernels, doctor says so and ignores /sys. This is \
-         enough, as root:\n\n\
+         instead. If the copies are from different kernels, doctor says so and ignores /sys. The \
+         copies in a [report](report.md) of `guestreq report` are enough; without guestreq on that host, \
+         so is this, as root:\n\n\
          ```sh\nmkdir -p host/proc host/sys\n\
          (cd /proc; cp --parents cmdline cpuinfo kallsyms meminfo modules sys/kernel/osrelease \\\n  \
          sys/kernel/{kptr_restrict,perf_event_paranoid,bpf_stats_enabled,ftrace_enabled} \

@@ -3,6 +3,7 @@ mod copies;
 mod fake;
 mod flavours;
 mod hosts;
+mod recorded;
 
 use std::collections::BTreeSet;
 

@@ -38,7 +38,7 @@ use crate::{
     observe::journal::Journal,
     wire::{
         events::{self, EventData},
-        policy::Named,
+        policy::{self, Named},
     },
 };
 
@@ -56,6 +56,19 @@ pub struct Status {
     pub reason: Option<String>,
     /// Requests that bypassed enforcement; `None` if nothing is observed.
     pub bypassed: Option<u64>,
+}
+
+impl From<Status> for policy::Enforcement {
+    fn from(status: Status) -> policy::Enforcement {
+        policy::Enforcement {
+            backend: Named(status.backend),
+            vcpu_denied: status.after_denial.map(Named),
+            mode: Named(status.mode),
+            verified: status.verified,
+            reason: status.reason,
+            bypassed: status.bypassed,
+        }
+    }
 }
 
 pub struct Enforcement {

@@ -24,6 +24,8 @@ use crate::{
 
 pub const MODULE: &str = "guestreq_gate";
 pub const PARAMETERS: &str = "/sys/module/guestreq_gate/parameters";
+/// What identifies the gate to programs, and proves that it is the gate: for nobody else.
+pub const SECRET_PARAMETERS: [&str; 3] = ["cookie", "file", "self_test"];
 /// The kernel function that the gate hooks.
 pub const HOOKED: &str = "sev_issue_cmd_external_user";
 

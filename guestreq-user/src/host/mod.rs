@@ -12,6 +12,7 @@ mod evidence;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod kubevirt;
+pub mod record;
 mod signals;
 pub mod system;
 mod thread;

@@ -7,7 +7,9 @@
 use std::{
     error::Error,
     ffi::CString,
-    fmt, fs, io,
+    fmt,
+    fs::{self, Metadata},
+    io,
     mem::MaybeUninit,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -15,6 +17,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+
+use super::record::{Access, Record};
 
 /// The host's files.
 ///
@@ -34,6 +38,7 @@ pub struct System {
     procfs: PathBuf,
     sysfs: PathBuf,
     kind: TreeKind,
+    record: Option<Record>,
 }
 
 /// Where the files come from.
@@ -70,7 +75,7 @@ impl System {
 
     pub fn at(root: &Path) -> System {
         let [procfs, sysfs] = ["proc", "sys"].map(|folder| root.join(folder));
-        System { root: root.to_owned(), procfs, sysfs, kind: TreeKind::Here }
+        System { root: root.to_owned(), procfs, sysfs, kind: TreeKind::Here, record: None }
     }
 
     /// The host, with other roots of /proc and /sys if given.
@@ -117,6 +122,17 @@ impl System {
         self.kind != TreeKind::Here
     }
 
+    /// The same /proc and /sys, read as copies of them are, and a record of what is read of them.
+    pub fn as_recorded_copies(&self) -> (System, Record) {
+        let record = Record::default();
+        let mut copies = System { record: Some(record.clone()), ..self.clone() };
+        if copies.kind == TreeKind::Here {
+            copies.kind = TreeKind::Collected;
+            copies.root = NOWHERE.into();
+        }
+        (copies, record)
+    }
+
     /// Ignores /sys, as it is another kernel's than /proc.
     pub fn leave_out_sys(&mut self) {
         self.root = NOWHERE.into();
@@ -131,8 +147,22 @@ impl System {
         Ok(host())
     }
 
-    /// The path of a host's file, given by its absolute path on the host.
+    /// The path of a host's file, given by its absolute path on the host; for reading it, or the
+    /// files in a folder.
     pub fn path(&self, path: &str) -> PathBuf {
+        self.noted(path, Access::Read)
+    }
+
+    /// The same, and a note of what it is for.
+    fn noted(&self, path: &str, access: Access) -> PathBuf {
+        if let Some(record) = &self.record {
+            record.add(path, access);
+        }
+        self.place(path)
+    }
+
+    /// The same, without a note.
+    pub fn place(&self, path: &str) -> PathBuf {
         let path = Path::new(path);
         let of_this_process = path.starts_with("/proc/self");
         if of_this_process && self.is_collected() {
@@ -143,6 +173,18 @@ impl System {
             (_, Ok(rest)) => self.sysfs.join(rest),
             _ => self.root.join(path.strip_prefix("/").unwrap_or(path)),
         }
+    }
+
+    /// Whether a file is one of the copies, if there are any: a link in them may lead to a file of this
+    /// machine.
+    pub fn holds(&self, place: &Path) -> bool {
+        let roots = [&self.procfs, &self.sysfs].map(fs::canonicalize);
+        let is_in = |root: &io::Result<PathBuf>, place: &Path| {
+            root.as_ref().is_ok_and(|root| place.starts_with(root))
+        };
+        let place = fs::canonicalize(place);
+        !self.is_collected()
+            || place.is_ok_and(|place| roots.iter().any(|root| is_in(root, &place)))
     }
 
     /// A process' folder.
@@ -163,17 +205,33 @@ impl System {
     }
 
     pub fn exists(&self, path: &str) -> bool {
-        self.path(path).exists()
+        self.metadata(path).is_ok()
+    }
+
+    fn metadata(&self, path: &str) -> io::Result<Metadata> {
+        fs::metadata(self.noted(path, Access::Exists))
+    }
+
+    /// Whether a copy is an empty file. What is recorded may be a file of /proc itself, where all have
+    /// size 0.
+    pub fn is_empty(&self, path: &str) -> io::Result<bool> {
+        let found = self.metadata(path)?;
+        Ok(found.is_file() && found.len() == 0 && self.record.is_none())
     }
 
     /// The names in a folder, sorted; empty if it cannot be read.
     pub fn list(&self, path: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(path)).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort();
-        names
+        names_in(&self.noted(path, Access::List))
     }
+}
+
+/// The names in a folder, sorted; empty if it cannot be read.
+pub fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// The type of a folder's file system.
@@ -210,67 +268,4 @@ impl fmt::Display for Missing {
 impl Error for Missing {}
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn given_roots_apply_to_proc_and_sys_only() {
-        let [proc, sys] = ["a", "b"].map(|_| tempfile::tempdir().unwrap());
-        let of = |tree: &tempfile::TempDir| tree.path().to_owned();
-        let system = System::with(Some(of(&proc)), Some(of(&sys))).unwrap();
-        let path = |path: &str| system.path(path);
-        assert_eq!(path("/proc/7/comm"), proc.path().join("7/comm"));
-        assert_eq!(path("/proc/kallsyms"), proc.path().join("kallsyms"));
-        assert_eq!(path("/proc/selfless"), proc.path().join("selfless"));
-        assert_eq!(system.process(7), proc.path().join("7"));
-        assert_eq!(path("/sys/module"), sys.path().join("module"));
-        assert_eq!(path("/proc/self/status"), Path::new("/proc/self/status"));
-        for other in ["/lib/modules/6.12", "/processes", "/system"] {
-            assert!(!system.exists(other) && path(other).starts_with(NOWHERE), "{other}");
-        }
-    }
-
-    /// Another machine's files are not mixed with this one's.
-    #[test]
-    fn copies_are_not_mixed_with_this_machine_s_files() {
-        let tree = tempfile::tempdir().unwrap();
-        let of = |tree: &tempfile::TempDir| Some(tree.path().to_owned());
-        let proc = System::with(of(&tree), None).unwrap();
-        assert_eq!(proc.kind(), TreeKind::OnlyProc);
-        assert!(!proc.exists("/sys/module") && !proc.exists("/dev/null"));
-        let sys = System::with(None, of(&tree)).unwrap();
-        assert_eq!(sys.kind(), TreeKind::OnlySys);
-        assert!(!sys.exists("/proc/cmdline") && !sys.exists("/lib"));
-        assert_eq!(System::with(of(&tree), of(&tree)).unwrap().kind(), TreeKind::Collected);
-        // The kernel's own, mounted elsewhere or not, are this host's.
-        let own = System::with(Some("/proc".into()), Some("/sys".into())).unwrap();
-        assert_eq!(own.kind(), TreeKind::Here);
-        assert!(own.exists("/dev/null"));
-    }
-
-    #[test]
-    fn the_default_roots_are_proc_and_sys() {
-        let tree = tempfile::tempdir().unwrap();
-        let real = System::with(None, None).unwrap();
-        assert_eq!(real.path("/proc/7/stat"), Path::new("/proc/7/stat"));
-        assert_eq!(real.path("/sys/module"), Path::new("/sys/module"));
-        assert_eq!(System::at(tree.path()).path("/proc/self/x"), tree.path().join("proc/self/x"));
-    }
-
-    #[test]
-    fn an_invalid_root_is_an_error_with_its_name() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (wrong, why) in
-            [(Path::new("/nonexistent/proc"), "No such file"), (file.path(), "not a directory")]
-        {
-            let wrong = wrong.to_owned();
-            for system in
-                [System::with(Some(wrong.clone()), None), System::with(None, Some(wrong.clone()))]
-            {
-                let error = format!("{:#}", system.unwrap_err());
-                let named = error.contains(&wrong.display().to_string());
-                assert!(named && error.contains(why), "{error}");
-            }
-        }
-    }
-}
+mod tests;

@@ -56,6 +56,21 @@ impl Symbols {
         Ok(Symbols(found))
     }
 
+    /// The lines of the wanted ones, without their addresses: for others, those of a running kernel
+    /// are a secret. Whether they are hidden remains.
+    pub fn reduced(mut text: impl BufRead, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<u8>> {
+        let (mut kept, mut line) = (String::new(), String::new());
+        while text.read_line(&mut line)? != 0 {
+            if let Some((name, address)) = symbol(&line, &wanted) {
+                let behind = line.split_once(' ').map_or(name, |(_, behind)| behind);
+                let address = if address == 0 { 0 } else { u64::MAX };
+                kept.push_str(&format!("{address:016x} {behind}"));
+            }
+            line.clear();
+        }
+        Ok(kept.into_bytes())
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -119,6 +134,16 @@ mod tests {
         assert_eq!(symbols.address("sme_me_mask").unwrap(), 0xffff_ffff_a000_1000);
         assert!(symbols.address("page_offset_base").unwrap_err().to_string().contains("kptr"));
         assert!(parse(b"").address("sme_me_mask").is_err());
+    }
+
+    #[test]
+    fn reduced_symbols_show_that_addresses_are_not_hidden_but_not_which_they_are() {
+        let text = "ffffffffa0001000 D sme_me_mask\n0000000000000000 D page_offset_base\n\
+                    ffffffffa0001008 t x\t[kvm]\nffffffffa0001010 t y\n";
+        let kept = Symbols::reduced(text.as_bytes(), |name| name != "y").unwrap();
+        let expected = "ffffffffffffffff D sme_me_mask\n0000000000000000 D page_offset_base\n\
+                        ffffffffffffffff t x\t[kvm]\n";
+        assert_eq!(String::from_utf8(kept).unwrap(), expected);
     }
 
     #[test]

@@ -7,9 +7,12 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::host::system;
+use crate::host::system::System;
 
 pub const FILE: &str = "/sys/kernel/btf/vmlinux";
+/// Structures and their members that the programs read.
+pub const SIGNAL_OF_TASK: (&str, &str) = ("task_struct", "signal");
+pub const LIVE_OF_SIGNAL: (&str, &str) = ("signal_struct", "live");
 
 /// The kernel's types.
 pub struct Types(Vec<u8>);
@@ -19,12 +22,17 @@ const TYPE: usize = 12;
 const MEMBER: usize = 12;
 
 impl Types {
-    pub fn read() -> Result<Types> {
-        Ok(Types(fs::read(system::host().path(FILE)).context(FILE)?))
+    pub fn read(system: &System) -> Result<Types> {
+        Ok(Types(fs::read(system.path(FILE)).context(FILE)?))
+    }
+
+    /// How long they are in BTF.
+    pub fn size(&self) -> usize {
+        self.0.len()
     }
 
     /// A member's offset in bytes.
-    pub fn offset(&self, structure: &str, member: &str) -> Result<u32> {
+    pub fn offset(&self, (structure, member): (&str, &str)) -> Result<u32> {
         let found = self.find(structure, member);
         found.with_context(|| format!("{FILE} has no {structure}.{member}"))?
     }
@@ -120,11 +128,11 @@ mod tests {
     fn a_member_is_found_in_its_structure() {
         for flag in [0, 1] {
             let types = types(flag);
-            assert_eq!(types.offset("a", "x").unwrap(), 0);
-            assert_eq!(types.offset("a", "y").unwrap(), 40);
-            assert_eq!(types.offset("b", "y").unwrap(), 1);
+            assert_eq!(types.offset(("a", "x")).unwrap(), 0);
+            assert_eq!(types.offset(("a", "y")).unwrap(), 40);
+            assert_eq!(types.offset(("b", "y")).unwrap(), 1);
             for (structure, member) in [("b", "x"), ("c", "x"), ("int", "x"), ("a", "")] {
-                assert!(types.offset(structure, member).is_err(), "{structure}.{member}");
+                assert!(types.offset((structure, member)).is_err(), "{structure}.{member}");
             }
         }
     }
@@ -133,13 +141,13 @@ mod tests {
     fn bytes_that_are_not_btf_have_no_members() {
         let whole = types(0).0;
         for end in 0..whole.len() {
-            let _ = Types(whole[..end].to_vec()).offset("a", "y");
+            let _ = Types(whole[..end].to_vec()).offset(("a", "y"));
         }
-        assert!(Types(Vec::new()).offset("a", "y").is_err());
+        assert!(Types(Vec::new()).offset(("a", "y")).is_err());
         let mut strange = whole.clone();
         // The PTR, after the INT.
         strange[24 + 16 + 7] = 31;
-        let error = Types(strange).offset("a", "y").unwrap_err().to_string();
+        let error = Types(strange).offset(("a", "y")).unwrap_err().to_string();
         assert!(error.contains("unknown kind: 31"), "{error}");
     }
 }

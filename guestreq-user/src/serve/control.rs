@@ -17,7 +17,6 @@ use crate::{
         answer::{Refused, answer, failure, observing},
         body::Body,
         json::Json,
-        status,
     },
     state::{
         config_status::ConfigStatus,
@@ -122,7 +121,7 @@ pub fn policies(observer: &Observer, snapshot: &Snapshot, config: &ConfigStatus)
     };
     let absent = policy_set.overrides.vms.keys().filter(is_absent);
     Policies {
-        enforcement: status::enforced(observer.enforcement.status()),
+        enforcement: observer.enforcement.status().into(),
         config: configuration(config),
         default: policy_set.default(),
         vms: vms.collect(),

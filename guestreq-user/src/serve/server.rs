@@ -105,6 +105,8 @@ pub fn private(shared: Shared) -> Router {
         .route("/v1/launches", get(get_launches))
         .route("/v1/agent", get(status::get))
         .route("/v1/overview", get(get_overview))
+        // For `guestreq report`, which may not know the address that the agent listens on.
+        .route("/metrics", get(get_metrics))
         .route("/v1/events", get(stream::get_events))
         .route("/v1/explain", get(explain::get_explain))
         // All changes; root only.

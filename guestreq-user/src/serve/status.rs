@@ -15,10 +15,7 @@ use crate::{
         shared::{Shared, State},
         snapshot::maps,
     },
-    wire::{
-        policy::{Enforcement, Named},
-        status::Agent,
-    },
+    wire::status::Agent,
 };
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
@@ -48,21 +45,10 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
         pid: std::process::id(),
         ready: reason.is_none(),
         reason,
-        enforcement: enforced(status),
+        enforcement: status.into(),
         maps,
         holder,
         unread_vms,
     })
     .into_response()
-}
-
-pub fn enforced(status: enforcement::Status) -> Enforcement {
-    Enforcement {
-        backend: Named(status.backend),
-        vcpu_denied: status.after_denial.map(Named),
-        mode: Named(status.mode),
-        verified: status.verified,
-        reason: status.reason,
-        bypassed: status.bypassed,
-    }
 }

@@ -132,7 +132,7 @@ fn complete_lines(rest: &mut Vec<u8>) -> Result<Vec<(Event, String)>> {
     let lines =
         String::from_utf8(std::mem::replace(rest, tail)).context("reading the agent's answer")?;
     let event = |line: &str| {
-        let event = serde_json::from_str(line).context(client::UNEXPECTED)?;
+        let event = serde_json::from_slice(line.as_bytes()).context(client::UNEXPECTED)?;
         Ok((event, line.to_owned()))
     };
     lines.lines().map(event).collect()

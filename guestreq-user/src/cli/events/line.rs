@@ -31,6 +31,11 @@ impl Default for Lines {
 }
 
 impl Lines {
+    /// For a file.
+    pub fn plain() -> Lines {
+        Lines { vm: 8, colours: false }
+    }
+
     pub fn line(&mut self, event: &Event) -> String {
         let vm = match &event.vm {
             Some(event_vm) => printable(&event_vm.label_or_pid()),

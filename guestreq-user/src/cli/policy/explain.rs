@@ -120,13 +120,18 @@ impl Args {
     }
 }
 
+/// The agent's answer as text.
+pub fn explained(vm: Explained) -> String {
+    table::text(&with(vm, None, Vec::new()))
+}
+
 /// Explains by the agent's answer, and compares it with the process now.
 fn of_agent(vm: Explained, system: &System) -> Explanation {
-    let Explained { vm: label, pid, started, running, unread, identity, evidence, .. } = vm;
-    let Explained { rules, policy, mut notes, .. } = vm;
-    let now = match read(system, pid, |ticks| Some(ticks) == started) {
+    let mut notes = Vec::new();
+    let is_it = |ticks| Some(ticks) == vm.started;
+    let now = match read(system, vm.pid, is_it) {
         Ok(Some((Identified { identity: other, evidence }, _))) => {
-            (other != identity).then_some(Now { identity: other, evidence })
+            (other != vm.identity).then_some(Now { identity: other, evidence })
         }
         Ok(None) => {
             notes.push("the process has exited, or cannot be seen from here".to_owned());
@@ -137,6 +142,14 @@ fn of_agent(vm: Explained, system: &System) -> Explanation {
             None
         }
     };
+    with(vm, now, notes)
+}
+
+/// What the agent answered, what the process is now, and remarks on that.
+fn with(vm: Explained, now: Option<Now>, remarks: Vec<String>) -> Explanation {
+    let Explained { vm: label, pid, running, unread, identity, evidence, .. } = vm;
+    let Explained { rules, policy, mut notes, .. } = vm;
+    notes.extend(remarks);
     if now.is_some() {
         notes.push(
             "the process has another identity now: the agent keeps the first one while the VM runs"

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Panics if this machine is queried.
-struct NotQueried;
+pub struct NotQueried;
 
 #[rustfmt::skip]
 impl Live for NotQueried {

@@ -137,6 +137,11 @@ impl Fake {
         fake
     }
 
+    /// Its root.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn path(&self, path: &str) -> PathBuf {
         System::at(self.folder.path()).path(path)
     }

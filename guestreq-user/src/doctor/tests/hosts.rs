@@ -72,16 +72,26 @@ impl Reported {
     }
 }
 
-#[test]
-fn reported_hosts_get_the_expected_findings() {
+fn reported() -> Vec<(String, Reported)> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/doctor/hosts");
-    let (mut seen, mut wrong) = (0, Vec::new());
-    for file in fs::read_dir(folder).unwrap() {
-        let path = file.unwrap().path();
+    let of_file = |path: PathBuf| {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
         let text = fs::read_to_string(&path).unwrap();
-        let reported: Reported =
-            toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let reported = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        (name, reported)
+    };
+    fs::read_dir(folder).unwrap().map(|file| of_file(file.unwrap().path())).collect()
+}
+
+/// All of them, by name.
+pub fn all() -> impl Iterator<Item = (String, Fake)> {
+    reported().into_iter().map(|(name, reported)| (name, reported.host()))
+}
+
+#[test]
+fn reported_hosts_get_the_expected_findings() {
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for (name, reported) in reported() {
         let prefixes = ["Seen: ", "Composed: "];
         let sourced = prefixes.iter().any(|prefix| reported.source.starts_with(prefix));
         assert!(sourced, "{name}: no source");

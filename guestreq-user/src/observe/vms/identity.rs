@@ -180,7 +180,7 @@ impl VmTable {
                     records.set_started(slot, known.started.unwrap_or(0));
                     let label = self.unique_label(&known.identity, known.pid);
                     let vm = &mut self.vms[at];
-                    info!("VM {} is {label}: its process answered", vm.label);
+                    info!("VM {} is {label:?}: its process answered", vm.label);
                     vm.label = label;
                     (vm.identity, vm.evidence) = (known.identity, known.evidence);
                     (vm.tgid, vm.started) = (known.pid, known.started);

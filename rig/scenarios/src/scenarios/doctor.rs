@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 pub use report::DoctorReport;
 
-use super::capacity;
+use super::{capacity, report::BUNDLE};
 use crate::{
     agent::{Agent, cli, refusal_from},
     gate::Gate,
@@ -34,7 +34,7 @@ scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the
 pub const GROUP: Group = Group {
     name: "doctor",
     scenarios: &[COMPILER, READY, capacity::ASIDS],
-    once: &[BROKEN, COMPLETION, HUNG_PSP],
+    once: &[BROKEN, COMPLETION, HUNG_PSP, BUNDLE],
     ..Group::DEFAULT
 };
 

@@ -43,6 +43,7 @@ mod pods;
 mod policy_changes;
 mod qemu;
 pub mod realtime;
+mod report;
 mod shares;
 mod skipped_probes;
 mod soak;
