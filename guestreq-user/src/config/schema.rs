@@ -5,6 +5,7 @@
 //! [`Config::default`] does. The same three are in the tables of docs/policy.md and
 //! docs/reference/keys.md. Links in comments are relative to docs/.
 
+mod corpus;
 mod key;
 mod pages;
 mod tests;
