@@ -8,9 +8,12 @@ mod check;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod keys;
 mod layer;
 mod order;
 mod place;
+#[cfg(test)]
+mod schema;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

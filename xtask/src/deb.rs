@@ -37,6 +37,8 @@ const SOURCES: [&str; 16] = [
     "order_stats.c",
     "params.c",
 ];
+/// For editors; the installed config.toml names the first.
+const SCHEMAS: [&str; 2] = ["config.schema.json", "policy.schema.json"];
 /// Shells and their folders for completions.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/guestreq"),
@@ -72,6 +74,9 @@ fn of_agent(package: &Package, binary: &Path) -> Result<()> {
     package.copy("deploy/systemd/guestreq.service", "usr/lib/systemd/system/guestreq.service")?;
     package.copy("deploy/systemd/config.toml", "etc/guestreq/config.toml")?;
     package.copy("docs/policy.md", "usr/share/doc/guestreq/policy.md")?;
+    for schema in SCHEMAS {
+        package.copy(&format!("docs/schema/{schema}"), &format!("usr/share/guestreq/{schema}"))?;
+    }
     let says = |what: &[&str]| process::output(Command::new(binary).args(what));
     package.gzip("usr/share/man/man8/guestreq.8", says(&["man"])?.as_bytes())?;
     for (shell, path) in COMPLETIONS {
