@@ -45,6 +45,7 @@ fn unloaded(context: &Context) -> Result<Status> {
     ensure!(sent == seen.requests, "{sent} at the PSP, {} from guests", seen.requests);
     println!("removed in {longest:.2?} at most, {idle:.2?} when idle; {sent} requests");
     let queue = service * 100;
-    ensure!(times(longest, idle + queue) <= 1.5, "{longest:.2?}, idle {idle:.2?}");
+    // On a busy machine removing takes several times as long from one time to the next.
+    ensure!(times(longest, idle + queue) <= 2.5, "{longest:.2?}, idle {idle:.2?}");
     end(gate)
 }

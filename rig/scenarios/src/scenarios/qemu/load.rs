@@ -185,7 +185,9 @@ fn launches(_: &Context) -> Result<Status> {
     let pushers = names.map(pusher).into_iter().collect::<Result<Vec<_>>>()?;
     wait_until("all push", LIMIT, || Ok(gate.order()?.of("waiting")? >= 4))?;
     for (pages, alone) in SIZES.into_iter().zip(alone) {
-        at_most(&format!("a launch of {pages} pages beside six"), 1.7, || {
+        // 1.3 on an idle machine. On a busy one the launch's own work takes longer, too, and it was
+        // measured alone at another time.
+        at_most(&format!("a launch of {pages} pages beside six"), 2.4, || {
             let beside = launched(pages)?;
             println!("{pages} pages: alone {alone:.1?}, beside six {beside:.1?}");
             Ok(beside.as_secs_f64() / alone.as_secs_f64())
