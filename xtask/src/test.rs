@@ -63,10 +63,14 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         // Fetching and unpacking leave processors idle.
         let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernels())));
         if all {
-            dashboards(promtool.as_deref())?;
-            manifests(kubectl.as_deref())?;
-            chart(helm.as_deref(), kubectl.as_deref())?;
+            // Promtool's tests take one processor the best part of a minute.
+            let files = scope.spawn(|| -> Result<()> {
+                dashboards(promtool.as_deref())?;
+                manifests(kubectl.as_deref())?;
+                chart(helm.as_deref(), kubectl.as_deref())
+            });
             lints(&tools)?;
+            files.join().map_err(|_| anyhow!("a check has panicked"))??;
             unit_tests(&mut tally)?;
         }
         rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)

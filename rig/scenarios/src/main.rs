@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! scenarios --list                          ids, descriptions and groups
-//! scenarios run GROUP [--only ID,...] [--long] [--brief] [--debug]
+//! scenarios run GROUP [--only ID,...] [--long] [--change] [--brief] [--debug]
 //! scenarios bench --only PART [--long]      measurements for `cargo xtask bench`
 //! scenarios demo [--live]                   tables as the operator sees them; or, live,
 //!                                           the agent's socket over TCP for `guestreq top`
@@ -79,6 +79,7 @@ fn run(arguments: &[&str]) -> Result<()> {
             let only = options.iter().skip_while(|option| **option != "--only").nth(1).copied();
             let context = Context {
                 long: has("--long"),
+                every_change: has("--change"),
                 is_debug_kernel: has("--debug"),
                 kernel: host::kernel()?,
             };
@@ -86,7 +87,7 @@ fn run(arguments: &[&str]) -> Result<()> {
         }
         _ => bail!(
             "usage: scenarios --list | bench --only PART [--long] | demo [--live] | run GROUP \
-             [--only ID,...] [--long] [--brief] [--debug]"
+             [--only ID,...] [--long] [--change] [--brief] [--debug]"
         ),
     }
 }

@@ -15,6 +15,8 @@ use crate::{
 pub struct Context {
     /// Whether the run may take an hour.
     pub long: bool,
+    /// Whether this is one of the runs that each change gets: scenarios for the night are skipped.
+    pub every_change: bool,
     /// Whether the kernel checks each of its steps: how long anything takes then means nothing.
     pub is_debug_kernel: bool,
     /// The kernel's release.
@@ -41,37 +43,75 @@ pub struct Scenario {
     /// The promise, in one sentence.
     pub description: &'static str,
     pub check: fn(&Context) -> Result<Status>,
+    pub traits: Traits,
 }
 
-/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`; with `long` before the
-/// constant, one that takes a minute or more, or needs an idle machine; with `timed`, one that
-/// compares times, and with `agent`, one that needs the agent: these are not for debug kernels.
-macro_rules! scenario {
-    (agent $name:ident: $id:literal = $check:expr, $description:literal) => {
-        $crate::scenario::scenario!(unless_debug $name: $id = $check, $description,
-            "needs the agent, which needs a kernel such as Debian's");
-    };
-    (timed $name:ident: $id:literal = $check:expr, $description:literal) => {
-        $crate::scenario::scenario!(unless_debug $name: $id = $check, $description,
-            "compares times, which are a debug kernel's own");
-    };
-    (unless_debug $name:ident: $id:literal = $check:expr, $description:literal, $why:literal) => {
-        $crate::scenario::scenario!($name: $id = |context: &$crate::scenario::Context| {
-            if context.is_debug_kernel {
-                Ok($crate::scenario::Status::Skipped($why))
-            } else {
-                $check(context)
+/// What decides when a scenario runs.
+#[derive(Clone, Copy)]
+pub struct Traits {
+    /// Takes minutes: only with `--long`.
+    pub long: bool,
+    /// Costs each change more than it tells: at night, or when asked for.
+    pub night: bool,
+    /// Compares times. Not for debug kernels; and if it fails beside other guests, it runs again
+    /// alone, and only that counts.
+    pub timed: bool,
+    /// Needs the agent, which needs symbols that debug kernels lack.
+    pub agent: bool,
+}
+
+impl Traits {
+    pub const NONE: Traits = Traits { long: false, night: false, timed: false, agent: false };
+
+    /// Whether the runs of each change include it.
+    pub fn every_change(self) -> bool {
+        !self.long && !self.night
+    }
+}
+
+impl Scenario {
+    /// Why it does not run.
+    fn skipped(&self, context: &Context) -> Option<&'static str> {
+        let Traits { long, night, timed, agent } = self.traits;
+        match () {
+            () if long && !context.long => Some("only with --long"),
+            () if night && context.every_change => Some("at night, or with --only"),
+            () if timed && context.is_debug_kernel => {
+                Some("compares times, which are a debug kernel's own")
             }
-        }, $description);
+            () if agent && context.is_debug_kernel => {
+                Some("needs the agent, which needs a kernel such as Debian's")
+            }
+            () => None,
+        }
+    }
+}
+
+/// Declares a scenario: `scenario!(CONSTANT: "ID" = CHECK, "DESCRIPTION");`, with its [`Traits`]
+/// before the constant, such as `night timed CONSTANT`.
+macro_rules! scenario {
+    (@ $traits:expr; long $($rest:tt)+) => {
+        $crate::scenario::scenario!(@ $crate::scenario::Traits { long: true, ..$traits }; $($rest)+);
     };
-    (long $name:ident: $id:literal = $check:expr, $description:literal) => {
-        $crate::scenario::scenario!($name: $id = |context: &$crate::scenario::Context| {
-            if context.long { $check(context) } else { Ok($crate::scenario::Status::Skipped("only with --long")) }
-        }, $description);
+    (@ $traits:expr; night $($rest:tt)+) => {
+        $crate::scenario::scenario!(@ $crate::scenario::Traits { night: true, ..$traits }; $($rest)+);
     };
-    ($name:ident: $id:literal = $check:expr, $description:literal) => {
-        pub const $name: $crate::scenario::Scenario =
-            $crate::scenario::Scenario { id: $id, description: $description, check: $check };
+    (@ $traits:expr; timed $($rest:tt)+) => {
+        $crate::scenario::scenario!(@ $crate::scenario::Traits { timed: true, ..$traits }; $($rest)+);
+    };
+    (@ $traits:expr; agent $($rest:tt)+) => {
+        $crate::scenario::scenario!(@ $crate::scenario::Traits { agent: true, ..$traits }; $($rest)+);
+    };
+    (@ $traits:expr; $name:ident: $id:literal = $check:expr, $description:literal) => {
+        pub const $name: $crate::scenario::Scenario = $crate::scenario::Scenario {
+            id: $id,
+            description: $description,
+            check: $check,
+            traits: $traits,
+        };
+    };
+    ($($rest:tt)+) => {
+        $crate::scenario::scenario!(@ $crate::scenario::Traits::NONE; $($rest)+);
     };
 }
 pub(crate) use scenario;
@@ -142,7 +182,8 @@ impl Group {
 }
 
 /// A line per scenario and group: id, description, group, kernels (`every`, `one`, `realtime` or
-/// `long`), memory in MiB, what it needs, and what the group adds to the kernel's command line.
+/// `long`), `timed` or `-`, `change` or `night`, memory in MiB, what it needs, and what the group
+/// adds to the kernel's command line.
 pub fn list() {
     for group in scenarios::GROUPS {
         let cmdline = if group.cmdline.is_empty() { "-" } else { group.cmdline };
@@ -153,8 +194,10 @@ pub fn list() {
                 true => "every",
                 false => "one",
             };
+            let timed = if scenario.traits.timed { "timed" } else { "-" };
+            let when = if scenario.traits.every_change() { "change" } else { "night" };
             println!(
-                "{}\t{}\t{}\t{kernels}\t{}\t{}\t{cmdline}",
+                "{}\t{}\t{}\t{kernels}\t{timed}\t{when}\t{}\t{}\t{cmdline}",
                 scenario.id,
                 scenario.description,
                 group.name,
@@ -182,7 +225,10 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
         println!("RIG: run {}: {}", scenario.id, scenario.description);
         let start = Instant::now();
         let outcome = match &prepared {
-            Ok(()) => (scenario.check)(context),
+            Ok(()) => match scenario.skipped(context) {
+                Some(reason) => Ok(Status::Skipped(reason)),
+                None => (scenario.check)(context),
+            },
             Err(error) => Err(anyhow::anyhow!("preparing the host: {error:#}")),
         };
         let seconds = start.elapsed().as_secs_f64();

@@ -14,7 +14,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(BPF_TIME: "cost/observe" = bpf_time,
+scenario!(timed BPF_TIME: "cost/observe" = bpf_time,
     "observing a request costs a small multiple of empty programs");
 
 /// The agent's programs on a request's path, and their hooks.

@@ -15,7 +15,7 @@ use crate::{
 
 scenario!(COUNTS_EQUAL_THE_FIRMWARE: "counting/exact" = counts,
     "every count equals the firmware's, while the agent is scraped");
-scenario!(TWO_HUNDRED_VMS: "counting/many_vms" = two_hundred, "200 VMs are counted separately");
+scenario!(night TWO_HUNDRED_VMS: "counting/many_vms" = two_hundred, "200 VMs are counted separately");
 scenario!(EVERY_STATUS: "counting/statuses" = every_status,
     "every firmware status is counted under its name");
 

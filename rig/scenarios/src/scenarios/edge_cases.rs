@@ -17,7 +17,7 @@ scenario!(TABLE_FULL: "edge_cases/vm_table_full" = table_full,
     "VMs beyond max_vms get the default policy, each with its own limiter, and are counted");
 scenario!(CLOCK_STEPS: "edge_cases/clock_steps" = clock_steps,
     "setting the clock neither opens nor closes a limit");
-scenario!(COST: "edge_cases/cost" = cost,
+scenario!(timed COST: "edge_cases/cost" = cost,
     "a foreign ioctl costs a few instructions, and a decision little more than a probe");
 
 fn table_full(_: &Context) -> Result<Status> {

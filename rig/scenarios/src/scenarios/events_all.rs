@@ -17,7 +17,7 @@ use crate::{
 
 scenario!(EXACT: "events/all" = exact,
     "events --all reports every request or how many were lost, and ends with its follower");
-scenario!(COST: "events/all_cost" = cost,
+scenario!(night timed COST: "events/all_cost" = cost,
     "events --all costs less per request than observing it does");
 
 /// More than the programs' ring buffer holds.

@@ -12,11 +12,11 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(ADMITTED_RATE: "limits/admitted_rate" = admitted_rate,
+scenario!(timed ADMITTED_RATE: "limits/admitted_rate" = admitted_rate,
     "the admitted rate is the configured one, however hard VMs push");
 scenario!(FIRST_REQUEST: "limits/first_request" = first_request,
     "the first request after `limit set` is decided by the new limit");
-scenario!(FAIRNESS: "limits/fairness" = fairness,
+scenario!(timed FAIRNESS: "limits/fairness" = fairness,
     "VMs that send in a loop do not slow a well-behaved one once they are limited");
 
 /// VMs that send as fast as they can against a limit.

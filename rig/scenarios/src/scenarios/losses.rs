@@ -29,7 +29,7 @@ scenario!(RING_BUFFER: "losses/ring_buffer" = ring_buffer,
 scenario!(MISSED_PROBES: "losses/missed_probes" = missed_probes, "missed probes are reported");
 scenario!(MISSED_EXIT: "losses/thread_exit" = missed_exit,
     "a thread whose exit was missed leaves no record");
-scenario!(NO_PROBE: "losses/no_probe" = no_probe,
+scenario!(night NO_PROBE: "losses/no_probe" = no_probe,
     "without one probe, only what it measures is missing");
 
 /// As with preempted tracepoints; here for all threads of a VM.

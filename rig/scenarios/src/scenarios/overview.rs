@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
 use super::{GROUPS, realtime};
-use crate::scenario::{Group, Needs};
+use crate::scenario::{Group, Needs, Scenario};
 
 /// What a group is about, and why it runs where it does.
 const WHY: &[(&str, &str)] = &[
@@ -71,17 +71,23 @@ fn page() -> String {
          Generated from scenarios/src/scenarios: `UPDATE_DOCS=1 cargo test -p scenarios`. `cargo xtask test`, on \
          every change, runs the first\ntwo columns: of a group, these many scenarios on each plain kernel of Debian 13 and \
          these on the newest only. At night `--long` runs all of\nthem on every kernel, PREEMPT_RT too (those on a Debian disk only on Debian 13's plain kernels), and \
-         [built kernels](README.md#built-kernels) run the groups that are listed there.\n\n\
-         | group | each kernel | newest only | host | what, and why there |\n|---|---|---|---|---|\n",
+         [built kernels](README.md#built-kernels) run the groups that are listed there. \
+         The third\ncolumn counts those for the night only: they take minutes, or tell a change little for what they cost.\n\n\
+         | group | each kernel | newest only | night | host | what, and why there |\n|---|---|---|---|---|---|\n",
     );
     for group in GROUPS {
-        let (each, once) = (group.scenarios.len(), group.once.len());
-        let counts = match () {
-            () if group.long => format!("– | only `--long`: {}", each + once),
-            () if group.name == realtime::GROUP.name => format!("PREEMPT_RT: {each} | {once}"),
-            () => format!("{each} | {once}"),
+        let is_due = |scenario: &&Scenario| scenario.traits.every_change();
+        let each = group.scenarios.iter().filter(is_due).count();
+        let once = group.once.iter().filter(is_due).count();
+        let all = group.all().count();
+        let (each, once) = if group.long { (0, 0) } else { (each, once) };
+        let night = all - each - once;
+        let each = match () {
+            () if group.name == realtime::GROUP.name => format!("PREEMPT_RT: {each}"),
+            () => each.to_string(),
         };
         let why = why.get(group.name).unwrap_or_else(|| panic!("why does {} run?", group.name));
+        let counts = format!("{each} | {once} | {night}");
         let _ = writeln!(text, "| `{}` | {counts} | {} | {why} |", group.name, host(group));
     }
     text

@@ -30,7 +30,7 @@ use crate::{
 
 scenario!(COUNTED: "qemu/counted" = counted,
     "what QEMU's guest sends is counted under the VM's name and UUID, as guest and firmware count it");
-scenario!(SIX: "qemu/six" = six,
+scenario!(night SIX: "qemu/six" = six,
     "six QEMUs at once are counted separately, as their guests count");
 scenario!(RESTARTED_AGENT: "qemu/restarted_agent" = restarted_agent,
     "QEMU's requests are decided and counted while the agent is killed and restarted");

@@ -2,12 +2,12 @@
 //!
 //! Spinlocks sleep there, interrupts are threads, and nearly everything can be preempted. These are
 //! the scenarios that depend on how the kernel locks and schedules: counting, the gate, decisions,
-//! holding vCPUs, VM names. One boot, as a boot takes three times as long there. `cargo xtask test
+//! holding vCPUs. One boot, as a boot takes three times as long there. `cargo xtask test
 //! --kernel rt` runs all others, too.
 
 use super::{
-    attack, counting, enforce, gate, guests, limits, losses, operation, order, pods,
-    skipped_probes, stages, vcpu_backend, vm_names,
+    attack, enforce, gate, guests, limits, losses, operation, order, skipped_probes, stages,
+    vcpu_backend,
 };
 use crate::scenario::Group;
 
@@ -15,19 +15,14 @@ pub const GROUP: Group = Group {
     name: "realtime",
     memory_mib: 2048,
     scenarios: &[
-        counting::COUNTS_EQUAL_THE_FIRMWARE,
         stages::ADD_UP,
         stages::VM_LOCK,
         stages::PSP_QUEUE,
-        guests::SEQUENCE_NUMBERS,
         guests::HOST_ERRORS,
         guests::EXIT_MID_REQUEST,
         losses::MISSED_PROBES,
-        vm_names::VMMS,
-        pods::RULES,
         gate::ANSWERS,
         gate::unloading::UNDER_LOAD,
-        gate::unloading::WHILE_BUSY,
         order::LAUNCH,
         order::under_load::KILLED,
         order::under_load::SIGNALS,

@@ -19,11 +19,11 @@ use crate::{
     scenario::{Context, Group, Status, scenario},
 };
 
-scenario!(PSP_TIME: "shares/psp_time" = psp_time,
+scenario!(timed PSP_TIME: "shares/psp_time" = psp_time,
     "a VM that pushes gets its share of the PSP's time, whatever a request costs");
-scenario!(VCPU: "shares/vcpu" = vcpu,
+scenario!(timed VCPU: "shares/vcpu" = vcpu,
     "the vcpu backend keeps a share, too");
-scenario!(AUDIT: "shares/audit" = audit,
+scenario!(timed AUDIT: "shares/audit" = audit,
     "audit counts what a share would refuse, and charges nothing for it");
 
 pub const GROUP: Group = Group {

@@ -15,7 +15,7 @@ scenario!(OTHER_NAME: "vm_names/renamed_vmm" = other_name,
     "a VMM under another program name is recognized, and policy explain says how");
 scenario!(SAME_NAME: "vm_names/duplicates" = same_name,
     "two VMs of the same name never break a scrape");
-scenario!(RETENTION: "vm_names/retention" = retention,
+scenario!(night RETENTION: "vm_names/retention" = retention,
     "an exited VM's series stay for the configured time, then its slot is reused");
 
 fn vmms(_: &Context) -> Result<Status> {

@@ -10,10 +10,14 @@ use crate::test::Args;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Group {
     pub ids: Vec<String>,
+    /// Those that compare times.
+    pub timed: BTreeSet<String>,
     /// Whether these are only some of the group's scenarios.
     pub is_partial: bool,
-    /// How many of them are for every kernel.
+    /// How many of them each change runs on every kernel.
     pub every: usize,
+    /// How many of them each change runs on the newest.
+    pub newest: usize,
     /// Whether it is the selection for PREEMPT_RT kernels.
     realtime: bool,
     /// Whether it takes so long that it only runs when asked for.
@@ -47,19 +51,24 @@ impl Needs {
     }
 }
 
-/// Lines `id<TAB>description<TAB>group<TAB>every, one, realtime or long<TAB>memory in MiB<TAB>rig,
-/// vmm, nodes or debian<TAB>kernel command line or -`.
+/// Lines `id<TAB>description<TAB>group<TAB>every, one, realtime or long<TAB>timed or
+/// -<TAB>change or night<TAB>memory in MiB<TAB>rig, vmm, nodes or debian<TAB>kernel command line or
+/// -`.
 pub fn parse(list: &str) -> Result<Groups> {
     let mut groups = BTreeMap::<String, Group>::new();
     for line in list.lines() {
-        let &[id, _, group, kernels, memory, needs, cmdline] =
+        let &[id, _, group, kernels, timed, when, memory, needs, cmdline] =
             line.split('\t').collect::<Vec<_>>().as_slice()
         else {
-            bail!("scenarios --list: not seven fields: {line:?}");
+            bail!("scenarios --list: not nine fields: {line:?}");
         };
         let entry = groups.entry(group.into()).or_default();
         entry.ids.push(id.into());
-        entry.every += usize::from(kernels != "one");
+        if timed == "timed" {
+            entry.timed.insert(id.into());
+        }
+        entry.every += usize::from(kernels != "one" && when == "change");
+        entry.newest += usize::from(when == "change");
         entry.realtime |= kernels == "realtime";
         entry.long |= kernels == "long";
         entry.needs = Needs::parse(needs).with_context(|| format!("scenarios --list: {line:?}"))?;
@@ -124,18 +133,19 @@ mod tests {
     #[test]
     fn a_group_is_one_boot() {
         let groups =
-            parse("a/counts\tIt counts\tcore\tevery\t1024\trig\t-\na/latency\tIt is quick\tcore\tone\t2048\trig\tlsm=yama\n").unwrap();
+            parse("a/counts\tIt counts\tcore\tevery\t-\tchange\t1024\trig\t-\na/latency\tIt is quick\tcore\tone\ttimed\tnight\t2048\trig\tlsm=yama\n").unwrap();
         let core = &groups["core"];
         assert_eq!(core.ids, ["a/counts", "a/latency"]);
-        assert_eq!(core.every, 1);
+        assert_eq!(core.timed.iter().collect::<Vec<_>>(), ["a/latency"]);
+        assert_eq!((core.every, core.newest), (1, 1));
         assert_eq!((core.cmdline.as_str(), core.memory_mib), ("lsm=yama", 2048));
         assert!(parse("a/counts core\n").is_err());
     }
 
     #[test]
     fn only_selects_a_group_a_scenario_a_subject_or_an_unambiguous_prefix() {
-        let list = "limits/rate\t.\tenforce\tevery\t1\trig\t-\nlimits/fairness\t.\tenforce\tone\t1\trig\t-\n\
-                    gate/ftrace\t.\tenforce\tone\t1\trig\t-\ngate/ftrace\t.\trt\trealtime\t1\trig\t-\n";
+        let list = "limits/rate\t.\tenforce\tevery\t-\tchange\t1\trig\t-\nlimits/fairness\t.\tenforce\tone\t-\tchange\t1\trig\t-\n\
+                    gate/ftrace\t.\tenforce\tone\t-\tchange\t1\trig\t-\ngate/ftrace\t.\trt\trealtime\t-\tchange\t1\trig\t-\n";
         let select = |only: &str| {
             let mut groups = parse(list).unwrap();
             select(&mut groups, only)?;
@@ -157,8 +167,7 @@ mod tests {
     }
 
     fn due(args: &Args, realtime_kernel: bool) -> Vec<String> {
-        let list =
-            "a/counts\t.\tcore\tevery\t1\trig\t-\na/counts\t.\tselection\trealtime\t1\trig\t-\n";
+        let list = "a/counts\t.\tcore\tevery\t-\tchange\t1\trig\t-\na/counts\t.\tselection\trealtime\t-\tchange\t1\trig\t-\n";
         let mut groups = parse(list).unwrap();
         groups.retain(|name, group| is_due(args, realtime_kernel, name, group));
         groups.into_keys().collect()
@@ -166,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_long_group_runs_only_when_asked_for() {
-        let groups = parse("a/b\t.\thost\tlong\t1\tdebian\t-\n").unwrap();
+        let groups = parse("a/b\t.\thost\tlong\t-\tchange\t1\tdebian\t-\n").unwrap();
         let group = &groups["host"];
         assert_eq!(group.needs, Needs::Debian);
         assert!(!is_due(&Args::default(), false, "host", group));

@@ -13,17 +13,17 @@ use crate::{
 
 scenario!(PARKED: "attack/shared_vm" = parked,
     "a VM that 80 processes share takes no other VM's table entries");
-scenario!(THOUSAND: "attack/thousand_processes" = thousand,
+scenario!(night THOUSAND: "attack/thousand_processes" = thousand,
     "a thousand processes that share a VM's memory are one VM");
-scenario!(CHURN: "attack/churn" = churn,
+scenario!(night CHURN: "attack/churn" = churn,
     "short-lived VMs and failed launches leave room, and every other VM keeps its rule");
 scenario!(CONTEXTS_FULL: "attack/contexts_full" = contexts_full,
     "a VM with a stricter rule keeps it while others fill the VM table");
-scenario!(THREADS_FULL: "attack/threads_full" = threads_full,
+scenario!(night THREADS_FULL: "attack/threads_full" = threads_full,
     "a request decided without a thread record is not reported as bypassed");
 scenario!(EVICTED: "attack/evicted" = evicted,
     "a VM that was silent while others filled the VM table keeps its policy");
-scenario!(FLOOD: "attack/failed_launches" = flood,
+scenario!(night FLOOD: "attack/failed_launches" = flood,
     "endless failed launches cost no new VM its rule");
 
 /// The strict VM sends what all others may.

@@ -19,9 +19,9 @@ scenario!(VANISH: "attack/exited_processes" = vanish,
     "VMs whose process has exited before it could be read get the default policy and are counted");
 scenario!(HIDDEN: "attack/hidden" = hidden,
     "VMs whose processes /proc hides from the agent get the default policy and are counted");
-scenario!(HIDEPID: "attack/hidepid" = hidepid,
+scenario!(night HIDEPID: "attack/hidepid" = hidepid,
     "with /proc mounted with hidepid the agent still identifies VMs");
-scenario!(HIDDEN_LONG: "attack/hidden_long" = hidden_long,
+scenario!(night HIDDEN_LONG: "attack/hidden_long" = hidden_long,
     "threads that /proc hides while they wait for the PSP keep their decisions");
 
 const STRICT: &str = "[[vm]]\nmatch = { name = \"strict\" }\nallow = [\"key\"]\n";

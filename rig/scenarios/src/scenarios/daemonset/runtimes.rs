@@ -14,9 +14,9 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(DEFAULT_PROFILES: "daemonset/default_profiles" = default_profiles,
+scenario!(night DEFAULT_PROFILES: "daemonset/default_profiles" = default_profiles,
     "the pod works under containerd's default profiles, and says what CRI-O's refuses");
-scenario!(OWN_PROFILE: "daemonset/own_profile" = own_profile,
+scenario!(night OWN_PROFILE: "daemonset/own_profile" = own_profile,
     "the pod works under its own seccomp profile with every runtime");
 
 const REFUSED: &str = "a seccomp profile refuses perf_event_open(2)";

@@ -21,11 +21,11 @@ use crate::{
     scenarios::order::{at_most, end, load_gate},
 };
 
-scenario!(SHARE: "qemu/share" = share,
+scenario!(timed SHARE: "qemu/share" = share,
     "a pushing QEMU gets its share of the PSP's time, also after a policy change, and a quiet one all it asks for");
-scenario!(ORDER: "qemu/order" = order,
+scenario!(timed ORDER: "qemu/order" = order,
     "beside QEMUs that push a quiet one waits for one request, and without the order for all");
-scenario!(LAUNCHES: "qemu/launches" = launches,
+scenario!(night timed LAUNCHES: "qemu/launches" = launches,
     "QEMU launches VMs of 256 and 1,000 pages beside QEMUs that push in little more time than alone");
 
 /// Sends again as soon as the last request is answered, and each time that it reads BUSY.

@@ -23,9 +23,9 @@ scenario!(RESET: "qemu/newer_reset" = reset,
     "QEMU 11 resets its VM by launching another one of the same name, and each guest is counted");
 scenario!(DENIED: "qemu/newer_denied" = denied,
     "QEMU 11's VM is held after a denied type, and a reset or the type's permission lets it run again");
-scenario!(ENDED: "qemu/newer_denied_stop" = ended,
+scenario!(night ENDED: "qemu/newer_denied_stop" = ended,
     "with vcpu_denied = stop a denied type ends QEMU 11's VM");
-scenario!(NAMES: "qemu/programs" = programs,
+scenario!(night NAMES: "qemu/programs" = programs,
     "QEMU is known under the names and in the places that distributions give it");
 
 fn start(name: &str, script: &Script) -> Result<Qemu> {

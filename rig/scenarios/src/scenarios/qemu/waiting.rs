@@ -19,7 +19,7 @@ use crate::{
     scenarios::{assert_exact, order::under_load::nothing_left},
 };
 
-scenario!(MONITOR: "qemu/order_stopped" = monitor,
+scenario!(night MONITOR: "qemu/order_stopped" = monitor,
     "QEMU stops, continues and quits while its request waits for the PSP, and its guest notices nothing");
 scenario!(KILLED: "qemu/order_killed" = killed,
     "a QEMU that is killed while its request waits for the PSP, or is there, leaves nothing behind");

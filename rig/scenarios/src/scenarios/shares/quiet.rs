@@ -12,7 +12,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(long QUIET_VM: "shares/quiet_vm" = quiet_vm,
+scenario!(long timed QUIET_VM: "shares/quiet_vm" = quiet_vm,
     "VMs that push within their shares do not slow a quiet one");
 
 /// VMs that push within a share of 5 % each.

@@ -33,17 +33,23 @@ const LOAD: &str = "--vmm qemu --name brief --type report,export --count 10";
 const FALLBACK: (&str, &[&str]) = ("on_vmgexit_enter", &["--without-probe", WANTS_LOCK]);
 const WANTS_LOCK: &str = "kprobe/snp_handle_guest_req";
 
+/// Keeps each of a few of the points that exist once per hook, starting with a random one, as hooks
+/// are alike.
+fn keep_every(nth: u32, points: &mut Vec<String>) -> Result<()> {
+    let first = Random::new()?.below(nth.into()) as u32;
+    let mut hooks = 0;
+    points.retain(|point| {
+        hooks += u32::from(point.contains(':'));
+        !point.contains(':') || hooks % nth == first
+    });
+    Ok(())
+}
+
 fn at_start(context: &Context) -> Result<Status> {
     let mut points = points(&["start", "attach"])?;
     let all = points.len();
     if !context.long {
-        // Programs are alike: every twelfth, starting with a random one.
-        let first = Random::new()?.below(12) as usize;
-        let mut hooks = 0;
-        points.retain(|point| {
-            hooks += point.contains(':') as usize;
-            !point.contains(':') || hooks % 12 == first
-        });
+        keep_every(12, &mut points)?;
     }
     let mut host = Host::fresh("")?;
     for point in &points {
@@ -75,7 +81,11 @@ fn at_takeover(context: &Context) -> Result<Status> {
     )?;
     wait_until("the VM is known", std::time::Duration::from_secs(20), || is_known("steady"))?;
     first.kill()?;
-    let points = points(&["start"])?;
+    let mut points = points(&["start"])?;
+    let all = points.len();
+    if !context.long {
+        keep_every(4, &mut points)?;
+    }
     for (i, point) in points.iter().enumerate() {
         // Its own programs it would not load again, and so not reach each point.
         die_at(point, PROGRAMS)?;
@@ -98,7 +108,7 @@ fn at_takeover(context: &Context) -> Result<Status> {
     let answered = host.exact(&agent)?;
     let gate = host.gate()?;
     println!(
-        "{} points; {answered} passed, {} denied, {} busy",
+        "{} of {all} points; {answered} passed, {} denied, {} busy",
         points.len(),
         gate.denied,
         gate.busy

@@ -14,7 +14,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(FOREIGN: "takeover/foreign_pins" = foreign,
+scenario!(night FOREIGN: "takeover/foreign_pins" = foreign,
     "foreign pins are reported and never adopted");
 
 const HOST_RECORD: &str = "/sys/fs/bpf/guestreq/maps/HOST";

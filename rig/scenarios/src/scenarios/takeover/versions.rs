@@ -19,9 +19,9 @@ use crate::{
 
 scenario!(OTHER_PROGRAMS: "takeover/other_programs" = other_programs,
     "another version's programs take over under load, and no count is lost");
-scenario!(OTHER_ENTRIES: "takeover/other_entries" = other_entries,
+scenario!(night OTHER_ENTRIES: "takeover/other_entries" = other_entries,
     "another version's entry programs are replaced, and nothing disallowed passes meanwhile");
-scenario!(OTHER_SCHEMA: "takeover/other_schema" = other_schema,
+scenario!(night OTHER_SCHEMA: "takeover/other_schema" = other_schema,
     "pins of another schema enforce until this version does, and counters start at zero");
 
 /// Of a version whose programs differ, but not what they are attached by.
