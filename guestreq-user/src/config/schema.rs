@@ -7,6 +7,7 @@
 
 mod corpus;
 mod key;
+mod older;
 mod pages;
 mod tests;
 
@@ -18,7 +19,7 @@ use super::{
     keys::{Keys, POLICY},
 };
 use crate::policy::{Effective, Overrides};
-use key::Key;
+use key::{Key, in_a_sentence};
 
 /// An address of IPv4, or one of IPv6 in brackets, and a port.
 pub const SOCKET_ADDRESS: &str =
@@ -29,6 +30,10 @@ pub fn of_config() -> Value {
     let mut schema = undescribed();
     describe(&mut schema["properties"], None);
     schema["title"] = json!("guestreq's configuration: config.toml and conf.d/*.toml");
+    schema["description"] = json!(
+        "What a file may contain. What takes arithmetic, several keys or other files is only checked by \
+         `guestreq policy check`."
+    );
     schema
 }
 
@@ -39,6 +44,11 @@ pub fn of_policy_file() -> Value {
     keys.as_object_mut().unwrap().retain(|key, _| POLICY.contains(&key.as_str()));
     describe(keys, Some("the configuration's"));
     schema["title"] = json!("A policy file of guestreq policy apply");
+    schema["description"] = json!(
+        "What a file may contain. What takes arithmetic, several keys or the configuration is only \
+         checked by `guestreq policy apply`; `guestreq policy check` checks values, but also accepts \
+         keys that cannot be applied."
+    );
     schema
 }
 
@@ -52,10 +62,6 @@ fn undescribed() -> Value {
         let of = schema["properties"].get_mut(key);
         of.unwrap_or_else(|| panic!("{key} is no key of files"))["default"] = default;
     }
-    schema["description"] = json!(
-        "What a file may contain. What takes arithmetic, several keys or other files is only checked by \
-         `guestreq policy check`."
-    );
     schema["$comment"] = json!(
         "Generated from guestreq-user/src/config by its tests (UPDATE_DOCS=1 cargo test -p guestreq): \
          edit there."
@@ -141,20 +147,31 @@ fn defaults() -> Vec<(&'static str, Value)> {
 /// that are elsewhere.
 fn describe(keys: &mut Value, default: Option<&str>) {
     let top = keys.clone();
+    // It would be that of a type, which is no text for users.
+    keys["vm"]["items"].as_object_mut().unwrap().remove("description");
     let rule = &mut keys["vm"]["items"]["properties"];
-    // A rule's keys are those of the top level.
     for (name, schema) in rule.as_object_mut().unwrap() {
-        if name != "match" {
-            *schema = top[name].clone();
+        if let Some(of_top) = top.get(name) {
+            assert_eq!(values_of(schema), values_of(of_top), "{name} of a rule has other values");
+            *schema = of_top.clone();
         }
     }
     describe_each(rule, Some("the top level's"));
     for schema in rule["match"]["properties"].as_object_mut().unwrap().values_mut() {
-        let known_for = schema["description"].as_str().unwrap_or_default();
+        let known_for = in_a_sentence(schema["description"].as_str().unwrap_or_default());
         let text = "A pattern: `*` matches any characters, `?` exactly one. Known for";
-        schema["description"] = format!("{text}: {known_for}").into();
+        schema["description"] = format!("{text} {known_for}").into();
     }
     describe_each(keys, default);
+}
+
+/// Without what it says about the key itself.
+fn values_of(key: &Value) -> Value {
+    let mut key = key.clone();
+    for word in ["description", "default"] {
+        key.as_object_mut().unwrap().remove(word);
+    }
+    key
 }
 
 /// Also the keys of tables.

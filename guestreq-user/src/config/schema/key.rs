@@ -72,3 +72,11 @@ pub fn with_links(text: &str, link: impl Fn(&str, &str) -> String) -> String {
     }
     done + rest
 }
+
+/// Begins with a small letter, unless it begins with a name such as KubeVirt.
+pub fn in_a_sentence(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    let is_name = word.chars().skip(1).any(char::is_uppercase);
+    let first = if is_name { word.to_owned() } else { word.to_lowercase() };
+    first + &text[word.len()..]
+}

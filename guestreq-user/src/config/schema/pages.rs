@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::{
-    key::{Key, with_links},
+    key::{Key, in_a_sentence, with_links},
     undescribed,
 };
 use crate::docs::{self, root};
@@ -17,26 +17,48 @@ const MARK: &str = "<!-- made of the sources: UPDATE_DOCS=1 cargo test -p guestr
 const OF_POLICY: [&str; 7] =
     ["mode", "backend", "vcpu_denied", "allow", "limit", "weight", "state"];
 
-/// A row of other keys.
-const SEE_POLICY: &str = "| `mode`, `backend`, `vcpu_denied`, `allow`, `limit`, `weight`, `[[vm]]`, \
-                          `state` | | see [policy.md](../policy.md) | which requests VMs may send, \
-                          and what happens to other requests |\n";
+/// The order of docs/policy.md.
+const OF_LIMIT: [&str; 4] = ["share", "rate", "burst", "force"];
+const OF_MATCH: [&str; 5] = ["name", "uuid", "vmm", "namespace", "pod_uid"];
 
 #[test]
 fn the_tables_of_keys_are_current() {
     let schema = undescribed();
     let keys = &schema["properties"];
-    let patterns = &keys["vm"]["items"]["properties"]["match"]["properties"];
+    let (limit, patterns) = (&keys["limit"], &keys["vm"]["items"]["properties"]["match"]);
+    assert_complete(&OF_LIMIT, limit);
+    assert_complete(&OF_MATCH, patterns);
     let policy = [
         table(&OF_POLICY, keys, "policy.md"),
-        known_for(patterns, "policy.md"),
-        table(&["share", "rate", "burst", "force"], &keys["limit"]["properties"], "policy.md"),
+        known_for(&patterns["properties"], "policy.md"),
+        table(&OF_LIMIT, &limit["properties"], "policy.md"),
     ];
     assert_current("policy.md", &policy);
     let others = keys.as_object().unwrap().keys().map(String::as_str);
     let others: Vec<_> = others.filter(|key| *key != "vm" && !OF_POLICY.contains(key)).collect();
-    let others = table(&others, keys, "reference/keys.md") + SEE_POLICY;
+    let others = table(&others, keys, "reference/keys.md") + &see_policy();
     assert_current("reference/keys.md", &[others]);
+}
+
+/// A row of other keys.
+fn see_policy() -> String {
+    let keys: Vec<_> = OF_POLICY.iter().map(|key| format!("`{key}`")).collect();
+    format!(
+        "| {}, `[[vm]]` | | see [policy.md](../policy.md) | which requests VMs may send, and what \
+         happens to other requests |\n",
+        keys.join(", ")
+    )
+}
+
+/// Fails unless a table's rows and its comment have each of its keys.
+fn assert_complete(rows: &[&str], table: &Value) {
+    let keys = table["properties"].as_object().unwrap();
+    let comment = table["description"].as_str().unwrap();
+    for key in keys.keys() {
+        assert!(rows.contains(&key.as_str()), "{key} is missing in {rows:?}");
+        assert!(comment.contains(&format!("`{key}`")), "{key} is missing in {comment:?}");
+    }
+    assert_eq!(rows.len(), keys.len(), "{rows:?}");
 }
 
 /// Fails unless a page has these tables, in this order.
@@ -59,7 +81,7 @@ fn assert_current(page: &str, tables: &[String]) {
 fn table(names: &[&str], keys: &Value, page: &str) -> String {
     let mut text = "| key | default | values | what it does |\n|---|---|---|---|\n".to_owned();
     for name in names {
-        let Key { what, values, default, .. } = Key::of(name, &keys[*name]);
+        let Key { what, values, default } = Key::of(name, &keys[*name]);
         let [what, values, default] = [Some(what), values, default]
             .map(|cell| cell.map_or_else(|| "–".to_owned(), |cell| self::cell(&cell, page)));
         text += &format!("| `{name}` | {default} | {values} | {what} |\n");
@@ -69,19 +91,15 @@ fn table(names: &[&str], keys: &Value, page: &str) -> String {
 
 fn known_for(patterns: &Value, page: &str) -> String {
     let mut text = "| key | known for |\n|---|---|\n".to_owned();
-    for name in ["name", "uuid", "vmm", "namespace", "pod_uid"] {
+    for name in OF_MATCH {
         let Key { what, .. } = Key::of(name, &patterns[name]);
         text += &format!("| `{name}` | {} |\n", cell(&what, page));
     }
     text
 }
 
-/// A cell begins with a small letter, unless it begins with a name such as KubeVirt.
 fn cell(text: &str, page: &str) -> String {
-    let word = text.split(' ').next().unwrap_or_default();
-    let is_name = word.chars().skip(1).any(char::is_uppercase);
-    let word = if is_name { word.to_owned() } else { word.to_lowercase() };
-    with_links(&(word.clone() + &text[word.len()..]), |name, target| {
+    with_links(&in_a_sentence(text), |name, target| {
         docs::assert_leads_somewhere(&format!("docs/{target}"));
         let target = match target.strip_prefix(page) {
             Some(heading) => heading.to_owned(),

@@ -1,37 +1,15 @@
 use std::{env, fs};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{of_config, of_policy_file};
-use crate::docs::{assert_current, outdated, root};
+use super::{
+    of_config, of_policy_file,
+    older::{grown, lost},
+};
+use crate::docs::{assert_current, root};
 
-const CONFIG: &str = "docs/schema/config.schema.json";
+pub const CONFIG: &str = "docs/schema/config.schema.json";
 const POLICY_FILE: &str = "docs/schema/policy.schema.json";
-
-/// What an older schema has and a newer one lacks: files that use it would no longer be valid.
-fn lost(old: &Value, new: &Value, at: &str) -> Vec<String> {
-    match (old, new) {
-        (Value::Object(old), new) if at.ends_with("/properties") || new.is_object() => {
-            let of = |(name, old): (&String, &Value)| match new.get(name) {
-                Some(new) => lost(old, new, &format!("{at}/{name}")),
-                None if at.ends_with("/properties") => vec![format!("{at} has no {name}")],
-                None => vec![],
-            };
-            old.iter().flat_map(of).collect()
-        }
-        (Value::Array(old), Value::Array(new)) if at.ends_with("/enum") => {
-            let lost = old.iter().filter(|value| !new.contains(value));
-            lost.map(|value| format!("{at} has no {value}")).collect()
-        }
-        _ => vec![],
-    }
-}
-
-/// The line for who has added a key or a name.
-fn grown(page: &str, old: &Value, new: &Value) -> Option<String> {
-    let added = lost(new, old, "");
-    (!added.is_empty()).then(|| outdated(page, &added.join(", ")))
-}
 
 #[test]
 fn the_schemas_are_current_and_older_files_stay_valid() {
@@ -49,22 +27,6 @@ fn the_schemas_are_current_and_older_files_stay_valid() {
         }
         assert_current(page, &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
     }
-}
-
-#[test]
-fn a_schema_that_grows_must_be_regenerated_and_one_that_shrinks_is_refused() {
-    let (old, mut new) = (of_config(), of_config());
-    let types = new["properties"]["allow"]["items"]["enum"].as_array_mut().unwrap();
-    types.push(json!("later_type"));
-    new["properties"]["later_key"] = json!({ "type": "string" });
-    assert_eq!(grown(CONFIG, &old, &old), None);
-    assert_eq!(
-        grown(CONFIG, &old, &new).unwrap(),
-        "docs/schema/config.schema.json is not current: /properties/allow/items/enum has no \
-         \"later_type\", /properties has no later_key: UPDATE_DOCS=1 cargo test -p guestreq"
-    );
-    assert_eq!(lost(&old, &new, ""), [""; 0], "older files stay valid");
-    assert_eq!(lost(&new, &old, "").len(), 2);
 }
 
 /// Calls a function with each key of a schema and its place.
@@ -90,7 +52,6 @@ fn each_key_says_what_it_does_its_values_and_its_default() {
             assert!(text.len() > 20 && (has("Values") || pattern), "{page}: {at}: {text}");
             let top = at.matches('/').count() == 1;
             assert!(!top || has("Default"), "{page}: {at} does not say its default");
-            assert!(!text.contains("]("), "{page}: {at}: a link leads nowhere in an editor");
             let combined = ["allOf", "anyOf", "oneOf"].iter().find(|word| !key[**word].is_null());
             assert_eq!(combined, None, "{page}: {at}: see wire/policy/schema.rs");
             assert!(!key.to_string().contains("null"), "{page}: {at}: TOML has no null");
@@ -98,5 +59,49 @@ fn each_key_says_what_it_does_its_values_and_its_default() {
         });
         assert!(keys.len() >= 20, "{page}: only {} keys were found", keys.len());
         assert!(keys.contains(&"/vm/limit/share".to_owned()), "{page}: {keys:?}");
+    }
+}
+
+/// Calls a function with each description, of keys and of what has none to show.
+fn each_description(schema: &Value, call: &mut impl FnMut(&str)) {
+    match schema {
+        Value::Object(keywords) => {
+            if let Some(text) = keywords.get("description").and_then(Value::as_str) {
+                call(text);
+            }
+            keywords.values().for_each(|value| each_description(value, call));
+        }
+        Value::Array(all) => all.iter().for_each(|value| each_description(value, call)),
+        _ => {}
+    }
+}
+
+#[test]
+fn descriptions_are_texts_for_users() {
+    for (page, schema) in [(CONFIG, of_config()), (POLICY_FILE, of_policy_file())] {
+        let (mut keys, mut descriptions) = (0, 0);
+        each_key(&schema, "", &mut |_, _| keys += 1);
+        each_description(&schema, &mut |text| {
+            assert!(!text.contains("]("), "{page}: a link leads nowhere in an editor: {text}");
+            assert!(!text.contains("[`"), "{page}: a comment for who reads the sources: {text}");
+            descriptions += 1;
+        });
+        assert_eq!(descriptions, keys + 1, "{page}: one of each key and one of the schema");
+    }
+}
+
+/// The sources have no line that names the schema in each configuration, as the package's has.
+#[test]
+fn taplo_finds_the_schema_in_the_sources() {
+    let text = fs::read_to_string(root().join("taplo.toml")).unwrap();
+    let settings: toml::Table = toml::from_str(&text).unwrap();
+    let rules = settings["rule"].as_array().unwrap();
+    assert_eq!(rules[0]["schema"]["path"].as_str(), Some(CONFIG));
+    let globs = |list: &toml::Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|glob| glob.as_str().unwrap().to_owned()).collect()
+    };
+    for glob in globs(&settings["exclude"]).into_iter().chain(globs(&rules[0]["include"])) {
+        let folder = glob.split("/*").next().unwrap();
+        assert!(root().join(folder).exists(), "taplo.toml: there is no {folder}");
     }
 }

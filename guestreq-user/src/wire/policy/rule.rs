@@ -56,11 +56,12 @@ struct Patterns {
     /// sockets](policy.md#how-a-vm-gets-its-name); of KubeVirt the VMI's name, alone or as
     /// `NAMESPACE/NAME`; of Kata the sandbox's id (`sandbox-ID` with QEMU)
     name: Option<Glob>,
-    /// QEMU (`-uuid`, `-smbios type=1,uuid=`) and cloud-hypervisor (`--platform uuid=`), in any case
+    /// QEMU (`-uuid`, `-smbios type=1,uuid=`) and cloud-hypervisor (`--platform uuid=`), in upper or
+    /// lower case
     uuid: Option<Glob>,
     /// KubeVirt's VMs. Kata's VMMs do not have it: match `pod_uid` or `name`
     namespace: Option<Glob>,
-    /// Everything in a pod, from its cgroup's name; the outermost pod's, in any case
+    /// Everything in a pod, from its cgroup's name; the outermost pod's, in upper or lower case
     pod_uid: Option<Glob>,
     /// `qemu` whatever its program is called: `qemu-system-x86_64`, `qemu-kvm`, `/usr/bin/kvm`, your
     /// own build; the same for `cloud-hypervisor` and `firecracker`; of another VMM its process'

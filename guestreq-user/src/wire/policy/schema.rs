@@ -1,13 +1,15 @@
 //! # JSON Schemas of values
 //!
-//! For the schemas of files (config/schema.rs). They never refuse what a parser accepts. Most
-//! keywords of a schema apply to values of one type only: where a value may have several types,
-//! they stand side by side instead of in an `anyOf`, of which editors only report that nothing in
-//! it matches. Nor does a key have an `allOf`, beside which taplo ignores its description.
+//! For the schemas of files (config/schema.rs). They never refuse what a parser accepts, but for
+//! U+0085 in a time: schemas do not count it as white space. Most keywords of a schema apply to
+//! values of one type only: where a value may have several types, they stand side by side instead of
+//! in an `anyOf`, of which editors only report that nothing in it matches. Nor does a key have an
+//! `allOf`, beside which taplo ignores its description.
 
 use std::borrow::Cow;
 
 use guestreq_common::{
+    gate,
     gcra::{MAX_BURST, MIN_INTERVAL_NS},
     message::MessageType,
 };
@@ -19,8 +21,6 @@ use super::{Glob, Limit, Name, Named, Rate, Share, Types, Weight, limit::Table, 
 /// Of humantime: `5m`, `1h 30min`, `1.5s`.
 pub const TIME: &str = r"^(0|\s*([0-9][0-9\s]*(\.[0-9\s]*[0-9][0-9\s]*)?(ns|nsec|nanos|us|usec|µs|ms|msec|millis|s|sec|secs|second|seconds|m|min|mins|minute|minutes|h|hr|hrs|hour|hours|d|day|days|w|wk|wks|week|weeks|M|month|months|y|yr|yrs|year|years)\s*)+)$";
 
-/// Digits and points before a unit, as f64 reads them.
-const RATE: &str = r"^([0-9]+\.?[0-9]*|\.[0-9]+)/(s|m|min|h)$";
 const SHARE: &str = r"^[0-9]+(\.[0-9]+)?%$";
 /// From 0.01% to 100%, with at most four digits behind the point that are not trailing zeros.
 const SHARES: &str =
@@ -58,7 +58,8 @@ schema_of!(Types, |generator: &mut SchemaGenerator| {
 });
 schema_of!(Glob, |_: &mut _| json_schema!({ "type": "string", "minLength": 1 }));
 schema_of!(Weight, |_: &mut _| {
-    json_schema!({ "type": "integer", "minimum": 1, "maximum": u8::MAX })
+    let (least, most) = (gate::Weight::DEFAULT.get(), gate::Weight::MAX);
+    json_schema!({ "type": "integer", "minimum": least, "maximum": most })
 });
 schema_of!(Share, |_: &mut _| {
     json_schema!({
@@ -69,8 +70,8 @@ schema_of!(Share, |_: &mut _| {
 });
 schema_of!(Rate, |_: &mut _| {
     json_schema!({
-        "type": "string", "pattern": RATE,
-        "if": { "pattern": RATE },
+        "type": "string", "pattern": rate(),
+        "if": { "pattern": rate() },
         "then": { "pattern": rates(), "not": { "pattern": "^[0.]+/" } },
     })
 });
@@ -114,13 +115,21 @@ pub fn bursts(_: &mut SchemaGenerator) -> Schema {
     bursts
 }
 
+/// Digits and points before a unit, as f64 reads them.
+fn rate() -> String {
+    format!(r"^([0-9]+\.?[0-9]*|\.[0-9]+)/({})$", UNITS.map(|(unit, _)| names(unit)).join("|"))
+}
+
 /// Rates up to the highest. The lowest of `s` and `m` has no end in decimals.
 fn rates() -> String {
-    let of = |(unit, ns): (&str, u64)| {
-        let unit = if unit == "m" { "(m|min)" } else { unit };
-        format!("{}/{unit}", at_most(ns / MIN_INTERVAL_NS))
-    };
+    let of =
+        |(unit, ns): (&str, u64)| format!("{}/({})", at_most(ns / MIN_INTERVAL_NS), names(unit));
     format!("^0*({})$", UNITS.map(of).join("|"))
+}
+
+/// A unit's names.
+fn names(unit: &str) -> &str {
+    if unit == "m" { "m|min" } else { unit }
 }
 
 /// A number up to this one, without leading zeros; behind the point anything.

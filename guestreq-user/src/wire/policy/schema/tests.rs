@@ -86,7 +86,30 @@ static LIMITS: LazyLock<Both> = LazyLock::new(Both::of::<Limit>);
 #[test]
 fn the_documented_error_is_current() {
     let page = std::fs::read_to_string(crate::docs::root().join("docs/policy.md")).unwrap();
-    assert!(page.contains(&format!("error: \"5/fortnight\" does not match \"{RATE}\"")), "{RATE}");
+    let error = format!("error: \"5/fortnight\" does not match \"{}\"", rate());
+    assert!(page.contains(&error), "{error}");
+}
+
+/// Another version of humantime may have others.
+#[test]
+fn units_of_times_are_those_that_are_parsed() {
+    let letters: Vec<String> =
+        ('a'..='z').chain('A'..='Z').chain(['µ']).map(String::from).collect();
+    let longer = |words: &[String]| -> Vec<String> {
+        words
+            .iter()
+            .flat_map(|word| letters.iter().map(move |letter| format!("{word}{letter}")))
+            .collect()
+    };
+    let (two, three) = (longer(&letters), longer(&longer(&letters)));
+    let described = TIME.split(|c: char| !c.is_alphabetic()).map(str::to_owned);
+    let mut units = 0;
+    for unit in letters.iter().cloned().chain(two).chain(three).chain(described) {
+        let (schema, parser) = TIMES.say(&format!("1{unit}").into());
+        assert_eq!(schema, parser, "{unit:?}");
+        units += usize::from(parser);
+    }
+    assert!(units > 30, "only {units}");
 }
 
 /// A name that a later version adds is in the schema without further ado.
