@@ -8,9 +8,13 @@ mod check;
 mod files;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod keys;
 mod layer;
 mod order;
 mod place;
+mod policy_file;
+#[cfg(test)]
+mod schema;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -22,12 +26,14 @@ use anyhow::{Result, bail};
 use guestreq_common::policy::{AfterDenial, Backend};
 
 pub use check::{Checked, Wrong};
-pub use files::{Files, Fingerprint, read_file};
-pub use layer::Layer;
+pub use files::{Files, Fingerprint};
 pub use order::OrderSwitch;
 pub use place::ConfigError;
+pub use policy_file::{policy_file, policy_keys};
 
 use crate::policy::{Named, Overrides, PolicyFile, PolicySet};
+use files::read_file;
+use layer::Layer;
 
 pub const DEFAULT_PATH: &str = "/etc/guestreq/config.toml";
 
@@ -167,7 +173,7 @@ impl Config {
 }
 
 /// One line: a file's first error, and how to see the others.
-pub fn first_of(name: &str, faults: &[ConfigError]) -> anyhow::Error {
+fn first_of(name: &str, faults: &[ConfigError]) -> anyhow::Error {
     let Some(first) = faults.first() else { return anyhow::anyhow!("{name}") };
     let more = match faults.len() - 1 {
         0 => String::new(),

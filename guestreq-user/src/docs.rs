@@ -19,8 +19,36 @@ pub fn assert_current(page: &str, text: &str) {
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, text).unwrap();
     }
-    let current = fs::read_to_string(&path).unwrap_or_default() == text;
-    assert!(current, "{page} is not current: UPDATE_DOCS=1 cargo test -p guestreq");
+    let current = fs::read_to_string(&path).unwrap_or_default();
+    if let Some(difference) = difference(&current, text) {
+        panic!("{}", outdated(page, &difference));
+    }
+}
+
+/// How to regenerate a page.
+pub fn outdated(page: &str, why: &str) -> String {
+    format!("{page} is not current: {why}: UPDATE_DOCS=1 cargo test -p guestreq")
+}
+
+/// Where a text begins to differ from what it should be.
+fn difference(current: &str, text: &str) -> Option<String> {
+    if current == text {
+        return None;
+    }
+    let same = current.chars().zip(text.chars()).take_while(|(is, should)| is == should).count();
+    let line = text.chars().take(same).filter(|c| *c == '\n').count() + 1;
+    let rest: String = text.chars().skip(same).take_while(|c| *c != '\n').take(60).collect();
+    Some(format!("line {line} should continue with `{rest}`"))
+}
+
+#[test]
+fn a_difference_is_shown_by_its_line_and_what_should_be_there() {
+    assert_eq!(difference("a\nb\n", "a\nb\n"), None);
+    let shown = |current, text| difference(current, text).unwrap();
+    assert_eq!(shown("a\nbc\n", "a\nbde\n"), "line 2 should continue with `de`");
+    assert_eq!(shown("a\nb\n", "a\n"), "line 2 should continue with ``");
+    assert_eq!(shown("", "a\n"), "line 1 should continue with `a`");
+    assert!(shown("", &"a".repeat(1000)).len() < 100);
 }
 
 /// Fails unless a link's page and heading exist.

@@ -4,20 +4,19 @@
 
 use std::{net::SocketAddr, ops::Range, path::PathBuf, time::Duration};
 
-use guestreq_common::policy::{AfterDenial, Backend, Mode};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use guestreq_common::policy::{AfterDenial, Backend};
+use serde::Deserialize as _;
 use toml::{
     Spanned,
     de::{DeArray, DeTable, DeValue},
 };
 
 use super::{
+    keys::{Keys, POLICY},
     order::OrderSwitch,
     place::{ConfigError, Lines},
 };
-use crate::policy::{
-    FileLimit, FileRule, Located, LocatedRule, Named, PolicyFile, Source, Types, Weight,
-};
+use crate::policy::{Located, LocatedRule, Named, PolicyFile, Source};
 
 /// A file's settings.
 #[derive(Debug)]
@@ -40,32 +39,6 @@ pub struct Layer {
 /// Most errors reported of one file.
 const MAX_FAULTS: usize = 20;
 
-/// A file's keys, as written.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[derive(Default)]
-struct Keys {
-    backend: Option<Named<Backend>>,
-    vcpu_denied: Option<Named<AfterDenial>>,
-    mode: Option<Spanned<Named<Mode>>>,
-    allow: Option<Spanned<Types>>,
-    limit: Option<Spanned<FileLimit>>,
-    weight: Option<Spanned<Weight>>,
-    #[serde(rename = "vm")]
-    rules: Vec<Spanned<FileRule>>,
-    order: Option<Named<OrderSwitch>>,
-    state: Option<PathBuf>,
-    listen: Option<SocketAddr>,
-    socket: Option<PathBuf>,
-    socket_group: Option<String>,
-    #[serde(deserialize_with = "max_vms")]
-    max_vms: Option<u32>,
-    #[serde(deserialize_with = "duration")]
-    keep_exited_vms: Option<Duration>,
-    #[serde(deserialize_with = "duration")]
-    slow_request: Option<Duration>,
-}
-
 impl Layer {
     /// Parses a file, or returns its errors.
     pub fn parse(name: &str, text: &str) -> Result<Layer, Vec<ConfigError>> {
@@ -76,8 +49,7 @@ impl Layer {
             file: name.to_owned(),
             line: lines.place(text, span.start).0,
         };
-        let policy = ["mode", "allow", "limit", "weight", "vm"];
-        let others = table.get_ref().keys().filter(|key| !policy.contains(&&**key.get_ref()));
+        let others = table.get_ref().keys().filter(|key| !POLICY.contains(&&**key.get_ref()));
         let others = others.map(|key| (key.get_ref().to_string(), source(key.span()))).collect();
         let keys = keys(table, text)?;
         fn located<T>(
@@ -174,22 +146,6 @@ fn within(value: &Spanned<DeValue<'_>>, at: usize) -> bool {
             }
             _ => false,
         }
-}
-
-fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(value)?;
-    let read = humantime::parse_duration(&text);
-    read.map(Some)
-        .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
-}
-
-fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
-    let number = u32::deserialize(value)?;
-    // Each takes about 13 kB of kernel memory.
-    if !(1..=65_536).contains(&number) {
-        return Err(D::Error::custom(format!("{number} VMs: allowed are 1 to 65536")));
-    }
-    Ok(Some(number))
 }
 
 #[cfg(test)]

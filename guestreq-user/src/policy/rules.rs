@@ -20,7 +20,11 @@ use crate::{host::Identity, text::quoted};
 /// lower limits.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileRule {
+    /// Which VMs: all patterns that are given must match
+    ///
+    /// Values: at least one of `name`, `uuid`, `namespace`, `pod_uid` and `vmm`
     #[serde(rename = "match")]
     matches: Match,
     mode: Option<Named<Mode>>,
@@ -36,6 +40,7 @@ impl From<FileRule> for Rule {
 }
 
 /// A limit in a file: one under which well-behaved guests need rescues needs `force`.
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileLimit(pub Limit);
 
 impl<'de> Deserialize<'de> for FileLimit {

@@ -14,6 +14,8 @@ mod limit;
 mod names;
 mod rate;
 mod rule;
+#[cfg(test)]
+pub mod schema;
 mod share;
 mod weight;
 

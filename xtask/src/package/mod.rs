@@ -44,6 +44,9 @@ const SOURCES: [&str; 16] = [
     "params.c",
 ];
 
+/// For editors; the installed config.toml names the first.
+const SCHEMAS: [&str; 2] = ["config.schema.json", "policy.schema.json"];
+
 /// Distributions differ in where they look for some files.
 #[derive(Clone, Copy)]
 enum Format {
@@ -123,6 +126,10 @@ fn agent(binary: &Path, format: Format) -> Result<Vec<File>> {
     for page in documentation::pages()? {
         let path = format!("usr/share/doc/guestreq/{}", page.path);
         files.push(File::new(path, page.text, Kind::Doc));
+    }
+    for schema in SCHEMAS {
+        let path = format!("usr/share/guestreq/{schema}");
+        files.push(File::copy(&format!("docs/schema/{schema}"), path, Kind::Other)?);
     }
     for (shell, path) in format.completions() {
         files.push(File::new(path, says(&["completions", shell])?, Kind::Other));

@@ -186,14 +186,33 @@ impl Serialize for Limit {
     }
 }
 
-/// A throttle as written in files and requests.
+/// A throttle as written in files and requests. The comments become descriptions in the JSON Schema
+/// and rows in docs/policy.md.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Table {
+    /// How many requests the VM may send
+    ///
+    /// Values: a number per `s`, `min` or `m`, or `h`: `"1/h"` to `"1000000/s"`
     rate: Option<Rate>,
+    /// How much of the PSP's time the VM's requests may take
+    ///
+    /// Values: `"0.01%"` to `"100%"`, at most four digits behind the point
     share: Option<Share>,
+    /// What may be used at once after a quiet period: requests of a rate, or PSP time of a share, and
+    /// one request beyond it
+    ///
+    /// Values: of a rate 1 to 1048575; of a share `"1ms"` to `"60s"`; with both `[10, "200ms"]`
+    ///
+    /// Default: of a rate a second's worth, at least 4; of a share the larger of 200 ms and four mean
+    /// service times
     #[serde(default, deserialize_with = "bursts")]
+    #[cfg_attr(test, schemars(schema_with = "super::schema::bursts"))]
     burst: Vec<Burst>,
+    /// Accepts a limit that is [too low](enforcement.md#bounds-and-rules) for a guest's four VMPCKs
+    ///
+    /// Values: `true`, `false`
     #[serde(default)]
     force: bool,
 }

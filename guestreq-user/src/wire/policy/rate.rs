@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use guestreq_common::gcra::{MAX_INTERVAL_NS, MIN_INTERVAL_NS};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-const UNITS: [(&str, u64); 3] =
+pub(super) const UNITS: [(&str, u64); 3] =
     [("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 
 /// A rate, from 1/h to 1000000/s.

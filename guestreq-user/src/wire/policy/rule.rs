@@ -26,6 +26,7 @@ pub struct Rule {
 /// Patterns, all of which must match. A property that is not known matches none.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(try_from = "Patterns")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Match {
     /// Pattern for the name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,14 +45,27 @@ pub struct Match {
     vmm: Option<Glob>,
 }
 
-/// An unchecked [`Match`].
+/// An unchecked [`Match`]. The comments become descriptions in the JSON Schema and rows in
+/// docs/policy.md.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(extend("minProperties" = 1)))]
 struct Patterns {
+    /// VMs of QEMU and Firecracker that have one; of cloud-hypervisor by [its
+    /// sockets](policy.md#how-a-vm-gets-its-name); of KubeVirt the VMI's name, alone or as
+    /// `NAMESPACE/NAME`; of Kata the sandbox's id (`sandbox-ID` with QEMU)
     name: Option<Glob>,
+    /// QEMU (`-uuid`, `-smbios type=1,uuid=`) and cloud-hypervisor (`--platform uuid=`), in upper or
+    /// lower case
     uuid: Option<Glob>,
+    /// KubeVirt's VMs. Kata's VMMs do not have it: match `pod_uid` or `name`
     namespace: Option<Glob>,
+    /// Everything in a pod, from its cgroup's name; the outermost pod's, in upper or lower case
     pod_uid: Option<Glob>,
+    /// `qemu` whatever its program is called: `qemu-system-x86_64`, `qemu-kvm`, `/usr/bin/kvm`, your
+    /// own build; the same for `cloud-hypervisor` and `firecracker`; of another VMM its process'
+    /// name
     vmm: Option<Glob>,
 }
 

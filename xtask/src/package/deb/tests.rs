@@ -104,6 +104,10 @@ fn an_upgrade_replaces_the_agent_and_never_ends_enforcement() {
         assert!(host.has(path), "{path}");
     }
     let config = host.folder.join("root/etc/guestreq/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let schema = text.lines().next().and_then(|line| line.strip_prefix("#:schema file:///"));
+    assert!(schema.is_some_and(|path| host.has(path)), "an editor finds no schema: {schema:?}");
+    assert!(host.has("usr/share/guestreq/policy.schema.json"));
     fs::write(&config, "mode = \"enforce\"\n").unwrap();
 
     let [second, _] = host.pack("0.1.1");
@@ -145,7 +149,8 @@ fn a_removal_ends_enforcement_and_a_purge_leaves_nothing() {
     assert!(!host.has("usr/bin/guestreq"));
     assert!(host.has("etc/guestreq/config.toml") && host.has("var/lib/guestreq"), "not purged");
     host.dpkg(&["--purge", "guestreq"]).unwrap();
-    for path in ["etc/guestreq", "var/lib/guestreq", "usr/share/doc/guestreq", "run/guestreq"] {
+    for path in ["etc/guestreq", "var/lib/guestreq", "usr/share/guestreq", "usr/share/doc/guestreq"]
+    {
         assert!(!host.has(path), "{path} is left");
     }
 }

@@ -1,0 +1,112 @@
+//! # Keys of a file, as they are written
+//!
+//! Their comments become descriptions in the JSON Schemas and rows in docs/policy.md and
+//! docs/reference/keys.md: see schema.rs.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use guestreq_common::policy::{AfterDenial, Backend, Mode};
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Spanned;
+
+use super::order::OrderSwitch;
+use crate::policy::{FileLimit, FileRule, Named, Types, Weight};
+
+/// Keys of a policy file, which is all that `policy apply` takes.
+pub const POLICY: [&str; 5] = ["mode", "allow", "limit", "weight", "vm"];
+
+const MAX_VMS: u32 = 65_536;
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Keys {
+    /// What enforces decisions; top level only. `"none"` only counts, so no mode can be enforce
+    pub backend: Option<Named<Backend>>,
+    /// What backend `vcpu` does with a vCPU that has sent a disallowed type; top level only:
+    /// [hold it until the type is allowed, or end the VM](enforcement.md#a-disallowed-type)
+    pub vcpu_denied: Option<Named<AfterDenial>>,
+    /// Observe: nothing is decided; audit: decisions are counted, and every request passes;
+    /// enforce: decisions are carried out
+    #[cfg_attr(test, schemars(with = "Named<Mode>"))]
+    pub mode: Option<Spanned<Named<Mode>>>,
+    /// Message types; what is not listed is denied. `unknown` is any other number
+    #[cfg_attr(test, schemars(with = "Types"))]
+    pub allow: Option<Spanned<Types>>,
+    /// How much a VM may use: up to `burst` at once after a quiet period, then `share` or `rate`
+    ///
+    /// Values: `"off"`, or a `share` of the PSP's time, a `rate`, or both, with `burst` and `force`:
+    /// [limits](policy.md#limits)
+    #[cfg_attr(test, schemars(with = "FileLimit"))]
+    pub limit: Option<Spanned<FileLimit>>,
+    /// How much of the PSP a VM gets in relation to others that wait for it:
+    /// [weights](policy.md#weights)
+    #[cfg_attr(test, schemars(with = "Weight"))]
+    pub weight: Option<Spanned<Weight>>,
+    /// Rules for some VMs: of those that match a VM, the first one that sets a key wins for it
+    ///
+    /// Values: `[[vm]]` tables, each with a `match` and the keys that it sets
+    ///
+    /// Default: none
+    #[serde(rename = "vm")]
+    #[cfg_attr(test, schemars(with = "Vec<FileRule>"))]
+    pub rules: Vec<Spanned<FileRule>>,
+    /// Whether the gate's [order](order.md#switching-it-off) is used; setting that needs
+    /// CAP_SYS_ADMIN. Not set: the agent leaves the gate's `depth` as it is
+    ///
+    /// Default: not set
+    pub order: Option<Named<OrderSwitch>>,
+    /// Where overrides are kept; top level only
+    ///
+    /// Values: a path
+    pub state: Option<PathBuf>,
+    /// Where metrics and health are served; `--listen` overrides it
+    ///
+    /// Values: an IP address and a port
+    #[cfg_attr(test, schemars(regex(pattern = super::schema::SOCKET_ADDRESS)))]
+    pub listen: Option<SocketAddr>,
+    /// The agent's socket; `vms` and `psp` also read this key, unless `--socket` is given
+    ///
+    /// Values: a path
+    pub socket: Option<PathBuf>,
+    /// Group that may read over the socket, besides root
+    ///
+    /// Values: a group name in /etc/group, or a group ID
+    ///
+    /// Default: `"guestreq"`, if that group exists
+    pub socket_group: Option<String>,
+    /// Maximum number of VM records, including those of recently exited VMs; each takes about 13 kB
+    /// of kernel memory
+    #[serde(deserialize_with = "max_vms")]
+    #[cfg_attr(test, schemars(range(min = 1, max = MAX_VMS)))]
+    pub max_vms: Option<u32>,
+    /// How long an exited VM's metric series are kept
+    ///
+    /// Values: a duration, such as `"10s"` or `"5m"`
+    #[serde(deserialize_with = "duration")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = crate::wire::policy::schema::TIME)))]
+    pub keep_exited_vms: Option<Duration>,
+    /// A request that takes longer is logged individually
+    ///
+    /// Values: a duration, such as `"800ms"` or `"2s"`
+    #[serde(deserialize_with = "duration")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = crate::wire::policy::schema::TIME)))]
+    pub slow_request: Option<Duration>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(value)?;
+    let read = humantime::parse_duration(&text);
+    read.map(Some)
+        .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
+}
+
+fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
+    let number = u32::deserialize(value)?;
+    // Each takes about 13 kB of kernel memory.
+    if !(1..=MAX_VMS).contains(&number) {
+        return Err(D::Error::custom(format!("{number} VMs: allowed are 1 to {MAX_VMS}")));
+    }
+    Ok(Some(number))
+}
