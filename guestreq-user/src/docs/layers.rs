@@ -17,7 +17,7 @@ use super::root;
 
 /// From what depends on nothing to what depends on everything; see docs/architecture.md. Those before
 /// "wire" are tools.
-const LAYERS: [&str; 25] = [
+const LAYERS: [&str; 26] = [
     "json",
     "text",
     "pages",
