@@ -26,8 +26,12 @@ pub fn ebpf_cargo(tools: &EbpfTools, subcommand: &str) -> Command {
         .args(["-Z", "build-std=core", "--target-dir"])
         .arg(project::target().join("ebpf"))
         // v3: atomic operations that return a value. No debug info: the kernel rejects the BTF of
-        // some Rust types.
-        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS", "-C target-cpu=v3 -C debuginfo=0");
+        // some Rust types. Without expansion in order, stores replace calls of memset, each a loop
+        // over bytes that the verifier would walk iteration by iteration.
+        .env(
+            "CARGO_TARGET_BPFEL_UNKNOWN_NONE_RUSTFLAGS",
+            "-C target-cpu=v3 -C debuginfo=0 -C link-arg=--disable-expand-memcpy-in-order",
+        );
     cargo
 }
 
