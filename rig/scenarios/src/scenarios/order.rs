@@ -19,6 +19,7 @@ mod weights;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use guestreq_common::command;
 pub use measured::{at_most, launched, quiet, requests_part, times};
 
 use crate::{
@@ -82,12 +83,15 @@ pub fn end(gate: Gate) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// So many VMs that send in a loop, of which all but one or two wait.
+/// So many VMs that send in a loop, of which all but one or two wait. On a slow machine one of these
+/// might still be launching.
 pub fn pushing(gate: &Gate, vms: u64, arguments: &str) -> Result<Load> {
+    let before = Firmware::read()?;
     let load =
         load::start(&format!("--vms {vms} --processes --name pusher --seconds 3600 {arguments}"))?;
     wait_until("all VMs push", Duration::from_secs(120), || {
-        Ok(gate.order()?.of("waiting")? + 2 >= vms)
+        let launched = Firmware::read()?.since(&before).count(command::SNP_LAUNCH_FINISH);
+        Ok(launched >= vms && gate.order()?.of("waiting")? + 2 >= vms)
     })?;
     Ok(load)
 }
