@@ -3,6 +3,8 @@
 //! A shell script that answers from files, first in PATH. It writes down its arguments, and how many
 //! of it run at the same time.
 
+#![expect(clippy::unwrap_used, reason = "a part of tests, which Clippy does not know")]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,

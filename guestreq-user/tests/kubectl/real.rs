@@ -2,6 +2,8 @@
 //!
 //! Whether it takes the plugin's arguments, against an API server of a few lines. It needs no cluster.
 
+#![expect(clippy::unwrap_used, reason = "a part of tests, which Clippy does not know")]
+
 use std::{
     env,
     io::{BufRead as _, BufReader, Read as _, Write as _},
