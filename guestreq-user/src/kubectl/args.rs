@@ -6,7 +6,7 @@
 use std::{ffi::OsString, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser};
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, error::ErrorKind};
 
 use super::{process::Kubectl, verb};
 
@@ -130,7 +130,8 @@ impl Args {
     pub fn parse() -> Result<Args> {
         let args = Args::of(std::env::args_os().skip(1).collect()).unwrap_or_else(|e| e.exit());
         if args.command.is_empty() {
-            bail!("no command: try `kubectl guestreq vms --all-nodes`, or --help");
+            let why = "no command: try `kubectl guestreq vms --all-nodes`, or --help\n";
+            Args::command().error(ErrorKind::MissingRequiredArgument, why).exit();
         }
         verb::answer_help(&args.command);
         Ok(args)

@@ -214,6 +214,7 @@ fn as_table(view: &View, answers: &Answers<Rows>) -> String {
     }
     match answers.values().filter(|answer| answer.is_ok()).count() {
         0 => String::new(),
+        1 if !any => format!("Nothing to show of 1 node.\n{remarks}"),
         count if !any => format!("Nothing to show of {count} nodes.\n{remarks}"),
         _ if remarks.is_empty() => table::text(&table),
         _ => format!("{}\n{remarks}", table::text(&table)),

@@ -21,6 +21,7 @@ use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Args, Selection};
+use process::Kubectl;
 use verb::Verb;
 use views::View;
 
@@ -70,24 +71,28 @@ async fn execute(args: Args) -> Result<ExitCode> {
             let pod = find::only(&kubectl).await?;
             passed::through(&kubectl, &pod, &args.command)
         }
-        Selection::Vm(wanted) => {
-            let found = vm::find(&kubectl, &args, wanted).await?;
-            if verb.takes("vm") {
-                let mut command = args.command.clone();
-                command.push(format!("--vm={}", found.label));
-                return passed::through(&kubectl, &found.pod, &command);
-            }
-            match View::with_vms(&verb) {
-                Some(view) => {
-                    let command = view.command(&args.command)?;
-                    ask::of_vm(&kubectl, &args, view, &command, &found).await
-                }
-                None if verb.is_known() => passed::through(&kubectl, &found.pod, &args.command),
-                None => {
-                    bail!("{verb} is not known, so neither is whether it takes a VM: use --node")
-                }
-            }
+        Selection::Vm(wanted) => on_vm(&kubectl, &args, &verb, wanted).await,
+    }
+}
+
+/// Runs a command on the node of a VM, for the VM if it takes one.
+async fn on_vm(kubectl: &Kubectl, args: &Args, verb: &Verb, wanted: &str) -> Result<ExitCode> {
+    if !verb.is_known() {
+        bail!("{verb} is not known, so neither is whether it takes a VM: use --node");
+    }
+    let with_vm = |vm: &str| {
+        let option = verb.takes("vm").then(|| format!("--vm={vm}"));
+        args.command.iter().cloned().chain(option).collect::<Vec<_>>()
+    };
+    // Before many nodes are asked for the VM.
+    verb::check(&with_vm(wanted)).unwrap_or_else(|error| error.exit());
+    let found = vm::find(kubectl, args, wanted).await?;
+    match View::with_vms(verb) {
+        Some(view) => {
+            let command = view.command(&args.command)?;
+            ask::of_vm(kubectl, args, view, &command, &found).await
         }
+        None => passed::through(kubectl, &found.pod, &with_vm(&found.label)),
     }
 }
 

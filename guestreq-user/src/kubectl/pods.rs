@@ -114,10 +114,13 @@ impl Object {
         if self.spec.node_name.is_empty() {
             return Some(format!("pod {name} is {phase}: not scheduled yet"));
         }
-        let reason = state
-            .and_then(|state| state.waiting.as_ref().or(state.terminated.as_ref()))
-            .map_or("its container agent is not there", |of| of.reason.as_str());
-        Some(format!("pod {name} is {phase}, not running: {}", truncated(reason, 80)))
+        let reason = state.and_then(|state| state.waiting.as_ref().or(state.terminated.as_ref()));
+        Some(match reason {
+            Some(Reason { reason }) => {
+                format!("the agent in pod {name} does not run: {}", truncated(reason, 80))
+            }
+            None => format!("pod {name} is {phase}: its container agent is not there"),
+        })
     }
 }
 
@@ -187,14 +190,14 @@ mod tests {
             change(&mut pod);
             only(&[pod]).1
         };
-        assert_eq!(of(&|_| {}), "pod p is Running, not running: CrashLoopBackOff");
+        assert_eq!(of(&|_| {}), "the agent in pod p does not run: CrashLoopBackOff");
         assert_eq!(
             of(&|pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-02T03:05:05Z")),
             "pod p is being deleted"
         );
         assert_eq!(
             of(&|pod| pod["status"] = json!({"phase": "Pending"})),
-            "pod p is Pending, not running: its container agent is not there"
+            "pod p is Pending: its container agent is not there"
         );
         let name = of(&|pod| pod["metadata"]["name"] = json!("--\u{1b}[2J"));
         assert!(name.starts_with("its pod has the name") && !name.contains('\u{1b}'), "{name}");

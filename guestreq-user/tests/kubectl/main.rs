@@ -156,6 +156,9 @@ fn nothing_is_changed_on_all_nodes() -> Result<()> {
     ensure!(stderr.contains("refused on all nodes at once"), "{stderr}");
     let Ran { code, .. } = cluster.run("launches --al --all-nodes");
     assert_eq!(code, Some(2), "a usage error, once");
+    assert_eq!(cluster.run("limit set --vm web --share").code, Some(2), "before it is looked for");
+    assert_eq!(cluster.run("future --vm web").code, Some(1));
+    assert_eq!(cluster.run("").code, Some(2));
     assert_eq!(cluster.calls(), [""; 0]);
     Ok(())
 }

@@ -29,7 +29,7 @@ fn tables_are_merged_with_the_node_as_first_column() {
     let silent: Answers<Rows> = BTreeMap::from([("a".to_owned(), Err("gone".to_owned()))]);
     assert_eq!(as_table(view("vms"), &silent), "");
     let empty = BTreeMap::from([("a".to_owned(), Ok(Rows::default()))]);
-    assert_eq!(as_table(view("vms"), &empty), "Nothing to show of 1 nodes.\n");
+    assert_eq!(as_table(view("vms"), &empty), "Nothing to show of 1 node.\n");
 }
 
 #[test]
