@@ -62,6 +62,8 @@ pub struct Config {
     pub keep_exited_vms: Duration,
     /// Slower requests are reported as events.
     pub slow_request: Duration,
+    /// Where labels are written for Node Feature Discovery.
+    pub nfd_file: Option<PathBuf>,
     /// The files that were read, in their order.
     pub files: Vec<PathBuf>,
 }
@@ -80,6 +82,7 @@ impl Default for Config {
             max_vms: 1024,
             keep_exited_vms: Duration::from_secs(300),
             slow_request: Duration::from_secs(1),
+            nfd_file: None,
             files: Vec::new(),
         }
     }
@@ -131,6 +134,7 @@ impl Config {
             max_vms: layer.max_vms.unwrap_or(self.max_vms),
             keep_exited_vms: layer.keep_exited_vms.unwrap_or(self.keep_exited_vms),
             slow_request: layer.slow_request.unwrap_or(self.slow_request),
+            nfd_file: layer.nfd_file.or(self.nfd_file),
             files: self.files,
         }
     }

@@ -1,7 +1,7 @@
 //! # guestreq
 //!
-//! Per-VM accounting, latency and policy of SEV-SNP guest requests. One binary: the agent and its
-//! command line. A library so that fuzzing can call it; everything else is private.
+//! Per-VM accounting, latency and policy of SEV-SNP guest requests. One binary is the agent and its
+//! command line; another, kubectl's plugin, runs that in pods. A library so that fuzzing can call it; everything else is private.
 
 mod background;
 mod bpf;
@@ -20,6 +20,7 @@ mod group;
 mod host;
 mod json;
 mod kernel;
+mod kubectl;
 mod metrics;
 mod observe;
 mod pages;
@@ -48,4 +49,9 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs the plugin of kubectl, whose binary has only the code that it uses, and no eBPF programs.
+pub fn kubectl_main() -> ExitCode {
+    kubectl::run()
 }

@@ -71,7 +71,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
             });
             lints(&tools)?;
             files.join().map_err(|_| anyhow!("a check has panicked"))??;
-            unit_tests(&mut tally)?;
+            unit_tests(&mut tally, kubectl.as_deref())?;
         }
         rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)
             .transpose()
@@ -142,8 +142,14 @@ fn chart(helm: Option<&Path>, kubectl: Option<&Path>) -> Result<()> {
 }
 
 /// Runs the unit tests of every default member but xtask.
-fn unit_tests(tally: &mut Tally) -> Result<()> {
-    tally.add(units("units", build::test_cargo(&["guestreq-common", "guestreq"]))?);
+fn unit_tests(tally: &mut Tally, kubectl: Option<&Path>) -> Result<()> {
+    let mut cargo = build::test_cargo(&["guestreq-common", "guestreq"]);
+    match kubectl.filter(|kubectl| kubectl.is_absolute()) {
+        // guestreq-user/tests/kubectl/real.rs
+        Some(kubectl) => drop(cargo.env("GUESTREQ_TEST_KUBECTL", kubectl)),
+        None => progress::note("no kubectl: its plugin is tested with a fake one only"),
+    }
+    tally.add(units("units", cargo)?);
     let rig = build::test_cargo(&["snpload", "scenarios", "rig-cri"]);
     tally.add(units("units of the rig", rig)?);
     Ok(())

@@ -10,16 +10,18 @@ use signal_hook::{
 
 use crate::{
     bpf::{pins, programs},
-    daemon::lock::Lock,
+    config::Config,
+    daemon::{feature_file, lock::Lock},
     enforce::gate::Alone,
     failpoint,
     host::system,
+    text::printable,
 };
 
 /// Remove all pinned programs, links and maps: ends enforcement and counting
 #[derive(clap::Args)]
 #[command(after_help = "\
-Everything under /sys/fs/bpf/guestreq is removed, counts included. A gate that is still loaded then \
+Everything under /sys/fs/bpf/guestreq is removed, counts included, and the file of the key `nfd_file`. A gate that is still loaded then \
 follows its `closed` parameter: if closed, it denies every request, and Linux guests lose their \
 VMPCKs until they reboot. If it is closed, or its state is unknown, --yes is required.
 
@@ -62,6 +64,7 @@ impl Args {
         }
         let detached = pins::remove_all(&programs::detach_order())?;
         println!("{}", done(detached, &alone));
+        remove_labels();
         if let Err(missing) = pins::file_system(pins::mounted())
             && !detached
         {
@@ -69,6 +72,15 @@ impl Args {
             println!("{}", missing.what);
         }
         Ok(())
+    }
+}
+
+/// Labels of this node; without an agent they expire within minutes anyway.
+fn remove_labels() {
+    let Ok(Config { nfd_file: Some(path), .. }) = Config::load(None) else { return };
+    if let Err(error) = feature_file::remove(&path) {
+        let path = printable(&path.display().to_string());
+        eprintln!("guestreq: warning: cannot remove labels of this node: {path}: {error}");
     }
 }
 

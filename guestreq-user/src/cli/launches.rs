@@ -67,7 +67,7 @@ fn recent(launches: Vec<Launch>) -> Vec<Launch> {
     shown
 }
 
-const HEADER: [&str; 11] = [
+pub const HEADER: [&str; 11] = [
     "VM",
     "STATE",
     "STARTED",
@@ -81,30 +81,35 @@ const HEADER: [&str; 11] = [
     "FAILED",
 ];
 
+/// Right-aligned columns.
+pub const RIGHT: [usize; 6] = [3, 4, 5, 6, 7, 8];
+
 pub fn table(answer: &Launches) -> String {
     if answer.launches.is_empty() {
         return "No launch was seen.\n".to_owned();
     }
-    let mut table = table::new(&HEADER, &[3, 4, 5, 6, 7, 8]);
-    for Launch { vm, state, started, seconds, inferred, work, .. } in &answer.launches {
-        let stages = work.stage_seconds;
-        let how = if *inferred { " (inferred)" } else { "" };
-        table.add_row([
-            name(&vm.label_or_pid()),
-            format!("{state}{how}"),
-            started.to_the_second(),
-            format!("{}{}", if work.partial { ">" } else { "" }, duration(*seconds)),
-            work.pages.to_string(),
-            duration(stages.psp_queue),
-            percent(stages.waiting_share()),
-            duration(stages.psp_service),
-            duration(stages.vmm),
-            waited_for(work.psp_used_by.as_deref()),
-            work.failure().unwrap_or_default(),
-        ]);
-    }
+    let mut table = table::new(&HEADER, &RIGHT);
+    table.add_rows(answer.launches.iter().map(row));
     table::fold(&mut table);
     table::text(&table)
+}
+
+pub fn row(Launch { vm, state, started, seconds, inferred, work, .. }: &Launch) -> Vec<String> {
+    let stages = work.stage_seconds;
+    let how = if *inferred { " (inferred)" } else { "" };
+    vec![
+        name(&vm.label_or_pid()),
+        format!("{state}{how}"),
+        started.to_the_second(),
+        format!("{}{}", if work.partial { ">" } else { "" }, duration(*seconds)),
+        work.pages.to_string(),
+        duration(stages.psp_queue),
+        percent(stages.waiting_share()),
+        duration(stages.psp_service),
+        duration(stages.vmm),
+        waited_for(work.psp_used_by.as_deref()),
+        work.failure().unwrap_or_default(),
+    ]
 }
 
 /// `web 12.0 s, the host 35.2 ms`

@@ -121,20 +121,26 @@ fn summary(effective: &Effective) -> String {
     effective.limit_and_weight()
 }
 
+pub const HEADER: [&str; 4] = ["VM", "LIMIT", "WEIGHT", "FROM"];
+
 pub fn text(policies: &Policies) -> String {
-    let mut table = table::new(&["VM", "LIMIT", "WEIGHT", "FROM"], &[]);
-    let mut row = |vm: String, policy: &Effective| {
-        let (limit, weight) = (&policy.limit.value, policy.weight.value);
-        table.add_row([vm, limit.to_string(), weight.to_string(), printable(&origins(policy))]);
-    };
-    row("(default)".to_owned(), &policies.default);
-    for vm in &policies.vms {
-        row(name(&vm.vm), &vm.policy);
-    }
-    for (vm, policy) in &policies.absent {
-        row(format!("{} (not running)", name(vm)), policy);
-    }
+    let mut table = table::new(&HEADER, &[]);
+    table.add_rows(rows(policies));
     table::text(&table)
+}
+
+/// The default's, then those of VMs.
+pub fn rows(policies: &Policies) -> Vec<Vec<String>> {
+    let row = |vm: String, policy: &Effective| {
+        let (limit, weight) = (&policy.limit.value, policy.weight.value);
+        vec![vm, limit.to_string(), weight.to_string(), printable(&origins(policy))]
+    };
+    let mut rows = vec![row("(default)".to_owned(), &policies.default)];
+    rows.extend(policies.vms.iter().map(|vm| row(name(&vm.vm), &vm.policy)));
+    let absent =
+        |(vm, policy): (&String, &Effective)| row(format!("{} (not running)", name(vm)), policy);
+    rows.extend(policies.absent.iter().map(absent));
+    rows
 }
 
 /// The limit's origin, and the weight's if it is another one than the built-in.

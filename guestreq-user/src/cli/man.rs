@@ -24,13 +24,13 @@ const END: &str = "\
 .SH \"EXIT STATUS\"
 .TP
 0
-success; for doctor: no check failed
+success; for doctor: no check failed; for condition: no problem
 .TP
 1
-failure, with one line on standard error; for doctor: a check failed
+failure, with one line on standard error; for doctor: a check failed; for condition: a problem
 .TP
 2
-usage error
+usage error; for condition: unknown
 .SH FILES
 .TP
 /etc/guestreq/config.toml

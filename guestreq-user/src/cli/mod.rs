@@ -5,21 +5,22 @@
 mod agent;
 mod change;
 mod completions;
+pub mod condition;
 mod detach;
 mod doctor;
 mod events;
-mod launches;
-mod limit;
+pub mod launches;
+pub mod limit;
 mod man;
-mod policy;
-mod psp;
+pub mod policy;
+pub mod psp;
 #[cfg(test)]
 mod reference;
 mod report;
-mod table;
+pub mod table;
 mod top;
 mod trees;
-mod vms;
+pub mod vms;
 
 pub use completions::answer_a_shell;
 
@@ -43,6 +44,7 @@ pub struct Cli {
 enum Verb {
     Agent(agent::Args),
     Doctor(doctor::Args),
+    Condition(condition::Args),
     Vms(vms::Args),
     Psp(psp::Args),
     Launches(launches::Args),
@@ -61,6 +63,7 @@ impl Cli {
         match self.verb {
             Verb::Agent(args) => args.run(),
             Verb::Doctor(args) => args.run(),
+            Verb::Condition(args) => args.run(),
             Verb::Vms(args) => args.run(),
             Verb::Psp(args) => args.run(),
             Verb::Launches(args) => args.run(),
@@ -139,7 +142,7 @@ fn print<T: Serialize>(
     }
 }
 
-fn write(bytes: &[u8]) -> Result<ExitCode> {
+pub fn write(bytes: &[u8]) -> Result<ExitCode> {
     use std::io::Write as _;
     match std::io::stdout().write_all(bytes) {
         // `guestreq vms | head` succeeds.
@@ -182,6 +185,8 @@ mod tests {
             "policy apply a.toml --yes",
             "policy apply --clear",
             "limit suggest --share 50% --vms 20 -o json",
+            "condition",
+            "condition psp-dead -o json --socket a",
         ] {
             let words = std::iter::once("guestreq").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
@@ -197,6 +202,7 @@ mod tests {
             "policy apply a --clear",
             "limit suggest --share 0",
             "limit suggest --vms 0",
+            "condition dead",
         ] {
             let words = std::iter::once("guestreq").chain(line.split(' '));
             assert_eq!(Cli::try_parse_from(words).err().map(|error| error.exit_code()), Some(2));

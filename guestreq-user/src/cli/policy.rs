@@ -22,7 +22,9 @@ use super::{
 use crate::{
     enforce::denial,
     text::printable,
-    wire::policy::{self, Change, Configuration, Effective, Failed, Named, Policies, VmPolicy},
+    wire::policy::{
+        self, Change, Configuration, Effective, Enforcement, Failed, Named, Policies, VmPolicy,
+    },
 };
 
 /// Show and set which message types VMs may send, and whether that is enforced
@@ -147,37 +149,65 @@ fn both(effective: &Effective) -> String {
     format!("{}, {}", mode_of(effective), allow(effective))
 }
 
+pub const HEADER: [&str; 5] = ["VM", "MODE", "ALLOW", "DECISIONS", "FROM"];
+
 pub fn text(policies: &Policies) -> String {
     let status = &policies.enforcement;
-    let how = match (&status.reason, status.verified) {
-        _ if status.mode.0 != Mode::Enforce => "not enforcing".to_owned(),
-        (_, true) => "enforcing, verified".to_owned(),
-        (Some(reason), false) => format!("NOT ENFORCED: {}", printable(reason)),
-        (None, false) => "NOT ENFORCED".to_owned(),
-    };
-    let mut text = format!("Backend {}: {how}\n", status.backend);
+    let mut text = format!("Backend {}: {}\n", status.backend, enforcing(status));
     if let Some(after) = status.vcpu_denied {
         text.push_str(&format!("After a denied type: {}\n", denial::describe(after.0)));
     }
     text.push_str(&configuration(&policies.config));
-    if let Some(bypassed @ 1..) = status.bypassed {
-        text.push_str(&format!("Bypassed enforcement: {bypassed}\n"));
-    }
-    let mut table = table::new(&["VM", "MODE", "ALLOW", "DECISIONS", "FROM"], &[]);
+    text.push_str(&bypassed(status));
+    let mut table = table::new(&HEADER, &[]);
     table::fold(&mut table);
-    let mut row = |vm: String, policy: &Effective, decisions: String| {
-        let (mode, allow) = (policy.mode.value.to_string(), policy.allow.value.to_string());
-        table.add_row([vm, mode, allow, decisions, printable(&origins(policy))]);
-    };
-    row("(default)".to_owned(), &policies.default, "-".to_owned());
-    for vm in &policies.vms {
-        row(name(&vm.vm), &vm.policy, decisions(vm));
-    }
-    for (vm, policy) in &policies.absent {
-        row(format!("{} (not running)", name(vm)), policy, "-".to_owned());
-    }
+    table.add_rows(rows(policies));
     text.push('\n');
     text + &table::text(&table)
+}
+
+fn enforcing(status: &Enforcement) -> String {
+    match (&status.reason, status.verified) {
+        _ if status.mode.0 != Mode::Enforce => "not enforcing".to_owned(),
+        (_, true) => "enforcing, verified".to_owned(),
+        (Some(reason), false) => format!("NOT ENFORCED: {}", printable(reason)),
+        (None, false) => "NOT ENFORCED".to_owned(),
+    }
+}
+
+fn bypassed(status: &Enforcement) -> String {
+    match status.bypassed {
+        Some(bypassed @ 1..) => format!("Bypassed enforcement: {bypassed}\n"),
+        _ => String::new(),
+    }
+}
+
+/// The default's, then those of VMs.
+pub fn rows(policies: &Policies) -> Vec<Vec<String>> {
+    let row = |vm: String, policy: &Effective, decisions: String| {
+        let (mode, allow) = (policy.mode.value.to_string(), policy.allow.value.to_string());
+        vec![vm, mode, allow, decisions, printable(&origins(policy))]
+    };
+    let mut rows = vec![row("(default)".to_owned(), &policies.default, "-".to_owned())];
+    rows.extend(policies.vms.iter().map(|vm| row(name(&vm.vm), &vm.policy, decisions(vm))));
+    let absent = |(vm, policy): (&String, &Effective)| {
+        row(format!("{} (not running)", name(vm)), policy, "-".to_owned())
+    };
+    rows.extend(policies.absent.iter().map(absent));
+    rows
+}
+
+/// What a table of several hosts must not leave out, in lines.
+pub fn remarks(policies: &Policies) -> Vec<String> {
+    let status = &policies.enforcement;
+    let mut lines = Vec::new();
+    if status.mode.0 == Mode::Enforce && !status.verified {
+        lines.push(enforcing(status));
+    }
+    let failed = configuration(&policies.config);
+    let failed = failed.lines().skip(1).map(str::to_owned);
+    lines.extend(failed.chain(bypassed(status).lines().map(str::to_owned)));
+    lines
 }
 
 /// The files in use, and what is not yet effective.

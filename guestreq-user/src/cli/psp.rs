@@ -48,25 +48,11 @@ pub fn text(psp: &Psp) -> String {
 }
 
 fn summary(psp: &Psp) -> String {
-    let held = match &psp.holder {
-        None => "nobody".to_owned(),
-        Some(holder) => {
-            let by = match &holder.vm {
-                Some(vm) => format!("VM {}", name(vm)),
-                None => "the host".to_owned(),
-            };
-            format!(
-                "{by} (pid {}), {} for {}",
-                holder.pid,
-                holder.command,
-                duration(holder.seconds)
-            )
-        }
-    };
     let mut text = format!(
-        "Held by      {held}\n\
+        "Held by      {}\n\
          Waiting      {} guest requests now, {:.1} on average\n\
          Utilisation  {} over the last {}\n",
+        held_by(psp),
         psp.queue_length,
         psp.recent_queue_length,
         percent(psp.recent_utilisation),
@@ -84,6 +70,17 @@ fn summary(psp: &Psp) -> String {
         text.push_str(&format!("Not attached {probe}\n"));
     }
     text
+}
+
+/// `VM web (pid 7), snp_guest_request for 8.40 ms`
+pub fn held_by(psp: &Psp) -> String {
+    let Some(holder) = &psp.holder else { return "nobody".to_owned() };
+    let by = match &holder.vm {
+        Some(vm) => format!("VM {}", name(vm)),
+        None => "the host".to_owned(),
+    };
+    let (pid, command, time) = (holder.pid, &holder.command, duration(holder.seconds));
+    format!("{by} (pid {pid}), {command} for {time}")
 }
 
 fn commands(psp: &Psp) -> String {

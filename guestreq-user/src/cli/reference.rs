@@ -22,9 +22,9 @@ completions.
 
 | exit status | means |
 |---|---|
-| 0 | success; for `doctor`: no check failed |
-| 1 | failure, with one line on standard error; for `doctor`: a check failed |
-| 2 | usage error |
+| 0 | success; for `doctor`: no check failed; for `condition`: no problem |
+| 1 | failure, with one line on standard error; for `doctor`: a check failed; for `condition`: a problem |
+| 2 | usage error; for `condition`: unknown |
 
 Tables may change. JSON (`-o json`) is stable: fields may be added, but keep their names and \
 meaning. Colours and symbols are for terminals only; `NO_COLOR` disables colours.

@@ -35,7 +35,7 @@ impl Args {
     }
 }
 
-const HEADER: [&str; 13] = [
+pub const HEADER: [&str; 13] = [
     "VM",
     "PID",
     "REQ/S",
@@ -51,31 +51,35 @@ const HEADER: [&str; 13] = [
     "MESSAGES",
 ];
 
+/// Right-aligned columns.
+pub const RIGHT: [usize; 10] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+
 pub fn table(answer: &Vms) -> String {
     if answer.vms.is_empty() {
         return "No VM has sent a guest request since the agent started.\n".to_owned();
     }
-    let mut table = table::new(&HEADER, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
-    for vm in &answer.vms {
-        let mean = |stage| maybe(vm.mean_stage_seconds(stage));
-        let failed = vm.requests - ok(vm);
-        table.add_row([
-            format!("{}{}", name(&vm.vm), if vm.running { "" } else { " (exited)" }),
-            vm.pid.to_string(),
-            format!("{:.1}", vm.recent_requests_per_second),
-            percent(vm.recent_psp_share),
-            vm.requests.to_string(),
-            failed.to_string(),
-            mean("vm_lock"),
-            mean("psp_queue"),
-            mean("psp_service"),
-            maybe(vm.p50_seconds),
-            maybe(vm.p99_seconds),
-            vm.lost(),
-            messages(vm),
-        ]);
-    }
+    let mut table = table::new(&HEADER, &RIGHT);
+    table.add_rows(answer.vms.iter().map(row));
     table::text(&table)
+}
+
+pub fn row(vm: &Vm) -> Vec<String> {
+    let mean = |stage| maybe(vm.mean_stage_seconds(stage));
+    vec![
+        format!("{}{}", name(&vm.vm), if vm.running { "" } else { " (exited)" }),
+        vm.pid.to_string(),
+        format!("{:.1}", vm.recent_requests_per_second),
+        percent(vm.recent_psp_share),
+        vm.requests.to_string(),
+        vm.requests.saturating_sub(ok(vm)).to_string(),
+        mean("vm_lock"),
+        mean("psp_queue"),
+        mean("psp_service"),
+        maybe(vm.p50_seconds),
+        maybe(vm.p99_seconds),
+        vm.lost(),
+        messages(vm),
+    ]
 }
 
 fn sum(results: &BTreeMap<String, u64>) -> u64 {

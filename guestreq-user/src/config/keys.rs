@@ -93,6 +93,15 @@ pub struct Keys {
     #[serde(deserialize_with = "duration")]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = crate::wire::policy::schema::TIME)))]
     pub slow_request: Option<Duration>,
+    /// Where labels of the node are written for [Node Feature Discovery](nodes.md#labels)
+    ///
+    /// Values: the path of a file in nfd's folder `features.d`, such as
+    /// `"/etc/kubernetes/node-feature-discovery/features.d/guestreq"`
+    ///
+    /// Default: not set
+    #[serde(deserialize_with = "nfd_file")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = super::schema::NFD_FILE)))]
+    pub nfd_file: Option<PathBuf>,
 }
 
 fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
@@ -100,6 +109,18 @@ fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::
     let read = humantime::parse_duration(&text);
     read.map(Some)
         .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
+}
+
+/// nfd ignores files whose names begin with a dot.
+fn nfd_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(value)?;
+    let name = text.rsplit('/').next().unwrap_or_default();
+    if !text.starts_with('/') || name.is_empty() || name.starts_with('.') {
+        return Err(D::Error::custom(format!(
+            "{text:?}: the absolute path of a file whose name does not begin with a dot"
+        )));
+    }
+    Ok(Some(PathBuf::from(text)))
 }
 
 fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {

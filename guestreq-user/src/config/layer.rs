@@ -32,6 +32,7 @@ pub struct Layer {
     pub max_vms: Option<u32>,
     pub keep_exited_vms: Option<Duration>,
     pub slow_request: Option<Duration>,
+    pub nfd_file: Option<PathBuf>,
     /// Keys that are not policy, sorted.
     pub others: Vec<(String, Source)>,
 }
@@ -82,6 +83,7 @@ impl Layer {
             max_vms: keys.max_vms,
             keep_exited_vms: keys.keep_exited_vms,
             slow_request: keys.slow_request,
+            nfd_file: keys.nfd_file,
             others,
         })
     }

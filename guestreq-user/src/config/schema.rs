@@ -25,6 +25,9 @@ use key::{Key, in_a_sentence};
 pub const SOCKET_ADDRESS: &str =
     r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]):[0-9]+$";
 
+/// An absolute path whose last part does not begin with a dot.
+pub const NFD_FILE: &str = r"^/([^/]*/)*[^./][^/]*$";
+
 /// Of config.toml and the files in conf.d.
 pub fn of_config() -> Value {
     let mut schema = undescribed();
@@ -121,10 +124,11 @@ fn defaults() -> Vec<(&'static str, Value)> {
         max_vms,
         keep_exited_vms,
         slow_request,
+        nfd_file: None,
         files: _,
     } = config
     else {
-        panic!("order or socket_group has a default: add it below");
+        panic!("order, socket_group or nfd_file has a default: add it below");
     };
     let time = |time| humantime::format_duration(time).to_string();
     vec![

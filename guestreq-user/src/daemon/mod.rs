@@ -2,6 +2,7 @@
 //!
 //! Assembles the agent: its loop, the servers, the watchdog, systemd, signals and reloads.
 
+pub mod feature_file;
 pub mod lock;
 mod priority;
 mod reload;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use feature_file::FeatureFile;
 use lock::Lock;
 use log::{info, warn};
 use reload::Reloader;
@@ -120,6 +122,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retry = RetryTimer::new();
+    let mut features = FeatureFile::default();
     let mut reload = false;
     loop {
         systemd.notify_status(shared.not_ready(), Instant::now());
@@ -153,6 +156,7 @@ async fn serve(options: Options, mut config: Config, mut reloader: Reloader) -> 
         if waiting && (reloaded || retry.is_due(Instant::now(), retry::modules())) {
             attempt(&options, &config, &shared)?;
         }
+        features.update(config.nfd_file.as_deref(), &shared);
     }
     drop(watchdog);
     systemd.notify_stopping(Instant::now());

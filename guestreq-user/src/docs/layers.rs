@@ -17,7 +17,7 @@ use super::root;
 
 /// From what depends on nothing to what depends on everything; see docs/architecture.md. Those before
 /// "wire" are tools.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "json",
     "text",
     "pages",
@@ -43,6 +43,7 @@ const LAYERS: [&str; 26] = [
     "report",
     "top",
     "cli",
+    "kubectl",
     "lib",
 ];
 

@@ -7,6 +7,7 @@ use crate::{
     bpf::pins::{Found, Mounted, ROOT},
     config::DEFAULT_PATH,
     enforce::{denial::after_denial, policies::Policies},
+    wire::status::FeatureFile,
 };
 
 /// A fix for each reason is on the page of the check.
@@ -62,6 +63,13 @@ pub const CHECKS: &[Check] = &[
         needed: "Every VMM's /proc/PID/cmdline can be read. While reading one blocks, as its memory is locked, its VM is shown as `unread-PID` and no rule matches its name.",
         docs: "docs/reliability.md#what-may-block",
         run: unread,
+    },
+    Check {
+        id: "node_labels",
+        title: "Node labels",
+        needed: "If `nfd_file` is set, the agent can write that file for Node Feature Discovery: its folder exists, root may write to it, and a container mounts it.",
+        docs: "docs/nodes.md#labels",
+        run: node_labels,
     },
     Check {
         id: "pins",
@@ -169,6 +177,17 @@ fn unread(host: &Host<'_>) -> Finding {
             format!("{count} VMs without a name: their processes cannot be read"),
             "see the agent's log and `guestreq vms` (unread-PID); `cat /proc/PID/cmdline` blocks, \
              too, until the VMM's memory is unlocked",
+        ),
+    })
+}
+
+fn node_labels(host: &Host<'_>) -> Finding {
+    of_agent(host, |agent| match &agent.feature_file {
+        None => Finding::pass("not configured"),
+        Some(FeatureFile { path, error: None }) => Finding::pass(path.clone()),
+        Some(FeatureFile { path, error: Some(error) }) => Finding::warn(
+            format!("{path} cannot be written: {error}"),
+            "create its folder, or mount it into the agent's container; or remove `nfd_file`",
         ),
     })
 }

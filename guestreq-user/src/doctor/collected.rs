@@ -37,6 +37,7 @@ const LIVE: &[&str] = &[
     "enforcement",
     "bypassed",
     "vms_unread",
+    "node_labels",
     "pins",
     "map_room",
     "state_folder",

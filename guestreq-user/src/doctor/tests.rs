@@ -153,6 +153,9 @@ const BROKEN: &[Broken] = &[
     }),
     ("bypassed", State::Warn, "3 requests bypassed enforcement", |f| f.agent_says("/enforcement/bypassed", json!(3))),
     ("vms_unread", State::Warn, "2 VMs without a name", |f| f.agent_says("/unread_vms", json!(2))),
+    ("node_labels", State::Warn, "/x/guestreq cannot be written: no such folder: create", |f| {
+        f.agent_says("/feature_file", json!({"path": "/x/guestreq", "error": "no such folder"}));
+    }),
     ("pins", State::Warn, "guestreq detach", |f| f.agent = Err(Silent::Nobody)),
     ("pins", State::Warn, "would not survive it", |f| f.pins = || Found::Nothing),
     ("pins", State::Fail, "from another version: schema 1", |f| f.pins = || Found::Foreign("schema 1".to_owned())),

@@ -8,6 +8,7 @@ pub mod losses;
 pub mod lost_vmpcks;
 pub mod overdue;
 pub mod processes;
+pub mod psp_watch;
 pub mod ring_buffer;
 pub mod tracked;
 pub mod vms;

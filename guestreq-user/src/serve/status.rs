@@ -19,13 +19,13 @@ use crate::{
 };
 
 pub async fn get(Extract(shared): Extract<Shared>) -> Response {
-    let (reason, status, maps, holder, unread_vms) = match &mut *shared.state() {
+    let (reason, status, maps, holder, unread_vms, psp) = match &mut *shared.state() {
         State::Waiting { reason } => {
             let asked = shared.configured();
             // Without observing there is no enforcement.
             let why = asked.reason.clone().or_else(|| Some(reason.clone()));
             let status = enforcement::Status { reason: why, ..asked };
-            (Some(reason.clone()), status, Vec::new(), None, None)
+            (Some(reason.clone()), status, Vec::new(), None, None, None)
         }
         State::Observing(observer) => match observer.refresh() {
             Ok(snapshot) => (
@@ -34,6 +34,7 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
                 maps(&observer.programs, &observer.table, &snapshot.host),
                 report::holder(observer, &snapshot),
                 Some(observer.table.unread() as u64),
+                Some(observer.psp().clone()),
             ),
             Err(error) => {
                 return failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}"));
@@ -49,6 +50,8 @@ pub async fn get(Extract(shared): Extract<Shared>) -> Response {
         maps,
         holder,
         unread_vms,
+        psp,
+        feature_file: shared.feature_file().clone(),
     })
     .into_response()
 }

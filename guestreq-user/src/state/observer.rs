@@ -18,7 +18,7 @@ use guestreq_common::policy::{Backend, Mode};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use super::snapshot::{Snapshot, read_order, sample, service};
+use super::snapshot::{Snapshot, queue_length, read_order, sample, service};
 use crate::{
     bpf::{
         pins::Pins,
@@ -34,12 +34,14 @@ use crate::{
         launches::Launches,
         losses::Losses,
         overdue::Overdue,
+        psp_watch::{Counts, PspWatch},
         ring_buffer::{Readers, Sink},
         tracked::TrackedVm,
         vms::VmTable,
         window::Window,
     },
     throttle::{ReportThrottle, without_numbers},
+    wire::status::PspState,
 };
 
 pub struct Observer {
@@ -58,6 +60,7 @@ pub struct Observer {
     /// Why the table could not be refreshed.
     table_failure: ReportThrottle<Option<String>>,
     overdue: Overdue,
+    psp: PspWatch,
     /// Why the gate's order could not be read.
     order_failure: ReportThrottle<Option<String>>,
     /// Reads the ring buffers until the observer is dropped.
@@ -124,7 +127,9 @@ impl Observer {
         }
         programs.drop_unwanted();
         programs.commit(works);
-        policies.warn(service(&*records.host()?));
+        let host = records.host()?;
+        policies.warn(service(&host));
+        let psp = PspWatch::new(Counts::of(&host, queue_length(&host)), Instant::now());
         let mut order = ConfiguredOrder::new(config.order());
         order.apply();
         Ok(Observer {
@@ -142,6 +147,7 @@ impl Observer {
             losses,
             table_failure: ReportThrottle::default(),
             overdue: Overdue::default(),
+            psp,
             order_failure: ReportThrottle::default(),
             _readers: readers,
         })
@@ -150,6 +156,11 @@ impl Observer {
     /// Why this agent cannot observe or enforce everything.
     pub fn not_ready(&self) -> Option<String> {
         self.programs.not_ready().or_else(|| self.enforcement.not_ready())
+    }
+
+    /// Whether the PSP answers, as of the last second.
+    pub fn psp(&self) -> &PspState {
+        self.psp.state()
     }
 
     /// Stops: enforcement continues, programs that only count are detached.
@@ -190,6 +201,8 @@ impl Observer {
         if let Ok(snapshot) = self.snapshot() {
             self.report_lost_vmpcks(&snapshot);
             self.report_order(&snapshot);
+            let host = &snapshot.host;
+            self.psp.update(Counts::of(host, queue_length(host)), Instant::now());
             self.window.push(snapshot.sample);
         }
     }

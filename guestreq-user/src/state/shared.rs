@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     enforce::{enforcement, policies},
     observe::journal::Journal,
+    wire::status::FeatureFile,
 };
 
 pub enum State {
@@ -30,6 +31,7 @@ pub struct Shared {
     /// The configured enforcement, reported while nothing is observed.
     configured: Arc<Mutex<enforcement::Status>>,
     config: Arc<Mutex<ConfigStatus>>,
+    feature_file: Arc<Mutex<Option<FeatureFile>>>,
     /// Serializes policy changes.
     pub changing: Arc<tokio::sync::Mutex<()>>,
     /// A late answer about a process is ready for the loop.
@@ -46,6 +48,7 @@ impl Shared {
             journal: Arc::new(Journal::new()),
             configured: Arc::new(Mutex::new(policies::configured(config))),
             config: Arc::new(Mutex::new(ConfigStatus::of(config))),
+            feature_file: Arc::default(),
             changing: Arc::default(),
             answer_ready: Arc::default(),
             alive: Arc::new(Mutex::new(Instant::now())),
@@ -66,6 +69,10 @@ impl Shared {
 
     pub fn config(&self) -> MutexGuard<'_, ConfigStatus> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn feature_file(&self) -> MutexGuard<'_, Option<FeatureFile>> {
+        self.feature_file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the programs report every request exactly while a follower wants all.

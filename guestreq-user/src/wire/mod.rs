@@ -2,6 +2,7 @@
 //!
 //! Shared by the agent and the command line.
 
+pub mod conditions;
 pub mod events;
 pub mod explain;
 pub mod identity;

@@ -89,6 +89,13 @@ pub struct Enforcement {
     pub bypassed: Option<u64>,
 }
 
+impl Enforcement {
+    /// Whether a policy is enforced, and that is verified.
+    pub fn enforces(&self) -> bool {
+        self.mode.0 == Mode::Enforce && self.verified
+    }
+}
+
 /// A running VM's policy.
 #[derive(Debug, Deserialize, Serialize)]
 pub struct VmPolicy {

@@ -1,4 +1,4 @@
-//! # Status of the agent, for `guestreq doctor`
+//! # Status of the agent, for `guestreq doctor` and `guestreq condition`
 //!
 //! Available also while nothing is observed.
 
@@ -23,6 +23,30 @@ pub struct Agent {
     /// VMs whose processes cannot be read: they have no name, and rules that match by name do not
     /// apply to them; null while nothing is observed.
     pub unread_vms: Option<u64>,
+    /// Whether the PSP answers; null while nothing is observed.
+    #[serde(default)]
+    pub psp: Option<PspState>,
+    /// The file with labels for Node Feature Discovery; null if none is configured.
+    #[serde(default)]
+    pub feature_file: Option<FeatureFile>,
+}
+
+/// Whether the PSP answers.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct PspState {
+    /// As the alert GuestreqPspDead: for two minutes requests waited and no command completed, or for
+    /// four minutes requests failed and none was answered.
+    pub dead: bool,
+    /// Why it counts as dead.
+    pub reason: Option<String>,
+}
+
+/// A file with labels for Node Feature Discovery.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct FeatureFile {
+    pub path: String,
+    /// Why it could not be written, the last time; null if it was, or is about to be.
+    pub error: Option<String>,
 }
 
 /// How full a BPF map is.

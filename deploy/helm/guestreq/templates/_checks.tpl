@@ -42,6 +42,12 @@
 {{- fail (printf "config: `%s` is %s, which is no folder of the node: use %s or a path below it" $key $path $folder) -}}
 {{- end -}}
 {{- end -}}
+{{- $features := "/etc/kubernetes/node-feature-discovery/features.d/" -}}
+{{- with $config.nfd_file -}}
+{{- if or (not (hasPrefix $features .)) (contains "/" (trimPrefix $features .)) -}}
+{{- fail (printf "config: `nfd_file` is %s, which is no file of the folder that nfd reads: use %sguestreq" . $features) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq ($config.backend | default "gate") "none" -}}
 {{- range $rule := prepend ($config.vm | default list) $config -}}
 {{- if eq ($rule.mode | default "") "enforce" -}}

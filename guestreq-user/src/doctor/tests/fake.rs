@@ -194,6 +194,8 @@ fn agent() -> serde_json::Value {
         "maps": [{"map": "vms", "entries": 3, "capacity": 1024}],
         "holder": {"command": "snp_guest_request", "vm": "web", "pid": 1, "seconds": 0.01},
         "unread_vms": 0,
+        "psp": {"dead": false, "reason": null},
+        "feature_file": {"path": "/x/guestreq", "error": null},
     })
 }
 

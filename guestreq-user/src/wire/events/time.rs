@@ -28,6 +28,12 @@ impl Time {
         Time::at(since_epoch.saturating_sub(duration))
     }
 
+    /// The time `duration` after now.
+    pub fn after(duration: Duration) -> Time {
+        let since_epoch = Time::now().0.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
+        Time::at(since_epoch.saturating_add(duration))
+    }
+
     /// The time `since_epoch` after 1970, up to the year 9999.
     pub fn at(since_epoch: Duration) -> Time {
         let moment = SignedDuration::try_from(since_epoch).and_then(Timestamp::from_duration);

@@ -1,5 +1,7 @@
 //! # Verification of enforcement
 
+mod conditions;
+
 use std::{fs, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -107,12 +109,13 @@ fn refuses(_: &Context) -> Result<Status> {
 }
 
 fn stays(_: &Context) -> Result<Status> {
-    let [flag, path] = config(ENFORCE)?;
+    let [flag, path] = config(&format!("{ENFORCE}{}", conditions::config()?))?;
     let agent = Agent::spawn(&[flag, path, "--stay"])?;
     wait_until("the agent answers", Duration::from_secs(60), || {
         Ok(agent::get("/readyz").is_ok_and(|(_, why)| why.contains("the gate is not loaded")))
     })?;
     ensure_verified(&agent, "false")?;
+    conditions::ensure_all(false)?;
     let before = Firmware::read()?;
     load::run("--vmm qemu --name watched --type report,export --count 10")?;
     let passed = disallowed_that_reached(&Firmware::read()?.since(&before));
@@ -130,7 +133,10 @@ fn stays(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     load::run("--vmm qemu --name refused --type export --count 5")?;
     ensure!(Firmware::read()?.since(&before).guest_requests == 0, "an export passed");
-    Enforcing { agent, gate }.end()
+    conditions::ensure_all(true)?;
+    let ended = Enforcing { agent, gate }.end()?;
+    conditions::ensure_unknown()?;
+    Ok(ended)
 }
 
 fn gate_removed(_: &Context) -> Result<Status> {

@@ -133,6 +133,8 @@ fn answers(vms: &[TestVm]) -> Answers {
     let agent = json!({
         "version": "0.1.0", "pid": 77, "ready": true, "reason": null, "maps": [],
         "enforcement": policy["enforcement"], "holder": psp["holder"], "unread_vms": 0,
+        "psp": {"dead": true, "reason": "stuck"},
+        "feature_file": {"path": "/x/guestreq", "error": "no such folder"},
     });
     Answers {
         agent: Ok(agent),

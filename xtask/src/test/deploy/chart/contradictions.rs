@@ -38,6 +38,10 @@ fn contradictions() -> Vec<(Value, &'static str)> {
         (config("order = \"off\""), "config: `order` needs CAP_SYS_ADMIN"),
         (config("state = \"/var/lib/other\""), "config: `state` is /var/lib/other"),
         (config("socket = \"/run/guestreq.sock\""), "config: `socket` is /run/guestreq.sock"),
+        (
+            config("nfd_file = \"/etc/guestreq\""),
+            "config: `nfd_file` is /etc/guestreq, which is no",
+        ),
         (config("max_vms = 20000"), "config: `max_vms = 20000` needs more than"),
         (json!({"listen": "127.0.0.1:9940"}), "listen: neither the kubelet's probes"),
         (json!({"listen": "[::1]:9940"}), "listen: neither the kubelet's probes"),

@@ -11,13 +11,17 @@ use crate::helm::Helm;
 
 const AGENT: &str = "DaemonSet/snp";
 const POD: &str = "/spec/template/spec";
+const CONFIG: &str = "  # indented\n\nmode = \"observe\"\n\
+    nfd_file = \"/etc/kubernetes/node-feature-discovery/features.d/guestreq\"";
+
+const FEATURES: &str = "/etc/kubernetes/node-feature-discovery/features.d";
 
 fn values() -> Value {
     json!({
         "image": {"digest": digest(), "pullPolicy": "Always"},
         "imagePullSecrets": [{"name": "registry"}],
         "fullnameOverride": "snp",
-        "config": "  # indented\n\nmode = \"observe\"",
+        "config": CONFIG,
         "listen": "[::]:9000",
         "extraArgs": ["--without-probe", "name"],
         "nodeSelector": {"feature.node.kubernetes.io/cpu-security.sev.snp.enabled": null, "a": "b"},
@@ -56,6 +60,9 @@ fn wanted() -> Vec<(&'static str, String, Value)> {
         pod("initContainers/0/image", image.clone()),
         pod("containers/0/image", image),
         pod("containers/0/imagePullPolicy", json!("Always")),
+        // As the component nfd does.
+        pod("containers/0/volumeMounts/7/mountPath", json!(FEATURES)),
+        pod("volumes/7/hostPath", json!({"path": FEATURES, "type": "DirectoryOrCreate"})),
         pod("imagePullSecrets", json!([{"name": "registry"}])),
         pod("containers/0/args/3", json!("[::]:9000")),
         pod("containers/0/args/5", json!("name")),
@@ -70,7 +77,7 @@ fn wanted() -> Vec<(&'static str, String, Value)> {
         of(AGENT, "spec/template/metadata/annotations/note", json!("1")),
         of(AGENT, "spec/template/metadata/labels/team", json!("2")),
         of(AGENT, "spec/updateStrategy", json!({"type": "OnDelete"})),
-        of("ConfigMap/snp", "data/config.toml", json!("  # indented\n\nmode = \"observe\"")),
+        of("ConfigMap/snp", "data/config.toml", json!(CONFIG)),
         of("PodMonitor/snp", "metadata/labels/release", json!("3")),
         of("PodMonitor/snp", "spec/podMetricsEndpoints/0/interval", json!("1m")),
         of("PrometheusRule/snp-alerts", "metadata/labels/release", json!("4")),
