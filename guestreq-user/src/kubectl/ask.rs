@@ -18,7 +18,7 @@ use super::{
     UNANSWERED,
     args::Args,
     failure::{self, Failure},
-    find::{self, Found},
+    find::Nodes,
     pods::Pod,
     process::Kubectl,
     views::{Command, Rows, View},
@@ -38,76 +38,50 @@ const MOST_KEPT: usize = 1 << 30;
 /// By node: its answer, or why there is none.
 pub type Answers<T> = BTreeMap<String, Result<T, String>>;
 
-/// Asks all nodes and prints their answers.
-pub async fn all_nodes(
+/// Asks nodes and prints their answers; of these only what concerns `vm`, if it is given.
+pub async fn show(
     kubectl: &Kubectl,
     args: &Args,
     view: &'static View,
     command: &Command,
+    nodes: Nodes,
+    vm: Option<&str>,
 ) -> Result<ExitCode> {
+    let only = |mut answer: Value| {
+        if let Some(vm) = vm {
+            view.keep_vm(&mut answer, vm);
+        }
+        answer
+    };
     if command.json {
         let mut kept = 0;
-        let keep = |answer: &Value| {
-            let line = json::line(answer)?;
+        let keep = |answer| {
+            let line = json::line(&only(answer))?;
             kept += line.len();
             if kept > MOST_KEPT {
                 bail!("its answer is left out: all together exceed {} MiB", MOST_KEPT >> 20);
             }
             Ok(line)
         };
-        let answers = each_node(kubectl, args.parallel(), &command.words, keep).await?;
+        let answers = each_node(kubectl, args.parallel(), nodes, &command.words, keep).await?;
         write(as_json(&answers)?.as_bytes())?;
         Ok(report(&answers))
     } else {
-        let rows = |answer: &Value| view.rows(answer);
-        let answers = each_node(kubectl, args.parallel(), &command.words, rows).await?;
+        let rows = |answer| view.rows(&only(answer));
+        let answers = each_node(kubectl, args.parallel(), nodes, &command.words, rows).await?;
         write(as_table(view, &answers).as_bytes())?;
         Ok(report(&answers))
     }
 }
 
-/// Asks the node of a VM, and prints what concerns it.
-pub async fn of_vm(
-    kubectl: &Kubectl,
-    args: &Args,
-    view: &'static View,
-    command: &Command,
-    found: &Found,
-) -> Result<ExitCode> {
-    let Found { pod, label } = found;
-    let pods = BTreeMap::from([(pod.node.clone(), pod.clone())]);
-    let only = |answer: &Value| {
-        let mut answer = answer.clone();
-        view.keep_vm(&mut answer, label);
-        Ok(answer)
-    };
-    let answers = each(kubectl, args.parallel(), pods, &command.words, only).await?;
-    let text = if command.json {
-        let line = |answer: &Value| Ok(json::line(answer)?);
-        as_json(&mapped(&answers, line))?
-    } else {
-        as_table(view, &mapped(&answers, |answer| view.rows(answer)))
-    };
-    write(text.as_bytes())?;
-    Ok(report(&answers))
-}
-
-fn mapped<T, U>(answers: &Answers<T>, with: impl Fn(&T) -> Result<U>) -> Answers<U> {
-    let of = |answer: &Result<T, String>| match answer {
-        Ok(answer) => with(answer).map_err(|error| format!("{error:#}")),
-        Err(why) => Err(why.clone()),
-    };
-    answers.iter().map(|(node, answer)| (node.clone(), of(answer))).collect()
-}
-
-/// Asks every node that has, or should have, an agent.
+/// The answers of all nodes, of those without a pod as well.
 pub async fn each_node<T>(
     kubectl: &Kubectl,
     parallel: usize,
+    nodes: Nodes,
     words: &[String],
-    with: impl FnMut(&Value) -> Result<T>,
+    with: impl FnMut(Value) -> Result<T>,
 ) -> Result<Answers<T>> {
-    let nodes = find::all(kubectl).await?;
     if let Some(remark) = nodes.remark {
         failure::say(&remark);
     }
@@ -123,7 +97,7 @@ async fn each<T>(
     parallel: usize,
     pods: BTreeMap<String, Pod>,
     words: &[String],
-    mut with: impl FnMut(&Value) -> Result<T>,
+    mut with: impl FnMut(Value) -> Result<T>,
 ) -> Result<Answers<T>> {
     let shared = Arc::new((kubectl.clone(), words.to_vec()));
     let mut progress = Progress::new(pods.len());
@@ -147,7 +121,7 @@ async fn each<T>(
             Ok(Err(failure)) => Err(failure.of_node(&pod.name)),
             Ok(Ok(answer)) => {
                 answered += 1;
-                with(&answer).map_err(|error| format!("{error:#}"))
+                with(answer).map_err(|error| format!("{error:#}"))
             }
             Err(why) => Err(why),
         };

@@ -23,6 +23,14 @@ pub struct Nodes {
     pub remark: Option<String>,
 }
 
+impl Nodes {
+    /// One node, which has a pod.
+    pub fn only(pod: Pod) -> Nodes {
+        let pods = BTreeMap::from([(pod.node.clone(), pod)]);
+        Nodes { pods, without: BTreeSet::new(), remark: None }
+    }
+}
+
 /// A VM's agent, and the VM's label there.
 #[derive(Debug)]
 pub struct Found {

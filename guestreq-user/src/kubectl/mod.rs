@@ -21,6 +21,7 @@ use anyhow::{Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Args, Selection};
+use find::Nodes;
 use process::Kubectl;
 use verb::Verb;
 use views::View;
@@ -61,7 +62,8 @@ async fn execute(args: Args) -> Result<ExitCode> {
         Selection::AllNodes => {
             let view = View::of(&verb)?;
             let command = view.command(&args.command)?;
-            ask::all_nodes(&kubectl, &args, view, &command).await
+            let nodes = find::all(&kubectl).await?;
+            ask::show(&kubectl, &args, view, &command, nodes, None).await
         }
         Selection::Node(node) => {
             let pod = find::on_node(&kubectl, node).await?;
@@ -90,7 +92,8 @@ async fn on_vm(kubectl: &Kubectl, args: &Args, verb: &Verb, wanted: &str) -> Res
     match View::with_vms(verb) {
         Some(view) => {
             let command = view.command(&args.command)?;
-            ask::of_vm(kubectl, args, view, &command, &found).await
+            let nodes = Nodes::only(found.pod);
+            ask::show(kubectl, args, view, &command, nodes, Some(&found.label)).await
         }
         None => passed::through(kubectl, &found.pod, &with_vm(&found.label)),
     }

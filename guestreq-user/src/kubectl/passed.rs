@@ -10,16 +10,15 @@ use std::{
 
 use anyhow::Result;
 
-use super::{failure::Failure, pods::Pod, process::Kubectl};
+use super::{
+    pods::Pod,
+    process::{Kubectl, not_run},
+};
 
 pub fn through(kubectl: &Kubectl, pod: &Pod, command: &[String]) -> Result<ExitCode> {
     let words = kubectl.exec_words(&pod.name, terminal(command), command);
     let error = Command::new(Kubectl::PROGRAM).args(words).exec();
-    let failure = match error.kind() {
-        io::ErrorKind::NotFound => Failure::NoKubectl,
-        _ => Failure::Other(error.to_string()),
-    };
-    Err(failure.into())
+    Err(not_run(&error).into())
 }
 
 /// A terminal, if there is one, so that the command ends with it. Else only a command that reads its

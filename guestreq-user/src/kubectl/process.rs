@@ -112,7 +112,8 @@ async fn drained(from: Option<impl AsyncRead + Unpin>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn not_run(error: &io::Error) -> Failure {
+/// Why kubectl could not be started.
+pub fn not_run(error: &io::Error) -> Failure {
     match error.kind() {
         io::ErrorKind::NotFound => Failure::NoKubectl,
         _ => Failure::Other(error.to_string()),

@@ -64,12 +64,13 @@ struct Candidate {
 
 async fn of_agents(kubectl: &Kubectl, args: &Args, wanted: &str) -> Result<Found> {
     let words = ["vms", "--output", "json"].map(str::to_owned);
-    let matching = |answer: &Value| {
+    let matching = |answer: Value| {
         let all = answer["vms"].as_array().context("its agent answers in another format")?;
         Ok(all.iter().filter_map(|vm| candidate(vm, wanted)).collect())
     };
+    let nodes = find::all(kubectl).await?;
     let answers: Answers<Vec<Candidate>> =
-        ask::each_node(kubectl, args.parallel(), &words, matching).await?;
+        ask::each_node(kubectl, args.parallel(), nodes, &words, matching).await?;
     let mut silent = Vec::new();
     let mut found: Vec<(&String, &Candidate)> = Vec::new();
     for (node, answer) in &answers {

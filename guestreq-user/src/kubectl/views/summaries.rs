@@ -8,14 +8,11 @@ pub mod psp {
     pub const RIGHT: [usize; 4] = [0, 1, 2, 3];
 
     pub fn rows(psp: &Psp) -> Rows {
-        let asids = |asids: crate::wire::Asids| {
-            format!("{} of {}", asids.used, asids.used.saturating_add(asids.available))
-        };
         let lost = psp.lost.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
         let row = vec![
             percent(psp.recent_utilisation),
             psp.queue_length.to_string(),
-            psp.asids.map_or_else(|| "-".to_owned(), asids),
+            psp.asids.map_or_else(|| "-".to_owned(), |asids| asids.to_string()),
             lost.to_string(),
             held_by(psp),
         ];
