@@ -1,7 +1,8 @@
 //! # guestreq
 //!
 //! Per-VM accounting, latency and policy of SEV-SNP guest requests. One binary is the agent and its
-//! command line; another, kubectl's plugin, runs that in pods. A library so that fuzzing can call it; everything else is private.
+//! command line; another, kubectl's plugin, runs that in pods. A library so that fuzzing can call it;
+//! everything else is private.
 
 mod background;
 mod bpf;

@@ -60,8 +60,7 @@ fn summary(psp: &Psp) -> String {
     );
     text.push_str(&order::summary(psp));
     if let Some(asids) = psp.asids {
-        let total = asids.used + asids.available;
-        text.push_str(&format!("ASIDs        {} of {total} in use\n", asids.used));
+        text.push_str(&format!("ASIDs        {asids} in use\n"));
     }
     for (reason, count) in psp.lost.iter().filter(|(_, count)| **count > 0) {
         text.push_str(&format!("Lost         {count} ({reason})\n"));

@@ -17,7 +17,12 @@ use crate::{
     background,
     state::shared::{Shared, State},
     throttle::{ReportThrottle, without_numbers},
-    wire::{events::Time, policy::Enforcement, status::FeatureFile as Status},
+    wire::{
+        conditions::Subject,
+        events::Time,
+        policy::{Enforcement, Name as _},
+        status::FeatureFile as Status,
+    },
 };
 
 const RENEW: Duration = Duration::from_secs(60);
@@ -54,11 +59,14 @@ impl Labels {
             expiry.to_the_second()
         );
         let Labels { ready, enforcing, psp_dead } = self;
-        let labels =
-            [("ready", Some(ready)), ("enforcing", Some(enforcing)), ("psp-dead", psp_dead)];
-        for (name, value) in labels {
+        let labels = [
+            (Subject::Ready, Some(ready)),
+            (Subject::Enforcing, Some(enforcing)),
+            (Subject::PspDead, psp_dead),
+        ];
+        for (subject, value) in labels {
             if let Some(value) = value {
-                text.push_str(&format!("{NAMESPACE}/guestreq-{name}={value}\n"));
+                text.push_str(&format!("{NAMESPACE}/guestreq-{}={value}\n", subject.name()));
             }
         }
         text

@@ -12,7 +12,7 @@ pub mod overview;
 pub mod policy;
 pub mod status;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use guestreq_common::waiting::LostCause;
 use serde::{Deserialize, Serialize};
@@ -173,6 +173,13 @@ pub struct Asids {
     pub used: u64,
     /// How many more guests can start.
     pub available: u64,
+}
+
+/// `3 of 99`
+impl fmt::Display for Asids {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.used, self.used.saturating_add(self.available))
+    }
 }
 
 /// The command that occupies the PSP.

@@ -24,14 +24,16 @@ impl Time {
     }
 
     pub fn before(self, duration: Duration) -> Time {
-        let since_epoch = self.0.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
-        Time::at(since_epoch.saturating_sub(duration))
+        Time::at(self.since_epoch().saturating_sub(duration))
     }
 
     /// The time `duration` after now.
     pub fn after(duration: Duration) -> Time {
-        let since_epoch = Time::now().0.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs();
-        Time::at(since_epoch.saturating_add(duration))
+        Time::at(Time::now().since_epoch().saturating_add(duration))
+    }
+
+    fn since_epoch(self) -> Duration {
+        self.0.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs()
     }
 
     /// The time `since_epoch` after 1970, up to the year 9999.

@@ -34,7 +34,7 @@ fn kinds(_: &Context) -> Result<Status> {
     follower.wait_until("it listens", |events| find(events, "new_vm", "busy").is_some())?;
 
     load::run("--vmm qemu --name hostile --type export --count 2 --vmpck 1")?;
-    // As many as 0.75 s of the limit, so that a slow machine exceeds it, too.
+    // 20 requests conform to the limit only if they take 0.75 s: a slow machine exceeds it, too.
     load::run("--vmm qemu --name eager --burst 20 --pause 2000 --count 40")?;
     load::run("--vmm qemu --name replayer --count 4 --fault replay:2")?;
     load::run("--vmm qemu --name skipper --count 4 --fault gap:2")?;
