@@ -5,8 +5,10 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -29,32 +31,66 @@ pub struct Agents {
     vm: Vec<Line>,
     vms: usize,
     start: Instant,
+    sent: Arc<Sent>,
 }
 
 struct Line {
     series: String,
     value: f64,
-    is_counter: bool,
+    grows: Grows,
+}
+
+/// How a value grows. Counts stay whole numbers: fractions would compress worse.
+#[derive(Clone, Copy, PartialEq)]
+enum Grows {
+    No,
+    InTime,
+    InCounts,
+    /// The value is the bucket's own. If a sum of buckets were rounded, a bucket could shrink, which
+    /// is a reset of a native histogram.
+    Bucket,
+    /// The sum of the buckets before.
+    Count,
+}
+
+/// What the agents have sent.
+#[derive(Default)]
+pub struct Sent {
+    pub scrapes: AtomicU64,
+    pub bytes: AtomicU64,
 }
 
 impl Agents {
     pub fn new(hosts: usize, vms: usize) -> Result<Self> {
         let (mut host, mut vm) = (Vec::new(), Vec::new());
+        let mut below = 0.0;
         for text in HOST.lines().filter(|text| !text.starts_with('#')) {
-            let (series, value) = text.rsplit_once(' ').context("host.prom: no value")?;
-            let value = value.parse().with_context(|| format!("host.prom: {text}"))?;
+            let (series, text) = text.rsplit_once(' ').context("host.prom: no value")?;
+            let mut value = text.parse().with_context(|| format!("host.prom: {series}"))?;
             let name = series.split('{').next().unwrap_or_default();
-            let is_counter = COUNTERS.iter().any(|end| name.ends_with(end));
+            let grows = match COUNTERS.iter().find(|end| name.ends_with(**end)) {
+                Some(&"_bucket") => Grows::Bucket,
+                Some(&"_count") => Grows::Count,
+                Some(_) if text.contains('.') => Grows::InTime,
+                Some(_) => Grows::InCounts,
+                None => Grows::No,
+            };
+            if grows == Grows::Bucket {
+                (value, below) = (value - below, value);
+            } else {
+                below = 0.0;
+            }
             let to = if series.contains(VM) { &mut vm } else { &mut host };
-            to.push(Line { series: series.to_owned(), value, is_counter });
+            to.push(Line { series: series.to_owned(), value, grows });
         }
-        Ok(Self { hosts, host, vm, vms, start: Instant::now() })
+        Ok(Self { hosts, host, vm, vms, start: Instant::now(), sent: Arc::default() })
     }
 
     /// Answers `GET /metrics/N` on a port of 127.0.0.1, until the process ends.
-    pub fn serve(self) -> Result<u16> {
+    pub fn serve(self) -> Result<(u16, Arc<Sent>)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("a port of 127.0.0.1")?;
         let port = listener.local_addr()?.port();
+        let sent = self.sent.clone();
         let agents = Arc::new(self);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -62,7 +98,7 @@ impl Agents {
                 thread::spawn(move || agents.answer(stream));
             }
         });
-        Ok(port)
+        Ok((port, sent))
     }
 
     fn answer(&self, mut stream: TcpStream) -> Result<()> {
@@ -85,6 +121,8 @@ impl Agents {
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )?;
+        self.sent.scrapes.fetch_add(1, Ordering::Relaxed);
+        self.sent.bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -95,10 +133,20 @@ impl Agents {
         let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
         let seconds = seconds + tide(seconds) - tide(0.0);
         let mut text = String::new();
+        let mut sum = 0.0;
         let mut write = |line: &Line, series: &str, share: f64| {
-            let value = match line.is_counter {
-                true => line.value * (1.0 + share * seconds / AGE),
-                false => line.value,
+            let grown = line.value * (1.0 + share * seconds / AGE);
+            let value = match line.grows {
+                Grows::No => line.value,
+                // Nanoseconds, as agents export.
+                Grows::InTime => (grown * 1e9).round() / 1e9,
+                Grows::InCounts => grown.floor(),
+                Grows::Bucket => {
+                    sum += grown.floor();
+                    sum
+                }
+                // It comes last of a histogram.
+                Grows::Count => mem::take(&mut sum),
             };
             let _ = writeln!(text, "{series} {value}");
         };
@@ -135,6 +183,34 @@ mod tests {
         }
     }
 
+    /// A bucket that shrinks, or a count that is not theirs, is a reset of a native histogram.
+    #[test]
+    fn buckets_never_shrink() {
+        let agents = Agents::new(3, 2).unwrap();
+        let of = |seconds| {
+            let text = agents.text(1, seconds);
+            let mut below = 0.0;
+            let mut own = Vec::new();
+            for line in text.lines() {
+                let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+                if line.contains("_bucket{") {
+                    own.push(value - below);
+                    below = value;
+                } else if line.contains("_duration_seconds_count") {
+                    assert_eq!(value, below, "{line}");
+                    below = 0.0;
+                }
+            }
+            own
+        };
+        let mut last = of(0.0);
+        for seconds in 1..60 {
+            let next = of(f64::from(seconds));
+            assert!(last.iter().zip(&next).all(|(last, next)| last <= next), "{seconds} s");
+            last = next;
+        }
+    }
+
     #[test]
     fn counters_grow_and_vms_have_their_own_names() {
         let agents = Agents::new(2, 3).unwrap();
@@ -142,6 +218,8 @@ mod tests {
         let busy = "guestreq_psp_busy_seconds_total{command=\"snp_guest_request\"}";
         assert!(value(&after, busy) > value(&before, busy));
         assert!(value(&after, "guestreq_vm_info{vm=\"vm-2\"") == 1.0);
+        let count = "guestreq_psp_commands_total{command=\"snp_guest_request\"}";
+        assert_eq!(value(&after, count).fract(), 0.0);
         assert_eq!(before.lines().count(), agents.host.len() + 3 * agents.vm.len());
     }
 }

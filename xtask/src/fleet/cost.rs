@@ -1,0 +1,207 @@
+//! # The cost of a Prometheus, from its own metrics and a block of its samples
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::agents::Sent;
+use crate::prometheus::{self, Server};
+
+/// A server that is measured.
+pub struct Watched {
+    name: &'static str,
+    server: Server,
+    /// Memory before it had any series, and the most so far.
+    base: f64,
+    peak: f64,
+    /// At the beginning and the end of what is measured.
+    readings: Vec<Reading>,
+}
+
+struct Reading {
+    at: Instant,
+    series: f64,
+    samples: f64,
+    cpu: f64,
+    sent_bytes: f64,
+    rules: f64,
+    late: f64,
+    wal: f64,
+}
+
+/// What it takes, of everything together.
+pub struct Cost {
+    pub name: &'static str,
+    pub series: f64,
+    /// In bytes.
+    pub base: f64,
+    pub memory: f64,
+    pub samples_per_s: f64,
+    /// Of one CPU.
+    pub cpu: f64,
+    pub sent_bytes_per_s: f64,
+    /// Seconds for one evaluation of all rules.
+    pub rules: f64,
+    /// Evaluations that had to be left out.
+    pub late: f64,
+    /// On disk: bytes of a sample, and of a series in each block.
+    pub of_sample: f64,
+    pub of_series: f64,
+    /// In the write-ahead log.
+    pub of_wal: f64,
+}
+
+impl Watched {
+    pub fn new(name: &'static str, server: Server) -> Result<Self> {
+        let base = sum(&server.metrics()?, "process_resident_memory_bytes ");
+        Ok(Self { name, server, base, peak: base, readings: Vec::new() })
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn look(&mut self) -> Result<()> {
+        // A server that is too busy to answer is looked at again later.
+        let Ok(own) = self.server.metrics() else { return Ok(()) };
+        self.peak = self.peak.max(sum(&own, "process_resident_memory_bytes "));
+        Ok(())
+    }
+
+    pub fn begin(&mut self) -> Result<()> {
+        self.readings = vec![self.read()?];
+        Ok(())
+    }
+
+    pub fn end(&mut self) -> Result<()> {
+        let reading = self.read()?;
+        self.readings.push(reading);
+        Ok(())
+    }
+
+    fn read(&self) -> Result<Reading> {
+        let own = self.server.metrics().context(self.name)?;
+        Ok(Reading {
+            at: Instant::now(),
+            series: sum(&own, "prometheus_tsdb_head_series "),
+            samples: sum(&own, "prometheus_tsdb_head_samples_appended_total"),
+            cpu: sum(&own, "process_cpu_seconds_total "),
+            sent_bytes: sum(&own, "prometheus_remote_storage_bytes_total"),
+            rules: sum(&own, "prometheus_rule_group_last_duration_seconds{"),
+            late: sum(&own, "prometheus_rule_group_iterations_missed_total"),
+            wal: sum(&own, "prometheus_tsdb_wal_storage_size_bytes "),
+        })
+    }
+
+    pub fn cost(&self) -> Result<Cost> {
+        let [before, after] = self.readings.as_slice() else {
+            anyhow::bail!("{}: not measured", self.name)
+        };
+        let seconds = (after.at - before.at).as_secs_f64();
+        let (of_sample, of_series) = self.on_disk()?;
+        Ok(Cost {
+            name: self.name,
+            series: after.series,
+            base: self.base,
+            memory: self.peak,
+            samples_per_s: (after.samples - before.samples) / seconds,
+            cpu: (after.cpu - before.cpu) / seconds,
+            sent_bytes_per_s: (after.sent_bytes - before.sent_bytes) / seconds,
+            rules: after.rules,
+            late: after.late,
+            of_sample,
+            of_series,
+            of_wal: after.wal / after.samples,
+        })
+    }
+
+    fn on_disk(&self) -> Result<(f64, f64)> {
+        let snapshot = self.server.snapshot().with_context(|| format!("{}: a block", self.name))?;
+        let folder = prometheus::data(self.name).join("snapshots").join(snapshot);
+        let (mut chunks, mut index, mut samples, mut series) = (0.0, 0.0, 0.0, 0.0);
+        for block in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let block = block?.path();
+            let Ok(meta) = fs::read_to_string(block.join("meta.json")) else { continue };
+            let meta: Value = serde_json::from_str(&meta)?;
+            let stat = |name: &str| meta["stats"][name].as_f64().unwrap_or_default();
+            samples += stat("numSamples");
+            series += stat("numSeries");
+            index += fs::metadata(block.join("index"))?.len() as f64;
+            chunks += size(&block.join("chunks"))?;
+        }
+        ensure!(samples > 0.0, "{}: a snapshot without samples", self.name);
+        Ok((chunks / samples, index / series))
+    }
+}
+
+impl Cost {
+    /// Above what the server takes without series.
+    pub fn bytes_per_series(&self) -> f64 {
+        (self.memory - self.base) / self.series
+    }
+
+    /// Upper bound: blocks of two hours, which are merged later.
+    pub fn disk_per_day(&self) -> f64 {
+        self.samples_per_s * 86_400.0 * self.of_sample + self.series * 12.0 * self.of_series
+    }
+
+    /// The write-ahead log covers three hours at most.
+    pub fn wal(&self) -> f64 {
+        self.samples_per_s * 3.0 * 3600.0 * self.of_wal
+    }
+
+    pub fn print(&self) {
+        println!(
+            "  {:<9} {} series, {:.0} MB of memory ({:.0} MB without series, {:.0} bytes per series), \
+             {:.0} samples/s, {:.1} % of a CPU",
+            self.name,
+            self.series,
+            self.memory / 1e6,
+            self.base / 1e6,
+            self.bytes_per_series(),
+            self.samples_per_s,
+            self.cpu * 100.0,
+        );
+        println!(
+            "            on disk {:.2} bytes per sample ({:.2} in the log), {:.0} per series \
+             and block; rules take {:.2} s, {} evaluations left out; sends {:.1} kB/s",
+            self.of_sample,
+            self.of_wal,
+            self.of_series,
+            self.rules,
+            self.late,
+            self.sent_bytes_per_s / 1e3,
+        );
+    }
+}
+
+pub fn bytes_per_scrape(sent: &Sent) -> f64 {
+    let scrapes = sent.scrapes.load(Ordering::Relaxed).max(1);
+    sent.bytes.load(Ordering::Relaxed) as f64 / scrapes as f64
+}
+
+/// The sum of all series whose line starts like this.
+fn sum(metrics: &str, start: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(start));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+fn size(folder: &Path) -> Result<f64> {
+    let files = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    files.map(|file| Ok(file?.metadata()?.len() as f64)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_of_one_metric_s_series() {
+        let own = "a_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na 7\n# TYPE a gauge\n";
+        assert_eq!((sum(own, "a_total"), sum(own, "a ")), (5.0, 7.0));
+    }
+}
