@@ -1,7 +1,8 @@
 //! # Simulated agents
 //!
-//! host.prom was exported by an agent in the rig with one VM. Each host here exports it with more
-//! VMs and growing counters; some hosts are busy, some idle, and VMs have the same names on all.
+//! host.prom was exported by an agent in the rig, during the scenario of the dashboards; of its VMs
+//! one is left, and of its limits the share. Each host here exports it with more VMs and growing
+//! counters; some hosts are busy, some idle, and VMs have the same names on all.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,8 +18,11 @@ use anyhow::{Context, Result};
 const HOST: &str = include_str!("host.prom");
 /// The VM in it.
 const VM: &str = "\"web-0\"";
-/// The agent's uptime in seconds.
-const AGE: f64 = 110.0;
+/// For how many seconds there was load.
+const AGE: f64 = 10.5;
+/// What sets apart the series of launches, of which the rig had more than a host has.
+const LAUNCH: &str = "guestreq_launch";
+const FEWER_LAUNCHES: f64 = 0.01;
 /// How fast load changes.
 const TIDE: f64 = 200.0;
 /// Suffixes of counters' names.
@@ -135,7 +139,8 @@ impl Agents {
         let mut text = String::new();
         let mut sum = 0.0;
         let mut write = |line: &Line, series: &str, share: f64| {
-            let grown = line.value * (1.0 + share * seconds / AGE);
+            let fewer = if series.starts_with(LAUNCH) { FEWER_LAUNCHES } else { 1.0 };
+            let grown = line.value * (1.0 + share * fewer * seconds / AGE);
             let value = match line.grows {
                 Grows::No => line.value,
                 // Nanoseconds, as agents export.
@@ -154,7 +159,7 @@ impl Agents {
         for vm in 0..self.vms {
             let name = format!("\"vm-{vm}\"");
             // The first VMs send most. Together they use the PSP as much as those in the rig did.
-            let weight = share * 10.0 / (vm + 1) as f64;
+            let weight = share * 17.0 / (vm + 1) as f64;
             self.vm.iter().for_each(|line| write(line, &line.series.replace(VM, &name), weight));
         }
         text
