@@ -11,6 +11,8 @@ use serde_json::Value;
 use super::agents::Sent;
 use crate::prometheus::{self, Server};
 
+const DURATION: &str = "prometheus_rule_group_last_duration_seconds{";
+
 /// A server that is measured.
 pub struct Watched {
     name: &'static str,
@@ -22,14 +24,24 @@ pub struct Watched {
     readings: Vec<Reading>,
 }
 
+/// Evaluations of rules.
+#[derive(Clone, Copy, Default)]
+pub struct Rules {
+    /// Seconds for all groups and for the slowest: groups run beside each other, and each must be
+    /// done before its next turn.
+    pub all: f64,
+    pub slowest: f64,
+    /// Evaluations that were left out, because the one before was not done.
+    pub missed: f64,
+}
+
 struct Reading {
     at: Instant,
     series: f64,
     samples: f64,
     cpu: f64,
     sent_bytes: f64,
-    rules: f64,
-    late: f64,
+    rules: Rules,
     wal: f64,
 }
 
@@ -44,10 +56,7 @@ pub struct Cost {
     /// Of one CPU.
     pub cpu: f64,
     pub sent_bytes_per_s: f64,
-    /// Seconds for one evaluation of all rules.
-    pub rules: f64,
-    /// Evaluations that had to be left out.
-    pub late: f64,
+    pub rules: Rules,
     /// On disk: bytes of a sample, and of a series in each block.
     pub of_sample: f64,
     pub of_series: f64,
@@ -91,9 +100,12 @@ impl Watched {
             samples: sum(&own, "prometheus_tsdb_head_samples_appended_total"),
             cpu: sum(&own, "process_cpu_seconds_total "),
             sent_bytes: sum(&own, "prometheus_remote_storage_bytes_total"),
-            rules: sum(&own, "prometheus_rule_group_last_duration_seconds{"),
-            late: sum(&own, "prometheus_rule_group_iterations_missed_total"),
-            wal: sum(&own, "prometheus_tsdb_wal_storage_size_bytes "),
+            rules: Rules {
+                all: sum(&own, DURATION),
+                slowest: values(&own, DURATION).fold(0.0, f64::max),
+                missed: sum(&own, "prometheus_rule_group_iterations_missed_total"),
+            },
+            wal: size(&prometheus::data(self.name).join("wal"))?,
         })
     }
 
@@ -112,7 +124,6 @@ impl Watched {
             cpu: (after.cpu - before.cpu) / seconds,
             sent_bytes_per_s: (after.sent_bytes - before.sent_bytes) / seconds,
             rules: after.rules,
-            late: after.late,
             of_sample,
             of_series,
             of_wal: after.wal / after.samples,
@@ -168,12 +179,14 @@ impl Cost {
         );
         println!(
             "            on disk {:.2} bytes per sample ({:.2} in the log), {:.0} per series \
-             and block; rules take {:.2} s, {} evaluations left out; sends {:.1} kB/s",
+             and block; rules take {:.1} s, the slowest group {:.1} s, {} evaluations missed; \
+             sends {:.1} kB/s",
             self.of_sample,
             self.of_wal,
             self.of_series,
-            self.rules,
-            self.late,
+            self.rules.all,
+            self.rules.slowest,
+            self.rules.missed,
             self.sent_bytes_per_s / 1e3,
         );
     }
@@ -184,15 +197,24 @@ pub fn bytes_per_scrape(sent: &Sent) -> f64 {
     sent.bytes.load(Ordering::Relaxed) as f64 / scrapes as f64
 }
 
-/// The sum of all series whose line starts like this.
+/// The values of all series whose line starts like this.
+fn values<'a>(metrics: &'a str, start: &'a str) -> impl Iterator<Item = f64> + 'a {
+    let lines = metrics.lines().filter(move |line| line.starts_with(start));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+}
+
 fn sum(metrics: &str, start: &str) -> f64 {
-    let lines = metrics.lines().filter(|line| line.starts_with(start));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    // Not sum(), which is -0 of nothing.
+    values(metrics, start).fold(0.0, |sum, value| sum + value)
 }
 
 fn size(folder: &Path) -> Result<f64> {
     let files = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-    files.map(|file| Ok(file?.metadata()?.len() as f64)).sum()
+    let mut bytes = 0.0;
+    for file in files {
+        bytes += file?.metadata()?.len() as f64;
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -203,5 +225,6 @@ mod tests {
     fn a_sum_is_of_one_metric_s_series() {
         let own = "a_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na 7\n# TYPE a gauge\n";
         assert_eq!((sum(own, "a_total"), sum(own, "a ")), (5.0, 7.0));
+        assert!(sum(own, "b").is_sign_positive());
     }
 }

@@ -46,7 +46,7 @@ mod tests {
     use crate::project;
 
     #[test]
-    fn blocks_are_found_and_told_apart() {
+    fn blocks_are_found_with_their_first_lines() {
         let page = "a\n```yaml\n# prometheus.yml\nx: 1\n```\nb\n```sh\nls\n```\n\n```yaml\ny: 2\n```\n";
         assert_eq!(blocks(page), ["# prometheus.yml\nx: 1\n", "y: 2\n"]);
     }
