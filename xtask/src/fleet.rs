@@ -9,6 +9,7 @@ mod configuration;
 mod cost;
 mod plan;
 mod victoria;
+mod watched;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use crate::prometheus::{Server, Settings};
 use crate::setup::Release;
 use crate::{port, progress, setup};
 use configuration::Targets;
-use cost::{Cost, Watched};
+use cost::Cost;
+use watched::Watched;
 
 /// How often memory is read.
 const LOOK: Duration = Duration::from_secs(5);
@@ -100,6 +102,7 @@ pub fn execute(args: &Args) -> Result<()> {
     let costs = all.iter().map(Watched::cost).collect::<Result<Vec<_>>>()?;
     costs.iter().for_each(Cost::print);
     println!("  agents    {:.0} bytes per scrape", cost::bytes_per_scrape(&scraped));
+    check::leaf(all[0].server(), args.leaf)?;
     let centres = [("sent", all[1].server()), ("fetched", all[2].server())].into_iter();
     for (name, server) in centres.chain(victoria.iter().map(|it| ("victoria", &it.1))) {
         check::centre(name, server, hosts.into())?;

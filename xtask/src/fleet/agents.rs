@@ -4,9 +4,9 @@
 //! one is left, and of its limits the share. Each host here exports it with more VMs and growing
 //! counters; some hosts are busy, some idle, and VMs have the same names on all.
 
-use std::fmt::Write as _;
+mod families;
+
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::mem;
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,46 +15,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use families::Family;
+
 const HOST: &str = include_str!("host.prom");
-/// The VM in it.
-const VM: &str = "\"web-0\"";
-/// For how many seconds there was load.
-const AGE: f64 = 10.5;
-/// What sets apart the series of launches, of which the rig had more than a host has.
-const LAUNCH: &str = "guestreq_launch";
-const FEWER_LAUNCHES: f64 = 0.01;
 /// How fast load changes.
 const TIDE: f64 = 200.0;
-/// Suffixes of counters' names.
-const COUNTERS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
 
 pub struct Agents {
     hosts: usize,
-    /// Lines of a host and of its VM.
-    host: Vec<Line>,
-    vm: Vec<Line>,
+    families: Vec<Family>,
     vms: usize,
     start: Instant,
     sent: Arc<Sent>,
-}
-
-struct Line {
-    series: String,
-    value: f64,
-    grows: Grows,
-}
-
-/// How a value grows. Counts stay whole numbers: fractions would compress worse.
-#[derive(Clone, Copy, PartialEq)]
-enum Grows {
-    No,
-    InTime,
-    InCounts,
-    /// The value is the bucket's own. If a sum of buckets were rounded, a bucket could shrink, which
-    /// is a reset of a native histogram.
-    Bucket,
-    /// The sum of the buckets before.
-    Count,
 }
 
 /// What the agents have sent.
@@ -66,28 +38,8 @@ pub struct Sent {
 
 impl Agents {
     pub fn new(hosts: usize, vms: usize) -> Result<Self> {
-        let (mut host, mut vm) = (Vec::new(), Vec::new());
-        let mut below = 0.0;
-        for text in HOST.lines().filter(|text| !text.starts_with('#')) {
-            let (series, text) = text.rsplit_once(' ').context("host.prom: no value")?;
-            let mut value = text.parse().with_context(|| format!("host.prom: {series}"))?;
-            let name = series.split('{').next().unwrap_or_default();
-            let grows = match COUNTERS.iter().find(|end| name.ends_with(**end)) {
-                Some(&"_bucket") => Grows::Bucket,
-                Some(&"_count") => Grows::Count,
-                Some(_) if text.contains('.') => Grows::InTime,
-                Some(_) => Grows::InCounts,
-                None => Grows::No,
-            };
-            if grows == Grows::Bucket {
-                (value, below) = (value - below, value);
-            } else {
-                below = 0.0;
-            }
-            let to = if series.contains(VM) { &mut vm } else { &mut host };
-            to.push(Line { series: series.to_owned(), value, grows });
-        }
-        Ok(Self { hosts, host, vm, vms, start: Instant::now(), sent: Arc::default() })
+        let families = families::parse(HOST)?;
+        Ok(Self { hosts, families, vms, start: Instant::now(), sent: Arc::default() })
     }
 
     /// Answers `GET /metrics/N` on a port of 127.0.0.1, until the process ends.
@@ -136,31 +88,19 @@ impl Agents {
         let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64 / 1.5;
         let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
         let seconds = seconds + tide(seconds) - tide(0.0);
+        let names: Vec<_> = (0..self.vms).map(|vm| format!("\"vm-{vm}\"")).collect();
         let mut text = String::new();
-        let mut sum = 0.0;
-        let mut write = |line: &Line, series: &str, share: f64| {
-            let fewer = if series.starts_with(LAUNCH) { FEWER_LAUNCHES } else { 1.0 };
-            let grown = line.value * (1.0 + share * fewer * seconds / AGE);
-            let value = match line.grows {
-                Grows::No => line.value,
-                // Nanoseconds, as agents export.
-                Grows::InTime => (grown * 1e9).round() / 1e9,
-                Grows::InCounts => grown.floor(),
-                Grows::Bucket => {
-                    sum += grown.floor();
-                    sum
-                }
-                // It comes last of a histogram.
-                Grows::Count => mem::take(&mut sum),
-            };
-            let _ = writeln!(text, "{series} {value}");
-        };
-        self.host.iter().for_each(|line| write(line, &line.series, share));
-        for vm in 0..self.vms {
-            let name = format!("\"vm-{vm}\"");
-            // The first VMs send most. Together they use the PSP as much as those in the rig did.
-            let weight = share * 17.0 / (vm + 1) as f64;
-            self.vm.iter().for_each(|line| write(line, &line.series.replace(VM, &name), weight));
+        for family in &self.families {
+            text += &family.head;
+            if !family.is_of_vms {
+                family.write(&mut text, None, share * seconds);
+                continue;
+            }
+            for (vm, name) in names.iter().enumerate() {
+                // The first VMs send most. Together they use the PSP as much as those in the rig did.
+                let weight = share * 17.0 / (vm + 1) as f64;
+                family.write(&mut text, Some(name), weight * seconds);
+            }
         }
         text
     }
@@ -196,7 +136,7 @@ mod tests {
             let text = agents.text(1, seconds);
             let mut below = 0.0;
             let mut own = Vec::new();
-            for line in text.lines() {
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
                 let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
                 if line.contains("_bucket{") {
                     own.push(value - below);
@@ -225,6 +165,12 @@ mod tests {
         assert!(value(&after, "guestreq_vm_info{vm=\"vm-2\"") == 1.0);
         let count = "guestreq_psp_commands_total{command=\"snp_guest_request\"}";
         assert_eq!(value(&after, count).fract(), 0.0);
-        assert_eq!(before.lines().count(), agents.host.len() + 3 * agents.vm.len());
+        let lines = |of_vms| {
+            let families = agents.families.iter().filter(move |it| it.is_of_vms == of_vms);
+            families.map(|family| family.lines.len()).sum::<usize>()
+        };
+        let series = before.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(series, lines(false) + 3 * lines(true));
+        assert_eq!(before.matches("# TYPE guestreq_request_duration_seconds histogram").count(), 1);
     }
 }

@@ -2,11 +2,26 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::Leaf;
 use crate::prometheus::Server;
 use crate::test::dashboards::live::fleet_queries;
 
 /// The largest permitted number of a host's series at the centre, without alerts (docs/fleets.md).
 pub const AT_CENTRE: f64 = 70.0;
+
+/// Whether the leaf has the kind of histograms that it was asked for.
+pub fn leaf(server: &Server, kind: Leaf) -> Result<()> {
+    let count =
+        |metric: &str| Ok::<_, anyhow::Error>(server.query(&format!("count({metric})"))?.len());
+    let classic = count("guestreq_request_duration_seconds_bucket")? > 0;
+    let native = count("guestreq_request_duration_seconds")? > 0;
+    let is_native = kind == Leaf::Native;
+    ensure!(
+        classic != is_native && native == is_native,
+        "the leaf's histograms: classic {classic}, native {native}"
+    );
+    Ok(())
+}
 
 pub fn centre(name: &str, server: &Server, hosts: f64) -> Result<()> {
     let count =
@@ -17,7 +32,8 @@ pub fn centre(name: &str, server: &Server, hosts: f64) -> Result<()> {
         server.number(r#"count(instance_vm:guestreq_vm_psp_seconds:top3_rate5m{vm="vm-0"})"#)?;
     ensure!(names == hosts, "{name}: {names} of {hosts} hosts have a VM called vm-0");
     // All are busy enough for it.
-    let buckets = server.number(r#"count(instance_le:guestreq_request_duration_seconds_bucket:rate5m)"#)?;
+    let buckets =
+        server.number(r#"count(instance_le:guestreq_request_duration_seconds_bucket:rate5m)"#)?;
     ensure!(buckets == 17.0 * hosts, "{name}: {buckets} buckets of {hosts} hosts");
     for (of, expression) in fleet_queries()? {
         server.query(&expression).with_context(|| format!("{name}: {of}"))?;

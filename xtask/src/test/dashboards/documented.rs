@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn blocks_are_found_with_their_first_lines() {
-        let page = "a\n```yaml\n# prometheus.yml\nx: 1\n```\nb\n```sh\nls\n```\n\n```yaml\ny: 2\n```\n";
+        let page =
+            "a\n```yaml\n# prometheus.yml\nx: 1\n```\nb\n```sh\nls\n```\n\n```yaml\ny: 2\n```\n";
         assert_eq!(blocks(page), ["# prometheus.yml\nx: 1\n", "y: 2\n"]);
     }
 
