@@ -30,7 +30,7 @@ export async function answers(dashboard, choice) {
     all[panel.id] = [];
     // A panel may set a minimum step.
     const step = Math.max(choice.step, 60 * parseInt(panel.interval ?? '0m'));
-    for (const { expr, refId, instant, legendFormat } of panel.targets) {
+    for (const { expr, refId, instant, legendFormat } of panel.targets ?? []) {
       const query = chosen(expr, choice, step);
       const series = instant
         ? await ask(choice.prometheus, 'query', { query, time: choice.to })

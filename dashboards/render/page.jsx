@@ -57,6 +57,7 @@ function Panel({ panel }) {
   const { x, y, w, h } = panel.gridPos;
   const place = { position: 'absolute', left: x * COLUMN + GAP / 2, top: y * ROW + 48 };
   const size = { width: w * COLUMN - GAP, height: h * ROW - GAP };
+  if (panel.type === 'row') return <div style={{ ...place, ...size, fontSize: 16 }}>{panel.title}</div>;
   const Kind = KINDS[panel.type];
   const given = { panel, choice, theme, answers: answers[panel.id] };
   return <div style={place}>

@@ -54,7 +54,7 @@ pub fn execute(args: &Args) -> Result<()> {
             port ^ 1
         )
     })?;
-    let prometheus = args.dashboard.map(|_| setup::prometheus()).transpose()?;
+    let prometheus = args.dashboard.map(|_| setup::prometheus(setup::Release::Two)).transpose()?;
     let rig = rig::prepare_vms(&args.kernel)?;
     let kernel = rig.kernels.last().context("no kernel")?;
     let live = !args.check && live::is_possible();

@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::setup::Prometheus;
 use crate::{process, project};
 
-/// How long a start may take on a busy machine.
+/// How long a start or an answer may take on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What to start.
@@ -47,7 +47,7 @@ impl Server {
         // Otherwise another server there would be taken for ours.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .with_context(|| format!("127.0.0.1:{port} is taken"))?;
-        let folder = project::logs().join(format!("prometheus-{}", settings.name));
+        let folder = folder(settings.name);
         if folder.exists() {
             fs::remove_dir_all(&folder)
                 .with_context(|| format!("cannot empty {}", folder.display()))?;
@@ -57,30 +57,36 @@ impl Server {
         let config = folder.join("prometheus.yml");
         fs::write(&config, settings.config)?;
         let log = folder.with_extension("log");
-        let file = File::create(&log)?;
         // Debian's build looks for its pages in /usr/share: mount them in its own namespace.
         const RUN: &str =
             r#"mount --bind "$0/usr/share" /usr/share && exec "$0/usr/bin/prometheus" "$@""#;
         let mut command = process::contained("sh");
         command.args(["-c", RUN]).arg(settings.packages.root());
         command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
-        command.arg(format!("--web.listen-address=127.0.0.1:{}", port));
-        command.args(settings.options).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().context("cannot run Prometheus")?;
+        command.arg(format!("--storage.tsdb.path={}", data(settings.name).display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+        command.args(settings.options);
+        Self::spawn(command, "Prometheus", port, log)
+    }
+
+    /// Starts a server with Prometheus' API.
+    pub fn spawn(mut command: Command, what: &str, port: u16, log: PathBuf) -> Result<Self> {
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("cannot run {what}"))?;
         let mut server = Self { child, port, log };
-        server.wait()?;
+        server.wait(what)?;
         Ok(server)
     }
 
-    fn wait(&mut self) -> Result<()> {
+    fn wait(&mut self, what: &str) -> Result<()> {
         let start = Instant::now();
         while get(&format!("http://127.0.0.1:{}/-/ready", self.port)).is_err() {
             let ended = self.child.try_wait()?.is_some();
             if ended || start.elapsed() > START_TIMEOUT {
                 let text = fs::read_to_string(&self.log).unwrap_or_default();
                 let last = text.lines().last().unwrap_or("no output");
-                bail!("Prometheus does not start: {last} (full log: {})", self.log.display());
+                bail!("{what} does not start: {last} (full log: {})", self.log.display());
             }
             thread::sleep(Duration::from_millis(100));
         }
@@ -110,6 +116,14 @@ impl Server {
         get(&format!("http://127.0.0.1:{}/metrics", self.port))
     }
 
+    /// Writes a block of all samples, and returns its folder's name. Needs --web.enable-admin-api.
+    pub fn snapshot(&self) -> Result<String> {
+        let address = format!("http://127.0.0.1:{}/api/v1/admin/tsdb/snapshot", self.port);
+        let post = ureq::post(address).config().timeout_global(Some(START_TIMEOUT)).build();
+        let answer: Value = serde_json::from_str(&post.send_empty()?.body_mut().read_to_string()?)?;
+        Ok(answer.pointer("/data/name").and_then(Value::as_str).context("no snapshot")?.to_owned())
+    }
+
     /// The single value of an expression.
     pub fn number(&self, expression: &str) -> Result<f64> {
         let samples = self.query(expression)?;
@@ -127,11 +141,20 @@ impl Drop for Server {
     }
 }
 
+fn folder(name: &str) -> PathBuf {
+    project::logs().join(format!("prometheus-{name}"))
+}
+
+/// The data of the server with this name.
+pub fn data(name: &str) -> PathBuf {
+    folder(name).join("data")
+}
+
 /// The body of a 200 response.
 fn get(address: &str) -> Result<String> {
     let mut answer = ureq::get(address)
         .config()
-        .timeout_global(Some(Duration::from_secs(10)))
+        .timeout_global(Some(Duration::from_secs(30)))
         .build()
         .call()
         .with_context(|| address.to_owned())?;

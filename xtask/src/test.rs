@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result, anyhow};
+use dashboards::Promtools;
 use tally::{Tally, UnitTests};
 
 use crate::setup::{EbpfTools, Wanted};
@@ -56,7 +57,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     }
     build::ebpf(&tools)?;
     // Without the network these are only used if present.
-    let promtool = if all { setup::promtool(!args.no_rig)? } else { None };
+    let promtools = if all { Promtools::find(!args.no_rig)? } else { Promtools::default() };
     let kubectl = if all { setup::kubectl(!args.no_rig)? } else { None };
     let helm = if all { setup::helm(!args.no_rig)? } else { None };
     let rig = thread::scope(|scope| {
@@ -65,7 +66,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         if all {
             // Promtool's tests take one processor the best part of a minute.
             let files = scope.spawn(|| -> Result<()> {
-                dashboards(promtool.as_deref())?;
+                dashboards(&promtools)?;
                 manifests(kubectl.as_deref())?;
                 chart(helm.as_deref(), kubectl.as_deref())
             });
@@ -118,11 +119,14 @@ fn plain_cargo() -> Result<()> {
     build::step("check", "plain cargo", &mut cargo)
 }
 
-fn dashboards(promtool: Option<&Path>) -> Result<()> {
-    if promtool.is_none() {
+fn dashboards(promtools: &Promtools) -> Result<()> {
+    if promtools.two.is_none() {
         progress::note("no promtool: rules and their tests are only parsed");
     }
-    progress::step("check", "dashboards, alerts and runbooks", || dashboards::check(promtool))
+    if promtools.three.is_none() {
+        progress::note("no promtool 3: rules for native histograms are not tested");
+    }
+    progress::step("check", "dashboards, alerts and runbooks", || dashboards::check(promtools))
 }
 
 fn manifests(kubectl: Option<&Path>) -> Result<()> {

@@ -1,60 +1,52 @@
 //! # Simulated agents
 //!
-//! host.prom was exported by an agent in the rig with one VM. Each host here exports it with more
-//! VMs and growing counters; some hosts are busy, some idle, and VMs have the same names on all.
+//! host.prom was exported by an agent in the rig, during the scenario of the dashboards; of its VMs
+//! one is left, and of its limits the share. Each host here exports it with more VMs and growing
+//! counters; some hosts are busy, some idle, and VMs have the same names on all.
 
-use std::fmt::Write as _;
+mod families;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use families::Family;
+
 const HOST: &str = include_str!("host.prom");
-/// The VM in it.
-const VM: &str = "\"web-0\"";
-/// The agent's uptime in seconds.
-const AGE: f64 = 110.0;
 /// How fast load changes.
 const TIDE: f64 = 200.0;
-/// Suffixes of counters' names.
-const COUNTERS: [&str; 4] = ["_total", "_bucket", "_sum", "_count"];
 
 pub struct Agents {
     hosts: usize,
-    /// Lines of a host and of its VM.
-    host: Vec<Line>,
-    vm: Vec<Line>,
+    families: Vec<Family>,
     vms: usize,
     start: Instant,
+    sent: Arc<Sent>,
 }
 
-struct Line {
-    series: String,
-    value: f64,
-    is_counter: bool,
+/// What the agents have sent.
+#[derive(Default)]
+pub struct Sent {
+    pub scrapes: AtomicU64,
+    pub bytes: AtomicU64,
 }
 
 impl Agents {
     pub fn new(hosts: usize, vms: usize) -> Result<Self> {
-        let (mut host, mut vm) = (Vec::new(), Vec::new());
-        for text in HOST.lines().filter(|text| !text.starts_with('#')) {
-            let (series, value) = text.rsplit_once(' ').context("host.prom: no value")?;
-            let value = value.parse().with_context(|| format!("host.prom: {text}"))?;
-            let name = series.split('{').next().unwrap_or_default();
-            let is_counter = COUNTERS.iter().any(|end| name.ends_with(end));
-            let to = if series.contains(VM) { &mut vm } else { &mut host };
-            to.push(Line { series: series.to_owned(), value, is_counter });
-        }
-        Ok(Self { hosts, host, vm, vms, start: Instant::now() })
+        let families = families::parse(HOST)?;
+        Ok(Self { hosts, families, vms, start: Instant::now(), sent: Arc::default() })
     }
 
     /// Answers `GET /metrics/N` on a port of 127.0.0.1, until the process ends.
-    pub fn serve(self) -> Result<u16> {
+    pub fn serve(self) -> Result<(u16, Arc<Sent>)> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).context("a port of 127.0.0.1")?;
         let port = listener.local_addr()?.port();
+        let sent = self.sent.clone();
         let agents = Arc::new(self);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -62,7 +54,7 @@ impl Agents {
                 thread::spawn(move || agents.answer(stream));
             }
         });
-        Ok(port)
+        Ok((port, sent))
     }
 
     fn answer(&self, mut stream: TcpStream) -> Result<()> {
@@ -85,6 +77,8 @@ impl Agents {
             "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
         )?;
+        self.sent.scrapes.fetch_add(1, Ordering::Relaxed);
+        self.sent.bytes.fetch_add(length as u64, Ordering::Relaxed);
         Ok(())
     }
 
@@ -94,20 +88,19 @@ impl Agents {
         let share = ((host * 37) % self.hosts + 1) as f64 / self.hosts as f64 / 1.5;
         let tide = |seconds: f64| (seconds / TIDE + host as f64).sin() * TIDE / 2.0;
         let seconds = seconds + tide(seconds) - tide(0.0);
+        let names: Vec<_> = (0..self.vms).map(|vm| format!("\"vm-{vm}\"")).collect();
         let mut text = String::new();
-        let mut write = |line: &Line, series: &str, share: f64| {
-            let value = match line.is_counter {
-                true => line.value * (1.0 + share * seconds / AGE),
-                false => line.value,
-            };
-            let _ = writeln!(text, "{series} {value}");
-        };
-        self.host.iter().for_each(|line| write(line, &line.series, share));
-        for vm in 0..self.vms {
-            let name = format!("\"vm-{vm}\"");
-            // The first VMs send most. Together they use the PSP as much as those in the rig did.
-            let weight = share * 10.0 / (vm + 1) as f64;
-            self.vm.iter().for_each(|line| write(line, &line.series.replace(VM, &name), weight));
+        for family in &self.families {
+            text += &family.head;
+            if !family.is_of_vms {
+                family.write(&mut text, None, share * seconds);
+                continue;
+            }
+            for (vm, name) in names.iter().enumerate() {
+                // The first VMs send most. Together they use the PSP as much as those in the rig did.
+                let weight = share * 17.0 / (vm + 1) as f64;
+                family.write(&mut text, Some(name), weight * seconds);
+            }
         }
         text
     }
@@ -135,6 +128,34 @@ mod tests {
         }
     }
 
+    /// A bucket that shrinks, or a count that is not theirs, is a reset of a native histogram.
+    #[test]
+    fn buckets_never_shrink() {
+        let agents = Agents::new(3, 2).unwrap();
+        let of = |seconds| {
+            let text = agents.text(1, seconds);
+            let mut below = 0.0;
+            let mut own = Vec::new();
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+                if line.contains("_bucket{") {
+                    own.push(value - below);
+                    below = value;
+                } else if line.contains("_duration_seconds_count") {
+                    assert_eq!(value, below, "{line}");
+                    below = 0.0;
+                }
+            }
+            own
+        };
+        let mut last = of(0.0);
+        for seconds in 1..60 {
+            let next = of(f64::from(seconds));
+            assert!(last.iter().zip(&next).all(|(last, next)| last <= next), "{seconds} s");
+            last = next;
+        }
+    }
+
     #[test]
     fn counters_grow_and_vms_have_their_own_names() {
         let agents = Agents::new(2, 3).unwrap();
@@ -142,6 +163,14 @@ mod tests {
         let busy = "guestreq_psp_busy_seconds_total{command=\"snp_guest_request\"}";
         assert!(value(&after, busy) > value(&before, busy));
         assert!(value(&after, "guestreq_vm_info{vm=\"vm-2\"") == 1.0);
-        assert_eq!(before.lines().count(), agents.host.len() + 3 * agents.vm.len());
+        let count = "guestreq_psp_commands_total{command=\"snp_guest_request\"}";
+        assert_eq!(value(&after, count).fract(), 0.0);
+        let lines = |of_vms| {
+            let families = agents.families.iter().filter(move |it| it.is_of_vms == of_vms);
+            families.map(|family| family.lines.len()).sum::<usize>()
+        };
+        let series = before.lines().filter(|line| !line.starts_with('#')).count();
+        assert_eq!(series, lines(false) + 3 * lines(true));
+        assert_eq!(before.matches("# TYPE guestreq_request_duration_seconds histogram").count(), 1);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::apt::Apt;
 use super::cache::Cache;
-use super::{Prometheus, container};
+use super::{Prometheus, Release, container};
 use crate::manifests;
 
 /// Overlays of deploy/kubernetes.
@@ -28,7 +28,7 @@ impl Fixtures {
         let render =
             |overlay| Ok((overlay, serde_json::to_vec(&manifests::render(&kubectl, overlay)?)?));
         Ok(Self {
-            prometheus: Prometheus::ensure(cache, apt)?,
+            prometheus: Prometheus::ensure(cache, apt, Release::Two)?,
             manifests: OVERLAYS.into_iter().map(render).collect::<Result<_>>()?,
             runtime: container::runtime(cache, apt)?,
             profiles: container::profiles(cache, apt)?,

@@ -38,7 +38,7 @@ use cache::Cache;
 pub use ebpf::EbpfTools;
 pub use fixtures::Fixtures;
 pub use kernels::{Kernel, Wanted};
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, Release};
 use toolroot::Toolroot;
 
 /// The parts of a boot.
@@ -67,16 +67,24 @@ pub fn mutants() -> Result<PathBuf> {
 }
 
 /// Prometheus' checker; fetched only if allowed.
-pub fn promtool(may_fetch: bool) -> Result<Option<PathBuf>> {
-    let cached = |cache: &Cache| Some(Prometheus::cached(cache)?.promtool());
-    let fetch = |cache: &Cache, apt: &Apt| Ok(Prometheus::ensure(cache, apt)?.promtool());
-    tool("promtool", may_fetch, cached, fetch)
+pub fn promtool(release: Release, may_fetch: bool) -> Result<Option<PathBuf>> {
+    let cached = |cache: &Cache| Some(Prometheus::cached(cache, release)?.promtool());
+    let fetch = |cache: &Cache, apt: &Apt| Ok(Prometheus::ensure(cache, apt, release)?.promtool());
+    // The machine's own may be of any version.
+    let name = if release == Release::Two { "promtool" } else { "" };
+    tool(name, may_fetch, cached, fetch)
 }
 
 /// Prometheus itself, without the rest of the rig.
-pub fn prometheus() -> Result<Prometheus> {
+pub fn prometheus(release: Release) -> Result<Prometheus> {
     let cache = Cache::open()?;
-    Prometheus::ensure(&cache, &Apt::open(&cache)?)
+    Prometheus::ensure(&cache, &Apt::open(&cache)?, release)
+}
+
+/// The folder of VictoriaMetrics.
+pub fn victoria_metrics() -> Result<PathBuf> {
+    let cache = Cache::open()?;
+    prometheus::victoria_metrics(&cache, &Apt::open(&cache)?)
 }
 
 /// kubectl; fetched only if allowed.
@@ -110,7 +118,7 @@ fn tool(
     if may_fetch {
         return fetch(&cache, &Apt::open(&cache)?).map(Some);
     }
-    Ok(process::is_installed(name).then(|| PathBuf::from(name)))
+    Ok((!name.is_empty() && process::is_installed(name)).then(|| PathBuf::from(name)))
 }
 
 /// Prepares the rig.

@@ -1,7 +1,7 @@
-//! # Prometheus, and promtool, its checker of metrics and rules, from Debian 12
+//! # Prometheus, and promtool, its checker of metrics and rules, from Debian
 //!
-//! Version 2.42 of February 2023: rules and dashboards must work with it, as many sites have no
-//! newer one.
+//! Debian 12 has version 2.42 of February 2023: rules and dashboards must work with it, as many
+//! sites have no newer one. Debian 14's version 3 converts histograms into native ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,33 @@ use super::apt::Apt;
 use super::cache::Cache;
 use crate::progress;
 
-const SUITE: &str = "bookworm";
-const NAME: &str = "prometheus";
+/// A Debian's Prometheus.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    Two,
+    /// promtool is a package of its own, and there are no pages.
+    Three,
+}
+
+impl Release {
+    /// Its entry in the cache.
+    fn entry(self) -> &'static str {
+        match self {
+            Self::Two => "prometheus",
+            Self::Three => "prometheus-3",
+        }
+    }
+
+    fn packages(self) -> Vec<String> {
+        let (suite, names) = match self {
+            Self::Two => ("bookworm", [&["prometheus"], PAGES].concat()),
+            Self::Three => ("forky", vec!["prometheus", "promtool"]),
+        };
+        // Not by version, unlike kernels: looking up a version takes apt seconds.
+        names.into_iter().map(|name| format!("{name}/{suite}")).collect()
+    }
+}
+
 /// The files of Debian's build of its pages.
 const PAGES: &[&str] = &[
     "fonts-glyphicons-halflings",
@@ -39,13 +64,15 @@ pub struct Prometheus(PathBuf);
 
 impl Prometheus {
     /// None unless they were fetched before.
-    pub fn cached(cache: &Cache) -> Option<Self> {
-        Some(Self(cache.path(NAME))).filter(|packages| packages.promtool().is_file())
+    pub fn cached(cache: &Cache, release: Release) -> Option<Self> {
+        let packages = Self(cache.path(release.entry()));
+        Some(packages).filter(|packages| packages.promtool().is_file())
     }
 
-    pub fn ensure(cache: &Cache, apt: &Apt) -> Result<Self> {
-        let fill = |part: &Path| progress::step("fetch", "Prometheus", || unpack(apt, part));
-        cache.once(NAME, fill).map(Self)
+    pub fn ensure(cache: &Cache, apt: &Apt, release: Release) -> Result<Self> {
+        let entry = release.entry();
+        let fill = |part: &Path| progress::step("fetch", entry, || unpack(apt, release, part));
+        cache.once(entry, fill).map(Self)
     }
 
     /// The folder of the unpacked packages.
@@ -58,13 +85,18 @@ impl Prometheus {
     }
 }
 
-fn unpack(apt: &Apt, part: &Path) -> Result<()> {
-    // Not by version, unlike kernels: looking up a version takes apt seconds.
-    let packages: Vec<_> =
-        PAGES.iter().chain(&[NAME]).map(|name| format!("{name}/{SUITE}")).collect();
-    apt.unpack(&packages, part)?;
+fn unpack(apt: &Apt, release: Release, part: &Path) -> Result<()> {
+    apt.unpack(&release.packages(), part)?;
     for rest in UNUSED.iter().map(|rest| part.join(rest)).filter(|rest| rest.exists()) {
         fs::remove_dir_all(rest)?;
     }
     Ok(())
+}
+
+/// The folder of VictoriaMetrics' unpacked package, for `xtask fleet`.
+pub fn victoria_metrics(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
+    const NAME: &str = "victoria-metrics";
+    cache.once(NAME, |part| {
+        progress::step("fetch", NAME, || apt.unpack(&[format!("{NAME}/forky")], part))
+    })
 }

@@ -5,6 +5,7 @@
 //! rest.
 
 mod commands;
+mod documented;
 mod grafana;
 pub mod live;
 mod names;
@@ -34,7 +35,9 @@ impl Faults {
     }
 }
 
-pub fn check(promtool: Option<&Path>) -> Result<()> {
+pub use promtool::Promtools;
+
+pub fn check(promtools: &Promtools) -> Result<()> {
     let Faults(mut faults) = faults(project::root())?;
     // A missing name is often used more than once.
     faults.sort();
@@ -42,7 +45,7 @@ pub fn check(promtool: Option<&Path>) -> Result<()> {
     if !faults.is_empty() {
         bail!("{}", faults.join("; "));
     }
-    promtool.map_or(Ok(()), |tool| promtool::check(tool, project::root()))
+    promtools.check(project::root())
 }
 
 /// All faults that can be found without promtool.
@@ -51,8 +54,10 @@ fn faults(root: &Path) -> Result<Faults> {
     let mut reference = Reference::parse(&read(&root.join("docs/metrics.md"))?)?;
     let mut alerts = Vec::new();
     let mut files = Vec::new();
-    for path in files_in(&root.join("dashboards/rules"), "yml")? {
-        files.push((name(root, &path), rules::parse(&path)?));
+    for folder in ["dashboards/rules", "dashboards/rules/native"] {
+        for path in files_in(&root.join(folder), "yml")? {
+            files.push((name(root, &path), rules::parse(&path)?));
+        }
     }
     let all = files.iter().flat_map(|(_, groups)| groups.rules());
     all.filter_map(|rule| rule.record.as_deref()).for_each(|name| reference.record(name));
@@ -61,7 +66,8 @@ fn faults(root: &Path) -> Result<Faults> {
         alerts.extend(groups.rules().filter(|rule| rule.alert.is_some()));
     }
     runbooks::check(root, &alerts, &mut faults)?;
-    let tests = files_in(&root.join("dashboards/rules/tests"), "yml")?;
+    let mut tests = files_in(&root.join("dashboards/rules/tests"), "yml")?;
+    tests.extend(files_in(&root.join("dashboards/rules/native/tests"), "yml")?);
     unit_tests::check(root, &tests, &alerts, &reference, &mut faults)?;
     grafana::check(root, &files_in(&root.join("dashboards"), "json")?, &reference, &mut faults)?;
     Ok(faults)

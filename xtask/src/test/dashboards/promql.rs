@@ -22,7 +22,8 @@ pub enum Token {
 }
 
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
-const OPERATORS: [&str; 6] = ["and", "or", "unless", "offset", "bool", "atan2"];
+/// Words that are no names: operators, and numbers.
+const WORDS: [&str; 8] = ["and", "or", "unless", "offset", "bool", "atan2", "Inf", "NaN"];
 
 pub fn uses(expression: &str) -> Uses {
     let tokens = tokens(expression);
@@ -39,8 +40,8 @@ pub fn uses(expression: &str) -> Uses {
         let next = tokens.get(i);
         if GROUPING.contains(&name.as_str()) {
             uses.grouping.extend(names_until(&tokens, &mut i, '(', ')'));
-        } else if next == Some(&Token::Sign('(')) || OPERATORS.contains(&name.as_str()) {
-            // A function or an operator.
+        } else if next == Some(&Token::Sign('(')) || WORDS.contains(&name.as_str()) {
+            // A function, an operator or a number.
         } else if matches!(next, Some(Token::Name(word)) if GROUPING[..2].contains(&word.as_str()))
         {
             // An aggregation with its labels first.

@@ -7,10 +7,32 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{files_in, grafana, name, patterns};
+use super::{documented, files_in, grafana, name, patterns};
+use crate::setup::{self, Release};
 use crate::{process, project};
 
-pub fn check(tool: &Path, root: &Path) -> Result<()> {
+/// promtool of Debian 12, and of Prometheus 3, which alone knows native histograms.
+#[derive(Default)]
+pub struct Promtools {
+    pub two: Option<PathBuf>,
+    pub three: Option<PathBuf>,
+}
+
+impl Promtools {
+    pub fn find(may_fetch: bool) -> Result<Self> {
+        let promtool = |release| setup::promtool(release, may_fetch);
+        Ok(Self { two: promtool(Release::Two)?, three: promtool(Release::Three)? })
+    }
+
+    pub fn check(&self, root: &Path) -> Result<()> {
+        if let Some(tool) = &self.two {
+            check(tool, root)?;
+        }
+        self.three.as_ref().map_or(Ok(()), |tool| check_native(tool, root))
+    }
+}
+
+fn check(tool: &Path, root: &Path) -> Result<()> {
     let folder = root.join("dashboards");
     run(tool, "check rules", &files_in(&folder.join("rules"), "yml")?)?;
     run(tool, "test rules", &files_in(&folder.join("rules/tests"), "yml")?)?;
@@ -18,6 +40,18 @@ pub fn check(tool: &Path, root: &Path) -> Result<()> {
     run(tool, "test rules", &[written("patterns.yml", &patterns::unit_tests(&rules))?])?;
     run(tool, "check config", &files_in(&folder, "yml")?)?;
     run(tool, "check config", &files_in(&folder.join("fleet"), "yml")?)?;
+    let documented = documented::configurations(root, false)?;
+    run(tool, "check config", &all_written("documented", &documented)?)?;
+    run(tool, "check rules", &[queries(root)?])
+}
+
+/// What needs Prometheus 3.
+fn check_native(tool: &Path, root: &Path) -> Result<()> {
+    let folder = root.join("dashboards/rules/native");
+    run(tool, "check rules", &files_in(&folder, "yml")?)?;
+    run(tool, "test rules", &files_in(&folder.join("tests"), "yml")?)?;
+    let documented = documented::configurations(root, true)?;
+    run(tool, "check config", &all_written("documented-3", &documented)?)?;
     run(tool, "check rules", &[queries(root)?])
 }
 
@@ -50,4 +84,9 @@ fn written(name: &str, text: &str) -> Result<PathBuf> {
     fs::create_dir_all(project::logs())?;
     fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+fn all_written(name: &str, texts: &[String]) -> Result<Vec<PathBuf>> {
+    let file = |(n, text): (usize, &String)| written(&format!("{name}-{n}.yml"), text);
+    texts.iter().enumerate().map(file).collect()
 }

@@ -29,7 +29,9 @@ impl Reference {
                 let bucket = labels.iter().cloned().chain(["le".to_owned()]);
                 reference.add(format!("{name}_bucket"), bucket);
                 reference.add(format!("{name}_sum"), labels.iter().cloned());
-                reference.add(format!("{name}_count"), labels);
+                reference.add(format!("{name}_count"), labels.iter().cloned());
+                // As a Prometheus converts it (docs/histograms.md).
+                reference.add(name, labels);
             } else {
                 reference.add(name, labels);
             }
@@ -104,6 +106,7 @@ mod tests {
             "histogram_quantile(0.5, sum by (vm, le) (rate(guestreq_duration_seconds_bucket[5m])))",
             r#"instance_vm:guestreq_requests:rate5m{vm="a"} and on (job) up{job="guestreq"} == 0"#,
             "guestreq_duration_seconds_sum / guestreq_duration_seconds_count > guestreq_queue",
+            "histogram_fraction(-Inf, 0.1, sum by (vm) (rate(guestreq_duration_seconds[5m])))",
         ];
         for expression in fine {
             assert_eq!(missing(expression), [""; 0], "{expression}");
@@ -118,7 +121,8 @@ mod tests {
             ("sum by (guest) (guestreq_requests_total)", "label guest"),
             ("sum without (le) (guestreq_queue)", "label le"),
             ("up and ignoring (class) guestreq_queue", "label class"),
-            ("guestreq_duration_seconds", "no metric guestreq_duration_seconds"),
+            ("guestreq_duration", "no metric guestreq_duration"),
+            ("sum by (le) (guestreq_duration_seconds)", "label le"),
             (r#"instance_vm:guestreq_requests:rate5m{result="ok"}"#, "no label result"),
         ];
         for (expression, says) in broken {
