@@ -11,7 +11,11 @@
 //!
 //! Times are ns of CLOCK_MONOTONIC.
 
-use crate::{turn::Turn, units::MonotonicNs};
+use crate::{
+    arithmetic::{at_most, difference, sum},
+    turn::Turn,
+    units::MonotonicNs,
+};
 
 /// Burst (20 bits) and interval in ns (44 bits) in one word, so that both change atomically.
 #[repr(transparent)]
@@ -114,9 +118,9 @@ impl GcraLimit {
     /// at most a second longer than this limit's own.
     #[inline(always)]
     const fn ahead(self, state: u64, now: u64) -> u64 {
-        let ahead = state.saturating_sub(now);
-        let most = self.tolerance().saturating_add(self.interval_ns()).saturating_add(SLACK_NS);
-        if ahead > most { most } else { ahead }
+        let ahead = difference(state, now);
+        let most = sum(sum(self.tolerance(), self.interval_ns()), SLACK_NS);
+        at_most(ahead, most)
     }
 
     /// For a request now, the state once it is admitted, or by how many ns it is early. `older`
@@ -124,18 +128,18 @@ impl GcraLimit {
     #[inline(always)]
     pub const fn admit(self, state: u64, now: u64, older: u64) -> Result<u64, u64> {
         let ahead = self.ahead(state, now);
-        let needs = ahead.saturating_add(self.interval_ns().wrapping_mul(older));
+        let needs = sum(ahead, self.interval_ns().wrapping_mul(older));
         let tolerance = self.tolerance();
         if needs > tolerance {
             return Err(needs - tolerance);
         }
-        Ok(now.saturating_add(ahead).saturating_add(self.interval_ns()))
+        Ok(sum(sum(now, ahead), self.interval_ns()))
     }
 
     /// For how many ns a request would have conformed, at least.
     #[inline(always)]
     const fn waited(self, state: u64, now: u64) -> u64 {
-        now.saturating_add(self.tolerance()).saturating_sub(state)
+        difference(sum(now, self.tolerance()), state)
     }
 
     /// For a request that can no longer be refused, the state after it, and if it was early the
@@ -143,9 +147,9 @@ impl GcraLimit {
     #[inline(always)]
     pub const fn charge(self, state: u64, now: u64) -> (u64, Option<u64>) {
         let ahead = self.ahead(state, now);
-        let state = now.saturating_add(ahead).saturating_add(self.interval_ns());
+        let state = sum(sum(now, ahead), self.interval_ns());
         let early = ahead > self.tolerance();
-        (state, if early { Some(state.saturating_sub(self.tolerance())) } else { None })
+        (state, if early { Some(difference(state, self.tolerance())) } else { None })
     }
 
     /// Asks for one request, concurrently with others.
@@ -160,7 +164,7 @@ impl GcraLimit {
                 (true, it.conforms_for)
             } else {
                 let waited = self.waited(state, it.now);
-                (self.admit(state, it.now, it.older).is_ok(), waited.min(it.conforms_for))
+                (self.admit(state, it.now, it.older).is_ok(), at_most(waited, it.conforms_for))
             };
             if conforms && !turn.take(it.now, first_refused, waited) {
                 return Admission::NotItsTurn;
@@ -169,25 +173,29 @@ impl GcraLimit {
         if self.is_off() {
             return Admission::Admitted;
         }
-        for _ in 0..TRIES {
-            let old = cell.load();
-            match self.admit(old, it.now, it.older) {
-                Ok(new) => {
-                    if cell.replace(old, new) {
-                        return Admission::Admitted;
-                    }
-                }
-                Err(early) => {
-                    // Drops what another limit left far ahead, which would refuse for hours.
-                    let kept = it.now.saturating_add(self.ahead(old, it.now));
-                    if kept < old {
-                        cell.replace(old, kept);
-                    }
-                    return Admission::Early(early);
+        let early = 'tries: {
+            for _ in 0..TRIES {
+                let old = cell.load();
+                match self.admit(old, it.now, it.older) {
+                    Ok(new) if cell.replace(old, new) => return Admission::Admitted,
+                    Ok(_) => {}
+                    Err(early) => break 'tries early,
                 }
             }
+            return Admission::Contended;
+        };
+        self.pull_back(cell, it.now);
+        Admission::Early(early)
+    }
+
+    /// Drops what another limit left far ahead, which would refuse for hours.
+    #[inline(always)]
+    fn pull_back<C: Cell>(self, cell: &C, now: u64) {
+        let old = cell.load();
+        let kept = sum(now, self.ahead(old, now));
+        if kept < old {
+            cell.replace(old, kept);
         }
-        Admission::Contended
     }
 
     /// Charges one request at `now`; if it was early, the earliest time its sender may send again.
@@ -203,7 +211,7 @@ impl GcraLimit {
                 return until;
             }
         }
-        Some(now.saturating_add(self.interval_ns()))
+        Some(sum(now, self.interval_ns()))
     }
 }
 

@@ -8,6 +8,7 @@ mod totals;
 pub use totals::{CommandTotals, HostTotals, MessageTotals};
 
 use crate::{
+    arithmetic::difference,
     command,
     event::EventKind,
     gate,
@@ -157,7 +158,7 @@ impl Host {
         outcome: Outcome,
     ) -> Completion {
         let elapsed = now.since(command.started);
-        let busy = elapsed.saturating_sub(command.nested);
+        let busy = difference(elapsed, command.nested);
         self.commands.charge_enclosing(elapsed);
         let totals = &mut self.totals.commands[command::index_of(command.command)];
         totals.count += 1;

@@ -12,6 +12,7 @@
 #[macro_use]
 mod names;
 
+pub mod arithmetic;
 pub mod command;
 pub mod event;
 pub mod gate;

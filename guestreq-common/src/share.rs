@@ -8,7 +8,11 @@
 //! This is GCRA in units of PSP time; what is owed means the same under any share, so a policy
 //! change need not convert it.
 
-use crate::{units::MonotonicNs, verifier::forget};
+use crate::{
+    arithmetic::{at_least, at_most, difference, sum},
+    units::MonotonicNs,
+    verifier::forget,
+};
 
 /// Share in parts per million (20 bits) and burst in ns (44 bits; 0: the default) in one word, so
 /// that both change atomically.
@@ -36,12 +40,6 @@ const MAX_OWED_NS: u64 = 3_600_000_000_000;
 /// cannot be refused lead so far: each vCPU's without a gate, and those that have waited too long. No
 /// vCPU is held that long, and no message waits that long.
 const MAX_REPAYMENT_NS: u64 = 60_000_000_000;
-
-/// The smaller one: `Ord::min` is not const, and checked arithmetic is not for BPF.
-#[inline(always)]
-const fn at_most(ns: u64, most: u64) -> u64 {
-    if ns > most { most } else { ns }
-}
 
 impl PspShare {
     pub const OFF: PspShare = PspShare(0);
@@ -91,7 +89,7 @@ impl PspShare {
             return configured;
         }
         let services = at_most(mean_ns, MAX_OWED_NS) * DEFAULT_BURST_SERVICES;
-        if services > DEFAULT_BURST_NS { services } else { DEFAULT_BURST_NS }
+        at_least(services, DEFAULT_BURST_NS)
     }
 
     /// What is repaid in a time; rounded down, without overflow.
@@ -174,7 +172,7 @@ impl Debt {
     fn owed(&mut self, share: PspShare, mean_ns: u64, now: MonotonicNs) -> u64 {
         let elapsed = forget(&mut self.scratch, now.since(self.at));
         let repaid = PspShare(self.under).repaid(elapsed);
-        let owed = forget(&mut self.scratch, self.owed_ns.saturating_sub(repaid));
+        let owed = forget(&mut self.scratch, difference(self.owed_ns, repaid));
         if self.under == share.0 {
             return owed;
         }
@@ -191,7 +189,7 @@ impl Debt {
         reserved_ns: u64,
         now: MonotonicNs,
     ) -> Credit {
-        let owed = self.owed(share, mean_ns, now).saturating_add(reserved_ns);
+        let owed = sum(self.owed(share, mean_ns, now), reserved_ns);
         let owed = forget(&mut self.scratch, owed);
         let burst = forget(&mut self.scratch, share.burst(mean_ns));
         if owed > burst {
@@ -212,9 +210,9 @@ impl Debt {
         now: MonotonicNs,
     ) -> u64 {
         let burst = forget(&mut self.scratch, share.burst(mean_ns));
-        let beyond = self.owed_ns.saturating_add(reserved_ns).saturating_sub(burst);
+        let beyond = difference(sum(self.owed_ns, reserved_ns), burst);
         let beyond = forget(&mut self.scratch, beyond);
-        now.since(self.at).saturating_sub(share.time_to_repay(beyond))
+        difference(now.since(self.at), share.time_to_repay(beyond))
     }
 
     /// A limit that another one replaces, or a clock that went back: what is owed begins again from
@@ -231,11 +229,11 @@ impl Debt {
     pub fn charge(&mut self, share: PspShare, mean_ns: u64, service_ns: u64, now: MonotonicNs) {
         let service_ns = at_most(service_ns, MAX_OWED_NS);
         let before = self.owed(share, mean_ns, now);
-        let owed = forget(&mut self.scratch, before.saturating_add(service_ns));
+        let owed = forget(&mut self.scratch, sum(before, service_ns));
         let burst = forget(&mut self.scratch, share.burst(mean_ns));
-        let most = burst.saturating_add(share.repaid(MAX_REPAYMENT_NS)).saturating_add(service_ns);
+        let most = sum(sum(burst, share.repaid(MAX_REPAYMENT_NS)), service_ns);
         // What it owed under a default burst that was longer is not forgiven.
-        let most = forget(&mut self.scratch, if before > most { before } else { most });
+        let most = forget(&mut self.scratch, at_least(before, most));
         self.owed_ns = at_most(at_most(owed, most), MAX_OWED_NS);
         self.at = now;
         self.under = share.0;

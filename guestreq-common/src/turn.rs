@@ -8,6 +8,7 @@
 //! idle, and yet only one of these VMs asks at a time.
 
 use crate::{
+    arithmetic::{at_most, difference, sum},
     gcra::Cell,
     units::{GuestContext, MonotonicNs},
 };
@@ -38,9 +39,8 @@ impl<C: Cell> Turn<'_, C> {
     #[inline(always)]
     pub fn take(&self, now: u64, first_refused: MonotonicNs, waited: u64) -> bool {
         let next = self.next.load();
-        let spacing =
-            if self.spacing_ns > MAX_SPACING_NS { MAX_SPACING_NS } else { self.spacing_ns };
-        let ahead = next.saturating_sub(now);
+        let spacing = at_most(self.spacing_ns, MAX_SPACING_NS);
+        let ahead = difference(next, now);
         // Further ahead than possible: another clock's.
         let ahead = if ahead > 2 * MAX_SPACING_NS { 0 } else { ahead };
         let (last, holder) = (self.last_refused.load(), self.holder.load());
@@ -55,9 +55,9 @@ impl<C: Cell> Turn<'_, C> {
             return false;
         }
         // Not beyond what counts as another clock's, however many have waited.
-        let ahead = if ahead > spacing { spacing } else { ahead };
+        let ahead = at_most(ahead, spacing);
         // One of those that race is first.
-        let taken = self.next.replace(next, now.saturating_add(ahead).saturating_add(spacing));
+        let taken = self.next.replace(next, sum(sum(now, ahead), spacing));
         if !taken && !has_waited {
             return false;
         }

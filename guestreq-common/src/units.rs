@@ -2,6 +2,8 @@
 //!
 //! Numbers of one word each, as the kernel gives them and as records hold them.
 
+use crate::arithmetic::difference;
+
 /// A time of CLOCK_MONOTONIC, in ns; 0 in a record is [`MonotonicNs::NEVER`].
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +20,7 @@ impl MonotonicNs {
     /// Nanoseconds since an earlier time; 0 if it is later, as another CPU's clock may be.
     #[inline(always)]
     pub const fn since(self, earlier: MonotonicNs) -> u64 {
-        self.0.saturating_sub(earlier.0)
+        difference(self.0, earlier.0)
     }
 
     #[inline(always)]
