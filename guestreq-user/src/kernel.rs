@@ -8,7 +8,7 @@ mod modules;
 mod permitted;
 mod release;
 pub mod snp;
-mod symbols;
+pub mod symbols;
 mod types;
 
 use anyhow::{Context as _, Result};

@@ -84,7 +84,7 @@ pub fn static_binaries(packages: &[&str]) -> Result<()> {
 }
 
 /// The largest permitted static binaries, in bytes. The second has no eBPF programs.
-const MAX_SIZES: [(&str, u64); 2] = [("guestreq", 8_700_000), ("kubectl-guestreq", 4_000_000)];
+const MAX_SIZES: [(&str, u64); 2] = [("guestreq", 8_900_000), ("kubectl-guestreq", 4_000_000)];
 
 fn check_size(name: &str, size: u64, most: u64) -> Result<()> {
     ensure!(size < most, "{name} has {size} bytes; it must have less than {most}");
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn a_binary_that_has_grown_too_large_is_an_error_with_its_size() {
-        check_size("guestreq", 8_499_999, 8_700_000).unwrap();
-        let error = check_size("guestreq", 8_700_000, 8_700_000).unwrap_err().to_string();
-        assert!(error.starts_with("guestreq has 8700000 bytes"), "{error}");
+        check_size("guestreq", 8_499_999, 8_900_000).unwrap();
+        let error = check_size("guestreq", 8_900_000, 8_900_000).unwrap_err().to_string();
+        assert!(error.starts_with("guestreq has 8900000 bytes"), "{error}");
     }
 }

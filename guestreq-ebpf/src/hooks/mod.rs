@@ -7,7 +7,6 @@ mod command_start;
 mod file_ioctl;
 mod guest_request;
 mod issue_command;
-mod read_kernel;
 mod thread_exit;
 mod userspace_exit;
 mod vmgexit_enter;

@@ -4,6 +4,7 @@
 //! them.
 
 pub mod kernel_constants;
+mod kernel_word;
 pub mod perf;
 pub mod pins;
 pub mod programs;

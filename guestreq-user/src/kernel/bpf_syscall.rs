@@ -13,7 +13,8 @@ use std::{
 };
 
 use aya_obj::generated::{
-    bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info, bpf_prog_info,
+    BPF_F_SLEEPABLE, bpf_attr, bpf_cmd, bpf_link_info, bpf_link_type, bpf_map_info, bpf_prog_info,
+    bpf_prog_type,
 };
 
 fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<i64> {
@@ -109,6 +110,34 @@ pub fn program_at(array: BorrowedFd<'_>, index: u32) -> io::Result<u32> {
     element.__bindgen_anon_1.value = &raw mut id as u64;
     bpf(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &mut attributes)?;
     Ok(id)
+}
+
+/// Loads a program of type BPF_PROG_TYPE_SYSCALL.
+pub fn load_syscall_program(code: &[u64]) -> io::Result<OwnedFd> {
+    let mut attributes = no_attributes();
+    // SAFETY: the union's part for this command.
+    let program = unsafe { &mut attributes.__bindgen_anon_3 };
+    program.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
+    program.prog_flags = BPF_F_SLEEPABLE;
+    program.insns = code.as_ptr() as u64;
+    program.insn_cnt = code.len() as u32;
+    program.license = c"GPL".as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)? as i32;
+    // SAFETY: a descriptor that the kernel has just made for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Runs it once, with a context that it may change; what it returns.
+pub fn run_syscall_program(program: BorrowedFd<'_>, context: &mut [u64]) -> io::Result<i32> {
+    let mut attributes = no_attributes();
+    // SAFETY: the union's part for this command.
+    let run = unsafe { &mut attributes.test };
+    run.prog_fd = program.as_raw_fd() as u32;
+    run.ctx_in = context.as_mut_ptr() as u64;
+    run.ctx_size_in = mem::size_of_val(context) as u32;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attributes)?;
+    // SAFETY: the kernel has written this part.
+    Ok(unsafe { attributes.test.retval } as i32)
 }
 
 /// Pins an object in the BPF file system.

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::host::system::{self, Missing, System};
+use crate::host::system::{Missing, System};
 
 /// Data that the programs read.
 pub const DATA: [&str; 2] = ["page_offset_base", "sme_me_mask"];
@@ -19,17 +19,8 @@ const FILE: &str = "/proc/kallsyms";
 pub struct Symbols(HashMap<String, u64>);
 
 impl Symbols {
-    /// The data that the programs read.
-    pub fn read() -> Result<Symbols> {
-        Symbols::open(system::host(), DATA.len(), |name| DATA.contains(&name))
-    }
-
     /// The wanted ones, of some 200,000.
     pub fn read_some(system: &System, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
-        Symbols::open(system, usize::MAX, wanted)
-    }
-
-    fn open(system: &System, most: usize, wanted: impl Fn(&str) -> bool) -> Result<Symbols> {
         let path = system.path(FILE);
         // As in `System::read`.
         ensure!(
@@ -37,17 +28,12 @@ impl Symbols {
             "{FILE} was not collected, or is no file"
         );
         let file = fs::File::open(path).context(FILE)?;
-        Symbols::parse(BufReader::new(file), most, wanted).context(FILE)
+        Symbols::parse(BufReader::new(file), wanted).context(FILE)
     }
 
-    /// Line by line, up to the last wanted one.
-    fn parse(
-        mut text: impl BufRead,
-        most: usize,
-        wanted: impl Fn(&str) -> bool,
-    ) -> io::Result<Symbols> {
+    fn parse(mut text: impl BufRead, wanted: impl Fn(&str) -> bool) -> io::Result<Symbols> {
         let (mut found, mut line) = (HashMap::new(), String::new());
-        while found.len() < most && text.read_line(&mut line)? != 0 {
+        while text.read_line(&mut line)? != 0 {
             if let Some((name, address)) = symbol(&line, &wanted) {
                 found.insert(name.to_owned(), address);
             }
@@ -95,17 +81,27 @@ impl Symbols {
     /// An address; zeros mean that the kernel hides them.
     pub fn address(&self, name: &str) -> Result<u64, Missing> {
         match self.0.get(name) {
-            Some(0) => Err(Missing::new(
-                "the kernel hides its addresses (kernel.kptr_restrict)",
-                "`sysctl kernel.kptr_restrict=1` shows them to root",
-            )),
+            Some(0) => Err(hidden()),
             Some(address) => Ok(*address),
-            None => Err(Missing::new(
-                format!("/proc/kallsyms has no {name}"),
-                "it needs an x86-64 kernel with CONFIG_KALLSYMS_ALL",
-            )),
+            None => Err(absent(name)),
         }
     }
+}
+
+/// The kernel has symbols, and shows nobody their addresses.
+pub fn hidden() -> Missing {
+    Missing::new(
+        "the kernel hides its addresses (kernel.kptr_restrict)",
+        "`sysctl kernel.kptr_restrict=1` shows them to root",
+    )
+}
+
+/// The kernel has no symbol of a name.
+pub fn absent(name: &str) -> Missing {
+    Missing::new(
+        format!("{FILE} has no {name}"),
+        "it needs an x86-64 kernel with CONFIG_KALLSYMS_ALL",
+    )
 }
 
 /// `ffffffff829ca6a8 D page_offset_base`, and a module's name in brackets where it is a module's.
@@ -121,7 +117,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> Symbols {
-        Symbols::parse(text, DATA.len(), |name| DATA.contains(&name)).unwrap()
+        Symbols::parse(text, |name| DATA.contains(&name)).unwrap()
     }
 
     #[test]
@@ -151,7 +147,7 @@ mod tests {
         let renamed = |names: &[&str]| {
             let lines: String =
                 names.iter().map(|name| format!("ffffffffa0000000 t {name}\t[ccp]\n")).collect();
-            let symbols = Symbols::parse(lines.as_bytes(), usize::MAX, |_| true).unwrap();
+            let symbols = Symbols::parse(lines.as_bytes(), |_| true).unwrap();
             symbols.renamed("do_cmd").map(str::to_owned)
         };
         assert_eq!(renamed(&["do_cmd.llvm.42", "do_cmd.cold"]).as_deref(), Some("do_cmd.llvm.42"));

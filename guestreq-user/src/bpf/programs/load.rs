@@ -73,7 +73,6 @@ impl Programs {
         }
         let stays = pins.as_ref().is_some_and(Pins::are_any);
         let Inherited { max_vms, threads, words } = inherit(wanted.max_vms, pins.as_ref())?;
-        // One loader for both: each reads the kernel's BTF, which takes a while.
         let mut loader = EbpfLoader::new();
         let mut object = wanted.object()?;
         // Without BTF only what needs it is lost.
@@ -85,7 +84,7 @@ impl Programs {
         }
         let words = match words {
             Some(words) => words,
-            None => KernelConstants::read(&mut loader, &object)?,
+            None => KernelConstants::read()?,
         };
         // This version's enforcing pins: neither old nor incomplete ones.
         let adopted = pins.as_ref().is_some_and(|pins| pins.find_link(IOCTL_ENTRY).is_some());
