@@ -91,7 +91,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     }
     if BOOTS.iter().any(|(part, ..)| is_wanted(*part)) {
         build::other_ebpf(&tools)?;
-        build::static_binaries(guest::image::PROGRAMS)?;
+        build::guestreq_and_rig_programs()?;
         let host = setup::rig_with_bpftrace(&args.kernel)?;
         let host = setup::Rig { before: args.before.clone(), ..host };
         for (_, name, memory_mib) in BOOTS.iter().filter(|(part, ..)| is_wanted(*part)) {

@@ -3,15 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::setup::EbpfTools;
 use crate::{process, progress, project, setup};
 
 pub fn execute() -> Result<()> {
     ebpf(&setup::ebpf()?)?;
-    static_binaries(&["guestreq"])
+    guestreq()
 }
 
 /// A cargo command for the eBPF crate.
@@ -67,14 +68,31 @@ fn ebpf_with(tools: &EbpfTools, feature: Option<&str>, object: &Path) -> Result<
     fs::write(object, new).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// Builds static release binaries, for a guest or container without libraries.
-pub fn static_binaries(packages: &[&str]) -> Result<()> {
-    // One after another: what one enables in a shared library, all that are built together get, and
-    // the rig would test another guestreq than its users have.
-    for package in packages {
+/// Builds guestreq and the rig's programs.
+///
+/// Not by one cargo: what one of them enables in a shared library, all that are built together get,
+/// and the rig would test another guestreq than its users have. In another folder at the same time,
+/// as guestreq's build uses one processor for minutes.
+pub fn guestreq_and_rig_programs() -> Result<()> {
+    thread::scope(|scope| {
+        let beside = scope.spawn(rig_programs);
+        guestreq()?;
+        beside.join().map_err(|_| anyhow!("a build has panicked"))?
+    })
+}
+
+fn rig_programs() -> Result<()> {
+    for package in project::RIG_PROGRAMS {
         let mut cargo = static_cargo("build");
-        step("build", &format!("{package} (static)"), cargo.args(["--package", package]))?;
+        cargo.args(["--package", package, "--target-dir"]).arg(project::rig_target());
+        step("build", &format!("{package} (static)"), &mut cargo)?;
     }
+    Ok(())
+}
+
+/// Builds guestreq and kubectl's plugin, static, for a guest or container without libraries.
+fn guestreq() -> Result<()> {
+    step("build", "guestreq (static)", static_cargo("build").args(["--package", "guestreq"]))?;
     for (name, most) in MAX_SIZES {
         let binary = project::static_binary(name);
         let size = fs::metadata(&binary).with_context(|| binary.display().to_string())?.len();
@@ -92,7 +110,7 @@ fn check_size(name: &str, size: u64, most: u64) -> Result<()> {
 }
 
 /// A cargo command for tests of packages. They are built like a debug build, but share the
-/// dependencies of [`static_binaries`] if they enable the same.
+/// dependencies of [`guestreq`] if they enable the same.
 pub fn test_cargo(packages: &[&str]) -> Command {
     let mut cargo = static_cargo("test");
     for package in packages {

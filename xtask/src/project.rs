@@ -37,9 +37,18 @@ pub fn other_ebpf_object(feature: &str) -> PathBuf {
     ebpf_object().with_file_name(format!("guestreq-ebpf-{feature}"))
 }
 
+/// Programs that only the rig runs, each of a package of its name.
+pub const RIG_PROGRAMS: [&str; 2] = ["snpload", "scenarios"];
+
+/// Where they are built.
+pub fn rig_target() -> PathBuf {
+    target().join("rig-programs")
+}
+
 /// A static release binary of one of the workspace's packages.
 pub fn static_binary(name: &str) -> PathBuf {
-    target().join(HOST).join("release").join(name)
+    let target = if RIG_PROGRAMS.contains(&name) { rig_target() } else { target() };
+    target.join(HOST).join("release").join(name)
 }
 
 /// Full logs of steps and of guests.

@@ -82,7 +82,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
         let beside = all.then(|| scope.spawn(|| plain_cargo().and_then(|()| tests_of_xtask())));
         if rig.is_some() {
             build::other_ebpf(&tools)?;
-            build::static_binaries(rig::image::PROGRAMS)?;
+            build::guestreq_and_rig_programs()?;
         }
         if let Some(beside) = beside {
             tally.add(beside.join().map_err(|_| anyhow!("a check has panicked"))??);

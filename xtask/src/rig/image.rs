@@ -12,7 +12,7 @@ use crate::project;
 use crate::setup::{Fixtures, Kernel, Rig};
 
 /// Packages of the workspace whose binaries go to /bin.
-pub const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
+const PROGRAMS: &[&str] = &["guestreq", "snpload", "scenarios"];
 
 /// Names under which snpload imitates a VMM.
 const MONITORS: &[&str] = &["qemu-system-x86_64", "cloud-hypervisor", "firecracker"];

@@ -53,7 +53,7 @@ pub fn execute(command: &Command) -> Result<()> {
 /// Prepares the demo's boot: less than others'.
 pub fn prepare_vms(kernel: &str) -> Result<setup::Rig> {
     build::ebpf(&setup::ebpf()?)?;
-    build::static_binaries(image::PROGRAMS)?;
+    build::guestreq_and_rig_programs()?;
     setup::rig_of_vms(kernel)
 }
 
@@ -62,6 +62,6 @@ pub fn prepare(wanted: setup::Wanted<'_>) -> Result<setup::Rig> {
     let tools = setup::ebpf()?;
     build::ebpf(&tools)?;
     build::other_ebpf(&tools)?;
-    build::static_binaries(image::PROGRAMS)?;
+    build::guestreq_and_rig_programs()?;
     setup::rig(wanted)
 }
