@@ -25,8 +25,8 @@ scenario!(ATTACKER: "enforce/attacker" = attack,
 pub const GROUP: Group = Group {
     name: "enforce",
     memory_mib: 2048,
-    scenarios: &[DENIED_AND_BUSY, limits::ADMITTED_RATE, limits::FIRST_REQUEST, RACE, ATTACKER],
-    once: &[limits::FAIRNESS, AUDIT],
+    scenarios: &[DENIED_AND_BUSY, limits::FIRST_REQUEST, RACE, ATTACKER],
+    once: &[limits::ADMITTED_RATE, limits::FAIRNESS, AUDIT],
     ..Group::DEFAULT
 };
 

@@ -47,8 +47,8 @@ pub const GROUP: Group = Group {
         tracers::TRACED,
         unloading::UNDER_LOAD,
         unloading::WHILE_BUSY,
-        unloading::UNLOAD_FORGED,
     ],
+    once: &[unloading::UNLOAD_FORGED],
     ..Group::DEFAULT
 };
 

@@ -44,7 +44,6 @@ pub const GROUP: Group = Group {
         gate::DENIED,
         vcpu::HELD,
         vcpu::DENIED,
-        launch::KILLED,
         guests::VCPUS,
         guests::GHCB,
         newer::COUNTED,
@@ -52,6 +51,7 @@ pub const GROUP: Group = Group {
     once: &[
         SIX,
         RESTARTED_AGENT,
+        launch::KILLED,
         gate::LIMITED,
         gate::LONG,
         vcpu::STOPPED,
