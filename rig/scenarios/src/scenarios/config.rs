@@ -1,7 +1,7 @@
 //! # The configuration of a running agent
 
-mod applied;
-mod reload;
+pub mod applied;
+pub mod reload;
 
 use std::{fs, os::unix::fs::symlink, path::Path, time::Duration};
 
@@ -13,20 +13,6 @@ use crate::{
     gate::Gate,
     host::{self, Firmware, wait_until},
     load,
-    scenario::Group,
-};
-
-pub const GROUP: Group = Group {
-    name: "config",
-    memory_mib: 2048,
-    once: &[
-        reload::RELOADED,
-        reload::AT_RELOAD,
-        applied::APPLIED,
-        applied::FULL_DISK,
-        applied::WRONG_REQUESTS,
-    ],
-    ..Group::DEFAULT
 };
 
 const FOLDER: &str = "/tmp/config";

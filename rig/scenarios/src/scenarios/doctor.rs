@@ -33,9 +33,8 @@ scenario!(HUNG_PSP: "doctor/hung_psp" = hung_psp, "doctor does not hang with the
 
 pub const GROUP: Group = Group {
     name: "doctor",
-    scenarios: &[COMPILER, READY, capacity::ASIDS],
     // Last the one after which the PSP answers nobody.
-    once: &[BROKEN, COMPLETION, BUNDLE, HUNG_PSP],
+    once: &[COMPILER, READY, capacity::ASIDS, BROKEN, COMPLETION, BUNDLE, HUNG_PSP],
     ..Group::DEFAULT
 };
 

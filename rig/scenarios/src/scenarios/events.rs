@@ -5,25 +5,17 @@ use std::{collections::BTreeSet, process::Command, thread::sleep, time::Duration
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::events_all;
 use crate::{
     agent::{Agent, cli},
     enforcing::Enforcing,
     follower::Follower,
     host::Firmware,
     load,
-    scenario::{Context, Group, Status, scenario},
+    scenario::{Context, Status, scenario},
 };
 
 scenario!(KINDS: "events/kinds" = kinds,
     "each kind of event is reported with its fields under load");
-
-pub const GROUP: Group = Group {
-    name: "events",
-    memory_mib: 2048,
-    once: &[KINDS, events_all::EXACT, events_all::COST],
-    ..Group::DEFAULT
-};
 
 fn kinds(_: &Context) -> Result<Status> {
     let limited = "limit = { rate = \"20/s\", burst = 5 }\nslow_request = \"300ms\"\n";

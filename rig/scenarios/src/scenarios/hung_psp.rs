@@ -20,7 +20,7 @@ scenario!(HUNG_PSP: "hung_psp/host_errors" = hung,
 pub const GROUP: Group = Group {
     name: "hung_psp",
     prepare: || host::load_with(&["psp_cmd_timeout=1"]),
-    scenarios: &[HUNG_PSP, order::hung::HUNG],
+    once: &[HUNG_PSP, order::hung::HUNG],
     ..Group::DEFAULT
 };
 

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use guestreq_common::command::{self, SNP_LAUNCH_UPDATE};
 use serde_json::Value;
 
+use super::module_reload;
 use crate::{
     agent::{self, Agent},
     exposition::Metrics,
@@ -37,12 +38,12 @@ pub const GROUP: Group = Group {
         exact::CONCURRENT,
         TOTALS,
         FAILED,
-        NAMES,
         edge_cases::PAGES,
         edge_cases::VANISHED,
         restart::RESTART,
+        module_reload::RELOADED,
     ],
-    once: &[edge_cases::CHURN, stalled::STALLED],
+    once: &[NAMES, edge_cases::CHURN, stalled::STALLED],
     ..Group::DEFAULT
 };
 

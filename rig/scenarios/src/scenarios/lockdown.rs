@@ -20,7 +20,7 @@ scenario!(CONFIDENTIALITY: "lockdown/confidentiality" = confidentiality,
     "under lockdown=confidentiality the agent refuses to start and says why");
 
 pub const GROUP: Group =
-    Group { name: "lockdown", scenarios: &[INTEGRITY, CONFIDENTIALITY], ..Group::DEFAULT };
+    Group { name: "lockdown", once: &[INTEGRITY, CONFIDENTIALITY], ..Group::DEFAULT };
 
 fn raise(level: &str) -> Result<()> {
     fs::write("/sys/kernel/security/lockdown", level).with_context(|| format!("lockdown {level}"))

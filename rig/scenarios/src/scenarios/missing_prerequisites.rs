@@ -30,8 +30,7 @@ scenario!(STAY_RECOVERS: "missing_prerequisites/stay_recovers" = stay_recovers,
 pub const GROUP: Group = Group {
     name: "missing_prerequisites",
     prepare: || Ok(()),
-    scenarios: &[NO_KVM_AMD],
-    once: &[NO_ROOT, NO_BPF, STAY, NO_SNP, STAY_RECOVERS],
+    once: &[NO_KVM_AMD, NO_ROOT, NO_BPF, STAY, NO_SNP, STAY_RECOVERS],
     ..Group::DEFAULT
 };
 

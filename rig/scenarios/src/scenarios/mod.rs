@@ -22,6 +22,7 @@ mod gate;
 mod guests;
 mod hostile;
 mod hung_psp;
+mod interfaces;
 mod launch_load;
 pub mod launches;
 mod libvirt;
@@ -67,7 +68,6 @@ use crate::scenario::Group;
 pub const GROUPS: &[Group] = &[
     observe::GROUP,
     launches::GROUP,
-    module_reload::GROUP,
     hung_psp::GROUP,
     missing_prerequisites::GROUP,
     gate::GROUP,
@@ -79,13 +79,10 @@ pub const GROUPS: &[Group] = &[
     no_lsm::GROUP,
     takeover::GROUP,
     attack::GROUP,
-    config::GROUP,
+    interfaces::GROUP,
     doctor::GROUP,
-    events::GROUP,
     lockdown::GROUP,
     dashboards::GROUP,
-    pods::GROUP,
-    top::GROUP,
     faults::GROUP,
     qemu::GROUP,
     debian::GROUP,

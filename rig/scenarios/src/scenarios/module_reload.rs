@@ -7,13 +7,11 @@ use crate::{
     agent::{self, Agent},
     host::{self, Firmware},
     load,
-    scenario::{Context, Group, Status, scenario},
+    scenario::{Context, Status, scenario},
 };
 
 scenario!(RELOADED: "module_reload/under_agent" = reloaded,
     "kernel modules can be reloaded while the agent runs");
-
-pub const GROUP: Group = Group { name: "module_reload", scenarios: &[RELOADED], ..Group::DEFAULT };
 
 /// All three, in the order of `modprobe -r kvm_amd`.
 fn reloaded(_: &Context) -> Result<Status> {

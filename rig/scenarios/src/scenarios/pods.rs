@@ -6,21 +6,17 @@ use std::{fs, process, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::packages;
 use crate::{
     agent::{Agent, is_known, vm_named},
     cgroup::{ROOT, enter},
     enforcing::Enforcing,
     host::wait_until,
     load::{self, Load},
-    scenario::{Context, Group, Status, scenario},
+    scenario::{Context, Status, scenario},
 };
 
 scenario!(RULES: "pods/rules" = rules, "a rule for a pod holds for its VMs and no others");
 scenario!(MOVED: "pods/moved" = moved, "a VM that is moved into its pod later is found there");
-
-pub const GROUP: Group =
-    Group { name: "pods", once: &[RULES, MOVED, packages::UPGRADE], ..Group::DEFAULT };
 
 const UID: &str = "1858680e-b044-4fd5-9dd4-f137e30e2180";
 

@@ -9,13 +9,11 @@ use crate::{
     demo,
     host::Firmware,
     load,
-    scenario::{Context, Group, Status, scenario},
+    scenario::{Context, Status, scenario},
     screen::Screen,
 };
 
 scenario!(LIVE: "top/live" = live, "top shows which VM has the PSP and why others wait");
-
-pub const GROUP: Group = Group { name: "top", once: &[LIVE], ..Group::DEFAULT };
 
 /// An emulated machine is slow.
 const SCREEN_TIMEOUT: Duration = Duration::from_secs(60);
