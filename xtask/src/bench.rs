@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 
-use crate::{build, rig as guest, setup};
+use crate::{build, setup};
 use figures::Figures;
 
 #[derive(clap::Args)]

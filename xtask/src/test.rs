@@ -14,7 +14,7 @@ use dashboards::Promtools;
 use tally::{Tally, UnitTests};
 
 use crate::setup::{EbpfTools, Wanted};
-use crate::{build, process, progress, project, rig, setup};
+use crate::{build, process, progress, project, setup};
 
 #[derive(Default, clap::Args)]
 pub struct Args {
