@@ -173,25 +173,24 @@ impl GcraLimit {
         if self.is_off() {
             return Admission::Admitted;
         }
-        let early = 'tries: {
+        let (early, old) = 'tries: {
             for _ in 0..TRIES {
                 let old = cell.load();
                 match self.admit(old, it.now, it.older) {
                     Ok(new) if cell.replace(old, new) => return Admission::Admitted,
                     Ok(_) => {}
-                    Err(early) => break 'tries early,
+                    Err(early) => break 'tries (early, old),
                 }
             }
             return Admission::Contended;
         };
-        self.pull_back(cell, it.now);
+        self.pull_back(cell, old, it.now);
         Admission::Early(early)
     }
 
-    /// Drops what another limit left far ahead, which would refuse for hours.
+    /// Drops what another limit left far ahead in the state, which would refuse for hours.
     #[inline(always)]
-    fn pull_back<C: Cell>(self, cell: &C, now: u64) {
-        let old = cell.load();
+    fn pull_back<C: Cell>(self, cell: &C, old: u64, now: u64) {
         let kept = sum(now, self.ahead(old, now));
         if kept < old {
             cell.replace(old, kept);

@@ -51,7 +51,7 @@ enum Command {
     Deb,
     /// Build rpm packages of the agent and the gate into target/dist
     Rpm,
-    /// Check format and lints, run unit tests, then the scenarios on four kernels
+    /// Check format and lints, run unit tests, then the scenarios on three kernels
     Test(test::Args),
     /// Fuzz parsers and decisions
     Fuzz(fuzz::Args),

@@ -8,7 +8,10 @@ use log::warn;
 use super::kernel_word;
 use crate::{
     host::system,
-    kernel::{DATA, LIVE_OF_SIGNAL, SIGNAL_OF_TASK, Types},
+    kernel::{
+        LIVE_OF_SIGNAL, SIGNAL_OF_TASK, Types,
+        symbols::{ENCRYPTION_MASK, PAGE_OFFSET},
+    },
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -28,17 +31,13 @@ impl KernelConstants {
     }
 
     pub fn read() -> Result<KernelConstants> {
-        let [page_offset, encryption_mask] = DATA.map(kernel_word::read);
+        let page_offset = kernel_word::read(PAGE_OFFSET)?;
+        let encryption_mask = kernel_word::read(ENCRYPTION_MASK)?;
         let (signal_of_task, live_of_signal) = offsets().unwrap_or_else(|error| {
             warn!("cannot tell which thread of a process exits last: {error:#}");
             (0, 0)
         });
-        Ok(KernelConstants {
-            page_offset: page_offset?,
-            encryption_mask: encryption_mask?,
-            signal_of_task,
-            live_of_signal,
-        })
+        Ok(KernelConstants { page_offset, encryption_mask, signal_of_task, live_of_signal })
     }
 }
 

@@ -33,7 +33,7 @@ const R10: u64 = 10;
 
 /// Reads the word at a symbol.
 pub fn read(symbol: &str) -> Result<u64> {
-    let program = bpf_syscall::load_syscall_program(&program(symbol)?)
+    let program = bpf_syscall::load_syscall_program("kernel_word", &program(symbol)?)
         .context("loading the program that reads kernel memory")?;
     let mut word = [0];
     match bpf_syscall::run_syscall_program(program.as_fd(), &mut word)

@@ -112,8 +112,8 @@ pub fn program_at(array: BorrowedFd<'_>, index: u32) -> io::Result<u32> {
     Ok(id)
 }
 
-/// Loads a program of type BPF_PROG_TYPE_SYSCALL.
-pub fn load_syscall_program(code: &[u64]) -> io::Result<OwnedFd> {
+/// Loads a program of type BPF_PROG_TYPE_SYSCALL, under a name of at most 15 bytes.
+pub fn load_syscall_program(name: &str, code: &[u64]) -> io::Result<OwnedFd> {
     let mut attributes = no_attributes();
     // SAFETY: the union's part for this command.
     let program = unsafe { &mut attributes.__bindgen_anon_3 };
@@ -121,7 +121,11 @@ pub fn load_syscall_program(code: &[u64]) -> io::Result<OwnedFd> {
     program.prog_flags = BPF_F_SLEEPABLE;
     program.insns = code.as_ptr() as u64;
     program.insn_cnt = code.len() as u32;
-    program.license = c"GPL".as_ptr() as u64;
+    let room = program.prog_name.len() - 1;
+    for (to, from) in program.prog_name.iter_mut().zip(name.bytes().take(room)) {
+        *to = from as libc::c_char;
+    }
+    program.license = c"Dual MIT/GPL".as_ptr() as u64;
     let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)? as i32;
     // SAFETY: a descriptor that the kernel has just made for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use crate::host::system::{Missing, System};
 
 /// Data that the programs read.
-pub const DATA: [&str; 2] = ["page_offset_base", "sme_me_mask"];
+pub const DATA: [&str; 2] = [PAGE_OFFSET, ENCRYPTION_MASK];
+pub const PAGE_OFFSET: &str = "page_offset_base";
+pub const ENCRYPTION_MASK: &str = "sme_me_mask";
 
 const FILE: &str = "/proc/kallsyms";
 

@@ -42,6 +42,11 @@ pub fn is_built_in(module: &str) -> bool {
     !Path::new(&file_of(module)).exists()
 }
 
+/// Whether it is there as a module.
+pub fn is_loaded(module: &str) -> bool {
+    !is_built_in(module) && Path::new("/sys/module").join(module.replace('-', "_")).exists()
+}
+
 pub fn rmmod(module: &str) -> Result<()> {
     run(Command::new("rmmod").arg(module))
 }

@@ -26,6 +26,12 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether a comparison of times leaves out what other guests distort: on each change. At night it
+    /// fails beside others instead, and runs again alone.
+    pub fn is_lenient(&self) -> bool {
+        self.beside && self.every_change
+    }
+
     /// How often a comparison of times is tried: other load can only make it fail, and a fault makes it
     /// fail each time. Beside other guests once, as what fails there runs again alone.
     pub fn attempts(&self) -> u32 {
@@ -165,9 +171,9 @@ pub struct Group {
     pub long: bool,
     /// Prepares the host.
     pub prepare: fn() -> Result<()>,
-    /// Scenarios that depend on the kernel.
+    /// Scenarios that depend on the kernel, and are worth a boot of each.
     pub scenarios: &'static [Scenario],
-    /// Scenarios that do not: one kernel suffices.
+    /// The others: on a change the newest kernel suffices.
     pub once: &'static [Scenario],
 }
 
@@ -223,6 +229,7 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
     };
     let mut progress = Progress::open(group.needs)?;
     let prepared = (group.prepare)();
+    let modules: Vec<_> = host::MODULES.into_iter().filter(|it| host::is_loaded(it)).collect();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
     for scenario in all {
         if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id))
@@ -247,7 +254,7 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
                 println!("RIG: FAILED {}: {}", scenario.id, one_line(&format!("{error:#}")));
                 println!("{}", Agent::last_log());
                 if group.needs != Needs::Debian {
-                    leave_nothing();
+                    leave_nothing(&modules);
                 }
             }
         }
@@ -257,8 +264,12 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
     Ok(())
 }
 
-/// What a failed scenario has left would decide the next one. That may have been removed already.
-fn leave_nothing() {
+/// What a failed scenario has left, or removed, would decide the next one. Some of it is as it should
+/// be already.
+fn leave_nothing(modules: &[&str]) {
+    for module in modules {
+        let _ = host::insmod(module, &[]);
+    }
     let _ = Firmware::reset();
     let _ = cli(&["detach"]);
 }

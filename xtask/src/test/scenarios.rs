@@ -30,7 +30,7 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
     let limit = Duration::from_secs(if long { 7200 } else { 1800 })
         + Duration::from_secs(120 * u64::from(args.minutes.unwrap_or(0)));
     let (mut planned, hosts) = (Vec::new(), Hosts::prepare(args, rig, &groups)?);
-    // Scenarios that do not depend on the kernel run on the newest only, except with --long.
+    // Scenarios that are not worth a boot of each kernel run on the newest only, except with --long.
     let newest = rig.kernels.len().saturating_sub(1);
     for (i, kernel) in rig.kernels.iter().enumerate() {
         for (name, group) in &groups {

@@ -17,10 +17,13 @@ const WHY: &[(&str, &str)] = &[
     ),
     (
         "hung_psp",
-        "ccp's reaction to a PSP that hangs: a boot of its own, so on Debian 13's kernel at night",
+        "ccp's reaction to a PSP that hangs: a boot of its own, so on other kernels at night",
     ),
-    ("missing_prerequisites", "a boot without what the agent needs, likewise"),
-    ("gate", "the gate's hook, tracers and live patches on the same function: the kernel's"),
+    ("missing_prerequisites", "boots without what the agent needs, likewise"),
+    (
+        "gate",
+        "the gate's hook, tracers and live patches on the same function: the kernel's; forged requests to unload it once",
+    ),
     ("order", "locks, timers and signals of the gate's order are the kernel's"),
     (
         "enforce",
@@ -34,7 +37,7 @@ const WHY: &[(&str, &str)] = &[
     ("attack", "processes that share a VM: the kernel's mm and threads; full tables once"),
     ("interfaces", "files, requests, events, pods, packages, the terminal: the agent alone"),
     ("doctor", "what doctor and report find, also on broken hosts; on other kernels at night"),
-    ("lockdown", "a boot that is locked down, likewise"),
+    ("lockdown", "a boot that is locked down, on other kernels at night"),
     ("dashboards", "each query, with Prometheus: the agent alone"),
     ("faults", "full disks, lost memory, slow readers: the agent alone"),
     ("qemu", "a real VMM: KVM's exits and ioctls differ by kernel"),
