@@ -4,7 +4,7 @@
 //! and never blocks.
 
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, Metadata, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{self, Path, PathBuf},
@@ -106,9 +106,12 @@ impl Files {
     }
 }
 
-/// Reads a single file.
+/// A command's standard input, as a file: `kubectl exec --stdin` gives a pipe.
+const STDIN: &str = "/dev/stdin";
+
+/// Reads a single file, or standard input to its end.
 pub fn read_file(path: &Path) -> Result<String> {
-    read(path, MAX_BYTES)
+    if path == Path::new(STDIN) { text(io::stdin(), MAX_BYTES) } else { read(path, MAX_BYTES) }
 }
 
 /// A regular file's text, if not longer than `limit`.
@@ -143,7 +146,7 @@ fn is_file(metadata: &Metadata) -> Result<()> {
     bail!("it is {what}, not a file")
 }
 
-fn text(file: File, limit: u64) -> Result<String> {
+fn text(file: impl io::Read, limit: u64) -> Result<String> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     ensure!(

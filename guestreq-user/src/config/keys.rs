@@ -117,7 +117,7 @@ fn nfd_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::E
     let name = text.rsplit('/').next().unwrap_or_default();
     if !text.starts_with('/') || name.is_empty() || name.starts_with('.') {
         return Err(D::Error::custom(format!(
-            "{text:?}: the absolute path of a file whose name does not begin with a dot"
+            "{text:?} is not the absolute path of a file whose name does not begin with a dot"
         )));
     }
     Ok(Some(PathBuf::from(text)))

@@ -103,8 +103,11 @@ async fn each<T>(
     let mut progress = Progress::new(pods.len());
     let (mut waiting, mut asked) = (pods.into_values(), JoinSet::new());
     let (mut answers, mut answered) = (BTreeMap::new(), 0);
+    // What is true of all nodes, unless one has answered. Until then no more are asked.
+    let mut of_all: Option<Failure> = None;
     loop {
         while asked.len() < parallel
+            && (of_all.is_none() || answered > 0)
             && let Some(pod) = waiting.next()
         {
             let shared = Arc::clone(&shared);
@@ -116,9 +119,13 @@ async fn each<T>(
         let Some(done) = asked.join_next().await else { break };
         let (pod, answer) = done?;
         let answer = match answer {
-            // True of all others, unless one has answered.
-            Ok(Err(failure)) if failure.is_of_all() && answered == 0 => return Err(failure.into()),
-            Ok(Err(failure)) => Err(failure.of_node(&pod.name)),
+            Ok(Err(failure)) => {
+                let why = failure.of_node(&pod.name);
+                if failure.is_of_all() {
+                    of_all = Some(failure);
+                }
+                Err(why)
+            }
             Ok(Ok(answer)) => {
                 answered += 1;
                 with(answer).map_err(|error| format!("{error:#}"))
@@ -129,7 +136,10 @@ async fn each<T>(
         progress.show(answers.len());
     }
     progress.end();
-    Ok(answers)
+    match of_all {
+        Some(failure) if answered == 0 => Err(failure.into()),
+        _ => Ok(answers),
+    }
 }
 
 /// A pod's answer. The outer error is of a pod that was not asked.
@@ -148,7 +158,7 @@ async fn ask(
     // doctor and condition print an answer and exit with 1.
     match serde_json::from_slice(&output.stdout) {
         Ok(answer) => Ok(Ok(answer)),
-        Err(_) if !output.succeeded => Ok(Err(failure::of(&output.stderr))),
+        Err(_) if !output.status.success() => Ok(Err(output.failure())),
         Err(error) => Err(format!("its answer is no JSON: {error}")),
     }
 }

@@ -130,13 +130,9 @@ struct DaemonSet {
 
 impl DaemonSet {
     /// Whether its pods have these labels.
-    fn makes(&self, selector: &str) -> bool {
+    fn makes(&self, pairs: &[(&str, &str)]) -> bool {
         let labels = &self.spec["template"]["metadata"]["labels"];
-        selector.split(',').all(|pair| {
-            pair.split_once('=').is_some_and(|(key, value)| {
-                labels[key.trim_end_matches('=')] == value.trim_start_matches('=')
-            })
-        })
+        pairs.iter().all(|(key, value)| labels[key] == *value)
     }
 
     fn desired(&self) -> u64 {
@@ -152,12 +148,31 @@ impl DaemonSet {
     }
 }
 
+/// The labels of a selector that only has equations. `KEY==VALUE` is one, too.
+fn pairs<'a>(selector: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
+    let equation = |pair: &'a str| {
+        let (key, value) = pair.split_once('=')?;
+        let key = key.trim();
+        let is_label = !key.contains(['!', '(', ')', ' ']);
+        is_label.then(|| (key, value.trim_start_matches('=').trim()))
+    };
+    selector.split(',').map(equation).collect()
+}
+
 /// All nodes. Nodes are only listed if the DaemonSet has fewer pods than it should have.
 pub async fn all(kubectl: &Kubectl) -> Result<Nodes> {
     let pods = pods(kubectl, None).await?;
     let listed = daemon_sets(kubectl).await;
+    let Some(pairs) = pairs(&kubectl.selector) else {
+        let remark =
+            "nodes without a pod are not known: --selector has more than KEY=VALUE,…".to_owned();
+        return match pods.is_empty() {
+            true => Err(no_pods(kubectl)),
+            false => Ok(Nodes { pods, without: BTreeSet::new(), remark: Some(remark) }),
+        };
+    };
     let sets: Vec<DaemonSet> = match listed {
-        Ok(sets) => sets.into_iter().filter(|set| set.makes(&kubectl.selector)).collect(),
+        Ok(sets) => sets.into_iter().filter(|set| set.makes(&pairs)).collect(),
         Err(_) if pods.is_empty() => return Err(no_pods(kubectl)),
         Err(error) => {
             let remark = Some(format!("nodes without a pod are not known: {error:#}"));
@@ -199,4 +214,17 @@ async fn nodes(kubectl: &Kubectl, selector: &str) -> Result<Vec<String>, Failure
     let text = kubectl.get(&["nodes", &selector, "--output=name"]).await?;
     let text = String::from_utf8_lossy(&text).into_owned();
     Ok(text.lines().filter_map(|line| line.strip_prefix("node/")).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pairs;
+
+    #[test]
+    fn only_equations_say_which_pods_a_daemonset_makes() {
+        assert_eq!(pairs("a=b, x/y==z").unwrap(), [("a", "b"), ("x/y", "z")]);
+        for other in ["a", "a in (b)", "a=b,c", "a!=b", "!a", "a in (b,c=d)"] {
+            assert_eq!(pairs(other), None, "{other}");
+        }
+    }
 }

@@ -2,7 +2,11 @@
 //!
 //! Output and time are bounded. A kubectl that is no longer waited for is killed.
 
-use std::{io, process::Stdio, time::Duration};
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Result, anyhow};
 use tokio::{
@@ -31,9 +35,19 @@ pub struct Kubectl {
 
 /// What a kubectl printed.
 pub struct Output {
-    pub succeeded: bool,
+    pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl Output {
+    /// Why it did not succeed.
+    pub fn failure(&self) -> Failure {
+        match self.stderr.trim() {
+            "" => Failure::Other(format!("kubectl gave no reason ({})", self.status)),
+            stderr => failure::of(stderr),
+        }
+    }
 }
 
 impl Kubectl {
@@ -45,7 +59,7 @@ impl Kubectl {
         words.extend(what.iter().map(|word| (*word).to_owned()));
         words.extend(self.options.iter().cloned());
         let output = run(&words, LIST_TIMEOUT, MOST_LISTED).await?;
-        if output.succeeded { Ok(output.stdout) } else { Err(failure::of(&output.stderr)) }
+        if output.status.success() { Ok(output.stdout) } else { Err(output.failure()) }
     }
 
     /// `--namespace`, for requests of namespaced objects.
@@ -90,7 +104,7 @@ async fn output(words: &[String], most: u64) -> io::Result<Output> {
     let (stdout, stderr) = tokio::try_join!(bounded(stdout, most), drained(stderr))?;
     let status = child.wait().await?;
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Ok(Output { succeeded: status.success(), stdout, stderr })
+    Ok(Output { status, stdout, stderr })
 }
 
 async fn bounded(from: Option<impl AsyncRead + Unpin>, most: u64) -> io::Result<Vec<u8>> {

@@ -3,6 +3,8 @@
 //! KubeVirt knows the node of its VMs. Of others, and without permission to ask it, every agent is
 //! asked for its VMs.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
@@ -102,7 +104,7 @@ async fn of_agents(kubectl: &Kubectl, args: &Args, wanted: &str) -> Result<Found
             let pod = find::on_node(kubectl, node).await?;
             Ok(Found { pod, label: vm.label.clone() })
         }
-        several => {
+        several @ [(node, vm), ..] => {
             let one = |(node, vm): &(&String, &Candidate)| {
                 format!(
                     "{} on {node} (pid {}, UUID {})",
@@ -112,11 +114,15 @@ async fn of_agents(kubectl: &Kubectl, args: &Args, wanted: &str) -> Result<Found
                 )
             };
             let shown: Vec<String> = several.iter().take(10).map(one).collect();
+            let uuids: BTreeSet<&str> = several.iter().map(|(_, vm)| vm.uuid.as_str()).collect();
+            let or = if uuids.len() == several.len() { ", or --vm UUID" } else { "" };
             Err(anyhow!(
-                "{} is the name of {} VMs: {}; choose by --node, or by its UUID",
+                "{} is the name of {} VMs: {}; choose a node, such as `kubectl guestreq --node {node} -- \
+                 COMMAND --vm {}`{or}",
                 quoted(wanted),
                 several.len(),
-                shown.join(", ")
+                shown.join(", "),
+                quoted(&vm.label)
             ))
         }
     }
@@ -133,6 +139,7 @@ fn candidate(vm: &Value, wanted: &str) -> Option<Candidate> {
         running: vm["running"] == true,
     };
     let full = format!("{}/{}", text("namespace"), found.name);
-    let is = [&found.label, &found.name, &found.uuid, &full].into_iter().any(|of| of == wanted);
+    let is = [&found.label, &found.name, &full].into_iter().any(|of| of == wanted);
+    let is = is || found.uuid.eq_ignore_ascii_case(wanted);
     (is && !found.label.is_empty()).then_some(found)
 }

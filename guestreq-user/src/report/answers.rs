@@ -2,6 +2,8 @@
 //!
 //! As JSON and as the command line's tables, both without names.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -100,6 +102,7 @@ impl Writer<'_> {
             self.contents.cut("explained", format!("the first {MOST_EXPLAINED} VMs"));
         }
         let (mut shown, mut text) = (Vec::new(), String::new());
+        let mut missing = BTreeMap::<String, usize>::new();
         for answer in all {
             let explained = answer.and_then(|mut answer| {
                 self.names.json(&mut answer);
@@ -112,8 +115,12 @@ impl Writer<'_> {
                     shown.push(answer);
                 }
                 // Such as a VM that has exited meanwhile.
-                Err(why) => self.contents.miss("explained", format!("{why:#}")),
+                Err(why) => *missing.entry(format!("{why:#}")).or_default() += 1,
             }
+        }
+        for (why, vms) in missing {
+            let of = if vms == 1 { "1 VM".to_owned() } else { format!("{vms} VMs") };
+            self.contents.miss(format!("explained of {of}"), why);
         }
         if !shown.is_empty() {
             const ABOUT: &str = "guestreq policy explain, for each VM";

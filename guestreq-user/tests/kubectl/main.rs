@@ -5,9 +5,16 @@
 mod fake;
 mod real;
 
-use std::{fs, os::unix::process::CommandExt as _, process::Stdio, thread, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::process::CommandExt as _,
+    process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fake::{Cluster, Ran, pod};
 use serde_json::{Value, json};
 
@@ -140,11 +147,47 @@ fn a_vm_that_is_nowhere_or_in_several_places_is_one_line_with_candidates() -> Re
     let Ran { code, stderr, .. } = cluster.run("limit set --vm web --share 10%");
     assert_eq!((code, lines(&stderr).len()), (Some(1), 1), "{stderr}");
     ensure!(stderr.contains("\"web\" is the name of 2 VMs: \"web\" on n1"), "{stderr}");
+    let advice = "choose a node, such as `kubectl guestreq --node n1 -- COMMAND --vm \"web\"`";
+    ensure!(stderr.contains(advice), "{stderr}");
+    assert_eq!(cluster.run("--node n1 -- limit set --vm web --share 10%").code, Some(0));
+    cluster.write("calls", "");
     cluster.fails("exec-pod-n3", "error: error dialing backend: no route to host\n");
     let Ran { code, stderr, .. } = cluster.run("limit set --vm db --share 10%");
     assert_eq!((code, lines(&stderr).len()), (Some(1), 2), "{stderr}");
     ensure!(stderr.contains("no node has a VM \"db\"; not known of n3"), "{stderr}");
     ensure!(!cluster.calls().iter().any(|call| call.contains("limit set")), "nothing was changed");
+    Ok(())
+}
+
+#[test]
+fn a_node_that_forbids_it_keeps_no_other_s_answer_back() -> Result<()> {
+    let cluster = Cluster::new(&["n1", "n2", "n3", "n4"])?;
+    cluster
+        .fails("exec-pod-n1", "Error from server (Forbidden): pods \"p\" is forbidden: no exec\n");
+    cluster.write("exec-pod-n2.sh", "sleep 1\n");
+    cluster.fails("exec-pod-n4", "");
+    let Ran { code, stdout, stderr } = cluster.run("vms --all-nodes --parallel 2");
+    assert_eq!((code, lines(&stdout).len()), (Some(3), 3), "{stdout}");
+    ensure!(stderr.contains("n1: not permitted:"), "{stderr}");
+    ensure!(stderr.contains("n4: kubectl gave no reason (exit status: 1)"), "{stderr}");
+    Ok(())
+}
+
+/// As `kubectl exec --stdin` gives it to a command in a pod.
+#[test]
+fn a_policy_file_is_read_from_a_pipe() -> Result<()> {
+    let check = |text: &str| -> Result<Output> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_guestreq"));
+        let command = command.args(["policy", "check", "/dev/stdin"]);
+        let (out, err) = (Stdio::piped(), Stdio::piped());
+        let mut child = command.stdin(Stdio::piped()).stdout(out).stderr(err).spawn()?;
+        child.stdin.take().context("its input")?.write_all(text.as_bytes())?;
+        Ok(child.wait_with_output()?)
+    };
+    let good = check("mode = \"audit\"\n")?;
+    ensure!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    let bad = String::from_utf8(check("\nmode = \"x\"\n")?.stdout)?;
+    ensure!(bad.contains("/dev/stdin: line 2"), "{bad}");
     Ok(())
 }
 

@@ -35,6 +35,16 @@
 {{- if $config.order -}}
 {{- fail "config: `order` needs CAP_SYS_ADMIN, which the pod does not have: set the gate's option `depth` on the nodes (docs/order.md#switching-it-off)" -}}
 {{- end -}}
+{{- range $key := list "backend" "mode" "socket" "state" "nfd_file" -}}
+{{- if and (hasKey $config $key) (not (kindIs "string" (get $config $key))) -}}
+{{- fail (printf "config: `%s` must be text in quotes" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $rule := ternary ($config.vm | default list) (list "") (kindIs "slice" ($config.vm | default list)) -}}
+{{- if not (kindIs "map" $rule) -}}
+{{- fail "config: `vm` must be a list of rules, each under [[vm]] (docs/policy.md)" -}}
+{{- end -}}
+{{- end -}}
 {{- $paths := dict "socket" "/run/guestreq" "state" "/var/lib/guestreq" -}}
 {{- range $key, $folder := $paths -}}
 {{- $path := get $config $key -}}
@@ -64,6 +74,16 @@
 {{- define "guestreq.checks.pod" -}}
 {{- if regexMatch "^(127\\.|\\[::1\\])" .Values.listen -}}
 {{- fail (printf "listen: neither the kubelet's probes nor Prometheus reach %s: use 0.0.0.0:PORT or [::]:PORT" .Values.listen) -}}
+{{- end -}}
+{{- range $argument := .Values.extraArgs -}}
+{{- range $own := list "--listen" "--stay" "--config" -}}
+{{- if or (eq $argument $own) (hasPrefix (printf "%s=" $own) $argument) -}}
+{{- fail (printf "extraArgs: %s is the chart's own: use its values `listen` and `config`" $own) -}}
+{{- end -}}
+{{- end -}}
+{{- if contains " " $argument -}}
+{{- fail (printf "extraArgs: %q is one argument: write an option and its value as two" $argument) -}}
+{{- end -}}
 {{- end -}}
 {{- with .Values.seccompProfile -}}
 {{- if and (eq .type "Localhost") (not .localhostProfile) -}}

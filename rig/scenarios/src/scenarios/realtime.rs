@@ -19,7 +19,6 @@ pub const GROUP: Group = Group {
         losses::MISSED_PROBES,
         gate::ANSWERS,
         gate::unloading::UNDER_LOAD,
-        order::LAUNCH,
         order::under_load::KILLED,
         order::under_load::SIGNALS,
         order::under_load::PARAMETERS,

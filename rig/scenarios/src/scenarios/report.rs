@@ -24,7 +24,7 @@ use crate::{
 };
 use unpacked::Unpacked;
 
-scenario!(BUNDLE: "report/bundle" = bundle,
+scenario!(night BUNDLE: "report/bundle" = bundle,
     "a report has what its manifest lists and no VM's name, and doctor can assess it");
 
 const FOLDER: &str = "/tmp/report";

@@ -17,7 +17,7 @@ use crate::{
 
 scenario!(AT_START: "takeover/dies_at_start" = at_start,
     "an agent that dies at any step of its first start does not hinder the next one");
-scenario!(AT_TAKEOVER: "takeover/dies_at_takeover" = at_takeover,
+scenario!(night AT_TAKEOVER: "takeover/dies_at_takeover" = at_takeover,
     "agents that die at any step of a takeover leave enforcement in place");
 scenario!(AT_CHANGE: "takeover/dies_at_change" = at_change,
     "an agent that dies during a policy change has saved it completely or not at all");
