@@ -68,7 +68,9 @@ pub fn end_by_signal(agent: &Agent, by: i32) -> Result<()> {
     agent::signal(pid, by)?;
     wait_until("the agent has ended", Duration::from_secs(60), || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        Ok(stat.is_empty() || stat.contains(") Z "))
+        // Its first thread may have ended before others, which keep its lock.
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        Ok(stat.is_empty() || stat.contains(") Z ") && threads <= 1)
     })
 }
 
