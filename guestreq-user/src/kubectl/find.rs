@@ -162,7 +162,6 @@ fn pairs<'a>(selector: &'a str) -> Option<Vec<(&'a str, &'a str)>> {
 /// All nodes. Nodes are only listed if the DaemonSet has fewer pods than it should have.
 pub async fn all(kubectl: &Kubectl) -> Result<Nodes> {
     let pods = pods(kubectl, None).await?;
-    let listed = daemon_sets(kubectl).await;
     let Some(pairs) = pairs(&kubectl.selector) else {
         let remark =
             "nodes without a pod are not known: --selector has more than KEY=VALUE,…".to_owned();
@@ -171,7 +170,7 @@ pub async fn all(kubectl: &Kubectl) -> Result<Nodes> {
             false => Ok(Nodes { pods, without: BTreeSet::new(), remark: Some(remark) }),
         };
     };
-    let sets: Vec<DaemonSet> = match listed {
+    let sets: Vec<DaemonSet> = match daemon_sets(kubectl).await {
         Ok(sets) => sets.into_iter().filter(|set| set.makes(&pairs)).collect(),
         Err(_) if pods.is_empty() => return Err(no_pods(kubectl)),
         Err(error) => {
