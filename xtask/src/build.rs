@@ -110,7 +110,7 @@ fn check_size(name: &str, size: u64, most: u64) -> Result<()> {
 }
 
 /// A cargo command for tests of packages. They are built like a debug build, but share the
-/// dependencies of [`guestreq`] if they enable the same.
+/// dependencies of the programs that are built in the same folder.
 pub fn test_cargo(packages: &[&str]) -> Command {
     let mut cargo = static_cargo("test");
     for package in packages {

@@ -79,7 +79,7 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     })?;
     thread::scope(|scope| {
         // In other folders than the binaries' builds, which use one processor for minutes.
-        let beside = all.then(|| scope.spawn(|| plain_cargo().and_then(|()| tests_of_xtask())));
+        let beside = all.then(|| scope.spawn(tests_of_xtask));
         if rig.is_some() {
             build::other_ebpf(&tools)?;
             build::guestreq_and_rig_programs()?;
@@ -96,27 +96,24 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Without an eBPF object, as in an editor or a fresh clone.
 fn lints(tools: &EbpfTools) -> Result<()> {
     let deny = ["--", "--deny", "warnings"];
-    // Like the next builds, which share macros and build scripts.
-    let mut clippy = build::static_cargo("clippy");
-    build::step("check", "lints", clippy.args(["--workspace", "--all-targets"]).args(deny))?;
-    let mut clippy = build::ebpf_cargo(tools, "clippy");
-    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))?;
-    let mut doc = build::static_cargo("doc");
-    doc.args(["--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "--deny warnings");
-    build::step("check", "documentation of the sources", &mut doc)
-}
-
-/// As in an editor or a fresh clone, without an eBPF object; the only crate for which that matters.
-fn plain_cargo() -> Result<()> {
-    let target = project::target().join("plain");
+    // In another folder than the builds, whose build script would run again for the other object.
+    let target = project::target().join("lints");
     let no_object = target.join("no-object");
     fs::create_dir_all(&target).and_then(|()| fs::write(&no_object, "")).context("no-object")?;
-    let mut cargo = process::cargo("check");
-    cargo.args(["--package", "guestreq", "--all-targets", "--target-dir"]).arg(&target);
-    cargo.env("GUESTREQ_EBPF", &no_object).env("RUSTFLAGS", "--deny warnings");
-    build::step("check", "plain cargo", &mut cargo)
+    let cargo = |subcommand| {
+        let mut cargo = build::static_cargo(subcommand);
+        cargo.args(["--workspace", "--target-dir"]).arg(&target).env("GUESTREQ_EBPF", &no_object);
+        cargo
+    };
+    build::step("check", "lints", cargo("clippy").arg("--all-targets").args(deny))?;
+    let mut clippy = build::ebpf_cargo(tools, "clippy");
+    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))?;
+    let mut doc = cargo("doc");
+    doc.arg("--no-deps").env("RUSTDOCFLAGS", "--deny warnings");
+    build::step("check", "documentation of the sources", &mut doc)
 }
 
 fn dashboards(promtools: &Promtools) -> Result<()> {
@@ -154,7 +151,9 @@ fn unit_tests(tally: &mut Tally, kubectl: Option<&Path>) -> Result<()> {
         None => progress::note("no kubectl: its plugin is tested with a fake one only"),
     }
     tally.add(units("units", cargo)?);
-    let rig = build::test_cargo(&["snpload", "scenarios", "rig-cri"]);
+    let mut rig = build::test_cargo(&["snpload", "scenarios", "rig-cri"]);
+    // As the programs, which use the same libraries.
+    rig.arg("--target-dir").arg(project::rig_target());
     tally.add(units("units of the rig", rig)?);
     Ok(())
 }
