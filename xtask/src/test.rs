@@ -151,9 +151,7 @@ fn unit_tests(tally: &mut Tally, kubectl: Option<&Path>) -> Result<()> {
         None => progress::note("no kubectl: its plugin is tested with a fake one only"),
     }
     tally.add(units("units", cargo)?);
-    let mut rig = build::test_cargo(&["snpload", "scenarios", "rig-cri"]);
-    // As the programs, which use the same libraries.
-    rig.arg("--target-dir").arg(project::rig_target());
+    let rig = build::for_rig(build::test_cargo(&["snpload", "scenarios", "rig-cri"]));
     tally.add(units("units of the rig", rig)?);
     Ok(())
 }
