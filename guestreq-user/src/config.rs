@@ -15,6 +15,7 @@ mod place;
 mod policy_file;
 #[cfg(test)]
 mod schema;
+mod values;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -26,7 +27,7 @@ use anyhow::{Result, bail};
 use guestreq_common::policy::{AfterDenial, Backend};
 
 pub use check::{Checked, Wrong};
-pub use files::{Files, Fingerprint};
+pub use files::{Files, Fingerprint, STDIN};
 pub use order::OrderSwitch;
 pub use place::ConfigError;
 pub use policy_file::{policy_file, policy_keys};

@@ -107,7 +107,7 @@ impl Files {
 }
 
 /// A command's standard input, as a file: `kubectl exec --stdin` gives a pipe.
-const STDIN: &str = "/dev/stdin";
+pub const STDIN: &str = "/dev/stdin";
 
 /// Reads a single file, or standard input to its end.
 pub fn read_file(path: &Path) -> Result<String> {

@@ -6,16 +6,14 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use guestreq_common::policy::{AfterDenial, Backend, Mode};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::Deserialize;
 use toml::Spanned;
 
-use super::order::OrderSwitch;
+use super::{order::OrderSwitch, values};
 use crate::policy::{FileLimit, FileRule, Named, Types, Weight};
 
 /// Keys of a policy file, which is all that `policy apply` takes.
 pub const POLICY: [&str; 5] = ["mode", "allow", "limit", "weight", "vm"];
-
-const MAX_VMS: u32 = 65_536;
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -49,7 +47,7 @@ pub struct Keys {
     /// Values: `[[vm]]` tables, each with a `match` and the keys that it sets
     ///
     /// Default: none
-    #[serde(rename = "vm")]
+    #[serde(rename = "vm", deserialize_with = "values::rules")]
     #[cfg_attr(test, schemars(with = "Vec<FileRule>"))]
     pub rules: Vec<Spanned<FileRule>>,
     /// Whether the gate's [order](order.md#switching-it-off) is used; setting that needs
@@ -59,38 +57,44 @@ pub struct Keys {
     pub order: Option<Named<OrderSwitch>>,
     /// Where overrides are kept; top level only
     ///
-    /// Values: a path
+    /// Values: the absolute path of a folder
+    #[serde(deserialize_with = "values::folder")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = super::schema::ABSOLUTE)))]
     pub state: Option<PathBuf>,
     /// Where metrics and health are served; `--listen` overrides it
     ///
     /// Values: an IP address and a port
-    #[cfg_attr(test, schemars(regex(pattern = super::schema::SOCKET_ADDRESS)))]
+    #[serde(deserialize_with = "values::address")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = super::schema::SOCKET_ADDRESS)))]
     pub listen: Option<SocketAddr>,
     /// The agent's socket; `vms` and `psp` also read this key, unless `--socket` is given
     ///
-    /// Values: a path
+    /// Values: the absolute path of a socket, of at most 107 bytes
+    #[serde(deserialize_with = "values::socket")]
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = super::schema::SOCKET)))]
     pub socket: Option<PathBuf>,
     /// Group that may read over the socket, besides root
     ///
     /// Values: a group name in /etc/group, or a group ID
     ///
     /// Default: `"guestreq"`, if that group exists
+    #[serde(deserialize_with = "values::group")]
     pub socket_group: Option<String>,
     /// Maximum number of VM records, including those of recently exited VMs; each takes about 13 kB
     /// of kernel memory
-    #[serde(deserialize_with = "max_vms")]
-    #[cfg_attr(test, schemars(range(min = 1, max = MAX_VMS)))]
+    #[serde(deserialize_with = "values::max_vms")]
+    #[cfg_attr(test, schemars(range(min = 1, max = values::MAX_VMS)))]
     pub max_vms: Option<u32>,
     /// How long an exited VM's metric series are kept
     ///
     /// Values: a duration, such as `"10s"` or `"5m"`
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = crate::wire::policy::schema::TIME)))]
     pub keep_exited_vms: Option<Duration>,
     /// A request that takes longer is logged individually
     ///
     /// Values: a duration, such as `"800ms"` or `"2s"`
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "values::duration")]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = crate::wire::policy::schema::TIME)))]
     pub slow_request: Option<Duration>,
     /// Where labels of the node are written for [Node Feature Discovery](nodes.md#labels)
@@ -99,35 +103,7 @@ pub struct Keys {
     /// `"/etc/kubernetes/node-feature-discovery/features.d/guestreq"`
     ///
     /// Default: not set
-    #[serde(deserialize_with = "nfd_file")]
+    #[serde(deserialize_with = "values::nfd_file")]
     #[cfg_attr(test, schemars(with = "String", regex(pattern = super::schema::NFD_FILE)))]
     pub nfd_file: Option<PathBuf>,
-}
-
-fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(value)?;
-    let read = humantime::parse_duration(&text);
-    read.map(Some)
-        .map_err(|error| D::Error::custom(format!("{error}: a time such as \"5m\" or \"800ms\"")))
-}
-
-/// nfd ignores files whose names begin with a dot.
-fn nfd_file<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PathBuf>, D::Error> {
-    let text = String::deserialize(value)?;
-    let name = text.rsplit('/').next().unwrap_or_default();
-    if !text.starts_with('/') || name.is_empty() || name.starts_with('.') {
-        return Err(D::Error::custom(format!(
-            "{text:?} is not the absolute path of a file whose name does not begin with a dot"
-        )));
-    }
-    Ok(Some(PathBuf::from(text)))
-}
-
-fn max_vms<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u32>, D::Error> {
-    let number = u32::deserialize(value)?;
-    // Each takes about 13 kB of kernel memory.
-    if !(1..=MAX_VMS).contains(&number) {
-        return Err(D::Error::custom(format!("{number} VMs: allowed are 1 to {MAX_VMS}")));
-    }
-    Ok(Some(number))
 }

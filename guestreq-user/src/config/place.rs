@@ -26,8 +26,20 @@ impl ConfigError {
     /// `unknown field …`: toml's own message takes five lines.
     pub fn of(error: &toml::de::Error, text: &str) -> ConfigError {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        ConfigError { line, column, what: in_a_line(error.message()) }
+        ConfigError { line, column, what: in_words_of_toml(&in_a_line(error.message())) }
     }
+}
+
+/// Serde's names of what it found, none of which is TOML's.
+fn in_words_of_toml(error: &str) -> String {
+    const WORDS: [(&str, &str); 3] = [
+        ("invalid type: sequence,", "invalid type: array,"),
+        ("invalid type: map,", "invalid type: table,"),
+        // The name of what the parser makes of a date.
+        ("unknown field `$__toml_private_datetime`,", "invalid type: date,"),
+    ];
+    let found = WORDS.iter().find_map(|(serde, toml)| Some((error.strip_prefix(serde)?, toml)));
+    found.map_or_else(|| error.to_owned(), |(rest, word)| format!("{word}{rest}"))
 }
 
 /// Line and column of an offset.

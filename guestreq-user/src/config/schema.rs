@@ -25,6 +25,11 @@ use key::{Key, in_a_sentence};
 pub const SOCKET_ADDRESS: &str =
     r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+(%[0-9]+)?\]):[0-9]+$";
 
+pub const ABSOLUTE: &str = "^/";
+
+/// An absolute path of a file.
+pub const SOCKET: &str = "^/.*[^/]$";
+
 /// An absolute path whose last part does not begin with a dot.
 pub const NFD_FILE: &str = r"^/([^/]*/)*[^./][^/]*$";
 

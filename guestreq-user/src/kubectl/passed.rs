@@ -14,6 +14,7 @@ use super::{
     pods::Pod,
     process::{Kubectl, not_run},
 };
+use crate::config::STDIN;
 
 pub fn through(kubectl: &Kubectl, pod: &Pod, command: &[String]) -> Result<ExitCode> {
     let words = kubectl.exec_words(&pod.name, terminal(command), command);
@@ -27,7 +28,7 @@ fn terminal(command: &[String]) -> &'static [&'static str] {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         return &["--stdin", "--tty"];
     }
-    match command.iter().any(|word| word == "/dev/stdin") {
+    match command.iter().any(|word| word == STDIN) {
         true => &["--stdin"],
         false => &[],
     }

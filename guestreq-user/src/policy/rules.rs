@@ -19,7 +19,7 @@ use crate::{host::Identity, text::quoted};
 /// A rule in a file. Stored rules are read as [`Rule`], since an older version may have accepted
 /// lower limits.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a [[vm]] table")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileRule {
     /// Which VMs: all patterns that are given must match
@@ -67,7 +67,9 @@ impl Match {
     pub fn warning(&self) -> Option<String> {
         self.patterns().find_map(|(key, pattern)| match key {
             "name" => warnings::of_a_namesake(pattern).or_else(|| warnings::of_a_process(pattern)),
-            "uuid" | "pod_uid" => warnings::of_another_form(key, pattern),
+            "uuid" | "pod_uid" => warnings::of_another_form(key, pattern)
+                .or_else(|| warnings::of_no_uuid(key, pattern)),
+            "namespace" => warnings::of_no_namespace(pattern),
             "vmm" => warnings::of_a_program(pattern),
             _ => None,
         })

@@ -52,6 +52,39 @@ pub fn of_another_form(key: &str, pattern: &Glob) -> Option<String> {
     })
 }
 
+/// What no UUID is like.
+pub fn of_no_uuid(key: &str, pattern: &Glob) -> Option<String> {
+    let text = pattern.as_str();
+    let is_of_uuid = |c: char| c.is_ascii_hexdigit() || matches!(c, '-' | '*' | '?');
+    if !text.chars().all(is_of_uuid) {
+        let why = "it has only hexadecimal digits and dashes";
+        return Some(format!("{key} = {pattern} matches no VM: {why}"));
+    }
+    // A pod's may be any hash.
+    (key == "uuid" && !text.contains('*') && text.len() != 36).then(|| {
+        let beginning = quoted(&format!("{text}*"));
+        format!(
+            "{key} = {pattern} matches no VM: a UUID has 36 characters; {beginning} matches those \
+             that begin with it"
+        )
+    })
+}
+
+/// What no name of a Kubernetes namespace is like (RFC 1123's labels).
+pub fn of_no_namespace(pattern: &Glob) -> Option<String> {
+    let is_of_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c);
+    let text = pattern.as_str();
+    let instead = match text.split_once('/') {
+        _ if text.chars().all(is_of_label) => return None,
+        Some(_) => format!("; name = {pattern} matches namespace and name"),
+        None => String::new(),
+    };
+    Some(format!(
+        "namespace = {pattern} matches no VM: it has only lower-case letters, digits and \
+         dashes{instead}"
+    ))
+}
+
 /// The name of a VMM's program, or of its process.
 pub fn of_a_program(pattern: &Glob) -> Option<String> {
     let text = pattern.as_str().to_ascii_lowercase();

@@ -132,8 +132,23 @@ impl Serialize for Types {
 
 impl<'de> Deserialize<'de> for Types {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let kinds = Vec::<Named<MessageType>>::deserialize(from)?;
-        Ok(kinds.into_iter().map(|kind| kind.0).collect())
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Types;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of message types, such as [\"report\", \"key\"]")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut all: A) -> Result<Types, A::Error> {
+                let mut types = Types(Allowed::NONE);
+                while let Some(Named(kind)) = all.next_element()? {
+                    types.0 = types.0.with(kind, true);
+                }
+                Ok(types)
+            }
+        }
+        from.deserialize_seq(Visitor)
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Match {
 /// An unchecked [`Match`]. The comments become descriptions in the JSON Schema and rows in
 /// docs/policy.md.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table of patterns, such as { name = \"web-*\" }")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[cfg_attr(test, schemars(extend("minProperties" = 1)))]
 struct Patterns {
