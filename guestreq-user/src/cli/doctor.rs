@@ -42,7 +42,9 @@ pub struct Args {
 
 impl Args {
     pub fn run(self) -> Result<ExitCode> {
-        let system = self.trees.choose()?;
+        let of_this_host =
+            [("--config", self.config.is_some()), ("--socket", self.socket.is_some())];
+        let system = self.trees.choose_beside(&of_this_host)?;
         let live = Real { config: self.config, socket: self.socket };
         let report = doctor::examine(&Host::new(system.clone(), &live));
         let terminal = io::stdout().is_terminal();

@@ -74,10 +74,9 @@ impl Args {
         if !to_stdout {
             is_free(&path)?;
         }
-        let system = self.trees.choose()?;
-        if system.is_collected() {
-            refuse(&[("--config", self.config.is_some()), ("--socket", self.socket.is_some())])?;
-        }
+        let of_this_host =
+            [("--config", self.config.is_some()), ("--socket", self.socket.is_some())];
+        let system = self.trees.choose_beside(&of_this_host)?;
         let options = Options { names: self.names, config: self.config, socket: self.socket };
         let contents = collect(system, &options, &TABLES, now)?;
         let bytes = pack(&contents, &top, seconds).context("packing the report")?;
@@ -85,23 +84,13 @@ impl Args {
             write(&bytes)?
         } else {
             save(&path, &bytes)?;
-            write(format!("{}\n", path.display()).as_bytes())?
+            let path = path.display();
+            write(format!("{path}\n").as_bytes()).with_context(|| format!("{path} is complete"))?
         };
         if let Some(first) = contents.missing.first() {
             eprintln!("guestreq: {}", printable(&incomplete(first, contents.missing.len())));
         }
         Ok(code)
-    }
-}
-
-/// Options of this host contradict copies of another's files.
-fn refuse(options: &[(&str, bool)]) -> Result<()> {
-    match options.iter().find(|(_, is_given)| *is_given) {
-        Some((option, _)) => bail!(
-            "{option} is of this host, but --procfs or --sysfs is a copy of another one's: leave one of them \
-             out"
-        ),
-        None => Ok(()),
     }
 }
 
@@ -129,14 +118,6 @@ mod tests {
     fn a_report_is_named_after_its_time() {
         let time = Time::at(Duration::from_millis(1_769_860_800_500));
         assert_eq!(top(time), "guestreq-report-20260131T120000Z");
-    }
-
-    #[test]
-    fn options_of_this_host_contradict_copies() {
-        assert!(refuse(&[("--config", false), ("--socket", false)]).is_ok());
-        let error = refuse(&[("--config", false), ("--socket", true)]).unwrap_err().to_string();
-        assert!(error.starts_with("--socket is of this host, but --procfs or --sysfs"), "{error}");
-        assert!(error.ends_with(": leave one of them out"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::host::system::System;
 
@@ -24,10 +24,30 @@ impl Trees {
         self.system()?.choose()
     }
 
+    /// The same, unless these are copies of another host's files and one of these options of this
+    /// host is given.
+    pub fn choose_beside(self, of_this_host: &[(&str, bool)]) -> Result<&'static System> {
+        let system = self.choose()?;
+        if system.is_collected() {
+            refuse(of_this_host)?;
+        }
+        Ok(system)
+    }
+
     fn system(self) -> Result<System> {
         // An empty variable counts as unset, as in other exporters.
         let given = |tree: Option<OsString>| tree.filter(|it| !it.is_empty()).map(PathBuf::from);
         System::with(given(self.procfs), given(self.sysfs))
+    }
+}
+
+fn refuse(options: &[(&str, bool)]) -> Result<()> {
+    match options.iter().find(|(_, is_given)| *is_given) {
+        Some((option, _)) => bail!(
+            "{option} is of this host, but --procfs or --sysfs is a copy of another one's: leave one of them \
+             out"
+        ),
+        None => Ok(()),
     }
 }
 
@@ -64,5 +84,13 @@ mod tests {
     fn an_empty_value_counts_as_unset() {
         let usual = ["/proc/7/comm", "/sys/module"].map(PathBuf::from);
         assert_eq!(comm_and_module(&["--procfs", "", "--sysfs="]), usual);
+    }
+
+    #[test]
+    fn options_of_this_host_contradict_copies() {
+        assert!(refuse(&[("--config", false), ("--socket", false)]).is_ok());
+        let error = refuse(&[("--config", false), ("--socket", true)]).unwrap_err().to_string();
+        assert!(error.starts_with("--socket is of this host, but --procfs or --sysfs"), "{error}");
+        assert!(error.ends_with(": leave one of them out"), "{error}");
     }
 }
