@@ -54,7 +54,7 @@
 {{- end -}}
 {{- $features := "/etc/kubernetes/node-feature-discovery/features.d/" -}}
 {{- with $config.nfd_file -}}
-{{- if or (not (hasPrefix $features .)) (contains "/" (trimPrefix $features .)) -}}
+{{- if not (regexMatch (printf "^%s[^./][^/]*$" (regexQuoteMeta $features)) .) -}}
 {{- fail (printf "config: `nfd_file` is %s, which is no file of the folder that nfd reads: use %sguestreq" . $features) -}}
 {{- end -}}
 {{- end -}}
@@ -65,14 +65,26 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $memory := dig "limits" "memory" "" (.Values.resources | default dict) -}}
-{{- if and (gt (int64 ($config.max_vms | default 0)) 10000) (eq $memory "256Mi") -}}
-{{- fail (printf "config: `max_vms = %d` needs more than resources.limits.memory, %s: about 13 kB for each" (int64 $config.max_vms) $memory) -}}
+{{- with $config.max_vms -}}
+{{- $memory := dig "limits" "memory" "" ($.Values.resources | default dict) -}}
+{{- $bytes := include "guestreq.bytes" $memory | int64 -}}
+{{- $needed := add 134217728 (mul 13000 (int64 .)) -}}
+{{- if and $bytes (lt $bytes $needed) -}}
+{{- fail (printf "config: `max_vms = %d` needs more than resources.limits.memory, %v: about 13 kB for each, and 128Mi" (int64 .) $memory) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity of memory in bytes; 0 if it is none, or one with a point. */}}
+{{- define "guestreq.bytes" -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- $text := kindIs "float64" . | ternary (printf "%d" (int64 .)) (toString .) -}}
+{{- $number := regexFind "^[0-9]+" $text -}}
+{{- mul (int64 $number) (get $units (trimPrefix $number $text) | default 0) -}}
+{{- end -}}
+
 {{- define "guestreq.checks.pod" -}}
-{{- if regexMatch "^(127\\.|\\[::1\\])" .Values.listen -}}
+{{- if regexMatch "^(127\\.|\\[(0{0,4}:)+0{0,3}1\\])" .Values.listen -}}
 {{- fail (printf "listen: neither the kubelet's probes nor Prometheus reach %s: use 0.0.0.0:PORT or [::]:PORT" .Values.listen) -}}
 {{- end -}}
 {{- range $argument := .Values.extraArgs -}}
@@ -84,6 +96,9 @@
 {{- if contains " " $argument -}}
 {{- fail (printf "extraArgs: %q is one argument: write an option and its value as two" $argument) -}}
 {{- end -}}
+{{- end -}}
+{{- if and .Values.serviceAccount.create (eq (.Values.serviceAccount.name | default "") "default") -}}
+{{- fail "serviceAccount: default exists in each namespace: set another name, or serviceAccount.create to false" -}}
 {{- end -}}
 {{- with .Values.seccompProfile -}}
 {{- if and (eq .type "Localhost") (not .localhostProfile) -}}
@@ -104,6 +119,9 @@
 {{- with .Values.kmm -}}
 {{- if and .enabled .sign.enabled (not (and .sign.certSecret .sign.keySecret)) -}}
 {{- fail "kmm.sign: it needs certSecret and keySecret: name both, or set kmm.sign.enabled to false" -}}
+{{- end -}}
+{{- if and .image (or (contains "@" .image) (contains ":" (base .image))) -}}
+{{- fail (printf "kmm.image: %s has a tag or digest: leave it out, as each kernel's module has its own" .image) -}}
 {{- end -}}
 {{- if and .dockerfile .sourceImage -}}
 {{- fail "kmm.dockerfile and kmm.sourceImage: a Dockerfile of your own names its source itself: set one of them" -}}

@@ -19,6 +19,11 @@ fn config(text: &str) -> Value {
     json!({"config": text})
 }
 
+fn memory(limit: impl Into<Value>, max_vms: u32) -> Value {
+    let limit: Value = limit.into();
+    json!({"config": format!("max_vms = {max_vms}"), "resources": {"limits": {"memory": limit}}})
+}
+
 /// Values that contradict each other, and what the chart's message must contain.
 fn contradictions() -> Vec<(Value, &'static str)> {
     let digest = format!("sha256:{}", "0".repeat(64));
@@ -49,14 +54,28 @@ fn contradictions() -> Vec<(Value, &'static str)> {
         (json!({"extraArgs": ["--stay"]}), "extraArgs: --stay is the chart's own"),
         (json!({"extraArgs": ["--listen=0.0.0.0:1"]}), "extraArgs: --listen is the chart's own"),
         (json!({"extraArgs": ["--without-probe x"]}), "\"--without-probe x\" is one argument"),
+        (
+            config("nfd_file = \"/etc/kubernetes/node-feature-discovery/features.d/.guestreq\""),
+            "features.d/.guestreq, which is no file",
+        ),
+        (
+            config("nfd_file = \"/etc/kubernetes/node-feature-discovery/features.d/\""),
+            "features.d/, which is no file",
+        ),
         (config("max_vms = 20000"), "config: `max_vms = 20000` needs more than"),
+        (memory("512Mi", 40_000), "config: `max_vms = 40000` needs more than"),
+        (memory("900M", 65_536), "config: `max_vms = 65536` needs more than"),
+        (memory(134_217_728, 1), "config: `max_vms = 1` needs more than"),
         (json!({"listen": "127.0.0.1:9940"}), "listen: neither the kubelet's probes"),
         (json!({"listen": "[::1]:9940"}), "listen: neither the kubelet's probes"),
+        (json!({"listen": "[0:0:0:0:0:0:0:1]:9940"}), "listen: neither the kubelet's probes"),
+        (json!({"serviceAccount": {"name": "default"}}), "serviceAccount: default exists"),
         (json!({"seccompProfile": {"type": "Localhost"}}), "seccompProfile.localhostProfile: type"),
         (json!({"seccompProfile": {"localhostProfile": "a.json"}}), "a.json is used only with"),
         (json!({"networkPolicy": {"from": []}}), "networkPolicy.from: an empty list"),
         (label, "podLabels: app.kubernetes.io/component is the chart's own"),
         (json!({"kmm": {"enabled": true, "sign": {"keySecret": ""}}}), "kmm.sign: it needs"),
+        (json!({"kmm": {"image": "h:5000/gate:1"}}), "kmm.image: h:5000/gate:1 has a tag"),
         (json!({"kmm": {"dockerfile": "a", "sourceImage": "b"}}), "kmm.dockerfile and kmm.source"),
     ]
 }
@@ -70,6 +89,8 @@ fn invalid() -> Vec<(Value, &'static str)> {
         (json!({"image": {"pullPolicy": "always"}}), "/image/pullPolicy"),
         (json!({"config": {"mode": "audit"}}), "/config"),
         (json!({"listen": "9940"}), "/listen"),
+        (json!({"listen": "0.0.0.0:0"}), "/listen"),
+        (json!({"listen": "0.0.0.0:65536"}), "/listen"),
         (json!({"seccompProfile": {"type": "localhost"}}), "/seccompProfile/type"),
         (json!({"updateStrategy": {"type": "Recreate"}}), "/updateStrategy/type"),
         (json!({"updateStrategy": {"maxUnavailable": 0}}), "/updateStrategy/maxUnavailable"),
