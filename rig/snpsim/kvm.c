@@ -59,22 +59,17 @@ static notrace void fake_vmrun(void *svm)
 	c->exit_int_info = 0;
 }
 
-static int replace_vmrun(void)
+typedef void *(*text_poke_fn)(void *addr, const void *op, size_t len);
+
+static void replace_vmrun(unsigned long addr, text_poke_fn text_poke, struct mutex *text_mutex)
 {
-	void *(*text_poke)(void *addr, const void *op, size_t len) =
-		(void *)snpsim_need("text_poke");
-	struct mutex *text_mutex = (void *)snpsim_need("text_mutex");
-	unsigned long addr = snpsim_need("kvm_amd:__svm_sev_es_vcpu_run");
 	u8 jmp[5] = { 0xe9 };
 	s32 rel = (long)fake_vmrun - (long)(addr + sizeof(jmp));
 
-	if (!text_poke || !text_mutex || !addr)
-		return -ENOENT;
 	memcpy(jmp + 1, &rel, sizeof(rel));
 	mutex_lock(text_mutex);		/* text_poke() demands it */
 	text_poke((void *)addr, jmp, sizeof(jmp));
 	mutex_unlock(text_mutex);
-	return 0;
 }
 
 /* Skips variables that this kernel does not have. */
@@ -160,10 +155,14 @@ int kvm_arm(void)
 	void __percpu *svm_data = (void __percpu *)snpsim_need("kvm_amd:svm_data");
 	void *caps = (void *)snpsim_need("kvm:kvm_caps");
 	void *fops = (void *)snpsim_need("kvm:kvm_vcpu_fops");
+	unsigned long vmrun = snpsim_need("kvm_amd:__svm_sev_es_vcpu_run");
+	text_poke_fn text_poke = (text_poke_fn)snpsim_need("text_poke");
+	struct mutex *text_mutex = (void *)snpsim_need("text_mutex");
 	struct sev_platform_init_args args = { .probe = false };
 	int ret;
 
-	if (!sev_platform_init || !svm_data || !caps || !fops)
+	if (!sev_platform_init || !svm_data || !caps || !fops ||
+	    !vmrun || !text_poke || !text_mutex)
 		return -ENOENT;
 	if (!ccp_sev_device())
 		return -ENODEV;
@@ -173,12 +172,11 @@ int kvm_arm(void)
 		pr_err("sev_platform_init: %d, firmware status %#x\n", ret, args.error);
 		return ret;
 	}
-	ret = replace_vmrun();
-	if (ret)
-		return ret;
 	ret = set_outcome(svm_data);
 	if (ret)
 		return ret;
+	/* nothing fails from here on: a caller that gives up frees this module */
+	replace_vmrun(vmrun, text_poke, text_mutex);
 	FIELD(ccp_sev_device(), bool, sev_device, snp_initialized) = true;
 	FIELD(caps, u32, kvm_caps, supported_vm_types) |= VM_TYPES;
 

@@ -142,10 +142,17 @@ static int catch_up(void)
 	mutex_lock(&modules_lock);
 	if (snpsim_lookup("ccp:sp_init"))
 		ret = ccp_bring_up();
-	if (!ret && IS_BUILTIN(CONFIG_KVM_AMD))
+	if (ret)
+		goto unlock;
+	if (IS_BUILTIN(CONFIG_KVM_AMD)) {
 		ret = kvm_arm();
-	else if (!ret && snpsim_lookup("kvm_amd:svm_data"))
+		/* the caller frees the PSP that it drives */
+		if (ret)
+			ccp_tear_down();
+	} else if (snpsim_lookup("kvm_amd:svm_data")) {
 		pr_warn("kvm_amd was loaded first, remove and insert it to have SNP\n");
+	}
+unlock:
 	mutex_unlock(&modules_lock);
 	return ret;
 }
