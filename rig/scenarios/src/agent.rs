@@ -14,7 +14,11 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{exposition::Metrics, host::wait_until};
+use crate::{
+    children::{self, KILL_TIMEOUT},
+    exposition::Metrics,
+    host::wait_until,
+};
 
 const ADDRESS: &str = "127.0.0.1:9940";
 const LOG: &str = "/tmp/agent.log";
@@ -102,30 +106,20 @@ impl Agent {
     /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> Result<ExitStatus> {
         signal(self.child.id(), libc::SIGTERM)?;
-        let mut status = None;
-        wait_until("the agent has stopped", AGENT_TIMEOUT, || {
-            status = self.child.try_wait().context("the agent")?;
-            Ok(status.is_some())
-        })?;
-        status.context("the agent's exit status")
+        children::wait(&mut self.child, "the agent", AGENT_TIMEOUT)
     }
 
     /// Sends SIGKILL.
     pub fn kill(mut self) -> Result<()> {
         signal(self.child.id(), libc::SIGKILL)?;
-        self.child.wait().context("the agent")?;
-        Ok(())
+        children::wait(&mut self.child, "the agent", KILL_TIMEOUT).map(drop)
     }
 
     /// Waits until it has killed itself, as `--die-at` asks.
     pub fn wait_until_killed(mut self) -> Result<()> {
-        let mut status = None;
-        wait_until("the agent has died", AGENT_TIMEOUT, || {
-            status = self.child.try_wait().context("the agent")?;
-            Ok(status.is_some())
-        })?;
-        let signal = status.and_then(|status| status.signal());
-        ensure!(signal == Some(libc::SIGKILL), "it was not killed, {status:?}: {}", log().trim());
+        let status = children::wait(&mut self.child, "the agent", AGENT_TIMEOUT)?;
+        let signal = status.signal();
+        ensure!(signal == Some(libc::SIGKILL), "it was not killed, {status}: {}", log().trim());
         Ok(())
     }
 
@@ -140,7 +134,9 @@ impl Drop for Agent {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = signal(self.child.id(), libc::SIGCONT);
             let _ = signal(self.child.id(), libc::SIGTERM);
-            let _ = self.child.wait();
+            if children::wait(&mut self.child, "the agent", KILL_TIMEOUT).is_err() {
+                children::kill(&mut self.child, "the agent");
+            }
         }
     }
 }
@@ -218,6 +214,16 @@ pub fn find_vm(is_wanted: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
 /// The VM of this name in `guestreq vms`.
 pub fn vm_named(name: &str) -> Result<Value> {
     find_vm(|vm| vm["vm"] == name)?.with_context(|| format!("guestreq vms shows no {name}"))
+}
+
+/// Waits until a VM of this name is shown as exited, and none as running.
+pub fn is_gone(name: &str) -> Result<()> {
+    let is_shown = |running: bool| {
+        anyhow::Ok(find_vm(|vm| vm["vm"] == name && vm["running"] == running)?.is_some())
+    };
+    wait_until(&format!("{name} is shown as exited"), AGENT_TIMEOUT, || {
+        Ok(is_shown(false)? && !is_shown(true)?)
+    })
 }
 
 /// Whether `guestreq vms` shows a VM of this name.

@@ -87,9 +87,11 @@ pub fn prepare() -> Result<()> {
     Firmware::reset()
 }
 
-/// What a command prints; it must succeed.
+/// What a command prints; it must succeed, and end: most of all takes apt, which lets DKMS build.
 pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(program).args(arguments).output().context(program.to_owned())?;
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=30s", "30m", program]).args(arguments);
+    let output = command.output().context(program.to_owned())?;
     let (stdout, stderr) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let status = output.status;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{agent::signal, host::wait_until};
+use crate::{agent::signal, children, host::wait_until};
 
 const EVENTS: &str = "/tmp/events.jsonl";
 const STDERR: &str = "/tmp/events.stderr";
@@ -52,14 +52,13 @@ impl Follower {
     /// Sends Ctrl-C and returns the exit status.
     pub fn interrupt(mut self) -> Result<ExitStatus> {
         signal(self.0.id(), libc::SIGINT)?;
-        self.0.wait().context("guestreq events")
+        children::wait(&mut self.0, "guestreq events", EVENT_TIMEOUT)
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        children::kill(&mut self.0, "guestreq events");
     }
 }
 

@@ -3,7 +3,6 @@
 //! snpload creates the VMs; what its guests saw is compared with what the agent counted.
 
 mod end;
-mod hung;
 mod report;
 
 use std::{

@@ -15,7 +15,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::host::{Firmware, wait_until};
+use crate::{
+    children,
+    host::{Firmware, wait_until},
+};
 
 /// `_IO('S', 2)`
 const SNPSIM_HOLD_MEMORY: u64 = (b'S' as u64) << 8 | 2;
@@ -37,8 +40,7 @@ impl LockedMemory {
 
 impl Drop for LockedMemory {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        children::kill(&mut self.0, "the process that holds the memory");
     }
 }
 

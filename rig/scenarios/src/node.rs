@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rig_cri::{Kubelet, Runtime};
 
 use crate::{
-    agent,
+    agent, children,
     host::{self, wait_until},
 };
 
@@ -105,7 +105,7 @@ impl Node {
     /// Ends containerd; pods' processes would stay.
     pub fn stop(mut self) -> Result<()> {
         agent::signal(self.child.id(), libc::SIGTERM)?;
-        wait_until("containerd has ended", TIMEOUT, || Ok(self.child.try_wait()?.is_some()))
+        children::wait(&mut self.child, "containerd", TIMEOUT).map(drop)
     }
 }
 
@@ -113,8 +113,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         // What a failed scenario has left would disturb the next one.
         let _ = fs::write("/sys/fs/cgroup/kubepods/cgroup.kill", "1");
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        children::kill(&mut self.child, "containerd");
     }
 }
 

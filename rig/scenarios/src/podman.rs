@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::node::root;
+use crate::{children, node::root};
 
 const NAME: &str = "podman";
 /// An overlay's objects as YAML, of which JSON is a part.
@@ -123,7 +123,6 @@ impl Drop for Podman {
     fn drop(&mut self) {
         // Its pods would stay on the host's network.
         let _ = self.run(&["pod", "rm", "--all", "--force"]);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        children::kill(&mut self.child, "podman");
     }
 }

@@ -17,7 +17,7 @@ pub use machine::{Machine, QEMU_10, QEMU_11};
 use qmp::Qmp;
 use serde_json::Value;
 
-use crate::{agent, flash::Script, host::wait_until, letters::Letters};
+use crate::{agent, children, flash::Script, host::wait_until, letters::Letters};
 
 /// An emulated machine is slow.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -77,25 +77,18 @@ impl Process {
     /// Sends SIGKILL.
     pub fn kill(mut self) -> Result<()> {
         agent::signal(self.pid(), libc::SIGKILL)?;
-        self.child.wait().context("QEMU")?;
-        Ok(())
+        self.wait().map(drop)
     }
 
     /// Waits until it has exited.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        let mut status = None;
-        wait_until("QEMU has exited", TIMEOUT, || {
-            status = self.child.try_wait().context("QEMU")?;
-            Ok(status.is_some())
-        })?;
-        status.context("QEMU's exit status")
+        children::wait(&mut self.child, "QEMU", TIMEOUT)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        children::kill(&mut self.child, "QEMU");
     }
 }
 

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use super::programs;
 use crate::{
     agent::{self, Agent},
+    children::{self, KILL_TIMEOUT},
     empty_program::EmptyProgram,
     host::wait_until,
     load,
@@ -94,6 +95,8 @@ impl Bpftrace {
 impl Drop for Bpftrace {
     fn drop(&mut self) {
         let _ = agent::signal(self.child.id(), libc::SIGTERM);
-        let _ = self.child.wait();
+        if children::wait(&mut self.child, "bpftrace", KILL_TIMEOUT).is_err() {
+            children::kill(&mut self.child, "bpftrace");
+        }
     }
 }

@@ -7,18 +7,17 @@ use std::{process::Output, sync::mpsc, thread, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Load, hung};
+use super::Load;
 use crate::{
     agent,
-    host::{cmdline, wait_until},
+    children::{self, KILL_TIMEOUT},
+    host::cmdline,
+    hung,
 };
 
 /// How long a load may take to end, beyond what it lasts: a multiple of what the slowest takes, and a
 /// third of the time that a boot has.
 const END_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// How long one that is killed may take to end.
-const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What `--seconds` or `--relaunch-for` say, and how long `--count` takes at `--rate`.
 pub fn lasts(arguments: &str) -> Duration {
@@ -70,8 +69,7 @@ impl Drop for Load {
         let Some(mut child) = self.child.take() else { return };
         // Its VMs' processes exit with it.
         let _ = child.kill();
-        let ended = wait_until("it has ended", KILL_TIMEOUT, || Ok(child.try_wait()?.is_some()));
-        if ended.is_err() {
+        if children::wait(&mut child, "snpload", KILL_TIMEOUT).is_err() {
             let doing = hung::doing(&self.processes().unwrap_or_default());
             println!("snpload {} cannot be killed: {doing}", self.arguments);
         }

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -33,7 +33,8 @@ impl Qmp {
     pub fn execute(&mut self, command: &str) -> Result<Value> {
         let line = format!("{}\n", json!({ "execute": command }));
         self.stream.get_mut().write_all(line.as_bytes()).context(command.to_owned())?;
-        loop {
+        let start = Instant::now();
+        while start.elapsed() < TIMEOUT {
             let mut answer = self.read().with_context(|| command.to_owned())?;
             if let Some(reason) = answer["error"]["desc"].as_str() {
                 bail!("{command}: {reason}");
@@ -43,6 +44,7 @@ impl Qmp {
                 return Ok(result.take());
             }
         }
+        bail!("{command}: nothing but events for {TIMEOUT:?}")
     }
 
     fn read(&mut self) -> Result<Value> {

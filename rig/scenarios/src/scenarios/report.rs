@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::{
     agent::{self, Agent, cli},
+    children::{self, KILL_TIMEOUT},
     host, load,
     scenario::{Context, Status, scenario},
 };
@@ -159,7 +160,7 @@ fn refusals(existing: &Path) -> Result<()> {
             ensure!(bytes.starts_with(&[0x1f, 0x8b]), "{} bytes, no archive", bytes.len());
         }
         drop(stdout);
-        let status = child.wait().context("guestreq report")?;
+        let status = children::wait(&mut child, "guestreq report", KILL_TIMEOUT)?;
         ensure!(status.code() == Some(0), "{status}");
     }
     Ok(())

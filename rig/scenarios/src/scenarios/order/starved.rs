@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cgroup::Cgroup,
+    children,
     gate::Gate,
     host::{Firmware, wait_until},
     load::{self, Load},
@@ -41,8 +42,7 @@ impl Spinner {
 
 impl Drop for Spinner {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        children::kill(&mut self.0, "a shell");
     }
 }
 

@@ -1,4 +1,4 @@
-//! # What the processes of a load that hangs are doing
+//! # What processes that hang are doing
 
 use std::{collections::BTreeMap, fs};
 
