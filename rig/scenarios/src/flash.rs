@@ -59,15 +59,22 @@ const fn guid(a: u32, b: u16, c: u16, d: u64) -> Guid {
     [a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]]
 }
 
+/// What a VMM finds in an image.
+const ENTRIES: [(Guid, u32); 2] = [(RESET_BLOCK, RESET_VECTOR), (SEV_METADATA, METADATA as u32)];
+
 /// The image of a guest with this script, of so many pages, which are all measured.
 pub fn image(script: &Script, pages: usize) -> Result<Vec<u8>> {
+    image_with(script, pages, &ENTRIES)
+}
+
+fn image_with(script: &Script, pages: usize, entries: &[(Guid, u32)]) -> Result<Vec<u8>> {
     ensure!(pages > 0 && pages.is_multiple_of(PAGES), "QEMU takes no image of {pages} pages");
     let size = pages * PAGE;
     let mut image = vec![0; size];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(size - SCRIPT, &script.bytes()?);
     put(size - METADATA, &metadata());
-    let table = table();
+    let table = table(entries);
     put(size - TABLE_END - table.len(), &table);
     Ok(image)
 }
@@ -87,11 +94,16 @@ pub fn ovmf(script: &Script) -> Result<Vec<u8>> {
     Ok(image)
 }
 
-/// An image without the table, as a BIOS is that knows nothing of SEV.
+/// An image whose table does not say where the metadata is, as of a firmware for SEV-ES.
 pub fn without_metadata(script: &Script) -> Result<Vec<u8>> {
+    image_with(script, PAGES, &[(RESET_BLOCK, RESET_VECTOR)])
+}
+
+/// An image without the table, as a BIOS is that knows nothing of SEV.
+pub fn without_table(script: &Script) -> Result<Vec<u8>> {
     let mut image = image(script, PAGES)?;
     let end = image.len() - TABLE_END;
-    image[end - table().len()..end].fill(0);
+    image[end - table(&ENTRIES).len()..end].fill(0);
     Ok(image)
 }
 
@@ -109,11 +121,11 @@ fn metadata() -> Vec<u8> {
     bytes
 }
 
-fn table() -> Vec<u8> {
+fn table(entries: &[(Guid, u32)]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (guid, number) in [(RESET_BLOCK, RESET_VECTOR), (SEV_METADATA, METADATA as u32)] {
+    for (guid, number) in entries {
         bytes.extend(number.to_le_bytes());
-        bytes.extend(entry(guid, 4));
+        bytes.extend(entry(*guid, 4));
     }
     let footer = entry(FOOTER, bytes.len() as u16);
     bytes.extend(footer);
@@ -184,8 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn an_image_without_metadata_has_none() {
-        let image = without_metadata(&Script::reports(Duration::from_millis(1))).unwrap();
+    fn an_image_lacks_what_it_is_to_lack_and_nothing_else() {
+        let script = Script::reports(Duration::from_millis(1));
+        let image = without_metadata(&script).unwrap();
+        assert_eq!(find(&image, "dc886566-984a-4798-a75e-5585a7bf67cc"), None);
+        assert!(find(&image, "00f771de-1a7e-4fcb-890e-68c77e2fb44e").is_some());
+        let image = without_table(&script).unwrap();
         let end = image.len() - 0x20;
         assert_ne!(text(&image[end - 16..end]), "96b582de-1fb2-45f7-baea-a366c55a082d");
     }
@@ -207,6 +223,6 @@ mod tests {
         let at = (0xffff_f000_u64 - ((1 << 32) - image.len() as u64)) as usize;
         assert_eq!(image[at..at + bytes.len()], bytes);
         assert!(SCRIPT - bytes.len() >= METADATA);
-        assert!(METADATA - metadata().len() >= TABLE_END + table().len());
+        assert!(METADATA - metadata().len() >= TABLE_END + table(&ENTRIES).len());
     }
 }

@@ -148,7 +148,7 @@ impl Domain {
         self.wait_for(&format!("{more} more answers"), answered).map(drop)
     }
 
-    /// Its QEMU, as libvirt knows it.
+    /// Its QEMU, which has its UUID among its arguments.
     pub fn pid(&self) -> Result<u32> {
         let folders = fs::read_dir("/proc").context("/proc")?.flatten();
         let mut pids = folders.filter_map(|entry| {

@@ -3,7 +3,12 @@
 //! A process with uid 0 and few capabilities, as in a container, tries each of the gate's
 //! parameters and prints the results.
 
-use std::{collections::BTreeMap, fs, io, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    os::unix::process::CommandExt as _,
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -25,6 +30,33 @@ const NAMED: [(&str, u32); 6] = [
 pub fn numbered(name: &str) -> Result<u32> {
     let found = NAMED.iter().find(|(known, _)| *known == name);
     Ok(found.with_context(|| format!("no number is known of CAP_{name}"))?.1)
+}
+
+/// What a process may do.
+#[derive(Debug, PartialEq)]
+pub struct Privileges {
+    /// Its bounding set.
+    pub capabilities: BTreeSet<u32>,
+    pub no_new_privileges: bool,
+    /// Whether a filter decides on its system calls.
+    pub is_filtered: bool,
+}
+
+impl Privileges {
+    pub fn of(pid: u32) -> Result<Privileges> {
+        let path = format!("/proc/{pid}/status");
+        let status = fs::read_to_string(&path).context(path)?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| name.to_owned())
+        };
+        let mask = u64::from_str_radix(field("CapBnd:")?, 16)?;
+        Ok(Privileges {
+            capabilities: (0..64).filter(|bit| mask >> bit & 1 == 1).collect(),
+            no_new_privileges: field("NoNewPrivs:")? == "1",
+            is_filtered: field("Seccomp:")? == "2",
+        })
+    }
 }
 
 /// All capabilities of this kernel.

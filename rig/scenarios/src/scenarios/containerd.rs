@@ -4,6 +4,7 @@
 //! users build, with a network of its own, probed at its address.
 
 mod bad_input;
+mod confined;
 mod enforced;
 mod two;
 
@@ -43,6 +44,8 @@ pub const GROUP: Group = Group {
     once: &[
         COUNTS_1,
         COUNTS_2,
+        confined::CONFINED_1,
+        confined::CONFINED_2,
         enforced::CONFIG_MAP_1,
         enforced::CONFIG_MAP_2,
         enforced::VCPU,

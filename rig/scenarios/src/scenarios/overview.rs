@@ -76,7 +76,7 @@ fn page() -> String {
          Generated from scenarios/src/scenarios: `UPDATE_DOCS=1 cargo test -p scenarios`. `cargo xtask test`, on \
          every change, runs the first\ntwo columns: of a group, these many scenarios on each plain kernel of Debian 13 and \
          these on the newest only. At night `--long` runs all of\nthem on every kernel, PREEMPT_RT too (those on a Debian disk only on Debian 13's plain kernels), and \
-         [built kernels](README.md#built-kernels) run the groups that are listed there. \
+         [built kernels](README.md#built-kernels) run the groups that are listed there, but for what takes minutes. \
          The third\ncolumn counts those for the night only: they take minutes, or tell a change little for what they cost.\n\n\
          | group | each kernel | newest only | night | host | what, and why there |\n|---|---|---|---|---|---|\n",
     );

@@ -6,17 +6,19 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{TIMEOUT, enforced::end, nodes, on_node, pod, start, stop};
 use crate::{
+    enforcing::Enforcing,
     gate::Gate,
-    host::{run_command, wait_until},
+    host::{Firmware, run_command, wait_until},
+    load,
     node::{NEW, Node},
     scenario::{Context, Status, scenario},
-    scenarios::{daemonset::decided, doctor::DoctorReport, takeover::PINS},
+    scenarios::{assert_exact, daemonset::decided, doctor::DoctorReport, takeover::PINS},
 };
 
 scenario!(MISSING_IMAGE: "containerd/missing_image" = |_: &Context| on_node(NEW, missing_image),
     "a new pod whose image is missing changes nothing: the old one's enforcement stays");
 scenario!(NO_CGROUP_V2: "containerd/no_cgroup_v2" = no_cgroup_v2,
-    "on a node with cgroup v1 doctor says what is not known, where, and how to fix it");
+    "on a node with cgroup v1 VMs are counted and denied, and doctor says what is not known, and how to fix it");
 
 fn missing_image(node: &Node) -> Result<()> {
     let gate = Gate::load(&[])?;
@@ -62,12 +64,14 @@ fn no_cgroup_v2(_: &Context) -> Result<Status> {
     run_command("umount", &["-l", CGROUPS])?;
     ensure!(!Path::new("/sys/fs/cgroup/cgroup.controllers").exists(), "it is still mounted");
     DoctorReport::of_enforcing_host()?.says("asids", "skip", "cgroup v2 is not mounted there")?;
+    counts_and_denies()?;
     run_command("mount", &["-t", "tmpfs", "cgroup", CGROUPS])?;
     let hierarchy = format!("{CGROUPS}/systemd");
     fs::create_dir(&hierarchy).context("a hierarchy of v1")?;
     run_command("mount", &["-t", "cgroup", "-o", "none,name=systemd", "cgroup", &hierarchy])?;
     let found = DoctorReport::of_enforcing_host()?;
     found.says("asids", "skip", "/sys/fs/cgroup has cgroup v1 without its misc controller")?;
+    counts_and_denies()?;
     // The remedy that it names.
     let misc = format!("{CGROUPS}/misc");
     fs::create_dir(&misc).context("a folder")?;
@@ -77,6 +81,17 @@ fn no_cgroup_v2(_: &Context) -> Result<Status> {
     })?;
     DoctorReport::of_enforcing_host()?.says("asids", "pass", "ASIDs in use")?;
     Ok(Status::Passed)
+}
+
+/// VMs' cgroups only tell their pods.
+fn counts_and_denies() -> Result<()> {
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    let before = Firmware::read()?;
+    load::run("--vmm qemu --name web --type report,export --count 20")?;
+    assert_exact(&agent, &before)?;
+    let denied = agent.scrape()?.sum("guestreq_requests_total", &[("result", "denied")]);
+    ensure!(denied == 10.0, "{denied} of 10 exports were denied");
+    Enforcing { agent, gate }.end().map(drop)
 }
 
 /// Removes all cgroups below the root, which are empty, and disables its controllers.

@@ -1,8 +1,8 @@
 //! # Installing with apt
 
-use std::{collections::BTreeSet, fs};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::{
     apt::{apt, candidate, installed, use_repository},
@@ -12,6 +12,7 @@ use crate::{
     agent::cli,
     debian::{OLD, output},
     host::kernel,
+    privileges::Privileges,
     scenario::{Context, Status, scenario},
 };
 
@@ -32,16 +33,13 @@ fn agent(_: &Context) -> Result<Status> {
     let enabled = output("systemctl", &["is-enabled", super::SERVICE])?;
     ensure!(enabled.trim() == "enabled", "{enabled}");
 
-    let path = format!("/proc/{}/status", property("MainPID")?);
-    let status = fs::read_to_string(&path).context(path)?;
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.map(str::trim).with_context(|| name.to_owned())
+    let granted = Privileges::of(property("MainPID")?.parse()?)?;
+    let unit = Privileges {
+        capabilities: BTreeSet::from(CAPABILITIES),
+        no_new_privileges: true,
+        is_filtered: true,
     };
-    let mask = u64::from_str_radix(field("CapBnd:")?, 16)?;
-    let granted: BTreeSet<_> = (0..64).filter(|bit| mask >> bit & 1 == 1).collect();
-    ensure!(granted == BTreeSet::from(CAPABILITIES), "capabilities {granted:?}");
-    ensure!(field("NoNewPrivs:")? == "1" && field("Seccomp:")? == "2", "{status}");
+    ensure!(granted == unit, "{granted:?}");
 
     let rating = output("systemd-analyze", &["security", "--no-pager", super::SERVICE])?;
     let rating = rating.lines().last().unwrap_or_default();

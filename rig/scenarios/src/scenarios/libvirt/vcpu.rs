@@ -73,7 +73,8 @@ fn stopped(_: &Context) -> Result<Status> {
     restart("vcpu_denied = \"stop\"\n")?;
     let domain = denied("stopped")?;
     domain.wait_for_state("paused")?;
-    println!("stopped: {}", domain.reason()?);
+    let reason = domain.reason()?;
+    ensure!(reason == "paused (unknown)", "it is {reason}");
     // No policy brings it back.
     cli(&["policy", "allow", "report", "--vm", "stopped"])?;
     let refusal = domain.virsh("resume").err().map(|error| format!("{error:#}"));
@@ -84,7 +85,6 @@ fn stopped(_: &Context) -> Result<Status> {
     ensure!(requests == 0, "{requests} requests while it was stopped");
     domain.virsh("reset")?;
     domain.wait_for_state("shut off")?;
-    println!("reset: {}", domain.reason()?);
     domain.virsh("start")?;
     domain.wait_for_answers(3)?;
     let reason = domain.reason()?;

@@ -8,7 +8,7 @@ use crate::{
     agent::{Agent, is_known},
     flash::{self, Script},
     host::{Firmware, wait_until},
-    qemu::{Machine, Qemu},
+    qemu::{Machine, QEMU_10, QEMU_11, Qemu},
     scenario::{Context, Status, scenario},
     scenarios::{assert_exact, launches::records},
 };
@@ -43,18 +43,26 @@ fn no_metadata(_: &Context) -> Result<Status> {
     let before = Firmware::read()?;
     let script = Script::reports(INTERVAL);
     let mut other = Qemu::start("other", &script)?;
-    let image = flash::without_metadata(&script)?;
-    let (mut qemu, _) = Machine::with_image("no-metadata", image).spawn()?;
-    let status = qemu.wait()?;
-    let log = qemu.log()?;
-    ensure!(!status.success(), "{status}: {log}");
-    println!("{status}: {}", log.lines().last().unwrap_or_default());
-    wait_until("its guest context has gone", LIMIT, || {
-        let firmware = Firmware::read()?.since(&before);
-        Ok(firmware.count(SNP_GCTX_CREATE) == firmware.count(SNP_DECOMMISSION) + 1)
-    })?;
-    // Its launch never began.
-    ensure!(!is_known("no-metadata")?, "guestreq vms shows a VM that was never launched");
+    let images = [
+        (flash::without_metadata(&script)?, "Failed to locate SEV metadata header"),
+        (flash::without_table(&script)?, "failed to locate and/or save reset vector"),
+    ];
+    for (image, why) in images {
+        for program in [QEMU_10, QEMU_11] {
+            let machine = Machine::with_image("no-metadata", image.clone()).with(program);
+            let (mut qemu, _) = machine.spawn()?;
+            let status = qemu.wait()?;
+            let log = qemu.log()?;
+            ensure!(status.code() == Some(1) && log.contains(why), "{program}: {status}: {log}");
+            println!("{program}: {}", log.lines().last().unwrap_or_default());
+            wait_until("its guest context has gone", LIMIT, || {
+                let firmware = Firmware::read()?.since(&before);
+                Ok(firmware.count(SNP_GCTX_CREATE) == firmware.count(SNP_DECOMMISSION) + 1)
+            })?;
+            // Its launch never ended.
+            ensure!(!is_known("no-metadata")?, "guestreq vms shows a VM that was never launched");
+        }
+    }
     agent.wait_until("no launch runs", |metrics| metrics.sum("guestreq_launches", &[]) == 0.0)?;
     other.wait_for_answers(3)?;
     other.execute("stop")?;

@@ -18,6 +18,8 @@ use crate::{
 
 scenario!(DENIED: "qemu/gate_denied" = denied,
     "a type that is denied at the gate is INVALID_PARAM in QEMU's guest, until it is allowed");
+scenario!(night CHANGED: "qemu/gate_changed" = changed,
+    "a guest of QEMU reads each change of its policy: a rate, a share, a denied type, and none of them");
 scenario!(LIMITED: "qemu/gate_limited" = limited,
     "QEMU's guest reads BUSY over its limit, and repeats as Linux does");
 
@@ -54,6 +56,46 @@ fn denied(_: &Context) -> Result<Status> {
         let (counted, read) = (count(&agent, &vm.name, "denied")?, vm.count('I')?);
         ensure!(counted - read <= 1, "{}: {counted} denied, its guest read {read}", vm.name);
     }
+    Enforcing { agent, gate }.end()
+}
+
+/// A guest's answers under one policy after another.
+fn changed(_: &Context) -> Result<Status> {
+    let Enforcing { agent, gate } = Enforcing::start("")?;
+    // Requests at this interval take two fifths of the PSP's time.
+    Firmware::set("latency_us", 20_000)?;
+    let before = Firmware::read()?;
+    let mut vm = Qemu::start("changed", &Script::reports(INTERVAL / 2))?;
+    let mut seen = 0;
+    let mut under = |policy: &str, vm: &mut Qemu, so: &dyn Fn(&str) -> bool| -> Result<()> {
+        // What was on its way still had the old policy.
+        let begin = vm.letters()?.len() + 2;
+        let letters = vm.wait_for(policy, |letters| letters.get(begin..).is_some_and(so))?;
+        println!("{policy}: {}", &letters[seen..]);
+        seen = letters.len();
+        Ok(())
+    };
+    let is_limited = |letters: &str| letters.contains("B.") && letters.contains(".B");
+    under("no limit", &mut vm, &|letters| letters == ".".repeat(20))?;
+    cli(&["limit", "set", "--vm", "changed", "--rate", "2/s", "--burst", "4"])?;
+    under("a rate of 2/s", &mut vm, &is_limited)?;
+    cli(&["limit", "set", "--vm", "changed", "--share", "10%"])?;
+    under("a share of 10 %", &mut vm, &is_limited)?;
+    cli(&["policy", "deny", "report", "--vm", "changed", "--yes"])?;
+    under("denied", &mut vm, &|letters| letters.ends_with("IIIIIIII"))?;
+    cli(&["policy", "clear", "--vm", "changed"])?;
+    cli(&["limit", "set", "--vm", "changed", "--off"])?;
+    under("no limit again", &mut vm, &|letters| letters.ends_with(&".".repeat(20)))?;
+    vm.execute("stop")?;
+    for (result, letter) in [("ok", '.'), ("busy", 'B'), ("denied", 'I')] {
+        let (counted, read) = (count(&agent, "changed", result)?, vm.count(letter)?);
+        // Between an answer and its letter it may have stopped.
+        ensure!(counted.abs_diff(read) <= 1, "{counted} {result}, its guest read {read}");
+    }
+    let (reached, ok) =
+        (Firmware::read()?.since(&before).guest_requests, count(&agent, "changed", "ok")?);
+    ensure!(reached == ok, "{reached} reached the PSP, {ok} are counted");
+    Firmware::reset()?;
     Enforcing { agent, gate }.end()
 }
 

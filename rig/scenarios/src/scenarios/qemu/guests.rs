@@ -3,15 +3,16 @@
 //! With a second vCPU, with a GHCB for its pages, and one that spins: what most scripts do not.
 
 use std::{
+    fs,
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::{INTERVAL, KEY, LIMIT, REPORT, count, end_of_script, is_gone};
+use super::{INTERVAL, KEY, LIMIT, REPORT, count, end_of_script};
 use crate::{
-    agent::{Agent, cli, vm_named},
+    agent::{Agent, cli, is_gone, vm_named},
     flash::Script,
     host::{Firmware, wait_until},
     qemu::Qemu,
@@ -108,10 +109,35 @@ fn two_vcpus(_: &Context) -> Result<Status> {
 fn shares_by_ghcb(_: &Context) -> Result<Status> {
     let agent = Agent::start(&[])?;
     let before = Firmware::read()?;
-    let script = Script { shares_by_ghcb: true, ..Script::reports(INTERVAL / 2) };
-    let mut vm = Qemu::start("by-ghcb", &script.count(10).extended())?;
-    end_of_script(&mut vm, 10)?;
-    ensure!(count(&agent, "by-ghcb", "ok")? == 10, "not all are counted");
-    ensure!(assert_exact(&agent, &before)? == 10, "not all reached the firmware");
+    for (name, shares_by_ghcb) in [("by-msr", false), ("by-ghcb", true)] {
+        let script = Script { shares_by_ghcb, ..Script::reports(INTERVAL / 2) };
+        let (by_ghcb, vm) = page_state_changes(|| {
+            let mut vm = Qemu::start(name, &script.count(10).extended())?;
+            end_of_script(&mut vm, 10)?;
+            Ok(vm)
+        })?;
+        ensure!((by_ghcb > 0) == shares_by_ghcb, "{name}: {by_ghcb} changes by its GHCB");
+        ensure!(count(&agent, name, "ok")? == 10, "{name}: not all are counted");
+        drop(vm);
+    }
+    ensure!(assert_exact(&agent, &before)? == 20, "not all reached the firmware");
     Ok(Status::Passed)
+}
+
+/// How many page-state changes guests request by their GHCBs meanwhile, as KVM traces them.
+fn page_state_changes<T>(during: impl FnOnce() -> Result<T>) -> Result<(usize, T)> {
+    const TRACING: &str = "/sys/kernel/tracing";
+    const EVENT: &str = "events/kvm/kvm_vmgexit_enter";
+    let write = |file: &str, text: &str| {
+        let path = format!("{TRACING}/{file}");
+        fs::write(&path, text).context(path)
+    };
+    // SVM_VMGEXIT_PSC
+    write(&format!("{EVENT}/filter"), "exit_reason == 0x80000010")?;
+    write("trace", "")?;
+    write(&format!("{EVENT}/enable"), "1")?;
+    let done = during();
+    write(&format!("{EVENT}/enable"), "0")?;
+    let trace = fs::read_to_string(format!("{TRACING}/trace")).context("the trace")?;
+    Ok((trace.matches("kvm_vmgexit_enter").count(), done?))
 }

@@ -139,7 +139,7 @@ fn order(_: &Context) -> Result<Status> {
 fn launched(pages: usize) -> Result<Duration> {
     let before = Firmware::read()?;
     let mut vm = launching(pages)?;
-    let launch = finished(&before, &mut [(&mut vm, pages)])?[0];
+    let launch = took(&finished(&before, &mut [(&mut vm, pages)])?[0]);
     vm.kill()?;
     wait_until("its context is gone", LIMIT, || {
         Ok(Firmware::read()?.since(&before).count(SNP_DECOMMISSION) == 1)
@@ -152,27 +152,30 @@ fn launching(pages: usize) -> Result<crate::qemu::Process> {
     Ok(Machine::with_image(&format!("of-{pages}"), image).spawn()?.0)
 }
 
-/// How long these launches took, once all are over.
+fn took(launch: &Launch) -> Duration {
+    Duration::from_nanos(launch.end_ns - launch.begin_ns)
+}
+
+/// These launches, once all are over.
 fn finished(
     before: &Firmware,
     vms: &mut [(&mut crate::qemu::Process, usize)],
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<Launch>> {
     // The three that the VMM fills, and the vCPU's state.
     let all_of = |launch: &Launch, pages: usize| launch.pages == pages as u64 + 4;
-    let took = |launch: &Launch| Duration::from_nanos(launch.end_ns - launch.begin_ns);
-    let mut durations = Vec::new();
+    let mut found = Vec::new();
     wait_until("the launches are over", LIMIT, || {
         let launches = Firmware::read()?.launches_since(before)?;
-        durations.clear();
+        found.clear();
         for (vm, pages) in vms.iter_mut() {
             vm.still_runs()?;
-            durations.extend(launches.iter().find(|launch| all_of(launch, *pages)).map(took));
+            found.extend(launches.iter().find(|launch| all_of(launch, *pages)).copied());
         }
         // GCTX_CREATE, LAUNCH_START, ACTIVATE and LAUNCH_FINISH.
         let are_over = launches.iter().all(|launch| launch.commands == launch.pages + 4);
-        Ok(durations.len() == vms.len() && are_over)
+        Ok(found.len() == vms.len() && are_over)
     })?;
-    Ok(durations)
+    Ok(found)
 }
 
 /// As many as a QEMU can: its images are multiples of 16 pages.
@@ -198,8 +201,12 @@ fn launches(_: &Context) -> Result<Status> {
         let before = Firmware::read()?;
         let (mut small, mut large) = (launching(SIZES[0])?, launching(SIZES[1])?);
         let both = finished(&before, &mut [(&mut small, SIZES[0]), (&mut large, SIZES[1])])?;
+        let begin = both.iter().map(|launch| launch.begin_ns).max();
+        let end = both.iter().map(|launch| launch.end_ns).min();
+        ensure!(begin < end, "one was over before the other began: {both:?}");
+        let both: Vec<_> = both.iter().map(took).collect();
         println!("both at once {both:.1?}, alone {alone:.1?}");
-        let longest = both.iter().max().copied().unwrap_or_default();
+        let longest = both.into_iter().max().unwrap_or_default();
         small.kill()?;
         large.kill()?;
         Ok(longest.as_secs_f64() / (alone[0] + alone[1]).as_secs_f64())

@@ -7,12 +7,12 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{INTERVAL, LIMIT, REPORT, is_gone};
+use super::{INTERVAL, LIMIT, REPORT};
 use crate::{
-    agent::{Agent, cli, json},
+    agent::{Agent, cli, is_gone, json},
     flash::Script,
     host::{Firmware, wait_until},
-    qemu::Qemu,
+    qemu::{Machine, QEMU_10, QEMU_11, Qemu},
     scenario::{Context, Status, scenario},
     scenarios::vcpu_backend::{STOP, end, holding},
 };
@@ -30,10 +30,18 @@ scenario!(night ENDED: "qemu/vcpu_denied_stop" = ended,
 
 /// A VM that sends twenty requests a second, and is not limited yet.
 fn eager(name: &str) -> Result<Qemu> {
-    let mut vm = Qemu::start(name, &Script::reports(INTERVAL / 2))?;
+    eager_of(QEMU_10, name)
+}
+
+fn eager_of(program: &'static str, name: &str) -> Result<Qemu> {
+    let script = Script::reports(INTERVAL / 2);
+    let mut vm = Machine::new(name, &script)?.with(program).start()?;
     vm.wait_for_answers(3)?;
     Ok(vm)
 }
+
+/// Both QEMUs, and what the names of their VMs end with.
+const PROGRAMS: [(&str, &str); 2] = [(QEMU_10, "10"), (QEMU_11, "11")];
 
 /// Holds it nearly always: each half second it may run, and is held again.
 fn hold(agent: &Agent, vm: &Qemu) -> Result<()> {
@@ -74,8 +82,14 @@ fn held(_: &Context) -> Result<Status> {
 
 fn stopped(_: &Context) -> Result<Status> {
     let agent = holding("")?;
-    let mut vm = eager("stopped")?;
-    hold(&agent, &vm)?;
+    for (program, version) in PROGRAMS {
+        stopped_one(&agent, eager_of(program, &format!("stopped-{version}"))?)?;
+    }
+    end(agent)
+}
+
+fn stopped_one(agent: &Agent, mut vm: Qemu) -> Result<()> {
+    hold(agent, &vm)?;
     vm.execute("stop")?;
     vm.wait_for_status("paused")?;
     let during = answers_in(&vm, INTERVAL * 10)?;
@@ -84,55 +98,59 @@ fn stopped(_: &Context) -> Result<Status> {
     vm.wait_for_status("running")?;
     // Stopped again, and the limit ends meanwhile.
     vm.execute("stop")?;
-    cli(&["limit", "set", "--vm", "stopped", "--off"])?;
+    cli(&["limit", "set", "--vm", &vm.name, "--off"])?;
     vm.execute("cont")?;
     vm.wait_for_answers(10)?;
-    cli(&["limit", "clear", "--vm", "stopped"])?;
-    hold(&agent, &vm)?;
+    cli(&["limit", "clear", "--vm", &vm.name])?;
+    hold(agent, &vm)?;
     vm.execute("quit")?;
     let status = vm.wait()?;
     ensure!(status.code() == Some(0), "{status}");
-    end(agent)
+    Ok(())
 }
 
 fn killed(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let before = Firmware::read()?;
-    let vm = eager("killed-1")?;
-    hold(&agent, &vm)?;
-    let first = vm.count('.')?;
-    vm.kill()?;
-    is_gone("killed-1")?;
-    // And one in the PSP: the request is answered, but nobody reads it.
-    let vm = eager("killed-2")?;
-    Firmware::set("latency_us", 1_000_000)?;
-    let psp_is_busy = || Ok(json("psp")?["holder"]["command"] == "snp_guest_request");
-    wait_until("its request is in the PSP", LIMIT, psp_is_busy)?;
-    vm.kill()?;
-    Firmware::reset()?;
-    is_gone("killed-2")?;
-    let mut third = eager("killed-3")?;
-    third.execute("stop")?;
+    let mut answered = 0;
+    for (program, version) in PROGRAMS {
+        let name = format!("killed-{version}-1");
+        let vm = eager_of(program, &name)?;
+        hold(&agent, &vm)?;
+        answered += vm.count('.')?;
+        vm.kill()?;
+        is_gone(&name)?;
+        // And one in the PSP: the request is answered, but nobody reads it.
+        let name = format!("killed-{version}-2");
+        let vm = eager_of(program, &name)?;
+        Firmware::set("latency_us", 1_000_000)?;
+        let psp_is_busy = || Ok(json("psp")?["holder"]["command"] == "snp_guest_request");
+        wait_until("its request is in the PSP", LIMIT, psp_is_busy)?;
+        vm.kill()?;
+        Firmware::reset()?;
+        is_gone(&name)?;
+    }
+    let mut next = eager("next")?;
+    next.execute("stop")?;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[]) as u64;
     let reached = Firmware::read()?.since(&before).guest_requests;
-    ensure!(counted == reached && reached > first, "{counted} counted, {reached} reached the PSP");
-    drop(third);
+    ensure!(counted == reached && reached > answered, "{counted} counted, {reached} reached it");
+    drop(next);
     end(agent)
 }
 
 fn denied(_: &Context) -> Result<Status> {
     let agent = holding("")?;
     let mut vm = eager("denied")?;
+    let held = || -> Result<f64> {
+        Ok(agent.scrape()?.sum("guestreq_vcpu_stopped_total", &[("vm", "denied")]))
+    };
     // Its VMPCK, and whatever its guest has in memory, survive each of these.
     for release in ["allow", "audit"] {
         let before = Firmware::read()?;
-        let stopped = || {
-            let metrics = agent.scrape()?;
-            Ok::<_, anyhow::Error>(metrics.sum("guestreq_vcpu_stopped_total", &[("vm", "denied")]))
-        };
-        let is_held = stopped()?;
+        let held_before = held()?;
         cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
-        wait_until("its vCPU is held", LIMIT, || Ok(stopped()? > is_held))?;
+        wait_until("its vCPU is held", LIMIT, || Ok(held()? > held_before))?;
         let answers = answers_in(&vm, INTERVAL * 20)?;
         ensure!(answers <= 1, "{answers} answers in 2 s");
         let status = vm.status()?;
@@ -150,8 +168,9 @@ fn denied(_: &Context) -> Result<Status> {
         println!("{release}: {sent} requests before and after");
     }
     cli(&["policy", "clear", "--vm", "denied"])?;
+    let held_before = held()?;
     cli(&["policy", "deny", "report", "--vm", "denied", "--yes"])?;
-    sleep(INTERVAL * 3);
+    wait_until("its vCPU is held", LIMIT, || Ok(held()? > held_before))?;
     vm.execute("system_reset")?;
     let status = vm.wait()?;
     ensure!(status.code() == Some(0), "{status}: {}", vm.log()?);

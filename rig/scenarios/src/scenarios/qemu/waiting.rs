@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{INTERVAL, LIMIT, count, is_gone};
+use super::{INTERVAL, LIMIT, count};
 use crate::{
-    agent::{Agent, json},
+    agent::{Agent, is_gone, json},
     enforcing::Enforcing,
     flash::Script,
     gate::waiters,
