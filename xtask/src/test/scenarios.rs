@@ -55,7 +55,8 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
             }
             if args.long {
                 cmdline += " rig.long";
-            } else if args.only.is_none() {
+            } else if args.only.is_none() && recipe.is_none() {
+                // A kernel that is built is for the night.
                 let due = if i == newest { group.newest } else { group.every };
                 if due == 0 {
                     continue;
