@@ -93,7 +93,7 @@ fn linker(cache: &Cache, version: &str) -> Result<PathBuf> {
             // LLVM, which comes with rustc, does the work. The release profile's debug information
             // would double the build time.
             install.env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-            install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1");
+            install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
             process::logged(&mut install, &cache.log("bpf-linker.log"))
                 .with_context(|| format!("cannot install bpf-linker {LINKER}"))?;
             super::cache::remove(&part.join("target"))
