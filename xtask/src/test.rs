@@ -5,15 +5,16 @@ mod deploy;
 mod scenarios;
 mod tally;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::mpsc;
 use std::{fs, thread};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use dashboards::Promtools;
 use tally::{Tally, UnitTests};
 
-use crate::setup::{EbpfTools, Wanted};
+use crate::setup::{EbpfTools, Rig, Wanted};
 use crate::{build, process, progress, project, setup};
 
 #[derive(Default, clap::Args)]
@@ -49,39 +50,32 @@ impl Args {
 
 pub fn execute(args: &Args) -> Result<ExitCode> {
     let mut tally = Tally::default();
-    let tools = setup::ebpf()?;
     // With --only skip the other checks.
     let all = args.only.is_none();
-    if all {
-        build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
-    }
-    build::ebpf(&tools)?;
-    // Without the network these are only used if present.
-    let promtools = if all { Promtools::find(!args.no_rig)? } else { Promtools::default() };
-    let kubectl = if all { setup::kubectl(!args.no_rig)? } else { None };
-    let helm = if all { setup::helm(!args.no_rig)? } else { None };
-    let rig = thread::scope(|scope| {
+    let (ebpf, rig) = thread::scope(|scope| {
+        let (sender, tools) = mpsc::channel();
         // Fetching and unpacking leave processors idle.
-        let rig = (!args.no_rig).then(|| scope.spawn(|| setup::rig(args.kernels())));
+        let setup = scope.spawn(move || prepare(args, sender));
         if all {
-            // Promtool's tests take one processor the best part of a minute.
-            let files = scope.spawn(|| -> Result<()> {
-                dashboards(&promtools)?;
-                manifests(kubectl.as_deref())?;
-                chart(helm.as_deref(), kubectl.as_deref())
-            });
-            lints(&tools)?;
-            files.join().map_err(|_| anyhow!("a check has panicked"))??;
-            unit_tests(&mut tally, kubectl.as_deref())?;
+            build::step("check", "format", process::cargo("fmt").args(["--all", "--check"]))?;
+            lints()?;
         }
-        rig.map(|rig| rig.join().map_err(|_| anyhow!("the setup of the rig has panicked"))?)
-            .transpose()
+        let joined = || setup.join().map_err(|_| anyhow!("the setup has panicked"))?;
+        let Ok(tools) = tools.recv() else {
+            joined()?;
+            bail!("the setup has ended without tools");
+        };
+        build::ebpf(&tools.ebpf)?;
+        if all {
+            checks(&tools, &mut tally)?;
+        }
+        Ok((tools.ebpf, joined()?))
     })?;
     thread::scope(|scope| {
         // In other folders than the binaries' builds, which use one processor for minutes.
         let beside = all.then(|| scope.spawn(tests_of_xtask));
         if rig.is_some() {
-            build::other_ebpf(&tools)?;
+            build::other_ebpf(&ebpf)?;
             build::guestreq_and_rig_programs()?;
         }
         if let Some(beside) = beside {
@@ -96,9 +90,47 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What checks need beside Rust.
+struct Tools {
+    ebpf: EbpfTools,
+    promtools: Promtools,
+    kubectl: Option<PathBuf>,
+    helm: Option<PathBuf>,
+}
+
+/// Prepares everything, and sends the tools as soon as they are there.
+fn prepare(args: &Args, sender: mpsc::Sender<Tools>) -> Result<Option<Rig>> {
+    let (all, may_fetch) = (args.only.is_none(), !args.no_rig);
+    let tools = Tools {
+        ebpf: setup::ebpf()?,
+        // Without the network these are only used if present.
+        promtools: if all { Promtools::find(may_fetch)? } else { Promtools::default() },
+        kubectl: if all { setup::kubectl(may_fetch)? } else { None },
+        helm: if all { setup::helm(may_fetch)? } else { None },
+    };
+    // After a check that has failed nobody receives them.
+    let _ = sender.send(tools);
+    (!args.no_rig).then(|| setup::rig(args.kernels())).transpose()
+}
+
+/// What takes some of the tools.
+fn checks(tools: &Tools, tally: &mut Tally) -> Result<()> {
+    let (kubectl, helm) = (tools.kubectl.as_deref(), tools.helm.as_deref());
+    thread::scope(|scope| {
+        // Promtool's tests take one processor the best part of a minute.
+        let files = scope.spawn(|| -> Result<()> {
+            dashboards(&tools.promtools)?;
+            manifests(kubectl)?;
+            chart(helm, kubectl)
+        });
+        ebpf_lints(&tools.ebpf)?;
+        unit_tests(tally, kubectl)?;
+        files.join().map_err(|_| anyhow!("a check has panicked"))?
+    })
+}
+
 /// Without an eBPF object, as in an editor or a fresh clone.
-fn lints(tools: &EbpfTools) -> Result<()> {
-    let deny = ["--", "--deny", "warnings"];
+fn lints() -> Result<()> {
     // In another folder than the builds, whose build script would run again for the other object.
     let target = project::target().join("lints");
     let no_object = target.join("no-object");
@@ -108,12 +140,17 @@ fn lints(tools: &EbpfTools) -> Result<()> {
         cargo.args(["--workspace", "--target-dir"]).arg(&target).env("GUESTREQ_EBPF", &no_object);
         cargo
     };
-    build::step("check", "lints", cargo("clippy").arg("--all-targets").args(deny))?;
-    let mut clippy = build::ebpf_cargo(tools, "clippy");
-    build::step("check", "lints of guestreq-ebpf", clippy.args(deny))?;
+    build::step("check", "lints", cargo("clippy").arg("--all-targets").args(DENY))?;
     let mut doc = cargo("doc");
     doc.arg("--no-deps").env("RUSTDOCFLAGS", "--deny warnings");
     build::step("check", "documentation of the sources", &mut doc)
+}
+
+const DENY: [&str; 3] = ["--", "--deny", "warnings"];
+
+fn ebpf_lints(tools: &EbpfTools) -> Result<()> {
+    let mut clippy = build::ebpf_cargo(tools, "clippy");
+    build::step("check", "lints of guestreq-ebpf", clippy.args(DENY))
 }
 
 fn dashboards(promtools: &Promtools) -> Result<()> {
