@@ -71,6 +71,15 @@ pub fn command_name(number: u32) -> String {
     command::name(number).map_or_else(|| format!("{number:#04x}"), str::to_owned)
 }
 
+/// A UUID as VMMs and kubelet write it, of another form of one. Its case stays.
+pub fn usual_uuid(text: &str) -> Option<String> {
+    let inner = text.trim_start_matches("urn:uuid:").trim_matches(['{', '}']);
+    let digits = inner.replace(['-', '_'], "");
+    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let part = |range| digits.get(range).unwrap_or_default();
+    is_uuid.then(|| [0..8, 8..12, 12..16, 16..20, 20..32].map(part).join("-"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

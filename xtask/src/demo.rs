@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     check: bool,
     /// How long to run (default: until Ctrl-C)
-    #[arg(long, value_name = "N", default_value_if("check", "true", "30"))]
+    #[arg(long, value_name = "N", default_value_if("check", "true", "60"))]
     seconds: Option<u64>,
     /// Port of 127.0.0.1 for the agent's metrics
     #[arg(long, default_value_t = PORT)]

@@ -26,19 +26,22 @@ impl ConfigError {
     /// `unknown field …`: toml's own message takes five lines.
     pub fn of(error: &toml::de::Error, text: &str) -> ConfigError {
         let (line, column) = place(text, error.span().map_or(0, |span| span.start));
-        ConfigError { line, column, what: in_words_of_toml(&in_a_line(error.message())) }
+        let value = error.span().and_then(|span| text.get(span.start..)).unwrap_or_default();
+        let what = in_words_of_toml(&in_a_line(error.message()), value);
+        ConfigError { line, column, what }
     }
 }
 
-/// Serde's names of what it found, none of which is TOML's.
-fn in_words_of_toml(error: &str) -> String {
-    const WORDS: [(&str, &str); 3] = [
+/// Serde's names of what it found, none of which is TOML's. The parser makes a table of a date.
+fn in_words_of_toml(error: &str, value: &str) -> String {
+    let is_date = value.starts_with(|first: char| first.is_ascii_digit());
+    let table = if is_date { "invalid type: date," } else { "invalid type: table," };
+    let words = [
         ("invalid type: sequence,", "invalid type: array,"),
-        ("invalid type: map,", "invalid type: table,"),
-        // The name of what the parser makes of a date.
+        ("invalid type: map,", table),
         ("unknown field `$__toml_private_datetime`,", "invalid type: date,"),
     ];
-    let found = WORDS.iter().find_map(|(serde, toml)| Some((error.strip_prefix(serde)?, toml)));
+    let found = words.iter().find_map(|(serde, toml)| Some((error.strip_prefix(serde)?, toml)));
     found.map_or_else(|| error.to_owned(), |(rest, word)| format!("{word}{rest}"))
 }
 

@@ -99,6 +99,11 @@ pub fn max_vms<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Err
             let allowed = u32::try_from(number).ok().filter(|n| (1..=MAX_VMS).contains(n));
             allowed.ok_or_else(|| E::custom(format!("{number} VMs: allowed are 1 to {MAX_VMS}")))
         }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<u32, E> {
+            // All that it can be is too many.
+            self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
+        }
     }
     from.deserialize_i64(Visitor).map(Some)
 }

@@ -14,6 +14,7 @@ use super::{
     exact, kubevirt,
     vmms::{Program, Vmm},
 };
+use crate::text::usual_uuid;
 
 /// Firecracker's where none is given.
 const ANONYMOUS: &str = "anonymous-instance";
@@ -72,7 +73,7 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
     let mut identity = Identity {
         named: name.is_some(),
         name: name.map_or_else(|| comm.to_owned(), |given| exact(&given.value)),
-        uuid: uuid.map(|given| clean(&given.value)).unwrap_or_default(),
+        uuid: uuid.map(|given| in_usual_form(clean(&given.value))).unwrap_or_default(),
         vmm: vmm.to_owned(),
         ..Identity::default()
     };
@@ -82,6 +83,11 @@ pub fn parse(cmdline: impl BufRead, comm: &str, exe: Option<&str>) -> io::Result
         evidence.push(Evidence::new("namespace", EvidenceSource::Argument, mark));
     }
     Ok(Identified { identity, evidence })
+}
+
+/// cloud-hypervisor also takes a UUID without dashes, in braces or as a URN.
+fn in_usual_form(uuid: String) -> String {
+    usual_uuid(&uuid).unwrap_or(uuid)
 }
 
 /// The first source that identifies the program counts, as a VMM or not.

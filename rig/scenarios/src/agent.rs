@@ -105,6 +105,8 @@ impl Agent {
 
     /// Sends SIGTERM and returns the exit status.
     pub fn stop(mut self) -> Result<ExitStatus> {
+        // It may have been stopped.
+        signal(self.child.id(), libc::SIGCONT)?;
         signal(self.child.id(), libc::SIGTERM)?;
         children::wait(&mut self.child, "the agent", AGENT_TIMEOUT)
     }
@@ -134,9 +136,7 @@ impl Drop for Agent {
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = signal(self.child.id(), libc::SIGCONT);
             let _ = signal(self.child.id(), libc::SIGTERM);
-            if children::wait(&mut self.child, "the agent", KILL_TIMEOUT).is_err() {
-                children::kill(&mut self.child, "the agent");
-            }
+            children::end(&mut self.child, "the agent");
         }
     }
 }
@@ -217,11 +217,11 @@ pub fn vm_named(name: &str) -> Result<Value> {
 }
 
 /// Waits until a VM of this name is shown as exited, and none as running.
-pub fn is_gone(name: &str) -> Result<()> {
+pub fn is_gone(name: &str, limit: Duration) -> Result<()> {
     let is_shown = |running: bool| {
         anyhow::Ok(find_vm(|vm| vm["vm"] == name && vm["running"] == running)?.is_some())
     };
-    wait_until(&format!("{name} is shown as exited"), AGENT_TIMEOUT, || {
+    wait_until(&format!("{name} is shown as exited"), limit, || {
         Ok(is_shown(false)? && !is_shown(true)?)
     })
 }

@@ -1,7 +1,7 @@
 //! # The end of processes that scenarios start
 //!
-//! One that cannot be killed hangs in the kernel, which scenarios are to find. So none is awaited
-//! without a limit, and one that does not end is named with what it is doing.
+//! One that cannot be killed hangs in the kernel, which scenarios are to find. So none that is
+//! signalled is awaited without a limit, and one that does not end is named with what it is doing.
 
 use std::{
     process::{Child, ExitStatus},
@@ -24,6 +24,14 @@ pub fn wait(child: &mut Child, what: &str, limit: Duration) -> Result<ExitStatus
     });
     ended.with_context(|| hung::doing(&[child.id()]))?;
     status.with_context(|| format!("{what}: no exit status"))
+}
+
+/// The same after a signal that asks it to end, where nothing can return an error; then kills it.
+pub fn end(child: &mut Child, what: &str) {
+    if let Err(error) = wait(child, what, KILL_TIMEOUT) {
+        println!("{error:#}");
+        kill(child, what);
+    }
 }
 
 /// Kills it, where nothing can return an error.

@@ -25,7 +25,7 @@ impl Enforcing {
 
     /// Stops enforcement and removes the gate.
     pub fn end(self) -> Result<Status> {
-        drop(self.agent);
+        self.agent.stop()?;
         cli(&["detach"])?;
         self.gate.remove()?;
         Ok(Status::Passed)

@@ -65,13 +65,11 @@
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- with $config.max_vms -}}
-{{- $memory := dig "limits" "memory" "" ($.Values.resources | default dict) -}}
+{{- $max_vms := int64 ($config.max_vms | default 1024) -}}
+{{- $memory := dig "limits" "memory" "" (.Values.resources | default dict) -}}
 {{- $bytes := include "guestreq.bytes" $memory | int64 -}}
-{{- $needed := add 134217728 (mul 13000 (int64 .)) -}}
-{{- if and $bytes (lt $bytes $needed) -}}
-{{- fail (printf "config: `max_vms = %d` needs more than resources.limits.memory, %v: about 13 kB for each, and 128Mi" (int64 .) $memory) -}}
-{{- end -}}
+{{- if and $bytes (lt $bytes (add 41943040 (mul 13000 $max_vms))) -}}
+{{- fail (printf "config: `max_vms = %d` needs more than resources.limits.memory, %s: 40Mi, and about 13 kB for each" $max_vms (kindIs "string" $memory | ternary $memory (toString $bytes))) -}}
 {{- end -}}
 {{- end -}}
 
@@ -97,7 +95,7 @@
 {{- fail (printf "extraArgs: %q is one argument: write an option and its value as two" $argument) -}}
 {{- end -}}
 {{- end -}}
-{{- if and .Values.serviceAccount.create (eq (.Values.serviceAccount.name | default "") "default") -}}
+{{- if and .Values.serviceAccount.create (eq (include "guestreq.serviceAccountName" .) "default") -}}
 {{- fail "serviceAccount: default exists in each namespace: set another name, or serviceAccount.create to false" -}}
 {{- end -}}
 {{- with .Values.seccompProfile -}}

@@ -109,11 +109,12 @@ fn patterns_that_match_no_vm_are_warned_of() {
             r#"{"pod_uid": "93bd9490_bc76_49f0_b86a_25e29523fdc8"}"#,
             r#"would be written "93bd9490-bc76-49f0-b86a-25e29523fdc8""#,
         ),
-        (r#"{"uuid": "kvm"}"#, "it has only hexadecimal digits and dashes"),
-        (r#"{"pod_uid": "zzzzzzzz-bc76-*"}"#, "it has only hexadecimal digits and dashes"),
+        (r#"{"uuid": "kvm"}"#, "a UUID has only hexadecimal digits and dashes"),
+        (r#"{"pod_uid": "zzzzzzzz-bc76-*"}"#, "a UUID has only hexadecimal digits and dashes"),
         (r#"{"uuid": "7a"}"#, r#"has 36 characters; "7a*" matches those that begin with it"#),
+        (r#"{"uuid": "93bd9490-bc76-49f0-b86a-25e29523fdc80"}"#, "has 36 characters"),
         (r#"{"namespace": "prod/web"}"#, r#"name = "prod/web" matches namespace and name"#),
-        (r#"{"namespace": "Prod"}"#, "only lower-case letters, digits and dashes"),
+        (r#"{"namespace": "Prod"}"#, "a namespace has only lower-case letters, digits and dashes"),
     ] {
         let warning = warning(rule).unwrap_or_default();
         assert!(warning.contains(why), "{rule}: {warning}");

@@ -1,7 +1,7 @@
 //! # Warnings about patterns that match no VM
 
 use super::{Glob, quoted};
-use crate::host::Vmm;
+use crate::{host::Vmm, text::usual_uuid};
 
 /// A label with a pid, which tells VMs of one name apart.
 pub fn of_a_namesake(pattern: &Glob) -> Option<String> {
@@ -36,17 +36,10 @@ fn is_pid(text: &str) -> bool {
 /// A UUID in another form than VMMs and kubelet use.
 pub fn of_another_form(key: &str, pattern: &Glob) -> Option<String> {
     let text = pattern.as_str();
-    let inner = text.trim_start_matches("urn:uuid:").trim_matches(['{', '}']);
-    let digits = inner.replace(['-', '_'], "");
-    let is_uuid = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let usual = usual_uuid(text)?;
     // kubelet's UIDs of static pods have no dashes.
-    let is_of_a_file = key == "pod_uid" && text == digits;
-    if !is_uuid || is_of_a_file {
-        return None;
-    }
-    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &digits[part]);
-    let usual = parts.join("-");
-    (text != usual).then(|| {
+    let is_of_a_file = key == "pod_uid" && text == usual.replace('-', "");
+    (text != usual && !is_of_a_file).then(|| {
         let usual = quoted(&usual);
         format!("{key} = {pattern} matches no VM: its {key} would be written {usual}")
     })
@@ -57,31 +50,34 @@ pub fn of_no_uuid(key: &str, pattern: &Glob) -> Option<String> {
     let text = pattern.as_str();
     let is_of_uuid = |c: char| c.is_ascii_hexdigit() || matches!(c, '-' | '*' | '?');
     if !text.chars().all(is_of_uuid) {
-        let why = "it has only hexadecimal digits and dashes";
+        let why = "a UUID has only hexadecimal digits and dashes";
         return Some(format!("{key} = {pattern} matches no VM: {why}"));
     }
     // A pod's may be any hash.
-    (key == "uuid" && !text.contains('*') && text.len() != 36).then(|| {
-        let beginning = quoted(&format!("{text}*"));
-        format!(
-            "{key} = {pattern} matches no VM: a UUID has 36 characters; {beginning} matches those \
-             that begin with it"
-        )
-    })
+    if key != "uuid" || text.contains('*') || text.len() == 36 {
+        return None;
+    }
+    let instead = match text.len() {
+        ..36 => format!("; {} matches those that begin with it", quoted(&format!("{text}*"))),
+        _ => String::new(),
+    };
+    Some(format!("{key} = {pattern} matches no VM: a UUID has 36 characters{instead}"))
 }
 
 /// What no name of a Kubernetes namespace is like (RFC 1123's labels).
 pub fn of_no_namespace(pattern: &Glob) -> Option<String> {
     let is_of_label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-*?".contains(c);
-    let text = pattern.as_str();
-    let instead = match text.split_once('/') {
-        _ if text.chars().all(is_of_label) => return None,
-        Some(_) => format!("; name = {pattern} matches namespace and name"),
-        None => String::new(),
+    let is_label = |text: &str| text.chars().all(is_of_label);
+    let instead = match pattern.as_str().split_once('/') {
+        None if is_label(pattern.as_str()) => return None,
+        Some((namespace, _)) if is_label(namespace) => {
+            format!("; name = {pattern} matches namespace and name")
+        }
+        _ => String::new(),
     };
     Some(format!(
-        "namespace = {pattern} matches no VM: it has only lower-case letters, digits and \
-         dashes{instead}"
+        "namespace = {pattern} matches no VM: a namespace has only lower-case letters, digits \
+         and dashes{instead}"
     ))
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use super::programs;
 use crate::{
     agent::{self, Agent},
-    children::{self, KILL_TIMEOUT},
+    children,
     empty_program::EmptyProgram,
     host::wait_until,
     load,
@@ -95,8 +95,6 @@ impl Bpftrace {
 impl Drop for Bpftrace {
     fn drop(&mut self) {
         let _ = agent::signal(self.child.id(), libc::SIGTERM);
-        if children::wait(&mut self.child, "bpftrace", KILL_TIMEOUT).is_err() {
-            children::kill(&mut self.child, "bpftrace");
-        }
+        children::end(&mut self.child, "bpftrace");
     }
 }

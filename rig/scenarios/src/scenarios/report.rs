@@ -19,8 +19,7 @@ use serde_json::Value;
 
 use crate::{
     agent::{self, Agent, cli},
-    children::{self, KILL_TIMEOUT},
-    host, load,
+    children, host, load,
     scenario::{Context, Status, scenario},
 };
 use unpacked::Unpacked;
@@ -29,6 +28,8 @@ scenario!(night BUNDLE: "report/bundle" = bundle,
     "a report has what its manifest lists and no VM's name, and doctor can assess it");
 
 const FOLDER: &str = "/tmp/report";
+/// It waits for each answer of an agent, and for logs.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(120);
 const CONFIG: &str = "/tmp/guestreq.toml";
 /// The last three are words of the report itself, too.
 const NAMES: [&str; 5] = ["web-shop-1", "acme \"db\"", "qemu", "sum", "1"];
@@ -160,7 +161,7 @@ fn refusals(existing: &Path) -> Result<()> {
             ensure!(bytes.starts_with(&[0x1f, 0x8b]), "{} bytes, no archive", bytes.len());
         }
         drop(stdout);
-        let status = children::wait(&mut child, "guestreq report", KILL_TIMEOUT)?;
+        let status = children::wait(&mut child, "guestreq report", REPORT_TIMEOUT)?;
         ensure!(status.code() == Some(0), "{status}");
     }
     Ok(())

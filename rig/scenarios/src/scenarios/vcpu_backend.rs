@@ -43,7 +43,7 @@ const OVERRIDES: &str = "/var/lib/guestreq/overrides.json";
 
 /// Stops enforcement. Overrides of VMs that have ended would have all new VMs wait for their policy.
 pub fn end(agent: Agent) -> Result<Status> {
-    drop(agent);
+    agent.stop()?;
     cli(&["detach"])?;
     match fs::remove_file(OVERRIDES) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

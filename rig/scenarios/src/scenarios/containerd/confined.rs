@@ -1,10 +1,6 @@
 //! # What the runtime gives the agent's container
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rig_cri::Running;
@@ -68,8 +64,12 @@ fn pid(running: &Running) -> Result<u32> {
     let pod = PathBuf::from(format!("/sys/fs/cgroup{}", running.pod.cgroup()?));
     let mut folders = vec![pod];
     while let Some(folder) = folders.pop() {
-        for pid in read(&folder.join("cgroup.procs"))?.lines() {
-            if read(Path::new(&format!("/proc/{pid}/comm")))?.trim() == "guestreq" {
+        let list = folder.join("cgroup.procs");
+        let pids = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+        for pid in pids.lines() {
+            // Another process may have ended.
+            let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            if comm.trim() == "guestreq" {
                 return pid.parse().context("a pid");
             }
         }
@@ -77,8 +77,4 @@ fn pid(running: &Running) -> Result<u32> {
         folders.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
     }
     bail!("no agent runs in the pod")
-}
-
-fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| path.display().to_string())
 }

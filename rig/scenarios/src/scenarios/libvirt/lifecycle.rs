@@ -65,7 +65,7 @@ fn destroyed(_: &Context) -> Result<Status> {
     domain.wait_for_answers(5)?;
     domain.virsh("destroy")?;
     domain.wait_for_state("shut off")?;
-    is_gone("destroyed")?;
+    is_gone("destroyed", LIMIT)?;
     // Also one that was in the PSP when its QEMU was killed, whose result nobody has seen.
     let reached = Firmware::read()?.since(&before).guest_requests;
     let seen = messages()? - messages_before;

@@ -59,7 +59,7 @@ fn silent(_: &Context) -> Result<Status> {
     ensure!(status.code() == Some(0), "{status}");
     killed.kill()?;
     for name in ["quits", "killed"] {
-        is_gone(name)?;
+        is_gone(name, LIMIT)?;
     }
     let answered = assert_exact(&agent, &before)?;
     ensure!(answered == 2, "{answered} requests");

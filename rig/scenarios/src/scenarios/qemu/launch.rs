@@ -39,12 +39,17 @@ fn killed(context: &Context) -> Result<Status> {
         let before = Firmware::read()?;
         let (mut qemu, _) = Machine::new("killed", &Script::reports(INTERVAL))?.spawn()?;
         let start = Instant::now();
-        while only(&before)?.is_none_or(|launch| launch.commands < stage) {
-            qemu.still_runs()?;
+        let (seen, at) = loop {
+            let at = Instant::now();
+            match only(&before)? {
+                Some(launch) if launch.commands >= stage => break (launch.commands, at),
+                _ => qemu.still_runs()?,
+            }
             ensure!(start.elapsed() < LIMIT, "it does not come to command {stage}");
             sleep(Duration::from_millis(2));
-        }
+        };
         qemu.kill()?;
+        let since = at.elapsed().as_micros() as u64;
         Firmware::reset()?;
         wait_until("its guest context has gone", LIMIT, || {
             Ok(Firmware::read()?.since(&before).count(SNP_DECOMMISSION) == 1)
@@ -54,9 +59,9 @@ fn killed(context: &Context) -> Result<Status> {
             metrics.sum("guestreq_launches_total", &[]) == f64::from(ended)
         })?;
         let launch = only(&before)?.context("no launch")?;
-        // The one that it was killed in, and perhaps the next.
-        let last = (stage + 2).min(COMMANDS);
-        ensure!((stage..=last).contains(&launch.commands), "{stage}: {launch:?}");
+        // What the PSP did until it had ended, and the one that it was killed in.
+        let last = (seen + since / COMMAND_US + 1).min(COMMANDS);
+        ensure!((stage..=last).contains(&launch.commands), "{stage}, {seen}: {launch:?}");
         let all = records::all()?;
         let record = all.first().context("the agent knows no launch")?;
         record.is_exactly(&launch)?;

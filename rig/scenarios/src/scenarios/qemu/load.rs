@@ -203,7 +203,10 @@ fn launches(_: &Context) -> Result<Status> {
         let both = finished(&before, &mut [(&mut small, SIZES[0]), (&mut large, SIZES[1])])?;
         let begin = both.iter().map(|launch| launch.begin_ns).max();
         let end = both.iter().map(|launch| launch.end_ns).min();
-        ensure!(begin < end, "one was over before the other began: {both:?}");
+        if begin >= end {
+            println!("one was over before the other began: {both:?}");
+            return Ok(f64::INFINITY);
+        }
         let both: Vec<_> = both.iter().map(took).collect();
         println!("both at once {both:.1?}, alone {alone:.1?}");
         let longest = both.into_iter().max().unwrap_or_default();

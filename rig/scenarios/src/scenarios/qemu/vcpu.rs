@@ -119,7 +119,7 @@ fn killed(_: &Context) -> Result<Status> {
         hold(&agent, &vm)?;
         answered += vm.count('.')?;
         vm.kill()?;
-        is_gone(&name)?;
+        is_gone(&name, LIMIT)?;
         // And one in the PSP: the request is answered, but nobody reads it.
         let name = format!("killed-{version}-2");
         let vm = eager_of(program, &name)?;
@@ -128,7 +128,7 @@ fn killed(_: &Context) -> Result<Status> {
         wait_until("its request is in the PSP", LIMIT, psp_is_busy)?;
         vm.kill()?;
         Firmware::reset()?;
-        is_gone(&name)?;
+        is_gone(&name, LIMIT)?;
     }
     let mut next = eager("next")?;
     next.execute("stop")?;

@@ -89,7 +89,7 @@ fn killed(_: &Context) -> Result<Status> {
     wait_until_it_waits(&first)?;
     first.kill()?;
     ensure!(gate.order()?.of("killed")? == 1, "{:?}", gate.order()?);
-    is_gone("waiting")?;
+    is_gone("waiting", LIMIT)?;
     load.stop()?;
     // Alone, its request is in the PSP nearly always.
     wait_until("its request is in the PSP", LIMIT, || {
@@ -97,7 +97,7 @@ fn killed(_: &Context) -> Result<Status> {
         Ok(holder["vm"] == "at-the-psp" && holder["command"] == "snp_guest_request")
     })?;
     second.kill()?;
-    is_gone("at-the-psp")?;
+    is_gone("at-the-psp", LIMIT)?;
     Firmware::reset()?;
     let mut third = Qemu::start("third", &script)?;
     third.wait_for_answers(3)?;
