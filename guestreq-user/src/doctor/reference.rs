@@ -28,7 +28,8 @@ fn reference() -> String {
          `guestreq doctor --procfs DIR --sysfs DIR` (or HOST_PROC and HOST_SYS) checks copies of \
          another host's /proc and /sys. Checks that query the kernel, the PSP or an agent are skipped \
          (`not this host`), as are files that were not collected; the local machine is never used \
-         instead. If the copies are from different kernels, doctor says so and ignores /sys. The \
+         instead. If the copies are from different kernels, doctor says so and ignores /sys. \
+         `--config` and `--socket`, which are of the local machine, are refused beside them. The \
          copies in a [report](report.md) of `guestreq report` are enough; without guestreq on that host, \
          so is this, as root:\n\n\
          ```sh\nmkdir -p host/proc host/sys\n\
