@@ -73,13 +73,15 @@ pub fn execute(args: &Args) -> Result<ExitCode> {
     })?;
     thread::scope(|scope| {
         // In other folders than the binaries' builds, which use one processor for minutes.
-        let beside = all.then(|| scope.spawn(tests_of_xtask));
+        let beside =
+            all.then(|| scope.spawn(|| -> Result<_> { Ok([tests_of_rig()?, tests_of_xtask()?]) }));
         if rig.is_some() {
             build::other_ebpf(&ebpf)?;
             build::guestreq_and_rig_programs()?;
         }
         if let Some(beside) = beside {
-            tally.add(beside.join().map_err(|_| anyhow!("a check has panicked"))??);
+            let tests = beside.join().map_err(|_| anyhow!("a check has panicked"))?;
+            tests?.into_iter().for_each(|tests| tally.add(tests));
         }
         Ok::<_, anyhow::Error>(())
     })?;
@@ -179,7 +181,7 @@ fn chart(helm: Option<&Path>, kubectl: Option<&Path>) -> Result<()> {
     progress::step("check", "Helm chart", || deploy::chart::check(helm, kubectl))
 }
 
-/// Runs the unit tests of every default member but xtask.
+/// Runs the product's unit tests.
 fn unit_tests(tally: &mut Tally, kubectl: Option<&Path>) -> Result<()> {
     let mut cargo = build::test_cargo(&["guestreq-common", "guestreq"]);
     match kubectl.filter(|kubectl| kubectl.is_absolute()) {
@@ -188,9 +190,12 @@ fn unit_tests(tally: &mut Tally, kubectl: Option<&Path>) -> Result<()> {
         None => progress::note("no kubectl: its plugin is tested with a fake one only"),
     }
     tally.add(units("units", cargo)?);
-    let rig = build::for_rig(build::test_cargo(&["snpload", "scenarios", "rig-cri"]));
-    tally.add(units("units of the rig", rig)?);
     Ok(())
+}
+
+fn tests_of_rig() -> Result<UnitTests> {
+    let cargo = build::for_rig(build::test_cargo(&["snpload", "scenarios", "rig-cri"]));
+    units("units of the rig", cargo)
 }
 
 /// It is already built in another profile than the others.
