@@ -21,7 +21,7 @@ use crate::{
 
 scenario!(timed PSP_TIME: "shares/psp_time" = psp_time,
     "a VM that pushes gets its share of the PSP's time, whatever a request costs");
-scenario!(timed VCPU: "shares/vcpu" = vcpu,
+scenario!(night timed VCPU: "shares/vcpu" = vcpu,
     "the vcpu backend keeps a share, too");
 scenario!(timed AUDIT: "shares/audit" = audit,
     "audit counts what a share would refuse, and charges nothing for it");

@@ -15,7 +15,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(RETURNING: "shares/returning" = returning,
+scenario!(night RETURNING: "shares/returning" = returning,
     "a refused message keeps its place and is admitted after 30 s, and invented numbers gain nothing");
 
 /// One request an hour.

@@ -15,7 +15,7 @@ use crate::{
     scenario::{Context, Status, scenario},
 };
 
-scenario!(AT_START: "takeover/dies_at_start" = at_start,
+scenario!(night AT_START: "takeover/dies_at_start" = at_start,
     "an agent that dies at any step of its first start does not hinder the next one");
 scenario!(night AT_TAKEOVER: "takeover/dies_at_takeover" = at_takeover,
     "agents that die at any step of a takeover leave enforcement in place");

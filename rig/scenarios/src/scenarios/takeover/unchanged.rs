@@ -25,7 +25,7 @@ scenario!(RELOADED: "takeover/unchanged_reload" = reloaded,
     "after a module's reload such an agent attaches programs of its own, and counts with them");
 scenario!(REFUSED: "takeover/refused_programs" = refused,
     "an agent whose programs the kernel refuses does not take another version's for its own");
-scenario!(REPLACED: "takeover/replaced" = replaced,
+scenario!(night REPLACED: "takeover/replaced" = replaced,
     "an agent loads its programs if only one of those in the kernel may be another");
 
 const TIMEOUT: Duration = Duration::from_secs(60);
