@@ -90,7 +90,7 @@ fn rig_programs() -> Result<()> {
     Ok(())
 }
 
-/// In the rig's own folder, with libraries that are built sooner: nothing waits for them.
+/// In the rig's own folder, with libraries that compile faster: how fast they run does not matter.
 pub fn for_rig(mut cargo: Command) -> Command {
     cargo.args(["--config", "profile.release.opt-level=1", "--target-dir"]);
     cargo.arg(project::rig_target());

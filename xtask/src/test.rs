@@ -115,7 +115,7 @@ fn prepare(args: &Args, sender: mpsc::Sender<Tools>) -> Result<Option<Rig>> {
     (!args.no_rig).then(|| setup::rig(args.kernels())).transpose()
 }
 
-/// What takes some of the tools.
+/// Checks that need a tool besides cargo, and the unit tests that use kubectl.
 fn checks(tools: &Tools, tally: &mut Tally) -> Result<()> {
     let (kubectl, helm) = (tools.kubectl.as_deref(), tools.helm.as_deref());
     thread::scope(|scope| {
