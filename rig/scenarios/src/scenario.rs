@@ -231,10 +231,11 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
     let prepared = (group.prepare)();
     let modules: Vec<_> = host::MODULES.into_iter().filter(|it| host::is_loaded(it)).collect();
     let all = group.all().take(if brief { group.scenarios.len() } else { usize::MAX });
-    for scenario in all {
-        if only.is_some_and(|only| !only.split(',').any(|id| id == scenario.id))
-            || progress.has(scenario.id)
-        {
+    let is_wanted = |id| only.is_none_or(|only| only.split(',').any(|wanted| wanted == id));
+    let wanted: Vec<_> = all.filter(|scenario| is_wanted(scenario.id)).collect();
+    for scenario in &wanted {
+        // Before a reboot: its result is on the console.
+        if progress.has(scenario.id) {
             continue;
         }
         println!("RIG: run {}: {}", scenario.id, scenario.description);
@@ -260,7 +261,7 @@ pub fn run(name: &str, only: Option<&str>, context: &Context, brief: bool) -> Re
         }
         progress.add(scenario.id)?;
     }
-    println!("RIG: done");
+    println!("RIG: done {}", wanted.len());
     Ok(())
 }
 

@@ -98,8 +98,8 @@ mod tests {
             }
             fault(&console)
         };
-        assert_eq!(read(&["RIG: ok cost", "RIG: done"]), None);
+        assert_eq!(read(&["RIG: ok cost", "RIG: done 1"]), None);
         assert_eq!(read(&["RIG: ok cost"]).unwrap(), "the guest ended too early");
-        assert_eq!(read(&["RIG: FAILED cost: no room", "RIG: done"]).unwrap(), "no room");
+        assert_eq!(read(&["RIG: FAILED cost: no room", "RIG: done 1"]).unwrap(), "no room");
     }
 }

@@ -62,7 +62,12 @@ impl Console {
         let (word, rest) = message.split_once(' ').unwrap_or((message, ""));
         let (status, id, detail) = match word {
             "run" => {
-                self.running = rest.split_once(": ").map(|(id, it)| (id.into(), it.into()));
+                let (id, description) = rest.split_once(": ").unwrap_or((rest, ""));
+                // After a reboot it runs on.
+                if self.running() != Some(id) {
+                    self.lost();
+                    self.running = Some((id.into(), description.into()));
+                }
                 return None;
             }
             "ok" => {
@@ -75,6 +80,8 @@ impl Console {
                 (if failed { Status::Failed } else { Status::Skipped }, id, reason)
             }
             "done" => {
+                self.lost();
+                self.check_number(rest);
                 self.done = true;
                 return None;
             }
@@ -84,7 +91,7 @@ impl Console {
             }
             _ => return None,
         };
-        let running = self.running.take().filter(|(running, _)| running == id);
+        let running = self.running.take_if(|(running, _)| running == id);
         let description = running.map(|(_, description)| description).unwrap_or_default();
         self.reports.push(ScenarioReport {
             id: id.into(),
@@ -93,6 +100,25 @@ impl Console {
             detail: detail.into(),
         });
         self.reports.last()
+    }
+
+    /// A scenario whose result is not among the lines has failed: what others write to the console
+    /// can split a line.
+    fn lost(&mut self) {
+        let Some((id, description)) = self.running.take() else { return };
+        let (status, detail) = (Status::Failed, "its result is not on the console".into());
+        self.reports.push(ScenarioReport { id, description, status, detail });
+    }
+
+    /// Also the line that starts a scenario can be lost.
+    fn check_number(&mut self, expected: &str) {
+        let found = self.reports.len();
+        if expected.parse() != Ok(found) {
+            let (id, description) = ("console".into(), "each scenario has a result".into());
+            let detail = format!("{found} results of {expected} scenarios");
+            let status = Status::Failed;
+            self.reports.push(ScenarioReport { id, description, status, detail });
+        }
     }
 
     /// The scenario that has started and not ended.
@@ -114,78 +140,4 @@ impl Console {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(lines: &[&str]) -> Console {
-        let mut console = Console::default();
-        for line in lines {
-            console.line(line);
-        }
-        console
-    }
-
-    #[test]
-    fn reports_are_read() {
-        let console = read(&[
-            "RIG: run a/counts: it counts",
-            "RIG: ok a/counts (1.2 s)",
-            "RIG: FAILED a/latency: p99 was 3: too low",
-            "RIG: run a/gate: the gate: it decides",
-            "RIG: skipped a/gate: not built",
-            "RIG: done",
-        ]);
-        let reports: Vec<_> = console
-            .reports
-            .iter()
-            .map(|r| (r.id.as_str(), r.description.as_str(), &r.status, r.detail.as_str()))
-            .collect();
-        assert_eq!(
-            reports,
-            [
-                ("a/counts", "it counts", &Status::Passed, "1.2 s"),
-                ("a/latency", "", &Status::Failed, "p99 was 3: too low"),
-                ("a/gate", "the gate: it decides", &Status::Skipped, "not built"),
-            ]
-        );
-        assert!(console.done);
-        assert_eq!(console.trouble(), None);
-        assert_eq!(console.running(), None);
-        assert_eq!(read(&["RIG: run a/hangs: it ends"]).running(), Some("a/hangs"));
-    }
-
-    #[test]
-    fn only_announced_warnings_are_forgiven() {
-        let warning =
-            "[    4.2] WARNING: CPU: 1 PID: 88 at arch/x86/kvm/svm/sev.c:2838 snp_decommission";
-        assert_eq!(read(&[warning]).trouble(), Some(warning));
-        assert_eq!(read(&["RIG: expect-warning snp_decommission", warning]).trouble(), None);
-        assert!(read(&["RIG: expect-warning something else", warning]).trouble().is_some());
-        assert_eq!(read(&["guestreq: WARNING: not a line of the kernel's"]).trouble(), None);
-    }
-    #[test]
-    fn what_a_debug_kernel_finds_is_a_warning() {
-        for found in [
-            "[    9.1] WARNING: possible circular locking dependency detected",
-            "[    9.1] WARNING: inconsistent lock state",
-            "[    9.1] WARNING: suspicious RCU usage",
-            "[    9.1] [ BUG: Invalid wait context ]",
-            "[    9.1] BUG: sleeping function called from invalid context at mm/slab.h:302",
-            "[    9.1] BUG: spinlock bad magic on CPU#0, scenarios/88",
-            "[    9.1] BUG: MAX_LOCKDEP_CHAINS too low!",
-            "[    9.1] INFO: trying to register non-static key.",
-            "[    9.1] turning off the locking correctness validator.",
-            "[    9.1] BUG: KASAN: slab-use-after-free in order_leave+0x1/0x2 [guestreq_gate]",
-            "[    9.1] CFI failure at order_leave+0x1/0x2 [guestreq_gate] (target: x+0x0/0x10; expected \
-             type: 0x973e8484)",
-            "[    9.1] ODEBUG: free active (active state 0) object type: hrtimer, WARNING: CPU: 1",
-        ] {
-            assert_eq!(read(&[found]).trouble(), Some(found));
-        }
-        let race = "[    9.1] BUG: KCSAN: data-race in order_read [guestreq_gate] / grant";
-        assert_eq!(read(&[race]).trouble(), race.split_once("KCSAN: ").map(|it| it.1));
-        let other = "[    9.1] BUG: KCSAN: data-race in tick_sched / tick_sched";
-        assert_eq!(read(&[other]).trouble(), None);
-        assert_eq!(read(&[other]).races.others().len(), 1);
-    }
-}
+mod tests;

@@ -44,7 +44,7 @@ pub fn run(part: &str, long: bool) -> Result<()> {
             println!("{}", Agent::last_log());
         }
     }
-    println!("RIG: done");
+    println!("RIG: done 1");
     Ok(())
 }
 
