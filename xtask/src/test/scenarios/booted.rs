@@ -47,10 +47,12 @@ pub fn run(
     let mut guest = boot.start()?;
     let watch = dashboards::live::Watch::start(boot)?;
     let ended = loop {
-        let line = match guest.next(Some(start + limit))? {
-            Event::Line(line) => line,
-            Event::PoweredOff => break "ended too early",
-            Event::Deadline => break "ran into its time limit",
+        let line = match guest.next(Some(start + limit)) {
+            Ok(Event::Line(line)) => line,
+            Ok(Event::PoweredOff) => break "ended too early".to_owned(),
+            Ok(Event::Deadline) => break "ran into its time limit".to_owned(),
+            // The others' results are not lost for it.
+            Err(error) => break format!("is gone: {error:#}"),
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
         if let Some(report) = console.line(&line) {
@@ -58,7 +60,7 @@ pub fn run(
         }
         // A Debian host would reboot for ever.
         if console.has_panicked() {
-            break "has panicked";
+            break "has panicked".to_owned();
         }
     };
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
