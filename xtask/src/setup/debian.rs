@@ -30,14 +30,9 @@ const PACKAGES: &[&str] = &[
     "libvirt-clients",
 ];
 /// What the initramfs loads to mount the disk.
-const MODULES: &[&str] = &[
-    "virtio-pci",
-    "virtio-blk",
-    // ext4 asks for it by its algorithm's name where it is not built in.
-    "crc32c-generic",
-    "crc32c-intel",
-    "ext4",
-];
+const MODULES: &[&str] = &["virtio-pci", "virtio-blk", "crc32c-generic", "crc32c-intel", "ext4"];
+/// ext4 asks for these by their algorithm's name. In later kernels they are functions, not modules.
+const OF_EARLIER_KERNELS: &[&str] = &["crc32c-generic", "crc32c-intel"];
 /// Of the tree, which mmdebstrap takes from this machine, or adds for itself.
 const NOT_DEBIANS: &[&str] = &[
     "etc/apt/sources.list",
@@ -84,7 +79,8 @@ pub fn ensure(cache: &Cache, tools: &Toolroot, kernel: &Kernel) -> Result<PathBu
             let tree = part.join("tree");
             install(&packages, &suites, &tree, &cache.log("debian.log"))
                 .context("cannot install a Debian host")?;
-            let order = unpack::modules(tools, &tree.join("usr/lib/modules"), MODULES, part)?;
+            let modules = tree.join("usr/lib/modules");
+            let order = unpack::modules(tools, &modules, MODULES, OF_EARLIER_KERNELS, part)?;
             fs::write(part.join(ORDER), order.join("\n") + "\n")?;
             adjust(&tree)?;
             disk(&tree, part, &cache.log("mke2fs.log"))?;

@@ -162,8 +162,8 @@ fn fetch(
 
 /// Unpacks the kernel and those of its modules that the rig loads.
 fn image(apt: &Apt, tools: &Toolroot, abi: &str, dest: &Path) -> Result<()> {
-    // Since 7.0 linux-image is empty, and these two have its content.
-    let split = [format!("linux-binary-{abi}"), format!("linux-modules-{abi}")];
+    // Since 7.0 linux-image is empty, and these have its content.
+    let split = ["binary", "modules", "base"].map(|part| format!("linux-{part}-{abi}"));
     let mut packages = vec![format!("linux-image-{abi}")];
     packages.extend(
         apt.offers("linux-", |p| split.iter().any(|s| s == p))?.into_iter().map(|o| o.package),

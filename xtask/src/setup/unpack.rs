@@ -1,17 +1,20 @@
 //! # vmlinuz, uncompressed modules and BTF from Debian's kernel packages
 
-use std::collections::BTreeMap;
+mod files;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use btf_rs::utils::elf;
+use files::Files;
 
 use super::toolroot::Toolroot;
 
-/// Modules that a guest loads; their dependencies are added. Container runtimes need overlay and
-/// veth.
-const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp", "e1000", "overlay", "veth"];
+/// Modules that a guest loads; their dependencies are added.
+pub const MODULES: &[&str] = &["irqbypass", "kvm", "kvm-amd", "ccp"];
+/// Those that only Debian's kernels have: the demo's network, and what container runtimes need.
+const OF_DEBIAN: &[&str] = &["e1000", "overlay", "veth"];
 
 /// Lists the modules that were wanted when a kernel was unpacked.
 const WANTED: &str = "modules.wanted";
@@ -22,12 +25,12 @@ pub fn is_outdated(kernel: &Path) -> bool {
 }
 
 fn wanted() -> String {
-    MODULES.join("\n")
+    [MODULES, OF_DEBIAN].concat().join("\n")
 }
 
 /// Copies from the unpacked packages in `tree` to `dest`.
 pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
-    files(tools, tree, dest)?;
+    files(tools, tree, &[MODULES, OF_DEBIAN].concat(), dest)?;
     let elf = dest.join("vmlinux");
     decompress_payload(tools, &dest.join("vmlinuz"), &elf)?;
     types(&elf, dest)?;
@@ -36,31 +39,35 @@ pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
 }
 
 /// Copies vmlinuz and modules from anywhere in `tree`.
-pub fn files(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
-    let mut files = BTreeMap::new();
-    index(tree, &mut files)?;
+pub fn files(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Result<()> {
+    let files = Files::below(tree)?;
     let vmlinuz = files
-        .iter()
-        .find_map(|(name, path)| name.starts_with("vmlinuz").then_some(path))
+        .starting_with("vmlinuz")
         .with_context(|| format!("no vmlinuz in {}", tree.display()))?;
     fs::copy(vmlinuz, dest.join("vmlinuz"))?;
 
     fs::write(dest.join(WANTED), wanted())?;
     fs::create_dir(dest.join("modules"))?;
     let mut order = Vec::new();
-    for name in MODULES {
+    for name in names {
         module(tools, &files, name, &dest.join("modules"), &mut order)?;
     }
     Ok(())
 }
 
-/// Copies modules from anywhere in `tree`, and what they depend on. Returns their names in the order
-/// in which they can be loaded.
-pub fn modules(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Result<Vec<String>> {
-    let mut files = BTreeMap::new();
-    index(tree, &mut files)?;
+/// Copies modules from anywhere in `tree`, and what they depend on; all but some must be there. Returns
+/// their names in the order in which they can be loaded.
+pub fn modules(
+    tools: &Toolroot,
+    tree: &Path,
+    names: &[&str],
+    may_lack: &[&str],
+    dest: &Path,
+) -> Result<Vec<String>> {
+    let files = Files::below(tree)?;
     let mut order = Vec::new();
-    for name in names {
+    for name in names.iter().filter(|name| files.module(name).is_some() || !may_lack.contains(name))
+    {
         module(tools, &files, name, dest, &mut order)?;
     }
     Ok(order)
@@ -68,13 +75,15 @@ pub fn modules(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Re
 
 fn module(
     tools: &Toolroot,
-    files: &BTreeMap<String, PathBuf>,
+    files: &Files,
     name: &str,
     dest: &Path,
     order: &mut Vec<String>,
 ) -> Result<()> {
-    // A missing module is built in.
-    let Some(path) = files.get(&format!("{name}.ko")) else { return Ok(()) };
+    let Some(path) = files.module(name) else {
+        ensure!(files.is_built_in(name)?, "the kernel's packages have no module {name}");
+        return Ok(());
+    };
     if order.iter().any(|it| it == name) {
         return Ok(());
     }
@@ -101,21 +110,6 @@ pub fn types(elf: &Path, dest: &Path) -> Result<()> {
         let types = elf::extract_btf_from_file(&ko)
             .with_context(|| format!("no BTF in module {module} of this kernel"))?;
         fs::write(btf.join(module.replace('-', "_")), types)?;
-    }
-    Ok(())
-}
-
-/// Every file below `dir`, by its name without `.xz` or `.zst` and with `-` for `_`.
-fn index(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            index(&entry.path(), files)?;
-        } else if entry.file_type()?.is_file() {
-            let name = entry.file_name().to_string_lossy().replace('_', "-");
-            let name = name.trim_end_matches(".xz").trim_end_matches(".zst").to_string();
-            files.insert(name, entry.path());
-        }
     }
     Ok(())
 }

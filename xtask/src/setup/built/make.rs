@@ -68,7 +68,7 @@ impl Make<'_> {
         self.make("build", &[&format!("-j{jobs}"), "bzImage", "modules"])?;
         let output = self.work.join("output");
         fs::rename(output.join("arch/x86/boot/bzImage"), output.join("vmlinuz"))?;
-        unpack::files(self.tools, &output, dest)?;
+        unpack::files(self.tools, &output, unpack::MODULES, dest)?;
         unpack::types(&output.join("vmlinux"), dest)?;
         // What is left of the debug information is BTF.
         let modules = dest.join("modules");
