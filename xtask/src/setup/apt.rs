@@ -22,6 +22,8 @@ const SUITES: &[&str] = &[
     // Newer container runtimes, with their own libraries, and their seccomp profiles.
     "forky",
 ];
+/// The suites that the index was fetched for.
+const UPDATED: &str = "updated";
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Apt {
@@ -52,14 +54,13 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Exists once the index has all suites.
+    /// Exists once the index was fetched for all suites, whichever of them this machine has a mirror of.
     pub fn index_time(&self) -> Option<SystemTime> {
-        let sources = fs::read_to_string(self.dir.join("sources.list")).ok()?;
-        let has = |suite: &&str| sources.split_whitespace().any(|word| word == *suite);
-        if !SUITES.iter().all(has) {
+        let updated = self.dir.join(UPDATED);
+        if fs::read_to_string(&updated).ok()? != SUITES.join(" ") {
             return None;
         }
-        fs::metadata(self.dir.join("updated")).and_then(|m| m.modified()).ok()
+        fs::metadata(updated).and_then(|m| m.modified()).ok()
     }
 
     /// Fetches the index again.
@@ -83,7 +84,7 @@ impl Apt {
             update.args(["-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"]);
             process::logged(update.args(["--error-on=any", "update"]), &self.log)
                 .context("cannot fetch Debian's package index (is there a network?)")?;
-            fs::write(self.dir.join("updated"), "")?;
+            fs::write(self.dir.join(UPDATED), SUITES.join(" "))?;
             Ok(())
         })
     }
@@ -136,6 +137,19 @@ impl Offer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_index_of_other_suites_does_not_count() {
+        let dir = std::env::temp_dir().join(format!("guestreq-apt-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let apt = Apt { dir: dir.clone(), log: dir.join("log") };
+        assert_eq!(apt.index_time(), None);
+        for (suites, is_current) in [("trixie", false), (&SUITES.join(" "), true)] {
+            fs::write(dir.join(UPDATED), suites).unwrap();
+            assert_eq!(apt.index_time().is_some(), is_current, "{suites}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn an_offer_knows_its_suite() {
