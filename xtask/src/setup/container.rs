@@ -9,15 +9,17 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::apt::Apt;
-use super::cache::Cache;
+use super::cache::{Cache, digest};
 use super::seccomp;
 use crate::progress;
 
 const SUITE: &str = "trixie";
 
 /// Packages, the files taken from them, and their new names.
-const KUBECTL: &[(&str, &str, &str)] = &[("kubectl", "usr/bin/kubectl", "kubectl")];
-const RUNTIME: &[(&str, &str, &str)] = &[
+type Files = &'static [(&'static str, &'static str, &'static str)];
+
+const KUBECTL: Files = &[("kubectl", "usr/bin/kubectl", "kubectl")];
+const RUNTIME: Files = &[
     ("runc", "usr/sbin/runc", "runc"),
     ("libseccomp2", "usr/lib/x86_64-linux-gnu/libseccomp.so.2", "libseccomp.so.2"),
 ];
@@ -34,7 +36,7 @@ const CONTAINERD_SOURCE: &str = "usr/share/gocode/src/github.com/containerd/cont
 
 /// The path of kubectl, if it was fetched before.
 pub fn cached_kubectl(cache: &Cache) -> Option<PathBuf> {
-    Some(cache.path("kubectl").join("kubectl")).filter(|path| path.is_file())
+    Some(cache.path(&key("kubectl", KUBECTL)).join("kubectl")).filter(|path| path.is_file())
 }
 
 pub fn kubectl(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
@@ -48,7 +50,9 @@ pub fn runtime(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
 
 /// A folder with the profiles in containers-common's format.
 pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
-    cache.once("seccomp", |part| {
+    // Another reader may read another profile.
+    let key = digest([format!("{PROFILES:?}").as_str(), include_str!("seccomp.rs")]);
+    cache.once(format!("seccomp-{key}"), |part| {
         progress::step("fetch", "the container runtimes' seccomp profiles", || {
             let tree = part.join("tree");
             for (to, package, suite, from) in PROFILES {
@@ -71,8 +75,13 @@ pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     })
 }
 
-fn fetch(cache: &Cache, apt: &Apt, name: &str, files: &[(&str, &str, &str)]) -> Result<PathBuf> {
-    cache.once(name, |part| {
+/// Another list of files has another place.
+fn key(name: &str, files: Files) -> String {
+    format!("{name}-{}", digest([format!("{files:?}")]))
+}
+
+fn fetch(cache: &Cache, apt: &Apt, name: &str, files: Files) -> Result<PathBuf> {
+    cache.once(key(name, files), |part| {
         progress::step("fetch", name, || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;

@@ -95,6 +95,11 @@ impl Conditions {
                 bail!("a version that is none");
             };
             self.includes.insert("minKernel".into(), json!(format!("{major}.{minor}")));
+        } else if line.starts_with("if ok, err := kernelversion.GreaterEqualThan(") {
+            // Its body begins with `if ok`.
+        } else if line.starts_with("if ") || line.starts_with("} else") {
+            // Left out, its rules would hold always.
+            bail!("condition {line:?}");
         }
         Ok(())
     }

@@ -125,6 +125,8 @@ fn unknown_input_is_an_error() {
         ("unix.AF_VSOCK", "unix.AF_ALG"),
         ("specs.ActAllow", "specs.ActKill"),
         ("DefaultAction: specs.ActErrno", "DefaultAction: specs.ActAllow"),
+        ("if !admin {", "if privileged {"),
+        ("\tswitch runtime.GOARCH {\n\tcase \"arm\"", "\t} else if ok {\n\tcase \"arm\""),
     ] {
         assert!(of_go(&SOURCE.replacen(from, to, 1)).is_err(), "{to}");
     }
