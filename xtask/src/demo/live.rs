@@ -13,7 +13,7 @@ use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::project;
 use crate::rig::boot::{Event, Running};
@@ -46,23 +46,28 @@ pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()>
         .arg(bridge.socket())
         .spawn()
         .context("guestreq top")?;
-    while top.try_wait()?.is_none() {
+    let status = loop {
+        if let Some(status) = top.try_wait()? {
+            break status;
+        }
         // The guest's console would disturb top's screen.
         match guest.next(Some(Instant::now() + POLL_INTERVAL))? {
             Event::PoweredOff => {
                 end(&mut top)?;
                 bail!("the guest ended by itself");
             }
-            _ if until.is_some_and(|until| Instant::now() >= until) => end(&mut top)?,
+            _ if until.is_some_and(|until| Instant::now() >= until) => return end(&mut top),
             _ => {}
         }
-    }
+    };
+    ensure!(status.success(), "guestreq top has failed ({status})");
     Ok(())
 }
 
 /// By a signal on which it restores the terminal.
 fn end(top: &mut Child) -> Result<()> {
-    Command::new("sh").args(["-c", "kill \"$0\"", &top.id().to_string()]).status()?;
+    let kill = Command::new("sh").args(["-c", "kill \"$0\"", &top.id().to_string()]).status()?;
+    ensure!(kill.success(), "guestreq top cannot be ended ({kill})");
     top.wait()?;
     Ok(())
 }
