@@ -40,18 +40,30 @@ static bool spin(struct guest *g)
 	return true;
 }
 
-/* The script, NULL if reading it caused a #NPF. */
+static bool is_script(const struct guest_script *s)
+{
+	return !memcmp(s->magic, GUEST_SCRIPT_MAGIC, sizeof(s->magic));
+}
+
+/* The script, or what is in its place; NULL if reading it caused a #NPF. */
 static const struct guest_script *find_script(struct guest *g)
 {
 	const struct guest_script *s = guest_private(g, GUEST_SCRIPT_GPA, false);
 
-	if (s && memcmp(s->magic, GUEST_SCRIPT_MAGIC, sizeof(s->magic)))
+	if (s && !is_script(s))
 		return guest_private(g, GUEST_SCRIPT_OVMF_GPA, false);
 	return s;
 }
 
+/* Checked before each run: the VMM can replace the guest's pages by empty ones. */
+static bool can_follow(const struct guest_script *s)
+{
+	return is_script(s) && s->version == GUEST_SCRIPT_VERSION && s->interval_us &&
+	       s->requests && s->requests <= GUEST_SCRIPT_REQUESTS;
+}
+
 static bool (* const steps[])(struct guest *g) = {
-	[STEP_START]		= guest_start,		/* check the script, speak first */
+	[STEP_START]		= guest_start,		/* speak first */
 	[STEP_NEGOTIATED]	= guest_negotiated,	/* check the answer, ask the next */
 	[STEP_SHARE]		= guest_share,		/* by the GHCB, if the script says so */
 	[STEP_SHARED]		= guest_shared_pages,	/* check the answer */
@@ -88,6 +100,13 @@ void guest_run(struct vmcb_control_area *vmcb)
 	g.script = find_script(&g);
 	if (!g.script)
 		return;
+	if (!can_follow(g.script)) {
+		if (g.vmsa->rip == STEP_START)
+			guest_end(&g, END_NO_SCRIPT);
+		else
+			fault(&g);
+		return;
+	}
 	g.state = guest_private(&g, GPA(&g, PAGE_STATE), true);
 	if (!g.state)
 		return;

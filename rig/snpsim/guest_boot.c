@@ -5,7 +5,6 @@
 #include "guest.h"
 
 #include <linux/array_size.h>
-#include <linux/string.h>
 #include <asm/apicdef.h>
 #include <asm/msr-index.h>
 #include <asm/sev-common.h>
@@ -60,14 +59,7 @@ void guest_end(struct guest *g, enum end why)
 
 bool guest_start(struct guest *g)
 {
-	const struct guest_script *s = g->script;
-
-	if (memcmp(s->magic, GUEST_SCRIPT_MAGIC, sizeof(s->magic)) ||
-	    s->version != GUEST_SCRIPT_VERSION || !s->interval_us ||
-	    !s->requests || s->requests > GUEST_SCRIPT_REQUESTS)
-		guest_end(g, END_NO_SCRIPT);
-	else
-		guest_msr_protocol(g, negotiation[0].request, STEP_NEGOTIATED);
+	guest_msr_protocol(g, negotiation[0].request, STEP_NEGOTIATED);
 	return true;
 }
 

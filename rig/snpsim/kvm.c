@@ -234,12 +234,18 @@ long kvm_ghcb_msr(int vcpu_fd, u64 *value)
 		goto put;
 	}
 	c = &FIELD((char *)vcpu - OFF_vcpu_svm__vcpu, struct vmcb *, vcpu_svm, vmcb)->control;
+	/* KVM's value while another vCPU of the guest replaces the VMSA */
+	if (c->vmsa_pa == INVALID_PAGE) {
+		ret = -EINVAL;
+		goto unlock;
+	}
 	old = c->ghcb_gpa;
 	c->ghcb_gpa = *value;
 	*value = old;
 	if (c->vmsa_pa)
 		vmsa(c)->rip = RIP_DRIVEN;
 	c->exit_code = 0;	/* the next KVM_RUN begins with a #VMGEXIT */
+unlock:
 	mutex_unlock(&vcpu->mutex);
 put:
 	fput(file);
