@@ -147,6 +147,11 @@ impl Qemu {
         wait_until(&what, TIMEOUT, || Ok(self.status()? == wanted))
     }
 
+    /// QEMU's version, such as 10.0.13.
+    pub fn version(&self) -> &str {
+        self.qmp.version()
+    }
+
     /// What QEMU has printed.
     pub fn log(&self) -> Result<String> {
         self.process.log()

@@ -14,19 +14,27 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub struct Qmp {
     stream: BufReader<UnixStream>,
+    version: String,
 }
 
 impl Qmp {
     pub fn connect(path: &str) -> Result<Qmp> {
         let stream = UnixStream::connect(path).context(path.to_owned())?;
         stream.set_read_timeout(Some(TIMEOUT)).context("a timeout")?;
-        let mut qmp = Qmp { stream: BufReader::new(stream) };
+        let mut qmp = Qmp { stream: BufReader::new(stream), version: String::new() };
         let greeting = qmp.read()?;
-        if greeting["QMP"].is_null() {
-            bail!("no greeting: {greeting}");
-        }
+        let version = &greeting["QMP"]["version"]["qemu"];
+        let numbers: Option<Vec<_>> =
+            ["major", "minor", "micro"].iter().map(|part| version[part].as_u64()).collect();
+        let numbers = numbers.with_context(|| format!("no greeting: {greeting}"))?;
+        qmp.version = numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".");
         qmp.execute("qmp_capabilities")?;
         Ok(qmp)
+    }
+
+    /// QEMU's, such as 10.0.13.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// What a command returns; fails with QEMU's reason.
@@ -62,6 +70,9 @@ mod tests {
 
     use super::*;
 
+    const GREETING: &[u8] =
+        b"{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 13, \"minor\": 0, \"major\": 10}}}}\n";
+
     /// A monitor that answers each command with these lines.
     fn monitor(name: &str, answers: &'static [&'static str]) -> Result<Qmp> {
         let path = format!("{}/{name}-{}", std::env::temp_dir().display(), std::process::id());
@@ -69,7 +80,7 @@ mod tests {
         thread::spawn(move || {
             let (stream, _) = listener.accept().unwrap();
             let mut stream = BufReader::new(stream);
-            stream.get_mut().write_all(b"{\"QMP\": {\"version\": {}}}\n").unwrap();
+            stream.get_mut().write_all(GREETING).unwrap();
             for answer in [&["{\"return\": {}}"], answers].concat() {
                 stream.read_line(&mut String::new()).unwrap();
                 writeln!(stream.get_mut(), "{answer}").unwrap();
@@ -87,6 +98,7 @@ mod tests {
             "{\"error\": {\"class\": \"GenericError\", \"desc\": \"not now\"}}",
         ];
         let mut qmp = monitor("qmp-answers", answers).unwrap();
+        assert_eq!(qmp.version(), "10.0.13");
         assert_eq!(qmp.execute("query-status").unwrap()["status"], "paused");
         assert_eq!(qmp.execute("cont").unwrap_err().to_string(), "cont: not now");
         let closed = format!("{:#}", qmp.execute("cont").unwrap_err());

@@ -108,6 +108,7 @@ fn counted(_: &Context) -> Result<Status> {
     let script = Script::reports(INTERVAL / 5).requests(&[(REPORT, 0), (KEY, 1), (TSC_INFO, 2)]);
     let mut plain = Qemu::start("web-1", &script.clone().count(30))?;
     let mut extended = Qemu::start("web-2", &script.extended().count(12))?;
+    println!("QEMU {}", plain.version());
     end_of_script(&mut plain, 30)?;
     end_of_script(&mut extended, 12)?;
     for (vm, requests) in [(&plain, 30), (&extended, 12)] {

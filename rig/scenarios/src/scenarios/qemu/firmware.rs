@@ -47,8 +47,11 @@ fn no_metadata(_: &Context) -> Result<Status> {
         (flash::without_metadata(&script)?, "Failed to locate SEV metadata header"),
         (flash::without_table(&script)?, "failed to locate and/or save reset vector"),
     ];
+    // The other VM's, and one of each that fails.
+    let mut made = 1;
     for (image, why) in images {
         for program in [QEMU_10, QEMU_11] {
+            made += 1;
             let machine = Machine::with_image("no-metadata", image.clone()).with(program);
             let (mut qemu, _) = machine.spawn()?;
             let status = qemu.wait()?;
@@ -57,8 +60,10 @@ fn no_metadata(_: &Context) -> Result<Status> {
             println!("{program}: {}", log.lines().last().unwrap_or_default());
             wait_until("its guest context has gone", LIMIT, || {
                 let firmware = Firmware::read()?.since(&before);
-                Ok(firmware.count(SNP_GCTX_CREATE) == firmware.count(SNP_DECOMMISSION) + 1)
+                Ok(firmware.count(SNP_DECOMMISSION) == made - 1)
             })?;
+            let contexts = Firmware::read()?.since(&before).count(SNP_GCTX_CREATE);
+            ensure!(contexts == made, "{contexts} guest contexts of {made} VMs");
             // Its launch never ended.
             ensure!(!is_known("no-metadata")?, "guestreq vms shows a VM that was never launched");
         }

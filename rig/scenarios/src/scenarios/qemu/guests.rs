@@ -26,7 +26,7 @@ use crate::{
 scenario!(SILENT: "qemu/silent" = silent,
     "a guest that never responds can be shown, stopped, ended and killed");
 scenario!(VCPUS: "qemu/two_vcpus" = two_vcpus,
-    "two vCPUs with VMPCKs of their own are counted, held and denied as one VM, whoever starts the second");
+    "two vCPUs with VMPCKs of their own are counted as one VM, and each is held after a denied type");
 scenario!(GHCB: "qemu/shares_by_ghcb" = shares_by_ghcb,
     "a guest that shares its pages by its GHCB is counted as one that uses the MSR protocol");
 
@@ -93,7 +93,7 @@ fn two_vcpus(_: &Context) -> Result<Status> {
         ensure!(letters.chars().all(|it| it == '.'), "vCPU {vcpu}: {letters}");
         read += letters.len() as u64;
     }
-    // Four VMPCKs, each with its own numbers in order.
+    // Four VMPCKs, each with its own numbers in order: the firmware answers no other.
     let metrics = agent.scrape()?;
     for anomaly in ["replay", "gap"] {
         let found = metrics.sum("guestreq_sequence_anomalies_total", &[("kind", anomaly)]);

@@ -38,6 +38,7 @@ fn counted(_: &Context) -> Result<Status> {
     let script = Script::reports(INTERVAL / 2).requests(&[(REPORT, 0), (KEY, 1)]);
     let mut plain = start("newer-1", &script.clone().count(20))?;
     let mut extended = start("newer-2", &script.extended().count(10))?;
+    println!("QEMU {}", plain.version());
     for (vm, requests) in [(&mut plain, 20), (&mut extended, 10)] {
         // It knows how a guest asks to be terminated.
         let status = vm.wait()?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
 
 use super::{INTERVAL, LIMIT, REPORT};
 use crate::{
@@ -110,7 +111,7 @@ fn stopped_one(agent: &Agent, mut vm: Qemu) -> Result<()> {
 }
 
 fn killed(_: &Context) -> Result<Status> {
-    let agent = holding("")?;
+    let mut agent = holding("")?;
     let before = Firmware::read()?;
     let mut answered = 0;
     for (program, version) in PROGRAMS {
@@ -130,6 +131,14 @@ fn killed(_: &Context) -> Result<Status> {
         Firmware::reset()?;
         is_gone(&name, LIMIT)?;
     }
+    agent.wait_until("no guest context is left, and no thread that may be held", |metrics| {
+        ["contexts", "threads"]
+            .iter()
+            .all(|map| metrics.sum("guestreq_map_entries", &[("map", map)]) == 0.0)
+    })?;
+    let firmware = Firmware::read()?.since(&before);
+    let (made, gone) = (firmware.count(SNP_GCTX_CREATE), firmware.count(SNP_DECOMMISSION));
+    ensure!(made == gone, "{made} guest contexts were made, and {gone} have gone");
     let mut next = eager("next")?;
     next.execute("stop")?;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[]) as u64;

@@ -11,7 +11,7 @@ use crate::{
     agent::{Agent, is_gone, json},
     enforcing::Enforcing,
     flash::Script,
-    gate::waiters,
+    gate::{Gate, waiters},
     host::{Firmware, wait_until},
     load::{self, Load},
     qemu::Qemu,
@@ -28,6 +28,8 @@ scenario!(RESET: "qemu/reset" = reset,
 
 /// So slow that a request of another VM is seen to wait.
 const SERVICE: Duration = Duration::from_millis(400);
+/// So slow that who waits can be killed before its turn.
+const LONG_SERVICE: Duration = Duration::from_secs(2);
 
 /// A VM whose requests keep the PSP busy.
 fn busy_psp() -> Result<Load> {
@@ -45,6 +47,17 @@ fn waits(vm: &Qemu) -> Result<bool> {
 
 fn wait_until_it_waits(vm: &Qemu) -> Result<()> {
     wait_until(&format!("{} waits in the order", vm.name), LIMIT, || waits(vm))
+}
+
+/// Waits until it waits for a request that has just begun.
+fn wait_until_it_waits_long(vm: &Qemu, gate: &Gate) -> Result<()> {
+    Firmware::set("latency_us", LONG_SERVICE.as_micros())?;
+    let grants = || gate.order()?.of("grants");
+    let before = grants()?;
+    // The first one may have been granted before.
+    wait_until(&format!("{} waits for long", vm.name), LIMIT, || {
+        Ok(grants()? > before + 1 && waits(vm)?)
+    })
 }
 
 fn monitor(_: &Context) -> Result<Status> {
@@ -86,8 +99,9 @@ fn killed(_: &Context) -> Result<Status> {
     let script = Script::reports(INTERVAL);
     let (first, second) = (Qemu::start("waiting", &script)?, Qemu::start("at-the-psp", &script)?);
     let load = busy_psp()?;
-    wait_until_it_waits(&first)?;
+    wait_until_it_waits_long(&first, &gate)?;
     first.kill()?;
+    Firmware::set("latency_us", SERVICE.as_micros())?;
     ensure!(gate.order()?.of("killed")? == 1, "{:?}", gate.order()?);
     is_gone("waiting", LIMIT)?;
     load.stop()?;
