@@ -31,6 +31,11 @@ pub fn permit_sev() -> Result<()> {
     fs::write(PERMITTED, "/dev/sev rw,\n").context(PERMITTED)
 }
 
+/// The profile as Debian ships it.
+pub fn forbid_sev() -> Result<()> {
+    fs::remove_file(PERMITTED).context(PERMITTED)
+}
+
 /// A defined domain; destroyed and forgotten when dropped.
 pub struct Domain {
     pub name: String,

@@ -3,6 +3,7 @@
 //! The agent is the package's service; only the gate is the one that xtask built, as DKMS needs
 //! minutes under emulation (group `debian`).
 
+mod apparmor;
 mod lifecycle;
 mod vcpu;
 
@@ -23,8 +24,6 @@ use crate::{
 
 scenario!(NAMED: "libvirt/named" = named,
     "domains are counted under their names and UUIDs, whatever the names contain");
-scenario!(CONFINED: "libvirt/confined" = confined,
-    "a domain in machined's scope and AppArmor's svirt profile is observed and named");
 scenario!(REFUSED: "libvirt/refused" = refused,
     "the gate denies and limits domains by name and UUID as their guests read, and libvirt does not notice");
 
@@ -36,7 +35,8 @@ pub const GROUP: Group = Group {
     prepare,
     scenarios: &[
         NAMED,
-        CONFINED,
+        apparmor::CONFINED,
+        apparmor::SHIPPED,
         REFUSED,
         lifecycle::SUSPENDED,
         lifecycle::RESET,
@@ -125,28 +125,6 @@ fn named(_: &Context) -> Result<Status> {
     exact(&Firmware::read()?.since(&before), &scrape()?, "nothing")?;
     println!("{}", cli(&["vms"])?);
     domains.into_iter().try_for_each(Domain::end)?;
-    Ok(Status::Passed)
-}
-
-fn confined(_: &Context) -> Result<Status> {
-    let domain = Domain::start(CONFINED_NAME, &Script::reports(INTERVAL))?;
-    domain.wait_for_answers(3)?;
-    let pid = domain.pid()?;
-    let of_process = |file: &str| {
-        let path = format!("/proc/{pid}/{file}");
-        fs::read_to_string(&path).context(path)
-    };
-    let profile = of_process("attr/apparmor/current")?;
-    let expected = format!("libvirt-{} (enforce)", domain.uuid);
-    ensure!(profile.trim() == expected, "AppArmor: {profile}");
-    let cgroup = of_process("cgroup")?;
-    ensure!(cgroup.contains("/machine.slice/machine-qemu\\x2d"), "cgroup {cgroup}");
-    let machines = output("machinectl", &["list", "--no-legend"])?;
-    ensure!(machines.contains("qemu"), "machines: {machines}");
-    println!("{cgroup}{machines}");
-    let vm = shown(&domain)?;
-    ensure!(vm["vm"] == CONFINED_NAME, "{vm}");
-    domain.end()?;
     Ok(Status::Passed)
 }
 

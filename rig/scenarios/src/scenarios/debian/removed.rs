@@ -55,8 +55,8 @@ fn purged(_: &Context) -> Result<Status> {
     apt(&["purge", "guestreq", "guestreq-gate-dkms"])?;
     let find = ["/", "-xdev", "-iname", "*guestreq*"];
     let found = output("find", &find)?;
-    // What others keep about packages: apt's and systemd's records, and the repository's address.
-    let others = ["/var/lib/apt/", "/var/cache/", "/etc/apt/", "/var/lib/systemd/"];
+    // What apt keeps about repositories and their packages.
+    let others = ["/var/lib/apt/", "/var/cache/", "/etc/apt/"];
     let left: Vec<_> =
         found.lines().filter(|path| !others.iter().any(|it| path.starts_with(it))).collect();
     ensure!(left.is_empty(), "left: {left:?}");

@@ -72,8 +72,12 @@ fn rebooted(_: &Context) -> Result<Status> {
     ensure!(aliases.trim().is_empty(), "aliases {aliases}");
     let module = fs::read_to_string(format!("{MODULE}/version")).context("the gate's version")?;
     ensure!(module.trim() == installed("guestreq-gate-dkms")?, "gate {module}");
-    let libvirt = active_since("libvirtd.service")?;
-    let own = active_since(super::SERVICE)?;
+    const ACTIVE: &str = "ActiveEnterTimestampMonotonic";
+    let loaded = since_boot("systemd-modules-load.service", ACTIVE)?;
+    let started = since_boot(super::SERVICE, "ExecMainStartTimestampMonotonic")?;
+    ensure!(0 < loaded && loaded <= started, "the gate at {loaded} µs, the agent at {started} µs");
+    let libvirt = since_boot("libvirtd.service", ACTIVE)?;
+    let own = since_boot(super::SERVICE, ACTIVE)?;
     ensure!(own <= libvirt, "the agent at {own} µs, libvirtd at {libvirt} µs");
     enforced::enforces()?;
     ensure!(agent::get("/readyz")?.0 == 200, "not ready");
@@ -81,9 +85,8 @@ fn rebooted(_: &Context) -> Result<Status> {
     Ok(Status::Passed)
 }
 
-/// When a unit became active, in µs since the boot.
-fn active_since(unit: &str) -> Result<u64> {
-    let property = "ActiveEnterTimestampMonotonic";
+/// One of a unit's times, in µs since the boot.
+fn since_boot(unit: &str, property: &str) -> Result<u64> {
     let value = output("systemctl", &["show", "--value", "--property", property, unit])?;
     value.trim().parse().with_context(|| format!("{unit}: {value:?}"))
 }

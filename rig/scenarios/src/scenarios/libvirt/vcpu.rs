@@ -41,6 +41,14 @@ fn sent() -> Result<u64> {
     Ok(Firmware::read()?.since(&before).guest_requests)
 }
 
+fn starts_again(domain: &Domain) -> Result<()> {
+    domain.virsh("start")?;
+    domain.wait_for_answers(3)?;
+    let reason = domain.reason()?;
+    ensure!(reason == "running (booted)", "it is {reason}");
+    Ok(())
+}
+
 fn held(_: &Context) -> Result<Status> {
     restart("")?;
     let domain = denied("held")?;
@@ -85,10 +93,14 @@ fn stopped(_: &Context) -> Result<Status> {
     ensure!(requests == 0, "{requests} requests while it was stopped");
     domain.virsh("reset")?;
     domain.wait_for_state("shut off")?;
-    domain.virsh("start")?;
-    domain.wait_for_answers(3)?;
+    starts_again(&domain)?;
+    cli(&["policy", "deny", "report", "--vm", "stopped", "--yes"])?;
+    domain.wait_for_state("paused")?;
+    cli(&["policy", "allow", "report", "--vm", "stopped"])?;
+    domain.virsh("destroy")?;
     let reason = domain.reason()?;
-    ensure!(reason == "running (booted)", "it is {reason}");
+    ensure!(reason == "shut off (destroyed)", "it is {reason}");
+    starts_again(&domain)?;
     domain.end()?;
     Ok(Status::Passed)
 }
