@@ -22,7 +22,7 @@ scenario!(EVERY_STATUS: "counting/statuses" = every_status,
 /// Many VMs at once, with own and shared processes and all kinds of behavior, while the agent is
 /// scraped.
 fn counts(context: &Context) -> Result<Status> {
-    let total: u64 = if context.long { 1_050_000 } else { 11_000 };
+    let total: u64 = if context.long { 1_050_000 } else { 5_500 };
     // A long run outlasts the default retention of five minutes.
     let agent = Agent::with_config("keep_exited_vms = \"1d\"\n")?;
     let before = Firmware::read()?;
