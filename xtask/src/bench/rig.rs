@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::rig::boot::{Boot, Event, Host};
@@ -47,19 +47,22 @@ pub fn measure(
         kernel,
     }
     .start()?;
-    loop {
-        match guest.next(Some(until))? {
-            Event::Line(line) => {
+    // What was measured until then is not lost.
+    let ended = loop {
+        match guest.next(Some(until)) {
+            Ok(Event::Line(line)) => {
                 writeln!(log, "{line}")
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 measured.extend(figure(&line)?);
                 console.line(&line);
             }
-            Event::PoweredOff => break,
-            Event::Deadline => bail!("it ran into its time limit; see {}", path.display()),
+            Ok(Event::PoweredOff) => break None,
+            Ok(Event::Deadline) => break Some("it ran into its time limit".to_owned()),
+            Err(error) => break Some(format!("{error:#}")),
         }
-    }
-    Ok((measured, fault(&console).map(|fault| format!("{fault}; see {}", path.display()))))
+    };
+    let fault = ended.or_else(|| fault(&console));
+    Ok((measured, fault.map(|fault| format!("{fault}; see {}", path.display()))))
 }
 
 fn figure(line: &str) -> Result<Option<Value>> {

@@ -33,10 +33,24 @@ pub fn run(
     group: &str,
     limit: Duration,
     beside: Option<&BTreeSet<String>>,
+) -> Outcome {
+    let name = format!("{} {group}", boot.kernel.0.abi.trim_end_matches("-amd64"));
+    try_run(boot, group, &name, limit, beside).unwrap_or_else(|error| {
+        // Other boots' results are not lost for it.
+        let trouble = Some(format!("{error:#}"));
+        Outcome { name, reports: Vec::new(), trouble, again: Vec::new() }
+    })
+}
+
+fn try_run(
+    boot: &Boot,
+    group: &str,
+    name: &str,
+    limit: Duration,
+    beside: Option<&BTreeSet<String>>,
 ) -> Result<Outcome> {
     let abi = &boot.kernel.0.abi;
     let kernel = abi.trim_end_matches("-amd64");
-    let name = format!("{kernel} {group}");
     let path = project::logs().join(format!("{abi}-{group}.log"));
     let mut log =
         File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -49,18 +63,17 @@ pub fn run(
     let ended = loop {
         let line = match guest.next(Some(start + limit)) {
             Ok(Event::Line(line)) => line,
-            Ok(Event::PoweredOff) => break "ended too early".to_owned(),
-            Ok(Event::Deadline) => break "ran into its time limit".to_owned(),
-            // The others' results are not lost for it.
-            Err(error) => break format!("is gone: {error:#}"),
+            Ok(Event::PoweredOff) => break (!console.done).then(|| "ended too early".to_owned()),
+            Ok(Event::Deadline) => break Some("ran into its time limit".to_owned()),
+            Err(error) => break Some(format!("is gone: {error:#}")),
         };
         writeln!(log, "{line}").with_context(|| format!("cannot write {}", path.display()))?;
-        if let Some(report) = console.line(&line) {
+        for report in console.line(&line) {
             print(kernel, report, is_distorted(report));
         }
         // A Debian host would reboot for ever.
         if console.has_panicked() {
-            break "has panicked".to_owned();
+            break Some("has panicked".to_owned());
         }
     };
     for report in watch.map(dashboards::live::Watch::finish).into_iter().flatten() {
@@ -76,7 +89,7 @@ pub fn run(
     }
     let mut trouble: Vec<_> =
         console.trouble().map(|line| format!("kernel: {line}")).into_iter().collect();
-    if !console.done {
+    if let Some(ended) = ended {
         let during = console.running().map_or(String::new(), |id| format!(" during {id}"));
         let seconds = start.elapsed().as_secs_f64();
         trouble.push(format!("the guest {ended}{during}, after {seconds:.0} s"));
@@ -92,7 +105,7 @@ pub fn run(
     let trouble = (!trouble.is_empty()).then(|| trouble.join("; "));
     let (distorted, reports): (Vec<_>, _) = console.reports.into_iter().partition(is_distorted);
     let again = distorted.into_iter().map(|report| report.id).collect();
-    Ok(Outcome { name, reports, trouble, again })
+    Ok(Outcome { name: name.to_owned(), reports, trouble, again })
 }
 
 fn print(kernel: &str, report: &ScenarioReport, again: bool) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 
 use super::{booted, durations};
+use crate::progress;
 use crate::rig::boot::Boot;
 use crate::test::tally::Tally;
 
@@ -64,9 +65,13 @@ impl<'a> Queue<'a> {
                     let Planned { group, boot, timed, .. } = &planned;
                     let start = Instant::now();
                     let beside = if boots > 1 { Some(*timed) } else { None };
-                    let outcome = booted::run(boot, group, limit, beside)?;
-                    if whole {
-                        durations::keep(&boot.kernel.0.abi, group, start.elapsed())?;
+                    let outcome = booted::run(boot, group, limit, beside);
+                    // It only decides in which order the next run starts them.
+                    if whole
+                        && let Err(error) =
+                            durations::keep(&boot.kernel.0.abi, group, start.elapsed())
+                    {
+                        progress::note(&format!("{group}: {error:#}"));
                     }
                     let poisoned = || anyhow!("a worker has panicked");
                     outcome.count(*counts.lock().map_err(|_| poisoned())?);
@@ -90,7 +95,7 @@ impl<'a> Queue<'a> {
             planned.boot.cmdline =
                 format!("{} rig.only={}", others.collect::<Vec<_>>().join(" "), ids.join(","));
             let outcome =
-                booted::run(&planned.boot, &format!("{}-alone", planned.group), limit, None)?;
+                booted::run(&planned.boot, &format!("{}-alone", planned.group), limit, None);
             outcome.count(tally);
         }
         Ok(())
