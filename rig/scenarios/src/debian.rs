@@ -73,6 +73,7 @@ pub fn noted(name: &str) -> Result<String> {
 
 /// Reboots the host. The scenario is started again then, and has to note before that it was here.
 pub fn reboot() -> Result<()> {
+    println!("RIG: reboot");
     run_command("systemctl", &["reboot"])?;
     // This process is ended before.
     thread::sleep(LIMIT);

@@ -28,6 +28,8 @@ pub struct Console {
     pub done: bool,
     /// The id and description of the scenario that runs.
     running: Option<(String, String)>,
+    /// Whether the host reboots for it.
+    reboots: bool,
     expected: Vec<String>,
     troubles: Vec<String>,
     pub races: Races,
@@ -47,8 +49,14 @@ const TROUBLES: &[&str] = &[
 ];
 
 impl Console {
-    /// Reads a line and returns the report, if it is one.
-    pub fn line(&mut self, line: &str) -> Option<&ScenarioReport> {
+    /// Reads a line and returns the reports that it has added.
+    pub fn line(&mut self, line: &str) -> &[ScenarioReport] {
+        let before = self.reports.len();
+        self.read(line);
+        &self.reports[before..]
+    }
+
+    fn read(&mut self, line: &str) {
         let Some(message) = line.strip_prefix("RIG: ") else {
             // The kernel's lines start with a time stamp in brackets.
             if line.contains("] ")
@@ -57,18 +65,22 @@ impl Console {
             {
                 self.troubles.push(line.to_string());
             }
-            return None;
+            return;
         };
         let (word, rest) = message.split_once(' ').unwrap_or((message, ""));
         let (status, id, detail) = match word {
             "run" => {
                 let (id, description) = rest.split_once(": ").unwrap_or((rest, ""));
-                // After a reboot it runs on.
-                if self.running() != Some(id) {
+                // After its own reboot it runs on.
+                if !std::mem::take(&mut self.reboots) || self.running() != Some(id) {
                     self.lost();
                     self.running = Some((id.into(), description.into()));
                 }
-                return None;
+                return;
+            }
+            "reboot" => {
+                self.reboots = true;
+                return;
             }
             "ok" => {
                 let (id, time) = rest.split_once(" (").unwrap_or((rest, ""));
@@ -83,13 +95,13 @@ impl Console {
                 self.lost();
                 self.check_number(rest);
                 self.done = true;
-                return None;
+                return;
             }
             "expect-warning" => {
                 self.expected.push(rest.to_string());
-                return None;
+                return;
             }
-            _ => return None,
+            _ => return,
         };
         let running = self.running.take_if(|(running, _)| running == id);
         let description = running.map(|(_, description)| description).unwrap_or_default();
@@ -99,7 +111,6 @@ impl Console {
             status,
             detail: detail.into(),
         });
-        self.reports.last()
     }
 
     /// A scenario whose result is not among the lines has failed: what others write to the console
