@@ -54,38 +54,44 @@ struct Conditions {
 impl Conditions {
     /// The conditions of the blocks that are open at the end.
     fn at(before: &str) -> Result<Conditions> {
-        // The opening line of each, and the current case of a switch.
-        let mut open: Vec<(&str, &str)> = Vec::new();
+        // The opening line of each, and a switch's cases until here.
+        let mut open: Vec<(&str, Vec<&str>)> = Vec::new();
         for line in before.lines().map(str::trim) {
-            if let (true, Some((_, case))) = (is_case(line), open.last_mut()) {
-                *case = line;
+            if let (true, Some((_, cases))) = (is_case(line), open.last_mut()) {
+                cases.push(line);
                 continue;
             }
             for byte in line.bytes() {
                 match byte {
-                    b'{' => open.push((line, "")),
+                    b'{' => open.push((line, Vec::new())),
                     b'}' => drop(open.pop()),
                     _ => {}
                 }
             }
         }
         let mut all = Conditions { includes: Map::new(), excludes: Map::new(), amd64: true };
-        for (line, case) in open {
-            all.add(line, before)?;
-            all.add(case, before)?;
+        for (line, cases) in open {
+            all.add(line, &cases, before)?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, line: &str, before: &str) -> Result<()> {
-        if let Some(cases) = line.strip_prefix("case ") {
-            match cases.contains("\"CAP_") {
-                true => drop(self.includes.insert("caps".into(), json!(strings(cases)))),
-                false => self.amd64 = strings(cases).iter().any(|arch| arch == "amd64"),
-            }
-        } else if line.starts_with("if !admin") {
+    /// A block. What is not known is an error: left out, a condition's rules would hold always.
+    fn add(&mut self, line: &str, cases: &[&str], before: &str) -> Result<()> {
+        let case = cases.last().map_or("", |case| case);
+        if line == "switch c {" {
+            ensure!(case.starts_with("case \"CAP_"), "capability {case:?}");
+            self.includes.insert("caps".into(), json!(strings(case)));
+        } else if line == "switch runtime.GOARCH {" {
+            let is_amd64 = |case: &str| strings(case).iter().any(|arch| arch == "amd64");
+            self.amd64 = match case {
+                // For the architectures of no case.
+                "default:" => !cases.iter().any(|case| is_amd64(case)),
+                _ => is_amd64(case),
+            };
+        } else if line == "if !admin {" {
             self.excludes.insert("caps".into(), json!(["CAP_SYS_ADMIN"]));
-        } else if line.starts_with("if ok {") {
+        } else if line == "if ok {" {
             let version = before.rsplit_once("KernelVersion{").context("no version")?.1;
             let number = |name: &str| {
                 let rest = version.split_once(name)?.1.trim_start();
@@ -95,14 +101,21 @@ impl Conditions {
                 bail!("a version that is none");
             };
             self.includes.insert("minKernel".into(), json!(format!("{major}.{minor}")));
-        } else if line.starts_with("if ok, err := kernelversion.GreaterEqualThan(") {
-            // Its body begins with `if ok`.
-        } else if line.starts_with("if ") || line.starts_with("} else") {
-            // Left out, its rules would hold always.
+        } else if !is_unconditional(line) {
             bail!("condition {line:?}");
         }
         Ok(())
     }
+}
+
+/// Whether a block's content holds wherever the block stands: literals, the function, the loop around
+/// `switch c`, and the question to which `if ok` has the answer.
+fn is_unconditional(line: &str) -> bool {
+    line == "{"
+        || line == "sp *specs.Spec) *specs.LinuxSeccomp {"
+        || line == "for _, c := range sp.Process.Capabilities.Bounding {"
+        || line.contains("specs.LinuxSyscall{")
+        || line.contains("kernelversion.KernelVersion{") && line.ends_with("); err == nil {")
 }
 
 fn is_case(line: &str) -> bool {

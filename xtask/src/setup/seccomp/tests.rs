@@ -118,6 +118,19 @@ fn each_rule_has_its_enclosing_conditions() {
 }
 
 #[test]
+fn a_default_holds_for_architectures_without_a_case() {
+    let other = SOURCE.replacen("case \"s390x\":", "case \"amd64\":", 1);
+    let names: Vec<_> = of_go(&other).unwrap()["syscalls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|rule| rule["names"][0] == "clone")
+        .map(|rule| rule["args"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(names, [0], "the case's, not the default's with its argument");
+}
+
+#[test]
 fn unknown_input_is_an_error() {
     assert!(of_go("func Other() {}").is_err());
     for (from, to) in [
@@ -126,7 +139,12 @@ fn unknown_input_is_an_error() {
         ("specs.ActAllow", "specs.ActKill"),
         ("DefaultAction: specs.ActErrno", "DefaultAction: specs.ActAllow"),
         ("if !admin {", "if privileged {"),
-        ("\tswitch runtime.GOARCH {\n\tcase \"arm\"", "\t} else if ok {\n\tcase \"arm\""),
+        ("if !admin {", "if !admin || hosted {"),
+        ("if !admin {", "if !admin ||\n\t\thosted {"),
+        ("switch c {", "switch d {"),
+        ("case \"CAP_BPF\":", "default:"),
+        ("switch runtime.GOARCH {", "switch runtime.GOOS {"),
+        ("Major: 8}); err == nil {", "Major: 8}); err != nil {"),
     ] {
         assert!(of_go(&SOURCE.replacen(from, to, 1)).is_err(), "{to}");
     }
