@@ -54,7 +54,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Exists once the index was fetched for all suites, whichever of them this machine has a mirror of.
+    /// None until the index was fetched for all of `SUITES`; it lacks those without a mirror here.
     pub fn index_time(&self) -> Option<SystemTime> {
         let updated = self.dir.join(UPDATED);
         if fs::read_to_string(&updated).ok()? != SUITES.join(" ") {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use super::apt::Apt;
-use super::cache::{self, Cache};
+use super::cache::{self, Cache, digest};
 use super::libraries;
 use crate::progress;
 
@@ -41,7 +41,8 @@ const PROGRAM: &str = "usr/bin/bpftrace";
 
 /// A folder with `bpftrace`, `ld.so` and the libraries.
 pub fn ensure(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
-    cache.once("bpftrace", |part| {
+    let key = digest(PACKAGES.iter().chain(&[SUITE]));
+    cache.once(format!("bpftrace-{key}"), |part| {
         progress::step("fetch", "bpftrace", || {
             let tree = part.join("tree");
             fs::create_dir(&tree)?;

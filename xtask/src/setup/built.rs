@@ -15,6 +15,7 @@ use super::apt::{Apt, Offer};
 use super::cache::{Cache, digest};
 use super::matrix::{until_the_index_changes, version_key};
 use super::toolroot::Toolroot;
+use super::unpack;
 use crate::{process, progress, project};
 
 /// A configuration, and what builds it.
@@ -129,8 +130,8 @@ impl Recipe {
         let version = self.version(cache, apt)?;
         let fragment = self.fragment()?;
         let compiler = self.compiler_version(tools)?;
-        let how = include_str!("built/make.rs");
-        let key = digest([version.as_str(), &fragment, &compiler, self.source, how]);
+        let (how, modules) = (include_str!("built/make.rs"), unpack::MODULES.join(" "));
+        let key = digest([version.as_str(), &fragment, &compiler, self.source, how, &modules]);
         let name = format!("kernels/{}-{version}-{key}", self.name);
         cache.once(name, |part| {
             let work = part.join("work");

@@ -51,7 +51,7 @@ pub fn runtime(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
 /// A folder with the profiles in containers-common's format.
 pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     // Another reader may read another profile.
-    let key = digest([format!("{PROFILES:?}").as_str(), include_str!("seccomp.rs")]);
+    let key = digest([&format!("{PROFILES:?}"), CONTAINERD_SOURCE, include_str!("seccomp.rs")]);
     cache.once(format!("seccomp-{key}"), |part| {
         progress::step("fetch", "the container runtimes' seccomp profiles", || {
             let tree = part.join("tree");
@@ -75,9 +75,9 @@ pub fn profiles(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     })
 }
 
-/// Another list of files has another place.
+/// Named after its list, so that a changed list is fetched again.
 fn key(name: &str, files: Files) -> String {
-    format!("{name}-{}", digest([format!("{files:?}")]))
+    format!("{name}-{}", digest([&format!("{files:?}"), SUITE]))
 }
 
 fn fetch(cache: &Cache, apt: &Apt, name: &str, files: Files) -> Result<PathBuf> {

@@ -32,7 +32,7 @@ const PACKAGES: &[&str] = &[
 /// What the initramfs loads to mount the disk.
 const MODULES: &[&str] = &["virtio-pci", "virtio-blk", "crc32c-generic", "crc32c-intel", "ext4"];
 /// ext4 asks for these by their algorithm's name. In later kernels they are functions, not modules.
-const OF_EARLIER_KERNELS: &[&str] = &["crc32c-generic", "crc32c-intel"];
+const OF_6_12: &[&str] = &["crc32c-generic", "crc32c-intel"];
 /// Of the tree, which mmdebstrap takes from this machine, or adds for itself.
 const NOT_DEBIANS: &[&str] = &[
     "etc/apt/sources.list",
@@ -79,8 +79,9 @@ pub fn ensure(cache: &Cache, tools: &Toolroot, kernel: &Kernel) -> Result<PathBu
             let tree = part.join("tree");
             install(&packages, &suites, &tree, &cache.log("debian.log"))
                 .context("cannot install a Debian host")?;
-            let modules = tree.join("usr/lib/modules");
-            let order = unpack::modules(tools, &modules, MODULES, OF_EARLIER_KERNELS, part)?;
+            let exists = |name: &&str| abi.starts_with("6.12.") || !OF_6_12.contains(name);
+            let modules: Vec<_> = MODULES.iter().copied().filter(exists).collect();
+            let order = unpack::modules(tools, &tree.join("usr/lib/modules"), &modules, part)?;
             fs::write(part.join(ORDER), order.join("\n") + "\n")?;
             adjust(&tree)?;
             disk(&tree, part, &cache.log("mke2fs.log"))?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::apt::Apt;
-use super::cache::Cache;
+use super::cache::{Cache, digest};
 use crate::progress;
 
 /// A Debian's Prometheus.
@@ -21,8 +21,12 @@ pub enum Release {
 }
 
 impl Release {
-    /// Its entry in the cache.
-    fn entry(self) -> &'static str {
+    /// Its entry in the cache, named after its packages, so that other packages are fetched again.
+    fn entry(self) -> String {
+        format!("{}-{}", self.name(), digest(self.packages()))
+    }
+
+    fn name(self) -> &'static str {
         match self {
             Self::Two => "prometheus",
             Self::Three => "prometheus-3",
@@ -70,9 +74,9 @@ impl Prometheus {
     }
 
     pub fn ensure(cache: &Cache, apt: &Apt, release: Release) -> Result<Self> {
-        let entry = release.entry();
-        let fill = |part: &Path| progress::step("fetch", entry, || unpack(apt, release, part));
-        cache.once(entry, fill).map(Self)
+        let fill =
+            |part: &Path| progress::step("fetch", release.name(), || unpack(apt, release, part));
+        cache.once(release.entry(), fill).map(Self)
     }
 
     /// The folder of the unpacked packages.

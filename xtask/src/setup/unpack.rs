@@ -3,7 +3,7 @@
 mod files;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use btf_rs::utils::elf;
@@ -21,16 +21,17 @@ const WANTED: &str = "modules.wanted";
 
 /// Whether a kernel was unpacked by an xtask that wanted other modules.
 pub fn is_outdated(kernel: &Path) -> bool {
-    kernel.exists() && !fs::read_to_string(kernel.join(WANTED)).is_ok_and(|it| it == wanted())
+    kernel.exists()
+        && !fs::read_to_string(kernel.join(WANTED)).is_ok_and(|it| it == wanted().join("\n"))
 }
 
-fn wanted() -> String {
-    [MODULES, OF_DEBIAN].concat().join("\n")
+fn wanted() -> Vec<&'static str> {
+    [MODULES, OF_DEBIAN].concat()
 }
 
 /// Copies from the unpacked packages in `tree` to `dest`.
 pub fn kernel(tools: &Toolroot, tree: &Path, dest: &Path) -> Result<()> {
-    files(tools, tree, &[MODULES, OF_DEBIAN].concat(), dest)?;
+    files(tools, tree, &wanted(), dest)?;
     let elf = dest.join("vmlinux");
     decompress_payload(tools, &dest.join("vmlinuz"), &elf)?;
     types(&elf, dest)?;
@@ -46,7 +47,7 @@ pub fn files(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Resu
         .with_context(|| format!("no vmlinuz in {}", tree.display()))?;
     fs::copy(vmlinuz, dest.join("vmlinuz"))?;
 
-    fs::write(dest.join(WANTED), wanted())?;
+    fs::write(dest.join(WANTED), names.join("\n"))?;
     fs::create_dir(dest.join("modules"))?;
     let mut order = Vec::new();
     for name in names {
@@ -55,19 +56,12 @@ pub fn files(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Resu
     Ok(())
 }
 
-/// Copies modules from anywhere in `tree`, and what they depend on; all but some must be there. Returns
-/// their names in the order in which they can be loaded.
-pub fn modules(
-    tools: &Toolroot,
-    tree: &Path,
-    names: &[&str],
-    may_lack: &[&str],
-    dest: &Path,
-) -> Result<Vec<String>> {
+/// Copies modules from anywhere in `tree`, and what they depend on. Returns their names in the order
+/// in which they can be loaded.
+pub fn modules(tools: &Toolroot, tree: &Path, names: &[&str], dest: &Path) -> Result<Vec<String>> {
     let files = Files::below(tree)?;
     let mut order = Vec::new();
-    for name in names.iter().filter(|name| files.module(name).is_some() || !may_lack.contains(name))
-    {
+    for name in names {
         module(tools, &files, name, dest, &mut order)?;
     }
     Ok(order)
