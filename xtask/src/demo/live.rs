@@ -37,7 +37,7 @@ pub fn run(guest: &mut Running, port: u16, until: Option<Instant>) -> Result<()>
             Event::Line(line) if line.contains(READY) => break,
             Event::Line(line) => println!("{line}"),
             Event::PoweredOff => bail!("the guest ended by itself"),
-            Event::Deadline => return Ok(()),
+            Event::Deadline => bail!("the agent was not attached in time"),
         }
     }
     let bridge = Bridge::start(port)?;
