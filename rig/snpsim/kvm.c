@@ -234,7 +234,7 @@ long kvm_ghcb_msr(int vcpu_fd, u64 *value)
 		goto put;
 	}
 	c = &FIELD((char *)vcpu - OFF_vcpu_svm__vcpu, struct vmcb *, vcpu_svm, vmcb)->control;
-	/* KVM's value while another vCPU of the guest replaces the VMSA */
+	/* the guest has destroyed this vCPU, or KVM found no page for its VMSA */
 	if (c->vmsa_pa == INVALID_PAGE) {
 		ret = -EINVAL;
 		goto unlock;
