@@ -14,7 +14,7 @@ use crate::{
 scenario!(REMOVED: "debian/removed" = removed,
     "apt removes the agent and with it enforcement, and the gate from disk, while a VM runs");
 scenario!(PURGED: "debian/purged" = purged,
-    "a purge leaves no file, unit, pin or module");
+    "a purge leaves no file, unit, pin or module, but what apt keeps about repositories");
 
 fn removed(_: &Context) -> Result<Status> {
     ready()?;
