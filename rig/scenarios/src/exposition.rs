@@ -41,6 +41,12 @@ impl Metrics {
         self.select(name, labels).map(|sample| sample.value).sum()
     }
 
+    /// Whether a map is known to have no entries.
+    pub fn is_empty(&self, map: &str) -> bool {
+        let labels = [("map", map)];
+        self.select("guestreq_map_entries", &labels).map(|sample| sample.value).eq([0.0])
+    }
+
     /// The values of a label in all samples of a name.
     pub fn values(&self, name: &str, label: &str) -> Vec<String> {
         let values = self.samples.iter().filter(|sample| sample.name == name);

@@ -165,8 +165,7 @@ fn dies(_: &Context) -> Result<Status> {
     Firmware::reset()?;
     // KVM destroys the VMs in a kernel thread.
     agent.wait_until("all VMs have exited", |metrics| {
-        metrics.sum("guestreq_map_entries", &[("map", "threads")]) == 0.0
-            && metrics.sum("guestreq_map_entries", &[("map", "contexts")]) == 0.0
+        metrics.is_empty("threads") && metrics.is_empty("contexts")
     })?;
     assert_exact(&agent, &before)?;
     let metrics = agent.scrape()?;

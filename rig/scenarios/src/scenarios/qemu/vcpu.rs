@@ -132,13 +132,12 @@ fn killed(_: &Context) -> Result<Status> {
         is_gone(&name, LIMIT)?;
     }
     agent.wait_until("no guest context is left, and no thread that may be held", |metrics| {
-        ["contexts", "threads"]
-            .iter()
-            .all(|map| metrics.sum("guestreq_map_entries", &[("map", map)]) == 0.0)
+        metrics.is_empty("contexts") && metrics.is_empty("threads")
     })?;
     let firmware = Firmware::read()?.since(&before);
     let (made, gone) = (firmware.count(SNP_GCTX_CREATE), firmware.count(SNP_DECOMMISSION));
-    ensure!(made == gone, "{made} guest contexts were made, and {gone} have gone");
+    let vms = 2 * PROGRAMS.len() as u64;
+    ensure!(made == vms && gone == vms, "{made} guest contexts of {vms} VMs, {gone} have gone");
     let mut next = eager("next")?;
     next.execute("stop")?;
     let counted = agent.scrape()?.sum("guestreq_messages_total", &[]) as u64;

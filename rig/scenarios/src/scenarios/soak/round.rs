@@ -182,8 +182,7 @@ impl Soak {
         let text = fs::read_to_string(CONFIG).context(CONFIG)?;
         fs::write(CONFIG, text.replace("\"60s\"", "\"1s\"")).context(CONFIG)?;
         self.agent.wait_until("all slots are free", |metrics| {
-            let maps = ["vms", "threads", "contexts"];
-            maps.iter().all(|map| metrics.sum("guestreq_map_entries", &[("map", map)]) == 0.0)
+            ["vms", "threads", "contexts"].iter().all(|map| metrics.is_empty(map))
         })?;
         Ok(())
     }
