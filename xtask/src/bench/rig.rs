@@ -53,7 +53,10 @@ pub fn measure(
             Ok(Event::Line(line)) => {
                 writeln!(log, "{line}")
                     .with_context(|| format!("cannot write {}", path.display()))?;
-                measured.extend(figure(&line)?);
+                match figure(&line) {
+                    Ok(figure) => measured.extend(figure),
+                    Err(error) => break Some(format!("{error:#}")),
+                }
                 console.line(&line);
             }
             Ok(Event::PoweredOff) => break None,

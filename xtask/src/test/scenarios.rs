@@ -84,7 +84,11 @@ pub fn run(args: &Args, rig: &Rig, tally: &mut Tally) -> Result<()> {
         bail!("--only selects nothing for these kernels");
     }
     let whole = args.only.is_none() && !args.long && args.minutes.is_none();
-    Queue::new(planned, limit, whole).run(tally)
+    // What has run until then counts nevertheless.
+    if let Err(error) = Queue::new(planned, limit, whole).run(tally) {
+        tally.boot("rig", &[], Some(&format!("{error:#}")));
+    }
+    Ok(())
 }
 
 /// What a scenario of a group that has not run yet is expected to take.

@@ -21,6 +21,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Whether the guest has run to its end.
+    pub fn is_whole(&self) -> bool {
+        self.trouble.is_none()
+    }
+
     pub fn count(&self, tally: &mut Tally) {
         tally.boot(&self.name, &self.reports, self.trouble.as_deref());
     }
@@ -37,6 +42,7 @@ pub fn run(
     let name = format!("{} {group}", boot.kernel.0.abi.trim_end_matches("-amd64"));
     try_run(boot, group, &name, limit, beside).unwrap_or_else(|error| {
         // Other boots' results are not lost for it.
+        println!("  {:<9}{name}: {error:#}", "FAILED");
         let trouble = Some(format!("{error:#}"));
         Outcome { name, reports: Vec::new(), trouble, again: Vec::new() }
     })

@@ -68,6 +68,7 @@ impl<'a> Queue<'a> {
                     let outcome = booted::run(boot, group, limit, beside);
                     // It only decides in which order the next run starts them.
                     if whole
+                        && outcome.is_whole()
                         && let Err(error) =
                             durations::keep(&boot.kernel.0.abi, group, start.elapsed())
                     {
