@@ -84,7 +84,8 @@ impl Conditions {
             self.includes.insert("caps".into(), json!(strings(case)));
         } else if line == "switch runtime.GOARCH {" {
             let is_amd64 = |case: &str| strings(case).iter().any(|arch| arch == "amd64");
-            self.amd64 = match case {
+            ensure!(case.ends_with(':'), "architecture {case:?}");
+            self.amd64 &= match case {
                 // For the architectures of no case.
                 "default:" => !cases.iter().any(|case| is_amd64(case)),
                 _ => is_amd64(case),
@@ -92,7 +93,10 @@ impl Conditions {
         } else if line == "if !admin {" {
             self.excludes.insert("caps".into(), json!(["CAP_SYS_ADMIN"]));
         } else if line == "if ok {" {
-            let version = before.rsplit_once("KernelVersion{").context("no version")?.1;
+            let question = before.rsplit_once("if ok, err := ").context("no question")?.1;
+            let call = question.strip_prefix("kernelversion.GreaterEqualThan(");
+            let version = call.and_then(|call| call.split_once("KernelVersion{"));
+            let version = version.with_context(|| format!("condition {question:?}"))?.1;
             let number = |name: &str| {
                 let rest = version.split_once(name)?.1.trim_start();
                 rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()

@@ -120,14 +120,14 @@ fn each_rule_has_its_enclosing_conditions() {
 #[test]
 fn a_default_holds_for_architectures_without_a_case() {
     let other = SOURCE.replacen("case \"s390x\":", "case \"amd64\":", 1);
-    let names: Vec<_> = of_go(&other).unwrap()["syscalls"]
+    let arguments: Vec<_> = of_go(&other).unwrap()["syscalls"]
         .as_array()
         .unwrap()
         .iter()
         .filter(|rule| rule["names"][0] == "clone")
         .map(|rule| rule["args"].as_array().unwrap().len())
         .collect();
-    assert_eq!(names, [0], "the case's, not the default's with its argument");
+    assert_eq!(arguments, [0], "the case's, not the default's with its argument");
 }
 
 #[test]
@@ -145,6 +145,9 @@ fn unknown_input_is_an_error() {
         ("case \"CAP_BPF\":", "default:"),
         ("switch runtime.GOARCH {", "switch runtime.GOOS {"),
         ("Major: 8}); err == nil {", "Major: 8}); err != nil {"),
+        ("GreaterEqualThan(", "LessThan("),
+        ("case \"amd64\":", "case \"amd64\", // and others"),
+        ("default:", "default: // all others"),
     ] {
         assert!(of_go(&SOURCE.replacen(from, to, 1)).is_err(), "{to}");
     }
