@@ -23,7 +23,11 @@ pub enum Release {
 impl Release {
     /// Its entry in the cache, named after its packages, so that other packages are fetched again.
     fn entry(self) -> String {
-        format!("{}-{}", self.name(), digest(self.packages()))
+        format!(
+            "{}-{}",
+            self.name(),
+            digest(self.packages().iter().map(String::as_str).chain(UNUSED.iter().copied()))
+        )
     }
 
     fn name(self) -> &'static str {
@@ -100,7 +104,8 @@ fn unpack(apt: &Apt, release: Release, part: &Path) -> Result<()> {
 /// The folder of VictoriaMetrics' unpacked package, for `xtask fleet`.
 pub fn victoria_metrics(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
     const NAME: &str = "victoria-metrics";
-    cache.once(NAME, |part| {
-        progress::step("fetch", NAME, || apt.unpack(&[format!("{NAME}/forky")], part))
+    const SUITE: &str = "forky";
+    cache.once(format!("{NAME}-{SUITE}"), |part| {
+        progress::step("fetch", NAME, || apt.unpack(&[format!("{NAME}/{SUITE}")], part))
     })
 }
