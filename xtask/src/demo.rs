@@ -88,13 +88,18 @@ pub fn execute(args: &Args) -> Result<()> {
     if live {
         return live::run(&mut guest, api, until);
     }
+    let mut is_attached = false;
     loop {
         match guest.next(until)? {
-            Event::Line(line) => println!("{line}"),
+            Event::Line(line) => {
+                is_attached |= line.contains(live::READY);
+                println!("{line}");
+            }
             Event::PoweredOff => bail!("the guest ended by itself"),
             Event::Deadline => break,
         }
     }
+    ensure!(is_attached, "the agent was not attached in time");
     if args.check {
         // An emulated guest may be slow to answer.
         let metrics = scrape(port).or_else(|_| scrape(port)).or_else(|_| scrape(port))?;

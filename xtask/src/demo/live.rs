@@ -21,7 +21,7 @@ use crate::rig::boot::{Event, Running};
 /// The guest's port that leads to the agent's socket.
 pub const PORT: u16 = 9941;
 /// The guest's message once its agent is ready.
-const READY: &str = "the agent is attached";
+pub const READY: &str = "the agent is attached";
 /// How often to check whether top has ended.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
