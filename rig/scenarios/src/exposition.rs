@@ -41,10 +41,15 @@ impl Metrics {
         self.select(name, labels).map(|sample| sample.value).sum()
     }
 
+    /// Whether there are such samples, and all are 0; a sum over none is 0, too.
+    pub fn is_zero(&self, name: &str, labels: &[(&str, &str)]) -> bool {
+        let mut samples = self.select(name, labels).peekable();
+        samples.peek().is_some() && samples.all(|sample| sample.value == 0.0)
+    }
+
     /// Whether a map is known to have no entries.
     pub fn is_empty(&self, map: &str) -> bool {
-        let labels = [("map", map)];
-        self.select("guestreq_map_entries", &labels).map(|sample| sample.value).eq([0.0])
+        self.is_zero("guestreq_map_entries", &[("map", map)])
     }
 
     /// The values of a label in all samples of a name.

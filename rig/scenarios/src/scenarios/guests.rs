@@ -169,7 +169,7 @@ fn dies(_: &Context) -> Result<Status> {
     })?;
     assert_exact(&agent, &before)?;
     let metrics = agent.scrape()?;
-    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "a request still waits");
+    ensure!(metrics.is_zero("guestreq_psp_queue_length", &[]), "a request still waits");
     let running = find_vm(|vm| vm["running"] == true)?;
     ensure!(running.is_none(), "{running:?}");
     Ok(Status::Passed)

@@ -43,7 +43,7 @@ fn hung(_: &Context) -> Result<Status> {
     ensure!(ok == (firmware.guest_requests - firmware.hung) as f64, "{ok} ok, {firmware:?}");
     ensure!(errors >= 1.0, "{errors} host errors, the firmware {firmware:?}");
     ensure!(ok + errors == 6.0, "{ok} ok and {errors} host errors of 6 requests");
-    ensure!(metrics.sum("guestreq_psp_queue_length", &[]) == 0.0, "a request still waits");
+    ensure!(metrics.is_zero("guestreq_psp_queue_length", &[]), "a request still waits");
     let busy = [("command", "snp_guest_request")];
     let seconds = metrics.sum("guestreq_psp_busy_seconds_total", &busy);
     ensure!(seconds >= 1.0, "the hung command held the PSP for {seconds} s");

@@ -44,7 +44,7 @@ pub fn locked(host: &mut FaultyHost) -> Result<()> {
     host.agent.wait_until("all have answered", |metrics| {
         let named = |vm: &String| vm.starts_with("stuck-");
         let named = metrics.values("guestreq_vm_info", "vm").into_iter().filter(named).count();
-        named == VMS && metrics.sum("guestreq_vms_unread", &[]) == 0.0
+        named == VMS && metrics.is_zero("guestreq_vms_unread", &[])
     })?;
     wait_for_log("read the processes of all VMs")?;
     stuck.finish()?;

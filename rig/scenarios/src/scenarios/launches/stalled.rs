@@ -42,7 +42,7 @@ fn stalled(_: &Context) -> Result<Status> {
     cue.give()?;
     load.finish()?;
     let metrics = wait_for_ended(&mut agent, Some("finished"), 1)?;
-    ensure!(metrics.sum("guestreq_launches", &[]) == 0.0, "it is still counted as running");
+    ensure!(metrics.is_zero("guestreq_launches", &[]), "it is still counted as running");
     let finished = records::finished()?;
     let launch = launch_load::only(&before)?.context("the firmware saw no launch")?;
     ensure!(finished.len() == 1, "{finished:?}");

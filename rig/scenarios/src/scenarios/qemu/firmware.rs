@@ -68,7 +68,7 @@ fn no_metadata(_: &Context) -> Result<Status> {
             ensure!(!is_known("no-metadata")?, "guestreq vms shows a VM that was never launched");
         }
     }
-    agent.wait_until("no launch runs", |metrics| metrics.sum("guestreq_launches", &[]) == 0.0)?;
+    agent.wait_until("no launch runs", |metrics| metrics.is_zero("guestreq_launches", &[]))?;
     other.wait_for_answers(3)?;
     other.execute("stop")?;
     assert_exact(&agent, &before)?;

@@ -62,7 +62,7 @@ impl<'a> Stress<'a> {
         self.guests = guests::start_all()?;
         let agent = self.agent.as_mut().context("no agent")?;
         agent.wait_until("all are known", |metrics| {
-            metrics.sum("guestreq_vms_unread", &[]) == 0.0
+            metrics.is_zero("guestreq_vms_unread", &[])
                 && metrics.values("guestreq_vm_info", "vm").len() == self.guests.len()
         })?;
         Ok(())
