@@ -36,7 +36,7 @@ const CONTAINERD_SOURCE: &str = "usr/share/gocode/src/github.com/containerd/cont
 
 /// The path of kubectl, if it was fetched before.
 pub fn cached_kubectl(cache: &Cache) -> Option<PathBuf> {
-    Some(cache.path(&key("kubectl", KUBECTL)).join("kubectl")).filter(|path| path.is_file())
+    Some(cache.path(key("kubectl", KUBECTL)).join("kubectl")).filter(|path| path.is_file())
 }
 
 pub fn kubectl(cache: &Cache, apt: &Apt) -> Result<PathBuf> {
