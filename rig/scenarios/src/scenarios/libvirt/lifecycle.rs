@@ -35,7 +35,7 @@ fn suspended(_: &Context) -> Result<Status> {
     domain.virsh("resume")?;
     domain.wait_for_answers(3)?;
     ensure!(shown(&domain)?["vm"] == "suspended", "it lost its name");
-    // Read first: it goes on sending.
+    // Read first: it continues to send.
     let answered = domain.count('.')?;
     ensure!(counted(&domain, "ok")? >= answered, "not all are counted");
     domain.end()?;
