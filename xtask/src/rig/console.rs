@@ -116,20 +116,22 @@ impl Console {
     /// A scenario whose result is not among the lines has failed: what others write to the console
     /// can split a line.
     fn lost(&mut self) {
-        let Some((id, description)) = self.running.take() else { return };
-        let (status, detail) = (Status::Failed, "its result is not on the console".into());
-        self.reports.push(ScenarioReport { id, description, status, detail });
+        if let Some((id, description)) = self.running.take() {
+            self.fail(id, description, "its result is not on the console".into());
+        }
     }
 
     /// Also the line that starts a scenario can be lost.
     fn check_number(&mut self, expected: &str) {
         let found = self.reports.len();
         if expected.parse() != Ok(found) {
-            let (id, description) = ("console".into(), "each scenario has a result".into());
             let detail = format!("{found} results of {expected} scenarios");
-            let status = Status::Failed;
-            self.reports.push(ScenarioReport { id, description, status, detail });
+            self.fail("console".into(), "each scenario has a result".into(), detail);
         }
+    }
+
+    fn fail(&mut self, id: String, description: String, detail: String) {
+        self.reports.push(ScenarioReport { id, description, status: Status::Failed, detail });
     }
 
     /// The scenario that has started and not ended.

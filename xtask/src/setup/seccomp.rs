@@ -79,36 +79,45 @@ impl Conditions {
     /// A block. What is not known is an error: left out, a condition's rules would hold always.
     fn add(&mut self, line: &str, cases: &[&str], before: &str) -> Result<()> {
         let case = cases.last().map_or("", |case| case);
-        if line == "switch c {" {
-            ensure!(case.starts_with("case \"CAP_"), "capability {case:?}");
-            self.includes.insert("caps".into(), json!(strings(case)));
-        } else if line == "switch runtime.GOARCH {" {
-            let is_amd64 = |case: &str| strings(case).iter().any(|arch| arch == "amd64");
-            ensure!(case.ends_with(':'), "architecture {case:?}");
-            self.amd64 &= match case {
-                // For the architectures of no case.
-                "default:" => !cases.iter().any(|case| is_amd64(case)),
-                _ => is_amd64(case),
-            };
-        } else if line == "if !admin {" {
-            self.excludes.insert("caps".into(), json!(["CAP_SYS_ADMIN"]));
-        } else if line == "if ok {" {
-            let question = before.rsplit_once("if ok, err := ").context("no question")?.1;
-            let call = question.strip_prefix("kernelversion.GreaterEqualThan(");
-            let version = call.and_then(|call| call.split_once("KernelVersion{"));
-            let version = version.with_context(|| format!("condition {question:?}"))?.1;
-            let number = |name: &str| {
-                let rest = version.split_once(name)?.1.trim_start();
-                rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()
-            };
-            let (Some(major), Some(minor)) = (number("Kernel:"), number("Major:")) else {
-                bail!("a version that is none");
-            };
-            self.includes.insert("minKernel".into(), json!(format!("{major}.{minor}")));
-        } else if !is_unconditional(line) {
-            bail!("condition {line:?}");
+        match line {
+            "switch c {" => {
+                ensure!(case.starts_with("case \"CAP_"), "capability {case:?}");
+                self.includes.insert("caps".into(), json!(strings(case)));
+            }
+            "switch runtime.GOARCH {" => {
+                let is_amd64 = |case: &str| strings(case).iter().any(|arch| arch == "amd64");
+                ensure!(case.ends_with(':'), "architecture {case:?}");
+                self.amd64 &= match case {
+                    // For the architectures of no case.
+                    "default:" => !cases.iter().any(|case| is_amd64(case)),
+                    _ => is_amd64(case),
+                };
+            }
+            "if !admin {" => {
+                self.excludes.insert("caps".into(), json!(["CAP_SYS_ADMIN"]));
+            }
+            "if ok {" => {
+                self.includes.insert("minKernel".into(), json!(minimum_version(before)?));
+            }
+            _ => ensure!(is_unconditional(line), "condition {line:?}"),
         }
         Ok(())
+    }
+}
+
+/// The version in the question before `if ok`.
+fn minimum_version(before: &str) -> Result<String> {
+    let question = before.rsplit_once("if ok, err := ").context("no question")?.1;
+    let call = question.strip_prefix("kernelversion.GreaterEqualThan(");
+    let version = call.and_then(|call| call.split_once("KernelVersion{"));
+    let version = version.with_context(|| format!("condition {question:?}"))?.1;
+    let number = |name: &str| {
+        let rest = version.split_once(name)?.1.trim_start();
+        rest.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok()
+    };
+    match (number("Kernel:"), number("Major:")) {
+        (Some(major), Some(minor)) => Ok(format!("{major}.{minor}")),
+        _ => bail!("a version that is none"),
     }
 }
 
