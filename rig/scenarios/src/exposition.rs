@@ -48,7 +48,7 @@ impl Metrics {
     }
 
     /// Whether a map is known to have no entries.
-    pub fn is_empty(&self, map: &str) -> bool {
+    pub fn is_map_empty(&self, map: &str) -> bool {
         self.is_zero("guestreq_map_entries", &[("map", map)])
     }
 

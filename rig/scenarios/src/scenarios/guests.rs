@@ -165,7 +165,7 @@ fn dies(_: &Context) -> Result<Status> {
     Firmware::reset()?;
     // KVM destroys the VMs in a kernel thread.
     agent.wait_until("all VMs have exited", |metrics| {
-        metrics.is_empty("threads") && metrics.is_empty("contexts")
+        metrics.is_map_empty("threads") && metrics.is_map_empty("contexts")
     })?;
     assert_exact(&agent, &before)?;
     let metrics = agent.scrape()?;

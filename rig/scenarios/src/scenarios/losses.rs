@@ -44,7 +44,7 @@ fn missed_exit(_: &Context) -> Result<Status> {
     missed.end()?;
     // Its vCPUs', and the one that launched it.
     ensure!(left == 4.0, "{left} records of 4 threads whose exit was missed");
-    agent.wait_until("their records are free", |metrics| metrics.is_empty("threads"))?;
+    agent.wait_until("their records are free", |metrics| metrics.is_map_empty("threads"))?;
     load::run("--name seen --vmm qemu --vcpus 3 --count 30")?;
     assert_exact(&agent, &before)?;
     Ok(Status::Passed)

@@ -166,7 +166,7 @@ fn evicted(_: &Context) -> Result<Status> {
     let contexts = metrics.sum("guestreq_map_entries", &[("map", "contexts")]);
     let reports = silent.outcomes.get("5").and_then(|of| of.get("ok")).copied().unwrap_or(0);
     ensure!(
-        reports == 0 && metrics.is_empty("contexts"),
+        reports == 0 && metrics.is_map_empty("contexts"),
         "{reports} reports passed of 4; {contexts} contexts are said to have records, and there is \
          none; before the cue {known:?}, then {renamed:?}"
     );

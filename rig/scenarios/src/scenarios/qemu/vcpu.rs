@@ -132,7 +132,7 @@ fn killed(_: &Context) -> Result<Status> {
         is_gone(&name, LIMIT)?;
     }
     agent.wait_until("no guest context is left, and no thread that may be held", |metrics| {
-        metrics.is_empty("contexts") && metrics.is_empty("threads")
+        metrics.is_map_empty("contexts") && metrics.is_map_empty("threads")
     })?;
     let firmware = Firmware::read()?.since(&before);
     let (made, gone) = (firmware.count(SNP_GCTX_CREATE), firmware.count(SNP_DECOMMISSION));

@@ -182,7 +182,7 @@ impl Soak {
         let text = fs::read_to_string(CONFIG).context(CONFIG)?;
         fs::write(CONFIG, text.replace("\"60s\"", "\"1s\"")).context(CONFIG)?;
         self.agent.wait_until("all slots are free", |metrics| {
-            ["vms", "threads", "contexts"].iter().all(|map| metrics.is_empty(map))
+            ["vms", "threads", "contexts"].iter().all(|map| metrics.is_map_empty(map))
         })?;
         Ok(())
     }
