@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
 
 /// In the order of loading, unless they are built into the kernel. snpsim precedes kvm, whose code
 /// is patched for the CPU's features when it is loaded.
@@ -198,6 +199,11 @@ impl Firmware {
     /// How many commands of this number it executed.
     pub fn count(&self, command: u32) -> u64 {
         self.commands.get(&command).map_or(0, |(count, _)| *count)
+    }
+
+    /// How many guest contexts were made, and how many have gone.
+    pub fn contexts(&self) -> (u64, u64) {
+        (self.count(SNP_GCTX_CREATE), self.count(SNP_DECOMMISSION))
     }
 
     /// For how long it executed commands.

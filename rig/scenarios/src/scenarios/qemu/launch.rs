@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
+use guestreq_common::command::SNP_DECOMMISSION;
 
 use super::{INTERVAL, LIMIT};
 use crate::{
@@ -69,8 +69,7 @@ fn killed(context: &Context) -> Result<Status> {
         ensure!(record.state == state, "{record:?}: {launch:?}");
         println!("killed after {stage} commands: {} executed", launch.commands);
     }
-    let firmware = Firmware::read()?.since(&from_here);
-    let (made, gone) = (firmware.count(SNP_GCTX_CREATE), firmware.count(SNP_DECOMMISSION));
+    let (made, gone) = Firmware::read()?.since(&from_here).contexts();
     ensure!(made == gone, "{made} guest contexts were made, and {gone} have gone");
     let running = agent.scrape()?.sum("guestreq_launches", &[]);
     ensure!(running == 0.0, "{running} launches still run");

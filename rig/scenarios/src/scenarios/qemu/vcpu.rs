@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use guestreq_common::command::{SNP_DECOMMISSION, SNP_GCTX_CREATE};
 
 use super::{INTERVAL, LIMIT, REPORT};
 use crate::{
@@ -134,8 +133,7 @@ fn killed(_: &Context) -> Result<Status> {
     agent.wait_until("no guest context is left, and no thread that may be held", |metrics| {
         metrics.is_map_empty("contexts") && metrics.is_map_empty("threads")
     })?;
-    let firmware = Firmware::read()?.since(&before);
-    let (made, gone) = (firmware.count(SNP_GCTX_CREATE), firmware.count(SNP_DECOMMISSION));
+    let (made, gone) = Firmware::read()?.since(&before).contexts();
     let vms = 2 * PROGRAMS.len() as u64;
     ensure!(made == vms && gone == vms, "{made} guest contexts of {vms} VMs, {gone} have gone");
     let mut next = eager("next")?;
